@@ -1,0 +1,123 @@
+//! Sizes and time. Two kinds of time are kept apart: [`Instant`] measures, [`Timestamp`] dates.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A point on a monotonic clock, in nanoseconds since an origin that only the clock's owner knows. Drivers make it, cores compare it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    #[must_use]
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The point `duration` later; saturates at the end of the clock's range, some 580 years on.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// How long ago `earlier` was; zero if it was not.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A wall-clock time in milliseconds since the Unix epoch, as records carry it. -1 stands for "none".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    pub const NONE: Self = Self(-1);
+}
+
+/// A number of bytes. Written `64MiB`, `1GiB`, `512KiB`, `100B` or as a plain number of bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteSize(pub u64);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{text}' is not a size: write a number of bytes, or a number with B, KiB, MiB, GiB or TiB, such as \"64MiB\"")]
+pub struct ByteSizeError {
+    text: String,
+}
+
+impl ByteSize {
+    const UNITS: [(&'static str, u64); 5] =
+        [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+    #[must_use]
+    pub const fn kib(count: u64) -> Self {
+        Self(count << 10)
+    }
+
+    #[must_use]
+    pub const fn mib(count: u64) -> Self {
+        Self(count << 20)
+    }
+
+    #[must_use]
+    pub const fn gib(count: u64) -> Self {
+        Self(count << 30)
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = ByteSizeError;
+
+    fn from_str(text: &str) -> Result<Self, ByteSizeError> {
+        let fail = || ByteSizeError { text: text.to_owned() };
+        let (digits, factor) = Self::UNITS
+            .iter()
+            .find_map(|(unit, factor)| text.strip_suffix(unit).map(|digits| (digits, *factor)))
+            .unwrap_or((text, 1));
+        let count: u64 = digits.trim().parse().map_err(|_| fail())?;
+        count.checked_mul(factor).map(Self).ok_or_else(fail)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (unit, factor) = Self::UNITS
+            .iter()
+            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor))
+            .unwrap_or(&("B", 1));
+        write!(f, "{}{unit}", self.0 / factor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ByteSize;
+
+    #[test]
+    fn sizes_are_read_with_and_without_units() {
+        let check = |text: &str, bytes: Option<u64>| assert_eq!(text.parse().ok(), bytes.map(ByteSize), "{text:?}");
+        check("64MiB", Some(64 << 20));
+        check("10737418240", Some(10_737_418_240));
+        check("1 KiB", Some(1024));
+        check("7B", Some(7));
+        check("64MB", None);
+        check("-1", None);
+        check("99999999999TiB", None);
+        check("", None);
+    }
+
+    #[test]
+    fn sizes_print_in_the_largest_unit_that_divides_them() {
+        assert_eq!(ByteSize(64 << 20).to_string(), "64MiB");
+        assert_eq!(ByteSize(1025).to_string(), "1025B");
+        assert_eq!(ByteSize(0).to_string(), "0B");
+    }
+}

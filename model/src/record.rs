@@ -1,0 +1,227 @@
+//! The records inside a batch: reading them, under a bound on what decompression may give, and building a batch of them.
+//!
+//! The broker's hot path does not come here. It is for compacted topics (keys), exact timestamp look-ups, the coordinators' own
+//! logs, and tests.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::batch::{
+    self, Attributes, BatchError, BatchHeader, Codec, HEADER_LENGTH, LENGTH_OVERHEAD, MAGIC, TimestampType,
+};
+use crate::compression::{self, CompressionError};
+use crate::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+/// One record. Key and value share the memory of the (decompressed) batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub offset: Offset,
+    pub timestamp: Timestamp,
+    pub key: Option<Bytes>,
+    pub value: Option<Bytes>,
+    pub headers: Vec<(Bytes, Option<Bytes>)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    #[error(transparent)]
+    Compression(#[from] CompressionError),
+    #[error("record {index} of the batch is malformed: {reason}")]
+    Malformed { index: i32, reason: &'static str },
+}
+
+/// Decodes the records of `batch` (exactly one batch). Decompressed records may take `size_max` bytes at the most.
+pub fn read(batch: &Bytes, size_max: usize) -> Result<Vec<Record>, RecordError> {
+    let header = BatchHeader::parse(batch)?;
+    let codec = header.attributes.codec().ok_or(BatchError::Codec { code: header.attributes.0 & 7 })?;
+    let mut body = compression::decompress(codec, batch.slice(HEADER_LENGTH..header.size), size_max)?;
+    let mut records = Vec::new();
+    for index in 0..header.record_count {
+        let malformed = |reason| RecordError::Malformed { index, reason };
+        let length = read_varint(&mut body).ok_or(malformed("its length is cut off"))?;
+        let length = usize::try_from(length).ok().filter(|length| *length <= body.remaining());
+        let one = body.split_to(length.ok_or(malformed("its length is beyond the batch"))?);
+        records.push(read_one(one, &header).map_err(malformed)?);
+    }
+    if body.has_remaining() {
+        return Err(RecordError::Malformed {
+            index: header.record_count,
+            reason: "bytes are left after the last record",
+        });
+    }
+    Ok(records)
+}
+
+fn read_one(mut body: Bytes, header: &BatchHeader) -> Result<Record, &'static str> {
+    if !body.has_remaining() {
+        return Err("it is empty");
+    }
+    body.advance(1);
+    let timestamp_delta = read_varint(&mut body).ok_or("its timestamp is cut off")?;
+    let offset_delta = read_varint(&mut body).ok_or("its offset is cut off")?;
+    let key = read_bytes(&mut body).ok_or("its key is cut off")?;
+    let value = read_bytes(&mut body).ok_or("its value is cut off")?;
+    let header_count = read_varint(&mut body).ok_or("its header count is cut off")?;
+    // A header takes at least two bytes, so a larger count is a lie that must not become an allocation.
+    let fits = usize::try_from(header_count).is_ok_and(|count| count <= body.remaining() / 2);
+    if !fits {
+        return Err("its header count is beyond the record");
+    }
+    let mut headers = Vec::new();
+    for _ in 0..header_count {
+        let name = read_bytes(&mut body).flatten().ok_or("a header name is missing")?;
+        headers.push((name, read_bytes(&mut body).ok_or("a header value is cut off")?));
+    }
+    if body.has_remaining() {
+        return Err("bytes are left after its headers");
+    }
+    let timestamp = match header.attributes.timestamp_type() {
+        TimestampType::LogAppendTime => header.max_timestamp,
+        TimestampType::CreateTime => Timestamp(header.base_timestamp.0.wrapping_add(timestamp_delta)),
+    };
+    Ok(Record { offset: header.base_offset.plus(offset_delta), timestamp, key, value, headers })
+}
+
+/// Reads a zigzag varint of up to 64 bits.
+fn read_varint(bytes: &mut Bytes) -> Option<i64> {
+    let mut raw = 0u64;
+    for shift in (0..64).step_by(7) {
+        let byte = if bytes.has_remaining() { bytes.get_u8() } else { return None };
+        raw |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed());
+        }
+    }
+    None
+}
+
+/// Reads a length and that many bytes; length -1 is null. The outer `None` says that the bytes are not there.
+fn read_bytes(bytes: &mut Bytes) -> Option<Option<Bytes>> {
+    match read_varint(bytes)? {
+        -1 => Some(None),
+        length => {
+            let length = usize::try_from(length).ok().filter(|length| *length <= bytes.remaining())?;
+            Some(Some(bytes.split_to(length)))
+        }
+    }
+}
+
+fn write_varint(out: &mut BytesMut, value: i64) {
+    let mut raw = (value << 1 ^ (value >> 63)).cast_unsigned();
+    while raw >= 0x80 {
+        out.put_u8(raw.to_le_bytes()[0] | 0x80);
+        raw >>= 7;
+    }
+    out.put_u8(raw.to_le_bytes()[0]);
+}
+
+fn write_bytes(out: &mut BytesMut, bytes: Option<&[u8]>) {
+    match bytes {
+        None => write_varint(out, -1),
+        Some(bytes) => {
+            write_varint(out, i64::try_from(bytes.len()).expect("a slice is shorter than 2^63"));
+            out.put_slice(bytes);
+        }
+    }
+}
+
+/// Builds one record batch. Offsets count from 0; the log assigns the base.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    codec: Codec,
+    attributes: Attributes,
+    producer: (ProducerId, ProducerEpoch, Sequence),
+    base_timestamp: Timestamp,
+    max_timestamp: Timestamp,
+    count: i32,
+    records: BytesMut,
+}
+
+impl BatchBuilder {
+    #[must_use]
+    pub fn new(codec: Codec) -> Self {
+        Self {
+            codec,
+            attributes: Attributes::default().with_codec(codec),
+            producer: (ProducerId::NONE, ProducerEpoch::NONE, Sequence::NONE),
+            base_timestamp: Timestamp::NONE,
+            max_timestamp: Timestamp::NONE,
+            count: 0,
+            records: BytesMut::new(),
+        }
+    }
+
+    /// Marks the batch as an idempotent producer's.
+    #[must_use]
+    pub const fn producer(mut self, id: ProducerId, epoch: ProducerEpoch, base_sequence: Sequence) -> Self {
+        self.producer = (id, epoch, base_sequence);
+        self
+    }
+
+    /// Adds a record; at most `i32::MAX` of them.
+    pub fn push(
+        &mut self,
+        timestamp: Timestamp,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, Option<&[u8]>)],
+    ) {
+        if self.count == 0 {
+            self.base_timestamp = timestamp;
+        }
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        let mut one = BytesMut::new();
+        one.put_u8(0);
+        write_varint(&mut one, timestamp.0 - self.base_timestamp.0);
+        write_varint(&mut one, i64::from(self.count));
+        write_bytes(&mut one, key);
+        write_bytes(&mut one, value);
+        write_varint(&mut one, i64::try_from(headers.len()).expect("a slice is shorter than 2^63"));
+        for (name, value) in headers {
+            write_bytes(&mut one, Some(name.as_bytes()));
+            write_bytes(&mut one, *value);
+        }
+        write_bytes(&mut self.records, Some(&one));
+        self.count += 1;
+    }
+
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes of the records so far, before compression.
+    #[must_use]
+    pub fn record_bytes(&self) -> usize {
+        self.records.len()
+    }
+
+    /// The finished batch, with base offset 0 and leader epoch -1. Panics on an empty one, which no log stores.
+    #[must_use]
+    pub fn build(self) -> Bytes {
+        assert!(self.count > 0, "a batch has at least one record");
+        let body = compression::compress(self.codec, &self.records);
+        let size = HEADER_LENGTH + body.len();
+        let mut out = BytesMut::with_capacity(size);
+        out.put_i64(0);
+        out.put_i32(i32::try_from(size - LENGTH_OVERHEAD).expect("a batch is shorter than 2 GiB"));
+        out.put_i32(LeaderEpoch(-1).0);
+        out.put_u8(MAGIC);
+        out.put_u32(0);
+        out.put_u16(self.attributes.0);
+        out.put_i32(self.count - 1);
+        out.put_i64(self.base_timestamp.0);
+        out.put_i64(self.max_timestamp.0);
+        out.put_i64(self.producer.0.0);
+        out.put_i16(self.producer.1.0);
+        out.put_i32(self.producer.2.0);
+        out.put_i32(self.count);
+        out.put_slice(&body);
+        batch::seal(&mut out);
+        out.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,113 @@
+//! The source files: their sizes, their names, their opening line, and a few words that must not stand in them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::finding::Finding;
+use crate::manifests::Member;
+
+/// Code lines above this mean that a file holds two nouns. Tests files count as well.
+const LINES_MAX: usize = 1_000;
+const README_LINES_MAX: usize = 20;
+
+/// Names that say nothing about what is inside.
+const EMPTY_NAMES: &[&str] =
+    &["common", "util", "utils", "helper", "helpers", "misc", "manager", "impl", "stuff", "base"];
+
+/// What must not stand in code, with what to do instead. Split so that this file does not find itself.
+const BANNED: &[(&str, &str)] = &[
+    (concat!("to", "do!("), "an unfinished path returns a typed error and is not advertised"),
+    (concat!("unimpl", "emented!("), "an unfinished path returns a typed error and is not advertised"),
+    (concat!("#[ig", "nore"), "a test that is not run proves nothing: make it fast, or delete it"),
+    (concat!("allow(dead", "_code"), "delete what nothing uses"),
+    (concat!("fn ge", "t_"), "name the thing: no get_ prefix"),
+];
+
+pub fn check(root: &Path, member: &Member) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for file in rust_files(&root.join(&member.folder))? {
+        let path = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {path}"))?;
+        findings.extend(check_name(&path, &file));
+        findings.extend(check_text(&path, &text));
+    }
+    Ok(findings)
+}
+
+fn check_name(path: &str, file: &Path) -> Option<Finding> {
+    let stem = file.file_stem()?.to_str()?;
+    if EMPTY_NAMES.contains(&stem) {
+        return Some(Finding::of_file(path, format!("'{stem}' names nothing: call the file after the noun in it")));
+    }
+    let numbered = stem.ends_with(|last: char| last.is_ascii_digit())
+        && !file.components().any(|part| part.as_os_str() == "tests");
+    numbered.then(|| Finding::of_file(path, "a trailing digit is no name: say what differs"))
+}
+
+fn check_text(path: &str, text: &str) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let lines = text.lines().count();
+    if lines > LINES_MAX {
+        findings
+            .push(Finding::of_file(path, format!("{lines} lines: split at the second noun ({LINES_MAX} is the most)")));
+    }
+    // A tests module's text goes with the file that it tests.
+    let is_test_module = path.ends_with("/tests.rs") || path.contains("/tests/");
+    if !text.starts_with("//!") && !is_test_module {
+        findings.push(Finding::of_file(path, "open the file with `//!`: what it is for, and what it does not do"));
+    }
+    for (index, line) in text.lines().enumerate() {
+        for (word, remedy) in BANNED {
+            if line.contains(word) {
+                findings.push(Finding {
+                    path: path.to_owned(),
+                    line: index + 1,
+                    message: format!("`{word}`: {remedy}"),
+                });
+            }
+        }
+    }
+    findings
+}
+
+/// Each top-level folder of crates has a README of a few lines that names them in reading order.
+pub fn check_readmes(root: &Path, members: &[Member]) -> Vec<Finding> {
+    let tops: BTreeSet<&str> =
+        members.iter().map(|member| member.folder.split('/').next().unwrap_or_default()).collect();
+    tops.into_iter()
+        .filter_map(|top| {
+            let path = format!("{top}/README.md");
+            match fs::read_to_string(root.join(&path)) {
+                Err(_) => Some(Finding::of_file(&path, "missing: name what is in the folder, in reading order")),
+                Ok(text) if text.lines().count() > README_LINES_MAX => {
+                    Some(Finding::of_file(&path, format!("over {README_LINES_MAX} lines: the rest belongs in docs/")))
+                }
+                Ok(_) => None,
+            }
+        })
+        .collect()
+}
+
+fn rust_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if path.is_dir()
+                && !matches!(name, "target" | "node_modules" | "fixtures" | "corpus")
+                && !name.starts_with('.')
+            {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}

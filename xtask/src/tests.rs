@@ -1,0 +1,52 @@
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+use crate::tidy;
+
+/// A workspace of one crate, `folder`, with the given dependencies and source.
+fn findings(folder: &str, dependencies: &str, source: &str) -> Vec<String> {
+    let root = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("Cargo.toml", &format!("[workspace]\nmembers = [\"{folder}\"]\n"));
+    let package = "version.workspace = true\nedition.workspace = true\nlicense.workspace = true";
+    let manifest = format!("[package]\n{package}\n[lints]\nworkspace = true\n[dependencies]\n{dependencies}\n");
+    write(&format!("{folder}/Cargo.toml"), &manifest);
+    write(&format!("{folder}/src/lib.rs"), source);
+    write(&format!("{}/README.md", folder.split('/').next().unwrap()), "What is here.\n");
+    let found = tidy(root.path()).unwrap();
+    found.iter().map(ToString::to_string).filter(|line| !line.contains("is in the table")).collect()
+}
+
+#[test]
+fn a_clean_crate_has_no_findings() {
+    assert_eq!(findings("model", "bytes.workspace = true", "//! Names.\n"), Vec::<String>::new());
+}
+
+#[test]
+fn broken_rules_are_found() {
+    let check = |folder: &str, dependencies: &str, source: &str, part: &str| {
+        let found = findings(folder, dependencies, source);
+        assert!(found.len() == 1 && found[0].contains(part), "{part}: {found:?}");
+    };
+    check("model", "rustmq-engine-core.workspace = true", "//! x\n", "no such arrow");
+    check("engine/core", "tokio.workspace = true", "//! x\n", "sans-I/O");
+    check("node", "monoio.workspace = true", "//! x\n", "engine/shard");
+    check("model", "bytes = \"1\"", "//! x\n", "workspace.dependencies");
+    check("attic", "", "//! x\n", "decision record");
+    check("model", "", "fn x() {}\n", "open the file");
+    check("model", "", &format!("//! x\n{}", "\n".repeat(1_000)), "second noun");
+    check("model", "", concat!("//! x\nfn ge", "t_x() {}\n"), "lib.rs:2");
+}
+
+#[test]
+fn this_tree_is_tidy() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let found: Vec<String> = tidy(root).unwrap().iter().map(ToString::to_string).collect();
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
