@@ -1,0 +1,194 @@
+//! Requests about committed offsets, and their expiry.
+
+use rustmq_model::{Timestamp, TopicName, TopicPartition};
+
+use super::GroupCoordinator;
+use super::append::{CoordinatorRecord, Effect};
+use crate::groups::error::GroupError;
+use crate::groups::identity::{GroupId, Now, ReplyToken};
+use crate::groups::offsets::CommittedOffset;
+use crate::groups::records::{encode_offset_commit_key, encode_offset_commit_value};
+use crate::groups::request::{
+    OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, PartitionOutcomes, ReplyOutcome,
+};
+use crate::groups::state::ClassicState;
+
+/// Tombstones in one append, so that a large group does not make a batch over the log's limit.
+const TOMBSTONES_MAX: usize = 1000;
+
+impl GroupCoordinator {
+    /// OffsetCommit. Answered when the offsets are stored; each partition has an outcome of its own.
+    pub fn handle_offset_commit(&mut self, now: Now, token: ReplyToken, request: OffsetCommitRequest) {
+        let id = request.group.clone();
+        if let Err(error) = self.validate_commit(now, &request) {
+            self.reply(token, ReplyOutcome::OffsetCommit(Err(error)));
+        } else {
+            self.commit(now, token, request);
+        }
+        self.settle(now, &id);
+        self.drop_if_blank(&id);
+    }
+
+    fn validate_commit(&mut self, now: Now, request: &OffsetCommitRequest) -> Result<(), GroupError> {
+        self.admit_request(&request.group)?;
+        if !self.groups.contains_key(&request.group) {
+            if request.generation >= 0 {
+                return Err(GroupError::GroupIdNotFound);
+            }
+            // A consumer that only keeps its offsets here.
+            self.make_group(now, &request.group)?;
+        }
+        let entry = self.groups.get_mut(&request.group).expect("the group was just found or made");
+        entry.group.validate_commit(now, request)
+    }
+
+    fn commit(&mut self, now: Now, token: ReplyToken, request: OffsetCommitRequest) {
+        let length_max = self.config.offset_metadata_length_max;
+        let expires_at = request.retention.map(|retention| {
+            Timestamp(now.wall.0.saturating_add(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)))
+        });
+        let mut records = Vec::with_capacity(request.offsets.len());
+        let mut outcomes = PartitionOutcomes::with_capacity(request.offsets.len());
+        let mut offsets = Vec::with_capacity(request.offsets.len());
+        for commit in request.offsets {
+            let length = commit.metadata.encode_utf16().count();
+            if length > length_max {
+                outcomes.push((commit.partition, Err(GroupError::OffsetMetadataTooLarge { length, length_max })));
+                continue;
+            }
+            let offset = CommittedOffset {
+                offset: commit.offset,
+                leader_epoch: commit.leader_epoch,
+                metadata: commit.metadata,
+                committed_at: now.wall,
+                expires_at,
+                topic_id: commit.topic_id,
+            };
+            let key = encode_offset_commit_key(request.group.as_str(), &commit.partition);
+            match (key, encode_offset_commit_value(&offset)) {
+                (Ok(key), Ok(value)) => {
+                    records.push(CoordinatorRecord { key, value: Some(value) });
+                    outcomes.push((commit.partition.clone(), Ok(())));
+                    offsets.push((commit.partition, offset));
+                }
+                _ => outcomes.push((commit.partition, Err(GroupError::OffsetMetadataTooLarge { length, length_max }))),
+            }
+        }
+        if records.is_empty() {
+            self.reply(token, ReplyOutcome::OffsetCommit(Ok(outcomes)));
+            return;
+        }
+        let entry = self.groups.get_mut(&request.group).expect("the group was validated");
+        for (partition, _) in &offsets {
+            entry.offsets.begin_commit(partition);
+        }
+        self.append(records, Effect::OffsetCommit { group: request.group, token, offsets, outcomes });
+    }
+
+    /// OffsetFetch: what is stored, `None` where nothing is. A group that does not exist has committed nothing.
+    pub fn fetch_offsets(
+        &self,
+        group: &GroupId,
+        selection: &OffsetSelection,
+    ) -> Result<Vec<(TopicPartition, Option<CommittedOffset>)>, GroupError> {
+        self.admit_request(group)?;
+        match (self.groups.get(group), selection) {
+            (Some(entry), _) => Ok(entry.offsets.fetch(selection)),
+            (None, OffsetSelection::All) => Ok(Vec::new()),
+            (None, OffsetSelection::Given(partitions)) => {
+                Ok(partitions.iter().map(|key| (key.clone(), None)).collect())
+            }
+        }
+    }
+
+    /// OffsetDelete. Partitions of topics that the group reads are refused one by one.
+    pub fn handle_offset_delete(&mut self, token: ReplyToken, request: OffsetDeleteRequest) {
+        let id = request.group;
+        if let Err(error) = self.validate_offset_delete(&id) {
+            self.reply(token, ReplyOutcome::OffsetDelete(Err(error)));
+            return;
+        }
+        let entry = &self.groups[&id];
+        let mut outcomes = PartitionOutcomes::with_capacity(request.partitions.len());
+        let mut removed = Vec::new();
+        for partition in request.partitions {
+            if entry.group.is_subscribed_to(partition.topic.as_str()) {
+                outcomes.push((partition, Err(GroupError::GroupSubscribedToTopic)));
+                continue;
+            }
+            if entry.offsets.is_known(&partition) {
+                removed.push(partition.clone());
+            }
+            outcomes.push((partition, Ok(())));
+        }
+        if removed.is_empty() {
+            self.reply(token, ReplyOutcome::OffsetDelete(Ok(outcomes)));
+        } else {
+            self.append_tombstones(&id, &removed, Some((token, outcomes)));
+        }
+    }
+
+    fn validate_offset_delete(&self, id: &GroupId) -> Result<(), GroupError> {
+        if id.is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
+        self.admit_request(id)?;
+        self.groups.get(id).ok_or(GroupError::GroupIdNotFound)?.group.validate_offset_delete()
+    }
+
+    /// A topic is gone: offsets of it are forgotten in every group.
+    pub fn handle_topic_deleted(&mut self, topic: &TopicName) {
+        if self.refusal().is_some() {
+            return;
+        }
+        // A group that is being deleted has its tombstones on their way.
+        let affected: Vec<_> = self
+            .groups
+            .iter()
+            .filter(|(_, entry)| entry.group.state() != ClassicState::Dead)
+            .map(|(id, entry)| (id.clone(), entry.offsets.known_partitions_of(topic)))
+            .filter(|(_, partitions)| !partitions.is_empty())
+            .collect();
+        for (id, partitions) in affected {
+            self.append_tombstones(&id, &partitions, None);
+        }
+    }
+
+    /// Forgets what is over its retention, and groups that are left with nothing (KIP-211).
+    pub(super) fn expire_offsets(&mut self, now: Now) {
+        let ids: Vec<GroupId> = self.groups.keys().cloned().collect();
+        for id in ids {
+            let entry = &self.groups[&id];
+            let Some(start) = entry.group.retention_start() else { continue };
+            let mut expired = entry.offsets.expired(now.wall, start, self.config.offsets_retention);
+            expired.retain(|partition| !entry.group.is_subscribed_to(partition.topic.as_str()));
+            let is_nothing_left = expired.len() == entry.offsets.known_partitions().len();
+            let is_group_over = is_nothing_left && entry.group.is_unused() && entry.appends_in_flight == 0;
+            if !expired.is_empty() {
+                self.append_tombstones(&id, &expired, None);
+            }
+            if is_group_over {
+                self.append_group_tombstone(now, &id, None);
+            }
+        }
+    }
+
+    /// Writes tombstones for offsets of a group; the last append carries the answer.
+    pub(super) fn append_tombstones(
+        &mut self,
+        id: &GroupId,
+        partitions: &[TopicPartition],
+        mut reply: Option<(ReplyToken, PartitionOutcomes)>,
+    ) {
+        let mut chunks = partitions.chunks(TOMBSTONES_MAX).peekable();
+        while let Some(chunk) = chunks.next() {
+            let records = chunk
+                .iter()
+                .filter_map(|partition| encode_offset_commit_key(id.as_str(), partition).ok())
+                .map(|key| CoordinatorRecord { key, value: None })
+                .collect();
+            let reply = if chunks.peek().is_none() { reply.take() } else { None };
+            self.append(records, Effect::OffsetRemoval { group: id.clone(), partitions: chunk.to_vec(), reply });
+        }
+    }
+}

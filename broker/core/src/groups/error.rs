@@ -1,0 +1,49 @@
+//! Why a group request is refused, in the coordinator's own words.
+//!
+//! The Kafka codes live in the gateway. Each variant corresponds to one of them.
+
+use super::identity::MemberId;
+
+/// One refusal, for a whole request or for one partition or member of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    #[error("the member is not known to the group's coordinator")]
+    UnknownMemberId,
+    #[error("the generation is not the group's current one")]
+    IllegalGeneration,
+    #[error("the group is rebalancing, so a rejoin is needed")]
+    RebalanceInProgress,
+    #[error("the member's protocol type or protocols do not fit those of the group")]
+    InconsistentGroupProtocol,
+    #[error("the session timeout of {session_timeout_ms} ms is outside {min_ms} ms to {max_ms} ms")]
+    InvalidSessionTimeout { session_timeout_ms: u64, min_ms: u64, max_ms: u64 },
+    /// The first join of a dynamic member: join again with this id (KIP-394).
+    #[error("join again with the member id '{member_id}'")]
+    MemberIdRequired { member_id: MemberId },
+    #[error("another member has taken over this group instance id")]
+    FencedInstanceId,
+    #[error("the group has reached its size limit of {size_max} members")]
+    GroupMaxSizeReached { size_max: usize },
+    #[error("the group id is not valid")]
+    InvalidGroupId,
+    #[error("the group does not exist")]
+    GroupIdNotFound,
+    #[error("the group has members")]
+    NonEmptyGroup,
+    #[error("the group is subscribed to the topic")]
+    GroupSubscribedToTopic,
+    #[error("the metadata of a committed offset has {length} characters, over the limit of {length_max}")]
+    OffsetMetadataTooLarge { length: usize, length_max: usize },
+    #[error("the coordinator is loading its groups; try again")]
+    CoordinatorLoadInProgress,
+    #[error("this broker is not the group's coordinator")]
+    NotCoordinator,
+    /// The record was not written, the group is being deleted, or a limit is reached: retriable in each case.
+    #[error("the coordinator cannot serve the group now; try again")]
+    CoordinatorNotAvailable,
+    #[error("the group's protocol does not support the request")]
+    UnsupportedProtocol,
+    /// The coordinator's record is over the size limit of its log: trying again does not help.
+    #[error("the group's record is too large to be stored")]
+    RecordTooLarge,
+}

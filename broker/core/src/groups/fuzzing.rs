@@ -1,0 +1,361 @@
+//! Drives a coordinator from arbitrary bytes, with a log that stores or loses what it is given: for fuzz targets and
+//! property tests.
+//!
+//! Checked after every step: the machine's own invariants; no token is answered twice or unasked; generations of a
+//! group only grow. Checked at the end: everyone who still waits is answered by time alone; a coordinator that
+//! replays the log knows the same offsets; and so does one that replays only the live records.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_model::{Instant, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition};
+
+use super::config::GroupConfig;
+use super::coordinator::{Action, AppendId, CoordinatorRecord, GroupCoordinator, LiveRecords};
+use super::error::GroupError;
+use super::identity::{GroupId, InstanceId, MemberId, Now, ReplyToken};
+use super::records::{RecordKey, decode_key};
+use super::request::{
+    ClientIdentity, HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, OffsetCommit, OffsetCommitRequest,
+    OffsetDeleteRequest, OffsetSelection, Protocol, Reply, ReplyOutcome, SyncRequest,
+};
+
+const GROUP_COUNT: u8 = 2;
+const INSTANCE_COUNT: u8 = 3;
+const PARTITION_COUNT: u8 = 3;
+/// Timers that may have to pass until everyone is answered: far more than one for each member and phase.
+const QUIET_STEPS_MAX: usize = 10_000;
+
+/// Runs the machine on what the bytes say.
+///
+/// # Panics
+/// If the machine breaks one of its promises.
+#[doc(hidden)]
+pub fn fuzz_group_machine(data: &[u8]) {
+    let mut rig = Rig::new();
+    let mut bytes = data.iter().copied();
+    while let Some(operation) = bytes.next() {
+        let argument = bytes.next().unwrap_or(0);
+        rig.step(operation, argument);
+        rig.settle();
+    }
+    rig.finish();
+}
+
+struct Rig {
+    coordinator: GroupCoordinator,
+    now: Now,
+    next_id: u64,
+    waiting: BTreeSet<u64>,
+    generations: BTreeMap<GroupId, i32>,
+    /// Every member that was ever named, the last ones first in line to be picked.
+    members: Vec<(GroupId, MemberId)>,
+    in_flight: VecDeque<(AppendId, Vec<CoordinatorRecord>)>,
+    log: Vec<CoordinatorRecord>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let config = GroupConfig {
+            size_max: 5,
+            pending_members_max: 4,
+            offset_metadata_length_max: 8,
+            ..GroupConfig::default()
+        };
+        let now = Now { instant: Instant::from_nanos(1), wall: Timestamp(1_700_000_000_000) };
+        let mut coordinator = GroupCoordinator::new(config);
+        coordinator.activate(now);
+        Self {
+            coordinator,
+            now,
+            next_id: 0,
+            waiting: BTreeSet::new(),
+            generations: BTreeMap::new(),
+            members: Vec::new(),
+            in_flight: VecDeque::new(),
+            log: Vec::new(),
+        }
+    }
+
+    fn step(&mut self, operation: u8, argument: u8) {
+        match operation % 14 {
+            0 | 1 => self.join(argument, MemberId::new("")),
+            2 | 3 => {
+                let (_, member) = self.pick(argument);
+                self.join(argument, member);
+            }
+            4 | 5 => self.sync(argument),
+            6 => self.heartbeat(argument),
+            7 => self.leave(argument),
+            8 => self.advance(Duration::from_millis(u64::from(argument) * 50)),
+            9 => self.advance_to_timer(),
+            10 => self.answer_append(argument & 7 != 0),
+            11 => self.commit(argument),
+            12 => self.delete_offset(argument),
+            _ => {
+                let token = self.token();
+                self.coordinator.handle_delete_group(self.now, token, &group(argument));
+            }
+        }
+    }
+
+    fn token(&mut self) -> ReplyToken {
+        self.next_id += 1;
+        self.waiting.insert(self.next_id);
+        ReplyToken(self.next_id)
+    }
+
+    fn pick(&self, argument: u8) -> (GroupId, MemberId) {
+        let index = usize::from(argument / 8);
+        let known = self.members.iter().rev().nth(index % self.members.len().max(1)).cloned();
+        known.unwrap_or_else(|| (group(argument), MemberId::new("nobody")))
+    }
+
+    fn join(&mut self, argument: u8, member: MemberId) {
+        let token = self.token();
+        let instance = (argument & 0x30 == 0x30).then(|| InstanceId::from(format!("i{}", argument % INSTANCE_COUNT)));
+        let new_member = MemberId::from(format!("m{}", self.next_id));
+        self.members.push((group(argument), new_member.clone()));
+        let protocols: &[&str] = match argument & 0x0c {
+            0x00 => &["range"],
+            0x04 => &["range", "sticky"],
+            0x08 => &["sticky", "range", "sticky"],
+            _ => &["sticky"],
+        };
+        let metadata = Bytes::from_static(b"\x00\x00\x00\x00\x00\x01\x00\x01t\xff\xff\xff\xff");
+        let request = JoinRequest {
+            group: group(argument),
+            member,
+            new_member,
+            instance,
+            client: ClientIdentity::default(),
+            session_timeout: Duration::from_secs(6 + u64::from(argument & 3)),
+            rebalance_timeout: Duration::from_secs(u64::from(argument & 7)),
+            protocol_type: if argument == 255 { "connect" } else { "consumer" }.to_owned(),
+            protocols: protocols
+                .iter()
+                .map(|name| Protocol { name: (*name).to_owned(), metadata: metadata.clone() })
+                .collect(),
+            requires_known_member_id: argument & 0x40 != 0,
+            supports_skip_assignment: argument & 0x80 != 0,
+        };
+        self.coordinator.handle_join(self.now, token, request);
+    }
+
+    fn sync(&mut self, argument: u8) {
+        let token = self.token();
+        let (group, member) = self.pick(argument);
+        let request = SyncRequest {
+            generation: self.generation(&group, argument),
+            assignments: vec![(member.clone(), Bytes::from(vec![argument]))],
+            group,
+            member,
+            instance: None,
+            protocol_type: None,
+            protocol: None,
+        };
+        self.coordinator.handle_sync(self.now, token, request);
+    }
+
+    fn heartbeat(&mut self, argument: u8) {
+        let token = self.token();
+        let (group, member) = self.pick(argument);
+        let generation = self.generation(&group, argument);
+        self.coordinator.handle_heartbeat(
+            self.now,
+            token,
+            &HeartbeatRequest { group, member, instance: None, generation },
+        );
+    }
+
+    fn leave(&mut self, argument: u8) {
+        let token = self.token();
+        let (group, member) = self.pick(argument);
+        let by_instance = argument & 7 == 7;
+        let leaving = LeavingMember {
+            member: if by_instance { MemberId::new("") } else { member },
+            instance: by_instance.then(|| InstanceId::from(format!("i{}", argument % INSTANCE_COUNT))),
+            reason: None,
+        };
+        self.coordinator.handle_leave(self.now, token, LeaveRequest { group, members: vec![leaving] });
+    }
+
+    fn commit(&mut self, argument: u8) {
+        let token = self.token();
+        let (named, member) = self.pick(argument);
+        let is_simple = argument & 4 != 0;
+        let request = OffsetCommitRequest {
+            generation: if is_simple { -1 } else { self.generation(&named, argument) },
+            group: if is_simple { group(argument) } else { named },
+            member: if is_simple { MemberId::new("") } else { member },
+            instance: None,
+            retention: (argument & 0x40 != 0).then(|| Duration::from_secs(60)),
+            offsets: vec![OffsetCommit {
+                partition: partition(argument),
+                topic_id: TopicId(u128::from(argument & 1)),
+                offset: Offset(i64::try_from(self.next_id).unwrap_or(i64::MAX)),
+                leader_epoch: None,
+                metadata: "x".repeat(usize::from(argument % 10)),
+            }],
+        };
+        self.coordinator.handle_offset_commit(self.now, token, request);
+    }
+
+    fn delete_offset(&mut self, argument: u8) {
+        if argument & 0x80 != 0 {
+            self.coordinator.handle_topic_deleted(&partition(argument).topic);
+            return;
+        }
+        let token = self.token();
+        let request = OffsetDeleteRequest { group: group(argument), partitions: vec![partition(argument)] };
+        self.coordinator.handle_offset_delete(token, request);
+    }
+
+    fn generation(&self, group: &GroupId, argument: u8) -> i32 {
+        let current = self.generations.get(group).copied().unwrap_or(0);
+        if argument & 7 == 5 { current - 1 } else { current }
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.now.instant = self.now.instant.plus(by);
+        self.now.wall = Timestamp(self.now.wall.0 + i64::try_from(by.as_millis()).unwrap_or(0));
+        self.coordinator.handle_timeout(self.now);
+    }
+
+    fn advance_to_timer(&mut self) {
+        if let Some(at) = self.coordinator.poll_timeout() {
+            self.advance(at.since(self.now.instant));
+        }
+    }
+
+    fn answer_append(&mut self, is_stored: bool) {
+        let Some((append, records)) = self.in_flight.pop_front() else { return };
+        if is_stored {
+            for record in &records {
+                // A group whose tombstone is stored begins anew, even if offsets of it are left.
+                if let (Ok(RecordKey::GroupMetadata { group }), None) = (decode_key(record.key.clone()), &record.value)
+                {
+                    self.generations.remove(group.as_str());
+                }
+            }
+            self.log.extend(records);
+            self.coordinator.on_record_committed(self.now, append);
+        } else {
+            self.coordinator.on_record_failed(self.now, append, GroupError::CoordinatorNotAvailable);
+        }
+    }
+
+    /// Takes what the machine wants done, and checks it.
+    fn settle(&mut self) {
+        while let Some(action) = self.coordinator.poll_action() {
+            match action {
+                Action::Reply(reply) => self.receive(&reply),
+                Action::AppendRecords { append, records } => {
+                    assert!(!records.is_empty(), "an append has records");
+                    self.in_flight.push_back((append, records));
+                }
+            }
+        }
+        self.coordinator.check_invariants();
+    }
+
+    fn receive(&mut self, reply: &Reply) {
+        assert!(self.waiting.remove(&reply.token.0), "a reply answers one request, once");
+        if let ReplyOutcome::Join(Ok(joined)) = &reply.outcome {
+            let group =
+                self.members.iter().find(|(_, member)| *member == joined.member).map(|(group, _)| group.clone());
+            let group = group.expect("a member has an id that was made for it");
+            let before = self.generations.insert(group, joined.generation);
+            assert!(before.is_none_or(|before| before <= joined.generation), "generations only grow");
+            let is_leader = joined.member == joined.leader;
+            assert!(is_leader || joined.members.is_empty(), "only the leader learns of the others");
+        }
+    }
+
+    fn finish(mut self) {
+        for _ in 0..QUIET_STEPS_MAX {
+            if self.waiting.is_empty() && self.in_flight.is_empty() {
+                break;
+            }
+            if self.in_flight.is_empty() {
+                self.advance_to_timer();
+            } else {
+                self.answer_append(true);
+            }
+            self.settle();
+        }
+        assert!(self.waiting.is_empty() && self.in_flight.is_empty(), "everyone is answered by time alone");
+        let live = |group: &GroupId| match self.coordinator.live_records(group) {
+            LiveRecords::Records(records) => records,
+            LiveRecords::Gone => Vec::new(),
+            LiveRecords::InFlight => panic!("nothing is on its way"),
+        };
+        let live: Vec<_> = self.coordinator.group_ids().iter().flat_map(live).collect();
+        for records in [&self.log, &live] {
+            self.check_replay(records);
+        }
+        self.coordinator.unload();
+        self.settle();
+    }
+
+    fn check_replay(&self, records: &[CoordinatorRecord]) {
+        let mut replayed = GroupCoordinator::new(GroupConfig { size_max: 5, ..GroupConfig::default() });
+        for record in records {
+            replayed.replay(&record.key, record.value.as_ref()).expect("the log holds what the machine encoded");
+        }
+        replayed.activate(self.now);
+        replayed.check_invariants();
+        for number in 0..GROUP_COUNT {
+            let fetch =
+                |coordinator: &GroupCoordinator| coordinator.fetch_offsets(&group(number), &OffsetSelection::All);
+            let stored = fetch(&self.coordinator).map(|offsets| {
+                // An explicit expiry is kept in a version that holds neither epoch nor topic id.
+                offsets
+                    .into_iter()
+                    .map(|(partition, offset)| (partition, offset.map(|it| (it.offset, it.metadata, it.expires_at))))
+                    .collect::<Vec<_>>()
+            });
+            let again = fetch(&replayed).map(|offsets| {
+                offsets
+                    .into_iter()
+                    .map(|(partition, offset)| (partition, offset.map(|it| (it.offset, it.metadata, it.expires_at))))
+                    .collect::<Vec<_>>()
+            });
+            assert_eq!(stored, again, "a replay knows what was stored");
+        }
+    }
+}
+
+fn group(argument: u8) -> GroupId {
+    GroupId::from(format!("g{}", argument % GROUP_COUNT))
+}
+
+fn partition(argument: u8) -> TopicPartition {
+    let topic = TopicName::new(if argument & 0x20 == 0 { "t" } else { "u" }).expect("both are legal names");
+    TopicPartition { topic, partition: PartitionId(i32::from(argument % PARTITION_COUNT)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::fuzz_group_machine;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_course_of_events_keeps_the_promises(data in proptest::collection::vec(any::<u8>(), 0..600)) {
+            fuzz_group_machine(&data);
+        }
+
+        /// Joins, syncs and stored appends more often than chance gives them, so that generations come to be.
+        #[test]
+        fn a_busy_group_keeps_the_promises(data in proptest::collection::vec((0_usize..20, any::<u8>()), 0..300)) {
+            const OPERATIONS: [u8; 20] = [0, 2, 3, 4, 5, 4, 5, 9, 10, 10, 10, 9, 6, 7, 8, 11, 11, 12, 13, 2];
+            let bytes: Vec<u8> = data.into_iter().flat_map(|(index, argument)| [OPERATIONS[index], argument]).collect();
+            fuzz_group_machine(&bytes);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The names that group requests carry, the token of a waiting request, and the two clocks of an input.
+//!
+//! Member ids are made by the driver: nothing here draws a random number.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+
+use rustmq_model::{Instant, Timestamp};
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            #[must_use]
+            pub fn new(text: &str) -> Self {
+                Self(Arc::from(text))
+            }
+
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            #[must_use]
+            pub fn is_empty(&self) -> bool {
+                self.0.is_empty()
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self::new(text)
+            }
+        }
+
+        impl From<String> for $name {
+            fn from(text: String) -> Self {
+                Self(Arc::from(text))
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+name_type! {
+    /// The name of a group, any string. The empty one is legal for offsets that are committed outside group membership.
+    GroupId
+}
+name_type! {
+    /// One incarnation of a member. Empty in a request means: not known to the coordinator yet.
+    MemberId
+}
+name_type! {
+    /// `group.instance.id`: the name under which a static member comes back (KIP-345).
+    InstanceId
+}
+
+/// Names one waiting request. The driver chooses it; each token that goes in comes out once, in a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplyToken(pub u64);
+
+/// The time of one input, on both clocks: timeouts run on the monotonic one, records carry the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    pub instant: Instant,
+    pub wall: Timestamp,
+}

@@ -1,0 +1,45 @@
+//! One member of a classic group: what it offers, what it was assigned, and which of its requests wait.
+//!
+//! A plain record: what happens to members is decided in `classic`.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_model::Instant;
+
+use super::identity::{InstanceId, ReplyToken};
+use super::request::{ClientIdentity, Protocol};
+
+/// A member as its group knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) instance: Option<InstanceId>,
+    pub(crate) client: ClientIdentity,
+    pub(crate) session_timeout: Duration,
+    pub(crate) rebalance_timeout: Duration,
+    /// In the member's order of preference, each name once.
+    pub(crate) protocols: Vec<Protocol>,
+    pub(crate) assignment: Bytes,
+    pub(crate) awaiting_join: Option<ReplyToken>,
+    pub(crate) awaiting_sync: Option<ReplyToken>,
+    /// In its first join: such a member cannot send heartbeats yet, so that it times out even while it waits.
+    pub(crate) is_new: bool,
+    /// When the session ends unless the member is heard of. `None` while a waiting request keeps it alive.
+    pub(crate) session_deadline: Option<Instant>,
+}
+
+impl Member {
+    pub(crate) fn is_awaiting(&self) -> bool {
+        self.awaiting_join.is_some() || self.awaiting_sync.is_some()
+    }
+
+    /// The bytes it offered for a protocol; empty if it does not offer it.
+    pub(crate) fn metadata(&self, protocol: &str) -> Bytes {
+        self.protocols.iter().find(|offered| offered.name == protocol).map_or_else(Bytes::new, |it| it.metadata.clone())
+    }
+}
+
+/// A duration in whole milliseconds as Kafka's 32-bit fields hold it.
+pub(crate) fn milliseconds_i32(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,180 @@
+//! The offsets that one group has committed: what is shown, what is on its way to the log, and what has expired.
+//!
+//! Whether a member may commit is the group's decision (`classic`); what is written is the coordinator's
+//! (`coordinator`).
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicId, TopicName, TopicPartition};
+
+use super::request::OffsetSelection;
+
+/// One committed offset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// As the client sent it; negative values come back unchanged.
+    pub offset: Offset,
+    pub leader_epoch: Option<LeaderEpoch>,
+    pub metadata: String,
+    pub committed_at: Timestamp,
+    /// Only for commits that asked for a retention time of their own.
+    pub expires_at: Option<Timestamp>,
+    /// `TopicId::ZERO` if the record does not name it.
+    pub topic_id: TopicId,
+}
+
+/// From when the retention of a group's offsets counts (KIP-211).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RetentionStart {
+    /// The group lost its last member then.
+    EmptySince(Timestamp),
+    /// Each offset's own commit.
+    Commit,
+}
+
+/// The offsets of one group.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GroupOffsets {
+    committed: BTreeMap<TopicPartition, CommittedOffset>,
+    /// How many commits of a partition are on their way to the log.
+    in_flight: BTreeMap<TopicPartition, usize>,
+}
+
+impl GroupOffsets {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.committed.is_empty() && self.in_flight.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.committed.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&TopicPartition, &CommittedOffset)> {
+        self.committed.iter()
+    }
+
+    /// A commit was handed to the log; it is not shown yet.
+    pub(crate) fn begin_commit(&mut self, partition: &TopicPartition) {
+        *self.in_flight.entry(partition.clone()).or_default() += 1;
+    }
+
+    /// The log answered a commit: with the offset if it is stored now.
+    pub(crate) fn end_commit(&mut self, partition: TopicPartition, stored: Option<CommittedOffset>) {
+        let count = self.in_flight.get_mut(&partition).expect("every ended commit was begun");
+        *count -= 1;
+        if *count == 0 {
+            self.in_flight.remove(&partition);
+        }
+        if let Some(offset) = stored {
+            self.committed.insert(partition, offset);
+        }
+    }
+
+    /// Shows an offset that the log holds.
+    pub(crate) fn replay(&mut self, partition: TopicPartition, offset: CommittedOffset) {
+        self.committed.insert(partition, offset);
+    }
+
+    pub(crate) fn remove(&mut self, partition: &TopicPartition) {
+        self.committed.remove(partition);
+    }
+
+    /// Whether the log holds an offset of this partition, or soon will.
+    pub(crate) fn is_known(&self, partition: &TopicPartition) -> bool {
+        self.committed.contains_key(partition) || self.in_flight.contains_key(partition)
+    }
+
+    /// Every partition for which a tombstone is needed to forget the group.
+    pub(crate) fn known_partitions(&self) -> Vec<TopicPartition> {
+        let mut partitions: Vec<_> = self.committed.keys().chain(self.in_flight.keys()).cloned().collect();
+        partitions.sort();
+        partitions.dedup();
+        partitions
+    }
+
+    /// The known partitions of one topic.
+    pub(crate) fn known_partitions_of(&self, topic: &TopicName) -> Vec<TopicPartition> {
+        let mut partitions = self.known_partitions();
+        partitions.retain(|partition| partition.topic == *topic);
+        partitions
+    }
+
+    /// What is committed, for the partitions asked for: `None` where nothing is.
+    pub(crate) fn fetch(&self, selection: &OffsetSelection) -> Vec<(TopicPartition, Option<CommittedOffset>)> {
+        match selection {
+            OffsetSelection::All => {
+                self.committed.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect()
+            }
+            OffsetSelection::Given(partitions) => {
+                partitions.iter().map(|key| (key.clone(), self.committed.get(key).cloned())).collect()
+            }
+        }
+    }
+
+    /// The partitions whose retention is over. One with a commit on its way is in use.
+    pub(crate) fn expired(&self, now: Timestamp, start: RetentionStart, retention: Duration) -> Vec<TopicPartition> {
+        let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+        let is_over = |offset: &CommittedOffset| match (offset.expires_at, start) {
+            (Some(expires_at), _) => now >= expires_at,
+            (None, RetentionStart::EmptySince(since)) => now.0.saturating_sub(since.0) >= retention_ms,
+            (None, RetentionStart::Commit) => now.0.saturating_sub(offset.committed_at.0) >= retention_ms,
+        };
+        self.committed
+            .iter()
+            .filter(|(partition, offset)| is_over(offset) && !self.in_flight.contains_key(*partition))
+            .map(|(partition, _)| partition.clone())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rustmq_model::PartitionId;
+
+    use super::*;
+
+    fn partition(number: i32) -> TopicPartition {
+        TopicPartition { topic: TopicName::new("t").unwrap(), partition: PartitionId(number) }
+    }
+
+    fn committed(offset: i64, committed_at: i64, expires_at: Option<i64>) -> CommittedOffset {
+        CommittedOffset {
+            offset: Offset(offset),
+            leader_epoch: None,
+            metadata: String::new(),
+            committed_at: Timestamp(committed_at),
+            expires_at: expires_at.map(Timestamp),
+            topic_id: TopicId::ZERO,
+        }
+    }
+
+    #[test]
+    fn a_commit_is_shown_when_it_is_stored_and_not_before() {
+        let mut offsets = GroupOffsets::default();
+        offsets.begin_commit(&partition(0));
+        offsets.begin_commit(&partition(0));
+        assert_eq!(offsets.fetch(&OffsetSelection::Given(vec![partition(0)])), vec![(partition(0), None)]);
+        assert!(!offsets.is_empty() && offsets.is_known(&partition(0)));
+        offsets.end_commit(partition(0), Some(committed(7, 0, None)));
+        offsets.end_commit(partition(0), None);
+        assert_eq!(offsets.fetch(&OffsetSelection::All), vec![(partition(0), Some(committed(7, 0, None)))]);
+    }
+
+    #[test]
+    fn retention_counts_from_the_empty_group_or_from_the_commit() {
+        let mut offsets = GroupOffsets::default();
+        offsets.replay(partition(0), committed(1, 100, None));
+        offsets.replay(partition(1), committed(1, 900, None));
+        offsets.replay(partition(2), committed(1, 100, Some(5000)));
+        offsets.replay(partition(3), committed(1, 100, None));
+        offsets.begin_commit(&partition(3));
+        let expired = |now, start| offsets.expired(Timestamp(now), start, Duration::from_millis(1000));
+        assert_eq!(expired(1099, RetentionStart::Commit), vec![]);
+        assert_eq!(expired(1100, RetentionStart::Commit), vec![partition(0)]);
+        assert_eq!(expired(1900, RetentionStart::EmptySince(Timestamp(1000))), vec![]);
+        assert_eq!(expired(2000, RetentionStart::EmptySince(Timestamp(1000))), vec![partition(0), partition(1)]);
+        assert_eq!(expired(5000, RetentionStart::Commit), vec![partition(0), partition(1), partition(2)]);
+    }
+}

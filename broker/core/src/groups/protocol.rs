@@ -1,0 +1,93 @@
+//! Which protocols all members of a group have in common, and the vote that picks one of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::request::Protocol;
+
+/// How many members offer each protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ProtocolSupport {
+    counts: BTreeMap<String, usize>,
+}
+
+impl ProtocolSupport {
+    pub(crate) fn add(&mut self, protocols: &[Protocol]) {
+        for protocol in protocols {
+            *self.counts.entry(protocol.name.clone()).or_default() += 1;
+        }
+    }
+
+    pub(crate) fn remove(&mut self, protocols: &[Protocol]) {
+        for protocol in protocols {
+            let count = self.counts.get_mut(&protocol.name).expect("a member's protocols were counted when it came");
+            *count -= 1;
+            if *count == 0 {
+                self.counts.remove(&protocol.name);
+            }
+        }
+    }
+
+    /// Whether all of `member_count` members offer this protocol.
+    pub(crate) fn is_common(&self, name: &str, member_count: usize) -> bool {
+        self.counts.get(name).copied().unwrap_or(0) == member_count
+    }
+
+    /// Each member votes for the first of its protocols that all members offer; most votes win. Of equals the last in
+    /// the alphabet is taken, so that the choice does not depend on anything that a restart changes.
+    pub(crate) fn vote<'a>(&self, members: impl ExactSizeIterator<Item = &'a [Protocol]>) -> Option<String> {
+        let member_count = members.len();
+        let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
+        for protocols in members {
+            if let Some(choice) = protocols.iter().find(|protocol| self.is_common(&protocol.name, member_count)) {
+                *votes.entry(choice.name.as_str()).or_default() += 1;
+            }
+        }
+        votes.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_owned())
+    }
+}
+
+/// What a member offers, to be kept: without what it offers twice (the first mention counts), and copied, since the bytes
+/// would otherwise pin the whole request that they came in.
+pub(crate) fn kept_protocols(protocols: Vec<Protocol>) -> Vec<Protocol> {
+    let mut kept: Vec<Protocol> = Vec::with_capacity(protocols.len());
+    let mut names = BTreeSet::new();
+    for protocol in protocols {
+        if names.insert(protocol.name.clone()) {
+            kept.push(Protocol { metadata: Bytes::copy_from_slice(&protocol.metadata), ..protocol });
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offers(names: &[&str]) -> Vec<Protocol> {
+        names.iter().map(|name| Protocol { name: (*name).to_owned(), metadata: Bytes::new() }).collect()
+    }
+
+    fn check(members: &[&[&str]], expected: Option<&str>) {
+        let members: Vec<_> = members.iter().map(|names| offers(names)).collect();
+        let mut support = ProtocolSupport::default();
+        members.iter().for_each(|protocols| support.add(protocols));
+        assert_eq!(support.vote(members.iter().map(Vec::as_slice)).as_deref(), expected, "{members:?}");
+        members.iter().for_each(|protocols| support.remove(protocols));
+        assert_eq!(support, ProtocolSupport::default());
+    }
+
+    #[test]
+    fn the_vote_picks_the_preferred_common_protocol() {
+        check(&[&["range", "cooperative-sticky"]], Some("range"));
+        check(&[&["range", "sticky"], &["sticky", "range"], &["sticky", "range"]], Some("sticky"));
+        check(&[&["a", "range"], &["range"]], Some("range"));
+        check(&[&["a"], &["b"]], None);
+    }
+
+    #[test]
+    fn repeated_offers_count_once() {
+        assert_eq!(kept_protocols(offers(&["a", "b", "a"])), offers(&["a", "b"]));
+    }
+}

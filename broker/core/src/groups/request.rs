@@ -1,0 +1,212 @@
+//! What the coordinator is asked and what it answers, free of any wire format.
+//!
+//! Requests that may wait carry a [`ReplyToken`] beside them; reads (fetch offsets, describe, list) are answered at
+//! once.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
+
+use super::error::GroupError;
+use super::identity::{GroupId, InstanceId, MemberId, ReplyToken};
+use super::state::ClassicState;
+
+/// One protocol that a member offers: for consumers an assignor's name and the subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    pub name: String,
+    pub metadata: Bytes,
+}
+
+/// Who sends, as recorded and described.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientIdentity {
+    pub id: String,
+    /// Kafka's form is a slash and the address: `/127.0.0.1`.
+    pub host: String,
+}
+
+/// JoinGroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinRequest {
+    pub group: GroupId,
+    /// Empty for a member that does not know its id.
+    pub member: MemberId,
+    /// The id that the member gets if it needs one: client or instance id, a dash, a random UUID.
+    pub new_member: MemberId,
+    pub instance: Option<InstanceId>,
+    pub client: ClientIdentity,
+    pub session_timeout: Duration,
+    pub rebalance_timeout: Duration,
+    pub protocol_type: String,
+    pub protocols: Vec<Protocol>,
+    /// Request version 4 and up: a dynamic member joins only under an id that it was told before (KIP-394).
+    pub requires_known_member_id: bool,
+    /// Request version 9 and up: a returning static leader can be told to skip the assignment (KIP-814).
+    pub supports_skip_assignment: bool,
+}
+
+/// The answer to a join that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Joined {
+    pub generation: i32,
+    pub protocol_type: Option<String>,
+    pub protocol: Option<String>,
+    pub leader: MemberId,
+    pub member: MemberId,
+    pub skip_assignment: bool,
+    /// Everyone in the group; filled for the leader only.
+    pub members: Vec<JoinedMember>,
+}
+
+/// What the leader learns about one member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JoinedMember {
+    pub member: MemberId,
+    pub instance: Option<InstanceId>,
+    pub metadata: Bytes,
+}
+
+/// SyncGroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncRequest {
+    pub group: GroupId,
+    pub member: MemberId,
+    pub instance: Option<InstanceId>,
+    pub generation: i32,
+    /// Sent from request version 5 on.
+    pub protocol_type: Option<String>,
+    pub protocol: Option<String>,
+    /// Filled by the leader only.
+    pub assignments: Vec<(MemberId, Bytes)>,
+}
+
+/// The answer to a sync that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Synced {
+    pub protocol_type: Option<String>,
+    pub protocol: Option<String>,
+    pub assignment: Bytes,
+}
+
+/// Heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeartbeatRequest {
+    pub group: GroupId,
+    pub member: MemberId,
+    pub instance: Option<InstanceId>,
+    pub generation: i32,
+}
+
+/// LeaveGroup, batched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaveRequest {
+    pub group: GroupId,
+    pub members: Vec<LeavingMember>,
+}
+
+/// One member that leaves, or that an administrator removes by its instance id (with an empty member id).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeavingMember {
+    pub member: MemberId,
+    pub instance: Option<InstanceId>,
+    /// What the client says about it (KIP-800); for the log only.
+    pub reason: Option<String>,
+}
+
+/// What became of one leaving member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftMember {
+    pub member: MemberId,
+    pub instance: Option<InstanceId>,
+    pub outcome: Result<(), GroupError>,
+}
+
+/// OffsetCommit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetCommitRequest {
+    pub group: GroupId,
+    /// Empty for a simple consumer.
+    pub member: MemberId,
+    pub instance: Option<InstanceId>,
+    /// Negative for a simple consumer.
+    pub generation: i32,
+    /// How long the offsets live if the request says so (versions 2 to 4); otherwise the broker's retention rules.
+    pub retention: Option<Duration>,
+    pub offsets: Vec<OffsetCommit>,
+}
+
+/// One offset to commit. The topic is known to exist: that is checked where topics are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetCommit {
+    pub partition: TopicPartition,
+    pub topic_id: TopicId,
+    pub offset: Offset,
+    pub leader_epoch: Option<LeaderEpoch>,
+    pub metadata: String,
+}
+
+/// What became of each partition of a commit or of a deletion, in the request's order.
+pub type PartitionOutcomes = Vec<(TopicPartition, Result<(), GroupError>)>;
+
+/// OffsetDelete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OffsetDeleteRequest {
+    pub group: GroupId,
+    pub partitions: Vec<TopicPartition>,
+}
+
+/// The answer to one request that carried a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub token: ReplyToken,
+    pub outcome: ReplyOutcome,
+}
+
+/// What is answered, by kind of request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyOutcome {
+    Join(Result<Joined, GroupError>),
+    Sync(Result<Synced, GroupError>),
+    Heartbeat(Result<(), GroupError>),
+    Leave(Result<Vec<LeftMember>, GroupError>),
+    OffsetCommit(Result<PartitionOutcomes, GroupError>),
+    OffsetDelete(Result<PartitionOutcomes, GroupError>),
+    DeleteGroup(Result<(), GroupError>),
+}
+
+/// Which offsets a fetch asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OffsetSelection {
+    All,
+    Given(Vec<TopicPartition>),
+}
+
+/// A group as DescribeGroups shows it. A group that does not exist is described as `Dead`, with everything else empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupDescription {
+    pub group: GroupId,
+    pub state: ClassicState,
+    pub protocol_type: String,
+    pub protocol: String,
+    pub members: Vec<MemberDescription>,
+}
+
+/// One member as DescribeGroups shows it; metadata and assignment are empty unless the group is stable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberDescription {
+    pub member: MemberId,
+    pub instance: Option<InstanceId>,
+    pub client: ClientIdentity,
+    pub metadata: Bytes,
+    pub assignment: Bytes,
+}
+
+/// A group as ListGroups shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupListing {
+    pub group: GroupId,
+    pub protocol_type: String,
+    pub state: ClassicState,
+}

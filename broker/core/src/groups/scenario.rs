@@ -1,0 +1,310 @@
+//! A coordinator with a log at hand, for tests that tell a story: requests go in, answers are taken by their token.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_model::{Instant, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition};
+
+use super::config::GroupConfig;
+use super::coordinator::{Action, AppendId, CoordinatorRecord, GroupCoordinator};
+use super::error::GroupError;
+use super::identity::{GroupId, InstanceId, MemberId, Now, ReplyToken};
+use super::request::{
+    ClientIdentity, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeavingMember, LeftMember, OffsetCommit,
+    OffsetCommitRequest, PartitionOutcomes, Protocol, ReplyOutcome, SyncRequest, Synced,
+};
+use super::state::ClassicState;
+
+pub(super) const START: Now = Now { instant: Instant::from_nanos(1_000), wall: Timestamp(1_700_000_000_000) };
+
+pub(super) struct Scenario {
+    pub(super) coordinator: GroupCoordinator,
+    pub(super) now: Now,
+    next_token: u64,
+    pub(super) answers: BTreeMap<ReplyToken, ReplyOutcome>,
+    pub(super) appends: VecDeque<(AppendId, Vec<CoordinatorRecord>)>,
+    pub(super) log: Vec<CoordinatorRecord>,
+    /// Whether appends are stored as soon as they are made.
+    pub(super) is_log_fast: bool,
+}
+
+impl Scenario {
+    /// An active coordinator whose new groups do not wait for more members.
+    pub(super) fn new() -> Self {
+        Self::with(GroupConfig { initial_rebalance_delay: Duration::ZERO, ..GroupConfig::default() })
+    }
+
+    pub(super) fn with(config: GroupConfig) -> Self {
+        let mut coordinator = GroupCoordinator::new(config);
+        coordinator.activate(START);
+        Self::around(coordinator)
+    }
+
+    pub(super) fn around(coordinator: GroupCoordinator) -> Self {
+        Self {
+            coordinator,
+            now: START,
+            next_token: 0,
+            answers: BTreeMap::new(),
+            appends: VecDeque::new(),
+            log: Vec::new(),
+            is_log_fast: true,
+        }
+    }
+
+    pub(super) fn token(&mut self) -> ReplyToken {
+        self.next_token += 1;
+        ReplyToken(self.next_token)
+    }
+
+    pub(super) fn settle(&mut self) {
+        loop {
+            while let Some(action) = self.coordinator.poll_action() {
+                match action {
+                    Action::Reply(reply) => {
+                        assert!(self.answers.insert(reply.token, reply.outcome).is_none(), "answered twice");
+                    }
+                    Action::AppendRecords { append, records } => self.appends.push_back((append, records)),
+                }
+            }
+            if self.coordinator.state() == super::CoordinatorState::Active {
+                self.coordinator.check_invariants();
+            }
+            if !self.is_log_fast || self.appends.is_empty() {
+                return;
+            }
+            self.store();
+        }
+    }
+
+    /// The oldest append is stored.
+    pub(super) fn store(&mut self) {
+        let (append, records) = self.appends.pop_front().expect("an append is on its way");
+        self.log.extend(records);
+        self.coordinator.on_record_committed(self.now, append);
+        if !self.is_log_fast {
+            self.settle();
+        }
+    }
+
+    /// The oldest append is lost.
+    pub(super) fn lose(&mut self, error: GroupError) {
+        let (append, _) = self.appends.pop_front().expect("an append is on its way");
+        self.coordinator.on_record_failed(self.now, append, error);
+        self.settle();
+    }
+
+    pub(super) fn advance(&mut self, by: Duration) {
+        self.now.instant = self.now.instant.plus(by);
+        self.now.wall = Timestamp(self.now.wall.0 + i64::try_from(by.as_millis()).unwrap());
+        self.coordinator.handle_timeout(self.now);
+        self.settle();
+    }
+
+    pub(super) fn join_with(&mut self, request: JoinRequest) -> ReplyToken {
+        let token = self.token();
+        self.coordinator.handle_join(self.now, token, request);
+        self.settle();
+        token
+    }
+
+    /// A dynamic member of an old client joins, without the detour for an id.
+    pub(super) fn join(&mut self, member: &str) -> ReplyToken {
+        self.join_with(joining(member))
+    }
+
+    pub(super) fn rejoin(&mut self, member: &str) -> ReplyToken {
+        self.join_with(JoinRequest { member: member.into(), ..joining(member) })
+    }
+
+    pub(super) fn sync_with(&mut self, request: SyncRequest) -> ReplyToken {
+        let token = self.token();
+        self.coordinator.handle_sync(self.now, token, request);
+        self.settle();
+        token
+    }
+
+    pub(super) fn sync(&mut self, member: &str, generation: i32, assignments: &[(&str, &str)]) -> ReplyToken {
+        self.sync_with(syncing(member, generation, assignments))
+    }
+
+    pub(super) fn heartbeat(
+        &mut self,
+        member: &str,
+        instance: Option<&str>,
+        generation: i32,
+    ) -> Result<(), GroupError> {
+        let token = self.token();
+        let request = HeartbeatRequest {
+            group: "g".into(),
+            member: member.into(),
+            instance: instance.map(InstanceId::from),
+            generation,
+        };
+        self.coordinator.handle_heartbeat(self.now, token, &request);
+        self.settle();
+        match self.answers.remove(&token) {
+            Some(ReplyOutcome::Heartbeat(outcome)) => outcome,
+            other => panic!("a heartbeat is answered at once, not with {other:?}"),
+        }
+    }
+
+    pub(super) fn leave(&mut self, members: &[(&str, Option<&str>)]) -> ReplyToken {
+        let token = self.token();
+        let members = members
+            .iter()
+            .map(|(member, instance)| LeavingMember {
+                member: (*member).into(),
+                instance: instance.map(InstanceId::from),
+                reason: None,
+            })
+            .collect();
+        self.coordinator.handle_leave(self.now, token, LeaveRequest { group: "g".into(), members });
+        self.settle();
+        token
+    }
+
+    pub(super) fn commit_with(&mut self, request: OffsetCommitRequest) -> ReplyToken {
+        let token = self.token();
+        self.coordinator.handle_offset_commit(self.now, token, request);
+        self.settle();
+        token
+    }
+
+    pub(super) fn delete(&mut self, group: &str) -> ReplyToken {
+        let token = self.token();
+        self.coordinator.handle_delete_group(self.now, token, &group.into());
+        self.settle();
+        token
+    }
+
+    pub(super) fn is_waiting(&self, token: ReplyToken) -> bool {
+        !self.answers.contains_key(&token)
+    }
+
+    fn answer(&mut self, token: ReplyToken) -> ReplyOutcome {
+        self.answers.remove(&token).expect("the request is answered by now")
+    }
+
+    pub(super) fn joined(&mut self, token: ReplyToken) -> Result<Joined, GroupError> {
+        let ReplyOutcome::Join(outcome) = self.answer(token) else { panic!("a join is answered as one") };
+        outcome
+    }
+
+    pub(super) fn synced(&mut self, token: ReplyToken) -> Result<Synced, GroupError> {
+        let ReplyOutcome::Sync(outcome) = self.answer(token) else { panic!("a sync is answered as one") };
+        outcome
+    }
+
+    pub(super) fn left(&mut self, token: ReplyToken) -> Result<Vec<LeftMember>, GroupError> {
+        let ReplyOutcome::Leave(outcome) = self.answer(token) else { panic!("a leave is answered as one") };
+        outcome
+    }
+
+    pub(super) fn committed(&mut self, token: ReplyToken) -> Result<PartitionOutcomes, GroupError> {
+        let ReplyOutcome::OffsetCommit(outcome) = self.answer(token) else { panic!("a commit is answered as one") };
+        outcome
+    }
+
+    pub(super) fn deleted(&mut self, token: ReplyToken) -> Result<(), GroupError> {
+        let ReplyOutcome::DeleteGroup(outcome) = self.answer(token) else { panic!("a deletion is answered as one") };
+        outcome
+    }
+
+    pub(super) fn state(&self) -> ClassicState {
+        self.coordinator.describe(&"g".into()).unwrap().state
+    }
+
+    /// Members `m1`, `m2`, ... in a stable generation 1, led by `m1`, each assigned its own name.
+    pub(super) fn stable(members: &[&str]) -> Self {
+        let mut scenario = Self::new();
+        let joins: Vec<_> = members.iter().map(|member| scenario.join(member)).collect();
+        scenario.advance(Duration::ZERO);
+        for (member, token) in members.iter().zip(joins) {
+            assert_eq!(scenario.joined(token).unwrap().generation, 1, "{member}");
+        }
+        let assignments: Vec<_> = members.iter().map(|member| (*member, *member)).collect();
+        let syncs: Vec<_> = members.iter().map(|member| scenario.sync(member, 1, &assignments)).collect();
+        for (member, token) in members.iter().zip(syncs) {
+            assert_eq!(scenario.synced(token).unwrap().assignment, member.as_bytes(), "{member}");
+        }
+        assert_eq!(scenario.state(), ClassicState::Stable);
+        scenario
+    }
+
+    /// A new coordinator that has read this one's log.
+    pub(super) fn restarted(&self) -> Self {
+        let mut coordinator = GroupCoordinator::new(GroupConfig::default());
+        for record in &self.log {
+            coordinator.replay(&record.key, record.value.as_ref()).unwrap();
+        }
+        coordinator.activate(self.now);
+        let mut restarted = Self::around(coordinator);
+        restarted.now = self.now;
+        restarted
+    }
+}
+
+/// What a consumer of topic `t` sends, for the group `g`.
+pub(super) fn joining(member: &str) -> JoinRequest {
+    JoinRequest {
+        group: GroupId::new("g"),
+        member: MemberId::new(""),
+        new_member: MemberId::new(member),
+        instance: None,
+        client: ClientIdentity { id: "client".to_owned(), host: "/127.0.0.1".to_owned() },
+        session_timeout: Duration::from_secs(10),
+        rebalance_timeout: Duration::from_secs(60),
+        protocol_type: "consumer".to_owned(),
+        protocols: offers(&["range"]),
+        requires_known_member_id: false,
+        supports_skip_assignment: true,
+    }
+}
+
+pub(super) fn joining_static(member: &str, instance: &str) -> JoinRequest {
+    JoinRequest { instance: Some(instance.into()), ..joining(member) }
+}
+
+pub(super) fn offers(names: &[&str]) -> Vec<Protocol> {
+    let metadata = Bytes::from_static(b"\x00\x00\x00\x00\x00\x01\x00\x01t\xff\xff\xff\xff");
+    names.iter().map(|name| Protocol { name: (*name).to_owned(), metadata: metadata.clone() }).collect()
+}
+
+pub(super) fn syncing(member: &str, generation: i32, assignments: &[(&str, &str)]) -> SyncRequest {
+    SyncRequest {
+        group: "g".into(),
+        member: member.into(),
+        instance: None,
+        generation,
+        protocol_type: Some("consumer".to_owned()),
+        protocol: Some("range".to_owned()),
+        assignments: assignments
+            .iter()
+            .map(|(member, text)| ((*member).into(), Bytes::copy_from_slice(text.as_bytes())))
+            .collect(),
+    }
+}
+
+pub(super) fn committing(member: &str, generation: i32, offset: i64) -> OffsetCommitRequest {
+    OffsetCommitRequest {
+        group: "g".into(),
+        member: member.into(),
+        instance: None,
+        generation,
+        retention: None,
+        offsets: vec![OffsetCommit {
+            partition: partition("t", 0),
+            topic_id: TopicId(7),
+            offset: Offset(offset),
+            leader_epoch: Some(LeaderEpoch(3)),
+            metadata: "note".to_owned(),
+        }],
+    }
+}
+
+pub(super) fn partition(topic: &str, number: i32) -> TopicPartition {
+    TopicPartition { topic: TopicName::new(topic).unwrap(), partition: PartitionId(number) }
+}

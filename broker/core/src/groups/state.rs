@@ -1,0 +1,65 @@
+//! The states of a classic group, and which may follow which. What happens on the way is in `classic`.
+
+use std::fmt;
+
+/// Where a classic group stands. The names are Kafka's, as its tools print them.
+///
+/// ```text
+///            +--------- all members gone ---------------------------+
+///            v                                                      |
+///   (new) -> Empty -- first join --> PreparingRebalance -- all known members (re)joined,
+///            |                        ^      ^     |       or the rebalance timeout
+///         deleted, expired            |      |     v
+///          |    ^                     |      |   CompletingRebalance -- leader's assignment stored --> Stable
+///          v    | tombstone not       |      +---- join, leave, timeout ---+                             |
+///          Dead + stored              +----------- join of the leader, changed member, leave, timeout ---+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClassicState {
+    /// No members; committed offsets may remain.
+    Empty,
+    /// Members are asked to join again.
+    PreparingRebalance,
+    /// A generation exists and waits for its leader's assignment to be stored.
+    CompletingRebalance,
+    /// Every member may fetch its assignment.
+    Stable,
+    /// Being deleted, or unknown.
+    Dead,
+}
+
+impl ClassicState {
+    /// All states, in the order of a group's life.
+    pub const ALL: [Self; 5] =
+        [Self::Empty, Self::PreparingRebalance, Self::CompletingRebalance, Self::Stable, Self::Dead];
+
+    /// Kafka's name for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "Empty",
+            Self::PreparingRebalance => "PreparingRebalance",
+            Self::CompletingRebalance => "CompletingRebalance",
+            Self::Stable => "Stable",
+            Self::Dead => "Dead",
+        }
+    }
+
+    /// Whether a group in this state may go to `next`.
+    #[must_use]
+    pub const fn may_become(self, next: Self) -> bool {
+        match next {
+            Self::Empty => matches!(self, Self::PreparingRebalance | Self::Dead),
+            Self::PreparingRebalance => matches!(self, Self::Empty | Self::CompletingRebalance | Self::Stable),
+            Self::CompletingRebalance => matches!(self, Self::PreparingRebalance),
+            Self::Stable => matches!(self, Self::CompletingRebalance),
+            Self::Dead => matches!(self, Self::Empty),
+        }
+    }
+}
+
+impl fmt::Display for ClassicState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,141 @@
+//! The partition log's answers to an append, and the appending side of [`PartitionLog`].
+
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+use super::end_marker::{EndMarker, TransactionEnd};
+use super::partition::PartitionLog;
+use super::producers::Verdict;
+use super::transactions::{ABORTED_MAX, EndedTransaction};
+
+/// What is to be done with a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendDecision {
+    /// Write it with this base offset and the current leader epoch, and say so with [`PartitionLog::commit_append`].
+    Append { base_offset: Offset },
+    /// It is in the log, or on its way there. Answered with the place of its original, once that is as durable as a new append would be:
+    /// once the durable end (or the high watermark, for acks=all) has reached `must_wait_for`.
+    Duplicate { base_offset: Offset, last_offset: Offset, timestamp: Timestamp, must_wait_for: Offset },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendRejection {
+    #[error("leader epoch {given:?} is below the current {current:?}")]
+    FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    #[error("leader epoch {given:?} is above the current {current:?}")]
+    UnknownLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    #[error("sequence {got:?} of producer {producer_id:?} is out of order: {expected:?} is next")]
+    OutOfOrderSequence { producer_id: ProducerId, expected: Sequence, got: Sequence },
+    #[error("epoch {got:?} of producer {producer_id:?} is fenced by epoch {current:?}")]
+    InvalidProducerEpoch { producer_id: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
+    #[error(
+        "a batch of producer {producer_id:?} needs an epoch and a sequence; it has {producer_epoch:?}, {sequence:?}"
+    )]
+    InvalidSequence { producer_id: ProducerId, producer_epoch: ProducerEpoch, sequence: Sequence },
+    #[error("producer {producer_id:?} has a transaction open: a batch outside of it must wait for its end")]
+    InvalidTransactionState { producer_id: ProducerId },
+    #[error("the transaction coordinator of epoch {got} is fenced by one of epoch {current}")]
+    FencedCoordinator { producer_id: ProducerId, current: i32, got: i32 },
+    /// Retriable: producers are forgotten when they expire.
+    #[error("the partition already remembers {limit} producers")]
+    ProducerLimit { limit: usize },
+    /// Retriable: aborted transactions are forgotten when the log is trimmed.
+    #[error("the partition already remembers {limit} aborted transactions")]
+    AbortedTransactionLimit { limit: usize },
+    #[error("only a transaction coordinator writes control batches")]
+    ControlBatch,
+    #[error("the batch says it has no records, or more than offsets are left")]
+    RecordCount,
+}
+
+impl PartitionLog {
+    /// Judges a batch of a client, without changing anything. `expected` is the epoch in which the caller believes to lead; `None` does not ask.
+    pub fn prepare_append(
+        &self,
+        expected: Option<LeaderEpoch>,
+        header: &BatchHeader,
+    ) -> Result<AppendDecision, AppendRejection> {
+        self.check_leadership(expected)?;
+        self.check_room(header)?;
+        if header.attributes.is_control() {
+            return Err(AppendRejection::ControlBatch);
+        }
+        if header.has_producer()
+            && let Verdict::Duplicate(original) = self.producers.judge(header, self.limits)?
+        {
+            let must_wait_for = original.last_offset.plus(1);
+            let (base_offset, last_offset, timestamp) =
+                (original.base_offset, original.last_offset, original.timestamp);
+            return Ok(AppendDecision::Duplicate { base_offset, last_offset, timestamp, must_wait_for });
+        }
+        Ok(AppendDecision::Append { base_offset: self.end })
+    }
+
+    /// Judges a control batch that ends a transaction. Answers the base offset to write it with.
+    pub fn prepare_marker(
+        &self,
+        expected: Option<LeaderEpoch>,
+        header: &BatchHeader,
+        marker: EndMarker,
+    ) -> Result<Offset, AppendRejection> {
+        self.check_leadership(expected)?;
+        self.check_room(header)?;
+        self.producers.judge_marker(header, marker, self.limits)?;
+        if marker.end == TransactionEnd::Abort && self.transactions.aborted.len() >= ABORTED_MAX {
+            return Err(AppendRejection::AbortedTransactionLimit { limit: ABORTED_MAX });
+        }
+        Ok(self.end)
+    }
+
+    /// The batch was laid into the WAL's buffer: the log ends after it now, ahead of the disk. `header` as the producer sent it;
+    /// `base_offset` as [`Self::prepare_append`] decided just before.
+    pub fn commit_append(&mut self, header: &BatchHeader, base_offset: Offset) {
+        self.commit(header, None, base_offset);
+    }
+
+    /// As [`Self::commit_append`], for a decision of [`Self::prepare_marker`].
+    pub fn commit_marker(&mut self, header: &BatchHeader, marker: EndMarker, base_offset: Offset) {
+        self.commit(header, Some(marker), base_offset);
+    }
+
+    fn commit(&mut self, header: &BatchHeader, marker: Option<EndMarker>, base_offset: Offset) {
+        assert_eq!(base_offset, self.end, "an append is committed before the next one is prepared");
+        self.apply_batch(&BatchHeader { base_offset, leader_epoch: self.leader_epoch(), ..*header }, marker);
+    }
+
+    /// What a batch with its final offsets changes, whether it is new or replayed.
+    pub(super) fn apply_batch(&mut self, header: &BatchHeader, marker: Option<EndMarker>) {
+        self.end = header.next_offset();
+        self.times.append(header.base_offset, header.size, header.max_timestamp);
+        if !header.has_producer() {
+            return;
+        }
+        let producer_id = header.producer_id;
+        if let Some(marker) = marker {
+            if let Some(first_offset) = self.producers.append_marker(header, marker) {
+                let (producer_epoch, last_offset) = (header.producer_epoch, header.last_offset());
+                let ended = EndedTransaction { producer_id, producer_epoch, first_offset, last_offset };
+                self.transactions.end(ended, marker.end);
+            }
+        } else if !header.attributes.is_control()
+            && let Some(first) = self.producers.append(header)
+        {
+            self.transactions.begin(producer_id, first);
+        }
+    }
+
+    fn check_leadership(&self, expected: Option<LeaderEpoch>) -> Result<(), AppendRejection> {
+        let (current, given) = (self.leader_epoch(), expected.unwrap_or(self.leader_epoch()));
+        match given.cmp(&current) {
+            std::cmp::Ordering::Less => Err(AppendRejection::FencedLeaderEpoch { given, current }),
+            std::cmp::Ordering::Equal => Ok(()),
+            std::cmp::Ordering::Greater => Err(AppendRejection::UnknownLeaderEpoch { given, current }),
+        }
+    }
+
+    fn check_room(&self, header: &BatchHeader) -> Result<(), AppendRejection> {
+        let last = self.end.0.checked_add(i64::from(header.last_offset_delta));
+        let fits = header.last_offset_delta >= 0 && last.is_some_and(|last| last < i64::MAX);
+        if fits { Ok(()) } else { Err(AppendRejection::RecordCount) }
+    }
+}

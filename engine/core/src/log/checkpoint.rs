@@ -1,0 +1,239 @@
+//! The checkpoint of a partition log: the payload of a checkpoint frame (`docs/formats/wal.md`), version 1. Little-endian. It says the whole
+//! state as of the frame; what the log has appended but not synced comes before that frame, and so is durable with it.
+
+use bytes::{Buf, BufMut, TryGetError};
+use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+use super::epochs::{EpochHistory, EpochStart};
+use super::partition::{LogLimits, PartitionLog};
+use super::producers::{BATCHES_MAX, Producer, ProducerBatch, Producers, RecentBatches};
+use super::time_index::{TimeEntry, TimeIndex};
+use super::transactions::{AbortedTransaction, EndedTransaction, Transactions};
+
+pub const VERSION: u16 = 1;
+/// Stands for "no transaction is open".
+const NO_OFFSET: i64 = -1;
+
+const FIXED_LENGTH: usize = 2 + 3 * 8 + 4 * 4 + (4 * 8 + 4);
+const EPOCH_LENGTH: usize = 12;
+const PRODUCER_LENGTH: usize = 8 + 2 + 4 + 8 + 8 + 1;
+const BATCH_LENGTH: usize = 4 + 4 + 3 * 8;
+const ABORTED_LENGTH: usize = 4 * 8;
+const ENDED_LENGTH: usize = 8 + 2 + 2 * 8;
+const TIME_LENGTH: usize = 16;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointError {
+    #[error("checkpoint version {found} is not known; this is version {VERSION}")]
+    Version { found: u16 },
+    #[error("the checkpoint ends early")]
+    Truncated,
+    #[error("the checkpoint goes on for {count} bytes after its end")]
+    Trailing { count: usize },
+    #[error("the checkpoint contradicts itself: {reason}")]
+    Unsound { reason: &'static str },
+}
+
+impl From<TryGetError> for CheckpointError {
+    fn from(_: TryGetError) -> Self {
+        Self::Truncated
+    }
+}
+
+impl PartitionLog {
+    /// Bytes that [`Self::encode_checkpoint`] writes.
+    #[must_use]
+    pub fn checkpoint_length(&self) -> usize {
+        let batches: usize = self.producers.iter().map(|(_, producer)| producer.batches.len()).sum();
+        FIXED_LENGTH
+            + EPOCH_LENGTH * self.epochs().len()
+            + PRODUCER_LENGTH * self.producers.len()
+            + BATCH_LENGTH * batches
+            + ABORTED_LENGTH * self.transactions.aborted.len()
+            + ENDED_LENGTH * self.transactions.ended.len()
+            + TIME_LENGTH * self.times.entries.len()
+    }
+
+    /// Writes the whole state. `out` has room for [`Self::checkpoint_length`] bytes.
+    pub fn encode_checkpoint(&self, out: &mut impl BufMut) {
+        out.put_u16_le(VERSION);
+        [self.log_start, self.end, self.high_watermark].iter().for_each(|offset| out.put_i64_le(offset.0));
+        put_count(out, self.epochs().len());
+        for entry in self.epochs() {
+            out.put_i32_le(entry.epoch.0);
+            out.put_i64_le(entry.start.0);
+        }
+        put_count(out, self.producers.len());
+        self.producers.iter().for_each(|(id, producer)| put_producer(out, id, producer));
+        put_count(out, self.transactions.aborted.len());
+        for aborted in &self.transactions.aborted {
+            out.put_i64_le(aborted.producer_id.0);
+            out.put_i64_le(aborted.first_offset.0);
+            out.put_i64_le(aborted.last_offset.0);
+            out.put_i64_le(aborted.last_stable.0);
+        }
+        put_count(out, self.transactions.ended.len());
+        for ended in &self.transactions.ended {
+            out.put_i64_le(ended.producer_id.0);
+            out.put_i16_le(ended.producer_epoch.0);
+            out.put_i64_le(ended.first_offset.0);
+            out.put_i64_le(ended.last_offset.0);
+        }
+        out.put_i64_le(self.times.largest.0);
+        out.put_i64_le(self.times.inexact_below.0);
+        out.put_u64_le(self.times.interval_bytes);
+        out.put_u64_le(self.times.bytes_since);
+        put_count(out, self.times.entries.len());
+        for entry in &self.times.entries {
+            out.put_i64_le(entry.largest.0);
+            out.put_i64_le(entry.offset.0);
+        }
+    }
+
+    /// Reads what [`Self::encode_checkpoint`] wrote. The log is as it was then, with all of it durable.
+    pub fn restore(limits: LogLimits, mut checkpoint: &[u8]) -> Result<Self, CheckpointError> {
+        let input = &mut checkpoint;
+        let found = input.try_get_u16_le()?;
+        if found != VERSION {
+            return Err(CheckpointError::Version { found });
+        }
+        let (log_start, end, high_watermark) = (take_offset(input)?, take_offset(input)?, take_offset(input)?);
+        let starts = take_list(input, EPOCH_LENGTH, take_epoch)?;
+        let producers = take_producers(input)?;
+        let aborted = take_list(input, ABORTED_LENGTH, take_aborted)?;
+        let ended = take_list(input, ENDED_LENGTH, take_ended)?;
+        let times = take_times(input)?;
+        if input.has_remaining() {
+            return Err(CheckpointError::Trailing { count: input.remaining() });
+        }
+        let unsound = |reason| CheckpointError::Unsound { reason };
+        let open = producers.iter().filter_map(|(id, producer)| producer.open_transaction.map(|first| (first, id)));
+        let open = open.collect();
+        let log = Self {
+            limits,
+            log_start,
+            durable_log_start: log_start,
+            end,
+            durable_end: end,
+            high_watermark,
+            epochs: EpochHistory::from_starts(starts).ok_or(unsound("the leader epochs are out of order"))?,
+            producers,
+            transactions: Transactions { open, ended, aborted },
+            times,
+        };
+        log.soundness().map_err(unsound)?;
+        Ok(log)
+    }
+}
+
+fn put_count(out: &mut impl BufMut, count: usize) {
+    out.put_u32_le(u32::try_from(count).expect("every list of a log is bounded far below 2^32"));
+}
+
+fn put_producer(out: &mut impl BufMut, id: ProducerId, producer: &Producer) {
+    out.put_i64_le(id.0);
+    out.put_i16_le(producer.epoch.0);
+    out.put_i32_le(producer.coordinator_epoch);
+    out.put_i64_le(producer.last_timestamp.0);
+    out.put_i64_le(producer.open_transaction.map_or(NO_OFFSET, |first| first.0));
+    out.put_u8(u8::try_from(producer.batches.len()).expect("five batches at most"));
+    for batch in producer.batches.iter() {
+        out.put_i32_le(batch.base_sequence.0);
+        out.put_i32_le(batch.last_sequence.0);
+        out.put_i64_le(batch.base_offset.0);
+        out.put_i64_le(batch.last_offset.0);
+        out.put_i64_le(batch.timestamp.0);
+    }
+}
+
+/// A list whose entries have `length` bytes or more. Its count is checked against what is there before anything is allocated.
+fn take_list<T>(
+    input: &mut &[u8],
+    length: usize,
+    mut take: impl FnMut(&mut &[u8]) -> Result<T, CheckpointError>,
+) -> Result<Vec<T>, CheckpointError> {
+    let count = usize::try_from(input.try_get_u32_le()?).map_err(|_| CheckpointError::Truncated)?;
+    if count > input.remaining() / length {
+        return Err(CheckpointError::Truncated);
+    }
+    (0..count).map(|_| take(input)).collect()
+}
+
+fn take_offset(input: &mut &[u8]) -> Result<Offset, CheckpointError> {
+    let offset = input.try_get_i64_le()?;
+    // The largest is kept free, so that one past an offset always exists.
+    if (0..i64::MAX).contains(&offset) {
+        Ok(Offset(offset))
+    } else {
+        Err(CheckpointError::Unsound { reason: "an offset is out of range" })
+    }
+}
+
+fn take_epoch(input: &mut &[u8]) -> Result<EpochStart, CheckpointError> {
+    Ok(EpochStart { epoch: LeaderEpoch(input.try_get_i32_le()?), start: take_offset(input)? })
+}
+
+fn take_producers(input: &mut &[u8]) -> Result<Producers, CheckpointError> {
+    let mut producers = Producers::default();
+    for (id, producer) in take_list(input, PRODUCER_LENGTH, take_producer)? {
+        if producers.insert(id, producer).is_some() {
+            return Err(CheckpointError::Unsound { reason: "a producer is there twice" });
+        }
+    }
+    Ok(producers)
+}
+
+fn take_producer(input: &mut &[u8]) -> Result<(ProducerId, Producer), CheckpointError> {
+    let id = ProducerId(input.try_get_i64_le()?);
+    let epoch = ProducerEpoch(input.try_get_i16_le()?);
+    let coordinator_epoch = input.try_get_i32_le()?;
+    let last_timestamp = Timestamp(input.try_get_i64_le()?);
+    let open_transaction = match input.try_get_i64_le()? {
+        NO_OFFSET => None,
+        first if first >= 0 => Some(Offset(first)),
+        _ => return Err(CheckpointError::Unsound { reason: "a transaction begins below 0" }),
+    };
+    let count = usize::from(input.try_get_u8()?);
+    if count > BATCHES_MAX {
+        return Err(CheckpointError::Unsound { reason: "a producer has more than five batches" });
+    }
+    let mut batches = RecentBatches::default();
+    for _ in 0..count {
+        batches.push(take_batch(input)?);
+    }
+    Ok((id, Producer { epoch, coordinator_epoch, last_timestamp, open_transaction, batches }))
+}
+
+fn take_batch(input: &mut &[u8]) -> Result<ProducerBatch, CheckpointError> {
+    let base_sequence = Sequence(input.try_get_i32_le()?);
+    let last_sequence = Sequence(input.try_get_i32_le()?);
+    if base_sequence.0 < 0 || last_sequence.0 < 0 {
+        return Err(CheckpointError::Unsound { reason: "a sequence is below 0" });
+    }
+    let (base_offset, last_offset) = (take_offset(input)?, take_offset(input)?);
+    let timestamp = Timestamp(input.try_get_i64_le()?);
+    Ok(ProducerBatch { base_sequence, last_sequence, base_offset, last_offset, timestamp })
+}
+
+fn take_aborted(input: &mut &[u8]) -> Result<AbortedTransaction, CheckpointError> {
+    let producer_id = ProducerId(input.try_get_i64_le()?);
+    let (first_offset, last_offset, last_stable) = (take_offset(input)?, take_offset(input)?, take_offset(input)?);
+    Ok(AbortedTransaction { producer_id, first_offset, last_offset, last_stable })
+}
+
+fn take_ended(input: &mut &[u8]) -> Result<EndedTransaction, CheckpointError> {
+    let producer_id = ProducerId(input.try_get_i64_le()?);
+    let producer_epoch = ProducerEpoch(input.try_get_i16_le()?);
+    let (first_offset, last_offset) = (take_offset(input)?, take_offset(input)?);
+    Ok(EndedTransaction { producer_id, producer_epoch, first_offset, last_offset })
+}
+
+fn take_times(input: &mut &[u8]) -> Result<TimeIndex, CheckpointError> {
+    let largest = Timestamp(input.try_get_i64_le()?);
+    let inexact_below = take_offset(input)?;
+    let (interval_bytes, bytes_since) = (input.try_get_u64_le()?, input.try_get_u64_le()?);
+    let entry =
+        |input: &mut &[u8]| Ok(TimeEntry { largest: Timestamp(input.try_get_i64_le()?), offset: take_offset(input)? });
+    let entries = take_list(input, TIME_LENGTH, entry)?;
+    Ok(TimeIndex { entries, largest, inexact_below, interval_bytes, bytes_since })
+}

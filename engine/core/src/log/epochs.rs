@@ -1,0 +1,145 @@
+//! The leader epochs of a log and where each began, from which diverged logs find their common end (KIP-101, KIP-279, KIP-320).
+
+use rustmq_model::{LeaderEpoch, Offset};
+
+/// The bound on the history. Past it the oldest goes, and a question about it is answered as one about an epoch before the log.
+pub const EPOCHS_MAX: usize = 10_000;
+
+/// A leadership and the offset of its first record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochStart {
+    pub epoch: LeaderEpoch,
+    pub start: Offset,
+}
+
+/// The answer to "where did this epoch end here".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochEnd {
+    /// The largest epoch of this log that is not above the one asked for, or that one when the log knows only later ones.
+    pub epoch: LeaderEpoch,
+    pub end: Offset,
+}
+
+/// Oldest first; epochs and starts both rise strictly. An epoch without records gives way to the next one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EpochHistory {
+    starts: Vec<EpochStart>,
+}
+
+impl EpochHistory {
+    /// `None` unless epochs and starts both rise.
+    pub(super) fn from_starts(starts: Vec<EpochStart>) -> Option<Self> {
+        let history = Self { starts };
+        history.rises().then_some(history)
+    }
+
+    #[must_use]
+    pub fn starts(&self) -> &[EpochStart] {
+        &self.starts
+    }
+
+    #[must_use]
+    pub fn latest(&self) -> Option<LeaderEpoch> {
+        self.starts.last().map(|last| last.epoch)
+    }
+
+    /// Notes that `epoch` begins at `start`. An epoch that is not newer than the last changes nothing.
+    pub(super) fn begin(&mut self, epoch: LeaderEpoch, start: Offset) {
+        if self.latest().is_some_and(|latest| latest >= epoch) {
+            return;
+        }
+        self.truncate(start);
+        if self.starts.len() == EPOCHS_MAX {
+            self.starts.remove(0);
+        }
+        self.starts.push(EpochStart { epoch, start });
+    }
+
+    /// Forgets epochs that begin at or above `end`.
+    pub(super) fn truncate(&mut self, end: Offset) {
+        let kept = self.starts.partition_point(|entry| entry.start < end);
+        self.starts.truncate(kept);
+    }
+
+    /// Forgets epochs that ended at or below `log_start`; the one that holds it begins there now.
+    pub(super) fn trim(&mut self, log_start: Offset) {
+        let below = self.starts.partition_point(|entry| entry.start <= log_start);
+        if let Some(holder) = below.checked_sub(1) {
+            self.starts[holder].start = log_start;
+            self.starts.drain(..holder);
+        }
+    }
+
+    /// Where `epoch` ended in a log that ends at `log_end`; `None` for an epoch above the latest.
+    #[must_use]
+    pub fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<EpochEnd> {
+        let after = self.starts.partition_point(|entry| entry.epoch <= epoch);
+        if after == self.starts.len() {
+            return (self.latest() == Some(epoch)).then_some(EpochEnd { epoch, end: log_end });
+        }
+        let found = after.checked_sub(1).map_or(epoch, |floor| self.starts[floor].epoch);
+        Some(EpochEnd { epoch: found, end: self.starts[after].start })
+    }
+
+    pub(super) fn rises(&self) -> bool {
+        let rises = |pair: &[EpochStart]| pair[0].epoch < pair[1].epoch && pair[0].start < pair[1].start;
+        self.starts.len() <= EPOCHS_MAX && self.starts.windows(2).all(rises)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EpochEnd, EpochHistory, EpochStart};
+    use rustmq_model::{LeaderEpoch, Offset};
+
+    fn history(starts: &[(i32, i64)]) -> EpochHistory {
+        let mut history = EpochHistory::default();
+        starts.iter().for_each(|&(epoch, start)| history.begin(LeaderEpoch(epoch), Offset(start)));
+        history
+    }
+
+    fn check(history: &EpochHistory, expected: &[(i32, i64)]) {
+        let entry = |&(epoch, start): &(i32, i64)| EpochStart { epoch: LeaderEpoch(epoch), start: Offset(start) };
+        assert_eq!(history.starts(), expected.iter().map(entry).collect::<Vec<_>>());
+        assert!(history.rises());
+    }
+
+    #[test]
+    fn an_epoch_without_records_gives_way_to_the_next() {
+        check(&history(&[(1, 0), (2, 10), (3, 10), (5, 20)]), &[(1, 0), (3, 10), (5, 20)]);
+        check(&history(&[(4, 0), (3, 10), (4, 12)]), &[(4, 0)]);
+    }
+
+    #[test]
+    fn ends_are_answered_as_kafka_does() {
+        let history = history(&[(2, 10), (4, 20), (7, 30)]);
+        let check = |epoch, expected: Option<(i32, i64)>| {
+            let expected = expected.map(|(epoch, end)| EpochEnd { epoch: LeaderEpoch(epoch), end: Offset(end) });
+            assert_eq!(history.end_offset_for(LeaderEpoch(epoch), Offset(44)), expected, "epoch {epoch}");
+        };
+        check(7, Some((7, 44)));
+        check(8, None);
+        check(5, Some((4, 30)));
+        check(4, Some((4, 30)));
+        check(2, Some((2, 20)));
+        check(1, Some((1, 10)));
+        assert_eq!(EpochHistory::default().end_offset_for(LeaderEpoch(0), Offset(0)), None);
+    }
+
+    #[test]
+    fn trims_and_truncations_cut_both_sides() {
+        let all = [(2, 10), (4, 20), (7, 30)];
+        let trimmed = |to| {
+            let mut history = history(&all);
+            history.trim(Offset(to));
+            history
+        };
+        check(&trimmed(5), &all);
+        check(&trimmed(15), &[(2, 15), (4, 20), (7, 30)]);
+        check(&trimmed(20), &[(4, 20), (7, 30)]);
+        check(&trimmed(99), &[(7, 99)]);
+        let mut history = history(&all);
+        history.truncate(Offset(20));
+        check(&history, &[(2, 10)]);
+    }
+}

@@ -1,0 +1,323 @@
+//! [`PartitionLog`]: the state of one partition's log, and what syncs, trims, truncations and new leaderships change in it. Appends are
+//! in [`super::append`], recovery in [`super::replay`].
+//!
+//! ```text
+//!  log start      last stable      high watermark      durable end      end
+//!      |  retained     |   open or undecided   |  not everywhere  |  not yet synced  |
+//!      |               |    transactions       |                  |                  |
+//! ```
+//! Each of these is at or below the next. `end` and the producers run ahead of the disk; readers see no more than what lies below
+//! the high watermark.
+
+use std::time::Duration;
+
+use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
+
+use super::epochs::{EpochEnd, EpochHistory, EpochStart};
+use super::producers::Producers;
+use super::time_index::TimeIndex;
+use super::transactions::{AbortedTransaction, Transactions};
+
+/// Bounds that the configuration sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogLimits {
+    /// Idempotent producers remembered per partition; past it, new ones are refused until others expire.
+    pub producers_max: usize,
+}
+
+impl Default for LogLimits {
+    fn default() -> Self {
+        Self { producers_max: 65_536 }
+    }
+}
+
+/// The offsets that readers go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPositions {
+    /// The log start that is synced, and so may be answered.
+    pub log_start: Offset,
+    pub durable_end: Offset,
+    pub high_watermark: Offset,
+    pub last_stable: Offset,
+    pub leader_epoch: LeaderEpoch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("leader epoch {given:?} is below {current:?}, which the log already has")]
+pub struct RejectedEpoch {
+    pub given: LeaderEpoch,
+    pub current: LeaderEpoch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("offset {requested:?} is above the high watermark {high_watermark:?}")]
+pub struct RejectedTrim {
+    pub requested: Offset,
+    pub high_watermark: Offset,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("offset {requested:?} is below the high watermark {high_watermark:?}")]
+pub struct RejectedTruncation {
+    pub requested: Offset,
+    pub high_watermark: Offset,
+}
+
+/// One partition's log, without its bytes. The same calls in the same order give the same state, and so do [`Self::restore`] and the
+/// replay of what was written since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionLog {
+    pub(super) limits: LogLimits,
+    /// Decided; may be ahead of the disk.
+    pub(super) log_start: Offset,
+    pub(super) durable_log_start: Offset,
+    pub(super) end: Offset,
+    pub(super) durable_end: Offset,
+    pub(super) high_watermark: Offset,
+    pub(super) epochs: EpochHistory,
+    pub(super) producers: Producers,
+    pub(super) transactions: Transactions,
+    pub(super) times: TimeIndex,
+}
+
+impl PartitionLog {
+    /// An empty log that starts at `log_start`, led in `epoch`: what an open frame says.
+    #[must_use]
+    pub fn open(limits: LogLimits, epoch: LeaderEpoch, log_start: Offset) -> Self {
+        let mut epochs = EpochHistory::default();
+        epochs.begin(epoch, log_start);
+        Self {
+            limits,
+            log_start,
+            durable_log_start: log_start,
+            end: log_start,
+            durable_end: log_start,
+            high_watermark: log_start,
+            epochs,
+            producers: Producers::default(),
+            transactions: Transactions::default(),
+            times: TimeIndex::default(),
+        }
+    }
+
+    #[must_use]
+    pub fn positions(&self) -> LogPositions {
+        LogPositions {
+            log_start: self.durable_log_start,
+            durable_end: self.durable_end,
+            high_watermark: self.high_watermark,
+            last_stable: self.last_stable(),
+            leader_epoch: self.leader_epoch(),
+        }
+    }
+
+    /// One past the last record appended, synced or not.
+    #[must_use]
+    pub const fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// The log start as decided: ahead of what [`Self::positions`] shows until its frame is synced.
+    #[must_use]
+    pub const fn decided_log_start(&self) -> Offset {
+        self.log_start
+    }
+
+    #[must_use]
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.epochs.latest().expect("a log is opened with an epoch, and no truncation takes the first one")
+    }
+
+    /// Leadership history, oldest first.
+    #[must_use]
+    pub fn epochs(&self) -> &[EpochStart] {
+        self.epochs.starts()
+    }
+
+    /// Where `epoch` ended in what is durable (KIP-101); `None` for an epoch above the current one.
+    #[must_use]
+    pub fn end_offset_for(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
+        self.epochs.end_offset_for(epoch, self.durable_end)
+    }
+
+    /// What a read_committed reader stops at.
+    #[must_use]
+    pub fn last_stable(&self) -> Offset {
+        let unstable = self.transactions.first_unstable().unwrap_or(self.high_watermark);
+        unstable.max(self.log_start).min(self.high_watermark)
+    }
+
+    /// The idempotent producers that are remembered (`DescribeProducers`).
+    #[must_use]
+    pub const fn producers(&self) -> &Producers {
+        &self.producers
+    }
+
+    /// Aborted transactions with records in `from..until`, for a read_committed fetch of that range.
+    pub fn aborted_between(&self, from: Offset, until: Offset) -> impl Iterator<Item = &AbortedTransaction> {
+        self.transactions.aborted_between(from, until)
+    }
+
+    /// From where the log must be searched for the first record with at least `timestamp`.
+    #[must_use]
+    pub fn search_from(&self, timestamp: Timestamp) -> Offset {
+        self.times.search_from(timestamp, self.log_start)
+    }
+
+    /// From where the log must be searched for the first record, below the high watermark, with the largest timestamp there.
+    #[must_use]
+    pub fn search_largest_from(&self) -> Offset {
+        self.times.search_largest_from(self.log_start, self.high_watermark)
+    }
+
+    /// Everything below `end` is synced here. Answers the positions if any has moved.
+    pub fn on_durable(&mut self, end: Offset) -> Option<LogPositions> {
+        // A truncation may have taken what was being synced.
+        let end = end.min(self.end);
+        if end <= self.durable_end {
+            return None;
+        }
+        self.durable_end = end;
+        // The only replica there is. With others, their acknowledgements move the high watermark, to the least durable end over the ISR.
+        self.raise_high_watermark(end);
+        Some(self.positions())
+    }
+
+    pub(super) fn raise_high_watermark(&mut self, to: Offset) {
+        if to > self.high_watermark {
+            self.high_watermark = to;
+            self.transactions.on_high_watermark(to);
+        }
+    }
+
+    /// Moves the log start up (DeleteRecords, retention). Answers the start to write a trim frame with, or `None` if it is there
+    /// already; readers see it after [`Self::on_trim_durable`].
+    pub fn trim(&mut self, requested: Offset) -> Result<Option<Offset>, RejectedTrim> {
+        if requested > self.high_watermark {
+            return Err(RejectedTrim { requested, high_watermark: self.high_watermark });
+        }
+        if requested <= self.log_start {
+            return Ok(None);
+        }
+        self.apply_trim(requested);
+        Ok(Some(requested))
+    }
+
+    /// The trim frame for `log_start` is synced. Answers the positions if the visible start has moved.
+    pub fn on_trim_durable(&mut self, log_start: Offset) -> Option<LogPositions> {
+        let log_start = log_start.min(self.log_start);
+        if log_start <= self.durable_log_start {
+            return None;
+        }
+        self.durable_log_start = log_start;
+        Some(self.positions())
+    }
+
+    pub(super) fn apply_trim(&mut self, log_start: Offset) {
+        self.log_start = log_start;
+        self.epochs.trim(log_start);
+        self.transactions.trim(log_start);
+        self.times.trim(log_start);
+    }
+
+    /// Cuts the log back to `to`, where a new leader's log goes another way. Answers the end to write a truncate frame with, or `None` if
+    /// it ends there or earlier already. What producers had before the cut is as good as their last five batches tell. A cut
+    /// below the high watermark (an unclean election) is refused: what was settled there is told by replay only.
+    pub fn truncate(&mut self, to: Offset) -> Result<Option<Offset>, RejectedTruncation> {
+        if to < self.high_watermark {
+            return Err(RejectedTruncation { requested: to, high_watermark: self.high_watermark });
+        }
+        if to >= self.end {
+            return Ok(None);
+        }
+        self.apply_truncation(to);
+        Ok(Some(to))
+    }
+
+    pub(super) fn apply_truncation(&mut self, to: Offset) {
+        let to = to.max(self.log_start).min(self.end);
+        self.end = to;
+        self.durable_end = self.durable_end.min(to);
+        self.high_watermark = self.high_watermark.min(to);
+        self.truncate_epochs(to);
+        self.producers.truncate(to);
+        for ended in self.transactions.truncate(to) {
+            self.producers.reopen(ended.producer_id, ended.producer_epoch, ended.first_offset);
+        }
+        self.times.truncate(to);
+    }
+
+    fn truncate_epochs(&mut self, to: Offset) {
+        let current = self.leader_epoch();
+        self.epochs.truncate(to);
+        // The epoch a broker serves in does not fall with the records it had from it.
+        self.epochs.begin(current, to);
+    }
+
+    /// A leadership begins. Answers the start to write an epoch-start frame with, or `None` if the log is in that epoch already.
+    pub fn begin_epoch(&mut self, epoch: LeaderEpoch) -> Result<Option<EpochStart>, RejectedEpoch> {
+        let current = self.leader_epoch();
+        if epoch < current {
+            return Err(RejectedEpoch { given: epoch, current });
+        }
+        if epoch == current {
+            return Ok(None);
+        }
+        self.epochs.begin(epoch, self.end);
+        Ok(Some(EpochStart { epoch, start: self.end }))
+    }
+
+    /// The producers to forget, by the leader's clock. Changes nothing: an expiry frame is written, then [`Self::forget_producers`] called.
+    #[must_use]
+    pub fn expire_producers(&self, now: Timestamp, expiry: Duration) -> Vec<ProducerId> {
+        self.producers.expired(now, expiry)
+    }
+
+    pub fn forget_producers(&mut self, ids: &[ProducerId]) {
+        for id in ids {
+            if let Some(first) = self.producers.forget(*id) {
+                self.transactions.abandon(first);
+            }
+        }
+    }
+
+    /// Panics if the log contradicts itself, which no sequence of calls can bring about.
+    pub fn check_invariants(&self) {
+        if let Err(broken) = self.soundness() {
+            panic!("{broken}: {self:?}");
+        }
+    }
+
+    /// What holds between the parts; for our own state an invariant, for a checkpoint from disk a check.
+    pub(super) fn soundness(&self) -> Result<(), &'static str> {
+        let open = |(id, producer): (ProducerId, &super::producers::Producer)| {
+            producer.open_transaction.is_none_or(|first| self.transactions.open.get(&first) == Some(&id))
+        };
+        let open_count = self.producers.iter().filter(|(_, producer)| producer.open_transaction.is_some()).count();
+        let ends = self.transactions.ended.iter().map(|ended| ended.last_offset);
+        let aborts = self.transactions.aborted.iter().map(|aborted| aborted.last_offset);
+        let batches = self.producers.iter().filter_map(|(_, producer)| producer.batches.last());
+        let mut known = ends.chain(aborts).chain(batches.map(|batch| batch.last_offset));
+        let rules = [
+            (self.log_start.0 >= 0, "the log starts below 0"),
+            (self.durable_log_start <= self.log_start, "the visible log start is above the decided one"),
+            (self.log_start <= self.high_watermark, "the log starts above the high watermark"),
+            (self.high_watermark <= self.durable_end, "the high watermark is above the durable end"),
+            (self.durable_end <= self.end, "the durable end is above the end"),
+            (self.epochs.rises() && self.epochs.latest().is_some(), "the leader epochs are out of order"),
+            (self.epochs().last().is_some_and(|last| last.start <= self.end), "an epoch starts above the end"),
+            (self.producers.iter().all(open), "a producer's open transaction is not in the list"),
+            (self.transactions.open.len() == open_count, "an open transaction has no producer"),
+            (self.transactions.is_ordered(), "the transactions are out of order"),
+            (known.all(|last| last < self.end), "a batch or marker is remembered from above the end"),
+            (self.times.rises(), "the time index is out of order"),
+            (self.times.entries.last().is_none_or(|last| last.offset < self.end), "the time index passes the end"),
+            (self.transactions.open.keys().all(|first| *first < self.end), "a transaction begins above the end"),
+            (
+                self.producers.iter().all(|(_, producer)| producer.batches.rise()),
+                "a producer's batches are out of order",
+            ),
+        ];
+        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(broken))
+    }
+}

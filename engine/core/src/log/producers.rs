@@ -1,0 +1,266 @@
+//! Idempotent producers as one partition remembers them (KIP-98): for each its epoch and its last five batches, from which a
+//! repeated batch, a gap and a fenced producer are told. Rules as of Kafka 4: a producer that is not known may start at any sequence, because
+//! its history may have expired; a new epoch starts at 0.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+use super::append::AppendRejection;
+use super::end_marker::EndMarker;
+use super::partition::LogLimits;
+
+/// Batches remembered per producer: as many as a client has in flight.
+pub const BATCHES_MAX: usize = 5;
+/// Producers forgotten by one decision, so that it fits one frame of the WAL.
+pub const EXPIRY_COUNT_MAX: usize = 65_536;
+
+/// One batch that a producer appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerBatch {
+    pub base_sequence: Sequence,
+    pub last_sequence: Sequence,
+    pub base_offset: Offset,
+    pub last_offset: Offset,
+    pub timestamp: Timestamp,
+}
+
+/// The last batches of a producer, oldest first, in place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecentBatches {
+    batches: [Option<ProducerBatch>; BATCHES_MAX],
+}
+
+impl RecentBatches {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &ProducerBatch> {
+        self.batches.iter().flatten()
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.iter().count()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.batches[0].is_none()
+    }
+
+    #[must_use]
+    pub fn last(&self) -> Option<&ProducerBatch> {
+        self.iter().next_back()
+    }
+
+    pub(super) fn rise(&self) -> bool {
+        let mut next = Offset(i64::MIN);
+        self.iter().all(|batch| {
+            let follows = batch.base_offset >= next && batch.last_offset >= batch.base_offset;
+            next = batch.last_offset.plus(1);
+            follows
+        })
+    }
+
+    pub(super) fn push(&mut self, batch: ProducerBatch) {
+        match self.batches.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(batch),
+            None => {
+                self.batches.rotate_left(1);
+                self.batches[BATCHES_MAX - 1] = Some(batch);
+            }
+        }
+    }
+
+    /// Forgets what reaches to or above `end`.
+    fn truncate(&mut self, end: Offset) {
+        self.batches.iter_mut().filter(|slot| slot.is_some_and(|batch| batch.last_offset >= end)).for_each(|slot| {
+            *slot = None;
+        });
+    }
+}
+
+/// What is remembered of one producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Producer {
+    pub epoch: ProducerEpoch,
+    /// Of the last transaction coordinator that ended a transaction of it here; -1 if none did.
+    pub coordinator_epoch: i32,
+    /// Of its last batch or marker; what expiry goes by.
+    pub last_timestamp: Timestamp,
+    /// Where the transaction that is open here began.
+    pub open_transaction: Option<Offset>,
+    pub batches: RecentBatches,
+}
+
+impl Producer {
+    fn new(epoch: ProducerEpoch) -> Self {
+        let (coordinator_epoch, last_timestamp, open_transaction) = (-1, Timestamp::NONE, None);
+        Self { epoch, coordinator_epoch, last_timestamp, open_transaction, batches: RecentBatches::default() }
+    }
+
+    fn enter_epoch(&mut self, epoch: ProducerEpoch) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.batches = RecentBatches::default();
+        }
+    }
+}
+
+/// What the producers have to say about an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Next,
+    Duplicate(ProducerBatch),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Producers {
+    by_id: BTreeMap<ProducerId, Producer>,
+}
+
+impl Producers {
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// In the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
+        self.by_id.iter().map(|(id, producer)| (*id, producer))
+    }
+
+    #[must_use]
+    pub fn find(&self, id: ProducerId) -> Option<&Producer> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn insert(&mut self, id: ProducerId, producer: Producer) -> Option<Producer> {
+        self.by_id.insert(id, producer)
+    }
+
+    /// Judges a data batch of an idempotent producer.
+    pub(super) fn judge(&self, header: &BatchHeader, limits: LogLimits) -> Result<Verdict, AppendRejection> {
+        let (producer_id, epoch, sequence) = (header.producer_id, header.producer_epoch, header.base_sequence);
+        if sequence.0 < 0 || epoch.0 < 0 {
+            return Err(AppendRejection::InvalidSequence { producer_id, producer_epoch: epoch, sequence });
+        }
+        let Some(producer) = self.by_id.get(&producer_id) else {
+            self.judge_new(limits)?;
+            return Ok(Verdict::Next);
+        };
+        let out_of_order = |expected| Err(AppendRejection::OutOfOrderSequence { producer_id, expected, got: sequence });
+        if epoch < producer.epoch {
+            return Err(AppendRejection::InvalidProducerEpoch { producer_id, current: producer.epoch, got: epoch });
+        }
+        if epoch == producer.epoch {
+            let last_sequence = header.last_sequence();
+            let same = |batch: &&ProducerBatch| batch.base_sequence == sequence && batch.last_sequence == last_sequence;
+            if let Some(batch) = producer.batches.iter().find(same) {
+                return Ok(Verdict::Duplicate(*batch));
+            }
+            let expected = producer.batches.last().map_or(Sequence(0), |last| last.last_sequence.plus(1));
+            if sequence != expected {
+                return out_of_order(expected);
+            }
+        } else if sequence.0 != 0 {
+            return out_of_order(Sequence(0));
+        }
+        if producer.open_transaction.is_some() && !header.attributes.is_transactional() {
+            return Err(AppendRejection::InvalidTransactionState { producer_id });
+        }
+        Ok(Verdict::Next)
+    }
+
+    /// Judges the marker that ends a transaction.
+    pub(super) fn judge_marker(
+        &self,
+        header: &BatchHeader,
+        marker: EndMarker,
+        limits: LogLimits,
+    ) -> Result<(), AppendRejection> {
+        let (producer_id, got) = (header.producer_id, header.producer_epoch);
+        let Some(producer) = self.by_id.get(&producer_id) else { return self.judge_new(limits) };
+        if got < producer.epoch {
+            return Err(AppendRejection::InvalidProducerEpoch { producer_id, current: producer.epoch, got });
+        }
+        let (current, got) = (producer.coordinator_epoch, marker.coordinator_epoch);
+        if got < current {
+            return Err(AppendRejection::FencedCoordinator { producer_id, current, got });
+        }
+        Ok(())
+    }
+
+    fn judge_new(&self, limits: LogLimits) -> Result<(), AppendRejection> {
+        let limit = limits.producers_max;
+        if self.by_id.len() < limit { Ok(()) } else { Err(AppendRejection::ProducerLimit { limit }) }
+    }
+
+    /// Remembers a data batch with its final offsets. Answers where a transaction begins with it.
+    pub(super) fn append(&mut self, header: &BatchHeader) -> Option<Offset> {
+        let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
+        producer.enter_epoch(header.producer_epoch);
+        producer.last_timestamp = header.max_timestamp;
+        // A coordinator writes for a producer without numbering what it writes.
+        if header.base_sequence.0 >= 0 {
+            producer.batches.push(ProducerBatch {
+                base_sequence: header.base_sequence,
+                last_sequence: header.last_sequence(),
+                base_offset: header.base_offset,
+                last_offset: header.last_offset(),
+                timestamp: header.max_timestamp,
+            });
+        }
+        if !header.attributes.is_transactional() || producer.open_transaction.is_some() {
+            return None;
+        }
+        producer.open_transaction = Some(header.base_offset);
+        producer.open_transaction
+    }
+
+    /// Remembers a marker. Answers where the transaction that it ends began, if one was open.
+    pub(super) fn append_marker(&mut self, header: &BatchHeader, marker: EndMarker) -> Option<Offset> {
+        let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
+        producer.enter_epoch(header.producer_epoch);
+        producer.coordinator_epoch = marker.coordinator_epoch;
+        producer.last_timestamp = header.max_timestamp;
+        producer.open_transaction.take()
+    }
+
+    /// Those that wrote nothing for `expiry` before `now` and have no transaction open. At most [`EXPIRY_COUNT_MAX`].
+    #[must_use]
+    pub fn expired(&self, now: Timestamp, expiry: Duration) -> Vec<ProducerId> {
+        let expiry = i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX);
+        let old = |producer: &Producer| {
+            producer.open_transaction.is_none() && now.0.saturating_sub(producer.last_timestamp.0) >= expiry
+        };
+        let ids = self.by_id.iter().filter(|(_, producer)| old(producer)).map(|(id, _)| *id);
+        ids.take(EXPIRY_COUNT_MAX).collect()
+    }
+
+    /// Answers where a transaction was open, which is so only if the decision was not made by [`Self::expired`].
+    pub(super) fn forget(&mut self, id: ProducerId) -> Option<Offset> {
+        self.by_id.remove(&id).and_then(|producer| producer.open_transaction)
+    }
+
+    /// Forgets batches at or above `end`, and producers of whom it takes the last one. One whose epoch began above `end` is then unknown,
+    /// and not back in the epoch before.
+    pub(super) fn truncate(&mut self, end: Offset) {
+        self.by_id.retain(|_, producer| {
+            let had_batches = !producer.batches.is_empty();
+            producer.batches.truncate(end);
+            producer.open_transaction = producer.open_transaction.filter(|first| *first < end);
+            !had_batches || !producer.batches.is_empty() || producer.open_transaction.is_some()
+        });
+    }
+
+    /// A marker was truncated: the transaction that began at `first` is open again.
+    pub(super) fn reopen(&mut self, id: ProducerId, epoch: ProducerEpoch, first: Offset) {
+        self.by_id.entry(id).or_insert_with(|| Producer::new(epoch)).open_transaction = Some(first);
+    }
+}

@@ -1,0 +1,108 @@
+//! How a restart rebuilds a log: from an open frame or a checkpoint, and the frames that followed. What is replayed was decided
+//! when it was written, so nothing is judged again; only what cannot follow is an error.
+
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{LeaderEpoch, Offset, ProducerId};
+
+use super::end_marker::EndMarker;
+use super::epochs::EpochStart;
+use super::partition::PartitionLog;
+
+/// Whether offsets may be missing between batches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gaps {
+    /// Each batch begins where the one before ended.
+    Refused,
+    /// A repair has cut damage out of the WAL: a batch may begin higher.
+    Repaired,
+}
+
+/// The WAL says something that cannot follow from what it said before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    #[error("a batch begins at {found:?}, the log ends at {end:?}")]
+    Misplaced { found: Offset, end: Offset },
+    #[error("a batch at {base:?} has no records")]
+    Empty { base: Offset },
+    #[error("a trim to {requested:?} is above the log's end {end:?}")]
+    TrimAboveEnd { requested: Offset, end: Offset },
+    #[error("a truncation to {requested:?} is outside the log, which has {log_start:?} to {end:?}")]
+    TruncationOutside { requested: Offset, log_start: Offset, end: Offset },
+    #[error("leader epoch {epoch:?} begins at {start:?}, the log ends at {end:?}")]
+    MisplacedEpoch { epoch: LeaderEpoch, start: Offset, end: Offset },
+}
+
+impl PartitionLog {
+    /// An appended batch, with its marker if it is a control batch that ends a transaction. All that is replayed is durable; the high watermark follows
+    /// with [`Self::finish_replay`].
+    pub fn replay_batch(
+        &mut self,
+        header: &BatchHeader,
+        marker: Option<EndMarker>,
+        gaps: Gaps,
+    ) -> Result<(), ReplayError> {
+        let (found, end) = (header.base_offset, self.end);
+        if found < end || (found > end && gaps == Gaps::Refused) {
+            return Err(ReplayError::Misplaced { found, end });
+        }
+        let last = found.0.checked_add(i64::from(header.last_offset_delta));
+        if header.last_offset_delta < 0 || last.is_none_or(|last| last == i64::MAX) {
+            return Err(ReplayError::Empty { base: found });
+        }
+        self.epochs.begin(header.leader_epoch, found);
+        self.apply_batch(header, marker);
+        self.durable_end = self.end;
+        Ok(())
+    }
+
+    pub fn replay_trim(&mut self, log_start: Offset, gaps: Gaps) -> Result<(), ReplayError> {
+        if log_start > self.end {
+            if gaps == Gaps::Refused {
+                return Err(ReplayError::TrimAboveEnd { requested: log_start, end: self.end });
+            }
+            self.end = log_start;
+            self.durable_end = log_start;
+        }
+        if log_start > self.log_start {
+            self.high_watermark = self.high_watermark.max(log_start);
+            self.transactions.on_high_watermark(self.high_watermark);
+            self.apply_trim(log_start);
+            self.durable_log_start = log_start;
+        }
+        Ok(())
+    }
+
+    pub fn replay_truncate(&mut self, to: Offset, gaps: Gaps) -> Result<(), ReplayError> {
+        let outside = to < self.log_start || to > self.end;
+        if outside && gaps == Gaps::Refused {
+            let (log_start, end) = (self.log_start, self.end);
+            return Err(ReplayError::TruncationOutside { requested: to, log_start, end });
+        }
+        if to < self.end {
+            self.apply_truncation(to);
+        }
+        Ok(())
+    }
+
+    pub fn replay_epoch_start(&mut self, begun: EpochStart, gaps: Gaps) -> Result<(), ReplayError> {
+        let EpochStart { epoch, start } = begun;
+        let misplaced = start < self.end || (start > self.end && gaps == Gaps::Refused);
+        if misplaced {
+            return Err(ReplayError::MisplacedEpoch { epoch, start, end: self.end });
+        }
+        self.end = start;
+        self.durable_end = start;
+        self.epochs.begin(epoch, start);
+        Ok(())
+    }
+
+    pub fn replay_expiry(&mut self, ids: &[ProducerId]) {
+        self.forget_producers(ids);
+    }
+
+    /// Everything was replayed, and the WAL's end is synced. The only replica there is: what is durable is committed.
+    pub fn finish_replay(&mut self) {
+        self.durable_end = self.end;
+        self.raise_high_watermark(self.end);
+    }
+}

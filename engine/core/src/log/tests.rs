@@ -1,0 +1,7 @@
+//! The partition log against a simple model, and its rebuilding from checkpoint and replay.
+#![allow(clippy::unwrap_used)]
+
+mod batches;
+mod model;
+mod replay;
+mod rules;

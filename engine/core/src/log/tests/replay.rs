@@ -1,0 +1,163 @@
+//! What recovery may meet: foreign or damaged checkpoints, frames that cannot follow, and the gaps that a repair leaves.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
+
+use super::super::*;
+use super::batches::{at, idempotent, marker, plain, transactional};
+
+fn limits() -> LogLimits {
+    LogLimits::default()
+}
+
+fn empty() -> PartitionLog {
+    PartitionLog::open(limits(), LeaderEpoch(1), Offset(5))
+}
+
+/// A log with something in each part of its state.
+fn full() -> PartitionLog {
+    let mut log = empty();
+    let mut append = |header: BatchHeader| {
+        let base = log.end();
+        log.commit_append(&BatchHeader { size: 20_000, ..header }, base);
+    };
+    (0..7).for_each(|sequence| append(idempotent(1, 2, sequence, 1)));
+    append(transactional(2, 0, 0, 3));
+    append(transactional(3, 0, 0, 3));
+    append(plain(9));
+    for (id, end) in [(2, TransactionEnd::Abort), (4, TransactionEnd::Commit)] {
+        let base = log.end();
+        log.commit_marker(&marker(id, 1), EndMarker { end, coordinator_epoch: 9 }, base);
+    }
+    log.begin_epoch(LeaderEpoch(4)).unwrap();
+    log.on_durable(Offset(8));
+    log.trim(Offset(7)).unwrap();
+    log.on_trim_durable(Offset(7));
+    log.check_invariants();
+    log
+}
+
+fn encoded(log: &PartitionLog) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    log.encode_checkpoint(&mut bytes);
+    bytes
+}
+
+#[test]
+fn a_checkpoint_restores_the_log_with_all_of_it_durable() {
+    let mut log = full();
+    let mut restored = PartitionLog::restore(limits(), &encoded(&log)).unwrap();
+    assert_eq!(encoded(&restored), encoded(&log));
+    restored.finish_replay();
+    log.on_durable(log.end());
+    assert_eq!(restored, log);
+}
+
+#[test]
+fn the_bytes_of_version_one_stay() {
+    let mut log = PartitionLog::open(limits(), LeaderEpoch(1), Offset(5));
+    log.commit_append(&idempotent(7, 2, 3, 4), Offset(5));
+    #[rustfmt::skip]
+    let expected: &[&[u8]] = &[
+        &[1, 0],
+        &[5, 0, 0, 0, 0, 0, 0, 0], &[9, 0, 0, 0, 0, 0, 0, 0], &[5, 0, 0, 0, 0, 0, 0, 0],
+        &[1, 0, 0, 0], &[1, 0, 0, 0], &[5, 0, 0, 0, 0, 0, 0, 0],
+        &[1, 0, 0, 0], &[7, 0, 0, 0, 0, 0, 0, 0], &[2, 0], &[255; 4], &[232, 3, 0, 0, 0, 0, 0, 0], &[255; 8],
+        &[1], &[3, 0, 0, 0], &[6, 0, 0, 0], &[5, 0, 0, 0, 0, 0, 0, 0], &[8, 0, 0, 0, 0, 0, 0, 0], &[232, 3, 0, 0, 0, 0, 0, 0],
+        &[0; 4], &[0; 4],
+        &[232, 3, 0, 0, 0, 0, 0, 0], &[0; 8], &[0, 128, 0, 0, 0, 0, 0, 0], &[100, 0, 0, 0, 0, 0, 0, 0],
+        &[0; 4],
+    ];
+    assert_eq!(encoded(&log), expected.concat());
+}
+
+#[test]
+fn a_cut_or_foreign_checkpoint_is_refused() {
+    let bytes = encoded(&full());
+    for length in 0..bytes.len() {
+        let error = PartitionLog::restore(limits(), &bytes[..length]).unwrap_err();
+        assert_eq!(error, CheckpointError::Truncated, "cut at {length}");
+    }
+    let longer = [bytes.clone(), vec![0]].concat();
+    assert_eq!(PartitionLog::restore(limits(), &longer).unwrap_err(), CheckpointError::Trailing { count: 1 });
+    let mut newer = bytes;
+    newer[0] = 2;
+    assert_eq!(PartitionLog::restore(limits(), &newer).unwrap_err(), CheckpointError::Version { found: 2 });
+}
+
+#[test]
+fn a_batch_follows_the_one_before_unless_a_repair_says_otherwise() {
+    let mut log = empty();
+    let check = |log: &mut PartitionLog, base, gaps, expected| {
+        assert_eq!(log.replay_batch(&at(plain(2), base, 1), None, gaps), expected, "base {base}");
+        log.check_invariants();
+    };
+    let misplaced = |found, end| Err(ReplayError::Misplaced { found: Offset(found), end: Offset(end) });
+    check(&mut log, 4, Gaps::Repaired, misplaced(4, 5));
+    check(&mut log, 6, Gaps::Refused, misplaced(6, 5));
+    check(&mut log, 5, Gaps::Refused, Ok(()));
+    check(&mut log, 40, Gaps::Repaired, Ok(()));
+    check(&mut log, i64::MAX - 1, Gaps::Repaired, Err(ReplayError::Empty { base: Offset(i64::MAX - 1) }));
+    assert_eq!(log.end(), Offset(42));
+    let above = ReplayError::TrimAboveEnd { requested: Offset(43), end: Offset(42) };
+    assert_eq!(log.replay_trim(Offset(43), Gaps::Refused), Err(above));
+    let (log_start, end) = (Offset(5), Offset(42));
+    let outside = ReplayError::TruncationOutside { requested: Offset(4), log_start, end };
+    assert_eq!(log.replay_truncate(Offset(4), Gaps::Refused), Err(outside));
+    let begun = EpochStart { epoch: LeaderEpoch(2), start: Offset(44) };
+    let misplaced = ReplayError::MisplacedEpoch { epoch: LeaderEpoch(2), start: Offset(44), end };
+    assert_eq!(log.replay_epoch_start(begun, Gaps::Refused), Err(misplaced));
+    log.replay_epoch_start(begun, Gaps::Repaired).unwrap();
+    log.replay_trim(Offset(50), Gaps::Repaired).unwrap();
+    log.check_invariants();
+    assert_eq!(log.decided_log_start(), Offset(50));
+}
+
+#[test]
+fn an_end_marker_is_read_from_its_record() {
+    let batch = |key: &'static [u8], value: &'static [u8]| {
+        let record = [&[0u8, 0, 0][..], &[zigzag(key)], key, &[zigzag(value)], value, &[0]].concat();
+        let body = [&[zigzag(&record)][..], &record].concat();
+        let mut batch = vec![0u8; 61];
+        batch[8..12].copy_from_slice(&i32::try_from(49 + body.len()).unwrap().to_be_bytes());
+        (batch[16], batch[60]) = (2, 1);
+        batch.extend(body);
+        Bytes::from(batch)
+    };
+    let read = |key, value| EndMarker::read(&batch(key, value));
+    let marker = |end| EndMarker { end, coordinator_epoch: 7 };
+    assert_eq!(read(&[0, 0, 0, 0], &[0, 0, 0, 0, 0, 7]).unwrap(), Some(marker(TransactionEnd::Abort)));
+    assert_eq!(read(&[0, 0, 0, 1], &[0, 0, 0, 0, 0, 7]).unwrap(), Some(marker(TransactionEnd::Commit)));
+    assert_eq!(read(&[0, 0, 0, 3], &[0, 0, 0, 0, 0, 7]).unwrap(), None);
+    assert!(read(&[0, 0, 0], &[0, 0, 0, 0, 0, 7]).is_err());
+    assert!(read(&[0, 0, 0, 1], &[0, 0, 0, 0, 0]).is_err());
+}
+
+/// The length of a few bytes, as a record writes it.
+fn zigzag(bytes: &[u8]) -> u8 {
+    u8::try_from(bytes.len() * 2).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn damaged_checkpoints_never_panic_and_never_break_the_log(at in 0..600usize, value: u8, more: Vec<(u16, u8)>) {
+        let mut bytes = encoded(&full());
+        let length = bytes.len();
+        for (at, value) in more.into_iter().take(3).map(|(at, value)| (usize::from(at), value)).chain([(at, value)]) {
+            bytes[at % length] = value;
+        }
+        if let Ok(mut log) = PartitionLog::restore(limits(), &bytes) {
+            log.check_invariants();
+            log.finish_replay();
+            let header = idempotent(1, 2, 7, 1);
+            if let Ok(AppendDecision::Append { base_offset }) = log.prepare_append(None, &header) {
+                log.commit_append(&header, base_offset);
+            }
+            log.forget_producers(&log.expire_producers(Timestamp(i64::MAX), std::time::Duration::ZERO));
+            log.replay_expiry(&[ProducerId(3)]);
+            log.check_invariants();
+        }
+    }
+}

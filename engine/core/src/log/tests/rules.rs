@@ -1,0 +1,220 @@
+//! Each rule of an append, a trim and a truncation, one at a time.
+
+use std::time::Duration;
+
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+use super::super::*;
+use super::batches::{idempotent, marker, plain, transactional};
+
+fn open() -> PartitionLog {
+    PartitionLog::open(LogLimits::default(), LeaderEpoch(3), Offset::ZERO)
+}
+
+fn append(log: &mut PartitionLog, header: &BatchHeader) -> Result<i64, AppendRejection> {
+    let decision = log.prepare_append(None, header)?;
+    log.check_invariants();
+    Ok(match decision {
+        AppendDecision::Append { base_offset } => {
+            log.commit_append(header, base_offset);
+            log.check_invariants();
+            base_offset.0
+        }
+        AppendDecision::Duplicate { base_offset, last_offset, must_wait_for, .. } => {
+            assert_eq!(must_wait_for, last_offset.plus(1));
+            // Told from an append by the sign.
+            -1 - base_offset.0
+        }
+    })
+}
+
+fn end_transaction(
+    log: &mut PartitionLog,
+    id: i64,
+    epoch: i16,
+    end: TransactionEnd,
+) -> Result<Offset, AppendRejection> {
+    let (header, marker) = (marker(id, epoch), EndMarker { end, coordinator_epoch: 1 });
+    let base = log.prepare_marker(None, &header, marker)?;
+    log.commit_marker(&header, marker, base);
+    log.check_invariants();
+    Ok(base)
+}
+
+#[test]
+fn offsets_are_dense_and_visible_only_when_durable() {
+    let mut log = open();
+    assert_eq!(append(&mut log, &plain(3)), Ok(0));
+    assert_eq!(append(&mut log, &plain(2)), Ok(3));
+    assert_eq!((log.end(), log.positions().high_watermark), (Offset(5), Offset(0)));
+    assert_eq!(log.on_durable(Offset(3)).unwrap().last_stable, Offset(3));
+    assert_eq!(log.on_durable(Offset(3)), None);
+    assert_eq!(log.on_durable(Offset(99)).unwrap().durable_end, Offset(5));
+}
+
+#[test]
+fn an_append_from_another_leadership_is_refused() {
+    let log = open();
+    let check = |given, expected: Option<AppendRejection>| {
+        assert_eq!(log.prepare_append(Some(LeaderEpoch(given)), &plain(1)).err(), expected);
+    };
+    let current = LeaderEpoch(3);
+    check(3, None);
+    check(2, Some(AppendRejection::FencedLeaderEpoch { given: LeaderEpoch(2), current }));
+    check(4, Some(AppendRejection::UnknownLeaderEpoch { given: LeaderEpoch(4), current }));
+}
+
+#[test]
+fn the_last_five_batches_of_a_producer_are_recognized() {
+    let mut log = open();
+    for sequence in 0..7 {
+        assert_eq!(append(&mut log, &idempotent(1, 0, sequence, 1)), Ok(i64::from(sequence)));
+    }
+    for sequence in 2..7 {
+        assert_eq!(append(&mut log, &idempotent(1, 0, sequence, 1)), Ok(-1 - i64::from(sequence)));
+    }
+    let expected = Sequence(7);
+    for sequence in [1, 0, 8, i32::MAX] {
+        let rejection =
+            AppendRejection::OutOfOrderSequence { producer_id: ProducerId(1), expected, got: Sequence(sequence) };
+        assert_eq!(append(&mut log, &idempotent(1, 0, sequence, 1)), Err(rejection));
+    }
+    // The same first sequence with another length is another batch.
+    assert!(append(&mut log, &idempotent(1, 0, 6, 2)).is_err());
+    assert_eq!(append(&mut log, &idempotent(1, 0, 7, 1)), Ok(7));
+}
+
+#[test]
+fn sequences_wrap() {
+    let mut log = open();
+    assert_eq!(append(&mut log, &idempotent(1, 0, i32::MAX - 1, 3)), Ok(0));
+    assert_eq!(append(&mut log, &idempotent(1, 0, 1, 1)), Ok(3));
+    assert_eq!(append(&mut log, &idempotent(1, 0, i32::MAX - 1, 3)), Ok(-1));
+}
+
+#[test]
+fn an_unknown_producer_starts_anywhere_and_a_new_epoch_at_zero() {
+    let mut log = open();
+    assert_eq!(append(&mut log, &idempotent(1, 4, 17, 2)), Ok(0));
+    let out_of_order =
+        AppendRejection::OutOfOrderSequence { producer_id: ProducerId(1), expected: Sequence(0), got: Sequence(19) };
+    assert_eq!(append(&mut log, &idempotent(1, 5, 19, 1)), Err(out_of_order));
+    assert_eq!(append(&mut log, &idempotent(1, 5, 0, 1)), Ok(2));
+    let fenced = AppendRejection::InvalidProducerEpoch {
+        producer_id: ProducerId(1),
+        current: ProducerEpoch(5),
+        got: ProducerEpoch(4),
+    };
+    assert_eq!(append(&mut log, &idempotent(1, 4, 17, 2)), Err(fenced));
+}
+
+#[test]
+fn what_no_client_may_write_is_refused() {
+    let mut log = open();
+    assert!(matches!(append(&mut log, &idempotent(1, 0, -1, 1)), Err(AppendRejection::InvalidSequence { .. })));
+    assert!(matches!(append(&mut log, &idempotent(1, -1, 0, 1)), Err(AppendRejection::InvalidSequence { .. })));
+    assert_eq!(append(&mut log, &marker(1, 0)), Err(AppendRejection::ControlBatch));
+    assert_eq!(append(&mut log, &plain(0)), Err(AppendRejection::RecordCount));
+    let mut full = PartitionLog::open(LogLimits::default(), LeaderEpoch(0), Offset(i64::MAX - 2));
+    assert_eq!(append(&mut full, &plain(3)), Err(AppendRejection::RecordCount));
+    assert_eq!(append(&mut full, &plain(2)), Ok(i64::MAX - 2));
+}
+
+#[test]
+fn producers_are_bounded_and_expire() {
+    let mut log = PartitionLog::open(LogLimits { producers_max: 2 }, LeaderEpoch(0), Offset::ZERO);
+    for id in 1..=2 {
+        let header = BatchHeader { max_timestamp: Timestamp(id * 1_000), ..idempotent(id, 0, 0, 1) };
+        append(&mut log, &header).unwrap();
+    }
+    assert_eq!(append(&mut log, &idempotent(3, 0, 0, 1)), Err(AppendRejection::ProducerLimit { limit: 2 }));
+    let expired = log.expire_producers(Timestamp(1_500), Duration::from_millis(500));
+    assert_eq!(expired, [ProducerId(1)]);
+    log.forget_producers(&expired);
+    assert_eq!(append(&mut log, &idempotent(3, 0, 0, 1)), Ok(2));
+}
+
+#[test]
+fn the_last_stable_offset_stops_at_the_first_open_transaction() {
+    let mut log = open();
+    append(&mut log, &plain(2)).unwrap();
+    append(&mut log, &transactional(1, 0, 0, 2)).unwrap();
+    append(&mut log, &transactional(2, 0, 0, 1)).unwrap();
+    let last_stable = |log: &mut PartitionLog| {
+        log.on_durable(log.end());
+        log.last_stable().0
+    };
+    assert_eq!(last_stable(&mut log), 2);
+    let outside = AppendRejection::InvalidTransactionState { producer_id: ProducerId(1) };
+    assert_eq!(append(&mut log, &idempotent(1, 0, 2, 1)), Err(outside));
+    assert_eq!(end_transaction(&mut log, 1, 0, TransactionEnd::Abort), Ok(Offset(5)));
+    // Decided, but not yet where every replica has it.
+    assert_eq!(log.last_stable(), Offset(2));
+    assert_eq!(last_stable(&mut log), 4);
+    assert_eq!(end_transaction(&mut log, 2, 1, TransactionEnd::Commit), Ok(Offset(6)));
+    assert_eq!(last_stable(&mut log), 7);
+    let aborted: Vec<_> = log.aborted_between(Offset(0), Offset(7)).copied().collect();
+    let (first_offset, last_offset, last_stable) = (Offset(2), Offset(5), Offset(4));
+    assert_eq!(aborted, [AbortedTransaction { producer_id: ProducerId(1), first_offset, last_offset, last_stable }]);
+    assert_eq!(log.aborted_between(Offset(6), Offset(7)).count(), 0);
+    assert_eq!(log.aborted_between(Offset(0), Offset(2)).count(), 0);
+    // The marker raised the epoch of producer 2: its old one is fenced, the new one starts at 0.
+    assert!(matches!(append(&mut log, &transactional(2, 0, 1, 1)), Err(AppendRejection::InvalidProducerEpoch { .. })));
+    assert_eq!(append(&mut log, &transactional(2, 1, 0, 1)), Ok(7));
+    let stale = EndMarker { end: TransactionEnd::Commit, coordinator_epoch: 0 };
+    let rejection = log.prepare_marker(None, &marker(2, 1), stale).unwrap_err();
+    assert_eq!(rejection, AppendRejection::FencedCoordinator { producer_id: ProducerId(2), current: 1, got: 0 });
+}
+
+#[test]
+fn a_trim_stops_at_the_high_watermark_and_shows_when_it_is_durable() {
+    let mut log = open();
+    append(&mut log, &plain(10)).unwrap();
+    log.on_durable(Offset(10));
+    append(&mut log, &plain(10)).unwrap();
+    let high_watermark = Offset(10);
+    assert_eq!(log.trim(Offset(11)), Err(RejectedTrim { requested: Offset(11), high_watermark }));
+    assert_eq!(log.trim(Offset(4)), Ok(Some(Offset(4))));
+    assert_eq!((log.positions().log_start, log.decided_log_start()), (Offset(0), Offset(4)));
+    assert_eq!(log.on_trim_durable(Offset(4)).unwrap().log_start, Offset(4));
+    assert_eq!(log.trim(Offset(3)), Ok(None));
+    assert_eq!(log.on_trim_durable(Offset(4)), None);
+}
+
+#[test]
+fn a_truncation_takes_producers_and_transactions_back() {
+    let mut log = open();
+    append(&mut log, &transactional(1, 0, 0, 2)).unwrap();
+    log.on_durable(Offset(2));
+    append(&mut log, &idempotent(2, 0, 0, 1)).unwrap();
+    append(&mut log, &transactional(1, 0, 2, 1)).unwrap();
+    end_transaction(&mut log, 1, 0, TransactionEnd::Abort).unwrap();
+    log.begin_epoch(LeaderEpoch(5)).unwrap();
+    assert!(log.truncate(Offset(1)).is_err());
+    assert_eq!(log.truncate(Offset(9)), Ok(None));
+    assert_eq!(log.truncate(Offset(2)), Ok(Some(Offset(2))));
+    log.check_invariants();
+    assert_eq!((log.end(), log.leader_epoch()), (Offset(2), LeaderEpoch(5)));
+    assert!(log.producers().find(ProducerId(2)).is_none());
+    assert_eq!(log.aborted_between(Offset(0), Offset(9)).count(), 0);
+    // Open again, and where its first batch left it.
+    assert_eq!(log.producers().find(ProducerId(1)).unwrap().open_transaction, Some(Offset(0)));
+    assert_eq!(append(&mut log, &transactional(1, 0, 2, 1)), Ok(2));
+    assert_eq!(end_transaction(&mut log, 1, 0, TransactionEnd::Commit), Ok(Offset(3)));
+}
+
+#[test]
+fn a_leadership_begins_once_and_never_goes_back() {
+    let mut log = open();
+    append(&mut log, &plain(4)).unwrap();
+    assert_eq!(log.begin_epoch(LeaderEpoch(3)), Ok(None));
+    let current = LeaderEpoch(3);
+    assert_eq!(log.begin_epoch(LeaderEpoch(2)), Err(RejectedEpoch { given: LeaderEpoch(2), current }));
+    let begun = EpochStart { epoch: LeaderEpoch(6), start: Offset(4) };
+    assert_eq!(log.begin_epoch(LeaderEpoch(6)), Ok(Some(begun)));
+    log.on_durable(Offset(4));
+    assert_eq!(log.end_offset_for(LeaderEpoch(3)), Some(EpochEnd { epoch: current, end: Offset(4) }));
+    assert_eq!(log.end_offset_for(LeaderEpoch(6)), Some(EpochEnd { epoch: LeaderEpoch(6), end: Offset(4) }));
+    assert_eq!(log.end_offset_for(LeaderEpoch(7)), None);
+}

@@ -1,0 +1,106 @@
+//! The transactions of a log: which are open, which have ended but not yet for every replica, and which were aborted. From them
+//! follow the last stable offset and what a read_committed client has to filter out (KIP-98).
+
+use std::collections::BTreeMap;
+
+use rustmq_model::{Offset, ProducerEpoch, ProducerId};
+
+use super::end_marker::TransactionEnd;
+
+/// The bound on remembered aborted transactions; past it no marker that aborts is taken until the log is trimmed.
+pub const ABORTED_MAX: usize = 100_000;
+
+/// An aborted transaction in the retained log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    pub producer_id: ProducerId,
+    pub first_offset: Offset,
+    /// The offset of its marker.
+    pub last_offset: Offset,
+    /// The last stable offset once it had ended. No transaction that ends later overlaps what is below.
+    pub last_stable: Offset,
+}
+
+/// A transaction whose marker is not below the high watermark: its records are not stable yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EndedTransaction {
+    pub producer_id: ProducerId,
+    pub producer_epoch: ProducerEpoch,
+    pub first_offset: Offset,
+    pub last_offset: Offset,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Transactions {
+    /// By the offset of the first record.
+    pub(super) open: BTreeMap<Offset, ProducerId>,
+    /// By `last_offset`, rising.
+    pub(super) ended: Vec<EndedTransaction>,
+    /// By `last_offset`, rising.
+    pub(super) aborted: Vec<AbortedTransaction>,
+}
+
+impl Transactions {
+    pub(super) fn begin(&mut self, id: ProducerId, first: Offset) {
+        self.open.insert(first, id);
+    }
+
+    /// A producer was forgotten with its transaction open: nothing will end it.
+    pub(super) fn abandon(&mut self, first: Offset) {
+        self.open.remove(&first);
+    }
+
+    pub(super) fn end(&mut self, ended: EndedTransaction, how: TransactionEnd) {
+        self.open.remove(&ended.first_offset);
+        self.ended.push(ended);
+        if how == TransactionEnd::Abort {
+            let EndedTransaction { producer_id, first_offset, last_offset, .. } = ended;
+            let last_stable = self.first_open().unwrap_or(last_offset.plus(1));
+            self.aborted.push(AbortedTransaction { producer_id, first_offset, last_offset, last_stable });
+        }
+    }
+
+    fn first_open(&self) -> Option<Offset> {
+        self.open.first_key_value().map(|(first, _)| *first)
+    }
+
+    /// The offset of the first record whose transaction is not decided for every replica.
+    pub(super) fn first_unstable(&self) -> Option<Offset> {
+        let ended = self.ended.iter().map(|ended| ended.first_offset).min();
+        self.first_open().into_iter().chain(ended).min()
+    }
+
+    pub(super) fn on_high_watermark(&mut self, high_watermark: Offset) {
+        let stable = self.ended.partition_point(|ended| ended.last_offset < high_watermark);
+        self.ended.drain(..stable);
+    }
+
+    pub(super) fn trim(&mut self, log_start: Offset) {
+        let gone = self.aborted.partition_point(|aborted| aborted.last_offset < log_start);
+        self.aborted.drain(..gone);
+    }
+
+    /// Forgets what began or ended at or above `end`. Answers the transactions that are open again, which the producers must know.
+    pub(super) fn truncate(&mut self, end: Offset) -> Vec<EndedTransaction> {
+        self.open.retain(|first, _| *first < end);
+        self.aborted.retain(|aborted| aborted.last_offset < end);
+        let cut = self.ended.partition_point(|ended| ended.last_offset < end);
+        let mut again = self.ended.split_off(cut);
+        again.retain(|ended| ended.first_offset < end);
+        again.iter().for_each(|ended| self.begin(ended.producer_id, ended.first_offset));
+        again
+    }
+
+    /// Aborted transactions with records in `from..until`, by their end.
+    pub fn aborted_between(&self, from: Offset, until: Offset) -> impl Iterator<Item = &AbortedTransaction> {
+        let first = self.aborted.partition_point(|aborted| aborted.last_offset < from);
+        self.aborted[first..].iter().filter(move |aborted| aborted.first_offset < until)
+    }
+
+    pub(super) fn is_ordered(&self) -> bool {
+        self.ended.windows(2).all(|pair| pair[0].last_offset < pair[1].last_offset)
+            && self.aborted.windows(2).all(|pair| pair[0].last_offset < pair[1].last_offset)
+            && self.ended.iter().all(|ended| ended.first_offset <= ended.last_offset)
+            && self.aborted.iter().all(|aborted| aborted.first_offset <= aborted.last_offset)
+    }
+}

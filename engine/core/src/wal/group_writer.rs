@@ -1,0 +1,156 @@
+//! Lays frames into a buffer that the caller owns. The buffer is at once what is written to the disk and what readers read, so
+//! a batch is copied once, here. Does not allocate, write or decide when a group ends.
+
+use std::ops::Range;
+
+use rustmq_model::batch;
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+
+use super::frame::{self, Control, FrameKind, FrameSeed, frame_size};
+use super::group::{GroupHeader, GroupKind, HEADER_LENGTH};
+use super::position::{Run, SegmentShape, WalId, WalPosition};
+
+/// One group being filled. Every call takes the same `region`: the buffer from the group's first byte on.
+#[derive(Clone, Debug)]
+pub struct GroupWriter {
+    wal: WalId,
+    run: Run,
+    at: WalPosition,
+    shape: SegmentShape,
+    seed: FrameSeed,
+    length: usize,
+    frame_count: u32,
+}
+
+/// A group ready to be written: `padded` bytes of the region, at `position`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FinishedGroup {
+    pub position: WalPosition,
+    pub length: u32,
+    /// Bytes to write: whole blocks.
+    pub padded: u32,
+    pub frame_count: u32,
+}
+
+impl FinishedGroup {
+    /// Where the next group stands; the durable end once this one is synced.
+    #[must_use]
+    pub const fn end(&self) -> WalPosition {
+        WalPosition { generation: self.position.generation, offset: self.position.offset + self.padded }
+    }
+}
+
+impl GroupWriter {
+    /// `at` is where the group will stand in its segment: a multiple of the block size.
+    #[must_use]
+    pub fn new(wal: WalId, run: Run, at: WalPosition, shape: SegmentShape) -> Self {
+        assert!(at.offset.is_multiple_of(shape.block_size()), "a group starts on a block");
+        let seed = FrameSeed::new(wal, at.generation, run);
+        Self { wal, run, at, shape, seed, length: HEADER_LENGTH as usize, frame_count: 0 }
+    }
+
+    #[must_use]
+    pub const fn position(&self) -> WalPosition {
+        self.at
+    }
+
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.frame_count == 0
+    }
+
+    #[must_use]
+    pub const fn frame_count(&self) -> u32 {
+        self.frame_count
+    }
+
+    /// Bytes so far, header included, before padding to a block.
+    #[must_use]
+    pub const fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Bytes that the region must have for one more frame with `payload` bytes, the padding to a block included.
+    #[must_use]
+    pub const fn size_with(&self, payload: usize) -> usize {
+        (self.length + frame_size(payload)).next_multiple_of(self.shape.block_size() as usize)
+    }
+
+    /// Copies a batch and writes the two fields that the log assigns. Answers where the batch lies in the region.
+    pub fn put_batch(
+        &mut self,
+        region: &mut [u8],
+        partition: TopicIdPartition,
+        bytes: &[u8],
+        base_offset: Offset,
+        epoch: LeaderEpoch,
+    ) -> Range<usize> {
+        self.put(region, FrameKind::Batch, partition, bytes.len(), |payload| {
+            payload.copy_from_slice(bytes);
+            batch::assign(payload, base_offset, epoch);
+        })
+    }
+
+    /// Copies a batch that moves within the WAL, unchanged.
+    pub fn put_relocated(&mut self, region: &mut [u8], partition: TopicIdPartition, bytes: &[u8]) -> Range<usize> {
+        self.put(region, FrameKind::RelocatedBatch, partition, bytes.len(), |payload| payload.copy_from_slice(bytes))
+    }
+
+    pub fn put_control(&mut self, region: &mut [u8], partition: TopicIdPartition, control: &Control) {
+        let length = control.payload_length();
+        self.put(region, control.kind(), partition, length, |payload| control.encode(payload));
+    }
+
+    /// The partition's whole state, in the partition log's encoding.
+    pub fn put_checkpoint(&mut self, region: &mut [u8], partition: TopicIdPartition, checkpoint: &[u8]) {
+        self.put(region, FrameKind::Checkpoint, partition, checkpoint.len(), |payload| {
+            payload.copy_from_slice(checkpoint);
+        });
+    }
+
+    /// The one frame of an index group; see [`super::segments::SegmentTable::seal`].
+    pub fn put_index(&mut self, region: &mut [u8], index: &[u8]) {
+        let nobody = TopicIdPartition::default();
+        self.put(region, FrameKind::SegmentIndex, nobody, index.len(), |payload| payload.copy_from_slice(index));
+    }
+
+    fn put(
+        &mut self,
+        region: &mut [u8],
+        kind: FrameKind,
+        partition: TopicIdPartition,
+        length: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Range<usize> {
+        let start = self.length;
+        let frame = &mut region[start..start + frame_size(length)];
+        let payload = frame::HEADER_LENGTH as usize..frame::HEADER_LENGTH as usize + length;
+        fill(&mut frame[payload.clone()]);
+        let offset = self.at.offset + u32::try_from(start).expect("a group is shorter than its segment");
+        let narrow = u32::try_from(length).expect("a payload is shorter than its segment");
+        frame::seal(self.seed, offset, kind, partition, narrow, frame);
+        self.length += frame_size(length);
+        self.frame_count += 1;
+        start + payload.start..start + payload.end
+    }
+
+    /// Writes the header and the padding. `durable` is the end of what is synced at this moment.
+    pub fn finish(self, region: &mut [u8], kind: GroupKind, durable: WalPosition) -> FinishedGroup {
+        assert!(durable <= self.at, "a group is written after what is durable");
+        let length = u32::try_from(self.length).expect("a group is shorter than its segment");
+        let padded = self.shape.padded(length);
+        assert!(padded <= self.shape.trailer() - self.at.offset, "a group ends before its segment's trailer");
+        let header = GroupHeader {
+            kind,
+            length,
+            generation: self.at.generation,
+            run: self.run,
+            offset: self.at.offset,
+            frame_count: self.frame_count,
+            durable,
+        };
+        header.encode(self.wal, region);
+        region[self.length..padded as usize].fill(0);
+        FinishedGroup { position: self.at, length, padded, frame_count: self.frame_count }
+    }
+}

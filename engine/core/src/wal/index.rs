@@ -1,0 +1,264 @@
+//! What a segment holds, per partition: where its batches are, its newest base (checkpoint, open or close) and its last frame.
+//! Kept for the active segment while it fills, written at its end when it is sealed, read back on demand.
+
+use std::collections::BTreeMap;
+
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{Offset, Timestamp, TopicIdPartition};
+
+use super::frame::Control;
+use super::group::HEADER_LENGTH;
+use super::little_endian::{Reader, Writer};
+use super::position::{Generation, Run, SegmentShape, WalId};
+
+const ENTRY_LENGTH: usize = 48;
+const EXTENT_LENGTH: usize = 32;
+const VOIDS: u32 = 1;
+const CLOSED: u32 = 2;
+
+/// Batches of one partition in one group whose offsets follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    pub group_offset: u32,
+    /// Bytes of the batches.
+    pub bytes: u32,
+    pub first: Offset,
+    pub end: Offset,
+    pub max_timestamp: Timestamp,
+}
+
+/// One partition in one segment. Group offsets are 0 where there is no such frame.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IndexEntry {
+    /// An open or close frame is here: what earlier segments hold of the partition is void.
+    pub voids_earlier: bool,
+    /// The partition is deleted as of the segment's end.
+    pub closed: bool,
+    /// The group of the newest checkpoint, open or close frame.
+    pub base_group: u32,
+    /// The group of the last frame of any kind, relocated batches apart: they change no state.
+    pub last_group: u32,
+    /// The lowest truncation in the segment: earlier segments hold nothing of the log from here on.
+    pub truncated_to: Option<Offset>,
+    /// In the order of their groups. Not always in the order of offsets: relocated batches are lower than appended ones.
+    pub extents: Vec<Extent>,
+}
+
+impl IndexEntry {
+    /// The extent to read for `offset`, or for the first offset after it that the segment has.
+    #[must_use]
+    pub fn find(&self, offset: Offset) -> Option<&Extent> {
+        if self.extents.is_sorted_by(|a, b| a.end <= b.first) {
+            return self.extents.get(self.extents.partition_point(|extent| extent.end <= offset));
+        }
+        self.extents.iter().filter(|extent| extent.end > offset).min_by_key(|extent| extent.first)
+    }
+
+    /// The extents with offsets from `offset` on and below `until`, ascending, at most `count_max`.
+    #[must_use]
+    pub fn range(&self, offset: Offset, until: Offset, count_max: usize) -> Vec<Extent> {
+        let asked = |extent: &&Extent| extent.end > offset && extent.first < until;
+        let mut extents: Vec<_> = self.extents.iter().filter(asked).copied().collect();
+        extents.sort_by_key(|extent| extent.first);
+        extents.truncate(count_max);
+        extents
+    }
+
+    fn clip(&mut self, end: Offset) {
+        self.extents.retain_mut(|extent| {
+            extent.end = extent.end.min(end);
+            extent.first < extent.end
+        });
+    }
+}
+
+/// The index of a whole segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SegmentIndex {
+    entries: BTreeMap<TopicIdPartition, IndexEntry>,
+    extent_count: usize,
+}
+
+impl SegmentIndex {
+    #[must_use]
+    pub const fn entries(&self) -> &BTreeMap<TopicIdPartition, IndexEntry> {
+        &self.entries
+    }
+
+    #[must_use]
+    pub fn entry(&self, partition: TopicIdPartition) -> Option<&IndexEntry> {
+        self.entries.get(&partition)
+    }
+
+    pub fn record_batch(&mut self, id: TopicIdPartition, group_offset: u32, header: &BatchHeader, moves_only: bool) {
+        let entry = self.entries.entry(id).or_default();
+        if !moves_only {
+            entry.last_group = group_offset;
+        }
+        let bytes = u32::try_from(header.size).expect("a batch is shorter than its segment");
+        let (first, end) = (header.base_offset, header.next_offset());
+        if let Some(last) =
+            entry.extents.last_mut().filter(|last| last.group_offset == group_offset && last.end == first)
+        {
+            last.end = end;
+            last.bytes = last.bytes.saturating_add(bytes);
+            last.max_timestamp = last.max_timestamp.max(header.max_timestamp);
+            return;
+        }
+        entry.extents.push(Extent { group_offset, bytes, first, end, max_timestamp: header.max_timestamp });
+        self.extent_count += 1;
+    }
+
+    pub fn record_control(&mut self, id: TopicIdPartition, group_offset: u32, control: &Control) {
+        let entry = self.entries.entry(id).or_default();
+        entry.last_group = group_offset;
+        let before = entry.extents.len();
+        match control {
+            Control::Truncate { end } => {
+                entry.clip(*end);
+                entry.truncated_to = Some(entry.truncated_to.map_or(*end, |lowest| lowest.min(*end)));
+            }
+            Control::Open { .. } | Control::Close => {
+                entry.extents.clear();
+                entry.voids_earlier = true;
+                entry.closed = matches!(control, Control::Close);
+                entry.base_group = group_offset;
+                entry.truncated_to = None;
+            }
+            Control::EpochStart { .. } | Control::Trim { .. } | Control::Expiry { .. } => {}
+        }
+        self.extent_count -= before - entry.extents.len();
+    }
+
+    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group_offset: u32) {
+        let entry = self.entries.entry(id).or_default();
+        entry.base_group = group_offset;
+        entry.last_group = group_offset;
+    }
+
+    /// Bytes of the encoded index.
+    #[must_use]
+    pub fn encoded_length(&self) -> usize {
+        4 + self.entries.len() * ENTRY_LENGTH + self.extent_count * EXTENT_LENGTH
+    }
+
+    /// The most that one more frame can add to [`Self::encoded_length`].
+    pub const GROWTH_PER_FRAME: usize = ENTRY_LENGTH + EXTENT_LENGTH;
+
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.encoded_length()];
+        let mut out = Writer::new(&mut bytes);
+        let count = |length: usize| u32::try_from(length).expect("a segment has fewer frames than bytes");
+        out.u32(count(self.entries.len()));
+        for (id, entry) in &self.entries {
+            out.partition(*id);
+            out.u32(if entry.voids_earlier { VOIDS } else { 0 } | if entry.closed { CLOSED } else { 0 });
+            out.u32(entry.base_group);
+            out.u32(entry.last_group);
+            out.i64(entry.truncated_to.map_or(-1, |offset| offset.0));
+            out.u32(count(entry.extents.len()));
+            out.u32(0);
+            for extent in &entry.extents {
+                out.u32(extent.group_offset);
+                out.u32(extent.bytes);
+                out.i64(extent.first.0);
+                out.i64(extent.end.0);
+                out.i64(extent.max_timestamp.0);
+            }
+        }
+        bytes
+    }
+
+    /// Reads an encoded index; `None` if the bytes are not one.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Reader::new(bytes);
+        let mut index = Self::default();
+        for _ in 0..fields.u32()? {
+            let id = fields.partition()?;
+            let flags = fields.u32()?;
+            let (base_group, last_group) = (fields.u32()?, fields.u32()?);
+            let truncated_to = Some(fields.i64()?).filter(|offset| *offset >= 0).map(Offset);
+            let count = usize::try_from(fields.u32()?).ok()?;
+            fields.u32()?;
+            if count > fields.remaining() / EXTENT_LENGTH {
+                return None;
+            }
+            let extents = (0..count).map(|_| parse_extent(&mut fields)).collect::<Option<Vec<_>>>()?;
+            index.extent_count += count;
+            let (voids_earlier, closed) = (flags & VOIDS != 0, flags & CLOSED != 0);
+            let entry = IndexEntry { voids_earlier, closed, base_group, last_group, truncated_to, extents };
+            if index.entries.insert(id, entry).is_some() {
+                return None;
+            }
+        }
+        (fields.remaining() == 0).then_some(index)
+    }
+}
+
+fn parse_extent(fields: &mut Reader<'_>) -> Option<Extent> {
+    let (group_offset, bytes) = (fields.u32()?, fields.u32()?);
+    let (first, end) = (fields.i64()?, fields.i64()?);
+    let max_timestamp = Timestamp(fields.i64()?);
+    (0 <= first && first < end).then_some(Extent {
+        group_offset,
+        bytes,
+        first: Offset(first),
+        end: Offset(end),
+        max_timestamp,
+    })
+}
+
+/// The last block of a sealed segment: where its index is and where its groups end. Synced together with the index, before the
+/// next segment receives a group; without a sound one the segment is scanned instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trailer {
+    pub generation: Generation,
+    pub run: Run,
+    pub index_group: u32,
+    /// The end of the index group, padded: the end of the segment's content.
+    pub end: u32,
+}
+
+const TRAILER_MAGIC: [u8; 8] = *b"RMQWEND1";
+const CRC_AT: usize = 60;
+
+impl Trailer {
+    /// Writes the trailer over the whole of the last block.
+    pub fn encode(&self, wal: WalId, block: &mut [u8]) {
+        let length = block.len();
+        let mut out = Writer::new(block);
+        out.put(&TRAILER_MAGIC);
+        out.u64(self.generation.0);
+        out.u64(self.run.0);
+        out.u32(self.index_group);
+        out.u32(self.end);
+        out.zeros_to(length);
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&wal.0), &block[..CRC_AT]);
+        block[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// `None` for anything but a sound trailer of this segment's present life.
+    #[must_use]
+    pub fn parse(wal: WalId, shape: SegmentShape, generation: Generation, block: &[u8]) -> Option<Self> {
+        let bytes = block.first_chunk::<64>()?;
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&wal.0), &bytes[..CRC_AT]);
+        if bytes[..8] != TRAILER_MAGIC || crc.to_le_bytes() != bytes[CRC_AT..] {
+            return None;
+        }
+        let mut fields = Reader::new(&bytes[8..]);
+        let trailer = Self {
+            generation: Generation(fields.u64()?),
+            run: Run(fields.u64()?),
+            index_group: fields.u32()?,
+            end: fields.u32()?,
+        };
+        let placed = trailer.index_group >= shape.first_group()
+            && trailer.index_group.is_multiple_of(shape.block_size())
+            && trailer.end.is_multiple_of(shape.block_size())
+            && trailer.end.checked_sub(trailer.index_group).is_some_and(|length| length >= HEADER_LENGTH)
+            && trailer.end <= shape.trailer();
+        (trailer.generation == generation && placed).then_some(trailer)
+    }
+}

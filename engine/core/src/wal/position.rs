@@ -1,0 +1,118 @@
+//! Names and positions in a WAL, and the shape of its segments.
+
+use std::fmt;
+
+/// The random id of one WAL, made with its folder. Every checksum starts from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalId(pub [u8; 16]);
+
+/// The number of a slot file, `slot-NNNNN`. Says nothing about what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SlotId(pub u32);
+
+/// The life of a segment, counted from 1 and raised each time a slot is put to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// One opening of the WAL, counted from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Run(pub u64);
+
+impl Run {
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// A place in the WAL: generation first, then the byte offset in the segment. The default, generation 0, is before everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WalPosition {
+    pub generation: Generation,
+    pub offset: u32,
+}
+
+impl fmt::Display for WalPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.generation.0, self.offset)
+    }
+}
+
+/// The sizes that a segment is laid out by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentShape {
+    block_size: u32,
+    length: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentShapeError {
+    #[error("a WAL block of {block_size} bytes is not supported: it must be a power of two from 512 to 65536")]
+    BlockSize { block_size: u64 },
+    #[error(
+        "a WAL segment of {length} bytes is not supported: it must be a multiple of {block_size} and from {min} to {max}",
+        min = SegmentShape::LENGTH_MIN, max = SegmentShape::LENGTH_MAX
+    )]
+    Length { length: u64, block_size: u64 },
+}
+
+impl SegmentShape {
+    pub const BLOCK_SIZE_MIN: u32 = 512;
+    pub const BLOCK_SIZE_MAX: u32 = 65_536;
+    /// Offsets are 32 bits wide; one largest block is kept free of overflow.
+    pub const LENGTH_MAX: u64 = (1 << 32) - 2 * Self::BLOCK_SIZE_MAX as u64;
+    /// Sixteen of the smallest blocks; a segment has at least sixteen of its own.
+    pub const LENGTH_MIN: u64 = 16 * Self::BLOCK_SIZE_MIN as u64;
+
+    pub fn new(block_size: u64, length: u64) -> Result<Self, SegmentShapeError> {
+        let legal = |size: &u32| size.is_power_of_two() && (Self::BLOCK_SIZE_MIN..=Self::BLOCK_SIZE_MAX).contains(size);
+        let block = u32::try_from(block_size).ok().filter(legal).ok_or(SegmentShapeError::BlockSize { block_size })?;
+        let fits = length <= Self::LENGTH_MAX && length >= 16 * block_size && length.is_multiple_of(block_size);
+        let narrow = u32::try_from(length).ok().filter(|_| fits);
+        let length = narrow.ok_or(SegmentShapeError::Length { length, block_size })?;
+        Ok(Self { block_size: block, length })
+    }
+
+    #[must_use]
+    pub const fn block_size(self) -> u32 {
+        self.block_size
+    }
+
+    /// Bytes of a whole segment.
+    #[must_use]
+    pub const fn length(self) -> u32 {
+        self.length
+    }
+
+    /// Where the first group stands.
+    #[must_use]
+    pub const fn first_group(self) -> u32 {
+        self.block_size
+    }
+
+    /// Where the trailer stands; groups end here.
+    #[must_use]
+    pub const fn trailer(self) -> u32 {
+        self.length - self.block_size
+    }
+
+    /// `length` rounded up to whole blocks.
+    #[must_use]
+    pub const fn padded(self, length: u32) -> u32 {
+        length.saturating_add(self.block_size - 1) / self.block_size * self.block_size
+    }
+
+    /// The largest payload of a frame: what a group of one such frame takes is at most half a segment.
+    #[must_use]
+    pub const fn payload_max(self) -> u32 {
+        let half = self.length / 2 / self.block_size * self.block_size;
+        half - super::group::HEADER_LENGTH - super::frame::HEADER_LENGTH
+    }
+}

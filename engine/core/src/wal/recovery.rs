@@ -1,0 +1,511 @@
+//! What a restart finds in a WAL: which segments are in use, where the log ends and goes on, and from where each partition is
+//! replayed. Reads are asked for one at a time ([`Recovery::poll_action`]) and fed back ([`Recovery::on_read`]); nothing is
+//! written here: [`RecoveredWal`] names what the caller must write and sync before it serves.
+//!
+//! ```text
+//! headers of all slots -> scan of the newest segment -> per older segment, newest first:
+//!     trailer -> index -> (nothing | groups of bases | scan)          no sound index -> scan
+//! ```
+//! A segment is scanned only if some partition's newest base (checkpoint, open or close) leaves frames to replay in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use rustmq_model::TopicIdPartition;
+
+mod outcome;
+
+pub use outcome::{
+    CorruptionPolicy, DroppedTail, GoOn, ReadRequest, RecoveredSegment, RecoveredWal, RecoveryError, RecoveryOptions,
+};
+
+use super::frame::{Control, FrameBody, frames};
+use super::group::{GroupDamage, GroupHeader, GroupKind};
+use super::index::{IndexEntry, SegmentIndex, Trailer};
+use super::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
+use super::scan::{
+    DamagePolicy, Hole, ReplayEvent, ReplayItem, ScanNeed, SegmentPlace, SegmentScan, check_group, group_items,
+};
+use super::segment_header::{SegmentHeader, SegmentHeaderError};
+
+/// Enough of a slot for its header and, whatever the block size, the header of its first group.
+const HEAD_LENGTH: u32 = 2 * SegmentShape::BLOCK_SIZE_MAX;
+/// How many single groups are read for their bases before a scan of the whole segment is the better read.
+const BASE_GROUPS_MAX: usize = 64;
+
+#[derive(Clone, Debug)]
+struct Found {
+    slot: SlotId,
+    header: SegmentHeader,
+    /// What the first group says was durable, if it is sound by its header.
+    first_durable: Option<WalPosition>,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Head { slot: usize },
+    Scan { segment: usize, scan: Box<SegmentScan>, need: ScanNeed, trailer: Option<Trailer> },
+    Trailer { segment: usize },
+    Index { segment: usize, trailer: Trailer },
+    Bases { segment: usize, trailer: Trailer, index: SegmentIndex, groups: Vec<u32>, need: u32 },
+    Done,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Recovery {
+    options: RecoveryOptions,
+    step: Step,
+    found: Vec<Found>,
+    /// Slots without a header, and the generation that their first group names.
+    headless: Vec<(SlotId, Option<Generation>)>,
+    run_seen: Run,
+    tail: Option<usize>,
+    started_empty: Vec<SlotId>,
+    go_on: GoOn,
+    durable: WalPosition,
+    /// What the tail segment's groups say of the one before it.
+    tail_claim: Option<WalPosition>,
+    dropped: Option<DroppedTail>,
+    holes: Vec<(SlotId, SegmentShape, Hole)>,
+    /// Newest first, until the end.
+    segments: Vec<RecoveredSegment>,
+    /// Per partition, newest segment first.
+    replay: BTreeMap<TopicIdPartition, Vec<Vec<ReplayItem>>>,
+    /// Partitions whose newest base is found.
+    covered: BTreeSet<TopicIdPartition>,
+}
+
+impl Recovery {
+    #[must_use]
+    pub fn new(options: RecoveryOptions) -> Self {
+        let step = if options.slots.is_empty() { Step::Done } else { Step::Head { slot: 0 } };
+        Self {
+            options,
+            step,
+            found: Vec::new(),
+            headless: Vec::new(),
+            run_seen: Run(0),
+            tail: None,
+            started_empty: Vec::new(),
+            go_on: GoOn::NewSegment,
+            durable: WalPosition::default(),
+            tail_claim: None,
+            dropped: None,
+            holes: Vec::new(),
+            segments: Vec::new(),
+            replay: BTreeMap::new(),
+            covered: BTreeSet::new(),
+        }
+    }
+
+    /// The read to execute next; `None` once [`Recovery::finish`] can be called.
+    #[must_use]
+    pub fn poll_action(&self) -> Option<ReadRequest> {
+        let at = |segment: usize, offset, length| Some(ReadRequest { slot: self.found[segment].slot, offset, length });
+        match &self.step {
+            Step::Head { slot } => {
+                let length = HEAD_LENGTH.min(self.options.shape.length());
+                Some(ReadRequest { slot: self.options.slots[*slot], offset: 0, length })
+            }
+            Step::Scan { segment, need: ScanNeed::Bytes { offset, length }, .. } => {
+                let shape = self.shape(*segment);
+                at(*segment, *offset, shape.padded(*length).min(shape.trailer().saturating_sub(*offset)))
+            }
+            Step::Trailer { segment } => {
+                let shape = self.shape(*segment);
+                at(*segment, shape.trailer(), shape.block_size())
+            }
+            Step::Index { segment, trailer } => at(*segment, trailer.index_group, trailer.end - trailer.index_group),
+            Step::Bases { segment, trailer, groups, need, .. } => {
+                let offset = groups.last().copied()?;
+                at(*segment, offset, self.shape(*segment).padded(*need).min(trailer.end.saturating_sub(offset)))
+            }
+            Step::Scan { need: ScanNeed::Done, .. } | Step::Done => None,
+        }
+    }
+
+    /// Takes the bytes of the read that [`Recovery::poll_action`] last gave.
+    pub fn on_read(&mut self, bytes: &Bytes) -> Result<(), RecoveryError> {
+        match std::mem::replace(&mut self.step, Step::Done) {
+            Step::Head { slot } => self.on_head(slot, bytes),
+            Step::Scan { segment, mut scan, trailer, .. } => {
+                let need = scan.on_bytes(bytes, self.options.window);
+                self.go_on_scanning(segment, scan, need, trailer)
+            }
+            Step::Trailer { segment } => self.on_trailer(segment, bytes),
+            Step::Index { segment, trailer } => self.on_index(segment, trailer, bytes),
+            Step::Bases { segment, trailer, index, groups, .. } => {
+                self.on_base_group(segment, trailer, index, groups, bytes)
+            }
+            Step::Done => Ok(()),
+        }
+    }
+
+    /// What was found. Call when [`Recovery::poll_action`] gives nothing.
+    pub fn finish(mut self) -> Result<RecoveredWal, RecoveryError> {
+        let mut partitions = BTreeMap::new();
+        for (partition, mut parts) in std::mem::take(&mut self.replay) {
+            parts.reverse();
+            let items = parts.concat();
+            match items.first() {
+                None => {}
+                Some(ReplayItem { event: ReplayEvent::Control(Control::Close), .. }) if items.len() == 1 => {}
+                Some(ReplayItem {
+                    event: ReplayEvent::Control(Control::Open { .. }) | ReplayEvent::Checkpoint(_),
+                    ..
+                }) => {
+                    partitions.insert(partition, items);
+                }
+                Some(first) => {
+                    return Err(RecoveryError::MissingBase { partition, generation: first.group.generation });
+                }
+            }
+        }
+        self.segments.reverse();
+        Ok(RecoveredWal {
+            wal: self.options.wal,
+            run: self.run_seen.next(),
+            segments: self.segments,
+            go_on: self.go_on,
+            durable: self.durable,
+            partitions,
+            started_empty: self.started_empty,
+            free_slots: self.headless.iter().map(|(slot, _)| *slot).collect(),
+            dropped: self.dropped,
+            holes: self.holes,
+        })
+    }
+
+    fn shape(&self, segment: usize) -> SegmentShape {
+        self.found[segment].header.shape
+    }
+
+    fn place(&self, segment: usize) -> SegmentPlace {
+        let header = &self.found[segment].header;
+        SegmentPlace { wal: header.wal, shape: header.shape, generation: header.generation }
+    }
+
+    fn on_head(&mut self, index: usize, bytes: &Bytes) -> Result<(), RecoveryError> {
+        let slot = self.options.slots[index];
+        match SegmentHeader::parse(bytes) {
+            Ok(header) if header.wal != self.options.wal => return Err(RecoveryError::ForeignSegment { slot }),
+            Ok(header) => {
+                let offset = header.shape.first_group();
+                let first = bytes.get(offset as usize..).unwrap_or_default();
+                let at = WalPosition { generation: header.generation, offset };
+                let first = GroupHeader::parse_at(header.wal, header.shape, at, first).ok();
+                self.run_seen = self.run_seen.max(header.run).max(first.map_or(Run(0), |group| group.run));
+                self.found.push(Found { slot, header, first_durable: first.map(|group| group.durable) });
+            }
+            Err(SegmentHeaderError::Absent | SegmentHeaderError::Damaged) => {
+                self.headless.push((slot, first_generation(self.options.wal, bytes)));
+            }
+            Err(error) => return Err(RecoveryError::Header { slot, error }),
+        }
+        if index + 1 < self.options.slots.len() {
+            self.step = Step::Head { slot: index + 1 };
+            return Ok(());
+        }
+        self.order()
+    }
+
+    /// All headers are read: puts the segments in order and starts with the newest.
+    fn order(&mut self) -> Result<(), RecoveryError> {
+        self.found.sort_by_key(|found| found.header.generation);
+        for pair in self.found.windows(2) {
+            let (older, newer) = (pair[0].header.generation, pair[1].header.generation);
+            if older == newer {
+                let (first, second) = (pair[0].slot, pair[1].slot);
+                return Err(RecoveryError::DuplicateGeneration { first, second, generation: older });
+            }
+            if older.next() != newer {
+                return Err(RecoveryError::MissingGeneration { missing: older.next() });
+            }
+        }
+        let newest = self.found.last().map_or(Generation(0), |found| found.header.generation);
+        // A reused slot whose new header was torn still holds groups, but of a generation older than all in use.
+        if let Some((slot, Some(generation))) = self.headless.iter().find(|(_, first)| *first > Some(newest)) {
+            return Err(RecoveryError::HeaderLost { slot: *slot, generation: *generation });
+        }
+        if let Some(newest) = self.found.len().checked_sub(1) {
+            self.tail = Some(newest);
+            self.start_scan(newest, DamagePolicy::Stop, None)?;
+        }
+        Ok(())
+    }
+
+    fn start_scan(
+        &mut self,
+        segment: usize,
+        policy: DamagePolicy,
+        trailer: Option<Trailer>,
+    ) -> Result<(), RecoveryError> {
+        let mut scan = SegmentScan::new(self.place(segment), self.found[segment].header.run, policy);
+        let need = scan.first_need(self.options.window);
+        self.go_on_scanning(segment, Box::new(scan), need, trailer)
+    }
+
+    fn go_on_scanning(
+        &mut self,
+        segment: usize,
+        scan: Box<SegmentScan>,
+        need: ScanNeed,
+        trailer: Option<Trailer>,
+    ) -> Result<(), RecoveryError> {
+        if need == ScanNeed::Done {
+            self.run_seen = self.run_seen.max(scan.run_seen);
+            return self.on_scanned(segment, *scan, trailer);
+        }
+        self.step = Step::Scan { segment, scan, need, trailer };
+        Ok(())
+    }
+
+    fn on_scanned(
+        &mut self,
+        segment: usize,
+        mut scan: SegmentScan,
+        trailer: Option<Trailer>,
+    ) -> Result<(), RecoveryError> {
+        let is_tail = self.tail == Some(segment);
+        let place = self.place(segment);
+        let empty = scan.end == place.shape.first_group();
+        if is_tail && empty && scan.groups_after_damage == 0 {
+            if segment > 0 {
+                return self.step_down(segment);
+            }
+            // What came before the oldest segment was freed on the strength of what this one held.
+            if place.generation > Generation(1) {
+                return Err(RecoveryError::EmptySegment { slot: self.found[segment].slot });
+            }
+        }
+        let proven = self.proven(segment, &scan, trailer);
+        if let Some((offset, damage)) = scan.damage().filter(|(offset, _)| *offset < proven) {
+            if self.options.policy == CorruptionPolicy::Refuse {
+                let proven = WalPosition { generation: place.generation, offset: proven };
+                return Err(RecoveryError::Corruption { slot: self.found[segment].slot, offset, proven, damage });
+            }
+            let rescan = DamagePolicy::PassOver { proven };
+            if scan.groups_after_damage > 0 && scan.policy() != rescan {
+                return self.start_scan(segment, rescan, trailer);
+            }
+            scan.cover_to(proven);
+        }
+        let slot = self.found[segment].slot;
+        self.holes.extend(scan.holes.iter().map(|hole| (slot, place.shape, *hole)));
+        if is_tail {
+            self.on_tail(segment, &scan);
+        }
+        self.collect(std::mem::take(&mut scan.items));
+        self.keep(segment, scan.end, scan.index, trailer)
+    }
+
+    /// The segment was started but holds no group: the log's tail is in the one before.
+    fn step_down(&mut self, segment: usize) -> Result<(), RecoveryError> {
+        self.started_empty.insert(0, self.found[segment].slot);
+        self.tail = Some(segment - 1);
+        self.start_scan(segment - 1, DamagePolicy::Stop, None)
+    }
+
+    /// Up to where this segment's content is proven durable.
+    fn proven(&self, segment: usize, scan: &SegmentScan, trailer: Option<Trailer>) -> u32 {
+        let generation = self.found[segment].header.generation;
+        let own = Some(scan.proven).filter(|proven| proven.generation == generation).map_or(0, |proven| proven.offset);
+        if self.tail == Some(segment) {
+            return own;
+        }
+        let named = self.named_end(segment).or(trailer.map(|trailer| trailer.end));
+        own.max(named.unwrap_or(0))
+    }
+
+    /// The end of a segment, as its successor's first groups name it.
+    fn named_end(&self, segment: usize) -> Option<u32> {
+        let generation = self.found[segment].header.generation;
+        let successor = self.found.get(segment + 1).and_then(|next| next.first_durable);
+        successor.or(self.tail_claim).filter(|claim| claim.generation == generation).map(|claim| claim.offset)
+    }
+
+    fn on_tail(&mut self, segment: usize, scan: &SegmentScan) {
+        let Found { slot, header, .. } = &self.found[segment];
+        let (slot, generation, shape) = (*slot, header.generation, header.shape);
+        let at = WalPosition { generation, offset: scan.end };
+        if let Some((offset, damage)) = scan.damage() {
+            let left = !matches!(damage, GroupDamage::Absent | GroupDamage::Fields);
+            if left || scan.groups_after_damage > 0 {
+                self.dropped = Some(DroppedTail { slot, offset, damage, groups: scan.groups_after_damage });
+            }
+        }
+        self.tail_claim = Some(scan.proven).filter(|proven| proven.generation < generation);
+        self.durable = if scan.end == shape.first_group() { scan.proven } else { at };
+        let closed = scan.sealed || shape != self.options.shape || scan.end >= shape.trailer();
+        self.go_on = if closed { GoOn::NewSegment } else { GoOn::InSegment(at) };
+    }
+
+    fn on_trailer(&mut self, segment: usize, bytes: &Bytes) -> Result<(), RecoveryError> {
+        let place = self.place(segment);
+        let trailer = Trailer::parse(place.wal, place.shape, place.generation, bytes);
+        let agrees = |trailer: &Trailer| self.named_end(segment).is_none_or(|end| end == trailer.end);
+        match trailer.filter(agrees) {
+            Some(trailer) => {
+                self.run_seen = self.run_seen.max(trailer.run);
+                self.step = Step::Index { segment, trailer };
+                Ok(())
+            }
+            None => self.start_scan(segment, DamagePolicy::Stop, None),
+        }
+    }
+
+    fn on_index(&mut self, segment: usize, trailer: Trailer, bytes: &Bytes) -> Result<(), RecoveryError> {
+        let Some(index) = read_index(self.place(segment), trailer.index_group, bytes) else {
+            return self.start_scan(segment, DamagePolicy::Stop, None);
+        };
+        let mut groups = BTreeSet::new();
+        for (partition, entry) in index.entries() {
+            if self.covered.contains(partition) {
+                continue;
+            }
+            match replay_of(entry) {
+                EntryReplay::Nothing => {}
+                EntryReplay::Closed => {
+                    self.covered.insert(*partition);
+                }
+                EntryReplay::Group(group) => {
+                    groups.insert(group);
+                }
+                EntryReplay::Segment => return self.start_scan(segment, DamagePolicy::Stop, Some(trailer)),
+            }
+        }
+        if groups.len() > BASE_GROUPS_MAX {
+            return self.start_scan(segment, DamagePolicy::Stop, Some(trailer));
+        }
+        self.read_bases(segment, trailer, index, groups.into_iter().collect())
+    }
+
+    fn read_bases(
+        &mut self,
+        segment: usize,
+        trailer: Trailer,
+        index: SegmentIndex,
+        groups: Vec<u32>,
+    ) -> Result<(), RecoveryError> {
+        if groups.is_empty() {
+            return self.keep(segment, trailer.end, index, Some(trailer));
+        }
+        let need = self.options.window;
+        self.step = Step::Bases { segment, trailer, index, groups, need };
+        Ok(())
+    }
+
+    fn on_base_group(
+        &mut self,
+        segment: usize,
+        trailer: Trailer,
+        index: SegmentIndex,
+        mut groups: Vec<u32>,
+        bytes: &Bytes,
+    ) -> Result<(), RecoveryError> {
+        let Some(offset) = groups.last().copied() else {
+            return self.keep(segment, trailer.end, index, Some(trailer));
+        };
+        let place = self.place(segment);
+        let length = GroupHeader::parse(place.wal, bytes).map_or(0, |header| header.length);
+        match group_items(place, offset, bytes) {
+            Ok(items) => {
+                groups.pop();
+                self.collect(items);
+                self.read_bases(segment, trailer, index, groups)
+            }
+            Err(GroupDamage::Truncated) if length > self.options.window && (bytes.len() as u64) < u64::from(length) => {
+                // Asked once more, whole. A file that ends before that is damage, which the scan names.
+                if bytes.len() > self.options.window as usize {
+                    return self.start_scan(segment, DamagePolicy::Stop, Some(trailer));
+                }
+                self.step = Step::Bases { segment, trailer, index, groups, need: length };
+                Ok(())
+            }
+            Err(_) => self.start_scan(segment, DamagePolicy::Stop, Some(trailer)),
+        }
+    }
+
+    /// Adds what a segment holds of partitions whose newest base is not found yet, from their base in it on.
+    fn collect(&mut self, items: Vec<(TopicIdPartition, ReplayItem)>) {
+        let mut parts: BTreeMap<TopicIdPartition, Vec<ReplayItem>> = BTreeMap::new();
+        for (partition, item) in items {
+            if self.covered.contains(&partition) {
+                continue;
+            }
+            let part = parts.entry(partition).or_default();
+            if is_base(&item.event) {
+                part.clear();
+            }
+            part.push(item);
+        }
+        for (partition, part) in parts {
+            if part.first().is_some_and(|first| is_base(&first.event)) {
+                self.covered.insert(partition);
+            }
+            self.replay.entry(partition).or_default().push(part);
+        }
+    }
+
+    /// The segment is read: goes on to the next older one.
+    fn keep(
+        &mut self,
+        segment: usize,
+        end: u32,
+        index: SegmentIndex,
+        trailer: Option<Trailer>,
+    ) -> Result<(), RecoveryError> {
+        let Found { slot, header, .. } = &self.found[segment];
+        let (slot, generation, shape) = (*slot, header.generation, header.shape);
+        self.segments.push(RecoveredSegment { slot, generation, shape, end, index, trailer });
+        self.step = segment.checked_sub(1).map_or(Step::Done, |segment| Step::Trailer { segment });
+        Ok(())
+    }
+}
+
+const fn is_base(event: &ReplayEvent) -> bool {
+    matches!(event, ReplayEvent::Checkpoint(_) | ReplayEvent::Control(Control::Open { .. } | Control::Close))
+}
+
+/// What must be read of a segment for one partition whose newest base is not in a later one.
+enum EntryReplay {
+    Nothing,
+    Closed,
+    Group(u32),
+    Segment,
+}
+
+const fn replay_of(entry: &IndexEntry) -> EntryReplay {
+    if entry.last_group == 0 {
+        EntryReplay::Nothing
+    } else if entry.base_group != entry.last_group {
+        EntryReplay::Segment
+    } else if entry.closed {
+        EntryReplay::Closed
+    } else {
+        EntryReplay::Group(entry.base_group)
+    }
+}
+
+/// Reads the index out of an index group.
+#[must_use]
+pub fn read_index(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Option<SegmentIndex> {
+    let header = check_group(place, offset, bytes).ok().filter(|header| header.kind == GroupKind::Index)?;
+    let group = bytes.get(..header.length as usize)?;
+    let frame = frames(place.wal, &header, group).next()?.ok()?;
+    matches!(frame.body, FrameBody::SegmentIndex).then(|| SegmentIndex::parse(frame.payload)).flatten()
+}
+
+/// The generation that a slot's first group names, whatever the block size.
+fn first_generation(wal: WalId, bytes: &[u8]) -> Option<Generation> {
+    let mut offset = SegmentShape::BLOCK_SIZE_MIN;
+    while offset <= SegmentShape::BLOCK_SIZE_MAX {
+        let group = bytes.get(offset as usize..).and_then(|bytes| GroupHeader::parse(wal, bytes).ok());
+        if let Some(group) = group.filter(|group| group.offset == offset) {
+            return Some(group.generation);
+        }
+        offset *= 2;
+    }
+    None
+}

@@ -1,0 +1,120 @@
+//! What recovery is asked, what it answers, and why it refuses.
+
+use std::collections::BTreeMap;
+
+use rustmq_model::TopicIdPartition;
+
+use crate::wal::group::GroupDamage;
+use crate::wal::index::{SegmentIndex, Trailer};
+use crate::wal::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
+use crate::wal::scan::{Hole, ReplayItem};
+use crate::wal::segment_header::SegmentHeaderError;
+
+#[derive(Clone, Debug)]
+pub struct RecoveryOptions {
+    pub wal: WalId,
+    /// How new segments are laid out here: the device's block size, the WAL's segment size.
+    pub shape: SegmentShape,
+    /// Every slot file of the folder.
+    pub slots: Vec<SlotId>,
+    /// Bytes to ask for at a time while scanning; a larger group is asked for whole.
+    pub window: u32,
+    pub policy: CorruptionPolicy,
+}
+
+/// What is done about damage before the proven end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CorruptionPolicy {
+    Refuse,
+    /// `--repair`: list holes to write, keep what follows them.
+    Repair,
+}
+
+/// A read to execute. Offsets and lengths are multiples of the segment's block size, which can be smaller than the device's.
+/// A file that ends early gives fewer bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    pub slot: SlotId,
+    pub offset: u32,
+    pub length: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecoveryError {
+    #[error(
+        "slot {slot:05}, offset {offset}: the WAL is corrupt, though it is proven durable up to {proven}: {damage}; \
+         --repair keeps what is sound",
+        slot = slot.0
+    )]
+    Corruption { slot: SlotId, offset: u32, proven: WalPosition, damage: GroupDamage },
+    #[error("slot {slot:05}: the segment's header is lost, but groups of generation {generation} are there", slot = slot.0, generation = generation.0)]
+    HeaderLost { slot: SlotId, generation: Generation },
+    #[error("slot {slot:05} belongs to another WAL", slot = slot.0)]
+    ForeignSegment { slot: SlotId },
+    #[error("slot {slot:05}: {error}", slot = slot.0)]
+    Header { slot: SlotId, error: SegmentHeaderError },
+    #[error("slots {first:05} and {second:05} both hold generation {generation}", first = first.0, second = second.0, generation = generation.0)]
+    DuplicateGeneration { first: SlotId, second: SlotId, generation: Generation },
+    #[error("the segment of generation {missing} is missing between older and newer ones", missing = missing.0)]
+    MissingGeneration { missing: Generation },
+    #[error("slot {slot:05}: the oldest segment is empty, though one before it was freed", slot = slot.0)]
+    EmptySegment { slot: SlotId },
+    #[error("partition {partition} has frames in generation {generation} but nothing that they follow", generation = generation.0)]
+    MissingBase { partition: TopicIdPartition, generation: Generation },
+}
+
+/// A segment in use.
+#[derive(Clone, Debug)]
+pub struct RecoveredSegment {
+    pub slot: SlotId,
+    pub generation: Generation,
+    pub shape: SegmentShape,
+    /// The end of its content.
+    pub end: u32,
+    pub index: SegmentIndex,
+    /// The index is on disk, found through this trailer; otherwise it was rebuilt and lives in memory only.
+    pub trailer: Option<Trailer>,
+}
+
+/// Where the log goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GoOn {
+    /// In the newest segment, at this position.
+    InSegment(WalPosition),
+    /// In a new segment: there is none yet, or the newest takes no more.
+    NewSegment,
+}
+
+/// What was found behind the end of the log: never acknowledged, and not replayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DroppedTail {
+    pub slot: SlotId,
+    pub offset: u32,
+    pub damage: GroupDamage,
+    /// Sound groups after the damage.
+    pub groups: u32,
+}
+
+/// Before anything is served the caller writes `holes`, syncs the newest segment (its last groups may never have been synced),
+/// and writes and syncs a proof group of `run`, so that `run` is never used again.
+#[derive(Clone, Debug)]
+pub struct RecoveredWal {
+    pub wal: WalId,
+    /// The run that starts now.
+    pub run: Run,
+    /// Oldest first, without gaps.
+    pub segments: Vec<RecoveredSegment>,
+    pub go_on: GoOn,
+    /// The end of what is durable once the newest segment is synced.
+    pub durable: WalPosition,
+    /// What each open partition is rebuilt from, in order: a checkpoint or open, then what followed.
+    pub partitions: BTreeMap<TopicIdPartition, Vec<ReplayItem>>,
+    /// Slots whose headers name the next generations but that hold no group: the next segments are started in them, in this order, or
+    /// their headers would later collide with others of the same generation.
+    pub started_empty: Vec<SlotId>,
+    /// Slots that hold nothing.
+    pub free_slots: Vec<SlotId>,
+    pub dropped: Option<DroppedTail>,
+    /// What a repair writes. Empty unless asked for.
+    pub holes: Vec<(SlotId, SegmentShape, Hole)>,
+}

@@ -1,0 +1,71 @@
+//! How far a partition's log may be cut by age and size. The decision is the leader's; it becomes a trim frame.
+
+use std::time::Duration;
+
+use rustmq_model::{Offset, Timestamp};
+
+/// A part of a log, as fine as is known without reading: a group's batches, or a segment's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub end: Offset,
+    pub bytes: u64,
+    pub max_timestamp: Timestamp,
+}
+
+/// `retention.ms` and `retention.bytes`; `None` is without limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RetentionLimits {
+    pub time: Option<Duration>,
+    pub bytes: Option<u64>,
+}
+
+/// The log start that retention asks for, if anything is to go: the end of the longest prefix of `parts` (oldest first) that is too
+/// old, or that leaves at least `limits.bytes` behind it. Stops at the first part that stays, so one record from the future keeps
+/// what follows it, as in Kafka.
+#[must_use]
+pub fn log_start_after(parts: &[Part], limits: RetentionLimits, now: Timestamp) -> Option<Offset> {
+    let too_old = |part: &Part| {
+        limits.time.is_some_and(|time| {
+            let age = i128::from(now.0) - i128::from(part.max_timestamp.0);
+            part.max_timestamp.0 >= 0 && age > i128::try_from(time.as_millis()).unwrap_or(i128::MAX)
+        })
+    };
+    let mut left: u64 = parts.iter().map(|part| part.bytes).sum();
+    let mut start = None;
+    for part in parts {
+        let after = left - part.bytes;
+        if !too_old(part) && limits.bytes.is_none_or(|bytes| after < bytes) {
+            break;
+        }
+        left = after;
+        start = Some(part.end);
+    }
+    start
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Part, RetentionLimits, log_start_after};
+    use rustmq_model::{Offset, Timestamp};
+    use std::time::Duration;
+
+    #[test]
+    fn retention_cuts_a_prefix_and_stops_at_what_stays() {
+        let part = |end, bytes, at| Part { end: Offset(end), bytes, max_timestamp: Timestamp(at) };
+        let parts = [part(10, 100, 1_000), part(20, 100, 9_000), part(30, 100, 2_000)];
+        let check = |ms: Option<u64>, bytes, expected: Option<i64>| {
+            let limits = RetentionLimits { time: ms.map(Duration::from_millis), bytes };
+            assert_eq!(log_start_after(&parts, limits, Timestamp(10_000)), expected.map(Offset), "{limits:?}");
+        };
+        check(None, None, None);
+        check(Some(9_000), None, None);
+        check(Some(8_999), None, Some(10));
+        check(Some(5_000), None, Some(10));
+        check(Some(500), None, Some(30));
+        check(None, Some(300), None);
+        check(None, Some(201), None);
+        check(None, Some(200), Some(10));
+        check(None, Some(0), Some(30));
+        check(Some(8_000), Some(150), Some(10));
+    }
+}

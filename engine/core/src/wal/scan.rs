@@ -1,0 +1,294 @@
+//! Reads the groups of one segment in order, window by window, and classifies what is damaged. Decides nothing about it.
+
+use rustmq_model::TopicIdPartition;
+use rustmq_model::batch::BatchHeader;
+
+use bytes::Bytes;
+
+use super::frame::{self, BatchKind, Control, FrameBody};
+use super::group::{self, GroupDamage, GroupHeader, GroupKind};
+use super::index::SegmentIndex;
+use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
+
+/// A change of a partition, in the order of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplayEvent {
+    Batch(BatchHeader),
+    Control(Control),
+    /// The partition log's own encoding of the whole state.
+    Checkpoint(Bytes),
+}
+
+/// One event with the group that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayItem {
+    pub group: WalPosition,
+    pub event: ReplayEvent,
+}
+
+/// Where the groups of a segment are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentPlace {
+    pub wal: WalId,
+    pub shape: SegmentShape,
+    pub generation: Generation,
+}
+
+/// Checks a group that is due at `offset`, frames included. `Truncated` says that `bytes` end before the group does.
+pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<GroupHeader, GroupDamage> {
+    let header = header_at(place, offset, bytes)?;
+    if header.kind == GroupKind::Hole {
+        return Ok(header);
+    }
+    let group = bytes.get(..header.length as usize).ok_or(GroupDamage::Truncated)?;
+    for frame in frame::frames(place.wal, &header, group) {
+        frame?;
+    }
+    Ok(header)
+}
+
+fn header_at(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<GroupHeader, GroupDamage> {
+    let at = WalPosition { generation: place.generation, offset };
+    GroupHeader::parse_at(place.wal, place.shape, at, bytes)
+}
+
+/// What to do about damage that a valid group later in the segment proves to be before the durable end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DamagePolicy {
+    /// Stop collecting at the first damage; go on only to learn what is proven.
+    Stop,
+    /// A repair: collect on both sides of damage before `proven`, and stop at damage from there on.
+    PassOver { proven: u32 },
+}
+
+/// Damage that a repair covers with a hole group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    pub generation: Generation,
+    pub offset: u32,
+    pub length: u32,
+    /// The run of the group before it, so that runs do not fall along the segment.
+    pub run: Run,
+    pub durable: WalPosition,
+}
+
+impl Hole {
+    /// Writes the hole's header block. The bytes after it stay as they are.
+    pub fn encode(&self, wal: WalId, block: &mut [u8]) {
+        block.fill(0);
+        let (generation, run, offset) = (self.generation, self.run, self.offset);
+        let kind = GroupKind::Hole;
+        let header =
+            GroupHeader { kind, length: self.length, generation, run, offset, frame_count: 0, durable: self.durable };
+        header.encode(wal, block);
+    }
+}
+
+/// What a scan found.
+#[derive(Clone, Debug)]
+pub struct SegmentScan {
+    place: SegmentPlace,
+    policy: DamagePolicy,
+    at: u32,
+    /// Bytes asked for last: fewer are the end of the file.
+    asked: u32,
+    damage: Option<(u32, GroupDamage)>,
+    /// The end of the sound groups from the segment's start on.
+    pub end: u32,
+    pub run: Run,
+    /// The highest run of any group, also of those after damage.
+    pub run_seen: Run,
+    pub index: SegmentIndex,
+    pub items: Vec<(TopicIdPartition, ReplayItem)>,
+    /// The greatest durable position that any sound group of the segment names.
+    pub proven: WalPosition,
+    /// The same, of the segment's first group.
+    pub first_durable: Option<WalPosition>,
+    /// The last group is an index: nothing more is written to this segment.
+    pub sealed: bool,
+    pub holes: Vec<Hole>,
+    /// Groups that start after the first damage, and are sound.
+    pub groups_after_damage: u32,
+}
+
+/// What a scan wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanNeed {
+    /// At least `length` bytes from `offset` on; more are welcome. Both are whole blocks.
+    Bytes {
+        offset: u32,
+        length: u32,
+    },
+    Done,
+}
+
+impl SegmentScan {
+    #[must_use]
+    pub fn new(place: SegmentPlace, header_run: Run, policy: DamagePolicy) -> Self {
+        Self {
+            place,
+            policy,
+            at: place.shape.first_group(),
+            asked: 0,
+            damage: None,
+            end: place.shape.first_group(),
+            run: header_run,
+            run_seen: header_run,
+            index: SegmentIndex::default(),
+            items: Vec::new(),
+            proven: WalPosition::default(),
+            first_durable: None,
+            sealed: false,
+            holes: Vec::new(),
+            groups_after_damage: 0,
+        }
+    }
+
+    /// The first damage, and why it is one.
+    #[must_use]
+    pub const fn damage(&self) -> Option<(u32, GroupDamage)> {
+        self.damage
+    }
+
+    #[must_use]
+    pub const fn policy(&self) -> DamagePolicy {
+        self.policy
+    }
+
+    /// Covers the damage that no group follows, up to the proven end of the segment's content.
+    pub fn cover_to(&mut self, proven: u32) {
+        if let Some((offset, _)) = self.damage.take_if(|(offset, _)| *offset < proven) {
+            let generation = self.place.generation;
+            let durable = WalPosition { generation, offset: self.end };
+            self.holes.push(Hole { generation, offset, length: proven - offset, run: self.run, durable });
+            self.end = proven;
+        }
+    }
+
+    #[must_use]
+    pub fn first_need(&mut self, window: u32) -> ScanNeed {
+        self.need(window)
+    }
+
+    fn need(&mut self, length: u32) -> ScanNeed {
+        let room = self.place.shape.trailer().saturating_sub(self.at);
+        if room == 0 {
+            return ScanNeed::Done;
+        }
+        self.asked = length.clamp(1, room);
+        ScanNeed::Bytes { offset: self.at, length: self.asked }
+    }
+
+    /// Takes the bytes from the offset that was asked for on. Fewer than asked for are taken as the end of the file.
+    pub fn on_bytes(&mut self, bytes: &Bytes, window: u32) -> ScanNeed {
+        let start = self.at;
+        let block = self.place.shape.block_size();
+        let room = self.place.shape.trailer().saturating_sub(start) as usize;
+        let short = bytes.len() < self.asked as usize;
+        let last = short || bytes.len() >= room;
+        let bytes = bytes.slice(..bytes.len().min(room));
+        loop {
+            let skipped = (self.at - start) as usize;
+            let Some(rest) = bytes.get(skipped..).filter(|rest| !rest.is_empty()) else {
+                return if short { ScanNeed::Done } else { self.need(window) };
+            };
+            match check_group(self.place, self.at, rest) {
+                Err(GroupDamage::Truncated) if !last && skipped > 0 => return self.need(window),
+                Err(GroupDamage::Truncated) if !last && self.wants(rest) => {
+                    let header = header_at(self.place, self.at, rest);
+                    let length = header.map_or(block, |header| self.place.shape.padded(header.length));
+                    return self.need(length.max(window));
+                }
+                Ok(header) => self.on_group(&header, &bytes.slice(skipped..)),
+                Err(damage) => {
+                    self.on_damage(self.at, damage);
+                    self.at += block;
+                }
+            }
+        }
+    }
+
+    /// Whether the group that starts `rest` is cut off by the window rather than by the file.
+    fn wants(&self, rest: &[u8]) -> bool {
+        header_at(self.place, self.at, rest)
+            .map_or(rest.len() < group::HEADER_LENGTH as usize, |header| (header.length as usize) > rest.len())
+    }
+
+    fn on_damage(&mut self, offset: u32, damage: GroupDamage) {
+        if self.damage.is_none() {
+            self.damage = Some((offset, damage));
+        }
+    }
+
+    fn on_group(&mut self, header: &GroupHeader, group: &Bytes) {
+        self.proven = self.proven.max(header.durable);
+        self.run_seen = self.run_seen.max(header.run);
+        if self.first_durable.is_none() && header.offset == self.place.shape.first_group() {
+            self.first_durable = Some(header.durable);
+        }
+        let end = header.offset + self.place.shape.padded(header.length);
+        self.at = end;
+        // A group of an earlier run, or one after an index, is what a torn tail left: it never joins the log.
+        let continues = header.run >= self.run && !self.sealed;
+        if let Some((damaged, _)) = self.damage {
+            if matches!(self.policy, DamagePolicy::PassOver { proven } if damaged < proven) && continues {
+                let generation = self.place.generation;
+                let durable = WalPosition { generation, offset: self.end }.min(header.durable);
+                let length = header.offset - damaged;
+                self.holes.push(Hole { generation, offset: damaged, length, run: self.run, durable });
+                self.damage = None;
+            } else {
+                self.groups_after_damage += 1;
+                return;
+            }
+        } else if !continues {
+            self.damage = Some((header.offset, GroupDamage::Fields));
+            return;
+        }
+        self.end = end;
+        self.run = header.run;
+        self.sealed = header.kind == GroupKind::Index;
+        if header.kind == GroupKind::Data {
+            self.collect(header, group);
+        }
+    }
+
+    fn collect(&mut self, header: &GroupHeader, group: &Bytes) {
+        let position = header.position();
+        for frame in frame::frames(self.place.wal, header, group) {
+            let Ok(frame) = frame else { return };
+            let id = frame.partition;
+            let event = match frame.body {
+                FrameBody::Batch { kind, header: batch } => {
+                    self.index.record_batch(id, position.offset, &batch, kind == BatchKind::Relocated);
+                    if kind == BatchKind::Relocated {
+                        continue;
+                    }
+                    ReplayEvent::Batch(batch)
+                }
+                FrameBody::Control(control) => {
+                    self.index.record_control(id, position.offset, &control);
+                    ReplayEvent::Control(control)
+                }
+                FrameBody::Checkpoint => {
+                    self.index.record_checkpoint(id, position.offset);
+                    ReplayEvent::Checkpoint(Bytes::copy_from_slice(frame.payload))
+                }
+                FrameBody::SegmentIndex => continue,
+            };
+            self.items.push((id, ReplayItem { group: position, event }));
+        }
+    }
+}
+
+/// The replay items of one sound group, for reading a checkpoint without scanning its segment.
+pub fn group_items(
+    place: SegmentPlace,
+    offset: u32,
+    bytes: &Bytes,
+) -> Result<Vec<(TopicIdPartition, ReplayItem)>, GroupDamage> {
+    let header = check_group(place, offset, bytes)?;
+    let mut scan = SegmentScan::new(place, header.run, DamagePolicy::Stop);
+    scan.collect(&header, bytes);
+    Ok(scan.items)
+}

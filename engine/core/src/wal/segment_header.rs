@@ -1,0 +1,76 @@
+//! Block 0 of a segment: which WAL, which generation, which sizes. Written and synced before the first group.
+
+use super::little_endian::{Reader, Writer};
+use super::position::{Generation, Run, SegmentShape, WalId};
+
+pub const HEADER_LENGTH: u32 = 64;
+const MAGIC: [u8; 8] = *b"RMQWSEG1";
+const VERSION: u16 = 1;
+const CRC_AT: usize = 60;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    pub wal: WalId,
+    pub generation: Generation,
+    /// The run in which the segment was started.
+    pub run: Run,
+    pub shape: SegmentShape,
+}
+
+/// Why block 0 is not the header of a segment. Only `Absent` and `Damaged` mean that the slot may be unused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SegmentHeaderError {
+    #[error("there is no segment header")]
+    Absent,
+    #[error("the segment header's checksum is wrong")]
+    Damaged,
+    #[error("the segment has format version {version}; this build reads version {VERSION}")]
+    Version { version: u16 },
+    #[error("the segment header's fields are out of bounds")]
+    Fields,
+}
+
+impl SegmentHeader {
+    /// Writes the header over the whole of block 0.
+    pub fn encode(&self, block: &mut [u8]) {
+        let length = block.len();
+        let mut out = Writer::new(block);
+        out.put(&MAGIC);
+        out.put(&VERSION.to_le_bytes());
+        out.put(&[0; 2]);
+        out.u32(self.shape.block_size());
+        out.put(&self.wal.0);
+        out.u64(self.generation.0);
+        out.u64(self.run.0);
+        out.u64(u64::from(self.shape.length()));
+        out.zeros_to(length);
+        let crc = crc32c::crc32c(&block[..CRC_AT]);
+        block[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    pub fn parse(block: &[u8]) -> Result<Self, SegmentHeaderError> {
+        let Some(bytes) = block.first_chunk::<64>() else { return Err(SegmentHeaderError::Absent) };
+        if bytes[..8] != MAGIC {
+            return Err(SegmentHeaderError::Absent);
+        }
+        if crc32c::crc32c(&bytes[..CRC_AT]).to_le_bytes() != bytes[CRC_AT..] {
+            return Err(SegmentHeaderError::Damaged);
+        }
+        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
+        if version != VERSION {
+            return Err(SegmentHeaderError::Version { version });
+        }
+        Self::parse_fields(&bytes[10..]).ok_or(SegmentHeaderError::Fields)
+    }
+
+    fn parse_fields(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Reader::new(bytes);
+        fields.u16()?;
+        let block_size = fields.u32()?;
+        let wal = WalId(fields.bytes()?);
+        let generation = Generation(fields.u64().filter(|generation| *generation > 0)?);
+        let run = Run(fields.u64()?);
+        let shape = SegmentShape::new(u64::from(block_size), fields.u64()?).ok()?;
+        Some(Self { wal, generation, run, shape })
+    }
+}

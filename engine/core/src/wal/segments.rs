@@ -1,0 +1,665 @@
+//! Which segment is written, which is next, which is free, what must move so that one becomes free, and where an offset is.
+//! The shard records every frame that it lays, reports what is durable, and executes what is asked for.
+//!
+//! ```text
+//! slot:  unprepared --poll_prepare, on_slot_prepared--> ready --start_segment--> active --sealed--> full --poll_free--> ready
+//! ```
+//! Segments are freed oldest first, and freed slots are used again in that order: so the generations on disk never have a gap,
+//! and a frame that voids others (close, open, trim, relocation) outlives all that it voids.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{Offset, Timestamp, TopicIdPartition};
+
+use super::frame::{self, Control};
+use super::group;
+use super::group_writer::FinishedGroup;
+use super::index::{Extent, SegmentIndex, Trailer};
+use super::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
+use super::recovery::{GoOn, RecoveredWal};
+use super::retention::Part;
+use super::segment_header::SegmentHeader;
+use super::spans::{Span, Spans};
+
+/// Segments that new data does not get: one for trims and closes, two for what frees
+/// segments by itself, so that a full WAL comes back, one for a restart.
+pub const RESERVE: u32 = 4;
+const FREEING_RESERVE: u32 = 3;
+/// The last one is for a restart that finds the newest segment full.
+const CLEANING_RESERVE: u32 = 1;
+/// Fewer could not roll, keep the reserve, and free one.
+pub const SEGMENTS_MIN: u32 = RESERVE + 2;
+/// Slots made ready ahead of use.
+const SPARES: usize = 2;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentTableConfig {
+    pub wal: WalId,
+    pub shape: SegmentShape,
+    /// The WAL's capacity in segments; at least [`SEGMENTS_MIN`].
+    pub segments_max: u32,
+}
+
+/// Who asks for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// New data, or anything that does not free space.
+    Append,
+    /// Trims and closes.
+    Freeing,
+    /// Checkpoints and relocated batches: they end with a free segment, and may use all but the last.
+    Cleaning,
+}
+
+/// The answer to a frame that wants room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It fits in the active segment.
+    Fits,
+    /// Seal the active segment, if any, and start the next one first.
+    Roll,
+    /// As `Roll`, once a slot is prepared: one is on its way.
+    AwaitSlot,
+    /// The WAL is at its capacity.
+    Full,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pressure {
+    Normal,
+    /// Few segments are left: slow producers down, free what can be freed.
+    Throttle,
+    /// Only frames that free space are admitted once the active segment is full.
+    Full,
+}
+
+/// A segment to start: write and sync `header` over block 0 of `slot` before the first group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartedSegment {
+    pub slot: SlotId,
+    pub header: SegmentHeader,
+}
+
+/// Where to read for an offset. Batches at or above `until` must not be served from there: newer ones are elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Location {
+    Group {
+        slot: SlotId,
+        generation: Generation,
+        shape: SegmentShape,
+        group_offset: u32,
+        until: Offset,
+    },
+    /// The segment's index must be read from its place first ([`super::recovery::read_index`]); then [`Location::in_index`].
+    NeedIndex {
+        slot: SlotId,
+        generation: Generation,
+        shape: SegmentShape,
+        trailer: Trailer,
+        from: Offset,
+        until: Offset,
+    },
+}
+
+impl Location {
+    /// The group to read, by the segment's index. `None` if the index does not have it.
+    #[must_use]
+    pub fn in_index(self, id: TopicIdPartition, index: &SegmentIndex) -> Option<Self> {
+        let Self::NeedIndex { slot, generation, shape, from, until, .. } = self else { return Some(self) };
+        let extent = index.entry(id)?.find(from)?;
+        let (group_offset, until) = (extent.group_offset, extent.end.min(until));
+        Some(Self::Group { slot, generation, shape, group_offset, until })
+    }
+}
+
+/// What to write so that the oldest segment becomes free: checkpoints, and batches to read and relocate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RelocationPlan {
+    pub generation: Generation,
+    pub checkpoints: Vec<TopicIdPartition>,
+    pub batches: Vec<BatchMove>,
+}
+
+/// Batches of `partition` from the one that holds `from` on, below `until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchMove {
+    pub partition: TopicIdPartition,
+    pub from: Offset,
+    pub until: Offset,
+}
+
+#[derive(Clone, Debug)]
+struct Segment {
+    slot: SlotId,
+    shape: SegmentShape,
+    /// Every partition with a frame in it.
+    members: BTreeSet<TopicIdPartition>,
+    /// In memory while active, and for good if it is not on disk.
+    index: Option<SegmentIndex>,
+    trailer: Option<Trailer>,
+    end: u32,
+    holds: u32,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Places {
+    spans: Spans,
+    /// The newest checkpoint or open frame's group.
+    base: WalPosition,
+    /// Frames follow the base.
+    changed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct PendingMove {
+    partition: TopicIdPartition,
+    group: WalPosition,
+    span: Span,
+}
+
+/// See the module. Every frame is recorded when it is laid, in order; [`SegmentTable::on_durable`] follows the syncs.
+#[derive(Clone, Debug)]
+pub struct SegmentTable {
+    config: SegmentTableConfig,
+    run: Run,
+    segments: BTreeMap<Generation, Segment>,
+    partitions: BTreeMap<TopicIdPartition, Places>,
+    /// Where the next group stands; none before the first segment and after a seal.
+    next: Option<WalPosition>,
+    newest: Generation,
+    durable: WalPosition,
+    /// The group of the last frame that can free something: all but plain batches.
+    voided: WalPosition,
+    ready: VecDeque<SlotId>,
+    unprepared: VecDeque<SlotId>,
+    preparing: BTreeSet<SlotId>,
+    slot_next: u32,
+    moves: VecDeque<PendingMove>,
+}
+
+impl SegmentTable {
+    /// The table of a recovered WAL, an empty one included. Call [`SegmentTable::restore_log_start`] for each partition next.
+    #[must_use]
+    pub fn new(config: SegmentTableConfig, recovered: &RecoveredWal) -> Self {
+        assert!(config.segments_max >= SEGMENTS_MIN, "the configuration gives a WAL its least number of segments");
+        let slots = recovered.segments.iter().map(|segment| segment.slot);
+        let slots = slots.chain(recovered.free_slots.iter().copied()).chain(recovered.started_empty.iter().copied());
+        let mut table = Self {
+            config,
+            run: recovered.run,
+            segments: BTreeMap::new(),
+            partitions: recovered.partitions.keys().map(|id| (*id, Places::default())).collect(),
+            next: None,
+            newest: recovered.segments.last().map_or(Generation(0), |segment| segment.generation),
+            durable: recovered.durable,
+            voided: WalPosition::default(),
+            ready: recovered.started_empty.iter().copied().collect(),
+            unprepared: recovered.free_slots.iter().copied().collect(),
+            preparing: BTreeSet::new(),
+            slot_next: slots.map(|slot| slot.0.saturating_add(1)).max().unwrap_or(0),
+            moves: VecDeque::new(),
+        };
+        for segment in &recovered.segments {
+            table.take_up(segment.generation, &segment.index);
+            let members = segment.index.entries().keys().copied().collect();
+            let active = matches!(recovered.go_on, GoOn::InSegment(at) if at.generation == segment.generation);
+            let index = (active || segment.trailer.is_none()).then(|| segment.index.clone());
+            let (slot, shape, trailer, end) = (segment.slot, segment.shape, segment.trailer, segment.end);
+            table.segments.insert(segment.generation, Segment { slot, shape, members, index, trailer, end, holds: 0 });
+        }
+        if let GoOn::InSegment(at) = recovered.go_on {
+            table.next = Some(at);
+        }
+        table
+    }
+
+    fn take_up(&mut self, generation: Generation, index: &SegmentIndex) {
+        for (id, entry) in index.entries() {
+            let Some(places) = self.partitions.get_mut(id) else { continue };
+            if entry.voids_earlier {
+                places.spans.clear();
+            }
+            if let Some(end) = entry.truncated_to {
+                places.spans.truncate(end);
+            }
+            for extent in &entry.extents {
+                let (first, end, max_timestamp) = (extent.first, extent.end, extent.max_timestamp);
+                places.spans.insert(Span { first, end, generation, bytes: u64::from(extent.bytes), max_timestamp });
+            }
+            if entry.base_group != 0 {
+                places.base = WalPosition { generation, offset: entry.base_group };
+                // Frames of the base's own group may follow it: one checkpoint too many does no harm.
+                places.changed = true;
+            } else if entry.last_group != 0 {
+                places.changed = true;
+            }
+        }
+    }
+
+    /// The log start that replay gave: what lies below is not live.
+    pub fn restore_log_start(&mut self, partition: TopicIdPartition, log_start: Offset) {
+        if let Some(places) = self.partitions.get_mut(&partition) {
+            places.spans.trim(log_start);
+        }
+    }
+
+    // Slots.
+
+    /// A slot to create if need be, to fill with zeros to its length, and to sync, the folder included.
+    pub fn poll_prepare(&mut self) -> Option<SlotId> {
+        if self.ready.len() + self.preparing.len() >= SPARES {
+            return None;
+        }
+        let slot = match self.unprepared.pop_front() {
+            Some(slot) => slot,
+            None if self.slot_count() < self.slots_max() => {
+                self.slot_next += 1;
+                SlotId(self.slot_next - 1)
+            }
+            None => return None,
+        };
+        self.preparing.insert(slot);
+        Some(slot)
+    }
+
+    /// The capacity; one more than there are when there is nowhere to write at all, as after very many restarts of a full WAL (each
+    /// writes a proof): without it nothing could ever be freed.
+    fn slots_max(&self) -> usize {
+        let capacity = self.config.segments_max as usize;
+        let stuck = self.next.is_none() && self.ready.is_empty() && self.preparing.is_empty();
+        if stuck { capacity.max(self.slot_count() + 1) } else { capacity }
+    }
+
+    fn slot_count(&self) -> usize {
+        self.segments.len() + self.ready.len() + self.preparing.len() + self.unprepared.len()
+    }
+
+    pub fn on_slot_prepared(&mut self, slot: SlotId) {
+        if self.preparing.remove(&slot) {
+            self.ready.push_back(slot);
+        }
+    }
+
+    /// The preparation failed, for want of space as a rule. The slot is asked for again by [`SegmentTable::poll_prepare`]; the caller
+    /// waits before it asks.
+    pub fn on_slot_failed(&mut self, slot: SlotId) {
+        if self.preparing.remove(&slot) {
+            self.unprepared.push_back(slot);
+        }
+    }
+
+    // Writing.
+
+    /// Where the next group stands; `None` when a segment must be started first.
+    #[must_use]
+    pub const fn next_position(&self) -> Option<WalPosition> {
+        self.next
+    }
+
+    #[cfg(test)]
+    pub(crate) const fn set_run(&mut self, run: Run) {
+        self.run = run;
+    }
+
+    #[must_use]
+    pub const fn run(&self) -> Run {
+        self.run
+    }
+
+    #[must_use]
+    pub const fn shape(&self) -> SegmentShape {
+        self.config.shape
+    }
+
+    /// The slot of a segment in use.
+    #[must_use]
+    pub fn slot(&self, generation: Generation) -> Option<SlotId> {
+        self.segments.get(&generation).map(|segment| segment.slot)
+    }
+
+    /// Whether a group that is `group_size` bytes long with one more frame in it ([`super::GroupWriter::size_with`]) has its place.
+    #[must_use]
+    pub fn admit(&self, group_size: usize, purpose: Purpose) -> Admission {
+        if self.fits(group_size) {
+            return Admission::Fits;
+        }
+        let kept = match purpose {
+            Purpose::Append => RESERVE,
+            Purpose::Freeing => FREEING_RESERVE,
+            Purpose::Cleaning => CLEANING_RESERVE,
+        };
+        if self.segments_left() <= kept {
+            return Admission::Full;
+        }
+        if self.ready.is_empty() { Admission::AwaitSlot } else { Admission::Roll }
+    }
+
+    /// Whether a proof group has its place in the active segment. One that has not is left out: the next segment's first group proves
+    /// as much. The first of a run needs no asking: [`GoOn::InSegment`] has room for it.
+    #[must_use]
+    pub fn admits_proof(&self) -> bool {
+        let (Some(next), Some(segment)) = (self.next, self.segments.get(&self.newest)) else { return false };
+        let index = segment.index.as_ref().map_or(0, SegmentIndex::encoded_length);
+        let needed = self.config.shape.block_size() as usize + index_group_size(self.config.shape, index);
+        next.offset as usize + needed <= self.config.shape.trailer() as usize
+    }
+
+    fn fits(&self, group_size: usize) -> bool {
+        let (Some(next), Some(segment)) = (self.next, self.segments.get(&self.newest)) else { return false };
+        let index = segment.index.as_ref().map_or(0, SegmentIndex::encoded_length) + SegmentIndex::GROWTH_PER_FRAME;
+        let index = index_group_size(self.config.shape, index);
+        // Two blocks for proofs: one when idle, one of a restart.
+        let proofs = 2 * self.config.shape.block_size() as usize;
+        next.offset as usize + group_size + index + proofs <= self.config.shape.trailer() as usize
+    }
+
+    /// Segments that can still be started.
+    #[must_use]
+    pub fn segments_left(&self) -> u32 {
+        let used = u32::try_from(self.segments.len()).unwrap_or(u32::MAX);
+        self.config.segments_max.saturating_sub(used)
+    }
+
+    #[must_use]
+    pub fn pressure(&self) -> Pressure {
+        let left = self.segments_left();
+        if left <= RESERVE {
+            Pressure::Full
+        } else if left <= RESERVE + (self.config.segments_max / 10).max(1) {
+            Pressure::Throttle
+        } else {
+            Pressure::Normal
+        }
+    }
+
+    /// The next group stands at `end`: a group was finished.
+    pub fn advance(&mut self, end: WalPosition) {
+        assert!(
+            self.next.is_some_and(|next| next.generation == end.generation && next < end),
+            "groups follow each other"
+        );
+        self.next = Some(end);
+        if let Some(segment) = self.segments.get_mut(&end.generation) {
+            segment.end = end.offset;
+        }
+    }
+
+    /// The payload of the active segment's index frame, to be written as a group of its own ([`super::GroupKind::Index`]) at
+    /// [`SegmentTable::next_position`]. `None` if there is no active segment or no room: then nothing is written, and recovery scans the segment.
+    #[must_use]
+    pub fn index_payload(&self) -> Option<Vec<u8>> {
+        let index = self.segments.get(&self.newest)?.index.as_ref()?;
+        let size = index_group_size(self.config.shape, index.encoded_length());
+        (self.next?.offset as usize + size <= self.config.shape.trailer() as usize).then(|| index.encode())
+    }
+
+    /// The active segment takes no more groups. With the index group that was written, answers the trailer to write into the last
+    /// block. All of it is synced before the next segment receives a group.
+    pub fn seal(&mut self, index_group: Option<FinishedGroup>) -> Option<Trailer> {
+        self.next = None;
+        let segment = self.segments.get_mut(&self.newest)?;
+        let group = index_group?;
+        segment.end = group.end().offset;
+        let (generation, run) = (self.newest, self.run);
+        let trailer = Trailer { generation, run, index_group: group.position.offset, end: segment.end };
+        segment.trailer = Some(trailer);
+        segment.index = None;
+        Some(trailer)
+    }
+
+    /// Starts the next segment in a ready slot. `None` if there is none, or if the active one is not sealed.
+    pub fn start_segment(&mut self) -> Option<StartedSegment> {
+        if self.next.is_some() {
+            return None;
+        }
+        let slot = self.ready.pop_front()?;
+        let (wal, shape, run) = (self.config.wal, self.config.shape, self.run);
+        self.newest = self.newest.next();
+        let header = SegmentHeader { wal, generation: self.newest, run, shape };
+        let (members, index, end) = (BTreeSet::new(), Some(SegmentIndex::default()), shape.first_group());
+        self.segments.insert(self.newest, Segment { slot, shape, members, index, trailer: None, end, holds: 0 });
+        self.next = Some(WalPosition { generation: self.newest, offset: end });
+        Some(StartedSegment { slot, header })
+    }
+
+    /// The partitions to checkpoint at the head of a new segment: what changed since their last one.
+    #[must_use]
+    pub fn checkpoints_due(&self) -> Vec<TopicIdPartition> {
+        self.partitions.iter().filter(|(_, places)| places.changed).map(|(id, _)| *id).collect()
+    }
+
+    // Frames, as they are laid.
+
+    pub fn record_batch(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) {
+        self.record(id, group, |index| index.record_batch(id, group.offset, header, false));
+        let places = self.partitions.entry(id).or_default();
+        places.spans.insert(span_of(group.generation, header));
+        places.changed = true;
+    }
+
+    /// A relocated batch: it is found at its new place once that is durable.
+    pub fn record_relocated(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) {
+        self.voided = group;
+        self.record(id, group, |index| index.record_batch(id, group.offset, header, true));
+        self.moves.push_back(PendingMove { partition: id, group, span: span_of(group.generation, header) });
+    }
+
+    pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
+        self.voided = group;
+        self.record(id, group, |index| index.record_control(id, group.offset, control));
+        if matches!(control, Control::Close) {
+            self.partitions.remove(&id);
+            self.moves.retain(|pending| pending.partition != id);
+            return;
+        }
+        let places = self.partitions.entry(id).or_default();
+        places.changed = true;
+        match control {
+            Control::Open { .. } => *places = Places { base: group, ..Places::default() },
+            Control::Truncate { end } => places.spans.truncate(*end),
+            Control::Trim { log_start } => places.spans.trim(*log_start),
+            Control::EpochStart { .. } | Control::Expiry { .. } | Control::Close => {}
+        }
+    }
+
+    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition) {
+        self.voided = group;
+        self.record(id, group, |index| index.record_checkpoint(id, group.offset));
+        let places = self.partitions.entry(id).or_default();
+        places.base = group;
+        places.changed = false;
+    }
+
+    fn record(&mut self, id: TopicIdPartition, group: WalPosition, write: impl FnOnce(&mut SegmentIndex)) {
+        let segment = self.segments.get_mut(&group.generation).expect("frames are laid into the active segment");
+        segment.members.insert(id);
+        write(segment.index.as_mut().expect("the active segment's index is in memory"));
+    }
+
+    /// Everything before `end` is synced.
+    pub fn on_durable(&mut self, end: WalPosition) {
+        self.durable = self.durable.max(end);
+        while let Some(pending) = self.moves.pop_front_if(|pending| pending.group < end) {
+            if let Some(places) = self.partitions.get_mut(&pending.partition) {
+                places.spans.relocate(pending.span);
+            }
+        }
+    }
+
+    #[must_use]
+    pub const fn durable(&self) -> WalPosition {
+        self.durable
+    }
+
+    // Freeing.
+
+    /// Frees the oldest segment if nothing needs it, and readies its slot. Ask again until it answers `None`.
+    pub fn poll_free(&mut self) -> Option<(SlotId, Generation)> {
+        // What voids a segment's content may have been laid, but not synced. The last such frame stands for all.
+        if self.durable <= self.voided {
+            return None;
+        }
+        let (generation, segment) = self.segments.first_key_value()?;
+        let generation = *generation;
+        if generation == self.newest || segment.holds > 0 {
+            return None;
+        }
+        let needed =
+            segment.members.iter().filter_map(|id| self.partitions.get(id)).any(|places| {
+                places.base.generation <= generation || places.spans.in_segment(generation).next().is_some()
+            });
+        if needed {
+            return None;
+        }
+        let segment = self.segments.remove(&generation)?;
+        self.ready.push_back(segment.slot);
+        Some((segment.slot, generation))
+    }
+
+    /// A reader uses the segment: it is not freed before as many calls of [`SegmentTable::release`].
+    pub fn hold(&mut self, generation: Generation) {
+        if let Some(segment) = self.segments.get_mut(&generation) {
+            segment.holds += 1;
+        }
+    }
+
+    pub fn release(&mut self, generation: Generation) {
+        if let Some(segment) = self.segments.get_mut(&generation) {
+            segment.holds = segment.holds.saturating_sub(1);
+        }
+    }
+
+    /// What to write so that the oldest segment can be freed, when half of the WAL is in use and it pays: what would be copied is at
+    /// most half of what is dead in the WAL and waits behind it; at most all of it once new data is refused. A plan that turns out not
+    /// to fit may be left halfway: what has moved stays moved.
+    #[must_use]
+    pub fn relocation(&self) -> Option<RelocationPlan> {
+        let used = u32::try_from(self.segments.len()).unwrap_or(u32::MAX);
+        let (generation, oldest) = self.segments.first_key_value()?;
+        if *generation == self.newest || used * 2 < self.config.segments_max || !self.moves.is_empty() {
+            return None;
+        }
+        let mut plan = RelocationPlan { generation: *generation, ..RelocationPlan::default() };
+        let mut live = 0;
+        for id in &oldest.members {
+            let Some(places) = self.partitions.get(id) else { continue };
+            if places.base.generation <= *generation {
+                plan.checkpoints.push(*id);
+            }
+            for span in places.spans.in_segment(*generation) {
+                live += span.bytes;
+                plan.batches.push(BatchMove { partition: *id, from: span.first, until: span.end });
+            }
+        }
+        let nothing = plan.checkpoints.is_empty() && plan.batches.is_empty();
+        let written: u64 = self.segments.values().map(|segment| u64::from(segment.end)).sum();
+        let dead = written.saturating_sub(self.live_bytes());
+        let weight = if self.segments_left() <= RESERVE { 1 } else { 2 };
+        (!nothing && live.saturating_mul(weight) <= dead).then_some(plan)
+    }
+
+    // Looking up.
+
+    /// Bytes of live batches, of all partitions.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.partitions.values().map(|places| places.spans.bytes()).sum()
+    }
+
+    #[must_use]
+    pub fn partition_bytes(&self, id: TopicIdPartition) -> u64 {
+        self.partitions.get(&id).map_or(0, |places| places.spans.bytes())
+    }
+
+    /// Segments in use, oldest first.
+    pub fn generations(&self) -> impl Iterator<Item = Generation> {
+        self.segments.keys().copied()
+    }
+
+    /// Where to read for `offset`; where that is a gap, for the first offset after it. `None` at the log's end.
+    #[must_use]
+    pub fn locate(&self, id: TopicIdPartition, offset: Offset) -> Option<Location> {
+        let span = self.partitions.get(&id)?.spans.find(offset)?;
+        let segment = self.segments.get(&span.generation)?;
+        let (slot, generation, shape, until) = (segment.slot, span.generation, segment.shape, span.end);
+        match (&segment.index, segment.trailer) {
+            (Some(index), _) => {
+                let extent = index.entry(id)?.find(offset.max(span.first))?;
+                let (group_offset, until) = (extent.group_offset, extent.end.min(until));
+                Some(Location::Group { slot, generation, shape, group_offset, until })
+            }
+            (None, Some(trailer)) => {
+                let from = offset.max(span.first);
+                Some(Location::NeedIndex { slot, generation, shape, trailer, from, until })
+            }
+            (None, None) => None,
+        }
+    }
+
+    /// The groups to read for `offset` and on, at most `count_max` of them, in the segment that [`SegmentTable::locate`] answers with a
+    /// group of. An extent that reaches over the location's `until` is cut there by the reader.
+    #[must_use]
+    pub fn groups(&self, id: TopicIdPartition, offset: Offset, count_max: usize) -> Vec<Extent> {
+        let span = self.partitions.get(&id).and_then(|places| places.spans.find(offset));
+        let index = span.and_then(|span| self.segments.get(&span.generation)?.index.as_ref());
+        let (Some(span), Some(entry)) = (span, index.and_then(|index| index.entry(id))) else { return Vec::new() };
+        entry.range(offset.max(span.first), span.end, count_max)
+    }
+
+    /// The live parts of a partition, oldest first, for retention: by group where the index is in memory, else by segment.
+    #[must_use]
+    pub fn parts(&self, id: TopicIdPartition) -> Vec<Part> {
+        let Some(places) = self.partitions.get(&id) else { return Vec::new() };
+        let mut parts = Vec::new();
+        for span in places.spans.iter() {
+            let index = self.segments.get(&span.generation).and_then(|segment| segment.index.as_ref());
+            match index.and_then(|index| index.entry(id)) {
+                Some(entry) => {
+                    let inside = entry.extents.iter().filter(|part| part.first < span.end && part.end > span.first);
+                    let from = parts.len();
+                    parts.extend(inside.map(|extent| Part {
+                        end: extent.end.min(span.end),
+                        bytes: u64::from(extent.bytes),
+                        max_timestamp: extent.max_timestamp,
+                    }));
+                    parts[from..].sort_by_key(|part| part.end);
+                }
+                None => parts.push(Part { end: span.end, bytes: span.bytes, max_timestamp: span.max_timestamp }),
+            }
+        }
+        parts
+    }
+
+    /// The largest timestamp of a partition's live batches.
+    #[must_use]
+    pub fn max_timestamp(&self, id: TopicIdPartition) -> Option<Timestamp> {
+        self.partitions.get(&id)?.spans.iter().map(|span| span.max_timestamp).max()
+    }
+
+    /// Panics where the table contradicts itself.
+    pub fn check_invariants(&self) {
+        let generations: Vec<_> = self.segments.keys().copied().collect();
+        assert!(generations.windows(2).all(|pair| pair[0].next() == pair[1]), "generations have no gap");
+        assert!(self.segments.is_empty() || generations.last() == Some(&self.newest), "the newest segment is in use");
+        for (id, places) in &self.partitions {
+            let mut end = Offset(0);
+            for span in places.spans.iter() {
+                assert!(end <= span.first && span.first < span.end, "spans of {id} follow each other");
+                assert!(self.segments.contains_key(&span.generation), "a span of {id} is in a segment in use");
+                end = span.end;
+            }
+        }
+    }
+}
+
+fn span_of(generation: Generation, header: &BatchHeader) -> Span {
+    let (first, end) = (header.base_offset, header.next_offset());
+    let bytes = u64::try_from(header.size).unwrap_or(u64::MAX);
+    Span { first, end, generation, bytes, max_timestamp: header.max_timestamp }
+}
+
+const fn index_group_size(shape: SegmentShape, payload: usize) -> usize {
+    let size = group::HEADER_LENGTH as usize + frame::frame_size(payload);
+    size.next_multiple_of(shape.block_size() as usize)
+}

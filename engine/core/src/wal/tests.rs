@@ -1,0 +1,7 @@
+#![allow(clippy::unwrap_used)]
+
+mod disk;
+mod format;
+mod lives;
+mod rolling;
+mod torn;

@@ -1,0 +1,388 @@
+//! A disk of slots in memory, and the least shard that can run a WAL on it: it lays frames, commits groups, rolls segments,
+//! frees and relocates. What a commit writes can be withheld and torn by the test.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rustmq_model::batch::{BatchHeader, Codec};
+use rustmq_model::record::BatchBuilder;
+use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition};
+
+use crate::wal::group::GroupKind;
+use crate::wal::recovery::{CorruptionPolicy, GoOn, Recovery, RecoveryError, RecoveryOptions};
+use crate::wal::scan::{ReplayEvent, SegmentPlace};
+use crate::wal::segments::{Admission, Location, Purpose, SEGMENTS_MIN};
+use crate::wal::{
+    Control, GroupWriter, RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig, SlotId, WalId, WalPosition,
+};
+use crate::wal::{read_check, recovery};
+
+pub(super) const WAL: WalId = WalId([7; 16]);
+pub(super) const BLOCK: usize = 512;
+
+pub(super) fn partition(number: i32) -> TopicIdPartition {
+    TopicIdPartition { topic_id: TopicId(0xA0), partition: PartitionId(number) }
+}
+
+pub(super) fn batch(records: usize, size: usize, fill: u8) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None);
+    for _ in 0..records {
+        builder.push(Timestamp(1_000), None, Some(&vec![fill; size]), &[]);
+    }
+    builder.build()
+}
+
+pub(super) fn shape(blocks: u64) -> SegmentShape {
+    SegmentShape::new(BLOCK as u64, blocks * BLOCK as u64).unwrap()
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Disk(pub BTreeMap<SlotId, Vec<u8>>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Write {
+    pub slot: SlotId,
+    pub offset: usize,
+    pub bytes: Vec<u8>,
+}
+
+impl Disk {
+    /// Writes, but leaves the old content in the blocks for which `keep` is false.
+    pub(super) fn write_some(&mut self, write: &Write, mut keep: impl FnMut(usize) -> bool) {
+        let slot = self.0.get_mut(&write.slot).unwrap();
+        for (number, block) in write.bytes.chunks(BLOCK).enumerate() {
+            if keep(number) {
+                let at = write.offset + number * BLOCK;
+                slot[at..at + block.len()].copy_from_slice(block);
+            }
+        }
+    }
+
+    pub(super) fn read(&self, slot: SlotId, offset: u32, length: u32) -> Bytes {
+        let bytes = self.0.get(&slot).and_then(|slot| slot.get(offset as usize..)).unwrap_or_default();
+        Bytes::copy_from_slice(&bytes[..bytes.len().min(length as usize)])
+    }
+
+    pub(super) fn recover(&self, shape: SegmentShape, policy: CorruptionPolicy) -> Result<RecoveredWal, RecoveryError> {
+        let slots = self.0.keys().copied().collect();
+        // A window smaller than the larger groups, so that they are asked for again.
+        let window = 1_024;
+        let mut recovery = Recovery::new(RecoveryOptions { wal: WAL, shape, slots, window, policy });
+        let mut reads = 0;
+        while let Some(read) = recovery.poll_action() {
+            recovery.on_read(&self.read(read.slot, read.offset, read.length))?;
+            reads += 1;
+            assert!(reads < 100_000, "recovery comes to an end");
+        }
+        recovery.finish()
+    }
+}
+
+/// What each partition is rebuilt from.
+pub(super) type State = BTreeMap<TopicIdPartition, Vec<ReplayEvent>>;
+
+pub(super) fn state_of(recovered: &RecoveredWal) -> State {
+    let events = |items: &Vec<crate::wal::scan::ReplayItem>| items.iter().map(|item| item.event.clone()).collect();
+    recovered.partitions.iter().map(|(id, items)| (*id, events(items))).collect()
+}
+
+/// A running WAL.
+#[derive(Clone, Debug)]
+pub(super) struct Shard {
+    pub shape: SegmentShape,
+    pub disk: Disk,
+    pub table: SegmentTable,
+    /// Writes since the last sync, in order, and what the state is once each of them is whole.
+    pub in_flight: Vec<(Write, State)>,
+    /// What was synced.
+    pub durable_state: State,
+    pub state: State,
+    /// Every batch that each partition must be able to serve, by base offset.
+    pub served: BTreeMap<TopicIdPartition, BTreeMap<i64, Bytes>>,
+    region: Vec<u8>,
+    writer: Option<GroupWriter>,
+    /// The end of the last group laid.
+    end: WalPosition,
+}
+
+impl Shard {
+    pub(super) fn open(mut disk: Disk, shape: SegmentShape, segments_max: u32) -> Result<Self, RecoveryError> {
+        let recovered = disk.recover(shape, CorruptionPolicy::Refuse)?;
+        let config = SegmentTableConfig { wal: WAL, shape, segments_max: segments_max.max(SEGMENTS_MIN) };
+        let mut table = SegmentTable::new(config, &recovered);
+        prepare(&mut table, &mut disk, shape);
+        let state = state_of(&recovered);
+        let region = vec![0xEE; shape.length() as usize];
+        let (durable_state, served, end) = (state.clone(), BTreeMap::new(), recovered.durable);
+        let mut shard =
+            Self { shape, disk, table, in_flight: Vec::new(), durable_state, state, served, region, writer: None, end };
+        for (id, items) in &shard.state {
+            shard.table.restore_log_start(*id, log_start(items));
+        }
+        if matches!(recovered.go_on, GoOn::NewSegment) {
+            assert!(shard.start_segment());
+        }
+        Ok(shard)
+    }
+
+    /// Lays the group that proves the opening, not yet synced.
+    pub(super) fn prove(&mut self) {
+        self.finish_group(GroupKind::Proof);
+    }
+
+    fn start_segment(&mut self) -> bool {
+        let started = self.start_unsynced();
+        self.sync();
+        started
+    }
+
+    fn start_unsynced(&mut self) -> bool {
+        let Some(started) = self.table.start_segment() else { return false };
+        let mut block = vec![0; BLOCK];
+        started.header.encode(&mut block);
+        self.in_flight.push((Write { slot: started.slot, offset: 0, bytes: block }, self.state.clone()));
+        true
+    }
+
+    /// A roll that is cut off: index, trailer and the next header are in flight together.
+    pub(super) fn half_roll(&mut self) {
+        if self.table.segments_left() < 2 {
+            return;
+        }
+        self.finish_group(GroupKind::Data);
+        self.seal();
+        self.start_unsynced();
+    }
+
+    /// Makes room for one more frame. False when the WAL is full.
+    fn make_room(&mut self, payload: usize, purpose: Purpose) -> bool {
+        loop {
+            let next = self.table.next_position();
+            let writer = self.writer.clone();
+            let writer = writer.or_else(|| next.map(|at| GroupWriter::new(WAL, self.table.run(), at, self.shape)));
+            let size = writer.as_ref().map_or(payload, |writer| writer.size_with(payload));
+            match self.table.admit(size, purpose) {
+                Admission::Fits => {
+                    self.writer = writer;
+                    return true;
+                }
+                Admission::Full => return false,
+                Admission::AwaitSlot => prepare(&mut self.table, &mut self.disk, self.shape),
+                Admission::Roll => self.roll(),
+            }
+        }
+    }
+
+    fn roll(&mut self) {
+        self.finish_group(GroupKind::Data);
+        self.seal();
+        assert!(self.start_segment());
+        for id in self.table.checkpoints_due() {
+            self.checkpoint(id);
+        }
+    }
+
+    pub(super) fn seal(&mut self) {
+        if let (Some(index), Some(at)) = (self.table.index_payload(), self.table.next_position()) {
+            let mut writer = GroupWriter::new(WAL, self.table.run(), at, self.shape);
+            writer.put_index(&mut self.region, &index);
+            let slot = self.table.slot(at.generation).unwrap();
+            let group = writer.finish(&mut self.region, GroupKind::Index, self.table.durable());
+            self.in_flight.push((self.group_write(slot, group.position, group.padded), self.state.clone()));
+            self.table.advance(group.end());
+            let trailer = self.table.seal(Some(group)).unwrap();
+            let mut block = vec![0; BLOCK];
+            trailer.encode(WAL, &mut block);
+            let write = Write { slot, offset: self.shape.trailer() as usize, bytes: block };
+            self.in_flight.push((write, self.state.clone()));
+            self.end = group.end();
+        } else {
+            self.table.seal(None);
+        }
+    }
+
+    fn group_write(&self, slot: SlotId, at: WalPosition, padded: u32) -> Write {
+        Write { slot, offset: at.offset as usize, bytes: self.region[..padded as usize].to_vec() }
+    }
+
+    pub(super) fn finish_group(&mut self, kind: GroupKind) {
+        let at = self.table.next_position();
+        let proof = || at.map(|at| GroupWriter::new(WAL, self.table.run(), at, self.shape));
+        let writer = self.writer.take();
+        let Some(writer) = (if kind == GroupKind::Proof { writer.or_else(proof) } else { writer }) else { return };
+        let slot = self.table.slot(writer.position().generation).unwrap();
+        let kind = if writer.is_empty() { GroupKind::Proof } else { GroupKind::Data };
+        let group = writer.finish(&mut self.region, kind, self.table.durable());
+        self.in_flight.push((self.group_write(slot, group.position, group.padded), self.state.clone()));
+        self.table.advance(group.end());
+        self.end = group.end();
+    }
+
+    /// Everything in flight reaches the disk.
+    pub(super) fn sync(&mut self) {
+        for (write, _) in std::mem::take(&mut self.in_flight) {
+            self.disk.write_some(&write, |_| true);
+        }
+        if self.writer.is_none() {
+            self.durable_state = self.state.clone();
+        }
+        self.table.on_durable(self.end);
+        self.table.check_invariants();
+    }
+
+    pub(super) fn commit(&mut self) {
+        self.finish_group(GroupKind::Data);
+        self.sync();
+    }
+
+    pub(super) fn end_offset(&self, id: TopicIdPartition) -> Offset {
+        let step = |end: Offset, event: &ReplayEvent| match event {
+            ReplayEvent::Batch(header) => header.next_offset(),
+            ReplayEvent::Checkpoint(bytes) => Offset(i64::from_le_bytes(bytes[8..16].try_into().unwrap())),
+            ReplayEvent::Control(Control::Truncate { end }) => *end,
+            ReplayEvent::Control(_) => end,
+        };
+        self.state.get(&id).into_iter().flatten().fold(Offset(0), step)
+    }
+
+    pub(super) fn append(&mut self, id: TopicIdPartition, bytes: &Bytes) -> bool {
+        if !self.make_room(bytes.len(), Purpose::Append) {
+            return false;
+        }
+        let (base, epoch) = (self.end_offset(id), LeaderEpoch(3));
+        let writer = self.writer.as_mut().unwrap();
+        let range = writer.put_batch(&mut self.region, id, bytes, base, epoch);
+        let stored = Bytes::copy_from_slice(&self.region[range]);
+        let header = BatchHeader::parse(&stored).unwrap();
+        self.table.record_batch(id, writer.position(), &header);
+        self.state.get_mut(&id).unwrap().push(ReplayEvent::Batch(header));
+        self.served.entry(id).or_default().insert(base.0, stored);
+        true
+    }
+
+    pub(super) fn control(&mut self, id: TopicIdPartition, control: Control) -> bool {
+        let purpose = match control {
+            Control::Trim { .. } | Control::Close => Purpose::Freeing,
+            _ => Purpose::Append,
+        };
+        if !self.make_room(control.payload_length(), purpose) {
+            return false;
+        }
+        let writer = self.writer.as_mut().unwrap();
+        writer.put_control(&mut self.region, id, &control);
+        self.table.record_control(id, writer.position(), &control);
+        match &control {
+            Control::Close => {
+                self.state.remove(&id);
+                self.served.remove(&id);
+                return true;
+            }
+            Control::Open { .. } => self.state.insert(id, Vec::new()),
+            Control::Truncate { end } => {
+                self.served.entry(id).or_default().retain(|base, _| *base < end.0);
+                None
+            }
+            Control::Trim { log_start } => {
+                self.served.entry(id).or_default().retain(|base, _| *base >= log_start.0);
+                None
+            }
+            _ => None,
+        };
+        self.state.get_mut(&id).unwrap().push(ReplayEvent::Control(control));
+        true
+    }
+
+    pub(super) fn open_partition(&mut self, id: TopicIdPartition) {
+        assert!(self.control(id, Control::Open { epoch: LeaderEpoch(3), log_start: Offset(0) }));
+    }
+
+    /// The test's checkpoint: log start, log end.
+    pub(super) fn checkpoint(&mut self, id: TopicIdPartition) {
+        assert!(self.make_room(16, Purpose::Cleaning), "a checkpoint fits in the reserve");
+        let mut bytes = log_start(&self.state[&id]).0.to_le_bytes().to_vec();
+        bytes.extend_from_slice(&self.end_offset(id).0.to_le_bytes());
+        let writer = self.writer.as_mut().unwrap();
+        writer.put_checkpoint(&mut self.region, id, &bytes);
+        self.table.record_checkpoint(id, writer.position());
+        self.state.insert(id, vec![ReplayEvent::Checkpoint(Bytes::from(bytes))]);
+    }
+
+    /// Everything that frees space: relocation, then freeing.
+    pub(super) fn clean(&mut self) -> usize {
+        if let Some(plan) = self.table.relocation() {
+            for id in plan.checkpoints {
+                self.checkpoint(id);
+            }
+            for moved in plan.batches {
+                let mut from = moved.from;
+                while from < moved.until {
+                    let Some(bytes) = self.read(moved.partition, from) else { break };
+                    // What does not fit now is planned again.
+                    if !self.make_room(bytes.len(), Purpose::Cleaning) {
+                        break;
+                    }
+                    let writer = self.writer.as_mut().unwrap();
+                    writer.put_relocated(&mut self.region, moved.partition, &bytes);
+                    let header = BatchHeader::parse(&bytes).unwrap();
+                    self.table.record_relocated(moved.partition, writer.position(), &header);
+                    from = header.next_offset();
+                }
+            }
+        }
+        self.commit();
+        let mut freed = 0;
+        while self.table.poll_free().is_some() {
+            freed += 1;
+        }
+        freed
+    }
+
+    /// Reads the batch that holds `offset` from the disk, as a read thread does.
+    pub(super) fn read(&self, id: TopicIdPartition, offset: Offset) -> Option<Bytes> {
+        let mut location = self.table.locate(id, offset)?;
+        if let Location::NeedIndex { slot, generation, shape, trailer, .. } = location {
+            let place = SegmentPlace { wal: WAL, shape, generation };
+            let bytes = self.disk.read(slot, trailer.index_group, trailer.end - trailer.index_group);
+            let index = recovery::read_index(place, trailer.index_group, &bytes).unwrap();
+            location = location.in_index(id, &index)?;
+        }
+        let Location::Group { slot, generation, shape, group_offset, until } = location else { return None };
+        let place = SegmentPlace { wal: WAL, shape, generation };
+        let query = read_check::BatchQuery { partition: id, from: offset, until };
+        let mut length = 512;
+        loop {
+            let bytes = self.disk.read(slot, group_offset, length);
+            match read_check::read_group(place, group_offset, &bytes, query).unwrap() {
+                read_check::GroupRead::NeedBytes { length: more } => length = more,
+                read_check::GroupRead::Batches { batches, .. } => {
+                    return batches.first().map(|batch| bytes.slice(batch.range.clone()));
+                }
+            }
+        }
+    }
+
+    /// Every batch that was acknowledged and not trimmed is on the disk, byte for byte.
+    pub(super) fn check_served(&self) {
+        for (id, batches) in &self.served {
+            for (base, bytes) in batches {
+                assert_eq!(self.read(*id, Offset(*base)).as_ref(), Some(bytes), "{id} offset {base}");
+            }
+        }
+    }
+}
+
+pub(super) fn log_start(events: &[ReplayEvent]) -> Offset {
+    let starts = events.iter().map(|event| match event {
+        ReplayEvent::Checkpoint(bytes) => Offset(i64::from_le_bytes(bytes[..8].try_into().unwrap())),
+        ReplayEvent::Control(Control::Trim { log_start } | Control::Open { log_start, .. }) => *log_start,
+        _ => Offset(0),
+    });
+    starts.max().unwrap_or_default()
+}
+
+fn prepare(table: &mut SegmentTable, disk: &mut Disk, shape: SegmentShape) {
+    while let Some(slot) = table.poll_prepare() {
+        disk.0.insert(slot, vec![0; shape.length() as usize]);
+        table.on_slot_prepared(slot);
+    }
+}

@@ -1,0 +1,108 @@
+//! Segments one after another: sealing, reading sealed ones through their index, freeing, relocation, back-pressure.
+
+use rustmq_model::Offset;
+
+use super::disk::{Disk, Shard, batch, partition, shape, state_of};
+use crate::wal::Control;
+use crate::wal::recovery::CorruptionPolicy;
+use crate::wal::segments::{Location, Pressure};
+
+fn opened(segments_max: u32) -> Shard {
+    let mut shard = Shard::open(Disk::default(), shape(32), segments_max).unwrap();
+    shard.prove();
+    shard.open_partition(partition(0));
+    shard.open_partition(partition(1));
+    shard.commit();
+    shard
+}
+
+fn fill(shard: &mut Shard, number: i32, batches: usize) {
+    for fill in 0..batches {
+        assert!(shard.append(partition(number), &batch(2, 300, u8::try_from(fill % 250).unwrap())));
+        shard.commit();
+    }
+}
+
+#[test]
+fn sealed_segments_are_read_through_their_index_also_after_a_restart() {
+    let mut shard = opened(16);
+    fill(&mut shard, 0, 100);
+    assert!(shard.table.generations().count() > 4);
+    shard.check_served();
+    assert!(matches!(shard.table.locate(partition(0), Offset(0)), Some(Location::NeedIndex { .. })));
+    let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
+    assert_eq!(state_of(&recovered), shard.state);
+    let mut again = Shard::open(shard.disk.clone(), shape(32), 16).unwrap();
+    again.served = shard.served.clone();
+    again.check_served();
+    assert_eq!(again.table.partition_bytes(partition(0)), shard.table.partition_bytes(partition(0)));
+}
+
+#[test]
+fn trims_free_segments_once_they_are_synced_and_a_held_one_stays() {
+    let mut shard = opened(16);
+    fill(&mut shard, 0, 100);
+    let before = shard.table.generations().count();
+    let oldest = shard.table.generations().next().unwrap();
+    let log_start = shard.end_offset(partition(0));
+    assert!(shard.control(partition(0), Control::Trim { log_start }));
+    assert!(shard.control(partition(1), Control::Trim { log_start: Offset(0) }));
+    shard.checkpoint(partition(0));
+    shard.checkpoint(partition(1));
+    assert_eq!(shard.table.poll_free(), None, "the trim is not synced");
+    shard.table.hold(oldest);
+    shard.commit();
+    assert_eq!(shard.table.poll_free(), None, "a reader holds the oldest");
+    shard.table.release(oldest);
+    assert_eq!(shard.clean(), before - 1);
+    assert_eq!(shard.table.generations().count(), 1);
+}
+
+#[test]
+fn a_quiet_partition_in_the_oldest_segment_moves_and_frees_it() {
+    let mut shard = opened(10);
+    fill(&mut shard, 1, 3);
+    for _ in 0..60 {
+        fill(&mut shard, 0, 4);
+        let log_start = shard.end_offset(partition(0));
+        assert!(shard.control(partition(0), Control::Trim { log_start }));
+        shard.clean();
+        shard.check_served();
+    }
+    assert!(shard.table.generations().next().unwrap().0 > 10, "the oldest segments went");
+    assert_eq!(shard.served[&partition(1)].len(), 3);
+    let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
+    assert_eq!(state_of(&recovered), shard.state);
+}
+
+#[test]
+fn a_full_wal_refuses_appends_takes_trims_and_comes_back() {
+    let mut shard = opened(8);
+    let one = batch(2, 300, 1);
+    let mut appended = 0;
+    while shard.append(partition(0), &one) {
+        shard.commit();
+        appended += 1;
+        assert!(appended < 1_000);
+    }
+    assert_eq!(shard.table.pressure(), Pressure::Full);
+    let log_start = shard.end_offset(partition(0));
+    assert!(shard.control(partition(0), Control::Trim { log_start }));
+    shard.clean();
+    assert_eq!(shard.table.pressure(), Pressure::Normal);
+    assert!(shard.append(partition(0), &one));
+    shard.commit();
+    shard.check_served();
+}
+
+#[test]
+fn a_deleted_partition_does_not_come_back() {
+    let mut shard = opened(16);
+    fill(&mut shard, 0, 60);
+    assert!(shard.control(partition(0), Control::Close));
+    shard.commit();
+    let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
+    assert_eq!(recovered.partitions.keys().collect::<Vec<_>>(), [&partition(1)]);
+    shard.checkpoint(partition(1));
+    assert!(shard.clean() > 2);
+}

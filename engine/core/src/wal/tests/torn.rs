@@ -1,0 +1,148 @@
+//! Torn tails and corruption within one segment: cut at every byte, every subset of the last group's blocks, every byte flipped.
+
+use super::disk::{BLOCK, Disk, Shard, Write, batch, partition, shape, state_of};
+use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
+use crate::wal::{Control, SlotId};
+use rustmq_model::{LeaderEpoch, Offset};
+
+/// Four groups in one segment; with each, the end of its bytes and the state as of it.
+fn recorded() -> (Shard, Vec<(usize, super::disk::State)>) {
+    let mut shard = Shard::open(Disk::default(), shape(64), 8).unwrap();
+    let mut ends = Vec::new();
+    let mut end = |shard: &mut Shard| {
+        shard.commit();
+        ends.push((shard.table.next_position().unwrap().offset as usize, shard.state.clone()));
+    };
+    shard.open_partition(partition(0));
+    shard.open_partition(partition(1));
+    end(&mut shard);
+    assert!(shard.append(partition(0), &batch(3, 100, 1)));
+    assert!(shard.append(partition(1), &batch(1, 700, 2)));
+    end(&mut shard);
+    assert!(shard.control(partition(1), Control::EpochStart { epoch: LeaderEpoch(4), start: Offset(1) }));
+    assert!(shard.append(partition(0), &batch(2, 10, 3)));
+    end(&mut shard);
+    assert!(shard.append(partition(0), &batch(1, 1_400, 4)));
+    assert!(shard.append(partition(1), &batch(2, 500, 5)));
+    assert!(shard.append(partition(0), &batch(1, 900, 6)));
+    end(&mut shard);
+    (shard, ends)
+}
+
+#[test]
+fn a_log_cut_at_any_byte_keeps_the_groups_before_the_cut() {
+    let (shard, ends) = recorded();
+    let whole = &shard.disk.0[&SlotId(0)];
+    for cut in 0..=ends.last().unwrap().0 {
+        let expected =
+            ends.iter().rev().find(|(end, _)| *end <= cut).map(|(_, state)| state.clone()).unwrap_or_default();
+        let mut zeroed = whole.clone();
+        zeroed[cut..].fill(0);
+        for slot in [zeroed, whole[..cut].to_vec()] {
+            let disk = Disk([(SlotId(0), slot)].into());
+            let recovered = disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();
+            let found = state_of(&recovered);
+            // The last block's padding can be cut without harm.
+            let next = ends.iter().find(|(end, _)| *end > cut && *end - cut < BLOCK).map(|(_, state)| state);
+            assert!(found == expected || Some(&found) == next, "cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn any_subset_of_the_last_groups_blocks_gives_the_whole_group_or_none_of_it() {
+    let (mut shard, _) = recorded();
+    let before = shard.state.clone();
+    assert!(shard.append(partition(0), &batch(1, 1_800, 7)));
+    assert!(shard.append(partition(1), &batch(4, 300, 8)));
+    assert!(shard.append(partition(0), &batch(1, 500, 9)));
+    shard.finish_group(crate::wal::GroupKind::Data);
+    let (write, after) = shard.in_flight.pop().unwrap();
+    assert_eq!(write.bytes.len(), 8 * BLOCK, "the group has eight blocks");
+    for stale in [0u8, 0xA5] {
+        let mut old = shard.disk.clone();
+        let garbage = Write { bytes: vec![stale; write.bytes.len()], ..write.clone() };
+        old.write_some(&garbage, |_| true);
+        for subset in 0..256u32 {
+            let mut disk = old.clone();
+            disk.write_some(&write, |block| subset & 1 << block != 0);
+            let recovered = disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();
+            let expected = if subset == 255 { &after } else { &before };
+            assert_eq!(&state_of(&recovered), expected, "subset {subset:08b}");
+            assert_eq!(recovered.dropped.is_some(), subset & 1 != 0 && subset != 255, "subset {subset:08b}");
+        }
+    }
+}
+
+#[test]
+fn a_flipped_byte_before_the_proven_end_is_refused_and_repair_keeps_the_rest() {
+    let (mut shard, ends) = recorded();
+    shard.prove();
+    shard.sync();
+    let whole = shard.state.clone();
+    let mut refused = 0;
+    for at in BLOCK..ends.last().unwrap().0 {
+        let mut disk = shard.disk.clone();
+        disk.0.get_mut(&SlotId(0)).unwrap()[at] ^= 0x10;
+        match disk.recover(shape(64), CorruptionPolicy::Refuse) {
+            Ok(recovered) => assert_eq!(state_of(&recovered), whole, "byte {at} is padding"),
+            Err(RecoveryError::Corruption { slot, offset, .. }) => {
+                refused += 1;
+                let group = ends.iter().map(|(end, _)| *end).filter(|end| *end <= at).max().unwrap_or(BLOCK);
+                assert_eq!((slot, offset as usize), (SlotId(0), group), "byte {at}");
+                if group == BLOCK {
+                    continue;
+                }
+                let repaired = disk.recover(shape(64), CorruptionPolicy::Repair).unwrap();
+                assert_eq!(repaired.holes.len(), 1);
+                for (slot, _, hole) in &repaired.holes {
+                    let mut block = vec![0; BLOCK];
+                    hole.encode(super::disk::WAL, &mut block);
+                    disk.write_some(&Write { slot: *slot, offset: hole.offset as usize, bytes: block }, |_| true);
+                }
+                let again = disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();
+                assert_eq!(again.partitions, repaired.partitions, "byte {at}");
+                assert_eq!(again.go_on, repaired.go_on);
+            }
+            Err(error) => panic!("byte {at}: {error}"),
+        }
+    }
+    assert!(refused > 5_000, "most bytes are checked: {refused}");
+}
+
+#[test]
+fn a_lost_header_of_a_segment_in_use_is_refused() {
+    let (shard, _) = recorded();
+    for at in 0..64 {
+        let mut disk = shard.disk.clone();
+        disk.0.get_mut(&SlotId(0)).unwrap()[at] ^= 0x01;
+        let refused = disk.recover(shape(64), CorruptionPolicy::Refuse);
+        assert!(matches!(refused, Err(RecoveryError::HeaderLost { slot: SlotId(0), .. })), "byte {at}: {refused:?}");
+    }
+}
+
+#[test]
+fn blocks_of_an_earlier_runs_torn_group_never_complete_a_later_one() {
+    let (shard, _) = recorded();
+    // The same frames in the same place, laid by two openings.
+    let lay = |mut shard: Shard, fill: u8| {
+        assert!(shard.append(partition(0), &batch(1, 300, fill)));
+        assert!(shard.append(partition(0), &batch(1, 300, fill)));
+        assert!(shard.append(partition(0), &batch(1, 300, fill)));
+        shard.finish_group(crate::wal::GroupKind::Data);
+        let (write, _) = shard.in_flight.pop().unwrap();
+        (shard, write)
+    };
+    let (_, first) = lay(shard.clone(), 1);
+    let mut disk = shard.disk.clone();
+    disk.write_some(&first, |block| block > 0);
+    let mut reopened = shard.clone();
+    reopened.disk = disk;
+    // A later run at the very same place, which the proof group prevents: the seed alone must hold.
+    let run = shard.table.run().next();
+    reopened.table.set_run(run);
+    let (mut reopened, second) = lay(reopened, 2);
+    reopened.disk.write_some(&second, |block| block == 0);
+    let recovered = reopened.disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();
+    assert_eq!(state_of(&recovered), shard.state);
+}

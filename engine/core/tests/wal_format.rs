@@ -1,0 +1,138 @@
+//! Version 1 of the WAL's bytes, held by fixtures that are never edited: what this build writes is what they say, and what they
+//! say is read.
+
+use bytes::Bytes;
+use rustmq_engine_core::wal::recovery::{CorruptionPolicy, GoOn, RecoveryError};
+use rustmq_engine_core::wal::scan::ReplayEvent;
+use rustmq_engine_core::wal::{
+    Control, Generation, GroupKind, GroupWriter, RecoveredWal, Recovery, RecoveryOptions, Run, SegmentHeader,
+    SegmentIndex, SegmentShape, SlotId, Trailer, WalId, WalPosition,
+};
+use rustmq_model::batch::{BatchHeader, Codec};
+use rustmq_model::record::BatchBuilder;
+use rustmq_model::{LeaderEpoch, Offset, PartitionId, ProducerId, Timestamp, TopicId, TopicIdPartition};
+
+const WAL: WalId = WalId(*b"0123456789abcdef");
+const GENERATION: Generation = Generation(1);
+const PARTITION: TopicIdPartition =
+    TopicIdPartition { topic_id: TopicId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff), partition: PartitionId(2) };
+
+fn shape() -> SegmentShape {
+    SegmentShape::new(512, 16 * 512).expect("a legal shape")
+}
+
+fn batch() -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None);
+    builder.push(Timestamp(1_700_000_000_000), Some(b"key"), Some(b"value"), &[("header", Some(b"x"))]);
+    builder.push(Timestamp(1_700_000_000_001), None, None, &[]);
+    builder.build()
+}
+
+/// A sealed segment with every kind of frame.
+fn segment() -> Vec<u8> {
+    let mut image = vec![0; shape().length() as usize];
+    SegmentHeader { wal: WAL, generation: GENERATION, run: Run(3), shape: shape() }.encode(&mut image[..512]);
+    let mut index = SegmentIndex::default();
+    let mut at = WalPosition { generation: GENERATION, offset: shape().first_group() };
+    let mut durable = WalPosition::default();
+    let controls = [
+        Control::Open { epoch: LeaderEpoch(5), log_start: Offset(100) },
+        Control::EpochStart { epoch: LeaderEpoch(6), start: Offset(100) },
+        Control::Expiry { producers: vec![ProducerId(7), ProducerId(8)] },
+    ];
+    let mut writer = GroupWriter::new(WAL, Run(3), at, shape());
+    let region = &mut image[at.offset as usize..];
+    for control in &controls {
+        writer.put_control(region, PARTITION, control);
+        index.record_control(PARTITION, at.offset, control);
+    }
+    let range = writer.put_batch(region, PARTITION, &batch(), Offset(100), LeaderEpoch(6));
+    let header = BatchHeader::parse(&region[range.clone()]).expect("a batch was laid");
+    index.record_batch(PARTITION, at.offset, &header, false);
+    let moved = region[range].to_vec();
+    let group = writer.finish(region, GroupKind::Data, durable);
+
+    (at, durable) = (group.end(), group.end());
+    let region = &mut image[at.offset as usize..];
+    let group = GroupWriter::new(WAL, Run(3), at, shape()).finish(region, GroupKind::Proof, durable);
+
+    (at, durable) = (group.end(), group.end());
+    let region = &mut image[at.offset as usize..];
+    let mut writer = GroupWriter::new(WAL, Run(4), at, shape());
+    writer.put_checkpoint(region, PARTITION, b"a checkpoint");
+    index.record_checkpoint(PARTITION, at.offset);
+    writer.put_relocated(region, PARTITION, &moved);
+    index.record_batch(PARTITION, at.offset, &header, true);
+    for control in [Control::Trim { log_start: Offset(101) }, Control::Truncate { end: Offset(102) }] {
+        writer.put_control(region, PARTITION, &control);
+        index.record_control(PARTITION, at.offset, &control);
+    }
+    let gone = TopicIdPartition { partition: PartitionId(9), ..PARTITION };
+    writer.put_control(region, gone, &Control::Close);
+    index.record_control(gone, at.offset, &Control::Close);
+    let group = writer.finish(region, GroupKind::Data, durable);
+
+    (at, durable) = (group.end(), group.end());
+    let region = &mut image[at.offset as usize..];
+    let mut writer = GroupWriter::new(WAL, Run(4), at, shape());
+    writer.put_index(region, &index.encode());
+    let group = writer.finish(region, GroupKind::Index, durable);
+    let (index_group, end) = (at.offset, group.end().offset);
+    let trailer = Trailer { generation: GENERATION, run: Run(4), index_group, end };
+    trailer.encode(WAL, &mut image[shape().trailer() as usize..]);
+    image
+}
+
+fn recover(image: &[u8]) -> Result<RecoveredWal, RecoveryError> {
+    let policy = CorruptionPolicy::Refuse;
+    let options = RecoveryOptions { wal: WAL, shape: shape(), slots: vec![SlotId(0)], window: 4_096, policy };
+    let mut recovery = Recovery::new(options);
+    while let Some(read) = recovery.poll_action() {
+        let bytes = image.get(read.offset as usize..).unwrap_or_default();
+        recovery.on_read(&Bytes::copy_from_slice(&bytes[..bytes.len().min(read.length as usize)]))?;
+    }
+    recovery.finish()
+}
+
+#[test]
+fn a_segment_is_written_byte_for_byte_as_in_version_1() {
+    let (written, golden) = (segment(), include_bytes!("fixtures/v1/segment.bin"));
+    let differs = written.iter().zip(golden).position(|(a, b)| a != b);
+    assert_eq!((written.len(), differs), (golden.len(), None), "the first byte that differs");
+}
+
+#[test]
+fn a_segment_of_version_1_is_read() {
+    let recovered = recover(include_bytes!("fixtures/v1/segment.bin")).expect("the fixture is sound");
+    assert_eq!(recovered.run, Run(5));
+    assert_eq!(recovered.go_on, GoOn::NewSegment);
+    let events: Vec<_> = recovered.partitions[&PARTITION].iter().map(|item| item.event.clone()).collect();
+    let expected = [
+        ReplayEvent::Checkpoint(Bytes::from_static(b"a checkpoint")),
+        ReplayEvent::Control(Control::Trim { log_start: Offset(101) }),
+        ReplayEvent::Control(Control::Truncate { end: Offset(102) }),
+    ];
+    assert_eq!(events, expected);
+    assert_eq!(recovered.partitions.len(), 1);
+}
+
+#[test]
+fn damage_before_the_proven_end_is_refused_in_version_1() {
+    let refused = recover(include_bytes!("fixtures/v1/corrupt.bin"));
+    assert!(matches!(refused, Err(RecoveryError::Corruption { offset: 512, .. })), "{refused:?}");
+}
+
+#[test]
+fn a_torn_tail_of_version_1_is_dropped() {
+    let recovered = recover(include_bytes!("fixtures/v1/torn.bin")).expect("a torn tail is not corruption");
+    let tail = recovered.dropped.expect("something was dropped");
+    let at = WalPosition { generation: GENERATION, offset: tail.offset };
+    assert_eq!(recovered.go_on, GoOn::InSegment(at));
+    assert_eq!(recovered.partitions[&PARTITION].len(), 4);
+}
+
+#[test]
+fn another_version_is_refused_by_name() {
+    let refused = recover(include_bytes!("fixtures/v1/version-2.bin"));
+    assert!(matches!(refused, Err(RecoveryError::Header { slot: SlotId(0), .. })), "{refused:?}");
+}
