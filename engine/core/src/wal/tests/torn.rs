@@ -1,6 +1,7 @@
 //! Torn tails and corruption within one segment: cut at every byte, every subset of the last group's blocks, every byte flipped.
 
 use super::disk::{BLOCK, Disk, Shard, Write, batch, partition, shape, state_of};
+use crate::wal::frame::frame_size;
 use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
 use crate::wal::{Control, SlotId};
 use rustmq_model::{LeaderEpoch, Offset};
@@ -124,10 +125,13 @@ fn a_lost_header_of_a_segment_in_use_is_refused() {
 #[test]
 fn blocks_of_an_earlier_runs_torn_group_never_complete_a_later_one() {
     let (shard, _) = recorded();
-    // The same frames in the same place, laid by two openings.
+    // The same frames in the same place, laid by two openings. The first frame ends with the first block, so that no frame is half
+    // of one opening and half of the other.
+    let to_the_block = BLOCK - 64;
+    let first_frame =
+        |fill| (1..BLOCK).map(|size| batch(1, size, fill)).find(|bytes| frame_size(bytes.len()) == to_the_block);
     let lay = |mut shard: Shard, fill: u8| {
-        assert!(shard.append(partition(0), &batch(1, 300, fill)));
-        assert!(shard.append(partition(0), &batch(1, 300, fill)));
+        assert!(shard.append(partition(0), &first_frame(fill).unwrap()));
         assert!(shard.append(partition(0), &batch(1, 300, fill)));
         shard.finish_group(crate::wal::GroupKind::Data);
         let (write, _) = shard.in_flight.pop().unwrap();

@@ -1,0 +1,189 @@
+//! The broker: what it holds, how it starts and how it ends. Each capability is in a file of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use prometheus_client::registry::Registry;
+use rand::RngExt;
+use rustmq_broker_core::producer_ids::ProducerIds;
+use rustmq_controller_core::configs::EffectiveBrokerConfig;
+use rustmq_controller_core::{BrokerRegistration, ClusterState, Command, Configs, Outcome, Rejection};
+use rustmq_controller_raft::{Applied, Controller, SubmitError};
+use rustmq_engine_api::{Engine, PartitionReader};
+use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, TopicPartition};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::clock::wall_clock;
+use crate::config::BrokerConfig;
+use crate::coordination::Coordinators;
+use crate::error::{BrokerError, StartError};
+use crate::follower::{CatchUp, Follower};
+use crate::metrics::{LagCollector, Metrics};
+use crate::view::{ClusterView, Located, TopicRef};
+
+/// Requests to catch up that wait for the follower; more of them wait for room.
+const CATCH_UPS_MAX: usize = 64;
+
+/// One broker of the cluster. All methods may be called from any task of the runtime that it was started on.
+pub struct Broker {
+    pub(crate) config: BrokerConfig,
+    pub(crate) id: BrokerId,
+    pub(crate) engine: Engine,
+    pub(crate) controller: Controller,
+    pub(crate) view: Arc<RwLock<ClusterView>>,
+    pub(crate) coordinators: Arc<Coordinators>,
+    pub(crate) producer_ids: tokio::sync::Mutex<ProducerIds>,
+    pub(crate) metrics: Metrics,
+    catch_ups: mpsc::Sender<CatchUp>,
+    pub(crate) stop: watch::Sender<bool>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Broker {
+    /// Registers with the controller, opens in the engine what the metadata gives this broker, deletes what it does not know, and starts
+    /// to follow changes. When it returns, every topic can be used; groups answer as soon as their partition is loaded.
+    pub async fn start(
+        config: BrokerConfig,
+        engine: Engine,
+        controller: Controller,
+        registry: &mut Registry,
+    ) -> Result<Arc<Self>, StartError> {
+        let id = register(&config, &controller).await?;
+        let static_configs = Arc::new(config.kafka.clone());
+        let (snapshot, subscription) = controller.subscribe();
+        let empty = ClusterState::default();
+        let view = Arc::new(RwLock::new(ClusterView::new(id, empty, &static_configs)));
+        let (stop, stopped) = watch::channel(false);
+        let settings = EffectiveBrokerConfig::resolve(&snapshot.state.broker_layers(id, &static_configs));
+        let coordinators = Coordinators::new(engine.clone(), &settings, config.limits);
+        let mut follower = Follower {
+            broker: id,
+            static_configs,
+            engine: engine.clone(),
+            view: Arc::clone(&view),
+            coordinators: Arc::clone(&coordinators),
+            unopened: BTreeSet::new(),
+            undeleted: BTreeSet::new(),
+        };
+        follower.adopt(&snapshot.state).await;
+        let (catch_ups, catch_up_requests) = mpsc::channel(CATCH_UPS_MAX);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(follower.run(subscription, catch_up_requests, stopped));
+        let metrics = Metrics::default();
+        metrics.register(registry);
+        let broker = Arc::new(Self {
+            config,
+            id,
+            engine,
+            controller,
+            view,
+            coordinators,
+            producer_ids: tokio::sync::Mutex::new(ProducerIds::default()),
+            metrics,
+            catch_ups,
+            stop,
+            tasks: Mutex::new(tasks),
+        });
+        registry.register_collector(Box::new(LagCollector::new(&broker)));
+        Ok(broker)
+    }
+
+    /// Ends long polls, coordinators and the following of metadata. The engine and the controller stay open: they are their opener's.
+    pub async fn shutdown(&self) {
+        self.stop.send_replace(true);
+        self.coordinators.shutdown().await;
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        while tasks.join_next().await.is_some() {}
+    }
+
+    #[must_use]
+    pub const fn id(&self) -> BrokerId {
+        self.id
+    }
+
+    /// Broker-wide configs as they are now in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<EffectiveBrokerConfig> {
+        Arc::clone(&self.view.read().settings)
+    }
+
+    pub(crate) fn locate(
+        &self,
+        topic: &TopicRef,
+        partition: PartitionId,
+        believed: Option<LeaderEpoch>,
+    ) -> Result<Located, BrokerError> {
+        self.view.read().locate(topic, partition, believed)
+    }
+
+    /// Puts a command to the controller, and lets this broker catch up with it.
+    pub(crate) async fn submit(&self, command: Command) -> Result<Outcome, BrokerError> {
+        let unavailable = |error: SubmitError| BrokerError::ControllerUnavailable { reason: error.to_string() };
+        let Applied { result, .. } = self.controller.submit(command).await.map_err(unavailable)?;
+        let outcome = result?;
+        let (caught_up, wait) = oneshot::channel();
+        self.catch_ups.send(caught_up).await.map_err(|_| BrokerError::Stopping)?;
+        wait.await.map_err(|_| BrokerError::Stopping)?;
+        Ok(outcome)
+    }
+
+    /// Every open partition with its topic's name, for reports.
+    pub(crate) fn open_partitions(&self) -> Vec<(TopicPartition, PartitionReader)> {
+        let view = self.view.read();
+        let entries = view.entries().flat_map(|entry| {
+            entry.open_replicas().map(|(partition, reader)| {
+                (TopicPartition { topic: entry.topic.name.clone(), partition }, reader.clone())
+            })
+        });
+        entries.collect()
+    }
+}
+
+/// What the controller answered in another shape than its command has.
+pub(crate) fn unexpected(outcome: &Outcome) -> BrokerError {
+    BrokerError::ControllerUnavailable { reason: format!("it answered something else: {outcome:?}") }
+}
+
+/// Resolves when the broker is told to stop.
+pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error says that the broker is gone, which is as good.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn register(config: &BrokerConfig, controller: &Controller) -> Result<BrokerId, StartError> {
+    let refused = |command: &'static str, reason: String| StartError::Controller { command, reason };
+    let submit = async |command: &'static str, request: Command| {
+        let applied = controller.submit(request).await.map_err(|error| refused(command, error.to_string()))?;
+        applied.result.map_err(|error: Rejection| refused(command, error.to_string()))
+    };
+    // As on a fresh Apache Kafka, where every description of a topic prints it.
+    let broker_defaults = Configs::from([("min.insync.replicas".to_owned(), "1".to_owned())]);
+    let bootstrap = Command::Bootstrap { cluster_id: new_cluster_id(), features: BTreeMap::new(), broker_defaults };
+    submit("bootstrap", bootstrap).await?;
+    let registration = BrokerRegistration {
+        name: config.name.clone(),
+        incarnation: config.incarnation,
+        listeners: config.listeners.clone(),
+        rack: config.rack.clone(),
+    };
+    let command = Command::RegisterBroker { broker: registration, now: wall_clock() };
+    match submit("register broker", command).await? {
+        Outcome::BrokerRegistered { id } => Ok(id),
+        other => Err(refused("register broker", format!("an answer to something else: {other:?}"))),
+    }
+}
+
+/// 22 characters of URL-safe base64, the form that Kafka gives to cluster ids.
+fn new_cluster_id() -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut random = rand::rng();
+    (0..22).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect()
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,158 @@
+//! Configs of topics, brokers and groups: described with their sources, altered through the controller.
+//!
+//! Names, defaults, bounds and documentation are the controller's catalogue; what is described is what is in force.
+
+use rustmq_controller_core::configs::DescribedConfig;
+use rustmq_controller_core::{Command, ConfigAlteration, ConfigChange, ConfigResource, Outcome};
+use rustmq_model::{BrokerId, TopicName};
+
+use crate::broker::{Broker, unexpected};
+use crate::error::BrokerError;
+use crate::topics::Mode;
+
+/// What configs are asked of, as the client named it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResourceName {
+    Topic(String),
+    /// A broker's id in digits; empty for what holds for every broker.
+    Broker(String),
+    Group(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct ConfigQuery {
+    pub resource: ResourceName,
+    /// `None` asks for all.
+    pub names: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ResourceAlteration {
+    pub resource: ResourceName,
+    pub change: ConfigChange,
+}
+
+/// Kinds of resources that have configs of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResourceKind {
+    Topic,
+    Broker,
+    Group,
+}
+
+impl Broker {
+    /// Configs in force with where they come from, in the order of the queries.
+    #[must_use]
+    pub fn describe_configs(&self, queries: &[ConfigQuery]) -> Vec<Result<Vec<DescribedConfig>, BrokerError>> {
+        queries.iter().map(|query| self.describe(query)).collect()
+    }
+
+    fn describe(&self, query: &ConfigQuery) -> Result<Vec<DescribedConfig>, BrokerError> {
+        let view = self.view.read();
+        let static_configs = &self.config.kafka;
+        let mut configs = match &query.resource {
+            ResourceName::Topic(name) => {
+                let legal = TopicName::new(name);
+                let name = legal.map_err(|error| BrokerError::InvalidTopicName { reason: error.to_string() })?;
+                let layers = view.state.topic_layers(&name, self.id, static_configs);
+                let unknown = || BrokerError::UnknownTopic { name: name.as_str().to_owned() };
+                layers.ok_or_else(unknown)?.describe_topic()
+            }
+            ResourceName::Broker(name) if name.is_empty() => {
+                // Of the cluster-wide layer only what is set there is told, as Kafka does.
+                let set = view.state.broker_defaults();
+                let all = view.state.broker_layers(self.id, static_configs).describe_broker();
+                all.into_iter().filter(|config| set.contains_key(config.name)).collect()
+            }
+            ResourceName::Broker(name) => {
+                let id = broker_id(name)?;
+                if id != self.id {
+                    let reason = format!("Configs of broker {name} are asked of that broker; this is {}.", self.id.0);
+                    return Err(BrokerError::InvalidRequest { reason });
+                }
+                view.state.broker_layers(id, static_configs).describe_broker()
+            }
+            ResourceName::Group(_) => Vec::new(),
+        };
+        if let Some(names) = &query.names {
+            configs.retain(|config| names.iter().any(|name| name == config.name));
+        }
+        Ok(configs)
+    }
+
+    /// Alters configs, in the order of the request; a resource's change holds entirely or not at all.
+    pub async fn alter_configs(
+        &self,
+        alterations: Vec<ResourceAlteration>,
+        mode: Mode,
+    ) -> Vec<Result<(), BrokerError>> {
+        let mut results = vec![Ok(()); alterations.len()];
+        let mut indices = Vec::new();
+        let mut accepted = Vec::new();
+        for (index, ResourceAlteration { resource, change }) in alterations.into_iter().enumerate() {
+            match config_resource(&resource) {
+                Ok(resource) => {
+                    indices.push(index);
+                    accepted.push(ConfigAlteration { resource, change });
+                }
+                Err(error) => results[index] = Err(error),
+            }
+        }
+        if accepted.is_empty() {
+            return results;
+        }
+        let command = Command::AlterConfigs { alterations: accepted, validate_only: mode.is_rehearsal() };
+        let answers = match self.submit(command).await {
+            Ok(Outcome::ConfigsAltered(answers)) => {
+                answers.into_iter().map(|answer| answer.map_err(BrokerError::Rejected)).collect()
+            }
+            Ok(other) => vec![Err(unexpected(&other)); indices.len()],
+            Err(error) => vec![Err(error); indices.len()],
+        };
+        for (index, answer) in indices.into_iter().zip(answers) {
+            results[index] = answer;
+        }
+        results
+    }
+
+    /// Every resource of these kinds that can have configs.
+    #[must_use]
+    pub fn config_resources(&self, kinds: &[ResourceKind]) -> Vec<ResourceName> {
+        let view = self.view.read();
+        let mut resources = Vec::new();
+        for kind in kinds {
+            match kind {
+                ResourceKind::Topic => {
+                    let names = view.state.topics().map(|topic| topic.name.as_str().to_owned());
+                    resources.extend(names.map(ResourceName::Topic));
+                }
+                ResourceKind::Broker => {
+                    let ids = view.state.brokers().map(|broker| broker.id.0.to_string());
+                    resources.extend(ids.map(ResourceName::Broker));
+                }
+                // Groups have no configs of their own before KIP-848 is here.
+                ResourceKind::Group => {}
+            }
+        }
+        resources
+    }
+}
+
+fn broker_id(name: &str) -> Result<BrokerId, BrokerError> {
+    let invalid = |_| BrokerError::InvalidRequest { reason: format!("'{name}' is not a broker id.") };
+    name.parse().map(BrokerId).map_err(invalid)
+}
+
+fn config_resource(resource: &ResourceName) -> Result<ConfigResource, BrokerError> {
+    match resource {
+        ResourceName::Topic(name) => {
+            let legal = TopicName::new(name);
+            legal
+                .map(ConfigResource::Topic)
+                .map_err(|error| BrokerError::InvalidTopicName { reason: error.to_string() })
+        }
+        ResourceName::Broker(name) if name.is_empty() => Ok(ConfigResource::BrokerDefault),
+        ResourceName::Broker(name) => broker_id(name).map(ConfigResource::Broker),
+        ResourceName::Group(_) => Err(BrokerError::Unsupported { what: "Altering the configs of a group" }),
+    }
+}

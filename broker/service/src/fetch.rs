@@ -1,0 +1,179 @@
+//! Fetch: whole batches of many partitions, as references into the engine's memory. A request that finds too little waits for
+//! the engine to publish more; nothing polls.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_engine_api::{AbortedTransaction, FetchWaiter, Isolation, ReadBatches, ReadError, ReadRequest};
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{LeaderEpoch, Offset, PartitionId};
+use tokio::time::Instant;
+
+use crate::broker::{Broker, stopped};
+use crate::error::BrokerError;
+use crate::offsets::EpochEnd;
+use crate::view::TopicRef;
+
+#[derive(Clone, Debug)]
+pub struct FetchRequest {
+    /// Answer when this much is there.
+    pub min_bytes: usize,
+    /// Answer no more than this, but always one whole batch if there is any. Capped by `fetch.max.bytes`.
+    pub max_bytes: usize,
+    /// Answer after this time, whatever is there.
+    pub max_wait: Duration,
+    pub isolation: Isolation,
+    /// Earlier ones come first when `max_bytes` does not hold them all.
+    pub partitions: Vec<FetchPartition>,
+}
+
+#[derive(Clone, Debug)]
+pub struct FetchPartition {
+    pub topic: TopicRef,
+    pub partition: PartitionId,
+    pub from: Offset,
+    pub max_bytes: usize,
+    /// Refused unless it is the partition's.
+    pub current_leader_epoch: Option<LeaderEpoch>,
+    /// The epoch of the last record that the reader has: tells whether its log is still a prefix of this one (KIP-595).
+    pub last_fetched_epoch: Option<LeaderEpoch>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct FetchedPartition {
+    pub high_watermark: Offset,
+    pub last_stable: Offset,
+    pub log_start: Offset,
+    /// Whole batches in order; the first may begin below the offset asked for.
+    pub batches: Vec<Bytes>,
+    /// For read_committed: what to filter out of `batches`.
+    pub aborted: Vec<AbortedTransaction>,
+    /// The reader has records that this log has not: where they part. No batches come with it.
+    pub diverging: Option<EpochEnd>,
+}
+
+/// One look at all partitions.
+struct Pass {
+    results: Vec<Result<FetchedPartition, BrokerError>>,
+    bytes: usize,
+    /// An error or a divergence, which the reader must hear of at once.
+    is_urgent: bool,
+}
+
+impl Broker {
+    /// Reads what is there, and waits for more up to `max_wait` as long as it is less than `min_bytes`. Dropping the future ends the wait.
+    pub async fn fetch(&self, request: FetchRequest) -> Vec<Result<FetchedPartition, BrokerError>> {
+        let started = Instant::now();
+        let deadline = started + request.max_wait;
+        let mut stop = self.stop.subscribe();
+        let mut pass = self.pass(&request).await;
+        let is_enough = |pass: &Pass| pass.is_urgent || pass.bytes >= request.min_bytes;
+        while !is_enough(&pass) && Instant::now() < deadline {
+            let waiter = FetchWaiter::new();
+            for partition in &request.partitions {
+                if let Ok(located) = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch)
+                {
+                    located.reader.watch(&waiter);
+                }
+            }
+            // What came between the last look and the registration wakes nobody: look again.
+            pass = self.pass(&request).await;
+            if is_enough(&pass) {
+                break;
+            }
+            let is_over = tokio::select! {
+                () = waiter.wait() => false,
+                () = tokio::time::sleep_until(deadline) => true,
+                () = stopped(&mut stop) => true,
+            };
+            if is_over {
+                break;
+            }
+        }
+        self.observe_fetch(&pass, started);
+        pass.results
+    }
+
+    async fn pass(&self, request: &FetchRequest) -> Pass {
+        let limit = usize::try_from(self.settings().fetch_bytes_max).unwrap_or(usize::MAX);
+        let mut room = request.max_bytes.min(limit);
+        let mut pass = Pass { results: Vec::with_capacity(request.partitions.len()), bytes: 0, is_urgent: false };
+        for partition in &request.partitions {
+            let result = self.read(request, partition, room, pass.bytes == 0).await;
+            match &result {
+                Ok(fetched) => {
+                    let bytes = fetched.batches.iter().map(Bytes::len).sum::<usize>();
+                    pass.bytes += bytes;
+                    room = room.saturating_sub(bytes);
+                    pass.is_urgent |= fetched.diverging.is_some();
+                }
+                Err(_) => pass.is_urgent = true,
+            }
+            pass.results.push(result);
+        }
+        pass
+    }
+
+    /// Reads one partition, up to `room` bytes; the first batch of the whole response comes however large it is.
+    async fn read(
+        &self,
+        request: &FetchRequest,
+        partition: &FetchPartition,
+        room: usize,
+        is_first: bool,
+    ) -> Result<FetchedPartition, BrokerError> {
+        let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch)?;
+        if let Some(epoch) = partition.last_fetched_epoch {
+            let offsets = located.reader.offsets();
+            let end = located.reader.end_offset_for_epoch(epoch);
+            let Some((found, end_offset)) = end else {
+                return Err(BrokerError::out_of_range(partition.from, offsets));
+            };
+            if found < epoch || end_offset < partition.from {
+                let diverging = Some(EpochEnd { epoch: found, end_offset });
+                let (high_watermark, last_stable) = (offsets.high_watermark, offsets.last_stable);
+                let log_start = offsets.log_start;
+                return Ok(FetchedPartition {
+                    high_watermark,
+                    last_stable,
+                    log_start,
+                    diverging,
+                    ..FetchedPartition::default()
+                });
+            }
+        }
+        let read = located
+            .reader
+            .read(ReadRequest {
+                from: partition.from,
+                max_bytes: partition.max_bytes.min(room),
+                at_least_one: is_first,
+                isolation: request.isolation,
+            })
+            .await
+            .map_err(|error| match error {
+                ReadError::Closed => located.gone(),
+                other => other.into(),
+            })?;
+        let ReadBatches { batches, aborted, offsets } = read;
+        Ok(FetchedPartition {
+            high_watermark: offsets.high_watermark,
+            last_stable: offsets.last_stable,
+            log_start: offsets.log_start,
+            batches,
+            aborted,
+            diverging: None,
+        })
+    }
+
+    fn observe_fetch(&self, pass: &Pass, started: Instant) {
+        let metrics = &self.metrics.fetch;
+        let batches = pass.results.iter().flatten().flat_map(|fetched| &fetched.batches);
+        let records = batches.filter_map(|batch| BatchHeader::parse(batch).ok());
+        let records = records.map(|header| u64::try_from(header.record_count).unwrap_or(0)).sum();
+        metrics.records.inc_by(records);
+        metrics.bytes.inc_by(pass.bytes as u64);
+        metrics.failures.inc_by(pass.results.iter().filter(|result| result.is_err()).count() as u64);
+        metrics.seconds.observe(started.elapsed().as_secs_f64());
+    }
+}

@@ -1,0 +1,250 @@
+//! Group requests as front ends make them: the group's coordinator is found, topics are checked, member ids are made.
+//!
+//! A plain function takes effect in the call and answers a future that only waits: requests of one connection keep their order.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::Duration;
+
+use rustmq_broker_core::groups::request::{
+    GroupDescription, GroupListing, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeftMember, OffsetCommit,
+    OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, PartitionOutcomes, SyncRequest, Synced,
+};
+use rustmq_broker_core::groups::{CommittedOffset, GroupError, GroupId, InstanceId, MemberId};
+use rustmq_model::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicName, TopicPartition};
+
+use crate::broker::Broker;
+use crate::coordination::GroupWait;
+use crate::error::BrokerError;
+use crate::view::{OFFSETS_TOPIC, TopicRef};
+
+/// Offsets to commit for a group.
+#[derive(Clone, Debug)]
+pub struct GroupCommit {
+    pub group: GroupId,
+    /// Empty for a consumer outside group membership.
+    pub member: MemberId,
+    pub instance: Option<InstanceId>,
+    /// Negative for a consumer outside group membership.
+    pub generation: i32,
+    /// How long the offsets live, if the request says so.
+    pub retention: Option<Duration>,
+    pub offsets: Vec<CommitEntry>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CommitEntry {
+    pub topic: TopicRef,
+    pub partition: PartitionId,
+    /// Kept as it is, even if it is negative.
+    pub offset: Offset,
+    pub leader_epoch: Option<LeaderEpoch>,
+    pub metadata: String,
+}
+
+#[derive(Clone, Debug)]
+pub enum OffsetsWanted {
+    All,
+    These(Vec<(TopicRef, PartitionId)>),
+}
+
+/// What a group has committed for one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedOffset {
+    pub topic: TopicRef,
+    pub partition: PartitionId,
+    pub committed: Result<Option<CommittedOffset>, BrokerError>,
+}
+
+impl Broker {
+    /// The broker that coordinates a group. The topic of committed offsets is created at the first call.
+    pub async fn find_coordinator(&self, group: &GroupId) -> Result<BrokerId, BrokerError> {
+        if self.topic_id(OFFSETS_TOPIC).is_none() {
+            let failures = self.auto_create(vec![OFFSETS_TOPIC.to_owned()]).await;
+            if let Some(error) = failures.into_values().next() {
+                tracing::warn!(topic = OFFSETS_TOPIC, %error, "the topic of committed offsets was not created");
+                return Err(error);
+            }
+        }
+        self.coordinators.shard_of(group).map_err(BrokerError::Group)?;
+        Ok(self.id)
+    }
+
+    /// `new_member` is filled in here.
+    pub fn join_group(&self, request: JoinRequest) -> GroupWait<Joined> {
+        let stem = request.instance.as_ref().map_or(request.client.id.as_str(), InstanceId::as_str);
+        let new_member = MemberId::from(format!("{stem}-{}", uuid::Uuid::new_v4()));
+        match self.coordinators.shard_of(&request.group) {
+            Ok(shard) => shard.join(JoinRequest { new_member, ..request }),
+            Err(error) => GroupWait::refused(error),
+        }
+    }
+
+    pub fn sync_group(&self, request: SyncRequest) -> GroupWait<Synced> {
+        match self.coordinators.shard_of(&request.group) {
+            Ok(shard) => shard.sync(request),
+            Err(error) => GroupWait::refused(error),
+        }
+    }
+
+    pub fn heartbeat(&self, request: &HeartbeatRequest) -> GroupWait<()> {
+        match self.coordinators.shard_of(&request.group) {
+            Ok(shard) => shard.heartbeat(request),
+            Err(error) => GroupWait::refused(error),
+        }
+    }
+
+    pub fn leave_group(&self, request: LeaveRequest) -> GroupWait<Vec<LeftMember>> {
+        match self.coordinators.shard_of(&request.group) {
+            Ok(shard) => shard.leave(request),
+            Err(error) => GroupWait::refused(error),
+        }
+    }
+
+    /// Commits offsets. Resolves once they are stored, to an outcome per entry in the order of the request; partitions that do not
+    /// exist are refused one by one.
+    pub fn commit_offsets(
+        &self,
+        commit: GroupCommit,
+    ) -> impl Future<Output = Vec<Result<(), BrokerError>>> + Send + use<> {
+        let GroupCommit { group, member, instance, generation, retention, offsets } = commit;
+        // A `None` takes the next of the coordinator's outcomes.
+        let mut refusals: Vec<Option<BrokerError>> = Vec::with_capacity(offsets.len());
+        let mut accepted = Vec::with_capacity(offsets.len());
+        for entry in offsets {
+            match self.existing(&entry.topic, entry.partition) {
+                Ok((partition, topic_id)) => {
+                    refusals.push(None);
+                    let CommitEntry { offset, leader_epoch, metadata, .. } = entry;
+                    accepted.push(OffsetCommit { partition, topic_id, offset, leader_epoch, metadata });
+                }
+                Err(error) => refusals.push(Some(error)),
+            }
+        }
+        let wait = (!accepted.is_empty()).then(|| match self.coordinators.shard_of(&group) {
+            Ok(shard) => {
+                let offsets = accepted;
+                shard.commit_offsets(OffsetCommitRequest { group, member, instance, generation, retention, offsets })
+            }
+            Err(error) => GroupWait::refused(error),
+        });
+        async move {
+            let outcomes = match wait {
+                Some(wait) => wait.await,
+                None => Ok(PartitionOutcomes::new()),
+            };
+            merge(refusals, outcomes.map_err(BrokerError::Group))
+        }
+    }
+
+    /// What a group has committed; `None` where it has not. For a topic that does not exist any more, too.
+    pub fn fetch_offsets(&self, group: &GroupId, wanted: OffsetsWanted) -> Result<Vec<FetchedOffset>, GroupError> {
+        let shard = self.coordinators.shard_of(group)?;
+        let wanted = match wanted {
+            OffsetsWanted::All => {
+                let all = shard.fetch_offsets(group, &OffsetSelection::All)?;
+                let fetched = all.into_iter().map(|(partition, committed)| FetchedOffset {
+                    topic: TopicRef::Name(partition.topic.as_str().to_owned()),
+                    partition: partition.partition,
+                    committed: Ok(committed),
+                });
+                return Ok(fetched.collect());
+            }
+            OffsetsWanted::These(wanted) => wanted,
+        };
+        let named = |(topic, partition): &(TopicRef, PartitionId)| {
+            let topic = match topic {
+                TopicRef::Name(name) => TopicName::new(name).ok()?,
+                TopicRef::Id(id) => self.topic_name(*id)?,
+            };
+            Some(TopicPartition { topic, partition: *partition })
+        };
+        let names: Vec<Option<TopicPartition>> = wanted.iter().map(named).collect();
+        let selection = OffsetSelection::Given(names.iter().flatten().cloned().collect());
+        let mut committed: HashMap<TopicPartition, Option<CommittedOffset>> =
+            shard.fetch_offsets(group, &selection)?.into_iter().collect();
+        let fetched = wanted.into_iter().zip(names).map(|((topic, partition), name)| {
+            let committed = match (&topic, name) {
+                (_, Some(name)) => Ok(committed.remove(&name).flatten()),
+                (TopicRef::Id(id), None) => Err(BrokerError::UnknownTopicId { id: *id }),
+                (TopicRef::Name(_), None) => Ok(None),
+            };
+            FetchedOffset { topic, partition, committed }
+        });
+        Ok(fetched.collect())
+    }
+
+    /// A group with its members. One that does not exist is described as dead.
+    pub fn describe_group(&self, group: &GroupId) -> Result<GroupDescription, GroupError> {
+        self.coordinators.shard_of(group)?.describe(group)
+    }
+
+    /// All groups that are coordinated here.
+    pub fn list_groups(&self) -> Result<Vec<GroupListing>, GroupError> {
+        let mut groups = Vec::new();
+        for shard in self.coordinators.shards() {
+            groups.extend(shard.list()?);
+        }
+        Ok(groups)
+    }
+
+    /// Deletes a group without members, with its offsets.
+    pub fn delete_group(&self, group: &GroupId) -> GroupWait<()> {
+        match self.coordinators.shard_of(group) {
+            Ok(shard) => shard.delete_group(group),
+            Err(error) => GroupWait::refused(error),
+        }
+    }
+
+    /// Deletes committed offsets. An outcome per partition, in the order of the request.
+    pub fn delete_offsets(
+        &self,
+        group: GroupId,
+        partitions: Vec<(String, PartitionId)>,
+    ) -> impl Future<Output = Result<Vec<Result<(), BrokerError>>, GroupError>> + Send + use<> {
+        let mut refusals = Vec::with_capacity(partitions.len());
+        let mut accepted = Vec::with_capacity(partitions.len());
+        for (topic, partition) in partitions {
+            match self.existing(&TopicRef::Name(topic), partition) {
+                Ok((partition, _)) => {
+                    refusals.push(None);
+                    accepted.push(partition);
+                }
+                Err(error) => refusals.push(Some(error)),
+            }
+        }
+        let wait = match self.coordinators.shard_of(&group) {
+            Ok(shard) => shard.delete_offsets(OffsetDeleteRequest { group, partitions: accepted }),
+            Err(error) => GroupWait::refused(error),
+        };
+        async move { wait.await.map(|outcomes| merge(refusals, Ok(outcomes))) }
+    }
+
+    fn existing(&self, topic: &TopicRef, partition: PartitionId) -> Result<(TopicPartition, TopicId), BrokerError> {
+        let view = self.view.read();
+        let topic = &view.find(topic)?.topic;
+        let unknown = || BrokerError::UnknownPartition { topic: topic.name.clone(), partition };
+        topic.partition(partition).ok_or_else(unknown)?;
+        Ok((TopicPartition { topic: topic.name.clone(), partition }, topic.id))
+    }
+}
+
+/// The outcomes of a request's entries: its refusals, and between them the coordinator's answers in their order.
+fn merge(
+    refusals: Vec<Option<BrokerError>>,
+    outcomes: Result<PartitionOutcomes, BrokerError>,
+) -> Vec<Result<(), BrokerError>> {
+    let (mut answers, failure) = match outcomes {
+        Ok(outcomes) => (outcomes.into_iter(), None),
+        Err(error) => (PartitionOutcomes::new().into_iter(), Some(error)),
+    };
+    let each = refusals.into_iter().map(|refusal| match (refusal, &failure) {
+        (Some(error), _) => Err(error),
+        (None, Some(error)) => Err(error.clone()),
+        (None, None) => {
+            let (_, outcome) = answers.next().expect("the coordinator answers every partition");
+            outcome.map_err(BrokerError::Group)
+        }
+    });
+    each.collect()
+}

@@ -1,0 +1,49 @@
+//! What the data folder holds, by partition.
+
+use std::collections::HashMap;
+
+use rustmq_model::{PartitionId, TopicPartition};
+
+use crate::broker::Broker;
+
+#[derive(Clone, Debug)]
+pub enum LogDirSelection {
+    All,
+    /// Partitions by topic name.
+    These(Vec<(String, Vec<PartitionId>)>),
+}
+
+/// The data folder. Partitions share its files, so that sizes are those of their batches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogDir {
+    pub path: String,
+    /// Of the file system; `None` where it does not say.
+    pub total_bytes: Option<u64>,
+    pub usable_bytes: Option<u64>,
+    /// With the bytes of each, in order.
+    pub partitions: Vec<(TopicPartition, u64)>,
+}
+
+impl Broker {
+    /// The folders of this broker: there is one.
+    #[must_use]
+    pub fn log_dirs(&self, selection: &LogDirSelection) -> Vec<LogDir> {
+        let mut partitions = self.open_partitions();
+        if let LogDirSelection::These(topics) = selection {
+            let wanted: HashMap<&str, &[PartitionId]> =
+                topics.iter().map(|(name, partitions)| (name.as_str(), partitions.as_slice())).collect();
+            partitions.retain(|(partition, _)| {
+                wanted.get(partition.topic.as_str()).is_some_and(|ids| ids.contains(&partition.partition))
+            });
+        }
+        partitions.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let dir = &self.config.data_dir;
+        let space = rustix::fs::statvfs(dir).ok();
+        vec![LogDir {
+            path: dir.display().to_string(),
+            total_bytes: space.as_ref().map(|space| space.f_blocks.saturating_mul(space.f_frsize)),
+            usable_bytes: space.as_ref().map(|space| space.f_bavail.saturating_mul(space.f_frsize)),
+            partitions: partitions.into_iter().map(|(partition, reader)| (partition, reader.size_bytes())).collect(),
+        }]
+    }
+}

@@ -1,0 +1,161 @@
+//! What clients ask first: who is in the cluster, and which topics there are. Creates topics on request where that is allowed.
+
+use std::collections::BTreeMap;
+
+use rustmq_controller_core::{Listener, Topic};
+use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicName};
+
+use crate::broker::Broker;
+use crate::error::BrokerError;
+use crate::view::{TopicRef, is_internal};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicSelection {
+    All,
+    These(Vec<TopicRef>),
+}
+
+/// Whether the request lets unknown topics be created. `auto.create.topics.enable` must allow it too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AutoCreation {
+    Allowed,
+    Refused,
+}
+
+/// The answer for one topic that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicAnswer {
+    pub topic: TopicRef,
+    pub metadata: Result<TopicMetadata, BrokerError>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicMetadata {
+    pub name: TopicName,
+    pub id: TopicId,
+    pub is_internal: bool,
+    /// By partition id, from 0 without a gap.
+    pub partitions: Vec<PartitionMetadata>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionMetadata {
+    pub partition: PartitionId,
+    pub leader: Option<BrokerId>,
+    pub leader_epoch: LeaderEpoch,
+    pub replicas: Vec<BrokerId>,
+    pub isr: Vec<BrokerId>,
+    pub offline: Vec<BrokerId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterMetadata {
+    pub cluster_id: String,
+    /// Which broker clients may send controller requests to.
+    pub controller: BrokerId,
+    pub brokers: Vec<BrokerNode>,
+    /// Finalized feature levels by name.
+    pub features: BTreeMap<String, i16>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerNode {
+    pub id: BrokerId,
+    /// By listener name.
+    pub listeners: BTreeMap<String, Listener>,
+    pub rack: Option<String>,
+}
+
+impl Broker {
+    /// Metadata of topics: all of them by name, or those named in that order.
+    pub async fn topics(&self, selection: TopicSelection, auto_creation: AutoCreation) -> Vec<TopicAnswer> {
+        let named = match selection {
+            TopicSelection::All => return self.all_topics(),
+            TopicSelection::These(named) => named,
+        };
+        let mut answers: Vec<_> = named.into_iter().map(|topic| self.answer(topic)).collect();
+        if auto_creation == AutoCreation::Allowed && self.settings().auto_create_topics {
+            let unknown = |answer: &TopicAnswer| match &answer.metadata {
+                Err(BrokerError::UnknownTopic { name }) => Some(name.clone()),
+                Ok(_) | Err(_) => None,
+            };
+            let missing: Vec<String> = answers.iter().filter_map(unknown).collect();
+            if !missing.is_empty() {
+                let failures = self.auto_create(missing).await;
+                for answer in answers.iter_mut().filter(|answer| answer.metadata.is_err()) {
+                    let TopicRef::Name(name) = &answer.topic else { continue };
+                    *answer = match failures.get(name) {
+                        Some(error) => TopicAnswer { topic: answer.topic.clone(), metadata: Err(error.clone()) },
+                        None => self.answer(answer.topic.clone()),
+                    };
+                }
+            }
+        }
+        answers
+    }
+
+    fn all_topics(&self) -> Vec<TopicAnswer> {
+        let view = self.view.read();
+        let shown = view.state.topics().filter_map(|topic| view.with_id(topic.id));
+        let answer = |topic: &Topic| TopicAnswer {
+            topic: TopicRef::Name(topic.name.as_str().to_owned()),
+            metadata: Ok(describe(topic)),
+        };
+        shown.map(|entry| answer(&entry.topic)).collect()
+    }
+
+    fn answer(&self, topic: TopicRef) -> TopicAnswer {
+        if let TopicRef::Name(name) = &topic
+            && let Err(error) = TopicName::new(name)
+        {
+            let metadata = Err(BrokerError::InvalidTopicName { reason: error.to_string() });
+            return TopicAnswer { topic, metadata };
+        }
+        let metadata = self.view.read().find(&topic).map(|entry| describe(&entry.topic));
+        TopicAnswer { topic, metadata }
+    }
+
+    #[must_use]
+    pub fn cluster(&self) -> ClusterMetadata {
+        let view = self.view.read();
+        let brokers = view.state.brokers().map(|broker| BrokerNode {
+            id: broker.id,
+            listeners: broker.registration.listeners.clone(),
+            rack: broker.registration.rack.clone(),
+        });
+        ClusterMetadata {
+            cluster_id: view.state.cluster_id().unwrap_or_default().to_owned(),
+            controller: view.broker,
+            brokers: brokers.collect(),
+            features: view.state.features().clone(),
+        }
+    }
+
+    #[must_use]
+    pub fn topic_name(&self, id: TopicId) -> Option<TopicName> {
+        self.view.read().with_id(id).map(|entry| entry.topic.name.clone())
+    }
+
+    #[must_use]
+    pub fn topic_id(&self, name: &str) -> Option<TopicId> {
+        self.view.read().named(name).map(|entry| entry.topic.id)
+    }
+}
+
+fn describe(topic: &Topic) -> TopicMetadata {
+    let partitions = (0..).map(PartitionId).zip(&topic.partitions);
+    let partitions = partitions.map(|(partition, state)| PartitionMetadata {
+        partition,
+        leader: state.leader,
+        leader_epoch: state.leader_epoch,
+        replicas: state.replicas.clone(),
+        isr: state.isr.clone(),
+        offline: Vec::new(),
+    });
+    TopicMetadata {
+        name: topic.name.clone(),
+        id: topic.id,
+        is_internal: is_internal(topic.name.as_str()),
+        partitions: partitions.collect(),
+    }
+}

@@ -1,0 +1,166 @@
+//! Produce: each partition's batch is checked and handed to the engine; the answer waits until it is synced.
+//!
+//! In two phases, so that requests of one connection take effect in their order while their waiting overlaps: [`Broker::produce`]
+//! returns when the engine has taken the batches in, [`ProduceWait::wait`] when they are acknowledged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_engine_api::{Append, AppendError, AppendWait, Appended};
+use rustmq_model::{Offset, PartitionId, Timestamp, TopicName};
+use tokio::time::Instant;
+
+use crate::broker::Broker;
+use crate::clock::wall_clock;
+use crate::error::BrokerError;
+use crate::metrics::ProduceMetrics;
+use crate::validation::{ValidBatch, validate};
+use crate::view::{TopicRef, is_internal};
+
+/// The shortest that an answer is waited for: Kafka's timeout is about replicas only, and clients set it down to 0.
+const WAIT_MIN: Duration = Duration::from_secs(5);
+
+/// What has to be synced before a producer is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acks {
+    /// Nothing: the producer does not want to hear of it.
+    None,
+    /// The leader's log.
+    Leader,
+    /// The logs of all replicas in sync, which must be at least `min.insync.replicas`, or all there are.
+    All,
+}
+
+#[derive(Clone, Debug)]
+pub struct ProduceRequest {
+    pub acks: Acks,
+    pub timeout: Duration,
+    pub partitions: Vec<ProducePartition>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ProducePartition {
+    pub topic: TopicRef,
+    pub partition: PartitionId,
+    /// Exactly one record batch.
+    pub records: Bytes,
+}
+
+/// A batch that is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Produced {
+    pub base_offset: Offset,
+    /// [`Timestamp::NONE`] where the records keep their producer's time.
+    pub log_append_time: Timestamp,
+    pub log_start: Offset,
+}
+
+/// Where a partition's answer comes from.
+#[derive(Debug)]
+enum Pending {
+    Refused(BrokerError),
+    /// The next of the engine's answers.
+    Appended {
+        log_append_time: Timestamp,
+        records: u64,
+        bytes: u64,
+    },
+}
+
+/// The pending answer to a produce request. Dropping it does not undo anything.
+#[derive(Debug)]
+#[must_use = "a batch is acknowledged only by its answer"]
+pub struct ProduceWait {
+    pending: Vec<Pending>,
+    appends: AppendWait,
+    started: Instant,
+    timeout: Duration,
+    metrics: Arc<ProduceMetrics>,
+}
+
+impl Broker {
+    /// Checks the batches and hands the good ones to the engine. A partition's error leaves the others alone.
+    pub async fn produce(&self, request: ProduceRequest) -> ProduceWait {
+        let started = Instant::now();
+        let now = wall_clock();
+        let mut pending = Vec::with_capacity(request.partitions.len());
+        let mut appends = Vec::with_capacity(request.partitions.len());
+        for partition in request.partitions {
+            match self.prepare(partition, request.acks, now) {
+                Ok((append, topic, log_append_time)) => {
+                    let partition = append.id.partition;
+                    let records = u64::try_from(append.header.record_count).unwrap_or(0);
+                    let bytes = append.batch.len() as u64;
+                    pending.push(Pending::Appended { topic, partition, log_append_time, records, bytes });
+                    appends.push(append);
+                }
+                Err(error) => pending.push(Pending::Refused(error)),
+            }
+        }
+        let appends = self.engine.append(appends).await;
+        let metrics = Arc::clone(&self.metrics.produce);
+        ProduceWait { pending, appends, started, timeout: request.timeout.max(WAIT_MIN), metrics }
+    }
+
+    fn prepare(
+        &self,
+        partition: ProducePartition,
+        acks: Acks,
+        now: Timestamp,
+    ) -> Result<(Append, TopicName, Timestamp), BrokerError> {
+        let located = self.locate(&partition.topic, partition.partition, None)?;
+        let topic = &located.entry.topic;
+        if is_internal(topic.name.as_str()) {
+            return Err(BrokerError::InternalTopic { topic: topic.name.clone() });
+        }
+        if acks == Acks::All {
+            let state = topic.partition(partition.partition).expect("it was located just now");
+            let wanted = usize::try_from(located.entry.config.min_insync_replicas).unwrap_or(usize::MAX);
+            // More than there are replicas can never be in sync.
+            let (isr, min) = (state.isr.len(), wanted.min(state.replicas.len()));
+            if isr < min {
+                let (topic, partition) = (topic.name.clone(), partition.partition);
+                return Err(BrokerError::NotEnoughReplicas { topic, partition, isr, min });
+            }
+        }
+        let decompressed_max = self.config.limits.decompressed_bytes_max;
+        let valid = validate(partition.records, &located.entry.config, now, decompressed_max)?;
+        let ValidBatch { bytes, header, log_append_time } = valid;
+        let leader_epoch = Some(located.leader_epoch);
+        let append = Append { id: located.id, leader_epoch, batch: bytes, header };
+        Ok((append, topic.name.clone(), log_append_time))
+    }
+}
+
+impl ProduceWait {
+    /// Resolves when every batch is acknowledged or refused, in the order of the request; at the timeout, those that were handed
+    /// over may still be stored.
+    pub async fn wait(self) -> Vec<Result<Produced, BrokerError>> {
+        let deadline = self.started + self.timeout;
+        let answers = tokio::time::timeout_at(deadline, self.appends.wait()).await;
+        let mut answers = answers.ok().map(Vec::into_iter);
+        let metrics = &self.metrics;
+        let results = self.pending.into_iter().map(|pending| match pending {
+            Pending::Refused(error) => Err(error),
+            Pending::Appended { topic, partition, log_append_time, records, bytes } => {
+                let answers = answers.as_mut();
+                let answers = answers.ok_or(BrokerError::RequestTimedOut { operation: "Storing the records" })?;
+                let appended = answers.next().expect("the engine answers every append");
+                let Appended { base_offset, log_start, duplicate } = appended.map_err(|error| match error {
+                    AppendError::UnknownPartition => BrokerError::NotLeader { topic, partition },
+                    other => other.into(),
+                })?;
+                if !duplicate {
+                    metrics.records.inc_by(records);
+                    metrics.bytes.inc_by(bytes);
+                }
+                Ok(Produced { base_offset, log_append_time, log_start })
+            }
+        });
+        let results: Vec<Result<Produced, BrokerError>> = results.collect();
+        metrics.failures.inc_by(results.iter().filter(|result| result.is_err()).count() as u64);
+        metrics.seconds.observe(self.started.elapsed().as_secs_f64());
+        results
+    }
+}

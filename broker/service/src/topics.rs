@@ -1,0 +1,177 @@
+//! Creating, extending and deleting topics. The controller decides; the answer leaves when the engine and the view have followed,
+//! so that what was answered can be used at once.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use rustmq_controller_core::configs::EffectiveBrokerConfig;
+use rustmq_controller_core::{
+    Command, CreatedTopic, DeletedTopic, ExtendedTopic, MorePartitions, NewTopic, Outcome, Placement, Rejection,
+    TopicSelector,
+};
+use rustmq_model::{BrokerId, TopicId};
+use tokio::time::timeout;
+
+use crate::broker::{Broker, unexpected};
+use crate::clock::wall_clock;
+use crate::error::BrokerError;
+use crate::view::{OFFSETS_TOPIC, TopicRef};
+
+/// Whether a request changes anything, or only asks whether it could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Apply,
+    ValidateOnly,
+}
+
+impl Mode {
+    pub(crate) fn is_rehearsal(self) -> bool {
+        self == Self::ValidateOnly
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicCreation {
+    pub name: String,
+    pub placement: TopicPlacement,
+    /// A `None` is a null on the wire, which is refused.
+    pub configs: BTreeMap<String, Option<String>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TopicPlacement {
+    /// `None` takes `num.partitions` and `default.replication.factor`.
+    Count { partitions: Option<i32>, replication_factor: Option<i16> },
+    /// Replicas by partition id.
+    Manual(BTreeMap<i32, Vec<BrokerId>>),
+}
+
+/// How long an auto-creation may take before the client is told to ask again.
+const AUTO_CREATION_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Broker {
+    /// Creates topics. Answers in the order of the request; one that fails leaves the others.
+    pub async fn create_topics(
+        &self,
+        topics: Vec<TopicCreation>,
+        mode: Mode,
+        patience: Duration,
+    ) -> Vec<Result<CreatedTopic, BrokerError>> {
+        let count = topics.len();
+        let settings = self.settings();
+        let topics = topics.into_iter().map(|topic| new_topic(topic, &settings)).collect();
+        let limits = self.config.limits.partitions;
+        let now = wall_clock();
+        let command = Command::CreateTopics { topics, limits, validate_only: mode.is_rehearsal(), now };
+        match self.submit_within(command, patience, "Creating topics").await {
+            Ok(Outcome::TopicsCreated(results)) => each(results),
+            Ok(other) => vec![Err(unexpected(&other)); count],
+            Err(error) => vec![Err(error); count],
+        }
+    }
+
+    /// Deletes topics with everything in them.
+    pub async fn delete_topics(
+        &self,
+        topics: Vec<TopicRef>,
+        patience: Duration,
+    ) -> Vec<Result<DeletedTopic, BrokerError>> {
+        let count = topics.len();
+        if !self.settings().delete_topics {
+            return vec![Err(BrokerError::TopicDeletionDisabled); count];
+        }
+        let selector = |topic| match topic {
+            TopicRef::Name(name) => TopicSelector::Name(name),
+            TopicRef::Id(id) => TopicSelector::Id(id),
+        };
+        let command = Command::DeleteTopics { topics: topics.into_iter().map(selector).collect() };
+        match self.submit_within(command, patience, "Deleting topics").await {
+            Ok(Outcome::TopicsDeleted(results)) => each(results),
+            Ok(other) => vec![Err(unexpected(&other)); count],
+            Err(error) => vec![Err(error); count],
+        }
+    }
+
+    /// Gives topics more partitions.
+    pub async fn create_partitions(
+        &self,
+        topics: Vec<MorePartitions>,
+        mode: Mode,
+        patience: Duration,
+    ) -> Vec<Result<ExtendedTopic, BrokerError>> {
+        let count = topics.len();
+        let limits = self.config.limits.partitions;
+        let command = Command::CreatePartitions { topics, limits, validate_only: mode.is_rehearsal() };
+        match self.submit_within(command, patience, "Creating partitions").await {
+            Ok(Outcome::PartitionsCreated(results)) => each(results),
+            Ok(other) => vec![Err(unexpected(&other)); count],
+            Err(error) => vec![Err(error); count],
+        }
+    }
+
+    /// Creates topics that were asked for and are not there. Answers those that it could not create, with the reason.
+    pub(crate) async fn auto_create(&self, names: Vec<String>) -> HashMap<String, BrokerError> {
+        let settings = self.settings();
+        let brokers = self.view.read().state.brokers().len();
+        let creation = |name: &String| match name.as_str() {
+            OFFSETS_TOPIC => offsets_topic(&settings, brokers),
+            _ => TopicCreation {
+                name: name.clone(),
+                placement: TopicPlacement::Count { partitions: None, replication_factor: None },
+                configs: BTreeMap::new(),
+            },
+        };
+        let mut distinct = names;
+        distinct.sort_unstable();
+        distinct.dedup();
+        let topics = distinct.iter().map(creation).collect();
+        let results = self.create_topics(topics, Mode::Apply, AUTO_CREATION_TIMEOUT).await;
+        let failed = |(name, result): (String, Result<CreatedTopic, BrokerError>)| match result {
+            // Somebody else was faster, which is as good.
+            Ok(_) | Err(BrokerError::Rejected(Rejection::TopicAlreadyExists { .. })) => None,
+            Err(error) => Some((name, error)),
+        };
+        distinct.into_iter().zip(results).filter_map(failed).collect()
+    }
+
+    async fn submit_within(
+        &self,
+        command: Command,
+        patience: Duration,
+        operation: &'static str,
+    ) -> Result<Outcome, BrokerError> {
+        let submitted = timeout(patience, self.submit(command)).await;
+        submitted.unwrap_or(Err(BrokerError::RequestTimedOut { operation }))
+    }
+}
+
+fn each<T>(results: Vec<Result<T, Rejection>>) -> Vec<Result<T, BrokerError>> {
+    results.into_iter().map(|result| result.map_err(BrokerError::Rejected)).collect()
+}
+
+fn new_topic(topic: TopicCreation, settings: &EffectiveBrokerConfig) -> NewTopic {
+    let placement = match topic.placement {
+        TopicPlacement::Manual(assignments) => Placement::Manual(assignments),
+        TopicPlacement::Count { partitions, replication_factor } => Placement::Count {
+            partitions: partitions.unwrap_or(settings.num_partitions),
+            replication_factor: replication_factor.unwrap_or(settings.default_replication_factor),
+        },
+    };
+    // Random, so that a topic made again under an old name is another one.
+    let id = TopicId(uuid::Uuid::new_v4().as_u128());
+    NewTopic { name: topic.name, id, placement, configs: topic.configs }
+}
+
+/// The topic of committed offsets, as far as the number of brokers allows.
+fn offsets_topic(settings: &EffectiveBrokerConfig, brokers: usize) -> TopicCreation {
+    let brokers = i16::try_from(brokers).unwrap_or(i16::MAX);
+    let configs = [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", "104857600")];
+    TopicCreation {
+        name: OFFSETS_TOPIC.to_owned(),
+        placement: TopicPlacement::Count {
+            partitions: Some(settings.offsets_topic_partitions),
+            replication_factor: Some(settings.offsets_topic_replication_factor.min(brokers)),
+        },
+        configs: configs.map(|(name, value)| (name.to_owned(), Some(value.to_owned()))).into(),
+    }
+}

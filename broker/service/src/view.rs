@@ -1,0 +1,177 @@
+//! What this broker knows of the cluster: the controller's state as far as it was followed, joined with the engine's readers.
+//!
+//! A topic is shown only when its partitions are open in the engine: whoever finds it here can use it. Changes come from the
+//! follower alone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustmq_controller_core::configs::{EffectiveBrokerConfig, EffectiveTopicConfig};
+use rustmq_controller_core::{ClusterState, Configs, Topic};
+use rustmq_engine_api::{LogConfig, PartitionReader};
+use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicIdPartition, TopicName};
+
+use crate::error::BrokerError;
+
+/// Where committed offsets are kept.
+pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// Where transactions will be kept; the name is reserved.
+pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
+/// Whether a topic belongs to the broker itself.
+pub(crate) fn is_internal(name: &str) -> bool {
+    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC
+}
+
+/// A topic as a client named it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TopicRef {
+    Name(String),
+    Id(TopicId),
+}
+
+/// A topic that can be used.
+#[derive(Debug)]
+pub(crate) struct TopicEntry {
+    pub(crate) topic: Arc<Topic>,
+    pub(crate) config: EffectiveTopicConfig,
+    /// By partition id.
+    pub(crate) replicas: Vec<Replica>,
+}
+
+/// What this broker has of a partition.
+#[derive(Clone, Debug)]
+pub(crate) enum Replica {
+    Open(PartitionReader),
+    /// The engine refused to open it; that is tried again.
+    Failed(BrokerError),
+    /// It belongs to other brokers.
+    Elsewhere,
+}
+
+impl TopicEntry {
+    /// The partitions that are open here, in order.
+    pub(crate) fn open_replicas(&self) -> impl Iterator<Item = (PartitionId, &PartitionReader)> {
+        (0..).map(PartitionId).zip(&self.replicas).filter_map(|(partition, replica)| match replica {
+            Replica::Open(reader) => Some((partition, reader)),
+            Replica::Failed(_) | Replica::Elsewhere => None,
+        })
+    }
+
+    pub(crate) fn replica(&self, partition: PartitionId) -> Option<&Replica> {
+        usize::try_from(partition.0).ok().and_then(|index| self.replicas.get(index))
+    }
+}
+
+/// One partition that this broker leads.
+#[derive(Debug)]
+pub(crate) struct Located {
+    pub(crate) entry: Arc<TopicEntry>,
+    pub(crate) id: TopicIdPartition,
+    pub(crate) reader: PartitionReader,
+    pub(crate) leader_epoch: LeaderEpoch,
+}
+
+impl Located {
+    /// The partition was deleted, or moved away, after it was located: the client asks for metadata again.
+    pub(crate) fn gone(&self) -> BrokerError {
+        BrokerError::NotLeader { topic: self.entry.topic.name.clone(), partition: self.id.partition }
+    }
+}
+
+/// The view of one moment.
+#[derive(Debug)]
+pub(crate) struct ClusterView {
+    pub(crate) broker: BrokerId,
+    pub(crate) state: ClusterState,
+    pub(crate) settings: Arc<EffectiveBrokerConfig>,
+    by_name: HashMap<TopicName, Arc<TopicEntry>>,
+    by_id: HashMap<TopicId, Arc<TopicEntry>>,
+}
+
+impl ClusterView {
+    pub(crate) fn new(broker: BrokerId, state: ClusterState, static_configs: &Configs) -> Self {
+        let settings = Arc::new(EffectiveBrokerConfig::resolve(&state.broker_layers(broker, static_configs)));
+        Self { broker, state, settings, by_name: HashMap::new(), by_id: HashMap::new() }
+    }
+
+    /// The configs of a topic in force.
+    pub(crate) fn topic_config(&self, topic: &Topic, static_configs: &Configs) -> Option<EffectiveTopicConfig> {
+        let layers = self.state.topic_layers(&topic.name, self.broker, static_configs)?;
+        Some(EffectiveTopicConfig::resolve(&layers))
+    }
+
+    pub(crate) fn put(&mut self, entry: Arc<TopicEntry>) {
+        self.by_name.insert(entry.topic.name.clone(), Arc::clone(&entry));
+        self.by_id.insert(entry.topic.id, entry);
+    }
+
+    pub(crate) fn remove(&mut self, id: TopicId) -> Option<Arc<TopicEntry>> {
+        let entry = self.by_id.remove(&id)?;
+        // A topic made again under the name is another one.
+        if self.by_name.get(&entry.topic.name).is_some_and(|named| named.topic.id == id) {
+            self.by_name.remove(&entry.topic.name);
+        }
+        Some(entry)
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<TopicEntry>> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn with_id(&self, id: TopicId) -> Option<&Arc<TopicEntry>> {
+        self.by_id.get(&id)
+    }
+
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Arc<TopicEntry>> {
+        self.by_id.values()
+    }
+
+    pub(crate) fn find(&self, topic: &TopicRef) -> Result<&Arc<TopicEntry>, BrokerError> {
+        match topic {
+            TopicRef::Name(name) => self.named(name).ok_or_else(|| BrokerError::UnknownTopic { name: name.clone() }),
+            TopicRef::Id(id) => self.with_id(*id).ok_or(BrokerError::UnknownTopicId { id: *id }),
+        }
+    }
+
+    /// A partition to read from or write to: led here, under the leader epoch that the client believes in, if it says one.
+    pub(crate) fn locate(
+        &self,
+        topic: &TopicRef,
+        partition: PartitionId,
+        believed: Option<LeaderEpoch>,
+    ) -> Result<Located, BrokerError> {
+        let entry = self.find(topic)?;
+        let name = || entry.topic.name.clone();
+        let metadata = entry.topic.partition(partition);
+        let metadata = metadata.ok_or_else(|| BrokerError::UnknownPartition { topic: name(), partition })?;
+        if metadata.leader != Some(self.broker) {
+            return Err(BrokerError::NotLeader { topic: name(), partition });
+        }
+        let current = metadata.leader_epoch;
+        match believed {
+            Some(given) if given < current => return Err(BrokerError::FencedLeaderEpoch { given, current }),
+            Some(given) if given > current => return Err(BrokerError::UnknownLeaderEpoch { given, current }),
+            Some(_) | None => {}
+        }
+        let reader = match entry.replica(partition) {
+            Some(Replica::Open(reader)) => reader.clone(),
+            Some(Replica::Failed(error)) => return Err(error.clone()),
+            Some(Replica::Elsewhere) | None => return Err(BrokerError::NotLeader { topic: name(), partition }),
+        };
+        let id = TopicIdPartition { topic_id: entry.topic.id, partition };
+        Ok(Located { entry: Arc::clone(entry), id, reader, leader_epoch: current })
+    }
+}
+
+/// What the engine is told about a partition of a topic.
+pub(crate) fn log_config(config: &EffectiveTopicConfig, broker: &EffectiveBrokerConfig) -> LogConfig {
+    // Without `delete` in cleanup.policy nothing goes by age or size.
+    let deletes = config.cleanup_policy.delete;
+    LogConfig {
+        retention_time: config.retention_ms.filter(|_| deletes).map(Duration::from_millis),
+        retention_bytes: config.retention_bytes.filter(|_| deletes),
+        producer_expiry: Duration::from_millis(broker.producer_id_expiration_ms),
+    }
+}

@@ -1,0 +1,204 @@
+//! Consumer groups over their log: members, committed offsets, restarts, deletion.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_broker_service::groups::request::{
+    ClientIdentity, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeavingMember, Protocol, SyncRequest,
+};
+use rustmq_broker_service::groups::{ClassicState, GroupError, GroupId, MemberId};
+use rustmq_broker_service::*;
+use rustmq_model::{LeaderEpoch, Offset, PartitionId};
+
+use crate::house::{House, PATIENCE, batch_of, named};
+
+const FAST: [(&str, &str); 2] = [("group.initial.rebalance.delay.ms", "0"), ("offsets.topic.num.partitions", "5")];
+
+fn join_request(group: &str, member: &str) -> JoinRequest {
+    JoinRequest {
+        group: GroupId::from(group),
+        member: MemberId::from(member),
+        new_member: MemberId::from(""),
+        instance: None,
+        client: ClientIdentity { id: "client".to_owned(), host: "/127.0.0.1".to_owned() },
+        session_timeout: Duration::from_secs(30),
+        rebalance_timeout: Duration::from_secs(30),
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![Protocol { name: "range".to_owned(), metadata: Bytes::from_static(b"\0\0\0\0\0\0") }],
+        requires_known_member_id: true,
+        supports_skip_assignment: false,
+    }
+}
+
+/// Joins as a client does: first for a member id, then with it; then brings the assignment.
+async fn join(house: &House, group: &str) -> Joined {
+    let first = house.broker.join_group(join_request(group, "")).await;
+    let Err(GroupError::MemberIdRequired { member_id }) = first else { panic!("{first:?}") };
+    assert!(member_id.as_str().starts_with("client-"));
+    let joined = house.broker.join_group(join_request(group, member_id.as_str()));
+    let joined = tokio::time::timeout(PATIENCE, joined).await.unwrap().unwrap();
+    let sync = SyncRequest {
+        group: GroupId::from(group),
+        member: joined.member.clone(),
+        instance: None,
+        generation: joined.generation,
+        protocol_type: None,
+        protocol: None,
+        assignments: vec![(joined.member.clone(), Bytes::from_static(b"mine"))],
+    };
+    let synced = tokio::time::timeout(PATIENCE, house.broker.sync_group(sync)).await.unwrap().unwrap();
+    assert_eq!(synced.assignment, "mine");
+    joined
+}
+
+fn heartbeat(group: &str, joined: &Joined) -> HeartbeatRequest {
+    HeartbeatRequest {
+        group: GroupId::from(group),
+        member: joined.member.clone(),
+        instance: None,
+        generation: joined.generation,
+    }
+}
+
+fn entry(topic: TopicRef, partition: i32, offset: i64) -> CommitEntry {
+    CommitEntry {
+        topic,
+        partition: PartitionId(partition),
+        offset: Offset(offset),
+        leader_epoch: Some(LeaderEpoch(0)),
+        metadata: "note".to_owned(),
+    }
+}
+
+fn simple_commit(group: &str, offsets: Vec<CommitEntry>) -> GroupCommit {
+    GroupCommit {
+        group: GroupId::from(group),
+        member: MemberId::from(""),
+        instance: None,
+        generation: -1,
+        retention: None,
+        offsets,
+    }
+}
+
+/// Committed offset and metadata of partition 0 of "orders"; waits while the coordinator loads.
+async fn committed(house: &House, group: &str) -> Option<(i64, String)> {
+    let group = GroupId::from(group);
+    let fetch = || house.broker.fetch_offsets(&group, OffsetsWanted::These(vec![(named("orders"), PartitionId(0))]));
+    let load = async {
+        loop {
+            match fetch() {
+                Err(GroupError::CoordinatorLoadInProgress) => tokio::task::yield_now().await,
+                fetched => return fetched,
+            }
+        }
+    };
+    let mut fetched = tokio::time::timeout(PATIENCE, load).await.unwrap().unwrap();
+    fetched.remove(0).committed.unwrap().map(|committed| (committed.offset.0, committed.metadata))
+}
+
+async fn find(house: &House, group: &str) {
+    assert_eq!(house.broker.find_coordinator(&GroupId::from(group)).await, Ok(house.broker.id()));
+    // A new coordinator has an empty log to load, which takes a moment all the same.
+    assert_eq!(committed(house, group).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_survives_a_restart_and_so_does_the_member() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
+    house.create("orders", 2, &[]).await;
+    for _ in 0..9 {
+        house.produce("orders", 0, batch_of(&["v"])).await.unwrap();
+    }
+    let early = house.broker.join_group(join_request("readers", "")).await;
+    assert_eq!(early, Err(GroupError::NotCoordinator), "the client has to look for the coordinator first");
+    find(&house, "readers").await;
+    assert_eq!(house.broker.topics(TopicSelection::All, AutoCreation::Refused).await.len(), 2);
+    let joined = join(&house, "readers").await;
+    house.broker.heartbeat(&heartbeat("readers", &joined)).await.unwrap();
+    let offsets = vec![
+        entry(named("orders"), 0, 7),
+        entry(named("nowhere"), 0, 1),
+        entry(TopicRef::Id(house.broker.topic_id("orders").unwrap()), 1, -2),
+        entry(named("orders"), 2, 1),
+    ];
+    let commit = GroupCommit {
+        member: joined.member.clone(),
+        generation: joined.generation,
+        ..simple_commit("readers", offsets)
+    };
+    let outcomes = house.broker.commit_offsets(commit).await;
+    assert_eq!(outcomes[0], Ok(()));
+    assert!(matches!(&outcomes[1], Err(BrokerError::UnknownTopic { .. })));
+    assert_eq!(outcomes[2], Ok(()));
+    assert!(matches!(&outcomes[3], Err(BrokerError::UnknownPartition { .. })));
+    let text = house.metrics();
+    let lag = "rustmq_consumer_lag_records{group=\"readers\",topic=\"orders\",partition=\"0\"} 2\n";
+    assert!(text.contains(lag), "{text}");
+    assert!(text.contains("rustmq_groups{state=\"Stable\"} 1\n"), "{text}");
+    house.stop().await;
+
+    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
+    assert_eq!(committed(&house, "readers").await, Some((7, "note".to_owned())));
+    let all = house.broker.fetch_offsets(&GroupId::from("readers"), OffsetsWanted::All).unwrap();
+    assert_eq!(all.len(), 2);
+    assert_eq!(all[1].committed.as_ref().unwrap().as_ref().unwrap().offset, Offset(-2));
+    house.broker.heartbeat(&heartbeat("readers", &joined)).await.unwrap();
+    let described = house.broker.describe_group(&GroupId::from("readers")).unwrap();
+    assert_eq!((described.state, described.members.len()), (ClassicState::Stable, 1));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_left_group_can_be_deleted_and_is_gone_for_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
+    house.create("orders", 1, &[]).await;
+    find(&house, "readers").await;
+    let joined = join(&house, "readers").await;
+    let group = GroupId::from("readers");
+    assert_eq!(house.broker.delete_group(&group).await, Err(GroupError::NonEmptyGroup));
+    let leaving = LeavingMember { member: joined.member.clone(), instance: None, reason: None };
+    let left = house.broker.leave_group(LeaveRequest { group: group.clone(), members: vec![leaving] }).await.unwrap();
+    assert_eq!(left[0].outcome, Ok(()));
+    assert_eq!(
+        house.broker.commit_offsets(simple_commit("readers", vec![entry(named("orders"), 0, 3)])).await,
+        [Ok(())]
+    );
+    assert_eq!(house.broker.list_groups().unwrap()[0].state, ClassicState::Empty);
+    house.broker.delete_group(&group).await.unwrap();
+    assert_eq!(committed(&house, "readers").await, None);
+    house.stop().await;
+
+    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
+    assert_eq!(committed(&house, "readers").await, None);
+    assert_eq!(house.broker.describe_group(&group).unwrap().state, ClassicState::Dead);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_go_when_asked_and_with_their_topic() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
+    house.create("orders", 2, &[]).await;
+    find(&house, "readers").await;
+    let offsets = vec![entry(named("orders"), 0, 3), entry(named("orders"), 1, 4)];
+    assert_eq!(house.broker.commit_offsets(simple_commit("readers", offsets)).await, [Ok(()), Ok(())]);
+    let group = GroupId::from("readers");
+    let partitions = vec![("orders".to_owned(), PartitionId(0)), ("nowhere".to_owned(), PartitionId(0))];
+    let outcomes = house.broker.delete_offsets(group.clone(), partitions).await.unwrap();
+    assert_eq!(outcomes[0], Ok(()));
+    assert!(matches!(&outcomes[1], Err(BrokerError::UnknownTopic { .. })));
+    assert_eq!(committed(&house, "readers").await, None);
+    let all = || house.broker.fetch_offsets(&group, OffsetsWanted::All).unwrap();
+    assert_eq!(all().len(), 1);
+    house.broker.delete_topics(vec![named("orders")], PATIENCE).await.remove(0).unwrap();
+    let forgotten = async {
+        while !all().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, forgotten).await.unwrap();
+    house.stop().await;
+}

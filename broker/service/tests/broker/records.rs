@@ -1,0 +1,222 @@
+//! Produce, fetch, offsets and the deletion of records.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_broker_service::*;
+use rustmq_model::batch::Codec;
+use rustmq_model::record::BatchBuilder;
+use rustmq_model::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+use crate::house::{House, PATIENCE, batch_at, batch_of, fetch_request, named, records, values};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_poll_is_woken_by_a_produce() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 2, &[]).await;
+    let mut request = fetch_request("orders", 0, 0);
+    request.partitions.push(fetch_request("orders", 1, 0).partitions.remove(0));
+    request.max_wait = Duration::from_secs(600);
+    let broker = Arc::clone(&house.broker);
+    let poll = tokio::spawn(async move { broker.fetch(request).await });
+    house.produce("orders", 1, batch_of(&["news"])).await.unwrap();
+    let results = tokio::time::timeout(PATIENCE, poll).await.unwrap().unwrap();
+    let fetched: Vec<Vec<String>> = results.iter().map(|result| values(result.as_ref().unwrap())).collect();
+    assert_eq!(fetched, [vec![], vec!["news".to_owned()]]);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_poll_ends_with_its_time_and_with_the_broker() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 1, &[]).await;
+    let mut request = fetch_request("orders", 0, 0);
+    request.max_wait = Duration::from_millis(30);
+    assert!(values(house.broker.fetch(request.clone()).await[0].as_ref().unwrap()).is_empty());
+    request.max_wait = Duration::from_secs(600);
+    let broker = Arc::clone(&house.broker);
+    let poll = tokio::spawn(async move { broker.fetch(request).await });
+    house.stop().await;
+    tokio::time::timeout(PATIENCE, poll).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_keeps_its_limits_but_always_has_one_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 2, &[]).await;
+    let large = "x".repeat(10_000);
+    for partition in [0, 0, 1] {
+        house.produce("orders", partition, batch_of(&[&large])).await.unwrap();
+    }
+    let fetch = async |max_bytes: usize| {
+        let mut request = fetch_request("orders", 0, 0);
+        request.partitions.push(fetch_request("orders", 1, 0).partitions.remove(0));
+        request.max_bytes = max_bytes;
+        let results = house.broker.fetch(request).await;
+        results.iter().map(|result| result.as_ref().unwrap().batches.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(fetch(1).await, [1, 0]);
+    assert_eq!(fetch(25_000).await, [2, 0]);
+    assert_eq!(fetch(100_000).await, [2, 1]);
+    let beyond = house.fetch("orders", 0, 3).await;
+    let end = Offset(2);
+    let expected =
+        BrokerError::OffsetOutOfRange { requested: Offset(3), log_start: Offset(0), end, high_watermark: end };
+    assert_eq!(beyond.unwrap_err(), expected);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_append_time_is_the_brokers() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("stamped", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
+    let produced = house.produce("stamped", 0, batch_of(&["a", "b"])).await.unwrap();
+    assert!(produced.log_append_time > Timestamp(1_700_000_000_000));
+    let fetched = house.fetch("stamped", 0, 0).await.unwrap();
+    assert!(records(&fetched).iter().all(|record| record.timestamp == produced.log_append_time));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_batch_leaves_the_others_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 2, &[]).await;
+    house.create("compacted", 1, &[("cleanup.policy", "compact")]).await;
+    let mut keyless = BatchBuilder::new(Codec::None);
+    keyless.push(Timestamp(1_700_000_000_000), None, Some(b"v"), &[]);
+    let entry = |topic: &str, partition: i32, records: Bytes| ProducePartition {
+        topic: named(topic),
+        partition: PartitionId(partition),
+        records,
+    };
+    let partitions = vec![
+        entry("orders", 0, Bytes::from_static(b"rubbish")),
+        entry("orders", 1, batch_of(&["good"])),
+        entry("nowhere", 0, batch_of(&["lost"])),
+        entry("compacted", 0, keyless.build()),
+    ];
+    let request = ProduceRequest { acks: Acks::Leader, timeout: PATIENCE, partitions };
+    let results = house.broker.produce(request).await.wait().await;
+    assert!(matches!(&results[0], Err(BrokerError::CorruptBatch { .. })), "{results:?}");
+    assert_eq!(results[1].as_ref().unwrap().base_offset, Offset(0));
+    assert!(matches!(&results[2], Err(BrokerError::UnknownTopic { .. })));
+    assert!(matches!(&results[3], Err(BrokerError::InvalidRecord { records, .. }) if records.len() == 1));
+    let text = house.metrics();
+    assert!(text.contains("rustmq_produce_records_total 1\n"), "{text}");
+    assert!(text.contains("rustmq_produce_failures_total 3\n"), "{text}");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_take_effect_in_the_order_of_their_first_phases() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 1, &[]).await;
+    let mut waits = Vec::new();
+    for number in 0..50 {
+        let records = batch_of(&[&number.to_string()]);
+        let partition = ProducePartition { topic: named("orders"), partition: PartitionId(0), records };
+        let request = ProduceRequest { acks: Acks::All, timeout: PATIENCE, partitions: vec![partition] };
+        waits.push(house.broker.produce(request).await);
+    }
+    // Waited for the other way round: the waiting has no part in the order.
+    for (number, wait) in waits.into_iter().enumerate().rev() {
+        assert_eq!(wait.wait().await[0].as_ref().unwrap().base_offset, Offset(i64::try_from(number).unwrap()));
+    }
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idempotent_producers_repeat_answers_as_its_original() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 1, &[]).await;
+    let request = ProducerIdRequest { transactional_id: None, current: None };
+    let (id, epoch) = house.broker.init_producer_id(request.clone()).await.unwrap();
+    let batch = |sequence: i32| {
+        let mut builder = BatchBuilder::new(Codec::None).producer(id, epoch, Sequence(sequence));
+        builder.push(Timestamp(1_700_000_000_000), None, Some(b"v"), &[]);
+        builder.build()
+    };
+    for sequence in [0, 1, 0] {
+        let produced = house.produce("orders", 0, batch(sequence)).await.unwrap();
+        assert_eq!(produced.base_offset, Offset(i64::from(sequence)));
+    }
+    let gap = house.produce("orders", 0, batch(5)).await;
+    assert!(matches!(gap, Err(BrokerError::OutOfOrderSequence { .. })), "{gap:?}");
+    house.stop().await;
+
+    let house = House::start(&dir).await;
+    let (next, _) = house.broker.init_producer_id(request).await.unwrap();
+    assert!(next > id && epoch == ProducerEpoch(0), "ids are never given twice");
+    assert_eq!(house.produce("orders", 0, batch(1)).await.unwrap().base_offset, Offset(1));
+    let transactional = ProducerIdRequest { transactional_id: Some("t".to_owned()), current: None };
+    let refused = house.broker.init_producer_id(transactional).await;
+    assert!(matches!(refused, Err(BrokerError::Unsupported { .. })));
+    assert_ne!(id, ProducerId::NONE);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_are_found_by_place_time_and_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 1, &[]).await;
+    let base = 1_700_000_000_000;
+    for step in [0, 2000, 1000] {
+        house.produce("orders", 0, batch_at(Timestamp(base + step), &["v"])).await.unwrap();
+    }
+    let offset = async |at| house.offset("orders", at).await.map(|found| found.offset.0);
+    assert_eq!(offset(OffsetAt::Earliest).await, Some(0));
+    assert_eq!(offset(OffsetAt::EarliestLocal).await, Some(0));
+    assert_eq!(offset(OffsetAt::Latest).await, Some(3));
+    assert_eq!(offset(OffsetAt::LargestTimestamp).await, Some(1));
+    assert_eq!(offset(OffsetAt::LatestTiered).await, None);
+    assert_eq!(offset(OffsetAt::Timestamp(Timestamp(base + 1))).await, Some(1));
+    assert_eq!(offset(OffsetAt::Timestamp(Timestamp(base + 2001))).await, None);
+    let query = EpochQuery {
+        topic: named("orders"),
+        partition: PartitionId(0),
+        current_leader_epoch: None,
+        epoch: LeaderEpoch(0),
+    };
+    let end = EpochEnd { epoch: LeaderEpoch(0), end_offset: Offset(3) };
+    assert_eq!(house.broker.epoch_ends(std::slice::from_ref(&query)), [Ok(Some(end))]);
+    let ahead = EpochQuery { current_leader_epoch: Some(LeaderEpoch(7)), ..query };
+    let unknown = BrokerError::UnknownLeaderEpoch { given: LeaderEpoch(7), current: LeaderEpoch(0) };
+    assert_eq!(house.broker.epoch_ends(&[ahead]), [Err(unknown)]);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_records_stay_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 1, &[]).await;
+    house.create("kept", 1, &[("cleanup.policy", "compact")]).await;
+    for _ in 0..4 {
+        house.produce("orders", 0, batch_of(&["v"])).await.unwrap();
+    }
+    let delete = async |topic: &str, before| {
+        let deletion = RecordDeletion { topic: named(topic), partition: PartitionId(0), before };
+        house.broker.delete_records(vec![deletion], PATIENCE).await.remove(0)
+    };
+    assert_eq!(delete("orders", DeleteBefore::Offset(Offset(2))).await, Ok(Offset(2)));
+    assert!(matches!(house.fetch("orders", 0, 0).await, Err(BrokerError::OffsetOutOfRange { .. })));
+    let above = delete("orders", DeleteBefore::Offset(Offset(9))).await;
+    assert!(matches!(above, Err(BrokerError::OffsetOutOfRange { .. })), "{above:?}");
+    assert!(matches!(delete("kept", DeleteBefore::HighWatermark).await, Err(BrokerError::PolicyViolation { .. })));
+    assert_eq!(house.offset("orders", OffsetAt::Earliest).await.unwrap().offset, Offset(2));
+    house.stop().await;
+
+    let house = House::start(&dir).await;
+    assert_eq!(house.offset("orders", OffsetAt::Earliest).await.unwrap().offset, Offset(2));
+    assert_eq!(house.offset("orders", OffsetAt::Latest).await.unwrap().offset, Offset(4));
+    house.stop().await;
+}

@@ -1,0 +1,148 @@
+//! Topics: created, found, extended, deleted, and there again after a restart.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use rustmq_broker_service::*;
+use rustmq_model::{PartitionId, TopicId};
+
+use crate::house::{House, PATIENCE, batch_of, named, values};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_produced_is_there_again_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    let created = house.create("orders", 3, &[]).await;
+    for partition in 0..3 {
+        for round in 0..2 {
+            let produced = house.produce("orders", partition, batch_of(&["a", "b"])).await.unwrap();
+            assert_eq!(produced.base_offset.0, round * 2);
+        }
+    }
+    let cluster = house.broker.cluster();
+    house.stop().await;
+
+    let house = House::start(&dir).await;
+    assert_eq!(house.broker.topic_id("orders"), Some(created.id));
+    assert_eq!(house.broker.cluster(), cluster);
+    for partition in 0..3 {
+        let fetched = house.fetch("orders", partition, 0).await.unwrap();
+        assert_eq!(values(&fetched), ["a", "b", "a", "b"]);
+        assert_eq!((fetched.high_watermark.0, fetched.log_start.0), (4, 0));
+        assert_eq!(house.produce("orders", partition, batch_of(&["c"])).await.unwrap().base_offset.0, 4);
+    }
+    house.stop().await;
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_is_on_disk_without_a_clean_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    let created = house.create("orders", 2, &[]).await;
+    for partition in [0, 1, 0] {
+        house.produce("orders", partition, batch_of(&["a"])).await.unwrap();
+    }
+    // What a crash at this moment leaves: the process goes on, but not on these files.
+    let crashed = tempfile::tempdir().unwrap();
+    copy(dir.path(), crashed.path());
+    house.stop().await;
+
+    let house = House::start(&crashed).await;
+    assert_eq!(house.broker.topic_id("orders"), Some(created.id));
+    assert_eq!(values(&house.fetch("orders", 0, 0).await.unwrap()), ["a", "a"]);
+    assert_eq!(values(&house.fetch("orders", 1, 0).await.unwrap()), ["a"]);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_topic_is_gone_and_its_name_is_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    let first = house.create("orders", 2, &[]).await;
+    house.produce("orders", 1, batch_of(&["a"])).await.unwrap();
+    let deleted = house.broker.delete_topics(vec![TopicRef::Id(first.id)], PATIENCE).await.remove(0).unwrap();
+    assert_eq!(deleted.name.as_str(), "orders");
+    assert_eq!(house.engine.partitions(), []);
+    let gone = BrokerError::UnknownTopic { name: "orders".to_owned() };
+    assert_eq!(house.produce("orders", 1, batch_of(&["a"])).await, Err(gone));
+
+    let second = house.create("orders", 2, &[]).await;
+    assert_ne!(first.id, second.id);
+    assert_eq!(house.fetch("orders", 1, 0).await.unwrap().high_watermark.0, 0);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_topics_are_created_when_both_sides_allow_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start_with(dir.path(), &[("num.partitions", "4")], BrokerLimits::default()).await;
+    let ask = async |name: &str, auto_creation| {
+        let selection = TopicSelection::These(vec![named(name)]);
+        house.broker.topics(selection, auto_creation).await.remove(0).metadata
+    };
+    let unknown = BrokerError::UnknownTopic { name: "a".to_owned() };
+    assert_eq!(ask("a", AutoCreation::Refused).await, Err(unknown));
+    let created = ask("a", AutoCreation::Allowed).await.unwrap();
+    assert_eq!(created.partitions.len(), 4);
+    assert_eq!(created.partitions[3].leader, Some(house.broker.id()));
+    house.produce("a", 3, batch_of(&["x"])).await.unwrap();
+    assert!(matches!(ask("a b", AutoCreation::Allowed).await, Err(BrokerError::InvalidTopicName { .. })));
+    house.stop().await;
+
+    let off = [("auto.create.topics.enable", "false")];
+    let house = House::start_with(dir.path(), &off, BrokerLimits::default()).await;
+    let selection = TopicSelection::These(vec![named("b"), named("a")]);
+    let answers = house.broker.topics(selection, AutoCreation::Allowed).await;
+    assert!(answers[0].metadata.is_err() && answers[1].metadata.is_ok());
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_changes_nothing_and_judges_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("taken", 1, &[]).await;
+    let creation = |name: &str, replication_factor: i16| TopicCreation {
+        name: name.to_owned(),
+        placement: TopicPlacement::Count { partitions: None, replication_factor: Some(replication_factor) },
+        configs: BTreeMap::new(),
+    };
+    let topics = vec![creation("free", 1), creation("taken", 1), creation("wide", 3)];
+    let results = house.broker.create_topics(topics, Mode::ValidateOnly, PATIENCE).await;
+    assert!(results[0].is_ok());
+    assert!(matches!(&results[1], Err(BrokerError::Rejected(Rejection::TopicAlreadyExists { .. }))));
+    let wide = Rejection::InvalidReplicationFactor { wanted: 3, brokers: 1 };
+    assert_eq!(results[2], Err(BrokerError::Rejected(wide)));
+    assert_eq!(house.broker.topic_id("free"), None);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn added_partitions_can_be_written_to_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 1, &[]).await;
+    let more = MorePartitions { name: "orders".to_owned(), count: 3, assignments: None };
+    house.broker.create_partitions(vec![more.clone()], Mode::Apply, PATIENCE).await.remove(0).unwrap();
+    house.produce("orders", 2, batch_of(&["a"])).await.unwrap();
+    let again = house.broker.create_partitions(vec![more], Mode::Apply, PATIENCE).await.remove(0);
+    assert!(matches!(again, Err(BrokerError::Rejected(Rejection::NotAnIncrease { .. }))));
+    let beyond = house.produce("orders", 3, batch_of(&["a"])).await;
+    assert!(matches!(beyond, Err(BrokerError::UnknownPartition { partition: PartitionId(3), .. })));
+    let unknown = house.broker.delete_topics(vec![TopicRef::Id(TopicId(9))], PATIENCE).await.remove(0);
+    assert_eq!(unknown, Err(BrokerError::Rejected(Rejection::UnknownTopicId { id: TopicId(9) })));
+    house.stop().await;
+}

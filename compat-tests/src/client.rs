@@ -1,0 +1,196 @@
+//! The clients that scenarios drive, behind one operation (`call`) and the typed requests built on it.
+//! An operation that a client's library lacks answers `UNSUPPORTED`; scenarios name the clients they ask, so it never hides.
+
+use crate::kcat::Kcat;
+use crate::native::Native;
+use crate::program::Program;
+use crate::record::{Ack, Draft, Record};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A client library in its pinned version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ClientKind {
+    Kcat,
+    Rdkafka,
+    Confluent,
+    Aiokafka,
+    KafkaPython,
+    Kafkajs,
+    Java,
+    Franz,
+}
+
+impl ClientKind {
+    pub const ALL: [ClientKind; 8] = [
+        ClientKind::Kcat,
+        ClientKind::Rdkafka,
+        ClientKind::Confluent,
+        ClientKind::Aiokafka,
+        ClientKind::KafkaPython,
+        ClientKind::Kafkajs,
+        ClientKind::Java,
+        ClientKind::Franz,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            ClientKind::Kcat => "kcat",
+            ClientKind::Rdkafka => "rdkafka",
+            ClientKind::Confluent => "confluent",
+            ClientKind::Aiokafka => "aiokafka",
+            ClientKind::KafkaPython => "kafka-python",
+            ClientKind::Kafkajs => "kafkajs",
+            ClientKind::Java => "java",
+            ClientKind::Franz => "franz",
+        }
+    }
+}
+
+/// Why an operation failed: Kafka's error code where the client knows one, else -1.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub code: i16,
+    pub message: String,
+    /// The client itself is gone.
+    pub broken: bool,
+}
+
+impl Refusal {
+    pub fn broken(message: &str) -> Refusal {
+        Refusal { code: -1, message: message.into(), broken: true }
+    }
+
+    pub fn new(code: i16, message: impl Into<String>) -> Refusal {
+        Refusal { code, message: message.into(), broken: false }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "error code {}: {}", self.code, self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A running client.
+pub trait Client: Send {
+    fn kind(&self) -> ClientKind;
+
+    /// One operation of `clients/README.md`.
+    fn call(&mut self, request: Value) -> Result<Value, Refusal>;
+
+    /// Ends the client without a goodbye to the broker.
+    fn kill(&mut self);
+}
+
+/// Starts a client.
+pub fn open(kind: ClientKind, bootstrap: &str) -> Result<Box<dyn Client>> {
+    Ok(match kind {
+        ClientKind::Kcat => Box::new(Kcat::new(bootstrap)),
+        ClientKind::Rdkafka => Box::new(Native::new(bootstrap)),
+        _ => Box::new(Program::start(kind, bootstrap)?),
+    })
+}
+
+/// Runs a scenario once for each client, all at the same time; fails when any of them fails.
+pub fn each(kinds: impl IntoIterator<Item = ClientKind>, scenario: impl Fn(ClientKind) + Sync) {
+    let scenario = &scenario;
+    let failed: Vec<&str> = std::thread::scope(|scope| {
+        let running: Vec<_> = kinds.into_iter().map(|kind| (kind, scope.spawn(move || scenario(kind)))).collect();
+        running.into_iter().filter_map(|(kind, thread)| thread.join().is_err().then_some(kind.name())).collect()
+    });
+    assert!(failed.is_empty(), "failed with {failed:?}; their messages are above");
+}
+
+/// How to produce; the default is acks=all, no compression, not idempotent.
+#[derive(Clone, Copy, Debug)]
+pub struct Produce<'a> {
+    pub topic: &'a str,
+    pub codec: &'a str,
+    pub acks: i8,
+    pub idempotent: bool,
+    /// Gather up to this long before sending, so that records share batches.
+    pub linger_ms: u32,
+}
+
+impl<'a> Produce<'a> {
+    pub fn to(topic: &'a str) -> Produce<'a> {
+        Produce { topic, codec: "none", acks: -1, idempotent: false, linger_ms: 5 }
+    }
+
+    pub fn codec(self, codec: &'a str) -> Produce<'a> {
+        Produce { codec, ..self }
+    }
+
+    pub fn acks(self, acks: i8) -> Produce<'a> {
+        Produce { acks, ..self }
+    }
+
+    pub fn idempotent(self) -> Produce<'a> {
+        Produce { idempotent: true, ..self }
+    }
+}
+
+/// Where a read starts in each partition.
+#[derive(Clone, Copy, Debug)]
+pub enum From {
+    Earliest,
+    Offset(i64),
+    Timestamp(i64),
+}
+
+impl dyn Client + '_ {
+    /// Produces the records in order and waits for all acknowledgements.
+    pub fn produce(&mut self, how: Produce<'_>, records: &[Draft]) -> Result<Vec<Ack>, Refusal> {
+        let Produce { topic, codec, acks, idempotent, linger_ms } = how;
+        let answer = self.call(json!({"op": "produce", "topic": topic, "codec": codec, "acks": acks,
+            "idempotent": idempotent, "linger_ms": linger_ms, "records": records}))?;
+        parse(answer, "acks")
+    }
+
+    /// Reads `count` records of the partitions, without a group; fewer when `timeout_ms` passes first.
+    pub fn consume(
+        &mut self,
+        partitions: &[(&str, i32)],
+        from: From,
+        count: usize,
+        timeout_ms: u64,
+    ) -> Result<Vec<Record>, Refusal> {
+        let from = match from {
+            From::Earliest => json!("earliest"),
+            From::Offset(offset) => json!(offset),
+            From::Timestamp(timestamp) => json!({"timestamp": timestamp}),
+        };
+        let answer = self.call(json!({"op": "consume", "partitions": partitions, "from": from, "count": count,
+            "timeout_ms": timeout_ms}))?;
+        parse(answer, "records")
+    }
+
+    /// Kafka's code by resource (0 for success) of an operation that answers for each of several.
+    pub fn results(&mut self, request: Value) -> Result<BTreeMap<String, i16>, Refusal> {
+        let answer = self.call(request)?;
+        parse(answer, "results")
+    }
+
+    /// Creates a topic, which must succeed.
+    pub fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<()> {
+        let configs: BTreeMap<_, _> = configs.iter().copied().collect();
+        let results = self.results(json!({"op": "create_topics", "validate_only": false,
+            "topics": [{"name": name, "partitions": partitions, "replication": 1, "configs": configs}]}))?;
+        let code = results.get(name).copied();
+        anyhow::ensure!(code == Some(0), "creating {name} with {} gave {code:?}", self.kind().name());
+        Ok(())
+    }
+}
+
+/// The member `key` of an answer, as a type.
+pub fn parse<T: serde::de::DeserializeOwned>(mut answer: Value, key: &str) -> Result<T, Refusal> {
+    let member = answer.get_mut(key).map(Value::take).unwrap_or_default();
+    serde_json::from_value(member)
+        .with_context(|| format!("the answer's {key}"))
+        .map_err(|error| Refusal::new(-1, format!("{error:#} in {answer}")))
+}

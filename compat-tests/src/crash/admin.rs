@@ -1,0 +1,177 @@
+//! The few administrative calls of the crash proof, each one request on a connection of its own, so that every result and every
+//! partition's error code is seen. Nothing is retried.
+
+use super::audit::Place;
+use crate::wire::Wire;
+use anyhow::{Result, bail, ensure};
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::StrBytes;
+use std::collections::BTreeMap;
+
+#[derive(Debug)]
+pub struct Admin(Wire);
+
+/// The typed answer to a request in a version.
+macro_rules! ask {
+    ($admin:expr, $kind:ident, $version:expr, $request:expr) => {
+        match $admin.0.call(ApiKey::$kind, $version, &RequestKind::$kind($request))? {
+            ResponseKind::$kind(answer) => answer,
+            other => bail!("another answer than {}: {other:?}", stringify!($kind)),
+        }
+    };
+}
+
+fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn topic_name(name: &str) -> TopicName {
+    TopicName(text(name))
+}
+
+/// The partitions of each topic.
+fn by_topic(places: &[Place]) -> BTreeMap<&str, Vec<i32>> {
+    let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
+    for place in places {
+        topics.entry(&place.topic).or_default().push(place.partition);
+    }
+    topics
+}
+
+impl Admin {
+    pub fn connect(port: u16) -> Result<Admin> {
+        Ok(Admin(Wire::connect(port)?))
+    }
+
+    pub fn create_topic(&mut self, name: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<()> {
+        let configs = configs.iter().map(|(key, value)| {
+            create_topics_request::CreatableTopicConfig::default().with_name(text(key)).with_value(Some(text(value)))
+        });
+        let topic = create_topics_request::CreatableTopic::default()
+            .with_name(topic_name(name))
+            .with_num_partitions(partitions)
+            .with_replication_factor(1)
+            .with_configs(configs.collect());
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(30_000);
+        let answer = ask!(self, CreateTopics, 5, request);
+        let code = answer.topics.first().map(|topic| topic.error_code);
+        ensure!(code == Some(0), "creating {name}: {code:?}");
+        Ok(())
+    }
+
+    pub fn delete_topic(&mut self, name: &str) -> Result<()> {
+        let request =
+            DeleteTopicsRequest::default().with_topic_names(vec![topic_name(name)]).with_timeout_ms(30_000);
+        let answer = ask!(self, DeleteTopics, 4, request);
+        let code = answer.responses.first().map(|topic| topic.error_code);
+        ensure!(code == Some(0), "deleting {name}: {code:?}");
+        Ok(())
+    }
+
+    /// All topics but the internal ones, with their numbers of partitions.
+    pub fn topics(&mut self) -> Result<BTreeMap<String, usize>> {
+        let answer = ask!(self, Metadata, 9, MetadataRequest::default().with_topics(None));
+        let topics = answer.topics.into_iter().filter(|topic| !topic.is_internal);
+        let topics = topics.filter_map(|topic| Some((topic.name?.to_string(), topic.partitions.len())));
+        Ok(topics.collect())
+    }
+
+    /// Whether every partition has a leader that answers.
+    pub fn is_led(&mut self, topic: &str) -> Result<bool> {
+        let wanted = metadata_request::MetadataRequestTopic::default().with_name(Some(topic_name(topic)));
+        let answer = ask!(self, Metadata, 9, MetadataRequest::default().with_topics(Some(vec![wanted])));
+        let sound = |topic: &metadata_response::MetadataResponseTopic| {
+            topic.error_code == 0 && topic.partitions.iter().all(|partition| partition.error_code == 0)
+        };
+        Ok(answer.topics.iter().all(sound))
+    }
+
+    /// Where each log ends.
+    pub fn ends(&mut self, places: &[Place]) -> Result<BTreeMap<Place, i64>> {
+        self.offsets(places, -1)
+    }
+
+    /// Where each log begins.
+    pub fn starts(&mut self, places: &[Place]) -> Result<BTreeMap<Place, i64>> {
+        self.offsets(places, -2)
+    }
+
+    fn offsets(&mut self, places: &[Place], at: i64) -> Result<BTreeMap<Place, i64>> {
+        let topics = by_topic(places).into_iter().map(|(name, partitions)| {
+            let partitions = partitions.into_iter().map(|index| {
+                list_offsets_request::ListOffsetsPartition::default()
+                    .with_partition_index(index)
+                    .with_current_leader_epoch(-1)
+                    .with_timestamp(at)
+            });
+            list_offsets_request::ListOffsetsTopic::default()
+                .with_name(topic_name(name))
+                .with_partitions(partitions.collect())
+        });
+        let request =
+            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics.collect());
+        let answer = ask!(self, ListOffsets, 5, request);
+        let mut found = BTreeMap::new();
+        for topic in answer.topics {
+            for partition in topic.partitions {
+                let place = Place::new(&topic.name, partition.partition_index);
+                ensure!(partition.error_code == 0, "{place}: the offset at {at} is refused: {}", partition.error_code);
+                found.insert(place, partition.offset);
+            }
+        }
+        ensure!(found.len() == places.len(), "{} offsets for {} partitions", found.len(), places.len());
+        Ok(found)
+    }
+
+    /// Commits as a consumer that is no member of the group; the error code of each partition.
+    pub fn commit(&mut self, group: &str, offsets: &[(Place, i64)]) -> Result<Vec<(Place, i16)>> {
+        let topics = offsets.iter().map(|(place, offset)| {
+            let partition = offset_commit_request::OffsetCommitRequestPartition::default()
+                .with_partition_index(place.partition)
+                .with_committed_offset(*offset)
+                .with_committed_leader_epoch(-1)
+                .with_committed_metadata(Some(text("")));
+            offset_commit_request::OffsetCommitRequestTopic::default()
+                .with_name(topic_name(&place.topic))
+                .with_partitions(vec![partition])
+        });
+        let request = OffsetCommitRequest::default()
+            .with_group_id(GroupId(text(group)))
+            .with_generation_id_or_member_epoch(-1)
+            .with_topics(topics.collect());
+        let answer = ask!(self, OffsetCommit, 7, request);
+        let results = answer.topics.into_iter().flat_map(|topic| {
+            let name = topic.name.to_string();
+            topic.partitions.into_iter().map(move |p| (Place::new(&name, p.partition_index), p.error_code))
+        });
+        Ok(results.collect())
+    }
+
+    /// What a group has committed; -1 for nothing. `None` while the coordinator is not ready to answer.
+    pub fn committed(&mut self, group: &str, places: &[Place]) -> Result<Option<Vec<(Place, i64)>>> {
+        const LOADING: i16 = 14;
+        const NOT_AVAILABLE: i16 = 15;
+        const NOT_COORDINATOR: i16 = 16;
+        let topics = by_topic(places).into_iter().map(|(name, partitions)| {
+            offset_fetch_request::OffsetFetchRequestTopic::default()
+                .with_name(topic_name(name))
+                .with_partition_indexes(partitions)
+        });
+        let request =
+            OffsetFetchRequest::default().with_group_id(GroupId(text(group))).with_topics(Some(topics.collect()));
+        let answer = ask!(self, OffsetFetch, 5, request);
+        if [LOADING, NOT_AVAILABLE, NOT_COORDINATOR].contains(&answer.error_code) {
+            return Ok(None);
+        }
+        ensure!(answer.error_code == 0, "offsets of {group}: {}", answer.error_code);
+        let mut found = Vec::new();
+        for topic in answer.topics {
+            for partition in topic.partitions {
+                let place = Place::new(&topic.name, partition.partition_index);
+                ensure!(partition.error_code == 0, "{group} in {place}: {}", partition.error_code);
+                found.push((place, partition.committed_offset));
+            }
+        }
+        Ok(Some(found))
+    }
+}

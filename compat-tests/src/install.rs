@@ -1,0 +1,188 @@
+//! Where the clients live, and how they get there: pinned versions from apt, pip, npm, Maven and the Go module proxy.
+//! A client is installed again when the file that pins it, or the program that drives it, has changed.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The folder of the installed clients.
+pub fn cache() -> PathBuf {
+    match std::env::var_os("RUSTMQ_COMPAT_CACHE") {
+        Some(folder) => PathBuf::from(folder),
+        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache/rustmq-compat"),
+    }
+}
+
+/// The client programs' sources.
+pub fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("clients")
+}
+
+pub fn python() -> PathBuf {
+    cache().join("python/bin/python")
+}
+
+/// The folder with `client.mjs` and its `node_modules`.
+pub fn node() -> PathBuf {
+    cache().join("node")
+}
+
+/// Apache Kafka's jars and the compiled Java client program.
+pub fn java_classpath() -> String {
+    let java = cache().join("java");
+    format!("{}:{}", java.join("classes").display(), java.join("libs/*").display())
+}
+
+pub fn franz() -> PathBuf {
+    cache().join("go/franz")
+}
+
+/// The tests of franz-go's `pkg/kgo`, compiled.
+pub fn franz_tests() -> PathBuf {
+    cache().join("go/kgo.test")
+}
+
+/// One thing to install.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kit {
+    Kcat,
+    Python,
+    Node,
+    Java,
+    Go,
+}
+
+impl Kit {
+    pub const ALL: [Kit; 5] = [Kit::Kcat, Kit::Python, Kit::Node, Kit::Java, Kit::Go];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Kit::Kcat => "kcat",
+            Kit::Python => "python",
+            Kit::Node => "node",
+            Kit::Java => "java",
+            Kit::Go => "go",
+        }
+    }
+
+    /// The files whose content decides whether the installed kit is current.
+    fn pins(self) -> &'static [&'static str] {
+        match self {
+            Kit::Kcat => &[],
+            Kit::Python => &["python/requirements.txt"],
+            Kit::Node => &["node/package.json", "node/package-lock.json", "node/client.mjs"],
+            Kit::Java => &["java/pom.xml", "java/log4j2.yaml", "java/CompatClient.java", "java/CompatAdmin.java"],
+            Kit::Go => &["go/go.mod", "go/go.sum", "go/main.go", "go/admin.go", "go/group.go"],
+        }
+    }
+
+    /// Installs the kit unless it is there already; returns whether anything was done.
+    pub fn install(self) -> Result<bool> {
+        let folder = cache().join(self.name());
+        let stamp = folder.join("installed");
+        let pinned = self.fingerprint()?;
+        if fs::read(&stamp).is_ok_and(|installed| installed == pinned) {
+            return Ok(false);
+        }
+        fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+        match self {
+            Kit::Kcat => install_kcat()?,
+            Kit::Python => install_python(&folder)?,
+            Kit::Node => install_node(&folder)?,
+            Kit::Java => install_java(&folder)?,
+            Kit::Go => install_go(&folder)?,
+        }
+        fs::write(&stamp, pinned).with_context(|| format!("writing {}", stamp.display()))?;
+        Ok(true)
+    }
+
+    fn fingerprint(self) -> Result<Vec<u8>> {
+        let mut all = self.name().as_bytes().to_vec();
+        for pin in self.pins() {
+            let path = sources().join(pin);
+            all.extend(fs::read(&path).with_context(|| format!("reading {}", path.display()))?);
+        }
+        Ok(all)
+    }
+}
+
+fn install_kcat() -> Result<()> {
+    if Command::new("kcat").arg("-V").output().is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    let install = ["install", "-y", "--no-install-recommends", "kcat"];
+    if run(Command::new("apt-get").args(install)).is_err() {
+        run(Command::new("apt-get").arg("update"))?;
+        run(Command::new("apt-get").args(install))?;
+    }
+    run(Command::new("kcat").arg("-V"))
+}
+
+fn install_python(folder: &Path) -> Result<()> {
+    run(Command::new("python3").args(["-m", "venv"]).arg(folder))?;
+    run(Command::new(folder.join("bin/pip"))
+        .args(["install", "--quiet", "--no-deps", "-r"])
+        .arg(sources().join("python/requirements.txt")))
+}
+
+fn install_node(folder: &Path) -> Result<()> {
+    for name in ["package.json", "package-lock.json", "client.mjs"] {
+        copy(&sources().join("node").join(name), &folder.join(name))?;
+    }
+    run(Command::new("npm").args(["ci", "--silent", "--no-audit", "--no-fund"]).current_dir(folder))
+}
+
+fn install_java(folder: &Path) -> Result<()> {
+    let (libs, classes) = (folder.join("libs"), folder.join("classes"));
+    copy(&sources().join("java/pom.xml"), &folder.join("pom.xml"))?;
+    if libs.exists() {
+        fs::remove_dir_all(&libs).context("removing the old jars")?;
+    }
+    run(Command::new("mvn")
+        .args(["-q", "-B", "dependency:copy-dependencies"])
+        .arg(format!("-DoutputDirectory={}", libs.display()))
+        .current_dir(folder))?;
+    fs::create_dir_all(&classes).context("creating the class folder")?;
+    copy(&sources().join("java/log4j2.yaml"), &classes.join("log4j2.yaml"))?;
+    run(Command::new("javac")
+        .args(["-nowarn", "-cp"])
+        .arg(libs.join("*"))
+        .arg("-d")
+        .arg(&classes)
+        .args(["CompatClient.java", "CompatAdmin.java"].map(|name| sources().join("java").join(name))))
+}
+
+fn install_go(folder: &Path) -> Result<()> {
+    let source = sources().join("go");
+    run(Command::new("go").args(["build", "-o"]).arg(folder.join("franz")).arg(".").current_dir(&source))?;
+    run(Command::new("go")
+        .args(["test", "-c", "-o"])
+        .arg(folder.join("kgo.test"))
+        .arg("github.com/twmb/franz-go/pkg/kgo")
+        .current_dir(&source))
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("copying {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    if !output.status.success() {
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        bail!("{command:?} failed, {}:\n{out}{err}", output.status);
+    }
+    Ok(())
+}
+
+/// Fails with the remedy when `path` is not installed.
+pub fn require(path: &Path) -> Result<()> {
+    ensure!(
+        path.exists(),
+        "{} is missing: run `cargo run --release -p rustmq-compat-tests --bin install`",
+        path.display()
+    );
+    Ok(())
+}

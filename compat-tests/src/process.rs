@@ -1,0 +1,43 @@
+//! Child processes that never outlive the test: each is killed by the kernel when this process ends, however it ends.
+//! Does not read their output; callers choose where it goes.
+
+use std::io;
+use std::net::TcpListener;
+use std::process::{Child, Command};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
+use std::thread;
+
+type Order = (Command, SyncSender<io::Result<Child>>);
+
+/// The kernel's death signal follows the *thread* that spawned a child, and a test's thread ends with its test: so one thread
+/// that lives as long as the process spawns for all.
+static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
+    let (orders, inbox) = channel::<Order>();
+    thread::spawn(move || {
+        for (mut command, answer) in inbox {
+            // Nobody waits any more when the test has already failed; the child then dies with this process.
+            let _ = answer.send(command.spawn());
+        }
+    });
+    orders
+});
+
+/// A command for `program` that `spawn` can start.
+pub fn command(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", program]);
+    command
+}
+
+/// Starts what `command` made.
+pub fn spawn(command: Command) -> io::Result<Child> {
+    let (answer, spawned) = sync_channel(1);
+    SPAWNER.send((command, answer)).expect("the spawning thread lives as long as the process");
+    spawned.recv().expect("the spawning thread answers every order")
+}
+
+/// A loopback port that was free a moment ago.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}

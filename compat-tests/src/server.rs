@@ -1,0 +1,309 @@
+//! A broker under test as a real process on free ports: start, readiness, kill -9, graceful stop, restart on the same data.
+//! The target is RustMQ, or Apache Kafka with `COMPAT_TARGET=kafka`; scenarios do not see the difference.
+
+use crate::{install, kafka, process};
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+const POLL_EVERY: Duration = Duration::from_millis(20);
+
+/// Which broker the scenarios run against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    RustMq,
+    Kafka,
+}
+
+impl Target {
+    pub fn from_environment() -> Result<Target> {
+        match std::env::var("COMPAT_TARGET").as_deref() {
+            Err(_) | Ok("" | "rustmq") => Ok(Target::RustMq),
+            Ok("kafka") => Ok(Target::Kafka),
+            Ok(other) => bail!("COMPAT_TARGET is {other}: expected rustmq or kafka"),
+        }
+    }
+}
+
+/// What a server is started with.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The port that clients are told to dial, when it is not the broker's own: a proxy's.
+    pub advertised: Option<u16>,
+    /// Kafka's broker-wide settings, by Kafka's names.
+    pub kafka: Vec<(String, String)>,
+}
+
+impl Settings {
+    pub fn with(mut self, key: &str, value: &str) -> Settings {
+        self.kafka.push((key.into(), value.into()));
+        self
+    }
+
+    pub fn advertised(mut self, port: u16) -> Settings {
+        self.advertised = Some(port);
+        self
+    }
+}
+
+/// A running broker. Dropping it kills it and removes its data.
+#[derive(Debug)]
+pub struct Server {
+    target: Target,
+    folder: TempDir,
+    ports: kafka::Ports,
+    http: u16,
+    settings: Settings,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts an empty broker and waits until it is ready.
+    pub fn start(settings: Settings) -> Result<Server> {
+        let target = Target::from_environment()?;
+        let root = runs_folder()?;
+        let folder = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(root)?;
+        let port = process::free_port()?;
+        let ports = kafka::Ports {
+            kafka: port,
+            advertised: settings.advertised.unwrap_or(port),
+            controller: process::free_port()?,
+        };
+        let mut server = Server { target, folder, ports, http: process::free_port()?, settings, child: None };
+        server.run()?;
+        Ok(server)
+    }
+
+    /// What clients are given to start from.
+    pub fn bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.advertised)
+    }
+
+    /// The broker's own port, past any proxy.
+    pub fn port(&self) -> u16 {
+        self.ports.kafka
+    }
+
+    pub fn http_port(&self) -> u16 {
+        self.http
+    }
+
+    pub fn target(&self) -> Target {
+        self.target
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    pub fn data_path(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Whether `holds` is true now; on Kafka, whose metadata follows changes late, whether it becomes true soon.
+    pub fn knows(&self, mut holds: impl FnMut() -> bool) -> bool {
+        let patience = if self.target == Target::Kafka { Duration::from_secs(10) } else { Duration::ZERO };
+        let deadline = Instant::now() + patience;
+        loop {
+            if holds() {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+        }
+    }
+
+    /// kill -9, and waits until the process is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill().context("killing the broker")?;
+            child.wait().context("waiting for the killed broker")?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for a clean end.
+    pub fn stop(&mut self) -> Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+        ensure!(sent.success(), "could not signal the broker");
+        let deadline = Instant::now() + STOP_WITHIN;
+        while Instant::now() < deadline {
+            if let Some(status) = child.try_wait()? {
+                // A JVM reports the signal itself.
+                let clean = status.success() || self.target == Target::Kafka && status.code() == Some(143);
+                ensure!(clean, "the broker ended with {status}\n{}", self.log_tail());
+                return Ok(());
+            }
+            thread::sleep(POLL_EVERY);
+        }
+        child.kill()?;
+        child.wait()?;
+        bail!("the broker did not stop within {STOP_WITHIN:?} of SIGTERM\n{}", self.log_tail());
+    }
+
+    /// Starts again on the same data and ports.
+    pub fn restart(&mut self) -> Result<()> {
+        ensure!(self.child.is_none(), "the broker still runs");
+        self.run()
+    }
+
+    /// Starts again, and kills the process after `delay` whether it was ready or not: a crash during recovery.
+    pub fn restart_and_kill(&mut self, delay: Duration) -> Result<()> {
+        ensure!(self.child.is_none(), "the broker still runs");
+        self.spawn()?;
+        thread::sleep(delay);
+        self.kill()
+    }
+
+    /// The last lines of the log, for a failing scenario's message.
+    pub fn log_tail(&self) -> String {
+        let text = fs::read(self.log_path()).unwrap_or_default();
+        let from = text.len().saturating_sub(4096);
+        String::from_utf8_lossy(&text[from..]).into_owned()
+    }
+
+    /// A GET on the HTTP port: status and body.
+    pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.http))?;
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let text = String::from_utf8_lossy(&answer);
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).context("no HTTP status")?;
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+        Ok((status, body))
+    }
+
+    fn run(&mut self) -> Result<()> {
+        let marked = self.spawn()?;
+        self.wait_ready(marked)
+    }
+
+    /// Starts the process; where its log begins.
+    fn spawn(&mut self) -> Result<u64> {
+        let log = File::options().create(true).append(true).open(self.log_path())?;
+        let marked = log.metadata()?.len();
+        let mut command = match self.target {
+            Target::RustMq => self.rustmq()?,
+            Target::Kafka => {
+                kafka::prepare(self.folder.path(), self.ports, &self.settings.kafka)?;
+                let mut command = process::command("java");
+                command.args(kafka::arguments(self.folder.path()));
+                command
+            }
+        };
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.child = Some(process::spawn(command).context("starting the broker")?);
+        Ok(marked)
+    }
+
+    fn rustmq(&self) -> Result<Command> {
+        let binary = rustmq_binary();
+        ensure!(binary.exists(), "{} is missing: run `cargo build --release --bin rustmq`", binary.display());
+        let mut command = process::command(&binary.display().to_string());
+        command.arg("--data-dir").arg(self.data_path());
+        command.args(["--kafka", &format!("127.0.0.1:{}", self.ports.kafka)]);
+        command.args(["--http", &format!("127.0.0.1:{}", self.http)]);
+        command.env("RUSTMQ_NETWORK_KAFKA_ADVERTISED", format!("127.0.0.1:{}", self.ports.advertised));
+        for (key, value) in &self.settings.kafka {
+            command.env(format!("RUSTMQ_{}", key.to_uppercase().replace('.', "_")), value);
+        }
+        Ok(command)
+    }
+
+    fn wait_ready(&mut self, marked: u64) -> Result<()> {
+        let deadline = Instant::now() + READY_WITHIN;
+        while Instant::now() < deadline {
+            let child = self.child.as_mut().context("no process")?;
+            if let Some(status) = child.try_wait()? {
+                self.child = None;
+                bail!("the broker ended with {status} before it was ready\n{}", self.log_tail());
+            }
+            if self.is_ready(marked) && TcpStream::connect(("127.0.0.1", self.ports.kafka)).is_ok() {
+                return Ok(());
+            }
+            thread::sleep(POLL_EVERY);
+        }
+        bail!("the broker was not ready within {READY_WITHIN:?}\n{}", self.log_tail());
+    }
+
+    fn is_ready(&self, marked: u64) -> bool {
+        match self.target {
+            Target::RustMq => self.get("/ready").is_ok_and(|(status, _)| status == 200),
+            Target::Kafka => fs::read(self.log_path()).is_ok_and(|text| {
+                let since = text.get(usize::try_from(marked).unwrap_or(0)..).unwrap_or(&[]);
+                String::from_utf8_lossy(since).contains("Kafka Server started")
+            }),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The kernel kills what this misses.
+        let _ = self.kill();
+        if thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "--- broker log, last lines\n{}", self.log_tail());
+        }
+    }
+}
+
+/// The broker that the scenarios of one test file share; each uses topic and group names of its own.
+pub fn shared() -> &'static Server {
+    static SHARED: LazyLock<Server> = LazyLock::new(|| {
+        let settings = Settings::default().with("group.initial.rebalance.delay.ms", "100");
+        Server::start(settings).expect("the shared broker must start")
+    });
+    &SHARED
+}
+
+/// A name that no other scenario uses.
+pub fn unique(prefix: &str) -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{prefix}-{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// `RUSTMQ_BINARY`, or what `cargo build --release` made.
+pub fn rustmq_binary() -> PathBuf {
+    if let Some(binary) = std::env::var_os("RUSTMQ_BINARY") {
+        return PathBuf::from(binary);
+    }
+    // Test programs are in <target>/release/deps.
+    let here = std::env::current_exe().unwrap_or_default();
+    let deps = here.parent().unwrap_or(Path::new("."));
+    let release = if deps.ends_with("deps") { deps.parent().unwrap_or(deps) } else { deps };
+    release.join("rustmq")
+}
+
+/// The folder of all runs' data. What a run left that was killed, or whose shared broker no destructor removes, goes here.
+fn runs_folder() -> Result<PathBuf> {
+    let root = install::cache().join("runs");
+    fs::create_dir_all(&root)?;
+    for entry in fs::read_dir(&root)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.split('-').next().unwrap_or_default();
+        if !owner.is_empty() && !Path::new("/proc").join(owner).exists() {
+            // Another test program may be removing it too.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    Ok(root)
+}

@@ -1,0 +1,43 @@
+//! Apache Kafka's own command-line tools, run as a person would: one JVM a run, text out.
+
+use crate::{install, process};
+use anyhow::{Context, Result, ensure};
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// Runs `class` to its end; its standard output on success, and both outputs in the error.
+pub fn run(class: &str, arguments: &[&str]) -> Result<String> {
+    run_with_input(class, arguments, "")
+}
+
+/// The same, with lines for its standard input.
+pub fn run_with_input(class: &str, arguments: &[&str], input: &str) -> Result<String> {
+    const WITHIN: Duration = Duration::from_secs(90);
+    install::require(&install::cache().join("java/installed"))?;
+    let folder = tempfile::tempdir()?;
+    let (out, err) = (folder.path().join("out"), folder.path().join("err"));
+    let mut command = process::command("java");
+    command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", &install::java_classpath(), class]);
+    command.args(arguments).stdin(Stdio::piped()).stdout(File::create(&out)?).stderr(File::create(&err)?);
+    let mut child = process::spawn(command).with_context(|| format!("starting {class}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A tool that reads nothing may be gone already.
+        let _ = stdin.write_all(input.as_bytes());
+    }
+    let deadline = Instant::now() + WITHIN;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if Instant::now() > deadline {
+            child.kill()?;
+            break child.wait()?;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let (out, err) = (fs::read_to_string(out)?, fs::read_to_string(err)?);
+    ensure!(status.success(), "{class} {arguments:?} ended with {status}:\n{out}{err}");
+    Ok(out)
+}

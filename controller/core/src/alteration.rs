@@ -1,0 +1,145 @@
+//! Changing configs: the full replacement of AlterConfigs and the edits of IncrementalAlterConfigs (KIP-339).
+
+use std::sync::Arc;
+
+use crate::configs::{self, ConfigError};
+use crate::{
+    BrokerConfigScope, ClusterState, ConfigAlteration, ConfigChange, ConfigResource, Configs, Delta, EditOperation,
+    Rejection, Topic,
+};
+
+impl ClusterState {
+    pub(crate) fn alter_configs(
+        &mut self,
+        alterations: Vec<ConfigAlteration>,
+        deltas: &mut Vec<Delta>,
+    ) -> Vec<Result<(), Rejection>> {
+        alterations.into_iter().map(|alteration| self.alter(alteration, deltas)).collect()
+    }
+
+    fn alter(&mut self, alteration: ConfigAlteration, deltas: &mut Vec<Delta>) -> Result<(), Rejection> {
+        let current = self.configs_of(&alteration.resource)?;
+        let next = changed(current, &alteration)?;
+        if next == *current {
+            return Ok(());
+        }
+        let delta = match alteration.resource {
+            ConfigResource::Topic(name) => {
+                let topic = self.topic(name.as_str()).expect("its configs were found above");
+                Delta::TopicConfigChanged(Arc::new(Topic { configs: next, ..Topic::clone(topic) }))
+            }
+            ConfigResource::BrokerDefault => {
+                Delta::BrokerConfigChanged { scope: BrokerConfigScope::Default, configs: next }
+            }
+            ConfigResource::Broker(id) => {
+                Delta::BrokerConfigChanged { scope: BrokerConfigScope::Broker(id), configs: next }
+            }
+        };
+        self.commit(delta, deltas);
+        Ok(())
+    }
+
+    fn configs_of(&self, resource: &ConfigResource) -> Result<&Configs, Rejection> {
+        static NONE: Configs = Configs::new();
+        match resource {
+            ConfigResource::Topic(name) => {
+                let unknown = || Rejection::UnknownTopic { name: name.as_str().to_owned() };
+                self.topic(name.as_str()).map(|topic| &topic.configs).ok_or_else(unknown)
+            }
+            ConfigResource::BrokerDefault => Ok(&self.broker_defaults),
+            ConfigResource::Broker(broker) if !self.brokers.contains_key(broker) => {
+                Err(Rejection::UnknownBroker { broker: *broker })
+            }
+            ConfigResource::Broker(broker) => Ok(self.broker_configs.get(broker).unwrap_or(&NONE)),
+        }
+    }
+}
+
+/// The resource's configs after the change. Only what the change sets is judged: what was legal once stays.
+fn changed(current: &Configs, alteration: &ConfigAlteration) -> Result<Configs, Rejection> {
+    let resource = &alteration.resource;
+    let next = match &alteration.change {
+        ConfigChange::Replace(configs) => {
+            let mut next = Configs::new();
+            for (name, value) in configs {
+                match value {
+                    Some(value) => {
+                        // A value that stays as it is may be one that only the configuration file may set.
+                        if current.get(name) != Some(value) {
+                            check(resource, name, value)?;
+                        }
+                        next.insert(name.clone(), value.clone());
+                    }
+                    None => configs::check_known(resource, name).map_err(ConfigError::into_rejection)?,
+                }
+            }
+            next
+        }
+        ConfigChange::Edit(edits) => {
+            let mut next = current.clone();
+            let counts = crate::creation::count_names(edits.iter().map(|edit| edit.name.as_str()));
+            for edit in edits {
+                crate::creation::refuse_repeated(&counts, &edit.name)?;
+                apply_edit(&mut next, resource, &edit.name, &edit.operation)?;
+            }
+            next
+        }
+    };
+    if let ConfigResource::Topic(_) = resource {
+        configs::check_topic_configs_together(&next).map_err(ConfigError::into_rejection)?;
+    }
+    Ok(next)
+}
+
+fn apply_edit(
+    configs: &mut Configs,
+    resource: &ConfigResource,
+    name: &str,
+    operation: &EditOperation,
+) -> Result<(), Rejection> {
+    let value = match operation {
+        EditOperation::Set(value) => value.clone(),
+        EditOperation::Delete => {
+            configs::check_known(resource, name).map_err(ConfigError::into_rejection)?;
+            configs.remove(name);
+            return Ok(());
+        }
+        EditOperation::Append(items) => {
+            let mut list = current_list(configs, resource, name)?;
+            for item in split(items) {
+                if !list.iter().any(|present| present == item) {
+                    list.push(item.to_owned());
+                }
+            }
+            list.join(",")
+        }
+        EditOperation::Subtract(items) => {
+            let mut list = current_list(configs, resource, name)?;
+            list.retain(|present| !split(items).any(|item| item == present));
+            list.join(",")
+        }
+    };
+    check(resource, name, &value)?;
+    configs.insert(name.to_owned(), value);
+    Ok(())
+}
+
+/// The items of a list config, as set or as it is by default.
+fn current_list(configs: &Configs, resource: &ConfigResource, name: &str) -> Result<Vec<String>, Rejection> {
+    let default = configs::list_default(resource, name).map_err(ConfigError::into_rejection)?;
+    let value = configs.get(name).map_or(default, String::as_str);
+    Ok(split(value).map(str::to_owned).collect())
+}
+
+fn split(items: &str) -> impl Iterator<Item = &str> {
+    items.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+fn check(resource: &ConfigResource, name: &str, value: &str) -> Result<(), Rejection> {
+    match resource {
+        ConfigResource::Topic(_) => configs::check_topic_config(name, value),
+        ConfigResource::BrokerDefault => configs::check_broker_config(name, value, configs::Scope::EveryBroker),
+        ConfigResource::Broker(_) => configs::check_broker_config(name, value, configs::Scope::OneBroker),
+    }
+    .map_err(ConfigError::into_rejection)
+}

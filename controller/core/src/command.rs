@@ -1,0 +1,132 @@
+//! What can be asked of the metadata machine. A command carries all that its decision needs: time, new ids, limits.
+
+use std::collections::BTreeMap;
+
+use rustmq_model::{BrokerId, Timestamp, TopicId, TopicName};
+use serde::{Deserialize, Serialize};
+
+use crate::{BrokerRegistration, Configs};
+
+/// One entry of the metadata log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Gives the cluster its id, once. A second one is answered with the id in force and changes nothing.
+    Bootstrap {
+        cluster_id: String,
+        /// Finalized feature levels, such as `metadata.version`.
+        features: BTreeMap<String, i16>,
+        /// Broker-wide dynamic defaults to begin with.
+        broker_defaults: Configs,
+    },
+    /// Gives the name its id at first, and updates the registration ever after.
+    RegisterBroker {
+        broker: BrokerRegistration,
+        now: Timestamp,
+    },
+    CreateTopics {
+        topics: Vec<NewTopic>,
+        limits: PartitionLimits,
+        validate_only: bool,
+        now: Timestamp,
+    },
+    DeleteTopics {
+        topics: Vec<TopicSelector>,
+    },
+    CreatePartitions {
+        topics: Vec<MorePartitions>,
+        limits: PartitionLimits,
+        validate_only: bool,
+    },
+    AlterConfigs {
+        alterations: Vec<ConfigAlteration>,
+        validate_only: bool,
+    },
+    AllocateProducerIds {
+        broker: BrokerId,
+    },
+}
+
+/// Bounds on partitions, from the proposer's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionLimits {
+    pub per_topic_max: u32,
+    pub per_cluster_max: u32,
+}
+
+/// A topic to create.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewTopic {
+    /// As the client wrote it: legality is judged here.
+    pub name: String,
+    /// Made by the proposer, a random UUID.
+    pub id: TopicId,
+    pub placement: Placement,
+    /// A None is a null on the wire, which is refused.
+    pub configs: BTreeMap<String, Option<String>>,
+}
+
+/// How partitions come to their replicas.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Placement {
+    /// The controller chooses. Defaults (-1 on the wire) are resolved by the proposer.
+    Count { partitions: i32, replication_factor: i16 },
+    /// Replicas by partition id, which must be 0, 1, 2, ... without a gap.
+    Manual(BTreeMap<i32, Vec<BrokerId>>),
+}
+
+/// A topic by what the request named it with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TopicSelector {
+    Name(String),
+    Id(TopicId),
+}
+
+/// A topic to give more partitions to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MorePartitions {
+    pub name: String,
+    /// The new total.
+    pub count: i32,
+    /// Replicas of each added partition, in order; None lets the controller choose.
+    pub assignments: Option<Vec<Vec<BrokerId>>>,
+}
+
+/// What configs belong to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ConfigResource {
+    Topic(TopicName),
+    /// Every broker (an empty resource name on the wire).
+    BrokerDefault,
+    Broker(BrokerId),
+}
+
+/// A change of one resource's configs. It holds entirely or not at all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigAlteration {
+    pub resource: ConfigResource,
+    pub change: ConfigChange,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConfigChange {
+    /// AlterConfigs: what is not named returns to its default, and so does a None.
+    Replace(BTreeMap<String, Option<String>>),
+    /// IncrementalAlterConfigs (KIP-339), in the request's order.
+    Edit(Vec<ConfigEdit>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigEdit {
+    pub name: String,
+    pub operation: EditOperation,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EditOperation {
+    Set(String),
+    Delete,
+    /// Adds comma-separated items to a list.
+    Append(String),
+    /// Removes comma-separated items from a list.
+    Subtract(String),
+}

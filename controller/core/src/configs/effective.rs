@@ -1,0 +1,131 @@
+//! Configs as the broker works with them: typed, resolved through their layers.
+//!
+//! Values were judged when they were set. One that does not parse all the same (an older catalogue took it) counts as its default.
+
+use super::layers::ConfigLayers;
+use super::{broker_config, topic_config};
+
+/// What ends old records. Neither is possible: then nothing does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    pub delete: bool,
+    pub compact: bool,
+}
+
+/// Whose time records carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampType {
+    CreateTime,
+    LogAppendTime,
+}
+
+/// A topic's configs in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EffectiveTopicConfig {
+    pub cleanup_policy: CleanupPolicy,
+    /// None keeps records for ever.
+    pub retention_ms: Option<u64>,
+    /// Of one partition. None is no limit.
+    pub retention_bytes: Option<u64>,
+    pub max_message_bytes: u32,
+    pub message_timestamp_type: TimestampType,
+    pub message_timestamp_before_max_ms: u64,
+    pub message_timestamp_after_max_ms: u64,
+    /// As set. What is asked of a partition is capped at its number of replicas.
+    pub min_insync_replicas: u32,
+}
+
+impl EffectiveTopicConfig {
+    #[must_use]
+    pub fn resolve(layers: &ConfigLayers<'_>) -> Self {
+        let text = |name: &str| {
+            let (value, _) = layers.topic_value(name).expect("the name is in the catalogue");
+            value.trim().to_owned()
+        };
+        let number = |name: &str| {
+            let default = || topic_config(name).and_then(|config| config.entry.default?.parse::<i64>().ok());
+            text(name).parse::<i64>().ok().or_else(default).expect("the catalogue's default is a number")
+        };
+        let policy = text("cleanup.policy");
+        let has = |wanted: &str| policy.split(',').any(|item| item.trim() == wanted);
+        Self {
+            cleanup_policy: CleanupPolicy { delete: has("delete"), compact: has("compact") },
+            retention_ms: u64::try_from(number("retention.ms")).ok(),
+            retention_bytes: u64::try_from(number("retention.bytes")).ok(),
+            max_message_bytes: u32::try_from(number("max.message.bytes")).unwrap_or(0),
+            message_timestamp_type: match text("message.timestamp.type").as_str() {
+                "LogAppendTime" => TimestampType::LogAppendTime,
+                _ => TimestampType::CreateTime,
+            },
+            message_timestamp_before_max_ms: u64::try_from(number("message.timestamp.before.max.ms")).unwrap_or(0),
+            message_timestamp_after_max_ms: u64::try_from(number("message.timestamp.after.max.ms")).unwrap_or(0),
+            min_insync_replicas: u32::try_from(number("min.insync.replicas")).unwrap_or(1),
+        }
+    }
+}
+
+/// Broker-wide configs in force, as far as they are not behind a topic config.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EffectiveBrokerConfig {
+    pub auto_create_topics: bool,
+    pub delete_topics: bool,
+    pub num_partitions: i32,
+    pub default_replication_factor: i16,
+    pub fetch_bytes_max: u32,
+    pub fetch_sessions_max: u32,
+    pub connections_max: u32,
+    pub connection_idle_ms_max: Option<u64>,
+    pub request_bytes_max: u32,
+    pub described_partitions_max: u32,
+    pub group_initial_rebalance_delay_ms: u32,
+    pub group_session_timeout_ms_min: u32,
+    pub group_session_timeout_ms_max: u32,
+    pub group_members_max: u32,
+    pub offset_metadata_bytes_max: u32,
+    pub offsets_retention_minutes: u32,
+    pub offsets_retention_check_ms: u64,
+    pub offsets_topic_partitions: i32,
+    pub offsets_topic_replication_factor: i16,
+    pub producer_id_expiration_ms: u64,
+    pub retention_check_ms: u64,
+}
+
+impl EffectiveBrokerConfig {
+    #[must_use]
+    pub fn resolve(layers: &ConfigLayers<'_>) -> Self {
+        let flag =
+            |name: &str| layers.broker_value(name).is_some_and(|value| value.trim().eq_ignore_ascii_case("true"));
+        let number = |name: &str| {
+            let default = || broker_config(name).and_then(|entry| entry.default?.parse::<i64>().ok());
+            let value = layers.broker_value(name).and_then(|value| value.trim().parse::<i64>().ok());
+            value.or_else(default).expect("the catalogue's default is a number")
+        };
+        let whole = |name: &str| u32::try_from(number(name)).unwrap_or(0);
+        let long = |name: &str| u64::try_from(number(name)).unwrap_or(0);
+        let factor = |name: &str| i16::try_from(number(name)).unwrap_or(i16::MAX);
+        let partitions = |name: &str| i32::try_from(number(name)).unwrap_or(i32::MAX);
+        Self {
+            auto_create_topics: flag("auto.create.topics.enable"),
+            delete_topics: flag("delete.topic.enable"),
+            num_partitions: partitions("num.partitions"),
+            default_replication_factor: factor("default.replication.factor"),
+            fetch_bytes_max: whole("fetch.max.bytes"),
+            fetch_sessions_max: whole("max.incremental.fetch.session.cache.slots"),
+            connections_max: whole("max.connections"),
+            connection_idle_ms_max: u64::try_from(number("connections.max.idle.ms")).ok(),
+            request_bytes_max: whole("socket.request.max.bytes"),
+            described_partitions_max: whole("max.request.partition.size.limit"),
+            group_initial_rebalance_delay_ms: whole("group.initial.rebalance.delay.ms"),
+            group_session_timeout_ms_min: whole("group.min.session.timeout.ms"),
+            group_session_timeout_ms_max: whole("group.max.session.timeout.ms"),
+            group_members_max: whole("group.max.size"),
+            offset_metadata_bytes_max: whole("offset.metadata.max.bytes"),
+            offsets_retention_minutes: whole("offsets.retention.minutes"),
+            offsets_retention_check_ms: long("offsets.retention.check.interval.ms"),
+            offsets_topic_partitions: partitions("offsets.topic.num.partitions"),
+            offsets_topic_replication_factor: factor("offsets.topic.replication.factor"),
+            producer_id_expiration_ms: long("producer.id.expiration.ms"),
+            retention_check_ms: long("log.retention.check.interval.ms"),
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The catalogue of topic and broker-wide configs under Kafka's own names, as Apache Kafka 4.3 lists them, and what follows from
+//! it: validation, effective values with their sources, descriptions.
+//!
+//! Where a value is set is kept elsewhere: dynamic ones in [`crate::ClusterState`], static ones in the node's `[kafka]` section.
+
+mod broker;
+mod effective;
+mod entry;
+mod layers;
+mod rule;
+mod topic;
+
+use std::fmt;
+
+pub use broker::BROKER_CONFIGS;
+pub use effective::{CleanupPolicy, EffectiveBrokerConfig, EffectiveTopicConfig, TimestampType};
+pub use entry::{ConfigEntry, ConfigKind, Effect, TopicConfigEntry, Update};
+pub use layers::{ConfigLayers, ConfigSource, DescribedConfig, Synonym};
+pub use topic::TOPIC_CONFIGS;
+
+use crate::{ConfigResource, Configs, Rejection};
+
+/// Why a value is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Invalid value {} for configuration {name}: {reason}", value.as_deref().unwrap_or("null"))]
+pub struct ConfigError {
+    pub name: String,
+    pub value: Option<String>,
+    pub reason: String,
+}
+
+impl ConfigError {
+    fn new(name: &str, value: Option<&str>, reason: impl fmt::Display) -> Self {
+        Self { name: name.to_owned(), value: value.map(str::to_owned), reason: reason.to_string() }
+    }
+
+    pub(crate) fn into_rejection(self) -> Rejection {
+        Rejection::InvalidConfig { name: self.name, value: self.value, reason: self.reason }
+    }
+}
+
+/// Which brokers a dynamic broker config is to be set for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    EveryBroker,
+    OneBroker,
+}
+
+/// The entry of a topic config.
+#[must_use]
+pub fn topic_config(name: &str) -> Option<&'static TopicConfigEntry> {
+    let index = TOPIC_CONFIGS.binary_search_by_key(&name, |config| config.entry.name).ok()?;
+    Some(&TOPIC_CONFIGS[index])
+}
+
+/// The entry of a broker-wide config.
+#[must_use]
+pub fn broker_config(name: &str) -> Option<&'static ConfigEntry> {
+    let index = BROKER_CONFIGS.binary_search_by_key(&name, |entry| entry.name).ok()?;
+    Some(&BROKER_CONFIGS[index])
+}
+
+/// Judges one explicit config of a topic.
+pub fn check_topic_config(name: &str, value: &str) -> Result<(), ConfigError> {
+    let config = topic_config(name).ok_or_else(|| unknown_topic_config(name))?;
+    config.entry.check(value)
+}
+
+/// Judges what only shows when a topic's explicit configs are seen together.
+pub fn check_topic_configs_together(configs: &Configs) -> Result<(), ConfigError> {
+    let value = |name: &str| {
+        let default = topic_config(name).and_then(|config| config.entry.default);
+        configs.get(name).map(String::as_str).or(default).and_then(|value| value.trim().parse::<i64>().ok())
+    };
+    let (least, most) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+    if value(least) > value(most) {
+        let reason = format!("it must not be above {most}");
+        return Err(ConfigError::new(least, configs.get(least).map(String::as_str), reason));
+    }
+    Ok(())
+}
+
+/// Judges a static broker-wide config, from the configuration file or the environment.
+pub fn check_static_broker_config(name: &str, value: &str) -> Result<(), ConfigError> {
+    broker_config(name).ok_or_else(|| unknown_broker_config(name))?.check(value)
+}
+
+/// Judges a dynamic broker-wide config.
+pub fn check_broker_config(name: &str, value: &str, scope: Scope) -> Result<(), ConfigError> {
+    let entry = broker_config(name).ok_or_else(|| unknown_broker_config(name))?;
+    match (entry.update, scope) {
+        (Update::ReadOnly, _) => Err(ConfigError::new(name, Some(value), "it cannot be changed while the broker runs")),
+        (Update::PerBroker, Scope::EveryBroker) => {
+            Err(ConfigError::new(name, Some(value), "it can be set for one broker at a time only"))
+        }
+        (Update::PerBroker, Scope::OneBroker) | (Update::ClusterWide, _) => entry.check(value),
+    }
+}
+
+/// Refuses a name that the resource has no config of.
+pub fn check_known(resource: &ConfigResource, name: &str) -> Result<(), ConfigError> {
+    entry_of(resource, name).map(|_| ())
+}
+
+/// The default of a list config; an error for one that is no list.
+pub fn list_default(resource: &ConfigResource, name: &str) -> Result<&'static str, ConfigError> {
+    let entry = entry_of(resource, name)?;
+    if entry.kind != ConfigKind::List {
+        return Err(ConfigError::new(name, None, "items can be added to and removed from a list only"));
+    }
+    Ok(entry.default.unwrap_or(""))
+}
+
+fn entry_of(resource: &ConfigResource, name: &str) -> Result<&'static ConfigEntry, ConfigError> {
+    match resource {
+        ConfigResource::Topic(_) => {
+            topic_config(name).map(|config| &config.entry).ok_or_else(|| unknown_topic_config(name))
+        }
+        ConfigResource::BrokerDefault | ConfigResource::Broker(_) => {
+            broker_config(name).ok_or_else(|| unknown_broker_config(name))
+        }
+    }
+}
+
+fn unknown_topic_config(name: &str) -> ConfigError {
+    ConfigError::new(name, None, "there is no topic config of this name")
+}
+
+fn unknown_broker_config(name: &str) -> ConfigError {
+    ConfigError::new(name, None, "there is no broker config of this name")
+}
+
+#[cfg(test)]
+mod tests;

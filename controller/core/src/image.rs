@@ -1,0 +1,76 @@
+//! The form in which the state is kept in a snapshot: the facts without their indexes, under a version number.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rustmq_model::BrokerId;
+use serde::{Deserialize, Serialize};
+
+use crate::{Broker, ClusterState, Configs, Topic};
+
+/// Raised when a reader of the old version could misread the new one.
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClusterImage {
+    version: u32,
+    cluster_id: Option<String>,
+    features: BTreeMap<String, i16>,
+    brokers: Vec<Arc<Broker>>,
+    topics: Vec<Arc<Topic>>,
+    broker_defaults: Configs,
+    broker_configs: Vec<(BrokerId, Configs)>,
+    next_producer_id: i64,
+}
+
+/// Why an image is not taken for a state.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ImageError {
+    #[error("the metadata snapshot has version {found}; this program reads version {VERSION}")]
+    Version { found: u32 },
+    #[error("the metadata snapshot holds the topic '{name}' twice, or two topics of one id")]
+    RepeatedTopic { name: String },
+}
+
+impl From<ClusterState> for ClusterImage {
+    fn from(state: ClusterState) -> Self {
+        Self {
+            version: VERSION,
+            cluster_id: state.cluster_id,
+            features: state.features,
+            brokers: state.brokers.into_values().collect(),
+            topics: state.topics.into_values().collect(),
+            broker_defaults: state.broker_defaults,
+            broker_configs: state.broker_configs.into_iter().collect(),
+            next_producer_id: state.next_producer_id,
+        }
+    }
+}
+
+impl TryFrom<ClusterImage> for ClusterState {
+    type Error = ImageError;
+
+    fn try_from(image: ClusterImage) -> Result<Self, ImageError> {
+        if image.version != VERSION {
+            return Err(ImageError::Version { found: image.version });
+        }
+        let mut state = Self {
+            cluster_id: image.cluster_id,
+            features: image.features,
+            brokers: image.brokers.into_iter().map(|broker| (broker.id, broker)).collect(),
+            broker_defaults: image.broker_defaults,
+            broker_configs: image.broker_configs.into_iter().collect(),
+            next_producer_id: image.next_producer_id,
+            ..Self::default()
+        };
+        for topic in image.topics {
+            state.partition_count += topic.partitions.len() as u64;
+            let name_taken = state.topic_ids.insert(topic.name.clone(), topic.id).is_some();
+            if let Some(topic) = state.topics.insert(topic.id, Arc::clone(&topic)).or(name_taken.then_some(topic)) {
+                return Err(ImageError::RepeatedTopic { name: topic.name.as_str().to_owned() });
+            }
+        }
+        Ok(state)
+    }
+}

@@ -1,0 +1,198 @@
+//! openraft's own storage suite against the store, and lives of a controller on one folder.
+
+#![allow(clippy::unwrap_used)]
+
+mod crash;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use openraft::storage::RaftLogStorage;
+use openraft::testing::{StoreBuilder, Suite};
+use rustmq_controller_core::{
+    BrokerRegistration, ClusterState, Command, Configs, Delta, IncarnationId, NewTopic, Outcome, PartitionLimits,
+    Placement, Rejection, TopicSelector,
+};
+use rustmq_model::{BrokerId, ByteSize, Timestamp, TopicId};
+use tempfile::TempDir;
+
+use crate::database::Database;
+use crate::log_store::LogStore;
+use crate::raft_types::{MetadataRaft, StorageError};
+use crate::state_machine::StateMachine;
+use crate::{Controller, ControllerConfig, OpenError, StoreError, SubmitError, Update};
+
+struct Stores;
+
+impl StoreBuilder<MetadataRaft, LogStore, StateMachine, TempDir> for Stores {
+    async fn build(&self) -> Result<(TempDir, LogStore, StateMachine), StorageError> {
+        let dir = TempDir::new().unwrap();
+        let database = Arc::new(Database::open(&dir.path().join("suite.redb"), ByteSize::mib(1)).unwrap());
+        let machine = StateMachine::open(Arc::clone(&database), 16).unwrap();
+        Ok((dir, LogStore::new(database), machine))
+    }
+}
+
+#[test]
+fn the_store_passes_openrafts_suite() {
+    Suite::test_all(Stores).unwrap();
+}
+
+fn bootstrap() -> Command {
+    let features = BTreeMap::from([("group.version".to_owned(), 0)]);
+    Command::Bootstrap { cluster_id: "a-cluster".to_owned(), features, broker_defaults: Configs::new() }
+}
+
+fn register(name: &str) -> Command {
+    let registration = BrokerRegistration {
+        name: name.to_owned(),
+        incarnation: IncarnationId(u128::MAX),
+        listeners: BTreeMap::new(),
+        rack: None,
+    };
+    Command::RegisterBroker { broker: registration, now: Timestamp(1) }
+}
+
+fn create(number: u32) -> Command {
+    let topic = NewTopic {
+        name: format!("topic-{number}"),
+        id: TopicId(u128::MAX - u128::from(number)),
+        placement: Placement::Manual(BTreeMap::from([(0, vec![BrokerId(0)])])),
+        configs: BTreeMap::from([("retention.ms".to_owned(), Some("60000".to_owned()))]),
+    };
+    let limits = PartitionLimits { per_topic_max: 1_000, per_cluster_max: 100_000 };
+    Command::CreateTopics { topics: vec![topic], limits, validate_only: false, now: Timestamp(2) }
+}
+
+async fn open(dir: &Path, config: ControllerConfig) -> Controller {
+    Controller::open(dir, config).await.unwrap()
+}
+
+async fn founded(dir: &Path, config: ControllerConfig) -> Controller {
+    let controller = open(dir, config).await;
+    controller.submit(bootstrap()).await.unwrap().result.unwrap();
+    controller.submit(register("one")).await.unwrap().result.unwrap();
+    controller
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshots_bound_the_log_and_carry_the_state() {
+    let dir = TempDir::new().unwrap();
+    let config = ControllerConfig { snapshot_log_bytes: ByteSize::kib(8), ..ControllerConfig::default() };
+    let controller = founded(dir.path(), config.clone()).await;
+    for number in 0..200 {
+        controller.submit(create(number % 5)).await.unwrap().result.unwrap();
+        let id = TopicId(u128::MAX - u128::from(number % 5));
+        let topics = vec![TopicSelector::Id(id)];
+        controller.submit(Command::DeleteTopics { topics }).await.unwrap().result.unwrap();
+    }
+    let before = controller.state();
+    controller.shutdown().await;
+
+    let path = dir.path().join("metadata.redb");
+    let database = Database::open(&path, ByteSize::mib(1)).unwrap();
+    let (meta, _) = database.snapshot().unwrap().expect("8 KiB of log were passed many times");
+    assert!(meta.last_log_id.is_some_and(|id| id.index > 300), "the last snapshot is a late one");
+    assert!(database.entries(&(..)).unwrap().len() < 200, "what a snapshot covers leaves the log");
+    drop(database);
+
+    let controller = open(dir.path(), config).await;
+    assert_eq!(*controller.state(), *before);
+    controller.shutdown().await;
+    assert!(std::fs::metadata(path).unwrap().len() < 4 << 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_leads_within_a_moment_again_and_again() {
+    let dir = TempDir::new().unwrap();
+    for _ in 0..5 {
+        let begin = Instant::now();
+        let controller = open(dir.path(), ControllerConfig::default()).await;
+        // The bar is 100 ms; the test allows for a loaded machine.
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+        controller.submit(bootstrap()).await.unwrap().result.unwrap();
+        controller.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn subscribers_follow_and_resynchronize_when_they_lag() {
+    let dir = TempDir::new().unwrap();
+    let config = ControllerConfig { subscription_batches_max: 4, ..ControllerConfig::default() };
+    let controller = founded(dir.path(), config).await;
+    let (snapshot, mut follower) = controller.subscribe();
+    let applied = controller.submit(create(0)).await.unwrap();
+    let Some(Update::Changed(batch)) = follower.next().await else { panic!("one change follows") };
+    assert_eq!(batch.index, applied.index);
+    assert!(matches!(&*batch.deltas, [Delta::TopicCreated(_)]));
+    let mut copy = ClusterState::clone(&snapshot.state);
+    batch.deltas.iter().for_each(|delta| copy.replay(delta));
+    assert_eq!(copy, *controller.state());
+
+    for number in 1..20 {
+        controller.submit(create(number)).await.unwrap().result.unwrap();
+    }
+    let Some(Update::Resynchronized(snapshot)) = follower.next().await else { panic!("20 changes do not fit in 4") };
+    assert_eq!(*snapshot.state, *controller.state());
+    let applied = controller.submit(create(20)).await.unwrap();
+    let Some(Update::Changed(batch)) = follower.next().await else {
+        panic!("what the snapshot held does not come again")
+    };
+    assert_eq!(batch.index, applied.index);
+
+    controller.shutdown().await;
+    assert!(follower.next().await.is_none());
+    assert!(matches!(controller.submit(create(21)).await, Err(SubmitError::Stopped { .. })));
+}
+
+#[tokio::test]
+async fn a_rejection_is_an_answer_and_changes_nothing() {
+    let dir = TempDir::new().unwrap();
+    let controller = founded(dir.path(), ControllerConfig::default()).await;
+    controller.submit(create(1)).await.unwrap();
+    let before = controller.state();
+    let result = controller.submit(create(1)).await.unwrap().result.unwrap();
+    let Outcome::TopicsCreated(items) = result else { panic!("{result:?}") };
+    assert!(matches!(&items[..], [Err(Rejection::TopicAlreadyExists { .. })]));
+    assert_eq!(*before, *controller.state());
+    controller.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_folder_in_use_and_a_foreign_format_are_refused() {
+    let dir = TempDir::new().unwrap();
+    let controller = open(dir.path(), ControllerConfig::default()).await;
+    let second = Controller::open(dir.path(), ControllerConfig::default()).await;
+    assert!(matches!(second, Err(OpenError::Store { source: StoreError::InUse, .. })));
+    controller.shutdown().await;
+
+    let other = TempDir::new().unwrap();
+    let path = other.path().join("metadata.redb");
+    {
+        let redb = redb::Database::create(&path).unwrap();
+        let transaction = redb.begin_write().unwrap();
+        let facts: redb::TableDefinition<'_, &str, &[u8]> = redb::TableDefinition::new("facts");
+        transaction.open_table(facts).unwrap().insert("format", b"2".as_slice()).unwrap();
+        transaction.commit().unwrap();
+    }
+    let refused = Controller::open(other.path(), ControllerConfig::default()).await;
+    assert!(matches!(refused, Err(OpenError::Store { source: StoreError::Format { found: 2 }, .. })));
+    std::fs::write(&path, b"not a database at all, but long enough to look at").unwrap();
+    let refused = Controller::open(other.path(), ControllerConfig::default()).await;
+    assert!(matches!(refused, Err(OpenError::Store { source: StoreError::Database { .. }, .. })));
+}
+
+#[tokio::test]
+async fn a_log_store_that_is_opened_again_has_its_vote() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("vote.redb");
+    let vote = openraft::Vote::new_committed(7, 1);
+    {
+        let mut store = LogStore::new(Arc::new(Database::open(&path, ByteSize::mib(1)).unwrap()));
+        store.save_vote(&vote).await.unwrap();
+    }
+    let mut store = LogStore::new(Arc::new(Database::open(&path, ByteSize::mib(1)).unwrap()));
+    assert_eq!(store.read_vote().await.unwrap(), Some(vote));
+}

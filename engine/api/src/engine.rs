@@ -1,0 +1,285 @@
+//! The handle: sends each request to the shard that owns the partition. Knows which shard that is, and nothing about how logs work.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::LogConfig;
+use crate::error::{AppendError, DeleteError, EngineStopped, OpenError, TrimError};
+use crate::published::Published;
+use crate::reader::PartitionReader;
+use crate::request::Request;
+use crate::status::{DriverKind, EngineStatus, ShardGauges};
+
+/// A partition to create, or to take up under a leader epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenPartition {
+    pub id: TopicIdPartition,
+    pub leader_epoch: LeaderEpoch,
+    pub config: LogConfig,
+}
+
+/// A batch to append: validated, and the one that `header` was read from. Its base offset and leader epoch are assigned by the log.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub id: TopicIdPartition,
+    /// Refused unless it is the log's own; `None` does not ask.
+    pub leader_epoch: Option<LeaderEpoch>,
+    pub batch: Bytes,
+    pub header: BatchHeader,
+}
+
+/// A batch that is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    pub base_offset: Offset,
+    /// The log start when it became durable.
+    pub log_start: Offset,
+    /// It repeats a batch of its producer: the offset is the original's, and nothing was appended.
+    pub duplicate: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrimTo {
+    Offset(Offset),
+    HighWatermark,
+}
+
+/// One shard as the handle sees it.
+#[derive(Clone, Debug)]
+pub struct ShardHandle {
+    pub inbox: mpsc::Sender<Request>,
+    pub gauges: Arc<ShardGauges>,
+}
+
+/// Which shard has which partition. Shards write it when they open and delete.
+#[derive(Debug, Default)]
+pub struct Directory {
+    partitions: RwLock<HashMap<TopicIdPartition, DirectoryEntry>>,
+}
+
+#[derive(Clone, Debug)]
+struct DirectoryEntry {
+    shard: usize,
+    published: Arc<Published>,
+}
+
+impl Directory {
+    pub fn insert(&self, shard: usize, published: Arc<Published>) {
+        self.partitions.write().insert(published.id, DirectoryEntry { shard, published });
+    }
+
+    pub fn remove(&self, id: TopicIdPartition) {
+        self.partitions.write().remove(&id);
+    }
+
+    fn find(&self, id: TopicIdPartition) -> Option<DirectoryEntry> {
+        self.partitions.read().get(&id).cloned()
+    }
+
+    fn shard_of(&self, id: TopicIdPartition) -> Option<usize> {
+        self.partitions.read().get(&id).map(|entry| entry.shard)
+    }
+}
+
+/// The storage engine, as the rest of the process holds it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    shards: Arc<[ShardHandle]>,
+    directory: Arc<Directory>,
+    driver: DriverKind,
+}
+
+impl Engine {
+    /// For the crate that runs the shards. At least one.
+    #[must_use]
+    pub fn new(shards: Vec<ShardHandle>, directory: Arc<Directory>, driver: DriverKind) -> Self {
+        assert!(!shards.is_empty(), "an engine has at least one shard");
+        Self { shards: shards.into(), directory, driver }
+    }
+
+    /// Every partition that is open, in order. After a start: what recovery found.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<TopicIdPartition> {
+        let mut ids: Vec<_> = self.directory.partitions.read().keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// `None` unless the partition is open here.
+    #[must_use]
+    pub fn reader(&self, id: TopicIdPartition) -> Option<PartitionReader> {
+        let entry = self.directory.find(id)?;
+        Some(self.reader_of(entry.published, entry.shard))
+    }
+
+    fn reader_of(&self, published: Arc<Published>, shard: usize) -> PartitionReader {
+        PartitionReader::new(published, self.shards[shard].inbox.clone())
+    }
+
+    /// Creates partitions, or takes up existing ones under a leader epoch that is not lower. Answers in the order asked, once
+    /// everything is synced.
+    pub async fn open(&self, partitions: Vec<OpenPartition>) -> Vec<Result<PartitionReader, OpenError>> {
+        let routed = self.route(partitions, |open| self.shard_for(open.id));
+        let opened = self.ask(routed, |partitions, reply| Request::Open { partitions, reply }).await;
+        let shards = opened.into_iter();
+        shards.map(|(shard, result)| result.map(|published| self.reader_of(published, shard))).collect()
+    }
+
+    /// Changes retention. Does nothing for a partition that is not open.
+    pub async fn configure(&self, id: TopicIdPartition, config: LogConfig) -> Result<(), EngineStopped> {
+        let Some(shard) = self.directory.shard_of(id) else { return Ok(()) };
+        let (reply, answer) = oneshot::channel();
+        self.send(shard, Request::Configure { id, config, reply }).await?;
+        answer.await.map_err(|_| EngineStopped)
+    }
+
+    /// Hands batches to their shards. Returns once the shards' inboxes took them, so that calls made one after the other take effect in
+    /// that order; waits for room if they are full. Dropping the answer does not undo anything.
+    pub async fn append(&self, appends: Vec<Append>) -> AppendWait {
+        let count = appends.len();
+        let routed = self.route(appends, |append| self.directory.shard_of(append.id));
+        let mut wait = AppendWait { results: vec![None; count], parts: Vec::new() };
+        for index in routed.nowhere {
+            wait.results[index] = Some(Err(AppendError::UnknownPartition));
+        }
+        for (shard, part) in routed.parts {
+            let (reply, answer) = oneshot::channel();
+            // A failed send drops the reply, which the wait reports.
+            let _ = self.send(shard, Request::Append { appends: part.items, reply }).await;
+            wait.parts.push((part.indices, answer));
+        }
+        wait
+    }
+
+    /// Moves the log start up. Answers the new log start, synced; one that is already higher stays.
+    pub async fn trim(&self, id: TopicIdPartition, to: TrimTo) -> Result<Offset, TrimError> {
+        let shard = self.directory.shard_of(id).ok_or(TrimError::UnknownPartition)?;
+        let (reply, answer) = oneshot::channel();
+        self.send(shard, Request::Trim { id, to, reply }).await?;
+        answer.await.map_err(|_| TrimError::Stopped)?
+    }
+
+    /// Deletes partitions with everything in them. Answers in the order asked, once that is synced.
+    pub async fn delete(&self, ids: Vec<TopicIdPartition>) -> Vec<Result<(), DeleteError>> {
+        let routed = self.route(ids, |id| self.directory.shard_of(*id).or(Some(0)));
+        let deleted = self.ask(routed, |ids, reply| Request::Delete { ids, reply }).await;
+        deleted.into_iter().map(|(_, result)| result).collect()
+    }
+
+    #[must_use]
+    pub fn status(&self) -> EngineStatus {
+        let shards = self.shards.iter().map(|shard| shard.gauges.status()).collect();
+        EngineStatus { driver: self.driver, shards }
+    }
+
+    /// Proves and syncs what is there and ends the shards. Requests that come later are answered with `Stopped`.
+    pub async fn shutdown(&self) {
+        let mut answers = Vec::new();
+        for shard in 0..self.shards.len() {
+            let (reply, answer) = oneshot::channel();
+            if self.send(shard, Request::Shutdown { reply }).await.is_ok() {
+                answers.push(answer);
+            }
+        }
+        for answer in answers {
+            // An error means that the shard has ended already.
+            let _ = answer.await;
+        }
+    }
+
+    async fn send(&self, shard: usize, request: Request) -> Result<(), EngineStopped> {
+        self.shards[shard].inbox.send(request).await.map_err(|_| EngineStopped)
+    }
+
+    /// Where a partition is, or where it goes if it is new: partitions of one topic go round the shards.
+    fn shard_for(&self, id: TopicIdPartition) -> Option<usize> {
+        let count = self.shards.len() as u128;
+        let round = || {
+            let spread = (id.topic_id.0 >> 64) ^ id.topic_id.0;
+            let partition = u128::from(id.partition.0.unsigned_abs());
+            usize::try_from((spread % count + partition % count) % count).expect("below the number of shards")
+        };
+        Some(self.directory.shard_of(id).unwrap_or_else(round))
+    }
+
+    fn route<T>(&self, items: Vec<T>, shard_of: impl Fn(&T) -> Option<usize>) -> Routed<T> {
+        let mut routed = Routed { count: items.len(), parts: Vec::new(), nowhere: Vec::new() };
+        for (index, item) in items.into_iter().enumerate() {
+            let Some(shard) = shard_of(&item) else {
+                routed.nowhere.push(index);
+                continue;
+            };
+            // There are few shards: a search beats a map.
+            let at = routed.parts.iter().position(|(other, _)| *other == shard).unwrap_or_else(|| {
+                routed.parts.push((shard, Part { indices: Vec::new(), items: Vec::new() }));
+                routed.parts.len() - 1
+            });
+            routed.parts[at].1.indices.push(index);
+            routed.parts[at].1.items.push(item);
+        }
+        routed
+    }
+
+    /// Sends every part, then gathers the answers in the order of the items.
+    async fn ask<T, R, E: From<EngineStopped>>(
+        &self,
+        routed: Routed<T>,
+        request: impl Fn(Vec<T>, oneshot::Sender<Vec<Result<R, E>>>) -> Request,
+    ) -> Vec<(usize, Result<R, E>)> {
+        let mut results: Vec<_> = (0..routed.count).map(|_| (0, Err(E::from(EngineStopped)))).collect();
+        let mut waits = Vec::new();
+        for (shard, part) in routed.parts {
+            let (reply, answer) = oneshot::channel();
+            // A failed send drops the reply; the results then stay as they are: stopped.
+            let _ = self.send(shard, request(part.items, reply)).await;
+            waits.push((shard, part.indices, answer));
+        }
+        for (shard, indices, answer) in waits {
+            let Ok(answers) = answer.await else { continue };
+            for (index, answer) in indices.into_iter().zip(answers) {
+                results[index] = (shard, answer);
+            }
+        }
+        results
+    }
+}
+
+struct Part<T> {
+    indices: Vec<usize>,
+    items: Vec<T>,
+}
+
+struct Routed<T> {
+    count: usize,
+    parts: Vec<(usize, Part<T>)>,
+    nowhere: Vec<usize>,
+}
+
+type AppendAnswer = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
+
+/// The pending answer to an append.
+#[derive(Debug)]
+#[must_use = "an append is acknowledged only by its answer"]
+pub struct AppendWait {
+    results: Vec<Option<Result<Appended, AppendError>>>,
+    parts: Vec<(Vec<usize>, AppendAnswer)>,
+}
+
+impl AppendWait {
+    /// Resolves once every batch is durable or refused, in the order of the request.
+    pub async fn wait(mut self) -> Vec<Result<Appended, AppendError>> {
+        for (indices, answer) in self.parts {
+            let Ok(answers) = answer.await else { continue };
+            for (index, answer) in indices.into_iter().zip(answers) {
+                self.results[index] = Some(answer);
+            }
+        }
+        self.results.into_iter().map(|result| result.unwrap_or(Err(AppendError::Stopped))).collect()
+    }
+}

@@ -1,0 +1,174 @@
+//! What a shard publishes of one partition, and readers on any thread take without asking it: offsets, leader epochs, the batches
+//! that are still in memory, and the waiters for more. Only the partition's shard writes; writes are short, and readers hold the
+//! lock only to copy references.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
+
+use crate::waiter::{FetchWaiter, WaiterList};
+
+/// The offsets of one partition at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogOffsets {
+    pub log_start: Offset,
+    /// One past the last synced record.
+    pub durable_end: Offset,
+    /// One past the last record that every replica of the ISR has synced.
+    pub high_watermark: Offset,
+    /// What a read_committed reader stops at.
+    pub last_stable: Offset,
+    pub leader_epoch: LeaderEpoch,
+}
+
+/// A batch in memory. `bytes` is a part of a chunk.
+#[derive(Clone, Debug)]
+pub struct TailBatch {
+    pub base: Offset,
+    pub next: Offset,
+    pub max_timestamp: Timestamp,
+    pub bytes: Bytes,
+}
+
+/// The batches of a partition that are in memory: an unbroken end of its log.
+#[derive(Debug, Default)]
+pub struct Tail {
+    /// Every batch with an offset at or above this, and below the durable end, is in `batches`.
+    from: Offset,
+    batches: VecDeque<TailBatch>,
+}
+
+impl Tail {
+    /// The batches with an offset of at least `from`, in order; `None` if that needs what is not in memory.
+    pub fn batches_from(&self, from: Offset) -> Option<impl Iterator<Item = &TailBatch>> {
+        let covered = from >= self.from || self.batches.front().is_some_and(|batch| batch.base <= from);
+        let first = self.batches.partition_point(|batch| batch.next <= from);
+        covered.then(|| self.batches.range(first..))
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.batches.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+}
+
+/// Everything that changes together.
+#[derive(Debug, Default)]
+pub struct PartitionState {
+    pub offsets: LogOffsets,
+    /// Each leadership and its start offset, oldest first.
+    pub epochs: Arc<[(LeaderEpoch, Offset)]>,
+    /// Bytes of the batches between log start and durable end.
+    pub size_bytes: u64,
+    pub tail: Tail,
+    pub closed: bool,
+}
+
+impl PartitionState {
+    /// Adds batches that have become durable. They follow what the tail holds.
+    pub fn extend_tail(&mut self, batches: impl IntoIterator<Item = TailBatch>) {
+        self.tail.batches.extend(batches);
+    }
+
+    /// Forgets the batches up to and with the one at `last`; a reader that still holds one keeps its memory.
+    pub fn evict_through(&mut self, last: Offset) {
+        while let Some(batch) = self.tail.batches.pop_front_if(|batch| batch.base <= last) {
+            self.tail.from = self.tail.from.max(batch.next);
+        }
+    }
+
+    /// Starts an empty tail at `from`: nothing below it is in memory.
+    pub fn reset_tail(&mut self, from: Offset) {
+        self.tail = Tail { from, batches: VecDeque::new() };
+    }
+
+    /// Forgets batches that lie wholly below the log start.
+    pub fn drop_below(&mut self, log_start: Offset) {
+        while self.tail.batches.pop_front_if(|batch| batch.next <= log_start).is_some() {}
+        self.tail.from = self.tail.from.max(log_start);
+    }
+}
+
+/// The shared end of one partition. Readers hold it through [`crate::PartitionReader`].
+#[derive(Debug)]
+pub struct Published {
+    pub id: TopicIdPartition,
+    state: RwLock<PartitionState>,
+    waiters: Mutex<WaiterList>,
+}
+
+impl Published {
+    #[must_use]
+    pub fn new(id: TopicIdPartition, state: PartitionState) -> Arc<Self> {
+        Arc::new(Self { id, state: RwLock::new(state), waiters: Mutex::default() })
+    }
+
+    /// For readers: `read` must not wait for anything.
+    pub fn read<R>(&self, read: impl FnOnce(&PartitionState) -> R) -> R {
+        read(&self.state.read())
+    }
+
+    /// For the partition's shard alone. Wakes nobody: see [`Self::publish`].
+    pub fn change<R>(&self, change: impl FnOnce(&mut PartitionState) -> R) -> R {
+        change(&mut self.state.write())
+    }
+
+    /// For the partition's shard alone: makes the change, then wakes every waiter.
+    pub fn publish<R>(&self, change: impl FnOnce(&mut PartitionState) -> R) -> R {
+        let changed = self.change(change);
+        self.waiters.lock().wake_all();
+        changed
+    }
+
+    pub(crate) fn watch(&self, waiter: &Arc<FetchWaiter>) {
+        self.waiters.lock().register(waiter);
+        // A closed partition publishes no more: whoever comes late is woken here.
+        if self.state.read().closed {
+            waiter.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PartitionState, TailBatch};
+    use bytes::Bytes;
+    use rustmq_model::{Offset, Timestamp};
+
+    fn batch(base: i64, next: i64) -> TailBatch {
+        TailBatch { base: Offset(base), next: Offset(next), max_timestamp: Timestamp(0), bytes: Bytes::new() }
+    }
+
+    fn bases(state: &PartitionState, from: i64) -> Option<Vec<i64>> {
+        let batches = state.tail.batches_from(Offset(from))?;
+        Some(batches.map(|batch| batch.base.0).collect())
+    }
+
+    #[test]
+    fn a_tail_answers_only_what_it_holds_without_a_gap() {
+        let mut state = PartitionState::default();
+        state.reset_tail(Offset(10));
+        assert_eq!(bases(&state, 9), None);
+        assert_eq!(bases(&state, 10), Some(vec![]));
+        state.extend_tail([batch(10, 15), batch(15, 16), batch(16, 20)]);
+        assert_eq!(bases(&state, 9), None);
+        assert_eq!(bases(&state, 12), Some(vec![10, 15, 16]));
+        assert_eq!(bases(&state, 20), Some(vec![]));
+        state.evict_through(Offset(10));
+        assert_eq!(bases(&state, 14), None);
+        assert_eq!(bases(&state, 15), Some(vec![15, 16]));
+        state.evict_through(Offset(10));
+        assert_eq!(bases(&state, 15), Some(vec![15, 16]), "what is gone is not evicted again");
+        state.drop_below(Offset(18));
+        assert_eq!(bases(&state, 17), Some(vec![16]), "a batch that the log start cuts stays");
+        assert_eq!(bases(&state, 18), Some(vec![16]));
+    }
+}

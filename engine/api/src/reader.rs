@@ -1,0 +1,177 @@
+//! Reading one partition: from memory on the caller's thread, or through the engine's read threads. Never copies a batch that is in
+//! memory, and never waits for one that is not written yet.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustmq_model::{LeaderEpoch, Offset, ProducerId, TopicIdPartition};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::ReadError;
+use crate::published::{LogOffsets, PartitionState, Published};
+use crate::request::{ColdRead, Request};
+use crate::waiter::FetchWaiter;
+
+/// How far a read may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// To the high watermark.
+    ReadUncommitted,
+    /// To the last stable offset.
+    ReadCommitted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    pub from: Offset,
+    /// Bytes of batches to answer at most.
+    pub max_bytes: usize,
+    /// Answer the first batch even if it is larger than `max_bytes`.
+    pub at_least_one: bool,
+    pub isolation: Isolation,
+}
+
+/// A transaction that was aborted: what a read_committed client filters out of the batches it is given (KIP-98).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AbortedTransaction {
+    pub producer_id: ProducerId,
+    pub first_offset: Offset,
+}
+
+/// Whole batches in order, without a gap. The first may start below the offset asked for: a client skips those records.
+#[derive(Clone, Debug, Default)]
+pub struct ReadBatches {
+    pub batches: Vec<Bytes>,
+    pub aborted: Vec<AbortedTransaction>,
+    pub offsets: LogOffsets,
+}
+
+impl ReadBatches {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.batches.iter().map(Bytes::len).sum()
+    }
+}
+
+/// One partition, as readers see it. Cheap to clone; stays valid, and says so, when the partition is deleted.
+#[derive(Clone, Debug)]
+pub struct PartitionReader {
+    pub(crate) published: Arc<Published>,
+    pub(crate) shard: mpsc::Sender<Request>,
+}
+
+/// What memory says about a read.
+enum InMemory {
+    Answer(ReadBatches),
+    OnDisk(ColdRead, LogOffsets),
+}
+
+impl PartitionReader {
+    pub(crate) const fn new(published: Arc<Published>, shard: mpsc::Sender<Request>) -> Self {
+        Self { published, shard }
+    }
+
+    #[must_use]
+    pub fn id(&self) -> TopicIdPartition {
+        self.published.id
+    }
+
+    #[must_use]
+    pub fn offsets(&self) -> LogOffsets {
+        self.published.read(|state| state.offsets)
+    }
+
+    /// Bytes of the batches between log start and durable end.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.published.read(|state| state.size_bytes)
+    }
+
+    /// Whether the partition was deleted or the engine has stopped.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.published.read(|state| state.closed)
+    }
+
+    /// Batches from `request.from` on. What is in memory is answered without waiting; an offset between the limit of the isolation and the end
+    /// of the log answers no batches.
+    pub async fn read(&self, request: ReadRequest) -> Result<ReadBatches, ReadError> {
+        match self.published.read(|state| self.read_memory(state, request))? {
+            InMemory::Answer(batches) => Ok(batches),
+            InMemory::OnDisk(read, offsets) => {
+                let (reply, answer) = oneshot::channel();
+                // A full inbox means a shard under load: a read from disk must not add to its queue.
+                self.shard.try_send(Request::Read { read, reply }).map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(_) => ReadError::Busy,
+                    mpsc::error::TrySendError::Closed(_) => ReadError::Closed,
+                })?;
+                let mut batches = answer.await.map_err(|_| ReadError::Closed)??;
+                batches.offsets = offsets;
+                Ok(batches)
+            }
+        }
+    }
+
+    /// As [`Self::read`], but only from memory: `None` when that needs the disk.
+    pub fn read_in_memory(&self, request: ReadRequest) -> Result<Option<ReadBatches>, ReadError> {
+        Ok(match self.published.read(|state| self.read_memory(state, request))? {
+            InMemory::Answer(batches) => Some(batches),
+            InMemory::OnDisk(..) => None,
+        })
+    }
+
+    fn read_memory(&self, state: &PartitionState, request: ReadRequest) -> Result<InMemory, ReadError> {
+        let offsets = state.offsets;
+        let ReadRequest { from, max_bytes, at_least_one, isolation } = request;
+        if state.closed {
+            return Err(ReadError::Closed);
+        }
+        if from < offsets.log_start || from > offsets.durable_end {
+            return Err(ReadError::OutOfRange { requested: from, offsets });
+        }
+        let until = match isolation {
+            Isolation::ReadUncommitted => offsets.high_watermark,
+            Isolation::ReadCommitted => offsets.last_stable,
+        };
+        let mut answer = ReadBatches { offsets, ..ReadBatches::default() };
+        if from >= until {
+            return Ok(InMemory::Answer(answer));
+        }
+        let Some(batches) = state.tail.batches_from(from) else {
+            let read = ColdRead { id: self.published.id, from, until, max_bytes, at_least_one };
+            return Ok(InMemory::OnDisk(read, offsets));
+        };
+        let mut room = max_bytes;
+        for batch in batches.take_while(|batch| batch.next <= until) {
+            let first = at_least_one && answer.batches.is_empty();
+            if batch.bytes.len() > room && !first {
+                break;
+            }
+            room = room.saturating_sub(batch.bytes.len());
+            answer.batches.push(batch.bytes.clone());
+        }
+        Ok(InMemory::Answer(answer))
+    }
+
+    /// Registers `waiter` for one wake-up by the next news of this partition: new data below the high watermark, a new log start, its
+    /// end. Registration ends with the wake-up or when the waiter is dropped. Register before reading, wait after it.
+    pub fn watch(&self, waiter: &Arc<FetchWaiter>) {
+        self.published.watch(waiter);
+    }
+
+    /// Where leader epoch `epoch` ended, for KIP-320's truncation check: the largest epoch of the log that is not above it, and the offset
+    /// at which the next one began, or the log's end. One that is older than the log ended where the log begins. `None` for one above the
+    /// current.
+    #[must_use]
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.published.read(|state| {
+            if epoch > state.offsets.leader_epoch {
+                return None;
+            }
+            let after = state.epochs.partition_point(|(known, _)| *known <= epoch);
+            let found = after.checked_sub(1).map_or(epoch, |index| state.epochs[index].0);
+            let end = state.epochs.get(after).map_or(state.offsets.durable_end, |(_, start)| *start);
+            Some((found, end))
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! What is asked of a shard. The handle's side of the one crossing between the two runtimes; the shard drains a bounded queue of
+//! these in one go. Every request is answered, or its reply is dropped because the shard has ended.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustmq_model::{Offset, Timestamp, TopicIdPartition};
+use tokio::sync::oneshot;
+
+use crate::config::LogConfig;
+use crate::engine::{Append, Appended, OpenPartition, TrimTo};
+use crate::error::{AppendError, DeleteError, OpenError, ReadError, TrimError};
+use crate::published::Published;
+use crate::reader::ReadBatches;
+
+pub type Reply<T> = oneshot::Sender<T>;
+
+#[derive(Debug)]
+pub enum Request {
+    /// Answered when every one of them is synced.
+    Open {
+        partitions: Vec<OpenPartition>,
+        reply: Reply<Vec<Result<Arc<Published>, OpenError>>>,
+    },
+    Configure {
+        id: TopicIdPartition,
+        config: LogConfig,
+        reply: Reply<()>,
+    },
+    /// Answered when every one of them is durable or refused.
+    Append {
+        appends: Vec<Append>,
+        reply: Reply<Vec<Result<Appended, AppendError>>>,
+    },
+    Trim {
+        id: TopicIdPartition,
+        to: TrimTo,
+        reply: Reply<Result<Offset, TrimError>>,
+    },
+    Delete {
+        ids: Vec<TopicIdPartition>,
+        reply: Reply<Vec<Result<(), DeleteError>>>,
+    },
+    /// A read of what has left memory: the shard says where it is, a read thread reads it and answers.
+    Read {
+        read: ColdRead,
+        reply: Reply<Result<ReadBatches, ReadError>>,
+    },
+    /// From where batches must be searched for a timestamp; the latest place that is not too late.
+    SearchFrom {
+        id: TopicIdPartition,
+        timestamp: TimeTarget,
+        reply: Reply<Option<Offset>>,
+    },
+    /// Write the proof group, sync, answer, end.
+    Shutdown {
+        reply: Reply<()>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColdRead {
+    pub id: TopicIdPartition,
+    pub from: Offset,
+    /// Only batches that end at or below this.
+    pub until: Offset,
+    pub max_bytes: usize,
+    /// The first batch is answered even if it is larger than `max_bytes`.
+    pub at_least_one: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeTarget {
+    /// The first record with at least this timestamp.
+    AtLeast(Timestamp),
+    /// The first record with the largest timestamp of the log.
+    Largest,
+}
+
+impl fmt::Display for ColdRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} from {}", self.id, self.from.0)
+    }
+}

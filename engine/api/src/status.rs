@@ -1,0 +1,76 @@
+//! What the engine says of itself, for metrics, the banner and `DescribeLogDirs`. Read at any time from any thread.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::chunk::ChunkGauge;
+
+/// How a shard reaches its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverKind {
+    /// `io_uring`.
+    Uring,
+    /// `epoll`, with a thread beside each shard that writes and syncs.
+    Epoll,
+}
+
+impl DriverKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Uring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineStatus {
+    pub driver: DriverKind,
+    pub shards: Vec<ShardStatus>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardStatus {
+    /// Bytes of the WAL's slot files, spares included.
+    pub wal_bytes: u64,
+    /// Bytes of the segments in use.
+    pub wal_used_bytes: u64,
+    pub wal_capacity_bytes: u64,
+    /// Bytes of chunks in memory, those that only readers still hold included.
+    pub tail_memory_bytes: u64,
+    pub partitions: u64,
+    /// A write or sync failed: nothing more is acknowledged.
+    pub poisoned: Option<String>,
+    /// Appends are refused until something is freed.
+    pub full: bool,
+}
+
+/// Where one shard keeps its figures up to date.
+#[derive(Debug, Default)]
+pub struct ShardGauges {
+    pub wal_bytes: AtomicU64,
+    pub wal_used_bytes: AtomicU64,
+    pub wal_capacity_bytes: AtomicU64,
+    pub partitions: AtomicU64,
+    pub full: AtomicBool,
+    pub poisoned: Mutex<Option<String>>,
+    pub chunks: ChunkGauge,
+}
+
+impl ShardGauges {
+    #[must_use]
+    pub fn status(&self) -> ShardStatus {
+        let load = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
+        ShardStatus {
+            wal_bytes: load(&self.wal_bytes),
+            wal_used_bytes: load(&self.wal_used_bytes),
+            wal_capacity_bytes: load(&self.wal_capacity_bytes),
+            tail_memory_bytes: self.chunks.bytes(),
+            partitions: load(&self.partitions),
+            poisoned: self.poisoned.lock().clone(),
+            full: self.full.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Answers that wait for a commit: what is told when it is durable, and when it failed.
+
+use std::sync::Arc;
+
+use rustmq_engine_api::published::Published;
+use rustmq_engine_api::request::Reply;
+use rustmq_engine_api::{AppendError, Appended, DeleteError, OpenError, TrimError};
+use rustmq_model::{Offset, TopicIdPartition};
+
+use crate::shard::Shard;
+
+pub(crate) enum Answer {
+    Append {
+        ids: Vec<TopicIdPartition>,
+        results: Vec<Result<Appended, AppendError>>,
+        reply: Reply<Vec<Result<Appended, AppendError>>>,
+    },
+    Open {
+        results: Vec<Result<Arc<Published>, OpenError>>,
+        reply: Reply<Vec<Result<Arc<Published>, OpenError>>>,
+    },
+    Trim {
+        id: TopicIdPartition,
+        log_start: Offset,
+        reply: Option<Reply<Result<Offset, TrimError>>>,
+    },
+    Delete {
+        closed: Vec<Arc<Published>>,
+        results: Vec<Result<(), DeleteError>>,
+        reply: Reply<Vec<Result<(), DeleteError>>>,
+    },
+}
+
+impl Shard {
+    /// The commit that `answer` waited for is durable. Whoever asked may have gone: failed sends are nothing.
+    pub(crate) fn complete(&mut self, answer: Answer) {
+        match answer {
+            Answer::Append { ids, mut results, reply } => {
+                for (id, result) in ids.iter().zip(&mut results) {
+                    if let (Ok(appended), Some(partition)) = (result, self.partitions.get(id)) {
+                        appended.log_start = partition.log_start();
+                    }
+                }
+                let _ = reply.send(results);
+            }
+            Answer::Open { results, reply } => {
+                for published in results.iter().flatten() {
+                    if let Some(partition) = self.partitions.get(&published.id) {
+                        partition.publish_epochs();
+                    }
+                    self.around.directory.insert(self.number, Arc::clone(published));
+                }
+                let _ = reply.send(results);
+            }
+            Answer::Trim { id, log_start, reply } => {
+                let size = self.wal.table.partition_bytes(id);
+                if let Some(partition) = self.partitions.get_mut(&id) {
+                    partition.publish_log_start(log_start, size);
+                }
+                self.relocate_now();
+                if let Some(reply) = reply {
+                    let _ = reply.send(Ok(log_start));
+                }
+            }
+            Answer::Delete { closed, results, reply } => {
+                self.relocate_now();
+                for published in closed {
+                    published.publish(|state| {
+                        state.closed = true;
+                        state.reset_tail(state.offsets.durable_end);
+                    });
+                }
+                let _ = reply.send(results);
+            }
+        }
+    }
+
+    /// The commit failed: nothing in it is acknowledged.
+    pub(crate) fn refuse(&self, answer: Answer) {
+        let reason = self.poisoned.clone().unwrap_or_default();
+        match answer {
+            Answer::Append { results, reply, .. } => {
+                let refused = |result: Result<Appended, AppendError>| {
+                    result.and_then(|_| Err(AppendError::Storage { reason: reason.clone() }))
+                };
+                let _ = reply.send(results.into_iter().map(refused).collect());
+            }
+            Answer::Open { results, reply } => {
+                let refused = |result: Result<Arc<Published>, OpenError>| {
+                    result.and_then(|_| Err(OpenError::Storage { reason: reason.clone() }))
+                };
+                let _ = reply.send(results.into_iter().map(refused).collect());
+            }
+            Answer::Trim { reply: Some(reply), .. } => {
+                let _ = reply.send(Err(TrimError::Storage { reason }));
+            }
+            Answer::Trim { reply: None, .. } => {}
+            Answer::Delete { results, reply, .. } => {
+                let refused = |result: Result<(), DeleteError>| {
+                    result.and_then(|()| Err(DeleteError::Storage { reason: reason.clone() }))
+                };
+                let _ = reply.send(results.into_iter().map(refused).collect());
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What the engine is started with: resolved values; reading configuration files is the process's matter.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustmq_model::ByteSize;
+
+use crate::disk::DiskFaults;
+
+/// Which driver the shards use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// `io_uring` where the kernel lets us, else epoll.
+    #[default]
+    Auto,
+    /// Refuse to start without `io_uring`.
+    Uring,
+    Epoll,
+}
+
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The folder of the WALs. Created if need be; the parent must exist.
+    pub dir: PathBuf,
+    /// Shards (threads), each with a WAL. A folder that has more WALs gets a shard for each of them.
+    pub shards: usize,
+    /// Size of a WAL segment. A folder keeps the size that it was made with.
+    pub segment_size: ByteSize,
+    /// Bytes that all WALs together may take on disk. Rounded down to segments, at least six a WAL.
+    pub capacity: ByteSize,
+    /// Memory for recent batches, over all shards.
+    pub tail_memory: ByteSize,
+    /// Sync before acknowledging. Without it, a power cut loses what the operating system had not written.
+    pub fsync: bool,
+    pub driver: Driver,
+    /// Threads that read what has left memory.
+    pub read_threads: usize,
+    /// Reads that may wait for them; more are refused as busy.
+    pub read_queue: usize,
+    /// How often retention and producer expiry are looked at.
+    pub retention_interval: Duration,
+    /// After this long without appends a shard proves what it wrote last.
+    pub idle_proof_after: Duration,
+    /// Requests that wait for one shard; senders wait for room.
+    pub inbox: usize,
+    /// Makes the disk fail, to prove what the engine then does. Tests only.
+    #[doc(hidden)]
+    pub faults: Option<Arc<DiskFaults>>,
+}
+
+impl EngineConfig {
+    /// The defaults of a single small node.
+    #[must_use]
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            shards: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+            segment_size: ByteSize::mib(64),
+            capacity: ByteSize::gib(10),
+            tail_memory: ByteSize::mib(128),
+            fsync: true,
+            driver: Driver::Auto,
+            read_threads: 2,
+            read_queue: 256,
+            retention_interval: Duration::from_secs(30),
+            idle_proof_after: Duration::from_millis(50),
+            inbox: 1024,
+            faults: None,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! How a folder's files are opened: around the page cache (O_DIRECT) where the file system has it, else through it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, OFlags, StatxFlags};
+use rustmq_engine_api::chunk::{ChunkGauge, ChunkWriter};
+use rustmq_engine_core::wal::SegmentShape;
+
+/// The block that segments are laid out by where the device asks for less.
+const BLOCK_SIZE: u32 = 4096;
+const PROBE_FILE: &str = "probe";
+
+/// What the folder's file system takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DirectIo {
+    pub direct: bool,
+    pub block_size: u32,
+}
+
+impl DirectIo {
+    /// Finds out by writing one block to a file in `dir`, which is removed again.
+    pub(crate) fn probe(dir: &Path) -> io::Result<Self> {
+        let path = dir.join(PROBE_FILE);
+        let probed = Self::probe_file(&path);
+        let removed = std::fs::remove_file(&path);
+        // What stands in the way of writing says more than that there is nothing to remove.
+        let io = probed?;
+        removed?;
+        Ok(io)
+    }
+
+    fn probe_file(path: &Path) -> io::Result<Self> {
+        File::create(path)?;
+        let buffered = Self { direct: false, block_size: BLOCK_SIZE };
+        let Ok(file) = (Self { direct: true, ..buffered }).open(path) else { return Ok(buffered) };
+        let stat = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
+        let asked = stat.map_or(0, |stat| stat.stx_dio_offset_align).max(BLOCK_SIZE);
+        if !asked.is_power_of_two() || asked > SegmentShape::BLOCK_SIZE_MAX {
+            return Ok(buffered);
+        }
+        let mut chunk = ChunkWriter::new(asked as usize, &ChunkGauge::default()).map_err(io::Error::other)?;
+        match file.write_all_at(chunk.open_part(), 0) {
+            Ok(()) => Ok(Self { direct: true, block_size: asked }),
+            // The file system takes the flag and refuses the write, as some network ones do.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(buffered),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens an existing file for reading and writing.
+    pub(crate) fn open(self, path: &Path) -> io::Result<File> {
+        let flags = if self.direct { OFlags::DIRECT.bits() } else { 0 };
+        OpenOptions::new().read(true).write(true).custom_flags(flags.cast_signed()).open(path)
+    }
+}
+
+/// Reads up to `length` bytes at `offset` into aligned memory; fewer at the file's end.
+pub(crate) fn read_at(file: &File, offset: u64, length: usize, gauge: &ChunkGauge) -> io::Result<bytes::Bytes> {
+    let mut chunk = ChunkWriter::new(length, gauge).map_err(io::Error::other)?;
+    let mut filled = 0;
+    while filled < length {
+        let room = &mut chunk.open_part()[filled..length];
+        match file.read_at(room, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(chunk.freeze(filled))
+}
+
+/// Syncs a folder, so that the names in it survive.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

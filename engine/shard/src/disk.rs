@@ -1,0 +1,74 @@
+//! Executes the writes and syncs of a commit, in order, by one of two drivers. Decides nothing: the first failure ends a commit and is
+//! reported; nothing is tried again.
+
+mod faults;
+mod thread;
+mod uring;
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustmq_engine_core::wal::SlotId;
+
+pub use faults::DiskFaults;
+pub(crate) use thread::ThreadDisk;
+pub(crate) use uring::UringDisk;
+
+/// An open slot file.
+#[derive(Debug)]
+pub(crate) struct SlotFile {
+    pub slot: SlotId,
+    pub path: PathBuf,
+    pub file: File,
+}
+
+/// One thing to do. Steps of a commit are done one after the other.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Offset and length are whole blocks; the memory is aligned.
+    Write {
+        file: Arc<SlotFile>,
+        offset: u64,
+        bytes: Bytes,
+    },
+    Sync {
+        file: Arc<SlotFile>,
+    },
+}
+
+/// What failed. The log beyond the last sync is in an unknown state from then on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DiskError {
+    #[error("cannot write {length} bytes at {offset} of {path}: {error}", path = path.display())]
+    Write { path: PathBuf, offset: u64, length: usize, error: io::Error },
+    #[error("cannot sync {path}: {error}", path = path.display())]
+    Sync { path: PathBuf, error: io::Error },
+    #[error("the disk thread has ended")]
+    Ended,
+}
+
+pub(crate) enum Disk {
+    Uring(UringDisk),
+    Thread(ThreadDisk),
+}
+
+impl Disk {
+    /// Returns when every step is done, or at the first that failed.
+    pub(crate) async fn execute(&self, steps: Vec<Step>) -> Result<(), DiskError> {
+        match self {
+            Self::Uring(disk) => disk.execute(steps).await,
+            Self::Thread(disk) => disk.execute(steps).await,
+        }
+    }
+}
+
+fn write_error(file: &SlotFile, offset: u64, length: usize, error: io::Error) -> DiskError {
+    DiskError::Write { path: file.path.clone(), offset, length, error }
+}
+
+fn sync_error(file: &SlotFile, error: io::Error) -> DiskError {
+    DiskError::Sync { path: file.path.clone(), error }
+}

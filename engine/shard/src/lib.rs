@@ -1,0 +1,34 @@
+//! Runs the storage engine: one thread per shard, each with a write-ahead log, on monoio (`io_uring`, or epoll where that is
+//! forbidden). Executes what `engine/core` decides; the rest of the process holds it through `engine/api`.
+//!
+//! Reading order: [`start`], then `shard` (the loop), `wal_writer` (frames into commits), `append` and `requests` (what is asked
+//! for), `answer` (what is told), `reads` and `tail` (reading and memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
+
+mod answer;
+mod append;
+mod config;
+mod dio;
+mod disk;
+mod event;
+mod folder;
+mod metrics;
+mod partition;
+mod reads;
+mod recovery;
+mod repair;
+mod requests;
+mod retention;
+mod shard;
+mod slots;
+mod start;
+mod tail;
+mod wal_writer;
+
+pub use config::{Driver, EngineConfig};
+pub use disk::DiskFaults;
+pub use folder::{FORMAT_VERSION, FolderError};
+pub use metrics::Metrics;
+pub use partition::PartitionReplayError;
+pub use recovery::RecoverError;
+pub use repair::{LostRange, RepairError, RepairReport, repair};
+pub use start::{StartError, StartReport, start};

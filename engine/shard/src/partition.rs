@@ -1,0 +1,144 @@
+//! One partition of a shard: its log, what its readers see, and its retention. Carries the log's changes over to the readers.
+
+use std::sync::Arc;
+
+use rustmq_engine_api::published::{PartitionState, Published, TailBatch};
+use rustmq_engine_api::{LogConfig, LogOffsets};
+use rustmq_engine_core::log::{CheckpointError, EpochStart};
+use rustmq_engine_core::log::{Gaps, LogLimits, LogPositions, PartitionLog, ReplayError};
+use rustmq_engine_core::wal::Control;
+use rustmq_engine_core::wal::scan::{ReplayEvent, ReplayItem};
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+
+pub(crate) struct Partition {
+    pub log: PartitionLog,
+    pub published: Arc<Published>,
+    pub config: LogConfig,
+}
+
+/// The frames of a partition do not follow from each other.
+#[derive(Debug, thiserror::Error)]
+pub enum PartitionReplayError {
+    #[error("partition {id}: {error}")]
+    Replay { id: TopicIdPartition, error: ReplayError },
+    #[error("partition {id}: {error}")]
+    Checkpoint { id: TopicIdPartition, error: CheckpointError },
+    #[error("partition {id} has frames but neither an open frame nor a checkpoint before them")]
+    NoBase { id: TopicIdPartition },
+}
+
+impl Partition {
+    pub(crate) fn new(id: TopicIdPartition, log: PartitionLog, config: LogConfig, size_bytes: u64) -> Self {
+        let offsets = offsets(log.positions());
+        let mut state = PartitionState { offsets, epochs: epochs(&log), size_bytes, ..PartitionState::default() };
+        state.reset_tail(log.end());
+        Self { log, published: Published::new(id, state), config }
+    }
+
+    /// Rebuilds the log from what recovery found.
+    pub(crate) fn replay(
+        id: TopicIdPartition,
+        items: &[ReplayItem],
+        gaps: Gaps,
+    ) -> Result<PartitionLog, PartitionReplayError> {
+        let mut log: Option<PartitionLog> = None;
+        for item in items {
+            let next = match (&item.event, log.take()) {
+                (ReplayEvent::Checkpoint(bytes), _) => PartitionLog::restore(LogLimits::default(), bytes)
+                    .map_err(|error| PartitionReplayError::Checkpoint { id, error })?,
+                (ReplayEvent::Control(Control::Open { epoch, log_start }), _) => {
+                    PartitionLog::open(LogLimits::default(), *epoch, *log_start)
+                }
+                (_, None) => return Err(PartitionReplayError::NoBase { id }),
+                (event, Some(mut log)) => {
+                    apply(&mut log, event, gaps).map_err(|error| PartitionReplayError::Replay { id, error })?;
+                    log
+                }
+            };
+            log = Some(next);
+        }
+        let mut log = log.ok_or(PartitionReplayError::NoBase { id })?;
+        log.finish_replay();
+        Ok(log)
+    }
+
+    pub(crate) fn checkpoint(&self) -> Vec<u8> {
+        let mut checkpoint = Vec::with_capacity(self.log.checkpoint_length());
+        self.log.encode_checkpoint(&mut checkpoint);
+        checkpoint
+    }
+
+    /// The log start that is synced.
+    pub(crate) fn log_start(&self) -> Offset {
+        self.log.positions().log_start
+    }
+
+    pub(crate) fn leader_epoch(&self) -> LeaderEpoch {
+        self.log.leader_epoch()
+    }
+
+    /// Batches became durable: they follow what is published.
+    pub(crate) fn publish(&mut self, batches: Vec<TailBatch>) {
+        let Some(last) = batches.last() else { return };
+        self.log.on_durable(last.next);
+        let offsets = offsets(self.log.positions());
+        let added: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
+        self.published.publish(|state| {
+            state.offsets = offsets;
+            state.size_bytes += added as u64;
+            state.extend_tail(batches);
+        });
+    }
+
+    /// A trim frame became durable.
+    pub(crate) fn publish_log_start(&mut self, log_start: Offset, size_bytes: u64) {
+        self.log.on_trim_durable(log_start);
+        let offsets = offsets(self.log.positions());
+        self.published.publish(|state| {
+            state.offsets = offsets;
+            state.size_bytes = size_bytes;
+            state.drop_below(offsets.log_start);
+        });
+    }
+
+    /// A leadership became durable.
+    pub(crate) fn publish_epochs(&self) {
+        let (offsets, epochs) = (offsets(self.log.positions()), epochs(&self.log));
+        self.published.publish(|state| {
+            state.offsets = offsets;
+            state.epochs = epochs;
+        });
+    }
+}
+
+fn apply(log: &mut PartitionLog, event: &ReplayEvent, gaps: Gaps) -> Result<(), ReplayError> {
+    match event {
+        // Nothing here writes a transaction's end yet, so no control batch ends one.
+        ReplayEvent::Batch(header) => log.replay_batch(header, None, gaps),
+        ReplayEvent::Control(Control::Trim { log_start }) => log.replay_trim(*log_start, gaps),
+        ReplayEvent::Control(Control::Truncate { end }) => log.replay_truncate(*end, gaps),
+        ReplayEvent::Control(Control::EpochStart { epoch, start }) => {
+            log.replay_epoch_start(EpochStart { epoch: *epoch, start: *start }, gaps)
+        }
+        ReplayEvent::Control(Control::Expiry { producers }) => {
+            log.replay_expiry(producers);
+            Ok(())
+        }
+        // Bases are handled by the caller; a close ends a partition, which recovery does not list.
+        ReplayEvent::Control(Control::Open { .. } | Control::Close) | ReplayEvent::Checkpoint(_) => Ok(()),
+    }
+}
+
+const fn offsets(positions: LogPositions) -> LogOffsets {
+    LogOffsets {
+        log_start: positions.log_start,
+        durable_end: positions.durable_end,
+        high_watermark: positions.high_watermark,
+        last_stable: positions.last_stable,
+        leader_epoch: positions.leader_epoch,
+    }
+}
+
+fn epochs(log: &PartitionLog) -> Arc<[(LeaderEpoch, Offset)]> {
+    log.epochs().iter().map(|begun| (begun.epoch, begun.start)).collect()
+}

@@ -1,0 +1,236 @@
+//! Reads what has left memory: a few threads with a bounded queue, never the shard's own. The shard says where; each frame is
+//! checked before it is served.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, mpsc};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use rustmq_engine_api::chunk::ChunkGauge;
+use rustmq_engine_api::request::Reply;
+use rustmq_engine_api::{LogOffsets, ReadBatches, ReadError};
+use rustmq_engine_core::wal::read_check::{BatchQuery, CheckedBatch, GroupRead, read_group};
+use rustmq_engine_core::wal::recovery::read_index;
+use rustmq_engine_core::wal::scan::SegmentPlace;
+use rustmq_engine_core::wal::{SegmentIndex, Trailer};
+use rustmq_model::Offset;
+
+use crate::dio::read_at;
+use crate::disk::SlotFile;
+use crate::event::{Event, EventSender};
+use crate::metrics::Metrics;
+
+/// Bytes to read at once; a larger group is read whole.
+const WINDOW: usize = 256 << 10;
+/// Indexes of sealed segments that are kept.
+const CACHED_INDEXES: usize = 16;
+
+/// Which groups of a segment to read.
+#[derive(Clone, Debug)]
+pub(crate) enum Groups {
+    These(Vec<u32>),
+    /// Those that the segment's own index names.
+    Indexed(Trailer),
+}
+
+/// Where the batches go.
+#[derive(Debug)]
+pub(crate) enum Destination {
+    Reader(Reply<Result<ReadBatches, ReadError>>),
+    /// Back to the shard, to be written anew.
+    Move,
+}
+
+#[derive(Debug)]
+pub(crate) struct ReadJob {
+    pub place: SegmentPlace,
+    pub file: Arc<SlotFile>,
+    pub groups: Groups,
+    pub query: BatchQuery,
+    pub max_bytes: usize,
+    pub at_least_one: bool,
+    pub destination: Destination,
+    /// The shard holds the segment until it hears that the job is done.
+    pub done: EventSender,
+}
+
+/// The queue of the read threads.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadPool {
+    jobs: mpsc::SyncSender<ReadJob>,
+}
+
+impl ReadPool {
+    /// The threads end with the last clone.
+    pub(crate) fn start(threads: usize, queue: usize, metrics: &Metrics) -> io::Result<Self> {
+        let (jobs, inbox) = mpsc::sync_channel::<ReadJob>(queue);
+        let inbox = Arc::new(Mutex::new(inbox));
+        let indexes = Arc::new(IndexCache::default());
+        for number in 0..threads.max(1) {
+            let (inbox, indexes, metrics) = (Arc::clone(&inbox), Arc::clone(&indexes), metrics.clone());
+            let thread = std::thread::Builder::new().name(format!("rustmq-read-{number}"));
+            thread.spawn(move || {
+                loop {
+                    let next = inbox.lock().recv();
+                    let Ok(job) = next else { return };
+                    run(job, &indexes, &metrics);
+                }
+            })?;
+        }
+        Ok(Self { jobs })
+    }
+
+    /// Gives the job back if the queue is full.
+    pub(crate) fn submit(&self, job: ReadJob) -> Result<(), Box<ReadJob>> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            mpsc::TrySendError::Full(job) | mpsc::TrySendError::Disconnected(job) => Box::new(job),
+        })
+    }
+}
+
+fn run(job: ReadJob, indexes: &IndexCache, metrics: &Metrics) {
+    let batches = read(&job, indexes);
+    metrics.cold_reads.inc();
+    if let Ok(batches) = &batches {
+        metrics.cold_read_bytes.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
+    }
+    let (partition, generation) = (job.query.partition, job.place.generation);
+    match job.destination {
+        Destination::Reader(reply) => {
+            let answer =
+                batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), offsets: LogOffsets::default() });
+            // A reader that has gone does not need it.
+            let _ = reply.send(answer);
+        }
+        Destination::Move => {
+            let batches = batches.map_err(|error| error.to_string());
+            job.done.send(Event::MoveRead { partition, generation, batches });
+        }
+    }
+    job.done.send(Event::Released { generation });
+}
+
+fn read(job: &ReadJob, indexes: &IndexCache) -> Result<Vec<Bytes>, ReadError> {
+    let groups = match &job.groups {
+        Groups::These(groups) => groups.clone(),
+        Groups::Indexed(trailer) => {
+            let index = indexes.load(job.place, &job.file, *trailer)?;
+            groups_of(&index, job.query)
+        }
+    };
+    let mut window = Window { start: 0, bytes: Bytes::new(), file: &job.file };
+    let mut batches = Vec::new();
+    let mut room = job.max_bytes;
+    let mut next = job.query.from;
+    for offset in groups {
+        let (group, found) = read_one(job, &mut window, offset)?;
+        for CheckedBatch { header, range } in found {
+            // A batch that has moved within its segment is there twice.
+            if header.next_offset() <= next {
+                continue;
+            }
+            let first = job.at_least_one && batches.is_empty();
+            if range.len() > room && !first {
+                return Ok(batches);
+            }
+            room = room.saturating_sub(range.len());
+            next = header.next_offset();
+            let bytes = group.slice(range);
+            // A small batch must not keep a whole window alive.
+            let small = bytes.len() < window.bytes.len() / 4;
+            batches.push(if small { Bytes::copy_from_slice(&bytes) } else { bytes });
+        }
+    }
+    Ok(batches)
+}
+
+/// One group's bytes and the batches in it that are asked for.
+fn read_one(job: &ReadJob, window: &mut Window<'_>, offset: u32) -> Result<(Bytes, Vec<CheckedBatch>), ReadError> {
+    let mut group = window.at(offset, job.place.shape.block_size() as usize)?;
+    loop {
+        match read_group(job.place, offset, &group, job.query) {
+            Ok(GroupRead::Batches { batches, .. }) => return Ok((group, batches)),
+            Ok(GroupRead::NeedBytes { length }) if length as usize > group.len() => {
+                let asked = window.at(offset, length as usize)?;
+                if asked.len() < length as usize {
+                    return Err(damaged(job, offset, "the file ends before the group does"));
+                }
+                group = asked;
+            }
+            Ok(GroupRead::NeedBytes { .. }) => return Err(damaged(job, offset, "the group has no end")),
+            Err(damage) => return Err(damaged(job, offset, &damage.to_string())),
+        }
+    }
+}
+
+fn damaged(job: &ReadJob, offset: u32, reason: &str) -> ReadError {
+    let path = job.file.path.display();
+    tracing::error!(%path, offset, reason, "the write-ahead log cannot be read back");
+    ReadError::Storage { reason: format!("{path}, offset {offset}: {reason}") }
+}
+
+/// The groups that hold the partition's batches in the asked range, by offset of the log.
+fn groups_of(index: &SegmentIndex, query: BatchQuery) -> Vec<u32> {
+    let Some(entry) = index.entry(query.partition) else { return Vec::new() };
+    let asked = |end: Offset, first: Offset| end > query.from && first < query.until;
+    let mut extents: Vec<_> = entry.extents.iter().filter(|extent| asked(extent.end, extent.first)).collect();
+    extents.sort_by_key(|extent| extent.first);
+    let mut groups: Vec<u32> = extents.into_iter().map(|extent| extent.group_offset).collect();
+    groups.dedup();
+    groups
+}
+
+/// The part of a file that was read last: neighbouring groups come from one read.
+struct Window<'a> {
+    start: usize,
+    bytes: Bytes,
+    file: &'a SlotFile,
+}
+
+impl Window<'_> {
+    /// The bytes from `offset` on, `length` of them at least, unless the file ends.
+    fn at(&mut self, offset: u32, length: usize) -> Result<Bytes, ReadError> {
+        let offset = offset as usize;
+        let end = self.start + self.bytes.len();
+        if offset < self.start || offset + length > end {
+            let failed =
+                |error: io::Error| ReadError::Storage { reason: format!("{}: {error}", self.file.path.display()) };
+            let gauge = ChunkGauge::default();
+            self.bytes = read_at(&self.file.file, offset as u64, length.max(WINDOW), &gauge).map_err(failed)?;
+            self.start = offset;
+        }
+        Ok(self.bytes.slice(offset - self.start..))
+    }
+}
+
+/// Indexes of sealed segments, the ones used last.
+#[derive(Debug, Default)]
+struct IndexCache {
+    entries: Mutex<VecDeque<(SegmentPlace, Arc<SegmentIndex>)>>,
+}
+
+impl IndexCache {
+    fn load(&self, place: SegmentPlace, file: &SlotFile, trailer: Trailer) -> Result<Arc<SegmentIndex>, ReadError> {
+        {
+            let mut entries = self.entries.lock();
+            if let Some(at) = entries.iter().position(|(known, _)| *known == place)
+                && let Some(entry) = entries.remove(at)
+            {
+                let index = Arc::clone(&entry.1);
+                entries.push_front(entry);
+                return Ok(index);
+            }
+        }
+        let failed = |reason: String| ReadError::Storage { reason: format!("{}: {reason}", file.path.display()) };
+        let length = trailer.end.saturating_sub(trailer.index_group) as usize;
+        let bytes = read_at(&file.file, u64::from(trailer.index_group), length, &ChunkGauge::default())
+            .map_err(|error| failed(error.to_string()))?;
+        let index = read_index(place, trailer.index_group, &bytes);
+        let index = Arc::new(index.ok_or_else(|| failed("the segment's index is damaged".to_owned()))?);
+        let mut entries = self.entries.lock();
+        entries.push_front((place, Arc::clone(&index)));
+        entries.truncate(CACHED_INDEXES);
+        Ok(index)
+    }
+}

@@ -1,0 +1,106 @@
+//! `--repair`: covers damage in WALs that refuse to start, so that what is sound is kept. What is gone is listed.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustmq_engine_core::log::Gaps;
+use rustmq_engine_core::wal::position::SegmentShapeError;
+use rustmq_engine_core::wal::recovery::CorruptionPolicy;
+use rustmq_engine_core::wal::scan::ReplayEvent;
+use rustmq_engine_core::wal::{RecoveredWal, SegmentShape};
+use rustmq_model::{Offset, TopicIdPartition};
+
+use crate::dio::{DirectIo, sync_dir};
+use crate::folder::{Folder, FolderError, WalFolder};
+use crate::partition::{Partition, PartitionReplayError};
+use crate::recovery::{RecoverError, recover};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RepairError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    #[error(transparent)]
+    Replay(#[from] PartitionReplayError),
+    #[error(transparent)]
+    Shape(#[from] SegmentShapeError),
+    #[error("{path}: {error}", path = path.display())]
+    Io { path: PathBuf, error: io::Error },
+}
+
+/// Offsets of a partition that the damage took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LostRange {
+    pub id: TopicIdPartition,
+    pub from: Offset,
+    pub until: Offset,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RepairReport {
+    /// Damaged places that were covered.
+    pub holes: usize,
+    /// Copies of the damaged files as they were.
+    pub copies: Vec<PathBuf>,
+    /// Gaps between what is left. Records lost at a log's end leave none.
+    pub lost: Vec<LostRange>,
+}
+
+/// Repairs the WALs in `dir`, which no process may have open. A WAL without damage is not touched.
+pub fn repair(dir: &Path) -> Result<RepairReport, RepairError> {
+    let folder = Folder::open(dir)?;
+    let io = DirectIo::probe(dir).map_err(|error| RepairError::Io { path: dir.to_owned(), error })?;
+    let shape = SegmentShape::new(u64::from(io.block_size), folder.segment_size)?;
+    let mut report = RepairReport::default();
+    for wal in &folder.wals {
+        let recovered = recover(wal, io, shape, CorruptionPolicy::Repair)?.wal;
+        if recovered.holes.is_empty() {
+            continue;
+        }
+        // Before anything is written: a log that cannot be replayed even so is left as it is.
+        for (id, items) in &recovered.partitions {
+            Partition::replay(*id, items, Gaps::Repaired)?;
+        }
+        report.lost.extend(lost(&recovered));
+        wal.mark_repaired()?;
+        cover(wal, &recovered, &mut report)?;
+    }
+    Ok(report)
+}
+
+/// The gaps between the batches that are left.
+fn lost(recovered: &RecoveredWal) -> Vec<LostRange> {
+    let mut lost = Vec::new();
+    for (id, items) in &recovered.partitions {
+        let mut end: Option<Offset> = None;
+        for item in items {
+            let ReplayEvent::Batch(header) = &item.event else { continue };
+            if let Some(from) = end.filter(|end| *end < header.base_offset) {
+                lost.push(LostRange { id: *id, from, until: header.base_offset });
+            }
+            end = Some(header.next_offset());
+        }
+    }
+    lost
+}
+
+fn cover(wal: &WalFolder, recovered: &RecoveredWal, report: &mut RepairReport) -> Result<(), RepairError> {
+    for (slot, shape, hole) in &recovered.holes {
+        let path = wal.slot_path(*slot);
+        let failed = |error| RepairError::Io { path: path.clone(), error };
+        let copy = path.with_extension("damaged");
+        if !report.copies.contains(&copy) {
+            fs::copy(&path, &copy).map_err(failed)?;
+            report.copies.push(copy);
+        }
+        let mut block = vec![0; shape.block_size() as usize];
+        hole.encode(wal.id, &mut block);
+        let file = fs::OpenOptions::new().write(true).open(&path).map_err(failed)?;
+        file.write_all_at(&block, u64::from(hole.offset)).and_then(|()| file.sync_all()).map_err(failed)?;
+        report.holes += 1;
+    }
+    sync_dir(&wal.dir).map_err(|error| RepairError::Io { path: wal.dir.clone(), error })
+}

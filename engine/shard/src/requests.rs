@@ -1,0 +1,269 @@
+//! What is asked of a shard besides appends: opening, configuring, trimming, deleting, and where to read.
+
+use std::sync::Arc;
+
+use rustmq_engine_api::published::Published;
+use rustmq_engine_api::request::{ColdRead, Reply, Request, TimeTarget};
+use rustmq_engine_api::{DeleteError, LogConfig, OpenError, OpenPartition, ReadBatches, ReadError, TrimError, TrimTo};
+use rustmq_engine_core::log::{LogLimits, PartitionLog};
+use rustmq_engine_core::wal::Control;
+use rustmq_engine_core::wal::read_check::BatchQuery;
+use rustmq_engine_core::wal::scan::SegmentPlace;
+use rustmq_engine_core::wal::segments::{Location, Purpose};
+use rustmq_model::{Offset, TopicIdPartition};
+
+use crate::answer::Answer;
+use crate::partition::Partition;
+use crate::reads::{Destination, Groups, ReadJob};
+use crate::shard::{Job, Shard, Stalled};
+use crate::wal_writer::NoRoom;
+
+/// Groups of the active segment that one read looks through.
+const GROUPS_MAX: usize = 64;
+
+impl Shard {
+    /// Done again from the start if it stalls: what is open by then stays as it is.
+    pub(crate) fn open(
+        &mut self,
+        partitions: Vec<OpenPartition>,
+        reply: Reply<Vec<Result<Arc<Published>, OpenError>>>,
+    ) -> Result<(), Stalled> {
+        let mut results = Vec::with_capacity(partitions.len());
+        for open in &partitions {
+            match self.open_one(*open) {
+                Ok(published) => results.push(Ok(published)),
+                Err(Refusal::AwaitSlot) => return Err(Stalled(Job::Request(Request::Open { partitions, reply }))),
+                Err(Refusal::Open(error)) => results.push(Err(error)),
+            }
+        }
+        self.answer_when_durable(Answer::Open { results, reply });
+        Ok(())
+    }
+
+    fn open_one(&mut self, open: OpenPartition) -> Result<Arc<Published>, Refusal> {
+        let OpenPartition { id, leader_epoch, config } = open;
+        if let Some(reason) = &self.poisoned {
+            return Err(Refusal::Open(OpenError::Storage { reason: reason.clone() }));
+        }
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.config = config;
+            let (current, start) = (partition.log.leader_epoch(), partition.log.end());
+            if leader_epoch < current {
+                return Err(Refusal::Open(OpenError::FencedLeaderEpoch { given: leader_epoch, current }));
+            }
+            let published = Arc::clone(&partition.published);
+            if leader_epoch > current {
+                let control = Control::EpochStart { epoch: leader_epoch, start };
+                self.room(control.payload_length(), Purpose::Append)?;
+                if let Some(partition) = self.partitions.get_mut(&id) {
+                    partition.log.begin_epoch(leader_epoch).expect("the epoch was compared just above");
+                }
+                self.wal.put_control(id, &control);
+            }
+            return Ok(published);
+        }
+        let control = Control::Open { epoch: leader_epoch, log_start: Offset::ZERO };
+        self.put_control(id, &control, Purpose::Append)?;
+        let log = PartitionLog::open(LogLimits::default(), leader_epoch, Offset::ZERO);
+        let partition = Partition::new(id, log, config, 0);
+        let published = Arc::clone(&partition.published);
+        self.partitions.insert(id, partition);
+        Ok(published)
+    }
+
+    pub(crate) fn configure(&mut self, id: TopicIdPartition, config: LogConfig, reply: Reply<()>) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.config = config;
+        }
+        // Whoever asked may have gone; so below.
+        let _ = reply.send(());
+    }
+
+    pub(crate) fn trim(
+        &mut self,
+        id: TopicIdPartition,
+        to: TrimTo,
+        reply: Reply<Result<Offset, TrimError>>,
+    ) -> Result<(), Stalled> {
+        if let Some(reason) = &self.poisoned {
+            let _ = reply.send(Err(TrimError::Storage { reason: reason.clone() }));
+            return Ok(());
+        }
+        let Some(partition) = self.partitions.get(&id) else {
+            let _ = reply.send(Err(TrimError::UnknownPartition));
+            return Ok(());
+        };
+        let high_watermark = partition.log.positions().high_watermark;
+        let requested = match to {
+            TrimTo::HighWatermark => high_watermark,
+            TrimTo::Offset(offset) => offset,
+        };
+        if requested > high_watermark {
+            let _ = reply.send(Err(TrimError::AboveHighWatermark { requested, high_watermark }));
+            return Ok(());
+        }
+        match self.lay_trim(id, requested) {
+            Ok(log_start) => self.answer_when_durable(Answer::Trim { id, log_start, reply: Some(reply) }),
+            Err(NoRoom::AwaitSlot) => return Err(Stalled(Job::Request(Request::Trim { id, to, reply }))),
+            Err(NoRoom::Full) => {
+                let _ = reply.send(Err(TrimError::Full));
+            }
+            Err(NoRoom::Memory(error)) => {
+                let _ = reply.send(Err(TrimError::Storage { reason: error.to_string() }));
+            }
+        }
+        Ok(())
+    }
+
+    /// Trims the log and lays the frame. Answers the log start as decided; `requested` is not above the high watermark.
+    pub(crate) fn lay_trim(&mut self, id: TopicIdPartition, requested: Offset) -> Result<Offset, NoRoom> {
+        let control = Control::Trim { log_start: requested };
+        self.room(control.payload_length(), Purpose::Freeing)?;
+        let partition = self.partitions.get_mut(&id).expect("the caller found it, and making room removes none");
+        let moved = partition.log.trim(requested).expect("the caller compared it with the high watermark");
+        let decided = partition.log.decided_log_start();
+        if moved.is_some() {
+            self.wal.put_control(id, &control);
+        }
+        Ok(decided)
+    }
+
+    pub(crate) fn delete(
+        &mut self,
+        ids: Vec<TopicIdPartition>,
+        reply: Reply<Vec<Result<(), DeleteError>>>,
+    ) -> Result<(), Stalled> {
+        // Room first, for all of them: from then on nothing stalls half-way.
+        let close = Control::Close.payload_length();
+        let known: Vec<_> = ids.iter().copied().filter(|id| self.partitions.contains_key(id)).collect();
+        if let (None, Some(_)) = (&self.poisoned, known.first())
+            && let Err(NoRoom::AwaitSlot) = self.room(close, Purpose::Freeing)
+        {
+            return Err(Stalled(Job::Request(Request::Delete { ids, reply })));
+        }
+        let (mut closed, mut results) = (Vec::new(), Vec::with_capacity(ids.len()));
+        for id in ids {
+            results.push(self.delete_one(id, &mut closed));
+        }
+        self.answer_when_durable(Answer::Delete { closed, results, reply });
+        Ok(())
+    }
+
+    fn delete_one(&mut self, id: TopicIdPartition, closed: &mut Vec<Arc<Published>>) -> Result<(), DeleteError> {
+        if let Some(reason) = &self.poisoned {
+            return Err(DeleteError::Storage { reason: reason.clone() });
+        }
+        if !self.partitions.contains_key(&id) {
+            return Err(DeleteError::UnknownPartition);
+        }
+        match self.put_control(id, &Control::Close, Purpose::Freeing) {
+            Ok(()) => {}
+            Err(NoRoom::Memory(error)) => return Err(DeleteError::Storage { reason: error.to_string() }),
+            // Asked again, it finds a slot.
+            Err(NoRoom::AwaitSlot | NoRoom::Full) => return Err(DeleteError::Full),
+        }
+        self.around.directory.remove(id);
+        closed.extend(self.partitions.remove(&id).map(|partition| partition.published));
+        Ok(())
+    }
+
+    pub(crate) fn search_from(&mut self, id: TopicIdPartition, target: TimeTarget, reply: Reply<Option<Offset>>) {
+        let from = self.partitions.get(&id).map(|partition| match target {
+            TimeTarget::AtLeast(timestamp) => partition.log.search_from(timestamp),
+            TimeTarget::Largest => partition.log.search_largest_from(),
+        });
+        let _ = reply.send(from);
+    }
+
+    /// Hands a read of what has left memory to the read threads.
+    pub(crate) fn read(&mut self, read: ColdRead, reply: Reply<Result<ReadBatches, ReadError>>) {
+        let answer = match self.partitions.get(&read.id) {
+            None => Err(ReadError::Closed),
+            Some(partition) if read.from < partition.log_start() => Err(ReadError::OutOfRange {
+                requested: read.from,
+                offsets: partition.published.read(|state| state.offsets),
+            }),
+            Some(_) => Ok(()),
+        };
+        if let Err(error) = answer {
+            let _ = reply.send(Err(error));
+            return;
+        }
+        if let Err((destination, error)) = self.submit_read(read, Destination::Reader(reply))
+            && let Destination::Reader(reply) = destination
+        {
+            let _ = reply.send(Err(error));
+        }
+    }
+
+    pub(crate) fn submit_read(
+        &mut self,
+        read: ColdRead,
+        destination: Destination,
+    ) -> Result<(), (Destination, ReadError)> {
+        let lost = || ReadError::Storage { reason: format!("{read} is in no segment") };
+        let Some((place, slot, groups, until)) = self.locate(read) else { return Err((destination, lost())) };
+        let Some(file) = self.file_of(slot) else { return Err((destination, lost())) };
+        let query = BatchQuery { partition: read.id, from: read.from, until };
+        let job = ReadJob {
+            place,
+            file,
+            groups,
+            query,
+            max_bytes: read.max_bytes,
+            at_least_one: read.at_least_one,
+            destination,
+            done: self.around.events.clone(),
+        };
+        let generation = place.generation;
+        self.wal.table.hold(generation);
+        self.around.reads.submit(job).map_err(|job| {
+            self.wal.table.release(generation);
+            self.around.metrics.busy_reads.inc();
+            (job.destination, ReadError::Busy)
+        })
+    }
+
+    fn locate(&self, read: ColdRead) -> Option<(SegmentPlace, rustmq_engine_core::wal::SlotId, Groups, Offset)> {
+        let wal = self.folder.id;
+        let (slot, place, mut until, first) = match self.wal.table.locate(read.id, read.from)? {
+            Location::NeedIndex { slot, generation, shape, trailer, until, .. } => {
+                let place = SegmentPlace { wal, shape, generation };
+                return Some((place, slot, Groups::Indexed(trailer), until.min(read.until)));
+            }
+            Location::Group { slot, generation, shape, group_offset, until } => {
+                (slot, SegmentPlace { wal, shape, generation }, until, group_offset)
+            }
+        };
+        let mut groups = vec![first];
+        while groups.len() < GROUPS_MAX && until < read.until {
+            match self.wal.table.locate(read.id, until) {
+                Some(Location::Group { generation, group_offset, until: next, .. })
+                    if generation == place.generation && next > until =>
+                {
+                    groups.push(group_offset);
+                    until = next;
+                }
+                _ => break,
+            }
+        }
+        groups.dedup();
+        Some((place, slot, Groups::These(groups), until.min(read.until)))
+    }
+}
+
+/// Why a partition is not open.
+enum Refusal {
+    AwaitSlot,
+    Open(OpenError),
+}
+
+impl From<NoRoom> for Refusal {
+    fn from(no_room: NoRoom) -> Self {
+        match no_room {
+            NoRoom::AwaitSlot => Self::AwaitSlot,
+            NoRoom::Full => Self::Open(OpenError::Full),
+            NoRoom::Memory(error) => Self::Open(OpenError::Storage { reason: error.to_string() }),
+        }
+    }
+}

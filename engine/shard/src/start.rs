@@ -1,0 +1,310 @@
+//! Starts the engine: the folder, the drivers, recovery of all WALs side by side, then a thread for each shard.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc as std_mpsc};
+use std::thread::JoinHandle;
+
+use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
+use rustmq_engine_api::chunk::ChunkError;
+use rustmq_engine_api::request::Request;
+use rustmq_engine_api::status::ShardGauges;
+use rustmq_engine_api::{Directory, DriverKind, Engine, LogConfig, ShardHandle};
+use rustmq_engine_core::log::Gaps;
+use rustmq_engine_core::wal::position::SegmentShapeError;
+use rustmq_engine_core::wal::recovery::CorruptionPolicy;
+use rustmq_engine_core::wal::segments::SEGMENTS_MIN;
+use rustmq_engine_core::wal::{SegmentShape, SegmentTable, SegmentTableConfig};
+use rustmq_model::ByteSize;
+use tokio::sync::mpsc;
+
+use crate::config::{Driver, EngineConfig};
+use crate::dio::DirectIo;
+use crate::disk::{Disk, ThreadDisk, UringDisk};
+use crate::event::{Event, EventSender};
+use crate::folder::{Folder, FolderError, WalFolder};
+use crate::metrics::Metrics;
+use crate::partition::{Partition, PartitionReplayError};
+use crate::reads::ReadPool;
+use crate::recovery::{RecoverError, Recovered, recover};
+use crate::shard::{Holdings, Shard, ShardTuning, Surroundings};
+use crate::slots::SlotPreparer;
+use crate::tail::TailMemory;
+use crate::wal_writer::WalWriter;
+
+/// Events that wait for a shard. Senders wait for room; the shard always takes them.
+const EVENTS: usize = 1024;
+const CHUNK_MIN: u64 = 64 << 10;
+const CHUNK_MAX: u64 = 4 << 20;
+/// The tail memory of a shard is this many chunks, unless they would pass the bounds above.
+const CHUNKS_PER_BUDGET: u64 = 8;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Recover(#[from] RecoverError),
+    #[error(transparent)]
+    Replay(#[from] PartitionReplayError),
+    #[error(transparent)]
+    Shape(#[from] SegmentShapeError),
+    #[error(
+        "a WAL capacity of {capacity} is too small for {wals} WALs with segments of {segment_size}: at least {least} is needed"
+    )]
+    Capacity { capacity: ByteSize, wals: usize, segment_size: ByteSize, least: ByteSize },
+    #[error(
+        "io_uring is asked for, but the kernel does not allow it: {error}. Use the epoll driver, or allow the io_uring system calls"
+    )]
+    Uring { error: io::Error },
+    #[error("{path}: cannot be written: {error}", path = path.display())]
+    Probe { path: PathBuf, error: io::Error },
+    #[error("a thread of the storage engine cannot be started: {error}")]
+    Thread { error: io::Error },
+    #[error(transparent)]
+    Memory { error: ChunkError },
+    #[error("a thread of the storage engine ended while it started")]
+    Ended,
+}
+
+/// What a start found, for the banner and the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartReport {
+    pub driver: DriverKind,
+    /// Files are read and written around the page cache.
+    pub direct_io: bool,
+    pub shards: usize,
+    /// The folder's own, which may be another than the configured one.
+    pub segment_size: ByteSize,
+    pub partitions: usize,
+    /// The largest record batch that fits.
+    pub batch_bytes_max: usize,
+    /// WALs whose last, never acknowledged group was torn and dropped.
+    pub torn_tails: usize,
+}
+
+/// What one shard's thread says when it is ready.
+struct ShardReady {
+    partitions: usize,
+    torn: bool,
+}
+
+/// Everything that one shard starts with.
+struct ShardPlan {
+    number: usize,
+    folder: WalFolder,
+    shape: SegmentShape,
+    segments_max: u32,
+    tail_bytes: u64,
+    fsync: bool,
+    tuning: ShardTuning,
+    driver: DriverKind,
+    faults: Option<Arc<crate::disk::DiskFaults>>,
+    around: Surroundings,
+    events: mpsc::Receiver<Event>,
+    inbox: mpsc::Receiver<Request>,
+}
+
+/// What is the same for all shards.
+struct Layout {
+    io: DirectIo,
+    shape: SegmentShape,
+    segments_max: u32,
+    driver: DriverKind,
+}
+
+/// Starts the engine. Blocks while it recovers; answers when every partition can be read.
+pub fn start(config: &EngineConfig, metrics: &Metrics) -> Result<(Engine, StartReport), StartError> {
+    let folder = Folder::open_or_create(&config.dir, config.segment_size.0, config.shards.max(1))?;
+    let io = DirectIo::probe(&config.dir).map_err(|error| StartError::Probe { path: config.dir.clone(), error })?;
+    let shape = SegmentShape::new(u64::from(io.block_size), folder.segment_size)?;
+    let segment_size = ByteSize(folder.segment_size);
+    if folder.segment_size != config.segment_size.0 {
+        let configured = config.segment_size;
+        tracing::warn!(%segment_size, %configured, "the folder keeps the WAL segment size that it was made with");
+    }
+    let shards = folder.wals.len();
+    let segments_max = segments_max(config.capacity, shards, segment_size)?;
+    let driver = choose_driver(config.driver)?;
+    if !io.direct {
+        tracing::warn!(dir = %config.dir.display(), "the file system has no O_DIRECT: the WAL goes through the page cache");
+    }
+    let layout = Layout { io, shape, segments_max, driver };
+    let (engine, readiness) = start_shards(config, metrics, &folder, &layout)?;
+    let mut report = StartReport {
+        driver,
+        direct_io: io.direct,
+        shards,
+        segment_size,
+        partitions: 0,
+        batch_bytes_max: shape.payload_max() as usize,
+        torn_tails: 0,
+    };
+    for _ in 0..shards {
+        let ready = readiness.recv().map_err(|_| StartError::Ended)??;
+        report.partitions += ready.partitions;
+        report.torn_tails += usize::from(ready.torn);
+    }
+    tracing::info!(driver = driver.as_str(), shards, partitions = report.partitions, "the storage engine is ready");
+    Ok((engine, report))
+}
+
+type Readiness = std_mpsc::Receiver<Result<ShardReady, StartError>>;
+
+/// Starts a thread for each WAL; they recover side by side and say when they are ready.
+fn start_shards(
+    config: &EngineConfig,
+    metrics: &Metrics,
+    folder: &Folder,
+    layout: &Layout,
+) -> Result<(Engine, Readiness), StartError> {
+    let wals = folder.wals.len();
+    let thread_error = |error| StartError::Thread { error };
+    let reads = ReadPool::start(config.read_threads, config.read_queue.max(1), metrics).map_err(thread_error)?;
+    let slots = SlotPreparer::start(wals).map_err(thread_error)?;
+    let directory = Arc::new(Directory::default());
+    let (ready, readiness) = std_mpsc::channel();
+    let mut handles = Vec::with_capacity(wals);
+    for (number, wal) in folder.wals.iter().enumerate() {
+        let (inbox, requests) = mpsc::channel(config.inbox.max(1));
+        let (events, event_receiver) = EventSender::channel(EVENTS);
+        let gauges = Arc::new(ShardGauges::default());
+        handles.push(ShardHandle { inbox, gauges: Arc::clone(&gauges) });
+        let around = Surroundings {
+            events,
+            reads: reads.clone(),
+            slots: slots.clone(),
+            directory: Arc::clone(&directory),
+            gauges,
+            metrics: metrics.clone(),
+        };
+        let plan = ShardPlan {
+            number,
+            folder: wal.clone(),
+            shape: layout.shape,
+            segments_max: layout.segments_max,
+            tail_bytes: config.tail_memory.0 / wals as u64,
+            fsync: config.fsync,
+            tuning: ShardTuning {
+                idle_proof_after: config.idle_proof_after,
+                retention_interval: config.retention_interval,
+                io: layout.io,
+            },
+            driver: layout.driver,
+            faults: config.faults.clone(),
+            around,
+            events: event_receiver,
+            inbox: requests,
+        };
+        spawn(plan, ready.clone()).map_err(thread_error)?;
+    }
+    Ok((Engine::new(handles, directory, layout.driver), readiness))
+}
+
+fn segments_max(capacity: ByteSize, wals: usize, segment_size: ByteSize) -> Result<u32, StartError> {
+    let each = capacity.0 / wals as u64 / segment_size.0;
+    let least = ByteSize(u64::from(SEGMENTS_MIN) * segment_size.0 * wals as u64);
+    if each < u64::from(SEGMENTS_MIN) {
+        return Err(StartError::Capacity { capacity, wals, segment_size, least });
+    }
+    Ok(u32::try_from(each).unwrap_or(u32::MAX))
+}
+
+fn choose_driver(driver: Driver) -> Result<DriverKind, StartError> {
+    if driver == Driver::Epoll {
+        return Ok(DriverKind::Epoll);
+    }
+    // The probe is a whole runtime, since a sandbox may allow the system calls and refuse the operations.
+    let probed = RuntimeBuilder::<IoUringDriver>::new().with_entries(16).build().map(drop);
+    match probed {
+        Ok(()) => Ok(DriverKind::Uring),
+        Err(error) if driver == Driver::Uring => Err(StartError::Uring { error }),
+        Err(error) => {
+            tracing::warn!(%error, "io_uring is not available: shards use epoll and a disk thread each");
+            Ok(DriverKind::Epoll)
+        }
+    }
+}
+
+fn spawn(plan: ShardPlan, ready: std_mpsc::Sender<Result<ShardReady, StartError>>) -> io::Result<JoinHandle<()>> {
+    let name = format!("rustmq-shard-{}", plan.number);
+    std::thread::Builder::new().name(name).spawn(move || match plan.driver {
+        DriverKind::Uring => match RuntimeBuilder::<IoUringDriver>::new().enable_timer().build() {
+            Ok(mut runtime) => runtime.block_on(serve(plan, ready)),
+            Err(error) => report_failure(&ready, StartError::Uring { error }),
+        },
+        DriverKind::Epoll => match RuntimeBuilder::<LegacyDriver>::new().enable_timer().build() {
+            Ok(mut runtime) => runtime.block_on(serve(plan, ready)),
+            Err(error) => report_failure(&ready, StartError::Thread { error }),
+        },
+    })
+}
+
+fn report_failure(ready: &std_mpsc::Sender<Result<ShardReady, StartError>>, error: StartError) {
+    // The start that waits for it has failed for another reason if this cannot be sent.
+    let _ = ready.send(Err(error));
+}
+
+async fn serve(plan: ShardPlan, ready: std_mpsc::Sender<Result<ShardReady, StartError>>) {
+    match build(plan) {
+        Err(error) => report_failure(&ready, error),
+        Ok((shard, inbox, events, readiness)) => {
+            if ready.send(Ok(readiness)).is_err() {
+                return;
+            }
+            drop(ready);
+            // A task of its own: only tasks are woken from other threads.
+            monoio::spawn(shard.run(inbox, events)).await;
+        }
+    }
+}
+
+type Built = (Shard, mpsc::Receiver<Request>, mpsc::Receiver<Event>, ShardReady);
+
+/// Recovers the WAL and builds the shard over it.
+fn build(plan: ShardPlan) -> Result<Built, StartError> {
+    let ShardPlan { number, folder, shape, segments_max, tail_bytes, fsync, tuning, driver, faults, around, .. } = plan;
+    let Recovered { wal, files } = recover(&folder, tuning.io, shape, CorruptionPolicy::Refuse)?;
+    if let Some(dropped) = &wal.dropped {
+        let (slot, offset) = (dropped.slot.0, dropped.offset);
+        tracing::info!(
+            shard = number,
+            slot,
+            offset,
+            "a torn group at the log's end was dropped: it was never acknowledged"
+        );
+    }
+    let repaired = if folder.was_repaired() { Gaps::Repaired } else { Gaps::Refused };
+    let mut table = SegmentTable::new(SegmentTableConfig { wal: folder.id, shape, segments_max }, &wal);
+    let mut partitions = HashMap::new();
+    for (id, items) in &wal.partitions {
+        let log = Partition::replay(*id, items, repaired)?;
+        table.restore_log_start(*id, log.decided_log_start());
+        let partition = Partition::new(*id, log, LogConfig::unlimited(), table.partition_bytes(*id));
+        around.directory.insert(number, Arc::clone(&partition.published));
+        partitions.insert(*id, partition);
+    }
+    around
+        .gauges
+        .wal_capacity_bytes
+        .store(u64::from(segments_max) * u64::from(shape.length()), std::sync::atomic::Ordering::Relaxed);
+    let disk = match driver {
+        DriverKind::Uring => Disk::Uring(UringDisk::new(faults)),
+        DriverKind::Epoll => {
+            let disk = ThreadDisk::start(format!("rustmq-disk-{number}"), faults);
+            Disk::Thread(disk.map_err(|error| StartError::Thread { error })?)
+        }
+    };
+    let chunk = (tail_bytes / CHUNKS_PER_BUDGET).clamp(CHUNK_MIN, CHUNK_MAX);
+    let chunk = usize::try_from(chunk).expect("clamped to a few megabytes");
+    let gauge = around.gauges.chunks.clone();
+    let writer = WalWriter::new(folder.id, table, files, chunk, gauge.clone(), fsync);
+    let tail = TailMemory::new(tail_bytes, gauge);
+    let ready = ShardReady { partitions: partitions.len(), torn: wal.dropped.is_some() };
+    let holdings = Holdings { wal: writer, tail, partitions, disk };
+    let mut shard = Shard::new(number, folder, tuning, around, holdings);
+    // The run must be on disk before anything of it is: a proof names it.
+    shard.prove_run().map_err(|error| StartError::Memory { error })?;
+    Ok((shard, plan.inbox, plan.events, ready))
+}

@@ -1,0 +1,306 @@
+//! Lays frames into chunks and turns what has gathered into the steps of a commit: groups at their places, a sealed segment's index
+//! and trailer, a new segment's header, and the syncs between them. Where things go is the segment table's decision.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustmq_engine_api::chunk::{ChunkError, ChunkGauge, ChunkWriter};
+use rustmq_engine_api::published::TailBatch;
+use rustmq_engine_core::wal::frame::{Control, frame_size};
+use rustmq_engine_core::wal::segments::{Admission, Purpose};
+use rustmq_engine_core::wal::{
+    FinishedGroup, GroupKind, GroupWriter, SegmentTable, SlotId, Trailer, WalId, WalPosition, group,
+};
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+
+use crate::disk::{SlotFile, Step};
+
+/// A batch whose place in memory is fixed, waiting for its sync.
+#[derive(Clone, Debug)]
+pub(crate) struct LaidBatch {
+    pub id: TopicIdPartition,
+    pub chunk: u64,
+    pub batch: TailBatch,
+}
+
+/// What is written and synced in one go.
+#[derive(Debug)]
+pub(crate) struct Commit {
+    pub steps: Vec<Step>,
+    /// In the order of the log.
+    pub batches: Vec<LaidBatch>,
+    /// Durable up to here afterwards.
+    pub end: WalPosition,
+    pub bytes: usize,
+}
+
+/// Why a frame has no place now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoRoom {
+    #[error("the next segment is being prepared")]
+    AwaitSlot,
+    #[error("the write-ahead log is full")]
+    Full,
+    #[error(transparent)]
+    Memory(#[from] ChunkError),
+}
+
+/// The answer to [`WalWriter::room`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// The frame can be put now.
+    Here,
+    /// A new segment was started. Checkpoints belong at its head; then ask again.
+    Rolled,
+}
+
+struct OpenGroup {
+    writer: GroupWriter,
+    batches: Vec<(TopicIdPartition, BatchHeader, Range<usize>)>,
+}
+
+pub(crate) struct WalWriter {
+    wal: WalId,
+    pub table: SegmentTable,
+    pub files: HashMap<SlotId, Arc<SlotFile>>,
+    chunk: Option<ChunkWriter>,
+    chunk_number: u64,
+    chunk_length: usize,
+    gauge: ChunkGauge,
+    open: Option<OpenGroup>,
+    steps: Vec<Step>,
+    batches: Vec<LaidBatch>,
+    bytes: usize,
+    end: WalPosition,
+    fsync: bool,
+}
+
+impl WalWriter {
+    pub(crate) fn new(
+        wal: WalId,
+        table: SegmentTable,
+        files: HashMap<SlotId, Arc<SlotFile>>,
+        chunk_length: usize,
+        gauge: ChunkGauge,
+        fsync: bool,
+    ) -> Self {
+        let end = table.durable();
+        Self {
+            wal,
+            table,
+            files,
+            chunk: None,
+            chunk_number: 0,
+            chunk_length,
+            gauge,
+            open: None,
+            steps: Vec::new(),
+            batches: Vec::new(),
+            bytes: 0,
+            end,
+            fsync,
+        }
+    }
+
+    /// Bytes that wait for the next commit.
+    pub(crate) fn gathered_bytes(&self) -> usize {
+        self.bytes + self.open.as_ref().map_or(0, |open| open.writer.length())
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.open.as_ref().is_none_or(|open| open.writer.is_empty())
+    }
+
+    /// Makes room for a frame with `payload` bytes.
+    pub(crate) fn room(&mut self, payload: usize, purpose: Purpose) -> Result<Room, NoRoom> {
+        loop {
+            let size = self.open.as_ref().map_or_else(
+                || self.table.shape().padded(narrow(group::HEADER_LENGTH as usize + frame_size(payload))) as usize,
+                |open| open.writer.size_with(payload),
+            );
+            match self.table.admit(size, purpose) {
+                Admission::Full => return Err(NoRoom::Full),
+                Admission::AwaitSlot => return Err(NoRoom::AwaitSlot),
+                Admission::Roll => {
+                    self.roll()?;
+                    return Ok(Room::Rolled);
+                }
+                Admission::Fits if self.open.is_some() && self.chunk_room() >= size => return Ok(Room::Here),
+                // The chunk is at its end: the group ends, the next one starts a chunk.
+                Admission::Fits if self.open.is_some() => self.finish_group(GroupKind::Data),
+                Admission::Fits => {
+                    self.reserve(size)?;
+                    let at = self.table.next_position().expect("what fits in the active segment has a position in it");
+                    let writer = GroupWriter::new(self.wal, self.table.run(), at, self.table.shape());
+                    self.open = Some(OpenGroup { writer, batches: Vec::new() });
+                    return Ok(Room::Here);
+                }
+            }
+        }
+    }
+
+    fn chunk_room(&self) -> usize {
+        self.chunk.as_ref().map_or(0, ChunkWriter::room)
+    }
+
+    fn reserve(&mut self, size: usize) -> Result<(), ChunkError> {
+        if self.chunk_room() < size {
+            self.chunk = Some(ChunkWriter::new(self.chunk_length.max(size), &self.gauge)?);
+            self.chunk_number += 1;
+        }
+        Ok(())
+    }
+
+    /// The open group and its region. Only after [`Self::room`] said `Here`.
+    fn put<R>(&mut self, put: impl FnOnce(&mut OpenGroup, &mut [u8]) -> R) -> (WalPosition, R) {
+        let open = self.open.as_mut().expect("room was made, which opens a group");
+        let chunk = self.chunk.as_mut().expect("an open group lies in a chunk");
+        let result = put(open, chunk.open_part());
+        (open.writer.position(), result)
+    }
+
+    pub(crate) fn put_batch(
+        &mut self,
+        id: TopicIdPartition,
+        bytes: &[u8],
+        header: &BatchHeader,
+        base_offset: Offset,
+        epoch: LeaderEpoch,
+    ) {
+        let header = BatchHeader { base_offset, leader_epoch: epoch, ..*header };
+        let (group, ()) = self.put(|open, region| {
+            let range = open.writer.put_batch(region, id, bytes, base_offset, epoch);
+            open.batches.push((id, header, range));
+        });
+        self.table.record_batch(id, group, &header);
+    }
+
+    pub(crate) fn put_relocated(&mut self, id: TopicIdPartition, bytes: &[u8], header: &BatchHeader) {
+        let (group, _) = self.put(|open, region| open.writer.put_relocated(region, id, bytes));
+        self.table.record_relocated(id, group, header);
+    }
+
+    pub(crate) fn put_control(&mut self, id: TopicIdPartition, control: &Control) {
+        let (group, ()) = self.put(|open, region| open.writer.put_control(region, id, control));
+        self.table.record_control(id, group, control);
+    }
+
+    pub(crate) fn put_checkpoint(&mut self, id: TopicIdPartition, checkpoint: &[u8]) {
+        let (group, ()) = self.put(|open, region| open.writer.put_checkpoint(region, id, checkpoint));
+        self.table.record_checkpoint(id, group);
+    }
+
+    fn active_file(&self) -> Option<Arc<SlotFile>> {
+        let position = self.table.next_position()?;
+        self.files.get(&self.table.slot(position.generation)?).map(Arc::clone)
+    }
+
+    /// Ends the open group, if there is one, and plans its write.
+    fn finish_group(&mut self, kind: GroupKind) {
+        let Some(OpenGroup { writer, batches }) = self.open.take() else { return };
+        let file = self.active_file().expect("a group is open only in an active segment, whose file is open");
+        let durable = self.table.durable();
+        let chunk = self.chunk.as_mut().expect("an open group lies in a chunk");
+        let finished = writer.finish(chunk.open_part(), kind, durable);
+        let bytes = chunk.freeze(finished.padded as usize);
+        for (id, header, range) in batches {
+            let batch = TailBatch {
+                base: header.base_offset,
+                next: header.next_offset(),
+                max_timestamp: header.max_timestamp,
+                bytes: bytes.slice(range),
+            };
+            self.batches.push(LaidBatch { id, chunk: self.chunk_number, batch });
+        }
+        self.plan_group(file, &finished, bytes);
+        self.table.advance(finished.end());
+    }
+
+    fn plan_group(&mut self, file: Arc<SlotFile>, group: &FinishedGroup, bytes: Bytes) {
+        self.bytes += bytes.len();
+        self.end = group.end();
+        self.steps.push(Step::Write { file, offset: u64::from(group.position.offset), bytes });
+    }
+
+    /// Plans a group without frames that says how far the log is durable. Without room for it, does nothing.
+    pub(crate) fn put_proof(&mut self) -> Result<(), ChunkError> {
+        let Some(at) = self.table.next_position() else { return Ok(()) };
+        let shape = self.table.shape();
+        if self.open.is_some() || at.offset + shape.block_size() > shape.trailer() {
+            return Ok(());
+        }
+        self.reserve(shape.block_size() as usize)?;
+        let writer = GroupWriter::new(self.wal, self.table.run(), at, shape);
+        self.open = Some(OpenGroup { writer, batches: Vec::new() });
+        self.finish_group(GroupKind::Proof);
+        Ok(())
+    }
+
+    /// Seals the active segment, if there is one, and starts the next.
+    fn roll(&mut self) -> Result<(), ChunkError> {
+        self.finish_group(GroupKind::Data);
+        if let Some(file) = self.active_file() {
+            let trailer = self.put_index(&file)?;
+            if let Some(trailer) = trailer {
+                let offset = u64::from(self.table.shape().trailer());
+                let bytes = self.block(|wal, block| trailer.encode(wal, block))?;
+                self.steps.push(Step::Write { file: Arc::clone(&file), offset, bytes });
+            }
+            self.steps.push(Step::Sync { file });
+        }
+        let started =
+            self.table.start_segment().expect("the table says to roll only with a slot ready and after a seal");
+        let file = Arc::clone(self.files.get(&started.slot).expect("a ready slot's file is open"));
+        let bytes = self.block(|_, block| started.header.encode(block))?;
+        self.steps.push(Step::Write { file: Arc::clone(&file), offset: 0, bytes });
+        self.steps.push(Step::Sync { file });
+        Ok(())
+    }
+
+    fn put_index(&mut self, file: &Arc<SlotFile>) -> Result<Option<Trailer>, ChunkError> {
+        let (Some(at), Some(payload)) = (self.table.next_position(), self.table.index_payload()) else {
+            return Ok(self.table.seal(None));
+        };
+        let mut writer = GroupWriter::new(self.wal, self.table.run(), at, self.table.shape());
+        self.reserve(writer.size_with(payload.len()))?;
+        let chunk = self.chunk.as_mut().expect("room was reserved in it");
+        writer.put_index(chunk.open_part(), &payload);
+        let finished = writer.finish(chunk.open_part(), GroupKind::Index, self.table.durable());
+        let bytes = chunk.freeze(finished.padded as usize);
+        self.plan_group(Arc::clone(file), &finished, bytes);
+        Ok(self.table.seal(Some(finished)))
+    }
+
+    /// One block, written by `encode`.
+    fn block(&mut self, encode: impl FnOnce(WalId, &mut [u8])) -> Result<Bytes, ChunkError> {
+        let length = self.table.shape().block_size() as usize;
+        self.reserve(length)?;
+        let chunk = self.chunk.as_mut().expect("room was reserved in it");
+        encode(self.wal, &mut chunk.open_part()[..length]);
+        Ok(chunk.freeze(length))
+    }
+
+    /// Everything that has gathered, as one commit; `None` if nothing has.
+    pub(crate) fn take_commit(&mut self) -> Option<Commit> {
+        if self.is_empty() {
+            return None;
+        }
+        self.finish_group(GroupKind::Data);
+        let mut steps = std::mem::take(&mut self.steps);
+        if self.fsync
+            && let Some(Step::Write { file, .. }) = steps.last()
+        {
+            let file = Arc::clone(file);
+            steps.push(Step::Sync { file });
+        }
+        let (batches, bytes) = (std::mem::take(&mut self.batches), std::mem::take(&mut self.bytes));
+        Some(Commit { steps, batches, end: self.end, bytes })
+    }
+}
+
+fn narrow(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}

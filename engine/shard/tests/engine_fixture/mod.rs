@@ -1,0 +1,157 @@
+//! A started engine on a folder of its own, and the few moves that every test makes. Each scenario runs on both drivers.
+
+#![allow(clippy::unwrap_used, dead_code)]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_engine_api::{
+    Append, AppendError, Appended, Engine, Isolation, LogConfig, OpenPartition, PartitionReader, ReadError, ReadRequest,
+};
+use rustmq_engine_shard::{DiskFaults, Driver, EngineConfig, Metrics, start};
+use rustmq_model::batch::{BatchHeader, Codec};
+use rustmq_model::record::{self, BatchBuilder};
+use rustmq_model::{
+    ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId,
+    TopicIdPartition,
+};
+
+pub struct Fixture {
+    pub config: EngineConfig,
+    pub metrics: Metrics,
+    folder: tempfile::TempDir,
+}
+
+impl Fixture {
+    pub fn new(driver: Driver) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = EngineConfig::new(folder.path().join("wal"));
+        config.driver = driver;
+        config.shards = 1;
+        config.segment_size = ByteSize::mib(1);
+        config.capacity = ByteSize::mib(16);
+        config.tail_memory = ByteSize::mib(1);
+        config.faults = Some(Arc::new(DiskFaults::default()));
+        Self { config, metrics: Metrics::default(), folder }
+    }
+
+    pub fn start(&self) -> Engine {
+        start(&self.config, &self.metrics).unwrap().0
+    }
+
+    pub fn faults(&self) -> &DiskFaults {
+        self.config.faults.as_ref().unwrap()
+    }
+
+    /// The folder as a kill leaves it: copied while the engine runs, and started from the copy.
+    pub fn snapshot(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy_dir(&self.config.dir, &folder.path().join("wal"));
+        let mut config = self.config.clone();
+        config.dir = folder.path().join("wal");
+        config.faults = Some(Arc::new(DiskFaults::default()));
+        Self { config, metrics: Metrics::default(), folder }
+    }
+
+    pub fn slots(&self) -> Vec<PathBuf> {
+        let mut slots: Vec<_> =
+            std::fs::read_dir(self.config.dir.join("wal-000")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        slots.sort();
+        slots
+    }
+}
+
+fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Runs a scenario on each driver.
+pub fn on_both_drivers<F: Future<Output = ()>>(scenario: impl Fn(Fixture) -> F) {
+    for driver in [Driver::Uring, Driver::Epoll] {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let bounded = async { tokio::time::timeout(Duration::from_secs(60), scenario(Fixture::new(driver))).await };
+        runtime.block_on(bounded).unwrap_or_else(|_| panic!("the scenario on {driver:?} takes more than a minute"));
+    }
+}
+
+pub fn id(partition: i32) -> TopicIdPartition {
+    TopicIdPartition { topic_id: TopicId(7 << 64 | 9), partition: PartitionId(partition) }
+}
+
+pub async fn open(engine: &Engine, partition: i32) -> PartitionReader {
+    open_with(engine, partition, LogConfig::unlimited()).await
+}
+
+pub async fn open_with(engine: &Engine, partition: i32, config: LogConfig) -> PartitionReader {
+    let open = OpenPartition { id: id(partition), leader_epoch: LeaderEpoch(0), config };
+    engine.open(vec![open]).await.remove(0).unwrap()
+}
+
+/// A batch with one record for each value.
+pub fn batch(values: &[&[u8]]) -> Bytes {
+    batch_at(Timestamp(1_000), values)
+}
+
+pub fn batch_at(timestamp: Timestamp, values: &[&[u8]]) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None);
+    values.iter().for_each(|value| builder.push(timestamp, None, Some(value), &[]));
+    builder.build()
+}
+
+pub fn producer_batch(producer: i64, epoch: i16, sequence: i32, values: &[&[u8]]) -> Bytes {
+    let builder = BatchBuilder::new(Codec::None);
+    let mut builder = builder.producer(ProducerId(producer), ProducerEpoch(epoch), Sequence(sequence));
+    values.iter().for_each(|value| builder.push(Timestamp(1_000), None, Some(value), &[]));
+    builder.build()
+}
+
+pub fn to_append(partition: i32, batch: Bytes) -> Append {
+    let header = BatchHeader::parse(&batch).unwrap();
+    Append { id: id(partition), leader_epoch: None, batch, header }
+}
+
+pub async fn append(engine: &Engine, partition: i32, batch: Bytes) -> Result<Appended, AppendError> {
+    engine.append(vec![to_append(partition, batch)]).await.wait().await.remove(0)
+}
+
+pub async fn append_value(engine: &Engine, partition: i32, value: &[u8]) -> Result<Offset, AppendError> {
+    append(engine, partition, batch(&[value])).await.map(|appended| appended.base_offset)
+}
+
+/// Everything from `from` to the high watermark: offsets and values.
+pub async fn read_all(reader: &PartitionReader, from: i64) -> Result<Vec<(i64, Bytes)>, ReadError> {
+    let mut next = Offset(from);
+    let mut records = Vec::new();
+    while next < reader.offsets().high_watermark {
+        let isolation = Isolation::ReadUncommitted;
+        let request = ReadRequest { from: next, max_bytes: 256 << 10, at_least_one: true, isolation };
+        let read = reader.read(request).await?;
+        assert!(!read.batches.is_empty(), "at least one batch from {next:?} of {:?}", reader.offsets());
+        for batch in read.batches {
+            let header = BatchHeader::parse(&batch).unwrap();
+            header.validate(&batch).unwrap();
+            assert!(header.base_offset <= next && header.next_offset() > next, "no gap and no repeat at {next:?}");
+            next = header.next_offset();
+            let read = record::read(&batch, 64 << 20).unwrap();
+            records.extend(read.into_iter().map(|record| (record.offset.0, record.value.unwrap())));
+        }
+    }
+    records.retain(|(offset, _)| *offset >= from);
+    Ok(records)
+}
+
+pub async fn values(reader: &PartitionReader) -> Vec<Bytes> {
+    let from = reader.offsets().log_start.0;
+    read_all(reader, from).await.unwrap().into_iter().map(|(_, value)| value).collect()
+}

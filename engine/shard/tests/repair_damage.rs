@@ -1,0 +1,104 @@
+//! A torn tail is dropped in silence; damage before the proven end refuses to start, and a repair keeps what is sound.
+
+#![allow(clippy::unwrap_used)]
+
+mod engine_fixture;
+
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use engine_fixture::{Fixture, append_value, id, on_both_drivers, open};
+use rustmq_engine_api::{Isolation, ReadRequest};
+use rustmq_engine_shard::{FolderError, Metrics, StartError, repair, start};
+use rustmq_model::Offset;
+use rustmq_model::batch::BatchHeader;
+
+/// Writes over the last place of `needle` in the file.
+fn damage(slot: &Path, needle: &[u8]) {
+    let bytes = std::fs::read(slot).unwrap();
+    let at = bytes.windows(needle.len()).rposition(|window| window == needle).expect("the value is in the slot");
+    let file = std::fs::OpenOptions::new().write(true).open(slot).unwrap();
+    file.write_all_at(b"#", at as u64).unwrap();
+}
+
+async fn fill(fixture: &Fixture) {
+    let engine = fixture.start();
+    open(&engine, 0).await;
+    for n in 0..20 {
+        append_value(&engine, 0, format!("value {n:02}").as_bytes()).await.unwrap();
+    }
+    engine.shutdown().await;
+}
+
+#[test]
+fn damage_refuses_to_start_and_a_repair_keeps_the_rest() {
+    on_both_drivers(async |fixture| {
+        fill(&fixture).await;
+        let slot = fixture.slots().remove(0);
+        damage(&slot, b"value 07");
+        let refused = start(&fixture.config, &Metrics::default()).unwrap_err();
+        assert!(matches!(refused, StartError::Recover(_)), "{refused}");
+        let text = refused.to_string();
+        assert!(text.contains("slot 00000") && text.contains("--repair"), "{text}");
+        let again = start(&fixture.config, &Metrics::default()).unwrap_err();
+        assert_eq!(again.to_string(), text, "a refused start changes nothing");
+
+        let report = repair(&fixture.config.dir).unwrap();
+        assert_eq!((report.holes, report.copies.len()), (1, 1), "{report:?}");
+        assert_eq!(report.lost.len(), 1);
+        assert_eq!((report.lost[0].id, report.lost[0].from, report.lost[0].until), (id(0), Offset(7), Offset(8)));
+        for _ in 0..2 {
+            let engine = fixture.start();
+            let reader = open(&engine, 0).await;
+            let end = reader.offsets().high_watermark;
+            let mut bases = Vec::new();
+            let mut from = Offset(0);
+            while from < end {
+                let isolation = Isolation::ReadUncommitted;
+                let request = ReadRequest { from, max_bytes: 1 << 20, at_least_one: true, isolation };
+                let read = reader.read(request).await.unwrap();
+                assert!(!read.batches.is_empty());
+                for batch in read.batches {
+                    let header = BatchHeader::parse(&batch).unwrap();
+                    bases.push(header.base_offset.0);
+                    from = header.next_offset();
+                }
+            }
+            let expected: Vec<_> = (0..end.0).filter(|offset| *offset != 7).collect();
+            assert_eq!(bases, expected);
+            append_value(&engine, 0, b"after").await.unwrap();
+            engine.shutdown().await;
+        }
+        assert_eq!(repair(&fixture.config.dir).unwrap().holes, 0, "nothing is left to repair");
+    });
+}
+
+#[test]
+fn a_torn_last_group_is_dropped_if_nothing_proves_it() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.idle_proof_after = std::time::Duration::from_secs(3_600);
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        append_value(&engine, 0, b"kept").await.unwrap();
+        append_value(&engine, 0, b"torn").await.unwrap();
+        let killed = fixture.snapshot();
+        engine.shutdown().await;
+        damage(&killed.slots()[0], b"torn");
+        let (engine, report) = start(&killed.config, &Metrics::default()).unwrap();
+        assert_eq!(report.torn_tails, 1);
+        let reader = open(&engine, 0).await;
+        assert_eq!(engine_fixture::values(&reader).await, ["kept"]);
+        assert_eq!(append_value(&engine, 0, b"next").await, Ok(Offset(1)));
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_folder_of_another_version_is_refused_by_name() {
+    on_both_drivers(async |fixture| {
+        fill(&fixture).await;
+        std::fs::write(fixture.config.dir.join("wal.json"), r#"{"format_version": 2}"#).unwrap();
+        let refused = start(&fixture.config, &Metrics::default()).unwrap_err();
+        assert!(matches!(refused, StartError::Folder(FolderError::Version { version: 2, .. })), "{refused}");
+    });
+}

@@ -1,0 +1,166 @@
+//! The log goes over many segments, and what has left memory is read from them, now and after a restart.
+
+#![allow(clippy::unwrap_used)]
+
+mod engine_fixture;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use engine_fixture::{Fixture, append_value, batch, id, on_both_drivers, open, read_all, to_append, values};
+use rustmq_engine_api::{Engine, Isolation, ReadRequest};
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{Offset, Timestamp};
+
+const PARTITIONS: i32 = 3;
+
+fn value(partition: i32, n: i64) -> Vec<u8> {
+    let mut value = format!("{partition}-{n}-").into_bytes();
+    value.resize(3_000 + usize::try_from(n % 97).unwrap(), b'x');
+    value
+}
+
+async fn fill(engine: &Engine, from: i64, until: i64) {
+    for n in from..until {
+        let appends = (0..PARTITIONS).map(|partition| to_append(partition, batch(&[&value(partition, n)]))).collect();
+        for result in engine.append(appends).await.wait().await {
+            assert_eq!(result.unwrap().base_offset, Offset(n));
+        }
+    }
+}
+
+async fn check(engine: &Engine, until: i64) {
+    for partition in 0..PARTITIONS {
+        let read = read_all(&engine.reader(id(partition)).unwrap(), 0).await.unwrap();
+        assert_eq!(i64::try_from(read.len()).unwrap(), until);
+        for (n, (offset, found)) in (0..).zip(read) {
+            assert!(offset == n && found == value(partition, n), "partition {partition} at {n}");
+        }
+    }
+}
+
+async fn open_all(engine: &Engine) {
+    for partition in 0..PARTITIONS {
+        open(engine, partition).await;
+    }
+}
+
+#[test]
+fn many_segments_are_read_back_whole() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        open_all(&engine).await;
+        fill(&engine, 0, 700).await;
+        let status = engine.status();
+        assert!(status.shards[0].wal_used_bytes >= 6 << 20, "{status:?}");
+        assert!(status.shards[0].tail_memory_bytes <= 1_200 << 10, "{status:?}");
+        check(&engine, 700).await;
+        assert!(fixture.metrics.cold_reads.get() > 0);
+        let killed = fixture.snapshot();
+        engine.shutdown().await;
+
+        for mut fixture in [fixture, killed] {
+            // The folder keeps its segment size.
+            fixture.config.segment_size = rustmq_model::ByteSize::mib(2);
+            let engine = fixture.start();
+            check(&engine, 700).await;
+            open_all(&engine).await;
+            fill(&engine, 700, 800).await;
+            check(&engine, 800).await;
+            engine.shutdown().await;
+        }
+    });
+}
+
+#[test]
+fn readers_under_load_see_whole_batches_in_order() {
+    on_both_drivers(async |fixture: Fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        let done = Arc::new(AtomicBool::new(false));
+        let mut readers = Vec::new();
+        for _ in 0..3 {
+            let (reader, done) = (reader.clone(), Arc::clone(&done));
+            readers.push(tokio::spawn(async move {
+                let mut next = Offset(0);
+                loop {
+                    let ending = done.load(Ordering::SeqCst);
+                    let isolation = Isolation::ReadUncommitted;
+                    let request = ReadRequest { from: next, max_bytes: 20_000, at_least_one: true, isolation };
+                    let read = reader.read(request).await.unwrap();
+                    if ending && read.batches.is_empty() {
+                        return next;
+                    }
+                    for batch in read.batches {
+                        let header = BatchHeader::parse(&batch).unwrap();
+                        header.validate(&batch).unwrap();
+                        assert_eq!(header.base_offset, next);
+                        assert!(header.next_offset() <= reader.offsets().high_watermark);
+                        next = header.next_offset();
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }));
+        }
+        let mut writers = Vec::new();
+        for _ in 0..8 {
+            let engine = engine.clone();
+            writers.push(tokio::spawn(async move {
+                for n in 0..250 {
+                    append_value(&engine, 0, &value(0, n)).await.unwrap();
+                }
+            }));
+        }
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+        for reader in readers {
+            assert_eq!(reader.await.unwrap(), Offset(2_000));
+        }
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn one_batch_may_fill_half_a_segment_and_no_more() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        let large = vec![b'l'; 500 << 10];
+        for n in 0..6 {
+            assert_eq!(append_value(&engine, 0, &large).await, Ok(Offset(n)));
+        }
+        assert!(append_value(&engine, 0, &vec![b'l'; 600 << 10]).await.is_err());
+        assert_eq!(values(&reader).await, vec![large; 6]);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn timestamps_are_found_to_the_record_in_memory_and_on_disk() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        assert_eq!(reader.offset_for_timestamp(Timestamp(0)).await.unwrap(), None);
+        assert_eq!(reader.max_timestamp().await.unwrap(), None);
+        for n in 0..600_i64 {
+            let value = value(0, n);
+            let batch = engine_fixture::batch_at(Timestamp(1_000 + 10 * n), &[&value, &value]);
+            engine_fixture::append(&engine, 0, batch).await.unwrap();
+        }
+        for (timestamp, offset) in [(0, 0), (1_000, 0), (1_001, 2), (2_000, 200), (6_990, 1_198)] {
+            let found = reader.offset_for_timestamp(Timestamp(timestamp)).await.unwrap().unwrap();
+            assert_eq!(found.offset, Offset(offset), "at {timestamp}");
+        }
+        assert_eq!(reader.offset_for_timestamp(Timestamp(6_991)).await.unwrap(), None);
+        assert_eq!(reader.max_timestamp().await.unwrap().unwrap().offset, Offset(1_198));
+        engine.shutdown().await;
+        let engine = fixture.start();
+        let reader = engine.reader(id(0)).unwrap();
+        let found = reader.offset_for_timestamp(Timestamp(2_001)).await.unwrap().unwrap();
+        assert_eq!((found.offset, found.timestamp), (Offset(202), Timestamp(2_010)));
+        assert_eq!(reader.max_timestamp().await.unwrap().unwrap().offset, Offset(1_198));
+        engine.shutdown().await;
+    });
+}

@@ -1,0 +1,139 @@
+//! Space comes back: by trims, deletion and retention; a full WAL refuses appends, goes on serving, and recovers by itself.
+
+#![allow(clippy::unwrap_used)]
+
+mod engine_fixture;
+
+use std::time::Duration;
+
+use engine_fixture::{append_value, batch_at, id, on_both_drivers, open, open_with, read_all, values};
+use rustmq_engine_api::{AppendError, DeleteError, Engine, LogConfig, ReadError, TrimError, TrimTo};
+use rustmq_model::{Offset, Timestamp};
+
+static VALUE: [u8; 30_000] = [b'v'; 30_000];
+
+async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let mut patience = tokio::time::interval(Duration::from_millis(10));
+    for _ in 0..1_000 {
+        if condition().await {
+            return;
+        }
+        patience.tick().await;
+    }
+    panic!("{what} does not come about in ten seconds");
+}
+
+fn used(engine: &Engine) -> u64 {
+    engine.status().shards[0].wal_used_bytes >> 20
+}
+
+#[test]
+fn a_trim_is_answered_with_the_new_start_and_survives() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        for _ in 0..10 {
+            append_value(&engine, 0, b"v").await.unwrap();
+        }
+        assert_eq!(engine.trim(id(0), TrimTo::Offset(Offset(4))).await, Ok(Offset(4)));
+        assert_eq!(engine.trim(id(0), TrimTo::Offset(Offset(2))).await, Ok(Offset(4)), "a lower start changes nothing");
+        let above = engine.trim(id(0), TrimTo::Offset(Offset(11))).await;
+        let high_watermark = Offset(10);
+        assert_eq!(above, Err(TrimError::AboveHighWatermark { requested: Offset(11), high_watermark }));
+        assert_eq!(engine.trim(id(1), TrimTo::HighWatermark).await, Err(TrimError::UnknownPartition));
+        assert!(matches!(read_all(&reader, 3).await, Err(ReadError::OutOfRange { .. })));
+        assert_eq!(values(&reader).await.len(), 6);
+        let killed = fixture.snapshot();
+        engine.shutdown().await;
+        let engine = killed.start();
+        let reader = engine.reader(id(0)).unwrap();
+        assert_eq!(reader.offsets().log_start, Offset(4));
+        assert_eq!(values(&reader).await.len(), 6);
+        assert_eq!(engine.trim(id(0), TrimTo::HighWatermark).await, Ok(Offset(10)));
+        assert_eq!(append_value(&engine, 0, b"v").await, Ok(Offset(10)));
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_full_wal_refuses_appends_and_recovers_by_a_trim() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.capacity = rustmq_model::ByteSize::mib(12);
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        let quiet = open(&engine, 1).await;
+        append_value(&engine, 1, b"kept").await.unwrap();
+        for round in 0..4 {
+            let mut appended = 0;
+            loop {
+                match append_value(&engine, 0, &VALUE).await {
+                    Ok(_) => appended += 1,
+                    Err(AppendError::Full) => break,
+                    Err(error) => panic!("{error}"),
+                }
+                assert!(appended < 1_000, "a WAL of six segments is never full");
+            }
+            assert!(engine.status().shards[0].full);
+            assert!(appended > 10, "round {round}: {appended}");
+            assert!(!values(&reader).await.is_empty(), "a full WAL is readable");
+            assert_eq!(values(&quiet).await, ["kept"]);
+            engine.trim(id(0), TrimTo::HighWatermark).await.unwrap();
+            until("room", async || append_value(&engine, 0, &VALUE).await.is_ok()).await;
+        }
+        let killed = fixture.snapshot();
+        engine.shutdown().await;
+        let engine = killed.start();
+        assert_eq!(values(&engine.reader(id(1)).unwrap()).await, ["kept"]);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_deleted_partition_is_gone_and_its_segments_come_back() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        let kept = open(&engine, 1).await;
+        let reader = open(&engine, 0).await;
+        append_value(&engine, 1, b"kept").await.unwrap();
+        for _ in 0..200 {
+            append_value(&engine, 0, &VALUE).await.unwrap();
+        }
+        assert!(used(&engine) >= 6);
+        assert_eq!(engine.delete(vec![id(0), id(9)]).await, [Ok(()), Err(DeleteError::UnknownPartition)]);
+        assert!(reader.is_closed());
+        assert!(matches!(read_all(&reader, 0).await, Ok(_) | Err(ReadError::Closed)));
+        assert_eq!(append_value(&engine, 0, b"v").await, Err(AppendError::UnknownPartition));
+        assert_eq!(values(&kept).await, ["kept"]);
+        let killed = fixture.snapshot();
+        engine.shutdown().await;
+        let engine = killed.start();
+        assert_eq!(engine.partitions(), [id(1)]);
+        assert_eq!(values(&engine.reader(id(1)).unwrap()).await, ["kept"]);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn retention_cuts_by_size_and_by_time() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.retention_interval = Duration::from_millis(20);
+        fixture.config.capacity = rustmq_model::ByteSize::mib(8);
+        let engine = fixture.start();
+        let by_size = LogConfig { retention_bytes: Some(500_000), ..LogConfig::unlimited() };
+        let by_size = open_with(&engine, 0, by_size).await;
+        let by_time = LogConfig { retention_time: Some(Duration::from_secs(3_600)), ..LogConfig::unlimited() };
+        let by_time = open_with(&engine, 1, by_time).await;
+        for _ in 0..100 {
+            append_value(&engine, 0, &VALUE).await.unwrap();
+        }
+        engine_fixture::append(&engine, 1, batch_at(Timestamp(1_000), &[b"old"])).await.unwrap();
+        engine_fixture::append(&engine, 1, batch_at(Timestamp(i64::MAX / 2), &[b"new"])).await.unwrap();
+        until("retention by size", async || by_size.offsets().log_start > Offset(60)).await;
+        assert!(by_size.size_bytes() >= 500_000, "{}", by_size.size_bytes());
+        assert!(values(&by_size).await.len() >= 16);
+        until("retention by time", async || by_time.offsets().log_start == Offset(1)).await;
+        assert_eq!(values(&by_time).await, ["new"]);
+        until("segments come back", async || used(&engine) <= 3).await;
+        engine.shutdown().await;
+    });
+}

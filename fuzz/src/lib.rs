@@ -1,0 +1,52 @@
+//! Every decoder of foreign bytes, as a plain function of bytes: stable tests drive it with a corpus and seeded mutations, libFuzzer at length.
+//!
+//! A target panics when an invariant is broken, and in no other case.
+
+mod mutation;
+
+use bytes::Bytes;
+use rustmq_model::{batch, record};
+
+pub use mutation::Mutator;
+
+/// One decoder under test.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Also the name of its corpus folder and of its libFuzzer program.
+    pub name: &'static str,
+    pub run: fn(&[u8]),
+}
+
+pub const TARGETS: &[Target] = &[
+    Target { name: "batch_view", run: batch_view },
+    Target { name: "wal_reader", run: rustmq_engine_core::wal::fuzz_wal_reader },
+    Target { name: "group_machine", run: rustmq_broker_core::groups::fuzz_group_machine },
+    Target { name: "frame_decoder", run: rustmq_kafka_gateway::fuzz_frame_decoder },
+];
+
+/// Runs the target of that name on `data`.
+///
+/// # Panics
+/// When there is no such target, or the target finds a broken invariant.
+pub fn run(name: &str, data: &[u8]) {
+    let target = TARGETS.iter().find(|target| target.name == name).expect("the target is in the list");
+    (target.run)(data);
+}
+
+/// Splits bytes into record batches and reads the records of each, as a fetch or a look-up does.
+fn batch_view(data: &[u8]) {
+    const DECOMPRESSED_MAX: usize = 1 << 20;
+    for part in batch::split(&Bytes::copy_from_slice(data)) {
+        let Ok((header, bytes)) = part else { return };
+        assert_eq!(header.size, bytes.len(), "a part is exactly its batch");
+        let valid = header.validate(&bytes).is_ok();
+        let records = record::read(&bytes, DECOMPRESSED_MAX);
+        if valid && let Ok(records) = records {
+            assert_eq!(
+                i64::try_from(records.len()).ok(),
+                Some(i64::from(header.record_count)),
+                "as many records as counted"
+            );
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! The table of APIs: the one place that names a key, its versions and its handler. ApiVersions answers from it and requests are
+//! dispatched by it, so that nothing is advertised without a handler. The meaning of requests is the handlers' business.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+
+use crate::connection::{Handling, Peer};
+use crate::frame::{FrameError, RequestHeader};
+use crate::gateway::Shared;
+use crate::handlers;
+use crate::response::{EncodeError, Response};
+use crate::shape::{self, SHAPES, ShapeError};
+
+/// Lets a request take effect and says how it is answered. An error closes the connection.
+pub type Handler = fn(Call) -> BoxFuture<'static, Result<Handling, CallError>>;
+
+/// One API, as advertised.
+pub struct Api {
+    pub key: i16,
+    /// Kafka's name, for metrics and logs.
+    pub name: &'static str,
+    pub version_min: i16,
+    pub version_max: i16,
+    pub handler: Handler,
+}
+
+macro_rules! apis {
+    ($($key:ident $min:literal - $max:literal $handler:ident,)*) => {
+        &[$(Api {
+            key: ApiKey::$key as i16,
+            name: stringify!($key),
+            version_min: $min,
+            version_max: $max,
+            handler: |call| handlers::$handler::handle(call).boxed(),
+        },)*]
+    };
+}
+
+/// Every API of this gateway, by key.
+pub static APIS: &[Api] = apis! {
+    Produce 0 - 13 produce,
+    Fetch 4 - 18 fetch,
+    ListOffsets 1 - 10 list_offsets,
+    Metadata 0 - 13 metadata,
+    OffsetCommit 2 - 9 offset_commit,
+    OffsetFetch 1 - 9 offset_fetch,
+    FindCoordinator 0 - 6 find_coordinator,
+    JoinGroup 0 - 9 join_group,
+    Heartbeat 0 - 4 heartbeat,
+    LeaveGroup 0 - 5 leave_group,
+    SyncGroup 0 - 5 sync_group,
+    DescribeGroups 0 - 6 describe_groups,
+    ListGroups 0 - 5 list_groups,
+    ApiVersions 0 - 4 api_versions,
+    CreateTopics 2 - 7 create_topics,
+    DeleteTopics 1 - 6 delete_topics,
+    DeleteRecords 0 - 2 delete_records,
+    InitProducerId 0 - 5 init_producer_id,
+    OffsetForLeaderEpoch 2 - 4 offset_for_leader_epoch,
+    DescribeConfigs 1 - 4 describe_configs,
+    AlterConfigs 0 - 2 alter_configs,
+    DescribeLogDirs 1 - 4 describe_log_dirs,
+    CreatePartitions 0 - 3 create_partitions,
+    DeleteGroups 0 - 2 delete_groups,
+    IncrementalAlterConfigs 0 - 1 incremental_alter_configs,
+    OffsetDelete 0 - 0 offset_delete,
+    DescribeCluster 0 - 2 describe_cluster,
+    ListConfigResources 0 - 1 list_config_resources,
+    DescribeTopicPartitions 0 - 0 describe_topic_partitions,
+};
+
+/// Why a request ends its connection.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error(transparent)]
+    Header(#[from] FrameError),
+    #[error("API key {key} is not served here")]
+    UnknownKey { key: i16 },
+    #[error("version {version} of {api} is not served here")]
+    UnsupportedVersion { api: &'static str, version: i16 },
+    #[error("{api} version {version} is malformed: {source}")]
+    Malformed { api: &'static str, version: i16, source: ShapeError },
+    #[error("{api} version {version} cannot be decoded: {reason}")]
+    Undecodable { api: &'static str, version: i16, reason: String },
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl CallError {
+    /// The label in metrics.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Header(_) | Self::Malformed { .. } | Self::Undecodable { .. } => "malformed",
+            Self::UnknownKey { .. } | Self::UnsupportedVersion { .. } => "unsupported",
+            Self::Encode(_) => "internal",
+        }
+    }
+}
+
+/// A request on its way to its handler.
+pub struct Call {
+    pub header: RequestHeader,
+    pub peer: Arc<Peer>,
+    pub shared: Arc<Shared>,
+    api: &'static str,
+    body: Bytes,
+}
+
+impl Call {
+    /// Reads a frame's header and finds its API.
+    pub fn read(mut frame: Bytes, peer: Arc<Peer>, shared: Arc<Shared>) -> Result<(&'static Api, Self), CallError> {
+        let header = RequestHeader::read(&mut frame)?;
+        let RequestHeader { key, version, .. } = header;
+        let found = APIS.binary_search_by_key(&key, |api| api.key).map_err(|_| CallError::UnknownKey { key })?;
+        let api = &APIS[found];
+        let is_served = (api.version_min..=api.version_max).contains(&version);
+        if is_served {
+            if is_flexible(key, version) {
+                RequestHeader::skip_tagged_fields(&mut frame)?;
+            }
+        } else if key != ApiKey::ApiVersions as i16 {
+            // As in Kafka. ApiVersions alone says what it would rather have: that is what it is for (KIP-35).
+            return Err(CallError::UnsupportedVersion { api: api.name, version });
+        }
+        Ok((api, Self { header, peer, shared, api: api.name, body: frame }))
+    }
+
+    pub fn version(&self) -> i16 {
+        self.header.version
+    }
+
+    /// The body as a message of the crate's, after a check that makes decoding safe.
+    pub fn decode<M: Decodable>(&self) -> Result<M, CallError> {
+        let RequestHeader { key, version, .. } = self.header;
+        let elements_max = self.shared.config.request_elements_max;
+        decode(key, version, self.api, &self.body, elements_max)
+    }
+
+    /// The body of a request that is too old for the crate.
+    pub fn body(&self) -> Bytes {
+        self.body.clone()
+    }
+
+    /// An error for a body that no schema can tell is wrong.
+    pub fn undecodable(&self, reason: impl Into<String>) -> CallError {
+        CallError::Undecodable { api: self.api, version: self.version(), reason: reason.into() }
+    }
+
+    pub fn response<M: Encodable + HeaderVersion>(&self, message: &M) -> Result<Response, CallError> {
+        Ok(Response::encode(self.header.correlation_id, self.version(), message)?)
+    }
+
+    /// The response is there.
+    pub fn answer<M: Encodable + HeaderVersion>(&self, message: &M) -> Result<Handling, CallError> {
+        self.response(message).map(Handling::Ready)
+    }
+
+    /// The response comes later.
+    pub fn answer_later<F, M>(self, message: F) -> Handling
+    where
+        F: Future<Output = M> + Send + 'static,
+        M: Encodable + HeaderVersion + Send,
+    {
+        Handling::Waiting(
+            async move {
+                let message = message.await;
+                self.response(&message)
+            }
+            .boxed(),
+        )
+    }
+}
+
+fn is_flexible(key: i16, version: i16) -> bool {
+    SHAPES.iter().any(|shape| shape.key == key && version >= shape.flexible_from)
+}
+
+fn decode<M: Decodable>(
+    key: i16,
+    version: i16,
+    api: &'static str,
+    body: &Bytes,
+    elements_max: usize,
+) -> Result<M, CallError> {
+    let malformed = |source| CallError::Malformed { api, version, source };
+    let length = shape::check(key, version, body, elements_max).map_err(malformed)?;
+    let mut message = body.slice(..length);
+    M::decode(&mut message, version).map_err(|error| CallError::Undecodable { api, version, reason: error.to_string() })
+}
+
+/// Reads a frame the way a connection does, up to the decoded message, for fuzzing: it must return, whatever the bytes.
+pub fn fuzz_frame_decoder(data: &[u8]) {
+    const ELEMENTS_MAX: usize = 10_000;
+    let mut frame = Bytes::copy_from_slice(data);
+    let Ok(header) = RequestHeader::read(&mut frame) else { return };
+    let RequestHeader { key, version, .. } = header;
+    if is_flexible(key, version) && RequestHeader::skip_tagged_fields(&mut frame).is_err() {
+        return;
+    }
+    let Ok(length) = shape::check(key, version, &frame, ELEMENTS_MAX) else { return };
+    let mut message = frame.slice(..length);
+    let Ok(api) = ApiKey::try_from(key) else { return };
+    // What it comes to does not matter; that it comes to an end does.
+    let _ = kafka_protocol::messages::RequestKind::decode(api, &mut message, version);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use kafka_protocol::messages::ApiKey;
+
+    use super::{APIS, SHAPES, is_flexible};
+
+    #[test]
+    fn the_table_is_sorted_and_every_api_has_a_shape() {
+        assert!(APIS.is_sorted_by_key(|api| api.key));
+        let keys = |list: Vec<i16>| list;
+        assert_eq!(keys(APIS.iter().map(|a| a.key).collect()), keys(SHAPES.iter().map(|s| s.key).collect()));
+    }
+
+    #[test]
+    fn headers_are_flexible_exactly_where_the_protocol_says() {
+        for api in APIS {
+            for version in api.version_min..=api.version_max {
+                let expected = ApiKey::try_from(api.key).unwrap().request_header_version(version) >= 2;
+                assert_eq!(is_flexible(api.key, version), expected, "{} {version}", api.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What the gateway needs to know, resolved and bounded. Reading files and flags is the process's business.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rustmq_model::ByteSize;
+
+use crate::listeners::Endpoint;
+
+/// The settings of one Kafka listener and its limits. Every default is Kafka's where Kafka has the setting.
+#[derive(Clone, Debug)]
+pub struct GatewayConfig {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What clients are told to dial; without it the listener's address, or for a wildcard listener the local address of the connection.
+    pub advertised: Option<Endpoint>,
+    /// The largest request in bytes, checked before memory is taken (`socket.request.max.bytes`).
+    pub request_bytes_max: ByteSize,
+    /// The most array elements of one request: what bounds the memory of a decoded one.
+    pub request_elements_max: usize,
+    /// Memory of all large requests being read or handled, in bytes. A request beyond it waits, then its connection is closed.
+    pub request_memory_max: ByteSize,
+    /// Connections at one time (`max.connections`); more are closed at once.
+    pub connections_max: usize,
+    /// How long a connection may be silent (`connections.max.idle.ms`).
+    pub idle_max: Duration,
+    /// How long a begun request may take to arrive, and a response to make progress.
+    pub transfer_stall_max: Duration,
+    /// Unanswered requests of a connection; it is not read beyond them.
+    pub in_flight_max: usize,
+    /// How long a response may pin the engine's memory before the rest of it is copied.
+    pub fetch_pin_max: Duration,
+    /// Memory of all such copies, in bytes; a connection that would need more is closed.
+    pub fetch_copy_max: ByteSize,
+    /// Most bytes of one fetch response (`fetch.max.bytes`).
+    pub fetch_bytes_max: ByteSize,
+    /// Incremental fetch sessions kept (`max.incremental.fetch.session.cache.slots`).
+    pub fetch_sessions_max: usize,
+}
+
+impl GatewayConfig {
+    #[must_use]
+    pub fn new(listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            advertised: None,
+            request_bytes_max: ByteSize::mib(100),
+            request_elements_max: 200_000,
+            request_memory_max: ByteSize::mib(256),
+            connections_max: 10_000,
+            idle_max: Duration::from_mins(10),
+            transfer_stall_max: Duration::from_secs(30),
+            in_flight_max: 128,
+            fetch_pin_max: Duration::from_secs(1),
+            fetch_copy_max: ByteSize::mib(256),
+            fetch_bytes_max: ByteSize::mib(55),
+            fetch_sessions_max: 1000,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The running gateway: what its connections share, its start and its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustmq_broker_service::Broker;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use crate::config::GatewayConfig;
+use crate::fetch_sessions::FetchSessions;
+use crate::frame::RequestMemory;
+use crate::metrics::Metrics;
+use crate::server;
+
+/// What all connections of a gateway share.
+pub struct Shared {
+    pub config: GatewayConfig,
+    pub broker: Arc<Broker>,
+    pub metrics: Metrics,
+    pub request_memory: RequestMemory,
+    /// Memory for fetch responses that slow clients have not taken, in KiB.
+    pub fetch_copies: Semaphore,
+    pub fetch_sessions: FetchSessions,
+}
+
+impl Shared {
+    pub fn new(config: GatewayConfig, broker: Arc<Broker>) -> Self {
+        let metrics = Metrics::default();
+        let copies = usize::try_from(config.fetch_copy_max.0 / 1024).unwrap_or(usize::MAX);
+        Self {
+            request_memory: RequestMemory::new(config.request_memory_max.0),
+            fetch_copies: Semaphore::new(copies.min(Semaphore::MAX_PERMITS)),
+            fetch_sessions: FetchSessions::new(config.fetch_sessions_max, metrics.fetch_sessions.clone()),
+            config,
+            broker,
+            metrics,
+        }
+    }
+}
+
+/// Why a gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot listen on {address}: {source}; is another process using the address?")]
+    Listen { address: SocketAddr, source: std::io::Error },
+}
+
+/// A Kafka listener in front of a broker.
+pub struct Gateway {
+    local_addr: SocketAddr,
+    metrics: Metrics,
+    stop: watch::Sender<bool>,
+    grace: watch::Sender<Duration>,
+    accepting: JoinHandle<()>,
+}
+
+impl Gateway {
+    /// Listens, and serves clients from now on. Called within a tokio runtime.
+    pub fn start(config: GatewayConfig, broker: Arc<Broker>) -> Result<Self, StartError> {
+        let address = config.listen;
+        let failed = |source| StartError::Listen { address, source };
+        let listener = server::listen(address).map_err(failed)?;
+        let local_addr = listener.local_addr().map_err(failed)?;
+        let shared = Arc::new(Shared::new(config, broker));
+        let metrics = shared.metrics.clone();
+        let (stop, stopping) = watch::channel(false);
+        let (grace, grace_given) = watch::channel(Duration::ZERO);
+        let accepting = tokio::spawn(server::run(listener, local_addr, shared, stopping, grace_given));
+        tracing::info!(address = %local_addr, "kafka listener started");
+        Ok(Self { local_addr, metrics, stop, grace, accepting })
+    }
+
+    /// The address that is listened on, its port known.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// What the gateway counts, to be registered by whoever shows metrics.
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Takes no new connections or requests, and waits until what was received is answered, `grace` at most. Long polls end with the
+    /// broker's own shutdown.
+    pub async fn shutdown(self, grace: Duration) {
+        self.grace.send_replace(grace);
+        self.stop.send_replace(true);
+        if self.accepting.await.is_err() {
+            tracing::error!("the kafka listener had failed before it was stopped");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! ApiVersions: what this gateway serves, from the table itself.
+
+use kafka_protocol::messages::ApiVersionsResponse;
+use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
+
+use crate::api::{APIS, Call, CallError};
+use crate::connection::Handling;
+use crate::error_map;
+use crate::response::Response;
+use crate::words::text;
+
+/// The last version whose request this gateway reads.
+const VERSION_MAX: i16 = 4;
+
+pub async fn handle(call: Call) -> Result<Handling, CallError> {
+    let api_keys = APIS.iter().map(|api| {
+        ApiVersion::default().with_api_key(api.key).with_min_version(api.version_min).with_max_version(api.version_max)
+    });
+    let response = ApiVersionsResponse::default().with_api_keys(api_keys.collect());
+    if !(0..=VERSION_MAX).contains(&call.version()) {
+        // The one version that every client reads, with all that the client needs to choose again (KIP-511).
+        let response = response.with_error_code(error_map::UNSUPPORTED_VERSION);
+        return Ok(Handling::Ready(Response::encode(call.header.correlation_id, 0, &response)?));
+    }
+    let request: kafka_protocol::messages::ApiVersionsRequest = call.decode()?;
+    if call.version() >= 3 {
+        tracing::debug!(
+            conn = %call.peer.address,
+            software = %request.client_software_name,
+            version = %request.client_software_version,
+            "client introduced itself"
+        );
+    }
+    let features = call.shared.broker.cluster().features;
+    let supported = features.iter().map(|(name, level)| {
+        SupportedFeatureKey::default().with_name(text(name)).with_min_version(0).with_max_version(*level)
+    });
+    let finalized = features.iter().map(|(name, level)| {
+        FinalizedFeatureKey::default()
+            .with_name(text(name))
+            .with_min_version_level(*level)
+            .with_max_version_level(*level)
+    });
+    // Before version 4 a client may refuse a feature whose least version is 0 (KAFKA-17011).
+    let least = if call.version() >= 4 { 0 } else { 1 };
+    let supported = supported.map(|feature| feature.with_min_version(least)).collect();
+    call.answer(&with_features(response, call.version(), supported, finalized.collect()))
+}
+
+fn with_features(
+    response: ApiVersionsResponse,
+    version: i16,
+    supported: Vec<SupportedFeatureKey>,
+    finalized: Vec<FinalizedFeatureKey>,
+) -> ApiVersionsResponse {
+    if version < 3 || finalized.is_empty() {
+        return response;
+    }
+    response.with_supported_features(supported).with_finalized_features(finalized).with_finalized_features_epoch(0)
+}

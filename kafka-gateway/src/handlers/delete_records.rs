@@ -1,0 +1,45 @@
+//! DeleteRecords: moves the start of partitions' logs.
+
+use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
+use rustmq_broker_service::{DeleteBefore, RecordDeletion, TopicRef};
+use rustmq_model::{Offset, PartitionId};
+
+use crate::api::{Call, CallError};
+use crate::connection::Handling;
+use crate::error_map;
+use crate::words;
+
+pub async fn handle(call: Call) -> Result<Handling, CallError> {
+    let request: DeleteRecordsRequest = call.decode()?;
+    let mut deletions = Vec::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            deletions.push(RecordDeletion {
+                topic: TopicRef::Name(topic.name.to_string()),
+                partition: PartitionId(partition.partition_index),
+                before: match partition.offset {
+                    -1 => DeleteBefore::HighWatermark,
+                    offset => DeleteBefore::Offset(Offset(offset)),
+                },
+            });
+        }
+    }
+    let timeout = words::milliseconds(request.timeout_ms);
+    let mut results = call.shared.broker.delete_records(deletions, timeout).await.into_iter();
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let answer = DeleteRecordsPartitionResult::default()
+                .with_partition_index(partition.partition_index)
+                .with_low_watermark(-1);
+            match results.next() {
+                Some(Ok(log_start)) => answer.with_low_watermark(log_start.0),
+                Some(Err(error)) => answer.with_error_code(error_map::code(&error)),
+                None => answer.with_error_code(error_map::UNKNOWN_TOPIC_OR_PARTITION),
+            }
+        });
+        DeleteRecordsTopicResult::default().with_partitions(partitions.collect()).with_name(topic.name)
+    });
+    let response = DeleteRecordsResponse::default().with_topics(topics.collect());
+    call.answer(&response)
+}

@@ -1,0 +1,96 @@
+//! DescribeTopicPartitions: topics by name, page by page (KIP-966). A page ends at a number of partitions; the cursor says where the next begins.
+
+use kafka_protocol::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
+use kafka_protocol::messages::describe_topic_partitions_response::{
+    Cursor, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
+    DescribeTopicPartitionsResponseTopic,
+};
+use rustmq_broker_service::{AutoCreation, PartitionMetadata, TopicAnswer, TopicMetadata, TopicRef, TopicSelection};
+
+use crate::api::{Call, CallError};
+use crate::connection::Handling;
+use crate::error_map;
+use crate::words;
+
+/// Partitions of a page at most (`max.request.partition.size.limit`).
+const PARTITIONS_MAX: usize = 2000;
+
+pub async fn handle(call: Call) -> Result<Handling, CallError> {
+    let request: DescribeTopicPartitionsRequest = call.decode()?;
+    let (from_topic, from_partition) = match &request.cursor {
+        Some(cursor) => (cursor.topic_name.to_string(), usize::try_from(cursor.partition_index).unwrap_or(0)),
+        None => (String::new(), 0),
+    };
+    let mut names: Vec<String> = request.topics.iter().map(|topic| topic.name.to_string()).collect();
+    let selection = if names.is_empty() {
+        TopicSelection::All
+    } else {
+        names.sort();
+        names.dedup();
+        TopicSelection::These(names.into_iter().map(TopicRef::Name).collect())
+    };
+    let mut answers = call.shared.broker.topics(selection, AutoCreation::Refused).await;
+    answers.retain(|answer| name_of(answer) >= from_topic.as_str());
+    answers.sort_by(|one, other| name_of(one).cmp(name_of(other)));
+    let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);
+    let mut room = if limit == 0 { PARTITIONS_MAX } else { limit.min(PARTITIONS_MAX) };
+    let mut topics = Vec::new();
+    let mut next_cursor = None;
+    for answer in answers {
+        let name = name_of(&answer).to_owned();
+        let first = if name == from_topic { from_partition } else { 0 };
+        let cursor_at = |partition: usize| {
+            let index = i32::try_from(partition).unwrap_or(i32::MAX);
+            Some(Cursor::default().with_topic_name(words::text(name.as_str()).into()).with_partition_index(index))
+        };
+        if room == 0 {
+            next_cursor = cursor_at(first);
+            break;
+        }
+        let total = answer.metadata.as_ref().map_or(0, |metadata| metadata.partitions.len());
+        let shown = total.saturating_sub(first).min(room);
+        topics.push(topic(&name, &answer, first..first + shown));
+        room -= shown;
+        if first + shown < total {
+            next_cursor = cursor_at(first + shown);
+            break;
+        }
+    }
+    call.answer(&DescribeTopicPartitionsResponse::default().with_topics(topics).with_next_cursor(next_cursor))
+}
+
+fn name_of(answer: &TopicAnswer) -> &str {
+    match (&answer.metadata, &answer.topic) {
+        (Ok(metadata), _) => metadata.name.as_str(),
+        (Err(_), TopicRef::Name(name)) => name,
+        (Err(_), TopicRef::Id(_)) => "",
+    }
+}
+
+fn topic(name: &str, answer: &TopicAnswer, shown: std::ops::Range<usize>) -> DescribeTopicPartitionsResponseTopic {
+    let topic = DescribeTopicPartitionsResponseTopic::default().with_name(Some(words::text(name).into()));
+    match &answer.metadata {
+        Ok(TopicMetadata { id, is_internal, partitions, .. }) => topic
+            .with_topic_id(words::uuid(*id))
+            .with_is_internal(*is_internal)
+            .with_topic_authorized_operations(words::TOPIC_OPERATIONS)
+            .with_partitions(partitions.get(shown).unwrap_or_default().iter().map(partition).collect()),
+        Err(error) => {
+            topic.with_error_code(error_map::code(error)).with_topic_authorized_operations(words::OPERATIONS_UNKNOWN)
+        }
+    }
+}
+
+fn partition(partition: &PartitionMetadata) -> DescribeTopicPartitionsResponsePartition {
+    let code = if partition.leader.is_none() { error_map::LEADER_NOT_AVAILABLE } else { error_map::NONE };
+    DescribeTopicPartitionsResponsePartition::default()
+        .with_error_code(code)
+        .with_partition_index(partition.partition.0)
+        .with_leader_id(partition.leader.map_or(-1, |leader| leader.0).into())
+        .with_leader_epoch(partition.leader_epoch.0)
+        .with_replica_nodes(words::broker_ids(&partition.replicas))
+        .with_isr_nodes(words::broker_ids(&partition.isr))
+        .with_eligible_leader_replicas(Some(Vec::new()))
+        .with_last_known_elr(Some(Vec::new()))
+        .with_offline_replicas(words::broker_ids(&partition.offline))
+}

@@ -1,0 +1,161 @@
+//! Fetch: partitions of a session or of the request itself, long-polled; the answer refers to the engine's memory.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use kafka_protocol::messages::FetchRequest;
+use rustmq_broker_service::{BrokerError, FetchPartition, FetchedPartition, Isolation, TopicRef};
+use rustmq_model::{Offset, PartitionId, TopicId};
+use tokio::time::Instant;
+
+use crate::api::{Call, CallError};
+use crate::connection::Handling;
+use crate::error_map;
+use crate::fetch_frame::{self, FetchAnswer, PartitionAnswer, TopicAnswer};
+use crate::fetch_sessions::{FetchContext, PartitionKey, SessionError, SessionRequest, TopicKey, Wanted};
+use crate::words;
+
+/// The version from which on sessions exist.
+const SESSIONS_FROM: i16 = 7;
+/// The version from which on topics are named by id.
+const TOPIC_IDS_FROM: i16 = 13;
+
+/// Limits and isolation of one fetch.
+struct Terms {
+    min_bytes: usize,
+    max_bytes: usize,
+    max_wait: std::time::Duration,
+    isolation: Isolation,
+}
+
+pub async fn handle(call: Call) -> Result<Handling, CallError> {
+    let request: FetchRequest = call.decode()?;
+    // One fetch of a connection at a time: the next one begins when this one is written.
+    let turn = Arc::clone(&call.peer.fetch_turn).acquire_owned().await.ok();
+    let response_max = usize::try_from(call.shared.config.fetch_bytes_max.0).unwrap_or(usize::MAX);
+    let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(response_max);
+    let terms = Terms {
+        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
+        max_bytes,
+        max_wait: words::milliseconds(request.max_wait_ms),
+        isolation: words::isolation(request.isolation_level),
+    };
+    let (correlation_id, version) = (call.header.correlation_id, call.version());
+    let sessions = &call.shared.fetch_sessions;
+    let context = match sessions.begin(session_request(request, version), Instant::now()) {
+        Ok(context) => context,
+        Err(error) => {
+            let answer = FetchAnswer { error_code: session_code(error), ..FetchAnswer::default() };
+            return Ok(Handling::Ready(fetch_frame::encode(correlation_id, version, &answer)?));
+        }
+    };
+    Ok(Handling::Waiting(
+        async move {
+            let answer = fetch(&call, context, terms).await;
+            Ok(fetch_frame::encode(correlation_id, version, &answer)?.pinning(turn))
+        }
+        .boxed(),
+    ))
+}
+
+const fn session_code(error: SessionError) -> i16 {
+    match error {
+        SessionError::UnknownId => error_map::FETCH_SESSION_ID_NOT_FOUND,
+        SessionError::WrongEpoch => error_map::INVALID_FETCH_SESSION_EPOCH,
+        SessionError::TopicIds => error_map::FETCH_SESSION_TOPIC_ID_ERROR,
+    }
+}
+
+fn session_request(request: FetchRequest, version: i16) -> SessionRequest {
+    let key = |name: &str, id| TopicKey { name: name.to_owned(), id: words::topic_id(id) };
+    let wanted = request.topics.iter().flat_map(|topic| {
+        let topic_key = key(topic.topic.as_str(), topic.topic_id);
+        topic.partitions.iter().map(move |partition| Wanted {
+            key: (topic_key.clone(), partition.partition),
+            from: Offset(partition.fetch_offset),
+            bytes_max: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
+            current_leader_epoch: words::leader_epoch(partition.current_leader_epoch),
+            last_fetched_epoch: words::leader_epoch(partition.last_fetched_epoch),
+        })
+    });
+    let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
+        let topic_key = key(topic.topic.as_str(), topic.topic_id);
+        topic.partitions.iter().map(move |partition| (topic_key.clone(), *partition))
+    });
+    let (id, epoch) = if version < SESSIONS_FROM { (0, -1) } else { (request.session_id, request.session_epoch) };
+    SessionRequest {
+        id,
+        epoch,
+        wanted: wanted.collect(),
+        forgotten: forgotten.collect(),
+        names_by_id: version >= TOPIC_IDS_FROM,
+    }
+}
+
+async fn fetch(call: &Call, context: FetchContext, terms: Terms) -> FetchAnswer {
+    let partitions = context.wanted.iter().map(|wanted| {
+        let (topic, partition) = &wanted.key;
+        FetchPartition {
+            topic: topic_ref(topic),
+            partition: PartitionId(*partition),
+            from: wanted.from,
+            max_bytes: wanted.bytes_max,
+            current_leader_epoch: wanted.current_leader_epoch,
+            last_fetched_epoch: wanted.last_fetched_epoch,
+        }
+    });
+    let Terms { min_bytes, max_bytes, max_wait, isolation } = terms;
+    let partitions = partitions.collect();
+    let request = rustmq_broker_service::FetchRequest { min_bytes, max_bytes, max_wait, isolation, partitions };
+    let results = call.shared.broker.fetch(request).await;
+    let mut answers: Vec<(PartitionKey, PartitionAnswer)> = context
+        .wanted
+        .into_iter()
+        .zip(results)
+        .map(|(wanted, result)| {
+            let answer = partition_answer(wanted.key.1, result, isolation);
+            (wanted.key, answer)
+        })
+        .collect();
+    call.shared.fetch_sessions.finish(context.session, &mut answers);
+    FetchAnswer { session_id: context.session.id(), topics: by_topic(answers), ..FetchAnswer::default() }
+}
+
+fn topic_ref(topic: &TopicKey) -> TopicRef {
+    if topic.id == TopicId::ZERO { TopicRef::Name(topic.name.clone()) } else { TopicRef::Id(topic.id) }
+}
+
+fn partition_answer(
+    partition: i32,
+    result: Result<FetchedPartition, BrokerError>,
+    isolation: Isolation,
+) -> PartitionAnswer {
+    let fetched = match result {
+        Ok(fetched) => fetched,
+        Err(error) => return PartitionAnswer::failed(partition, error_map::code(&error)),
+    };
+    let aborted = fetched.aborted.iter().map(|aborted| (aborted.producer_id.0, aborted.first_offset.0));
+    PartitionAnswer {
+        partition,
+        error_code: error_map::NONE,
+        high_watermark: fetched.high_watermark.0,
+        last_stable_offset: fetched.last_stable.0,
+        log_start_offset: fetched.log_start.0,
+        aborted: (isolation == Isolation::ReadCommitted).then(|| aborted.collect()),
+        diverging: fetched.diverging.map(|end| (end.epoch, end.end_offset.0)),
+        current_leader: None,
+        records: fetched.batches,
+    }
+}
+
+/// Partitions of one topic that follow each other share its entry.
+fn by_topic(answers: Vec<(PartitionKey, PartitionAnswer)>) -> Vec<TopicAnswer> {
+    let mut topics: Vec<TopicAnswer> = Vec::new();
+    for ((topic, _), answer) in answers {
+        match topics.last_mut() {
+            Some(last) if last.name == topic.name && last.id == topic.id => last.partitions.push(answer),
+            _ => topics.push(TopicAnswer { name: topic.name, id: topic.id, partitions: vec![answer] }),
+        }
+    }
+    topics
+}

@@ -1,0 +1,76 @@
+//! FindCoordinator: which broker coordinates a group. Versions up to 3 ask for one key, later ones for many.
+
+use kafka_protocol::messages::find_coordinator_response::Coordinator;
+use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
+use rustmq_broker_service::BrokerError;
+use rustmq_broker_service::groups::GroupId;
+
+use super::metadata;
+use crate::api::{Call, CallError};
+use crate::connection::Handling;
+use crate::error_map;
+use crate::listeners::Endpoint;
+use crate::words;
+
+const BATCHED_FROM: i16 = 4;
+const GROUP: i8 = 0;
+
+/// A coordinator's id and address, or a code and why.
+type Found = Result<(i32, Endpoint), (i16, String)>;
+
+pub async fn handle(call: Call) -> Result<Handling, CallError> {
+    let request: FindCoordinatorRequest = call.decode()?;
+    if call.version() < BATCHED_FROM {
+        let response = match find(&call, request.key_type, request.key.as_str()).await {
+            Ok((node, endpoint)) => FindCoordinatorResponse::default()
+                .with_node_id(node.into())
+                .with_host(words::text(endpoint.host))
+                .with_port(i32::from(endpoint.port)),
+            Err((code, message)) => FindCoordinatorResponse::default()
+                .with_error_code(code)
+                .with_error_message(Some(words::text(message)).filter(|_| call.version() >= 1))
+                .with_node_id((-1).into())
+                .with_port(-1),
+        };
+        return call.answer(&response);
+    }
+    let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
+    for key in request.coordinator_keys {
+        let found = find(&call, request.key_type, key.as_str()).await;
+        let coordinator = Coordinator::default().with_key(key);
+        coordinators.push(match found {
+            Ok((node, endpoint)) => coordinator
+                .with_node_id(node.into())
+                .with_host(words::text(endpoint.host))
+                .with_port(i32::from(endpoint.port)),
+            Err((code, message)) => coordinator
+                .with_error_code(code)
+                .with_error_message(Some(words::text(message)))
+                .with_node_id((-1).into())
+                .with_port(-1),
+        });
+    }
+    call.answer(&FindCoordinatorResponse::default().with_coordinators(coordinators))
+}
+
+async fn find(call: &Call, key_type: i8, key: &str) -> Found {
+    if key_type != GROUP {
+        // Coordinators of transactions and of share groups.
+        let error = BrokerError::Unsupported { what: "This kind of coordinator" };
+        return Err((error_map::COORDINATOR_NOT_AVAILABLE, error.to_string()));
+    }
+    let broker = &call.shared.broker;
+    let id = broker.find_coordinator(&GroupId::new(key)).await.map_err(|error| {
+        // What keeps the coordinators' topic from being there may pass: clients ask again.
+        let code = match error {
+            BrokerError::Group(ref error) => error_map::group_code(error),
+            _ => error_map::COORDINATOR_NOT_AVAILABLE,
+        };
+        (code, error.to_string())
+    })?;
+    let mut endpoints = metadata::endpoints(&broker.cluster(), broker.id(), &call.peer);
+    let (endpoint, _) = endpoints
+        .remove(&id.0)
+        .ok_or_else(|| (error_map::COORDINATOR_NOT_AVAILABLE, format!("Broker {} is not known.", id.0)))?;
+    Ok((id.0, endpoint))
+}

@@ -1,0 +1,21 @@
+//! Heartbeat: a member is alive.
+
+use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
+use rustmq_broker_service::groups::{GroupId, InstanceId, MemberId};
+
+use crate::api::{Call, CallError};
+use crate::connection::Handling;
+use crate::error_map;
+
+pub async fn handle(call: Call) -> Result<Handling, CallError> {
+    let request: HeartbeatRequest = call.decode()?;
+    let wait = call.shared.broker.heartbeat(&rustmq_broker_service::groups::request::HeartbeatRequest {
+        group: GroupId::new(request.group_id.as_str()),
+        member: MemberId::new(request.member_id.as_str()),
+        instance: request.group_instance_id.as_deref().map(InstanceId::new),
+        generation: request.generation_id,
+    });
+    Ok(call.answer_later(
+        async move { HeartbeatResponse::default().with_error_code(error_map::group_outcome(&wait.await)) },
+    ))
+}

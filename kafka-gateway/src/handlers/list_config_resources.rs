@@ -1,0 +1,29 @@
+//! ListConfigResources: what has configs. Version 0 was made for client metrics alone, of which there are none.
+
+use kafka_protocol::messages::list_config_resources_response::ConfigResource;
+use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+
+use crate::api::{Call, CallError};
+use crate::config_resources::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
+use crate::connection::Handling;
+use crate::error_map;
+use crate::words;
+
+pub async fn handle(call: Call) -> Result<Handling, CallError> {
+    let request: ListConfigResourcesRequest = call.decode()?;
+    let known = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP];
+    let asked: &[i8] = match request.resource_types.as_slice() {
+        _ if call.version() == 0 => &[CLIENT_METRICS],
+        [] => &known,
+        asked => asked,
+    };
+    if !asked.iter().all(|code| known.contains(code)) {
+        return call.answer(&ListConfigResourcesResponse::default().with_error_code(error_map::UNSUPPORTED_VERSION));
+    }
+    let resources = call.shared.broker.config_resources(&config_resources::kinds(asked)).into_iter().map(|resource| {
+        let (code, name) = config_resources::code_and_name(resource);
+        ConfigResource::default().with_resource_type(code).with_resource_name(words::text(name))
+    });
+    let response = ListConfigResourcesResponse::default().with_config_resources(resources.collect());
+    call.answer(&response)
+}

@@ -1,0 +1,60 @@
+//! ListOffsets: offsets by place or time.
+
+use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use rustmq_broker_service::{OffsetAt, OffsetQuery, TopicRef};
+use rustmq_model::{PartitionId, Timestamp};
+
+use crate::api::{Call, CallError};
+use crate::connection::Handling;
+use crate::error_map;
+use crate::words;
+
+pub async fn handle(call: Call) -> Result<Handling, CallError> {
+    let request: ListOffsetsRequest = call.decode()?;
+    let mut queries = Vec::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            queries.push(OffsetQuery {
+                topic: TopicRef::Name(topic.name.as_str().to_owned()),
+                partition: PartitionId(partition.partition_index),
+                current_leader_epoch: words::leader_epoch(partition.current_leader_epoch),
+                at: place(partition.timestamp),
+            });
+        }
+    }
+    let isolation = words::isolation(request.isolation_level);
+    let mut results = call.shared.broker.list_offsets(isolation, queries).await.into_iter();
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|partition| {
+            let answer = ListOffsetsPartitionResponse::default()
+                .with_partition_index(partition.partition_index)
+                .with_offset(-1)
+                .with_timestamp(-1);
+            match results.next() {
+                Some(Ok(Some(found))) => {
+                    let epoch = if call.version() >= 4 { found.leader_epoch.0 } else { -1 };
+                    answer.with_offset(found.offset.0).with_timestamp(found.timestamp.0).with_leader_epoch(epoch)
+                }
+                Some(Ok(None)) => answer,
+                Some(Err(error)) => answer.with_error_code(error_map::code(&error)),
+                None => answer.with_error_code(error_map::UNKNOWN_TOPIC_OR_PARTITION),
+            }
+        });
+        ListOffsetsTopicResponse::default().with_partitions(partitions.collect()).with_name(topic.name)
+    });
+    let response = ListOffsetsResponse::default().with_topics(topics.collect());
+    call.answer(&response)
+}
+
+/// Negative timestamps name places.
+const fn place(timestamp: i64) -> OffsetAt {
+    match timestamp {
+        -1 => OffsetAt::Latest,
+        -2 => OffsetAt::Earliest,
+        -3 => OffsetAt::LargestTimestamp,
+        -4 => OffsetAt::EarliestLocal,
+        -5 => OffsetAt::LatestTiered,
+        other => OffsetAt::Timestamp(Timestamp(other)),
+    }
+}

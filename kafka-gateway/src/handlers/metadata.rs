@@ -1,0 +1,122 @@
+//! Metadata: brokers as this client reaches them, and topics by name or id.
+
+use std::collections::BTreeMap;
+
+use kafka_protocol::messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
+use rustmq_broker_service::{
+    AutoCreation, ClusterMetadata, PartitionMetadata, TopicAnswer, TopicMetadata, TopicRef, TopicSelection,
+};
+
+use crate::api::{Call, CallError};
+use crate::connection::{Handling, Peer};
+use crate::error_map;
+use crate::listeners::Endpoint;
+use crate::words;
+
+pub async fn handle(call: Call) -> Result<Handling, CallError> {
+    let request: MetadataRequest = call.decode()?;
+    let version = call.version();
+    let auto_creation =
+        if version < 4 || request.allow_auto_topic_creation { AutoCreation::Allowed } else { AutoCreation::Refused };
+    let broker = &call.shared.broker;
+    let topics = broker.topics(selection(&request, version)?, auto_creation).await;
+    let cluster = broker.cluster();
+    let brokers = endpoints(&cluster, broker.id(), &call.peer).into_iter().map(|(id, (endpoint, rack))| {
+        MetadataResponseBroker::default()
+            .with_node_id(id.into())
+            .with_host(words::text(endpoint.host))
+            .with_port(i32::from(endpoint.port))
+            .with_rack(rack.filter(|_| version >= 1).map(words::text))
+    });
+    let topic_operations = words::operations_if(request.include_topic_authorized_operations, words::TOPIC_OPERATIONS);
+    let mut response = MetadataResponse::default()
+        .with_brokers(brokers.collect())
+        .with_controller_id(cluster.controller.0.into())
+        .with_topics(topics.into_iter().map(|answer| topic(answer, version, topic_operations)).collect());
+    if version >= 2 {
+        response.cluster_id = Some(words::text(cluster.cluster_id));
+    }
+    if (8..=10).contains(&version) {
+        let asked = request.include_cluster_authorized_operations;
+        response.cluster_authorized_operations = words::operations_if(asked, words::CLUSTER_OPERATIONS);
+    }
+    call.answer(&response)
+}
+
+fn selection(request: &MetadataRequest, version: i16) -> Result<TopicSelection, CallError> {
+    Ok(match &request.topics {
+        None => TopicSelection::All,
+        // In version 0 an empty list stands for all topics.
+        Some(topics) if topics.is_empty() && version == 0 => TopicSelection::All,
+        Some(topics) => TopicSelection::These(
+            topics
+                .iter()
+                .map(|topic| words::topic_ref(topic.name.as_ref().map_or("", |name| name.as_str()), topic.topic_id))
+                .collect(),
+        ),
+    })
+}
+
+/// Every broker's address and rack, by id. This broker's own address is the one that this client has reached.
+pub fn endpoints(
+    cluster: &ClusterMetadata,
+    this: rustmq_model::BrokerId,
+    peer: &Peer,
+) -> BTreeMap<i32, (Endpoint, Option<String>)> {
+    let of = |node: &rustmq_broker_service::BrokerNode| {
+        let endpoint = if node.id == this {
+            peer.endpoint.clone()
+        } else {
+            let listener = node.listeners.values().next()?;
+            Endpoint { host: listener.host.clone(), port: listener.port }
+        };
+        Some((node.id.0, (endpoint, node.rack.clone())))
+    };
+    cluster.brokers.iter().filter_map(of).collect()
+}
+
+fn topic(answer: TopicAnswer, version: i16, operations: i32) -> MetadataResponseTopic {
+    let mut topic = MetadataResponseTopic::default().with_topic_authorized_operations(words::OPERATIONS_UNKNOWN);
+    match answer.metadata {
+        Ok(TopicMetadata { name, id, is_internal, partitions }) => {
+            topic.name = Some(words::text(name.as_str()).into());
+            topic.is_internal = is_internal;
+            topic.topic_id = words::uuid(id);
+            topic.partitions = partitions.iter().map(|one| partition(one, version)).collect();
+            if version >= 8 {
+                topic.topic_authorized_operations = operations;
+            }
+        }
+        Err(error) => {
+            topic.error_code = error_map::code(&error);
+            match answer.topic {
+                TopicRef::Name(name) => topic.name = Some(words::text(name).into()),
+                TopicRef::Id(id) => {
+                    topic.topic_id = words::uuid(id);
+                    // The name of a topic that is known by its id alone: null where the version can say so.
+                    topic.name = (version < 12).then(|| words::text("").into());
+                }
+            }
+        }
+    }
+    topic
+}
+
+fn partition(partition: &PartitionMetadata, version: i16) -> MetadataResponsePartition {
+    let mut entry = MetadataResponsePartition::default()
+        .with_partition_index(partition.partition.0)
+        .with_leader_id(partition.leader.map_or(-1, |leader| leader.0).into())
+        .with_leader_epoch(partition.leader_epoch.0)
+        .with_replica_nodes(words::broker_ids(&partition.replicas))
+        .with_isr_nodes(words::broker_ids(&partition.isr));
+    if version >= 5 {
+        entry.offline_replicas = words::broker_ids(&partition.offline);
+    }
+    if partition.leader.is_none() {
+        entry.error_code = error_map::LEADER_NOT_AVAILABLE;
+    }
+    entry
+}

@@ -1,0 +1,34 @@
+//! SyncGroup: the leader hands in the assignments, every member takes its own.
+
+use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
+use rustmq_broker_service::groups::request::SyncRequest;
+use rustmq_broker_service::groups::{GroupId, InstanceId, MemberId};
+
+use crate::api::{Call, CallError};
+use crate::connection::Handling;
+use crate::error_map;
+use crate::words;
+
+pub async fn handle(call: Call) -> Result<Handling, CallError> {
+    let request: SyncGroupRequest = call.decode()?;
+    let version = call.version();
+    let assignments = request.assignments.into_iter();
+    let wait = call.shared.broker.sync_group(SyncRequest {
+        group: GroupId::new(request.group_id.as_str()),
+        member: MemberId::new(request.member_id.as_str()),
+        instance: request.group_instance_id.as_deref().map(InstanceId::new),
+        generation: request.generation_id,
+        protocol_type: request.protocol_type.map(|name| name.to_string()),
+        protocol: request.protocol_name.map(|name| name.to_string()),
+        assignments: assignments.map(|one| (MemberId::new(one.member_id.as_str()), one.assignment)).collect(),
+    });
+    Ok(call.answer_later(async move {
+        match wait.await {
+            Ok(synced) => SyncGroupResponse::default()
+                .with_protocol_type(synced.protocol_type.filter(|_| version >= 5).map(words::text))
+                .with_protocol_name(synced.protocol.filter(|_| version >= 5).map(words::text))
+                .with_assignment(synced.assignment),
+            Err(error) => SyncGroupResponse::default().with_error_code(error_map::group_code(&error)),
+        }
+    }))
+}

@@ -1,0 +1,30 @@
+//! The Kafka wire protocol in front of the broker: frames, versions, order, error codes. It translates and decides nothing.
+//!
+//! Reading order: `api` (what is served), `server` and `connection` (who is served, in which order), `frame` and `shape` (foreign bytes),
+//! `handlers` (one file per API), `error_map`, `response` and `fetch_frame` (bytes on their way out).
+
+mod api;
+mod config;
+mod config_resources;
+mod connection;
+mod error_map;
+mod fetch_frame;
+mod fetch_sessions;
+mod frame;
+mod gateway;
+mod handlers;
+mod listeners;
+mod metrics;
+mod response;
+#[cfg(test)]
+mod samples;
+mod server;
+mod shape;
+mod words;
+
+#[doc(hidden)]
+pub use api::fuzz_frame_decoder;
+pub use config::GatewayConfig;
+pub use gateway::{Gateway, StartError};
+pub use listeners::{Endpoint, EndpointError};
+pub use metrics::Metrics;

@@ -1,0 +1,252 @@
+//! A response on its way out: encoded once, written in segments, so that record bytes go from the engine's memory to the socket uncopied.
+
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use kafka_protocol::protocol::{Encodable, HeaderVersion};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Segments of one vectored write.
+const SEGMENTS_PER_WRITE: usize = 64;
+/// Segments up to this size are copied together: a system call's vector entry costs more than the copy.
+const COALESCE_BYTES: usize = 512;
+
+/// A response could not be encoded: a bug of this gateway, which ends the connection.
+#[derive(Debug, thiserror::Error)]
+#[error("a response of version {version} could not be encoded: {reason}")]
+pub struct EncodeError {
+    pub version: i16,
+    pub reason: String,
+}
+
+/// The bytes of one response, length and header included.
+#[derive(Debug, Default)]
+pub struct Response {
+    segments: Vec<Bytes>,
+    /// Whether some of the bytes are the engine's memory, which must not be held long.
+    pinned: bool,
+    /// Held until the response is written.
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Response {
+    /// Encodes a message of `version` with the response header that goes with it.
+    pub fn encode<M: Encodable + HeaderVersion>(
+        correlation_id: i32,
+        version: i16,
+        message: &M,
+    ) -> Result<Self, EncodeError> {
+        let mut frame = Self::header(correlation_id, M::header_version(version) >= 1);
+        message.encode(&mut frame, version).map_err(|error| EncodeError { version, reason: error.to_string() })?;
+        Self::seal(vec![frame.freeze()], version)
+    }
+
+    /// The start of a frame: a length to be filled in, and the response header.
+    #[must_use]
+    pub fn header(correlation_id: i32, flexible: bool) -> BytesMut {
+        let mut frame = BytesMut::with_capacity(256);
+        frame.put_i32(0);
+        frame.put_i32(correlation_id);
+        if flexible {
+            frame.put_u8(0);
+        }
+        frame
+    }
+
+    /// Fills in the length. The first segment begins with [`Response::header`].
+    pub fn seal(mut segments: Vec<Bytes>, version: i16) -> Result<Self, EncodeError> {
+        let length = segments.iter().map(Bytes::len).sum::<usize>() - 4;
+        let length = i32::try_from(length).map_err(|_| EncodeError { version, reason: format!("{length} bytes") })?;
+        let first = std::mem::take(&mut segments[0]);
+        let mut first = first.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+        first[..4].copy_from_slice(&length.to_be_bytes());
+        segments[0] = first.freeze();
+        Ok(Self { segments, pinned: false, _turn: None })
+    }
+
+    /// Marks the response as one that holds the engine's memory; `turn` is given back when it is written.
+    #[must_use]
+    pub fn pinning(mut self, turn: Option<OwnedSemaphorePermit>) -> Self {
+        self.pinned = true;
+        self._turn = turn;
+        self
+    }
+
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.segments.iter().map(Bytes::len).sum()
+    }
+
+    #[cfg(test)]
+    pub fn segments(&self) -> &[Bytes] {
+        &self.segments
+    }
+
+    /// All bytes in one piece, for tests.
+    #[cfg(test)]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.segments.concat()
+    }
+}
+
+/// How patient a writer is.
+#[derive(Clone, Copy, Debug)]
+pub struct WriteLimits<'a> {
+    /// How long engine memory may be held.
+    pub pin_max: Duration,
+    /// How long the peer may take nothing at all.
+    pub stall_max: Duration,
+    /// Memory for what is copied after that, in KiB.
+    pub copies: &'a Semaphore,
+}
+
+/// Writes responses in order. Returns how many bytes had to be copied because the peer was slow.
+pub async fn write<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    responses: Vec<Response>,
+    limits: WriteLimits<'_>,
+) -> io::Result<usize> {
+    let pinned = responses.iter().any(|response| response.pinned);
+    let mut turns = Vec::new();
+    let mut segments = Vec::new();
+    for mut response in responses {
+        segments.append(&mut response.segments);
+        turns.extend(response._turn.take());
+    }
+    let mut queue = Queue { segments: coalesce(segments), first: 0 };
+    if !pinned {
+        queue.write(stream, limits.stall_max).await?;
+        return Ok(0);
+    }
+    let deadline = Instant::now() + limits.pin_max;
+    if let Ok(written) = timeout_at(deadline, queue.write(stream, limits.stall_max)).await {
+        return written.map(|()| 0);
+    }
+    let size = queue.remaining();
+    let permits = u32::try_from(size.div_ceil(1024)).unwrap_or(u32::MAX);
+    let too_slow =
+        |_| io::Error::new(io::ErrorKind::TimedOut, "no memory to copy a response that its client does not take");
+    let _copy = limits.copies.try_acquire_many(permits).map_err(too_slow)?;
+    queue.copy();
+    queue.write(stream, limits.stall_max).await?;
+    Ok(size)
+}
+
+/// Joins neighbouring small segments.
+fn coalesce(segments: Vec<Bytes>) -> Vec<Bytes> {
+    let mut joined: Vec<Bytes> = Vec::with_capacity(segments.len());
+    let mut small = BytesMut::new();
+    for segment in segments {
+        if segment.len() <= COALESCE_BYTES {
+            small.put_slice(&segment);
+            continue;
+        }
+        if !small.is_empty() {
+            joined.push(small.split().freeze());
+        }
+        joined.push(segment);
+    }
+    if !small.is_empty() {
+        joined.push(small.freeze());
+    }
+    joined
+}
+
+/// Segments not yet written. Its progress is kept when a write is cancelled.
+struct Queue {
+    segments: Vec<Bytes>,
+    first: usize,
+}
+
+impl Queue {
+    fn remaining(&self) -> usize {
+        self.segments[self.first..].iter().map(Bytes::len).sum()
+    }
+
+    async fn write<W: AsyncWrite + Unpin>(&mut self, stream: &mut W, stall_max: Duration) -> io::Result<()> {
+        while self.first < self.segments.len() {
+            let written = {
+                let ahead = self.segments[self.first..].iter().take(SEGMENTS_PER_WRITE);
+                let slices: Vec<IoSlice<'_>> = ahead.map(|segment| IoSlice::new(segment)).collect();
+                let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes");
+                timeout(stall_max, stream.write_vectored(&slices)).await.map_err(stalled)??
+            };
+            if written == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            self.advance(written);
+        }
+        timeout(stall_max, stream.flush()).await.unwrap_or(Ok(()))
+    }
+
+    fn advance(&mut self, mut written: usize) {
+        while self.first < self.segments.len() {
+            let segment = &mut self.segments[self.first];
+            if written < segment.len() {
+                segment.advance(written);
+                return;
+            }
+            written -= segment.len();
+            *segment = Bytes::new();
+            self.first += 1;
+        }
+    }
+
+    /// Lets go of the engine's memory.
+    fn copy(&mut self) {
+        for segment in &mut self.segments[self.first..] {
+            *segment = Bytes::copy_from_slice(segment);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use tokio::io::AsyncReadExt;
+    use tokio::sync::Semaphore;
+
+    use super::{Response, WriteLimits, write};
+
+    fn response(parts: &[&[u8]]) -> Response {
+        let mut segments = vec![Response::header(7, false).freeze()];
+        segments.extend(parts.iter().map(|part| Bytes::copy_from_slice(part)));
+        Response::seal(segments, 0).unwrap()
+    }
+
+    #[tokio::test]
+    async fn segments_arrive_in_order_and_whole() {
+        let big = vec![9_u8; 10_000];
+        let sent = response(&[b"ab", &big, b"c", &big, b"", b"d"]);
+        let expected = sent.to_bytes();
+        assert_eq!(expected.len(), sent.size());
+        let (mut ours, mut theirs) = tokio::io::duplex(777);
+        let copies = Semaphore::new(0);
+        let second = Duration::from_secs(5);
+        let limits = WriteLimits { pin_max: second, stall_max: second, copies: &copies };
+        let mut received = vec![0; expected.len()];
+        let (copied, read) =
+            tokio::join!(write(&mut ours, vec![sent.pinning(None)], limits), theirs.read_exact(&mut received));
+        assert_eq!((copied.unwrap(), read.unwrap()), (0, expected.len()));
+        assert_eq!(received, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_costs_a_copy_and_then_its_connection() {
+        let big = vec![9_u8; 100_000];
+        for (permits, message) in [(0, "no memory"), (1000, "takes no bytes")] {
+            let (mut ours, _theirs) = tokio::io::duplex(10);
+            let copies = Semaphore::new(permits);
+            let limits =
+                WriteLimits { pin_max: Duration::from_secs(1), stall_max: Duration::from_secs(30), copies: &copies };
+            let error = write(&mut ours, vec![response(&[&big]).pinning(None)], limits).await.unwrap_err();
+            assert!(error.to_string().contains(message), "{error}");
+        }
+    }
+}

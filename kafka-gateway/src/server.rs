@@ -1,0 +1,99 @@
+//! The accept loop: a task per connection up to a limit, and an end of them all within a grace period.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::connection::{self, Peer};
+use crate::gateway::Shared;
+use crate::listeners;
+
+/// Connections that the kernel completes before they are accepted.
+const BACKLOG: u32 = 1024;
+/// How long accepting pauses when the process is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Takes the address. A port in the state that a closed connection leaves behind is taken over.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Accepts until `stop` says so, then waits for the connections, `grace` at most.
+pub async fn run(
+    listener: TcpListener,
+    listener_address: SocketAddr,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+    grace: watch::Receiver<Duration>,
+) {
+    let places = Arc::new(Semaphore::new(shared.config.connections_max.min(Semaphore::MAX_PERMITS)));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, address)) => {
+                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                    shared.metrics.connections_refused.inc();
+                    tracing::debug!(conn = %address, "connection refused: the limit is reached");
+                    continue;
+                };
+                shared.metrics.connections_accepted.inc();
+                let (shared, stop) = (Arc::clone(&shared), stop.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    serve(stream, address, listener_address, shared, stop).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let grace = *grace.borrow();
+    let all_ended = async { while connections.join_next().await.is_some() {} };
+    if timeout(grace, all_ended).await.is_err() {
+        connections.shutdown().await;
+    }
+}
+
+/// Counts a connection for as long as it lives, however it ends.
+struct Open<'a>(&'a Shared);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.connections.dec();
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    address: SocketAddr,
+    listener_address: SocketAddr,
+    shared: Arc<Shared>,
+    stop: watch::Receiver<bool>,
+) {
+    shared.metrics.connections.inc();
+    let _open = Open(&shared);
+    let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
+    let Ok(local) = prepared else { return };
+    let endpoint = listeners::dialable(shared.config.advertised.as_ref(), listener_address, local);
+    let peer = Peer { address, endpoint, fetch_turn: Arc::new(Semaphore::new(1)) };
+    let (reader, writer) = stream.into_split();
+    connection::serve(reader, writer, peer, Arc::clone(&shared), stop).await;
+}

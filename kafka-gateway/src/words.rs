@@ -1,0 +1,72 @@
+//! Small translations that many handlers need: strings, ids, epochs, timeouts, and which operations are authorized.
+
+use std::time::Duration;
+
+use kafka_protocol::protocol::StrBytes;
+use rustmq_broker_service::{Isolation, Mode, TopicRef};
+use rustmq_model::{BrokerId, LeaderEpoch, TopicId};
+use uuid::Uuid;
+
+/// "Not asked for", in a bit field of authorized operations.
+pub const OPERATIONS_UNKNOWN: i32 = i32::MIN;
+
+/// The bits of Kafka's `AclOperation` codes that apply to each kind of resource. Without an authorizer a client may do them all.
+const READ: i32 = 1 << 3;
+const WRITE: i32 = 1 << 4;
+const CREATE: i32 = 1 << 5;
+const DELETE: i32 = 1 << 6;
+const ALTER: i32 = 1 << 7;
+const DESCRIBE: i32 = 1 << 8;
+const CLUSTER_ACTION: i32 = 1 << 9;
+const DESCRIBE_CONFIGS: i32 = 1 << 10;
+const ALTER_CONFIGS: i32 = 1 << 11;
+const IDEMPOTENT_WRITE: i32 = 1 << 12;
+
+pub const TOPIC_OPERATIONS: i32 = READ | WRITE | CREATE | DELETE | ALTER | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
+pub const GROUP_OPERATIONS: i32 = READ | DELETE | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS;
+pub const CLUSTER_OPERATIONS: i32 =
+    CREATE | ALTER | DESCRIBE | CLUSTER_ACTION | DESCRIBE_CONFIGS | ALTER_CONFIGS | IDEMPOTENT_WRITE;
+
+/// `operations` if the client asked for them.
+pub const fn operations_if(asked: bool, operations: i32) -> i32 {
+    if asked { operations } else { OPERATIONS_UNKNOWN }
+}
+
+pub fn text(value: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(value.into())
+}
+
+pub fn uuid(id: TopicId) -> Uuid {
+    Uuid::from_u128(id.0)
+}
+
+pub fn topic_id(id: Uuid) -> TopicId {
+    TopicId(id.as_u128())
+}
+
+/// A topic by its name, or by its id if the request has one.
+pub fn topic_ref(name: &str, id: Uuid) -> TopicRef {
+    if id.is_nil() { TopicRef::Name(name.to_owned()) } else { TopicRef::Id(topic_id(id)) }
+}
+
+/// -1 stands for "not known".
+pub fn leader_epoch(epoch: i32) -> Option<LeaderEpoch> {
+    (epoch >= 0).then_some(LeaderEpoch(epoch))
+}
+
+/// A time span in milliseconds; a negative one is none at all.
+pub fn milliseconds(value: i32) -> Duration {
+    Duration::from_millis(u64::try_from(value).unwrap_or(0))
+}
+
+pub const fn mode(validate_only: bool) -> Mode {
+    if validate_only { Mode::ValidateOnly } else { Mode::Apply }
+}
+
+pub const fn isolation(level: i8) -> Isolation {
+    if level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
+}
+
+pub fn broker_ids(brokers: &[BrokerId]) -> Vec<kafka_protocol::messages::BrokerId> {
+    brokers.iter().map(|broker| broker.0.into()).collect()
+}

@@ -1,0 +1,90 @@
+//! Every version of every API that is advertised, over a socket, against a real broker: each answer decodes to its last byte.
+
+#![allow(clippy::unwrap_used)]
+
+mod house;
+#[path = "../src/samples.rs"]
+mod samples;
+
+use house::{Client, House};
+use kafka_protocol::messages::ResponseKind;
+
+/// Creates the topic of the samples with one partition.
+async fn create_topic(client: &mut Client) {
+    client.send(&samples::frame(3, 4, 1)).await;
+    let ResponseKind::Metadata(metadata) = client.answer(3, 4, 1).await else { panic!("another answer") };
+    assert_eq!(metadata.topics[0].error_code, 0);
+}
+
+async fn advertised(client: &mut Client) -> Vec<(i16, i16, i16)> {
+    client.send(&samples::frame(18, 0, 9)).await;
+    let ResponseKind::ApiVersions(versions) = client.answer(18, 0, 9).await else { panic!("another answer") };
+    versions.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_advertised_version_is_answered() {
+    let house = House::open(|_| {}).await;
+    let mut client = house.client().await;
+    create_topic(&mut client).await;
+    client.send(&samples::frame(10, 0, 2)).await;
+    client.answer(10, 0, 2).await;
+    let mut correlation_id = 100;
+    for (key, min, max) in advertised(&mut client).await {
+        for version in min..=max {
+            correlation_id += 1;
+            client.send(&samples::frame(key, version, correlation_id)).await;
+            if key == 0 && version < 3 {
+                let (id, rest) = client.receive().await.unwrap();
+                assert_eq!(id, correlation_id);
+                assert_eq!(rest[4 + 3 + 4 + 4..][..2], [0, 35], "UNSUPPORTED_VERSION");
+                continue;
+            }
+            client.answer(key, version, correlation_id).await;
+        }
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_produced_is_fetched_with_the_same_bytes() {
+    let house = House::open(|_| {}).await;
+    let mut client = house.client().await;
+    create_topic(&mut client).await;
+    for version in [3, 9, 12] {
+        client.send(&samples::frame(0, version, 1)).await;
+        let ResponseKind::Produce(produced) = client.answer(0, version, 1).await else { panic!("another answer") };
+        assert_eq!(produced.responses[0].partition_responses[0].error_code, 0, "version {version}");
+    }
+    client.send(&samples::frame(1, 4, 2)).await;
+    let ResponseKind::Fetch(fetched) = client.answer(1, 4, 2).await else { panic!("another answer") };
+    let partition = &fetched.responses[0].partitions[0];
+    assert_eq!((partition.error_code, partition.high_watermark), (0, 3));
+    let records = partition.records.clone().unwrap();
+    let batches: Vec<_> = rustmq_model::batch::split(&records).map(Result::unwrap).collect();
+    assert_eq!(batches.len(), 3);
+    for (index, (header, bytes)) in batches.iter().enumerate() {
+        assert_eq!(header.base_offset.0, i64::try_from(index).unwrap());
+        assert_eq!(bytes[16..], samples::batch()[16..], "only base offset and leader epoch are the broker's");
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_take_effect_and_are_answered_in_order() {
+    let house = House::open(|_| {}).await;
+    let mut client = house.client().await;
+    create_topic(&mut client).await;
+    let mut frames = Vec::new();
+    for index in 0..50 {
+        frames.extend(samples::frame(0, 9, 1000 + index));
+        frames.extend(samples::frame(18, 0, 2000 + index));
+    }
+    client.send(&frames).await;
+    for index in 0..50 {
+        let ResponseKind::Produce(produced) = client.answer(0, 9, 1000 + index).await else { panic!("another answer") };
+        assert_eq!(produced.responses[0].partition_responses[0].base_offset, i64::from(index));
+        client.answer(18, 0, 2000 + index).await;
+    }
+    house.close().await;
+}

@@ -1,0 +1,112 @@
+//! The configuration in force: defaults, then the file, the environment and the flags, each over the one before.
+//!
+//! [`settings`] is the one list of names, with their meaning, default and bounds; [`sources`] gathers values and remembers where each came
+//! from; [`Config`] is what the rest of the process reads. Kafka's broker-wide settings stay under their own dotted names in `[kafka]`
+//! and are checked by the controller's catalogue.
+
+mod reference;
+mod settings;
+mod sources;
+mod value;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustmq_controller_core::configs;
+use rustmq_model::ByteSize;
+
+pub use reference::{effective, reference_page};
+pub use sources::{Flags, Sources};
+pub use value::ConfigError;
+
+/// Which disk driver the shards use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverChoice {
+    /// `io_uring` where the kernel allows it, else a helper thread with epoll.
+    Auto,
+    IoUring,
+    Epoll,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Everything that `rustmq` can be told, resolved and within bounds.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub broker_name: String,
+    pub rack: Option<String>,
+    pub kafka_listen: SocketAddr,
+    pub kafka_advertised: Option<String>,
+    pub http_listen: SocketAddr,
+    pub connections_max: usize,
+    pub wal_dir: PathBuf,
+    /// `None`: half of what is free on the disk at the first start.
+    pub wal_capacity: Option<ByteSize>,
+    pub wal_segment_size: ByteSize,
+    pub wal_fsync: bool,
+    pub tail_memory: ByteSize,
+    /// `None`: half the processors, at least one.
+    pub shards: Option<usize>,
+    pub driver: DriverChoice,
+    pub read_threads: usize,
+    pub shutdown_timeout: Duration,
+    pub log_filter: String,
+    pub log_format: LogFormat,
+    /// Kafka's own settings by their dotted names, as text.
+    pub kafka: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Resolves the gathered values. Reports the first that is not of its form or outside its bounds, with its origin.
+    pub fn resolve(sources: &Sources) -> Result<Self, ConfigError> {
+        let data_dir = PathBuf::from(sources.text("data_dir")?);
+        let wal_dir = sources.optional_text("wal.path")?.map_or_else(|| data_dir.join("wal"), PathBuf::from);
+        Ok(Self {
+            broker_name: sources.text("broker.id")?,
+            rack: sources.optional_text("broker.rack_id")?,
+            kafka_listen: sources.address("network.kafka_listen")?,
+            kafka_advertised: sources.optional_host_port("network.kafka_advertised")?,
+            http_listen: sources.address("network.http_listen")?,
+            connections_max: sources.count("network.max_connections")?,
+            wal_capacity: sources.optional_size("wal.capacity_bytes")?,
+            wal_segment_size: sources.size("wal.segment_size_bytes")?,
+            wal_fsync: sources.flag("wal.fsync_on_write")?,
+            tail_memory: sources.size("cache.write_cache_size_bytes")?,
+            shards: sources.optional_count("engine.shards")?,
+            driver: match sources.choice("engine.driver")? {
+                "io_uring" => DriverChoice::IoUring,
+                "epoll" => DriverChoice::Epoll,
+                _ => DriverChoice::Auto,
+            },
+            read_threads: sources.count("engine.read_threads")?,
+            shutdown_timeout: sources.duration("operations.graceful_shutdown_timeout_ms")?,
+            log_filter: sources.text("log.level")?,
+            log_format: if sources.choice("log.format")? == "json" { LogFormat::Json } else { LogFormat::Text },
+            kafka: sources.kafka(),
+            data_dir,
+            wal_dir,
+        })
+    }
+
+    /// Judges what is set in `[kafka]` by the catalogue that also judges what admin clients set.
+    pub fn check_kafka(&self, sources: &Sources) -> Result<(), ConfigError> {
+        for (name, text, origin) in sources.kafka_origins() {
+            if let Err(error) = configs::check_static_broker_config(name, text) {
+                let (origin, name) = (origin.clone(), format!("kafka.{name}"));
+                return Err(ConfigError::Value { origin, name, value: text.to_owned(), expected: error.reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! The data folder: made once, held by one process at a time, and refused when another version wrote it.
+//!
+//! ```text
+//! rustmq-data/
+//!   LOCK            held with flock while a process runs
+//!   node.json       the folder's format version and incarnation, and the log's capacity that was chosen for its disk
+//!   UNSYNCED        there while a process runs with wal.fsync_on_write = false
+//!   wal/            the shards' write-ahead logs (or wherever wal.path says)
+//!   controller/     the metadata's Raft log and snapshots
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock, statvfs};
+use rustmq_controller_core::IncarnationId;
+use rustmq_model::ByteSize;
+use serde::{Deserialize, Serialize};
+
+/// The layout that this version reads and writes.
+const FORMAT_VERSION: u32 = 1;
+const NODE_FILE: &str = "node.json";
+const UNSYNCED: &str = "UNSYNCED";
+
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    #[error("the data folder {path} is in use by another process; stop that one, or give this one its own --data-dir")]
+    InUse { path: String },
+    #[error(
+        "the data folder {path} has format version {found}, and this rustmq reads version {FORMAT_VERSION}; use the rustmq that wrote it"
+    )]
+    Version { path: String, found: u32 },
+    #[error(
+        "{path} is not what rustmq wrote ({reason}); if the folder is another program's, give --data-dir a different one"
+    )]
+    Foreign { path: String, reason: String },
+    #[error("cannot {action} {path}: {source}")]
+    Io { action: &'static str, path: String, source: io::Error },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NodeFile {
+    format_version: u32,
+    /// Half of what was free when the folder was made: in force where the configuration names no capacity.
+    wal_capacity_bytes: u64,
+    /// The folder's life as the controller knows it, in hexadecimal.
+    incarnation: String,
+}
+
+/// Read before the rest, since another version may have other fields.
+#[derive(Deserialize)]
+struct NodeVersion {
+    format_version: u32,
+}
+
+/// A data folder that this process holds. The lock goes with the value, or with the process.
+#[derive(Debug)]
+pub struct DataFolder {
+    path: PathBuf,
+    wal_capacity: ByteSize,
+    incarnation: IncarnationId,
+    _lock: File,
+}
+
+impl DataFolder {
+    /// Makes the folder if it is not there, takes its lock, and checks its version, before anything else in it is touched.
+    pub fn open(path: &Path) -> Result<Self, FolderError> {
+        fs::create_dir_all(path).map_err(failed("make the data folder", path))?;
+        let lock_path = path.join("LOCK");
+        let node_path = path.join(NODE_FILE);
+        let known = read_node_file(&node_path)?;
+        if known.is_none() {
+            refuse_foreign(path)?;
+        }
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
+        let lock = lock.map_err(failed("open", &lock_path))?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(FolderError::InUse { path: path.display().to_string() }),
+            Err(error) => return Err(failed("lock", &lock_path)(error.into())),
+        }
+        let unsynced = path.join(UNSYNCED);
+        let node = match known {
+            Some(node) if unsynced.exists() => {
+                tracing::warn!(
+                    "the last process ran without syncs and did not end cleanly: the folder begins a new incarnation"
+                );
+                write_node_file(path, &node_path, NodeFile { incarnation: new_incarnation(), ..node })?
+            }
+            Some(node) => node,
+            None => write_node_file(path, &node_path, new_node_file(path)?)?,
+        };
+        remove_if_there(&unsynced).map_err(failed("remove", &unsynced))?;
+        let incarnation = u128::from_str_radix(&node.incarnation, 16).map_err(|error| FolderError::Foreign {
+            path: node_path.display().to_string(),
+            reason: format!("incarnation '{}': {error}", node.incarnation),
+        })?;
+        let (wal_capacity, incarnation) = (ByteSize(node.wal_capacity_bytes), IncarnationId(incarnation));
+        Ok(Self { path: path.to_owned(), wal_capacity, incarnation, _lock: lock })
+    }
+
+    /// Which life of the folder this is: renewed when it is made, repaired, or was left uncleanly by a process that did not sync.
+    pub const fn incarnation(&self) -> IncarnationId {
+        self.incarnation
+    }
+
+    /// Begins a new incarnation: the folder no longer holds all that it acknowledged.
+    pub fn renew_incarnation(&self) -> Result<(), FolderError> {
+        let node_path = self.path.join(NODE_FILE);
+        let node = read_node_file(&node_path)?.map_or_else(|| new_node_file(&self.path), Ok)?;
+        write_node_file(&self.path, &node_path, NodeFile { incarnation: new_incarnation(), ..node }).map(|_| ())
+    }
+
+    /// Says that acknowledged records may be lost if this process ends in any other way than through [`Self::close`].
+    pub fn mark_unsynced(&self) -> Result<(), FolderError> {
+        let mark = self.path.join(UNSYNCED);
+        let made =
+            File::create(&mark).and_then(|file| file.sync_all()).and_then(|()| File::open(&self.path)?.sync_all());
+        made.map_err(failed("write", &mark))
+    }
+
+    /// The process ends cleanly: everything is synced.
+    pub fn close(self) -> Result<(), FolderError> {
+        let mark = self.path.join(UNSYNCED);
+        remove_if_there(&mark).map_err(failed("remove", &mark))
+    }
+
+    /// The capacity for the write-ahead log that was chosen when the folder was made.
+    pub const fn wal_capacity(&self) -> ByteSize {
+        self.wal_capacity
+    }
+
+    pub fn controller_dir(&self) -> PathBuf {
+        self.path.join("controller")
+    }
+}
+
+fn read_node_file(node_path: &Path) -> Result<Option<NodeFile>, FolderError> {
+    let text = match fs::read_to_string(node_path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", node_path)(error)),
+    };
+    let path = node_path.display().to_string();
+    let foreign = |error: serde_json::Error| FolderError::Foreign { path: path.clone(), reason: error.to_string() };
+    let NodeVersion { format_version: found } = serde_json::from_str(&text).map_err(foreign)?;
+    if found != FORMAT_VERSION {
+        return Err(FolderError::Version { path, found });
+    }
+    serde_json::from_str(&text).map(Some).map_err(foreign)
+}
+
+/// A folder without our file but with somebody's things in it is not ours to write to. What a first start that was cut off may have
+/// left, the lock and a half-written version file, does not count.
+fn refuse_foreign(path: &Path) -> Result<(), FolderError> {
+    for entry in fs::read_dir(path).map_err(failed("list", path))? {
+        let name = entry.map_err(failed("list", path))?.file_name();
+        if !matches!(name.to_str(), Some("LOCK" | "node.json.new" | "lost+found")) {
+            let reason = format!("it holds {} and no node.json", name.display());
+            return Err(FolderError::Foreign { path: path.display().to_string(), reason });
+        }
+    }
+    Ok(())
+}
+
+fn new_incarnation() -> String {
+    format!("{:032x}", uuid::Uuid::new_v4().as_u128())
+}
+
+fn new_node_file(path: &Path) -> Result<NodeFile, FolderError> {
+    let disk = statvfs(path).map_err(|error| failed("ask the free space of", path)(error.into()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    Ok(NodeFile { format_version: FORMAT_VERSION, wal_capacity_bytes: free / 2, incarnation: new_incarnation() })
+}
+
+/// Replaces the file as a whole, synced.
+fn write_node_file(path: &Path, node_path: &Path, node: NodeFile) -> Result<NodeFile, FolderError> {
+    let text = serde_json::to_string(&node).expect("numbers and text serialize");
+    let draft = path.join("node.json.new");
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, node_path)?;
+        File::open(path)?.sync_all()
+    };
+    write().map_err(failed("write", node_path))?;
+    Ok(node)
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FolderError {
+    let path = path.display().to_string();
+    move |source| FolderError::Io { action, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+
+    use super::{DataFolder, FolderError};
+
+    #[test]
+    fn a_folder_is_held_by_one_at_a_time_and_opens_again() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("data");
+        let first = DataFolder::open(&path).unwrap();
+        assert!(matches!(DataFolder::open(&path), Err(FolderError::InUse { .. })));
+        let capacity = first.wal_capacity();
+        drop(first);
+        assert_eq!(DataFolder::open(&path).unwrap().wal_capacity(), capacity);
+    }
+
+    #[test]
+    fn an_unclean_end_without_syncs_begins_a_new_incarnation() {
+        let root = tempfile::tempdir().unwrap();
+        let open = || DataFolder::open(root.path()).unwrap();
+        let first = open();
+        let incarnation = first.incarnation();
+        first.mark_unsynced().unwrap();
+        first.close().unwrap();
+        let second = open();
+        assert_eq!(second.incarnation(), incarnation);
+        second.mark_unsynced().unwrap();
+        drop(second);
+        let third = open();
+        assert_ne!(third.incarnation(), incarnation);
+        third.renew_incarnation().unwrap();
+        let renewed = third.incarnation();
+        drop(third);
+        assert_ne!(open().incarnation(), renewed);
+    }
+
+    #[test]
+    fn other_versions_and_other_programs_folders_are_refused_untouched() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("node.json"), "{\"format_version\":2}").unwrap();
+        assert!(matches!(DataFolder::open(root.path()), Err(FolderError::Version { found: 2, .. })));
+        fs::write(root.path().join("node.json"), "hello").unwrap();
+        assert!(matches!(DataFolder::open(root.path()), Err(FolderError::Foreign { .. })));
+        fs::remove_file(root.path().join("node.json")).unwrap();
+        fs::write(root.path().join("photo.jpg"), "x").unwrap();
+        assert!(matches!(DataFolder::open(root.path()), Err(FolderError::Foreign { .. })));
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_path_that_cannot_be_made_is_a_clear_refusal() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("file"), "x").unwrap();
+        let error = DataFolder::open(&root.path().join("file/data")).unwrap_err();
+        assert!(error.to_string().contains("file/data"), "{error}");
+    }
+}

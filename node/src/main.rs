@@ -1,0 +1,58 @@
+//! `rustmq`: the whole broker in one process, on embedded defaults.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program speaks through them")]
+
+mod arguments;
+mod banner;
+mod config;
+mod folder;
+mod http;
+mod logs;
+mod process;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use rustmq_controller_core::configs::BROKER_CONFIGS;
+
+use crate::arguments::Arguments;
+use crate::config::{Config, Sources};
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rustmq: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.print_reference {
+        print!("{}", config::reference_page());
+        return Ok(());
+    }
+    let kafka_names: Vec<&str> = BROKER_CONFIGS.iter().map(|entry| entry.name).collect();
+    let sources = Sources::gather(arguments.config.as_deref(), std::env::vars(), arguments.flags(), &kafka_names)?;
+    let config = Config::resolve(&sources)?;
+    config.check_kafka(&sources)?;
+    if arguments.print_config {
+        print!("{}", config::effective(&sources));
+        return Ok(());
+    }
+    if arguments.check {
+        println!("the configuration is valid");
+        return Ok(());
+    }
+    logs::start(&config)?;
+    for name in &sources.unknown_environment {
+        tracing::warn!(name, "an environment variable with our prefix names no setting");
+    }
+    if arguments.repair {
+        return process::repair(&config);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    runtime.block_on(process::serve(&config))
+}

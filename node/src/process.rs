@@ -1,0 +1,220 @@
+//! The life of the process: what is opened in which order, when it is ready, and how it ends.
+//!
+//! ```text
+//! starting: folder -> HTTP -> (engine recovers | controller opens) -> broker -> Kafka listener
+//! serving:  until SIGTERM or SIGINT
+//! stopping: Kafka listener (answers what it has) -> broker -> engine (proves its last group) -> controller -> folder
+//! ```
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits};
+use rustmq_controller_core::{Listener, configs};
+use rustmq_controller_raft::{Controller, ControllerConfig};
+use rustmq_engine_api::Engine;
+use rustmq_engine_shard::{Driver, EngineConfig, StartReport};
+use rustmq_kafka_gateway::{Endpoint, Gateway, GatewayConfig};
+use rustmq_model::ByteSize;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::banner::{self, Started};
+use crate::config::{Config, DriverChoice};
+use crate::folder::DataFolder;
+use crate::http::{self, Phase, Status};
+
+/// Runs the broker until a signal ends it.
+pub async fn serve(config: &Config) -> Result<()> {
+    let begun = Instant::now();
+    let mut signals = Signals::listen()?;
+    let folder = DataFolder::open(&config.data_dir)?;
+    let status = Status::new();
+    let (stop_http, http_stopped) = watch::channel(false);
+    let http = http::start(config.http_listen, status.clone(), http_stopped).await;
+    let http = http.with_context(|| format!("network.http_listen: cannot listen on {}", config.http_listen))?;
+    if !config.wal_fsync {
+        folder.mark_unsynced()?;
+    }
+
+    let wal_capacity = config.wal_capacity.unwrap_or_else(|| folder.wal_capacity());
+    let engine_config = engine_config(config, wal_capacity);
+    let engine_metrics = rustmq_engine_shard::Metrics::default();
+    engine_metrics.register(&mut status.registry.lock());
+    let started = tokio::task::spawn_blocking(move || rustmq_engine_shard::start(&engine_config, &engine_metrics));
+    let controller_dir = folder.controller_dir();
+    let opened = Controller::open(&controller_dir, ControllerConfig::default());
+    let (started, controller) = tokio::join!(started, opened);
+    let (engine, report) = started.context("the engine's start was cut off")??;
+    let controller = controller?;
+
+    let mut registry = std::mem::take(&mut *status.registry.lock());
+    let broker =
+        Broker::start(broker_config(config, &folder), engine.clone(), controller.clone(), &mut registry).await?;
+    *status.registry.lock() = registry;
+    check_largest_batch(config, &report)?;
+    let gateway = Gateway::start(gateway_config(config, &broker)?, broker.clone())?;
+    gateway.metrics().register(&mut status.registry.lock());
+    status.enter(Phase::Serving);
+    announce(
+        config,
+        &report,
+        &Started {
+            kafka: gateway.local_addr(),
+            http,
+            data_dir: &config.data_dir,
+            wal_capacity,
+            fsync: config.wal_fsync,
+            driver: report.driver.as_str(),
+            shards: report.shards,
+            took: begun.elapsed(),
+        },
+    );
+
+    signals.wait().await;
+    status.enter(Phase::Stopping);
+    stop(config, gateway, &broker, &engine, &controller).await;
+    stop_http.send_replace(true);
+    folder.close()?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Ends everything in the order in which it holds each other. What is acknowledged is synced already; this answers what is in flight.
+async fn stop(config: &Config, gateway: Gateway, broker: &Broker, engine: &Engine, controller: &Controller) {
+    tracing::info!("stopping");
+    // Long polls end with the broker; the listener waits for their answers.
+    tokio::join!(gateway.shutdown(config.shutdown_timeout), broker.shutdown());
+    engine.shutdown().await;
+    controller.shutdown().await;
+}
+
+/// A batch that producers may send must fit the log.
+fn check_largest_batch(config: &Config, report: &StartReport) -> Result<()> {
+    const NAME: &str = "message.max.bytes";
+    let configured = config.kafka.get(NAME).map(String::as_str);
+    let default = || configs::broker_config(NAME).and_then(|entry| entry.default);
+    let largest: usize = configured.or_else(default).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+    if largest > report.batch_bytes_max {
+        bail!(
+            "kafka.{NAME} = {largest} does not fit the write-ahead log, whose segments of {} take batches of at most {} bytes; lower it, or make \
+             the data folder anew with a larger wal.segment_size_bytes",
+            report.segment_size,
+            report.batch_bytes_max
+        );
+    }
+    Ok(())
+}
+
+fn announce(config: &Config, report: &StartReport, started: &Started<'_>) {
+    println!("{}", banner::text(started));
+    tracing::info!(
+        data_dir = %config.data_dir.display(),
+        kafka = %started.kafka,
+        http = %started.http,
+        driver = started.driver,
+        direct_io = report.direct_io,
+        shards = report.shards,
+        partitions = report.partitions,
+        torn_tails = report.torn_tails,
+        took_ms = u64::try_from(started.took.as_millis()).unwrap_or(u64::MAX),
+        "ready"
+    );
+}
+
+/// Repairs the log of a folder that no process holds, and says what is lost.
+pub fn repair(config: &Config) -> Result<()> {
+    let folder = DataFolder::open(&config.data_dir)?;
+    let report = rustmq_engine_shard::repair(&config.wal_dir)?;
+    if report.holes == 0 {
+        println!("the write-ahead log in {} is sound; nothing was changed", config.wal_dir.display());
+        return Ok(());
+    }
+    folder.renew_incarnation()?;
+    println!("{} damaged places were covered; the files as they were:", report.holes);
+    for copy in &report.copies {
+        println!("  {}", copy.display());
+    }
+    println!(
+        "offsets that are lost, by topic id and partition (records lost at a log's end leave no gap and are not listed):"
+    );
+    for lost in &report.lost {
+        println!("  {}: {} to {}", lost.id, lost.from.0, lost.until.0 - 1);
+    }
+    Ok(())
+}
+
+fn engine_config(config: &Config, capacity: ByteSize) -> EngineConfig {
+    let defaults = EngineConfig::new(config.wal_dir.clone());
+    EngineConfig {
+        shards: config.shards.unwrap_or(defaults.shards),
+        segment_size: config.wal_segment_size,
+        capacity,
+        tail_memory: config.tail_memory,
+        fsync: config.wal_fsync,
+        driver: match config.driver {
+            DriverChoice::Auto => Driver::Auto,
+            DriverChoice::IoUring => Driver::Uring,
+            DriverChoice::Epoll => Driver::Epoll,
+        },
+        read_threads: config.read_threads,
+        ..defaults
+    }
+}
+
+fn broker_config(config: &Config, folder: &DataFolder) -> BrokerConfig {
+    // What the metadata holds of a laptop's one broker; each connection is answered with the address that it has reached.
+    let host = if config.kafka_listen.ip().is_unspecified() {
+        "localhost".to_owned()
+    } else {
+        config.kafka_listen.ip().to_string()
+    };
+    let listener = Listener { host, port: config.kafka_listen.port() };
+    BrokerConfig {
+        name: config.broker_name.clone(),
+        incarnation: folder.incarnation(),
+        listeners: BTreeMap::from([("PLAINTEXT".to_owned(), listener)]),
+        rack: config.rack.clone(),
+        data_dir: config.data_dir.clone(),
+        kafka: config.kafka.clone(),
+        limits: BrokerLimits::default(),
+    }
+}
+
+/// Limits that Kafka has a name for come from the broker's settings.
+fn gateway_config(config: &Config, broker: &Broker) -> Result<GatewayConfig> {
+    let settings = broker.settings();
+    let defaults = GatewayConfig::new(config.kafka_listen);
+    let advertised = config.kafka_advertised.as_deref().map(str::parse::<Endpoint>).transpose();
+    let kafka_connections = usize::try_from(settings.connections_max).unwrap_or(usize::MAX);
+    Ok(GatewayConfig {
+        advertised: advertised.context("network.kafka_advertised")?,
+        request_bytes_max: ByteSize(u64::from(settings.request_bytes_max)),
+        connections_max: config.connections_max.min(kafka_connections),
+        idle_max: settings.connection_idle_ms_max.map_or(defaults.idle_max, std::time::Duration::from_millis),
+        fetch_bytes_max: ByteSize(u64::from(settings.fetch_bytes_max)),
+        fetch_sessions_max: usize::try_from(settings.fetch_sessions_max).unwrap_or(usize::MAX),
+        ..defaults
+    })
+}
+
+/// The signals that end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("listening for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
