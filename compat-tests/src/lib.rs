@@ -1,21 +1,20 @@
 //! The harness of the compatibility tests: starts a broker, drives real Kafka clients against it, and hands their answers to
 //! the scenarios in `tests/`. It decides nothing about what is right: the scenarios do.
 
-pub mod audit;
 pub mod client;
+pub mod crash;
 pub mod install;
 pub mod kafka;
 pub mod kcat;
-pub mod load;
 pub mod member;
 pub mod native;
-pub mod noise;
 pub mod process;
 pub mod program;
 pub mod proxy;
 pub mod record;
 pub mod server;
 pub mod tool;
+pub mod versions;
 pub mod wire;
 
 pub use client::{Client, ClientKind, Refusal, open};

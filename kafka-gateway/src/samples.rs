@@ -77,8 +77,10 @@ pub fn body(key: i16, version: i16) -> Bytes {
 pub fn request(key: i16, version: i16) -> RequestKind {
     match key {
         0..=3 => data_request(key, version),
-        8..=16 => group_request(key, version),
+        8..=10 => offset_request(key, version),
+        11..=16 => group_request(key, version),
         19..=23 | 37 => topic_request(key, version),
+        32 | 33 | 44 | 74 => config_request(key, version),
         _ => other_request(key, version),
     }
 }
@@ -141,7 +143,7 @@ fn data_request(key: i16, version: i16) -> RequestKind {
     }
 }
 
-fn group_request(key: i16, version: i16) -> RequestKind {
+fn offset_request(key: i16, version: i16) -> RequestKind {
     let group = || text("samples-group").into();
     match key {
         8 => {
@@ -177,9 +179,15 @@ fn group_request(key: i16, version: i16) -> RequestKind {
         10 if version < 4 => {
             RequestKind::FindCoordinator(FindCoordinatorRequest::default().with_key(text("samples-group")))
         }
-        10 => RequestKind::FindCoordinator(
+        _ => RequestKind::FindCoordinator(
             FindCoordinatorRequest::default().with_coordinator_keys(vec![text("samples-group"), text("other")]),
         ),
+    }
+}
+
+fn group_request(key: i16, version: i16) -> RequestKind {
+    let group = || text("samples-group").into();
+    match key {
         11 => {
             let protocol = join::JoinGroupRequestProtocol::default()
                 .with_name(text("range"))
@@ -286,13 +294,8 @@ fn topic_request(key: i16, version: i16) -> RequestKind {
     }
 }
 
-fn other_request(key: i16, version: i16) -> RequestKind {
+fn config_request(key: i16, version: i16) -> RequestKind {
     match key {
-        18 => RequestKind::ApiVersions(if version < 3 {
-            ApiVersionsRequest::default()
-        } else {
-            ApiVersionsRequest::default().with_client_software_name(text("s")).with_client_software_version(text("1"))
-        }),
         32 => {
             let topic = describe::DescribeConfigsResource::default()
                 .with_resource_type(2)
@@ -317,12 +320,6 @@ fn other_request(key: i16, version: i16) -> RequestKind {
                 .with_configs(vec![config]);
             RequestKind::AlterConfigs(alter::AlterConfigsRequest::default().with_resources(vec![topic]))
         }
-        35 => {
-            let topic =
-                dirs::DescribableLogDirTopic::default().with_topic(text(TOPIC).into()).with_partitions(vec![0, 1]);
-            RequestKind::DescribeLogDirs(dirs::DescribeLogDirsRequest::default().with_topics(Some(vec![topic])))
-        }
-        42 => RequestKind::DeleteGroups(DeleteGroupsRequest::default().with_groups_names(vec![text("unknown").into()])),
         44 => {
             let config =
                 edit::AlterableConfig::default().with_name(text("retention.ms")).with_value(Some(text("6000")));
@@ -334,6 +331,29 @@ fn other_request(key: i16, version: i16) -> RequestKind {
                 edit::IncrementalAlterConfigsRequest::default().with_resources(vec![topic]),
             )
         }
+        _ => {
+            let mut request = ListConfigResourcesRequest::default();
+            if version >= 1 {
+                request.resource_types = vec![2, 4];
+            }
+            RequestKind::ListConfigResources(request)
+        }
+    }
+}
+
+fn other_request(key: i16, version: i16) -> RequestKind {
+    match key {
+        18 => RequestKind::ApiVersions(if version < 3 {
+            ApiVersionsRequest::default()
+        } else {
+            ApiVersionsRequest::default().with_client_software_name(text("s")).with_client_software_version(text("1"))
+        }),
+        35 => {
+            let topic =
+                dirs::DescribableLogDirTopic::default().with_topic(text(TOPIC).into()).with_partitions(vec![0, 1]);
+            RequestKind::DescribeLogDirs(dirs::DescribeLogDirsRequest::default().with_topics(Some(vec![topic])))
+        }
+        42 => RequestKind::DeleteGroups(DeleteGroupsRequest::default().with_groups_names(vec![text("unknown").into()])),
         47 => {
             let topic = forget::OffsetDeleteRequestTopic::default()
                 .with_name(text(TOPIC).into())
@@ -347,13 +367,6 @@ fn other_request(key: i16, version: i16) -> RequestKind {
         60 => RequestKind::DescribeCluster(
             DescribeClusterRequest::default().with_include_cluster_authorized_operations(true),
         ),
-        74 => {
-            let mut request = ListConfigResourcesRequest::default();
-            if version >= 1 {
-                request.resource_types = vec![2, 4];
-            }
-            RequestKind::ListConfigResources(request)
-        }
         75 => {
             let cursor = pages::Cursor::default().with_topic_name(text(TOPIC).into());
             let topic = pages::TopicRequest::default().with_name(text(TOPIC).into());

@@ -101,7 +101,8 @@ impl Config {
         for (name, text, origin) in sources.kafka_origins() {
             if let Err(error) = configs::check_static_broker_config(name, text) {
                 let (origin, name) = (origin.clone(), format!("kafka.{name}"));
-                return Err(ConfigError::Value { origin, name, value: text.to_owned(), expected: error.reason });
+                let expected = error.reason.trim_start_matches("it must be ").to_owned();
+                return Err(ConfigError::Value { origin, name, value: text.to_owned(), expected });
             }
         }
         Ok(())

@@ -62,6 +62,8 @@ enum Pending {
     Refused(BrokerError),
     /// The next of the engine's answers.
     Appended {
+        topic: TopicName,
+        partition: PartitionId,
         log_append_time: Timestamp,
         records: u64,
         bytes: u64,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sort"
 	"strconv"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -23,7 +24,7 @@ type newTopic struct {
 
 func (p *program) administer(ctx context.Context, r *request) (object, error) {
 	if p.admin == nil {
-		client, err := kgo.NewClient(kgo.SeedBrokers(p.bootstrap))
+		client, err := kgo.NewClient(kgo.SeedBrokers(p.bootstrap), kgo.MetadataMinAge(10*time.Millisecond))
 		if err != nil {
 			return nil, err
 		}

@@ -66,7 +66,7 @@ class Operations:
             producer = AIOKafkaProducer(
                 bootstrap_servers=self.bootstrap, compression_type=None if codec == "none" else codec,
                 acks="all" if acks == -1 else acks, enable_idempotence=idempotent, linger_ms=linger_ms,
-                max_request_size=LARGEST, request_timeout_ms=60000)
+                max_request_size=LARGEST, request_timeout_ms=20000)
             await producer.start()
             self.producers[settings] = producer
         producer = self.producers[settings]

@@ -60,8 +60,7 @@ impl Admin {
     }
 
     pub fn delete_topic(&mut self, name: &str) -> Result<()> {
-        let request =
-            DeleteTopicsRequest::default().with_topic_names(vec![topic_name(name)]).with_timeout_ms(30_000);
+        let request = DeleteTopicsRequest::default().with_topic_names(vec![topic_name(name)]).with_timeout_ms(30_000);
         let answer = ask!(self, DeleteTopics, 4, request);
         let code = answer.responses.first().map(|topic| topic.error_code);
         ensure!(code == Some(0), "deleting {name}: {code:?}");
@@ -108,8 +107,7 @@ impl Admin {
                 .with_name(topic_name(name))
                 .with_partitions(partitions.collect())
         });
-        let request =
-            ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics.collect());
+        let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics.collect());
         let answer = ask!(self, ListOffsets, 5, request);
         let mut found = BTreeMap::new();
         for topic in answer.topics {

@@ -82,7 +82,11 @@ impl fmt::Display for Violation {
             }
             Violation::Missing { place, offset, entry: None } => write!(f, "{place}: offset {offset} holds nothing"),
             Violation::Differs { place, offset, expected, found } => {
-                write!(f, "{place}: offset {offset} holds {found}, not {expected} (hashes {:x} and {:x})", found.hash, expected.hash)
+                write!(
+                    f,
+                    "{place}: offset {offset} holds {found}, not {expected} (hashes {:x} and {:x})",
+                    found.hash, expected.hash
+                )
             }
             Violation::Foreign { place, offset } => write!(f, "{place}: offset {offset} holds bytes that nobody wrote"),
             Violation::OutOfOrder { place, offset, entry, after } => {

@@ -8,10 +8,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// Something that the broker said.
 #[derive(Clone, Debug)]
 pub enum Report {
-    Record { place: Place, offset: i64, entry: Entry },
-    Commit { group: String, place: Place, offset: i64 },
-    Created { topic: String, partitions: usize },
-    Deleted { topic: String },
+    Record {
+        place: Place,
+        offset: i64,
+        entry: Entry,
+    },
+    Commit {
+        group: String,
+        place: Place,
+        offset: i64,
+    },
+    Created {
+        topic: String,
+        partitions: usize,
+    },
+    Deleted {
+        topic: String,
+    },
     /// What no sound broker brings about, whatever the moment of its death.
     Failure(String),
 }

@@ -6,14 +6,26 @@ use rustmq_engine_api::published::{PartitionState, Published, TailBatch};
 use rustmq_engine_api::{LogConfig, LogOffsets};
 use rustmq_engine_core::log::{CheckpointError, EpochStart};
 use rustmq_engine_core::log::{Gaps, LogLimits, LogPositions, PartitionLog, ReplayError};
-use rustmq_engine_core::wal::Control;
 use rustmq_engine_core::wal::scan::{ReplayEvent, ReplayItem};
+use rustmq_engine_core::wal::{Control, SegmentShape};
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+
+/// A new segment's head holds checkpoints in at most this part of it; partitions that are left keep their place in older ones for longer.
+pub(crate) const CHECKPOINTS_PART: usize = 4;
 
 pub(crate) struct Partition {
     pub log: PartitionLog,
     pub published: Arc<Published>,
     pub config: LogConfig,
+}
+
+/// Bytes that one producer takes in a checkpoint, at most.
+const PRODUCER_BYTES: usize = 192;
+
+/// Bounds that keep a checkpoint within what a new segment's head has room for.
+pub(crate) fn limits(shape: SegmentShape) -> LogLimits {
+    let fit = shape.length() as usize / CHECKPOINTS_PART / 2 / PRODUCER_BYTES;
+    LogLimits { producers_max: LogLimits::default().producers_max.min(fit) }
 }
 
 /// The frames of a partition do not follow from each other.
@@ -40,14 +52,15 @@ impl Partition {
         id: TopicIdPartition,
         items: &[ReplayItem],
         gaps: Gaps,
+        limits: LogLimits,
     ) -> Result<PartitionLog, PartitionReplayError> {
         let mut log: Option<PartitionLog> = None;
         for item in items {
             let next = match (&item.event, log.take()) {
-                (ReplayEvent::Checkpoint(bytes), _) => PartitionLog::restore(LogLimits::default(), bytes)
+                (ReplayEvent::Checkpoint(bytes), _) => PartitionLog::restore(limits, bytes)
                     .map_err(|error| PartitionReplayError::Checkpoint { id, error })?,
                 (ReplayEvent::Control(Control::Open { epoch, log_start }), _) => {
-                    PartitionLog::open(LogLimits::default(), *epoch, *log_start)
+                    PartitionLog::open(limits, *epoch, *log_start)
                 }
                 (_, None) => return Err(PartitionReplayError::NoBase { id }),
                 (event, Some(mut log)) => {

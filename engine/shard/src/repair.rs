@@ -14,7 +14,7 @@ use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::dio::{DirectIo, sync_dir};
 use crate::folder::{Folder, FolderError, WalFolder};
-use crate::partition::{Partition, PartitionReplayError};
+use crate::partition::{self, Partition, PartitionReplayError};
 use crate::recovery::{RecoverError, recover};
 
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +62,7 @@ pub fn repair(dir: &Path) -> Result<RepairReport, RepairError> {
         }
         // Before anything is written: a log that cannot be replayed even so is left as it is.
         for (id, items) in &recovered.partitions {
-            Partition::replay(*id, items, Gaps::Repaired)?;
+            Partition::replay(*id, items, Gaps::Repaired, partition::limits(shape))?;
         }
         report.lost.extend(lost(&recovered));
         wal.mark_repaired()?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustmq_engine_api::published::Published;
 use rustmq_engine_api::request::{ColdRead, Reply, Request, TimeTarget};
 use rustmq_engine_api::{DeleteError, LogConfig, OpenError, OpenPartition, ReadBatches, ReadError, TrimError, TrimTo};
-use rustmq_engine_core::log::{LogLimits, PartitionLog};
+use rustmq_engine_core::log::PartitionLog;
 use rustmq_engine_core::wal::Control;
 use rustmq_engine_core::wal::read_check::BatchQuery;
 use rustmq_engine_core::wal::scan::SegmentPlace;
@@ -13,7 +13,7 @@ use rustmq_engine_core::wal::segments::{Location, Purpose};
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::answer::Answer;
-use crate::partition::Partition;
+use crate::partition::{self, Partition};
 use crate::reads::{Destination, Groups, ReadJob};
 use crate::shard::{Job, Shard, Stalled};
 use crate::wal_writer::NoRoom;
@@ -64,7 +64,7 @@ impl Shard {
         }
         let control = Control::Open { epoch: leader_epoch, log_start: Offset::ZERO };
         self.put_control(id, &control, Purpose::Append)?;
-        let log = PartitionLog::open(LogLimits::default(), leader_epoch, Offset::ZERO);
+        let log = PartitionLog::open(partition::limits(self.wal.table.shape()), leader_epoch, Offset::ZERO);
         let partition = Partition::new(id, log, config, 0);
         let published = Arc::clone(&partition.published);
         self.partitions.insert(id, partition);

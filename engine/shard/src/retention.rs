@@ -77,6 +77,10 @@ impl Shard {
         for id in &plan.checkpoints {
             let Some(partition) = self.partitions.get(id) else { continue };
             let checkpoint = partition.checkpoint();
+            if checkpoint.len() > self.wal.table.shape().payload_max() as usize {
+                tracing::error!(partition = %id, bytes = checkpoint.len(), "a checkpoint does not fit a segment");
+                return;
+            }
             if self.room(checkpoint.len(), Purpose::Cleaning).is_err() {
                 return;
             }

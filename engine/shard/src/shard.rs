@@ -27,7 +27,7 @@ use crate::disk::{Disk, DiskError, SlotFile};
 use crate::event::{Event, EventSender};
 use crate::folder::WalFolder;
 use crate::metrics::Metrics;
-use crate::partition::Partition;
+use crate::partition::{CHECKPOINTS_PART, Partition};
 use crate::reads::ReadPool;
 use crate::slots::{Preparation, SlotJob, SlotPreparer};
 use crate::tail::TailMemory;
@@ -37,8 +37,6 @@ use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
 const GATHERED_BYTES_MAX: usize = 16 << 20;
 /// Requests to take from the inbox at once.
 const DRAINED_MAX: usize = 256;
-/// A new segment's head holds checkpoints in at most this part of it; partitions that are left keep their place in older ones for longer.
-const CHECKPOINTS_PART: usize = 4;
 
 /// Something to do, and what is left of it when there was no room for all of it.
 #[derive(Debug)]
@@ -456,7 +454,7 @@ impl Shard {
             let Some(partition) = self.partitions.get(&id) else { continue };
             let checkpoint = partition.checkpoint();
             if checkpoint.len() > room {
-                break;
+                continue;
             }
             room -= checkpoint.len();
             match self.wal.room(checkpoint.len(), Purpose::Cleaning) {

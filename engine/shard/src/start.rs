@@ -25,7 +25,7 @@ use crate::disk::{Disk, ThreadDisk, UringDisk};
 use crate::event::{Event, EventSender};
 use crate::folder::{Folder, FolderError, WalFolder};
 use crate::metrics::Metrics;
-use crate::partition::{Partition, PartitionReplayError};
+use crate::partition::{self, Partition, PartitionReplayError};
 use crate::reads::ReadPool;
 use crate::recovery::{RecoverError, Recovered, recover};
 use crate::shard::{Holdings, Shard, ShardTuning, Surroundings};
@@ -279,7 +279,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let mut table = SegmentTable::new(SegmentTableConfig { wal: folder.id, shape, segments_max }, &wal);
     let mut partitions = HashMap::new();
     for (id, items) in &wal.partitions {
-        let log = Partition::replay(*id, items, repaired)?;
+        let log = Partition::replay(*id, items, repaired, partition::limits(shape))?;
         table.restore_log_start(*id, log.decided_log_start());
         let partition = Partition::new(*id, log, LogConfig::unlimited(), table.partition_bytes(*id));
         around.directory.insert(number, Arc::clone(&partition.published));

@@ -84,3 +84,18 @@ fn a_duplicate_is_not_answered_before_its_original_is_durable() {
         engine.shutdown().await;
     });
 }
+
+#[test]
+fn a_request_that_was_laid_in_part_is_refused_whole_when_its_commit_fails() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        fixture.faults().fail_syncs_after(0);
+        // More than the active segment and the prepared ones take: the rest waits for a slot while the commit fails.
+        let one = || engine_fixture::to_append(0, batch(&[&[b'v'; 30_000]]));
+        let results = engine.append((0..200).map(|_| one()).collect()).await.wait().await;
+        let acknowledged = results.iter().filter(|result| result.is_ok()).count();
+        assert_eq!(acknowledged, 0, "nothing is acknowledged without its sync");
+        engine.shutdown().await;
+    });
+}

@@ -7,8 +7,8 @@ mod engine_fixture;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use engine_fixture::{Fixture, append_value, id, on_both_drivers, open};
-use rustmq_engine_api::{Isolation, ReadRequest};
+use engine_fixture::{Fixture, append_value, batch, id, on_both_drivers, open, read_all, to_append};
+use rustmq_engine_api::{Isolation, ReadError, ReadRequest};
 use rustmq_engine_shard::{FolderError, Metrics, StartError, repair, start};
 use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
@@ -70,6 +70,34 @@ fn damage_refuses_to_start_and_a_repair_keeps_the_rest() {
             engine.shutdown().await;
         }
         assert_eq!(repair(&fixture.config.dir).unwrap().holes, 0, "nothing is left to repair");
+        let marked = fixture.config.dir.join("wal-000/repaired").exists();
+        assert!(!marked, "every partition is checkpointed: a later start tolerates no gaps again");
+    });
+}
+
+#[test]
+fn damage_at_a_sealed_segments_end_is_never_taken_for_a_torn_tail() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        // One commit that goes over the segment's end: no group before it says that any of it is durable.
+        let value = |n: usize| {
+            let mut value = format!("value {n:02}").into_bytes();
+            value.resize(30_000, b'v');
+            value
+        };
+        let appends = (0..50).map(|n| to_append(0, batch(&[&value(n)]))).collect();
+        assert!(engine.append(appends).await.wait().await.iter().all(Result::is_ok));
+        engine.shutdown().await;
+        damage(&fixture.slots()[0], b"value 30");
+        let (engine, report) = start(&fixture.config, &Metrics::default()).unwrap();
+        assert_eq!(report.torn_tails, 0);
+        let reader = open(&engine, 0).await;
+        assert_eq!(reader.offsets().high_watermark, Offset(50));
+        let read = read_all(&reader, 0).await;
+        assert!(matches!(read, Err(ReadError::Storage { .. })), "the damage is told, not passed over: {read:?}");
+        assert_eq!(read_all(&reader, 40).await.unwrap().len(), 10);
+        engine.shutdown().await;
     });
 }
 
@@ -90,6 +118,17 @@ fn a_torn_last_group_is_dropped_if_nothing_proves_it() {
         assert_eq!(engine_fixture::values(&reader).await, ["kept"]);
         assert_eq!(append_value(&engine, 0, b"next").await, Ok(Offset(1)));
         engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_wal_folder_that_is_gone_is_not_made_anew() {
+    on_both_drivers(async |fixture| {
+        fill(&fixture).await;
+        std::fs::rename(fixture.config.dir.join("wal-000"), fixture.config.dir.join("moved")).unwrap();
+        let refused = start(&fixture.config, &Metrics::default()).unwrap_err();
+        assert!(matches!(refused, StartError::Folder(_)), "{refused}");
+        assert!(!fixture.config.dir.join("wal-000").exists());
     });
 }
 

@@ -42,7 +42,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     };
     let (correlation_id, version) = (call.header.correlation_id, call.version());
     let sessions = &call.shared.fetch_sessions;
-    let context = match sessions.begin(session_request(request, version), Instant::now()) {
+    let context = match sessions.begin(session_request(&request, version), Instant::now()) {
         Ok(context) => context,
         Err(error) => {
             let answer = FetchAnswer { error_code: session_code(error), ..FetchAnswer::default() };
@@ -66,7 +66,7 @@ const fn session_code(error: SessionError) -> i16 {
     }
 }
 
-fn session_request(request: FetchRequest, version: i16) -> SessionRequest {
+fn session_request(request: &FetchRequest, version: i16) -> SessionRequest {
     let key = |name: &str, id| TopicKey { name: name.to_owned(), id: words::topic_id(id) };
     let wanted = request.topics.iter().flat_map(|topic| {
         let topic_key = key(topic.topic.as_str(), topic.topic_id);

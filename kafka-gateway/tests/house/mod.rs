@@ -1,6 +1,6 @@
 //! A gateway in front of a real broker, engine and controller in a folder of its own, and a client of bare frames.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -106,14 +106,9 @@ impl Client {
         assert_eq!(id, correlation_id);
         decode(key, version, rest)
     }
-
-    /// Whether the gateway ends the connection without another answer.
-    pub async fn is_closed(&mut self) -> bool {
-        self.receive().await.is_none()
-    }
 }
 
-pub fn decode(key: i16, version: i16, rest: Vec<u8>) -> ResponseKind {
+fn decode(key: i16, version: i16, rest: Vec<u8>) -> ResponseKind {
     let api = ApiKey::try_from(key).unwrap();
     let mut body = bytes::Bytes::from(rest);
     if api.response_header_version(version) >= 1 {

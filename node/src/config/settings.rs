@@ -94,9 +94,9 @@ pub const SETTINGS: &[Setting] = &[
         .alias(&["RUSTMQ_WAL_PATH"]),
     setting(
         "wal.capacity_bytes",
-        Form::Size(256 * MIB, 64 * TIB),
+        Form::Size(96 * MIB, 64 * TIB),
         None,
-        "The most bytes of disk that the write-ahead log takes. Not set: half of what was free when the data folder was made. At capacity, produce is refused with a retriable storage error until retention, DeleteRecords or topic deletion frees segments.",
+        "The most bytes of disk that the write-ahead log takes, at least six segments for each shard. Not set: half of what was free when the data folder was made. At capacity, produce is refused with a retriable storage error until retention, DeleteRecords or topic deletion frees segments.",
     ),
     setting(
         "wal.segment_size_bytes",

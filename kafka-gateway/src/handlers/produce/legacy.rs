@@ -26,8 +26,11 @@ pub fn refuse(call: &Call) -> Result<Handling, CallError> {
     Ok(Handling::Ready(Response::seal(vec![frame.freeze()], call.version())?))
 }
 
-/// Acks, and the partitions of each topic.
-fn read(mut body: Bytes) -> Option<(i16, Vec<(Bytes, Vec<i32>)>)> {
+/// A topic's name and the partitions asked for.
+type Topic = (Bytes, Vec<i32>);
+
+/// Acks, and the topics.
+fn read(mut body: Bytes) -> Option<(i16, Vec<Topic>)> {
     let acks = body.try_get_i16().ok()?;
     let _timeout_ms = body.try_get_i32().ok()?;
     let mut topics = Vec::new();
@@ -50,7 +53,7 @@ fn take(body: &mut Bytes, length: i32) -> Option<Bytes> {
     Some(body.split_to(length))
 }
 
-fn write(frame: &mut BytesMut, topics: &[(Bytes, Vec<i32>)], version: i16) {
+fn write(frame: &mut BytesMut, topics: &[Topic], version: i16) {
     const FITS: &str = "counts and lengths are those of the request";
     frame.put_i32(i32::try_from(topics.len()).expect(FITS));
     for (name, partitions) in topics {

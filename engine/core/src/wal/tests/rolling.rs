@@ -96,6 +96,26 @@ fn a_full_wal_refuses_appends_takes_trims_and_comes_back() {
 }
 
 #[test]
+fn the_smallest_wal_comes_back_though_a_quiet_partition_pins_its_oldest_segment() {
+    let mut shard = opened(crate::wal::segments::SEGMENTS_MIN);
+    fill(&mut shard, 1, 2);
+    let one = batch(2, 1_500, 1);
+    while shard.append(partition(0), &one) {
+        shard.commit();
+    }
+    assert_eq!(shard.table.pressure(), Pressure::Full);
+    let log_start = shard.end_offset(partition(0));
+    assert!(shard.control(partition(0), Control::Trim { log_start }));
+    for _ in 0..4 {
+        shard.clean();
+    }
+    assert!(shard.append(partition(0), &one), "new data finds room again");
+    shard.commit();
+    shard.check_served();
+    assert_eq!(shard.served[&partition(1)].len(), 2);
+}
+
+#[test]
 fn a_deleted_partition_does_not_come_back() {
     let mut shard = opened(16);
     fill(&mut shard, 0, 60);

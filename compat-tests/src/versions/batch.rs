@@ -1,0 +1,39 @@
+//! The record batches that the cases produce: small, plain, and with known timestamps.
+
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::indexmap::IndexMap;
+use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+
+/// The timestamp of a batch's first record; each further one is a millisecond later.
+pub const FIRST_TIMESTAMP: i64 = 1_790_000_000_000;
+
+/// A batch of `count` records, with base offset 0.
+pub fn batch(count: i32) -> Bytes {
+    let records: Vec<Record> = (0..count)
+        .map(|n| Record {
+            transactional: false,
+            control: false,
+            delete_horizon: false,
+            partition_leader_epoch: -1,
+            producer_id: -1,
+            producer_epoch: -1,
+            timestamp_type: TimestampType::Creation,
+            offset: i64::from(n),
+            // The encoder takes a gap between sequence and offset for the start of another batch.
+            sequence: n - 1,
+            timestamp: FIRST_TIMESTAMP + i64::from(n),
+            key: Some(Bytes::from_static(b"key")),
+            value: Some(Bytes::from(format!("value {n}"))),
+            headers: IndexMap::new(),
+        })
+        .collect();
+    let mut buffer = BytesMut::new();
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+    RecordBatchEncoder::encode(&mut buffer, &records, &options).expect("a plain batch has an encoding");
+    buffer.freeze()
+}
+
+/// The base offset of the first batch in these bytes.
+pub fn base_offset(records: &[u8]) -> Option<i64> {
+    records.first_chunk().map(|offset| i64::from_be_bytes(*offset))
+}

@@ -1,0 +1,183 @@
+//! A group's offsets: OffsetCommit, OffsetFetch, OffsetDelete, with the note and the leader epoch that come with an offset.
+
+use super::groups::{Member, member};
+use super::session::{Session, Topic, group_id, text, topic_name};
+use crate::server::unique;
+use kafka_protocol::messages::{
+    ApiKey, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, RequestKind, ResponseKind,
+    offset_commit_request, offset_delete_request, offset_fetch_request,
+};
+use kafka_protocol::protocol::StrBytes;
+use uuid::Uuid;
+
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
+const OFFSET_METADATA_TOO_LARGE: i16 = 12;
+const ILLEGAL_GENERATION: i16 = 22;
+const UNKNOWN_MEMBER_ID: i16 = 25;
+const GROUP_ID_NOT_FOUND: i16 = 69;
+const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
+const OFFSET: i64 = 11;
+const NOTE: &str = "a note, κόσμε";
+/// The first version of OffsetFetch that asks for several groups.
+const GROUPS_FROM: i16 = 8;
+/// The first version of OffsetFetch that names topics by id.
+const TOPIC_IDS_FROM: i16 = 10;
+
+fn commit(session: &mut Session, version: i16, who: &Member, topic: &Topic, partition: i32, note: &str) -> i16 {
+    let partition = offset_commit_request::OffsetCommitRequestPartition::default()
+        .with_partition_index(partition)
+        .with_committed_offset(OFFSET)
+        .with_committed_leader_epoch(if version >= 6 { 0 } else { -1 })
+        .with_committed_metadata(Some(text(note)));
+    let wanted = offset_commit_request::OffsetCommitRequestTopic::default()
+        .with_name(topic.name.clone())
+        .with_partitions(vec![partition]);
+    let request = OffsetCommitRequest::default()
+        .with_group_id(group_id(&who.group))
+        .with_generation_id_or_member_epoch(who.generation)
+        .with_member_id(who.id.clone())
+        .with_topics(vec![wanted]);
+    ask!(session, OffsetCommit, version, request).topics[0].partitions[0].error_code
+}
+
+/// Topic, partition, code, offset, leader epoch, note.
+type Fetched = (Topic, i32, i16, i64, i32, Option<StrBytes>);
+
+/// A group's offsets of some partitions of a topic; of all topics where none is named.
+fn fetch(session: &mut Session, version: i16, group: &str, asked: Option<(&Topic, &[i32])>) -> Vec<Fetched> {
+    if version < GROUPS_FROM {
+        let wanted = asked.map(|(topic, partitions)| {
+            let wanted = offset_fetch_request::OffsetFetchRequestTopic::default();
+            vec![wanted.with_name(topic.name.clone()).with_partition_indexes(partitions.to_vec())]
+        });
+        let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(wanted);
+        let answer = ask!(session, OffsetFetch, version, request);
+        assert_eq!(answer.error_code, 0, "OffsetFetch v{version}");
+        let partitions = answer.topics.into_iter().flat_map(|topic| {
+            let found = Topic { name: topic.name, id: Uuid::nil() };
+            topic.partitions.into_iter().map(move |partition| (found.clone(), partition))
+        });
+        return partitions
+            .map(|(topic, p)| {
+                (topic, p.partition_index, p.error_code, p.committed_offset, p.committed_leader_epoch, p.metadata)
+            })
+            .collect();
+    }
+    let wanted = asked.map(|(topic, partitions)| {
+        let wanted = offset_fetch_request::OffsetFetchRequestTopics::default();
+        let wanted = if version >= TOPIC_IDS_FROM {
+            wanted.with_topic_id(topic.id)
+        } else {
+            wanted.with_name(topic.name.clone())
+        };
+        vec![wanted.with_partition_indexes(partitions.to_vec())]
+    });
+    let wanted =
+        offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(wanted);
+    // Two groups at once, the second of which nobody made.
+    let none = offset_fetch_request::OffsetFetchRequestGroup::default()
+        .with_group_id(group_id("nobody-made-it"))
+        .with_topics(None);
+    let mut answer = ask!(session, OffsetFetch, version, OffsetFetchRequest::default().with_groups(vec![wanted, none]));
+    let none = answer.groups.iter().find(|found| &found.group_id[..] == "nobody-made-it").expect("both are answered");
+    assert_eq!((none.error_code, none.topics.len()), (0, 0), "OffsetFetch v{version} of none");
+    answer.groups.retain(|found| found.group_id == group_id(group));
+    assert_eq!((answer.groups.len(), answer.groups[0].error_code), (1, 0), "OffsetFetch v{version}");
+    let topics = answer.groups.remove(0).topics.into_iter();
+    let partitions = topics.flat_map(|topic| {
+        let found = Topic { name: topic.name, id: topic.topic_id };
+        topic.partitions.into_iter().map(move |partition| (found.clone(), partition))
+    });
+    partitions
+        .map(|(topic, p)| {
+            (topic, p.partition_index, p.error_code, p.committed_offset, p.committed_leader_epoch, p.metadata)
+        })
+        .collect()
+}
+
+/// The offset and the note of partition 0.
+fn committed(session: &mut Session, group: &str, topic: &Topic) -> (i64, Option<String>) {
+    let version = session.newest(ApiKey::OffsetFetch);
+    let (_, _, _, offset, _, note) = fetch(session, version, group, Some((topic, &[0]))).remove(0);
+    (offset, note.map(|note| note.to_string()))
+}
+
+pub fn offset_commit(session: &mut Session, version: i16) {
+    let topic = session.topic(1);
+    let one = member(session, version);
+    assert_eq!(commit(session, version, &one, &topic, 0, NOTE), 0, "OffsetCommit v{version}");
+    assert_eq!(committed(session, &one.group, &topic), (OFFSET, Some(NOTE.into())), "OffsetCommit v{version}");
+    let late = Member { generation: 9, ..one.clone() };
+    let stranger = Member { id: text("nobody"), ..one.clone() };
+    let missing = Topic { name: topic_name("nobody_made_it"), id: Uuid::nil() };
+    let long = "n".repeat(4097);
+    let cases = [
+        (&late, &topic, 0, NOTE, ILLEGAL_GENERATION),
+        (&stranger, &topic, 0, NOTE, UNKNOWN_MEMBER_ID),
+        (&one, &topic, 5, NOTE, UNKNOWN_TOPIC_OR_PARTITION),
+        (&one, &missing, 0, NOTE, UNKNOWN_TOPIC_OR_PARTITION),
+        (&one, &topic, 0, &long, OFFSET_METADATA_TOO_LARGE),
+    ];
+    for (who, topic, partition, note, code) in cases {
+        assert_eq!(commit(session, version, who, topic, partition, note), code, "OffsetCommit v{version}");
+    }
+    // Without members, as tools and manual assignment do.
+    let simple = Member { group: unique("versions-simple"), id: StrBytes::default(), generation: -1 };
+    assert_eq!(commit(session, version, &simple, &topic, 0, ""), 0, "OffsetCommit v{version} without members");
+    assert_eq!(committed(session, &simple.group, &topic), (OFFSET, Some(String::new())), "OffsetCommit v{version}");
+}
+
+pub fn offset_fetch(session: &mut Session, version: i16) {
+    let topic = session.topic(2);
+    let simple = Member { group: unique("versions-simple"), id: StrBytes::default(), generation: -1 };
+    let newest = session.newest(ApiKey::OffsetCommit);
+    assert_eq!(commit(session, newest, &simple, &topic, 0, NOTE), 0, "OffsetCommit v{newest}");
+    let epoch = if version >= 5 { 0 } else { -1 };
+    let found = fetch(session, version, &simple.group, Some((&topic, &[0, 1])));
+    let expected = [(0, 0, OFFSET, epoch, NOTE), (1, 0, -1, -1, "")];
+    assert_eq!(found.len(), expected.len(), "OffsetFetch v{version}");
+    for (partition, code, offset, epoch, note) in expected {
+        let found = found.iter().find(|found| found.1 == partition).expect("each partition is answered");
+        assert_eq!((found.2, found.3, found.4), (code, offset, epoch), "OffsetFetch v{version} of {partition}");
+        assert_eq!(found.5.as_deref(), Some(note), "OffsetFetch v{version} of {partition}");
+        if version >= TOPIC_IDS_FROM {
+            assert_eq!(found.0.id, topic.id, "OffsetFetch v{version}");
+        } else {
+            assert_eq!(found.0.name, topic.name, "OffsetFetch v{version}");
+        }
+    }
+    if version >= 2 {
+        let all = fetch(session, version, &simple.group, None);
+        assert_eq!(all.len(), 1, "OffsetFetch v{version} of all");
+        assert_eq!((all[0].1, all[0].3), (0, OFFSET), "OffsetFetch v{version} of all");
+    }
+}
+
+pub fn offset_delete(session: &mut Session, version: i16) {
+    let topic = session.topic(1);
+    let newest = session.newest(ApiKey::OffsetCommit);
+    let simple = Member { group: unique("versions-simple"), id: StrBytes::default(), generation: -1 };
+    assert_eq!(commit(session, newest, &simple, &topic, 0, NOTE), 0, "OffsetCommit v{newest}");
+    let ask = |session: &mut Session, group: &str, partition| {
+        let partition = offset_delete_request::OffsetDeleteRequestPartition::default().with_partition_index(partition);
+        let wanted = offset_delete_request::OffsetDeleteRequestTopic::default()
+            .with_name(topic.name.clone())
+            .with_partitions(vec![partition]);
+        let request = OffsetDeleteRequest::default().with_group_id(group_id(group)).with_topics(vec![wanted]);
+        let answer = ask!(session, OffsetDelete, version, request);
+        (answer.error_code, answer.topics.first().map(|topic| topic.partitions[0].error_code))
+    };
+    assert_eq!(ask(session, &simple.group, 5), (0, Some(UNKNOWN_TOPIC_OR_PARTITION)), "OffsetDelete v{version}");
+    assert_eq!(ask(session, &simple.group, 0), (0, Some(0)), "OffsetDelete v{version}");
+    assert_eq!(committed(session, &simple.group, &topic).0, -1, "OffsetDelete v{version}");
+    let none = ask(session, &unique("versions-none"), 0);
+    assert_eq!(none, (GROUP_ID_NOT_FOUND, None), "OffsetDelete v{version} of none");
+    // A member whose subscription cannot be read may hold any topic.
+    let one = member(session, session.newest(ApiKey::JoinGroup));
+    assert_eq!(commit(session, newest, &one, &topic, 0, NOTE), 0, "OffsetCommit v{newest}");
+    let held = ask(session, &one.group, 0);
+    assert!(
+        [(0, Some(0)), (0, Some(GROUP_SUBSCRIBED_TO_TOPIC))].contains(&held),
+        "OffsetDelete v{version} of a group with members: {held:?}"
+    );
+}

@@ -1,0 +1,69 @@
+//! Every API in every version, spoken on the wire: one case a key, run once for each version that the broker advertises.
+//! A case asks what a client would ask, fails unless the answer decodes to its last byte, and checks what it means. What no
+//! version makes a difference to is the other scenarios' business.
+
+/// The typed answer to a request in a version.
+macro_rules! ask {
+    ($session:expr, $kind:ident, $version:expr, $request:expr) => {{
+        let answer = $session.call(ApiKey::$kind, $version, &RequestKind::$kind($request));
+        let ResponseKind::$kind(answer) = answer else { panic!("another answer than {}", stringify!($kind)) };
+        answer
+    }};
+}
+
+mod batch;
+mod cluster;
+mod commits;
+mod configs;
+mod fetch;
+mod groups;
+mod log;
+mod old_produce;
+mod session;
+mod topics;
+
+pub use batch::batch;
+pub use log::produce_request;
+pub use session::Session;
+
+use kafka_protocol::messages::ApiKey;
+
+/// Asks a key in a version, and panics with both when the answer is not what it must be.
+pub type Case = fn(&mut Session, i16);
+
+/// The case of a key; none when there is nothing here that speaks it.
+pub fn case(key: ApiKey) -> Option<Case> {
+    let case: Case = match key {
+        ApiKey::Produce => log::produce,
+        ApiKey::ListOffsets => log::list_offsets,
+        ApiKey::OffsetForLeaderEpoch => log::offset_for_leader_epoch,
+        ApiKey::DeleteRecords => log::delete_records,
+        ApiKey::Fetch => fetch::fetch,
+        ApiKey::Metadata => topics::metadata,
+        ApiKey::CreateTopics => topics::create_topics,
+        ApiKey::DeleteTopics => topics::delete_topics,
+        ApiKey::CreatePartitions => topics::create_partitions,
+        ApiKey::DescribeTopicPartitions => topics::describe_topic_partitions,
+        ApiKey::DescribeConfigs => configs::describe_configs,
+        ApiKey::AlterConfigs => configs::alter_configs,
+        ApiKey::IncrementalAlterConfigs => configs::incremental_alter_configs,
+        ApiKey::ListConfigResources => configs::list_config_resources,
+        ApiKey::DescribeLogDirs => configs::describe_log_dirs,
+        ApiKey::JoinGroup => groups::join_group,
+        ApiKey::SyncGroup => groups::sync_group,
+        ApiKey::Heartbeat => groups::heartbeat,
+        ApiKey::LeaveGroup => groups::leave_group,
+        ApiKey::DescribeGroups => groups::describe_groups,
+        ApiKey::ListGroups => groups::list_groups,
+        ApiKey::DeleteGroups => groups::delete_groups,
+        ApiKey::OffsetCommit => commits::offset_commit,
+        ApiKey::OffsetFetch => commits::offset_fetch,
+        ApiKey::OffsetDelete => commits::offset_delete,
+        ApiKey::ApiVersions => cluster::api_versions,
+        ApiKey::FindCoordinator => cluster::find_coordinator,
+        ApiKey::InitProducerId => cluster::init_producer_id,
+        ApiKey::DescribeCluster => cluster::describe_cluster,
+        _ => return None,
+    };
+    Some(case)
+}

@@ -1,0 +1,157 @@
+//! The connection that the cases share: what the broker advertises, what was asked, and topics to ask about. On Apache Kafka it
+//! waits until the broker's own coordinators and metadata have come up; RustMQ is given no such time.
+
+use crate::server::{Target, shared, unique};
+use crate::wire::Wire;
+use bytes::Bytes;
+use kafka_protocol::messages::{
+    ApiKey, ApiVersionsRequest, CreateTopicsRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
+    MetadataRequest, RequestKind, ResponseKind, TopicName, create_topics_request, metadata_request,
+};
+use kafka_protocol::protocol::StrBytes;
+use std::collections::{BTreeMap, BTreeSet};
+use uuid::Uuid;
+
+/// COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR.
+const COMING_UP: [i16; 3] = [14, 15, 16];
+const NEWEST: i16 = i16::MAX;
+
+#[derive(Debug)]
+pub struct Session {
+    wire: Wire,
+    advertised: BTreeMap<i16, (i16, i16)>,
+    asked: BTreeSet<(i16, i16)>,
+}
+
+/// A topic of a case's own.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    pub name: TopicName,
+    pub id: Uuid,
+}
+
+pub fn text(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+pub fn topic_name(name: &str) -> TopicName {
+    TopicName(text(name))
+}
+
+pub fn group_id(name: &str) -> GroupId {
+    GroupId(text(name))
+}
+
+impl Session {
+    pub fn open() -> Session {
+        let wire = Wire::connect(shared().port()).expect("the shared broker takes connections");
+        let mut session = Session { wire, advertised: BTreeMap::new(), asked: BTreeSet::new() };
+        let answer = ask!(session, ApiVersions, 0, ApiVersionsRequest::default());
+        assert_eq!(answer.error_code, 0);
+        session.advertised =
+            answer.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
+        if session.is_kafka() {
+            session.wait_for_coordinators();
+        }
+        session
+    }
+
+    pub fn is_kafka(&self) -> bool {
+        shared().target() == Target::Kafka
+    }
+
+    /// Each advertised key with its least and its greatest version.
+    pub fn advertised(&self) -> &BTreeMap<i16, (i16, i16)> {
+        &self.advertised
+    }
+
+    pub fn has_asked(&self, key: ApiKey, version: i16) -> bool {
+        self.asked.contains(&(key as i16, version))
+    }
+
+    /// The version of a key that is nearest to `turn`, of those that are advertised and can be worded.
+    pub fn nearest(&self, key: ApiKey, turn: i16) -> i16 {
+        let (least, greatest) = *self.advertised.get(&(key as i16)).unwrap_or(&(0, 0));
+        let worded = key.valid_versions();
+        turn.clamp(least.max(worded.min), greatest.min(worded.max))
+    }
+
+    pub fn newest(&self, key: ApiKey) -> i16 {
+        self.nearest(key, NEWEST)
+    }
+
+    pub fn call(&mut self, key: ApiKey, version: i16, request: &RequestKind) -> ResponseKind {
+        self.asked.insert((key as i16, version));
+        self.wire.call(key, version, request).unwrap_or_else(|error| panic!("{key:?} v{version}: {error:#}"))
+    }
+
+    /// A request whose answer does not come.
+    pub fn send_silently(&mut self, key: ApiKey, version: i16, request: &RequestKind) {
+        self.wire.send(key, version, request).unwrap_or_else(|error| panic!("{key:?} v{version}: {error:#}"));
+    }
+
+    /// The answer to a frame that the crate cannot word.
+    pub fn call_raw(&mut self, key: ApiKey, version: i16, frame: &[u8]) -> anyhow::Result<Bytes> {
+        self.asked.insert((key as i16, version));
+        let mut wire = Wire::connect(shared().port())?;
+        wire.send_frame(frame)?;
+        wire.receive_frame()
+    }
+
+    /// Asks again while Kafka is not ready to answer; RustMQ is asked once.
+    pub fn settled<T>(&mut self, mut ask: impl FnMut(&mut Session) -> T, code: impl Fn(&T) -> i16) -> T {
+        loop {
+            let answer = ask(self);
+            if !self.is_kafka() || !COMING_UP.contains(&code(&answer)) {
+                return answer;
+            }
+        }
+    }
+
+    /// A topic, by CreateTopics in its newest version.
+    pub fn topic(&mut self, partitions: i32) -> Topic {
+        let name = topic_name(&unique("versions"));
+        let config = create_topics_request::CreatableTopicConfig::default()
+            .with_name(text("retention.ms"))
+            .with_value(Some(text("-1")));
+        let wanted = create_topics_request::CreatableTopic::default()
+            .with_name(name.clone())
+            .with_num_partitions(partitions)
+            .with_replication_factor(1)
+            .with_configs(vec![config]);
+        let request = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(30_000);
+        let answer = ask!(self, CreateTopics, self.newest(ApiKey::CreateTopics), request);
+        assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0].error_message);
+        self.wait_for_topic(&name);
+        Topic { name, id: answer.topics[0].topic_id }
+    }
+
+    /// Until Kafka's metadata has followed a creation; ours must not need it.
+    pub fn wait_for_topic(&mut self, name: &TopicName) {
+        while self.is_kafka() {
+            let wanted = metadata_request::MetadataRequestTopic::default().with_name(Some(name.clone()));
+            let request = MetadataRequest::default().with_topics(Some(vec![wanted]));
+            let answer = ask!(self, Metadata, self.newest(ApiKey::Metadata), request);
+            let topic = &answer.topics[0];
+            if topic.error_code == 0 && topic.partitions.iter().all(|partition| partition.error_code == 0) {
+                return;
+            }
+        }
+    }
+
+    /// Until Kafka has made its offsets topic and loaded its partitions: enough groups to meet each of them.
+    fn wait_for_coordinators(&mut self) {
+        for number in 0..300 {
+            let group = format!("warm-up-{number}");
+            let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(&group)]);
+            let version = self.newest(ApiKey::FindCoordinator);
+            self.settled(
+                |session| ask!(session, FindCoordinator, version, request.clone()),
+                |found| found.coordinators[0].error_code,
+            );
+            let request = HeartbeatRequest::default().with_group_id(group_id(&group)).with_member_id(text("nobody"));
+            let version = self.newest(ApiKey::Heartbeat);
+            self.settled(|session| ask!(session, Heartbeat, version, request.clone()), |answer| answer.error_code);
+        }
+    }
+}
