@@ -5,7 +5,7 @@ ROUNDS ?= 200
 TARGET ?= wal_reader
 SECONDS ?= 600
 
-.PHONY: run test check clients compat compat-reference crash fuzz
+.PHONY: run test check clients compat compat-reference crash crash-planted fuzz
 
 # Builds RustMQ and starts it on embedded defaults.
 run:
@@ -38,6 +38,10 @@ compat-reference: clients
 crash: clients
 	$(CARGO) build --release --bin rustmq
 	CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --release --package rustmq-compat-tests --test crash -- --nocapture acknowledged_work_survives_kills
+
+# Shows that the crash proof can fail: plants bugs in copies of the tree, and expects the audit to find each.
+crash-planted:
+	$(CARGO) run --release --package rustmq-compat-tests --bin planted
 
 # One fuzz target under libFuzzer, at length. Needs cargo-fuzz.
 fuzz:

@@ -96,7 +96,7 @@ impl Native {
                     headers.insert(Header { key: header[0].as_str().unwrap_or_default(), value: value.as_deref() });
             }
             message.headers = (headers.count() > 0).then_some(headers);
-            producer.send(message).map_err(|(error, _): (KafkaError, BaseRecord<'_, [u8], [u8], Box<usize>>)| error)?;
+            producer.send::<[u8], [u8]>(message).map_err(|(error, _)| error)?;
         }
         producer.flush(PATIENCE)?;
         let mut acks = vec![Value::Null; records.len()];

@@ -1,12 +1,12 @@
 //! One connection that speaks the protocol itself, for what no client library would send: a given key in a given version.
 //! Encoding and decoding are `kafka-protocol`'s; nothing here retries.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseHeader, ResponseKind};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -82,6 +82,16 @@ impl Wire {
     pub fn call(&mut self, key: ApiKey, version: i16, request: &RequestKind) -> Result<ResponseKind> {
         self.send(key, version, request)?;
         self.receive(key, version)
+    }
+
+    /// Says that nothing more comes, and waits until the broker has dealt with what came: it closes the connection then.
+    pub fn finish(mut self) -> Result<()> {
+        // A broker that has closed already, or resets what it refuses, has dealt with it too.
+        let _ = self.stream.shutdown(Shutdown::Write);
+        match self.stream.read_to_end(&mut Vec::new()) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => bail!("the connection stays open"),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the broker has closed the connection; waits for it as long as for an answer.

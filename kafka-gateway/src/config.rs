@@ -18,9 +18,10 @@ pub struct GatewayConfig {
     pub request_bytes_max: ByteSize,
     /// The most array elements of one request: what bounds the memory of a decoded one.
     pub request_elements_max: usize,
-    /// Memory of all large requests being read or handled, in bytes. A request beyond it waits, then its connection is closed.
+    /// Memory of all large requests being read or handled, in bytes. Requests beyond it wait for their turn, one at a time going over it, so
+    /// that requests that have half of what they need do not wait for each other.
     pub request_memory_max: ByteSize,
-    /// Connections at one time (`max.connections`); more are closed at once.
+    /// Connections at one time; more are closed at once. `max.connections` of the broker's settings may ask for fewer.
     pub connections_max: usize,
     /// How long a connection may be silent (`connections.max.idle.ms`).
     pub idle_max: Duration,

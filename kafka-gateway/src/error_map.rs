@@ -69,11 +69,12 @@ const fn kafka(error: &BrokerError) -> ResponseError {
         BrokerError::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
         BrokerError::InvalidProducerEpoch { .. } => ResponseError::InvalidProducerEpoch,
         BrokerError::InvalidTransaction { .. } => ResponseError::InvalidTxnState,
-        // Retriable for producers and consumers alike.
-        BrokerError::TooManyProducers { .. } | BrokerError::StorageFull | BrokerError::Storage { .. } => {
-            ResponseError::KafkaStorageError
-        }
-        BrokerError::Busy { .. } | BrokerError::ControllerUnavailable { .. } => ResponseError::RequestTimedOut,
+        // Retriable for producers and consumers alike; consumers take a timeout in a fetch for a broker gone mad.
+        BrokerError::Busy { .. }
+        | BrokerError::TooManyProducers { .. }
+        | BrokerError::StorageFull
+        | BrokerError::Storage { .. } => ResponseError::KafkaStorageError,
+        BrokerError::ControllerUnavailable { .. } => ResponseError::RequestTimedOut,
         BrokerError::PolicyViolation { .. } => ResponseError::PolicyViolation,
         BrokerError::InvalidRequest { .. } => ResponseError::InvalidRequest,
         BrokerError::Unsupported { .. } => ResponseError::UnsupportedVersion,
@@ -126,5 +127,19 @@ const fn group(error: &GroupError) -> ResponseError {
         GroupError::NotCoordinator => ResponseError::NotCoordinator,
         GroupError::CoordinatorNotAvailable => ResponseError::CoordinatorNotAvailable,
         GroupError::RecordTooLarge => ResponseError::UnknownServerError,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_protocol::ResponseError;
+    use rustmq_broker_service::BrokerError;
+
+    use super::code;
+
+    #[test]
+    fn a_read_that_has_to_wait_has_a_code_that_consumers_expect_of_a_fetch() {
+        let busy = BrokerError::Busy { what: "The queue of reads from disk" };
+        assert_eq!(code(&busy), ResponseError::KafkaStorageError.code());
     }
 }

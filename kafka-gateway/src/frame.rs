@@ -33,20 +33,52 @@ pub enum FrameError {
     Io(#[from] std::io::Error),
 }
 
-/// The memory for large requests, shared by all connections; one permit is a KiB.
+/// The memory for large requests, shared by all connections.
 #[derive(Clone, Debug)]
-pub struct RequestMemory(Arc<Semaphore>);
+pub struct RequestMemory {
+    /// One permit is a KiB.
+    shared: Arc<Semaphore>,
+    /// One permit, for a frame that goes on beyond the shared memory. Frames take memory as they arrive: without it, frames that together
+    /// hold all of it and need more would wait for each other.
+    overdraft: Arc<Semaphore>,
+}
+
+/// What one frame holds of the memory.
+#[derive(Debug, Default)]
+pub struct MemoryShare {
+    shared: Option<OwnedSemaphorePermit>,
+    overdraft: Option<OwnedSemaphorePermit>,
+}
 
 impl RequestMemory {
     #[must_use]
     pub fn new(bytes_max: u64) -> Self {
         let permits = usize::try_from(bytes_max / 1024).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
-        Self(Arc::new(Semaphore::new(permits)))
+        Self { shared: Arc::new(Semaphore::new(permits)), overdraft: Arc::new(Semaphore::new(1)) }
     }
 
-    async fn take(&self, bytes: usize) -> Result<OwnedSemaphorePermit, FrameError> {
-        let permits = u32::try_from(bytes.div_ceil(1024)).map_err(|_| FrameError::Memory)?;
-        Arc::clone(&self.0).acquire_many_owned(permits).await.map_err(|_| FrameError::Memory)
+    /// Lets a share grow to `bytes`, as soon as there is room.
+    async fn grow(&self, share: &mut MemoryShare, bytes: usize) -> Result<(), FrameError> {
+        let held = share.shared.as_ref().map_or(0, |permit| permit.num_permits() * 1024);
+        let missing = bytes.saturating_sub(held);
+        if missing == 0 || share.overdraft.is_some() {
+            return Ok(());
+        }
+        let permits = u32::try_from(missing.div_ceil(1024)).map_err(|_| FrameError::Memory)?;
+        tokio::select! {
+            biased;
+            permit = Arc::clone(&self.shared).acquire_many_owned(permits) => {
+                let permit = permit.map_err(|_| FrameError::Memory)?;
+                match &mut share.shared {
+                    Some(held) => held.merge(permit),
+                    none => *none = Some(permit),
+                }
+            }
+            permit = Arc::clone(&self.overdraft).acquire_owned() => {
+                share.overdraft = Some(permit.map_err(|_| FrameError::Memory)?);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -54,7 +86,7 @@ impl RequestMemory {
 #[derive(Debug)]
 pub struct Frame {
     pub bytes: Bytes,
-    pub memory: Option<OwnedSemaphorePermit>,
+    pub memory: MemoryShare,
 }
 
 /// Reads frames from a byte stream. Cancelling [`FrameReader::next`] loses nothing.
@@ -63,13 +95,13 @@ pub struct FrameReader<R> {
     stream: R,
     buffer: BytesMut,
     memory: RequestMemory,
-    taken: Option<OwnedSemaphorePermit>,
+    taken: MemoryShare,
     length_max: usize,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub fn new(stream: R, memory: RequestMemory, length_max: usize) -> Self {
-        Self { stream, buffer: BytesMut::new(), memory, taken: None, length_max }
+        Self { stream, buffer: BytesMut::new(), memory, taken: MemoryShare::default(), length_max }
     }
 
     /// Whether part of a frame has arrived.
@@ -84,7 +116,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 Some(length) if self.buffer.len() >= LENGTH_BYTES + length => {
                     self.buffer.advance(LENGTH_BYTES);
                     let bytes = self.buffer.split_to(length).freeze();
-                    return Ok(Some(Frame { bytes, memory: self.taken.take() }));
+                    return Ok(Some(Frame { bytes, memory: std::mem::take(&mut self.taken) }));
                 }
                 Some(length) => LENGTH_BYTES + length - self.buffer.len(),
                 None => READ_BYTES,
@@ -111,17 +143,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             return Ok(());
         }
         let step = wanted.clamp(READ_BYTES, STEP_BYTES);
-        let missing = (self.buffer.len() + step).saturating_sub(UNBUDGETED_BYTES);
-        if missing > 0 {
-            let held = self.taken.as_ref().map_or(0, |permit| permit.num_permits() * 1024);
-            if let Some(more) = missing.checked_sub(held).filter(|more| *more > 0) {
-                let permit = self.memory.take(more).await?;
-                match &mut self.taken {
-                    Some(taken) => taken.merge(permit),
-                    none => *none = Some(permit),
-                }
-            }
-        }
+        let budgeted = (self.buffer.len() + step).saturating_sub(UNBUDGETED_BYTES);
+        self.memory.grow(&mut self.taken, budgeted).await?;
         self.buffer.reserve(step);
         Ok(())
     }
@@ -238,6 +261,34 @@ mod tests {
         let mut reader = FrameReader::new(bytes.as_slice(), RequestMemory::new(1 << 20), 100 << 20);
         assert!(matches!(reader.next().await, Err(FrameError::CutOff)));
         assert!(reader.buffer.capacity() <= 2 << 20, "{}", reader.buffer.capacity());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_that_hold_all_the_memory_do_not_wait_for_each_other() {
+        use std::time::Duration;
+        use tokio::io::AsyncWriteExt;
+
+        let memory = RequestMemory::new(3 << 20);
+        let frame = framed(&[7; 3 << 20]);
+        let (first, second) = frame.split_at(3 << 19);
+        let mut readings = Vec::new();
+        let mut senders = Vec::new();
+        for _ in 0..3 {
+            let (mut ours, theirs) = tokio::io::duplex(8 << 20);
+            let mut reader = FrameReader::new(theirs, memory.clone(), 4 << 20);
+            ours.write_all(first).await.unwrap();
+            let reading = tokio::spawn(async move { reader.next().await.map(|frame| frame.map(|it| it.bytes.len())) });
+            tokio::task::yield_now().await;
+            readings.push(reading);
+            senders.push(ours);
+        }
+        for sender in &mut senders {
+            sender.write_all(second).await.unwrap();
+        }
+        for reading in readings {
+            let read = tokio::time::timeout(Duration::from_secs(60), reading).await.expect("no frame waits for ever");
+            assert_eq!(read.unwrap().unwrap(), Some(3 << 20));
+        }
     }
 
     #[test]

@@ -46,15 +46,19 @@ pub async fn run(
         };
         match accepted {
             Ok((stream, address)) => {
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                let place = Arc::clone(&places).try_acquire_owned().ok();
+                let Some(place) = place.filter(|_| is_within_kafka_limit(&shared)) else {
                     shared.metrics.connections_refused.inc();
                     tracing::debug!(conn = %address, "connection refused: the limit is reached");
                     continue;
                 };
                 shared.metrics.connections_accepted.inc();
+                // Here and not in the task, so that the next one to come sees it.
+                shared.metrics.connections.inc();
+                let open = Open(Arc::clone(&shared));
                 let (shared, stop) = (Arc::clone(&shared), stop.clone());
                 connections.spawn(async move {
-                    let _place = place;
+                    let _held = (place, open);
                     serve(stream, address, listener_address, shared, stop).await;
                 });
             }
@@ -72,10 +76,15 @@ pub async fn run(
     }
 }
 
-/// Counts a connection for as long as it lives, however it ends.
-struct Open<'a>(&'a Shared);
+/// Whether `max.connections`, which may change at any time, lets one more in.
+fn is_within_kafka_limit(shared: &Shared) -> bool {
+    shared.metrics.connections.get() < i64::from(shared.broker.settings().connections_max)
+}
 
-impl Drop for Open<'_> {
+/// Counts a connection for as long as it lives, however it ends.
+struct Open(Arc<Shared>);
+
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.metrics.connections.dec();
     }
@@ -88,8 +97,6 @@ async fn serve(
     shared: Arc<Shared>,
     stop: watch::Receiver<bool>,
 ) {
-    shared.metrics.connections.inc();
-    let _open = Open(&shared);
     let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
     let Ok(local) = prepared else { return };
     let endpoint = listeners::dialable(shared.config.advertised.as_ref(), listener_address, local);

@@ -44,9 +44,23 @@ pub fn topic_id(id: Uuid) -> TopicId {
     TopicId(id.as_u128())
 }
 
+/// A name longer than this in bytes is no topic's.
+const TOPIC_NAME_BYTES_MAX: usize = 249;
+
+/// A topic's name, for requests that need a copy for each of its partitions: of a name that is too long to be one, only so much that it
+/// still is. Otherwise a small request could ask for memory without bounds.
+pub fn topic_name(name: &str) -> String {
+    name[..name.floor_char_boundary(TOPIC_NAME_BYTES_MAX + 1)].to_owned()
+}
+
+/// A topic by its name, for requests that need a copy for each of its partitions.
+pub fn named(name: &str) -> TopicRef {
+    TopicRef::Name(topic_name(name))
+}
+
 /// A topic by its name, or by its id if the request has one.
 pub fn topic_ref(name: &str, id: Uuid) -> TopicRef {
-    if id.is_nil() { TopicRef::Name(name.to_owned()) } else { TopicRef::Id(topic_id(id)) }
+    if id.is_nil() { named(name) } else { TopicRef::Id(topic_id(id)) }
 }
 
 /// -1 stands for "not known".
@@ -69,4 +83,17 @@ pub const fn isolation(level: i8) -> Isolation {
 
 pub fn broker_ids(brokers: &[BrokerId]) -> Vec<kafka_protocol::messages::BrokerId> {
     brokers.iter().map(|broker| broker.0.into()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::topic_name;
+
+    #[test]
+    fn a_name_that_no_topic_can_have_is_copied_in_part_and_stays_one() {
+        assert_eq!(topic_name(&"a".repeat(249)), "a".repeat(249));
+        assert_eq!(topic_name(&"a".repeat(30_000)).len(), 250);
+        assert!(rustmq_model::TopicName::new(&topic_name(&"a".repeat(30_000))).is_err());
+        assert!(topic_name(&"\u{00e9}".repeat(30_000)).len() <= 250);
+    }
 }

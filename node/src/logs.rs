@@ -8,7 +8,8 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{Config, LogFormat};
 
 pub fn start(config: &Config) -> Result<()> {
-    let filter = EnvFilter::try_new(&config.log_filter).with_context(|| {
+    // The metadata log's library tells of each of its steps; a filter that names it hears them.
+    let filter = EnvFilter::try_new(format!("openraft=warn,{}", config.log_filter)).with_context(|| {
         format!("log.level = {:?} is not a filter; write info, or info,rustmq_kafka_gateway=debug", config.log_filter)
     })?;
     let builder = tracing_subscriber::fmt()

@@ -7,7 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits};
@@ -90,13 +90,18 @@ async fn stop(config: &Config, gateway: Gateway, broker: &Broker, engine: &Engin
     controller.shutdown().await;
 }
 
+/// One of Kafka's settings that only the file or the environment can set, as a number; 0 if the catalogue knows no such number.
+fn kafka_number(config: &Config, name: &str) -> u64 {
+    let configured = config.kafka.get(name).map(String::as_str);
+    let default = || configs::broker_config(name).and_then(|entry| entry.default);
+    configured.or_else(default).and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
 /// A batch that producers may send must fit the log.
 fn check_largest_batch(config: &Config, report: &StartReport) -> Result<()> {
     const NAME: &str = "message.max.bytes";
-    let configured = config.kafka.get(NAME).map(String::as_str);
-    let default = || configs::broker_config(NAME).and_then(|entry| entry.default);
-    let largest: usize = configured.or_else(default).and_then(|text| text.trim().parse().ok()).unwrap_or(0);
-    if largest > report.batch_bytes_max {
+    let largest = kafka_number(config, NAME);
+    if usize::try_from(largest).is_ok_and(|largest| largest > report.batch_bytes_max) {
         bail!(
             "kafka.{NAME} = {largest} does not fit the write-ahead log, whose segments of {} take batches of at most {} bytes; lower it, or make \
              the data folder anew with a larger wal.segment_size_bytes",
@@ -159,6 +164,7 @@ fn engine_config(config: &Config, capacity: ByteSize) -> EngineConfig {
             DriverChoice::Epoll => Driver::Epoll,
         },
         read_threads: config.read_threads,
+        retention_interval: Duration::from_millis(kafka_number(config, "log.retention.check.interval.ms")),
         ..defaults
     }
 }
@@ -187,12 +193,12 @@ fn gateway_config(config: &Config, broker: &Broker) -> Result<GatewayConfig> {
     let settings = broker.settings();
     let defaults = GatewayConfig::new(config.kafka_listen);
     let advertised = config.kafka_advertised.as_deref().map(str::parse::<Endpoint>).transpose();
-    let kafka_connections = usize::try_from(settings.connections_max).unwrap_or(usize::MAX);
     Ok(GatewayConfig {
         advertised: advertised.context("network.kafka_advertised")?,
         request_bytes_max: ByteSize(u64::from(settings.request_bytes_max)),
-        connections_max: config.connections_max.min(kafka_connections),
-        idle_max: settings.connection_idle_ms_max.map_or(defaults.idle_max, std::time::Duration::from_millis),
+        connections_max: config.connections_max,
+        // A negative one means that silence is no reason to close.
+        idle_max: settings.connection_idle_ms_max.map_or(Duration::MAX, Duration::from_millis),
         fetch_bytes_max: ByteSize(u64::from(settings.fetch_bytes_max)),
         fetch_sessions_max: usize::try_from(settings.fetch_sessions_max).unwrap_or(usize::MAX),
         ..defaults

@@ -32,7 +32,8 @@ pub struct BrokerLimits {
     pub decompressed_bytes_max: usize,
     /// Requests that wait for an answer of one coordinator partition: more are told to try again. Default 100,000.
     pub group_requests_waiting_max: usize,
-    /// A coordinator partition's log is rewritten when it holds this many bytes, and twice what is live. Default 16 MiB.
+    /// A coordinator partition's log is rewritten when it holds this many bytes, and twice what is live. A restart replays
+    /// it before the groups answer, so it is kept small. Default 2 MiB.
     pub group_log_bytes: u64,
     /// Time series of consumer lag in the metrics. Default 10,000.
     pub lag_series_max: usize,
@@ -44,7 +45,7 @@ impl Default for BrokerLimits {
             partitions: PartitionLimits { per_topic_max: 10_000, per_cluster_max: 100_000 },
             decompressed_bytes_max: 256 << 20,
             group_requests_waiting_max: 100_000,
-            group_log_bytes: 16 << 20,
+            group_log_bytes: 2 << 20,
             lag_series_max: 10_000,
         }
     }

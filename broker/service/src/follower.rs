@@ -151,11 +151,12 @@ impl Follower {
         let config = view.topic_config(topic, &self.static_configs)?;
         let log = log_config(&config, &view.settings);
         let before = view.with_id(topic.id);
-        let is_reconfigured = before.is_some_and(|before| log_config(&before.config, &view.settings) != log);
+        let is_reconfigured = before.is_some_and(|before| before.log != log);
         let mut plan = Plan {
             entry: TopicEntry {
                 topic: Arc::clone(topic),
                 config,
+                log,
                 replicas: Vec::with_capacity(topic.partitions.len()),
             },
             opens: Vec::new(),
@@ -191,8 +192,10 @@ impl Follower {
         if entry.topic.name.as_str() == OFFSETS_TOPIC {
             self.coordinators.give_up();
         }
-        let open = entry.open_replicas();
-        open.map(|(partition, _)| TopicIdPartition { topic_id: id, partition }).collect()
+        // With those that it refused to open: it may have them on disk all the same.
+        let replicas = (0..).map(PartitionId).zip(&entry.replicas);
+        let here = replicas.filter(|(_, replica)| !matches!(replica, Replica::Elsewhere));
+        here.map(|(partition, _)| TopicIdPartition { topic_id: id, partition }).collect()
     }
 
     async fn delete(&mut self, ids: Vec<TopicIdPartition>) {

@@ -161,11 +161,11 @@ impl Broker {
         };
         let names: Vec<Option<TopicPartition>> = wanted.iter().map(named).collect();
         let selection = OffsetSelection::Given(names.iter().flatten().cloned().collect());
-        let mut committed: HashMap<TopicPartition, Option<CommittedOffset>> =
+        let committed: HashMap<TopicPartition, Option<CommittedOffset>> =
             shard.fetch_offsets(group, &selection)?.into_iter().collect();
         let fetched = wanted.into_iter().zip(names).map(|((topic, partition), name)| {
             let committed = match (&topic, name) {
-                (_, Some(name)) => Ok(committed.remove(&name).flatten()),
+                (_, Some(name)) => Ok(committed.get(&name).cloned().flatten()),
                 (TopicRef::Id(id), None) => Err(BrokerError::UnknownTopicId { id: *id }),
                 (TopicRef::Name(_), None) => Ok(None),
             };

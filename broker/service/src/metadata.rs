@@ -1,6 +1,6 @@
 //! What clients ask first: who is in the cluster, and which topics there are. Creates topics on request where that is allowed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use rustmq_controller_core::{Listener, Topic};
 use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicName};
@@ -67,13 +67,16 @@ pub struct BrokerNode {
 }
 
 impl Broker {
-    /// Metadata of topics: all of them by name, or those named in that order.
+    /// Metadata of topics: all of them by name, or those named, in that order. One that is named again is answered once, as on Kafka: a
+    /// short request must not make an answer without bounds.
     pub async fn topics(&self, selection: TopicSelection, auto_creation: AutoCreation) -> Vec<TopicAnswer> {
         let named = match selection {
             TopicSelection::All => return self.all_topics(),
             TopicSelection::These(named) => named,
         };
-        let mut answers: Vec<_> = named.into_iter().map(|topic| self.answer(topic)).collect();
+        let mut seen = HashSet::new();
+        let named = named.into_iter().filter(|topic| seen.insert(topic.clone()));
+        let mut answers: Vec<_> = named.map(|topic| self.answer(topic)).collect();
         if auto_creation == AutoCreation::Allowed && self.settings().auto_create_topics {
             let unknown = |answer: &TopicAnswer| match &answer.metadata {
                 Err(BrokerError::UnknownTopic { name }) => Some(name.clone()),

@@ -36,6 +36,8 @@ pub enum TopicRef {
 pub(crate) struct TopicEntry {
     pub(crate) topic: Arc<Topic>,
     pub(crate) config: EffectiveTopicConfig,
+    /// What the engine was last told of its partitions.
+    pub(crate) log: LogConfig,
     /// By partition id.
     pub(crate) replicas: Vec<Replica>,
 }

@@ -1,6 +1,7 @@
 """aiokafka: see ../README.md for the operations."""
 import asyncio
 import sys
+import threading
 import time
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRebalanceListener, TopicPartition
@@ -37,11 +38,12 @@ class Changes(ConsumerRebalanceListener):
 
 
 class Operations:
-    """The library is asynchronous: each operation runs the loop until its answer is there, and heartbeats wait meanwhile."""
+    """The library is asynchronous: its loop runs on a thread of its own, so that a member's heartbeats go on between operations."""
 
     def __init__(self, bootstrap):
         self.bootstrap = bootstrap
         self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
         self.admin_client = None
         self.producers = {}
         self.member = None
@@ -49,7 +51,7 @@ class Operations:
         self.changes = Changes()
 
     def run(self, awaitable):
-        return self.loop.run_until_complete(awaitable)
+        return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(110)
 
     async def admin(self):
         if self.admin_client is None:

@@ -1,5 +1,5 @@
 //! The few administrative calls of the crash proof, each one request on a connection of its own, so that every result and every
-//! partition's error code is seen. Nothing is retried.
+//! partition's error code is seen. Only a partition that is not led yet is asked about again.
 
 use super::audit::Place;
 use crate::wire::Wire;
@@ -7,6 +7,10 @@ use anyhow::{Result, bail, ensure};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const LED_WITHIN: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 pub struct Admin(Wire);
@@ -96,6 +100,25 @@ impl Admin {
     }
 
     fn offsets(&mut self, places: &[Place], at: i64) -> Result<BTreeMap<Place, i64>> {
+        const NOT_LEADER: i16 = 6;
+        let deadline = Instant::now() + LED_WITHIN;
+        loop {
+            let found = self.try_offsets(places, at)?;
+            // Kafka says that it has started before it leads its partitions again.
+            let led = found.iter().all(|(_, code, _)| *code != NOT_LEADER);
+            if !led && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(5));
+                continue;
+            }
+            let refused = found.iter().find(|(_, code, _)| *code != 0);
+            ensure!(refused.is_none(), "the offset at {at} is refused: {refused:?}");
+            ensure!(found.len() == places.len(), "{} offsets for {} partitions", found.len(), places.len());
+            return Ok(found.into_iter().map(|(place, _, offset)| (place, offset)).collect());
+        }
+    }
+
+    /// Of each place the error code and the offset.
+    fn try_offsets(&mut self, places: &[Place], at: i64) -> Result<Vec<(Place, i16, i64)>> {
         let topics = by_topic(places).into_iter().map(|(name, partitions)| {
             let partitions = partitions.into_iter().map(|index| {
                 list_offsets_request::ListOffsetsPartition::default()
@@ -109,16 +132,11 @@ impl Admin {
         });
         let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(topics.collect());
         let answer = ask!(self, ListOffsets, 5, request);
-        let mut found = BTreeMap::new();
-        for topic in answer.topics {
-            for partition in topic.partitions {
-                let place = Place::new(&topic.name, partition.partition_index);
-                ensure!(partition.error_code == 0, "{place}: the offset at {at} is refused: {}", partition.error_code);
-                found.insert(place, partition.offset);
-            }
-        }
-        ensure!(found.len() == places.len(), "{} offsets for {} partitions", found.len(), places.len());
-        Ok(found)
+        let found = answer.topics.into_iter().flat_map(|topic| {
+            let name = topic.name.to_string();
+            topic.partitions.into_iter().map(move |p| (Place::new(&name, p.partition_index), p.error_code, p.offset))
+        });
+        Ok(found.collect())
     }
 
     /// Commits as a consumer that is no member of the group; the error code of each partition.

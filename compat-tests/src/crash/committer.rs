@@ -67,7 +67,7 @@ pub fn run_plain(port: u16, load: &Load, places: &[Place], seed: u64) {
     let mut connection: Option<Admin> = None;
     while !load.is_stopped() {
         // Paces the load; nothing waits for it.
-        thread::sleep(Duration::from_millis(random.random_range(1..10)));
+        thread::sleep(Duration::from_millis(random.random_range(2..40)));
         let Some(admin) = connection.as_mut() else {
             connection = Admin::connect(port).ok();
             continue;

@@ -145,7 +145,7 @@ impl Writer {
             }
             self.burst();
             // Paces the load; nothing waits for it.
-            thread::sleep(Duration::from_micros(self.random.random_range(500..4_000)));
+            thread::sleep(Duration::from_micros(self.random.random_range(1_000..8_000)));
         }
         self.abandon();
         Ok(())

@@ -20,8 +20,6 @@ const OFFSET: i64 = 11;
 const NOTE: &str = "a note, κόσμε";
 /// The first version of OffsetFetch that asks for several groups.
 const GROUPS_FROM: i16 = 8;
-/// The first version of OffsetFetch that names topics by id.
-const TOPIC_IDS_FROM: i16 = 10;
 
 fn commit(session: &mut Session, version: i16, who: &Member, topic: &Topic, partition: i32, note: &str) -> i16 {
     let partition = offset_commit_request::OffsetCommitRequestPartition::default()
@@ -65,12 +63,7 @@ fn fetch(session: &mut Session, version: i16, group: &str, asked: Option<(&Topic
     }
     let wanted = asked.map(|(topic, partitions)| {
         let wanted = offset_fetch_request::OffsetFetchRequestTopics::default();
-        let wanted = if version >= TOPIC_IDS_FROM {
-            wanted.with_topic_id(topic.id)
-        } else {
-            wanted.with_name(topic.name.clone())
-        };
-        vec![wanted.with_partition_indexes(partitions.to_vec())]
+        vec![wanted.with_name(topic.name.clone()).with_partition_indexes(partitions.to_vec())]
     });
     let wanted =
         offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(wanted);
@@ -140,11 +133,7 @@ pub fn offset_fetch(session: &mut Session, version: i16) {
         let found = found.iter().find(|found| found.1 == partition).expect("each partition is answered");
         assert_eq!((found.2, found.3, found.4), (code, offset, epoch), "OffsetFetch v{version} of {partition}");
         assert_eq!(found.5.as_deref(), Some(note), "OffsetFetch v{version} of {partition}");
-        if version >= TOPIC_IDS_FROM {
-            assert_eq!(found.0.id, topic.id, "OffsetFetch v{version}");
-        } else {
-            assert_eq!(found.0.name, topic.name, "OffsetFetch v{version}");
-        }
+        assert_eq!(found.0.name, topic.name, "OffsetFetch v{version}");
     }
     if version >= 2 {
         let all = fetch(session, version, &simple.group, None);

@@ -24,7 +24,7 @@ mod topics;
 
 pub use batch::batch;
 pub use log::produce_request;
-pub use session::Session;
+pub use session::{Session, Topic};
 
 use kafka_protocol::messages::ApiKey;
 

@@ -5,11 +5,13 @@ use crate::server::{Target, shared, unique};
 use crate::wire::Wire;
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, CreateTopicsRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
-    MetadataRequest, RequestKind, ResponseKind, TopicName, create_topics_request, metadata_request,
+    ApiKey, ApiVersionsRequest, BrokerId, CreateTopicsRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
+    ListOffsetsRequest, MetadataRequest, RequestKind, ResponseKind, TopicName, create_topics_request,
+    list_offsets_request, metadata_request,
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use uuid::Uuid;
 
 /// COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE, NOT_COORDINATOR.
@@ -50,9 +52,7 @@ impl Session {
         assert_eq!(answer.error_code, 0);
         session.advertised =
             answer.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
-        if session.is_kafka() {
-            session.wait_for_coordinators();
-        }
+        session.wait_for_coordinators();
         session
     }
 
@@ -69,11 +69,18 @@ impl Session {
         self.asked.contains(&(key as i16, version))
     }
 
+    /// The versions of a key that the crate can word: of these two it knows the newest answers only.
+    pub fn worded(key: ApiKey) -> RangeInclusive<i16> {
+        let known = key.valid_versions();
+        let newest = if matches!(key, ApiKey::OffsetCommit | ApiKey::OffsetFetch) { 9 } else { known.max };
+        known.min..=newest
+    }
+
     /// The version of a key that is nearest to `turn`, of those that are advertised and can be worded.
     pub fn nearest(&self, key: ApiKey, turn: i16) -> i16 {
         let (least, greatest) = *self.advertised.get(&(key as i16)).unwrap_or(&(0, 0));
-        let worded = key.valid_versions();
-        turn.clamp(least.max(worded.min), greatest.min(worded.max))
+        let worded = Session::worded(key);
+        turn.clamp(least.max(*worded.start()), greatest.min(*worded.end()))
     }
 
     pub fn newest(&self, key: ApiKey) -> i16 {
@@ -126,6 +133,11 @@ impl Session {
         Topic { name, id: answer.topics[0].topic_id }
     }
 
+    /// Stores one record in partition 0; its offset.
+    pub fn append(&mut self, topic: &Topic) -> i64 {
+        super::log::store(self, topic, 1)
+    }
+
     /// Until Kafka's metadata has followed a creation; ours must not need it.
     pub fn wait_for_topic(&mut self, name: &TopicName) {
         while self.is_kafka() {
@@ -134,14 +146,29 @@ impl Session {
             let answer = ask!(self, Metadata, self.newest(ApiKey::Metadata), request);
             let topic = &answer.topics[0];
             if topic.error_code == 0 && topic.partitions.iter().all(|partition| partition.error_code == 0) {
-                return;
+                let partitions = topic.partitions.iter().map(|partition| partition.partition_index);
+                if partitions.collect::<Vec<_>>().into_iter().all(|partition| self.is_led(name, partition)) {
+                    return;
+                }
             }
         }
     }
 
-    /// Until Kafka has made its offsets topic and loaded its partitions: enough groups to meet each of them.
+    /// Metadata may name a leader that does not know of it yet.
+    fn is_led(&mut self, name: &TopicName, partition: i32) -> bool {
+        let partition =
+            list_offsets_request::ListOffsetsPartition::default().with_partition_index(partition).with_timestamp(-1);
+        let wanted =
+            list_offsets_request::ListOffsetsTopic::default().with_name(name.clone()).with_partitions(vec![partition]);
+        let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![wanted]);
+        let version = self.newest(ApiKey::ListOffsets);
+        ask!(self, ListOffsets, version, request).topics[0].partitions[0].error_code == 0
+    }
+
+    /// Clients look for a coordinator before they speak to one, which is when the offsets topic is made. RustMQ's is there at
+    /// once; of Kafka's, each partition is waited for: enough groups to meet all of them.
     fn wait_for_coordinators(&mut self) {
-        for number in 0..300 {
+        for number in 0..if self.is_kafka() { 300 } else { 1 } {
             let group = format!("warm-up-{number}");
             let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text(&group)]);
             let version = self.newest(ApiKey::FindCoordinator);

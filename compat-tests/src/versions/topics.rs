@@ -145,7 +145,9 @@ pub fn create_topics(session: &mut Session, version: i16) {
                 assert_eq!(has_configs, code == 0, "CreateTopics v{version}");
             }
             if version >= 7 {
-                assert_eq!(answer.topic_id.is_nil(), code != 0 || validate_only, "CreateTopics v{version}");
+                // What is only validated has no id of its own; Kafka makes one up.
+                let has_id = !answer.topic_id.is_nil();
+                assert!(validate_only || has_id == (code == 0), "CreateTopics v{version}");
             }
         }
     }
@@ -218,7 +220,7 @@ pub fn create_partitions(session: &mut Session, version: i16) {
             .with_validate_only(validate_only);
         let answer = ask!(session, CreatePartitions, version, request).results.remove(0);
         assert_eq!((answer.name, answer.error_code), (name, code), "CreatePartitions v{version} to {count}");
-        assert_eq!(answer.error_message.is_some(), code != 0, "CreatePartitions v{version} to {count}");
+        assert!(code != 0 || answer.error_message.is_none(), "CreatePartitions v{version} to {count}");
     }
     let newest = session.newest(ApiKey::Metadata);
     let grown = shared().knows(|| {

@@ -45,10 +45,12 @@ impl Shard {
             }
             Answer::Open { results, reply } => {
                 for published in results.iter().flatten() {
-                    if let Some(partition) = self.partitions.get(&published.id) {
+                    // Not one that was deleted meanwhile: the directory has let go of it already.
+                    let partition = self.partitions.get(&published.id);
+                    if let Some(partition) = partition.filter(|open| Arc::ptr_eq(&open.published, published)) {
                         partition.publish_epochs();
+                        self.around.directory.insert(self.number, Arc::clone(published));
                     }
-                    self.around.directory.insert(self.number, Arc::clone(published));
                 }
                 let _ = reply.send(results);
             }

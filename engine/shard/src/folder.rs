@@ -18,7 +18,7 @@ use crate::dio::sync_dir;
 /// The version that this build writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 const META_FILE: &str = "wal.json";
-/// In a WAL's own folder, once a repair has written to it.
+/// In a WAL's own folder, from a repair until every partition has a checkpoint behind the damage.
 const REPAIRED_FILE: &str = "repaired";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,9 @@ pub enum FolderError {
     #[error("{path} is missing, but {found} is there: the folder was made by something else or is incomplete",
         path = path.display(), found = found.display())]
     MetaMissing { path: PathBuf, found: PathBuf },
+    #[error("{path} is missing, but {meta} names it: put it back, or remove the whole folder to start without its data",
+        path = path.display(), meta = META_FILE)]
+    WalMissing { path: PathBuf },
     #[error("there is no WAL in {path}", path = path.display())]
     Absent { path: PathBuf },
 }
@@ -76,6 +79,13 @@ impl WalFolder {
         let path = self.dir.join(REPAIRED_FILE);
         let marked = fs::File::create(&path).and_then(|file| file.sync_all()).and_then(|()| sync_dir(&self.dir));
         marked.map_err(|error| FolderError::Io { path, error })
+    }
+
+    /// No start needs to know of the repair any more.
+    pub(crate) fn unmark_repaired(&self) -> Result<(), FolderError> {
+        let path = self.dir.join(REPAIRED_FILE);
+        let unmarked = fs::remove_file(&path).and_then(|()| sync_dir(&self.dir));
+        unmarked.map_err(|error| FolderError::Io { path, error })
     }
 
     /// The slots that there are, in order.
@@ -120,11 +130,17 @@ impl Folder {
         while meta.wals.len() < wal_count {
             meta.wals.push(format!("{:032x}", rand::rng().random::<u128>()));
         }
+        let known_count = known.as_ref().map_or(0, |known| known.wals.len());
         for index in 0..meta.wals.len() {
             let wal = wal_dir(dir, index);
-            if !wal.exists() {
-                fs::create_dir(&wal).map_err(io_error(&wal))?;
+            if wal.exists() {
+                continue;
             }
+            // A folder is made, and that synced, before the file names it: a named one was there.
+            if index < known_count {
+                return Err(FolderError::WalMissing { path: wal });
+            }
+            fs::create_dir(&wal).map_err(io_error(&wal))?;
         }
         sync_dir(dir).map_err(io_error(dir))?;
         if known.as_ref() != Some(&meta) {

@@ -126,8 +126,7 @@ impl Partition {
 
 fn apply(log: &mut PartitionLog, event: &ReplayEvent, gaps: Gaps) -> Result<(), ReplayError> {
     match event {
-        // Nothing here writes a transaction's end yet, so no control batch ends one.
-        ReplayEvent::Batch(header) => log.replay_batch(header, None, gaps),
+        ReplayEvent::Batch(header, marker) => log.replay_batch(header, *marker, gaps),
         ReplayEvent::Control(Control::Trim { log_start }) => log.replay_trim(*log_start, gaps),
         ReplayEvent::Control(Control::Truncate { end }) => log.replay_truncate(*end, gaps),
         ReplayEvent::Control(Control::EpochStart { epoch, start }) => {

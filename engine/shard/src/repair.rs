@@ -1,5 +1,6 @@
 //! `--repair`: covers damage in WALs that refuse to start, so that what is sound is kept. What is gone is listed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -77,7 +78,7 @@ fn lost(recovered: &RecoveredWal) -> Vec<LostRange> {
     for (id, items) in &recovered.partitions {
         let mut end: Option<Offset> = None;
         for item in items {
-            let ReplayEvent::Batch(header) = &item.event else { continue };
+            let ReplayEvent::Batch(header, _) = &item.event else { continue };
             if let Some(from) = end.filter(|end| *end < header.base_offset) {
                 lost.push(LostRange { id: *id, from, until: header.base_offset });
             }
@@ -88,13 +89,12 @@ fn lost(recovered: &RecoveredWal) -> Vec<LostRange> {
 }
 
 fn cover(wal: &WalFolder, recovered: &RecoveredWal, report: &mut RepairReport) -> Result<(), RepairError> {
+    let mut copied = BTreeSet::new();
     for (slot, shape, hole) in &recovered.holes {
         let path = wal.slot_path(*slot);
         let failed = |error| RepairError::Io { path: path.clone(), error };
-        let copy = path.with_extension("damaged");
-        if !report.copies.contains(&copy) {
-            fs::copy(&path, &copy).map_err(failed)?;
-            report.copies.push(copy);
+        if copied.insert(*slot) {
+            report.copies.push(copy_aside(&path).and_then(|copy| sync_dir(&wal.dir).map(|()| copy)).map_err(failed)?);
         }
         let mut block = vec![0; shape.block_size() as usize];
         hole.encode(wal.id, &mut block);
@@ -103,4 +103,21 @@ fn cover(wal: &WalFolder, recovered: &RecoveredWal, report: &mut RepairReport) -
         report.holes += 1;
     }
     sync_dir(&wal.dir).map_err(|error| RepairError::Io { path: wal.dir.clone(), error })
+}
+
+/// A synced copy of the file under a new name: an earlier repair's copy, perhaps of one that was cut off, is never written over.
+fn copy_aside(path: &Path) -> io::Result<PathBuf> {
+    for number in 1_u32.. {
+        let copy = path.with_extension(format!("damaged-{number}"));
+        match fs::OpenOptions::new().write(true).create_new(true).open(&copy) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+            Ok(mut file) => {
+                io::copy(&mut fs::File::open(path)?, &mut file)?;
+                file.sync_all()?;
+                return Ok(copy);
+            }
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
 }

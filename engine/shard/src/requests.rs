@@ -145,6 +145,9 @@ impl Shard {
         for id in ids {
             results.push(self.delete_one(id, &mut closed));
         }
+        if !closed.is_empty() {
+            self.forget_laid(&closed.iter().map(|published| published.id).collect());
+        }
         self.answer_when_durable(Answer::Delete { closed, results, reply });
         Ok(())
     }

@@ -91,7 +91,7 @@ impl Shard {
         let (id, from, until) = (first.partition, first.from, first.until);
         let read = ColdRead { id, from, until, max_bytes: MOVE_BYTES, at_least_one: true };
         if self.submit_read(read, Destination::Move).is_ok() {
-            self.moving = Some(plan.generation);
+            self.moving = Some((id, plan.generation));
         }
     }
 
@@ -101,7 +101,10 @@ impl Shard {
         generation: Generation,
         batches: Result<Vec<Bytes>, String>,
     ) {
-        self.moving = None;
+        // The partition was deleted meanwhile: what was read is dead.
+        if self.moving.take_if(|moving| *moving == (id, generation)).is_none() {
+            return;
+        }
         match batches {
             Err(reason) => {
                 tracing::error!(partition = %id, generation = generation.0, reason, "a segment cannot be moved");
@@ -116,7 +119,6 @@ impl Shard {
 
     /// Whether the next one may follow.
     fn move_batch(&mut self, id: TopicIdPartition, batch: &Bytes) -> bool {
-        // Deleted meanwhile: what was read is dead.
         if self.poisoned.is_some() || !self.partitions.contains_key(&id) {
             return false;
         }

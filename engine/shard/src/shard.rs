@@ -6,7 +6,7 @@
 //! ```
 //! Decisions are the cores': this file executes them, in order.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -33,7 +33,7 @@ use crate::slots::{Preparation, SlotJob, SlotPreparer};
 use crate::tail::TailMemory;
 use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
 
-/// What may gather for one commit before the shard stops taking requests until the commit in flight is done.
+/// What may gather for one commit before the shard stops laying until the next commit starts.
 const GATHERED_BYTES_MAX: usize = 16 << 20;
 /// Requests to take from the inbox at once.
 const DRAINED_MAX: usize = 256;
@@ -114,13 +114,22 @@ pub(crate) struct Shard {
     /// Slots that the preparation thread has. A shard ends only without any: the thread writes to them.
     preparing: usize,
     pub(crate) poisoned: Option<String>,
-    /// A segment whose batches are being read back to be moved.
-    pub(crate) moving: Option<Generation>,
+    /// Whose batches are being read back to be moved, and from which segment.
+    pub(crate) moving: Option<(TopicIdPartition, Generation)>,
     /// Commits started so far: the number of the newest.
     commits_started: u64,
     /// After this commit, freeing the oldest segment may be possible or worth it.
     relocation_due: Option<u64>,
     closing: Option<Option<Reply<()>>>,
+    settling: Option<Settling>,
+}
+
+/// What is left to do after a repair: a checkpoint of every partition, so that no later start replays over a hole.
+enum Settling {
+    /// These have none yet.
+    Checkpoints(Vec<TopicIdPartition>),
+    /// On disk once this commit is.
+    Laid { commit: u64 },
 }
 
 impl Shard {
@@ -152,7 +161,13 @@ impl Shard {
             commits_started: 0,
             relocation_due: None,
             closing: None,
+            settling: None,
         }
+    }
+
+    /// The WAL was repaired: every partition gets a checkpoint, and then the repair is forgotten.
+    pub(crate) fn settle_repair(&mut self) {
+        self.settling = Some(Settling::Checkpoints(self.partitions.keys().copied().collect()));
     }
 
     /// Runs until shutdown, or until every handle is gone.
@@ -162,8 +177,12 @@ impl Shard {
         self.report();
         loop {
             self.prepare_slots();
+            self.lay_settling_checkpoints();
             self.work();
-            self.start_commit();
+            if self.start_commit() {
+                // The next one gathers meanwhile.
+                self.work();
+            }
             if self.finished() {
                 break;
             }
@@ -232,7 +251,7 @@ impl Shard {
     /// Lays what waits, as far as there is room.
     fn work(&mut self) {
         while let Some(job) = self.backlog.pop_front() {
-            if self.in_flight.is_some() && self.wal.gathered_bytes() >= GATHERED_BYTES_MAX {
+            if self.wal.gathered_bytes() >= GATHERED_BYTES_MAX {
                 self.backlog.push_front(job);
                 return;
             }
@@ -271,22 +290,23 @@ impl Shard {
         self.on_idle();
     }
 
-    /// Starts a commit of everything that has gathered, unless one is in flight.
-    fn start_commit(&mut self) {
+    /// Starts a commit of everything that has gathered, unless one is in flight. Whether it did.
+    fn start_commit(&mut self) -> bool {
         if self.in_flight.is_some() {
-            return;
+            return false;
         }
         // An end that comes while a commit was in flight still proves it.
         if self.closing.is_some() && self.unproven && self.wal.is_empty() {
             self.on_idle();
         }
-        let Some(Commit { steps, batches, end, bytes }) = self.wal.take_commit() else { return };
+        let Some(Commit { steps, batches, end, bytes }) = self.wal.take_commit() else { return false };
         let disk = Rc::clone(&self.disk);
         let done = Box::pin(async move { disk.execute(steps).await });
         let answers = std::mem::take(&mut self.gathered_answers);
         self.commits_started += 1;
         let number = self.commits_started;
         self.in_flight = Some(InFlight { number, done, batches, end, bytes, answers, started: Instant::now() });
+        true
     }
 
     fn on_committed(&mut self, result: Result<(), DiskError>) {
@@ -307,6 +327,7 @@ impl Shard {
         }
         self.free_segments();
         self.evict();
+        self.on_settled(commit.number);
         if self.relocation_due.take_if(|due| *due <= commit.number).is_some() {
             self.relocate();
         }
@@ -331,6 +352,15 @@ impl Shard {
             }
             partition.publish(run.into_iter().map(|laid| laid.batch).collect());
         }
+    }
+
+    /// Partitions were closed: what of theirs is on its way to the disk, or back from it, concerns nobody any more.
+    pub(crate) fn forget_laid(&mut self, gone: &HashSet<TopicIdPartition>) {
+        self.wal.forget_laid(gone);
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.batches.retain(|laid| !gone.contains(&laid.id));
+        }
+        self.moving.take_if(|(id, _)| gone.contains(id));
     }
 
     fn free_segments(&mut self) -> bool {
@@ -362,6 +392,46 @@ impl Shard {
         // What has gathered is never written.
         let _ = self.wal.take_commit();
         self.report();
+    }
+
+    fn lay_settling_checkpoints(&mut self) {
+        let Some(Settling::Checkpoints(waiting)) = &mut self.settling else { return };
+        // The group that puts the run on disk goes alone. Where there is none, the next segment's header does it.
+        let committed = self.commits_started > u64::from(self.in_flight.is_some());
+        let unplanned = self.commits_started == 0 && self.wal.is_empty();
+        if self.poisoned.is_some() || !(committed || unplanned) {
+            return;
+        }
+        let mut waiting = std::mem::take(waiting);
+        while let Some(id) = waiting.last().copied() {
+            if let Some(partition) = self.partitions.get(&id) {
+                let checkpoint = partition.checkpoint();
+                let fits = checkpoint.len() <= self.wal.table.shape().payload_max() as usize;
+                if !fits || self.room(checkpoint.len(), Purpose::Cleaning).is_err() {
+                    break;
+                }
+                self.wal.put_checkpoint(id, &checkpoint);
+            }
+            waiting.pop();
+        }
+        // What found no room is tried again when the shard is woken next.
+        let all = waiting.is_empty();
+        let commit = self.commits_started + 1;
+        self.settling = Some(if all { Settling::Laid { commit } } else { Settling::Checkpoints(waiting) });
+    }
+
+    fn on_settled(&mut self, committed: u64) {
+        let laid = |settling: &mut Settling| matches!(settling, Settling::Laid { commit } if *commit <= committed);
+        if self.settling.take_if(laid).is_none() {
+            return;
+        }
+        match self.folder.unmark_repaired() {
+            Ok(()) => {
+                tracing::info!(shard = self.number, "every partition has a checkpoint behind the repaired damage");
+            }
+            // The next start does it all again.
+            Err(error) => tracing::warn!(shard = self.number, %error, "the repair cannot be forgotten"),
+        }
     }
 
     fn on_idle(&mut self) {
@@ -481,7 +551,10 @@ impl Shard {
 
     /// Answers once everything that was laid so far is durable: at once if it is.
     pub(crate) fn answer_when_durable(&mut self, answer: Answer) {
-        if !self.wal.is_empty() {
+        if self.poisoned.is_some() {
+            // Nothing waits any more, but what was laid before the failure never became durable.
+            self.refuse(answer);
+        } else if !self.wal.is_empty() {
             self.gathered_answers.push(answer);
         } else if let Some(in_flight) = &mut self.in_flight {
             in_flight.answers.push(answer);

@@ -306,5 +306,8 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let mut shard = Shard::new(number, folder, tuning, around, holdings);
     // The run must be on disk before anything of it is: a proof names it.
     shard.prove_run().map_err(|error| StartError::Memory { error })?;
+    if repaired == Gaps::Repaired {
+        shard.settle_repair();
+    }
     Ok((shard, plan.inbox, plan.events, ready))
 }

@@ -1,7 +1,7 @@
 //! Lays frames into chunks and turns what has gathered into the steps of a commit: groups at their places, a sealed segment's index
 //! and trailer, a new segment's header, and the syncs between them. Where things go is the segment table's decision.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -193,6 +193,14 @@ impl WalWriter {
         self.table.record_checkpoint(id, group);
     }
 
+    /// Partitions were closed: of their batches nothing is to be published, even if they are opened anew before the commit is done.
+    pub(crate) fn forget_laid(&mut self, gone: &HashSet<TopicIdPartition>) {
+        self.batches.retain(|laid| !gone.contains(&laid.id));
+        if let Some(open) = &mut self.open {
+            open.batches.retain(|(id, ..)| !gone.contains(id));
+        }
+    }
+
     fn active_file(&self) -> Option<Arc<SlotFile>> {
         let position = self.table.next_position()?;
         self.files.get(&self.table.slot(position.generation)?).map(Arc::clone)
@@ -202,7 +210,7 @@ impl WalWriter {
     fn finish_group(&mut self, kind: GroupKind) {
         let Some(OpenGroup { writer, batches }) = self.open.take() else { return };
         let file = self.active_file().expect("a group is open only in an active segment, whose file is open");
-        let durable = self.table.durable();
+        let durable = self.table.provable();
         let chunk = self.chunk.as_mut().expect("an open group lies in a chunk");
         let finished = writer.finish(chunk.open_part(), kind, durable);
         let bytes = chunk.freeze(finished.padded as usize);
@@ -244,13 +252,17 @@ impl WalWriter {
         self.finish_group(GroupKind::Data);
         if let Some(file) = self.active_file() {
             let trailer = self.put_index(&file)?;
-            if let Some(trailer) = trailer {
+            // From here on the segment is sealed: it must be synced whatever fails. Without a trailer it is scanned.
+            if let Some(trailer) = trailer
+                && let Ok(bytes) = self.block(|wal, block| trailer.encode(wal, block))
+            {
                 let offset = u64::from(self.table.shape().trailer());
-                let bytes = self.block(|wal, block| trailer.encode(wal, block))?;
                 self.steps.push(Step::Write { file: Arc::clone(&file), offset, bytes });
             }
             self.steps.push(Step::Sync { file });
         }
+        // Memory first: a segment that is started has its header planned.
+        self.reserve(self.table.shape().block_size() as usize)?;
         let started =
             self.table.start_segment().expect("the table says to roll only with a slot ready and after a seal");
         let file = Arc::clone(self.files.get(&started.slot).expect("a ready slot's file is open"));
@@ -268,7 +280,7 @@ impl WalWriter {
         self.reserve(writer.size_with(payload.len()))?;
         let chunk = self.chunk.as_mut().expect("room was reserved in it");
         writer.put_index(chunk.open_part(), &payload);
-        let finished = writer.finish(chunk.open_part(), GroupKind::Index, self.table.durable());
+        let finished = writer.finish(chunk.open_part(), GroupKind::Index, self.table.provable());
         let bytes = chunk.freeze(finished.padded as usize);
         self.plan_group(Arc::clone(file), &finished, bytes);
         Ok(self.table.seal(Some(finished)))

@@ -72,6 +72,10 @@ fn damage_refuses_to_start_and_a_repair_keeps_the_rest() {
         assert_eq!(repair(&fixture.config.dir).unwrap().holes, 0, "nothing is left to repair");
         let marked = fixture.config.dir.join("wal-000/repaired").exists();
         assert!(!marked, "every partition is checkpointed: a later start tolerates no gaps again");
+        damage(&slot, b"value 11");
+        let second = repair(&fixture.config.dir).unwrap();
+        assert_eq!((second.holes, second.copies.len()), (1, 1), "{second:?}");
+        assert!(!report.copies.contains(&second.copies[0]), "the first copy is kept");
     });
 }
 
@@ -127,7 +131,7 @@ fn a_wal_folder_that_is_gone_is_not_made_anew() {
         fill(&fixture).await;
         std::fs::rename(fixture.config.dir.join("wal-000"), fixture.config.dir.join("moved")).unwrap();
         let refused = start(&fixture.config, &Metrics::default()).unwrap_err();
-        assert!(matches!(refused, StartError::Folder(_)), "{refused}");
+        assert!(matches!(refused, StartError::Folder(FolderError::WalMissing { .. })), "{refused}");
         assert!(!fixture.config.dir.join("wal-000").exists());
     });
 }

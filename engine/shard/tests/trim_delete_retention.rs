@@ -114,6 +114,24 @@ fn a_deleted_partition_is_gone_and_its_segments_come_back() {
 }
 
 #[test]
+fn a_partition_opened_anew_right_after_its_deletion_starts_empty() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        for _ in 0..50 {
+            let old = engine.append(vec![engine_fixture::to_append(0, engine_fixture::batch(&[b"old"]))]).await;
+            let (deleted, reader) = tokio::join!(engine.delete(vec![id(0)]), open(&engine, 0));
+            assert_eq!(deleted, [Ok(())]);
+            let _ = old.wait().await;
+            assert_eq!(reader.offsets().high_watermark, Offset(0));
+            assert_eq!(append_value(&engine, 0, b"new").await, Ok(Offset(0)));
+            assert_eq!(values(&reader).await, ["new"]);
+        }
+        engine.shutdown().await;
+    });
+}
+
+#[test]
 fn retention_cuts_by_size_and_by_time() {
     on_both_drivers(async |mut fixture| {
         fixture.config.retention_interval = Duration::from_millis(20);

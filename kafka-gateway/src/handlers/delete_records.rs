@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
-use rustmq_broker_service::{DeleteBefore, RecordDeletion, TopicRef};
+use rustmq_broker_service::{DeleteBefore, RecordDeletion};
 use rustmq_model::{Offset, PartitionId};
 
 use crate::api::{Call, CallError};
@@ -16,7 +16,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     for topic in &request.topics {
         for partition in &topic.partitions {
             deletions.push(RecordDeletion {
-                topic: TopicRef::Name(topic.name.to_string()),
+                topic: words::named(topic.name.as_str()),
                 partition: PartitionId(partition.partition_index),
                 before: match partition.offset {
                     -1 => DeleteBefore::HighWatermark,

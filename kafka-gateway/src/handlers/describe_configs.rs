@@ -1,5 +1,7 @@
 //! DescribeConfigs: every config with its value, source, synonyms and documentation.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
@@ -29,8 +31,13 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         documentation: request.include_documentation,
         kind: call.version() >= TYPES_FROM,
     };
-    let mut results = Vec::with_capacity(request.resources.len());
+    let mut results = Vec::new();
+    // Each once: a short request must not make an answer without bounds.
+    let mut seen = BTreeSet::new();
     for asked in request.resources {
+        if !seen.insert((asked.resource_type, asked.resource_name.clone())) {
+            continue;
+        }
         let names = asked.configuration_keys.map(|names| names.iter().map(ToString::to_string).collect());
         let answer = match config_resources::resource(asked.resource_type, asked.resource_name.as_str()) {
             Ok(resource) => match call.shared.broker.describe_configs(&[ConfigQuery { resource, names }]).pop() {

@@ -1,5 +1,7 @@
 //! DescribeGroups: state and members of groups. A group that does not exist is described as dead, from version 6 on with an error.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use rustmq_broker_service::groups::request::{GroupDescription, MemberDescription};
@@ -16,7 +18,10 @@ const NOT_FOUND_FROM: i16 = 6;
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: DescribeGroupsRequest = call.decode()?;
     let operations = words::operations_if(request.include_authorized_operations, words::GROUP_OPERATIONS);
-    let groups = request.groups.into_iter().map(|group| {
+    // Each once: a short request must not make an answer without bounds.
+    let mut seen = BTreeSet::new();
+    let distinct = request.groups.into_iter().filter(|group| seen.insert(group.clone()));
+    let groups = distinct.map(|group| {
         let described = call.shared.broker.describe_group(&GroupId::new(group.as_str()));
         let answer = DescribedGroup::default().with_group_id(group);
         let answer = match described {

@@ -12,9 +12,6 @@ use crate::connection::Handling;
 use crate::error_map;
 use crate::words;
 
-/// Partitions of a page at most (`max.request.partition.size.limit`).
-const PARTITIONS_MAX: usize = 2000;
-
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: DescribeTopicPartitionsRequest = call.decode()?;
     let (from_topic, from_partition) = match &request.cursor {
@@ -33,7 +30,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     answers.retain(|answer| name_of(answer) >= from_topic.as_str());
     answers.sort_by(|one, other| name_of(one).cmp(name_of(other)));
     let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);
-    let mut room = if limit == 0 { PARTITIONS_MAX } else { limit.min(PARTITIONS_MAX) };
+    let limit_max = usize::try_from(call.shared.broker.settings().described_partitions_max).unwrap_or(usize::MAX);
+    let mut room = if limit == 0 { limit_max } else { limit.min(limit_max) };
     let mut topics = Vec::new();
     let mut next_cursor = None;
     for answer in answers {

@@ -67,7 +67,7 @@ const fn session_code(error: SessionError) -> i16 {
 }
 
 fn session_request(request: &FetchRequest, version: i16) -> SessionRequest {
-    let key = |name: &str, id| TopicKey { name: name.to_owned(), id: words::topic_id(id) };
+    let key = |name: &str, id| TopicKey { name: words::topic_name(name), id: words::topic_id(id) };
     let wanted = request.topics.iter().flat_map(|topic| {
         let topic_key = key(topic.topic.as_str(), topic.topic_id);
         topic.partitions.iter().map(move |partition| Wanted {

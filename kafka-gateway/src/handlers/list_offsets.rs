@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
-use rustmq_broker_service::{OffsetAt, OffsetQuery, TopicRef};
+use rustmq_broker_service::{OffsetAt, OffsetQuery};
 use rustmq_model::{PartitionId, Timestamp};
 
 use crate::api::{Call, CallError};
@@ -16,7 +16,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     for topic in &request.topics {
         for partition in &topic.partitions {
             queries.push(OffsetQuery {
-                topic: TopicRef::Name(topic.name.as_str().to_owned()),
+                topic: words::named(topic.name.as_str()),
                 partition: PartitionId(partition.partition_index),
                 current_leader_epoch: words::leader_epoch(partition.current_leader_epoch),
                 at: place(partition.timestamp),

@@ -54,7 +54,10 @@ fn selection(request: &MetadataRequest, version: i16) -> Result<TopicSelection, 
         Some(topics) => TopicSelection::These(
             topics
                 .iter()
-                .map(|topic| words::topic_ref(topic.name.as_ref().map_or("", |name| name.as_str()), topic.topic_id))
+                .map(|topic| match &topic.name {
+                    Some(name) if topic.topic_id.is_nil() => TopicRef::Name(name.to_string()),
+                    _ => words::topic_ref("", topic.topic_id),
+                })
                 .collect(),
         ),
     })

@@ -5,7 +5,7 @@ use std::time::Duration;
 use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 use rustmq_broker_service::groups::{GroupId, InstanceId, MemberId};
-use rustmq_broker_service::{CommitEntry, GroupCommit, TopicRef};
+use rustmq_broker_service::{CommitEntry, GroupCommit};
 use rustmq_model::{Offset, PartitionId};
 
 use crate::api::{Call, CallError};
@@ -19,7 +19,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     for topic in &request.topics {
         for partition in &topic.partitions {
             offsets.push(CommitEntry {
-                topic: TopicRef::Name(topic.name.to_string()),
+                topic: words::named(topic.name.as_str()),
                 partition: PartitionId(partition.partition_index),
                 offset: Offset(partition.committed_offset),
                 leader_epoch: words::leader_epoch(partition.committed_leader_epoch),

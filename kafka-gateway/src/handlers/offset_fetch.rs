@@ -1,5 +1,7 @@
 //! OffsetFetch: committed positions, of one group up to version 7, of many from then on.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
@@ -48,7 +50,10 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         };
         return call.answer(&response);
     }
-    let groups = request.groups.into_iter().map(|group| {
+    // Each once: a short request must not make an answer without bounds.
+    let mut seen = BTreeSet::new();
+    let distinct = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
+    let groups = distinct.map(|group| {
         let asked = group.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
         let answer = OffsetFetchResponseGroup::default();
         let answer = match fetch(&call, group.group_id.as_str(), asked.as_ref()) {
@@ -68,7 +73,7 @@ fn fetch(call: &Call, group: &str, asked: Option<&Asked>) -> Result<Vec<(TopicNa
             asked
                 .iter()
                 .flat_map(|(name, partitions)| {
-                    let topic = TopicRef::Name(name.to_string());
+                    let topic = words::named(name.as_str());
                     partitions.iter().map(move |partition| (topic.clone(), PartitionId(*partition)))
                 })
                 .collect(),

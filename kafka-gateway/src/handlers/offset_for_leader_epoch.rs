@@ -2,7 +2,7 @@
 
 use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
-use rustmq_broker_service::{EpochQuery, TopicRef};
+use rustmq_broker_service::EpochQuery;
 use rustmq_model::{LeaderEpoch, PartitionId};
 
 use crate::api::{Call, CallError};
@@ -16,7 +16,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     for topic in &request.topics {
         for partition in &topic.partitions {
             queries.push(EpochQuery {
-                topic: TopicRef::Name(topic.topic.to_string()),
+                topic: words::named(topic.topic.as_str()),
                 partition: PartitionId(partition.partition),
                 current_leader_epoch: words::leader_epoch(partition.current_leader_epoch),
                 epoch: LeaderEpoch(partition.leader_epoch),

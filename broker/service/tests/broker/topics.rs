@@ -146,3 +146,15 @@ async fn added_partitions_can_be_written_to_at_once() {
     assert_eq!(unknown, Err(BrokerError::Rejected(Rejection::UnknownTopicId { id: TopicId(9) })));
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_named_twice_is_described_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 3, &[]).await;
+    let asked = [named("orders"), named("nothing"), named("orders"), named("nothing")];
+    let answers = house.broker.topics(TopicSelection::These(asked.to_vec()), AutoCreation::Refused).await;
+    let topics: Vec<TopicRef> = answers.into_iter().map(|answer| answer.topic).collect();
+    assert_eq!(topics, [named("orders"), named("nothing")]);
+    house.stop().await;
+}

@@ -5,6 +5,8 @@ use rustmq_model::batch::BatchHeader;
 
 use bytes::Bytes;
 
+use crate::log::EndMarker;
+
 use super::frame::{self, BatchKind, Control, FrameBody};
 use super::group::{self, GroupDamage, GroupHeader, GroupKind};
 use super::index::SegmentIndex;
@@ -13,7 +15,8 @@ use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
 /// A change of a partition, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplayEvent {
-    Batch(BatchHeader),
+    /// An appended batch; with what it says if it is a control batch that ends a transaction, which its header does not tell.
+    Batch(BatchHeader, Option<EndMarker>),
     Control(Control),
     /// The partition log's own encoding of the whole state.
     Checkpoint(Bytes),
@@ -264,7 +267,8 @@ impl SegmentScan {
                     if kind == BatchKind::Relocated {
                         continue;
                     }
-                    ReplayEvent::Batch(batch)
+                    let payload = frame.payload_at..frame.payload_at + frame.payload.len();
+                    ReplayEvent::Batch(batch, end_marker(&batch, || group.slice(payload)))
                 }
                 FrameBody::Control(control) => {
                     self.index.record_control(id, position.offset, &control);
@@ -279,6 +283,11 @@ impl SegmentScan {
             self.items.push((id, ReplayItem { group: position, event }));
         }
     }
+}
+
+/// Only control batches are looked into. One whose record cannot be read ends nothing: it was stored as it is.
+fn end_marker(header: &BatchHeader, batch: impl FnOnce() -> Bytes) -> Option<EndMarker> {
+    header.attributes.is_control().then(|| EndMarker::read(&batch()).ok().flatten()).flatten()
 }
 
 /// The replay items of one sound group, for reading a checkpoint without scanning its segment.

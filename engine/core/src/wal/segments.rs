@@ -135,7 +135,7 @@ struct Segment {
     shape: SegmentShape,
     /// Every partition with a frame in it.
     members: BTreeSet<TopicIdPartition>,
-    /// In memory while active, and for good if it is not on disk.
+    /// In memory until the sealed segment is synced, and for good if it is not on disk.
     index: Option<SegmentIndex>,
     trailer: Option<Trailer>,
     end: u32,
@@ -404,7 +404,6 @@ impl SegmentTable {
         let (generation, run) = (self.newest, self.run);
         let trailer = Trailer { generation, run, index_group: group.position.offset, end: segment.end };
         segment.trailer = Some(trailer);
-        segment.index = None;
         Some(trailer)
     }
 
@@ -480,6 +479,7 @@ impl SegmentTable {
     /// Everything before `end` is synced.
     pub fn on_durable(&mut self, end: WalPosition) {
         self.durable = self.durable.max(end);
+        self.drop_synced_indexes();
         while let Some(pending) = self.moves.pop_front_if(|pending| pending.group < end) {
             if let Some(places) = self.partitions.get_mut(&pending.partition) {
                 places.spans.relocate(pending.span);
@@ -487,9 +487,30 @@ impl SegmentTable {
         }
     }
 
+    /// From here on the indexes of these segments are read from the disk.
+    fn drop_synced_indexes(&mut self) {
+        let durable = self.durable;
+        let sealed = self.segments.iter_mut().rev().filter(|(_, segment)| segment.trailer.is_some());
+        for (generation, segment) in sealed.take_while(|(_, segment)| segment.index.is_some()) {
+            if (WalPosition { generation: *generation, offset: segment.end }) <= durable {
+                segment.index = None;
+            }
+        }
+    }
+
     #[must_use]
     pub const fn durable(&self) -> WalPosition {
         self.durable
+    }
+
+    /// What a group that is finished now may say is durable: what is synced, and the segment before its own to its end, since that
+    /// one is synced before the group is written, though perhaps not yet now. So a segment's first group always names the end of
+    /// the one before it, also when one commit goes over both.
+    #[must_use]
+    pub fn provable(&self) -> WalPosition {
+        let before = self.segments.range(..self.newest).next_back();
+        let end = before.map(|(generation, segment)| WalPosition { generation: *generation, offset: segment.end });
+        self.durable.max(end.unwrap_or_default())
     }
 
     // Freeing.
@@ -530,14 +551,16 @@ impl SegmentTable {
         }
     }
 
-    /// What to write so that the oldest segment can be freed, when half of the WAL is in use and it pays: what would be copied is at
+    /// What to write so that the oldest segment can be freed, when half of the WAL is in use, or new data is refused, and it pays: what would be copied is at
     /// most half of what is dead in the WAL and waits behind it; at most all of it once new data is refused. A plan that turns out not
     /// to fit may be left halfway: what has moved stays moved.
     #[must_use]
     pub fn relocation(&self) -> Option<RelocationPlan> {
         let used = u32::try_from(self.segments.len()).unwrap_or(u32::MAX);
         let (generation, oldest) = self.segments.first_key_value()?;
-        if *generation == self.newest || used * 2 < self.config.segments_max || !self.moves.is_empty() {
+        // A small WAL refuses new data before half of it is in use.
+        let roomy = used * 2 < self.config.segments_max && self.segments_left() > RESERVE;
+        if *generation == self.newest || roomy || !self.moves.is_empty() {
             return None;
         }
         let mut plan = RelocationPlan { generation: *generation, ..RelocationPlan::default() };

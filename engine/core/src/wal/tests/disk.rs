@@ -187,7 +187,7 @@ impl Shard {
             let mut writer = GroupWriter::new(WAL, self.table.run(), at, self.shape);
             writer.put_index(&mut self.region, &index);
             let slot = self.table.slot(at.generation).unwrap();
-            let group = writer.finish(&mut self.region, GroupKind::Index, self.table.durable());
+            let group = writer.finish(&mut self.region, GroupKind::Index, self.table.provable());
             self.in_flight.push((self.group_write(slot, group.position, group.padded), self.state.clone()));
             self.table.advance(group.end());
             let trailer = self.table.seal(Some(group)).unwrap();
@@ -212,7 +212,7 @@ impl Shard {
         let Some(writer) = (if kind == GroupKind::Proof { writer.or_else(proof) } else { writer }) else { return };
         let slot = self.table.slot(writer.position().generation).unwrap();
         let kind = if writer.is_empty() { GroupKind::Proof } else { GroupKind::Data };
-        let group = writer.finish(&mut self.region, kind, self.table.durable());
+        let group = writer.finish(&mut self.region, kind, self.table.provable());
         self.in_flight.push((self.group_write(slot, group.position, group.padded), self.state.clone()));
         self.table.advance(group.end());
         self.end = group.end();
@@ -237,7 +237,7 @@ impl Shard {
 
     pub(super) fn end_offset(&self, id: TopicIdPartition) -> Offset {
         let step = |end: Offset, event: &ReplayEvent| match event {
-            ReplayEvent::Batch(header) => header.next_offset(),
+            ReplayEvent::Batch(header, _) => header.next_offset(),
             ReplayEvent::Checkpoint(bytes) => Offset(i64::from_le_bytes(bytes[8..16].try_into().unwrap())),
             ReplayEvent::Control(Control::Truncate { end }) => *end,
             ReplayEvent::Control(_) => end,
@@ -255,7 +255,7 @@ impl Shard {
         let stored = Bytes::copy_from_slice(&self.region[range]);
         let header = BatchHeader::parse(&stored).unwrap();
         self.table.record_batch(id, writer.position(), &header);
-        self.state.get_mut(&id).unwrap().push(ReplayEvent::Batch(header));
+        self.state.get_mut(&id).unwrap().push(ReplayEvent::Batch(header, None));
         self.served.entry(id).or_default().insert(base.0, stored);
         true
     }

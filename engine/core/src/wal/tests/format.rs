@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::disk::{BLOCK, WAL, partition, shape};
+use crate::log::{EndMarker, TransactionEnd};
 use crate::wal::index::Extent;
+use crate::wal::scan::ReplayEvent;
 use crate::wal::{Control, Generation, GroupKind, GroupWriter, Run, SegmentIndex, SegmentShape, WalPosition, frame};
 
 #[test]
@@ -74,6 +76,36 @@ proptest! {
             prop_assert!(SegmentIndex::parse(&bytes[..cut]).is_none());
         }
     }
+}
+
+#[test]
+fn a_replayed_control_batch_says_how_it_ends_its_transaction() {
+    let control = |kind: u8| {
+        let mut builder = rustmq_model::record::BatchBuilder::new(rustmq_model::batch::Codec::None);
+        builder.push(Timestamp(1_000), Some(&[0, 0, 0, kind]), Some(&[0, 0, 0, 0, 0, 7]), &[]);
+        let mut batch = bytes::BytesMut::from(&builder.build()[..]);
+        // Transactional and control.
+        batch[22] |= 0x30;
+        rustmq_model::batch::seal(&mut batch);
+        batch.freeze()
+    };
+    let mut shard = super::disk::Shard::open(super::disk::Disk::default(), shape(32), 8).unwrap();
+    shard.open_partition(partition(0));
+    for kind in 0..3 {
+        assert!(shard.append(partition(0), &control(kind)));
+    }
+    assert!(shard.append(partition(0), &super::disk::batch(1, 9, 0)));
+    shard.commit();
+    let recovered = shard.disk.recover(shape(32), crate::wal::recovery::CorruptionPolicy::Refuse).unwrap();
+    let events = recovered.partitions[&partition(0)].iter().map(|item| &item.event);
+    let markers: Vec<_> = events
+        .filter_map(|event| match event {
+            ReplayEvent::Batch(_, marker) => Some(*marker),
+            ReplayEvent::Control(_) | ReplayEvent::Checkpoint(_) => None,
+        })
+        .collect();
+    let marker = |end| Some(EndMarker { end, coordinator_epoch: 7 });
+    assert_eq!(markers, [marker(TransactionEnd::Abort), marker(TransactionEnd::Commit), None, None]);
 }
 
 #[test]

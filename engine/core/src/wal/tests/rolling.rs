@@ -39,6 +39,17 @@ fn sealed_segments_are_read_through_their_index_also_after_a_restart() {
 }
 
 #[test]
+fn a_segment_is_not_read_through_an_index_that_is_not_on_disk_yet() {
+    let mut shard = opened(16);
+    fill(&mut shard, 0, 3);
+    shard.half_roll();
+    shard.check_served();
+    shard.sync();
+    assert!(matches!(shard.table.locate(partition(0), Offset(0)), Some(Location::NeedIndex { .. })));
+    shard.check_served();
+}
+
+#[test]
 fn trims_free_segments_once_they_are_synced_and_a_held_one_stays() {
     let mut shard = opened(16);
     fill(&mut shard, 0, 100);

@@ -1,0 +1,81 @@
+//! `planted [NAME...]`: shows that the crash test fails when it must. Each patch in `compat-tests/planted` puts one bug into a scratch
+//! copy of the tree; the broker built from it must break promises that the crash test finds. The copy's broker has a name of its
+//! own, so that it never takes the place of the real one.
+#![allow(clippy::print_stdout)]
+
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// More than a sound run needs to find nothing.
+const ROUNDS: &str = "40";
+
+fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate lies in the repository")?;
+    let names: Vec<String> = std::env::args().skip(1).collect();
+    let mut tried = 0;
+    for entry in fs::read_dir(root.join("compat-tests/planted"))? {
+        let patch = entry?.path();
+        let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if names.is_empty() || names.contains(&name) {
+            println!("{name}: {}", try_patch(root, &patch).with_context(|| name.clone())?);
+            tried += 1;
+        }
+    }
+    ensure!(tried > 0, "no planted bug of that name");
+    Ok(())
+}
+
+/// What the crash test said about the bug.
+fn try_patch(root: &Path, patch: &Path) -> Result<String> {
+    // One tree for all bugs: what is the same in the next one is not compiled again.
+    let tree = std::env::temp_dir().join("rustmq-planted");
+    copy(root, &tree)?;
+    let planted = "rustmq-planted";
+    run(Command::new("patch").args(["-p1", "-i"]).arg(patch).current_dir(&tree))?;
+    let manifest = tree.join("node/Cargo.toml");
+    let renamed = fs::read_to_string(&manifest)?.replace("name = \"rustmq\"\n", &format!("name = \"{planted}\"\n"));
+    fs::write(&manifest, renamed)?;
+    let target = target_folder(root);
+    let mut build = Command::new("cargo");
+    build.args(["build", "--release", "--bin", planted, "--target-dir"]).arg(&target);
+    run(build.current_dir(&tree))?;
+    let mut test = Command::new("cargo");
+    test.args(["test", "--release", "--package", "rustmq-compat-tests", "--test", "crash", "acknowledged_work"]);
+    test.env("RUSTMQ_BINARY", target.join("release").join(planted)).env("CRASH_ROUNDS", ROUNDS).current_dir(root);
+    let output = test.output()?;
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success(), "the bug was not found in {ROUNDS} rounds");
+    let mut lines = text.lines().skip_while(|line| !line.contains("promises are broken"));
+    let Some(found) = lines.next() else { bail!("the test failed, but not by a broken promise:\n{text}") };
+    Ok(format!("{found} {}", lines.next().unwrap_or_default().trim()))
+}
+
+fn target_folder(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
+/// Copies what belongs to the repository, new files included, over what an earlier run left. What is the same keeps its time.
+fn copy(root: &Path, tree: &Path) -> Result<()> {
+    let listed = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output()?;
+    ensure!(listed.status.success(), "git could not list the files");
+    for file in String::from_utf8(listed.stdout)?.lines() {
+        let (from, to) = (root.join(file), tree.join(file));
+        // A file that was removed and not committed yet is still listed.
+        let Ok(bytes) = fs::read(&from) else { continue };
+        if fs::read(&to).is_ok_and(|there| there == bytes) {
+            continue;
+        }
+        fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
+        fs::write(to, bytes)?;
+    }
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    let text = || String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} ended with {}:\n{}", output.status, text());
+    Ok(())
+}
