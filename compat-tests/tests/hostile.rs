@@ -48,6 +48,13 @@ fn connect() -> Wire {
     Wire::connect(shared().port()).unwrap()
 }
 
+/// Waits until the broker has closed a connection on which nothing more comes. Kafka leaves some open that it will never answer.
+fn dealt_with(wire: Wire) {
+    if shared().target() == Target::RustMq {
+        wire.finish().unwrap();
+    }
+}
+
 /// A request as its frame's content.
 fn frame(key: ApiKey, version: i16, request: &RequestKind) -> Vec<u8> {
     let mut frame = BytesMut::new();
@@ -109,7 +116,7 @@ fn frames_that_cannot_be_requests_close_their_connection() {
 
 #[test]
 fn announced_frames_take_no_memory_before_they_arrive() {
-    // Kafka sets the memory aside when it is announced: a hundred of them kill it.
+    // With the heap that it has here, Kafka answers nobody any more after a hundred of them.
     let connections = if shared().target() == Target::Kafka { 2 } else { 100 };
     unharmed(|bystander| {
         let mut waiting: Vec<Wire> = (0..connections).map(|_| connect()).collect();
@@ -140,7 +147,7 @@ fn every_cut_of_a_request_is_survived() {
                     // A whole frame of half a request.
                     cut.send_frame(&content[..length]).unwrap();
                 }
-                cut.finish().unwrap();
+                dealt_with(cut);
             }
             bystander();
             assert!(!content.is_empty(), "{key:?} v{version}");
@@ -160,7 +167,7 @@ fn counts_and_lengths_of_any_size_are_survived() {
                     spoiled[at..at + 4].copy_from_slice(&absurd);
                     let mut wire = connect();
                     wire.send_frame(&spoiled).unwrap();
-                    wire.finish().unwrap();
+                    dealt_with(wire);
                 }
             }
             bystander();
@@ -204,7 +211,7 @@ fn noise_is_survived() {
             };
             // A connection that is closed before all is sent is an answer too.
             drop(sent);
-            wire.finish().unwrap();
+            dealt_with(wire);
             if round % 100 == 99 {
                 bystander();
             }

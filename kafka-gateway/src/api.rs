@@ -87,6 +87,8 @@ pub enum CallError {
     Malformed { api: &'static str, version: i16, source: ShapeError },
     #[error("{api} version {version} cannot be decoded: {reason}")]
     Undecodable { api: &'static str, version: i16, reason: String },
+    #[error("a batch of a producer that waits for no answer is refused: {reason}")]
+    RefusedSilently { reason: String },
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
@@ -97,6 +99,7 @@ impl CallError {
         match self {
             Self::Header(_) | Self::Malformed { .. } | Self::Undecodable { .. } => "malformed",
             Self::UnknownKey { .. } | Self::UnsupportedVersion { .. } => "unsupported",
+            Self::RefusedSilently { .. } => "refused",
             Self::Encode(_) => "internal",
         }
     }

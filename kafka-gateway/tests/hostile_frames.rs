@@ -157,3 +157,20 @@ async fn limits_hold() {
     assert!(is_closed(&mut third).await, "a frame that does not arrive");
     house.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_batch_that_waits_for_no_answer_closes_its_connection() {
+    let house = House::open(|_| {}).await;
+    let mut bystander = house.client().await;
+    let mut client = house.client().await;
+    assert!(is_alive(&mut client).await);
+    // Produce v7: no client id, no transactional id, acks 0, one topic that is not there, one partition without records.
+    let mut request = vec![0, 0, 0, 7, 0, 0, 0, 9, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 1];
+    request.extend_from_slice(&[0, 6]);
+    request.extend_from_slice(b"absent");
+    request.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+    client.send(&framed(&request)).await;
+    assert!(is_closed(&mut client).await, "no other way to tell the client");
+    assert!(is_alive(&mut bystander).await);
+    house.close().await;
+}

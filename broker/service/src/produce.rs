@@ -81,6 +81,18 @@ pub struct ProduceWait {
     metrics: Arc<ProduceMetrics>,
 }
 
+impl ProduceWait {
+    /// The first batch that was refused before it was handed over. With [`Acks::None`] there is no answer to tell it in: the front end has to
+    /// let the client notice in another way.
+    #[must_use]
+    pub fn first_refusal(&self) -> Option<&BrokerError> {
+        self.pending.iter().find_map(|pending| match pending {
+            Pending::Refused(error) => Some(error),
+            Pending::Appended { .. } => None,
+        })
+    }
+}
+
 impl Broker {
     /// Checks the batches and hands the good ones to the engine. A partition's error leaves the others alone.
     pub async fn produce(&self, request: ProduceRequest) -> ProduceWait {

@@ -40,13 +40,15 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     if request.transactional_id.is_some() {
         let refused = BrokerError::Unsupported { what: "A transactional producer" };
         return match acks {
-            Acks::None => Ok(Handling::Silent),
+            Acks::None => Err(CallError::RefusedSilently { reason: refused.to_string() }),
             _ => call.answer(&refuse_all(outline, error_map::code(&refused))),
         };
     }
     let wait = call.shared.broker.produce(in_brokers_words(request, acks)).await;
     if acks == Acks::None {
-        return Ok(Handling::Silent);
+        // Without an answer, a closed connection is how the client learns to ask for metadata again (as on Kafka).
+        let refusal = wait.first_refusal().map(|error| CallError::RefusedSilently { reason: error.to_string() });
+        return refusal.map_or(Ok(Handling::Silent), Err);
     }
     let version = call.version();
     Ok(call.answer_later(async move { response(outline, wait.wait().await, version) }))
