@@ -22,7 +22,7 @@ fn acknowledged_work_survives_kills() {
     assert_eq!(summary.rounds, plan.rounds);
     assert!(summary.records > 100 * u64::from(plan.rounds), "hardly any load: {summary}");
     assert!(summary.commits > 10 * u64::from(plan.rounds), "hardly any commits: {summary}");
-    assert!(summary.idle_rounds <= plan.rounds / 10, "too many idle rounds: {summary}");
+    assert!(summary.idle_rounds <= 1 + plan.rounds / 10, "too many idle rounds: {summary}");
 }
 
 /// A broker with one topic of one partition, and one writer whose every record is flushed alone.

@@ -3,7 +3,7 @@
 //! Names, defaults, bounds and documentation are the controller's catalogue; what is described is what is in force.
 
 use rustmq_controller_core::configs::DescribedConfig;
-use rustmq_controller_core::{Command, ConfigAlteration, ConfigChange, ConfigResource, Outcome};
+use rustmq_controller_core::{Command, ConfigAlteration, ConfigChange, ConfigResource, CreatedTopic, Outcome};
 use rustmq_model::{BrokerId, TopicName};
 
 use crate::broker::{Broker, unexpected};
@@ -45,6 +45,13 @@ impl Broker {
     #[must_use]
     pub fn describe_configs(&self, queries: &[ConfigQuery]) -> Vec<Result<Vec<DescribedConfig>, BrokerError>> {
         queries.iter().map(|query| self.describe(query)).collect()
+    }
+
+    /// The configs of a topic that was just made, or that was only tried out.
+    #[must_use]
+    pub fn describe_created(&self, created: &CreatedTopic) -> Vec<DescribedConfig> {
+        let view = self.view.read();
+        view.state.broker_layers(self.id, &self.config.kafka).under_topic(&created.configs).describe_topic()
     }
 
     fn describe(&self, query: &ConfigQuery) -> Result<Vec<DescribedConfig>, BrokerError> {

@@ -24,6 +24,10 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     }
     let request: kafka_protocol::messages::ApiVersionsRequest = call.decode()?;
     if call.version() >= 3 {
+        let names = [request.client_software_name.as_str(), request.client_software_version.as_str()];
+        if !names.into_iter().all(is_software_name) {
+            return call.answer(&ApiVersionsResponse::default().with_error_code(error_map::INVALID_REQUEST));
+        }
         tracing::debug!(
             conn = %call.peer.address,
             software = %request.client_software_name,
@@ -45,6 +49,15 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let least = if call.version() >= 4 { 0 } else { 1 };
     let supported = supported.map(|feature| feature.with_min_version(least)).collect();
     call.answer(&with_features(response, call.version(), supported, finalized.collect()))
+}
+
+/// Letters, digits, `-` and `.`, the first and the last a letter or digit (KIP-511).
+fn is_software_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric();
+    let bytes = name.as_bytes();
+    let ends = bytes.first().zip(bytes.last());
+    ends.is_some_and(|(first, last)| is_plain(*first) && is_plain(*last))
+        && bytes.iter().all(|byte| is_plain(*byte) || matches!(byte, b'-' | b'.'))
 }
 
 fn with_features(

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
-use rustmq_broker_service::{BrokerError, ConfigQuery, CreatedTopic, ResourceName, TopicCreation, TopicPlacement};
+use rustmq_broker_service::{BrokerError, CreatedTopic, TopicCreation, TopicPlacement};
 use rustmq_model::BrokerId;
 
 use super::describe_configs;
@@ -43,7 +43,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let mut results = broker.create_topics(creations, mode, timeout).await.into_iter();
     let mut topics = Vec::with_capacity(request.topics.len());
     for (index, topic) in request.topics.into_iter().enumerate() {
-        let answer = CreatableTopicResult::default().with_name(topic.name);
+        let answer = CreatableTopicResult::default().with_name(topic.name).with_error_message(None);
         topics.push(match refused.remove(&index) {
             Some((code, message)) => answer.with_error_code(code).with_error_message(Some(words::text(message))),
             None => match results.next() {
@@ -107,9 +107,7 @@ fn succeeded(
     if call.version() >= DETAILS_FROM {
         answer.num_partitions = created.partitions;
         answer.replication_factor = created.replication_factor;
-        let resource = ResourceName::Topic(created.name.as_str().to_owned());
-        let described = call.shared.broker.describe_configs(&[ConfigQuery { resource, names: None }]).pop();
-        let configs = described.and_then(Result::ok).unwrap_or_default();
+        let configs = call.shared.broker.describe_created(created);
         let configs = configs.iter().map(|config| {
             CreatableTopicConfigs::default()
                 .with_name(words::text(config.name))

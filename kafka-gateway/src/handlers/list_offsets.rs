@@ -12,14 +12,16 @@ use crate::words;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: ListOffsetsRequest = call.decode()?;
+    let version = call.version();
     let mut queries = Vec::new();
     for topic in &request.topics {
         for partition in &topic.partitions {
+            let Some(at) = place(partition.timestamp, version) else { continue };
             queries.push(OffsetQuery {
                 topic: words::named(topic.name.as_str()),
                 partition: PartitionId(partition.partition_index),
                 current_leader_epoch: words::leader_epoch(partition.current_leader_epoch),
-                at: place(partition.timestamp),
+                at,
             });
         }
     }
@@ -31,9 +33,12 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
                 .with_partition_index(partition.partition_index)
                 .with_offset(-1)
                 .with_timestamp(-1);
+            if place(partition.timestamp, version).is_none() {
+                return answer.with_error_code(error_map::UNSUPPORTED_VERSION);
+            }
             match results.next() {
                 Some(Ok(Some(found))) => {
-                    let epoch = if call.version() >= 4 { found.leader_epoch.0 } else { -1 };
+                    let epoch = if version >= 4 { found.leader_epoch.0 } else { -1 };
                     answer.with_offset(found.offset.0).with_timestamp(found.timestamp.0).with_leader_epoch(epoch)
                 }
                 Some(Ok(None)) => answer,
@@ -47,14 +52,15 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     call.answer(&response)
 }
 
-/// Negative timestamps name places.
-const fn place(timestamp: i64) -> OffsetAt {
-    match timestamp {
-        -1 => OffsetAt::Latest,
-        -2 => OffsetAt::Earliest,
-        -3 => OffsetAt::LargestTimestamp,
-        -4 => OffsetAt::EarliestLocal,
-        -5 => OffsetAt::LatestTiered,
-        other => OffsetAt::Timestamp(Timestamp(other)),
-    }
+/// Negative timestamps name places. `None` for one that the request's version does not have yet.
+const fn place(timestamp: i64, version: i16) -> Option<OffsetAt> {
+    let (at, since) = match timestamp {
+        -1 => (OffsetAt::Latest, 1),
+        -2 => (OffsetAt::Earliest, 1),
+        -3 => (OffsetAt::LargestTimestamp, 7),
+        -4 => (OffsetAt::EarliestLocal, 8),
+        -5 => (OffsetAt::LatestTiered, 9),
+        other => (OffsetAt::Timestamp(Timestamp(other)), 1),
+    };
+    if version >= since { Some(at) } else { None }
 }

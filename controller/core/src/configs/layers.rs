@@ -70,11 +70,17 @@ impl ClusterState {
         static_configs: &'a Configs,
     ) -> Option<ConfigLayers<'a>> {
         let topic = self.topic(topic.as_str())?;
-        Some(ConfigLayers { topic: Some(&topic.configs), ..self.broker_layers(broker, static_configs) })
+        Some(self.broker_layers(broker, static_configs).under_topic(&topic.configs))
     }
 }
 
 impl<'a> ConfigLayers<'a> {
+    /// The same layers under the explicit configs of a topic, which need not exist.
+    #[must_use]
+    pub const fn under_topic(self, configs: &'a Configs) -> Self {
+        Self { topic: Some(configs), ..self }
+    }
+
     /// Every topic config, by name.
     #[must_use]
     pub fn describe_topic(&self) -> Vec<DescribedConfig> {
