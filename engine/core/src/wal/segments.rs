@@ -263,12 +263,17 @@ impl SegmentTable {
         Some(slot)
     }
 
-    /// The capacity; one more than there are when there is nowhere to write at all, as after very many restarts of a full WAL (each
-    /// writes a proof): without it nothing could ever be freed.
+    /// The capacity; one above it when each segment is in use, for cleaning; and one more than there are when there is nowhere to
+    /// write at all, as after very many restarts of a full WAL (each writes a proof): without it nothing could ever be freed.
     fn slots_max(&self) -> usize {
         let capacity = self.config.segments_max as usize;
         let stuck = self.next.is_none() && self.ready.is_empty() && self.preparing.is_empty();
-        if stuck { capacity.max(self.slot_count() + 1) } else { capacity }
+        if stuck { capacity.max(self.slot_count() + 1) } else { capacity + usize::from(self.is_used_up()) }
+    }
+
+    /// Every segment of the capacity is in use, and none above it.
+    fn is_used_up(&self) -> bool {
+        self.segments.len() == self.config.segments_max as usize
     }
 
     fn slot_count(&self) -> usize {
@@ -329,7 +334,9 @@ impl SegmentTable {
             Purpose::Freeing => FREEING_RESERVE,
             Purpose::Cleaning => CLEANING_RESERVE,
         };
-        if self.segments_left() <= kept {
+        // Restarts of a full WAL may have used the last one up: then cleaning goes one above the capacity, and frees at least as much.
+        let over = purpose == Purpose::Cleaning && self.is_used_up();
+        if self.segments_left() <= kept && !over {
             return Admission::Full;
         }
         if self.ready.is_empty() { Admission::AwaitSlot } else { Admission::Roll }
