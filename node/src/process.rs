@@ -132,12 +132,15 @@ fn announce(config: &Config, report: &StartReport, started: &Started<'_>) {
 pub fn repair(config: &Config) -> Result<()> {
     let folder = DataFolder::open(&config.data_dir)?;
     let report = rustmq_engine_shard::repair(&config.wal_dir)?;
-    if report.holes == 0 {
+    if report.holes == 0 && report.headers == 0 {
         println!("the write-ahead log in {} is sound; nothing was changed", config.wal_dir.display());
         return Ok(());
     }
     folder.renew_incarnation()?;
-    println!("{} damaged places were covered; the files as they were:", report.holes);
+    println!(
+        "{} damaged places were covered, {} segment headers were rebuilt; the files as they were:",
+        report.holes, report.headers
+    );
     for copy in &report.copies {
         println!("  {}", copy.display());
     }

@@ -31,7 +31,8 @@ fn batch() -> Bytes {
 /// A sealed segment with every kind of frame.
 fn segment() -> Vec<u8> {
     let mut image = vec![0; shape().length() as usize];
-    SegmentHeader { wal: WAL, generation: GENERATION, run: Run(3), shape: shape() }.encode(&mut image[..512]);
+    SegmentHeader { wal: WAL, generation: GENERATION, run: Run(3), shape: shape(), before: 0 }
+        .encode(&mut image[..512]);
     let mut index = SegmentIndex::default();
     let mut at = WalPosition { generation: GENERATION, offset: shape().first_group() };
     let mut durable = WalPosition::default();

@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use rustmq_engine_core::log::Gaps;
 use rustmq_engine_core::wal::position::SegmentShapeError;
 use rustmq_engine_core::wal::recovery::CorruptionPolicy;
-use rustmq_engine_core::wal::scan::ReplayEvent;
-use rustmq_engine_core::wal::{RecoveredWal, SegmentShape};
+use rustmq_engine_core::wal::{RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig};
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::dio::{DirectIo, sync_dir};
@@ -44,6 +43,8 @@ pub struct LostRange {
 pub struct RepairReport {
     /// Damaged places that were covered.
     pub holes: usize,
+    /// Segment headers that were rebuilt. Nothing is lost by those.
+    pub headers: usize,
     /// Copies of the damaged files as they were.
     pub copies: Vec<PathBuf>,
     /// Gaps between what is left. Records lost at a log's end leave none.
@@ -58,50 +59,51 @@ pub fn repair(dir: &Path) -> Result<RepairReport, RepairError> {
     let mut report = RepairReport::default();
     for wal in &folder.wals {
         let recovered = recover(wal, io, shape, CorruptionPolicy::Repair)?.wal;
-        if recovered.holes.is_empty() {
+        if recovered.holes.is_empty() && recovered.headers.is_empty() {
             continue;
         }
         // Before anything is written: a log that cannot be replayed even so is left as it is.
+        let config = SegmentTableConfig { wal: wal.id, shape, segments_max: u32::MAX };
+        let mut table = SegmentTable::new(config, &recovered);
         for (id, items) in &recovered.partitions {
-            Partition::replay(*id, items, Gaps::Repaired, partition::limits(shape))?;
+            let log = Partition::replay(*id, items, Gaps::Repaired, partition::limits(shape))?;
+            table.restore_log_start(*id, log.decided_log_start());
+            let lost = table.gaps(*id).into_iter().map(|(from, until)| LostRange { id: *id, from, until });
+            report.lost.extend(lost);
         }
-        report.lost.extend(lost(&recovered));
         wal.mark_repaired()?;
         cover(wal, &recovered, &mut report)?;
     }
     Ok(report)
 }
 
-/// The gaps between the batches that are left.
-fn lost(recovered: &RecoveredWal) -> Vec<LostRange> {
-    let mut lost = Vec::new();
-    for (id, items) in &recovered.partitions {
-        let mut end: Option<Offset> = None;
-        for item in items {
-            let ReplayEvent::Batch(header, _) = &item.event else { continue };
-            if let Some(from) = end.filter(|end| *end < header.base_offset) {
-                lost.push(LostRange { id: *id, from, until: header.base_offset });
-            }
-            end = Some(header.next_offset());
-        }
-    }
-    lost
-}
-
 fn cover(wal: &WalFolder, recovered: &RecoveredWal, report: &mut RepairReport) -> Result<(), RepairError> {
-    let mut copied = BTreeSet::new();
+    // Trailers first: without its trailer a segment is scanned, so that a repair that is cut off here is asked for again.
+    let zeros = |shape: &SegmentShape| vec![0; shape.block_size() as usize];
+    let mut writes: Vec<_> =
+        recovered.void_trailers.iter().map(|(slot, shape)| (*slot, shape.trailer(), zeros(shape))).collect();
+    for (slot, header) in &recovered.headers {
+        let mut block = vec![0; header.shape.block_size() as usize];
+        header.encode(&mut block);
+        writes.push((*slot, 0, block));
+    }
     for (slot, shape, hole) in &recovered.holes {
-        let path = wal.slot_path(*slot);
-        let failed = |error| RepairError::Io { path: path.clone(), error };
-        if copied.insert(*slot) {
-            report.copies.push(copy_aside(&path).and_then(|copy| sync_dir(&wal.dir).map(|()| copy)).map_err(failed)?);
-        }
         let mut block = vec![0; shape.block_size() as usize];
         hole.encode(wal.id, &mut block);
-        let file = fs::OpenOptions::new().write(true).open(&path).map_err(failed)?;
-        file.write_all_at(&block, u64::from(hole.offset)).and_then(|()| file.sync_all()).map_err(failed)?;
-        report.holes += 1;
+        writes.push((*slot, hole.offset, block));
     }
+    let mut copied = BTreeSet::new();
+    for (slot, offset, block) in writes {
+        let path = wal.slot_path(slot);
+        let failed = |error| RepairError::Io { path: path.clone(), error };
+        if copied.insert(slot) {
+            report.copies.push(copy_aside(&path).and_then(|copy| sync_dir(&wal.dir).map(|()| copy)).map_err(failed)?);
+        }
+        let file = fs::OpenOptions::new().write(true).open(&path).map_err(failed)?;
+        file.write_all_at(&block, u64::from(offset)).and_then(|()| file.sync_all()).map_err(failed)?;
+    }
+    report.holes += recovered.holes.len();
+    report.headers += recovered.headers.len();
     sync_dir(&wal.dir).map_err(|error| RepairError::Io { path: wal.dir.clone(), error })
 }
 

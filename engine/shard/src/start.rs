@@ -13,7 +13,7 @@ use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::{Directory, DriverKind, Engine, LogConfig, ShardHandle};
 use rustmq_engine_core::log::Gaps;
 use rustmq_engine_core::wal::position::SegmentShapeError;
-use rustmq_engine_core::wal::recovery::CorruptionPolicy;
+use rustmq_engine_core::wal::recovery::{CorruptionPolicy, DroppedTail};
 use rustmq_engine_core::wal::segments::SEGMENTS_MIN;
 use rustmq_engine_core::wal::{SegmentShape, SegmentTable, SegmentTableConfig};
 use rustmq_model::ByteSize;
@@ -267,11 +267,13 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let ShardPlan { number, folder, shape, segments_max, tail_bytes, fsync, tuning, driver, faults, around, .. } = plan;
     let Recovered { wal, files } = recover(&folder, tuning.io, shape, CorruptionPolicy::Refuse)?;
     if let Some(dropped) = &wal.dropped {
-        let (slot, offset) = (dropped.slot.0, dropped.offset);
-        tracing::info!(
+        let DroppedTail { slot, offset, damage, groups } = dropped;
+        tracing::warn!(
             shard = number,
-            slot,
+            path = %folder.slot_path(*slot).display(),
             offset,
+            %damage,
+            sound_groups_after_it = groups,
             "a torn group at the log's end was dropped: it was never acknowledged"
         );
     }

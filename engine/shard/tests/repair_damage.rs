@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use engine_fixture::{Fixture, append_value, batch, id, on_both_drivers, open, read_all, to_append};
-use rustmq_engine_api::{Isolation, ReadError, ReadRequest};
+use rustmq_engine_api::{Isolation, PartitionReader, ReadError, ReadRequest};
 use rustmq_engine_shard::{FolderError, Metrics, StartError, repair, start};
 use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
@@ -28,6 +28,23 @@ async fn fill(fixture: &Fixture) {
         append_value(&engine, 0, format!("value {n:02}").as_bytes()).await.unwrap();
     }
     engine.shutdown().await;
+}
+
+/// The base offsets of all batches there are, gaps passed over.
+async fn bases(reader: &PartitionReader) -> Vec<i64> {
+    let mut bases = Vec::new();
+    let mut from = Offset(0);
+    while from < reader.offsets().high_watermark {
+        let isolation = Isolation::ReadUncommitted;
+        let read = reader.read(ReadRequest { from, max_bytes: 1 << 20, at_least_one: true, isolation }).await.unwrap();
+        assert!(!read.batches.is_empty());
+        for batch in read.batches {
+            let header = BatchHeader::parse(&batch).unwrap();
+            bases.push(header.base_offset.0);
+            from = header.next_offset();
+        }
+    }
+    bases
 }
 
 #[test]
@@ -51,19 +68,7 @@ fn damage_refuses_to_start_and_a_repair_keeps_the_rest() {
             let engine = fixture.start();
             let reader = open(&engine, 0).await;
             let end = reader.offsets().high_watermark;
-            let mut bases = Vec::new();
-            let mut from = Offset(0);
-            while from < end {
-                let isolation = Isolation::ReadUncommitted;
-                let request = ReadRequest { from, max_bytes: 1 << 20, at_least_one: true, isolation };
-                let read = reader.read(request).await.unwrap();
-                assert!(!read.batches.is_empty());
-                for batch in read.batches {
-                    let header = BatchHeader::parse(&batch).unwrap();
-                    bases.push(header.base_offset.0);
-                    from = header.next_offset();
-                }
-            }
+            let bases = bases(&reader).await;
             let expected: Vec<_> = (0..end.0).filter(|offset| *offset != 7).collect();
             assert_eq!(bases, expected);
             append_value(&engine, 0, b"after").await.unwrap();
@@ -101,6 +106,68 @@ fn damage_at_a_sealed_segments_end_is_never_taken_for_a_torn_tail() {
         let read = read_all(&reader, 0).await;
         assert!(matches!(read, Err(ReadError::Storage { .. })), "the damage is told, not passed over: {read:?}");
         assert_eq!(read_all(&reader, 40).await.unwrap().len(), 10);
+        engine.shutdown().await;
+    });
+}
+
+/// A log of several segments, without a full one.
+async fn fill_segments(fixture: &Fixture) {
+    let engine = fixture.start();
+    open(&engine, 0).await;
+    for n in 0..60 {
+        let mut value = format!("value {n:02}").into_bytes();
+        value.resize(30_000, b'v');
+        append_value(&engine, 0, &value).await.unwrap();
+    }
+    engine.shutdown().await;
+}
+
+#[test]
+fn a_repair_also_covers_damage_that_a_start_does_not_come_across() {
+    on_both_drivers(async |fixture| {
+        fill_segments(&fixture).await;
+        damage(&fixture.slots()[0], b"value 07");
+        let report = repair(&fixture.config.dir).unwrap();
+        assert_eq!((report.holes, report.headers), (1, 0), "{report:?}");
+        assert_eq!(report.lost.len(), 1, "{report:?}");
+        assert_eq!((report.lost[0].from, report.lost[0].until), (Offset(7), Offset(8)));
+        for _ in 0..2 {
+            let engine = fixture.start();
+            let reader = open(&engine, 0).await;
+            let bases = bases(&reader).await;
+            assert_eq!(bases, (0..60).filter(|offset| *offset != 7).collect::<Vec<_>>());
+            engine.shutdown().await;
+        }
+        assert_eq!(repair(&fixture.config.dir).unwrap().holes, 0, "nothing is left to repair");
+    });
+}
+
+#[test]
+fn no_segment_is_lost_unnoticed_and_a_repair_rebuilds_its_header() {
+    on_both_drivers(async |fixture| {
+        fill_segments(&fixture).await;
+        // The oldest segment: a log that lost it looks like one that was freed up to there.
+        let oldest = fixture.slots().remove(0);
+        let whole = std::fs::read(&oldest).unwrap();
+
+        std::fs::remove_file(&oldest).unwrap();
+        for _ in 0..2 {
+            let refused = start(&fixture.config, &Metrics::default()).unwrap_err().to_string();
+            assert!(refused.contains("generation 1 is in use, but no slot holds it"), "{refused}");
+        }
+
+        let mut rotten = whole.clone();
+        rotten[..4096].fill(0);
+        std::fs::write(&oldest, &rotten).unwrap();
+        let refused = start(&fixture.config, &Metrics::default()).unwrap_err().to_string();
+        assert!(refused.contains("slot 00000, offset 0") && refused.contains("--repair"), "{refused}");
+        assert!(std::fs::read(&oldest).unwrap() == rotten, "a refused start changes nothing");
+
+        let report = repair(&fixture.config.dir).unwrap();
+        assert_eq!((report.holes, report.headers, report.lost.len()), (0, 1, 0), "{report:?}");
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        assert_eq!(read_all(&reader, 0).await.unwrap().len(), 60);
         engine.shutdown().await;
     });
 }

@@ -6,7 +6,7 @@
 //! headers of all slots -> scan of the newest segment -> per older segment, newest first:
 //!     trailer -> index -> (nothing | groups of bases | scan)          no sound index -> scan
 //! ```
-//! A segment is scanned only if some partition's newest base (checkpoint, open or close) leaves frames to replay in it.
+//! A segment is scanned only if some partition's newest base (checkpoint, open or close) leaves frames to replay in it. A repair scans all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,8 +57,10 @@ pub struct Recovery {
     options: RecoveryOptions,
     step: Step,
     found: Vec<Found>,
-    /// Slots without a header, and the generation that their first group names.
-    headless: Vec<(SlotId, Option<Generation>)>,
+    /// Slots without a header, and their first group's.
+    headless: Vec<(SlotId, Option<GroupHeader>)>,
+    headers: Vec<(SlotId, SegmentHeader)>,
+    void_trailers: Vec<(SlotId, SegmentShape)>,
     run_seen: Run,
     tail: Option<usize>,
     started_empty: Vec<SlotId>,
@@ -85,6 +87,8 @@ impl Recovery {
             step,
             found: Vec::new(),
             headless: Vec::new(),
+            headers: Vec::new(),
+            void_trailers: Vec::new(),
             run_seen: Run(0),
             tail: None,
             started_empty: Vec::new(),
@@ -174,6 +178,8 @@ impl Recovery {
             free_slots: self.headless.iter().map(|(slot, _)| *slot).collect(),
             dropped: self.dropped,
             holes: self.holes,
+            headers: self.headers,
+            void_trailers: self.void_trailers,
         })
     }
 
@@ -199,7 +205,7 @@ impl Recovery {
                 self.found.push(Found { slot, header, first_durable: first.map(|group| group.durable) });
             }
             Err(SegmentHeaderError::Absent | SegmentHeaderError::Damaged) => {
-                self.headless.push((slot, first_generation(self.options.wal, bytes)));
+                self.headless.push((slot, first_group(self.options.wal, bytes)));
             }
             Err(error) => return Err(RecoveryError::Header { slot, error }),
         }
@@ -212,7 +218,14 @@ impl Recovery {
 
     /// All headers are read: puts the segments in order and starts with the newest.
     fn order(&mut self) -> Result<(), RecoveryError> {
+        let floor = self.found.iter().map(|found| found.header.floor()).max().unwrap_or_default();
+        self.take_headless(floor)?;
         self.found.sort_by_key(|found| found.header.generation);
+        if let (Some(oldest), Some(newest)) = (self.found.first(), self.found.last())
+            && oldest.header.generation > newest.header.floor()
+        {
+            return Err(RecoveryError::MissingGeneration { missing: newest.header.floor() });
+        }
         for pair in self.found.windows(2) {
             let (older, newer) = (pair[0].header.generation, pair[1].header.generation);
             if older == newer {
@@ -223,14 +236,31 @@ impl Recovery {
                 return Err(RecoveryError::MissingGeneration { missing: older.next() });
             }
         }
-        let newest = self.found.last().map_or(Generation(0), |found| found.header.generation);
-        // A reused slot whose new header was torn still holds groups, but of a generation older than all in use.
-        if let Some((slot, Some(generation))) = self.headless.iter().find(|(_, first)| *first > Some(newest)) {
-            return Err(RecoveryError::HeaderLost { slot: *slot, generation: *generation });
-        }
         if let Some(newest) = self.found.len().checked_sub(1) {
             self.tail = Some(newest);
             self.start_scan(newest, DamagePolicy::Stop, None)?;
+        }
+        Ok(())
+    }
+
+    /// A slot without a header whose first group is of a generation in use: the header is lost. What lies below the floor was freed.
+    fn take_headless(&mut self, floor: Generation) -> Result<(), RecoveryError> {
+        for (slot, first) in std::mem::take(&mut self.headless) {
+            let Some(first) = first.filter(|first| first.generation >= floor) else {
+                self.headless.push((slot, None));
+                continue;
+            };
+            let (wal, generation, run) = (self.options.wal, first.generation, first.run);
+            // The first group stands in block 1, so its offset is the block size.
+            let shape = SegmentShape::new(u64::from(first.offset), u64::from(self.options.shape.length()));
+            let (CorruptionPolicy::Repair, Ok(shape)) = (self.options.policy, shape) else {
+                return Err(RecoveryError::HeaderLost { slot, generation });
+            };
+            // It claims nothing of those before it.
+            let header = SegmentHeader { wal, generation, run, shape, before: 0 };
+            self.run_seen = self.run_seen.max(run);
+            self.found.push(Found { slot, header, first_durable: Some(first.durable) });
+            self.headers.push((slot, header));
         }
         Ok(())
     }
@@ -296,6 +326,10 @@ impl Recovery {
         if is_tail {
             self.on_tail(segment, &scan);
         }
+        if trailer.is_some() && !scan.holes.is_empty() {
+            self.void_trailers.push((slot, place.shape));
+        }
+        let trailer = trailer.filter(|_| scan.holes.is_empty());
         self.collect(std::mem::take(&mut scan.items));
         self.keep(segment, scan.end, scan.index, trailer)
     }
@@ -359,6 +393,10 @@ impl Recovery {
         let Some(index) = read_index(self.place(segment), trailer.index_group, bytes) else {
             return self.start_scan(segment, DamagePolicy::Stop, None);
         };
+        // A start trusts the index: damage that it does not come across shows when it is read. A repair looks at everything.
+        if self.options.policy == CorruptionPolicy::Repair {
+            return self.start_scan(segment, DamagePolicy::Stop, Some(trailer));
+        }
         let mut groups = BTreeSet::new();
         for (partition, entry) in index.entries() {
             if self.covered.contains(partition) {
@@ -497,13 +535,13 @@ pub fn read_index(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Option<Segm
     matches!(frame.body, FrameBody::SegmentIndex).then(|| SegmentIndex::parse(frame.payload)).flatten()
 }
 
-/// The generation that a slot's first group names, whatever the block size.
-fn first_generation(wal: WalId, bytes: &[u8]) -> Option<Generation> {
+/// The header of a slot's first group, whatever the block size.
+fn first_group(wal: WalId, bytes: &[u8]) -> Option<GroupHeader> {
     let mut offset = SegmentShape::BLOCK_SIZE_MIN;
     while offset <= SegmentShape::BLOCK_SIZE_MAX {
         let group = bytes.get(offset as usize..).and_then(|bytes| GroupHeader::parse(wal, bytes).ok());
         if let Some(group) = group.filter(|group| group.offset == offset) {
-            return Some(group.generation);
+            return Some(group);
         }
         offset *= 2;
     }

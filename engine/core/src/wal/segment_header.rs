@@ -15,6 +15,8 @@ pub struct SegmentHeader {
     /// The run in which the segment was started.
     pub run: Run,
     pub shape: SegmentShape,
+    /// How many segments directly before this one were in use when it was started.
+    pub before: u32,
 }
 
 /// Why block 0 is not the header of a segment. Only `Absent` and `Damaged` mean that the slot may be unused.
@@ -31,6 +33,13 @@ pub enum SegmentHeaderError {
 }
 
 impl SegmentHeader {
+    /// The oldest generation that was in use when the segment was started. A segment from here on was freed only if a newer header
+    /// says so, since a freed slot keeps its header until it is started again.
+    #[must_use]
+    pub const fn floor(&self) -> Generation {
+        Generation(self.generation.0.saturating_sub(self.before as u64))
+    }
+
     /// Writes the header over the whole of block 0.
     pub fn encode(&self, block: &mut [u8]) {
         let length = block.len();
@@ -43,6 +52,7 @@ impl SegmentHeader {
         out.u64(self.generation.0);
         out.u64(self.run.0);
         out.u64(u64::from(self.shape.length()));
+        out.u32(self.before);
         out.zeros_to(length);
         let crc = crc32c::crc32c(&block[..CRC_AT]);
         block[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
@@ -71,6 +81,7 @@ impl SegmentHeader {
         let generation = Generation(fields.u64().filter(|generation| *generation > 0)?);
         let run = Run(fields.u64()?);
         let shape = SegmentShape::new(u64::from(block_size), fields.u64()?).ok()?;
-        Some(Self { wal, generation, run, shape })
+        let before = fields.u32().filter(|before| u64::from(*before) < generation.0)?;
+        Some(Self { wal, generation, run, shape, before })
     }
 }

@@ -22,12 +22,10 @@ use super::retention::Part;
 use super::segment_header::SegmentHeader;
 use super::spans::{Span, Spans};
 
-/// Segments that new data does not get: one for trims and closes, two for what frees
-/// segments by itself, so that a full WAL comes back, one for a restart.
+/// Segments that new data does not get: one for trims and closes, the others for restarts and for what frees segments by itself.
 pub const RESERVE: u32 = 4;
+/// Segments that trims and closes do not get.
 const FREEING_RESERVE: u32 = 3;
-/// The last one is for a restart that finds the newest segment full.
-const CLEANING_RESERVE: u32 = 1;
 /// Fewer could not roll, keep the reserve, and free one.
 pub const SEGMENTS_MIN: u32 = RESERVE + 2;
 /// Slots made ready ahead of use.
@@ -48,7 +46,8 @@ pub enum Purpose {
     Append,
     /// Trims and closes.
     Freeing,
-    /// Checkpoints and relocated batches: they end with a free segment, and may use all but the last.
+    /// Checkpoints and relocated batches: they end with a free segment, and are never refused. A plan copies at most what one segment
+    /// holds, so a WAL without a segment left goes one or two above its capacity, and comes back.
     Cleaning,
 }
 
@@ -263,17 +262,10 @@ impl SegmentTable {
         Some(slot)
     }
 
-    /// The capacity; one above it when each segment is in use, for cleaning; and one more than there are when there is nowhere to
-    /// write at all, as after very many restarts of a full WAL (each writes a proof): without it nothing could ever be freed.
+    /// The capacity; and always one more than there are in use, for cleaning and restarts: without it nothing could ever be freed once
+    /// restarts, each of which writes a proof, have used up a full WAL's reserve.
     fn slots_max(&self) -> usize {
-        let capacity = self.config.segments_max as usize;
-        let stuck = self.next.is_none() && self.ready.is_empty() && self.preparing.is_empty();
-        if stuck { capacity.max(self.slot_count() + 1) } else { capacity + usize::from(self.is_used_up()) }
-    }
-
-    /// Every segment of the capacity is in use, and none above it.
-    fn is_used_up(&self) -> bool {
-        self.segments.len() == self.config.segments_max as usize
+        (self.config.segments_max as usize).max(self.segments.len() + 1)
     }
 
     fn slot_count(&self) -> usize {
@@ -329,14 +321,12 @@ impl SegmentTable {
         if self.fits(group_size) {
             return Admission::Fits;
         }
-        let kept = match purpose {
-            Purpose::Append => RESERVE,
-            Purpose::Freeing => FREEING_RESERVE,
-            Purpose::Cleaning => CLEANING_RESERVE,
+        let full = match purpose {
+            Purpose::Append => self.segments_left() <= RESERVE,
+            Purpose::Freeing => self.segments_left() <= FREEING_RESERVE,
+            Purpose::Cleaning => false,
         };
-        // Restarts of a full WAL may have used the last one up: then cleaning goes one above the capacity, and frees at least as much.
-        let over = purpose == Purpose::Cleaning && self.is_used_up();
-        if self.segments_left() <= kept && !over {
+        if full {
             return Admission::Full;
         }
         if self.ready.is_empty() { Admission::AwaitSlot } else { Admission::Roll }
@@ -421,8 +411,9 @@ impl SegmentTable {
         }
         let slot = self.ready.pop_front()?;
         let (wal, shape, run) = (self.config.wal, self.config.shape, self.run);
+        let before = u32::try_from(self.segments.len()).expect("a WAL has fewer segments than a u32 counts");
         self.newest = self.newest.next();
-        let header = SegmentHeader { wal, generation: self.newest, run, shape };
+        let header = SegmentHeader { wal, generation: self.newest, run, shape, before };
         let (members, index, end) = (BTreeSet::new(), Some(SegmentIndex::default()), shape.first_group());
         self.segments.insert(self.newest, Segment { slot, shape, members, index, trailer: None, end, holds: 0 });
         self.next = Some(WalPosition { generation: self.newest, offset: end });
@@ -659,6 +650,18 @@ impl SegmentTable {
             }
         }
         parts
+    }
+
+    /// Offsets between a partition's live batches that none of them holds: what damage took.
+    #[must_use]
+    pub fn gaps(&self, id: TopicIdPartition) -> Vec<(Offset, Offset)> {
+        let mut gaps = Vec::new();
+        let mut end: Option<Offset> = None;
+        for span in self.partitions.get(&id).into_iter().flat_map(|places| places.spans.iter()) {
+            gaps.extend(end.filter(|end| *end < span.first).map(|end| (end, span.first)));
+            end = Some(span.end);
+        }
+        gaps
     }
 
     /// The largest timestamp of a partition's live batches.

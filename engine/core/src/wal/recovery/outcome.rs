@@ -8,7 +8,7 @@ use crate::wal::group::GroupDamage;
 use crate::wal::index::{SegmentIndex, Trailer};
 use crate::wal::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
 use crate::wal::scan::{Hole, ReplayItem};
-use crate::wal::segment_header::SegmentHeaderError;
+use crate::wal::segment_header::{SegmentHeader, SegmentHeaderError};
 
 #[derive(Clone, Debug)]
 pub struct RecoveryOptions {
@@ -26,7 +26,7 @@ pub struct RecoveryOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CorruptionPolicy {
     Refuse,
-    /// `--repair`: list holes to write, keep what follows them.
+    /// `--repair`: list headers and holes to write, keep what follows them.
     Repair,
 }
 
@@ -47,7 +47,10 @@ pub enum RecoveryError {
         slot = slot.0
     )]
     Corruption { slot: SlotId, offset: u32, proven: WalPosition, damage: GroupDamage },
-    #[error("slot {slot:05}: the segment's header is lost, but groups of generation {generation} are there", slot = slot.0, generation = generation.0)]
+    #[error(
+        "slot {slot:05}, offset 0: the segment's header is lost, but groups of generation {generation} are there, which is in use; --repair rebuilds it",
+        slot = slot.0, generation = generation.0
+    )]
     HeaderLost { slot: SlotId, generation: Generation },
     #[error("slot {slot:05} belongs to another WAL", slot = slot.0)]
     ForeignSegment { slot: SlotId },
@@ -55,7 +58,10 @@ pub enum RecoveryError {
     Header { slot: SlotId, error: SegmentHeaderError },
     #[error("slots {first:05} and {second:05} both hold generation {generation}", first = first.0, second = second.0, generation = generation.0)]
     DuplicateGeneration { first: SlotId, second: SlotId, generation: Generation },
-    #[error("the segment of generation {missing} is missing between older and newer ones", missing = missing.0)]
+    #[error(
+        "the segment of generation {missing} is in use, but no slot holds it: put the slot file that is missing back",
+        missing = missing.0
+    )]
     MissingGeneration { missing: Generation },
     #[error("slot {slot:05}: the oldest segment is empty, though one before it was freed", slot = slot.0)]
     EmptySegment { slot: SlotId },
@@ -95,7 +101,7 @@ pub struct DroppedTail {
     pub groups: u32,
 }
 
-/// Before anything is served the caller writes `holes`, syncs the newest segment (its last groups may never have been synced),
+/// Before anything is served the caller writes `headers`, `holes` and zeros over `void_trailers`, syncs the newest segment (its last groups may never have been synced),
 /// and writes and syncs a proof group of `run`, so that `run` is never used again.
 #[derive(Clone, Debug)]
 pub struct RecoveredWal {
@@ -117,4 +123,8 @@ pub struct RecoveredWal {
     pub dropped: Option<DroppedTail>,
     /// What a repair writes. Empty unless asked for.
     pub holes: Vec<(SlotId, SegmentShape, Hole)>,
+    /// Headers that a repair puts back. Empty unless asked for.
+    pub headers: Vec<(SlotId, SegmentHeader)>,
+    /// Segments whose trailer a repair overwrites with zeros, since their index names what a hole took. Empty unless asked for.
+    pub void_trailers: Vec<(SlotId, SegmentShape)>,
 }

@@ -47,8 +47,9 @@ pub(super) struct Write {
 }
 
 impl Disk {
-    /// Writes, but leaves the old content in the blocks for which `keep` is false.
-    pub(super) fn write_some(&mut self, write: &Write, mut keep: impl FnMut(usize) -> bool) {
+    /// Writes, but leaves the old content in the blocks for which `keep` is false. Whether the disk now holds the write whole: a block that
+    /// was left out may be equal to what lies there.
+    pub(super) fn write_some(&mut self, write: &Write, mut keep: impl FnMut(usize) -> bool) -> bool {
         let slot = self.0.get_mut(&write.slot).unwrap();
         for (number, block) in write.bytes.chunks(BLOCK).enumerate() {
             if keep(number) {
@@ -56,6 +57,7 @@ impl Disk {
                 slot[at..at + block.len()].copy_from_slice(block);
             }
         }
+        slot[write.offset..write.offset + write.bytes.len()] == write.bytes
     }
 
     pub(super) fn read(&self, slot: SlotId, offset: u32, length: u32) -> Bytes {

@@ -112,14 +112,86 @@ fn a_flipped_byte_before_the_proven_end_is_refused_and_repair_keeps_the_rest() {
 }
 
 #[test]
-fn a_lost_header_of_a_segment_in_use_is_refused() {
+fn a_lost_header_of_a_segment_in_use_is_refused_and_repair_rebuilds_it() {
     let (shard, _) = recorded();
     for at in 0..64 {
         let mut disk = shard.disk.clone();
         disk.0.get_mut(&SlotId(0)).unwrap()[at] ^= 0x01;
         let refused = disk.recover(shape(64), CorruptionPolicy::Refuse);
         assert!(matches!(refused, Err(RecoveryError::HeaderLost { slot: SlotId(0), .. })), "byte {at}: {refused:?}");
+        assert_rebuilt(disk, &shard);
     }
+}
+
+fn assert_rebuilt(mut disk: Disk, shard: &Shard) {
+    let repaired = disk.recover(shard.shape, CorruptionPolicy::Repair).unwrap();
+    assert_eq!(repaired.headers.len(), 1);
+    for (slot, header) in &repaired.headers {
+        let mut block = vec![0; header.shape.block_size() as usize];
+        header.encode(&mut block);
+        disk.write_some(&Write { slot: *slot, offset: 0, bytes: block }, |_| true);
+    }
+    assert_eq!(state_of(&disk.recover(shard.shape, CorruptionPolicy::Refuse).unwrap()), shard.durable_state);
+}
+
+/// A log of several segments whose first ones are freed, and its segments' slots, oldest first.
+fn rolled() -> (Shard, Vec<SlotId>) {
+    let mut shard = Shard::open(Disk::default(), shape(32), 20).unwrap();
+    shard.prove();
+    // One partition has all of its frames in what becomes the oldest segment; others go on.
+    for number in 0..2 {
+        shard.open_partition(partition(number));
+        shard.append(partition(number), &batch(1, 1_000, 7));
+    }
+    while shard.table.generations().count() < 4 {
+        assert!(shard.append(partition(1), &batch(1, 1_000, 8)));
+        shard.commit();
+    }
+    let slots = shard.table.generations().map(|generation| shard.table.slot(generation).unwrap()).collect();
+    (shard, slots)
+}
+
+#[test]
+fn no_segment_in_use_is_lost_unnoticed() {
+    let (shard, slots) = rolled();
+    for (place, slot) in slots.iter().enumerate() {
+        let mut rotten = shard.disk.clone();
+        rotten.0.get_mut(slot).unwrap()[..BLOCK].fill(0);
+        let refused = rotten.recover(shard.shape, CorruptionPolicy::Refuse);
+        let lost = matches!(&refused, Err(RecoveryError::HeaderLost { slot: named, .. }) if named == slot);
+        assert!(lost, "segment {place}: {refused:?}");
+        assert_rebuilt(rotten, &shard);
+
+        let mut missing = shard.disk.clone();
+        missing.0.remove(slot);
+        let refused = missing.recover(shard.shape, CorruptionPolicy::Refuse);
+        // That the newest is missing, nothing on the disk can tell.
+        let newest = place + 1 == slots.len();
+        assert_eq!(matches!(refused, Err(RecoveryError::MissingGeneration { .. })), !newest, "{place}: {refused:?}");
+    }
+}
+
+#[test]
+fn a_freed_segment_that_is_missing_is_no_loss() {
+    let (mut shard, slots) = rolled();
+    for number in 0..2 {
+        let log_start = shard.end_offset(partition(number));
+        shard.control(partition(number), Control::Trim { log_start });
+        shard.checkpoint(partition(number));
+    }
+    shard.commit();
+    let freed = shard.clean();
+    assert!(freed > 0);
+    // The freed slots are started again, and some stay free.
+    shard.append(partition(1), &batch(1, 14_000, 9));
+    shard.append(partition(1), &batch(1, 14_000, 9));
+    shard.commit();
+    let used: Vec<_> = shard.table.generations().filter_map(|generation| shard.table.slot(generation)).collect();
+    let mut disk = shard.disk.clone();
+    for slot in slots.iter().filter(|slot| !used.contains(slot)) {
+        disk.0.remove(slot);
+    }
+    assert_eq!(state_of(&disk.recover(shard.shape, CorruptionPolicy::Refuse).unwrap()), shard.durable_state);
 }
 
 #[test]
