@@ -22,6 +22,7 @@ use tokio::sync::watch;
 
 use crate::banner::{self, Started};
 use crate::config::{Config, DriverChoice};
+use crate::descriptors;
 use crate::folder::DataFolder;
 use crate::http::{self, Phase, Status};
 
@@ -39,6 +40,8 @@ pub async fn serve(config: &Config) -> Result<()> {
     }
 
     let wal_capacity = config.wal_capacity.unwrap_or_else(|| folder.wal_capacity());
+    let segments = wal_capacity.0 / config.wal_segment_size.0.max(1);
+    let connections_max = descriptors::connections_max(config.connections_max, descriptors::raise_limit(), segments);
     let engine_config = engine_config(config, wal_capacity);
     let engine_metrics = rustmq_engine_shard::Metrics::default();
     engine_metrics.register(&mut status.registry.lock());
@@ -54,7 +57,7 @@ pub async fn serve(config: &Config) -> Result<()> {
         Broker::start(broker_config(config, &folder), engine.clone(), controller.clone(), &mut registry).await?;
     *status.registry.lock() = registry;
     check_largest_batch(config, &report)?;
-    let gateway = Gateway::start(gateway_config(config, &broker)?, broker.clone())?;
+    let gateway = Gateway::start(gateway_config(config, connections_max, &broker)?, broker.clone())?;
     gateway.metrics().register(&mut status.registry.lock());
     status.enter(Phase::Serving);
     announce(
@@ -192,14 +195,14 @@ fn broker_config(config: &Config, folder: &DataFolder) -> BrokerConfig {
 }
 
 /// Limits that Kafka has a name for come from the broker's settings.
-fn gateway_config(config: &Config, broker: &Broker) -> Result<GatewayConfig> {
+fn gateway_config(config: &Config, connections_max: usize, broker: &Broker) -> Result<GatewayConfig> {
     let settings = broker.settings();
     let defaults = GatewayConfig::new(config.kafka_listen);
     let advertised = config.kafka_advertised.as_deref().map(str::parse::<Endpoint>).transpose();
     Ok(GatewayConfig {
         advertised: advertised.context("network.kafka_advertised")?,
         request_bytes_max: ByteSize(u64::from(settings.request_bytes_max)),
-        connections_max: config.connections_max,
+        connections_max,
         // A negative one means that silence is no reason to close.
         idle_max: settings.connection_idle_ms_max.map_or(Duration::MAX, Duration::from_millis),
         fetch_bytes_max: ByteSize(u64::from(settings.fetch_bytes_max)),

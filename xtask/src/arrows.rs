@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("compat-tests", &[]),
+    ("bench", &["compat-tests"]),
     ("fuzz", &["model", "engine/core", "broker/core", "kafka-gateway"]),
     ("xtask", &[]),
 ];

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::chunk::ChunkGauge;
+use crate::chunk::ChunkPool;
 
 /// How a shard reaches its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct ShardGauges {
     pub partitions: AtomicU64,
     pub full: AtomicBool,
     pub poisoned: Mutex<Option<String>>,
-    pub chunks: ChunkGauge,
+    pub chunks: ChunkPool,
 }
 
 impl ShardGauges {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
-use rustmq_engine_api::chunk::{ChunkGauge, ChunkWriter};
+use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_core::wal::SegmentShape;
 
 /// The block that segments are laid out by where the device asks for less.
@@ -41,7 +41,7 @@ impl DirectIo {
         if !asked.is_power_of_two() || asked > SegmentShape::BLOCK_SIZE_MAX {
             return Ok(buffered);
         }
-        let mut chunk = ChunkWriter::new(asked as usize, &ChunkGauge::default()).map_err(io::Error::other)?;
+        let mut chunk = ChunkWriter::new(asked as usize, &ChunkPool::default()).map_err(io::Error::other)?;
         match file.write_all_at(chunk.open_part(), 0) {
             Ok(()) => Ok(Self { direct: true, block_size: asked }),
             // The file system takes the flag and refuses the write, as some network ones do.
@@ -58,8 +58,8 @@ impl DirectIo {
 }
 
 /// Reads up to `length` bytes at `offset` into aligned memory; fewer at the file's end.
-pub(crate) fn read_at(file: &File, offset: u64, length: usize, gauge: &ChunkGauge) -> io::Result<bytes::Bytes> {
-    let mut chunk = ChunkWriter::new(length, gauge).map_err(io::Error::other)?;
+pub(crate) fn read_at(file: &File, offset: u64, length: usize, pool: &ChunkPool) -> io::Result<bytes::Bytes> {
+    let mut chunk = ChunkWriter::new(length, pool).map_err(io::Error::other)?;
     let mut filled = 0;
     while filled < length {
         let room = &mut chunk.open_part()[filled..length];

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rustmq_engine_core::wal::SlotId;
 
 pub use faults::DiskFaults;
@@ -23,6 +24,21 @@ pub(crate) struct SlotFile {
     pub slot: SlotId,
     pub path: PathBuf,
     pub file: File,
+    /// A second descriptor, for a driver that wants one of its own. Opened with the first: a commit must not need a descriptor that the
+    /// process may not get, since what it cannot write is lost.
+    driver_file: Mutex<Option<File>>,
+}
+
+impl SlotFile {
+    pub(crate) fn new(slot: SlotId, path: PathBuf, file: File) -> io::Result<Self> {
+        let driver_file = Mutex::new(Some(file.try_clone()?));
+        Ok(Self { slot, path, file, driver_file })
+    }
+
+    /// The driver's descriptor; once.
+    fn take_driver_file(&self) -> Option<File> {
+        self.driver_file.lock().take()
+    }
 }
 
 /// One thing to do. Steps of a commit are done one after the other.

@@ -7,7 +7,7 @@ use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rustmq_engine_api::chunk::ChunkGauge;
+use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_api::request::Reply;
 use rustmq_engine_api::{LogOffsets, ReadBatches, ReadError};
 use rustmq_engine_core::wal::read_check::{BatchQuery, CheckedBatch, GroupRead, read_group};
@@ -196,8 +196,8 @@ impl Window<'_> {
         if offset < self.start || offset + length > end {
             let failed =
                 |error: io::Error| ReadError::Storage { reason: format!("{}: {error}", self.file.path.display()) };
-            let gauge = ChunkGauge::default();
-            self.bytes = read_at(&self.file.file, offset as u64, length.max(WINDOW), &gauge).map_err(failed)?;
+            let pool = ChunkPool::default();
+            self.bytes = read_at(&self.file.file, offset as u64, length.max(WINDOW), &pool).map_err(failed)?;
             self.start = offset;
         }
         Ok(self.bytes.slice(offset - self.start..))
@@ -224,7 +224,7 @@ impl IndexCache {
         }
         let failed = |reason: String| ReadError::Storage { reason: format!("{}: {reason}", file.path.display()) };
         let length = trailer.end.saturating_sub(trailer.index_group) as usize;
-        let bytes = read_at(&file.file, u64::from(trailer.index_group), length, &ChunkGauge::default())
+        let bytes = read_at(&file.file, u64::from(trailer.index_group), length, &ChunkPool::default())
             .map_err(|error| failed(error.to_string()))?;
         let index = read_index(place, trailer.index_group, &bytes);
         let index = Arc::new(index.ok_or_else(|| failed("the segment's index is damaged".to_owned()))?);

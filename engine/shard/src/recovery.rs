@@ -6,7 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustmq_engine_api::chunk::ChunkGauge;
+use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, RecoveryError};
 use rustmq_engine_core::wal::{RecoveredWal, Recovery, RecoveryOptions, SegmentShape, SlotId};
 
@@ -51,11 +51,11 @@ pub(crate) fn recover(
     }
     let window = WINDOW.min(shape.length());
     let mut recovery = Recovery::new(RecoveryOptions { wal: folder.id, shape, slots, window, policy });
-    let gauge = ChunkGauge::default();
+    let pool = ChunkPool::default();
     let damaged = |error| RecoverError::Wal { path: folder.dir.clone(), error };
     while let Some(read) = recovery.poll_action() {
         let file = readers.get(&read.slot).expect("recovery asks only for slots that it was given");
-        let bytes = dio::read_at(file, u64::from(read.offset), read.length as usize, &gauge)
+        let bytes = dio::read_at(file, u64::from(read.offset), read.length as usize, &pool)
             .map_err(|error| RecoverError::Io { path: folder.slot_path(read.slot), error })?;
         recovery.on_read(&bytes).map_err(damaged)?;
     }

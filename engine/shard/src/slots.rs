@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use rustmq_engine_api::chunk::{ChunkGauge, ChunkWriter};
+use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_core::wal::SlotId;
 
 use crate::dio::{DirectIo, sync_dir};
@@ -90,7 +90,7 @@ fn prepare(job: &SlotJob) -> io::Result<SlotFile> {
 }
 
 pub(crate) fn open(slot: SlotId, path: &Path, io: DirectIo) -> io::Result<SlotFile> {
-    Ok(SlotFile { slot, path: path.to_owned(), file: io.open(path)? })
+    SlotFile::new(slot, path.to_owned(), io.open(path)?)
 }
 
 fn reserve(file: &File, length: u64) -> io::Result<()> {
@@ -104,7 +104,8 @@ fn reserve(file: &File, length: u64) -> io::Result<()> {
 
 fn fill(job: &SlotJob) -> io::Result<()> {
     let file = job.io.open(&job.path)?;
-    let mut zeros = ChunkWriter::new(FILL_BYTES, &ChunkGauge::default()).map_err(io::Error::other)?;
+    let mut zeros = ChunkWriter::new(FILL_BYTES, &ChunkPool::default()).map_err(io::Error::other)?;
+    zeros.open_part().fill(0);
     let zeros = zeros.freeze(FILL_BYTES);
     let mut at = 0;
     while at < job.length {

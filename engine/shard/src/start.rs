@@ -300,9 +300,9 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     };
     let chunk = (tail_bytes / CHUNKS_PER_BUDGET).clamp(CHUNK_MIN, CHUNK_MAX);
     let chunk = usize::try_from(chunk).expect("clamped to a few megabytes");
-    let gauge = around.gauges.chunks.clone();
-    let writer = WalWriter::new(folder.id, table, files, chunk, gauge.clone(), fsync);
-    let tail = TailMemory::new(tail_bytes, gauge);
+    let pool = around.gauges.chunks.clone();
+    let writer = WalWriter::new(folder.id, table, files, chunk, pool.clone(), fsync);
+    let tail = TailMemory::new(tail_bytes, pool);
     let ready = ShardReady { partitions: partitions.len(), torn: wal.dropped.is_some() };
     let holdings = Holdings { wal: writer, tail, partitions, disk };
     let mut shard = Shard::new(number, folder, tuning, around, holdings);

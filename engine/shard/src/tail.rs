@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use rustmq_engine_api::chunk::ChunkGauge;
+use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_model::{Offset, TopicIdPartition};
 
 /// The last batch of each partition in one chunk.
@@ -17,12 +17,12 @@ struct ChunkContent {
 pub(crate) struct TailMemory {
     chunks: VecDeque<ChunkContent>,
     budget: u64,
-    gauge: ChunkGauge,
+    pool: ChunkPool,
 }
 
 impl TailMemory {
-    pub(crate) fn new(budget: u64, gauge: ChunkGauge) -> Self {
-        Self { chunks: VecDeque::new(), budget, gauge }
+    pub(crate) fn new(budget: u64, pool: ChunkPool) -> Self {
+        Self { chunks: VecDeque::new(), budget, pool }
     }
 
     /// A batch at `base` became readable in `chunk`. Chunks come in order.
@@ -38,7 +38,7 @@ impl TailMemory {
     /// What to evict next: of each partition all batches up to and with this one. `None` once the memory is within its budget, or
     /// nothing is left to give up. The newest chunk is never given up: it is still being filled.
     pub(crate) fn poll_evict(&mut self) -> Option<HashMap<TopicIdPartition, Offset>> {
-        if self.gauge.bytes() <= self.budget || self.chunks.len() < 2 {
+        if self.pool.bytes() <= self.budget || self.chunks.len() < 2 {
             return None;
         }
         self.chunks.pop_front().map(|content| content.last)

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustmq_engine_api::chunk::{ChunkError, ChunkGauge, ChunkWriter};
+use rustmq_engine_api::chunk::{ChunkError, ChunkPool, ChunkWriter};
 use rustmq_engine_api::published::TailBatch;
 use rustmq_engine_core::wal::frame::{Control, frame_size};
 use rustmq_engine_core::wal::segments::{Admission, Purpose};
@@ -69,7 +69,7 @@ pub(crate) struct WalWriter {
     chunk: Option<ChunkWriter>,
     chunk_number: u64,
     chunk_length: usize,
-    gauge: ChunkGauge,
+    pool: ChunkPool,
     open: Option<OpenGroup>,
     steps: Vec<Step>,
     batches: Vec<LaidBatch>,
@@ -84,7 +84,7 @@ impl WalWriter {
         table: SegmentTable,
         files: HashMap<SlotId, Arc<SlotFile>>,
         chunk_length: usize,
-        gauge: ChunkGauge,
+        pool: ChunkPool,
         fsync: bool,
     ) -> Self {
         let end = table.durable();
@@ -95,7 +95,7 @@ impl WalWriter {
             chunk: None,
             chunk_number: 0,
             chunk_length,
-            gauge,
+            pool,
             open: None,
             steps: Vec::new(),
             batches: Vec::new(),
@@ -148,7 +148,7 @@ impl WalWriter {
 
     fn reserve(&mut self, size: usize) -> Result<(), ChunkError> {
         if self.chunk_room() < size {
-            self.chunk = Some(ChunkWriter::new(self.chunk_length.max(size), &self.gauge)?);
+            self.chunk = Some(ChunkWriter::new(self.chunk_length.max(size), &self.pool)?);
             self.chunk_number += 1;
         }
         Ok(())

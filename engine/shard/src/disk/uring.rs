@@ -48,7 +48,11 @@ impl UringDisk {
         if let Some(file) = self.files.borrow().get(&slot.slot) {
             return Ok(Rc::clone(file));
         }
-        let file = Rc::new(monoio::fs::File::from_std(slot.file.try_clone()?)?);
+        let file = match slot.take_driver_file() {
+            Some(file) => file,
+            None => slot.file.try_clone()?,
+        };
+        let file = Rc::new(monoio::fs::File::from_std(file)?);
         self.files.borrow_mut().insert(slot.slot, Rc::clone(&file));
         Ok(file)
     }

@@ -1,0 +1,232 @@
+//! One contender running on an empty folder: start, topics, kill -9, start again. The processes and Kafka's configuration are the
+//! compatibility harness's; the JVM's settings are those of Kafka's own start script, not the harness's frugal ones.
+
+use crate::contender::Contender;
+use anyhow::{Context, Result, bail, ensure};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rustmq_compat_tests::crash::admin::Admin;
+use rustmq_compat_tests::{install, kafka, process, server};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
+const STOPS_WITHIN: Duration = Duration::from_secs(60);
+const POLL_EVERY: Duration = Duration::from_millis(1);
+
+/// What `kafka-server-start.sh` gives the JVM.
+pub const JVM: [&str; 8] = [
+    "-server",
+    "-Xms1g",
+    "-Xmx1g",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+    "-Djava.awt.headless=true",
+];
+
+pub struct Broker {
+    contender: Contender,
+    body: Body,
+}
+
+enum Body {
+    Process(Node),
+    Fake(MockCluster<'static, DefaultProducerContext>),
+}
+
+/// A broker in a process of its own.
+struct Node {
+    child: Option<Child>,
+    folder: TempDir,
+    ports: kafka::Ports,
+    http: u16,
+}
+
+impl Broker {
+    /// An empty broker that answers; its data is below `root`.
+    pub fn start(contender: Contender, root: &Path) -> Result<Broker> {
+        let mut broker = Broker::prepare(contender, root)?;
+        broker.start_again()?;
+        Ok(broker)
+    }
+
+    /// A broker with its folder and configuration, not running yet.
+    pub fn prepare(contender: Contender, root: &Path) -> Result<Broker> {
+        if contender == Contender::Floor {
+            return Ok(Broker { contender, body: Body::Fake(MockCluster::new(1)?) });
+        }
+        let folder = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(root)?;
+        let port = process::free_port()?;
+        let ports = kafka::Ports { kafka: port, advertised: port, controller: process::free_port()? };
+        let node = Node { child: None, folder, ports, http: process::free_port()? };
+        match contender {
+            Contender::Kafka => kafka::prepare(node.folder.path(), &node.data_path(), ports, &[])?,
+            Contender::KafkaFlush => {
+                let flush = ("log.flush.interval.messages".to_owned(), "1".to_owned());
+                kafka::prepare(node.folder.path(), &node.data_path(), ports, &[flush])?;
+            }
+            Contender::Rustmq | Contender::RustmqEpoll | Contender::Floor => {}
+        }
+        Ok(Broker { contender, body: Body::Process(node) })
+    }
+
+    pub fn bootstrap(&self) -> String {
+        match &self.body {
+            Body::Process(node) => format!("127.0.0.1:{}", node.ports.kafka),
+            Body::Fake(cluster) => cluster.bootstrap_servers(),
+        }
+    }
+
+    /// The process, for its usage; the fake broker has none.
+    pub fn pid(&self) -> Option<u32> {
+        match &self.body {
+            Body::Process(node) => node.child.as_ref().map(Child::id),
+            Body::Fake(_) => None,
+        }
+    }
+
+    /// A connection for requests that no load needs.
+    pub fn admin(&self) -> Result<Admin> {
+        match &self.body {
+            Body::Process(node) => Admin::connect(node.ports.kafka),
+            Body::Fake(_) => bail!("the fake broker has no administration"),
+        }
+    }
+
+    /// Creates a topic whose partitions are all led when this returns.
+    pub fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
+        if let Body::Fake(cluster) = &self.body {
+            cluster.create_topic(name, partitions, 1)?;
+            return Ok(());
+        }
+        let mut admin = self.admin()?;
+        admin.create_topic(name, partitions, &[])?;
+        let deadline = Instant::now() + ANSWERS_WITHIN;
+        while !admin.is_led(name)? {
+            ensure!(Instant::now() < deadline, "{name} is not led {ANSWERS_WITHIN:?} after its creation");
+            thread::sleep(POLL_EVERY);
+        }
+        Ok(())
+    }
+
+    /// kill -9, and waits until the process is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        let Body::Process(node) = &mut self.body else { return Ok(()) };
+        if let Some(mut child) = node.child.take() {
+            child.kill().context("killing the broker")?;
+            child.wait().context("waiting for the killed broker")?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn stop(&mut self) -> Result<()> {
+        let Body::Process(node) = &mut self.body else { return Ok(()) };
+        let Some(mut child) = node.child.take() else { return Ok(()) };
+        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+        ensure!(sent.success(), "could not signal the broker");
+        let deadline = Instant::now() + STOPS_WITHIN;
+        while child.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                child.kill()?;
+                child.wait()?;
+                bail!("the broker did not stop within {STOPS_WITHIN:?}\n{}", node.log_tail());
+            }
+            thread::sleep(POLL_EVERY);
+        }
+        Ok(())
+    }
+
+    /// Starts the process on what is in the folder; from its start to the first answered metadata request.
+    pub fn start_again(&mut self) -> Result<Duration> {
+        let contender = self.contender;
+        let Body::Process(node) = &mut self.body else { return Ok(Duration::ZERO) };
+        let command = node.command(contender)?;
+        let begun = Instant::now();
+        node.child = Some(process::spawn(command).context("starting the broker")?);
+        let deadline = begun + ANSWERS_WITHIN;
+        while Instant::now() < deadline {
+            if Admin::connect(node.ports.kafka).and_then(|mut admin| admin.topics()).is_ok() {
+                return Ok(begun.elapsed());
+            }
+            let child = node.child.as_mut().context("no process")?;
+            if let Some(status) = child.try_wait()? {
+                node.child = None;
+                bail!("the broker ended with {status} before it answered\n{}", node.log_tail());
+            }
+            thread::sleep(POLL_EVERY);
+        }
+        bail!("the broker did not answer within {ANSWERS_WITHIN:?}\n{}", node.log_tail());
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // The kernel kills what this misses, when the bench ends.
+        let _ = self.kill();
+    }
+}
+
+impl Node {
+    fn command(&self, contender: Contender) -> Result<Command> {
+        let log = File::options().create(true).append(true).open(self.log_path())?;
+        let mut command = match contender {
+            Contender::Kafka | Contender::KafkaFlush => {
+                let mut command = process::command("java");
+                command.args(JVM).arg("-Dcompat.level=info").args(["-cp", &install::java_classpath(), "kafka.Kafka"]);
+                command.arg(self.folder.path().join("server.properties"));
+                command
+            }
+            Contender::Rustmq | Contender::RustmqEpoll | Contender::Floor => {
+                let binary = server::rustmq_binary();
+                let remedy = "run `cargo build --release --bin rustmq`";
+                ensure!(binary.exists(), "{} is missing: {remedy}", binary.display());
+                let mut command = process::command(&binary.display().to_string());
+                command.arg("--data-dir").arg(self.data_path());
+                command.args(["--kafka", &format!("127.0.0.1:{}", self.ports.kafka)]);
+                command.args(["--http", &format!("127.0.0.1:{}", self.http)]);
+                command
+            }
+        };
+        if contender == Contender::RustmqEpoll {
+            command.env("RUSTMQ_ENGINE_DRIVER", "epoll");
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        Ok(command)
+    }
+
+    fn data_path(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    fn log_tail(&self) -> String {
+        let text = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&text[text.len().saturating_sub(4096)..]).into_owned()
+    }
+}
+
+/// The folder of all runs' data, on the file system that is measured, without what killed runs have left.
+pub fn runs_folder(chosen: Option<&Path>) -> Result<PathBuf> {
+    let root = chosen.map_or_else(|| install::cache().join("bench"), Path::to_path_buf);
+    fs::create_dir_all(&root).with_context(|| format!("creating {}", root.display()))?;
+    for entry in fs::read_dir(&root)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.split_once('-').map(|(owner, _)| owner.to_owned()).unwrap_or_default();
+        let is_ours = !owner.is_empty() && owner.bytes().all(|byte| byte.is_ascii_digit());
+        if is_ours && !Path::new("/proc").join(&owner).exists() {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(root)
+}

@@ -1,0 +1,73 @@
+//! The clients' settings, the same for every contender, and the words that state them in the table.
+
+use rdkafka::ClientConfig;
+
+/// Bytes that a producer holds before it makes its caller wait.
+const BUFFER_KIB: u32 = 32 << 10;
+
+/// What differs between the scenarios' producers. The rest is fixed: idempotent, acks=all, 5 requests in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Producing {
+    pub linger_ms: u32,
+    pub batch_bytes: u32,
+    pub batch_records: u32,
+    pub codec: &'static str,
+}
+
+impl Producing {
+    /// As much as librdkafka packs by default.
+    pub const BULK: Producing =
+        Producing { linger_ms: 5, batch_bytes: 1_000_000, batch_records: 10_000, codec: "none" };
+    /// Each record leaves at once.
+    pub const PROMPT: Producing = Producing { linger_ms: 0, ..Producing::BULK };
+
+    pub fn config(&self, bootstrap: &str) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", bootstrap)
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("max.in.flight.requests.per.connection", "5")
+            .set("linger.ms", self.linger_ms.to_string())
+            .set("batch.size", self.batch_bytes.to_string())
+            .set("batch.num.messages", self.batch_records.to_string())
+            .set("compression.type", self.codec)
+            .set("queue.buffering.max.kbytes", BUFFER_KIB.to_string())
+            .set("queue.buffering.max.messages", "1000000")
+            .set("socket.nagle.disable", "true");
+        config
+    }
+
+    pub fn words(&self) -> String {
+        format!(
+            "linger.ms={} batch.size={} batch.num.messages={} compression.type={}",
+            self.linger_ms, self.batch_bytes, self.batch_records, self.codec
+        )
+    }
+}
+
+/// How long a broker may hold a fetch that finds nothing: a consumer of what comes can wait, one of what is there must not spend its
+/// time so when it turns back at the end.
+pub const WAIT_LIVE_MS: u32 = 500;
+pub const WAIT_CATCH_UP_MS: u32 = 10;
+
+/// A consumer of given partitions without a group; librdkafka's defaults, stated so that they stay.
+pub fn consumer(bootstrap: &str, fetch_wait_ms: u32) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "bench")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "false")
+        .set("fetch.min.bytes", "1")
+        .set("fetch.wait.max.ms", fetch_wait_ms.to_string())
+        .set("fetch.max.bytes", "52428800")
+        .set("max.partition.fetch.bytes", "1048576")
+        .set("check.crcs", "false")
+        .set("socket.nagle.disable", "true");
+    config
+}
+
+pub const STATED: &str = "librdkafka through the rdkafka crate; producers: acks=all, enable.idempotence=true, \
+    max.in.flight.requests.per.connection=5, queue.buffering.max.kbytes=32768; consumers: assigned partitions, no group, \
+    fetch.min.bytes=1, fetch.wait.max.ms=500 (10 for what is there already)";

@@ -1,0 +1,52 @@
+//! What is measured against what: RustMQ, Apache Kafka, their variants, and the fake broker inside the bench process that shows
+//! the load generator's own limit. Knows names and settings; `broker` starts them.
+
+use clap::ValueEnum;
+
+/// One broker, as it is set up for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[value(rename_all = "kebab-case")]
+pub enum Contender {
+    /// The shipped defaults: each acknowledgement waits for a sync.
+    Rustmq,
+    /// The same, with io_uring left alone.
+    RustmqEpoll,
+    /// Apache Kafka's defaults: nothing is synced.
+    Kafka,
+    /// Apache Kafka with a sync for each batch.
+    KafkaFlush,
+    /// librdkafka's mock cluster: the load generator's floor.
+    Floor,
+}
+
+impl Contender {
+    pub fn name(self) -> &'static str {
+        match self {
+            Contender::Rustmq => "rustmq",
+            Contender::RustmqEpoll => "rustmq-epoll",
+            Contender::Kafka => "kafka",
+            Contender::KafkaFlush => "kafka-flush",
+            Contender::Floor => "floor",
+        }
+    }
+
+    /// The heading of its column.
+    pub fn title(self) -> &'static str {
+        match self {
+            Contender::Rustmq => "RustMQ",
+            Contender::RustmqEpoll => "RustMQ, epoll",
+            Contender::Kafka => "Kafka",
+            Contender::KafkaFlush => "Kafka, flush=1",
+            Contender::Floor => "generator's floor",
+        }
+    }
+
+    pub fn syncs(self) -> &'static str {
+        match self {
+            Contender::Rustmq | Contender::RustmqEpoll => "each acknowledgement waits for a sync",
+            Contender::Kafka => "its default: no sync before an acknowledgement",
+            Contender::KafkaFlush => "log.flush.interval.messages=1: each batch is synced",
+            Contender::Floor => "none: a fake broker in the bench process, memory only",
+        }
+    }
+}

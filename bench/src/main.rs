@@ -1,0 +1,144 @@
+//! `rustmq-bench`: the same load on RustMQ and on Apache Kafka, in turn, and one table of ratios.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks through them")]
+
+mod bar;
+mod broker;
+mod client;
+mod contender;
+mod disk;
+mod figure;
+mod fill;
+mod flood;
+mod latency;
+mod machine;
+mod pace;
+mod payload;
+mod relay;
+mod report;
+mod rounds;
+mod scenario;
+mod scenarios;
+mod table;
+mod timeline;
+mod usage;
+
+use anyhow::{Result, bail, ensure};
+use clap::Parser;
+use contender::Contender;
+use rounds::Plan;
+use scenario::{Overrides, Scenario};
+use std::cell::Cell;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use timeline::Timing;
+
+/// The same load on RustMQ and on Apache Kafka, in turn, and one table of ratios.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Scenarios by name; `list` names them; none stands for all.
+    scenarios: Vec<String>,
+    /// Alternating rounds; a figure is their median.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// The measured window.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// The same load before the window.
+    #[arg(long, default_value_t = 10)]
+    warmup: u64,
+    /// Only these contenders.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Contender>,
+    /// linger.ms in place of the scenario's.
+    #[arg(long)]
+    linger: Option<u32>,
+    /// batch.size in place of the scenario's.
+    #[arg(long)]
+    batch: Option<u32>,
+    /// Records a second in place of the scenario's.
+    #[arg(long)]
+    rate: Option<u32>,
+    /// Where brokers keep their data: a folder on the file system to measure.
+    #[arg(long)]
+    folder: Option<PathBuf>,
+    /// Writes the report there as well.
+    #[arg(long)]
+    write: Option<PathBuf>,
+    /// A few scenarios in under two minutes; fails where a figure is far worse than Kafka's.
+    #[arg(long)]
+    guard: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rustmq-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let all = scenarios::all();
+    if arguments.scenarios.iter().any(|name| name == "list") {
+        for scenario in &all {
+            println!("{:20} {}", scenario.name(), scenario.load(&Overrides::default()));
+        }
+        return Ok(());
+    }
+    let chosen = choose(&all, arguments)?;
+    ensure!(arguments.rounds > 0 && arguments.seconds > 0, "at least one round of one second");
+    raise_file_limit()?;
+    let root = broker::runs_folder(arguments.folder.as_deref())?;
+    let [warmup, window] = [arguments.warmup, arguments.seconds].map(Duration::from_secs);
+    let plan = Plan {
+        rounds: arguments.rounds,
+        timing: Timing { warmup, window },
+        root: &root,
+        overrides: Overrides { linger_ms: arguments.linger, batch_bytes: arguments.batch, rate: arguments.rate },
+        only: &arguments.only,
+        kafka_records_max: Cell::new(None),
+    };
+    let head = report::head(&plan)?;
+    print!("{head}");
+    let mut results: Vec<table::Result<'_>> = Vec::new();
+    for scenario in chosen {
+        let outcome = rounds::run(scenario, &plan, |line| eprintln!("{line}"));
+        results.push((scenario, outcome));
+        if let Some(path) = &arguments.write {
+            // After each scenario: a run that is broken off leaves what it has.
+            std::fs::write(path, report::whole(&head, &results, &plan))?;
+        }
+    }
+    print!("{}", table::render(&results, &plan.overrides));
+    let failures = results.iter().map(|(_, outcome)| outcome.failures.len()).sum::<usize>();
+    ensure!(failures == 0, "{failures} runs failed");
+    if arguments.guard { report::guard(&results) } else { Ok(()) }
+}
+
+fn choose<'a>(all: &'a [Box<dyn Scenario>], arguments: &Arguments) -> Result<Vec<&'a dyn Scenario>> {
+    let quick = scenarios::QUICK.map(str::to_owned);
+    let names = if arguments.scenarios.is_empty() && arguments.guard { &quick[..] } else { &arguments.scenarios };
+    if names.is_empty() {
+        return Ok(all.iter().map(Box::as_ref).collect());
+    }
+    let mut chosen = Vec::new();
+    for name in names {
+        let Some(scenario) = all.iter().find(|scenario| scenario.name() == name) else {
+            bail!("there is no scenario {name}; `rustmq-bench list` names them");
+        };
+        chosen.push(scenario.as_ref());
+    }
+    Ok(chosen)
+}
+
+/// Brokers inherit it: ten thousand partitions are tens of thousands of files to Kafka.
+fn raise_file_limit() -> Result<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(())
+}

@@ -1,0 +1,225 @@
+//! The load that asks how long: records due at fixed instants, sent then whether the broker keeps up or not (an open loop), each
+//! measured from when it was due until its acknowledgement reaches the application.
+
+use crate::broker::Broker;
+use crate::client::Producing;
+use crate::figure::{Figure, Unit, count, quantiles};
+use crate::latency::Latencies;
+use crate::payload::Payloads;
+use crate::timeline::{self, Timeline, Timing};
+use crate::usage::{self, Memory, Sample, Spent};
+use anyhow::{Context, Result, bail, ensure};
+use hdrhistogram::Histogram;
+use rdkafka::ClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+const BUFFER_FULL_PAUSE: Duration = Duration::from_micros(200);
+/// How long what was due in the window may still take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Records a second, over all producers.
+    pub rate: u32,
+    pub producers: u32,
+    pub partitions: u32,
+    pub record_bytes: usize,
+    pub producing: Producing,
+}
+
+#[derive(Debug)]
+pub struct Paced {
+    pub latency: Histogram<u64>,
+    /// Due in the window, and not acknowledged when patience ended.
+    pub unacknowledged: u64,
+    /// Due in the window.
+    pub due: u64,
+    pub spent: Spent,
+    pub memory: Memory,
+}
+
+impl Paced {
+    pub fn figures(&self) -> Vec<Figure> {
+        let mut figures = quantiles(&self.latency);
+        figures.push(Figure::new("broker CPU", Unit::Cores, self.spent.cores(self.spent.broker)));
+        figures.push(Figure::mebibytes("peak memory", self.memory.peak));
+        figures
+    }
+}
+
+/// What the deliveries of all producers are counted in.
+struct Deliveries {
+    latencies: Arc<Latencies>,
+    refused: Arc<AtomicU64>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    /// When the record was due.
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, due: usize) {
+        match result {
+            Ok(_) => self.latencies.arrived(due as u64),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight), _)) => {
+            }
+            Err(_) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+type PacedProducer = ThreadedProducer<Deliveries>;
+
+/// Runs the load on `topic`, which is there already, along `timeline`.
+pub fn run(broker: &Broker, topic: &str, pace: Pace, timeline: Timeline) -> Result<Paced> {
+    ensure!(pace.rate > 0 && pace.producers > 0 && pace.partitions > 0, "an empty load: {pace:?}");
+    let latencies = Arc::new(Latencies::new(timeline));
+    let refused = Arc::new(AtomicU64::new(0));
+    let mut producers = Vec::new();
+    for _ in 0..pace.producers {
+        let context = Deliveries { latencies: Arc::clone(&latencies), refused: Arc::clone(&refused) };
+        let producer: PacedProducer = pace.producing.config(&broker.bootstrap()).create_with_context(context)?;
+        producers.push(producer);
+    }
+    let producers = Arc::new(producers);
+    let sender = {
+        let (producers, topic) = (Arc::clone(&producers), topic.to_owned());
+        thread::spawn(move || send(&producers, &topic, pace, timeline))
+    };
+    let window = timeline.window();
+    timeline.wait_until(window.start);
+    let before = Sample::take(broker.pid())?;
+    timeline.wait_until(window.end);
+    let spent = Sample::take(broker.pid())? - before;
+    let memory = broker.pid().map(usage::memory).transpose()?.unwrap_or_default();
+    let due = sender.join().map_err(|_| anyhow::anyhow!("the sender has panicked"))??;
+    let unacknowledged = latencies.settle(due, PATIENCE);
+    let latency = latencies.take();
+    for producer in producers.iter() {
+        // What is left was counted above as unacknowledged.
+        producer.purge(PurgeConfig::default().queue().inflight());
+    }
+    let refused = refused.load(Ordering::Relaxed);
+    ensure!(refused == 0, "{refused} records were refused");
+    Ok(Paced { latency, unacknowledged, due, spent, memory })
+}
+
+/// Sends each record when it is due; how many were due in the window.
+fn send(producers: &[PacedProducer], topic: &str, pace: Pace, timeline: Timeline) -> Result<u64> {
+    timeline::wake_precisely();
+    let payloads = Payloads::of_size(pace.record_bytes);
+    let window = timeline.window();
+    let mut value = payloads.pick(0).to_vec();
+    let mut due_in_window = 0;
+    for number in 0_u64.. {
+        let due = due(number, pace.rate);
+        if due >= window.end {
+            break;
+        }
+        timeline.wait_until(due);
+        let (producer, partition) = place(number, pace);
+        // The value begins with the instant at which it was due, for a consumer to see.
+        value.copy_from_slice(payloads.pick(usize::try_from(number).context("an index")?));
+        stamp(&mut value, due);
+        let opaque = usize::try_from(due).context("the bench needs 64 bits")?;
+        let record = || {
+            BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, opaque)
+                .partition(partition)
+                .payload(value.as_slice())
+        };
+        while let Err((error, _)) = producers[producer].send(record()) {
+            match error {
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => thread::sleep(BUFFER_FULL_PAUSE),
+                other => bail!("sending: {other}"),
+            }
+        }
+        due_in_window += u64::from(window.contains(&due));
+    }
+    Ok(due_in_window)
+}
+
+/// When the record of this number is due: spread evenly, without a drift that rounding would add up to.
+fn due(number: u64, rate: u32) -> u64 {
+    let nanos = u128::from(number) * 1_000_000_000 / u128::from(rate);
+    u64::try_from(nanos).expect("a run is shorter than five centuries")
+}
+
+/// Producers take turns; each goes round all partitions, and begins at a place of its own.
+fn place(number: u64, pace: Pace) -> (usize, i32) {
+    let (producers, partitions) = (u64::from(pace.producers), u64::from(pace.partitions));
+    let producer = number % producers;
+    let partition = (number / producers + producer * partitions / producers) % partitions;
+    let narrow = "below a 32-bit bound";
+    (usize::try_from(producer).expect(narrow), i32::try_from(partition).expect(narrow))
+}
+
+const STAMP: usize = size_of::<u64>();
+
+fn stamp(value: &mut [u8], due: u64) {
+    if let Some(place) = value.first_chunk_mut::<STAMP>() {
+        *place = due.to_le_bytes();
+    }
+}
+
+/// When the record with this value was due.
+pub fn stamped(value: &[u8]) -> Option<u64> {
+    value.first_chunk::<STAMP>().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+/// Runs the load on a new topic of its own.
+pub fn run_alone(broker: &Broker, pace: Pace, timing: Timing) -> Result<Paced> {
+    broker.create_topic("pace", i32::try_from(pace.partitions)?)?;
+    run(broker, "pace", pace, Timeline::begin(timing))
+}
+
+impl Paced {
+    /// The share of what was due that was acknowledged in time, from 0 to 1.
+    pub fn kept_up(&self) -> f64 {
+        1.0 - count(self.unacknowledged) / count(self.due.max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn pace(producers: u32, partitions: u32) -> Pace {
+        Pace { rate: 3, producers, partitions, record_bytes: 100, producing: Producing::PROMPT }
+    }
+
+    #[test]
+    fn the_schedule_does_not_drift() {
+        assert_eq!(due(0, 3), 0);
+        assert_eq!(due(1, 3), 333_333_333);
+        assert_eq!(due(3_000_000, 3), 1_000_000 * 1_000_000_000);
+    }
+
+    #[test]
+    fn every_partition_gets_its_equal_share() {
+        for (producers, partitions) in [(1, 1), (8, 1000), (30, 180), (7, 3)] {
+            let mut shares: BTreeMap<i32, u32> = BTreeMap::new();
+            for number in 0..u64::from(producers) * u64::from(partitions) {
+                *shares.entry(place(number, pace(producers, partitions)).1).or_default() += 1;
+            }
+            assert_eq!(shares.len(), usize::try_from(partitions).expect("small"));
+            assert!(shares.values().all(|share| *share == producers), "{shares:?}");
+        }
+    }
+
+    #[test]
+    fn a_stamp_is_read_back() {
+        let mut value = [7_u8; 100];
+        stamp(&mut value, 123_456_789_012);
+        assert_eq!(stamped(&value), Some(123_456_789_012));
+        assert_eq!(stamped(&[1, 2, 3]), None);
+    }
+}

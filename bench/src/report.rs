@@ -1,0 +1,69 @@
+//! The report around the table: how it was measured, and the guard against regressions.
+
+use crate::bar::{Bar, Limit};
+use crate::client;
+use crate::contender::Contender;
+use crate::disk;
+use crate::figure::{digits, quantiles};
+use crate::machine;
+use crate::rounds::Plan;
+use crate::table;
+use anyhow::{Result, ensure};
+use std::fmt::Write as _;
+
+/// How it was measured; measures the disk.
+pub fn head(plan: &Plan<'_>) -> Result<String> {
+    let mut text = String::from("# RustMQ and Apache Kafka, measured in turn\n\n");
+    for line in machine::describe(plan.root) {
+        writeln!(text, "- {line}")?;
+    }
+    writeln!(text, "- clients: {}", client::STATED)?;
+    let (warmup, window) = (plan.timing.warmup.as_secs(), plan.timing.window.as_secs());
+    let rounds = plan.rounds;
+    writeln!(
+        text,
+        "- rounds: {rounds}, alternating; each {warmup} s of warm-up and {window} s measured; medians (least to most)"
+    )?;
+    for contender in
+        [Contender::Rustmq, Contender::Kafka, Contender::KafkaFlush, Contender::RustmqEpoll, Contender::Floor]
+    {
+        writeln!(text, "- {}: {}", contender.title(), contender.syncs())?;
+    }
+    let disk: Vec<String> = quantiles(&disk::probe(plan.root)?)
+        .iter()
+        .map(|figure| format!("{} {} ms", figure.name, digits(figure.value)))
+        .collect();
+    writeln!(text, "- the disk's own 4 KiB overwrite with O_DIRECT and fdatasync: {}\n", disk.join(", "))?;
+    Ok(text)
+}
+
+pub fn whole(head: &str, results: &[table::Result<'_>], plan: &Plan<'_>) -> String {
+    format!("{head}{}", table::render(results, &plan.overrides))
+}
+
+/// Margins that only a real regression passes, whatever else the machine is doing.
+const GUARDS: [Bar; 4] = [
+    Bar::new("acknowledged", Limit::AtLeast(0.5, Contender::Kafka)),
+    Bar::new("broker CPU in", Limit::AtMost(1.0, Contender::Kafka)),
+    Bar::new("peak memory", Limit::AtMost(1.0, Contender::Kafka)),
+    Bar::new("p99", Limit::AtMostOrNearFloor(3.0, Contender::Kafka, 4.0)),
+];
+
+/// Fails when a figure is beyond its margin, or when none of its margins could be judged.
+pub fn guard(results: &[table::Result<'_>]) -> Result<()> {
+    let mut judged = 0;
+    let mut beyond = Vec::new();
+    for (scenario, outcome) in results {
+        for guard in &GUARDS {
+            if let Some(verdict) = guard.judge(|contender| outcome.median(guard.figure, contender)) {
+                judged += 1;
+                if !verdict.is_met {
+                    beyond.push(format!("{} {}: {}", scenario.name(), guard.figure, verdict.words));
+                }
+            }
+        }
+    }
+    ensure!(beyond.is_empty(), "beyond the margins:\n{}", beyond.join("\n"));
+    ensure!(judged > 0, "no margin could be judged: both RustMQ and Kafka must run");
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! What a scenario is: a name, a load, the contenders that it is for, and the bars that its figures are held against. The scenarios
+//! themselves are in `scenarios`, a file each; `rounds` runs them.
+
+use crate::bar::Bar;
+use crate::broker::Broker;
+use crate::client::Producing;
+use crate::contender::Contender;
+use crate::figure::Figure;
+use crate::timeline::Timing;
+use anyhow::Result;
+use std::cell::Cell;
+use std::path::Path;
+
+/// What a scenario needs for one run on one contender.
+pub struct Run<'a> {
+    pub contender: Contender,
+    pub timing: Timing,
+    /// Where brokers keep their data.
+    pub root: &'a Path,
+    pub overrides: Overrides,
+    /// The most records of 1 KiB a second that Kafka took in this run of the bench, once that is known.
+    pub kafka_records_max: &'a Cell<Option<f64>>,
+}
+
+/// Client settings from the command line, in place of the scenario's own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Overrides {
+    pub linger_ms: Option<u32>,
+    pub batch_bytes: Option<u32>,
+    pub rate: Option<u32>,
+}
+
+impl Overrides {
+    pub fn apply(&self, producing: Producing) -> Producing {
+        Producing {
+            linger_ms: self.linger_ms.unwrap_or(producing.linger_ms),
+            batch_bytes: self.batch_bytes.unwrap_or(producing.batch_bytes),
+            ..producing
+        }
+    }
+}
+
+impl Run<'_> {
+    /// The contender on an empty folder, ready.
+    pub fn start(&self) -> Result<Broker> {
+        Broker::start(self.contender, self.root)
+    }
+}
+
+pub trait Scenario {
+    fn name(&self) -> &'static str;
+
+    /// The load in words, client settings included.
+    fn load(&self, overrides: &Overrides) -> String;
+
+    fn contenders(&self) -> &'static [Contender];
+
+    fn bars(&self) -> Vec<Bar>;
+
+    /// One run on an empty folder.
+    fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>>;
+}

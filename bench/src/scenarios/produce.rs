@@ -1,0 +1,104 @@
+//! How much one producer gets acknowledged: 1 KiB on one and on twelve partitions, small records, compressed records.
+
+use crate::bar::{Bar, Limit};
+use crate::client::Producing;
+use crate::contender::Contender::{self, Floor, Kafka, KafkaFlush, Rustmq, RustmqEpoll};
+use crate::figure::{Figure, Unit};
+use crate::flood::{self, Flood};
+use crate::scenario::{Overrides, Run, Scenario};
+use anyhow::Result;
+
+pub struct Produce {
+    name: &'static str,
+    flood: Flood,
+    kind: Kind,
+}
+
+/// Which bars hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    /// Where the client is the limit, the broker's processor time is what differs.
+    ClientBound,
+}
+
+pub const ALL: [Produce; 5] = [
+    Produce {
+        name: "produce-1p",
+        flood: Flood { partitions: 1, record_bytes: 1024, producing: Producing::BULK },
+        kind: Kind::Plain,
+    },
+    Produce {
+        name: "produce-12p",
+        flood: Flood { partitions: 12, record_bytes: 1024, producing: Producing::BULK },
+        kind: Kind::Plain,
+    },
+    Produce {
+        name: "produce-16k-batches",
+        flood: Flood {
+            partitions: 12,
+            record_bytes: 1024,
+            producing: Producing { batch_bytes: 16_384, ..Producing::BULK },
+        },
+        kind: Kind::Plain,
+    },
+    Produce {
+        name: "produce-small",
+        flood: Flood { partitions: 1, record_bytes: 100, producing: Producing::BULK },
+        kind: Kind::ClientBound,
+    },
+    Produce {
+        name: "produce-lz4",
+        flood: Flood { partitions: 1, record_bytes: 1024, producing: Producing { codec: "lz4", ..Producing::BULK } },
+        kind: Kind::ClientBound,
+    },
+];
+
+const THROUGHPUT: &str = "acknowledged";
+const PROCESSOR: &str = "broker CPU in";
+
+impl Scenario for Produce {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn load(&self, overrides: &Overrides) -> String {
+        let Flood { partitions, record_bytes, producing } = self.flood;
+        let producing = overrides.apply(producing).words();
+        format!(
+            "one producer, as fast as it can, records of {record_bytes} B to {partitions} partitions in turn; {producing}"
+        )
+    }
+
+    fn contenders(&self) -> &'static [Contender] {
+        &[Rustmq, Kafka, KafkaFlush, RustmqEpoll, Floor]
+    }
+
+    fn bars(&self) -> Vec<Bar> {
+        let least = if self.kind == Kind::Plain { 1.5 } else { 1.1 };
+        vec![
+            Bar::new(THROUGHPUT, Limit::AtLeast(least, Kafka)),
+            Bar::new(THROUGHPUT, Limit::AtLeast(2.5, KafkaFlush)),
+            Bar { figure: THROUGHPUT, subject: RustmqEpoll, limit: Limit::AtLeast(1.0 / 1.2, Rustmq) },
+            Bar::new(PROCESSOR, Limit::AtMost(0.35, Kafka)),
+        ]
+    }
+
+    fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>> {
+        let flood = Flood { producing: run.overrides.apply(self.flood.producing), ..self.flood };
+        let flooded = flood::run(&run.start()?, "flood", flood, run.timing)?;
+        if run.contender == Kafka && self.name == "produce-1p" {
+            let most = run.kafka_records_max.get().unwrap_or(0.0).max(flooded.records_per_second());
+            run.kafka_records_max.set(Some(most));
+        }
+        let spent = flooded.spent;
+        let mut figures = vec![Figure::new(THROUGHPUT, Unit::MegabytesPerSecond, flooded.megabytes_per_second())];
+        if run.contender != Floor {
+            figures.push(Figure::new(PROCESSOR, Unit::SecondsPerGigabyte, flooded.broker_seconds_per_gigabyte()));
+            figures.push(Figure::mebibytes("peak memory", flooded.memory.peak));
+        }
+        figures.push(Figure::new("generator CPU", Unit::Cores, spent.cores(spent.generator)));
+        figures.push(Figure::new("others' CPU", Unit::Cores, spent.cores(spent.others)));
+        Ok(figures)
+    }
+}
