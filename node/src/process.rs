@@ -135,14 +135,14 @@ fn announce(config: &Config, report: &StartReport, started: &Started<'_>) {
 pub fn repair(config: &Config) -> Result<()> {
     let folder = DataFolder::open(&config.data_dir)?;
     let report = rustmq_engine_shard::repair(&config.wal_dir)?;
-    if report.holes == 0 && report.headers == 0 {
+    if report.copies.is_empty() {
         println!("the write-ahead log in {} is sound; nothing was changed", config.wal_dir.display());
         return Ok(());
     }
     folder.renew_incarnation()?;
     println!(
-        "{} damaged places were covered, {} segment headers were rebuilt; the files as they were:",
-        report.holes, report.headers
+        "{} damaged places were covered, {} segment headers were rebuilt, {} files have their length again; the files as they were:",
+        report.holes, report.headers, report.short_files
     );
     for copy in &report.copies {
         println!("  {}", copy.display());

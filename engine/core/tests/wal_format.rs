@@ -86,7 +86,8 @@ fn segment() -> Vec<u8> {
 
 fn recover(image: &[u8]) -> Result<RecoveredWal, RecoveryError> {
     let policy = CorruptionPolicy::Refuse;
-    let options = RecoveryOptions { wal: WAL, shape: shape(), slots: vec![SlotId(0)], window: 4_096, policy };
+    let slots = vec![(SlotId(0), image.len() as u64)];
+    let options = RecoveryOptions { wal: WAL, shape: shape(), slots, window: 4_096, policy };
     let mut recovery = Recovery::new(options);
     while let Some(read) = recovery.poll_action() {
         let bytes = image.get(read.offset as usize..).unwrap_or_default();

@@ -36,6 +36,8 @@ pub struct EngineConfig {
     pub driver: Driver,
     /// Threads that read what has left memory.
     pub read_threads: usize,
+    /// Memory for what they read, until it is sent; a read that finds no room for two seconds is refused as busy.
+    pub read_memory: ByteSize,
     /// Reads that may wait for them; more are refused as busy.
     pub read_queue: usize,
     /// How often retention and producer expiry are looked at.
@@ -62,6 +64,7 @@ impl EngineConfig {
             fsync: true,
             driver: Driver::Auto,
             read_threads: 2,
+            read_memory: ByteSize::mib(64),
             read_queue: 256,
             retention_interval: Duration::from_secs(30),
             idle_proof_after: Duration::from_millis(50),

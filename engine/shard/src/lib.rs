@@ -13,6 +13,7 @@ mod event;
 mod folder;
 mod metrics;
 mod partition;
+mod read_memory;
 mod reads;
 mod recovery;
 mod repair;

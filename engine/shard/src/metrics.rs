@@ -32,6 +32,7 @@ pub struct Counters {
     pub cold_reads: Counter,
     pub cold_read_bytes: Counter,
     pub busy_reads: Counter,
+    pub cold_read_memory_bytes: Gauge<u64, AtomicU64>,
     pub freed_segments: Counter,
     pub wal_bytes: ShardGauge,
     pub wal_used_bytes: ShardGauge,
@@ -61,6 +62,7 @@ impl Default for Metrics {
             cold_reads: Counter::default(),
             cold_read_bytes: Counter::default(),
             busy_reads: Counter::default(),
+            cold_read_memory_bytes: Gauge::default(),
             freed_segments: Counter::default(),
             wal_bytes: ShardGauge::default(),
             wal_used_bytes: ShardGauge::default(),
@@ -84,6 +86,8 @@ impl Metrics {
         counter("rustmq_wal_cold_read_bytes", "Bytes of record batches read from disk", &self.cold_read_bytes);
         counter("rustmq_wal_busy_reads", "Reads from disk refused because too many waited", &self.busy_reads);
         counter("rustmq_wal_freed_segments", "Segments freed for reuse", &self.freed_segments);
+        let help = "Memory that batches read from disk take until they are sent, as of the last read";
+        registry.register("rustmq_wal_cold_read_memory_bytes", help, self.cold_read_memory_bytes.clone());
         let help = "Time from the start of a commit's write to the end of its sync";
         registry.register("rustmq_wal_commit_seconds", help, self.commit_seconds.clone());
         let mut gauge = |name, help, gauge: &ShardGauge| registry.register(name, help, gauge.clone());

@@ -20,6 +20,7 @@ use crate::dio::read_at;
 use crate::disk::SlotFile;
 use crate::event::{Event, EventSender};
 use crate::metrics::Metrics;
+use crate::read_memory::ReadMemory;
 
 /// Bytes to read at once; a larger group is read whole.
 const WINDOW: usize = 256 << 10;
@@ -63,18 +64,20 @@ pub(crate) struct ReadPool {
 
 impl ReadPool {
     /// The threads end with the last clone.
-    pub(crate) fn start(threads: usize, queue: usize, metrics: &Metrics) -> io::Result<Self> {
+    pub(crate) fn start(threads: usize, queue: usize, memory_bytes: usize, metrics: &Metrics) -> io::Result<Self> {
+        let memory = ReadMemory::new(memory_bytes);
         let (jobs, inbox) = mpsc::sync_channel::<ReadJob>(queue);
         let inbox = Arc::new(Mutex::new(inbox));
         let indexes = Arc::new(IndexCache::default());
         for number in 0..threads.max(1) {
-            let (inbox, indexes, metrics) = (Arc::clone(&inbox), Arc::clone(&indexes), metrics.clone());
+            let (inbox, indexes) = (Arc::clone(&inbox), Arc::clone(&indexes));
+            let (memory, metrics) = (memory.clone(), metrics.clone());
             let thread = std::thread::Builder::new().name(format!("rustmq-read-{number}"));
             thread.spawn(move || {
                 loop {
                     let next = inbox.lock().recv();
                     let Ok(job) = next else { return };
-                    run(job, &indexes, &metrics);
+                    run(job, &indexes, &memory, &metrics);
                 }
             })?;
         }
@@ -89,9 +92,14 @@ impl ReadPool {
     }
 }
 
-fn run(job: ReadJob, indexes: &IndexCache, metrics: &Metrics) {
-    let batches = read(&job, indexes);
+fn run(mut job: ReadJob, indexes: &IndexCache, memory: &ReadMemory, metrics: &Metrics) {
+    let batches = match job.destination {
+        Destination::Reader(_) => read_for_reader(&mut job, indexes, memory),
+        // One plan at a time, in small parts: it waits for nobody.
+        Destination::Move => read(&job, indexes).map(|(batches, _)| batches),
+    };
     metrics.cold_reads.inc();
+    metrics.cold_read_memory_bytes.set(memory.held() as u64);
     if let Ok(batches) = &batches {
         metrics.cold_read_bytes.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
     }
@@ -111,7 +119,16 @@ fn run(job: ReadJob, indexes: &IndexCache, metrics: &Metrics) {
     job.done.send(Event::Released { generation });
 }
 
-fn read(job: &ReadJob, indexes: &IndexCache) -> Result<Vec<Bytes>, ReadError> {
+fn read_for_reader(job: &mut ReadJob, indexes: &IndexCache, memory: &ReadMemory) -> Result<Vec<Bytes>, ReadError> {
+    job.max_bytes = job.max_bytes.min(memory.read_bytes_max());
+    let mut share = memory.take(job.max_bytes.max(WINDOW)).ok_or(ReadError::Busy)?;
+    let (batches, held) = read(job, indexes)?;
+    share.settle(held);
+    Ok(share.hold(batches))
+}
+
+/// The batches, and the bytes of memory that they keep.
+fn read(job: &ReadJob, indexes: &IndexCache) -> Result<(Vec<Bytes>, usize), ReadError> {
     let groups = match &job.groups {
         Groups::These(groups) => groups.clone(),
         Groups::Indexed(trailer) => {
@@ -123,6 +140,8 @@ fn read(job: &ReadJob, indexes: &IndexCache) -> Result<Vec<Bytes>, ReadError> {
     let mut batches = Vec::new();
     let mut room = job.max_bytes;
     let mut next = job.query.from;
+    let mut held = 0;
+    let mut held_window = None;
     for offset in groups {
         let (group, found) = read_one(job, &mut window, offset)?;
         for CheckedBatch { header, range } in found {
@@ -132,17 +151,24 @@ fn read(job: &ReadJob, indexes: &IndexCache) -> Result<Vec<Bytes>, ReadError> {
             }
             let first = job.at_least_one && batches.is_empty();
             if range.len() > room && !first {
-                return Ok(batches);
+                return Ok((batches, held));
             }
             room = room.saturating_sub(range.len());
             next = header.next_offset();
             let bytes = group.slice(range);
             // A small batch must not keep a whole window alive.
-            let small = bytes.len() < window.bytes.len() / 4;
-            batches.push(if small { Bytes::copy_from_slice(&bytes) } else { bytes });
+            if bytes.len() < window.bytes.len() / 4 {
+                held += bytes.len();
+                batches.push(Bytes::copy_from_slice(&bytes));
+            } else {
+                if held_window.replace(window.start) != Some(window.start) {
+                    held += window.bytes.len();
+                }
+                batches.push(bytes);
+            }
         }
     }
-    Ok(batches)
+    Ok((batches, held))
 }
 
 /// One group's bytes and the batches in it that are asked for.

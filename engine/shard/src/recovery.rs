@@ -41,13 +41,15 @@ pub(crate) fn recover(
     shape: SegmentShape,
     policy: CorruptionPolicy,
 ) -> Result<Recovered, RecoverError> {
-    let slots = folder.slots()?;
+    let mut slots = Vec::new();
     // Through the page cache: a window may be smaller than what direct reads of this device ask for.
     let mut readers = HashMap::new();
-    for slot in &slots {
-        let path = folder.slot_path(*slot);
-        let file = File::open(&path).map_err(|error| RecoverError::Io { path, error })?;
-        readers.insert(*slot, file);
+    for slot in folder.slots()? {
+        let path = folder.slot_path(slot);
+        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (length, file) = opened.map_err(|error| RecoverError::Io { path, error })?;
+        slots.push((slot, length));
+        readers.insert(slot, file);
     }
     let window = WINDOW.min(shape.length());
     let mut recovery = Recovery::new(RecoveryOptions { wal: folder.id, shape, slots, window, policy });

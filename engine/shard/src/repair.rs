@@ -43,6 +43,8 @@ pub struct LostRange {
 pub struct RepairReport {
     /// Damaged places that were covered.
     pub holes: usize,
+    /// Files that were cut short, and have their length again.
+    pub short_files: usize,
     /// Segment headers that were rebuilt. Nothing is lost by those.
     pub headers: usize,
     /// Copies of the damaged files as they were.
@@ -59,7 +61,7 @@ pub fn repair(dir: &Path) -> Result<RepairReport, RepairError> {
     let mut report = RepairReport::default();
     for wal in &folder.wals {
         let recovered = recover(wal, io, shape, CorruptionPolicy::Repair)?.wal;
-        if recovered.holes.is_empty() && recovered.headers.is_empty() {
+        if recovered.holes.is_empty() && recovered.headers.is_empty() && recovered.short_files.is_empty() {
             continue;
         }
         // Before anything is written: a log that cannot be replayed even so is left as it is.
@@ -93,6 +95,15 @@ fn cover(wal: &WalFolder, recovered: &RecoveredWal, report: &mut RepairReport) -
         writes.push((*slot, hole.offset, block));
     }
     let mut copied = BTreeSet::new();
+    for (slot, shape) in &recovered.short_files {
+        let path = wal.slot_path(*slot);
+        let failed = |error| RepairError::Io { path: path.clone(), error };
+        if copied.insert(*slot) {
+            report.copies.push(copy_aside(&path).and_then(|copy| sync_dir(&wal.dir).map(|()| copy)).map_err(failed)?);
+        }
+        let file = fs::OpenOptions::new().write(true).open(&path).map_err(failed)?;
+        file.set_len(u64::from(shape.length())).and_then(|()| file.sync_all()).map_err(failed)?;
+    }
     for (slot, offset, block) in writes {
         let path = wal.slot_path(slot);
         let failed = |error| RepairError::Io { path: path.clone(), error };
@@ -104,6 +115,7 @@ fn cover(wal: &WalFolder, recovered: &RecoveredWal, report: &mut RepairReport) -
     }
     report.holes += recovered.holes.len();
     report.headers += recovered.headers.len();
+    report.short_files += recovered.short_files.len();
     sync_dir(&wal.dir).map_err(|error| RepairError::Io { path: wal.dir.clone(), error })
 }
 

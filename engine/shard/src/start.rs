@@ -161,7 +161,9 @@ fn start_shards(
 ) -> Result<(Engine, Readiness), StartError> {
     let wals = folder.wals.len();
     let thread_error = |error| StartError::Thread { error };
-    let reads = ReadPool::start(config.read_threads, config.read_queue.max(1), metrics).map_err(thread_error)?;
+    let read_memory = usize::try_from(config.read_memory.0).unwrap_or(usize::MAX);
+    let reads = ReadPool::start(config.read_threads, config.read_queue.max(1), read_memory, metrics);
+    let reads = reads.map_err(thread_error)?;
     let slots = SlotPreparer::start(wals).map_err(thread_error)?;
     let directory = Arc::new(Directory::default());
     let (ready, readiness) = std_mpsc::channel();

@@ -21,7 +21,8 @@ pub fn fuzz_wal_reader(data: &[u8]) {
 
 /// The first half of the bytes is one slot, the second half the other.
 fn recover(data: &[u8], shape: SegmentShape, policy: CorruptionPolicy) {
-    let slots = vec![SlotId(0), SlotId(1)];
+    let length = u64::from(shape.length());
+    let slots = vec![(SlotId(0), length), (SlotId(1), length)];
     let mut recovery = Recovery::new(RecoveryOptions { wal: WAL, shape, slots, window: 1024, policy });
     let halves = data.split_at(data.len() / 2);
     while let Some(read) = recovery.poll_action() {

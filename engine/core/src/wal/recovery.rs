@@ -59,6 +59,7 @@ pub struct Recovery {
     found: Vec<Found>,
     /// Slots without a header, and their first group's.
     headless: Vec<(SlotId, Option<GroupHeader>)>,
+    short_files: Vec<(SlotId, SegmentShape)>,
     headers: Vec<(SlotId, SegmentHeader)>,
     void_trailers: Vec<(SlotId, SegmentShape)>,
     run_seen: Run,
@@ -87,6 +88,7 @@ impl Recovery {
             step,
             found: Vec::new(),
             headless: Vec::new(),
+            short_files: Vec::new(),
             headers: Vec::new(),
             void_trailers: Vec::new(),
             run_seen: Run(0),
@@ -110,7 +112,7 @@ impl Recovery {
         match &self.step {
             Step::Head { slot } => {
                 let length = HEAD_LENGTH.min(self.options.shape.length());
-                Some(ReadRequest { slot: self.options.slots[*slot], offset: 0, length })
+                Some(ReadRequest { slot: self.options.slots[*slot].0, offset: 0, length })
             }
             Step::Scan { segment, need: ScanNeed::Bytes { offset, length }, .. } => {
                 let shape = self.shape(*segment);
@@ -178,6 +180,7 @@ impl Recovery {
             free_slots: self.headless.iter().map(|(slot, _)| *slot).collect(),
             dropped: self.dropped,
             holes: self.holes,
+            short_files: self.short_files,
             headers: self.headers,
             void_trailers: self.void_trailers,
         })
@@ -193,10 +196,11 @@ impl Recovery {
     }
 
     fn on_head(&mut self, index: usize, bytes: &Bytes) -> Result<(), RecoveryError> {
-        let slot = self.options.slots[index];
+        let (slot, length) = self.options.slots[index];
         match SegmentHeader::parse(bytes) {
             Ok(header) if header.wal != self.options.wal => return Err(RecoveryError::ForeignSegment { slot }),
             Ok(header) => {
+                self.check_length(slot, length, header.shape)?;
                 let offset = header.shape.first_group();
                 let first = bytes.get(offset as usize..).unwrap_or_default();
                 let at = WalPosition { generation: header.generation, offset };
@@ -216,6 +220,18 @@ impl Recovery {
         self.order()
     }
 
+    /// A file has its whole length before its header is written. One that is shorter has lost what nothing else may tell of.
+    fn check_length(&mut self, slot: SlotId, length: u64, shape: SegmentShape) -> Result<(), RecoveryError> {
+        if length >= u64::from(shape.length()) {
+            return Ok(());
+        }
+        if self.options.policy == CorruptionPolicy::Refuse {
+            return Err(RecoveryError::ShortFile { slot, length, expected: shape.length() });
+        }
+        self.short_files.push((slot, shape));
+        Ok(())
+    }
+
     /// All headers are read: puts the segments in order and starts with the newest.
     fn order(&mut self) -> Result<(), RecoveryError> {
         let floor = self.found.iter().map(|found| found.header.floor()).max().unwrap_or_default();
@@ -224,7 +240,7 @@ impl Recovery {
         if let (Some(oldest), Some(newest)) = (self.found.first(), self.found.last())
             && oldest.header.generation > newest.header.floor()
         {
-            return Err(RecoveryError::MissingGeneration { missing: newest.header.floor() });
+            return Err(self.missing(newest.header.floor()));
         }
         for pair in self.found.windows(2) {
             let (older, newer) = (pair[0].header.generation, pair[1].header.generation);
@@ -233,7 +249,7 @@ impl Recovery {
                 return Err(RecoveryError::DuplicateGeneration { first, second, generation: older });
             }
             if older.next() != newer {
-                return Err(RecoveryError::MissingGeneration { missing: older.next() });
+                return Err(self.missing(older.next()));
             }
         }
         if let Some(newest) = self.found.len().checked_sub(1) {
@@ -241,6 +257,10 @@ impl Recovery {
             self.start_scan(newest, DamagePolicy::Stop, None)?;
         }
         Ok(())
+    }
+
+    fn missing(&self, missing: Generation) -> RecoveryError {
+        RecoveryError::MissingGeneration { missing, headless: self.headless.iter().map(|(slot, _)| *slot).collect() }
     }
 
     /// A slot without a header whose first group is of a generation in use: the header is lost. What lies below the floor was freed.
@@ -256,6 +276,8 @@ impl Recovery {
             let (CorruptionPolicy::Repair, Ok(shape)) = (self.options.policy, shape) else {
                 return Err(RecoveryError::HeaderLost { slot, generation });
             };
+            let length = self.options.slots.iter().find(|(known, _)| *known == slot).map_or(0, |(_, length)| *length);
+            self.check_length(slot, length, shape)?;
             // It claims nothing of those before it.
             let header = SegmentHeader { wal, generation, run, shape, before: 0 };
             self.run_seen = self.run_seen.max(run);
@@ -364,7 +386,12 @@ impl Recovery {
         let (slot, generation, shape) = (*slot, header.generation, header.shape);
         let at = WalPosition { generation, offset: scan.end };
         if let Some((offset, damage)) = scan.damage() {
-            let left = !matches!(damage, GroupDamage::Absent | GroupDamage::Fields);
+            let left = match damage {
+                // Zeros, or what an earlier use of the slot left. New slots are used in turn: this one had none before its number's turn.
+                GroupDamage::Absent => !scan.damaged_block_is_blank && generation.0 <= u64::from(slot.0) + 1,
+                GroupDamage::Fields => false,
+                _ => true,
+            };
             if left || scan.groups_after_damage > 0 {
                 self.dropped = Some(DroppedTail { slot, offset, damage, groups: scan.groups_after_damage });
             }

@@ -96,6 +96,8 @@ pub struct SegmentScan {
     /// Bytes asked for last: fewer are the end of the file.
     asked: u32,
     damage: Option<(u32, GroupDamage)>,
+    /// The block of the first damage holds nothing but zeros.
+    pub damaged_block_is_blank: bool,
     /// The end of the sound groups from the segment's start on.
     pub end: u32,
     pub run: Run,
@@ -134,6 +136,7 @@ impl SegmentScan {
             at: place.shape.first_group(),
             asked: 0,
             damage: None,
+            damaged_block_is_blank: false,
             end: place.shape.first_group(),
             run: header_run,
             run_seen: header_run,
@@ -204,7 +207,7 @@ impl SegmentScan {
                 }
                 Ok(header) => self.on_group(&header, &bytes.slice(skipped..)),
                 Err(damage) => {
-                    self.on_damage(self.at, damage);
+                    self.on_damage(self.at, damage, rest.get(..block as usize).unwrap_or(rest));
                     self.at += block;
                 }
             }
@@ -217,9 +220,10 @@ impl SegmentScan {
             .map_or(rest.len() < group::HEADER_LENGTH as usize, |header| (header.length as usize) > rest.len())
     }
 
-    fn on_damage(&mut self, offset: u32, damage: GroupDamage) {
+    fn on_damage(&mut self, offset: u32, damage: GroupDamage, block: &[u8]) {
         if self.damage.is_none() {
             self.damage = Some((offset, damage));
+            self.damaged_block_is_blank = block.iter().all(|byte| *byte == 0);
         }
     }
 

@@ -15,8 +15,8 @@ pub struct RecoveryOptions {
     pub wal: WalId,
     /// How new segments are laid out here: the device's block size, the WAL's segment size.
     pub shape: SegmentShape,
-    /// Every slot file of the folder.
-    pub slots: Vec<SlotId>,
+    /// Every slot file of the folder, and its length.
+    pub slots: Vec<(SlotId, u64)>,
     /// Bytes to ask for at a time while scanning; a larger group is asked for whole.
     pub window: u32,
     pub policy: CorruptionPolicy,
@@ -59,14 +59,26 @@ pub enum RecoveryError {
     #[error("slots {first:05} and {second:05} both hold generation {generation}", first = first.0, second = second.0, generation = generation.0)]
     DuplicateGeneration { first: SlotId, second: SlotId, generation: Generation },
     #[error(
-        "the segment of generation {missing} is in use, but no slot holds it: put the slot file that is missing back",
-        missing = missing.0
+        "slot {slot:05}, offset {length}: the file ends here, but its segment has {expected} bytes: put the whole file back; \
+         --repair keeps what is there",
+        slot = slot.0
     )]
-    MissingGeneration { missing: Generation },
+    ShortFile { slot: SlotId, length: u64, expected: u32 },
+    #[error(
+        "the segment of generation {missing} is in use, but no slot holds it: put the slot file that is missing back (without a sound \
+         header: {})",
+        listed(headless), missing = missing.0
+    )]
+    MissingGeneration { missing: Generation, headless: Vec<SlotId> },
     #[error("slot {slot:05}: the oldest segment is empty, though one before it was freed", slot = slot.0)]
     EmptySegment { slot: SlotId },
     #[error("partition {partition} has frames in generation {generation} but nothing that they follow", generation = generation.0)]
     MissingBase { partition: TopicIdPartition, generation: Generation },
+}
+
+fn listed(slots: &[SlotId]) -> String {
+    let names: Vec<_> = slots.iter().map(|slot| format!("slot {:05}, offset 0", slot.0)).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join("; ") }
 }
 
 /// A segment in use.
@@ -101,7 +113,7 @@ pub struct DroppedTail {
     pub groups: u32,
 }
 
-/// Before anything is served the caller writes `headers`, `holes` and zeros over `void_trailers`, syncs the newest segment (its last groups may never have been synced),
+/// Before anything is served the caller lengthens `short_files`, writes `headers`, `holes` and zeros over `void_trailers`, syncs the newest segment (its last groups may never have been synced),
 /// and writes and syncs a proof group of `run`, so that `run` is never used again.
 #[derive(Clone, Debug)]
 pub struct RecoveredWal {
@@ -123,6 +135,8 @@ pub struct RecoveredWal {
     pub dropped: Option<DroppedTail>,
     /// What a repair writes. Empty unless asked for.
     pub holes: Vec<(SlotId, SegmentShape, Hole)>,
+    /// Files that a repair makes as long as their segments. Empty unless asked for.
+    pub short_files: Vec<(SlotId, SegmentShape)>,
     /// Headers that a repair puts back. Empty unless asked for.
     pub headers: Vec<(SlotId, SegmentHeader)>,
     /// Segments whose trailer a repair overwrites with zeros, since their index names what a hole took. Empty unless asked for.

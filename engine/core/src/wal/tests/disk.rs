@@ -66,7 +66,7 @@ impl Disk {
     }
 
     pub(super) fn recover(&self, shape: SegmentShape, policy: CorruptionPolicy) -> Result<RecoveredWal, RecoveryError> {
-        let slots = self.0.keys().copied().collect();
+        let slots = self.0.iter().map(|(slot, bytes)| (*slot, bytes.len() as u64)).collect();
         // A window smaller than the larger groups, so that they are asked for again.
         let window = 1_024;
         let mut recovery = Recovery::new(RecoveryOptions { wal: WAL, shape, slots, window, policy });
