@@ -29,7 +29,7 @@ use crate::folder::WalFolder;
 use crate::metrics::Metrics;
 use crate::partition::{CHECKPOINTS_PART, Partition};
 use crate::reads::ReadPool;
-use crate::slots::{Preparation, SlotJob, SlotPreparer};
+use crate::slots::{Preparation, SlotDemand, SlotJob, SlotPreparer};
 use crate::tail::TailMemory;
 use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
 
@@ -113,6 +113,7 @@ pub(crate) struct Shard {
     pub(crate) slot_failing: bool,
     /// Slots that the preparation thread has. A shard ends only without any: the thread writes to them.
     preparing: usize,
+    slot_demand: SlotDemand,
     pub(crate) poisoned: Option<String>,
     /// Whose batches are being read back to be moved, and from which segment.
     pub(crate) moving: Option<(TopicIdPartition, Generation)>,
@@ -156,6 +157,7 @@ impl Shard {
             unproven: true,
             slot_failing: false,
             preparing: 0,
+            slot_demand: SlotDemand::new(),
             poisoned: None,
             moving: None,
             commits_started: 0,
@@ -470,19 +472,22 @@ impl Shard {
 
     fn prepare_slots(&mut self) {
         let ending = self.closing.is_some() && self.backlog.is_empty();
+        self.slot_demand.tell(self.wal.table.is_slot_ready(), ending);
         if ending || self.poisoned.is_some() {
             return;
         }
         // The first segment of a new WAL is waited for: it is only reserved.
         let waited_for = self.wal.files.is_empty();
         while let Some(slot) = self.wal.table.poll_prepare() {
-            let preparation = if waited_for && slot.0 == 0 { Preparation::Reserved } else { Preparation::Filled };
+            let first = waited_for && slot.0 == 0;
+            let preparation = if first { Preparation::Reserved } else { self.slot_demand.preparation() };
             let job = SlotJob {
                 slot,
                 path: self.folder.slot_path(slot),
                 length: u64::from(self.wal.table.shape().length()),
                 io: self.tuning.io,
                 preparation,
+                urgency: self.slot_demand.urgency(),
                 done: self.around.events.clone(),
             };
             if !self.around.slots.submit(job) {
@@ -499,6 +504,7 @@ impl Shard {
             match self.wal.room(payload, purpose) {
                 Ok(Room::Here) => return Ok(()),
                 Ok(Room::Rolled) => {
+                    self.slot_demand.on_rolled();
                     self.relocate_after_gathered();
                     self.checkpoint_changed()?;
                 }

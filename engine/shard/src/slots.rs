@@ -6,8 +6,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_core::wal::SlotId;
@@ -16,17 +17,74 @@ use crate::dio::{DirectIo, sync_dir};
 use crate::disk::SlotFile;
 use crate::event::{Event, EventSender};
 
-const FILL_BYTES: usize = 1 << 20;
+/// Zeros to write at once.
+const FILL_BYTES: usize = 256 << 10;
+/// The longest that the filling of a slot is stretched to.
+const PACE_MAX: Duration = Duration::from_secs(5);
+/// Where segments last shorter than this, their slots are not filled.
+const FILLED_IF_LASTING: Duration = Duration::from_millis(400);
 /// How long a preparation that failed (a full disk, as a rule) keeps its slot from being asked for again.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// How thoroughly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Preparation {
-    /// Zeros are written over the whole length.
-    Filled,
-    /// The space is only reserved: for the one slot that a new WAL waits for, whose first syncs are slower for it.
+    /// Zeros are written over the whole length, evenly over this time: in one burst they would hold up the syncs that producers wait for.
+    Filled { over: Duration },
+    /// The space is only reserved, so that syncs pay for the file system's metadata. For the one slot that a new WAL waits for; and where
+    /// segments are used up fast: groups are large then, and writing everything twice would cost more.
     Reserved,
+}
+
+/// How urgent a preparation is, as of now: the shard tells its thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Urgency {
+    Paced = 0,
+    /// No segment is ready: at full speed.
+    Awaited = 1,
+    /// The shard ends: a slot that is not done is given up.
+    Ending = 2,
+}
+
+/// How fast segments are used up, and so how the next slots are prepared.
+#[derive(Debug)]
+pub(crate) struct SlotDemand {
+    rolled: Instant,
+    lasted: Duration,
+    urgency: Arc<AtomicU8>,
+}
+
+impl SlotDemand {
+    pub(crate) fn new() -> Self {
+        Self { rolled: Instant::now(), lasted: PACE_MAX, urgency: Arc::new(AtomicU8::new(Urgency::Paced as u8)) }
+    }
+
+    /// A segment was started.
+    pub(crate) fn on_rolled(&mut self) {
+        self.lasted = self.rolled.elapsed();
+        self.rolled = Instant::now();
+    }
+
+    pub(crate) fn preparation(&self) -> Preparation {
+        if self.lasted < FILLED_IF_LASTING {
+            Preparation::Reserved
+        } else {
+            Preparation::Filled { over: (self.lasted / 2).min(PACE_MAX) }
+        }
+    }
+
+    pub(crate) fn tell(&self, is_any_ready: bool, is_ending: bool) {
+        let urgency = match (is_ending, is_any_ready) {
+            (true, _) => Urgency::Ending,
+            (false, true) => Urgency::Paced,
+            (false, false) => Urgency::Awaited,
+        };
+        self.urgency.store(urgency as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn urgency(&self) -> Arc<AtomicU8> {
+        Arc::clone(&self.urgency)
+    }
 }
 
 #[derive(Debug)]
@@ -36,23 +94,26 @@ pub(crate) struct SlotJob {
     pub length: u64,
     pub io: DirectIo,
     pub preparation: Preparation,
+    /// From [`SlotDemand::urgency`].
+    pub urgency: Arc<AtomicU8>,
     pub done: EventSender,
 }
 
-/// The queue of the preparation thread. Each WAL has at most two jobs in it.
-#[derive(Clone, Debug)]
+/// The queue of a shard's preparation thread: it has at most two jobs in it.
+#[derive(Debug)]
 pub(crate) struct SlotPreparer {
     jobs: mpsc::SyncSender<SlotJob>,
 }
 
 impl SlotPreparer {
-    /// The thread ends with the last clone.
-    pub(crate) fn start(wal_count: usize) -> io::Result<Self> {
-        let (jobs, inbox) = mpsc::sync_channel::<SlotJob>(2 * wal_count);
-        std::thread::Builder::new().name("rustmq-slots".to_owned()).spawn(move || {
+    /// The thread ends when this is dropped.
+    pub(crate) fn start(shard: usize) -> io::Result<Self> {
+        let (jobs, inbox) = mpsc::sync_channel::<SlotJob>(2);
+        std::thread::Builder::new().name(format!("rustmq-slots-{shard}")).spawn(move || {
             while let Ok(job) = inbox.recv() {
                 let event = match prepare(&job) {
                     Ok(file) => Event::SlotPrepared { slot: job.slot, file: Arc::new(file) },
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => Event::SlotFailed { slot: job.slot },
                     Err(error) => {
                         tracing::warn!(path = %job.path.display(), %error, "a WAL segment cannot be prepared");
                         std::thread::sleep(PAUSE_AFTER_FAILURE);
@@ -76,7 +137,7 @@ fn prepare(job: &SlotJob) -> io::Result<SlotFile> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&job.path)?;
     let prepared = match job.preparation {
         Preparation::Reserved => reserve(&file, job.length),
-        Preparation::Filled => fill(job),
+        Preparation::Filled { over } => fill(job, over),
     };
     if let Err(error) = prepared.and_then(|()| file.sync_all()) {
         // Give back what a full disk needs; the slot holds nothing yet.
@@ -102,17 +163,72 @@ fn reserve(file: &File, length: u64) -> io::Result<()> {
     }
 }
 
-fn fill(job: &SlotJob) -> io::Result<()> {
+/// Answers `Interrupted` when the shard ends.
+fn fill(job: &SlotJob, over: Duration) -> io::Result<()> {
     let file = job.io.open(&job.path)?;
     let mut zeros = ChunkWriter::new(FILL_BYTES, &ChunkPool::default()).map_err(io::Error::other)?;
     zeros.open_part().fill(0);
     let zeros = zeros.freeze(FILL_BYTES);
+    let begun = Instant::now();
     let mut at = 0;
     while at < job.length {
+        let due = over.mul_f64(at as f64 / job.length as f64);
+        pause_until(begun + due, &job.urgency)?;
+
         let length = (job.length - at).min(FILL_BYTES as u64);
         let length_in_memory = usize::try_from(length).expect("at most the size of the buffer");
         file.write_all_at(&zeros[..length_in_memory], at)?;
         at += length;
     }
     if file.metadata()?.len() > job.length { file.set_len(job.length) } else { Ok(()) }
+}
+
+/// Waits for the time as long as nobody is in a hurry.
+fn pause_until(time: Instant, urgency: &AtomicU8) -> io::Result<()> {
+    const LOOK_EVERY: Duration = Duration::from_millis(10);
+    loop {
+        let now = urgency.load(Ordering::Relaxed);
+        if now == Urgency::Ending as u8 {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let left = time.saturating_duration_since(Instant::now());
+        if now == Urgency::Awaited as u8 || left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(LOOK_EVERY));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::atomic::AtomicU8;
+    use std::time::{Duration, Instant};
+
+    use super::{FILLED_IF_LASTING, PACE_MAX, Preparation, SlotDemand, Urgency, pause_until};
+
+    #[test]
+    fn slots_are_filled_slowly_unless_segments_are_used_up_fast() {
+        let mut demand = SlotDemand::new();
+        assert_eq!(demand.preparation(), Preparation::Filled { over: PACE_MAX / 2 });
+        demand.lasted = FILLED_IF_LASTING;
+        assert_eq!(demand.preparation(), Preparation::Filled { over: FILLED_IF_LASTING / 2 });
+        demand.on_rolled();
+        assert_eq!(demand.preparation(), Preparation::Reserved, "the segment lasted no time at all");
+        demand.lasted = Duration::from_secs(3_600);
+        assert_eq!(demand.preparation(), Preparation::Filled { over: PACE_MAX });
+    }
+
+    #[test]
+    fn a_pause_ends_when_the_slot_is_awaited_and_fails_when_the_shard_ends() {
+        let demand = SlotDemand::new();
+        let far = Instant::now() + Duration::from_secs(3_600);
+        demand.tell(false, false);
+        pause_until(far, &demand.urgency()).unwrap();
+        demand.tell(true, true);
+        assert!(pause_until(Instant::now(), &demand.urgency()).is_err());
+        let paced = AtomicU8::new(Urgency::Paced as u8);
+        pause_until(Instant::now(), &paced).unwrap();
+    }
 }

@@ -164,7 +164,6 @@ fn start_shards(
     let read_memory = usize::try_from(config.read_memory.0).unwrap_or(usize::MAX);
     let reads = ReadPool::start(config.read_threads, config.read_queue.max(1), read_memory, metrics);
     let reads = reads.map_err(thread_error)?;
-    let slots = SlotPreparer::start(wals).map_err(thread_error)?;
     let directory = Arc::new(Directory::default());
     let (ready, readiness) = std_mpsc::channel();
     let mut handles = Vec::with_capacity(wals);
@@ -176,7 +175,7 @@ fn start_shards(
         let around = Surroundings {
             events,
             reads: reads.clone(),
-            slots: slots.clone(),
+            slots: SlotPreparer::start(number).map_err(thread_error)?,
             directory: Arc::clone(&directory),
             gauges,
             metrics: metrics.clone(),

@@ -272,6 +272,12 @@ impl SegmentTable {
         self.segments.len() + self.ready.len() + self.preparing.len() + self.unprepared.len()
     }
 
+    /// Whether the next segment can be started without waiting for a preparation.
+    #[must_use]
+    pub fn is_slot_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     pub fn on_slot_prepared(&mut self, slot: SlotId) {
         if self.preparing.remove(&slot) {
             self.ready.push_back(slot);
