@@ -7,6 +7,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rustmq_compat_tests::crash::admin::Admin;
 use rustmq_compat_tests::{install, kafka, process, server};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -46,6 +47,7 @@ struct Node {
     folder: TempDir,
     ports: kafka::Ports,
     http: u16,
+    sync_delay: Option<Duration>,
 }
 
 impl Broker {
@@ -64,7 +66,7 @@ impl Broker {
         let folder = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(root)?;
         let port = process::free_port()?;
         let ports = kafka::Ports { kafka: port, advertised: port, controller: process::free_port()? };
-        let node = Node { child: None, folder, ports, http: process::free_port()? };
+        let node = Node { child: None, folder, ports, http: process::free_port()?, sync_delay: None };
         match contender {
             Contender::Kafka => kafka::prepare(node.folder.path(), &node.data_path(), ports, &[])?,
             Contender::KafkaFlush => {
@@ -74,6 +76,16 @@ impl Broker {
             Contender::Rustmq | Contender::RustmqEpoll | Contender::Floor => {}
         }
         Ok(Broker { contender, body: Body::Process(node) })
+    }
+
+    /// Makes each sync of the broker's take longer by `delay` from the next start on. The delay is strace's, which sees system calls
+    /// alone: nothing that goes through io_uring.
+    pub fn delay_syncs(&mut self, delay: Duration) -> Result<()> {
+        ensure!(self.contender != Contender::Rustmq, "io_uring's syncs cannot be delayed");
+        if let Body::Process(node) = &mut self.body {
+            node.sync_delay = Some(delay);
+        }
+        Ok(())
     }
 
     pub fn bootstrap(&self) -> String {
@@ -88,6 +100,14 @@ impl Broker {
         match &self.body {
             Body::Process(node) => node.child.as_ref().map(Child::id),
             Body::Fake(_) => None,
+        }
+    }
+
+    /// The last lines of its log, for the message of a failed run.
+    pub fn log_tail(&self) -> String {
+        match &self.body {
+            Body::Process(node) => node.log_tail(),
+            Body::Fake(_) => String::new(),
         }
     }
 
@@ -176,24 +196,27 @@ impl Drop for Broker {
 impl Node {
     fn command(&self, contender: Contender) -> Result<Command> {
         let log = File::options().create(true).append(true).open(self.log_path())?;
-        let mut command = match contender {
+        let mut words = self.sync_delay.map(delayed).transpose()?.unwrap_or_default();
+        match contender {
             Contender::Kafka | Contender::KafkaFlush => {
-                let mut command = process::command("java");
-                command.args(JVM).arg("-Dcompat.level=info").args(["-cp", &install::java_classpath(), "kafka.Kafka"]);
-                command.arg(self.folder.path().join("server.properties"));
-                command
+                words.push("java".into());
+                words.extend(JVM.map(Into::into));
+                words.extend(["-Dcompat.level=info", "-cp"].map(Into::into));
+                words.extend([install::java_classpath().into(), "kafka.Kafka".into()]);
+                words.push(self.folder.path().join("server.properties").into());
             }
             Contender::Rustmq | Contender::RustmqEpoll | Contender::Floor => {
                 let binary = server::rustmq_binary();
                 let remedy = "run `cargo build --release --bin rustmq`";
                 ensure!(binary.exists(), "{} is missing: {remedy}", binary.display());
-                let mut command = process::command(&binary.display().to_string());
-                command.arg("--data-dir").arg(self.data_path());
-                command.args(["--kafka", &format!("127.0.0.1:{}", self.ports.kafka)]);
-                command.args(["--http", &format!("127.0.0.1:{}", self.http)]);
-                command
+                words.extend([binary.into(), "--data-dir".into(), self.data_path().into()]);
+                words.extend(["--kafka".into(), format!("127.0.0.1:{}", self.ports.kafka).into()]);
+                words.extend(["--http".into(), format!("127.0.0.1:{}", self.http).into()]);
             }
-        };
+        }
+        let program = words.remove(0);
+        let mut command = process::command(&program.to_string_lossy());
+        command.args(words);
         if contender == Contender::RustmqEpoll {
             command.env("RUSTMQ_ENGINE_DRIVER", "epoll");
         }
@@ -213,6 +236,17 @@ impl Node {
         let text = fs::read(self.log_path()).unwrap_or_default();
         String::from_utf8_lossy(&text[text.len().saturating_sub(4096)..]).into_owned()
     }
+}
+
+/// The words before a broker's own that make strace hold its syncs. The broker keeps the process that is started: strace is its
+/// grandchild, and stops it for nothing else.
+fn delayed(by: Duration) -> Result<Vec<OsString>> {
+    let is_there = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
+    ensure!(is_there, "strace is missing: it delays syncs; install the package strace");
+    let inject = format!("inject=fsync,fdatasync:delay_exit={}", by.as_micros());
+    let words =
+        ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", &inject];
+    Ok(words.map(OsString::from).to_vec())
 }
 
 /// The folder of all runs' data, on the file system that is measured, without what killed runs have left.

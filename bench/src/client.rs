@@ -34,6 +34,7 @@ impl Producing {
             .set("compression.type", self.codec)
             .set("queue.buffering.max.kbytes", BUFFER_KIB.to_string())
             .set("queue.buffering.max.messages", "1000000")
+            .set("message.timeout.ms", "120000")
             .set("socket.nagle.disable", "true");
         config
     }

@@ -10,19 +10,18 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 const BLOCK: usize = 4096;
-const BLOCKS: u64 = 4096;
-const LASTS: Duration = Duration::from_secs(2);
+const BLOCKS: u64 = 1024;
 
-/// Latencies in nanoseconds.
-pub fn probe(folder: &Path) -> Result<Histogram<u64>> {
+/// Latencies in nanoseconds of what could be done one after another in `time`.
+pub fn probe(folder: &Path, time: Duration) -> Result<Histogram<u64>> {
     let path = folder.join(format!("{}-probe", std::process::id()));
-    let outcome = overwrite(&path);
+    let outcome = overwrite(&path, time);
     // What stays is removed by the next run, like any run's data.
     let _ = fs::remove_file(&path);
     outcome
 }
 
-fn overwrite(path: &Path) -> Result<Histogram<u64>> {
+fn overwrite(path: &Path, time: Duration) -> Result<Histogram<u64>> {
     let mut file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
     file.write_all(&vec![1; BLOCK * usize::try_from(BLOCKS)?])?;
     file.sync_all()?;
@@ -35,7 +34,7 @@ fn overwrite(path: &Path) -> Result<Histogram<u64>> {
     let mut histogram = Histogram::new_with_max(60_000_000_000, 3)?;
     let begun = Instant::now();
     for number in 0_u64.. {
-        if begun.elapsed() > LASTS {
+        if begun.elapsed() > time {
             break;
         }
         let at = Instant::now();

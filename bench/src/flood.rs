@@ -6,7 +6,7 @@ use crate::client::Producing;
 use crate::payload::Payloads;
 use crate::timeline::{Timeline, Timing};
 use crate::usage::{self, Memory, Sample, Spent};
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer};
@@ -97,29 +97,31 @@ pub fn run(broker: &Broker, topic: &str, flood: Flood, timing: Timing) -> Result
     let memory = broker.pid().map(usage::memory).transpose()?.unwrap_or_default();
     stop.store(true, Ordering::Relaxed);
     sender.join().map_err(|_| anyhow::anyhow!("the sender has panicked"))??;
-    producer.flush(FLUSH_WITHIN)?;
-    let refused = acknowledged.refused.load(Ordering::Relaxed);
-    ensure!(refused == 0, "{refused} records were refused");
     let records = last - first;
-    ensure!(records > 0, "nothing was acknowledged in the window");
+    ensure!(records > 0, "nothing was acknowledged in the window\n{}", broker.log_tail());
+    producer.flush(FLUSH_WITHIN).with_context(|| broker.log_tail())?;
+    let refused = acknowledged.refused.load(Ordering::Relaxed);
+    ensure!(refused == 0, "{refused} records were refused\n{}", broker.log_tail());
     Ok(Flooded { records, bytes: records * flood.record_bytes as u64, spent: after - before, memory })
 }
 
 fn send(producer: &ThreadedProducer<Deliveries>, topic: &str, flood: Flood, stop: &AtomicBool) -> Result<()> {
     let payloads = Payloads::of_size(flood.record_bytes);
-    let mut index = 0_usize;
-    for partition in (0..flood.partitions).cycle() {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
+    for (index, partition) in (0..flood.partitions).cycle().enumerate() {
         let record = || BaseRecord::<[u8], [u8]>::to(topic).partition(partition).payload(payloads.pick(index));
         while let Err((error, _)) = producer.send(record()) {
             match error {
-                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => thread::sleep(BUFFER_FULL_PAUSE),
+                // A broker that acknowledges nothing any more keeps the buffer full to the end.
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) if !stop.load(Ordering::Relaxed) => {
+                    thread::sleep(BUFFER_FULL_PAUSE);
+                }
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => return Ok(()),
                 other => bail!("sending: {other}"),
             }
         }
-        index += 1;
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
     }
     Ok(())
 }

@@ -19,6 +19,8 @@ use std::thread;
 use std::time::Duration;
 
 const BUFFER_FULL_PAUSE: Duration = Duration::from_micros(200);
+/// When a sender gives up on a full buffer.
+const STUCK_AFTER: Duration = Duration::from_secs(60);
 /// How long what was due in the window may still take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -100,7 +102,8 @@ pub fn run(broker: &Broker, topic: &str, pace: Pace, timeline: Timeline) -> Resu
     timeline.wait_until(window.end);
     let spent = Sample::take(broker.pid())? - before;
     let memory = broker.pid().map(usage::memory).transpose()?.unwrap_or_default();
-    let due = sender.join().map_err(|_| anyhow::anyhow!("the sender has panicked"))??;
+    let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender has panicked"))?;
+    let due = sent.with_context(|| broker.log_tail())?;
     let unacknowledged = latencies.settle(due, PATIENCE);
     let latency = latencies.take();
     for producer in producers.iter() {
@@ -108,7 +111,7 @@ pub fn run(broker: &Broker, topic: &str, pace: Pace, timeline: Timeline) -> Resu
         producer.purge(PurgeConfig::default().queue().inflight());
     }
     let refused = refused.load(Ordering::Relaxed);
-    ensure!(refused == 0, "{refused} records were refused");
+    ensure!(refused == 0, "{refused} records were refused\n{}", broker.log_tail());
     Ok(Paced { latency, unacknowledged, due, spent, memory })
 }
 
@@ -137,7 +140,11 @@ fn send(producers: &[PacedProducer], topic: &str, pace: Pace, timeline: Timeline
         };
         while let Err((error, _)) = producers[producer].send(record()) {
             match error {
-                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => thread::sleep(BUFFER_FULL_PAUSE),
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => {
+                    let late = timeline.now().saturating_sub(due);
+                    ensure!(late < timeline::nanos(STUCK_AFTER), "the buffer was full for {STUCK_AFTER:?}");
+                    thread::sleep(BUFFER_FULL_PAUSE);
+                }
                 other => bail!("sending: {other}"),
             }
         }

@@ -10,6 +10,9 @@ use crate::rounds::Plan;
 use crate::table;
 use anyhow::{Result, ensure};
 use std::fmt::Write as _;
+use std::time::Duration;
+
+const PROBED_FOR: Duration = Duration::from_secs(3);
 
 /// How it was measured; measures the disk.
 pub fn head(plan: &Plan<'_>) -> Result<String> {
@@ -29,7 +32,7 @@ pub fn head(plan: &Plan<'_>) -> Result<String> {
     {
         writeln!(text, "- {}: {}", contender.title(), contender.syncs())?;
     }
-    let disk: Vec<String> = quantiles(&disk::probe(plan.root)?)
+    let disk: Vec<String> = quantiles(&disk::probe(plan.root, PROBED_FOR)?)
         .iter()
         .map(|figure| format!("{} {} ms", figure.name, digits(figure.value)))
         .collect();

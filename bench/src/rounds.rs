@@ -1,13 +1,18 @@
 //! Runs scenarios: each contender in turn, A B A B, never two at once, each on an empty folder; gathers the figures of all rounds.
 
 use crate::contender::Contender;
-use crate::figure::{Figure, Unit, digits};
+use crate::disk;
+use crate::figure::{Figure, Unit, count, digits};
 use crate::scenario::{Overrides, Run, Scenario};
 use crate::timeline::Timing;
 use anyhow::{Context, Result};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
+
+/// Long enough to see whether the disk is slower for one contender than for another, as one that is throttled by credits is.
+const PROBED_FOR: Duration = Duration::from_millis(300);
 
 /// What holds for all scenarios of one run of the bench.
 pub struct Plan<'a> {
@@ -102,13 +107,17 @@ pub fn run(scenario: &dyn Scenario, plan: &Plan<'_>, mut progress: impl FnMut(&s
 fn measure(scenario: &dyn Scenario, plan: &Plan<'_>, contender: Contender) -> Result<Vec<Figure>> {
     // What the one before has left in the page cache would be written during this one.
     rustix::fs::syncfs(std::fs::File::open(plan.root)?).context("syncing the file system")?;
-    scenario.measure(&Run {
+    let disk = disk::probe(plan.root, PROBED_FOR)?;
+    let mut figures = scenario.measure(&Run {
         contender,
         timing: plan.timing,
         root: plan.root,
         overrides: plan.overrides,
         kafka_records_max: &plan.kafka_records_max,
-    })
+    })?;
+    let median = count(disk.value_at_quantile(0.5)) / 1e6;
+    figures.push(Figure::new("disk's own sync before", Unit::Milliseconds, median));
+    Ok(figures)
 }
 
 fn line(figures: &[Figure]) -> String {

@@ -51,10 +51,12 @@ pub enum Kit {
     Node,
     Java,
     Go,
+    /// Not a client: what makes file systems on the disks of the power-cut test.
+    FileSystems,
 }
 
 impl Kit {
-    pub const ALL: [Kit; 5] = [Kit::Kcat, Kit::Python, Kit::Node, Kit::Java, Kit::Go];
+    pub const ALL: [Kit; 6] = [Kit::Kcat, Kit::Python, Kit::Node, Kit::Java, Kit::Go, Kit::FileSystems];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -63,13 +65,14 @@ impl Kit {
             Kit::Node => "node",
             Kit::Java => "java",
             Kit::Go => "go",
+            Kit::FileSystems => "file-systems",
         }
     }
 
     /// The files whose content decides whether the installed kit is current.
     fn pins(self) -> &'static [&'static str] {
         match self {
-            Kit::Kcat => &[],
+            Kit::Kcat | Kit::FileSystems => &[],
             Kit::Python => &["python/requirements.txt"],
             Kit::Node => &["node/package.json", "node/package-lock.json", "node/client.mjs"],
             Kit::Java => &["java/pom.xml", "java/log4j2.yaml", "java/CompatClient.java", "java/CompatAdmin.java"],
@@ -87,7 +90,11 @@ impl Kit {
         }
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         match self {
-            Kit::Kcat => install_kcat()?,
+            Kit::Kcat => install_package("kcat", "kcat")?,
+            Kit::FileSystems => {
+                install_package("e2fsprogs", "mkfs.ext4")?;
+                install_package("xfsprogs", "mkfs.xfs")?;
+            }
             Kit::Python => install_python(&folder)?,
             Kit::Node => install_node(&folder)?,
             Kit::Java => install_java(&folder)?,
@@ -107,16 +114,19 @@ impl Kit {
     }
 }
 
-fn install_kcat() -> Result<()> {
-    if Command::new("kcat").arg("-V").output().is_ok_and(|output| output.status.success()) {
+/// A package of the system, unless its program is there.
+fn install_package(package: &str, program: &str) -> Result<()> {
+    let is_there = || Command::new(program).arg("-V").output().is_ok_and(|output| output.status.success());
+    if is_there() {
         return Ok(());
     }
-    let install = ["install", "-y", "--no-install-recommends", "kcat"];
+    let install = ["install", "-y", "--no-install-recommends", package];
     if run(Command::new("apt-get").args(install)).is_err() {
         run(Command::new("apt-get").arg("update"))?;
         run(Command::new("apt-get").args(install))?;
     }
-    run(Command::new("kcat").arg("-V"))
+    ensure!(is_there(), "{package} is installed, and {program} does not run");
+    Ok(())
 }
 
 fn install_python(folder: &Path) -> Result<()> {

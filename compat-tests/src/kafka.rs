@@ -19,11 +19,10 @@ pub struct Ports {
     pub controller: u16,
 }
 
-/// Writes the configuration and formats the folder, unless a start has done it before.
-pub fn prepare(folder: &Path, ports: Ports, settings: &[(String, String)]) -> Result<()> {
+/// Writes the configuration into `folder` and formats the data folder, unless a start has done it before.
+pub fn prepare(folder: &Path, data: &Path, ports: Ports, settings: &[(String, String)]) -> Result<()> {
     install::require(&install::cache().join("java/installed"))?;
     let Ports { kafka, advertised, controller } = ports;
-    let data = folder.join("data");
     let mut text = format!(
         "process.roles=broker,controller\nnode.id=0\ncontroller.quorum.voters=0@127.0.0.1:{controller}\n\
          listeners=PLAINTEXT://127.0.0.1:{kafka},CONTROLLER://127.0.0.1:{controller}\n\

@@ -2,12 +2,15 @@
 //! the scenarios in `tests/`. It decides nothing about what is right: the scenarios do.
 
 pub mod client;
+pub mod coverage;
 pub mod crash;
+pub mod disk;
 pub mod install;
 pub mod kafka;
 pub mod kcat;
 pub mod member;
 pub mod native;
+pub mod power_cut;
 pub mod process;
 pub mod program;
 pub mod proxy;

@@ -1,6 +1,7 @@
 //! Child processes that never outlive the test: each is killed by the kernel when this process ends, however it ends.
 //! Does not read their output; callers choose where it goes.
 
+use anyhow::{Context, Result, ensure};
 use std::io;
 use std::net::TcpListener;
 use std::process::{Child, Command};
@@ -40,4 +41,12 @@ pub fn spawn(command: Command) -> io::Result<Child> {
 /// A loopback port that was free a moment ago.
 pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+/// Runs a short command of the system to its end; its output is in the error.
+pub fn run_to_end(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    let text = || String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} ended with {}: {}", output.status, text());
+    Ok(())
 }

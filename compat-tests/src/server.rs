@@ -41,6 +41,10 @@ pub struct Settings {
     pub advertised: Option<u16>,
     /// Kafka's broker-wide settings, by Kafka's names.
     pub kafka: Vec<(String, String)>,
+    /// The broker's data folder, if it is to lie elsewhere than in the run's own folder. It is not removed.
+    pub data: Option<PathBuf>,
+    /// A program that becomes the broker: its command line before that of the broker.
+    pub launcher: Vec<String>,
 }
 
 impl Settings {
@@ -51,6 +55,16 @@ impl Settings {
 
     pub fn advertised(mut self, port: u16) -> Settings {
         self.advertised = Some(port);
+        self
+    }
+
+    pub fn data(mut self, folder: PathBuf) -> Settings {
+        self.data = Some(folder);
+        self
+    }
+
+    pub fn launcher(mut self, words: &[&str]) -> Settings {
+        self.launcher = words.iter().map(|word| (*word).to_owned()).collect();
         self
     }
 }
@@ -69,7 +83,11 @@ pub struct Server {
 impl Server {
     /// Starts an empty broker and waits until it is ready.
     pub fn start(settings: Settings) -> Result<Server> {
-        let target = Target::from_environment()?;
+        Server::start_as(Target::from_environment()?, settings)
+    }
+
+    /// The same for a test that is about one of the brokers.
+    pub fn start_as(target: Target, settings: Settings) -> Result<Server> {
         let root = runs_folder()?;
         let folder = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(root)?;
         let port = process::free_port()?;
@@ -106,7 +124,7 @@ impl Server {
     }
 
     pub fn data_path(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.settings.data.clone().unwrap_or_else(|| self.folder.path().join("data"))
     }
 
     pub fn pid(&self) -> Option<u32> {
@@ -125,6 +143,11 @@ impl Server {
                 return false;
             }
         }
+    }
+
+    /// kill -9, without a wait: a process that hangs in the kernel ends when what it waits for does.
+    pub fn signal_kill(&mut self) -> Result<()> {
+        self.child.as_mut().map_or(Ok(()), Child::kill).context("killing the broker")
     }
 
     /// kill -9, and waits until the process is gone.
@@ -162,12 +185,10 @@ impl Server {
         self.run()
     }
 
-    /// Starts again, and kills the process after `delay` whether it was ready or not: a crash during recovery.
-    pub fn restart_and_kill(&mut self, delay: Duration) -> Result<()> {
+    /// Starts again, and does not wait until it is ready.
+    pub fn restart_unready(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "the broker still runs");
-        self.spawn()?;
-        thread::sleep(delay);
-        self.kill()
+        self.spawn().map(drop)
     }
 
     /// The last lines of the log, for a failing scenario's message.
@@ -202,7 +223,7 @@ impl Server {
         let mut command = match self.target {
             Target::RustMq => self.rustmq()?,
             Target::Kafka => {
-                kafka::prepare(self.folder.path(), self.ports, &self.settings.kafka)?;
+                kafka::prepare(self.folder.path(), &self.data_path(), self.ports, &self.settings.kafka)?;
                 let mut command = process::command("java");
                 command.args(kafka::arguments(self.folder.path()));
                 command
@@ -216,8 +237,10 @@ impl Server {
     fn rustmq(&self) -> Result<Command> {
         let binary = rustmq_binary();
         ensure!(binary.exists(), "{} is missing: run `cargo build --release --bin rustmq`", binary.display());
-        let mut command = process::command(&binary.display().to_string());
-        command.arg("--data-dir").arg(self.data_path());
+        let binary = binary.display().to_string();
+        let mut words = self.settings.launcher.iter().chain([&binary]);
+        let mut command = process::command(words.next().context("no command")?);
+        command.args(words).arg("--data-dir").arg(self.data_path());
         command.args(["--kafka", &format!("127.0.0.1:{}", self.ports.kafka)]);
         command.args(["--http", &format!("127.0.0.1:{}", self.http)]);
         command.env("RUSTMQ_NETWORK_KAFKA_ADVERTISED", format!("127.0.0.1:{}", self.ports.advertised));

@@ -15,6 +15,7 @@ use crate::gateway::Shared;
 use crate::handlers;
 use crate::response::{EncodeError, Response};
 use crate::shape::{self, SHAPES, ShapeError};
+use crate::topic_id_requests::{TOPIC_IDS_FROM, read_commit, read_fetch};
 
 /// Lets a request take effect and says how it is answered. An error closes the connection.
 pub type Handler = fn(Call) -> BoxFuture<'static, Result<Handling, CallError>>;
@@ -47,8 +48,8 @@ pub static APIS: &[Api] = apis! {
     Fetch 4 - 18 fetch,
     ListOffsets 1 - 10 list_offsets,
     Metadata 0 - 13 metadata,
-    OffsetCommit 2 - 9 offset_commit,
-    OffsetFetch 1 - 9 offset_fetch,
+    OffsetCommit 2 - 10 offset_commit,
+    OffsetFetch 1 - 10 offset_fetch,
     FindCoordinator 0 - 6 find_coordinator,
     JoinGroup 0 - 9 join_group,
     Heartbeat 0 - 4 heartbeat,
@@ -144,9 +145,11 @@ impl Call {
         decode(key, version, self.api, &self.body, elements_max)
     }
 
-    /// The body of a request that is too old for the crate.
-    pub fn body(&self) -> Bytes {
-        self.body.clone()
+    /// The body of a request that the crate does not know, after the same check.
+    pub fn body(&self) -> Result<Bytes, CallError> {
+        let RequestHeader { key, version, .. } = self.header;
+        let elements_max = self.shared.config.request_elements_max;
+        checked(key, version, self.api, &self.body, elements_max)
     }
 
     /// An error for a body that no schema can tell is wrong.
@@ -190,10 +193,14 @@ fn decode<M: Decodable>(
     body: &Bytes,
     elements_max: usize,
 ) -> Result<M, CallError> {
+    let mut message = checked(key, version, api, body, elements_max)?;
+    M::decode(&mut message, version).map_err(|error| CallError::Undecodable { api, version, reason: error.to_string() })
+}
+
+fn checked(key: i16, version: i16, api: &'static str, body: &Bytes, elements_max: usize) -> Result<Bytes, CallError> {
     let malformed = |source| CallError::Malformed { api, version, source };
     let length = shape::check(key, version, body, elements_max).map_err(malformed)?;
-    let mut message = body.slice(..length);
-    M::decode(&mut message, version).map_err(|error| CallError::Undecodable { api, version, reason: error.to_string() })
+    Ok(body.slice(..length))
 }
 
 /// Reads a frame the way a connection does, up to the decoded message, for fuzzing: it must return, whatever the bytes.
@@ -209,6 +216,13 @@ pub fn fuzz_frame_decoder(data: &[u8]) {
     let mut message = frame.slice(..length);
     let Ok(api) = ApiKey::try_from(key) else { return };
     // What it comes to does not matter; that it comes to an end does.
+    if version >= TOPIC_IDS_FROM {
+        match api {
+            ApiKey::OffsetCommit => drop(read_commit(message.clone())),
+            ApiKey::OffsetFetch => drop(read_fetch(message.clone())),
+            _ => {}
+        }
+    }
     let _ = kafka_protocol::messages::RequestKind::decode(api, &mut message, version);
 }
 

@@ -20,6 +20,7 @@ mod response;
 mod samples;
 mod server;
 mod shape;
+mod topic_id_requests;
 mod words;
 
 #[doc(hidden)]

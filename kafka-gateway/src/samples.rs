@@ -34,7 +34,7 @@ use uuid::Uuid;
 /// The topic of all samples.
 pub const TOPIC: &str = "samples";
 /// An id that no topic has.
-const TOPIC_ID: Uuid = Uuid::from_u128(0x77);
+pub const TOPIC_ID: Uuid = Uuid::from_u128(0x77);
 
 fn text(value: &'static str) -> StrBytes {
     StrBytes::from_static_str(value)
@@ -70,7 +70,28 @@ pub fn body(key: i16, version: i16) -> Bytes {
         body.extend_from_slice(&[0, 1, 0, 0, 0, 100, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 5, 0, 0, 0, 2, 7, 7]);
         return body.freeze();
     }
+    if matches!(key, 8 | 9) && version == 10 {
+        return topic_id_body(key);
+    }
     request(key, version).encode(&mut body, version).unwrap_or_else(|error| panic!("{key} {version}: {error}"));
+    body.freeze()
+}
+
+/// OffsetCommit and OffsetFetch in the version that the crate knows only the answers of, byte for byte.
+fn topic_id_body(key: i16) -> Bytes {
+    let mut body = BytesMut::new();
+    if key == 8 {
+        // Group, generation, member, no instance; one topic with one partition: offset, no epoch, a note.
+        body.extend_from_slice(b"\x0esamples-group\xff\xff\xff\xff\x01\0\x02");
+        body.extend_from_slice(TOPIC_ID.as_bytes());
+        body.extend_from_slice(b"\x02\0\0\0\0\0\0\0\0\0\0\0\x01\xff\xff\xff\xff\x05note\0\0\0");
+        return body.freeze();
+    }
+    // Two groups, each with no member and no epoch: one topic with two partitions, and all topics. Then: unstable offsets will do.
+    body.extend_from_slice(b"\x03\x0esamples-group\0\xff\xff\xff\xff\x02");
+    body.extend_from_slice(TOPIC_ID.as_bytes());
+    body.extend_from_slice(b"\x03\0\0\0\0\0\0\0\x09\0\0");
+    body.extend_from_slice(b"\x06other\0\xff\xff\xff\xff\0\0\0\0");
     body.freeze()
 }
 

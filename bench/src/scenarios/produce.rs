@@ -1,12 +1,14 @@
 //! How much one producer gets acknowledged: 1 KiB on one and on twelve partitions, small records, compressed records.
 
 use crate::bar::{Bar, Limit};
+use crate::broker::Broker;
 use crate::client::Producing;
 use crate::contender::Contender::{self, Floor, Kafka, KafkaFlush, Rustmq, RustmqEpoll};
 use crate::figure::{Figure, Unit};
 use crate::flood::{self, Flood};
 use crate::scenario::{Overrides, Run, Scenario};
 use anyhow::Result;
+use std::time::Duration;
 
 pub struct Produce {
     name: &'static str,
@@ -20,9 +22,14 @@ enum Kind {
     Plain,
     /// Where the client is the limit, the broker's processor time is what differs.
     ClientBound,
+    /// On a disk whose syncs are slow, against Kafka that syncs.
+    SlowSync,
 }
 
-pub const ALL: [Produce; 5] = [
+/// What a sync of a disk without a volatile cache of its own, or of one over a network, takes.
+const SYNC_DELAY: Duration = Duration::from_millis(2);
+
+pub const ALL: [Produce; 7] = [
     Produce {
         name: "produce-1p",
         flood: Flood { partitions: 1, record_bytes: 1024, producing: Producing::BULK },
@@ -32,6 +39,16 @@ pub const ALL: [Produce; 5] = [
         name: "produce-12p",
         flood: Flood { partitions: 12, record_bytes: 1024, producing: Producing::BULK },
         kind: Kind::Plain,
+    },
+    Produce {
+        name: "produce-1p-slow-sync",
+        flood: Flood { partitions: 1, record_bytes: 1024, producing: Producing::BULK },
+        kind: Kind::SlowSync,
+    },
+    Produce {
+        name: "produce-12p-slow-sync",
+        flood: Flood { partitions: 12, record_bytes: 1024, producing: Producing::BULK },
+        kind: Kind::SlowSync,
     },
     Produce {
         name: "produce-16k-batches",
@@ -65,16 +82,25 @@ impl Scenario for Produce {
     fn load(&self, overrides: &Overrides) -> String {
         let Flood { partitions, record_bytes, producing } = self.flood;
         let producing = overrides.apply(producing).words();
+        let slow =
+            if self.kind == Kind::SlowSync { format!("; {SYNC_DELAY:?} added to each sync") } else { String::new() };
         format!(
-            "one producer, as fast as it can, records of {record_bytes} B to {partitions} partitions in turn; {producing}"
+            "one producer, as fast as it can, records of {record_bytes} B to {partitions} partitions in turn; {producing}{slow}"
         )
     }
 
     fn contenders(&self) -> &'static [Contender] {
-        &[Rustmq, Kafka, KafkaFlush, RustmqEpoll, Floor]
+        if self.kind == Kind::SlowSync {
+            &[RustmqEpoll, KafkaFlush]
+        } else {
+            &[Rustmq, Kafka, KafkaFlush, RustmqEpoll, Floor]
+        }
     }
 
     fn bars(&self) -> Vec<Bar> {
+        if self.kind == Kind::SlowSync {
+            return vec![Bar { figure: THROUGHPUT, subject: RustmqEpoll, limit: Limit::AtLeast(2.5, KafkaFlush) }];
+        }
         let least = if self.kind == Kind::Plain { 1.5 } else { 1.1 };
         vec![
             Bar::new(THROUGHPUT, Limit::AtLeast(least, Kafka)),
@@ -86,7 +112,12 @@ impl Scenario for Produce {
 
     fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>> {
         let flood = Flood { producing: run.overrides.apply(self.flood.producing), ..self.flood };
-        let flooded = flood::run(&run.start()?, "flood", flood, run.timing)?;
+        let mut broker = Broker::prepare(run.contender, run.root)?;
+        if self.kind == Kind::SlowSync {
+            broker.delay_syncs(SYNC_DELAY)?;
+        }
+        broker.start_again()?;
+        let flooded = flood::run(&broker, "flood", flood, run.timing)?;
         if run.contender == Kafka && self.name == "produce-1p" {
             let most = run.kafka_records_max.get().unwrap_or(0.0).max(flooded.records_per_second());
             run.kafka_records_max.set(Some(most));

@@ -57,7 +57,7 @@ impl Broker {
         let view = Arc::new(RwLock::new(ClusterView::new(id, empty, &static_configs)));
         let (stop, stopped) = watch::channel(false);
         let settings = EffectiveBrokerConfig::resolve(&snapshot.state.broker_layers(id, &static_configs));
-        let coordinators = Coordinators::new(engine.clone(), &settings, config.limits);
+        let coordinators = Coordinators::new(engine.clone(), Arc::clone(&view), &settings, config.limits);
         let mut follower = Follower {
             broker: id,
             static_configs,

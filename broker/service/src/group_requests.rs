@@ -137,12 +137,14 @@ impl Broker {
         }
     }
 
-    /// What a group has committed; `None` where it has not. For a topic that does not exist any more, too.
+    /// What a group has committed; `None` where it has not. Never what was committed for a deleted topic.
     pub fn fetch_offsets(&self, group: &GroupId, wanted: OffsetsWanted) -> Result<Vec<FetchedOffset>, GroupError> {
         let shard = self.coordinators.shard_of(group)?;
         let wanted = match wanted {
             OffsetsWanted::All => {
-                let all = shard.fetch_offsets(group, &OffsetSelection::All)?;
+                let mut all = shard.fetch_offsets(group, &OffsetSelection::All)?;
+                self.hide_gone(&mut all);
+                all.retain(|(_, committed)| committed.is_some());
                 let fetched = all.into_iter().map(|(partition, committed)| FetchedOffset {
                     topic: TopicRef::Name(partition.topic.as_str().to_owned()),
                     partition: partition.partition,
@@ -161,8 +163,9 @@ impl Broker {
         };
         let names: Vec<Option<TopicPartition>> = wanted.iter().map(named).collect();
         let selection = OffsetSelection::Given(names.iter().flatten().cloned().collect());
-        let committed: HashMap<TopicPartition, Option<CommittedOffset>> =
-            shard.fetch_offsets(group, &selection)?.into_iter().collect();
+        let mut committed = shard.fetch_offsets(group, &selection)?;
+        self.hide_gone(&mut committed);
+        let committed: HashMap<TopicPartition, Option<CommittedOffset>> = committed.into_iter().collect();
         let fetched = wanted.into_iter().zip(names).map(|((topic, partition), name)| {
             let committed = match (&topic, name) {
                 (_, Some(name)) => Ok(committed.get(&name).cloned().flatten()),
@@ -172,6 +175,16 @@ impl Broker {
             FetchedOffset { topic, partition, committed }
         });
         Ok(fetched.collect())
+    }
+
+    /// Takes out what was committed for topics that are deleted: their tombstones may still be on their way.
+    fn hide_gone(&self, offsets: &mut [(TopicPartition, Option<CommittedOffset>)]) {
+        let view = self.view.read();
+        for (partition, committed) in offsets {
+            if committed.as_ref().is_some_and(|committed| view.is_gone(&partition.topic, committed.topic_id)) {
+                *committed = None;
+            }
+        }
     }
 
     /// A group with its members. One that does not exist is described as dead.

@@ -7,7 +7,7 @@ use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicName};
 
 use crate::broker::Broker;
 use crate::error::BrokerError;
-use crate::view::{TopicRef, is_internal};
+use crate::view::{TopicRef, is_internal, is_reserved};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TopicSelection {
@@ -79,7 +79,7 @@ impl Broker {
         let mut answers: Vec<_> = named.map(|topic| self.answer(topic)).collect();
         if auto_creation == AutoCreation::Allowed && self.settings().auto_create_topics {
             let unknown = |answer: &TopicAnswer| match &answer.metadata {
-                Err(BrokerError::UnknownTopic { name }) => Some(name.clone()),
+                Err(BrokerError::UnknownTopic { name }) if !is_reserved(name) => Some(name.clone()),
                 Ok(_) | Err(_) => None,
             };
             let missing: Vec<String> = answers.iter().filter_map(unknown).collect();

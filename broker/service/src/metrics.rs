@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use rustmq_broker_core::groups::request::OffsetSelection;
+use rustmq_model::TopicId;
 
 use crate::broker::Broker;
 use crate::view::TopicRef;
@@ -110,6 +111,9 @@ impl LagCollector {
                     let Some(committed) = committed else { continue };
                     let topic = TopicRef::Name(partition.topic.as_str().to_owned());
                     let Ok(located) = broker.locate(&topic, partition.partition, None) else { continue };
+                    if ![TopicId::ZERO, located.id.topic_id].contains(&committed.topic_id) {
+                        continue;
+                    }
                     if room == 0 {
                         return Ok(());
                     }

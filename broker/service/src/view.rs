@@ -16,12 +16,18 @@ use crate::error::BrokerError;
 
 /// Where committed offsets are kept.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
-/// Where transactions will be kept; the name is reserved.
-pub(crate) const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+/// Where transactions and share groups will be kept. A coordinator's topic has partitions and configs of its own: nobody's request for
+/// metadata may make it with the defaults of other topics.
+const RESERVED_TOPICS: [&str; 2] = ["__transaction_state", "__share_group_state"];
+
+/// Whether the name is kept for a topic of the broker that is not there yet.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED_TOPICS.contains(&name)
+}
 
 /// Whether a topic belongs to the broker itself.
 pub(crate) fn is_internal(name: &str) -> bool {
-    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC
+    name == OFFSETS_TOPIC || is_reserved(name)
 }
 
 /// A topic as a client named it.
@@ -135,6 +141,11 @@ impl ClusterView {
             TopicRef::Name(name) => self.named(name).ok_or_else(|| BrokerError::UnknownTopic { name: name.clone() }),
             TopicRef::Id(id) => self.with_id(*id).ok_or(BrokerError::UnknownTopicId { id: *id }),
         }
+    }
+
+    /// Whether the topic that a commit of offsets named is deleted. A commit that has no id (zero) is of whatever has the name now.
+    pub(crate) fn is_gone(&self, name: &TopicName, id: TopicId) -> bool {
+        self.state.topic(name.as_str()).is_none_or(|topic| id != TopicId::ZERO && topic.id != id)
     }
 
     /// A partition to read from or write to: led here, under the leader epoch that the client believes in, if it says one.

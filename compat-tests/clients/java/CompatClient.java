@@ -13,12 +13,14 @@ import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
+import java.util.Optional;
 import java.util.Properties;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Future;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.LogTruncationException;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
@@ -80,6 +82,7 @@ public final class CompatClient {
             case "commit": return commit(request);
             case "committed": return committed(request);
             case "leave": return leave();
+            case "leader_epoch": return leaderEpoch(request);
             default: return admin.answer(request);
         }
     }
@@ -259,6 +262,22 @@ public final class CompatClient {
         member.close();
         member = null;
         return JSON.createObjectNode();
+    }
+
+    /** A position far ahead in an epoch, which the broker is asked about: the client says where it says the epoch ends. */
+    private JsonNode leaderEpoch(JsonNode request) {
+        TopicPartition partition = new TopicPartition(request.get("topic").asText(), request.get("partition").asInt());
+        Properties properties = consumerProperties();
+        properties.put("auto.offset.reset", "none");
+        try (var consumer = new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.assign(List.of(partition));
+            consumer.seek(partition, new OffsetAndMetadata(Long.MAX_VALUE, Optional.of(request.get("epoch").asInt()), ""));
+            consumer.poll(Duration.ofSeconds(30));
+        } catch (LogTruncationException truncated) {
+            OffsetAndMetadata end = truncated.divergentOffsets().get(partition);
+            return JSON.createObjectNode().put("epoch", end.leaderEpoch().get()).put("end_offset", end.offset());
+        }
+        throw new IllegalStateException("the position was not doubted");
     }
 
     static List<TopicPartition> partitions(JsonNode node) {

@@ -131,8 +131,16 @@ class Operations:
         while (left := deadline - time.monotonic()) > 0:
             for batch in self.member.poll(timeout_ms=int(min(left, 0.05) * 1000) + 1).values():
                 records += [[r.topic, r.partition, r.offset, hexed(r.value)] for r in batch]
+            self.remember_join()
         return {"assigned": [list(p) for p in self.member.assignment()], "records": records,
                 "rebalances": self.changes.count}
+
+    def remember_join(self):
+        """The library (3.0.12) forgets a join that a poll does not wait for, if changed metadata was why it joined: the member would
+        stay without partitions and heartbeats for ever."""
+        coordinator = self.member._coordinator
+        if coordinator._join_task is not None and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
 
     def commit(self, offsets=None):
         wanted = None if offsets is None else {

@@ -1,6 +1,7 @@
-//! `planted [NAME...]`: shows that the crash test fails when it must. Each patch in `compat-tests/planted` puts one bug into a scratch
-//! copy of the tree; the broker built from it must break promises that the crash test finds. The copy's broker has a name of its
-//! own, so that it never takes the place of the real one.
+//! `planted [NAME...]`: shows that the crash and the power-cut test fail when they must. Each patch in `compat-tests/planted` puts one
+//! bug into a scratch copy of the tree; the broker built from it must break promises that the crash test finds, or the test that the patch
+//! names in a line `Found by: TEST`. The copy's crates have a version of their own, and its broker a name, so that nothing built from it takes
+//! the place of the real one in the target folder that they share.
 #![allow(clippy::print_stdout)]
 
 use anyhow::{Context, Result, bail, ensure};
@@ -27,29 +28,38 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What the crash test said about the bug.
+/// What the test said about the bug.
 fn try_patch(root: &Path, patch: &Path) -> Result<String> {
     // One tree for all bugs: what is the same in the next one is not compiled again.
     let tree = std::env::temp_dir().join("rustmq-planted");
     copy(root, &tree)?;
     let planted = "rustmq-planted";
     run(Command::new("patch").args(["-p1", "-i"]).arg(patch).current_dir(&tree))?;
-    let manifest = tree.join("node/Cargo.toml");
-    let renamed = fs::read_to_string(&manifest)?.replace("name = \"rustmq\"\n", &format!("name = \"{planted}\"\n"));
-    fs::write(&manifest, renamed)?;
+    replace(&tree.join("node/Cargo.toml"), "name = \"rustmq\"\n", &format!("name = \"{planted}\"\n"))?;
+    // Cargo tells a workspace's crates apart by name, version and path within the workspace, not by where the workspace lies.
+    replace(&tree.join("Cargo.toml"), "\nversion = \"0.1.0\"\n", "\nversion = \"0.1.0-planted\"\n")?;
     let target = target_folder(root);
     let mut build = Command::new("cargo");
     build.args(["build", "--release", "--bin", planted, "--target-dir"]).arg(&target);
     run(build.current_dir(&tree))?;
+    let text = fs::read_to_string(patch)?;
+    let name = text.lines().find_map(|line| line.strip_prefix("Found by: ")).unwrap_or("crash");
     let mut test = Command::new("cargo");
-    test.args(["test", "--release", "--package", "rustmq-compat-tests", "--test", "crash", "acknowledged_work"]);
-    test.env("RUSTMQ_BINARY", target.join("release").join(planted)).env("CRASH_ROUNDS", ROUNDS).current_dir(root);
+    test.args(["test", "--release", "--package", "rustmq-compat-tests", "--test", name, "acknowledged_work"]);
+    test.env("RUSTMQ_BINARY", target.join("release").join(planted)).current_dir(root);
+    test.env("CRASH_ROUNDS", ROUNDS).env("POWER_CUT_ROUNDS", ROUNDS);
     let output = test.output()?;
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     ensure!(!output.status.success(), "the bug was not found in {ROUNDS} rounds");
     let mut lines = text.lines().skip_while(|line| !line.contains("promises are broken"));
     let Some(found) = lines.next() else { bail!("the test failed, but not by a broken promise:\n{text}") };
     Ok(format!("{found} {}", lines.next().unwrap_or_default().trim()))
+}
+
+fn replace(file: &Path, old: &str, new: &str) -> Result<()> {
+    let text = fs::read_to_string(file)?;
+    ensure!(text.contains(old), "{} has no {old:?}", file.display());
+    Ok(fs::write(file, text.replace(old, new))?)
 }
 
 fn target_folder(root: &Path) -> PathBuf {

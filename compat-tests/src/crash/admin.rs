@@ -2,8 +2,10 @@
 //! partition's error code is seen. Only a partition that is not led yet is asked about again.
 
 use super::audit::Place;
+use crate::versions::batch::batch_of;
 use crate::wire::Wire;
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
+use bytes::Bytes;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::StrBytes;
 use std::collections::BTreeMap;
@@ -87,6 +89,21 @@ impl Admin {
             topic.error_code == 0 && topic.partitions.iter().all(|partition| partition.error_code == 0)
         };
         Ok(answer.topics.iter().all(sound))
+    }
+
+    /// Appends one record with acks=all, once; the error code and the offset.
+    pub fn produce(&mut self, place: &Place, value: &[u8]) -> Result<(i16, i64)> {
+        let records = batch_of([Bytes::copy_from_slice(value)].into_iter());
+        let partition =
+            produce_request::PartitionProduceData::default().with_index(place.partition).with_records(Some(records));
+        let topic = produce_request::TopicProduceData::default()
+            .with_name(topic_name(&place.topic))
+            .with_partition_data(vec![partition]);
+        let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(30_000).with_topic_data(vec![topic]);
+        let answer = ask!(self, Produce, 7, request);
+        let found = answer.responses.first().and_then(|topic| topic.partition_responses.first());
+        let found = found.context("an answer without the partition")?;
+        Ok((found.error_code, found.base_offset))
     }
 
     /// Where each log ends.

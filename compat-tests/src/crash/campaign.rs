@@ -1,5 +1,6 @@
-//! The rounds: load, a kill -9 at a random moment, a restart (killed too, now and then), an audit. One data folder lives through all.
+//! The rounds: load, a death at a random moment, a restart (which dies too, now and then), an audit. One data folder lives through all.
 //! The load never stops: producers and consumers see each death as a lost connection, and go on with the next life.
+//! How the broker dies, and what of its data is left then, is the business of a `Death`: kill -9 here, the loss of power elsewhere.
 
 use super::admin::Admin;
 use super::audit::{Audit, Keep, Place, Violation};
@@ -33,14 +34,31 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// `CRASH_ROUNDS` and `CRASH_SEED`, else 30 rounds and a seed of the moment.
-    pub fn from_environment() -> Result<Plan> {
+    /// `<prefix>_ROUNDS` and `<prefix>_SEED`, else the given rounds and a seed of the moment.
+    pub fn from_environment(prefix: &str, rounds: u32) -> Result<Plan> {
         let number = |name: &str| {
-            std::env::var(name).ok().map(|text| text.parse::<u64>().with_context(|| format!("{name} is {text}")))
+            let name = format!("{prefix}_{name}");
+            std::env::var(&name).ok().map(|text| text.parse::<u64>().with_context(|| format!("{name} is {text}")))
         };
-        let rounds = u32::try_from(number("CRASH_ROUNDS").transpose()?.unwrap_or(30))?;
-        let seed = number("CRASH_SEED").transpose()?.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+        let rounds = u32::try_from(number("ROUNDS").transpose()?.unwrap_or(rounds.into()))?;
+        let seed = number("SEED").transpose()?.unwrap_or_else(|| u64::from(rand::random::<u32>()));
         Ok(Plan { rounds, seed })
+    }
+}
+
+/// A way to die.
+pub trait Death {
+    /// Ends the broker, which runs; its data is then what a restart is to find.
+    fn strike(&mut self, server: &mut Server) -> Result<()>;
+}
+
+/// kill -9: everything that was written is still there.
+#[derive(Clone, Copy, Debug)]
+pub struct Kill;
+
+impl Death for Kill {
+    fn strike(&mut self, server: &mut Server) -> Result<()> {
+        server.kill()
     }
 }
 
@@ -48,7 +66,7 @@ impl Plan {
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
     pub rounds: u32,
-    pub kills: u32,
+    pub deaths: u32,
     pub records: u64,
     pub commits: u64,
     /// Rounds in which nothing was acknowledged.
@@ -63,18 +81,19 @@ pub struct Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { rounds, kills, records, commits, idle_rounds, slowest_start, starts, looks, expired } = self;
+        let Summary { rounds, deaths, records, commits, idle_rounds, slowest_start, starts, looks, expired } = self;
         write!(
             f,
-            "{rounds} rounds, {kills} kills, {records} records and {commits} commits acknowledged, {expired} records expired, \
+            "{rounds} rounds, {deaths} deaths, {records} records and {commits} commits acknowledged, {expired} records expired, \
              {idle_rounds} rounds without an acknowledgement, starts took {starts:.1?}, the slowest {slowest_start:.2?}, \
              audits {looks:.1?}"
         )
     }
 }
 
-struct Campaign {
+struct Campaign<'a> {
     server: Server,
+    death: &'a mut dyn Death,
     load: Arc<Load>,
     audit: Audit,
     random: StdRng,
@@ -95,10 +114,11 @@ pub fn settings() -> Settings {
         .with("offsets.topic.num.partitions", "8")
 }
 
-/// Runs all rounds; the first broken promise ends them.
-pub fn run(plan: Plan) -> Result<Summary> {
+/// Runs all rounds with a broker of these settings; the first broken promise ends them.
+pub fn run(plan: Plan, settings: Settings, death: &mut dyn Death) -> Result<Summary> {
     let mut campaign = Campaign {
-        server: Server::start(settings())?,
+        server: Server::start(settings)?,
+        death,
         load: Arc::new(Load::default()),
         audit: Audit::default(),
         random: StdRng::seed_from_u64(plan.seed),
@@ -132,7 +152,7 @@ pub fn run(plan: Plan) -> Result<Summary> {
     Ok(campaign.summary)
 }
 
-impl Campaign {
+impl Campaign<'_> {
     fn create_topics(&mut self) -> Result<()> {
         let rolling = [("retention.bytes", "2097152"), ("segment.bytes", "1048576")];
         Admin::connect(self.server.port())?.create_topic(ROLLING, ROLLING_PARTITIONS, &rolling)?;
@@ -172,9 +192,9 @@ impl Campaign {
     fn rounds(&mut self, rounds: u32, idle: &[AtomicBool]) -> Result<()> {
         let mut promises = (0, 0);
         for round in 1..=rounds {
-            // The moment of the kill is chance; nothing waits for it.
+            // The moment of the death is chance; nothing waits for it.
             thread::sleep(Duration::from_millis(self.random.random_range(50..1500)));
-            self.kill_and_restart().with_context(|| format!("round {round}"))?;
+            self.die_and_restart().with_context(|| format!("round {round}"))?;
             let full = round % FULL_LOOK_EVERY == 0 || round == rounds;
             // What is in flight goes on; nothing new, so that a look has an end.
             self.load.pause(true);
@@ -206,14 +226,16 @@ impl Campaign {
         Ok(())
     }
 
-    fn kill_and_restart(&mut self) -> Result<()> {
-        self.server.kill()?;
-        self.summary.kills += 1;
+    fn die_and_restart(&mut self) -> Result<()> {
+        self.death.strike(&mut self.server)?;
+        self.summary.deaths += 1;
         while self.random.random_bool(0.25) {
             // Dies before it is ready, or just after.
             let life = self.random.random_range(0..120);
-            self.server.restart_and_kill(Duration::from_millis(life))?;
-            self.summary.kills += 1;
+            self.server.restart_unready()?;
+            thread::sleep(Duration::from_millis(life));
+            self.death.strike(&mut self.server)?;
+            self.summary.deaths += 1;
         }
         let began = Instant::now();
         self.server.restart()?;

@@ -9,6 +9,7 @@ pub mod ledger;
 pub mod liar;
 pub mod payload;
 pub mod reader;
+pub mod single;
 pub mod topics;
 pub mod wal_damage;
 pub mod writer;

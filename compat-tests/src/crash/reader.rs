@@ -4,7 +4,7 @@ use super::admin::Admin;
 use super::audit::{Place, Reading};
 use super::payload;
 use super::writer::quick_client;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
@@ -19,16 +19,43 @@ pub fn look(bootstrap: &str, port: u16, from: &[(Place, i64)]) -> Result<BTreeMa
     let places: Vec<Place> = from.iter().map(|(place, _)| place.clone()).collect();
     let mut admin = Admin::connect(port)?;
     let ends = admin.ends(&places)?;
-    let mut readings: BTreeMap<Place, Reading> = BTreeMap::new();
+    let readings = from.iter().map(|(place, from)| {
+        let reading = Reading { from: *from, end: ends[place], ..Reading::default() };
+        (place.clone(), reading)
+    });
+    let mut readings: BTreeMap<Place, Reading> = readings.collect();
+    if !read(bootstrap, &mut readings)? {
+        // To tell records that are gone from a consumer that hangs.
+        let found = count(&readings);
+        read(bootstrap, &mut readings)?;
+        let late = count(&readings) - found;
+        ensure!(
+            late == 0,
+            "a consumer got nothing for {SILENCE:?}, and another then {late} records that it had not got"
+        );
+    }
+    for (place, log_start) in admin.starts(&places)? {
+        readings.entry(place).or_default().log_start = log_start;
+    }
+    Ok(readings)
+}
+
+fn count(readings: &BTreeMap<Place, Reading>) -> usize {
+    readings.values().map(|reading| reading.records.len()).sum()
+}
+
+/// Where a reading goes on.
+fn next(reading: &Reading) -> i64 {
+    reading.records.last().map_or(reading.from, |(offset, _)| offset + 1)
+}
+
+/// Reads on with a new consumer; whether every end was reached.
+fn read(bootstrap: &str, readings: &mut BTreeMap<Place, Reading>) -> Result<bool> {
     let mut assigned = TopicPartitionList::new();
     let mut due = 0;
-    for (place, from) in from {
-        let end = ends[place];
-        readings.insert(place.clone(), Reading { from: *from, end, ..Reading::default() });
-        if *from < end {
-            assigned.add_partition_offset(&place.topic, place.partition, Offset::Offset(*from))?;
-            due += 1;
-        }
+    for (place, reading) in readings.iter().filter(|(_, reading)| next(reading) < reading.end) {
+        assigned.add_partition_offset(&place.topic, place.partition, Offset::Offset(next(reading)))?;
+        due += 1;
     }
     let mut config = quick_client(bootstrap);
     config.set("group.id", "audit").set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
@@ -46,8 +73,5 @@ pub fn look(bootstrap: &str, port: u16, from: &[(Place, i64)]) -> Result<BTreeMa
             due -= usize::from(offset == reading.end - 1);
         }
     }
-    for (place, log_start) in admin.starts(&places)? {
-        readings.entry(place).or_default().log_start = log_start;
-    }
-    Ok(readings)
+    Ok(due == 0)
 }

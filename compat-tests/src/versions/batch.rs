@@ -9,8 +9,14 @@ pub const FIRST_TIMESTAMP: i64 = 1_790_000_000_000;
 
 /// A batch of `count` records, with base offset 0.
 pub fn batch(count: i32) -> Bytes {
-    let records: Vec<Record> = (0..count)
-        .map(|n| Record {
+    batch_of((0..count).map(|n| Bytes::from(format!("value {n}"))))
+}
+
+/// A batch of records with these values.
+pub fn batch_of(values: impl Iterator<Item = Bytes>) -> Bytes {
+    let records: Vec<Record> = (0..)
+        .zip(values)
+        .map(|(n, value)| Record {
             transactional: false,
             control: false,
             delete_horizon: false,
@@ -23,7 +29,7 @@ pub fn batch(count: i32) -> Bytes {
             sequence: n - 1,
             timestamp: FIRST_TIMESTAMP + i64::from(n),
             key: Some(Bytes::from_static(b"key")),
-            value: Some(Bytes::from(format!("value {n}"))),
+            value: Some(value),
             headers: IndexMap::new(),
         })
         .collect();

@@ -2,9 +2,10 @@
 
 use super::groups::{Member, member};
 use super::session::{Session, Topic, group_id, text, topic_name};
+use super::topic_ids;
 use crate::server::unique;
 use kafka_protocol::messages::{
-    ApiKey, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, RequestKind, ResponseKind,
+    ApiKey, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, RequestKind, ResponseKind, TopicName,
     offset_commit_request, offset_delete_request, offset_fetch_request,
 };
 use kafka_protocol::protocol::StrBytes;
@@ -16,12 +17,16 @@ const ILLEGAL_GENERATION: i16 = 22;
 const UNKNOWN_MEMBER_ID: i16 = 25;
 const GROUP_ID_NOT_FOUND: i16 = 69;
 const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
+const UNKNOWN_TOPIC_ID: i16 = 100;
 const OFFSET: i64 = 11;
 const NOTE: &str = "a note, κόσμε";
 /// The first version of OffsetFetch that asks for several groups.
 const GROUPS_FROM: i16 = 8;
 
 fn commit(session: &mut Session, version: i16, who: &Member, topic: &Topic, partition: i32, note: &str) -> i16 {
+    if version >= topic_ids::FROM {
+        return topic_ids::commit(session, who, topic, partition, OFFSET, note);
+    }
     let partition = offset_commit_request::OffsetCommitRequestPartition::default()
         .with_partition_index(partition)
         .with_committed_offset(OFFSET)
@@ -61,17 +66,21 @@ fn fetch(session: &mut Session, version: i16, group: &str, asked: Option<(&Topic
             })
             .collect();
     }
-    let wanted = asked.map(|(topic, partitions)| {
-        let wanted = offset_fetch_request::OffsetFetchRequestTopics::default();
-        vec![wanted.with_name(topic.name.clone()).with_partition_indexes(partitions.to_vec())]
-    });
-    let wanted =
-        offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(wanted);
     // Two groups at once, the second of which nobody made.
-    let none = offset_fetch_request::OffsetFetchRequestGroup::default()
-        .with_group_id(group_id("nobody-made-it"))
-        .with_topics(None);
-    let mut answer = ask!(session, OffsetFetch, version, OffsetFetchRequest::default().with_groups(vec![wanted, none]));
+    let mut answer = if version >= topic_ids::FROM {
+        topic_ids::fetch(session, &[(group, asked), ("nobody-made-it", None)])
+    } else {
+        let wanted = asked.map(|(topic, partitions)| {
+            let wanted = offset_fetch_request::OffsetFetchRequestTopics::default();
+            vec![wanted.with_name(topic.name.clone()).with_partition_indexes(partitions.to_vec())]
+        });
+        let wanted =
+            offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(wanted);
+        let none = offset_fetch_request::OffsetFetchRequestGroup::default()
+            .with_group_id(group_id("nobody-made-it"))
+            .with_topics(None);
+        ask!(session, OffsetFetch, version, OffsetFetchRequest::default().with_groups(vec![wanted, none]))
+    };
     let none = answer.groups.iter().find(|found| &found.group_id[..] == "nobody-made-it").expect("both are answered");
     assert_eq!((none.error_code, none.topics.len()), (0, 0), "OffsetFetch v{version} of none");
     answer.groups.retain(|found| found.group_id == group_id(group));
@@ -102,13 +111,19 @@ pub fn offset_commit(session: &mut Session, version: i16) {
     assert_eq!(committed(session, &one.group, &topic), (OFFSET, Some(NOTE.into())), "OffsetCommit v{version}");
     let late = Member { generation: 9, ..one.clone() };
     let stranger = Member { id: text("nobody"), ..one.clone() };
-    let missing = Topic { name: topic_name("nobody_made_it"), id: Uuid::nil() };
+    let lost = Member { group: unique("versions-none"), ..one.clone() };
+    let missing = Topic { name: topic_name("nobody_made_it"), id: Uuid::from_u128(7) };
+    let nameless = Topic { id: Uuid::nil(), ..missing.clone() };
+    let unknown_topic = if version >= topic_ids::FROM { UNKNOWN_TOPIC_ID } else { UNKNOWN_TOPIC_OR_PARTITION };
+    let unknown_group = if version >= 9 { GROUP_ID_NOT_FOUND } else { ILLEGAL_GENERATION };
     let long = "n".repeat(4097);
     let cases = [
         (&late, &topic, 0, NOTE, ILLEGAL_GENERATION),
         (&stranger, &topic, 0, NOTE, UNKNOWN_MEMBER_ID),
+        (&lost, &topic, 0, NOTE, unknown_group),
         (&one, &topic, 5, NOTE, UNKNOWN_TOPIC_OR_PARTITION),
-        (&one, &missing, 0, NOTE, UNKNOWN_TOPIC_OR_PARTITION),
+        (&one, &missing, 0, NOTE, unknown_topic),
+        (&one, &nameless, 0, NOTE, unknown_topic),
         (&one, &topic, 0, &long, OFFSET_METADATA_TOO_LARGE),
     ];
     for (who, topic, partition, note, code) in cases {
@@ -133,12 +148,27 @@ pub fn offset_fetch(session: &mut Session, version: i16) {
         let found = found.iter().find(|found| found.1 == partition).expect("each partition is answered");
         assert_eq!((found.2, found.3, found.4), (code, offset, epoch), "OffsetFetch v{version} of {partition}");
         assert_eq!(found.5.as_deref(), Some(note), "OffsetFetch v{version} of {partition}");
-        assert_eq!(found.0.name, topic.name, "OffsetFetch v{version}");
+        if version >= topic_ids::FROM {
+            assert_eq!(found.0.id, topic.id, "OffsetFetch v{version}");
+        } else {
+            assert_eq!(found.0.name, topic.name, "OffsetFetch v{version}");
+        }
+    }
+    if version >= topic_ids::FROM {
+        for id in [Uuid::from_u128(7), Uuid::nil()] {
+            let missing = Topic { name: TopicName::default(), id };
+            let found = fetch(session, version, &simple.group, Some((&missing, &[0])));
+            let (topic, partition, code, offset, ..) = &found[0];
+            assert_eq!((topic.id, *partition, *code, *offset), (id, 0, UNKNOWN_TOPIC_ID, -1), "OffsetFetch v{version}");
+        }
     }
     if version >= 2 {
         let all = fetch(session, version, &simple.group, None);
         assert_eq!(all.len(), 1, "OffsetFetch v{version} of all");
         assert_eq!((all[0].1, all[0].3), (0, OFFSET), "OffsetFetch v{version} of all");
+        if version >= topic_ids::FROM {
+            assert_eq!(all[0].0.id, topic.id, "OffsetFetch v{version} of all");
+        }
     }
 }
 

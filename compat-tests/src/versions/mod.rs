@@ -11,7 +11,7 @@ macro_rules! ask {
     }};
 }
 
-mod batch;
+pub(crate) mod batch;
 mod cluster;
 mod commits;
 mod configs;
@@ -20,6 +20,7 @@ mod groups;
 mod log;
 mod old_produce;
 mod session;
+mod topic_ids;
 mod topics;
 
 pub use batch::batch;

@@ -69,11 +69,10 @@ impl Session {
         self.asked.contains(&(key as i16, version))
     }
 
-    /// The versions of a key that the crate can word: of these two it knows the newest answers only.
+    /// The versions of a key that the cases can word: those of the crate, and `topic_ids`.
     pub fn worded(key: ApiKey) -> RangeInclusive<i16> {
         let known = key.valid_versions();
-        let newest = if matches!(key, ApiKey::OffsetCommit | ApiKey::OffsetFetch) { 9 } else { known.max };
-        known.min..=newest
+        known.min..=known.max
     }
 
     /// The version of a key that is nearest to `turn`, of those that are advertised and can be worded.

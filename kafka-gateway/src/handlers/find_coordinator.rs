@@ -14,6 +14,8 @@ use crate::words;
 
 const BATCHED_FROM: i16 = 4;
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
+const SHARE: i8 = 2;
 
 /// A coordinator's id and address, or a code and why.
 type Found = Result<(i32, Endpoint), (i16, String)>;
@@ -54,10 +56,11 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
 }
 
 async fn find(call: &Call, key_type: i8, key: &str) -> Found {
-    if key_type != GROUP {
-        // Coordinators of transactions and of share groups.
-        let error = BrokerError::Unsupported { what: "This kind of coordinator" };
-        return Err((error_map::COORDINATOR_NOT_AVAILABLE, error.to_string()));
+    match key_type {
+        GROUP => {}
+        TRANSACTION => return Err(unsupported("A coordinator of transactions")),
+        SHARE => return Err(unsupported("A coordinator of share groups")),
+        _ => return Err((error_map::INVALID_REQUEST, format!("There is no coordinator of type {key_type}."))),
     }
     let broker = &call.shared.broker;
     let id = broker.find_coordinator(&GroupId::new(key)).await.map_err(|error| {
@@ -73,4 +76,11 @@ async fn find(call: &Call, key_type: i8, key: &str) -> Found {
         .remove(&id.0)
         .ok_or_else(|| (error_map::COORDINATOR_NOT_AVAILABLE, format!("Broker {} is not known.", id.0)))?;
     Ok((id.0, endpoint))
+}
+
+/// COORDINATOR_NOT_AVAILABLE would have clients ask for ever. This ends a transactional producer at its start, with the text: the Java client,
+/// kafka-python, franz-go. (librdkafka asks on, until the timeout of its init_transactions.)
+fn unsupported(what: &'static str) -> (i16, String) {
+    let error = BrokerError::Unsupported { what };
+    (error_map::code(&error), error.to_string())
 }

@@ -1,7 +1,8 @@
-//! OffsetFetch: committed positions, of one group up to version 7, of many from then on.
+//! OffsetFetch: committed positions, of one group up to version 7, of many from then on. From version 10 on topics are named by their ids.
 
 use std::collections::BTreeSet;
 
+use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestTopic, OffsetFetchRequestTopics};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
@@ -15,14 +16,18 @@ use rustmq_model::PartitionId;
 use crate::api::{Call, CallError};
 use crate::connection::Handling;
 use crate::error_map;
+use crate::topic_id_requests::{TOPIC_IDS_FROM, read_fetch};
 use crate::words;
 
 const GROUPS_FROM: i16 = 8;
 const GROUP_ERROR_FROM: i16 = 2;
 const LEADER_EPOCH_FROM: i16 = 5;
 
-/// A topic and the partitions asked for.
-type Asked = Vec<(TopicName, Vec<i32>)>;
+/// Topics, each with the partitions asked for.
+type Asked = Vec<(TopicRef, Vec<i32>)>;
+
+/// Topics, each with its positions.
+type Found = Vec<(TopicRef, Vec<Position>)>;
 
 /// One committed position, or that there is none (-1).
 #[derive(Clone)]
@@ -41,39 +46,60 @@ impl Position {
 }
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
+    if call.version() >= TOPIC_IDS_FROM {
+        let groups = read_fetch(call.body()?).ok_or_else(|| call.undecodable("a null, or a text that is not UTF-8"))?;
+        let by_id = |(id, partitions)| (TopicRef::Id(words::topic_id(id)), partitions);
+        let groups = groups.into_iter().map(|group| {
+            let asked = group.topics.map(|topics| topics.into_iter().map(by_id).collect());
+            (group.group.into(), asked)
+        });
+        let response = many(&call, groups);
+        return call.answer(&response);
+    }
     let request: OffsetFetchRequest = call.decode()?;
     if call.version() < GROUPS_FROM {
-        let asked = request.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
+        let by_name = |topic: OffsetFetchRequestTopic| (words::named(&topic.name), topic.partition_indexes);
+        let asked = request.topics.map(|topics| topics.into_iter().map(by_name).collect());
         let response = match fetch(&call, request.group_id.as_str(), asked.as_ref()) {
             Ok(topics) => single(topics, call.version()),
             Err(code) => refused(asked, code, call.version()),
         };
         return call.answer(&response);
     }
-    // Each once: a short request must not make an answer without bounds.
-    let mut seen = BTreeSet::new();
-    let distinct = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone()));
-    let groups = distinct.map(|group| {
-        let asked = group.topics.map(|topics| topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect());
-        let answer = OffsetFetchResponseGroup::default();
-        let answer = match fetch(&call, group.group_id.as_str(), asked.as_ref()) {
-            Ok(topics) => answer.with_topics(topics.into_iter().map(batched).collect()),
-            Err(code) => answer.with_error_code(code),
-        };
-        answer.with_group_id(group.group_id)
+    let by_name = |topic: OffsetFetchRequestTopics| (words::named(&topic.name), topic.partition_indexes);
+    let groups = request.groups.into_iter().map(|group| {
+        let asked = group.topics.map(|topics| topics.into_iter().map(by_name).collect());
+        (group.group_id, asked)
     });
-    let response = OffsetFetchResponse::default().with_groups(groups.collect());
+    let response = many(&call, groups);
     call.answer(&response)
 }
 
-fn fetch(call: &Call, group: &str, asked: Option<&Asked>) -> Result<Vec<(TopicName, Vec<Position>)>, i16> {
+/// The answer for many groups.
+fn many(
+    call: &Call,
+    groups: impl Iterator<Item = (kafka_protocol::messages::GroupId, Option<Asked>)>,
+) -> OffsetFetchResponse {
+    // Each once: a short request must not make an answer without bounds.
+    let mut seen = BTreeSet::new();
+    let groups = groups.filter(|(group, _)| seen.insert(group.clone())).map(|(group, asked)| {
+        let answer = OffsetFetchResponseGroup::default();
+        let answer = match fetch(call, group.as_str(), asked.as_ref()) {
+            Ok(topics) => answer.with_topics(topics.into_iter().filter_map(|topic| batched(call, topic)).collect()),
+            Err(code) => answer.with_error_code(code),
+        };
+        answer.with_group_id(group)
+    });
+    OffsetFetchResponse::default().with_groups(groups.collect())
+}
+
+fn fetch(call: &Call, group: &str, asked: Option<&Asked>) -> Result<Found, i16> {
     let wanted = match asked {
         None => OffsetsWanted::All,
         Some(asked) => OffsetsWanted::These(
             asked
                 .iter()
-                .flat_map(|(name, partitions)| {
-                    let topic = words::named(name.as_str());
+                .flat_map(|(topic, partitions)| {
                     partitions.iter().map(move |partition| (topic.clone(), PartitionId(*partition)))
                 })
                 .collect(),
@@ -81,24 +107,17 @@ fn fetch(call: &Call, group: &str, asked: Option<&Asked>) -> Result<Vec<(TopicNa
     };
     let fetched = call.shared.broker.fetch_offsets(&GroupId::new(group), wanted);
     let fetched = fetched.map_err(|error| error_map::group_code(&error))?;
-    Ok(by_topic(fetched, call))
+    Ok(by_topic(fetched))
 }
 
 /// Positions of one topic that follow each other share its entry.
-fn by_topic(fetched: Vec<FetchedOffset>, call: &Call) -> Vec<(TopicName, Vec<Position>)> {
-    let mut topics: Vec<(TopicName, Vec<Position>)> = Vec::new();
+fn by_topic(fetched: Vec<FetchedOffset>) -> Found {
+    let mut topics = Found::new();
     for one in fetched {
-        let name = match &one.topic {
-            TopicRef::Name(name) => name.clone(),
-            TopicRef::Id(id) => match call.shared.broker.topic_name(*id) {
-                Some(name) => name.as_str().to_owned(),
-                None => continue,
-            },
-        };
         let position = position(&one);
         match topics.last_mut() {
-            Some((last, positions)) if last.as_str() == name => positions.push(position),
-            _ => topics.push((words::text(name).into(), vec![position])),
+            Some((last, positions)) if *last == one.topic => positions.push(position),
+            _ => topics.push((one.topic, vec![position])),
         }
     }
     topics
@@ -119,8 +138,8 @@ fn position(fetched: &FetchedOffset) -> Position {
     }
 }
 
-fn single(topics: Vec<(TopicName, Vec<Position>)>, version: i16) -> OffsetFetchResponse {
-    let topics = topics.into_iter().map(|(name, positions)| {
+fn single(topics: Found, version: i16) -> OffsetFetchResponse {
+    let topics = topics.into_iter().map(|(topic, positions)| {
         let partitions = positions.into_iter().map(|one| {
             OffsetFetchResponsePartition::default()
                 .with_partition_index(one.partition)
@@ -129,7 +148,7 @@ fn single(topics: Vec<(TopicName, Vec<Position>)>, version: i16) -> OffsetFetchR
                 .with_metadata(Some(one.metadata))
                 .with_error_code(one.error_code)
         });
-        OffsetFetchResponseTopic::default().with_partitions(partitions.collect()).with_name(name)
+        OffsetFetchResponseTopic::default().with_partitions(partitions.collect()).with_name(name(topic))
     });
     OffsetFetchResponse::default().with_topics(topics.collect())
 }
@@ -139,13 +158,14 @@ fn refused(asked: Option<Asked>, code: i16, version: i16) -> OffsetFetchResponse
     if version >= GROUP_ERROR_FROM {
         return OffsetFetchResponse::default().with_error_code(code);
     }
-    let topics = asked.unwrap_or_default().into_iter().map(|(name, partitions)| {
-        (name, partitions.into_iter().map(|partition| Position::absent(partition, code)).collect())
+    let topics = asked.unwrap_or_default().into_iter().map(|(topic, partitions)| {
+        (topic, partitions.into_iter().map(|partition| Position::absent(partition, code)).collect())
     });
     single(topics.collect(), version)
 }
 
-fn batched((name, positions): (TopicName, Vec<Position>)) -> OffsetFetchResponseTopics {
+/// None for a topic that is gone meanwhile: it has no id to name it by.
+fn batched(call: &Call, (topic, positions): (TopicRef, Vec<Position>)) -> Option<OffsetFetchResponseTopics> {
     let partitions = positions.into_iter().map(|one| {
         OffsetFetchResponsePartitions::default()
             .with_partition_index(one.partition)
@@ -154,5 +174,21 @@ fn batched((name, positions): (TopicName, Vec<Position>)) -> OffsetFetchResponse
             .with_metadata(Some(one.metadata))
             .with_error_code(one.error_code)
     });
-    OffsetFetchResponseTopics::default().with_partitions(partitions.collect()).with_name(name)
+    let answer = OffsetFetchResponseTopics::default().with_partitions(partitions.collect());
+    if call.version() < TOPIC_IDS_FROM {
+        return Some(answer.with_name(name(topic)));
+    }
+    let id = match &topic {
+        TopicRef::Id(id) => *id,
+        TopicRef::Name(name) => call.shared.broker.topic_id(name)?,
+    };
+    Some(answer.with_topic_id(words::uuid(id)))
+}
+
+/// Of a topic in the versions that name them.
+fn name(topic: TopicRef) -> TopicName {
+    match topic {
+        TopicRef::Name(name) => words::text(name).into(),
+        TopicRef::Id(_) => TopicName::default(),
+    }
 }

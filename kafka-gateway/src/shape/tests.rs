@@ -9,7 +9,7 @@ use crate::samples;
 
 const PLENTY: usize = 1000;
 
-/// Every request of every version; version 0 to 2 of Produce are not the crate's.
+/// Every request of every version; versions 0 to 2 of Produce, and 10 of OffsetCommit and OffsetFetch, are not the crate's.
 fn for_every_request(mut test: impl FnMut(i16, i16, Bytes)) {
     for api in APIS {
         for version in api.version_min..=api.version_max {
@@ -24,7 +24,7 @@ fn the_walk_ends_where_the_decoder_ends() {
         let mut longer = BytesMut::from(&body[..]);
         longer.put_slice(b"more");
         assert_eq!(check(key, version, &longer, PLENTY), Ok(body.len()), "{key} {version}");
-        if key == 0 && version < 3 {
+        if (key == 0 && version < 3) || (matches!(key, 8 | 9) && version == 10) {
             return;
         }
         let mut rest = longer.freeze();

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct House {
     pub address: SocketAddr,
     gateway: Gateway,
-    broker: Arc<Broker>,
+    pub broker: Arc<Broker>,
     engine: Engine,
     controller: Controller,
     _folder: tempfile::TempDir,
@@ -34,6 +34,11 @@ pub struct House {
 
 impl House {
     pub async fn open(adjust: impl FnOnce(&mut GatewayConfig)) -> Self {
+        Self::open_with(&[], adjust).await
+    }
+
+    /// With broker-wide settings beyond those that keep the tests short.
+    pub async fn open_with(more: &[(&str, &str)], adjust: impl FnOnce(&mut GatewayConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let config = EngineConfig {
             shards: 1,
@@ -58,7 +63,7 @@ impl House {
             listeners: BTreeMap::new(),
             rack: None,
             data_dir: folder.path().to_owned(),
-            kafka: kafka.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            kafka: kafka.iter().chain(more).map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
             limits: BrokerLimits::default(),
         };
         let mut registry = Registry::default();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicId, TopicName, TopicPartition};
 
+use super::coordinator::AppendId;
 use super::request::OffsetSelection;
 
 /// One committed offset.
@@ -36,9 +37,19 @@ pub(crate) enum RetentionStart {
 /// The offsets of one group.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GroupOffsets {
-    committed: BTreeMap<TopicPartition, CommittedOffset>,
+    committed: BTreeMap<TopicPartition, StoredOffset>,
     /// How many commits of a partition are on their way to the log.
     in_flight: BTreeMap<TopicPartition, usize>,
+    /// How many tombstones of a partition are.
+    removals: BTreeMap<TopicPartition, usize>,
+}
+
+/// A committed offset that the log holds.
+#[derive(Clone, Debug)]
+struct StoredOffset {
+    offset: CommittedOffset,
+    /// The append that wrote it; none if it was loaded.
+    stored_by: Option<AppendId>,
 }
 
 impl GroupOffsets {
@@ -50,8 +61,14 @@ impl GroupOffsets {
         self.committed.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&TopicPartition, &CommittedOffset)> {
-        self.committed.iter()
+    /// Every offset, with the append that wrote it; none if it was loaded.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = (&TopicPartition, &CommittedOffset, Option<AppendId>)> {
+        self.committed.iter().map(|(partition, stored)| (partition, &stored.offset, stored.stored_by))
+    }
+
+    /// Whether something that changes this partition's offset is on its way to the log.
+    pub(crate) fn is_in_flight(&self, partition: &TopicPartition) -> bool {
+        self.in_flight.contains_key(partition) || self.removals.contains_key(partition)
     }
 
     /// A commit was handed to the log; it is not shown yet.
@@ -59,21 +76,27 @@ impl GroupOffsets {
         *self.in_flight.entry(partition.clone()).or_default() += 1;
     }
 
-    /// The log answered a commit: with the offset if it is stored now.
-    pub(crate) fn end_commit(&mut self, partition: TopicPartition, stored: Option<CommittedOffset>) {
-        let count = self.in_flight.get_mut(&partition).expect("every ended commit was begun");
-        *count -= 1;
-        if *count == 0 {
-            self.in_flight.remove(&partition);
+    /// The log answered a commit: with the offset, and the append that wrote it, if it is stored now.
+    pub(crate) fn end_commit(&mut self, partition: TopicPartition, stored: Option<(CommittedOffset, AppendId)>) {
+        count_down(&mut self.in_flight, &partition);
+        if let Some((offset, append)) = stored {
+            self.committed.insert(partition, StoredOffset { offset, stored_by: Some(append) });
         }
-        if let Some(offset) = stored {
-            self.committed.insert(partition, offset);
-        }
+    }
+
+    /// A tombstone was handed to the log.
+    pub(crate) fn begin_removal(&mut self, partition: &TopicPartition) {
+        *self.removals.entry(partition.clone()).or_default() += 1;
+    }
+
+    /// The log answered a tombstone. Whether the offset goes is the caller's.
+    pub(crate) fn end_removal(&mut self, partition: &TopicPartition) {
+        count_down(&mut self.removals, partition);
     }
 
     /// Shows an offset that the log holds.
     pub(crate) fn replay(&mut self, partition: TopicPartition, offset: CommittedOffset) {
-        self.committed.insert(partition, offset);
+        self.committed.insert(partition, StoredOffset { offset, stored_by: None });
     }
 
     pub(crate) fn remove(&mut self, partition: &TopicPartition) {
@@ -102,12 +125,13 @@ impl GroupOffsets {
 
     /// What is committed, for the partitions asked for: `None` where nothing is.
     pub(crate) fn fetch(&self, selection: &OffsetSelection) -> Vec<(TopicPartition, Option<CommittedOffset>)> {
+        let offset = |stored: &StoredOffset| stored.offset.clone();
         match selection {
             OffsetSelection::All => {
-                self.committed.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect()
+                self.committed.iter().map(|(key, stored)| (key.clone(), Some(offset(stored)))).collect()
             }
             OffsetSelection::Given(partitions) => {
-                partitions.iter().map(|key| (key.clone(), self.committed.get(key).cloned())).collect()
+                partitions.iter().map(|key| (key.clone(), self.committed.get(key).map(offset))).collect()
             }
         }
     }
@@ -122,9 +146,17 @@ impl GroupOffsets {
         };
         self.committed
             .iter()
-            .filter(|(partition, offset)| is_over(offset) && !self.in_flight.contains_key(*partition))
+            .filter(|(partition, stored)| is_over(&stored.offset) && !self.in_flight.contains_key(*partition))
             .map(|(partition, _)| partition.clone())
             .collect()
+    }
+}
+
+fn count_down(counts: &mut BTreeMap<TopicPartition, usize>, partition: &TopicPartition) {
+    let count = counts.get_mut(partition).expect("everything that ended was begun");
+    *count -= 1;
+    if *count == 0 {
+        counts.remove(partition);
     }
 }
 
@@ -157,7 +189,7 @@ mod tests {
         offsets.begin_commit(&partition(0));
         assert_eq!(offsets.fetch(&OffsetSelection::Given(vec![partition(0)])), vec![(partition(0), None)]);
         assert!(!offsets.is_empty() && offsets.is_known(&partition(0)));
-        offsets.end_commit(partition(0), Some(committed(7, 0, None)));
+        offsets.end_commit(partition(0), Some((committed(7, 0, None), AppendId(0))));
         offsets.end_commit(partition(0), None);
         assert_eq!(offsets.fetch(&OffsetSelection::All), vec![(partition(0), Some(committed(7, 0, None)))]);
     }

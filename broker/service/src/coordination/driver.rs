@@ -1,22 +1,24 @@
 //! The task behind one coordinator: loads it from its log, appends what it decides, wakes it at its timeouts, and keeps the log
 //! short by writing live records again at its head and trimming what lies before.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use rustmq_broker_core::groups::{CoordinatorRecord, CoordinatorState, GroupError, GroupId};
+use parking_lot::RwLock;
+use rustmq_broker_core::groups::{CoordinatorRecord, CoordinatorState, GroupError};
 use rustmq_engine_api::{Append, AppendError, Appended, Engine, Isolation, ReadError, ReadRequest, TrimTo};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Offset, record};
 
-use super::shard::{AppendPurpose, QueuedAppend, SharedShard};
+use super::shard::{AppendPurpose, QueuedAppend, RewriteStart, SharedShard};
 use crate::clock::wall_clock;
 use crate::config::BrokerLimits;
+use crate::view::ClusterView;
 
 /// Bytes of the log that are read at a time when it is loaded.
 const LOAD_BYTES: usize = 1 << 20;
@@ -35,6 +37,7 @@ type Results = Vec<(AppendPurpose, Result<Appended, AppendError>)>;
 pub(super) struct Driver {
     shard: SharedShard,
     engine: Engine,
+    view: Arc<RwLock<ClusterView>>,
     limits: BrokerLimits,
     record_bytes_max: usize,
     requests: FuturesUnordered<BoxFuture<'static, Results>>,
@@ -47,11 +50,9 @@ pub(super) struct Driver {
 
 /// A shortening of the log that is under way.
 struct Rewrite {
-    /// What is trimmed in the end.
-    below: Offset,
-    /// Bytes that go with it.
+    start: RewriteStart,
+    /// Bytes of the log that go in the end.
     bytes_below: u64,
-    groups: VecDeque<GroupId>,
     /// Appends of live records that are not stored yet.
     outstanding: usize,
     /// One of them was not stored: what is there twice by now does no harm, and the log is shortened when it has grown more.
@@ -59,11 +60,18 @@ struct Rewrite {
 }
 
 impl Driver {
-    pub(super) fn new(shard: SharedShard, engine: Engine, limits: BrokerLimits, record_bytes_max: usize) -> Self {
+    pub(super) fn new(
+        shard: SharedShard,
+        engine: Engine,
+        view: Arc<RwLock<ClusterView>>,
+        limits: BrokerLimits,
+        record_bytes_max: usize,
+    ) -> Self {
         let requests = FuturesUnordered::new();
         Self {
             shard,
             engine,
+            view,
             limits,
             record_bytes_max,
             requests,
@@ -79,6 +87,7 @@ impl Driver {
             return;
         }
         self.shard.activate();
+        self.forget_gone_topics();
         while self.shard.state() == CoordinatorState::Active {
             self.shorten().await;
             self.append().await;
@@ -130,6 +139,21 @@ impl Driver {
             *from = header.next_offset().max(*from);
         }
         Ok(())
+    }
+
+    /// Drops offsets of topics that are deleted, even if there are others under their names by now. Deletions that the view learns of
+    /// from here on are told to the coordinator, which is active.
+    fn forget_gone_topics(&self) {
+        let mut topics = self.shard.committed_topics();
+        {
+            let view = self.view.read();
+            topics.retain(|(name, id)| view.is_gone(name, *id));
+        }
+        if !topics.is_empty() {
+            let count = topics.len();
+            tracing::info!(partition = %self.shard.id, count, "offsets of deleted topics are dropped");
+            self.shard.forget_gone(&topics);
+        }
     }
 
     /// A record that cannot be read is passed over: one damaged group must not take all others of its partition down.
@@ -212,9 +236,8 @@ impl Driver {
                 if self.log_bytes < due_at {
                     return;
                 }
-                let (below, groups) = self.shard.begin_rewrite();
-                let bytes_below = self.log_bytes;
-                self.rewrite.insert(Rewrite { below, bytes_below, groups, outstanding: 0, has_failed: false })
+                let (start, bytes_below) = (self.shard.begin_rewrite(), self.log_bytes);
+                self.rewrite.insert(Rewrite { start, bytes_below, outstanding: 0, has_failed: false })
             }
         };
         if rewrite.outstanding > 0 {
@@ -225,11 +248,11 @@ impl Driver {
             self.log_bytes_after_rewrite = self.log_bytes;
             return;
         }
-        rewrite.outstanding = self.shard.queue_live(&mut rewrite.groups, REWRITE_BYTES, self.record_bytes_max / 2);
-        if rewrite.outstanding > 0 || !rewrite.groups.is_empty() {
+        rewrite.outstanding = self.shard.queue_live(&mut rewrite.start, REWRITE_BYTES, self.record_bytes_max / 2);
+        if rewrite.outstanding > 0 || !rewrite.start.groups.is_empty() {
             return;
         }
-        let Rewrite { below, bytes_below, .. } = *rewrite;
+        let (below, bytes_below) = (rewrite.start.below, rewrite.bytes_below);
         self.rewrite = None;
         let partition = self.shard.id;
         match self.engine.trim(partition, TrimTo::Offset(below)).await {

@@ -22,11 +22,13 @@ pub(crate) use self::shard::CoordinatorShard;
 pub use self::wait::GroupWait;
 use crate::clock::Clock;
 use crate::config::BrokerLimits;
-use crate::view::TopicEntry;
+use crate::view::{ClusterView, TopicEntry};
 
 /// All coordinators of this broker.
 pub(crate) struct Coordinators {
     engine: Engine,
+    /// Says which topics are there. Never locked together with a coordinator.
+    view: Arc<RwLock<ClusterView>>,
     config: GroupConfig,
     limits: BrokerLimits,
     clock: Clock,
@@ -43,9 +45,15 @@ struct Serving {
 }
 
 impl Coordinators {
-    pub(crate) fn new(engine: Engine, settings: &EffectiveBrokerConfig, limits: BrokerLimits) -> Arc<Self> {
+    pub(crate) fn new(
+        engine: Engine,
+        view: Arc<RwLock<ClusterView>>,
+        settings: &EffectiveBrokerConfig,
+        limits: BrokerLimits,
+    ) -> Arc<Self> {
         Arc::new(Self {
             engine,
+            view,
             config: group_config(settings),
             limits,
             clock: Clock::new(),
@@ -70,7 +78,8 @@ impl Coordinators {
             let shard = CoordinatorShard::new(id, reader.clone(), self.config.clone(), self.clock, self.limits);
             let shard = Arc::new(shard);
             serving.shards.insert(partition, Arc::clone(&shard));
-            let driver = driver::Driver::new(shard, self.engine.clone(), self.limits, record_bytes_max);
+            let (engine, view) = (self.engine.clone(), Arc::clone(&self.view));
+            let driver = driver::Driver::new(shard, engine, view, self.limits, record_bytes_max);
             self.tasks.lock().spawn(driver.run());
         }
     }

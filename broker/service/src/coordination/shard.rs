@@ -1,11 +1,11 @@
 //! One coordinator with its callers. Requests take effect on the caller's thread, under a lock that is held for the machine's
 //! step only; what has to be appended goes into a queue, in order, for the driver.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustmq_broker_core::groups::coordinator::LiveRecords;
+use rustmq_broker_core::groups::coordinator::{LiveRecords, RewritePoint};
 use rustmq_broker_core::groups::records::RecordError;
 use rustmq_broker_core::groups::request::{
     GroupDescription, GroupListing, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeftMember,
@@ -16,7 +16,7 @@ use rustmq_broker_core::groups::{
     GroupCoordinator, GroupError, GroupId, Now, ReplyToken,
 };
 use rustmq_engine_api::PartitionReader;
-use rustmq_model::{Instant, Offset, TopicIdPartition, TopicName, TopicPartition};
+use rustmq_model::{Instant, Offset, TopicId, TopicIdPartition, TopicName, TopicPartition};
 use tokio::sync::{Notify, oneshot};
 
 use super::wait::{Caller, GroupWait};
@@ -37,6 +37,15 @@ pub(super) enum AppendPurpose {
 pub(super) struct QueuedAppend {
     pub(super) purpose: AppendPurpose,
     pub(super) records: Vec<CoordinatorRecord>,
+}
+
+/// The moment that a log is shortened to.
+pub(super) struct RewriteStart {
+    /// What is no longer needed when the groups are written again.
+    pub(super) below: Offset,
+    point: RewritePoint,
+    /// Groups that may still have records below.
+    pub(super) groups: VecDeque<GroupId>,
 }
 
 struct Machine {
@@ -206,6 +215,15 @@ impl CoordinatorShard {
         self.step(|coordinator, now| coordinator.activate(now));
     }
 
+    /// The topics of all stored offsets, as the commits named them.
+    pub(super) fn committed_topics(&self) -> BTreeSet<(TopicName, TopicId)> {
+        self.machine.lock().coordinator.committed_topics()
+    }
+
+    pub(super) fn forget_gone(&self, gone: &BTreeSet<(TopicName, TopicId)>) {
+        self.step(|coordinator, _| coordinator.handle_topics_gone(gone));
+    }
+
     pub(super) fn handle_timeout(&self) {
         self.step(|coordinator, now| coordinator.handle_timeout(now));
     }
@@ -228,17 +246,22 @@ impl CoordinatorShard {
         });
     }
 
-    /// Everything below the offset is about one of these groups, or about none that exists.
-    pub(super) fn begin_rewrite(&self) -> (Offset, VecDeque<GroupId>) {
+    pub(super) fn begin_rewrite(&self) -> RewriteStart {
         let machine = self.machine.lock();
-        // Under the lock: a record below this offset was made before, so that its group is among these.
+        // Under the lock: a record below this offset was made before, so that its group is among these, and what the machine
+        // makes from here on lies above.
         let below = self.reader.offsets().high_watermark;
-        (below, machine.coordinator.group_ids().into())
+        RewriteStart {
+            below,
+            point: machine.coordinator.rewrite_point(),
+            groups: machine.coordinator.group_ids().into(),
+        }
     }
 
-    /// Queues the live records of groups, about `bytes_max` of them, before anything that the machine decides later. Groups with
-    /// appends on their way go back to the end. Answers how many appends were queued.
-    pub(super) fn queue_live(&self, groups: &mut VecDeque<GroupId>, bytes_max: usize, batch_bytes_max: usize) -> usize {
+    /// Queues the live records of groups, about `bytes_max` of them, before anything that the machine decides later. Groups that
+    /// have to wait go back to the end. Answers how many appends were queued.
+    pub(super) fn queue_live(&self, start: &mut RewriteStart, bytes_max: usize, batch_bytes_max: usize) -> usize {
+        let RewriteStart { point, groups, .. } = start;
         let mut machine = self.machine.lock();
         let (mut queued, mut bytes) = (0, 0);
         for _ in 0..groups.len() {
@@ -246,8 +269,8 @@ impl CoordinatorShard {
                 break;
             }
             let Some(group) = groups.pop_front() else { break };
-            match machine.coordinator.live_records(&group) {
-                LiveRecords::Gone => {}
+            match machine.coordinator.live_records(&group, *point) {
+                LiveRecords::Nothing => {}
                 LiveRecords::InFlight => groups.push_back(group),
                 LiveRecords::Records(records) => {
                     for records in batches(records, batch_bytes_max) {

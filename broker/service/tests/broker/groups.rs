@@ -3,12 +3,20 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustmq_broker_service::groups::records::{encode_offset_commit_key, encode_offset_commit_value};
 use rustmq_broker_service::groups::request::{
     ClientIdentity, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeavingMember, Protocol, SyncRequest,
 };
-use rustmq_broker_service::groups::{ClassicState, GroupError, GroupId, MemberId};
+use rustmq_broker_service::groups::{
+    ClassicState, CommittedOffset, GroupError, GroupId, MemberId, coordinator_partition,
+};
 use rustmq_broker_service::*;
-use rustmq_model::{LeaderEpoch, Offset, PartitionId};
+use rustmq_controller_core::{Command, NewTopic, Placement, TopicSelector};
+use rustmq_controller_raft::{Controller, ControllerConfig};
+use rustmq_engine_api::Append;
+use rustmq_model::batch::{BatchHeader, Codec};
+use rustmq_model::record::BatchBuilder;
+use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition, TopicName, TopicPartition};
 
 use crate::house::{House, PATIENCE, batch_of, named};
 
@@ -200,5 +208,94 @@ async fn offsets_go_when_asked_and_with_their_topic() {
         }
     };
     tokio::time::timeout(PATIENCE, forgotten).await.unwrap();
+    house.stop().await;
+}
+
+/// Appends a commit that names no topic id, as records from before there were any do.
+async fn append_commit_without_id(house: &House, group: &str, topic: &str, offset: i64) {
+    let partition = TopicPartition { topic: TopicName::new(topic).unwrap(), partition: PartitionId(0) };
+    let committed = CommittedOffset {
+        offset: Offset(offset),
+        leader_epoch: None,
+        metadata: String::new(),
+        committed_at: Timestamp(1_700_000_000_000),
+        expires_at: None,
+        topic_id: TopicId::ZERO,
+    };
+    let (key, value) = (encode_offset_commit_key(group, &partition), encode_offset_commit_value(&committed));
+    let mut batch = BatchBuilder::new(Codec::None);
+    batch.push(committed.committed_at, Some(&key.unwrap()), Some(&value.unwrap()), &[]);
+    let batch = batch.build();
+    let topic_id = house.broker.topic_id("__consumer_offsets").unwrap();
+    let id = TopicIdPartition { topic_id, partition: coordinator_partition(group, 5) };
+    let header = BatchHeader::parse(&batch).unwrap();
+    let wait = house.engine.append(vec![Append { id, leader_epoch: None, batch, header }]).await;
+    wait.wait().await.remove(0).unwrap();
+}
+
+/// What a crash leaves behind between the deletion of topics and the tombstones of their offsets.
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_of_a_deleted_topic_are_not_those_of_another_under_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
+    find(&house, "readers").await;
+    for topic in ["orders", "gone", "kept"] {
+        house.create(topic, 1, &[]).await;
+        let commit = simple_commit("readers", vec![entry(named(topic), 0, 7)]);
+        assert_eq!(house.broker.commit_offsets(commit).await, [Ok(())]);
+    }
+    append_commit_without_id(&house, "old", "orders", 3).await;
+    append_commit_without_id(&house, "old", "gone", 3).await;
+    house.stop().await;
+
+    let controller = Controller::open(&dir.path().join("controller"), ControllerConfig::default()).await.unwrap();
+    let deleted = ["orders", "gone"].map(|name| TopicSelector::Name(name.to_owned()));
+    controller.submit(Command::DeleteTopics { topics: deleted.to_vec() }).await.unwrap().result.unwrap();
+    let again = NewTopic {
+        name: "orders".to_owned(),
+        id: TopicId(77),
+        placement: Placement::Count { partitions: 1, replication_factor: 1 },
+        configs: std::collections::BTreeMap::new(),
+    };
+    let now = Timestamp(1_700_000_000_000);
+    let limits = BrokerLimits::default().partitions;
+    let creation = Command::CreateTopics { topics: vec![again], limits, validate_only: false, now };
+    controller.submit(creation).await.unwrap().result.unwrap();
+    controller.shutdown().await;
+
+    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
+    assert_eq!(committed(&house, "readers").await, None, "it was committed for the topic that is gone");
+    let names = |group: &str| -> Vec<TopicRef> {
+        let all = house.broker.fetch_offsets(&GroupId::from(group), OffsetsWanted::All).unwrap();
+        all.into_iter().map(|fetched| fetched.topic).collect()
+    };
+    assert_eq!(names("readers"), [named("kept")]);
+    assert_eq!(committed(&house, "old").await, Some((3, String::new())), "it names no topic but this one");
+    assert_eq!(names("old"), [named("orders")]);
+    let text = house.metrics();
+    assert!(!text.contains("group=\"readers\",topic=\"orders\""), "{text}");
+    let commit = simple_commit("readers", vec![entry(named("orders"), 0, 9)]);
+    assert_eq!(house.broker.commit_offsets(commit).await, [Ok(())]);
+    assert_eq!(committed(&house, "readers").await, Some((9, "note".to_owned())));
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_is_asked_for_twice_is_answered_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
+    house.create("orders", 1, &[]).await;
+    find(&house, "readers").await;
+    let commit = simple_commit("readers", vec![entry(named("orders"), 0, 3)]);
+    assert_eq!(house.broker.commit_offsets(commit).await, [Ok(())]);
+    let id = TopicRef::Id(house.broker.topic_id("orders").unwrap());
+    let asked = [named("orders"), id, named("orders"), named("nowhere"), TopicRef::Id(TopicId(7))];
+    let wanted = asked.iter().map(|topic| (topic.clone(), PartitionId(0))).collect();
+    let fetched = house.broker.fetch_offsets(&GroupId::from("readers"), OffsetsWanted::These(wanted)).unwrap();
+    assert_eq!(fetched.iter().map(|one| one.topic.clone()).collect::<Vec<_>>(), asked);
+    let offsets: Vec<_> =
+        fetched.into_iter().map(|one| one.committed.map(|found| found.map(|found| found.offset.0))).collect();
+    let unknown = Err(BrokerError::UnknownTopicId { id: TopicId(7) });
+    assert_eq!(offsets, [Ok(Some(3)), Ok(Some(3)), Ok(Some(3)), Ok(None), unknown]);
     house.stop().await;
 }

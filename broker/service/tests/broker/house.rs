@@ -33,15 +33,22 @@ impl House {
     }
 
     pub async fn start_with(dir: &Path, kafka: &[(&str, &str)], limits: BrokerLimits) -> Self {
-        let mut registry = Registry::default();
-        let config = EngineConfig {
+        Self::start_on(Self::engine_config(dir), dir, kafka, limits).await
+    }
+
+    pub fn engine_config(dir: &Path) -> EngineConfig {
+        EngineConfig {
             shards: 2,
             segment_size: ByteSize::mib(16),
             capacity: ByteSize::mib(512),
             driver: Driver::Auto,
             ..EngineConfig::new(dir.join("wal"))
-        };
-        let engine = start_engine(config).await;
+        }
+    }
+
+    pub async fn start_on(engine: EngineConfig, dir: &Path, kafka: &[(&str, &str)], limits: BrokerLimits) -> Self {
+        let mut registry = Registry::default();
+        let engine = start_engine(engine).await;
         let controller = Controller::open(&dir.join("controller"), ControllerConfig::default()).await.unwrap();
         let kafka: Configs = kafka.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let config = BrokerConfig {
@@ -82,6 +89,14 @@ impl House {
 
     pub async fn fetch(&self, topic: &str, partition: i32, from: i64) -> Result<FetchedPartition, BrokerError> {
         self.broker.fetch(fetch_request(topic, partition, from)).await.remove(0)
+    }
+
+    /// A broker-wide setting changes while the broker runs.
+    pub async fn alter_broker(&self, name: &str, value: &str) {
+        let edit = ConfigEdit { name: name.to_owned(), operation: EditOperation::Set(value.to_owned()) };
+        let change = ConfigChange::Edit(vec![edit]);
+        let alteration = ResourceAlteration { resource: ResourceName::Broker(String::new()), change };
+        self.broker.alter_configs(vec![alteration], Mode::Apply).await.remove(0).unwrap();
     }
 
     pub async fn offset(&self, topic: &str, at: OffsetAt) -> Option<FoundOffset> {

@@ -1,5 +1,7 @@
 //! The log of a coordinator is kept short, and nothing that is live is lost with what goes.
 
+use std::collections::VecDeque;
+
 use rustmq_broker_service::groups::{GroupId, MemberId};
 use rustmq_broker_service::*;
 use rustmq_model::{Offset, PartitionId};
@@ -24,39 +26,86 @@ fn commit(group: &str, offset: i64) -> GroupCommit {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn old_commits_go_and_the_last_ones_stay() {
-    let dir = tempfile::tempdir().unwrap();
-    let kafka = [("offsets.topic.num.partitions", "1")];
-    let limits = BrokerLimits { group_log_bytes: 50_000, ..BrokerLimits::default() };
-    let house = House::start_with(dir.path(), &kafka, limits).await;
-    house.create("orders", 1, &[]).await;
-    house.broker.find_coordinator(&GroupId::from("busy")).await.unwrap();
+/// Waits until the coordinators answer.
+async fn load(house: &House) {
     let load = async {
         while house.broker.list_groups().is_err() {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(PATIENCE, load).await.unwrap();
+}
+
+/// A broker with one coordinator, whose log is shortened from 50 KB on, and the topic of the commits.
+async fn start(dir: &std::path::Path) -> House {
+    let kafka = [("offsets.topic.num.partitions", "1")];
+    let limits = BrokerLimits { group_log_bytes: 50_000, ..BrokerLimits::default() };
+    let house = House::start_with(dir, &kafka, limits).await;
+    if house.broker.topic_id("orders").is_none() {
+        house.create("orders", 1, &[]).await;
+    }
+    house.broker.find_coordinator(&GroupId::from("busy")).await.unwrap();
+    load(&house).await;
+    house
+}
+
+async fn log_bounds(house: &House) -> (i64, i64) {
+    let start = house.offset("__consumer_offsets", OffsetAt::Earliest).await.unwrap().offset.0;
+    let end = house.offset("__consumer_offsets", OffsetAt::Latest).await.unwrap().offset.0;
+    (start, end)
+}
+
+fn assert_committed(house: &House, group: &str, offset: i64) {
+    let fetched = house.broker.fetch_offsets(&GroupId::from(group), OffsetsWanted::All).unwrap();
+    assert_eq!(fetched[0].committed.as_ref().unwrap().as_ref().unwrap().offset, Offset(offset), "{group}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_commits_go_and_the_last_ones_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = start(dir.path()).await;
     assert_eq!(house.broker.commit_offsets(commit("quiet", 42)).await, [Ok(())]);
     for offset in 0..300 {
         assert_eq!(house.broker.commit_offsets(commit("busy", offset)).await, [Ok(())]);
     }
-    let log_start = house.offset("__consumer_offsets", OffsetAt::Earliest).await.unwrap().offset.0;
-    let end = house.offset("__consumer_offsets", OffsetAt::Latest).await.unwrap().offset.0;
+    let (log_start, end) = log_bounds(&house).await;
     assert!(log_start > 200, "301 commits of 1 KB, 50 KB at a time: {log_start} to {end}");
     house.stop().await;
 
-    let house = House::start_with(dir.path(), &kafka, limits).await;
-    let load = async {
-        while house.broker.list_groups().is_err() {
-            tokio::task::yield_now().await;
+    let house = start(dir.path()).await;
+    assert_committed(&house, "quiet", 42);
+    assert_committed(&house, "busy", 299);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_never_rests_keeps_no_log_long() {
+    const COMMITS: i64 = 5000;
+    /// More than the driver hands to the engine in one go: whenever it looks, some are on their way.
+    const IN_FLIGHT: usize = 400;
+    let dir = tempfile::tempdir().unwrap();
+    let house = start(dir.path()).await;
+    assert_eq!(house.broker.commit_offsets(commit("quiet", 42)).await, [Ok(())]);
+    let mut in_flight = VecDeque::new();
+    let mut longest = 0;
+    for offset in 0..COMMITS {
+        in_flight.push_back(house.broker.commit_offsets(commit("busy", offset)));
+        if in_flight.len() == IN_FLIGHT {
+            assert_eq!(in_flight.pop_front().unwrap().await, [Ok(())]);
         }
-    };
-    tokio::time::timeout(PATIENCE, load).await.unwrap();
-    for (group, offset) in [("quiet", 42), ("busy", 299)] {
-        let fetched = house.broker.fetch_offsets(&GroupId::from(group), OffsetsWanted::All).unwrap();
-        assert_eq!(fetched[0].committed.as_ref().unwrap().as_ref().unwrap().offset, Offset(offset), "{group}");
+        if offset % 100 == 0 {
+            let (log_start, end) = log_bounds(&house).await;
+            longest = longest.max(end - log_start);
+        }
     }
+    assert!(longest < 2000, "2 live records of 1 KB, 400 on their way, shortened from 50 KB on: {longest} records");
+    for commit in in_flight {
+        assert_eq!(commit.await, [Ok(())]);
+    }
+    house.stop().await;
+
+    let house = start(dir.path()).await;
+    assert_committed(&house, "quiet", 42);
+    assert_committed(&house, "busy", COMMITS - 1);
     house.stop().await;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_broker_service::*;
+use rustmq_engine_shard::EngineConfig;
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp};
@@ -160,6 +161,31 @@ async fn an_idempotent_producers_repeat_answers_as_its_original() {
     let refused = house.broker.init_producer_id(transactional).await;
     assert!(matches!(refused, Err(BrokerError::Unsupported { .. })));
     assert_ne!(id, ProducerId::NONE);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_that_producers_are_remembered_may_change_while_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    // What expires does so within a test's patience.
+    let engine = EngineConfig { retention_interval: Duration::from_millis(20), ..House::engine_config(dir.path()) };
+    let house = House::start_on(engine, dir.path(), &[], BrokerLimits::default()).await;
+    house.create("orders", 1, &[]).await;
+    let request = ProducerIdRequest { transactional_id: None, current: None };
+    let (id, epoch) = house.broker.init_producer_id(request).await.unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let batch = |sequence: i32| {
+        let mut builder = BatchBuilder::new(Codec::None).producer(id, epoch, Sequence(sequence));
+        builder.push(Timestamp(i64::try_from(now).unwrap()), None, Some(b"v"), &[]);
+        builder.build()
+    };
+    house.produce("orders", 0, batch(0)).await.unwrap();
+    let gap = house.produce("orders", 0, batch(5)).await;
+    assert!(matches!(gap, Err(BrokerError::OutOfOrderSequence { .. })), "{gap:?}");
+    house.alter_broker("producer.id.expiration.ms", "1").await;
+    // A producer that is not remembered begins where it likes.
+    let forgotten = async { while house.produce("orders", 0, batch(5)).await.is_err() {} };
+    tokio::time::timeout(PATIENCE, forgotten).await.unwrap();
     house.stop().await;
 }
 

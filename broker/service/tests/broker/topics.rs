@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rustmq_broker_service::*;
-use rustmq_model::{PartitionId, TopicId};
+use rustmq_engine_api::{LogConfig, OpenPartition};
+use rustmq_model::{LeaderEpoch, PartitionId, TopicId, TopicIdPartition};
 
 use crate::house::{House, PATIENCE, batch_of, named, values};
 
@@ -100,6 +101,12 @@ async fn unknown_topics_are_created_when_both_sides_allow_it() {
     assert_eq!(created.partitions[3].leader, Some(house.broker.id()));
     house.produce("a", 3, batch_of(&["x"])).await.unwrap();
     assert!(matches!(ask("a b", AutoCreation::Allowed).await, Err(BrokerError::InvalidTopicName { .. })));
+    for reserved in ["__transaction_state", "__share_group_state"] {
+        let unknown = BrokerError::UnknownTopic { name: reserved.to_owned() };
+        assert_eq!(ask(reserved, AutoCreation::Allowed).await, Err(unknown), "its coordinator alone makes it");
+    }
+    let offsets = ask("__consumer_offsets", AutoCreation::Allowed).await.unwrap();
+    assert_eq!((offsets.partitions.len(), offsets.is_internal), (50, true), "as its coordinators would make it");
     house.stop().await;
 
     let off = [("auto.create.topics.enable", "false")];
@@ -107,6 +114,28 @@ async fn unknown_topics_are_created_when_both_sides_allow_it() {
     let selection = TopicSelection::These(vec![named("b"), named("a")]);
     let answers = house.broker.topics(selection, AutoCreation::Allowed).await;
     assert!(answers[0].metadata.is_err() && answers[1].metadata.is_ok());
+    house.stop().await;
+}
+
+/// The engine has seen a later leader epoch than the metadata says: it refuses to open the partition, and has it all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_engine_refused_to_open_is_deleted_with_its_topic() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    let topic_id = house.create("orders", 1, &[]).await.id;
+    house.produce("orders", 0, batch_of(&["x"])).await.unwrap();
+    let id = TopicIdPartition { topic_id, partition: PartitionId(0) };
+    let config = LogConfig { retention_time: None, retention_bytes: None, producer_expiry: PATIENCE };
+    let open = OpenPartition { id, leader_epoch: LeaderEpoch(9), config };
+    house.engine.open(vec![open]).await.remove(0).unwrap();
+    house.stop().await;
+
+    let house = House::start(&dir).await;
+    let refused = house.produce("orders", 0, batch_of(&["y"])).await;
+    assert!(refused.is_err(), "the partition is not open: {refused:?}");
+    assert!(house.engine.partitions().contains(&id));
+    house.broker.delete_topics(vec![named("orders")], PATIENCE).await.remove(0).unwrap();
+    assert!(!house.engine.partitions().contains(&id), "it would stay until the next start");
     house.stop().await;
 }
 

@@ -9,15 +9,10 @@ use crate::api::{Call, CallError};
 use crate::connection::Handling;
 use crate::error_map;
 use crate::response::Response;
-use crate::shape;
 
 /// Answers with a refusal of every partition; with acks 0 not at all.
 pub fn refuse(call: &Call) -> Result<Handling, CallError> {
-    let body = call.body();
-    let elements_max = call.shared.config.request_elements_max;
-    shape::check(call.header.key, call.version(), &body, elements_max)
-        .map_err(|source| call.undecodable(source.to_string()))?;
-    let (acks, topics) = read(body).ok_or_else(|| call.undecodable("a null where none is allowed"))?;
+    let (acks, topics) = read(call.body()?).ok_or_else(|| call.undecodable("a null where none is allowed"))?;
     if acks == 0 {
         return Ok(Handling::Silent);
     }

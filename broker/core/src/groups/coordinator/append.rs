@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use rustmq_model::TopicPartition;
 
-use super::GroupCoordinator;
+use super::{GroupCoordinator, StoredRecord};
 use crate::groups::classic::StorePurpose;
 use crate::groups::error::GroupError;
 use crate::groups::identity::{GroupId, Now, ReplyToken};
@@ -67,6 +67,11 @@ impl Effect {
             | Self::GroupRemoval { group, .. } => group,
         }
     }
+
+    /// Whether it writes, or removes, the record of the group itself.
+    fn is_of_group_record(&self) -> bool {
+        matches!(self, Self::Group { .. } | Self::GroupRemoval { .. })
+    }
 }
 
 /// An append that the log has not answered, or whose answer waits for those before it.
@@ -77,12 +82,21 @@ pub(super) struct PendingAppend {
     result: Option<Result<(), GroupError>>,
 }
 
+impl PendingAppend {
+    pub(super) const fn id(&self) -> AppendId {
+        self.id
+    }
+}
+
 impl GroupCoordinator {
     pub(super) fn append(&mut self, records: Vec<CoordinatorRecord>, effect: Effect) {
         let id = self.next_append;
         self.next_append = AppendId(id.0 + 1);
         if let Some(entry) = self.groups.get_mut(effect.group()) {
-            entry.appends_in_flight += 1;
+            entry.in_flight.push_back(id);
+            if effect.is_of_group_record() {
+                entry.records_in_flight += 1;
+            }
         }
         self.appends.push_back(PendingAppend { id, effect, result: None });
         self.actions.push_back(Action::AppendRecords { append: id, records });
@@ -104,34 +118,38 @@ impl GroupCoordinator {
             self.appends[index].result = Some(result);
         }
         while self.appends.front().is_some_and(|pending| pending.result.is_some()) {
-            let PendingAppend { effect, result, .. } = self.appends.pop_front().expect("the front was just seen");
+            let PendingAppend { id, effect, result } = self.appends.pop_front().expect("the front was just seen");
             let group = effect.group().clone();
             if let Some(entry) = self.groups.get_mut(&group) {
-                entry.appends_in_flight -= 1;
+                entry.in_flight.pop_front();
+                if effect.is_of_group_record() {
+                    entry.records_in_flight -= 1;
+                }
             }
             match result.expect("the front was just seen to have a result") {
-                Ok(()) => self.apply(now, effect),
+                Ok(()) => self.apply(now, id, effect),
                 Err(error) => self.give_up(now, effect, error),
             }
             self.settle(now, &group);
         }
     }
 
-    fn apply(&mut self, now: Now, effect: Effect) {
+    fn apply(&mut self, now: Now, id: AppendId, effect: Effect) {
         match effect {
             Effect::Group { group, value, purpose } => {
                 let entry = self.groups.get_mut(&group).expect("a group outlives the appends before its tombstone");
-                entry.stored = Some(value);
+                entry.stored = Some(StoredRecord { value, stored_by: Some(id) });
                 entry.group.on_record_committed(now, purpose);
             }
             Effect::OffsetCommit { group, token, offsets, outcomes } => {
                 let entry = self.groups.get_mut(&group).expect("a group outlives the appends before its tombstone");
                 for (partition, offset) in offsets {
-                    entry.offsets.end_commit(partition, Some(offset));
+                    entry.offsets.end_commit(partition, Some((offset, id)));
                 }
                 self.reply(token, ReplyOutcome::OffsetCommit(Ok(outcomes)));
             }
             Effect::OffsetRemoval { group, partitions, reply } => {
+                self.end_removal(&group, &partitions);
                 for partition in &partitions {
                     self.forget_offset(&group, partition);
                 }
@@ -164,7 +182,8 @@ impl GroupCoordinator {
                 }
                 self.reply(token, ReplyOutcome::OffsetCommit(Err(error)));
             }
-            Effect::OffsetRemoval { reply, .. } => {
+            Effect::OffsetRemoval { group, partitions, reply } => {
+                self.end_removal(&group, &partitions);
                 if let Some((token, _)) = reply {
                     self.reply(token, ReplyOutcome::OffsetDelete(Err(error)));
                 }
@@ -176,6 +195,13 @@ impl GroupCoordinator {
                     self.reply(token, ReplyOutcome::DeleteGroup(Err(error)));
                 }
             }
+        }
+    }
+
+    fn end_removal(&mut self, group: &GroupId, partitions: &[TopicPartition]) {
+        let entry = self.groups.get_mut(group).expect("a group outlives the appends before its tombstone");
+        for partition in partitions {
+            entry.offsets.end_removal(partition);
         }
     }
 

@@ -2,23 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use super::GroupCoordinator;
-use super::append::{CoordinatorRecord, Effect};
+use super::append::{AppendId, CoordinatorRecord, Effect};
+use super::{GroupCoordinator, StoredRecord};
 use crate::groups::error::GroupError;
 use crate::groups::identity::{GroupId, Now, ReplyToken};
 use crate::groups::records::{encode_group_metadata_key, encode_offset_commit_key, encode_offset_commit_value};
 use crate::groups::request::{GroupDescription, GroupListing, ReplyOutcome};
 use crate::groups::state::ClassicState;
 
-/// What has to be in the log for a group.
+/// The moment from which on a log is to hold everything that is live. See [`GroupCoordinator::live_records`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RewritePoint(AppendId);
+
+/// What has to be written again for a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LiveRecords {
-    /// These, all stored, and nothing else is on its way.
+    /// These: they were stored before the point, and nothing that changes them is on its way.
     Records(Vec<CoordinatorRecord>),
-    /// Appends of the group are on their way: ask again when they are answered.
+    /// What is on its way decides about it: ask again when that is answered.
     InFlight,
-    /// Nothing.
-    Gone,
+    /// Nothing: the log holds all of it from the point on, or the group is gone.
+    Nothing,
 }
 
 impl GroupCoordinator {
@@ -80,23 +84,46 @@ impl GroupCoordinator {
         self.groups.keys().cloned().collect()
     }
 
-    /// The records that a shortened log must still hold for a group.
-    ///
-    /// A driver appends them before anything that it polls later, for one group after the other; when all groups that
-    /// existed at the beginning were rewritten or are gone, everything below the first rewrite is no longer needed.
+    /// Now, as the point that a log is shortened to: every append made from here on lies above what it holds now.
     #[must_use]
-    pub fn live_records(&self, group: &GroupId) -> LiveRecords {
-        let Some(entry) = self.groups.get(group) else { return LiveRecords::Gone };
-        if entry.appends_in_flight > 0 {
+    pub const fn rewrite_point(&self) -> RewritePoint {
+        RewritePoint(self.next_append)
+    }
+
+    /// The records of a group that a log shortened to this point would lack.
+    ///
+    /// A driver appends them before anything that it polls later, for one group after the other; when no group that
+    /// existed at the point has any left, and all were stored, what the log held at the point is no longer needed.
+    ///
+    /// Groups go on meanwhile. The first append after the point that is stored for a key settles that key for good,
+    /// so that a group that never rests is done as well: it waits for appends made before the point, and for the first
+    /// one after it of each key.
+    #[must_use]
+    pub fn live_records(&self, group: &GroupId, point: RewritePoint) -> LiveRecords {
+        let RewritePoint(point) = point;
+        let Some(entry) = self.groups.get(group) else { return LiveRecords::Nothing };
+        if entry.in_flight.front().is_some_and(|append| *append < point) {
             return LiveRecords::InFlight;
         }
-        let mut records = Vec::with_capacity(1 + entry.offsets.len());
-        if let Some(value) = &entry.stored
+        let is_above = |stored_by: Option<AppendId>| stored_by.is_some_and(|append| append >= point);
+        let mut records = Vec::new();
+        if let Some(StoredRecord { value, stored_by }) = &entry.stored
+            && !is_above(*stored_by)
             && let Ok(key) = encode_group_metadata_key(group.as_str())
         {
+            if entry.records_in_flight > 0 {
+                return LiveRecords::InFlight;
+            }
             records.push(CoordinatorRecord { key, value: Some(value.clone()) });
         }
-        for (partition, offset) in entry.offsets.iter() {
+        for (partition, offset, stored_by) in entry.offsets.stored() {
+            if is_above(stored_by) {
+                continue;
+            }
+            // Written after what is on its way, the older offset would win when the log is loaded.
+            if entry.offsets.is_in_flight(partition) {
+                return LiveRecords::InFlight;
+            }
             // Both were encoded once to get into the log.
             if let (Ok(key), Ok(value)) =
                 (encode_offset_commit_key(group.as_str(), partition), encode_offset_commit_value(offset))
@@ -104,7 +131,7 @@ impl GroupCoordinator {
                 records.push(CoordinatorRecord { key, value: Some(value) });
             }
         }
-        if records.is_empty() { LiveRecords::Gone } else { LiveRecords::Records(records) }
+        if records.is_empty() { LiveRecords::Nothing } else { LiveRecords::Records(records) }
     }
 
     /// How many groups are in each state.

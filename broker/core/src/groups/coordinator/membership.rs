@@ -117,7 +117,7 @@ impl GroupCoordinator {
     pub(super) fn drop_if_blank(&mut self, id: &GroupId) {
         let is_blank = self.groups.get(id).is_some_and(|entry| {
             entry.stored.is_none()
-                && entry.appends_in_flight == 0
+                && entry.in_flight.is_empty()
                 && entry.offsets.is_empty()
                 && entry.group.is_unused()
                 && entry.group.generation() == 0

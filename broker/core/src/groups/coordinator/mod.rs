@@ -31,7 +31,7 @@ use rustmq_model::{Instant, Timestamp, TopicPartition};
 
 pub use self::append::{Action, AppendId, CoordinatorRecord};
 use self::append::{Effect, PendingAppend};
-pub use self::catalogue::LiveRecords;
+pub use self::catalogue::{LiveRecords, RewritePoint};
 use super::classic::{ClassicGroup, GroupAction};
 use super::config::GroupConfig;
 use super::error::GroupError;
@@ -53,22 +53,39 @@ pub enum CoordinatorState {
     Unloaded,
 }
 
+/// A group's record in the log.
+#[derive(Debug)]
+struct StoredRecord {
+    value: Bytes,
+    /// The append that wrote it; none if it was loaded.
+    stored_by: Option<AppendId>,
+}
+
 /// One group with its offsets.
 #[derive(Debug)]
 struct GroupEntry {
     group: ClassicGroup,
     offsets: GroupOffsets,
-    /// The value of the group's record that the log holds.
-    stored: Option<Bytes>,
-    /// Appends of this group that the log has not answered.
-    appends_in_flight: usize,
+    /// The group's record that the log holds.
+    stored: Option<StoredRecord>,
+    /// Appends of this group that the log has not answered, in their order.
+    in_flight: VecDeque<AppendId>,
+    /// Those of them that write or remove the group's record.
+    records_in_flight: usize,
     /// The group's place in the coordinator's timers.
     timeout: Option<Instant>,
 }
 
 impl GroupEntry {
     fn new(group: ClassicGroup) -> Self {
-        Self { group, offsets: GroupOffsets::default(), stored: None, appends_in_flight: 0, timeout: None }
+        Self {
+            group,
+            offsets: GroupOffsets::default(),
+            stored: None,
+            in_flight: VecDeque::new(),
+            records_in_flight: 0,
+            timeout: None,
+        }
     }
 }
 
@@ -132,7 +149,7 @@ impl GroupCoordinator {
                         let machine = ClassicGroup::from_metadata(group.clone(), Arc::clone(&self.config), metadata);
                         let entry = self.loaded_entry(group);
                         entry.group = machine;
-                        entry.stored = Some(value);
+                        entry.stored = Some(StoredRecord { value, stored_by: None });
                     }
                     None => self.forget_group(&group, Timestamp::NONE),
                 }
@@ -220,8 +237,9 @@ impl GroupCoordinator {
             entry.group.check_invariants();
             assert_eq!(entry.timeout, entry.group.poll_timeout(), "a group's timer is set");
             assert!(entry.timeout.is_none_or(|at| self.timeouts.contains(&(at, id.clone()))), "a set timer is kept");
-            let in_flight = self.appends.iter().filter(|append| append.effect.group() == id).count();
-            assert_eq!(entry.appends_in_flight, in_flight, "appends are counted right");
+            let in_flight: VecDeque<_> =
+                self.appends.iter().filter(|append| append.effect.group() == id).map(PendingAppend::id).collect();
+            assert_eq!(entry.in_flight, in_flight, "a group knows its appends");
         }
         let timer_count = self.groups.values().filter(|entry| entry.timeout.is_some()).count();
         assert_eq!(self.timeouts.len(), timer_count, "no timer is left behind");

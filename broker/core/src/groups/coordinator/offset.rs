@@ -1,6 +1,8 @@
 //! Requests about committed offsets, and their expiry.
 
-use rustmq_model::{Timestamp, TopicName, TopicPartition};
+use std::collections::BTreeSet;
+
+use rustmq_model::{Timestamp, TopicId, TopicName, TopicPartition};
 
 use super::GroupCoordinator;
 use super::append::{CoordinatorRecord, Effect};
@@ -154,6 +156,42 @@ impl GroupCoordinator {
         }
     }
 
+    /// Every topic of which an offset is stored, with the id that the commit named it by; zero if it named none.
+    #[must_use]
+    pub fn committed_topics(&self) -> BTreeSet<(TopicName, TopicId)> {
+        let offsets = self.groups.values().flat_map(|entry| entry.offsets.stored());
+        offsets.map(|(partition, offset, _)| (partition.topic.clone(), offset.topic_id)).collect()
+    }
+
+    /// Topics of which offsets are stored are not there any more, under these names and ids: the offsets are forgotten.
+    ///
+    /// What is told of deletions while the coordinator loads, or was about to be written when a broker ended, is lost: a
+    /// driver looks for such topics once the coordinator is active.
+    pub fn handle_topics_gone(&mut self, gone: &BTreeSet<(TopicName, TopicId)>) {
+        if self.refusal().is_some() {
+            return;
+        }
+        let is_gone = |partition: &TopicPartition, offset: &CommittedOffset| {
+            gone.contains(&(partition.topic.clone(), offset.topic_id))
+        };
+        let affected: Vec<(GroupId, Vec<TopicPartition>)> = self
+            .groups
+            .iter()
+            .filter(|(_, entry)| entry.group.state() != ClassicState::Dead)
+            .map(|(id, entry)| {
+                // A commit on its way is of a topic that is there: its tombstone would take that along.
+                let offsets = entry.offsets.stored().filter(|(partition, offset, _)| {
+                    is_gone(partition, offset) && !entry.offsets.is_in_flight(partition)
+                });
+                (id.clone(), offsets.map(|(partition, _, _)| partition.clone()).collect())
+            })
+            .filter(|(_, partitions): &(_, Vec<_>)| !partitions.is_empty())
+            .collect();
+        for (id, partitions) in affected {
+            self.append_tombstones(&id, &partitions, None);
+        }
+    }
+
     /// Forgets what is over its retention, and groups that are left with nothing (KIP-211).
     pub(super) fn expire_offsets(&mut self, now: Now) {
         let ids: Vec<GroupId> = self.groups.keys().cloned().collect();
@@ -163,7 +201,7 @@ impl GroupCoordinator {
             let mut expired = entry.offsets.expired(now.wall, start, self.config.offsets_retention);
             expired.retain(|partition| !entry.group.is_subscribed_to(partition.topic.as_str()));
             let is_nothing_left = expired.len() == entry.offsets.known_partitions().len();
-            let is_group_over = is_nothing_left && entry.group.is_unused() && entry.appends_in_flight == 0;
+            let is_group_over = is_nothing_left && entry.group.is_unused() && entry.in_flight.is_empty();
             if !expired.is_empty() {
                 self.append_tombstones(&id, &expired, None);
             }
@@ -180,6 +218,10 @@ impl GroupCoordinator {
         partitions: &[TopicPartition],
         mut reply: Option<(ReplyToken, PartitionOutcomes)>,
     ) {
+        let entry = self.groups.get_mut(id).expect("the caller has found the group");
+        for partition in partitions {
+            entry.offsets.begin_removal(partition);
+        }
         let mut chunks = partitions.chunks(TOMBSTONES_MAX).peekable();
         while let Some(chunk) = chunks.next() {
             let records = chunk

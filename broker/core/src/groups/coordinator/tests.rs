@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rustmq_model::{Offset, TopicName};
+use rustmq_model::{Offset, TopicId, TopicName};
 
 use super::*;
 use crate::groups::request::{
@@ -209,6 +209,37 @@ fn offsets_of_topics_that_the_group_reads_are_kept() {
 }
 
 #[test]
+fn offsets_of_topics_that_are_gone_go_unless_a_commit_is_on_its_way() {
+    let mut scenario = Scenario::new();
+    for (topic, id) in [("t", 7), ("t", 8), ("u", 7), ("v", 7)] {
+        let mut request = committing("", -1, 5);
+        request.offsets[0].partition = partition(topic, id);
+        request.offsets[0].topic_id = TopicId(u128::try_from(id).unwrap());
+        let commit = scenario.commit_with(request);
+        assert!(scenario.committed(commit).is_ok());
+    }
+    let name = |topic: &str| TopicName::new(topic).unwrap();
+    let committed = scenario.coordinator.committed_topics();
+    assert_eq!(committed.len(), 4);
+    assert!(committed.contains(&(name("t"), TopicId(7))) && committed.contains(&(name("t"), TopicId(8))));
+    scenario.is_log_fast = false;
+    let mut request = committing("", -1, 6);
+    request.offsets[0].partition = partition("u", 7);
+    scenario.commit_with(request);
+    let gone = [("t", 7), ("u", 7), ("v", 8)].map(|(topic, id)| (name(topic), TopicId(id)));
+    scenario.coordinator.handle_topics_gone(&gone.into());
+    scenario.settle();
+    while !scenario.appends.is_empty() {
+        scenario.store();
+    }
+    for coordinator in [&scenario.coordinator, &scenario.restarted().coordinator] {
+        let all = coordinator.fetch_offsets(&"g".into(), &OffsetSelection::All).unwrap();
+        let left: Vec<_> = all.into_iter().map(|(partition, offset)| (partition, offset.unwrap().offset.0)).collect();
+        assert_eq!(left, [(partition("t", 8), 5), (partition("u", 7), 6), (partition("v", 7), 5)]);
+    }
+}
+
+#[test]
 fn offsets_expire_a_retention_after_the_group_is_empty_and_the_group_with_them() {
     let mut scenario = Scenario::stable(&["m1"]);
     let commit = scenario.commit_with(committing("m1", 1, 5));
@@ -285,7 +316,7 @@ fn a_group_over_a_lowered_limit_rebalances_when_it_is_loaded() {
 }
 
 #[test]
-fn live_records_rebuild_the_coordinator_and_wait_for_appends_on_their_way() {
+fn live_records_rebuild_the_coordinator_and_wait_for_appends_made_before() {
     let mut scenario = Scenario::stable(&["m1"]);
     for (group, offset) in [("g", 5), ("h", 6)] {
         let member = if group == "g" { "m1" } else { "" };
@@ -296,11 +327,14 @@ fn live_records_rebuild_the_coordinator_and_wait_for_appends_on_their_way() {
     }
     scenario.is_log_fast = false;
     scenario.commit_with(committing("m1", 1, 7));
-    assert_eq!(scenario.coordinator.live_records(&"g".into()), LiveRecords::InFlight);
+    let point = scenario.coordinator.rewrite_point();
+    assert_eq!(scenario.coordinator.live_records(&"g".into(), point), LiveRecords::InFlight);
     scenario.store();
     let mut rebuilt = GroupCoordinator::new(GroupConfig::default());
     for id in scenario.coordinator.group_ids() {
-        let LiveRecords::Records(records) = scenario.coordinator.live_records(&id) else { panic!("{id} is at rest") };
+        let LiveRecords::Records(records) = scenario.coordinator.live_records(&id, point) else {
+            panic!("{id} is at rest")
+        };
         for record in records {
             rebuilt.replay(&record.key, record.value.as_ref()).unwrap();
         }
@@ -309,7 +343,41 @@ fn live_records_rebuild_the_coordinator_and_wait_for_appends_on_their_way() {
     assert_eq!(rebuilt.describe(&"g".into()), scenario.coordinator.describe(&"g".into()));
     let rebuilt = Scenario::around(rebuilt);
     assert_eq!((offset_of(&rebuilt, "g"), offset_of(&rebuilt, "h")), (Some(7), Some(6)));
-    assert_eq!(scenario.coordinator.live_records(&"none".into()), LiveRecords::Gone);
+    assert_eq!(scenario.coordinator.live_records(&"none".into(), point), LiveRecords::Nothing);
+}
+
+#[test]
+fn a_group_that_never_rests_is_done_with_its_first_commit_after_the_point() {
+    let mut scenario = Scenario::new();
+    let mut quiet = committing("", -1, 1);
+    quiet.offsets[0].partition = partition("t", 1);
+    for request in [committing("", -1, 1), quiet] {
+        let commit = scenario.commit_with(request);
+        assert!(scenario.committed(commit).is_ok());
+    }
+    scenario.is_log_fast = false;
+    let live = |scenario: &Scenario, point| scenario.coordinator.live_records(&"g".into(), point);
+    scenario.commit_with(committing("", -1, 2));
+    let point = scenario.coordinator.rewrite_point();
+    for offset in 3..5 {
+        scenario.commit_with(committing("", -1, offset));
+    }
+    assert_eq!(live(&scenario, point), LiveRecords::InFlight, "2 was made before the point");
+    scenario.store();
+    assert_eq!(live(&scenario, point), LiveRecords::InFlight, "2 may be lost if it is not written again, 3 if it is");
+    scenario.store();
+    // 4 is still on its way; whether it is stored or not, 3 lies above the point.
+    let LiveRecords::Records(records) = live(&scenario, point) else { panic!("the busy partition is settled") };
+    let mut rebuilt = GroupCoordinator::new(GroupConfig::default());
+    for record in &records {
+        rebuilt.replay(&record.key, record.value.as_ref()).unwrap();
+    }
+    rebuilt.activate(START);
+    let all = rebuilt.fetch_offsets(&"g".into(), &OffsetSelection::All).unwrap();
+    assert_eq!(all.iter().map(|(partition, _)| partition).collect::<Vec<_>>(), [&partition("t", 1)]);
+    let later = scenario.coordinator.rewrite_point();
+    scenario.store();
+    assert!(matches!(live(&scenario, later), LiveRecords::Records(records) if records.len() == 2));
 }
 
 #[test]

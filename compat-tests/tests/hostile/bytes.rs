@@ -1,44 +1,33 @@
 //! Bytes that no client would send: they are answered with a Kafka error or their connection is closed, while the process lives
 //! on, serves its other connections, and does not take more memory for them than a stated bound.
-#![allow(clippy::unwrap_used)]
 
-use bytes::{Bytes, BytesMut};
+use super::bystander::{resident_kib, turn};
+use super::frame;
+use bytes::Bytes;
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, MetadataRequest, RequestHeader, RequestKind, ResponseKind, metadata_request,
+    ApiKey, ApiVersionsRequest, MetadataRequest, RequestKind, ResponseKind, metadata_request,
 };
-use kafka_protocol::protocol::{Encodable, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use rustmq_compat_tests::versions::{Session, Topic, batch, produce_request};
 use rustmq_compat_tests::wire::Wire;
 use rustmq_compat_tests::{Target, shared};
-use std::sync::Mutex;
 
 /// What a scenario of hostile bytes may leave the broker with. Of Kafka nothing is asked: its heap is what it is given.
 const GROWTH_MAX_KIB: u64 = 96 << 10;
 
-/// One scenario at a time, so that the memory is its own.
-static TURN: Mutex<()> = Mutex::new(());
-
-/// The broker's resident memory.
-fn resident_kib() -> u64 {
-    let pid = shared().pid().expect("the broker runs");
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("the kernel tells");
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 /// Runs a scenario beside a connection that was there before and must be served throughout.
 fn unharmed(scenario: impl FnOnce(&mut dyn FnMut())) {
-    let _turn = TURN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _turn = turn();
     let mut session = Session::open();
     let topic = session.topic(1);
     let mut stored = session.append(&topic);
-    let before = resident_kib();
+    let before = resident_kib(shared());
     scenario(&mut || {
         stored += 1;
         assert_eq!(session.append(&topic), stored, "the bystander goes on");
-        let grown = resident_kib().saturating_sub(before);
+        let grown = resident_kib(shared()).saturating_sub(before);
         let is_bounded = grown <= GROWTH_MAX_KIB || shared().target() == Target::Kafka;
         assert!(is_bounded, "the broker has grown by {grown} KiB");
     });
@@ -53,20 +42,6 @@ fn dealt_with(wire: Wire) {
     if shared().target() == Target::RustMq {
         wire.finish().unwrap();
     }
-}
-
-/// A request as its frame's content.
-fn frame(key: ApiKey, version: i16, request: &RequestKind) -> Vec<u8> {
-    let mut frame = BytesMut::new();
-    RequestHeader::default()
-        .with_request_api_key(key as i16)
-        .with_request_api_version(version)
-        .with_correlation_id(1)
-        .with_client_id(Some(StrBytes::from_static_str("hostile")))
-        .encode(&mut frame, key.request_header_version(version))
-        .unwrap();
-    request.encode(&mut frame, version).unwrap();
-    frame.to_vec()
 }
 
 /// Requests worth spoiling: old and flexible encodings, and records within.

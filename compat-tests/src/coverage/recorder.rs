@@ -1,0 +1,204 @@
+//! A proxy between a client and the broker that records which API was asked in which version and was answered, and what the client
+//! calls itself. It passes frames on as they are, and does not judge what they say.
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader};
+use kafka_protocol::protocol::Decodable;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// More than any frame of the scenarios.
+const FRAME_MAX: usize = 64 << 20;
+/// Key, version, correlation id.
+const HEADER_MIN: usize = 8;
+
+/// A request that was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Exchange {
+    pub key: i16,
+    pub version: i16,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    exchanges: BTreeSet<Exchange>,
+    softwares: BTreeSet<String>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// The broker's port; 0 until it is known.
+    upstream: AtomicU16,
+    seen: Mutex<Seen>,
+}
+
+impl Shared {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The requests of one connection that wait for their answers, by correlation id.
+type Open = Arc<Mutex<BTreeMap<[u8; 4], Exchange>>>;
+
+/// Listens from `start` until the process ends.
+#[derive(Debug)]
+pub struct Recorder {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+impl Recorder {
+    pub fn start() -> Result<Recorder> {
+        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+        let port = listener.local_addr()?.port();
+        let shared = Arc::new(Shared::default());
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                // What cannot be served is closed; its client finds out.
+                let _ = serve(client, &accepting);
+            }
+        });
+        Ok(Recorder { port, shared })
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Names the broker behind.
+    pub fn connect_to(&self, port: u16) {
+        self.shared.upstream.store(port, Ordering::SeqCst);
+    }
+
+    /// What was asked and answered so far.
+    pub fn exchanges(&self) -> BTreeSet<Exchange> {
+        self.shared.seen().exchanges.clone()
+    }
+
+    pub fn has_seen(&self, key: ApiKey) -> bool {
+        self.shared.seen().exchanges.iter().any(|exchange| exchange.key == key as i16)
+    }
+
+    /// The names by which clients introduced their software, where they did.
+    pub fn softwares(&self) -> BTreeSet<String> {
+        self.shared.seen().softwares.clone()
+    }
+}
+
+fn serve(client: TcpStream, shared: &Arc<Shared>) -> Result<()> {
+    let broker = TcpStream::connect(("127.0.0.1", shared.upstream.load(Ordering::SeqCst)))?;
+    client.set_nodelay(true)?;
+    broker.set_nodelay(true)?;
+    let open = Open::default();
+    let (requests_in, requests_out) = (client.try_clone()?, broker.try_clone()?);
+    let (asking, asked) = (Arc::clone(shared), Arc::clone(&open));
+    thread::spawn(move || {
+        pump(requests_in, requests_out, |frame| {
+            let (exchange, correlation) = read_request(frame)?;
+            lock(&asked).insert(correlation, exchange);
+            if let Some(software) = software(frame, exchange) {
+                asking.seen().softwares.insert(software);
+            }
+            Ok(())
+        });
+    });
+    let answering = Arc::clone(shared);
+    thread::spawn(move || {
+        pump(broker, client, |frame| {
+            let correlation = frame.first_chunk().context("an answer without a header")?;
+            if let Some(exchange) = lock(&open).remove(correlation) {
+                answering.seen().exchanges.insert(exchange);
+            }
+            Ok(())
+        });
+    });
+    Ok(())
+}
+
+fn lock(open: &Open) -> MutexGuard<'_, BTreeMap<[u8; 4], Exchange>> {
+    open.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Passes frames on until either side ends; each is noted first, so that no answer comes before its request is known.
+fn pump(mut from: TcpStream, mut to: TcpStream, mut note: impl FnMut(&[u8]) -> Result<()>) {
+    let mut pass = || -> Result<()> {
+        let mut length = [0; 4];
+        from.read_exact(&mut length)?;
+        let size = usize::try_from(i32::from_be_bytes(length)).context("a negative length")?;
+        ensure!(size <= FRAME_MAX, "a frame of {size} bytes");
+        let mut frame = length.to_vec();
+        frame.resize(length.len() + size, 0);
+        from.read_exact(&mut frame[length.len()..])?;
+        note(&frame[length.len()..])?;
+        Ok(to.write_all(&frame)?)
+    };
+    while pass().is_ok() {}
+    // Either may be closed already.
+    let _ = from.shutdown(Shutdown::Both);
+    let _ = to.shutdown(Shutdown::Both);
+}
+
+/// What a request asks, and its correlation id.
+fn read_request(frame: &[u8]) -> Result<(Exchange, [u8; 4])> {
+    let header: &[u8; HEADER_MIN] = frame.first_chunk().context("a request without a header")?;
+    let [k0, k1, v0, v1, correlation @ ..] = *header;
+    Ok((Exchange { key: i16::from_be_bytes([k0, k1]), version: i16::from_be_bytes([v0, v1]) }, correlation))
+}
+
+/// The name that a client gives with ApiVersions (KIP-511).
+fn software(frame: &[u8], exchange: Exchange) -> Option<String> {
+    let key = ApiKey::ApiVersions;
+    if exchange.key != key as i16 || !(3..=key.valid_versions().max).contains(&exchange.version) {
+        return None;
+    }
+    let mut bytes = Bytes::copy_from_slice(frame);
+    RequestHeader::decode(&mut bytes, key.request_header_version(exchange.version)).ok()?;
+    let request = ApiVersionsRequest::decode(&mut bytes, exchange.version).ok()?;
+    Some(request.client_software_name.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A broker that answers each request with its correlation id alone, but for key 2, which it never answers.
+    fn echo() -> u16 {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 4 + HEADER_MIN];
+            while stream.read_exact(&mut request).is_ok() {
+                if request[5] != 2 {
+                    stream.write_all(&[0, 0, 0, 4]).unwrap();
+                    stream.write_all(&request[8..]).unwrap();
+                }
+            }
+        });
+        port
+    }
+
+    #[test]
+    fn what_is_answered_is_seen_and_what_is_only_asked_is_not() {
+        let recorder = Recorder::start().unwrap();
+        recorder.connect_to(echo());
+        let mut client = TcpStream::connect(("127.0.0.1", recorder.port())).unwrap();
+        for [key, version, correlation] in [[2, 1, 1], [3, 9, 2], [1, 4, 3]] {
+            client.write_all(&[0, 0, 0, 8, 0, key, 0, version, 0, 0, 0, correlation]).unwrap();
+        }
+        let mut answers = [0; 16];
+        client.read_exact(&mut answers).unwrap();
+        assert_eq!(answers, [0, 0, 0, 4, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 3]);
+        let expected = [Exchange { key: 1, version: 4 }, Exchange { key: 3, version: 9 }];
+        assert_eq!(recorder.exchanges(), expected.into());
+        assert!(recorder.has_seen(ApiKey::Metadata) && !recorder.has_seen(ApiKey::ListOffsets));
+    }
+}

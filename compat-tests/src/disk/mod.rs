@@ -1,0 +1,161 @@
+//! A disk that the tests own, under a real file system and the shipped broker: a file of a FUSE file system of ours, a loop device on
+//! that file, and ext4 or XFS on the device. The disk has a volatile cache as real ones do, and can lose its power, fail and be slow.
+//! It knows nothing of brokers.
+//!
+//! ```text
+//! broker -> ext4 or XFS -> /dev/loopN -> FUSE file -> Disk { Cache { pending sectors } -> durable file }
+//! ```
+//! A write is answered once it is in the cache, so O_DIRECT alone makes nothing durable. The kernel turns fsync, fdatasync and
+//! the barriers of a file system's journal into a flush of the loop device, the loop device turns it into FUSE's FSYNC, and only
+//! that empties the cache. `compat-tests/tests/power_cut.rs` shows both halves of this claim on both file systems.
+//!
+//! Against nested loop devices with the page cache as the volatile cache, which this replaces: a cut is one instant for the whole disk,
+//! what survives is drawn from a seed sector by sector (so writes are torn and reordered too), and no setting of the kernel changes.
+
+pub mod cache;
+pub mod fuse;
+pub mod stack;
+
+use cache::{Cache, Loss};
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// What is wrong with a disk that has power.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// EIO to every write; nothing of it reaches the cache.
+    pub failing_writes: bool,
+    /// EIO to every sync; nothing becomes durable by it.
+    pub failing_syncs: bool,
+    /// What each sync takes.
+    pub sync_duration: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Power {
+    On,
+    /// The instant is fixed, and nobody has been told: requests wait.
+    Held,
+    Off,
+}
+
+#[derive(Debug)]
+struct State {
+    cache: Cache,
+    power: Power,
+    faults: Faults,
+    requests: Requests,
+    /// Counts the returns of the power.
+    life: u64,
+}
+
+/// What was asked of the disk so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Requests {
+    pub writes: u64,
+    pub syncs: u64,
+    /// Writes and syncs that a fault refused.
+    pub refused: u64,
+}
+
+/// The disk, shared by those who serve it and those who harm it.
+#[derive(Debug)]
+pub struct Disk {
+    size: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Disk {
+    pub fn new(cache: Cache) -> Disk {
+        let state =
+            State { power: Power::On, faults: Faults::default(), requests: Requests::default(), life: 0, cache };
+        Disk { size: state.cache.size(), state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state of a disk that has power; waits while it is not settled whether it has.
+    fn powered(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        while state.power == Power::Held {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.power == Power::Off { Err(failed("the disk has no power")) } else { Ok(state) }
+    }
+
+    pub fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.powered()?.cache.read(offset, bytes)
+    }
+
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.powered()?;
+        state.requests.writes += 1;
+        if state.faults.failing_writes {
+            state.requests.refused += 1;
+            return Err(failed("the disk fails writes"));
+        }
+        state.cache.write(offset, bytes)
+    }
+
+    /// Durable is what was written before; at the end, not before it.
+    pub fn sync(&self) -> io::Result<()> {
+        let mut state = self.powered()?;
+        let covered = state.cache.begin_sync();
+        let (duration, life) = (state.faults.sync_duration, state.life);
+        drop(state);
+        // The disk goes on with other requests meanwhile.
+        thread::sleep(duration);
+        let mut state = self.powered()?;
+        state.requests.syncs += 1;
+        if state.life != life {
+            return Err(failed("the disk had no power meanwhile"));
+        }
+        if state.faults.failing_syncs {
+            state.requests.refused += 1;
+            return Err(failed("the disk fails syncs"));
+        }
+        state.cache.end_sync(covered)
+    }
+
+    pub fn set_faults(&self, faults: Faults) {
+        self.lock().faults = faults;
+    }
+
+    pub fn requests(&self) -> Requests {
+        self.lock().requests
+    }
+
+    /// The power goes, now. Who waits for an answer does not learn of it before `fail_waiting`.
+    pub fn cut(&self) {
+        self.lock().power = Power::Held;
+    }
+
+    /// Answers all that wait, and all that come, with EIO.
+    pub fn fail_waiting(&self) {
+        self.lock().power = Power::Off;
+        self.changed.notify_all();
+    }
+
+    /// The power is back. Of the sectors that were not synced each is durable with the probability `survival`.
+    pub fn restore(&self, survival: f64) -> io::Result<Loss> {
+        let mut state = self.lock();
+        let loss = state.cache.lose(survival)?;
+        state.power = Power::On;
+        state.life += 1;
+        self.changed.notify_all();
+        Ok(loss)
+    }
+}
+
+fn failed(why: &str) -> io::Error {
+    io::Error::other(why)
+}

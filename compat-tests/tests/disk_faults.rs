@@ -1,0 +1,195 @@
+//! The shipped broker on a disk that fails, fills up or is slow, without io_uring, and on a log that was damaged: nothing is acknowledged
+//! that is not there afterwards, and what is wrong is said. Random damage in the thousands is the engine's own test, `wal_mutations`.
+#![allow(clippy::unwrap_used)]
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rustmq_compat_tests::crash::admin::Admin;
+use rustmq_compat_tests::crash::audit::Violation;
+use rustmq_compat_tests::crash::campaign::{self, Kill, Plan};
+use rustmq_compat_tests::crash::single::Single;
+use rustmq_compat_tests::disk::Faults;
+use rustmq_compat_tests::disk::stack::{FileSystem, Stack};
+use rustmq_compat_tests::{Server, Settings, Target, install};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const MIB: u64 = 1 << 20;
+const STORAGE_ERROR: i16 = 56;
+const SOON: Duration = Duration::from_secs(20);
+
+/// A small broker on a disk of its own. These tests are about RustMQ whatever the target of the others is.
+fn start_on(stack: &Stack, settings: Settings) -> Single {
+    let settings = settings.with("engine.shards", "1").with("wal.segment_size_bytes", "16MiB");
+    Single::on(Server::start_as(Target::RustMq, settings.data(stack.root().join("data"))).unwrap()).unwrap()
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + SOON;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {SOON:?}: {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The disk fails in a way, under load; then it is replaced by one that works, with all that reached the first.
+fn nothing_is_acknowledged_while(faults: Faults) {
+    let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
+    let mut single = start_on(&stack, Settings::default());
+    single.write(20).unwrap();
+    assert_eq!(single.audit().unwrap(), []);
+    stack.disk().set_faults(faults);
+    single.send(20, 100);
+    for _ in 0..5 {
+        assert_eq!(single.probe(100).unwrap(), STORAGE_ERROR);
+    }
+    assert!(stack.disk().requests().refused > 0, "the fault was not met");
+    let created = Admin::connect(single.server.port()).and_then(|mut admin| admin.create_topic("late", 1, &[]));
+    assert!(created.is_err(), "a topic is acknowledged that no disk holds");
+    // The device works again, but what it holds is unknown: nothing is tried again. What was acknowledged is still served.
+    stack.disk().set_faults(Faults::default());
+    assert_eq!(single.probe(100).unwrap(), STORAGE_ERROR);
+    assert_eq!(single.audit().unwrap(), []);
+    assert_eq!(single.acknowledged(), 20);
+    let log = fs::read_to_string(single.server.log_path()).unwrap();
+    assert!(log.contains("ERROR") && !log.contains("panicked"), "{log}");
+    stack.cut(1.0, || single.server.signal_kill()).unwrap();
+    single.server.kill().unwrap();
+    single.server.restart().unwrap();
+    // The writer has never given up.
+    single.flush().unwrap();
+    assert_eq!(single.audit().unwrap(), []);
+    assert_eq!(single.acknowledged(), 40);
+    assert_eq!(single.probe(100).unwrap(), 0);
+}
+
+#[test]
+fn nothing_is_acknowledged_after_a_failed_write() {
+    nothing_is_acknowledged_while(Faults { failing_writes: true, ..Faults::default() });
+}
+
+#[test]
+fn nothing_is_acknowledged_after_a_failed_sync() {
+    nothing_is_acknowledged_while(Faults { failing_syncs: true, ..Faults::default() });
+}
+
+#[test]
+fn slow_syncs_are_shared_and_hold_up_no_reads() {
+    let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
+    let mut single = start_on(&stack, Settings::default());
+    single.write(20).unwrap();
+    let sync_duration = Duration::from_millis(100);
+    stack.disk().set_faults(Faults { sync_duration, ..Faults::default() });
+    let syncs = stack.disk().requests().syncs;
+    single.send(1_000, 100);
+    let began = Instant::now();
+    let mut admin = Admin::connect(single.server.port()).unwrap();
+    for _ in 0..20 {
+        let listed = admin.topics().unwrap();
+        assert_eq!(listed.len(), 1);
+    }
+    let asked = began.elapsed();
+    assert!(asked < 10 * sync_duration, "20 metadata requests took {asked:?}");
+    single.flush().unwrap();
+    let syncs = stack.disk().requests().syncs - syncs;
+    assert!(syncs < 200, "{syncs} syncs for 1,000 records");
+    assert_eq!(single.audit().unwrap(), []);
+    assert_eq!(single.acknowledged(), 1_020);
+}
+
+#[test]
+fn a_disk_that_fills_up_refuses_writes_until_there_is_room_again() {
+    let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
+    // More than the disk has: the broker itself sees no limit.
+    let mut single = start_on(&stack, Settings::default().with("wal.capacity_bytes", "1GiB"));
+    single.write(20).unwrap();
+    let ballast = stack.root().join("ballast");
+    fill(&ballast);
+    let first_refusal = (0..1_000).map(|_| single.probe(100_000).unwrap()).find(|code| *code != 0);
+    assert_eq!(first_refusal, Some(STORAGE_ERROR));
+    assert_eq!(single.audit().unwrap(), [], "what is there is served from a full disk");
+    fs::remove_file(&ballast).unwrap();
+    // By itself, without a restart.
+    wait_until("a record is taken again", || single.probe(100).unwrap() == 0);
+    single.write(20).unwrap();
+    wait_until("a topic is created again", || {
+        Admin::connect(single.server.port()).and_then(|mut admin| admin.create_topic("late", 1, &[])).is_ok()
+    });
+    assert_eq!(single.audit().unwrap(), []);
+    stack.cut(0.0, || single.server.signal_kill()).unwrap();
+    single.server.kill().unwrap();
+    single.server.restart().unwrap();
+    assert_eq!(single.audit().unwrap(), []);
+}
+
+/// Takes all the room that there is.
+fn fill(path: &Path) {
+    let file = File::create(path).unwrap();
+    let block = vec![7; 1 << 20];
+    let mut at = 0;
+    for length in [block.len(), 4096] {
+        while file.write_all_at(&block[..length], at).is_ok() {
+            at += length as u64;
+        }
+    }
+    assert!(at > 10 * MIB, "the disk was full already");
+}
+
+#[test]
+fn the_broker_works_where_io_uring_is_forbidden() {
+    let launcher = install::sources().join("python/no_uring.py").display().to_string();
+    let settings = campaign::settings().launcher(&["python3", &launcher]);
+    let summary = campaign::run(Plan { rounds: 3, seed: 1 }, settings, &mut Kill).unwrap();
+    assert!(summary.records > 300, "hardly any load: {summary}");
+}
+
+/// The files of the log's segments, with what is in them.
+fn slots(data: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let folder = data.join("wal/wal-000");
+    let mut slots: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    slots.retain(|path| path.file_name().unwrap().to_string_lossy().starts_with("slot-"));
+    slots.sort();
+    slots.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn damage_is_refused_with_its_place_or_said_to_be_a_dropped_tail() {
+    let settings = Settings::default().with("engine.shards", "1").with("wal.segment_size_bytes", "16MiB");
+    let mut single = Single::on(Server::start_as(Target::RustMq, settings).unwrap()).unwrap();
+    single.write(40).unwrap();
+    single.server.kill().unwrap();
+    let data = single.server.data_path();
+    let sound = slots(&data);
+    let (path, bytes) = sound.iter().find(|(_, bytes)| bytes.iter().any(|byte| *byte != 0)).unwrap();
+    let content: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] != 0).collect();
+    let mut random = StdRng::seed_from_u64(4);
+    let mut refused = 0;
+    for _ in 0..12 {
+        for (path, bytes) in &sound {
+            fs::write(path, bytes).unwrap();
+        }
+        let at = content[random.random_range(0..content.len())];
+        File::options().write(true).open(path).unwrap().write_all_at(&[!bytes[at]], at as u64).unwrap();
+        let before = fs::read(single.server.log_path()).unwrap().len();
+        let started = single.server.restart();
+        let log = String::from_utf8(fs::read(single.server.log_path()).unwrap().split_off(before)).unwrap();
+        assert!(!log.contains("panicked"), "{log}");
+        if started.is_err() {
+            refused += 1;
+            assert!(
+                log.contains("slot 00000") && log.contains("offset"),
+                "byte {at}: the refusal names no place: {log}"
+            );
+            continue;
+        }
+        let broken = single.audit().unwrap();
+        single.server.kill().unwrap();
+        // The last record's group is proven by nothing.
+        let dropped = matches!(broken[..], [Violation::Shrank { end: 39, expected: 40, .. }]);
+        assert!(broken.is_empty() || dropped && log.contains("dropped"), "byte {at}: {broken:?}\n{log}");
+    }
+    assert!(refused > 6, "only {refused} of 12 starts were refused");
+}

@@ -1,0 +1,231 @@
+//! Connections by the thousand, slow senders, readers that never read, and requests as large as can be: each crowd has a broker of its
+//! own, so that its memory is measured alone.
+
+use super::bystander::{fetch_frame, store, topic, turn, unharmed};
+use super::frame;
+use bytes::Bytes;
+use kafka_protocol::indexmap::IndexMap;
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestKind};
+use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+use rustmq_compat_tests::wire::Wire;
+use rustmq_compat_tests::{Server, Settings, Target, process};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::Once;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const MIB: u64 = 1 << 10;
+/// What the bystander's own work may come to, and the allocator's slack.
+const SLACK_KIB: u64 = 64 * MIB;
+/// What a connection may hold whose request has not come, or is small.
+const CONNECTION_KIB: u64 = 16;
+/// `socket.request.max.bytes`.
+const REQUEST_BYTES_MAX: usize = 100 << 20;
+
+/// What each fetch asks for.
+const FETCH_BYTES_MAX: i32 = 50 << 20;
+/// Memory for answers that their clients are slow to take.
+const COPIES_KIB: u64 = 256 * MIB;
+
+/// Memory for answers that come from the disk.
+const READS_KIB: u64 = 256 * MIB;
+
+/// A broker, with descriptors for it and for this process to hold ten thousand connections between them.
+fn broker() -> Server {
+    static DESCRIPTORS: Once = Once::new();
+    DESCRIPTORS.call_once(|| {
+        let pid = std::process::id().to_string();
+        process::run_to_end(Command::new("prlimit").args(["--pid", &pid, "--nofile=12000:12000"]))
+            .expect("these scenarios need 12,000 descriptors: raise the hard limit (ulimit -Hn)");
+    });
+    Server::start(settings()).unwrap()
+}
+
+/// A small log: the descriptors that a large one needs are not what is tried here.
+fn settings() -> Settings {
+    Settings::default().with("wal.capacity_bytes", "1GiB")
+}
+
+/// A number of connections; fewer on Kafka, whose heap is small here.
+fn crowd(server: &Server, ours: u64, kafkas: u64) -> u64 {
+    if server.target() == Target::Kafka { kafkas } else { ours }
+}
+
+fn connect(server: &Server) -> TcpStream {
+    TcpStream::connect(("127.0.0.1", server.port())).unwrap()
+}
+
+fn framed(content: &[u8]) -> Vec<u8> {
+    [&u32::try_from(content.len()).unwrap().to_be_bytes(), content].concat()
+}
+
+/// A batch of one record of this size.
+fn large_batch(size: usize) -> Bytes {
+    let record = Record {
+        transactional: false,
+        control: false,
+        delete_horizon: false,
+        partition_leader_epoch: -1,
+        producer_id: -1,
+        producer_epoch: -1,
+        timestamp_type: TimestampType::Creation,
+        offset: 0,
+        sequence: -1,
+        timestamp: 1_790_000_000_000,
+        key: None,
+        value: Some(vec![7; size].into()),
+        headers: IndexMap::new(),
+    };
+    let mut buffer = bytes::BytesMut::new();
+    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
+    RecordBatchEncoder::encode(&mut buffer, [&record], &options).unwrap();
+    buffer.freeze()
+}
+
+#[test]
+fn ten_thousand_half_open_connections_leave_the_others_served() {
+    let _turn = turn();
+    let server = broker();
+    // The rest of the 10,000 is the bystander's.
+    let count = crowd(&server, 9_900, 1_000);
+    unharmed(&server, count * CONNECTION_KIB + SLACK_KIB, || {
+        let request = framed(&frame(ApiKey::ApiVersions, 0, &RequestKind::ApiVersions(ApiVersionsRequest::default())));
+        let mut open: Vec<TcpStream> = (0..count).map(|_| connect(&server)).collect();
+        for (stream, number) in open.iter_mut().zip(0..) {
+            // Nothing, a length, half a request.
+            let sent = [0, 4, request.len() / 2][number % 3];
+            stream.write_all(&request[..sent]).unwrap();
+        }
+        // Half a request is not lost: the other half makes it whole.
+        for (stream, number) in open.iter_mut().zip(0..) {
+            let sent = [0, 4, request.len() / 2][number % 3];
+            stream.write_all(&request[sent..]).unwrap();
+        }
+        for stream in &mut open {
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            stream.read_exact(&mut [0; 8]).unwrap();
+        }
+    });
+}
+
+#[test]
+fn requests_that_come_byte_by_byte_are_answered_and_slow_nobody() {
+    const COUNT: u64 = 500;
+    let _turn = turn();
+    let server = broker();
+    unharmed(&server, COUNT * CONNECTION_KIB + SLACK_KIB, || {
+        let request = framed(&frame(ApiKey::ApiVersions, 0, &RequestKind::ApiVersions(ApiVersionsRequest::default())));
+        let mut slow: Vec<TcpStream> = (0..COUNT).map(|_| connect(&server)).collect();
+        for byte in &request {
+            for stream in &mut slow {
+                stream.set_nodelay(true).unwrap();
+                stream.write_all(&[*byte]).unwrap();
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        for stream in &mut slow {
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            stream.read_exact(&mut [0; 8]).unwrap();
+        }
+    });
+}
+
+/// Sends as much of an endless request as each connection takes, for a while; how many bytes went.
+fn push(streams: &mut Vec<TcpStream>, within: Duration) -> usize {
+    let piece = vec![0; 1 << 20];
+    let deadline = Instant::now() + within;
+    let mut sent = 0;
+    while Instant::now() < deadline {
+        let before = sent;
+        streams.retain_mut(|stream| match stream.write(&piece) {
+            Ok(written) => {
+                sent += written;
+                true
+            }
+            Err(error) => error.kind() == ErrorKind::WouldBlock,
+        });
+        if sent == before {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+    sent
+}
+
+#[test]
+fn the_largest_requests_from_every_connection_are_bounded() {
+    // All requests together, one beyond them, and what each may have before it counts.
+    const GROWTH_MAX_KIB: u64 = 256 * MIB + 100 * MIB + 100 * 64 + 2 * SLACK_KIB;
+    let _turn = turn();
+    let server = broker();
+    unharmed(&server, GROWTH_MAX_KIB, || {
+        let mut large: Vec<TcpStream> = (0..crowd(&server, 100, 2)).map(|_| connect(&server)).collect();
+        for stream in &mut large {
+            stream.write_all(&u32::try_from(REQUEST_BYTES_MAX).unwrap().to_be_bytes()).unwrap();
+            // The start of a Produce request.
+            stream.write_all(&[0, 0, 0, 9]).unwrap();
+            stream.set_nonblocking(true).unwrap();
+        }
+        let sent = push(&mut large, Duration::from_secs(5));
+        assert!(sent >= REQUEST_BYTES_MAX, "only {sent} bytes went: this tries nothing");
+    });
+}
+
+/// Connections that ask for all of a topic, many times, and read nothing.
+fn answers_unread(megabytes: usize, connections: u64, growth_max_kib: u64) {
+    const ASKED: usize = 20;
+    let _turn = turn();
+    let server = broker();
+    let fat = topic(&server, "fat", 1);
+    let mut wire = Wire::connect(server.port()).unwrap();
+    let batch = large_batch(1_000_000);
+    for _ in 0..megabytes {
+        store(&mut wire, &fat, batch.clone()).unwrap();
+    }
+    unharmed(&server, growth_max_kib, || {
+        let request = framed(&fetch_frame(&fat, 0, FETCH_BYTES_MAX));
+        let mut silent: Vec<TcpStream> = (0..crowd(&server, connections, 2)).map(|_| connect(&server)).collect();
+        for stream in &mut silent {
+            stream.write_all(&request.repeat(ASKED)).unwrap();
+        }
+        // As long as engine memory may be held for them, and longer.
+        thread::sleep(Duration::from_secs(3));
+        drop(silent);
+    });
+}
+
+#[test]
+fn answers_from_memory_that_nobody_reads_are_bounded() {
+    // Copies of what slow readers would hold.
+    answers_unread(60, 100, COPIES_KIB + SLACK_KIB);
+}
+
+#[test]
+fn answers_from_the_disk_that_nobody_reads_are_bounded() {
+    // The memory for recent records too: what fills it goes on coming.
+    answers_unread(400, 100, COPIES_KIB + READS_KIB + 128 * MIB + SLACK_KIB);
+}
+
+#[test]
+fn connections_leave_the_log_its_descriptors() {
+    let _turn = turn();
+    let server = Server::start(settings().launcher(&["prlimit", "--nofile=700:700"])).unwrap();
+    let fat = topic(&server, "fat", 1);
+    let mut wire = Wire::connect(server.port()).unwrap();
+    // Those that are one too many are closed at once.
+    let crowd: Vec<TcpStream> = (0..1_000).map(|_| connect(&server)).collect();
+    let batch = large_batch(1_000_000);
+    // Several segments of the log.
+    for offset in 1..=200 {
+        assert_eq!(store(&mut wire, &fat, batch.clone()), Ok(offset));
+    }
+    drop(crowd);
+    let request = RequestKind::ApiVersions(ApiVersionsRequest::default());
+    let is_served =
+        || Wire::connect(server.port()).is_ok_and(|mut new| new.call(ApiKey::ApiVersions, 0, &request).is_ok());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_served() {
+        assert!(Instant::now() < deadline, "newcomers are not served again");
+    }
+}
