@@ -1,6 +1,6 @@
 //! The power goes under load, again and again: everything that was acknowledged is there afterwards. And the proof of the proof: the disk
 //! loses what was not synced, and a broker that acknowledges before the sync does not pass.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use rustmq_compat_tests::crash::audit::Violation;
 use rustmq_compat_tests::crash::campaign::{self, Plan};
@@ -9,7 +9,6 @@ use rustmq_compat_tests::disk::stack::{FileSystem, Stack};
 use rustmq_compat_tests::power_cut::PowerCut;
 use rustmq_compat_tests::{Server, Settings, Target, process};
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -52,11 +51,11 @@ fn the_disk_loses_direct_writes_that_were_not_synced_and_keeps_synced_ones() {
 fn acknowledged_work_survives_on(kind: FileSystem) {
     let mut plan = Plan::from_environment("POWER_CUT", 4).unwrap();
     plan.seed ^= u64::from(kind == FileSystem::Xfs);
-    writeln!(std::io::stderr(), "{kind}: POWER_CUT_ROUNDS={} POWER_CUT_SEED={}", plan.rounds, plan.seed).unwrap();
+    eprintln!("{kind}: POWER_CUT_ROUNDS={} POWER_CUT_SEED={}", plan.rounds, plan.seed);
     let mut power = PowerCut::prepare(kind, plan.seed).unwrap();
     let settings = campaign::settings().data(power.stack().root().join("data"));
     let summary = campaign::run(plan, settings, &mut power).unwrap_or_else(|error| panic!("{kind}: {error:#}"));
-    writeln!(std::io::stderr(), "{kind}: {summary}; {}", power.loss).unwrap();
+    eprintln!("{kind}: {summary}; {}", power.loss);
     assert_eq!(summary.rounds, plan.rounds);
     assert!(summary.records > 100 * u64::from(plan.rounds), "hardly any load: {summary}");
     assert!(summary.commits > 10 * u64::from(plan.rounds), "hardly any commits: {summary}");

@@ -65,13 +65,13 @@ impl Tour<'_> {
         self.kind.name()
     }
 
-    fn call(&mut self, request: Value) -> Value {
+    fn call(&mut self, request: &Value) -> Value {
         let name = self.name();
         self.client.call(request.clone()).unwrap_or_else(|refusal| panic!("{name}: {request}: {refusal}"))
     }
 
     /// An operation that must succeed for `resource`.
-    fn succeed(&mut self, request: Value, resource: &str) {
+    fn succeed(&mut self, request: &Value, resource: &str) {
         let name = self.name();
         let results = self.client.results(request.clone()).unwrap_or_else(|e| panic!("{name}: {request}: {e}"));
         assert_eq!(results.get(resource), Some(&0), "{name}: {request}");
@@ -84,21 +84,21 @@ impl Tour<'_> {
     }
 
     fn partition_count(&mut self) -> usize {
-        let described = self.call(json!({"op": "describe_topics", "topics": [self.topic]}));
+        let described = self.call(&json!({"op": "describe_topics", "topics": [self.topic]}));
         described["topics"][&self.topic]["partitions"].as_array().map_or(0, Vec::len)
     }
 
     fn config(&mut self, key: &str) -> Value {
-        self.call(json!({"op": "describe_configs", "type": "topic", "name": self.topic}))["configs"][key].take()
+        self.call(&json!({"op": "describe_configs", "type": "topic", "name": self.topic}))["configs"][key].take()
     }
 
     fn offset(&mut self, at: i64) -> Value {
-        self.call(json!({"op": "list_offsets", "topic": self.topic, "partition": 0, "at": at}))["offset"].take()
+        self.call(&json!({"op": "list_offsets", "topic": self.topic, "partition": 0, "at": at}))["offset"].take()
     }
 
     /// Partition and offset of what the group has committed.
     fn committed(&mut self) -> Vec<(i64, i64)> {
-        let answer = self.call(json!({"op": "group_offsets", "group": self.group}));
+        let answer = self.call(&json!({"op": "group_offsets", "group": self.group}));
         let offsets = answer["offsets"].as_array().into_iter().flatten();
         let mut found: Vec<(i64, i64)> =
             offsets.filter_map(|entry| Some((entry[1].as_i64()?, entry[2].as_i64()?))).collect();
@@ -110,13 +110,13 @@ impl Tour<'_> {
 fn topics(tour: &mut Tour<'_>) {
     let topic = tour.topic.clone();
     let wanted = json!({"name": topic, "partitions": 1, "replication": 1, "configs": {"max.message.bytes": "2000000"}});
-    tour.succeed(json!({"op": "create_topics", "topics": [wanted], "validate_only": false}), &topic);
+    tour.succeed(&json!({"op": "create_topics", "topics": [wanted], "validate_only": false}), &topic);
     assert!(tour.knows(|tour| tour.config("max.message.bytes") == "2000000"), "{}", tour.name());
     assert!(tour.knows(|tour| tour.partition_count() == 1), "{}", tour.name());
-    tour.succeed(json!({"op": "create_partitions", "topic": topic, "count": 2, "validate_only": false}), &topic);
+    tour.succeed(&json!({"op": "create_partitions", "topic": topic, "count": 2, "validate_only": false}), &topic);
     assert!(tour.knows(|tour| tour.partition_count() == 2), "{}", tour.name());
     let is_listed = |tour: &mut Tour<'_>| {
-        let listed = tour.call(json!({"op": "list_topics"}));
+        let listed = tour.call(&json!({"op": "list_topics"}));
         listed["topics"].as_array().is_some_and(|topics| topics.contains(&json!(tour.topic)))
     };
     assert!(tour.knows(is_listed), "{}", tour.name());
@@ -125,7 +125,7 @@ fn topics(tour: &mut Tour<'_>) {
 fn configs_replaced(tour: &mut Tour<'_>) {
     let topic = tour.topic.clone();
     let configs = json!({"retention.ms": "7200000"});
-    tour.succeed(json!({"op": "alter_configs", "type": "topic", "name": topic, "configs": configs}), &topic);
+    tour.succeed(&json!({"op": "alter_configs", "type": "topic", "name": topic, "configs": configs}), &topic);
     assert!(tour.knows(|tour| tour.config("retention.ms") == "7200000"), "{}", tour.name());
     // kafka-python adds what is set already, so that nothing is replaced.
     let left = if tour.kind == KafkaPython { "2000000" } else { "1048588" };
@@ -136,7 +136,7 @@ fn configs_changed(tour: &mut Tour<'_>) {
     let topic = tour.topic.clone();
     let (set, delete) = (json!({"retention.ms": "3600000"}), json!(["max.message.bytes"]));
     tour.succeed(
-        json!({"op": "incremental_alter_configs", "type": "topic", "name": topic, "set": set, "delete": delete}),
+        &json!({"op": "incremental_alter_configs", "type": "topic", "name": topic, "set": set, "delete": delete}),
         &topic,
     );
     assert!(tour.knows(|tour| tour.config("retention.ms") == "3600000"), "{}", tour.name());
@@ -159,12 +159,12 @@ fn offsets(tour: &mut Tour<'_>) {
 }
 
 fn leader_epochs(tour: &mut Tour<'_>) {
-    let answer = tour.call(json!({"op": "leader_epoch", "topic": tour.topic, "partition": 0, "epoch": 0}));
+    let answer = tour.call(&json!({"op": "leader_epoch", "topic": tour.topic, "partition": 0, "epoch": 0}));
     assert_eq!((&answer["epoch"], &answer["end_offset"]), (&json!(0), &json!(RECORDS)), "{}", tour.name());
 }
 
 fn deleted_records(tour: &mut Tour<'_>) {
-    let answer = tour.call(json!({"op": "delete_records", "topic": tour.topic, "partition": 0, "before": 2}));
+    let answer = tour.call(&json!({"op": "delete_records", "topic": tour.topic, "partition": 0, "before": 2}));
     assert_eq!((&answer["low"], tour.offset(-2)), (&json!(2), json!(2)), "{}", tour.name());
 }
 
@@ -191,15 +191,15 @@ fn membership(tour: &mut Tour<'_>) {
         assert_eq!(members[0].committed(&topic, 0).expect(name).0, 4, "{name}");
     }
     if has_administration {
-        let listed = tour.call(json!({"op": "list_groups"}));
+        let listed = tour.call(&json!({"op": "list_groups"}));
         assert!(listed["groups"].as_array().is_some_and(|groups| groups.contains(&json!(group))), "{name}: {listed}");
-        let described = tour.call(json!({"op": "describe_group", "group": group}));
+        let described = tour.call(&json!({"op": "describe_group", "group": group}));
         let state = described["state"].as_str().unwrap_or_default().to_lowercase();
         assert_eq!((state.as_str(), &described["members"]), ("stable", &json!(1)), "{name}: {described}");
     }
     members.pop().expect("there is one").leave().expect(name);
     if has_administration {
-        let described = tour.call(json!({"op": "describe_group", "group": group}));
+        let described = tour.call(&json!({"op": "describe_group", "group": group}));
         let state = described["state"].as_str().unwrap_or_default().to_lowercase();
         assert_eq!((state.as_str(), &described["members"]), ("empty", &json!(0)), "{name}: {described}");
     }
@@ -211,41 +211,41 @@ fn group_offsets(tour: &mut Tour<'_>) {
 
 fn altered_group_offsets(tour: &mut Tour<'_>) {
     let offsets = json!([[tour.topic, 0, 3, ""], [tour.topic, 1, 0, ""]]);
-    tour.call(json!({"op": "alter_group_offsets", "group": tour.group, "offsets": offsets}));
+    tour.call(&json!({"op": "alter_group_offsets", "group": tour.group, "offsets": offsets}));
     assert_eq!(tour.committed(), [(0, 3), (1, 0)], "{}", tour.name());
 }
 
 fn deleted_group_offsets(tour: &mut Tour<'_>) {
     let delete = json!({"op": "delete_group_offsets", "group": tour.group, "topic": tour.topic, "partitions": [0]});
-    tour.succeed(delete, "0");
+    tour.succeed(&delete, "0");
     assert_eq!(tour.committed(), [(1, 0)], "{}", tour.name());
 }
 
 fn deleted_groups(tour: &mut Tour<'_>) {
     let group = tour.group.clone();
-    tour.succeed(json!({"op": "delete_groups", "groups": [group]}), &group);
-    let listed = tour.call(json!({"op": "list_groups"}));
+    tour.succeed(&json!({"op": "delete_groups", "groups": [group]}), &group);
+    let listed = tour.call(&json!({"op": "list_groups"}));
     assert!(listed["groups"].as_array().is_some_and(|groups| !groups.contains(&json!(group))), "{}", tour.name());
 }
 
 fn cluster(tour: &mut Tour<'_>) {
-    let described = tour.call(json!({"op": "describe_cluster"}));
+    let described = tour.call(&json!({"op": "describe_cluster"}));
     assert_eq!(described["brokers"], json!([[0, "127.0.0.1", tour.recorder.port()]]), "{}", tour.name());
 }
 
 fn folders_and_resources(tour: &mut Tour<'_>) {
-    let folders = tour.call(json!({"op": "describe_log_dirs", "topic": tour.topic}));
+    let folders = tour.call(&json!({"op": "describe_log_dirs", "topic": tour.topic}));
     assert_eq!(folders["partitions"], 2, "{}", tour.name());
-    let resources = tour.call(json!({"op": "list_config_resources"}));
+    let resources = tour.call(&json!({"op": "list_config_resources"}));
     let is_listed = resources["topics"].as_array().is_some_and(|topics| topics.contains(&json!(tour.topic)));
     assert!(is_listed, "{}: {resources}", tour.name());
 }
 
 fn deleted_topics(tour: &mut Tour<'_>) {
     let topic = tour.topic.clone();
-    tour.succeed(json!({"op": "delete_topics", "topics": [topic]}), &topic);
+    tour.succeed(&json!({"op": "delete_topics", "topics": [topic]}), &topic);
     let is_gone = |tour: &mut Tour<'_>| {
-        let listed = tour.call(json!({"op": "list_topics"}));
+        let listed = tour.call(&json!({"op": "list_topics"}));
         listed["topics"].as_array().is_some_and(|topics| !topics.contains(&json!(tour.topic)))
     };
     assert!(tour.knows(is_gone), "{}", tour.name());

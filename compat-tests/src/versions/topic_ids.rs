@@ -35,8 +35,11 @@ pub fn commit(session: &mut Session, who: &Member, topic: &Topic, partition: i32
     decoded.topics[0].partitions[0].error_code
 }
 
-/// The answer for some groups: each with some partitions of a topic, or with all that it has committed.
-pub fn fetch(session: &mut Session, groups: &[(&str, Option<(&Topic, &[i32])>)]) -> OffsetFetchResponse {
+/// Some partitions of a topic; `None` asks for all that the group has committed.
+pub type Asked<'a> = Option<(&'a Topic, &'a [i32])>;
+
+/// The answer for some groups.
+pub fn fetch(session: &mut Session, groups: &[(&str, Asked<'_>)]) -> OffsetFetchResponse {
     let mut frame = header(ApiKey::OffsetFetch);
     put_count(&mut frame, groups.len());
     for (group, asked) in groups {
