@@ -86,7 +86,7 @@ impl Metrics {
         counter("rustmq_wal_cold_read_bytes", "Bytes of record batches read from disk", &self.cold_read_bytes);
         counter("rustmq_wal_busy_reads", "Reads from disk refused because too many waited", &self.busy_reads);
         counter("rustmq_wal_freed_segments", "Segments freed for reuse", &self.freed_segments);
-        let help = "Memory that batches read from disk take until they are sent, as of the last read";
+        let help = "Memory that batches read from disk take until they are sent";
         registry.register("rustmq_wal_cold_read_memory_bytes", help, self.cold_read_memory_bytes.clone());
         let help = "Time from the start of a commit's write to the end of its sync";
         registry.register("rustmq_wal_commit_seconds", help, self.commit_seconds.clone());

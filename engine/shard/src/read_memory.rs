@@ -2,10 +2,12 @@
 //! go of it. So a slow client, or many, hold no more than the budget, and other reads wait or are told to come again.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
+use prometheus_client::metrics::gauge::Gauge;
 
 /// How long a read waits for memory. Answers that nobody takes are let go of within about a second.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -18,6 +20,19 @@ struct Budget {
     limit: usize,
     held: Mutex<usize>,
     released: Condvar,
+    /// What is held, for whoever watches.
+    gauge: Gauge<u64, AtomicU64>,
+}
+
+impl Budget {
+    /// Changes what is held from one share's bytes to others.
+    fn change(&self, held: &mut usize, from: usize, to: usize) {
+        *held = *held - from + to;
+        self.gauge.set(*held as u64);
+        if to < from {
+            self.released.notify_all();
+        }
+    }
 }
 
 /// A part of the budget, given back when it is dropped.
@@ -28,17 +43,13 @@ pub(crate) struct ReadShare {
 }
 
 impl ReadMemory {
-    pub(crate) fn new(limit: usize) -> Self {
-        Self(Arc::new(Budget { limit, held: Mutex::default(), released: Condvar::new() }))
+    pub(crate) fn new(limit: usize, gauge: Gauge<u64, AtomicU64>) -> Self {
+        Self(Arc::new(Budget { limit, held: Mutex::default(), released: Condvar::new(), gauge }))
     }
 
     /// What one read may take of the budget, so that several can go on at once.
     pub(crate) fn read_bytes_max(&self) -> usize {
         self.0.limit / 8
-    }
-
-    pub(crate) fn held(&self) -> usize {
-        *self.0.held.lock()
     }
 
     /// Waits until there is room, for a while. More than the whole budget is given when nothing else is held: a single batch may be larger.
@@ -49,7 +60,7 @@ impl ReadMemory {
         if budget.released.wait_while_for(&mut held, is_taken, PATIENCE).timed_out() {
             return None;
         }
-        *held += bytes;
+        budget.change(&mut held, 0, bytes);
         Some(ReadShare { budget: Arc::clone(budget), bytes })
     }
 }
@@ -57,11 +68,8 @@ impl ReadMemory {
 impl ReadShare {
     /// The read held this much in the end. More than asked for is not waited for: it is there already.
     pub(crate) fn settle(&mut self, bytes: usize) {
-        let mut held = self.budget.held.lock();
-        *held = *held - self.bytes + bytes;
+        self.budget.change(&mut self.budget.held.lock(), self.bytes, bytes);
         self.bytes = bytes;
-        drop(held);
-        self.budget.released.notify_all();
     }
 
     /// Batches that hold the share together, until the last of them is dropped.
@@ -74,8 +82,7 @@ impl ReadShare {
 
 impl Drop for ReadShare {
     fn drop(&mut self) {
-        *self.budget.held.lock() -= self.bytes;
-        self.budget.released.notify_all();
+        self.budget.change(&mut self.budget.held.lock(), self.bytes, 0);
     }
 }
 
@@ -96,30 +103,30 @@ mod tests {
 
     use bytes::Bytes;
 
+    use prometheus_client::metrics::gauge::Gauge;
+
     use super::ReadMemory;
 
     #[test]
     fn what_was_read_is_counted_until_its_last_reader_lets_go() {
-        let memory = ReadMemory::new(1_000);
+        let gauge = Gauge::default();
+        let memory = ReadMemory::new(1_000, gauge.clone());
         let mut share = memory.take(900).unwrap();
         share.settle(600);
         let batches = share.hold(vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")]);
-        assert_eq!(memory.held(), 600);
+        assert_eq!(gauge.get(), 600);
         let slice = batches[1].slice(1..);
         drop(batches);
-        assert_eq!((memory.held(), &slice[..]), (600, b"wo".as_slice()));
-        let waiting = std::thread::spawn({
-            let memory = memory.clone();
-            move || memory.take(500).is_some()
-        });
+        assert_eq!((gauge.get(), &slice[..]), (600, b"wo".as_slice()));
+        let waiting = std::thread::spawn(move || memory.take(500).is_some());
         drop(slice);
         assert!(waiting.join().unwrap(), "the waiting read goes on once there is room");
-        assert_eq!(memory.held(), 0);
+        assert_eq!(gauge.get(), 0);
     }
 
     #[test]
     fn a_budget_that_is_held_refuses_and_a_free_one_takes_even_more_than_it_has() {
-        let memory = ReadMemory::new(1_000);
+        let memory = ReadMemory::new(1_000, Gauge::default());
         let large = memory.take(5_000).unwrap();
         assert!(memory.take(1).is_none());
         drop(large);

@@ -65,7 +65,7 @@ pub(crate) struct ReadPool {
 impl ReadPool {
     /// The threads end with the last clone.
     pub(crate) fn start(threads: usize, queue: usize, memory_bytes: usize, metrics: &Metrics) -> io::Result<Self> {
-        let memory = ReadMemory::new(memory_bytes);
+        let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone());
         let (jobs, inbox) = mpsc::sync_channel::<ReadJob>(queue);
         let inbox = Arc::new(Mutex::new(inbox));
         let indexes = Arc::new(IndexCache::default());
@@ -99,7 +99,6 @@ fn run(mut job: ReadJob, indexes: &IndexCache, memory: &ReadMemory, metrics: &Me
         Destination::Move => read(&job, indexes).map(|(batches, _)| batches),
     };
     metrics.cold_reads.inc();
-    metrics.cold_read_memory_bytes.set(memory.held() as u64);
     if let Ok(batches) = &batches {
         metrics.cold_read_bytes.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
     }

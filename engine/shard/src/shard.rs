@@ -176,6 +176,8 @@ impl Shard {
     pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Request>, mut events: mpsc::Receiver<Event>) {
         let mut drained = Vec::with_capacity(DRAINED_MAX);
         let mut retention_at = monoio::time::Instant::now() + self.tuning.retention_interval;
+        // Segments that were freed, and not started again before the restart, first: their slots are there to go on in.
+        self.free_segments();
         self.report();
         loop {
             self.prepare_slots();

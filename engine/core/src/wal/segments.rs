@@ -47,7 +47,7 @@ pub enum Purpose {
     /// Trims and closes.
     Freeing,
     /// Checkpoints and relocated batches: they end with a free segment, and are never refused. A plan copies at most what one segment
-    /// holds, so a WAL without a segment left goes one or two above its capacity, and comes back.
+    /// holds, so a WAL without a segment left goes one above its capacity, and comes back.
     Cleaning,
 }
 
@@ -263,7 +263,8 @@ impl SegmentTable {
     }
 
     /// The capacity; and always one more than there are in use, for cleaning and restarts: without it nothing could ever be freed once
-    /// restarts, each of which writes a proof, have used up a full WAL's reserve.
+    /// restarts, each of which writes a proof, have used up a full WAL's reserve. Free first what can be freed, or a restart, at which freed
+    /// segments come back, makes a slot for nothing.
     fn slots_max(&self) -> usize {
         (self.config.segments_max as usize).max(self.segments.len() + 1)
     }

@@ -13,7 +13,8 @@ use crate::wal::recovery::{CorruptionPolicy, GoOn, Recovery, RecoveryError, Reco
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
 use crate::wal::segments::{Admission, Location, Purpose, SEGMENTS_MIN};
 use crate::wal::{
-    Control, GroupWriter, RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig, SlotId, WalId, WalPosition,
+    Control, FinishedGroup, GroupWriter, RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig, SlotId, WalId,
+    WalPosition,
 };
 use crate::wal::{read_check, recovery};
 
@@ -44,11 +45,21 @@ pub(super) struct Write {
     pub slot: SlotId,
     pub offset: usize,
     pub bytes: Vec<u8>,
+    /// Where the padding begins, which says nothing.
+    pub padding: usize,
+}
+
+impl Write {
+    /// A write without padding.
+    pub(super) const fn of(slot: SlotId, offset: usize, bytes: Vec<u8>) -> Self {
+        let padding = bytes.len();
+        Self { slot, offset, bytes, padding }
+    }
 }
 
 impl Disk {
     /// Writes, but leaves the old content in the blocks for which `keep` is false. Whether the disk now holds the write whole: a block that
-    /// was left out may be equal to what lies there.
+    /// was left out may be equal to what lies there, but for padding.
     pub(super) fn write_some(&mut self, write: &Write, mut keep: impl FnMut(usize) -> bool) -> bool {
         let slot = self.0.get_mut(&write.slot).unwrap();
         for (number, block) in write.bytes.chunks(BLOCK).enumerate() {
@@ -57,7 +68,7 @@ impl Disk {
                 slot[at..at + block.len()].copy_from_slice(block);
             }
         }
-        slot[write.offset..write.offset + write.bytes.len()] == write.bytes
+        slot[write.offset..write.offset + write.padding] == write.bytes[..write.padding]
     }
 
     pub(super) fn read(&self, slot: SlotId, offset: u32, length: u32) -> Bytes {
@@ -112,15 +123,16 @@ impl Shard {
         let recovered = disk.recover(shape, CorruptionPolicy::Refuse)?;
         let config = SegmentTableConfig { wal: WAL, shape, segments_max: segments_max.max(SEGMENTS_MIN) };
         let mut table = SegmentTable::new(config, &recovered);
-        prepare(&mut table, &mut disk, shape);
         let state = state_of(&recovered);
+        for (id, items) in &state {
+            table.restore_log_start(*id, log_start(items));
+        }
+        while table.poll_free().is_some() {}
+        prepare(&mut table, &mut disk, shape);
         let region = vec![0xEE; shape.length() as usize];
         let (durable_state, served, end) = (state.clone(), BTreeMap::new(), recovered.durable);
         let mut shard =
             Self { shape, disk, table, in_flight: Vec::new(), durable_state, state, served, region, writer: None, end };
-        for (id, items) in &shard.state {
-            shard.table.restore_log_start(*id, log_start(items));
-        }
         if matches!(recovered.go_on, GoOn::NewSegment) {
             assert!(shard.start_segment());
         }
@@ -142,7 +154,7 @@ impl Shard {
         let Some(started) = self.table.start_segment() else { return false };
         let mut block = vec![0; BLOCK];
         started.header.encode(&mut block);
-        self.in_flight.push((Write { slot: started.slot, offset: 0, bytes: block }, self.state.clone()));
+        self.in_flight.push((Write::of(started.slot, 0, block), self.state.clone()));
         true
     }
 
@@ -190,12 +202,12 @@ impl Shard {
             writer.put_index(&mut self.region, &index);
             let slot = self.table.slot(at.generation).unwrap();
             let group = writer.finish(&mut self.region, GroupKind::Index, self.table.provable());
-            self.in_flight.push((self.group_write(slot, group.position, group.padded), self.state.clone()));
+            self.in_flight.push((self.group_write(slot, group), self.state.clone()));
             self.table.advance(group.end());
             let trailer = self.table.seal(Some(group)).unwrap();
             let mut block = vec![0; BLOCK];
             trailer.encode(WAL, &mut block);
-            let write = Write { slot, offset: self.shape.trailer() as usize, bytes: block };
+            let write = Write::of(slot, self.shape.trailer() as usize, block);
             self.in_flight.push((write, self.state.clone()));
             self.end = group.end();
         } else {
@@ -203,8 +215,10 @@ impl Shard {
         }
     }
 
-    fn group_write(&self, slot: SlotId, at: WalPosition, padded: u32) -> Write {
-        Write { slot, offset: at.offset as usize, bytes: self.region[..padded as usize].to_vec() }
+    fn group_write(&self, slot: SlotId, group: FinishedGroup) -> Write {
+        let FinishedGroup { position, length, padded, .. } = group;
+        let bytes = self.region[..padded as usize].to_vec();
+        Write { slot, offset: position.offset as usize, bytes, padding: length as usize }
     }
 
     pub(super) fn finish_group(&mut self, kind: GroupKind) {
@@ -215,7 +229,7 @@ impl Shard {
         let slot = self.table.slot(writer.position().generation).unwrap();
         let kind = if writer.is_empty() { GroupKind::Proof } else { GroupKind::Data };
         let group = writer.finish(&mut self.region, kind, self.table.provable());
-        self.in_flight.push((self.group_write(slot, group.position, group.padded), self.state.clone()));
+        self.in_flight.push((self.group_write(slot, group), self.state.clone()));
         self.table.advance(group.end());
         self.end = group.end();
     }

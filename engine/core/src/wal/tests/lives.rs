@@ -124,6 +124,8 @@ fn live(seed: u64) {
                 shard.half_roll();
             }
         }
+        let slots = shard.disk.0.len();
+        assert!(slots <= 11, "seed {seed}: {slots} slots, one more than the capacity at most");
         (disk, allowed) = crash(shard, &mut dice);
     }
 }
@@ -146,5 +148,32 @@ proptest! {
 fn restarts_of_a_full_log_leave_room_for_what_frees_it() {
     for seed in [2_093_255_509_743_304_854, 13_062_837_236_612_980_591, 751_447_885_773_788_773] {
         live(seed);
+    }
+}
+
+/// Segments that were freed and not started again come back at a restart: they are freed first, before a slot is made beyond the capacity.
+#[test]
+fn restarts_of_a_full_log_make_no_slots() {
+    let mut shard = Shard::open(Disk::default(), shape(32), 10).unwrap();
+    shard.prove();
+    for number in 0..2 {
+        let epoch = rustmq_model::LeaderEpoch(3);
+        assert!(shard.control(partition(number), Control::Open { epoch, log_start: Offset(0) }));
+    }
+    for restart in 0..40 {
+        for _ in 0..60 {
+            // The first partition keeps what it has; the second goes on and on.
+            if !shard.append(partition(1), &batch(1, 1_500, 7)) {
+                let log_start = shard.end_offset(partition(1));
+                shard.control(partition(1), Control::Trim { log_start });
+                shard.clean();
+            }
+            shard.commit();
+        }
+        shard = Shard::open(shard.disk, shape(32), 10).unwrap();
+        shard.prove();
+        shard.sync();
+        let slots = shard.disk.0.len();
+        assert!(slots <= 11, "{slots} slots after {restart} restarts");
     }
 }

@@ -108,7 +108,7 @@ fn a_flipped_byte_before_the_proven_end_is_refused_and_repair_keeps_the_rest() {
                 for (slot, _, hole) in &repaired.holes {
                     let mut block = vec![0; BLOCK];
                     hole.encode(super::disk::WAL, &mut block);
-                    disk.write_some(&Write { slot: *slot, offset: hole.offset as usize, bytes: block }, |_| true);
+                    disk.write_some(&Write::of(*slot, hole.offset as usize, block), |_| true);
                 }
                 let again = disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();
                 assert_eq!(again.partitions, repaired.partitions, "byte {at}");
@@ -138,7 +138,7 @@ fn assert_rebuilt(mut disk: Disk, shard: &Shard) {
     for (slot, header) in &repaired.headers {
         let mut block = vec![0; header.shape.block_size() as usize];
         header.encode(&mut block);
-        disk.write_some(&Write { slot: *slot, offset: 0, bytes: block }, |_| true);
+        disk.write_some(&Write::of(*slot, 0, block), |_| true);
     }
     assert_eq!(state_of(&disk.recover(shard.shape, CorruptionPolicy::Refuse).unwrap()), shard.durable_state);
 }
