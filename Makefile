@@ -33,6 +33,7 @@ compat: clients
 	$(CARGO) test --release --package rustmq-compat-tests
 
 compat-reference: clients
+	$(CARGO) build --release --bin rustmq
 	COMPAT_TARGET=kafka $(CARGO) test --release --package rustmq-compat-tests -- \
 		--skip acknowledged_work_survives --skip the_audit_finds_a_batch_that_recovery_drops --skip a_lost_batch_that_the_log_can_prove
 

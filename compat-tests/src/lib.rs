@@ -5,6 +5,7 @@ pub mod client;
 pub mod coverage;
 pub mod crash;
 pub mod disk;
+mod door;
 pub mod install;
 pub mod kafka;
 pub mod kcat;

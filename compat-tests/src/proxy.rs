@@ -1,17 +1,16 @@
 //! A TCP proxy in front of the broker that can cut every connection at a chosen moment: after a request has reached the broker
 //! and before the answer reaches the client, which is what idempotence is for. It understands no protocol.
 
+use crate::door::Door;
 use anyhow::Result;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// The broker's port; 0 until it is known.
-    upstream: AtomicU16,
     /// Set while answers are withheld: what the broker sends is dropped, and the connection with it.
     swallow: AtomicBool,
     cut: AtomicU64,
@@ -21,31 +20,25 @@ struct Shared {
 /// Listens from `start` until the process ends.
 #[derive(Debug)]
 pub struct Proxy {
-    port: u16,
+    door: Door,
     shared: Arc<Shared>,
 }
 
 impl Proxy {
     pub fn start() -> Result<Proxy> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared::default());
-        let accepting = Arc::clone(&shared);
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                serve(client, &accepting);
-            }
-        });
-        Ok(Proxy { port, shared })
+        let serving = Arc::clone(&shared);
+        let door = Door::open(move |client, broker| serve(client, broker, &serving))?;
+        Ok(Proxy { door, shared })
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.door.port()
     }
 
     /// Names the broker behind.
     pub fn connect_to(&self, port: u16) {
-        self.shared.upstream.store(port, Ordering::SeqCst);
+        self.door.connect_to(port);
     }
 
     /// Drops the next answer of every connection, and the connection with it.
@@ -69,15 +62,14 @@ impl Proxy {
     }
 }
 
-fn serve(client: TcpStream, shared: &Arc<Shared>) {
-    let port = shared.upstream.load(Ordering::SeqCst);
-    let Ok(broker) = TcpStream::connect(("127.0.0.1", port)) else { return };
-    let copies = [client.try_clone(), client.try_clone(), broker.try_clone(), broker.try_clone()];
-    let [Ok(client_in), Ok(client_out), Ok(broker_in), Ok(broker_out)] = copies else { return };
+fn serve(client: TcpStream, broker: TcpStream, shared: &Arc<Shared>) -> Result<()> {
+    let (client_in, client_out) = (client.try_clone()?, client.try_clone()?);
+    let (broker_in, broker_out) = (broker.try_clone()?, broker.try_clone()?);
     shared.open.lock().unwrap_or_else(PoisonError::into_inner).extend([client, broker]);
     thread::spawn(move || pump(client_in, broker_out, None));
     let shared = Arc::clone(shared);
     thread::spawn(move || pump(broker_in, client_out, Some(&shared)));
+    Ok(())
 }
 
 /// Copies until either side ends; `answers` is given for the direction from the broker.

@@ -96,11 +96,9 @@ fn lost_by(target: Target, settings: Settings) -> usize {
 
 #[test]
 fn a_broker_that_does_not_sync_is_found_out() {
-    if Target::from_environment().unwrap() == Target::RustMq {
-        assert_eq!(lost_by(Target::RustMq, Settings::default()), 0);
-        let lost = lost_by(Target::RustMq, Settings::default().with("wal.fsync_on_write", "false"));
-        assert!(lost > 15, "only {lost} of 20 unsynced records are lost");
-    }
+    assert_eq!(lost_by(Target::RustMq, Settings::default()), 0);
+    let lost = lost_by(Target::RustMq, Settings::default().with("wal.fsync_on_write", "false"));
+    assert!(lost > 15, "only {lost} of 20 unsynced records are lost");
 }
 
 /// What Apache Kafka has lost.

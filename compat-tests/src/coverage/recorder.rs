@@ -1,14 +1,14 @@
 //! A proxy between a client and the broker that records which API was asked in which version and was answered, and what the client
 //! calls itself. It passes frames on as they are, and does not judge what they say.
 
+use crate::door::Door;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader};
 use kafka_protocol::protocol::Decodable;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -30,91 +30,70 @@ struct Seen {
     softwares: BTreeSet<String>,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    /// The broker's port; 0 until it is known.
-    upstream: AtomicU16,
-    seen: Mutex<Seen>,
-}
-
-impl Shared {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The requests of one connection that wait for their answers, by correlation id.
 type Open = Arc<Mutex<BTreeMap<[u8; 4], Exchange>>>;
 
 /// Listens from `start` until the process ends.
 #[derive(Debug)]
 pub struct Recorder {
-    port: u16,
-    shared: Arc<Shared>,
+    door: Door,
+    seen: Arc<Mutex<Seen>>,
 }
 
 impl Recorder {
     pub fn start() -> Result<Recorder> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        let port = listener.local_addr()?.port();
-        let shared = Arc::new(Shared::default());
-        let accepting = Arc::clone(&shared);
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                // What cannot be served is closed; its client finds out.
-                let _ = serve(client, &accepting);
-            }
-        });
-        Ok(Recorder { port, shared })
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        let noted = Arc::clone(&seen);
+        let door = Door::open(move |client, broker| serve(client, broker, &noted))?;
+        Ok(Recorder { door, seen })
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.door.port()
     }
 
     /// Names the broker behind.
     pub fn connect_to(&self, port: u16) {
-        self.shared.upstream.store(port, Ordering::SeqCst);
+        self.door.connect_to(port);
     }
 
     /// What was asked and answered so far.
     pub fn exchanges(&self) -> BTreeSet<Exchange> {
-        self.shared.seen().exchanges.clone()
+        lock(&self.seen).exchanges.clone()
     }
 
     pub fn has_seen(&self, key: ApiKey) -> bool {
-        self.shared.seen().exchanges.iter().any(|exchange| exchange.key == key as i16)
+        lock(&self.seen).exchanges.iter().any(|exchange| exchange.key == key as i16)
     }
 
     /// The names by which clients introduced their software, where they did.
     pub fn softwares(&self) -> BTreeSet<String> {
-        self.shared.seen().softwares.clone()
+        lock(&self.seen).softwares.clone()
     }
 }
 
-fn serve(client: TcpStream, shared: &Arc<Shared>) -> Result<()> {
-    let broker = TcpStream::connect(("127.0.0.1", shared.upstream.load(Ordering::SeqCst)))?;
+fn serve(client: TcpStream, broker: TcpStream, seen: &Arc<Mutex<Seen>>) -> Result<()> {
     client.set_nodelay(true)?;
     broker.set_nodelay(true)?;
     let open = Open::default();
     let (requests_in, requests_out) = (client.try_clone()?, broker.try_clone()?);
-    let (asking, asked) = (Arc::clone(shared), Arc::clone(&open));
+    let (asking, asked) = (Arc::clone(seen), Arc::clone(&open));
     thread::spawn(move || {
         pump(requests_in, requests_out, |frame| {
             let (exchange, correlation) = read_request(frame)?;
             lock(&asked).insert(correlation, exchange);
             if let Some(software) = software(frame, exchange) {
-                asking.seen().softwares.insert(software);
+                lock(&asking).softwares.insert(software);
             }
             Ok(())
         });
     });
-    let answering = Arc::clone(shared);
+    let answering = Arc::clone(seen);
     thread::spawn(move || {
         pump(broker, client, |frame| {
             let correlation = frame.first_chunk().context("an answer without a header")?;
             if let Some(exchange) = lock(&open).remove(correlation) {
-                answering.seen().exchanges.insert(exchange);
+                lock(&answering).exchanges.insert(exchange);
             }
             Ok(())
         });
@@ -122,8 +101,8 @@ fn serve(client: TcpStream, shared: &Arc<Shared>) -> Result<()> {
     Ok(())
 }
 
-fn lock(open: &Open) -> MutexGuard<'_, BTreeMap<[u8; 4], Exchange>> {
-    open.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Passes frames on until either side ends; each is noted first, so that no answer comes before its request is known.
@@ -168,6 +147,7 @@ fn software(frame: &[u8], exchange: Exchange) -> Option<String> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use std::net::TcpListener;
 
     /// A broker that answers each request with its correlation id alone, but for key 2, which it never answers.
     fn echo() -> u16 {

@@ -3,6 +3,7 @@
 
 use super::admin::Admin;
 use super::audit::Place;
+use crate::door::Door;
 use anyhow::{Context, Result, bail};
 use bytes::{Buf, BytesMut};
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
@@ -10,13 +11,14 @@ use kafka_protocol::messages::{ApiKey, ProduceResponse, RequestHeader, RequestKi
 use kafka_protocol::protocol::{Decodable, Encodable};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 #[derive(Debug, Default)]
 struct Shared {
+    /// Where it asks for offsets.
     upstream: AtomicU16,
     lying: AtomicBool,
     lies: AtomicU64,
@@ -27,31 +29,25 @@ struct Shared {
 /// Listens from `start` until the process ends.
 #[derive(Debug)]
 pub struct Liar {
-    port: u16,
+    door: Door,
     shared: Arc<Shared>,
 }
 
 impl Liar {
     pub fn start() -> Result<Liar> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
-        let port = listener.local_addr()?.port();
         let shared = Arc::new(Shared::default());
-        let accepting = Arc::clone(&shared);
-        thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                // A broker that is down refuses; the client is then refused too.
-                let _ = serve(client, &accepting);
-            }
-        });
-        Ok(Liar { port, shared })
+        let serving = Arc::clone(&shared);
+        let door = Door::open(move |client, broker| serve(client, broker, &serving))?;
+        Ok(Liar { door, shared })
     }
 
     pub fn port(&self) -> u16 {
-        self.port
+        self.door.port()
     }
 
     pub fn connect_to(&self, port: u16) {
         self.shared.upstream.store(port, Ordering::SeqCst);
+        self.door.connect_to(port);
     }
 
     pub fn lie(&self, lying: bool) {
@@ -64,8 +60,7 @@ impl Liar {
     }
 }
 
-fn serve(client: TcpStream, shared: &Arc<Shared>) -> Result<()> {
-    let broker = TcpStream::connect(("127.0.0.1", shared.upstream.load(Ordering::SeqCst)))?;
+fn serve(client: TcpStream, broker: TcpStream, shared: &Arc<Shared>) -> Result<()> {
     let (mut answers, mut back) = (broker.try_clone()?, client.try_clone()?);
     thread::spawn(move || {
         // Either end may close at any time.

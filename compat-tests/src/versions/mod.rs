@@ -23,7 +23,7 @@ mod session;
 mod topic_ids;
 mod topics;
 
-pub use batch::batch;
+pub use batch::{batch, batch_of};
 pub use log::produce_request;
 pub use session::{Session, Topic};
 

@@ -4,9 +4,8 @@
 use super::bystander::{fetch_frame, store, topic, turn, unharmed};
 use super::frame;
 use bytes::Bytes;
-use kafka_protocol::indexmap::IndexMap;
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestKind};
-use kafka_protocol::records::{Compression, Record, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+use rustmq_compat_tests::versions::batch_of;
 use rustmq_compat_tests::wire::Wire;
 use rustmq_compat_tests::{Server, Settings, Target, process};
 use std::io::{ErrorKind, Read, Write};
@@ -30,7 +29,7 @@ const FETCH_BYTES_MAX: i32 = 50 << 20;
 const COPIES_KIB: u64 = 256 * MIB;
 
 /// Memory for answers that come from the disk.
-const READS_KIB: u64 = 256 * MIB;
+const READS_KIB: u64 = 64 * MIB;
 
 /// A broker, with descriptors for it and for this process to hold ten thousand connections between them.
 fn broker() -> Server {
@@ -63,25 +62,7 @@ fn framed(content: &[u8]) -> Vec<u8> {
 
 /// A batch of one record of this size.
 fn large_batch(size: usize) -> Bytes {
-    let record = Record {
-        transactional: false,
-        control: false,
-        delete_horizon: false,
-        partition_leader_epoch: -1,
-        producer_id: -1,
-        producer_epoch: -1,
-        timestamp_type: TimestampType::Creation,
-        offset: 0,
-        sequence: -1,
-        timestamp: 1_790_000_000_000,
-        key: None,
-        value: Some(vec![7; size].into()),
-        headers: IndexMap::new(),
-    };
-    let mut buffer = bytes::BytesMut::new();
-    let options = RecordEncodeOptions { version: 2, compression: Compression::None };
-    RecordBatchEncoder::encode(&mut buffer, [&record], &options).unwrap();
-    buffer.freeze()
+    batch_of([vec![7; size].into()].into_iter())
 }
 
 #[test]
