@@ -9,7 +9,8 @@ use crate::disk::stack::{FileSystem, Stack};
 use anyhow::Result;
 use std::array::IntoIter;
 use std::iter::Cycle;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Room for a campaign's log and metadata.
 const DISK_SIZE: u64 = 1 << 30;
@@ -18,6 +19,8 @@ const DISK_SIZE: u64 = 1 << 30;
 const SURVIVALS: [f64; 6] = [0.0, 0.5, 0.0, 0.95, 0.05, 1.0];
 /// So long that most cuts meet a sync that is under way.
 const SYNC_DURATION: Duration = Duration::from_millis(3);
+/// How long a cut that is to lose something waits for an instant at which there is something to lose.
+const LOSS_WITHIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 pub struct PowerCut {
@@ -55,6 +58,10 @@ impl PowerCut {
 impl Death for PowerCut {
     fn strike(&mut self, server: &mut Server) -> Result<()> {
         let survival = self.survivals.next().expect("a cycle has no end");
+        let deadline = Instant::now() + LOSS_WITHIN;
+        while survival < 1.0 && !self.stack.disk().has_unsynced() && Instant::now() < deadline {
+            thread::sleep(Duration::from_micros(200));
+        }
         self.cut(server, survival).map(drop)
     }
 }

@@ -76,7 +76,9 @@ impl Broker {
                     located.reader.watch(&waiter);
                 }
             }
-            // What came between the last look and the registration wakes nobody: look again.
+            // What came between the last look and the registration wakes nobody: look again. Holding nothing, since reads from disk wait for
+            // memory.
+            drop(pass);
             pass = self.pass(&request).await;
             if is_enough(&pass) {
                 break;
@@ -142,19 +144,18 @@ impl Broker {
                 });
             }
         }
-        let read = located
-            .reader
-            .read(ReadRequest {
-                from: partition.from,
-                max_bytes: partition.max_bytes.min(room),
-                at_least_one: is_first,
-                isolation: request.isolation,
-            })
-            .await
-            .map_err(|error| match error {
-                ReadError::Closed => located.gone(),
-                other => other.into(),
-            })?;
+        let read = located.reader.read(ReadRequest {
+            from: partition.from,
+            max_bytes: partition.max_bytes.min(room),
+            at_least_one: is_first,
+            isolation: request.isolation,
+        });
+        let read = match read.await {
+            // Too many read from disk: nothing now, and the reader comes again.
+            Err(ReadError::Busy) => ReadBatches { offsets: located.reader.offsets(), ..ReadBatches::default() },
+            Err(ReadError::Closed) => return Err(located.gone()),
+            read => read?,
+        };
         let ReadBatches { batches, aborted, offsets } = read;
         Ok(FetchedPartition {
             high_watermark: offsets.high_watermark,

@@ -45,7 +45,7 @@ fn try_patch(root: &Path, patch: &Path) -> Result<String> {
     let text = fs::read_to_string(patch)?;
     let name = text.lines().find_map(|line| line.strip_prefix("Found by: ")).unwrap_or("crash");
     let mut test = Command::new("cargo");
-    test.args(["test", "--release", "--package", "rustmq-compat-tests", "--test", name, "acknowledged_work"]);
+    test.args(["test", "--release", "--test", name, "acknowledged_work"]);
     test.env("RUSTMQ_BINARY", target.join("release").join(planted)).current_dir(root);
     test.env("CRASH_ROUNDS", ROUNDS).env("POWER_CUT_ROUNDS", ROUNDS);
     let output = test.output()?;

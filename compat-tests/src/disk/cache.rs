@@ -63,6 +63,11 @@ impl Cache {
         self.size
     }
 
+    /// Whether a cut could lose something.
+    pub fn has_unsynced(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     /// The numbers of the sectors that the range touches.
     fn sectors(&self, offset: u64, length: usize) -> io::Result<std::ops::Range<u64>> {
         let end = offset.checked_add(length as u64).filter(|end| *end <= self.size);

@@ -130,6 +130,11 @@ impl Disk {
         self.lock().faults = faults;
     }
 
+    /// Whether a cut at this instant could lose something.
+    pub fn has_unsynced(&self) -> bool {
+        self.lock().cache.has_unsynced()
+    }
+
     pub fn requests(&self) -> Requests {
         self.lock().requests
     }

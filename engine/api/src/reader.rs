@@ -26,7 +26,8 @@ pub struct ReadRequest {
     pub from: Offset,
     /// Bytes of batches to answer at most.
     pub max_bytes: usize,
-    /// Answer the first batch even if it is larger than `max_bytes`.
+    /// Answer the first batch even if it is larger than `max_bytes`. A read from disk then waits for memory, so whoever asks for this must not
+    /// hold batches of an earlier one.
     pub at_least_one: bool,
     pub isolation: Isolation,
 }
@@ -134,7 +135,7 @@ impl PartitionReader {
             Isolation::ReadCommitted => offsets.last_stable,
         };
         let mut answer = ReadBatches { offsets, ..ReadBatches::default() };
-        if from >= until {
+        if from >= until || (max_bytes == 0 && !at_least_one) {
             return Ok(InMemory::Answer(answer));
         }
         let Some(batches) = state.tail.batches_from(from) else {

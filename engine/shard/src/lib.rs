@@ -16,6 +16,7 @@ mod partition;
 mod read_memory;
 mod reads;
 mod recovery;
+mod relocation;
 mod repair;
 mod requests;
 mod retention;

@@ -84,7 +84,11 @@ impl Metrics {
         counter("rustmq_wal_appended_bytes", "Bytes of record batches appended", &self.appended_bytes);
         counter("rustmq_wal_cold_reads", "Reads of data that had left memory", &self.cold_reads);
         counter("rustmq_wal_cold_read_bytes", "Bytes of record batches read from disk", &self.cold_read_bytes);
-        counter("rustmq_wal_busy_reads", "Reads from disk refused because too many waited", &self.busy_reads);
+        counter(
+            "rustmq_wal_busy_reads",
+            "Reads from disk that answered nothing because too many waited or their memory was held",
+            &self.busy_reads,
+        );
         counter("rustmq_wal_freed_segments", "Segments freed for reuse", &self.freed_segments);
         let help = "Memory that batches read from disk take until they are sent";
         registry.register("rustmq_wal_cold_read_memory_bytes", help, self.cold_read_memory_bytes.clone());

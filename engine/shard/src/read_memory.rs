@@ -9,9 +9,6 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use prometheus_client::metrics::gauge::Gauge;
 
-/// How long a read waits for memory. Answers that nobody takes are let go of within about a second.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 #[derive(Clone, Debug)]
 pub(crate) struct ReadMemory(Arc<Budget>);
 
@@ -52,12 +49,12 @@ impl ReadMemory {
         self.0.limit / 8
     }
 
-    /// Waits until there is room, for a while. More than the whole budget is given when nothing else is held: a single batch may be larger.
-    pub(crate) fn take(&self, bytes: usize) -> Option<ReadShare> {
+    /// Waits until there is room, for as long as `patience`. More than the whole budget is given when nothing else is held: a single batch may be larger.
+    pub(crate) fn take(&self, bytes: usize, patience: Duration) -> Option<ReadShare> {
         let budget = &self.0;
         let mut held = budget.held.lock();
         let is_taken = |held: &mut usize| *held > 0 && *held + bytes > budget.limit;
-        if budget.released.wait_while_for(&mut held, is_taken, PATIENCE).timed_out() {
+        if is_taken(&mut held) && budget.released.wait_while_for(&mut held, is_taken, patience).timed_out() {
             return None;
         }
         budget.change(&mut held, 0, bytes);
@@ -101,6 +98,8 @@ impl AsRef<[u8]> for HeldBytes {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::time::Duration;
+
     use bytes::Bytes;
 
     use prometheus_client::metrics::gauge::Gauge;
@@ -111,14 +110,14 @@ mod tests {
     fn what_was_read_is_counted_until_its_last_reader_lets_go() {
         let gauge = Gauge::default();
         let memory = ReadMemory::new(1_000, gauge.clone());
-        let mut share = memory.take(900).unwrap();
+        let mut share = memory.take(900, Duration::ZERO).unwrap();
         share.settle(600);
         let batches = share.hold(vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")]);
         assert_eq!(gauge.get(), 600);
         let slice = batches[1].slice(1..);
         drop(batches);
         assert_eq!((gauge.get(), &slice[..]), (600, b"wo".as_slice()));
-        let waiting = std::thread::spawn(move || memory.take(500).is_some());
+        let waiting = std::thread::spawn(move || memory.take(500, Duration::from_secs(60)).is_some());
         drop(slice);
         assert!(waiting.join().unwrap(), "the waiting read goes on once there is room");
         assert_eq!(gauge.get(), 0);
@@ -127,9 +126,9 @@ mod tests {
     #[test]
     fn a_budget_that_is_held_refuses_and_a_free_one_takes_even_more_than_it_has() {
         let memory = ReadMemory::new(1_000, Gauge::default());
-        let large = memory.take(5_000).unwrap();
-        assert!(memory.take(1).is_none());
+        let large = memory.take(5_000, Duration::ZERO).unwrap();
+        assert!(memory.take(1, Duration::from_millis(1)).is_none());
         drop(large);
-        assert!(memory.take(1).is_some());
+        assert!(memory.take(1, Duration::ZERO).is_some());
     }
 }

@@ -1,9 +1,10 @@
 //! Reads what has left memory: a few threads with a bounded queue, never the shard's own. The shard says where; each frame is
-//! checked before it is served.
+//! checked before it is served. What a move reads has a thread of its own: cleaning a full log must not queue behind readers.
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -26,6 +27,8 @@ use crate::read_memory::ReadMemory;
 const WINDOW: usize = 256 << 10;
 /// Indexes of sealed segments that are kept.
 const CACHED_INDEXES: usize = 16;
+/// How long a read waits for memory. Answers that nobody takes are let go of within about a second.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which groups of a segment to read.
 #[derive(Clone, Debug)]
@@ -56,37 +59,52 @@ pub(crate) struct ReadJob {
     pub done: EventSender,
 }
 
-/// The queue of the read threads.
+/// The queues of the read threads.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadPool {
-    jobs: mpsc::SyncSender<ReadJob>,
+    readers: mpsc::SyncSender<ReadJob>,
+    moves: mpsc::SyncSender<ReadJob>,
 }
 
 impl ReadPool {
-    /// The threads end with the last clone.
-    pub(crate) fn start(threads: usize, queue: usize, memory_bytes: usize, metrics: &Metrics) -> io::Result<Self> {
+    /// `shards` move, one segment each at a time. The threads end with the last clone.
+    pub(crate) fn start(
+        threads: usize,
+        queue: usize,
+        memory_bytes: usize,
+        shards: usize,
+        metrics: &Metrics,
+    ) -> io::Result<Self> {
         let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone());
-        let (jobs, inbox) = mpsc::sync_channel::<ReadJob>(queue);
-        let inbox = Arc::new(Mutex::new(inbox));
         let indexes = Arc::new(IndexCache::default());
-        for number in 0..threads.max(1) {
-            let (inbox, indexes) = (Arc::clone(&inbox), Arc::clone(&indexes));
+        let start = |name: String, inbox: &Arc<Mutex<mpsc::Receiver<ReadJob>>>| {
+            let (inbox, indexes) = (Arc::clone(inbox), Arc::clone(&indexes));
             let (memory, metrics) = (memory.clone(), metrics.clone());
-            let thread = std::thread::Builder::new().name(format!("rustmq-read-{number}"));
-            thread.spawn(move || {
+            std::thread::Builder::new().name(name).spawn(move || {
                 loop {
                     let next = inbox.lock().recv();
                     let Ok(job) = next else { return };
                     run(job, &indexes, &memory, &metrics);
                 }
-            })?;
+            })
+        };
+        let (readers, inbox) = mpsc::sync_channel(queue);
+        let inbox = Arc::new(Mutex::new(inbox));
+        for number in 0..threads.max(1) {
+            start(format!("rustmq-read-{number}"), &inbox)?;
         }
-        Ok(Self { jobs })
+        let (moves, inbox) = mpsc::sync_channel(shards);
+        start("rustmq-move".to_owned(), &Arc::new(Mutex::new(inbox)))?;
+        Ok(Self { readers, moves })
     }
 
     /// Gives the job back if the queue is full.
     pub(crate) fn submit(&self, job: ReadJob) -> Result<(), Box<ReadJob>> {
-        self.jobs.try_send(job).map_err(|error| match error {
+        let queue = match job.destination {
+            Destination::Reader(_) => &self.readers,
+            Destination::Move => &self.moves,
+        };
+        queue.try_send(job).map_err(|error| match error {
             mpsc::TrySendError::Full(job) | mpsc::TrySendError::Disconnected(job) => Box::new(job),
         })
     }
@@ -94,8 +112,8 @@ impl ReadPool {
 
 fn run(mut job: ReadJob, indexes: &IndexCache, memory: &ReadMemory, metrics: &Metrics) {
     let batches = match job.destination {
-        Destination::Reader(_) => read_for_reader(&mut job, indexes, memory),
-        // One plan at a time, in small parts: it waits for nobody.
+        Destination::Reader(_) => read_for_reader(&mut job, indexes, memory, metrics),
+        // One plan at a time, in small parts: it waits for no memory.
         Destination::Move => read(&job, indexes).map(|(batches, _)| batches),
     };
     metrics.cold_reads.inc();
@@ -118,9 +136,19 @@ fn run(mut job: ReadJob, indexes: &IndexCache, memory: &ReadMemory, metrics: &Me
     job.done.send(Event::Released { generation });
 }
 
-fn read_for_reader(job: &mut ReadJob, indexes: &IndexCache, memory: &ReadMemory) -> Result<Vec<Bytes>, ReadError> {
+fn read_for_reader(
+    job: &mut ReadJob,
+    indexes: &IndexCache,
+    memory: &ReadMemory,
+    metrics: &Metrics,
+) -> Result<Vec<Bytes>, ReadError> {
     job.max_bytes = job.max_bytes.min(memory.read_bytes_max());
-    let mut share = memory.take(job.max_bytes.max(WINDOW)).ok_or(ReadError::Busy)?;
+    // Who holds memory already must not wait for more: readers would wait for each other.
+    let patience = if job.at_least_one { PATIENCE } else { Duration::ZERO };
+    let Some(mut share) = memory.take(job.max_bytes.max(WINDOW), patience) else {
+        metrics.busy_reads.inc();
+        return if job.at_least_one { Err(ReadError::Busy) } else { Ok(Vec::new()) };
+    };
     let (batches, held) = read(job, indexes)?;
     share.settle(held);
     Ok(share.hold(batches))

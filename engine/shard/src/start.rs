@@ -131,26 +131,38 @@ pub fn start(config: &EngineConfig, metrics: &Metrics) -> Result<(Engine, StartR
         tracing::warn!(dir = %config.dir.display(), "the file system has no O_DIRECT: the WAL goes through the page cache");
     }
     let layout = Layout { io, shape, segments_max, driver };
-    let (engine, readiness) = start_shards(config, metrics, &folder, &layout)?;
-    let mut report = StartReport {
+    let mut threads = Vec::with_capacity(shards);
+    let started = start_shards(config, metrics, &folder, &layout, &mut threads);
+    let found = started.and_then(|(engine, readiness)| Ok((engine, await_shards(&readiness, shards)?)));
+    let (engine, (partitions, torn_tails)) = found.inspect_err(|_| {
+        // Every handle is gone, so the shards that have started end. Nothing of this start may touch the folder once it has failed.
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+    })?;
+    let report = StartReport {
         driver,
         direct_io: io.direct,
         shards,
         segment_size,
-        partitions: 0,
+        partitions,
         batch_bytes_max: shape.payload_max() as usize,
-        torn_tails: 0,
+        torn_tails,
     };
-    for _ in 0..shards {
-        let ready = readiness.recv().map_err(|_| StartError::Ended)??;
-        report.partitions += ready.partitions;
-        report.torn_tails += usize::from(ready.torn);
-    }
     tracing::info!(driver = driver.as_str(), shards, partitions = report.partitions, "the storage engine is ready");
     Ok((engine, report))
 }
 
 type Readiness = std_mpsc::Receiver<Result<ShardReady, StartError>>;
+
+/// Waits for every shard: how many partitions there are, and how many torn tails were dropped.
+fn await_shards(readiness: &Readiness, shards: usize) -> Result<(usize, usize), StartError> {
+    let (mut partitions, mut torn_tails) = (0, 0);
+    for _ in 0..shards {
+        let ready = readiness.recv().map_err(|_| StartError::Ended)??;
+        partitions += ready.partitions;
+        torn_tails += usize::from(ready.torn);
+    }
+    Ok((partitions, torn_tails))
+}
 
 /// Starts a thread for each WAL; they recover side by side and say when they are ready.
 fn start_shards(
@@ -158,11 +170,12 @@ fn start_shards(
     metrics: &Metrics,
     folder: &Folder,
     layout: &Layout,
+    threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<(Engine, Readiness), StartError> {
     let wals = folder.wals.len();
     let thread_error = |error| StartError::Thread { error };
     let read_memory = usize::try_from(config.read_memory.0).unwrap_or(usize::MAX);
-    let reads = ReadPool::start(config.read_threads, config.read_queue.max(1), read_memory, metrics);
+    let reads = ReadPool::start(config.read_threads, config.read_queue.max(1), read_memory, wals, metrics);
     let reads = reads.map_err(thread_error)?;
     let directory = Arc::new(Directory::default());
     let (ready, readiness) = std_mpsc::channel();
@@ -198,7 +211,7 @@ fn start_shards(
             events: event_receiver,
             inbox: requests,
         };
-        spawn(plan, ready.clone()).map_err(thread_error)?;
+        threads.push(spawn(plan, ready.clone()).map_err(thread_error)?);
     }
     Ok((Engine::new(handles, directory, layout.driver), readiness))
 }
@@ -275,7 +288,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
             offset,
             %damage,
             sound_groups_after_it = groups,
-            "a torn group at the log's end was dropped: it was never acknowledged"
+            "a torn group at the log's end was dropped: nothing proves that it was ever whole"
         );
     }
     let repaired = if folder.was_repaired() { Gaps::Repaired } else { Gaps::Refused };

@@ -123,6 +123,44 @@ fn readers_under_load_see_whole_batches_in_order() {
 }
 
 #[test]
+fn readers_that_hold_memory_do_not_wait_for_more_of_it() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.read_memory = rustmq_model::ByteSize::mib(2);
+        let engine = fixture.start();
+        open_all(&engine).await;
+        fill(&engine, 0, 700).await;
+        let begun = std::time::Instant::now();
+        let mut readers = Vec::new();
+        for _ in 0..16 {
+            let engine = engine.clone();
+            // As a fetch of several partitions: what each has yielded is held while the next is read.
+            readers.push(tokio::spawn(async move {
+                let mut next = [Offset(0); PARTITIONS as usize];
+                while next.iter().any(|next| *next < Offset(100)) {
+                    let mut held = Vec::new();
+                    for (partition, next) in (0..).zip(&mut next).filter(|(_, next)| **next < Offset(100)) {
+                        let isolation = Isolation::ReadUncommitted;
+                        let at_least_one = held.is_empty();
+                        let request = ReadRequest { from: *next, max_bytes: 100_000, at_least_one, isolation };
+                        let read = engine.reader(id(partition)).unwrap().read(request).await.unwrap();
+                        for batch in read.batches {
+                            *next = BatchHeader::parse(&batch).unwrap().next_offset();
+                            held.push(batch);
+                        }
+                    }
+                    assert!(!held.is_empty(), "one batch at least comes of the first partition");
+                }
+            }));
+        }
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+        engine.shutdown().await;
+    });
+}
+
+#[test]
 fn one_batch_may_fill_half_a_segment_and_no_more() {
     on_both_drivers(async |fixture| {
         let engine = fixture.start();

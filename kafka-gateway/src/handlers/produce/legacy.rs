@@ -10,11 +10,12 @@ use crate::connection::Handling;
 use crate::error_map;
 use crate::response::Response;
 
-/// Answers with a refusal of every partition; with acks 0 not at all.
+/// Answers with a refusal of every partition; with acks 0, which has no answer, by the end of the connection.
 pub fn refuse(call: &Call) -> Result<Handling, CallError> {
     let (acks, topics) = read(call.body()?).ok_or_else(|| call.undecodable("a null where none is allowed"))?;
     if acks == 0 {
-        return Ok(Handling::Silent);
+        let reason = format!("Produce version {} carries message sets of before Kafka 0.11", call.version());
+        return Err(CallError::RefusedSilently { reason });
     }
     let mut frame = Response::header(call.header.correlation_id, false);
     write(&mut frame, &topics, call.version());
