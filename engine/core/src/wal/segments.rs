@@ -46,8 +46,9 @@ pub enum Purpose {
     Append,
     /// Trims and closes.
     Freeing,
-    /// Checkpoints and relocated batches: they end with a free segment, and are never refused. A plan copies at most what one segment
-    /// holds, so a WAL without a segment left goes one above its capacity, and comes back.
+    /// Checkpoints and relocated batches: they end with a free segment, and are never refused. A plan copies the batches of one segment at
+    /// most, so a WAL without a segment left goes one above its capacity, and comes back: more only if the checkpoints that a plan asks for
+    /// take more than a segment.
     Cleaning,
 }
 
