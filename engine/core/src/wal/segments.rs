@@ -660,14 +660,16 @@ impl SegmentTable {
         parts
     }
 
-    /// Offsets between a partition's live batches that none of them holds: what damage took.
+    /// Offsets from the log start to a partition's last live batch that none of them holds: what damage took.
     #[must_use]
-    pub fn gaps(&self, id: TopicIdPartition) -> Vec<(Offset, Offset)> {
+    pub fn gaps(&self, id: TopicIdPartition, log_start: Offset) -> Vec<(Offset, Offset)> {
         let mut gaps = Vec::new();
-        let mut end: Option<Offset> = None;
+        let mut end = log_start;
         for span in self.partitions.get(&id).into_iter().flat_map(|places| places.spans.iter()) {
-            gaps.extend(end.filter(|end| *end < span.first).map(|end| (end, span.first)));
-            end = Some(span.end);
+            if end < span.first {
+                gaps.push((end, span.first));
+            }
+            end = span.end;
         }
         gaps
     }
