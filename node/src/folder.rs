@@ -3,7 +3,7 @@
 //! ```text
 //! rustmq-data/
 //!   LOCK            held with flock while a process runs
-//!   node.json       the folder's format version and incarnation, and the log's capacity that was chosen for its disk
+//!   node.json       the folder's format version, id and incarnation, and the log's capacity that was chosen for its disk
 //!   UNSYNCED        there while a process runs with wal.fsync_on_write = false
 //!   wal/            the shards' write-ahead logs (or wherever wal.path says)
 //!   controller/     the metadata's Raft log and snapshots
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock, statvfs};
 use rustmq_controller_core::IncarnationId;
+use rustmq_engine_shard::WalOwner;
 use rustmq_model::ByteSize;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,12 @@ struct NodeFile {
     wal_capacity_bytes: u64,
     /// The folder's life as the controller knows it, in hexadecimal.
     incarnation: String,
+    /// Never changes: the write-ahead log, which may lie elsewhere, names its folder by it.
+    #[serde(default)]
+    id: Option<String>,
+    /// A log was made for this folder: its absence is no reason to make another.
+    #[serde(default)]
+    has_wal: bool,
 }
 
 /// Read before the rest, since another version may have other fields.
@@ -61,6 +68,8 @@ pub struct DataFolder {
     path: PathBuf,
     wal_capacity: ByteSize,
     incarnation: IncarnationId,
+    id: String,
+    has_wal: bool,
     _lock: File,
 }
 
@@ -87,18 +96,49 @@ impl DataFolder {
                 tracing::warn!(
                     "the last process ran without syncs and did not end cleanly: the folder begins a new incarnation"
                 );
-                write_node_file(path, &node_path, NodeFile { incarnation: new_incarnation(), ..node })?
+                write_node_file(path, &node_path, NodeFile { incarnation: new_id(), ..node })?
             }
             Some(node) => node,
             None => write_node_file(path, &node_path, new_node_file(path)?)?,
+        };
+        let node = match node.id {
+            Some(_) => node,
+            // Written before the log is told.
+            None => write_node_file(path, &node_path, NodeFile { id: Some(new_id()), ..node })?,
         };
         remove_if_there(&unsynced).map_err(failed("remove", &unsynced))?;
         let incarnation = u128::from_str_radix(&node.incarnation, 16).map_err(|error| FolderError::Foreign {
             path: node_path.display().to_string(),
             reason: format!("incarnation '{}': {error}", node.incarnation),
         })?;
-        let (wal_capacity, incarnation) = (ByteSize(node.wal_capacity_bytes), IncarnationId(incarnation));
-        Ok(Self { path: path.to_owned(), wal_capacity, incarnation, _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            wal_capacity: ByteSize(node.wal_capacity_bytes),
+            incarnation: IncarnationId(incarnation),
+            id: node.id.unwrap_or_default(),
+            has_wal: node.has_wal,
+            _lock: lock,
+        })
+    }
+
+    /// Whether a write-ahead log was ever started with this folder.
+    pub const fn has_wal(&self) -> bool {
+        self.has_wal
+    }
+
+    /// What the write-ahead log is to know this folder by.
+    pub fn wal_owner(&self) -> WalOwner {
+        let data_dir = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        WalOwner { id: self.id.clone(), data_dir }
+    }
+
+    /// The write-ahead log is there, and names this folder.
+    pub fn note_wal(&mut self) -> Result<(), FolderError> {
+        if !self.has_wal {
+            self.rewrite(|node| NodeFile { has_wal: true, ..node })?;
+            self.has_wal = true;
+        }
+        Ok(())
     }
 
     /// Which life of the folder this is: renewed when it is made, repaired, or was left uncleanly by a process that did not sync.
@@ -108,9 +148,13 @@ impl DataFolder {
 
     /// Begins a new incarnation: the folder no longer holds all that it acknowledged.
     pub fn renew_incarnation(&self) -> Result<(), FolderError> {
+        self.rewrite(|node| NodeFile { incarnation: new_id(), ..node })
+    }
+
+    fn rewrite(&self, change: impl FnOnce(NodeFile) -> NodeFile) -> Result<(), FolderError> {
         let node_path = self.path.join(NODE_FILE);
         let node = read_node_file(&node_path)?.map_or_else(|| new_node_file(&self.path), Ok)?;
-        write_node_file(&self.path, &node_path, NodeFile { incarnation: new_incarnation(), ..node }).map(|_| ())
+        write_node_file(&self.path, &node_path, NodeFile { id: Some(self.id.clone()), ..change(node) }).map(|_| ())
     }
 
     /// Says that acknowledged records may be lost if this process ends in any other way than through [`Self::close`].
@@ -165,14 +209,20 @@ fn refuse_foreign(path: &Path) -> Result<(), FolderError> {
     Ok(())
 }
 
-fn new_incarnation() -> String {
+fn new_id() -> String {
     format!("{:032x}", uuid::Uuid::new_v4().as_u128())
 }
 
 fn new_node_file(path: &Path) -> Result<NodeFile, FolderError> {
     let disk = statvfs(path).map_err(|error| failed("ask the free space of", path)(error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    Ok(NodeFile { format_version: FORMAT_VERSION, wal_capacity_bytes: free / 2, incarnation: new_incarnation() })
+    Ok(NodeFile {
+        format_version: FORMAT_VERSION,
+        wal_capacity_bytes: free / 2,
+        incarnation: new_id(),
+        id: Some(new_id()),
+        has_wal: false,
+    })
 }
 
 /// Replaces the file as a whole, synced.
@@ -239,6 +289,31 @@ mod tests {
         let renewed = third.incarnation();
         drop(third);
         assert_ne!(open().incarnation(), renewed);
+    }
+
+    #[test]
+    fn a_folder_keeps_its_id_through_its_incarnations_and_knows_that_it_had_a_log() {
+        let root = tempfile::tempdir().unwrap();
+        let mut first = DataFolder::open(root.path()).unwrap();
+        let owner = first.wal_owner();
+        assert!(!first.has_wal());
+        first.note_wal().unwrap();
+        first.renew_incarnation().unwrap();
+        drop(first);
+        let again = DataFolder::open(root.path()).unwrap();
+        assert_eq!((again.wal_owner(), again.has_wal()), (owner, true));
+    }
+
+    #[test]
+    fn a_folder_without_an_id_gets_one_for_good() {
+        let root = tempfile::tempdir().unwrap();
+        let text = r#"{"format_version":1,"wal_capacity_bytes":1,"incarnation":"a"}"#;
+        fs::write(root.path().join("node.json"), text).unwrap();
+        let first = DataFolder::open(root.path()).unwrap();
+        assert!(!first.has_wal());
+        let owner = first.wal_owner();
+        drop(first);
+        assert_eq!(DataFolder::open(root.path()).unwrap().wal_owner(), owner);
     }
 
     #[test]

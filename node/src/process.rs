@@ -30,7 +30,7 @@ use crate::http::{self, Phase, Status};
 pub async fn serve(config: &Config) -> Result<()> {
     let begun = Instant::now();
     let mut signals = Signals::listen()?;
-    let folder = DataFolder::open(&config.data_dir)?;
+    let mut folder = DataFolder::open(&config.data_dir)?;
     let status = Status::new();
     let (stop_http, http_stopped) = watch::channel(false);
     let http = http::start(config.http_listen, status.clone(), http_stopped).await;
@@ -40,9 +40,8 @@ pub async fn serve(config: &Config) -> Result<()> {
     }
 
     let wal_capacity = config.wal_capacity.unwrap_or_else(|| folder.wal_capacity());
-    let segments = wal_capacity.0 / config.wal_segment_size.0.max(1);
-    let connections_max = descriptors::connections_max(config.connections_max, descriptors::raise_limit(), segments);
-    let engine_config = engine_config(config, wal_capacity);
+    let descriptors_max = descriptors::raise_limit();
+    let engine_config = engine_config(config, wal_capacity, &folder);
     let engine_metrics = rustmq_engine_shard::Metrics::default();
     engine_metrics.register(&mut status.registry.lock());
     let started = tokio::task::spawn_blocking(move || rustmq_engine_shard::start(&engine_config, &engine_metrics));
@@ -51,6 +50,10 @@ pub async fn serve(config: &Config) -> Result<()> {
     let (started, controller) = tokio::join!(started, opened);
     let (engine, report) = started.context("the engine's start was cut off")??;
     let controller = controller?;
+    folder.note_wal()?;
+    // The folder keeps the segment size that it was made with. Each shard may go a segment above its capacity.
+    let segments = wal_capacity.0 / report.segment_size.0.max(1) + report.shards as u64;
+    let connections_max = descriptors::connections_max(config.connections_max, descriptors_max, segments);
 
     let mut registry = std::mem::take(&mut *status.registry.lock());
     let broker =
@@ -134,12 +137,20 @@ fn announce(config: &Config, report: &StartReport, started: &Started<'_>) {
 /// Repairs the log of a folder that no process holds, and says what is lost.
 pub fn repair(config: &Config) -> Result<()> {
     let folder = DataFolder::open(&config.data_dir)?;
-    let report = rustmq_engine_shard::repair(&config.wal_dir)?;
-    if report.copies.is_empty() {
+    let plan = rustmq_engine_shard::plan_repair(&config.wal_dir, Some(&folder.wal_owner()))?;
+    if plan.is_empty() {
         println!("the write-ahead log in {} is sound; nothing was changed", config.wal_dir.display());
         return Ok(());
     }
+    // Said first: a repair that is cut off covers the rest when it is run again, and does not say it again.
+    println!(
+        "offsets that are lost, by topic id and partition (records lost at a log's end leave no gap and are not listed):"
+    );
+    for lost in &plan.lost {
+        println!("  {}: {} to {}", lost.id, lost.from.0, lost.until.0 - 1);
+    }
     folder.renew_incarnation()?;
+    let report = plan.carry_out()?;
     println!(
         "{} damaged places were covered, {} segment headers were rebuilt, {} files have their length again; the files as they were:",
         report.holes, report.headers, report.short_files
@@ -147,18 +158,14 @@ pub fn repair(config: &Config) -> Result<()> {
     for copy in &report.copies {
         println!("  {}", copy.display());
     }
-    println!(
-        "offsets that are lost, by topic id and partition (records lost at a log's end leave no gap and are not listed):"
-    );
-    for lost in &report.lost {
-        println!("  {}: {} to {}", lost.id, lost.from.0, lost.until.0 - 1);
-    }
     Ok(())
 }
 
-fn engine_config(config: &Config, capacity: ByteSize) -> EngineConfig {
+fn engine_config(config: &Config, capacity: ByteSize, folder: &DataFolder) -> EngineConfig {
     let defaults = EngineConfig::new(config.wal_dir.clone());
     EngineConfig {
+        must_exist: folder.has_wal(),
+        owner: Some(folder.wal_owner()),
         shards: config.shards.unwrap_or(defaults.shards),
         segment_size: config.wal_segment_size,
         capacity,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustmq_model::ByteSize;
 
 use crate::disk::DiskFaults;
+use crate::folder::WalOwner;
 
 /// Which driver the shards use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +24,10 @@ pub enum Driver {
 pub struct EngineConfig {
     /// The folder of the WALs. Created if need be; the parent must exist.
     pub dir: PathBuf,
+    /// Refuse to make the folder: there was one.
+    pub must_exist: bool,
+    /// Whose log it is. A folder that has an owner is refused to any other; one that has none gets this one.
+    pub owner: Option<WalOwner>,
     /// Shards (threads), each with a WAL. A folder that has more WALs gets a shard for each of them.
     pub shards: usize,
     /// Size of a WAL segment. A folder keeps the size that it was made with.
@@ -57,6 +62,8 @@ impl EngineConfig {
     pub fn new(dir: PathBuf) -> Self {
         Self {
             dir,
+            must_exist: false,
+            owner: None,
             shards: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
             segment_size: ByteSize::mib(64),
             capacity: ByteSize::gib(10),

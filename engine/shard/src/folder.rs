@@ -1,15 +1,18 @@
-//! The folder that holds the WALs, and `wal.json` in it: the format's version, the segment size, and the WALs' ids.
+//! The folder that holds the WALs, and `wal.json` in it: the format's version, the segment size, the WALs' ids, and whose they are.
 //!
 //! ```text
 //! <dir>/wal.json
+//! <dir>/LOCK         held with flock while a process runs on the folder, or repairs it
 //! <dir>/wal-000/slot-00000 ...
 //! ```
 
-use std::fs;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rand::RngExt;
+use rustix::fs::{FlockOperation, flock};
 use rustmq_engine_core::wal::{SlotId, WalId};
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +21,7 @@ use crate::dio::sync_dir;
 /// The version that this build writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 const META_FILE: &str = "wal.json";
+const LOCK_FILE: &str = "LOCK";
 /// In a WAL's own folder, from a repair until every partition has a checkpoint behind the damage.
 const REPAIRED_FILE: &str = "repaired";
 
@@ -28,6 +32,18 @@ struct Meta {
     segment_size: u64,
     /// Ids in hexadecimal, in the order of the folders.
     wals: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<WalOwner>,
+}
+
+/// The data folder that a folder of WALs belongs to: with another one's metadata, its partitions would be taken for deleted ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalOwner {
+    /// The data folder's own id, which never changes.
+    pub id: String,
+    /// Where it was when it was last used. For people: a data folder may be moved.
+    pub data_dir: PathBuf,
 }
 
 /// Only the version: read first, since another version may have other fields.
@@ -54,8 +70,23 @@ pub enum FolderError {
     #[error("{path} is missing, but {meta} names it: put it back, or remove the whole folder to start without its data",
         path = path.display(), meta = META_FILE)]
     WalMissing { path: PathBuf },
-    #[error("there is no WAL in {path}", path = path.display())]
+    #[error(
+        "there is no write-ahead log in {path}: mount it or put it back, correct wal.path, or move the data folder away to start without \
+         its data",
+        path = path.display()
+    )]
     Absent { path: PathBuf },
+    #[error(
+        "the write-ahead log in {path} is in use by another process; stop that one, or give this one a wal.path of its own",
+        path = path.display()
+    )]
+    InUse { path: PathBuf },
+    #[error(
+        "the write-ahead log in {path} belongs to the data folder {owner}, not to {asked}: start with --data-dir {owner}, or give {asked} \
+         a wal.path of its own",
+        path = path.display(), owner = owner.display(), asked = asked.display()
+    )]
+    OtherOwner { path: PathBuf, owner: PathBuf, asked: PathBuf },
 }
 
 /// One WAL's place.
@@ -63,11 +94,13 @@ pub enum FolderError {
 pub(crate) struct WalFolder {
     pub id: WalId,
     pub dir: PathBuf,
+    /// Of the folder above, until the last of its WALs is done with.
+    _lock: Arc<File>,
 }
 
 impl WalFolder {
     pub(crate) fn slot_path(&self, slot: SlotId) -> PathBuf {
-        self.dir.join(format!("slot-{:05}", slot.0))
+        slot_path(&self.dir, slot)
     }
 
     /// Whether offsets may be missing in it, because a repair has covered damage.
@@ -90,17 +123,36 @@ impl WalFolder {
 
     /// The slots that there are, in order.
     pub(crate) fn slots(&self) -> Result<Vec<SlotId>, FolderError> {
-        let failed = |error| FolderError::Io { path: self.dir.clone(), error };
-        let mut slots = Vec::new();
-        for entry in fs::read_dir(&self.dir).map_err(failed)? {
-            let name = entry.map_err(failed)?.file_name();
-            let number =
-                name.to_str().and_then(|name| name.strip_prefix("slot-")).and_then(|digits| digits.parse().ok());
-            slots.extend(number.map(SlotId));
-        }
-        slots.sort_unstable();
-        Ok(slots)
+        slots_in(&self.dir)
     }
+}
+
+fn slot_path(dir: &Path, slot: SlotId) -> PathBuf {
+    dir.join(format!("slot-{:05}", slot.0))
+}
+
+fn slots_in(dir: &Path) -> Result<Vec<SlotId>, FolderError> {
+    let failed = |error| FolderError::Io { path: dir.to_owned(), error };
+    let mut slots = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("slot-")).and_then(|digits| digits.parse().ok());
+        slots.extend(number.map(SlotId));
+    }
+    slots.sort_unstable();
+    Ok(slots)
+}
+
+/// How to open a folder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FolderOptions<'a> {
+    pub dir: &'a Path,
+    /// Of a folder that is made now.
+    pub segment_size: u64,
+    /// WALs are added until there are as many.
+    pub wal_count: usize,
+    pub must_exist: bool,
+    pub owner: Option<&'a WalOwner>,
 }
 
 #[derive(Clone, Debug)]
@@ -110,8 +162,12 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder, or makes it; adds WALs until there are `wal_count`.
-    pub(crate) fn open_or_create(dir: &Path, segment_size: u64, wal_count: usize) -> Result<Self, FolderError> {
+    /// Opens the folder, or makes it.
+    pub(crate) fn open_or_create(options: FolderOptions<'_>) -> Result<Self, FolderError> {
+        let FolderOptions { dir, segment_size, wal_count, must_exist, owner } = options;
+        if must_exist && !dir.join(META_FILE).exists() {
+            return Err(FolderError::Absent { path: dir.to_owned() });
+        }
         let io_error = |path: &Path| {
             let path = path.to_owned();
             move |error| FolderError::Io { path, error }
@@ -122,11 +178,17 @@ impl Folder {
                 sync_dir(parent).map_err(io_error(parent))?;
             }
         }
+        let lock = lock(dir)?;
         let known = read_meta(dir)?;
         if known.is_none() {
             refuse_foreign(dir)?;
         }
-        let mut meta = known.clone().unwrap_or(Meta { format_version: FORMAT_VERSION, segment_size, wals: Vec::new() });
+        let new = Meta { format_version: FORMAT_VERSION, segment_size, wals: Vec::new(), owner: None };
+        let mut meta = known.clone().unwrap_or(new);
+        check_owner(dir, &meta, owner)?;
+        if owner.is_some() {
+            meta.owner = owner.cloned();
+        }
         while meta.wals.len() < wal_count {
             meta.wals.push(format!("{:032x}", rand::rng().random::<u128>()));
         }
@@ -146,25 +208,55 @@ impl Folder {
         if known.as_ref() != Some(&meta) {
             write_meta(dir, &meta)?;
         }
-        Self::from_meta(dir, &meta)
+        Self::from_meta(dir, &meta, &lock)
     }
 
-    /// Opens a folder that must be there.
-    pub(crate) fn open(dir: &Path) -> Result<Self, FolderError> {
+    /// Opens a folder that must be there, as it is.
+    pub(crate) fn open(dir: &Path, owner: Option<&WalOwner>) -> Result<Self, FolderError> {
+        if !dir.join(META_FILE).exists() {
+            return Err(FolderError::Absent { path: dir.to_owned() });
+        }
+        let lock = lock(dir)?;
         let meta = read_meta(dir)?.ok_or_else(|| FolderError::Absent { path: dir.to_owned() })?;
-        Self::from_meta(dir, &meta)
+        check_owner(dir, &meta, owner)?;
+        Self::from_meta(dir, &meta, &lock)
     }
 
-    fn from_meta(dir: &Path, meta: &Meta) -> Result<Self, FolderError> {
+    fn from_meta(dir: &Path, meta: &Meta, lock: &Arc<File>) -> Result<Self, FolderError> {
         let damaged = |id: &String| FolderError::Damaged {
             path: dir.join(META_FILE),
             reason: format!("'{id}' is not a WAL id of 32 hexadecimal digits"),
         };
         let wals = meta.wals.iter().enumerate().map(|(index, id)| {
             let number = u128::from_str_radix(id, 16).map_err(|_| damaged(id))?;
-            Ok(WalFolder { id: WalId(number.to_be_bytes()), dir: wal_dir(dir, index) })
+            let id = WalId(number.to_be_bytes());
+            Ok(WalFolder { id, dir: wal_dir(dir, index), _lock: Arc::clone(lock) })
         });
         Ok(Self { segment_size: meta.segment_size, wals: wals.collect::<Result<_, FolderError>>()? })
+    }
+}
+
+/// Two processes on one log would write over each other, also where each has a data folder of its own.
+fn lock(dir: &Path) -> Result<Arc<File>, FolderError> {
+    let path = dir.join(LOCK_FILE);
+    let failed = |error| FolderError::Io { path: path.clone(), error };
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Arc::new(lock)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(FolderError::InUse { path: dir.to_owned() }),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+/// A folder without an owner is anybody's: it was made without one.
+fn check_owner(dir: &Path, meta: &Meta, asked: Option<&WalOwner>) -> Result<(), FolderError> {
+    match (&meta.owner, asked) {
+        (Some(owner), Some(asked)) if owner.id != asked.id => Err(FolderError::OtherOwner {
+            path: dir.to_owned(),
+            owner: owner.data_dir.clone(),
+            asked: asked.data_dir.clone(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -189,11 +281,11 @@ fn read_meta(dir: &Path) -> Result<Option<Meta>, FolderError> {
 
 /// A folder without `wal.json` must hold no WAL: the file is written before the first slot is.
 fn refuse_foreign(dir: &Path) -> Result<(), FolderError> {
-    let wal = WalFolder { id: WalId([0; 16]), dir: wal_dir(dir, 0) };
-    if wal.dir.exists()
-        && let Some(slot) = wal.slots()?.first()
+    let wal = wal_dir(dir, 0);
+    if wal.exists()
+        && let Some(slot) = slots_in(&wal)?.first()
     {
-        return Err(FolderError::MetaMissing { path: dir.join(META_FILE), found: wal.slot_path(*slot) });
+        return Err(FolderError::MetaMissing { path: dir.join(META_FILE), found: slot_path(&wal, *slot) });
     }
     Ok(())
 }
@@ -213,26 +305,72 @@ fn write_meta(dir: &Path, meta: &Meta) -> Result<(), FolderError> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::{Folder, FolderError, META_FILE};
+    use std::path::Path;
+
+    use super::{Folder, FolderError, FolderOptions, META_FILE, WalOwner};
+
+    fn open(dir: &Path, segment_size: u64, wal_count: usize) -> Result<Folder, FolderError> {
+        Folder::open_or_create(FolderOptions { dir, segment_size, wal_count, must_exist: false, owner: None })
+    }
+
+    fn open_as(dir: &Path, owner: &WalOwner, must_exist: bool) -> Result<Folder, FolderError> {
+        let owner = Some(owner);
+        Folder::open_or_create(FolderOptions { dir, segment_size: 1 << 20, wal_count: 1, must_exist, owner })
+    }
+
+    #[test]
+    fn a_folder_is_held_by_one_process_at_a_time_whatever_its_data_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wal");
+        let first = open(&path, 1 << 20, 2).unwrap();
+        let one = first.wals[1].clone();
+        drop(first);
+        assert!(matches!(open(&path, 1 << 20, 2), Err(FolderError::InUse { .. })), "one WAL is in use still");
+        assert!(matches!(Folder::open(&path, None), Err(FolderError::InUse { .. })), "no repair meanwhile");
+        drop(one);
+        Folder::open(&path, None).unwrap();
+        open(&path, 1 << 20, 2).unwrap();
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_data_folder_which_may_be_moved() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("wal");
+        let owner = |id: &str, data_dir: &str| WalOwner { id: id.to_owned(), data_dir: data_dir.into() };
+        let absent = open_as(&path, &owner("a", "/data/a"), true).unwrap_err();
+        assert!(matches!(absent, FolderError::Absent { .. }), "{absent}");
+        assert!(!path.exists(), "a log that is not mounted is not made anew");
+        // Made without an owner, it is the first one's.
+        drop(open(&path, 1 << 20, 1).unwrap());
+        drop(open_as(&path, &owner("a", "/data/a"), true).unwrap());
+        drop(open_as(&path, &owner("a", "/data/moved"), true).unwrap());
+        let refused = open_as(&path, &owner("b", "/data/b"), false).unwrap_err();
+        assert!(matches!(refused, FolderError::OtherOwner { .. }), "{refused}");
+        let text = refused.to_string();
+        assert!(["/data/moved", "/data/b", path.to_str().unwrap()].iter().all(|name| text.contains(name)), "{text}");
+        assert!(Folder::open(&path, Some(&owner("b", "/data/b"))).is_err());
+        Folder::open(&path, Some(&owner("a", "/data/moved"))).unwrap();
+    }
 
     #[test]
     fn a_folder_keeps_its_segment_size_and_ids_and_gains_wals() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("wal");
-        let first = Folder::open_or_create(&path, 1 << 20, 1).unwrap();
-        let again = Folder::open_or_create(&path, 2 << 20, 3).unwrap();
+        let first = open(&path, 1 << 20, 1).unwrap().wals[0].id;
+        let again = open(&path, 2 << 20, 3).unwrap();
         assert_eq!(again.segment_size, 1 << 20);
         assert_eq!(again.wals.len(), 3);
-        assert_eq!(again.wals[0].id, first.wals[0].id);
+        assert_eq!(again.wals[0].id, first);
         assert_ne!(again.wals[1].id, again.wals[2].id);
-        assert_eq!(Folder::open_or_create(&path, 1 << 20, 1).unwrap().wals.len(), 3);
+        drop(again);
+        assert_eq!(open(&path, 1 << 20, 1).unwrap().wals.len(), 3);
     }
 
     #[test]
     fn another_version_is_refused_by_name() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(META_FILE), br#"{"format_version": 9, "new": true}"#).unwrap();
-        let error = Folder::open_or_create(dir.path(), 1 << 20, 1).unwrap_err();
+        let error = open(dir.path(), 1 << 20, 1).unwrap_err();
         assert!(matches!(error, FolderError::Version { version: 9, .. }), "{error}");
         assert!(error.to_string().contains("wal.json"), "{error}");
     }
@@ -242,7 +380,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("wal-000")).unwrap();
         std::fs::write(dir.path().join("wal-000/slot-00000"), b"x").unwrap();
-        let error = Folder::open_or_create(dir.path(), 1 << 20, 1).unwrap_err();
+        let error = open(dir.path(), 1 << 20, 1).unwrap_err();
         assert!(matches!(error, FolderError::MetaMissing { .. }), "{error}");
     }
 }

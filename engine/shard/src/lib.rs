@@ -28,9 +28,9 @@ mod wal_writer;
 
 pub use config::{Driver, EngineConfig};
 pub use disk::DiskFaults;
-pub use folder::{FORMAT_VERSION, FolderError};
+pub use folder::{FORMAT_VERSION, FolderError, WalOwner};
 pub use metrics::Metrics;
 pub use partition::PartitionReplayError;
 pub use recovery::RecoverError;
-pub use repair::{LostRange, RepairError, RepairReport, repair};
+pub use repair::{LostRange, RepairError, RepairPlan, RepairReport, plan_repair};
 pub use start::{StartError, StartReport, start};

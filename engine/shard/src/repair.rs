@@ -1,4 +1,5 @@
-//! `--repair`: covers damage in WALs that refuse to start, so that what is sound is kept. What is gone is listed.
+//! `--repair`: covers damage in WALs that refuse to start, so that what is sound is kept. What is gone is listed. In two steps: nothing is
+//! written before all of the WALs are known to be repairable, and before the caller has told what will be gone.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +14,7 @@ use rustmq_engine_core::wal::{RecoveredWal, SegmentShape, SegmentTable, SegmentT
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::dio::{DirectIo, sync_dir};
-use crate::folder::{Folder, FolderError, WalFolder};
+use crate::folder::{Folder, FolderError, WalFolder, WalOwner};
 use crate::partition::{self, Partition, PartitionReplayError};
 use crate::recovery::{RecoverError, recover};
 
@@ -49,34 +50,61 @@ pub struct RepairReport {
     pub headers: usize,
     /// Copies of the damaged files as they were.
     pub copies: Vec<PathBuf>,
+}
+
+/// What a repair would do. The folder is held until it is carried out or dropped.
+#[derive(Debug)]
+pub struct RepairPlan {
+    /// The damaged ones.
+    wals: Vec<(WalFolder, RecoveredWal)>,
     /// Gaps between what is left. Records lost at a log's end leave none.
     pub lost: Vec<LostRange>,
 }
 
-/// Repairs the WALs in `dir`, which no process may have open. A WAL without damage is not touched.
-pub fn repair(dir: &Path) -> Result<RepairReport, RepairError> {
-    let folder = Folder::open(dir)?;
+/// Reads the WALs in `dir`, which no process may have open, and writes nothing: a log that cannot be replayed even so is left as it is.
+pub fn plan_repair(dir: &Path, owner: Option<&WalOwner>) -> Result<RepairPlan, RepairError> {
+    let folder = Folder::open(dir, owner)?;
     let io = DirectIo::probe(dir).map_err(|error| RepairError::Io { path: dir.to_owned(), error })?;
     let shape = SegmentShape::new(u64::from(io.block_size), folder.segment_size)?;
-    let mut report = RepairReport::default();
-    for wal in &folder.wals {
-        let recovered = recover(wal, io, shape, CorruptionPolicy::Repair)?.wal;
+    let mut plan = RepairPlan { wals: Vec::new(), lost: Vec::new() };
+    for wal in folder.wals {
+        let recovered = recover(&wal, io, shape, CorruptionPolicy::Repair)?.wal;
         if recovered.holes.is_empty() && recovered.headers.is_empty() && recovered.short_files.is_empty() {
             continue;
         }
-        // Before anything is written: a log that cannot be replayed even so is left as it is.
         let config = SegmentTableConfig { wal: wal.id, shape, segments_max: u32::MAX };
         let mut table = SegmentTable::new(config, &recovered);
         for (id, items) in &recovered.partitions {
             let log = Partition::replay(*id, items, Gaps::Repaired, partition::limits(shape))?;
             table.restore_log_start(*id, log.decided_log_start());
-            let lost = table.gaps(*id).into_iter().map(|(from, until)| LostRange { id: *id, from, until });
-            report.lost.extend(lost);
+            let lost = table.gaps(*id, log.decided_log_start()).into_iter().map(|(from, until)| LostRange {
+                id: *id,
+                from,
+                until,
+            });
+            plan.lost.extend(lost);
         }
-        wal.mark_repaired()?;
-        cover(wal, &recovered, &mut report)?;
+        plan.wals.push((wal, recovered));
     }
-    Ok(report)
+    Ok(plan)
+}
+
+impl RepairPlan {
+    /// There is no damage.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.wals.is_empty()
+    }
+
+    /// Writes. From the first byte on the folder no longer holds all that it acknowledged: its incarnation must have ended before.
+    pub fn carry_out(self) -> Result<RepairReport, RepairError> {
+        let mut report = RepairReport::default();
+        for (wal, recovered) in &self.wals {
+            wal.mark_repaired()?;
+            cover(wal, recovered, &mut report)?;
+        }
+        Ok(report)
+    }
 }
 
 fn cover(wal: &WalFolder, recovered: &RecoveredWal, report: &mut RepairReport) -> Result<(), RepairError> {

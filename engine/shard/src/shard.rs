@@ -54,6 +54,7 @@ struct InFlight {
     batches: Vec<crate::wal_writer::LaidBatch>,
     end: rustmq_engine_core::wal::WalPosition,
     bytes: usize,
+    holds_frames: bool,
     answers: Vec<Answer>,
     started: Instant,
 }
@@ -211,7 +212,10 @@ impl Shard {
         for partition in self.partitions.values() {
             partition.published.publish(|state| state.closed = true);
         }
-        if let Some(Some(reply)) = self.closing.take() {
+        let closing = self.closing.take();
+        // With the folder's lock: whoever is answered may start again at once.
+        drop(self);
+        if let Some(Some(reply)) = closing {
             // Whoever asked for the shutdown may have stopped waiting.
             let _ = reply.send(());
         }
@@ -303,13 +307,14 @@ impl Shard {
         if self.closing.is_some() && self.unproven && self.wal.is_empty() {
             self.on_idle();
         }
-        let Some(Commit { steps, batches, end, bytes }) = self.wal.take_commit() else { return false };
+        let Some(Commit { steps, batches, end, bytes, holds_frames }) = self.wal.take_commit() else { return false };
         let disk = Rc::clone(&self.disk);
         let done = Box::pin(async move { disk.execute(steps).await });
         let answers = std::mem::take(&mut self.gathered_answers);
         self.commits_started += 1;
         let number = self.commits_started;
-        self.in_flight = Some(InFlight { number, done, batches, end, bytes, answers, started: Instant::now() });
+        let started = Instant::now();
+        self.in_flight = Some(InFlight { number, done, batches, end, bytes, holds_frames, answers, started });
         true
     }
 
@@ -325,6 +330,7 @@ impl Shard {
         metrics.committed_bytes.inc_by(commit.bytes as u64);
         metrics.commit_seconds.observe(commit.started.elapsed().as_secs_f64());
         self.wal.table.on_durable(commit.end);
+        self.unproven |= commit.holds_frames;
         self.publish(commit.batches);
         for answer in commit.answers {
             self.complete(answer);
@@ -340,7 +346,6 @@ impl Shard {
 
     /// Makes durable batches readable. They come in the order of the log; partitions are independent of each other.
     fn publish(&mut self, mut batches: Vec<crate::wal_writer::LaidBatch>) {
-        self.unproven |= !batches.is_empty();
         batches.sort_by_key(|laid| laid.id);
         let mut rest = batches.into_iter().peekable();
         while let Some(first) = rest.next() {

@@ -133,18 +133,24 @@ impl SlotPreparer {
 }
 
 fn prepare(job: &SlotJob) -> io::Result<SlotFile> {
-    let new = !job.path.exists();
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&job.path)?;
-    let prepared = match job.preparation {
-        Preparation::Reserved => reserve(&file, job.length),
-        Preparation::Filled { over } => fill(job, over),
-    };
-    if let Err(error) = prepared.and_then(|()| file.sync_all()) {
-        // Give back what a full disk needs; the slot holds nothing yet.
-        let _ = file.set_len(0);
-        return Err(error);
+    let prepared = try_prepare(job);
+    if prepared.is_err() {
+        // Gives back what a full disk needs; the slot holds nothing yet. The next try makes a new file and writes and syncs all of it,
+        // its name too: no sync that failed is asked for again on the same data.
+        let _ = std::fs::remove_file(&job.path);
     }
-    if new && let Some(dir) = job.path.parent() {
+    prepared
+}
+
+fn try_prepare(job: &SlotJob) -> io::Result<SlotFile> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&job.path)?;
+    match job.preparation {
+        Preparation::Reserved => reserve(&file, job.length)?,
+        Preparation::Filled { over } => fill(job, over)?,
+    }
+    file.sync_all()?;
+    // Always: an earlier process may have made the file and ended before it synced the name.
+    if let Some(dir) = job.path.parent() {
         sync_dir(dir)?;
     }
     open(job.slot, &job.path, job.io)
@@ -203,10 +209,39 @@ fn pause_until(time: Instant, urgency: &AtomicU8) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::sync::Arc;
     use std::sync::atomic::AtomicU8;
     use std::time::{Duration, Instant};
 
-    use super::{FILLED_IF_LASTING, PACE_MAX, Preparation, SlotDemand, Urgency, pause_until};
+    use rustmq_engine_core::wal::SlotId;
+
+    use super::{FILLED_IF_LASTING, PACE_MAX, Preparation, SlotDemand, SlotJob, Urgency, pause_until, prepare};
+    use crate::dio::DirectIo;
+    use crate::event::EventSender;
+
+    #[test]
+    fn a_preparation_that_fails_leaves_no_file_and_the_next_one_makes_it_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("slot-00000");
+        let io = DirectIo::probe(folder.path()).unwrap();
+        let job = |urgency, preparation| SlotJob {
+            slot: SlotId(0),
+            path: path.clone(),
+            length: 1 << 20,
+            io,
+            preparation,
+            urgency: Arc::new(AtomicU8::new(urgency as u8)),
+            done: EventSender::channel(1).0,
+        };
+        let filled = Preparation::Filled { over: Duration::ZERO };
+        assert!(prepare(&job(Urgency::Ending, filled)).is_err());
+        assert!(!path.exists(), "what a failed sync may have left is not taken over");
+        for preparation in [filled, Preparation::Reserved] {
+            prepare(&job(Urgency::Awaited, preparation)).unwrap();
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), 1 << 20);
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
 
     #[test]
     fn slots_are_filled_slowly_unless_segments_are_used_up_fast() {

@@ -23,7 +23,7 @@ use crate::config::{Driver, EngineConfig};
 use crate::dio::DirectIo;
 use crate::disk::{Disk, ThreadDisk, UringDisk};
 use crate::event::{Event, EventSender};
-use crate::folder::{Folder, FolderError, WalFolder};
+use crate::folder::{Folder, FolderError, FolderOptions, WalFolder};
 use crate::metrics::Metrics;
 use crate::partition::{self, Partition, PartitionReplayError};
 use crate::reads::ReadPool;
@@ -116,7 +116,13 @@ struct Layout {
 
 /// Starts the engine. Blocks while it recovers; answers when every partition can be read.
 pub fn start(config: &EngineConfig, metrics: &Metrics) -> Result<(Engine, StartReport), StartError> {
-    let folder = Folder::open_or_create(&config.dir, config.segment_size.0, config.shards.max(1))?;
+    let folder = Folder::open_or_create(FolderOptions {
+        dir: &config.dir,
+        segment_size: config.segment_size.0,
+        wal_count: config.shards.max(1),
+        must_exist: config.must_exist,
+        owner: config.owner.as_ref(),
+    })?;
     let io = DirectIo::probe(&config.dir).map_err(|error| StartError::Probe { path: config.dir.clone(), error })?;
     let shape = SegmentShape::new(u64::from(io.block_size), folder.segment_size)?;
     let segment_size = ByteSize(folder.segment_size);

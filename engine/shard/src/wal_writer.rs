@@ -35,6 +35,8 @@ pub(crate) struct Commit {
     /// Durable up to here afterwards.
     pub end: WalPosition,
     pub bytes: usize,
+    /// It holds frames, which a later group is to prove; or else it is such a proof.
+    pub holds_frames: bool,
 }
 
 /// Why a frame has no place now.
@@ -74,6 +76,7 @@ pub(crate) struct WalWriter {
     steps: Vec<Step>,
     batches: Vec<LaidBatch>,
     bytes: usize,
+    holds_frames: bool,
     end: WalPosition,
     fsync: bool,
 }
@@ -100,6 +103,7 @@ impl WalWriter {
             steps: Vec::new(),
             batches: Vec::new(),
             bytes: 0,
+            holds_frames: false,
             end,
             fsync,
         }
@@ -210,6 +214,7 @@ impl WalWriter {
     fn finish_group(&mut self, kind: GroupKind) {
         let Some(OpenGroup { writer, batches }) = self.open.take() else { return };
         let file = self.active_file().expect("a group is open only in an active segment, whose file is open");
+        self.holds_frames |= !writer.is_empty();
         let durable = self.table.provable();
         let chunk = self.chunk.as_mut().expect("an open group lies in a chunk");
         let finished = writer.finish(chunk.open_part(), kind, durable);
@@ -309,7 +314,8 @@ impl WalWriter {
             steps.push(Step::Sync { file });
         }
         let (batches, bytes) = (std::mem::take(&mut self.batches), std::mem::take(&mut self.bytes));
-        Some(Commit { steps, batches, end: self.end, bytes })
+        let holds_frames = std::mem::take(&mut self.holds_frames);
+        Some(Commit { steps, batches, end: self.end, bytes, holds_frames })
     }
 }
 

@@ -8,10 +8,18 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use engine_fixture::{Fixture, append_value, batch, id, on_both_drivers, open, read_all, to_append};
-use rustmq_engine_api::{Isolation, PartitionReader, ReadError, ReadRequest};
-use rustmq_engine_shard::{FolderError, Metrics, StartError, repair, start};
+use rustmq_engine_api::{Isolation, PartitionReader, ReadError, ReadRequest, TrimTo};
+use rustmq_engine_shard::{
+    FolderError, LostRange, Metrics, RecoverError, RepairError, RepairReport, StartError, plan_repair, start,
+};
 use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
+
+fn repair(dir: &Path) -> Result<(RepairReport, Vec<LostRange>), RepairError> {
+    let plan = plan_repair(dir, None)?;
+    let lost = plan.lost.clone();
+    Ok((plan.carry_out()?, lost))
+}
 
 /// Writes over the last place of `needle` in the file.
 fn damage(slot: &Path, needle: &[u8]) {
@@ -60,10 +68,10 @@ fn damage_refuses_to_start_and_a_repair_keeps_the_rest() {
         let again = start(&fixture.config, &Metrics::default()).unwrap_err();
         assert_eq!(again.to_string(), text, "a refused start changes nothing");
 
-        let report = repair(&fixture.config.dir).unwrap();
+        let (report, lost) = repair(&fixture.config.dir).unwrap();
         assert_eq!((report.holes, report.copies.len()), (1, 1), "{report:?}");
-        assert_eq!(report.lost.len(), 1);
-        assert_eq!((report.lost[0].id, report.lost[0].from, report.lost[0].until), (id(0), Offset(7), Offset(8)));
+        assert_eq!(lost.len(), 1);
+        assert_eq!((lost[0].id, lost[0].from, lost[0].until), (id(0), Offset(7), Offset(8)));
         for _ in 0..2 {
             let engine = fixture.start();
             let reader = open(&engine, 0).await;
@@ -74,11 +82,11 @@ fn damage_refuses_to_start_and_a_repair_keeps_the_rest() {
             append_value(&engine, 0, b"after").await.unwrap();
             engine.shutdown().await;
         }
-        assert_eq!(repair(&fixture.config.dir).unwrap().holes, 0, "nothing is left to repair");
+        assert_eq!(repair(&fixture.config.dir).unwrap().0.holes, 0, "nothing is left to repair");
         let marked = fixture.config.dir.join("wal-000/repaired").exists();
         assert!(!marked, "every partition is checkpointed: a later start tolerates no gaps again");
         damage(&slot, b"value 11");
-        let second = repair(&fixture.config.dir).unwrap();
+        let (second, _) = repair(&fixture.config.dir).unwrap();
         assert_eq!((second.holes, second.copies.len()), (1, 1), "{second:?}");
         assert!(!report.copies.contains(&second.copies[0]), "the first copy is kept");
     });
@@ -127,10 +135,10 @@ fn a_repair_also_covers_damage_that_a_start_does_not_come_across() {
     on_both_drivers(async |fixture| {
         fill_segments(&fixture).await;
         damage(&fixture.slots()[0], b"value 07");
-        let report = repair(&fixture.config.dir).unwrap();
+        let (report, lost) = repair(&fixture.config.dir).unwrap();
         assert_eq!((report.holes, report.headers), (1, 0), "{report:?}");
-        assert_eq!(report.lost.len(), 1, "{report:?}");
-        assert_eq!((report.lost[0].from, report.lost[0].until), (Offset(7), Offset(8)));
+        assert_eq!(lost.len(), 1, "{lost:?}");
+        assert_eq!((lost[0].from, lost[0].until), (Offset(7), Offset(8)));
         for _ in 0..2 {
             let engine = fixture.start();
             let reader = open(&engine, 0).await;
@@ -138,7 +146,7 @@ fn a_repair_also_covers_damage_that_a_start_does_not_come_across() {
             assert_eq!(bases, (0..60).filter(|offset| *offset != 7).collect::<Vec<_>>());
             engine.shutdown().await;
         }
-        assert_eq!(repair(&fixture.config.dir).unwrap().holes, 0, "nothing is left to repair");
+        assert_eq!(repair(&fixture.config.dir).unwrap().0.holes, 0, "nothing is left to repair");
     });
 }
 
@@ -163,11 +171,80 @@ fn no_segment_is_lost_unnoticed_and_a_repair_rebuilds_its_header() {
         assert!(refused.contains("slot 00000, offset 0") && refused.contains("--repair"), "{refused}");
         assert!(std::fs::read(&oldest).unwrap() == rotten, "a refused start changes nothing");
 
-        let report = repair(&fixture.config.dir).unwrap();
-        assert_eq!((report.holes, report.headers, report.lost.len()), (0, 1, 0), "{report:?}");
+        let (report, lost) = repair(&fixture.config.dir).unwrap();
+        assert_eq!((report.holes, report.headers, lost.len()), (0, 1, 0), "{report:?}");
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         assert_eq!(read_all(&reader, 0).await.unwrap().len(), 60);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn of_several_logs_none_is_written_to_unless_all_can_be_repaired() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.shards = 2;
+        let engine = fixture.start();
+        for partition in 0..8 {
+            open(&engine, partition).await;
+            append_value(&engine, partition, b"value").await.unwrap();
+            append_value(&engine, partition, b"after").await.unwrap();
+        }
+        engine.shutdown().await;
+        let [first, second] = ["wal-000/slot-00000", "wal-001/slot-00000"].map(|slot| fixture.config.dir.join(slot));
+        damage(&first, b"value");
+        let whole = std::fs::read(&second).unwrap();
+        // Not one of this log: nothing can repair that.
+        std::fs::copy(&first, &second).unwrap();
+        let damaged = std::fs::read(&first).unwrap();
+        let refused = repair(&fixture.config.dir).unwrap_err();
+        assert!(matches!(refused, RepairError::Recover(RecoverError::Wal { .. })), "{refused}");
+        assert!(std::fs::read(&first).unwrap() == damaged, "the first log is as it was");
+
+        std::fs::write(&second, whole).unwrap();
+        let plan = plan_repair(&fixture.config.dir, None).unwrap();
+        assert!(!plan.is_empty());
+        assert_eq!(plan.lost.len(), 1, "{:?}", plan.lost);
+        assert!(std::fs::read(&first).unwrap() == damaged, "a plan writes nothing");
+        assert_eq!(plan.carry_out().unwrap().holes, 1);
+        let engine = fixture.start();
+        engine.shutdown().await;
+    });
+}
+
+/// The frame that moves the log start of partition 0 to 1.
+fn trim_frame() -> Vec<u8> {
+    let mut frame = vec![8, 0, 0, 0, 7, 0, 0, 0];
+    frame.extend(id(0).topic_id.0.to_be_bytes());
+    frame.extend(id(0).partition.0.to_le_bytes());
+    frame
+}
+
+#[test]
+fn a_trim_is_proven_when_the_shard_is_idle_so_that_it_never_passes_for_a_torn_tail() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        append_value(&engine, 0, b"value").await.unwrap();
+        engine.shutdown().await;
+        // Nothing is to be proven at this start, but for the trim.
+        let engine = fixture.start();
+        assert_eq!(engine.trim(id(0), TrimTo::HighWatermark).await, Ok(Offset(1)));
+        let mut proven = false;
+        for _ in 0..200 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            let killed = fixture.snapshot();
+            damage(&killed.slots()[0], &trim_frame());
+            match start(&killed.config, &Metrics::default()) {
+                Ok((engine, _)) => engine.shutdown().await,
+                Err(refused) => {
+                    assert!(refused.to_string().contains("proven durable"), "{refused}");
+                    proven = true;
+                    break;
+                }
+            }
+        }
+        assert!(proven, "the trim is never proven");
         engine.shutdown().await;
     });
 }

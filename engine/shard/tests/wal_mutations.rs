@@ -173,8 +173,8 @@ fn mutate(image: &Image, random: &mut StdRng) -> Mutation {
             "a sector of zeros"
         }
         _ => {
-            // Below that the newest segment's header is gone, which is as if its file were: nothing can tell.
-            bytes.truncate(at.max(64));
+            // An emptied file is what a preparation that was cut off leaves: nothing can tell.
+            bytes.truncate(at.max(1));
             "a file cut short"
         }
     };

@@ -90,7 +90,7 @@ pub const SETTINGS: &[Setting] = &[
         "The most Kafka connections at a time; one more is closed at once. Fewer where the limit of open files leaves fewer beside the log: the start warns.",
     )
     .alias(&["RUSTMQ_MAX_CONNECTIONS"]),
-    setting("wal.path", Form::Text, None, "The write-ahead log's folder. Not set: `wal` in the data folder.")
+    setting("wal.path", Form::Text, None, "The write-ahead log's folder. Not set: `wal` in the data folder. It belongs to one data folder, and is refused to any other.")
         .alias(&["RUSTMQ_WAL_PATH"]),
     setting(
         "wal.capacity_bytes",

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use rustmq_model::TopicIdPartition;
 
+mod headless;
 mod outcome;
 
 pub use outcome::{
@@ -22,11 +23,13 @@ pub use outcome::{
 use super::frame::{Control, FrameBody, frames};
 use super::group::{GroupDamage, GroupHeader, GroupKind};
 use super::index::{IndexEntry, SegmentIndex, Trailer};
-use super::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
+use super::position::{Generation, Run, SegmentShape, SlotId, WalPosition};
 use super::scan::{
     DamagePolicy, Hole, ReplayEvent, ReplayItem, ScanNeed, SegmentPlace, SegmentScan, check_group, group_items,
 };
 use super::segment_header::{SegmentHeader, SegmentHeaderError};
+
+use headless::Headless;
 
 /// Enough of a slot for its header and, whatever the block size, the header of its first group.
 const HEAD_LENGTH: u32 = 2 * SegmentShape::BLOCK_SIZE_MAX;
@@ -43,11 +46,34 @@ struct Found {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Head { slot: usize },
-    Scan { segment: usize, scan: Box<SegmentScan>, need: ScanNeed, trailer: Option<Trailer> },
-    Trailer { segment: usize },
-    Index { segment: usize, trailer: Trailer },
-    Bases { segment: usize, trailer: Trailer, index: SegmentIndex, groups: Vec<u32>, need: u32 },
+    Head {
+        slot: usize,
+    },
+    /// For a group of a segment whose header is lost.
+    Search {
+        slot: usize,
+        offset: u32,
+    },
+    Scan {
+        segment: usize,
+        scan: Box<SegmentScan>,
+        need: ScanNeed,
+        trailer: Option<Trailer>,
+    },
+    Trailer {
+        segment: usize,
+    },
+    Index {
+        segment: usize,
+        trailer: Trailer,
+    },
+    Bases {
+        segment: usize,
+        trailer: Trailer,
+        index: SegmentIndex,
+        groups: Vec<u32>,
+        need: u32,
+    },
     Done,
 }
 
@@ -57,8 +83,7 @@ pub struct Recovery {
     options: RecoveryOptions,
     step: Step,
     found: Vec<Found>,
-    /// Slots without a header, and their first group's.
-    headless: Vec<(SlotId, Option<GroupHeader>)>,
+    headless: Vec<Headless>,
     short_files: Vec<(SlotId, SegmentShape)>,
     headers: Vec<(SlotId, SegmentHeader)>,
     void_trailers: Vec<(SlotId, SegmentShape)>,
@@ -114,6 +139,11 @@ impl Recovery {
                 let length = HEAD_LENGTH.min(self.options.shape.length());
                 Some(ReadRequest { slot: self.options.slots[*slot].0, offset: 0, length })
             }
+            Step::Search { slot, offset } => Some(ReadRequest {
+                slot: self.options.slots[*slot].0,
+                offset: *offset,
+                length: self.search_length(*offset),
+            }),
             Step::Scan { segment, need: ScanNeed::Bytes { offset, length }, .. } => {
                 let shape = self.shape(*segment);
                 at(*segment, *offset, shape.padded(*length).min(shape.trailer().saturating_sub(*offset)))
@@ -135,6 +165,7 @@ impl Recovery {
     pub fn on_read(&mut self, bytes: &Bytes) -> Result<(), RecoveryError> {
         match std::mem::replace(&mut self.step, Step::Done) {
             Step::Head { slot } => self.on_head(slot, bytes),
+            Step::Search { slot, offset } => self.on_search(slot, offset, self.search_length(offset), bytes),
             Step::Scan { segment, mut scan, trailer, .. } => {
                 let need = scan.on_bytes(bytes, self.options.window);
                 self.go_on_scanning(segment, scan, need, trailer)
@@ -177,7 +208,7 @@ impl Recovery {
             durable: self.durable,
             partitions,
             started_empty: self.started_empty,
-            free_slots: self.headless.iter().map(|(slot, _)| *slot).collect(),
+            free_slots: self.headless.iter().map(|headless| headless.slot).collect(),
             dropped: self.dropped,
             holes: self.holes,
             short_files: self.short_files,
@@ -209,10 +240,21 @@ impl Recovery {
                 self.found.push(Found { slot, header, first_durable: first.map(|group| group.durable) });
             }
             Err(SegmentHeaderError::Absent | SegmentHeaderError::Damaged) => {
-                self.headless.push((slot, first_group(self.options.wal, bytes)));
+                if let Some(offset) = self.on_headless(slot, length, bytes)? {
+                    self.step = Step::Search { slot: index, offset };
+                    return Ok(());
+                }
             }
             Err(error) => return Err(RecoveryError::Header { slot, error }),
         }
+        self.next_head(index)
+    }
+
+    fn search_length(&self, offset: u32) -> u32 {
+        self.options.window.max(HEAD_LENGTH).min(self.options.shape.length() - offset)
+    }
+
+    fn next_head(&mut self, index: usize) -> Result<(), RecoveryError> {
         if index + 1 < self.options.slots.len() {
             self.step = Step::Head { slot: index + 1 };
             return Ok(());
@@ -260,31 +302,10 @@ impl Recovery {
     }
 
     fn missing(&self, missing: Generation) -> RecoveryError {
-        RecoveryError::MissingGeneration { missing, headless: self.headless.iter().map(|(slot, _)| *slot).collect() }
-    }
-
-    /// A slot without a header whose first group is of a generation in use: the header is lost. What lies below the floor was freed.
-    fn take_headless(&mut self, floor: Generation) -> Result<(), RecoveryError> {
-        for (slot, first) in std::mem::take(&mut self.headless) {
-            let Some(first) = first.filter(|first| first.generation >= floor) else {
-                self.headless.push((slot, None));
-                continue;
-            };
-            let (wal, generation, run) = (self.options.wal, first.generation, first.run);
-            // The first group stands in block 1, so its offset is the block size.
-            let shape = SegmentShape::new(u64::from(first.offset), u64::from(self.options.shape.length()));
-            let (CorruptionPolicy::Repair, Ok(shape)) = (self.options.policy, shape) else {
-                return Err(RecoveryError::HeaderLost { slot, generation });
-            };
-            let length = self.options.slots.iter().find(|(known, _)| *known == slot).map_or(0, |(_, length)| *length);
-            self.check_length(slot, length, shape)?;
-            // It claims nothing of those before it.
-            let header = SegmentHeader { wal, generation, run, shape, before: 0 };
-            self.run_seen = self.run_seen.max(run);
-            self.found.push(Found { slot, header, first_durable: Some(first.durable) });
-            self.headers.push((slot, header));
+        RecoveryError::MissingGeneration {
+            missing,
+            headless: self.headless.iter().map(|headless| headless.slot).collect(),
         }
-        Ok(())
     }
 
     fn start_scan(
@@ -560,17 +581,4 @@ pub fn read_index(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Option<Segm
     let group = bytes.get(..header.length as usize)?;
     let frame = frames(place.wal, &header, group).next()?.ok()?;
     matches!(frame.body, FrameBody::SegmentIndex).then(|| SegmentIndex::parse(frame.payload)).flatten()
-}
-
-/// The header of a slot's first group, whatever the block size.
-fn first_group(wal: WalId, bytes: &[u8]) -> Option<GroupHeader> {
-    let mut offset = SegmentShape::BLOCK_SIZE_MIN;
-    while offset <= SegmentShape::BLOCK_SIZE_MAX {
-        let group = bytes.get(offset as usize..).and_then(|bytes| GroupHeader::parse(wal, bytes).ok());
-        if let Some(group) = group.filter(|group| group.offset == offset) {
-            return Some(group);
-        }
-        offset *= 2;
-    }
-    None
 }

@@ -46,8 +46,9 @@ pub enum Purpose {
     Append,
     /// Trims and closes.
     Freeing,
-    /// Checkpoints and relocated batches: they end with a free segment, and are never refused. A plan copies at most what one segment
-    /// holds, so a WAL without a segment left goes one above its capacity, and comes back.
+    /// Checkpoints and relocated batches: they end with a free segment, and are never refused. A plan copies the batches of one segment at
+    /// most, so a WAL without a segment left goes one above its capacity, and comes back: more only if the checkpoints that a plan asks for
+    /// take more than a segment.
     Cleaning,
 }
 
@@ -659,14 +660,16 @@ impl SegmentTable {
         parts
     }
 
-    /// Offsets between a partition's live batches that none of them holds: what damage took.
+    /// Offsets from the log start to a partition's last live batch that none of them holds: what damage took.
     #[must_use]
-    pub fn gaps(&self, id: TopicIdPartition) -> Vec<(Offset, Offset)> {
+    pub fn gaps(&self, id: TopicIdPartition, log_start: Offset) -> Vec<(Offset, Offset)> {
         let mut gaps = Vec::new();
-        let mut end: Option<Offset> = None;
+        let mut end = log_start;
         for span in self.partitions.get(&id).into_iter().flat_map(|places| places.spans.iter()) {
-            gaps.extend(end.filter(|end| *end < span.first).map(|end| (end, span.first)));
-            end = Some(span.end);
+            if end < span.first {
+                gaps.push((end, span.first));
+            }
+            end = span.end;
         }
         gaps
     }

@@ -52,6 +52,12 @@ pub enum RecoveryError {
         slot = slot.0, generation = generation.0
     )]
     HeaderLost { slot: SlotId, generation: Generation },
+    #[error(
+        "slot {slot:05}, offset 0: the header of generation {generation} is lost, and its block size cannot be told (the first sound group \
+         stands at offset {offset}): put the slot file back from a copy",
+        slot = slot.0, generation = generation.0
+    )]
+    BlockSizeUnknown { slot: SlotId, generation: Generation, offset: u32 },
     #[error("slot {slot:05} belongs to another WAL", slot = slot.0)]
     ForeignSegment { slot: SlotId },
     #[error("slot {slot:05}: {error}", slot = slot.0)]

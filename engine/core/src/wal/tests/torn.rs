@@ -2,8 +2,9 @@
 
 use super::disk::{BLOCK, Disk, Shard, Write, batch, partition, shape, state_of};
 use crate::wal::frame::frame_size;
+use crate::wal::group::GroupHeader;
 use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
-use crate::wal::{Control, SlotId};
+use crate::wal::{Control, RecoveredWal, SegmentShape, SlotId};
 use rustmq_model::{LeaderEpoch, Offset};
 
 /// Four groups in one segment; with each, the end of its bytes and the state as of it.
@@ -40,8 +41,8 @@ fn a_log_cut_at_any_byte_keeps_the_groups_before_the_cut() {
         let mut zeroed = whole.clone();
         zeroed[cut..].fill(0);
         let short = Disk([(SlotId(0), whole[..cut].to_vec())].into());
-        if cut >= 64 {
-            // Its file has its whole length before a segment is started.
+        if cut > 0 {
+            // Its file has its whole length before a segment is started. An empty one is what a preparation that was cut off leaves.
             let refused = short.recover(shape(64), CorruptionPolicy::Refuse);
             let named = matches!(refused, Err(RecoveryError::ShortFile { length, .. }) if length == cut as u64);
             assert!(named, "cut at {cut}: {refused:?}");
@@ -177,6 +178,122 @@ fn no_segment_in_use_is_lost_unnoticed() {
         // That the newest is missing, nothing on the disk can tell.
         let newest = place + 1 == slots.len();
         assert_eq!(matches!(refused, Err(RecoveryError::MissingGeneration { .. })), !newest, "{place}: {refused:?}");
+    }
+}
+
+/// As [`rolled`], with several groups in each segment, and where each one's groups stand.
+fn rolled_with_groups() -> (Shard, Vec<(SlotId, Vec<usize>)>) {
+    let (mut shard, _) = rolled();
+    for _ in 0..3 {
+        assert!(shard.append(partition(1), &batch(1, 1_000, 9)));
+        shard.commit();
+    }
+    let recovered = shard.disk.recover(shard.shape, CorruptionPolicy::Refuse).unwrap();
+    let groups = |slot: SlotId| {
+        let bytes = &shard.disk.0[&slot];
+        let starts = (BLOCK..bytes.len() - BLOCK).step_by(BLOCK);
+        starts.filter(|at| GroupHeader::parse(super::disk::WAL, &bytes[*at..]).is_ok()).collect::<Vec<_>>()
+    };
+    let slots: Vec<_> = recovered.segments.iter().map(|segment| (segment.slot, groups(segment.slot))).collect();
+    assert!(slots.iter().all(|(_, groups)| groups.len() > 2), "{slots:?}");
+    (shard, slots)
+}
+
+#[test]
+fn a_segment_is_not_lost_unnoticed_while_the_header_of_any_group_is_left() {
+    let (shard, slots) = rolled_with_groups();
+    for (slot, groups) in &slots {
+        for lost in (1..=groups.last().unwrap() / BLOCK).map(|blocks| blocks * BLOCK) {
+            let mut rotten = shard.disk.clone();
+            rotten.0.get_mut(slot).unwrap()[..lost].fill(0);
+            let refused = rotten.recover(shard.shape, CorruptionPolicy::Refuse);
+            let named = matches!(&refused, Err(RecoveryError::HeaderLost { slot: named, .. }) if named == slot);
+            assert!(named, "{slot:?} without its first {lost} bytes: {refused:?}");
+        }
+        for cut in 1..64 {
+            let mut short = shard.disk.clone();
+            short.0.get_mut(slot).unwrap().truncate(cut);
+            let refused = short.recover(shard.shape, CorruptionPolicy::Refuse);
+            let named = matches!(&refused, Err(RecoveryError::ShortFile { slot: named, .. }) if named == slot);
+            assert!(named, "{slot:?} cut at {cut}: {refused:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lost_header_is_noticed_also_if_the_first_group_that_is_left_stands_far_behind() {
+    let mut shard = Shard::open(Disk::default(), shape(1_024), 8).unwrap();
+    shard.open_partition(partition(0));
+    assert!(shard.append(partition(0), &batch(1, 200_000, 7)));
+    shard.commit();
+    assert!(shard.append(partition(0), &batch(1, 10, 8)));
+    shard.commit();
+    let bytes = shard.disk.0.get_mut(&SlotId(0)).unwrap();
+    for at in [0, BLOCK] {
+        bytes[at] ^= 1;
+    }
+    let refused = shard.disk.recover(shard.shape, CorruptionPolicy::Refuse);
+    assert!(matches!(refused, Err(RecoveryError::HeaderLost { slot: SlotId(0), .. })), "{refused:?}");
+}
+
+#[test]
+fn a_rebuilt_header_keeps_every_group_that_is_sound() {
+    let (shard, slots) = rolled_with_groups();
+    let batches = |recovered: &RecoveredWal, slot: SlotId| {
+        let segment = recovered.segments.iter().find(|segment| segment.slot == slot).unwrap();
+        segment.index.entries().values().map(|entry| entry.extents.len()).sum::<usize>()
+    };
+    let whole = shard.disk.recover(shard.shape, CorruptionPolicy::Repair).unwrap();
+    // The oldest segment's first group is what everything else follows.
+    for (slot, groups) in &slots[1..] {
+        assert!(
+            groups[1].is_power_of_two() && groups[1] > BLOCK,
+            "a place that could pass for a block size: {groups:?}"
+        );
+        let mut disk = shard.disk.clone();
+        // The header, and the first block of the first group.
+        disk.0.get_mut(slot).unwrap()[..2 * BLOCK].fill(0);
+        let repaired = disk.recover(shard.shape, CorruptionPolicy::Repair).unwrap();
+        assert_eq!(repaired.headers.len(), 1);
+        assert_eq!(repaired.headers[0].1.shape, shard.shape);
+        let holes: Vec<_> = repaired.holes.iter().map(|(slot, _, hole)| (*slot, hole.offset, hole.length)).collect();
+        assert_eq!(holes, [(*slot, 512, u32::try_from(groups[1]).unwrap() - 512)]);
+        assert_eq!(batches(&repaired, *slot), batches(&whole, *slot) - 1, "{slot:?}");
+        write_repair(&mut disk, &repaired);
+        let again = disk.recover(shard.shape, CorruptionPolicy::Refuse).unwrap();
+        assert_eq!(again.partitions, repaired.partitions);
+        assert_eq!(again.go_on, repaired.go_on);
+    }
+}
+
+#[test]
+fn a_header_whose_block_size_cannot_be_told_is_not_rebuilt() {
+    let (shard, slots) = rolled_with_groups();
+    let (slot, groups) = &slots[2];
+    let mut disk = shard.disk.clone();
+    disk.0.get_mut(slot).unwrap()[..2 * BLOCK].fill(0);
+    // The device asks for other blocks now: the first group that is left could be the first of a segment with those.
+    let other = SegmentShape::new(groups[1] as u64, u64::from(shard.shape.length()) * 8).unwrap();
+    let refused = disk.recover(other, CorruptionPolicy::Repair);
+    assert!(
+        matches!(refused, Err(RecoveryError::BlockSizeUnknown { offset, .. }) if offset as usize == groups[1]),
+        "{refused:?}"
+    );
+}
+
+fn write_repair(disk: &mut Disk, repaired: &RecoveredWal) {
+    for (slot, shape) in &repaired.void_trailers {
+        disk.write_some(&Write::of(*slot, shape.trailer() as usize, vec![0; BLOCK]), |_| true);
+    }
+    for (slot, header) in &repaired.headers {
+        let mut block = vec![0; BLOCK];
+        header.encode(&mut block);
+        disk.write_some(&Write::of(*slot, 0, block), |_| true);
+    }
+    for (slot, _, hole) in &repaired.holes {
+        let mut block = vec![0; BLOCK];
+        hole.encode(super::disk::WAL, &mut block);
+        disk.write_some(&Write::of(*slot, hole.offset as usize, block), |_| true);
     }
 }
 

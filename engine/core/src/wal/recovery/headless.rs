@@ -1,0 +1,102 @@
+//! Slots without a sound header: whether a segment in use lies there all the same, and how it is laid out. Writes nothing.
+
+use super::{Found, Recovery, Step};
+use crate::wal::group::GroupHeader;
+use crate::wal::position::{Generation, SegmentShape, SlotId, WalId};
+use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
+use crate::wal::segment_header::SegmentHeader;
+
+/// A slot without a sound header.
+#[derive(Clone, Debug)]
+pub(super) struct Headless {
+    pub slot: SlotId,
+    /// The first sound group header of the newest generation in it.
+    pub group: Option<GroupHeader>,
+}
+
+impl Recovery {
+    /// Takes the first bytes of such a slot. Answers where to search on: a group that is longer than these bytes has its header in them,
+    /// so only if that is lost as well, and something else is there.
+    pub(super) fn on_headless(
+        &mut self,
+        slot: SlotId,
+        length: u64,
+        bytes: &[u8],
+    ) -> Result<Option<u32>, RecoveryError> {
+        let group = newest_group(self.options.wal, 0, bytes);
+        self.headless.push(Headless { slot, group });
+        if bytes.iter().all(|byte| *byte == 0) {
+            // Never used, or being prepared when the process ended: the file of such a slot may have any length.
+            return Ok(None);
+        }
+        self.check_length(slot, length, self.options.shape)?;
+        let more = group.is_none() && (bytes.len() as u64) < length.min(u64::from(self.options.shape.length()));
+        Ok(more.then(|| u32::try_from(bytes.len()).expect("a read is shorter than a segment")))
+    }
+
+    pub(super) fn on_search(
+        &mut self,
+        index: usize,
+        offset: u32,
+        asked: u32,
+        bytes: &[u8],
+    ) -> Result<(), RecoveryError> {
+        let group = newest_group(self.options.wal, offset, bytes);
+        let next = offset + asked;
+        if group.is_none() && bytes.len() == asked as usize && next < self.options.shape.length() {
+            self.step = Step::Search { slot: index, offset: next };
+            return Ok(());
+        }
+        if let Some(headless) = self.headless.last_mut() {
+            headless.group = group;
+        }
+        self.next_head(index)
+    }
+
+    /// A group of a generation in use: the segment's header is lost. What lies below the floor was freed.
+    pub(super) fn take_headless(&mut self, floor: Generation) -> Result<(), RecoveryError> {
+        for Headless { slot, group } in std::mem::take(&mut self.headless) {
+            let Some(group) = group.filter(|group| group.generation >= floor) else {
+                self.headless.push(Headless { slot, group: None });
+                continue;
+            };
+            let (wal, generation, run, offset) = (self.options.wal, group.generation, group.run, group.offset);
+            if self.options.policy == CorruptionPolicy::Refuse {
+                return Err(RecoveryError::HeaderLost { slot, generation });
+            }
+            let unknown = RecoveryError::BlockSizeUnknown { slot, generation, offset };
+            let shape = self.shape_with_group_at(offset).ok_or(unknown)?;
+            // It claims nothing of those before it.
+            let header = SegmentHeader { wal, generation, run, shape, before: 0 };
+            let first_durable = (offset == shape.first_group()).then_some(group.durable);
+            self.run_seen = self.run_seen.max(run);
+            self.found.push(Found { slot, header, first_durable });
+            self.headers.push((slot, header));
+        }
+        Ok(())
+    }
+
+    /// How the segment is laid out, by what the WAL's other headers and the device say: the first groups may be lost as well, so the
+    /// offset alone does not tell. `None` if more than one block size is possible, or none.
+    fn shape_with_group_at(&self, offset: u32) -> Option<SegmentShape> {
+        let known = self.found.iter().map(|found| found.header.shape).chain([self.options.shape]);
+        let mut fitting = known.filter(|shape| offset.is_multiple_of(shape.block_size()));
+        let first = fitting.next()?;
+        fitting.all(|shape| shape == first).then_some(first)
+    }
+}
+
+/// The first header of the newest generation's groups among bytes that stand at `start` in their slot, whatever the block size. Earlier lives
+/// of the slot have left groups behind those.
+fn newest_group(wal: WalId, start: u32, bytes: &[u8]) -> Option<GroupHeader> {
+    let mut newest: Option<GroupHeader> = None;
+    let offsets = (start..).step_by(SegmentShape::BLOCK_SIZE_MIN as usize);
+    for (offset, block) in offsets.zip(bytes.chunks(SegmentShape::BLOCK_SIZE_MIN as usize)) {
+        let Ok(group) = GroupHeader::parse(wal, block) else { continue };
+        let newer = newest.is_none_or(|newest| newest.generation < group.generation);
+        if group.offset == offset && offset > 0 && newer {
+            newest = Some(group);
+        }
+    }
+    newest
+}

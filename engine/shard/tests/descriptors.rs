@@ -1,0 +1,40 @@
+//! A log starts again with as many descriptors as it ran with: two for each slot. In a process of its own, since the limit is the process's.
+
+#![allow(clippy::unwrap_used)]
+
+mod engine_fixture;
+
+use engine_fixture::{Fixture, append_value, open};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustmq_engine_shard::Driver;
+use rustmq_model::ByteSize;
+
+/// What a start takes besides the slots: runtimes, the lock, the probe.
+const OTHERS: u64 = 24;
+
+fn open_files() -> u64 {
+    std::fs::read_dir("/proc/self/fd").unwrap().count() as u64
+}
+
+#[test]
+fn a_log_that_ran_starts_again_with_two_descriptors_a_slot() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut fixture = Fixture::new(Driver::Auto);
+        fixture.config.segment_size = ByteSize(64 << 10);
+        fixture.config.capacity = ByteSize(128 * (64 << 10));
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        for _ in 0..160 {
+            append_value(&engine, 0, &[b'v'; 20_000]).await.unwrap();
+        }
+        engine.shutdown().await;
+        let slots = fixture.slots().len() as u64;
+        assert!(slots > 2 * OTHERS, "only {slots} slots");
+        let current = Some(open_files() + 2 * slots + OTHERS);
+        setrlimit(Resource::Nofile, Rlimit { current, maximum: getrlimit(Resource::Nofile).maximum }).unwrap();
+        let engine = fixture.start();
+        append_value(&engine, 0, b"after").await.unwrap();
+        engine.shutdown().await;
+    });
+}
