@@ -145,8 +145,8 @@ fn assert_rebuilt(mut disk: Disk, shard: &Shard) {
 }
 
 /// A log of several segments whose first ones are freed, and its segments' slots, oldest first.
-fn rolled() -> (Shard, Vec<SlotId>) {
-    let mut shard = Shard::open(Disk::default(), shape(32), 20).unwrap();
+fn rolled(blocks: u64) -> (Shard, Vec<SlotId>) {
+    let mut shard = Shard::open(Disk::default(), shape(blocks), 20).unwrap();
     shard.prove();
     // One partition has all of its frames in what becomes the oldest segment; others go on.
     for number in 0..2 {
@@ -163,7 +163,7 @@ fn rolled() -> (Shard, Vec<SlotId>) {
 
 #[test]
 fn no_segment_in_use_is_lost_unnoticed() {
-    let (shard, slots) = rolled();
+    let (shard, slots) = rolled(32);
     for (place, slot) in slots.iter().enumerate() {
         let mut rotten = shard.disk.clone();
         rotten.0.get_mut(slot).unwrap()[..BLOCK].fill(0);
@@ -183,7 +183,8 @@ fn no_segment_in_use_is_lost_unnoticed() {
 
 /// As [`rolled`], with several groups in each segment, and where each one's groups stand.
 fn rolled_with_groups() -> (Shard, Vec<(SlotId, Vec<usize>)>) {
-    let (mut shard, _) = rolled();
+    // Long enough for blocks four times as large.
+    let (mut shard, _) = rolled(64);
     for _ in 0..3 {
         assert!(shard.append(partition(1), &batch(1, 1_000, 9)));
         shard.commit();
@@ -299,7 +300,7 @@ fn write_repair(disk: &mut Disk, repaired: &RecoveredWal) {
 
 #[test]
 fn a_freed_segment_that_is_missing_is_no_loss() {
-    let (mut shard, slots) = rolled();
+    let (mut shard, slots) = rolled(32);
     for number in 0..2 {
         let log_start = shard.end_offset(partition(number));
         shard.control(partition(number), Control::Trim { log_start });
