@@ -208,7 +208,7 @@ fn metadata_that_nobody_reads_is_bounded() {
         let named = metadata_request::MetadataRequestTopic::default().with_name(Some(wide.name.clone()));
         let request = RequestKind::Metadata(MetadataRequest::default().with_topics(Some(vec![named])));
         let request = framed(&frame(ApiKey::Metadata, 9, &request));
-        let mut silent: Vec<TcpStream> = (0..crowd(&server, 100, 2)).map(|_| connect(&server)).collect();
+        let mut silent: Vec<TcpStream> = (0..crowd(&server, 50, 2)).map(|_| connect(&server)).collect();
         for stream in &mut silent {
             stream.write_all(&request.repeat(ASKED)).unwrap();
         }
