@@ -13,6 +13,7 @@ use crate::connection::{Handling, Peer};
 use crate::frame::{FrameError, RequestHeader};
 use crate::gateway::Shared;
 use crate::handlers;
+use crate::memory::Exhausted;
 use crate::response::{EncodeError, Response};
 use crate::shape::{self, SHAPES, ShapeError};
 use crate::topic_id_requests::{TOPIC_IDS_FROM, read_commit, read_fetch};
@@ -28,6 +29,15 @@ pub struct Api {
     pub version_min: i16,
     pub version_max: i16,
     pub handler: Handler,
+}
+
+impl Api {
+    /// Whether a request may take effect while those before it wait for their answers. Only the log is waited for here, and the answers are
+    /// small. Any other request waits until all before it are answered, which is how Kafka treats every one: so a connection holds one
+    /// large answer at a time, and none while it waits for something that may never come.
+    pub fn is_pipelined(&self) -> bool {
+        [ApiKey::Produce as i16, ApiKey::OffsetCommit as i16].contains(&self.key)
+    }
 }
 
 macro_rules! apis {
@@ -92,6 +102,8 @@ pub enum CallError {
     RefusedSilently { reason: String },
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    #[error(transparent)]
+    Memory(#[from] Exhausted),
 }
 
 impl CallError {
@@ -102,6 +114,7 @@ impl CallError {
             Self::UnknownKey { .. } | Self::UnsupportedVersion { .. } => "unsupported",
             Self::RefusedSilently { .. } => "refused",
             Self::Encode(_) => "internal",
+            Self::Memory(_) => "memory",
         }
     }
 }
@@ -152,6 +165,11 @@ impl Call {
         checked(key, version, self.api, &self.body, elements_max)
     }
 
+    /// Lets go of the request, before a wait that may be long: its memory is given back.
+    pub fn let_go(&mut self) {
+        self.body = Bytes::new();
+    }
+
     /// An error for a body that no schema can tell is wrong.
     pub fn undecodable(&self, reason: impl Into<String>) -> CallError {
         CallError::Undecodable { api: self.api, version: self.version(), reason: reason.into() }
@@ -167,11 +185,12 @@ impl Call {
     }
 
     /// The response comes later.
-    pub fn answer_later<F, M>(self, message: F) -> Handling
+    pub fn answer_later<F, M>(mut self, message: F) -> Handling
     where
         F: Future<Output = M> + Send + 'static,
         M: Encodable + HeaderVersion + Send,
     {
+        self.let_go();
         Handling::Waiting(
             async move {
                 let message = message.await;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustmq_model::ByteSize;
 
 use crate::listeners::Endpoint;
+use crate::pace::Pace;
 
 /// The settings of one Kafka listener and its limits. Every default is Kafka's where Kafka has the setting.
 #[derive(Clone, Debug)]
@@ -18,16 +19,22 @@ pub struct GatewayConfig {
     pub request_bytes_max: ByteSize,
     /// The most array elements of one request: what bounds the memory of a decoded one.
     pub request_elements_max: usize,
-    /// Memory of all large requests being read or handled, in bytes. Requests beyond it wait for their turn, one at a time going over it, so
-    /// that requests that have half of what they need do not wait for each other.
+    /// Memory of all requests above 16 KiB being read or handled, in bytes: one half for those up to about 1 MiB, one for the larger. Requests
+    /// beyond it wait for their turn, one at a time of each half going over it, so that requests that have half of what they need do not wait
+    /// for each other.
     pub request_memory_max: ByteSize,
+    /// Memory of all answers above 64 KiB that are not sent, fetched records apart, in bytes. Answers beyond it wait; when as much waits, a
+    /// connection that needs more is closed.
+    pub answer_memory_max: ByteSize,
     /// Connections at one time; more are closed at once. `max.connections` of the broker's settings may ask for fewer.
     pub connections_max: usize,
     /// How long a connection may be silent (`connections.max.idle.ms`).
     pub idle_max: Duration,
-    /// How long a begun request may take to arrive, and a response to make progress.
+    /// How long a client may be silent within a request, or take nothing of its answers, and how far it may fall behind the rate below.
     pub transfer_stall_max: Duration,
-    /// Unanswered requests of a connection; it is not read beyond them.
+    /// The slowest rate at which a client may send a request or take its answers.
+    pub transfer_bytes_per_second_min: u64,
+    /// Unanswered requests of a connection, of the kinds that do not wait for the answers before them; it is not read beyond them.
     pub in_flight_max: usize,
     /// How long a response may pin the engine's memory before the rest of it is copied.
     pub fetch_pin_max: Duration,
@@ -48,14 +55,21 @@ impl GatewayConfig {
             request_bytes_max: ByteSize::mib(100),
             request_elements_max: 200_000,
             request_memory_max: ByteSize::mib(256),
+            answer_memory_max: ByteSize::mib(128),
             connections_max: 10_000,
             idle_max: Duration::from_mins(10),
             transfer_stall_max: Duration::from_secs(30),
+            transfer_bytes_per_second_min: 64 << 10,
             in_flight_max: 128,
             fetch_pin_max: Duration::from_secs(1),
             fetch_copy_max: ByteSize::mib(256),
             fetch_bytes_max: ByteSize::mib(55),
             fetch_sessions_max: 1000,
         }
+    }
+
+    /// How slow a transfer may be.
+    pub(crate) const fn pace(&self) -> Pace {
+        Pace { stall_max: self.transfer_stall_max, bytes_per_second_min: self.transfer_bytes_per_second_min }
     }
 }

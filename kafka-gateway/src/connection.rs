@@ -9,11 +9,10 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use futures_util::{FutureExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::timeout;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::api::{Call, CallError};
-use crate::frame::{Frame, FrameError, FrameReader};
+use crate::frame::{Frame, FrameError, FrameReader, Patience};
 use crate::gateway::Shared;
 use crate::listeners::Endpoint;
 use crate::metrics::{ApiLabel, ReasonLabel};
@@ -21,6 +20,8 @@ use crate::response::{self, Response, WriteLimits};
 
 /// Responses that are written together at most.
 const RESPONSES_PER_WRITE: usize = 64;
+/// A connection lets others have the thread after a request that took longer.
+const HANDLING_LONG: Duration = Duration::from_micros(500);
 
 /// What a handler gives back once its request has taken effect.
 pub enum Handling {
@@ -38,11 +39,38 @@ pub struct Peer {
     pub address: SocketAddr,
     /// What this client dials to reach this broker.
     pub endpoint: Endpoint,
-    /// One fetch of a connection at a time: it is what bounds the engine memory that a connection pins.
-    pub fetch_turn: Arc<Semaphore>,
 }
 
 type Pending = BoxFuture<'static, Result<Response, CallError>>;
+
+/// What bounds the answers that a connection holds: each has a place until it is written.
+struct Places {
+    free: Arc<Semaphore>,
+    count: u32,
+}
+
+/// Held until the answer is written.
+type Place = OwnedSemaphorePermit;
+
+impl Places {
+    fn new(count: usize) -> Self {
+        let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 3);
+        Self { free: Arc::new(Semaphore::new(count as usize)), count }
+    }
+
+    async fn take(&self) -> Place {
+        self.take_many(1).await
+    }
+
+    /// Takes the other places as well: waits until all that is before `place` is written.
+    async fn take_rest(&self, place: &mut Place) {
+        place.merge(self.take_many(self.count - 1).await);
+    }
+
+    async fn take_many(&self, count: u32) -> Place {
+        Arc::clone(&self.free).acquire_many_owned(count).await.expect("places are never closed")
+    }
+}
 
 /// Serves a connection until it ends. Returns when every response that could be written is.
 pub async fn serve<R, W>(reader: R, writer: W, peer: Peer, shared: Arc<Shared>, stop: watch::Receiver<bool>)
@@ -51,7 +79,7 @@ where
     W: AsyncWrite + Unpin + Send,
 {
     let peer = Arc::new(peer);
-    let (pending, answers) = mpsc::channel(shared.config.in_flight_max.max(1));
+    let (pending, answers) = mpsc::unbounded_channel();
     let reading = read_requests(reader, Arc::clone(&peer), Arc::clone(&shared), pending, stop);
     let writing = write_responses(writer, &shared, answers);
     tokio::pin!(reading, writing);
@@ -77,30 +105,25 @@ enum End {
     Call(#[from] CallError),
     #[error("writing failed: {0}")]
     Write(std::io::Error),
-    #[error("nothing was received for {0:?}")]
-    Idle(Duration),
-    #[error("a request took longer than {0:?} to arrive")]
-    Stalled(Duration),
 }
 
 impl End {
     const fn reason(&self) -> &'static str {
         match self {
             Self::Frame(FrameError::Io(_) | FrameError::CutOff) | Self::Write(_) => "io",
-            Self::Frame(FrameError::Memory) => "memory",
+            Self::Frame(FrameError::Idle(_)) => "idle",
+            Self::Frame(FrameError::Stalled(_)) => "stalled",
             Self::Frame(_) => "malformed",
             Self::Call(error) => error.reason(),
-            Self::Idle(_) => "idle",
-            Self::Stalled(_) => "stalled",
         }
     }
 
     fn log(&self, conn: SocketAddr) {
         match self {
-            Self::Idle(_) | Self::Write(_) | Self::Frame(FrameError::Io(_) | FrameError::CutOff) => {
+            Self::Write(_) | Self::Frame(FrameError::Idle(_) | FrameError::Io(_) | FrameError::CutOff) => {
                 tracing::debug!(%conn, reason = %self, "connection ended");
             }
-            Self::Frame(_) | Self::Call(_) | Self::Stalled(_) => {
+            Self::Frame(_) | Self::Call(_) => {
                 tracing::warn!(%conn, reason = %self, "connection closed");
             }
         }
@@ -111,65 +134,75 @@ async fn read_requests<R: AsyncRead + Unpin>(
     reader: R,
     peer: Arc<Peer>,
     shared: Arc<Shared>,
-    pending: mpsc::Sender<Pending>,
+    pending: mpsc::UnboundedSender<Pending>,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), End> {
     let length_max = usize::try_from(shared.config.request_bytes_max.0).unwrap_or(usize::MAX);
-    let mut frames = FrameReader::new(reader, shared.request_memory.clone(), length_max);
+    let patience = Patience { idle_max: shared.config.idle_max, pace: shared.config.pace() };
+    let mut frames = FrameReader::new(reader, shared.memory.requests.clone(), length_max, patience);
+    let places = Places::new(shared.config.in_flight_max);
     loop {
         // A place for the answer first: a client that does not read its answers is not read either.
-        let Ok(place) = pending.reserve().await else { return Ok(()) };
+        let place = places.take().await;
         let frame = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
-            frame = next_frame(&mut frames, &shared) => frame?,
+            frame = frames.next() => frame?,
         };
         let Some(frame) = frame else { return Ok(()) };
         shared.metrics.received_bytes.inc_by(frame.bytes.len() as u64 + 4);
-        if let Some(answer) = handle(frame, &peer, &shared).await? {
-            place.send(answer);
+        let started = Instant::now();
+        let answer = handle(frame, place, &places, &peer, &shared).await?;
+        if answer.is_some_and(|answer| pending.send(answer).is_err()) {
+            return Ok(());
         }
-    }
-}
-
-async fn next_frame<R: AsyncRead + Unpin>(frames: &mut FrameReader<R>, shared: &Shared) -> Result<Option<Frame>, End> {
-    let (idle_max, stall_max) = (shared.config.idle_max, shared.config.transfer_stall_max);
-    let patience = if frames.is_within_frame() { stall_max } else { idle_max };
-    match timeout(patience, frames.next()).await {
-        Ok(frame) => Ok(frame?),
-        // The silence may have ended within the wait: what has begun to arrive gets its own time.
-        Err(_) if frames.is_within_frame() && patience == idle_max => {
-            let stalled = |_| End::Stalled(stall_max);
-            Ok(timeout(stall_max, frames.next()).await.map_err(stalled)??)
+        if started.elapsed() > HANDLING_LONG {
+            tokio::task::yield_now().await;
         }
-        Err(_) if frames.is_within_frame() => Err(End::Stalled(stall_max)),
-        Err(_) => Err(End::Idle(idle_max)),
     }
 }
 
 /// Lets a request take effect.
-async fn handle(frame: Frame, peer: &Arc<Peer>, shared: &Arc<Shared>) -> Result<Option<Pending>, End> {
+async fn handle(
+    frame: Frame,
+    mut place: Place,
+    places: &Places,
+    peer: &Arc<Peer>,
+    shared: &Arc<Shared>,
+) -> Result<Option<Pending>, End> {
     let started = Instant::now();
     let Frame { bytes, memory } = frame;
     let (api, call) = Call::read(bytes, Arc::clone(peer), Arc::clone(shared))?;
+    if !api.is_pipelined() {
+        places.take_rest(&mut place).await;
+    }
     let label = ApiLabel { api: api.name };
     shared.metrics.requests.get_or_create(&label).inc();
     let seconds = shared.metrics.request_seconds.get_or_create_owned(&label);
     let handling = (api.handler)(call).await?;
     Ok(match handling {
         Handling::Ready(response) => {
+            drop(memory);
             seconds.observe(started.elapsed().as_secs_f64());
-            Some(async move { Ok(response) }.boxed())
+            let share = shared.memory.answers.take(response.own_bytes()).await.map_err(CallError::from)?;
+            Some(async move { Ok(response.holding(place).holding(share)) }.boxed())
         }
-        Handling::Waiting(response) => Some(
-            async move {
-                let response = response.await;
-                drop(memory);
-                seconds.observe(started.elapsed().as_secs_f64());
-                response
-            }
-            .boxed(),
-        ),
+        Handling::Waiting(response) => {
+            // What may wait for long keeps nothing of its request.
+            let memory = api.is_pipelined().then_some(memory);
+            let shared = Arc::clone(shared);
+            Some(
+                async move {
+                    let response = response.await?;
+                    drop(memory);
+                    seconds.observe(started.elapsed().as_secs_f64());
+                    // Without waiting: those before it may wait themselves.
+                    let share = shared.memory.answers.try_take(response.own_bytes())?;
+                    Ok(response.holding(place).holding(share))
+                }
+                .boxed(),
+            )
+        }
         Handling::Silent => None,
     })
 }
@@ -177,7 +210,7 @@ async fn handle(frame: Frame, peer: &Arc<Peer>, shared: &Arc<Shared>) -> Result<
 async fn write_responses<W: AsyncWrite + Unpin>(
     mut writer: W,
     shared: &Shared,
-    mut answers: mpsc::Receiver<Pending>,
+    mut answers: mpsc::UnboundedReceiver<Pending>,
 ) -> Result<(), End> {
     let mut waiting: FuturesOrdered<Pending> = stream::FuturesOrdered::new();
     let mut open = true;
@@ -185,7 +218,7 @@ async fn write_responses<W: AsyncWrite + Unpin>(
     while open || !waiting.is_empty() {
         tokio::select! {
             biased;
-            answer = answers.recv(), if open && waiting.len() < shared.config.in_flight_max => match answer {
+            answer = answers.recv(), if open => match answer {
                 Some(answer) => waiting.push_back(answer),
                 None => open = false,
             },
@@ -214,8 +247,8 @@ async fn write_together<W: AsyncWrite + Unpin>(
     let size: usize = responses.iter().map(Response::size).sum();
     let limits = WriteLimits {
         pin_max: shared.config.fetch_pin_max,
-        stall_max: shared.config.transfer_stall_max,
-        copies: &shared.fetch_copies,
+        pace: shared.config.pace(),
+        copies: &shared.memory.fetch_copies,
     };
     match response::write(writer, responses, limits).await {
         Ok(copied) => {

@@ -1,19 +1,22 @@
 //! Frames as they lie on the wire: a length, then a request header, then the body. Reads are checked, and memory follows the bytes that
 //! arrive, never a length that is merely claimed.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
+
+use crate::memory::{FRAME_FREE_BYTES, RequestMemory, RequestShare};
+use crate::pace::{Lag, Pace};
 
 /// Bytes of the length before each frame.
 const LENGTH_BYTES: usize = 4;
 /// What is read at least at once.
 const READ_BYTES: usize = 8 << 10;
-/// A frame up to this size is read without asking the shared budget.
-const UNBUDGETED_BYTES: usize = 64 << 10;
-/// How far memory runs ahead of the bytes that have arrived.
+/// A buffer that is full grows to so many times what has arrived, by a step at most; from a step on it doubles. The bytes of an ordinary frame
+/// are so copied once or twice, and few.
+const GROWTH: usize = 16;
 const STEP_BYTES: usize = 1 << 20;
 
 /// Why a frame could not be read. The connection ends with it.
@@ -25,68 +28,32 @@ pub enum FrameError {
     Header,
     #[error("the client id is not valid UTF-8")]
     ClientId,
-    #[error("the memory for requests is exhausted")]
-    Memory,
+    #[error("nothing was received for {0:?}")]
+    Idle(Duration),
+    #[error(
+        "a request arrives too slowly: its client was waited for longer than {0:?} beyond what its bytes allow for"
+    )]
+    Stalled(Duration),
     #[error("the connection ended within a frame")]
     CutOff,
     #[error("reading failed: {0}")]
     Io(#[from] std::io::Error),
 }
 
-/// The memory for large requests, shared by all connections.
-#[derive(Clone, Debug)]
-pub struct RequestMemory {
-    /// One permit is a KiB.
-    shared: Arc<Semaphore>,
-    /// One permit, for a frame that goes on beyond the shared memory. Frames take memory as they arrive: without it, frames that together
-    /// hold all of it and need more would wait for each other.
-    overdraft: Arc<Semaphore>,
-}
-
-/// What one frame holds of the memory.
-#[derive(Debug, Default)]
-pub struct MemoryShare {
-    shared: Option<OwnedSemaphorePermit>,
-    overdraft: Option<OwnedSemaphorePermit>,
-}
-
-impl RequestMemory {
-    #[must_use]
-    pub fn new(bytes_max: u64) -> Self {
-        let permits = usize::try_from(bytes_max / 1024).unwrap_or(usize::MAX).clamp(1, Semaphore::MAX_PERMITS);
-        Self { shared: Arc::new(Semaphore::new(permits)), overdraft: Arc::new(Semaphore::new(1)) }
-    }
-
-    /// Lets a share grow to `bytes`, as soon as there is room.
-    async fn grow(&self, share: &mut MemoryShare, bytes: usize) -> Result<(), FrameError> {
-        let held = share.shared.as_ref().map_or(0, |permit| permit.num_permits() * 1024);
-        let missing = bytes.saturating_sub(held);
-        if missing == 0 || share.overdraft.is_some() {
-            return Ok(());
-        }
-        let permits = u32::try_from(missing.div_ceil(1024)).map_err(|_| FrameError::Memory)?;
-        tokio::select! {
-            biased;
-            permit = Arc::clone(&self.shared).acquire_many_owned(permits) => {
-                let permit = permit.map_err(|_| FrameError::Memory)?;
-                match &mut share.shared {
-                    Some(held) => held.merge(permit),
-                    none => *none = Some(permit),
-                }
-            }
-            permit = Arc::clone(&self.overdraft).acquire_owned() => {
-                share.overdraft = Some(permit.map_err(|_| FrameError::Memory)?);
-            }
-        }
-        Ok(())
-    }
-}
-
 /// One frame without its length, and its share of the request memory.
 #[derive(Debug)]
 pub struct Frame {
     pub bytes: Bytes,
-    pub memory: MemoryShare,
+    pub memory: RequestShare,
+}
+
+/// How long a reader waits for its peer.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Between two frames.
+    pub idle_max: Duration,
+    /// Within a frame.
+    pub pace: Pace,
 }
 
 /// Reads frames from a byte stream. Cancelling [`FrameReader::next`] loses nothing.
@@ -95,58 +62,103 @@ pub struct FrameReader<R> {
     stream: R,
     buffer: BytesMut,
     memory: RequestMemory,
-    taken: MemoryShare,
+    taken: RequestShare,
     length_max: usize,
+    patience: Patience,
+    lag: Lag,
+    /// Since when the peer is waited for. A cancelled wait goes on with the next one.
+    waiting_since: Option<Instant>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub fn new(stream: R, memory: RequestMemory, length_max: usize) -> Self {
-        Self { stream, buffer: BytesMut::new(), memory, taken: MemoryShare::default(), length_max }
-    }
-
-    /// Whether part of a frame has arrived.
-    pub fn is_within_frame(&self) -> bool {
-        !self.buffer.is_empty()
+    pub fn new(stream: R, memory: RequestMemory, length_max: usize, patience: Patience) -> Self {
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            memory,
+            taken: RequestShare::default(),
+            length_max,
+            patience,
+            lag: Lag::default(),
+            waiting_since: None,
+        }
     }
 
     /// The next frame, or nothing if the stream has ended between two.
     pub async fn next(&mut self) -> Result<Option<Frame>, FrameError> {
         loop {
-            let wanted = match self.frame_length()? {
-                Some(length) if self.buffer.len() >= LENGTH_BYTES + length => {
-                    self.buffer.advance(LENGTH_BYTES);
-                    let bytes = self.buffer.split_to(length).freeze();
-                    return Ok(Some(Frame { bytes, memory: std::mem::take(&mut self.taken) }));
-                }
-                Some(length) => LENGTH_BYTES + length - self.buffer.len(),
-                None => READ_BYTES,
-            };
-            self.make_room(wanted).await?;
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            let size = self.frame_size()?;
+            if let Some(size) = size
+                && self.buffer.len() >= size
+            {
+                return Ok(Some(self.take_frame(size)));
+            }
+            // Before its length is known, a frame is a small one.
+            let size = size.unwrap_or(READ_BYTES);
+            self.make_room(size).await;
+            if self.read(size).await? == 0 {
                 return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::CutOff) };
             }
         }
     }
 
-    fn frame_length(&self) -> Result<Option<usize>, FrameError> {
+    /// The size of the frame at hand, its length included.
+    fn frame_size(&self) -> Result<Option<usize>, FrameError> {
         let Some(bytes) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = i32::from_be_bytes(*bytes);
         let length_max = self.length_max;
         let checked =
             usize::try_from(length).ok().filter(|length| (RequestHeader::LENGTH_MIN..=length_max).contains(length));
-        checked.map(Some).ok_or(FrameError::Length { length, length_max })
+        let length = checked.ok_or(FrameError::Length { length, length_max })?;
+        Ok(Some(LENGTH_BYTES + length))
     }
 
-    /// Room for what comes next. What goes beyond a small frame is taken from the shared memory first.
-    async fn make_room(&mut self, wanted: usize) -> Result<(), FrameError> {
-        if self.buffer.capacity() - self.buffer.len() >= wanted.min(READ_BYTES / 4) {
-            return Ok(());
+    fn take_frame(&mut self, size: usize) -> Frame {
+        let mut bytes = self.buffer.split_to(size).freeze();
+        bytes.advance(LENGTH_BYTES);
+        if size > FRAME_FREE_BYTES {
+            // Its buffer goes with it: what the connection keeps is small.
+            self.buffer = BytesMut::from(&self.buffer[..]);
         }
-        let step = wanted.clamp(READ_BYTES, STEP_BYTES);
-        let budgeted = (self.buffer.len() + step).saturating_sub(UNBUDGETED_BYTES);
-        self.memory.grow(&mut self.taken, budgeted).await?;
-        self.buffer.reserve(step);
-        Ok(())
+        self.lag = Lag::default();
+        Frame { bytes, memory: std::mem::take(&mut self.taken) }
+    }
+
+    /// Room for what comes next. What a frame that is not small needs is taken from the shared memory first.
+    async fn make_room(&mut self, size: usize) {
+        let arrived = self.buffer.len();
+        let wanted = size.saturating_sub(arrived);
+        if self.buffer.capacity() - arrived >= wanted.min(READ_BYTES / 4) {
+            return;
+        }
+        let ahead = ((GROWTH - 1) * arrived).min(STEP_BYTES).max(arrived);
+        let capacity = (arrived + ahead).clamp(READ_BYTES, size.max(READ_BYTES));
+        if size > FRAME_FREE_BYTES {
+            self.memory.grow(&mut self.taken, size, capacity).await;
+        }
+        if !self.buffer.try_reclaim(capacity - arrived) {
+            let mut grown = BytesMut::with_capacity(capacity);
+            grown.extend_from_slice(&self.buffer);
+            self.buffer = grown;
+        }
+    }
+
+    /// Reads what is there, but nothing beyond a frame that is not small: its buffer is not kept.
+    async fn read(&mut self, size: usize) -> Result<usize, FrameError> {
+        let Patience { idle_max, pace } = self.patience;
+        let begun = !self.buffer.is_empty();
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let patience = if begun { self.lag.patience(pace) } else { idle_max };
+        let limit = if size > FRAME_FREE_BYTES { size - self.buffer.len() } else { usize::MAX };
+        let mut room = (&mut self.buffer).limit(limit);
+        let read = timeout(patience.saturating_sub(since.elapsed()), self.stream.read_buf(&mut room)).await;
+        let given_up = |_| if begun { FrameError::Stalled(pace.stall_max) } else { FrameError::Idle(idle_max) };
+        let read = read.map_err(given_up)??;
+        self.waiting_since = None;
+        if begun {
+            self.lag.add(pace, since.elapsed(), read);
+        }
+        Ok(read)
     }
 }
 
@@ -210,99 +222,4 @@ fn read_varint(bytes: &mut Bytes) -> Result<u32, FrameError> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use bytes::Bytes;
-
-    use super::{FrameError, FrameReader, RequestHeader, RequestMemory};
-
-    fn framed(body: &[u8]) -> Vec<u8> {
-        let mut frame = u32::try_from(body.len()).unwrap().to_be_bytes().to_vec();
-        frame.extend_from_slice(body);
-        frame
-    }
-
-    async fn read(bytes: &[u8], length_max: usize) -> (Vec<Bytes>, Result<(), FrameError>) {
-        let mut reader = FrameReader::new(bytes, RequestMemory::new(1 << 20), length_max);
-        let mut frames = Vec::new();
-        loop {
-            match reader.next().await {
-                Ok(Some(frame)) => frames.push(frame.bytes),
-                Ok(None) => return (frames, Ok(())),
-                Err(error) => return (frames, Err(error)),
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn frames_are_told_apart() {
-        let mut bytes = framed(b"12345678");
-        bytes.extend(framed(&[7; 300_000]));
-        bytes.extend(framed(b"abcdefghi"));
-        let (frames, end) = read(&bytes, 1 << 20).await;
-        assert!(end.is_ok());
-        assert_eq!(frames.iter().map(Bytes::len).collect::<Vec<_>>(), [8, 300_000, 9]);
-        assert_eq!(frames[2], b"abcdefghi".as_slice());
-    }
-
-    #[tokio::test]
-    async fn lengths_out_of_bounds_and_cut_frames_are_errors() {
-        for length in [-1_i32, 0, 7, i32::MIN, i32::MAX, 101] {
-            let (frames, end) = read(&length.to_be_bytes(), 100).await;
-            assert!(frames.is_empty() && matches!(end, Err(FrameError::Length { .. })), "{length}: {end:?}");
-        }
-        let (_, end) = read(&framed(b"12345678")[..11], 100).await;
-        assert!(matches!(end, Err(FrameError::CutOff)), "{end:?}");
-    }
-
-    #[tokio::test]
-    async fn a_claimed_length_takes_no_memory() {
-        let bytes = (100_i32 << 20).to_be_bytes();
-        let mut reader = FrameReader::new(bytes.as_slice(), RequestMemory::new(1 << 20), 100 << 20);
-        assert!(matches!(reader.next().await, Err(FrameError::CutOff)));
-        assert!(reader.buffer.capacity() <= 2 << 20, "{}", reader.buffer.capacity());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn frames_that_hold_all_the_memory_do_not_wait_for_each_other() {
-        use std::time::Duration;
-        use tokio::io::AsyncWriteExt;
-
-        let memory = RequestMemory::new(3 << 20);
-        let frame = framed(&[7; 3 << 20]);
-        let (first, second) = frame.split_at(3 << 19);
-        let mut readings = Vec::new();
-        let mut senders = Vec::new();
-        for _ in 0..3 {
-            let (mut ours, theirs) = tokio::io::duplex(8 << 20);
-            let mut reader = FrameReader::new(theirs, memory.clone(), 4 << 20);
-            ours.write_all(first).await.unwrap();
-            let reading = tokio::spawn(async move { reader.next().await.map(|frame| frame.map(|it| it.bytes.len())) });
-            tokio::task::yield_now().await;
-            readings.push(reading);
-            senders.push(ours);
-        }
-        for sender in &mut senders {
-            sender.write_all(second).await.unwrap();
-        }
-        for reading in readings {
-            let read = tokio::time::timeout(Duration::from_secs(60), reading).await.expect("no frame waits for ever");
-            assert_eq!(read.unwrap().unwrap(), Some(3 << 20));
-        }
-    }
-
-    #[test]
-    fn headers_are_read_with_care() {
-        let check = |bytes: &[u8], expected: Option<(i16, i16, i32, Option<&str>)>| {
-            let read = RequestHeader::read(&mut Bytes::copy_from_slice(bytes)).ok();
-            let read = read.map(|h| (h.key, h.version, h.correlation_id, h.client_id));
-            assert_eq!(read, expected.map(|(k, v, c, id)| (k, v, c, id.map(str::to_owned))));
-        };
-        check(&[0, 3, 0, 9, 0, 0, 0, 5, 0, 1, b'x', 0], Some((3, 9, 5, Some("x"))));
-        check(&[0, 3, 0, 9, 0, 0, 0, 5, 0xff, 0xff], Some((3, 9, 5, None)));
-        check(&[0, 3, 0, 9, 0, 0, 0, 5, 0xff, 0xfe], None);
-        check(&[0, 3, 0, 9, 0, 0, 0, 5, 0, 9, b'x'], None);
-        check(&[0, 3, 0, 9, 0, 0, 0, 5, 0, 1, 0xff], None);
-        check(&[0, 3, 0, 9, 0, 0, 0], None);
-    }
-}
+mod tests;

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustmq_broker_service::Broker;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::GatewayConfig;
 use crate::fetch_sessions::FetchSessions;
-use crate::frame::RequestMemory;
+use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::server;
 
@@ -19,19 +19,16 @@ pub struct Shared {
     pub config: GatewayConfig,
     pub broker: Arc<Broker>,
     pub metrics: Metrics,
-    pub request_memory: RequestMemory,
-    /// Memory for fetch responses that slow clients have not taken, in KiB.
-    pub fetch_copies: Semaphore,
+    pub memory: Memory,
     pub fetch_sessions: FetchSessions,
 }
 
 impl Shared {
     pub fn new(config: GatewayConfig, broker: Arc<Broker>) -> Self {
-        let metrics = Metrics::default();
-        let copies = usize::try_from(config.fetch_copy_max.0 / 1024).unwrap_or(usize::MAX);
+        let memory = Memory::new(&config);
+        let metrics = Metrics::new(memory.clone());
         Self {
-            request_memory: RequestMemory::new(config.request_memory_max.0),
-            fetch_copies: Semaphore::new(copies.min(Semaphore::MAX_PERMITS)),
+            memory,
             fetch_sessions: FetchSessions::new(config.fetch_sessions_max, metrics.fetch_sessions.clone()),
             config,
             broker,

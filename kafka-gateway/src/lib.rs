@@ -1,8 +1,10 @@
 //! The Kafka wire protocol in front of the broker: frames, versions, order, error codes. It translates and decides nothing.
 //!
 //! Reading order: `api` (what is served), `server` and `connection` (who is served, in which order), `frame` and `shape` (foreign bytes),
-//! `handlers` (one file per API), `error_map`, `response` and `fetch_frame` (bytes on their way out).
+//! `handlers` (one file per API), `error_map`, `response` and `fetch_frame` (bytes on their way out), `memory` and `pace` (what clients may hold, and
+//! how long).
 
+mod accept;
 mod api;
 mod config;
 mod config_resources;
@@ -14,7 +16,9 @@ mod frame;
 mod gateway;
 mod handlers;
 mod listeners;
+mod memory;
 mod metrics;
+mod pace;
 mod response;
 #[cfg(test)]
 mod samples;
@@ -23,6 +27,7 @@ mod shape;
 mod topic_id_requests;
 mod words;
 
+pub use accept::Acceptor;
 #[doc(hidden)]
 pub use api::fuzz_frame_decoder;
 pub use config::GatewayConfig;

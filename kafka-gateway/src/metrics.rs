@@ -1,11 +1,16 @@
 //! What the gateway counts. Names begin with `rustmq_kafka_`.
 
-use prometheus_client::encoding::EncodeLabelSet;
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::memory::Memory;
 
 /// One of the APIs in the table, by Kafka's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -32,6 +37,7 @@ pub struct Metrics {
     pub connection_errors: Family<ReasonLabel, Counter>,
     pub fetch_sessions: Gauge,
     pub fetch_copied_bytes: Counter,
+    memory: Memory,
 }
 
 /// From 0.25 ms to 8 s, doubling.
@@ -39,8 +45,9 @@ fn latency_histogram() -> Histogram {
     Histogram::new((0..16).map(|power| 0.000_25 * f64::from(1_u32 << power)))
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
+impl Metrics {
+    #[must_use]
+    pub fn new(memory: Memory) -> Self {
         Self {
             requests: Family::default(),
             request_seconds: Family::new_with_constructor(latency_histogram as fn() -> Histogram),
@@ -52,11 +59,10 @@ impl Default for Metrics {
             connection_errors: Family::default(),
             fetch_sessions: Gauge::default(),
             fetch_copied_bytes: Counter::default(),
+            memory,
         }
     }
-}
 
-impl Metrics {
     /// Makes the counters visible in `registry`.
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("rustmq_kafka");
@@ -80,5 +86,59 @@ impl Metrics {
             Unit::Bytes,
             self.fetch_copied_bytes.clone(),
         );
+        registry.register_collector(Box::new(MemoryGauges(self.memory.clone())));
+    }
+}
+
+/// The memory in use, read when it is asked for.
+#[derive(Debug)]
+struct MemoryGauges(Memory);
+
+impl Collector for MemoryGauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let in_use = self.0.in_use();
+        let mut gauge = |name, help, bytes: u64| {
+            let gauge = ConstGauge::new(bytes);
+            gauge.encode(encoder.encode_descriptor(name, help, Some(&Unit::Bytes), gauge.metric_type())?)
+        };
+        let help = "Memory of requests above 16 KiB, up to about 1 MiB, that are read or handled";
+        gauge("ordinary_request_memory", help, in_use.ordinary_requests)?;
+        gauge("large_request_memory", "Memory of larger requests", in_use.large_requests)?;
+        gauge("answer_memory", "Memory of answers above 64 KiB that are not sent, fetches apart", in_use.answers)?;
+        gauge("fetch_copy_memory", "Memory of fetched records that slow clients have not taken", in_use.fetch_copies)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use prometheus_client::encoding::text;
+    use prometheus_client::registry::Registry;
+
+    use super::Metrics;
+    use crate::GatewayConfig;
+    use crate::memory::{Memory, RequestShare};
+
+    #[tokio::test]
+    async fn memory_in_use_is_shown() {
+        let memory = Memory::new(&GatewayConfig::new("127.0.0.1:0".parse().unwrap()));
+        let mut registry = Registry::default();
+        Metrics::new(memory.clone()).register(&mut registry);
+        let mut shares = [RequestShare::default(), RequestShare::default()];
+        memory.requests.grow(&mut shares[0], 1 << 20, 20_480).await;
+        memory.requests.grow(&mut shares[1], 2 << 20, 102_400).await;
+        let _answer = memory.answers.take(204_800).await.unwrap();
+        let _copy = memory.fetch_copies.try_take(1024);
+        let mut page = String::new();
+        text::encode(&mut page, &registry).unwrap();
+        for (name, bytes) in [
+            ("ordinary_request_memory_bytes", 20_480),
+            ("large_request_memory_bytes", 102_400),
+            ("answer_memory_bytes", 204_800),
+            ("fetch_copy_memory_bytes", 1024),
+        ] {
+            let line = format!("\nrustmq_kafka_{name} {bytes}\n");
+            assert!(page.contains(&line), "{line} is not in {page}");
+        }
     }
 }

@@ -6,8 +6,11 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::memory::Budget;
+use crate::pace::{Lag, Pace};
 
 /// Segments of one vectored write.
 const SEGMENTS_PER_WRITE: usize = 64;
@@ -28,8 +31,8 @@ pub struct Response {
     segments: Vec<Bytes>,
     /// Whether some of the bytes are the engine's memory, which must not be held long.
     pinned: bool,
-    /// Held until the response is written.
-    _turn: Option<OwnedSemaphorePermit>,
+    /// Given back when the response is written.
+    held: Vec<OwnedSemaphorePermit>,
 }
 
 impl Response {
@@ -64,20 +67,32 @@ impl Response {
         let mut first = first.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         first[..4].copy_from_slice(&length.to_be_bytes());
         segments[0] = first.freeze();
-        Ok(Self { segments, pinned: false, _turn: None })
+        Ok(Self { segments, pinned: false, held: Vec::new() })
     }
 
-    /// Marks the response as one that holds the engine's memory; `turn` is given back when it is written.
+    /// Marks the response as one that holds the engine's memory.
     #[must_use]
-    pub fn pinning(mut self, turn: Option<OwnedSemaphorePermit>) -> Self {
+    pub fn pinning(mut self) -> Self {
         self.pinned = true;
-        self._turn = turn;
+        self
+    }
+
+    /// Keeps something until the response is written.
+    #[must_use]
+    pub fn holding(mut self, permit: impl Into<Option<OwnedSemaphorePermit>>) -> Self {
+        self.held.extend(permit.into());
         self
     }
 
     #[must_use]
     pub fn size(&self) -> usize {
         self.segments.iter().map(Bytes::len).sum()
+    }
+
+    /// What it takes beside the engine's memory. The little around a fetch's records is not counted.
+    #[must_use]
+    pub fn own_bytes(&self) -> usize {
+        if self.pinned { 0 } else { self.size() }
     }
 
     #[cfg(test)]
@@ -97,10 +112,10 @@ impl Response {
 pub struct WriteLimits<'a> {
     /// How long engine memory may be held.
     pub pin_max: Duration,
-    /// How long the peer may take nothing at all.
-    pub stall_max: Duration,
-    /// Memory for what is copied after that, in KiB.
-    pub copies: &'a Semaphore,
+    /// How slowly the peer may take it all.
+    pub pace: Pace,
+    /// Memory for what is copied when engine memory was held long enough.
+    pub copies: &'a Budget,
 }
 
 /// Writes responses in order. Returns how many bytes had to be copied because the peer was slow.
@@ -110,28 +125,27 @@ pub async fn write<W: AsyncWrite + Unpin>(
     limits: WriteLimits<'_>,
 ) -> io::Result<usize> {
     let pinned = responses.iter().any(|response| response.pinned);
-    let mut turns = Vec::new();
+    let mut held = Vec::new();
     let mut segments = Vec::new();
     for mut response in responses {
         segments.append(&mut response.segments);
-        turns.extend(response._turn.take());
+        held.append(&mut response.held);
     }
-    let mut queue = Queue { segments: coalesce(segments), first: 0 };
+    let mut queue = Queue { segments: coalesce(segments), first: 0, lag: Lag::default() };
     if !pinned {
-        queue.write(stream, limits.stall_max).await?;
+        queue.write(stream, limits.pace).await?;
         return Ok(0);
     }
     let deadline = Instant::now() + limits.pin_max;
-    if let Ok(written) = timeout_at(deadline, queue.write(stream, limits.stall_max)).await {
+    if let Ok(written) = timeout_at(deadline, queue.write(stream, limits.pace)).await {
         return written.map(|()| 0);
     }
     let size = queue.remaining();
-    let permits = u32::try_from(size.div_ceil(1024)).unwrap_or(u32::MAX);
     let too_slow =
-        |_| io::Error::new(io::ErrorKind::TimedOut, "no memory to copy a response that its client does not take");
-    let _copy = limits.copies.try_acquire_many(permits).map_err(too_slow)?;
+        || io::Error::new(io::ErrorKind::TimedOut, "no memory to copy a response that its client does not take");
+    let _copy = limits.copies.try_take(size).ok_or_else(too_slow)?;
     queue.copy();
-    queue.write(stream, limits.stall_max).await?;
+    queue.write(stream, limits.pace).await?;
     Ok(size)
 }
 
@@ -159,6 +173,7 @@ fn coalesce(segments: Vec<Bytes>) -> Vec<Bytes> {
 struct Queue {
     segments: Vec<Bytes>,
     first: usize,
+    lag: Lag,
 }
 
 impl Queue {
@@ -166,20 +181,22 @@ impl Queue {
         self.segments[self.first..].iter().map(Bytes::len).sum()
     }
 
-    async fn write<W: AsyncWrite + Unpin>(&mut self, stream: &mut W, stall_max: Duration) -> io::Result<()> {
+    async fn write<W: AsyncWrite + Unpin>(&mut self, stream: &mut W, pace: Pace) -> io::Result<()> {
         while self.first < self.segments.len() {
+            let since = Instant::now();
             let written = {
                 let ahead = self.segments[self.first..].iter().take(SEGMENTS_PER_WRITE);
                 let slices: Vec<IoSlice<'_>> = ahead.map(|segment| IoSlice::new(segment)).collect();
-                let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes");
-                timeout(stall_max, stream.write_vectored(&slices)).await.map_err(stalled)??
+                let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes, or too few");
+                timeout(self.lag.patience(pace), stream.write_vectored(&slices)).await.map_err(stalled)??
             };
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            self.lag.add(pace, since.elapsed(), written);
             self.advance(written);
         }
-        timeout(stall_max, stream.flush()).await.unwrap_or(Ok(()))
+        timeout(pace.stall_max, stream.flush()).await.unwrap_or(Ok(()))
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -210,9 +227,15 @@ mod tests {
 
     use bytes::Bytes;
     use tokio::io::AsyncReadExt;
-    use tokio::sync::Semaphore;
+    use tokio::time::{Instant, sleep};
 
-    use super::{Response, WriteLimits, write};
+    use super::{Budget, Pace, Response, WriteLimits, write};
+
+    const PACE: Pace = Pace { stall_max: Duration::from_secs(30), bytes_per_second_min: 10_000 };
+
+    fn limits(copies: &Budget) -> WriteLimits<'_> {
+        WriteLimits { pin_max: Duration::from_secs(1), pace: PACE, copies }
+    }
 
     fn response(parts: &[&[u8]]) -> Response {
         let mut segments = vec![Response::header(7, false).freeze()];
@@ -227,12 +250,10 @@ mod tests {
         let expected = sent.to_bytes();
         assert_eq!(expected.len(), sent.size());
         let (mut ours, mut theirs) = tokio::io::duplex(777);
-        let copies = Semaphore::new(0);
-        let second = Duration::from_secs(5);
-        let limits = WriteLimits { pin_max: second, stall_max: second, copies: &copies };
+        let copies = Budget::new(1 << 10);
         let mut received = vec![0; expected.len()];
         let (copied, read) =
-            tokio::join!(write(&mut ours, vec![sent.pinning(None)], limits), theirs.read_exact(&mut received));
+            tokio::join!(write(&mut ours, vec![sent.pinning()], limits(&copies)), theirs.read_exact(&mut received));
         assert_eq!((copied.unwrap(), read.unwrap()), (0, expected.len()));
         assert_eq!(received, expected);
     }
@@ -240,13 +261,35 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_takes_nothing_costs_a_copy_and_then_its_connection() {
         let big = vec![9_u8; 100_000];
-        for (permits, message) in [(0, "no memory"), (1000, "takes no bytes")] {
+        let copies = Budget::new(150 << 10);
+        for message in ["takes no bytes", "no memory"] {
             let (mut ours, _theirs) = tokio::io::duplex(10);
-            let copies = Semaphore::new(permits);
-            let limits =
-                WriteLimits { pin_max: Duration::from_secs(1), stall_max: Duration::from_secs(30), copies: &copies };
-            let error = write(&mut ours, vec![response(&[&big]).pinning(None)], limits).await.unwrap_err();
+            let error = write(&mut ours, vec![response(&[&big]).pinning()], limits(&copies)).await.unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
+            // The next one finds less room.
+            std::mem::forget(copies.try_take(100 << 10));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_a_byte_now_and_then_loses_its_connection_too() {
+        let big = vec![9_u8; 300_000];
+        for (bytes_per_second, arrives) in [(10_000, true), (1_000, false)] {
+            let (mut ours, mut theirs) = tokio::io::duplex(10);
+            let copies = Budget::new(1 << 20);
+            let since = Instant::now();
+            let reading = async {
+                let mut piece = vec![0; bytes_per_second];
+                while theirs.read_exact(&mut piece).await.is_ok() {
+                    sleep(Duration::from_secs(1)).await;
+                }
+                std::future::pending::<()>().await;
+            };
+            let written = tokio::select! {
+                written = write(&mut ours, vec![response(&[&big])], limits(&copies)) => written,
+                () = reading => unreachable!("it never ends"),
+            };
+            assert_eq!(written.is_ok(), arrives, "{bytes_per_second} bytes a second for {:?}", since.elapsed());
         }
     }
 }

@@ -8,16 +8,15 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use crate::accept::Acceptor;
 use crate::connection::{self, Peer};
 use crate::gateway::Shared;
 use crate::listeners;
 
 /// Connections that the kernel completes before they are accepted.
 const BACKLOG: u32 = 1024;
-/// How long accepting pauses when the process is out of descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes the address. A port in the state that a closed connection leaves behind is taken over.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -37,36 +36,29 @@ pub async fn run(
 ) {
     let places = Arc::new(Semaphore::new(shared.config.connections_max.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
+    let mut listener = Acceptor::new(listener);
     loop {
-        let accepted = tokio::select! {
+        let (stream, address) = tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
-        match accepted {
-            Ok((stream, address)) => {
-                let place = Arc::clone(&places).try_acquire_owned().ok();
-                let Some(place) = place.filter(|_| is_within_kafka_limit(&shared)) else {
-                    shared.metrics.connections_refused.inc();
-                    tracing::debug!(conn = %address, "connection refused: the limit is reached");
-                    continue;
-                };
-                shared.metrics.connections_accepted.inc();
-                // Here and not in the task, so that the next one to come sees it.
-                shared.metrics.connections.inc();
-                let open = Open(Arc::clone(&shared));
-                let (shared, stop) = (Arc::clone(&shared), stop.clone());
-                connections.spawn(async move {
-                    let _held = (place, open);
-                    serve(stream, address, listener_address, shared, stop).await;
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        let place = Arc::clone(&places).try_acquire_owned().ok();
+        let Some(place) = place.filter(|_| is_within_kafka_limit(&shared)) else {
+            shared.metrics.connections_refused.inc();
+            tracing::debug!(conn = %address, "connection refused: the limit is reached");
+            continue;
+        };
+        shared.metrics.connections_accepted.inc();
+        // Here and not in the task, so that the next one to come sees it.
+        shared.metrics.connections.inc();
+        let open = Open(Arc::clone(&shared));
+        let (shared, stop) = (Arc::clone(&shared), stop.clone());
+        connections.spawn(async move {
+            let _held = (place, open);
+            serve(stream, address, listener_address, shared, stop).await;
+        });
     }
     drop(listener);
     let grace = *grace.borrow();
@@ -100,7 +92,7 @@ async fn serve(
     let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
     let Ok(local) = prepared else { return };
     let endpoint = listeners::dialable(shared.config.advertised.as_ref(), listener_address, local);
-    let peer = Peer { address, endpoint, fetch_turn: Arc::new(Semaphore::new(1)) };
+    let peer = Peer { address, endpoint };
     let (reader, writer) = stream.into_split();
     connection::serve(reader, writer, peer, Arc::clone(&shared), stop).await;
 }

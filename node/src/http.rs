@@ -1,20 +1,25 @@
 //! The process's own HTTP: `/health` says that it lives, `/ready` that it serves, `/metrics` how it does (Prometheus text format).
+//! A bounded number of connections: whoever reaches the port must not take the descriptors of the log and of Kafka's clients.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router, routing};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
+use rustmq_kafka_gateway::Acceptor;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// Where the process stands between its start and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,11 +56,27 @@ impl Status {
     }
 }
 
+/// What clients of this port may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at one time; more are closed at once.
+    pub connections_max: usize,
+    /// How long a request's header may take to arrive, and a connection may be silent.
+    pub header_read_max: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections_max: 256, header_read_max: Duration::from_secs(30) }
+    }
+}
+
 /// Binds at once, so that a taken port stops the start; serves until `stop` changes.
 pub async fn start(
     address: SocketAddr,
     status: Arc<Status>,
-    mut stop: watch::Receiver<bool>,
+    limits: Limits,
+    stop: watch::Receiver<bool>,
 ) -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(address).await?;
     let local = listener.local_addr()?;
@@ -64,16 +85,33 @@ pub async fn start(
         .route("/ready", routing::get(ready))
         .route("/metrics", routing::get(metrics))
         .with_state(status);
-    tokio::spawn(async move {
-        let stopped = async move {
-            // An error means that the process dropped its end: stop as well.
-            let _ = stop.wait_for(|stop| *stop).await;
-        };
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "the HTTP server ended");
-        }
-    });
+    tokio::spawn(serve(Acceptor::new(listener), router, limits, stop));
     Ok(local)
+}
+
+async fn serve(mut listener: Acceptor, router: Router, limits: Limits, mut stop: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    loop {
+        let (stream, address) = tokio::select! {
+            // An error means that the process dropped its end: stop as well.
+            _ = stop.wait_for(|stop| *stop) => return,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            tracing::debug!(conn = %address, "HTTP connection refused: the limit is reached");
+            continue;
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(limits.header_read_max);
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(async move {
+            let _held = place;
+            if let Err(error) = connection.await {
+                tracing::debug!(conn = %address, %error, "HTTP connection ended");
+            }
+        });
+    }
 }
 
 async fn health(State(status): State<Arc<Status>>) -> Response {
@@ -98,4 +136,50 @@ async fn metrics(State(status): State<Arc<Status>>) -> Response {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], page).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::sync::watch;
+
+    use super::{Limits, Status, start};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// What a client reads until its connection is closed, and nothing if it is not.
+    async fn until_closed(mut stream: TcpStream) -> Option<String> {
+        let mut read = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut read)).await;
+        // A reset is an end as well.
+        ended.is_ok().then(|| String::from_utf8(read).unwrap())
+    }
+
+    async fn is_served(address: SocketAddr) -> bool {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let sent = stream.write_all(request).await;
+        sent.is_ok() && until_closed(stream).await.unwrap().starts_with("HTTP/1.1 200")
+    }
+
+    #[tokio::test]
+    async fn connections_are_bounded_and_silent_ones_give_way() {
+        let limits = Limits { connections_max: 2, header_read_max: Duration::from_secs(1) };
+        let (_stop, stopped) = watch::channel(false);
+        let address = start("127.0.0.1:0".parse().unwrap(), Status::new(), limits, stopped).await.unwrap();
+        assert!(is_served(address).await);
+        let silent = TcpStream::connect(address).await.unwrap();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET /health HTTP/1.1\r\nHo").await.unwrap();
+        let refused = TcpStream::connect(address).await.unwrap();
+        assert_eq!(until_closed(refused).await.unwrap(), "", "one too many");
+        assert!(until_closed(silent).await.is_some(), "a connection without a request");
+        assert!(until_closed(slow).await.is_some(), "a request that does not come");
+        assert!(is_served(address).await);
+    }
 }

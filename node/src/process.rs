@@ -24,7 +24,7 @@ use crate::banner::{self, Started};
 use crate::config::{Config, DriverChoice};
 use crate::descriptors;
 use crate::folder::DataFolder;
-use crate::http::{self, Phase, Status};
+use crate::http::{self, Limits, Phase, Status};
 
 /// Runs the broker until a signal ends it.
 pub async fn serve(config: &Config) -> Result<()> {
@@ -33,7 +33,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     let mut folder = DataFolder::open(&config.data_dir)?;
     let status = Status::new();
     let (stop_http, http_stopped) = watch::channel(false);
-    let http = http::start(config.http_listen, status.clone(), http_stopped).await;
+    let http = http::start(config.http_listen, status.clone(), Limits::default(), http_stopped).await;
     let http = http.with_context(|| format!("network.http_listen: cannot listen on {}", config.http_listen))?;
     if !config.wal_fsync {
         folder.mark_unsynced()?;

@@ -39,6 +39,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
     ("redb", &["controller/raft"], "metadata goes through the controller's handle"),
     ("kafka-protocol", &["kafka-gateway", "compat-tests"], "Kafka's request types stay in the gateway"),
     ("axum", &["node", "admin"], "HTTP statuses stay out of the broker"),
+    ("hyper", &["node", "admin"], "HTTP statuses stay out of the broker"),
     ("libfuzzer-sys", &["fuzz"], "fuzz targets are plain functions of their crates"),
 ];
 

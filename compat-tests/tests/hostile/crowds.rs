@@ -4,7 +4,7 @@
 use super::bystander::{fetch_frame, store, topic, turn, unharmed};
 use super::frame;
 use bytes::Bytes;
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestKind};
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, MetadataRequest, RequestKind, metadata_request};
 use rustmq_compat_tests::versions::batch_of;
 use rustmq_compat_tests::wire::Wire;
 use rustmq_compat_tests::{Server, Settings, Target, process};
@@ -151,6 +151,70 @@ fn the_largest_requests_from_every_connection_are_bounded() {
         }
         let sent = push(&mut large, Duration::from_secs(5));
         assert!(sent >= REQUEST_BYTES_MAX, "only {sent} bytes went: this tries nothing");
+    });
+}
+
+/// What the broker says it holds; Kafka does not.
+fn gauge(server: &Server, name: &str) -> Option<u64> {
+    let (_, page) = server.get("/metrics").ok().filter(|_| server.target() == Target::RustMq)?;
+    let start = format!("rustmq_kafka_{name} ");
+    page.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok())
+}
+
+/// Sends so much of a request, or what is taken of it.
+fn begin_upload(stream: &mut TcpStream, bytes: usize) {
+    stream.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    stream.write_all(&u32::try_from(REQUEST_BYTES_MAX).unwrap().to_be_bytes()).unwrap();
+    let piece = vec![0; 1 << 20];
+    let _blocked = (0..bytes >> 20).try_for_each(|_| stream.write_all(&piece));
+}
+
+#[test]
+fn large_uploads_that_stall_hold_up_no_ordinary_ones_and_give_their_memory_back() {
+    const ROUNDS: i64 = 20;
+    const GAUGE: &str = "large_request_memory_bytes";
+    let _turn = turn();
+    let server = broker();
+    let fat = topic(&server, "fat", 1);
+    unharmed(&server, 2 * (256 * MIB + 100 * MIB) + 2 * SLACK_KIB, || {
+        let mut stalled: Vec<TcpStream> = (0..crowd(&server, 4, 1)).map(|_| connect(&server)).collect();
+        for stream in &mut stalled {
+            begin_upload(stream, REQUEST_BYTES_MAX - (1 << 20));
+        }
+        assert!(gauge(&server, GAUGE).is_none_or(|held| held > 100 << 20), "this tries nothing");
+        let mut wire = Wire::connect(server.port()).unwrap();
+        let batch = large_batch(500_000);
+        let begun = Instant::now();
+        for offset in 1..=ROUNDS {
+            assert_eq!(store(&mut wire, &fat, batch.clone()), Ok(offset));
+        }
+        let took = begun.elapsed();
+        println!("{ROUNDS} requests of 500 KB beside {} that stall: {took:.1?}", stalled.len());
+        assert!(took < Duration::from_secs(5), "ordinary requests took {took:?}");
+        drop(stalled);
+        assert!(server.knows(|| gauge(&server, GAUGE).is_none_or(|held| held == 0)), "the memory does not come back");
+    });
+}
+
+#[test]
+fn metadata_that_nobody_reads_is_bounded() {
+    const ASKED: usize = 300;
+    // One answer of each connection, and what their making takes.
+    const GROWTH_MAX_KIB: u64 = 100 * MIB;
+    let _turn = turn();
+    let server = broker();
+    let wide = topic(&server, "wide", if server.target() == Target::Kafka { 100 } else { 5_000 });
+    unharmed(&server, GROWTH_MAX_KIB, || {
+        let named = metadata_request::MetadataRequestTopic::default().with_name(Some(wide.name.clone()));
+        let request = RequestKind::Metadata(MetadataRequest::default().with_topics(Some(vec![named])));
+        let request = framed(&frame(ApiKey::Metadata, 9, &request));
+        let mut silent: Vec<TcpStream> = (0..crowd(&server, 50, 2)).map(|_| connect(&server)).collect();
+        for stream in &mut silent {
+            stream.write_all(&request.repeat(ASKED)).unwrap();
+        }
+        // As long as it takes to make them all, if they are made.
+        thread::sleep(Duration::from_secs(5));
+        drop(silent);
     });
 }
 

@@ -1,7 +1,5 @@
 //! Fetch: partitions of a session or of the request itself, long-polled; the answer refers to the engine's memory.
 
-use std::sync::Arc;
-
 use futures_util::FutureExt;
 use kafka_protocol::messages::FetchRequest;
 use rustmq_broker_service::{BrokerError, FetchPartition, FetchedPartition, Isolation, TopicRef};
@@ -28,10 +26,8 @@ struct Terms {
     isolation: Isolation,
 }
 
-pub async fn handle(call: Call) -> Result<Handling, CallError> {
+pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
     let request: FetchRequest = call.decode()?;
-    // One fetch of a connection at a time: the next one begins when this one is written.
-    let turn = Arc::clone(&call.peer.fetch_turn).acquire_owned().await.ok();
     let response_max = usize::try_from(call.shared.config.fetch_bytes_max.0).unwrap_or(usize::MAX);
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(response_max);
     let terms = Terms {
@@ -49,10 +45,11 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             return Ok(Handling::Ready(fetch_frame::encode(correlation_id, version, &answer)?));
         }
     };
+    call.let_go();
     Ok(Handling::Waiting(
         async move {
             let answer = fetch(&call, context, terms).await;
-            Ok(fetch_frame::encode(correlation_id, version, &answer)?.pinning(turn))
+            Ok(fetch_frame::encode(correlation_id, version, &answer)?.pinning())
         }
         .boxed(),
     ))

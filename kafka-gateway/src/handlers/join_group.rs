@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
 use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -27,7 +28,10 @@ fn in_brokers_words(call: &Call, request: JoinGroupRequest) -> JoinRequest {
     // Version 0 has one timeout for both.
     let rebalance_timeout: Duration =
         if version >= 1 { words::milliseconds(request.rebalance_timeout_ms) } else { session_timeout };
-    let protocols = request.protocols.into_iter();
+    let protocols = request.protocols.into_iter().map(|one| {
+        // A part of the request would keep all of it, for as long as the member is there.
+        Protocol { name: one.name.to_string(), metadata: Bytes::copy_from_slice(&one.metadata) }
+    });
     JoinRequest {
         group: GroupId::new(request.group_id.as_str()),
         member: MemberId::new(request.member_id.as_str()),
@@ -40,7 +44,7 @@ fn in_brokers_words(call: &Call, request: JoinGroupRequest) -> JoinRequest {
         session_timeout,
         rebalance_timeout,
         protocol_type: request.protocol_type.to_string(),
-        protocols: protocols.map(|one| Protocol { name: one.name.to_string(), metadata: one.metadata }).collect(),
+        protocols: protocols.collect(),
         requires_known_member_id: version >= 4,
         supports_skip_assignment: version >= 9,
     }

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct House {
     pub address: SocketAddr,
-    gateway: Gateway,
+    pub gateway: Gateway,
     pub broker: Arc<Broker>,
     engine: Engine,
     controller: Controller,

@@ -81,7 +81,7 @@ pub const SETTINGS: &[Setting] = &[
         "network.http_listen",
         Form::Address,
         Some("0.0.0.0:9642"),
-        "Where /health, /ready and /metrics answer (HTTP).",
+        "Where /health, /ready and /metrics answer (HTTP), to 256 connections at a time; one more is closed at once.",
     ),
     setting(
         "network.max_connections",

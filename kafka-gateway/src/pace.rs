@@ -1,0 +1,29 @@
+//! How slow a peer may be in the middle of a transfer, in either direction. What it is waited for between two is not known here.
+
+use std::time::Duration;
+
+/// The slowest that a transfer may go on.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How far a peer may fall behind the rate below: the longest silence, too.
+    pub stall_max: Duration,
+    pub bytes_per_second_min: u64,
+}
+
+/// How far a peer has fallen behind its pace. Only time that is spent waiting for it counts, and the bytes that it moves make up for it, so
+/// that a quick start buys no long silence later.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lag(Duration);
+
+impl Lag {
+    /// How long the peer may be waited for now.
+    pub fn patience(self, pace: Pace) -> Duration {
+        pace.stall_max.saturating_sub(self.0)
+    }
+
+    /// The peer was waited for, and moved some bytes.
+    pub fn add(&mut self, pace: Pace, waited: Duration, bytes: usize) {
+        let earned = (bytes as u64).saturating_mul(1_000_000) / pace.bytes_per_second_min.max(1);
+        self.0 = (self.0 + waited).saturating_sub(Duration::from_micros(earned));
+    }
+}
