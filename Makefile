@@ -6,7 +6,7 @@ TARGET ?= wal_reader
 SECONDS ?= 600
 BENCH_ROUNDS ?= 3
 
-.PHONY: run test check clients compat compat-reference crash power-cut damage crash-planted bench bench-quick fuzz
+.PHONY: run test check clients compat compat-reference crash power-cut damage crash-planted bench bench-quick profile fuzz
 
 # Builds RustMQ and starts it on embedded defaults.
 run:
@@ -64,6 +64,12 @@ bench: clients
 bench-quick: clients
 	$(CARGO) build --release --bin rustmq
 	$(CARGO) run --release --package rustmq-bench -- --guard --rounds 1 --warmup 6 --seconds 6 --only rustmq,kafka,floor
+
+# What limits RustMQ in a scenario (or several; without SCENARIO, in a few): a flame graph and counts per record, in target/profile. As root: it
+# uses perf and its probes.
+profile:
+	$(CARGO) build --release --bin rustmq
+	$(CARGO) run --release --package rustmq-bench -- profile $(SCENARIO) --warmup 5 --seconds 5
 
 # One fuzz target under libFuzzer, at length. Needs cargo-fuzz.
 fuzz:
