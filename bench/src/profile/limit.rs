@@ -12,6 +12,8 @@ const BUSY: f64 = 0.85;
 /// Beyond this share of the time with a commit under way the disk sets the pace.
 const COMMITTING: f64 = 0.9;
 const COSTS_NAMED: usize = 3;
+/// More cores than this for others say little good of a run.
+const DISTURBED: f64 = 0.3;
 
 pub fn line(seen: &Seen) -> String {
     let Quiet { work, spent, .. } = &seen.quiet;
@@ -45,9 +47,10 @@ pub fn line(seen: &Seen) -> String {
 }
 
 fn shares(spent: &Spent, cores: f64) -> String {
-    let [broker, generator, others] =
-        [spent.broker, spent.generator, spent.others].map(|time| digits(spent.cores(time)));
-    format!("of {cores} cores the generator takes {generator}, the broker {broker}, others {others}")
+    let [broker, generator, others] = [spent.broker, spent.generator, spent.others].map(|time| spent.cores(time));
+    let disturbed = if others > DISTURBED { ": the run was disturbed" } else { "" };
+    let [broker, generator, others] = [broker, generator, others].map(digits);
+    format!("of {cores} cores the generator takes {generator}, the broker {broker}, others {others}{disturbed}")
 }
 
 /// What the broker's time goes to, the most first.

@@ -38,7 +38,8 @@ pub struct Perf {
     orders: File,
     answers: File,
     log: PathBuf,
-    pub output: PathBuf,
+    output: PathBuf,
+    pipes: [PathBuf; 2],
 }
 
 impl Perf {
@@ -57,7 +58,7 @@ impl Perf {
         command.arg(subcommand).args(["-D", "-1", "--control"]).arg(control).arg("-o").arg(&output).args(rest);
         command.stdout(Stdio::null()).stderr(File::create(&log)?);
         let child = process::spawn(command).context("starting perf: install the package linux-perf")?;
-        Ok(Perf { child, orders, answers, log, output })
+        Ok(Perf { child, orders, answers, log, output, pipes: [orders_path, answers_path] })
     }
 
     /// Counts from now on.
@@ -110,6 +111,10 @@ impl Drop for Perf {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        for pipe in &self.pipes {
+            // The next run makes them anew.
+            let _ = fs::remove_file(pipe);
+        }
     }
 }
 

@@ -50,7 +50,14 @@ impl Probes {
         wanted.extend(crc.map(|symbol| (CRC, symbol.as_str(), 2)));
         for (name, function, argument) in wanted {
             let register = arguments[argument];
-            perf::output(&["probe", "-q", "-x", path, "--add", &format!("{GROUP}:{name}={function} size={register}")])?;
+            perf::output(&[
+                "probe",
+                "--no-demangle",
+                "-x",
+                path,
+                "--add",
+                &format!("{GROUP}:{name}={function} size={register}"),
+            ])?;
         }
         Ok(probes)
     }

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 const TOP: usize = 15;
+const WAKEUPS_SHOWN: usize = 14;
 
 pub fn render(name: &str, load: &str, machine: &[String], figures: &[Figure], seen: &Seen) -> String {
     let mut text = format!("# What limits {name}\n\n{}\n\n- load: {load}\n", limit::line(seen));
@@ -168,11 +169,11 @@ fn counted(text: &mut String, counted: &Counted) {
             row(text, &format!("{}: {name}", kind.title()), &per(count, work));
         }
     }
-    text.push('\n');
+    text.push_str("\nAn interrupt wakes in the name of whatever it interrupts: of the disk's and the network's, some show as wakes by others.\n\n");
     heading(text, "wakes", &per_columns(work));
     let mut wakeups: Vec<_> = wakeups.iter().collect();
     wakeups.sort_by(|a, b| b.1.total_cmp(a.1));
-    for ((waker, woken), count) in wakeups {
+    for ((waker, woken), count) in wakeups.into_iter().take(WAKEUPS_SHOWN) {
         row(text, &format!("{} → {}", waker.title(), woken.title()), &per(*count, work));
     }
 }
