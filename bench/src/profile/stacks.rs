@@ -123,7 +123,7 @@ fn without_generics(symbol: &str) -> String {
         match letter {
             // A bracket after a name opens its parameters; at the start of a path it is part of it.
             '<' if depth > 0 || before.is_some_and(|letter: char| letter.is_alphanumeric() || letter == '_') => {
-                depth += 1
+                depth += 1;
             }
             '>' if depth > 0 && before != Some('-') => depth -= 1,
             _ if depth == 0 => shown.push(letter),

@@ -26,8 +26,8 @@ const RATE: &str = "499";
 /// Of so many allocations the size of one is looked at, and the stack of one.
 const SIZE_OF: &str = "7";
 const STACK_OF: &str = "211";
-/// For attaching to a part's end, beside its own time.
-const BETWEEN_PARTS: Duration = Duration::from_secs(3);
+/// For attaching and ending, beside a part's own time; a busy machine takes seconds for it.
+const BETWEEN_PARTS: Duration = Duration::from_secs(6);
 const PARTS: u32 = 4;
 
 /// Nothing of the machine's tools disturbs this part.
@@ -127,8 +127,8 @@ impl Watcher {
         Ok(Seen {
             quiet: raw.quiet,
             sampled: raw.sampled.and_then(|(work, path)| Ok(Sampled { work, samples: Samples::read(&stacks(&path)?) })),
-            counted: raw.counted.and_then(read_counts),
-            probed: raw.probed.and_then(read_probes),
+            counted: raw.counted.and_then(|raw| read_counts(&raw)),
+            probed: raw.probed.and_then(|raw| read_probes(&raw)),
         })
     }
 }
@@ -147,7 +147,7 @@ fn stacks(path: &Path) -> Result<String> {
     script(path, "comm,tid,ip,sym,dso")
 }
 
-fn read_counts(raw: RawCounts) -> Result<Counted> {
+fn read_counts(raw: &RawCounts) -> Result<Counted> {
     let counts = events::counts(&text(&raw.counts)?, &raw.kinds);
     let wakeups = events::wakeups(&script(&raw.wakeups, "tid,event,trace")?, &raw.kinds);
     Ok(Counted { work: raw.work, counts, wakeups })
@@ -155,7 +155,7 @@ fn read_counts(raw: RawCounts) -> Result<Counted> {
 
 const SITES_SHOWN: usize = 20;
 
-fn read_probes(raw: RawProbes) -> Result<Probed> {
+fn read_probes(raw: &RawProbes) -> Result<Probed> {
     let counts = events::counts(&text(&raw.counts)?, &raw.kinds);
     let sizes = probes::sizes(&script(&raw.sizes, "comm,tid,event,trace")?, &raw.kinds);
     let sites = probes::sites(&script(&raw.stacks, "comm,tid,event,trace,ip,sym,dso")?, SITES_SHOWN);
