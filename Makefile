@@ -9,7 +9,7 @@ BENCH_ROUNDS ?= 3
 COMPAT = $(patsubst compat-tests/tests/%.rs,--test %,$(wildcard compat-tests/tests/*.rs)) \
 	$(patsubst compat-tests/tests/%/main.rs,--test %,$(wildcard compat-tests/tests/*/main.rs))
 
-.PHONY: run test check clients compat compat-reference crash power-cut damage crash-planted bench bench-quick fuzz
+.PHONY: run test check clients compat compat-reference crash power-cut damage crash-planted bench bench-quick profile fuzz
 
 # Builds RustMQ and starts it on embedded defaults.
 run:
@@ -66,6 +66,12 @@ bench: clients
 bench-quick: clients
 	$(CARGO) build --release --bin rustmq
 	$(CARGO) run --release --bin rustmq-bench -- --guard --rounds 1 --warmup 5 --seconds 5 --only rustmq,kafka,kafka-flush
+
+# What limits RustMQ in a scenario (or several; without SCENARIO, in a few): a flame graph and counts per record, in target/profile. As root: it
+# uses perf and its probes.
+profile:
+	$(CARGO) build --release --bin rustmq
+	$(CARGO) run --release --package rustmq-bench -- profile $(SCENARIO) --warmup 5 --seconds 5
 
 # One fuzz target under libFuzzer, at length. Needs cargo-fuzz.
 fuzz:

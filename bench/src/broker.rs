@@ -2,6 +2,7 @@
 //! compatibility harness's; the JVM's settings are those of Kafka's own start script, not the harness's frugal ones.
 
 use crate::contender::Contender;
+use crate::usage::Sample;
 use anyhow::{Context, Result, bail, ensure};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
@@ -11,6 +12,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -34,6 +36,20 @@ pub const JVM: [&str; 8] = [
 pub struct Broker {
     contender: Contender,
     body: Body,
+    watch: Option<Rc<dyn Watch>>,
+}
+
+/// Looks at a broker's process during the measured window, beside the load.
+pub trait Watch {
+    /// The window begins now. Must not wait.
+    fn window_opened(&self, watched: Watched);
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Watched {
+    pub pid: u32,
+    /// Where `/metrics` is.
+    pub http: u16,
 }
 
 enum Body {
@@ -51,17 +67,10 @@ struct Node {
 }
 
 impl Broker {
-    /// An empty broker that answers; its data is below `root`.
-    pub fn start(contender: Contender, root: &Path) -> Result<Broker> {
-        let mut broker = Broker::prepare(contender, root)?;
-        broker.start_again()?;
-        Ok(broker)
-    }
-
     /// A broker with its folder and configuration, not running yet.
     pub fn prepare(contender: Contender, root: &Path) -> Result<Broker> {
         if contender == Contender::Floor {
-            return Ok(Broker { contender, body: Body::Fake(MockCluster::new(1)?) });
+            return Ok(Broker { contender, body: Body::Fake(MockCluster::new(1)?), watch: None });
         }
         let folder = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(root)?;
         let port = process::free_port()?;
@@ -75,7 +84,7 @@ impl Broker {
             }
             Contender::Rustmq | Contender::RustmqEpoll | Contender::Floor => {}
         }
-        Ok(Broker { contender, body: Body::Process(node) })
+        Ok(Broker { contender, body: Body::Process(node), watch: None })
     }
 
     /// Makes each sync of the broker's take longer by `delay` from the next start on. The delay is strace's, which sees system calls
@@ -101,6 +110,20 @@ impl Broker {
             Body::Process(node) => node.child.as_ref().map(Child::id),
             Body::Fake(_) => None,
         }
+    }
+
+    /// `watch` is told when the measured window begins.
+    pub fn watched_by(mut self, watch: Option<Rc<dyn Watch>>) -> Broker {
+        self.watch = watch;
+        self
+    }
+
+    /// The measured window begins: the sample to subtract from the one at its end.
+    pub fn open_window(&self) -> Result<Sample> {
+        if let (Some(watch), Body::Process(node), Some(pid)) = (&self.watch, &self.body, self.pid()) {
+            watch.window_opened(Watched { pid, http: node.http });
+        }
+        Sample::take(self.pid())
     }
 
     /// The last lines of its log, for the message of a failed run.

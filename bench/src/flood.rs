@@ -91,7 +91,7 @@ pub fn run(broker: &Broker, topic: &str, flood: Flood, timing: Timing) -> Result
     let timeline = Timeline::begin(timing);
     let window = timeline.window();
     timeline.wait_until(window.start);
-    let (before, first) = (Sample::take(broker.pid())?, acknowledged.records.load(Ordering::Relaxed));
+    let (before, first) = (broker.open_window()?, acknowledged.records.load(Ordering::Relaxed));
     timeline.wait_until(window.end);
     let (after, last) = (Sample::take(broker.pid())?, acknowledged.records.load(Ordering::Relaxed));
     let memory = broker.pid().map(usage::memory).transpose()?.unwrap_or_default();

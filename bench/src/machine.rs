@@ -8,6 +8,18 @@ use std::process::Command;
 
 /// Lines of Markdown.
 pub fn describe(root: &Path) -> Vec<String> {
+    let java = output(Command::new("java").arg("--version"));
+    let mut lines = describe_broker(root);
+    lines.push(format!(
+        "Apache Kafka: 4.3.1, its defaults, {}; {}",
+        java.lines().next().unwrap_or("unknown"),
+        JVM.join(" ")
+    ));
+    lines
+}
+
+/// As [`describe`], where RustMQ alone is run.
+pub fn describe_broker(root: &Path) -> Vec<String> {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = value_of(&cpus, "model name").unwrap_or("unknown").to_owned();
     let count = std::thread::available_parallelism().map_or(0, usize::from);
@@ -15,14 +27,12 @@ pub fn describe(root: &Path) -> Vec<String> {
     let memory = value_of(&memory, "MemTotal").unwrap_or("unknown").to_owned();
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let file_system = output(Command::new("stat").args(["-f", "-c", "%T"]).arg(root));
-    let java = output(Command::new("java").arg("--version"));
     let binary = server::rustmq_binary();
     let built = binary.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     vec![
         format!("machine: {count} x {model}, {memory} of memory, Linux {}, {file_system}", kernel.trim()),
         format!("commit: {}", commit()),
         format!("RustMQ: its defaults, built with profile {}", built.unwrap_or_default()),
-        format!("Apache Kafka: 4.3.1, its defaults, {}; {}", java.lines().next().unwrap_or("unknown"), JVM.join(" ")),
     ]
 }
 

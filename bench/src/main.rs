@@ -14,6 +14,7 @@ mod latency;
 mod machine;
 mod pace;
 mod payload;
+mod profile;
 mod relay;
 mod report;
 mod rounds;
@@ -37,7 +38,7 @@ use timeline::Timing;
 /// The same load on RustMQ and on Apache Kafka, in turn, and one table of ratios.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Scenarios by name; `list` names them; none stands for all.
+    /// Scenarios by name; none stands for all. `list` names them; `profile`, before the names, shows what limits RustMQ in them.
     scenarios: Vec<String>,
     /// Alternating rounds; a figure is their median.
     #[arg(long, default_value_t = 3)]
@@ -89,7 +90,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
         return Ok(());
     }
-    let chosen = choose(&all, arguments)?;
+    if arguments.scenarios.first().is_some_and(|name| name == "profile") {
+        return profile(&all, arguments);
+    }
+    let chosen = choose(&all, &arguments.scenarios, arguments.guard)?;
     ensure!(arguments.rounds > 0 && arguments.seconds > 0, "at least one round of one second");
     raise_file_limit()?;
     let root = broker::runs_folder(arguments.folder.as_deref())?;
@@ -98,7 +102,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         rounds: arguments.rounds,
         timing: Timing { warmup, window },
         root: &root,
-        overrides: Overrides { linger_ms: arguments.linger, batch_bytes: arguments.batch, rate: arguments.rate },
+        overrides: overrides(arguments),
         only: &arguments.only,
         kafka_records_max: Cell::new(None),
     };
@@ -119,9 +123,35 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.guard { report::guard(&results) } else { Ok(()) }
 }
 
-fn choose<'a>(all: &'a [Box<dyn Scenario>], arguments: &Arguments) -> Result<Vec<&'a dyn Scenario>> {
+fn profile(all: &[Box<dyn Scenario>], arguments: &Arguments) -> Result<()> {
+    let mut names = arguments.scenarios[1..].to_vec();
+    if names.is_empty() {
+        names.extend(profile::SCENARIOS.map(str::to_owned));
+    }
+    let chosen = choose(all, &names, false)?;
+    raise_file_limit()?;
+    let root = broker::runs_folder(arguments.folder.as_deref())?;
+    let plan = profile::Plan {
+        warmup: Duration::from_secs(arguments.warmup),
+        part: Duration::from_secs(arguments.seconds),
+        root: &root,
+        overrides: overrides(arguments),
+    };
+    let table = profile::run(&chosen, &plan, |line| eprintln!("{line}"))?;
+    print!("{table}");
+    if let Some(path) = &arguments.write {
+        std::fs::write(path, table)?;
+    }
+    Ok(())
+}
+
+fn overrides(arguments: &Arguments) -> Overrides {
+    Overrides { linger_ms: arguments.linger, batch_bytes: arguments.batch, rate: arguments.rate }
+}
+
+fn choose<'a>(all: &'a [Box<dyn Scenario>], names: &[String], guard: bool) -> Result<Vec<&'a dyn Scenario>> {
     let quick = scenarios::QUICK.map(str::to_owned);
-    let names = if arguments.scenarios.is_empty() && arguments.guard { &quick[..] } else { &arguments.scenarios };
+    let names = if names.is_empty() && guard { &quick[..] } else { names };
     if names.is_empty() {
         return Ok(all.iter().map(Box::as_ref).collect());
     }

@@ -98,7 +98,7 @@ pub fn run(broker: &Broker, topic: &str, pace: Pace, timeline: Timeline) -> Resu
     };
     let window = timeline.window();
     timeline.wait_until(window.start);
-    let before = Sample::take(broker.pid())?;
+    let before = broker.open_window()?;
     timeline.wait_until(window.end);
     let spent = Sample::take(broker.pid())? - before;
     let memory = broker.pid().map(usage::memory).transpose()?.unwrap_or_default();

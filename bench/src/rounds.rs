@@ -114,6 +114,7 @@ fn measure(scenario: &dyn Scenario, plan: &Plan<'_>, contender: Contender) -> Re
         root: plan.root,
         overrides: plan.overrides,
         kafka_records_max: &plan.kafka_records_max,
+        watch: None,
     })?;
     let median = count(disk.value_at_quantile(0.5)) / 1e6;
     figures.push(Figure::new("disk's own sync before", Unit::Milliseconds, median));

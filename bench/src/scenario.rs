@@ -2,7 +2,7 @@
 //! themselves are in `scenarios`, a file each; `rounds` runs them.
 
 use crate::bar::Bar;
-use crate::broker::Broker;
+use crate::broker::{Broker, Watch};
 use crate::client::Producing;
 use crate::contender::Contender;
 use crate::figure::Figure;
@@ -10,6 +10,7 @@ use crate::timeline::Timing;
 use anyhow::Result;
 use std::cell::Cell;
 use std::path::Path;
+use std::rc::Rc;
 
 /// What a scenario needs for one run on one contender.
 pub struct Run<'a> {
@@ -20,6 +21,8 @@ pub struct Run<'a> {
     pub overrides: Overrides,
     /// The most records of 1 KiB a second that Kafka took in this run of the bench, once that is known.
     pub kafka_records_max: &'a Cell<Option<f64>>,
+    /// Whoever looks at the broker during the measured window.
+    pub watch: Option<Rc<dyn Watch>>,
 }
 
 /// Client settings from the command line, in place of the scenario's own.
@@ -41,9 +44,16 @@ impl Overrides {
 }
 
 impl Run<'_> {
+    /// The contender with an empty folder, not running yet.
+    pub fn prepare(&self) -> Result<Broker> {
+        Ok(Broker::prepare(self.contender, self.root)?.watched_by(self.watch.clone()))
+    }
+
     /// The contender on an empty folder, ready.
     pub fn start(&self) -> Result<Broker> {
-        Broker::start(self.contender, self.root)
+        let mut broker = self.prepare()?;
+        broker.start_again()?;
+        Ok(broker)
     }
 }
 

@@ -70,7 +70,7 @@ impl Scenario for CatchUp {
         }
         let timeline = Timeline::begin(run.timing);
         timeline.wait_until(timeline.window().start);
-        let (before, first) = (Sample::take(broker.pid())?, bytes.load(Ordering::Relaxed));
+        let (before, first) = (broker.open_window()?, bytes.load(Ordering::Relaxed));
         timeline.wait_until(timeline.window().end);
         let (spent, last) = (Sample::take(broker.pid())? - before, bytes.load(Ordering::Relaxed));
         finish(readers, &stop)?;

@@ -69,7 +69,7 @@ impl Latency {
             return Ok(self.pace.rate);
         }
         if run.kafka_records_max.get().is_none() {
-            let kafka = Run { contender: Kafka, ..*run };
+            let kafka = Run { contender: Kafka, watch: None, ..*run };
             let flood = Flood { partitions: 1, record_bytes: 1024, producing: Producing::BULK };
             let flooded = flood::run(&kafka.start().context("measuring Kafka's most")?, "flood", flood, run.timing)?;
             run.kafka_records_max.set(Some(flooded.records_per_second()));

@@ -1,7 +1,6 @@
 //! How much one producer gets acknowledged: 1 KiB on one and on twelve partitions, small records, compressed records.
 
 use crate::bar::{Bar, Limit};
-use crate::broker::Broker;
 use crate::client::Producing;
 use crate::contender::Contender::{self, Floor, Kafka, KafkaFlush, Rustmq, RustmqEpoll};
 use crate::figure::{Figure, Unit};
@@ -112,7 +111,7 @@ impl Scenario for Produce {
 
     fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>> {
         let flood = Flood { producing: run.overrides.apply(self.flood.producing), ..self.flood };
-        let mut broker = Broker::prepare(run.contender, run.root)?;
+        let mut broker = run.prepare()?;
         if self.kind == Kind::SlowSync {
             broker.delay_syncs(SYNC_DELAY)?;
         }

@@ -1,7 +1,6 @@
 //! From the start of the process to its first useful answer: on an empty folder, and after kill -9 under a filled log.
 
 use crate::bar::{Bar, Limit};
-use crate::broker::Broker;
 use crate::contender::Contender::{self, Kafka, Rustmq};
 use crate::figure::Figure;
 use crate::fill;
@@ -51,7 +50,7 @@ impl Scenario for Restart {
     }
 
     fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>> {
-        let mut broker = Broker::prepare(run.contender, run.root)?;
+        let mut broker = run.prepare()?;
         let first = broker.start_again()?;
         let Some(bytes) = self.filled else {
             return Ok(vec![Figure::seconds(ANSWERED, first)]);

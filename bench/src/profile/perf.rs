@@ -1,0 +1,130 @@
+//! A `perf` that is attached to the broker, begins and ends counting on request, and says so: what it counts belongs to a known time.
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::process::{Pid, Signal, kill_process};
+use rustmq_compat_tests::process;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Attaching to every thread, and writing what was recorded.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(1);
+
+/// The program, as it is started everywhere here: in English, without a pager.
+pub fn command() -> Command {
+    let mut command = process::command("perf");
+    command.env("LC_ALL", "C").env("PERF_PAGER", "cat").stdin(Stdio::null());
+    command
+}
+
+/// The standard output of a `perf` that runs to its end.
+pub fn output(arguments: &[&str]) -> Result<Vec<u8>> {
+    let output = command().args(arguments).output().context("starting perf: install the package linux-perf")?;
+    let words = arguments.join(" ");
+    ensure!(output.status.success(), "perf {words}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(output.stdout)
+}
+
+/// One `perf stat` or `perf record`.
+pub struct Perf {
+    child: Child,
+    orders: File,
+    answers: File,
+    log: PathBuf,
+    output: PathBuf,
+    pipes: [PathBuf; 2],
+}
+
+impl Perf {
+    /// Starts `perf` with the words of its subcommand; it counts nothing yet. Its files are `name` and more in `folder`.
+    pub fn attach(folder: &Path, name: &str, words: &[&str]) -> Result<Perf> {
+        let path = |extension: &str| folder.join(format!("{name}.{extension}"));
+        let (orders_path, answers_path) = (path("orders"), path("answers"));
+        let (orders, answers) = (pipe(&orders_path)?, pipe(&answers_path)?);
+        let (output, log) = (path("out"), path("log"));
+        let mut control = OsString::from("fifo:");
+        control.push(&orders_path);
+        control.push(",");
+        control.push(&answers_path);
+        let (subcommand, rest) = words.split_first().context("perf wants a subcommand")?;
+        let mut command = command();
+        command.arg(subcommand).args(["-D", "-1", "--control"]).arg(control).arg("-o").arg(&output).args(rest);
+        command.stdout(Stdio::null()).stderr(File::create(&log)?);
+        let child = process::spawn(command).context("starting perf: install the package linux-perf")?;
+        Ok(Perf { child, orders, answers, log, output, pipes: [orders_path, answers_path] })
+    }
+
+    /// Counts from now on.
+    pub fn enable(&mut self) -> Result<()> {
+        self.order("enable\n")
+    }
+
+    pub fn disable(&mut self) -> Result<()> {
+        self.order("disable\n")
+    }
+
+    /// Lets it write what it has, and waits for its end.
+    pub fn finish(mut self) -> Result<PathBuf> {
+        kill_process(Pid::from_child(&self.child), Signal::INT).context("ending perf")?;
+        let deadline = Instant::now() + ANSWERS_WITHIN;
+        while self.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < deadline, "perf did not end");
+            thread::sleep(POLL);
+        }
+        ensure!(self.output.exists(), "perf has written nothing: {}", self.said());
+        Ok(self.output.clone())
+    }
+
+    fn order(&mut self, order: &str) -> Result<()> {
+        self.orders.write_all(order.as_bytes())?;
+        let deadline = Instant::now() + ANSWERS_WITHIN;
+        let mut answer = [0; 16];
+        loop {
+            match self.answers.read(&mut answer) {
+                Ok(read) if read > 0 => return Ok(()),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error.into()),
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("perf ended with {status}: {}", self.said());
+            }
+            ensure!(Instant::now() < deadline, "perf does not answer: {}", self.said());
+            thread::sleep(POLL);
+        }
+    }
+
+    fn said(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Drop for Perf {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for pipe in &self.pipes {
+            // The next run makes them anew.
+            let _ = fs::remove_file(pipe);
+        }
+    }
+}
+
+/// A named pipe that is never waited for: open at both ends here.
+fn pipe(path: &Path) -> Result<File> {
+    if path.exists() {
+        fs::remove_file(path)?;
+    }
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+        .with_context(|| format!("making the pipe {}", path.display()))?;
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).context("a flag")?;
+    Ok(OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?)
+}

@@ -1,0 +1,255 @@
+//! Looks at the broker within the measured window, one part after the other, so that a costly look does not disturb a cheap one. Each part
+//! has the work that was done in it: what is counted is divided by that.
+//!
+//! ```text
+//! window: | quiet: /proc | sampled: stacks | counted: system calls, wake-ups | probed: allocations, CRC |
+//! ```
+
+use super::events::{self, Counts, Wakeups};
+use super::page::{Page, Work};
+use super::perf::{self, Perf};
+use super::probes::{self, Passes, Probe, Probes};
+use super::stacks::Samples;
+use super::threads::{Kind, Threads, Usage};
+use crate::broker::{Watch, Watched};
+use crate::usage::{Sample, Spent};
+use anyhow::{Context, Result, ensure};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Samples a second: no divisor of anything that a program does at a round rate.
+const RATE: &str = "499";
+/// Of so many allocations the size of one is looked at, and the stack of one.
+const SIZE_OF: &str = "7";
+const STACK_OF: &str = "211";
+/// For attaching and ending, beside a part's own time; a busy machine takes seconds for it.
+const BETWEEN_PARTS: Duration = Duration::from_secs(6);
+const PARTS: u32 = 4;
+
+/// Nothing of the machine's tools disturbs this part.
+#[derive(Debug)]
+pub struct Quiet {
+    pub work: Work,
+    pub spent: Spent,
+    pub threads: BTreeMap<Kind, Usage>,
+}
+
+#[derive(Debug)]
+pub struct Sampled {
+    pub work: Work,
+    pub samples: Samples,
+}
+
+#[derive(Debug)]
+pub struct Counted {
+    pub work: Work,
+    pub counts: Counts,
+    pub wakeups: Wakeups,
+}
+
+#[derive(Debug)]
+pub struct Probed {
+    pub work: Work,
+    pub passes: BTreeMap<(Kind, Probe), Passes>,
+    /// Where allocations come from: their share, and the share of their bytes.
+    pub sites: Vec<(String, f64, f64)>,
+}
+
+/// What was seen. What the machine does not offer is an error of its part.
+#[derive(Debug)]
+pub struct Seen {
+    pub quiet: Quiet,
+    pub sampled: Result<Sampled>,
+    pub counted: Result<Counted>,
+    pub probed: Result<Probed>,
+}
+
+/// What the window's end leaves to be read: that takes time, and the load is over.
+struct Raw {
+    quiet: Quiet,
+    sampled: Result<(Work, PathBuf)>,
+    counted: Result<RawCounts>,
+    probed: Result<RawProbes>,
+    ended: Instant,
+}
+
+struct RawCounts {
+    work: Work,
+    kinds: BTreeMap<u32, Kind>,
+    counts: PathBuf,
+    wakeups: PathBuf,
+}
+
+struct RawProbes {
+    work: Work,
+    kinds: BTreeMap<u32, Kind>,
+    counts: PathBuf,
+    sizes: PathBuf,
+    stacks: PathBuf,
+}
+
+/// Watches one run. Its files are in a folder of its own.
+pub struct Watcher {
+    folder: PathBuf,
+    binary: PathBuf,
+    part: Duration,
+    opened: RefCell<Option<(Instant, JoinHandle<Result<Raw>>)>>,
+}
+
+impl Watch for Watcher {
+    fn window_opened(&self, watched: Watched) {
+        let look = Look { watched, folder: self.folder.clone(), binary: self.binary.clone(), part: self.part };
+        *self.opened.borrow_mut() = Some((Instant::now(), thread::spawn(move || look.all())));
+    }
+}
+
+impl Watcher {
+    pub fn new(folder: PathBuf, binary: PathBuf, part: Duration) -> Watcher {
+        Watcher { folder, binary, part, opened: RefCell::default() }
+    }
+
+    /// How long the measured window must be.
+    pub fn window(part: Duration) -> Duration {
+        (part + BETWEEN_PARTS) * PARTS
+    }
+
+    /// Once the run is over.
+    pub fn seen(&self) -> Result<Seen> {
+        let opened = self.opened.borrow_mut().take();
+        let (opened, thread) = opened.context("the scenario has no window under load that could be watched")?;
+        let raw = thread.join().map_err(|_| anyhow::anyhow!("the watcher has panicked"))??;
+        let taken = raw.ended - opened;
+        ensure!(taken <= Watcher::window(self.part), "watching took {taken:?}, longer than the load lasted");
+        Ok(Seen {
+            quiet: raw.quiet,
+            sampled: raw.sampled.and_then(|(work, path)| Ok(Sampled { work, samples: Samples::read(&stacks(&path)?) })),
+            counted: raw.counted.and_then(|raw| read_counts(&raw)),
+            probed: raw.probed.and_then(|raw| read_probes(&raw)),
+        })
+    }
+}
+
+fn text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+}
+
+fn script(path: &Path, fields: &str) -> Result<String> {
+    let path = path.to_str().context("a path that is not text")?;
+    let output = perf::output(&["script", "-i", path, "-F", fields, "--no-inline"])?;
+    Ok(String::from_utf8_lossy(&output).into_owned())
+}
+
+fn stacks(path: &Path) -> Result<String> {
+    script(path, "comm,tid,ip,sym,dso")
+}
+
+fn read_counts(raw: &RawCounts) -> Result<Counted> {
+    let counts = events::counts(&text(&raw.counts)?, &raw.kinds);
+    let wakeups = events::wakeups(&script(&raw.wakeups, "tid,event,trace")?, &raw.kinds);
+    Ok(Counted { work: raw.work, counts, wakeups })
+}
+
+const SITES_SHOWN: usize = 20;
+
+fn read_probes(raw: &RawProbes) -> Result<Probed> {
+    let counts = events::counts(&text(&raw.counts)?, &raw.kinds);
+    let sizes = probes::sizes(&script(&raw.sizes, "comm,tid,event,trace")?, &raw.kinds);
+    let sites = probes::sites(&script(&raw.stacks, "comm,tid,event,trace,ip,sym,dso")?, SITES_SHOWN);
+    Ok(Probed { work: raw.work, passes: probes::passes(&counts, &sizes), sites })
+}
+
+/// The parts, on a thread of their own.
+struct Look {
+    watched: Watched,
+    folder: PathBuf,
+    binary: PathBuf,
+    part: Duration,
+}
+
+impl Look {
+    fn all(&self) -> Result<Raw> {
+        let quiet = self.quiet()?;
+        let sampled = self.sampled();
+        let counted = self.counted();
+        let probed = self.probed();
+        Ok(Raw { quiet, sampled, counted, probed, ended: Instant::now() })
+    }
+
+    fn page(&self) -> Result<Page> {
+        Page::fetch(self.watched.http)
+    }
+
+    fn quiet(&self) -> Result<Quiet> {
+        let pid = self.watched.pid;
+        let (threads, page, sample) = (Threads::of(pid)?, self.page()?, Sample::take(Some(pid))?);
+        // Nothing is waited for: the time itself is what is measured.
+        thread::sleep(self.part);
+        let (spent, page) = (Sample::take(Some(pid))? - sample, &self.page()? - &page);
+        Ok(Quiet { work: page, spent, threads: Threads::of(pid)?.since(&threads) })
+    }
+
+    /// Lets all of them count for one part's time.
+    fn count(&self, mut perfs: Vec<Perf>) -> Result<(Work, Vec<PathBuf>)> {
+        for perf in &mut perfs {
+            perf.enable()?;
+        }
+        let page = self.page()?;
+        thread::sleep(self.part);
+        let work = &self.page()? - &page;
+        for perf in &mut perfs {
+            perf.disable()?;
+        }
+        let outputs = perfs.into_iter().map(Perf::finish).collect::<Result<_>>()?;
+        Ok((work, outputs))
+    }
+
+    fn attach(&self, name: &str, words: &[&str]) -> Result<Perf> {
+        Perf::attach(&self.folder, name, words)
+    }
+
+    fn sampled(&self) -> Result<(Work, PathBuf)> {
+        let pid = self.watched.pid.to_string();
+        // The kernel's clock: virtual machines seldom have the processor's counters. Stacks by unwind tables: the program is compiled
+        // without frame pointers.
+        let words = ["record", "-e", "cpu-clock", "-F", RATE, "--call-graph", "dwarf,16384", "-p", &pid];
+        let (work, outputs) = self.count(vec![self.attach("stacks", &words)?])?;
+        Ok((work, outputs.into_iter().next().context("no output")?))
+    }
+
+    fn counted(&self) -> Result<RawCounts> {
+        let pid = self.watched.pid;
+        let events = events::wanted().join(",");
+        ensure!(!events.is_empty(), "this kernel shows no tracepoints of system calls, or not to this user");
+        let before = Threads::of(pid)?;
+        let pid_words = pid.to_string();
+        let counts = ["stat", "-x", ",", "--per-thread", "-e", &events, "-p", &pid_words];
+        let wakeups = ["record", "-a", "-c", "1", "-e", "sched:sched_waking"];
+        let perfs = vec![self.attach("syscalls", &counts)?, self.attach("wakeups", &wakeups)?];
+        let (work, outputs) = self.count(perfs)?;
+        let [counts, wakeups] =
+            <[PathBuf; 2]>::try_from(outputs).map_err(|_| anyhow::anyhow!("outputs are missing"))?;
+        Ok(RawCounts { work, kinds: events::kinds(&[&before, &Threads::of(pid)?]), counts, wakeups })
+    }
+
+    fn probed(&self) -> Result<RawProbes> {
+        let pid = self.watched.pid;
+        let probes = Probes::set(&self.binary)?;
+        let before = Threads::of(pid)?;
+        let pid_words = pid.to_string();
+        let counts = ["stat", "-x", ",", "--per-thread", "-e", probes::EVENTS, "-p", &pid_words];
+        let sizes = ["record", "-c", SIZE_OF, "-e", probes::EVENTS, "-p", &pid_words];
+        let dwarf = "dwarf,16384";
+        let stacks = ["record", "-c", STACK_OF, "-e", probes::EVENTS, "--call-graph", dwarf, "-p", &pid_words];
+        let perfs =
+            vec![self.attach("allocations", &counts)?, self.attach("sizes", &sizes)?, self.attach("sites", &stacks)?];
+        let (work, outputs) = self.count(perfs)?;
+        drop(probes);
+        let outputs = <[PathBuf; 3]>::try_from(outputs).map_err(|_| anyhow::anyhow!("outputs are missing"))?;
+        let [counts, sizes, stacks] = outputs;
+        Ok(RawProbes { work, kinds: events::kinds(&[&before, &Threads::of(pid)?]), counts, sizes, stacks })
+    }
+}
