@@ -209,7 +209,8 @@ impl RequestHeader {
     }
 }
 
-fn read_varint(bytes: &mut Bytes) -> Result<u32, FrameError> {
+/// An unsigned varint of at most 32 bits.
+pub fn read_varint(bytes: &mut Bytes) -> Result<u32, FrameError> {
     let mut value = 0;
     for index in 0..5 {
         let byte = bytes.try_get_u8().map_err(|_| FrameError::Header)?;

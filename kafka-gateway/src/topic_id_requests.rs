@@ -9,6 +9,8 @@ use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartitio
 use kafka_protocol::protocol::{Decodable, StrBytes};
 use uuid::Uuid;
 
+use crate::frame::{RequestHeader, read_varint};
+
 /// The first version with topic ids, of both.
 pub const TOPIC_IDS_FROM: i16 = 10;
 /// Partitions of a commit look the same in the version before.
@@ -91,12 +93,7 @@ fn uuid(body: &mut Bytes) -> Option<Uuid> {
 }
 
 fn skip_tagged_fields(body: &mut Bytes) -> Option<()> {
-    for _ in 0..varint(body)? {
-        let _tag = varint(body)?;
-        let size = varint(body)?;
-        take(body, size)?;
-    }
-    Some(())
+    RequestHeader::skip_tagged_fields(body).ok()
 }
 
 fn take(body: &mut Bytes, length: usize) -> Option<Bytes> {
@@ -104,15 +101,7 @@ fn take(body: &mut Bytes, length: usize) -> Option<Bytes> {
 }
 
 fn varint(body: &mut Bytes) -> Option<usize> {
-    let mut value = 0_u32;
-    for index in 0..5 {
-        let byte = body.try_get_u8().ok()?;
-        value |= u32::from(byte & 0x7f) << (index * 7);
-        if byte < 0x80 {
-            break;
-        }
-    }
-    usize::try_from(value).ok()
+    usize::try_from(read_varint(body).ok()?).ok()
 }
 
 #[cfg(test)]

@@ -14,6 +14,9 @@ use crate::error::BrokerError;
 use crate::offsets::EpochEnd;
 use crate::view::TopicRef;
 
+/// How long a fetch reads from disk at least, however short its wait, before it answers with what it has.
+const DISK_TIME_MIN: Duration = Duration::from_millis(100);
+
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
     /// Answer when this much is there.
@@ -52,6 +55,16 @@ pub struct FetchedPartition {
     pub diverging: Option<EpochEnd>,
 }
 
+/// What one partition may have of a pass.
+#[derive(Clone, Copy)]
+struct Share {
+    /// Bytes of batches.
+    room: usize,
+    /// Nothing has been found before it: its first batch comes however large it is.
+    is_first: bool,
+    from_disk: bool,
+}
+
 /// One look at all partitions.
 struct Pass {
     results: Vec<Result<FetchedPartition, BrokerError>>,
@@ -65,8 +78,9 @@ impl Broker {
     pub async fn fetch(&self, request: FetchRequest) -> Vec<Result<FetchedPartition, BrokerError>> {
         let started = Instant::now();
         let deadline = started + request.max_wait;
+        let read_until = started + request.max_wait.max(DISK_TIME_MIN);
         let mut stop = self.stop.subscribe();
-        let mut pass = self.pass(&request).await;
+        let mut pass = self.pass(&request, read_until).await;
         let is_enough = |pass: &Pass| pass.is_urgent || pass.bytes >= request.min_bytes;
         while !is_enough(&pass) && Instant::now() < deadline {
             let waiter = FetchWaiter::new();
@@ -79,7 +93,7 @@ impl Broker {
             // What came between the last look and the registration wakes nobody: look again. Holding nothing, since reads from disk wait for
             // memory.
             drop(pass);
-            pass = self.pass(&request).await;
+            pass = self.pass(&request, read_until).await;
             if is_enough(&pass) {
                 break;
             }
@@ -96,12 +110,15 @@ impl Broker {
         pass.results
     }
 
-    async fn pass(&self, request: &FetchRequest) -> Pass {
+    /// Once there is something, a slow disk must not keep it from the reader: after `read_until`, the other partitions answer what is in memory.
+    async fn pass(&self, request: &FetchRequest, read_until: Instant) -> Pass {
         let limit = usize::try_from(self.settings().fetch_bytes_max).unwrap_or(usize::MAX);
         let mut room = request.max_bytes.min(limit);
         let mut pass = Pass { results: Vec::with_capacity(request.partitions.len()), bytes: 0, is_urgent: false };
         for partition in &request.partitions {
-            let result = self.read(request, partition, room, pass.bytes == 0).await;
+            let is_first = pass.bytes == 0;
+            let from_disk = is_first || Instant::now() < read_until;
+            let result = self.read(request, partition, Share { room, is_first, from_disk }).await;
             match &result {
                 Ok(fetched) => {
                     let bytes = fetched.batches.iter().map(Bytes::len).sum::<usize>();
@@ -116,13 +133,11 @@ impl Broker {
         pass
     }
 
-    /// Reads one partition, up to `room` bytes; the first batch of the whole response comes however large it is.
     async fn read(
         &self,
         request: &FetchRequest,
         partition: &FetchPartition,
-        room: usize,
-        is_first: bool,
+        share: Share,
     ) -> Result<FetchedPartition, BrokerError> {
         let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch)?;
         if let Some(epoch) = partition.last_fetched_epoch {
@@ -144,19 +159,26 @@ impl Broker {
                 });
             }
         }
-        let read = located.reader.read(ReadRequest {
+        let request = ReadRequest {
             from: partition.from,
-            max_bytes: partition.max_bytes.min(room),
-            at_least_one: is_first,
+            max_bytes: partition.max_bytes.min(share.room),
+            at_least_one: share.is_first,
             isolation: request.isolation,
-        });
-        let read = match read.await {
+        };
+        let read = if share.from_disk {
+            located.reader.read(request).await
+        } else {
+            located.reader.read_in_memory(request).map(Option::unwrap_or_default)
+        };
+        let read = match read {
             // Too many read from disk: nothing now, and the reader comes again.
-            Err(ReadError::Busy) => ReadBatches { offsets: located.reader.offsets(), ..ReadBatches::default() },
+            Err(ReadError::Busy) => ReadBatches::default(),
             Err(ReadError::Closed) => return Err(located.gone()),
             read => read?,
         };
         let ReadBatches { batches, aborted, offsets } = read;
+        // What has answered nothing has not looked at the offsets.
+        let offsets = if batches.is_empty() { located.reader.offsets() } else { offsets };
         Ok(FetchedPartition {
             high_watermark: offsets.high_watermark,
             last_stable: offsets.last_stable,
