@@ -65,7 +65,7 @@ bench: clients
 	$(CARGO) build --release --bin rustmq
 	$(CARGO) run --release --bin rustmq-bench -- --rounds $(BENCH_ROUNDS) --write bench/RESULTS.md
 
-# Two scenarios in about two minutes; fails where a figure is worse than Kafka's. Part of the tests.
+# Two scenarios in about two minutes; fails beyond the margins of bench/src/report.rs. Part of the tests.
 bench-quick: clients
 	$(CARGO) build --release --bin rustmq
 	$(CARGO) build --release --bin rustmq-bench
