@@ -5,8 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// For the metadata store, HTTP, listeners, runtimes and threads.
 const OTHERS: u64 = 256;
-/// Each slot of the log: one to read, one for the driver that writes.
-const PER_SEGMENT: u64 = 2;
+/// Each slot of the log: one to read, two for the driver that writes.
+const PER_SEGMENT: u64 = 3;
 /// Fewer connections would be of no use to anyone: with less, the start warns and goes on.
 const CONNECTIONS_MIN: u64 = 64;
 
@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn connections_leave_the_log_its_descriptors() {
         assert_eq!(connections_max(10_000, u64::MAX, 500), 10_000);
-        assert_eq!(connections_max(10_000, 4_096, 500), 4_096 - 256 - 1_000);
+        assert_eq!(connections_max(10_000, 4_096, 500), 4_096 - 256 - 1_500);
         assert_eq!(connections_max(100, 4_096, 500), 100);
         assert_eq!(connections_max(10_000, 1_024, 500), 64);
     }

@@ -57,6 +57,12 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
+    /// Half the processors, at least one.
+    #[must_use]
+    pub fn default_shards() -> usize {
+        std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+    }
+
     /// The defaults of a single small node.
     #[must_use]
     pub fn new(dir: PathBuf) -> Self {
@@ -64,7 +70,7 @@ impl EngineConfig {
             dir,
             must_exist: false,
             owner: None,
-            shards: std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+            shards: Self::default_shards(),
             segment_size: ByteSize::mib(64),
             capacity: ByteSize::gib(10),
             tail_memory: ByteSize::mib(128),

@@ -52,8 +52,17 @@ impl DirectIo {
 
     /// Opens an existing file for reading and writing.
     pub(crate) fn open(self, path: &Path) -> io::Result<File> {
-        let flags = if self.direct { OFlags::DIRECT.bits() } else { 0 };
-        OpenOptions::new().read(true).write(true).custom_flags(flags.cast_signed()).open(path)
+        self.open_with(path, OFlags::empty())
+    }
+
+    /// The same, where each write ends with a sync of its own.
+    pub(crate) fn open_synced(self, path: &Path) -> io::Result<File> {
+        self.open_with(path, OFlags::DSYNC)
+    }
+
+    fn open_with(self, path: &Path, flags: OFlags) -> io::Result<File> {
+        let flags = if self.direct { flags | OFlags::DIRECT } else { flags };
+        OpenOptions::new().read(true).write(true).custom_flags(flags.bits().cast_signed()).open(path)
     }
 }
 

@@ -18,26 +18,37 @@ pub use faults::DiskFaults;
 pub(crate) use thread::ThreadDisk;
 pub(crate) use uring::UringDisk;
 
+use crate::dio::DirectIo;
+
 /// An open slot file.
 #[derive(Debug)]
 pub(crate) struct SlotFile {
     pub slot: SlotId,
     pub path: PathBuf,
     pub file: File,
-    /// A second descriptor, for a driver that wants one of its own. Opened with the first: a commit must not need a descriptor that the
-    /// process may not get, since what it cannot write is lost.
-    driver_file: Mutex<Option<File>>,
+    /// For a driver that wants descriptors of its own. Opened with the first: a commit must not need one that the process may not get, since
+    /// what it cannot write is lost.
+    driver_files: Mutex<Option<DriverFiles>>,
+}
+
+/// What a driver may own of a slot.
+#[derive(Debug)]
+struct DriverFiles {
+    plain: File,
+    /// Opened with O_DSYNC: a write is durable when it is done.
+    synced: File,
 }
 
 impl SlotFile {
-    pub(crate) fn new(slot: SlotId, path: PathBuf, file: File) -> io::Result<Self> {
-        let driver_file = Mutex::new(Some(file.try_clone()?));
-        Ok(Self { slot, path, file, driver_file })
+    pub(crate) fn open(slot: SlotId, path: PathBuf, io: DirectIo) -> io::Result<Self> {
+        let file = io.open(&path)?;
+        let driver_files = DriverFiles { plain: file.try_clone()?, synced: io.open_synced(&path)? };
+        Ok(Self { slot, path, file, driver_files: Mutex::new(Some(driver_files)) })
     }
 
-    /// The driver's descriptor; once.
-    fn take_driver_file(&self) -> Option<File> {
-        self.driver_file.lock().take()
+    /// The driver's descriptors; once.
+    fn take_driver_files(&self) -> Option<DriverFiles> {
+        self.driver_files.lock().take()
     }
 }
 
@@ -52,6 +63,12 @@ pub(crate) enum Step {
     },
     Sync {
         file: Arc<SlotFile>,
+    },
+    /// Both in one. It makes nothing durable but what it writes.
+    WriteSynced {
+        file: Arc<SlotFile>,
+        offset: u64,
+        bytes: Bytes,
     },
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn recover(
         recovery.on_read(&bytes).map_err(damaged)?;
     }
     let wal = recovery.finish().map_err(damaged)?;
-    // Closed first: a log that ran, with two descriptors a slot, must start again with as many.
+    // Closed first: a log that ran, with three descriptors a slot, must start again with as many.
     drop(readers);
     let mut files = HashMap::new();
     let used = wal.segments.iter().map(|segment| segment.slot).chain(wal.started_empty.iter().copied());

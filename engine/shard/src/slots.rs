@@ -157,7 +157,7 @@ fn try_prepare(job: &SlotJob) -> io::Result<SlotFile> {
 }
 
 pub(crate) fn open(slot: SlotId, path: &Path, io: DirectIo) -> io::Result<SlotFile> {
-    SlotFile::new(slot, path.to_owned(), io.open(path)?)
+    SlotFile::open(slot, path.to_owned(), io)
 }
 
 fn reserve(file: &File, length: u64) -> io::Result<()> {

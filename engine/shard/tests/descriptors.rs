@@ -1,4 +1,4 @@
-//! A log starts again with as many descriptors as it ran with: two for each slot. In a process of its own, since the limit is the process's.
+//! A log starts again with as many descriptors as it ran with: three for each slot. In a process of its own, since the limit is the process's.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,7 +17,7 @@ fn open_files() -> u64 {
 }
 
 #[test]
-fn a_log_that_ran_starts_again_with_two_descriptors_a_slot() {
+fn a_log_that_ran_starts_again_with_three_descriptors_a_slot() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut fixture = Fixture::new(Driver::Auto);
@@ -40,7 +40,7 @@ fn a_log_that_ran_starts_again_with_two_descriptors_a_slot() {
             }
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        let current = Some(before + 2 * slots + OTHERS);
+        let current = Some(before + 3 * slots + OTHERS);
         setrlimit(Resource::Nofile, Rlimit { current, maximum: getrlimit(Resource::Nofile).maximum }).unwrap();
         let engine = fixture.start();
         append_value(&engine, 0, b"after").await.unwrap();

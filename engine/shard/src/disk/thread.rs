@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use super::{DiskError, DiskFaults, Step, sync_error, write_error};
+use super::{DiskError, DiskFaults, SlotFile, Step, sync_error, write_error};
 
 type Answer = oneshot::Sender<Result<(), DiskError>>;
 
@@ -51,21 +51,29 @@ impl Drop for ThreadDisk {
 pub(super) fn execute(steps: Vec<Step>, faults: Option<&DiskFaults>) -> Result<(), DiskError> {
     for step in steps {
         match step {
-            Step::Write { file, offset, bytes } => {
-                let failed = |error| write_error(&file, offset, bytes.len(), error);
-                if let Some(faults) = faults {
-                    faults.before_write().map_err(failed)?;
-                }
-                file.file.write_all_at(&bytes, offset).map_err(failed)?;
-            }
-            Step::Sync { file } => {
-                let failed = |error| sync_error(&file, error);
-                if let Some(faults) = faults {
-                    faults.before_sync().map_err(failed)?;
-                }
-                file.file.sync_data().map_err(failed)?;
+            Step::Write { file, offset, bytes } => write(&file, offset, &bytes, faults)?,
+            Step::Sync { file } => sync(&file, faults)?,
+            Step::WriteSynced { file, offset, bytes } => {
+                write(&file, offset, &bytes, faults)?;
+                sync(&file, faults)?;
             }
         }
     }
     Ok(())
+}
+
+fn write(file: &SlotFile, offset: u64, bytes: &[u8], faults: Option<&DiskFaults>) -> Result<(), DiskError> {
+    let failed = |error| write_error(file, offset, bytes.len(), error);
+    if let Some(faults) = faults {
+        faults.before_write().map_err(failed)?;
+    }
+    file.file.write_all_at(bytes, offset).map_err(failed)
+}
+
+fn sync(file: &SlotFile, faults: Option<&DiskFaults>) -> Result<(), DiskError> {
+    let failed = |error| sync_error(file, error);
+    if let Some(faults) = faults {
+        faults.before_sync().map_err(failed)?;
+    }
+    file.file.sync_data().map_err(failed)
 }

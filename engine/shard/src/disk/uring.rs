@@ -2,17 +2,24 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use monoio::fs::File;
 use rustmq_engine_core::wal::SlotId;
 
-use super::{DiskError, DiskFaults, SlotFile, Step, sync_error, write_error};
+use super::{DiskError, DiskFaults, DriverFiles, SlotFile, Step, sync_error, write_error};
 
 pub(crate) struct UringDisk {
     /// The slots' files as the driver holds them; slots are few and never removed.
-    files: RefCell<HashMap<SlotId, Rc<monoio::fs::File>>>,
+    files: RefCell<HashMap<SlotId, Rc<Files>>>,
     faults: Option<Arc<DiskFaults>>,
+}
+
+struct Files {
+    plain: File,
+    synced: File,
 }
 
 impl UringDisk {
@@ -26,34 +33,44 @@ impl UringDisk {
                 Step::Write { file, offset, bytes } => {
                     let length = bytes.len();
                     let failed = |error| write_error(&file, offset, length, error);
-                    if let Some(faults) = &self.faults {
-                        faults.before_write().map_err(failed)?;
-                    }
-                    let target = self.file(&file).map_err(failed)?;
-                    target.write_all_at(bytes, offset).await.0.map_err(failed)?;
+                    self.before_write().map_err(failed)?;
+                    let files = self.files(&file).map_err(failed)?;
+                    files.plain.write_all_at(bytes, offset).await.0.map_err(failed)?;
                 }
                 Step::Sync { file } => {
                     let failed = |error| sync_error(&file, error);
-                    if let Some(faults) = &self.faults {
-                        faults.before_sync().map_err(failed)?;
-                    }
-                    self.file(&file).map_err(failed)?.sync_data().await.map_err(failed)?;
+                    self.before_sync().map_err(failed)?;
+                    self.files(&file).map_err(failed)?.plain.sync_data().await.map_err(failed)?;
+                }
+                Step::WriteSynced { file, offset, bytes } => {
+                    let length = bytes.len();
+                    let failed = |error| write_error(&file, offset, length, error);
+                    self.before_write().map_err(failed)?;
+                    self.before_sync().map_err(|error| sync_error(&file, error))?;
+                    let files = self.files(&file).map_err(failed)?;
+                    files.synced.write_all_at(bytes, offset).await.0.map_err(failed)?;
                 }
             }
         }
         Ok(())
     }
 
-    fn file(&self, slot: &SlotFile) -> std::io::Result<Rc<monoio::fs::File>> {
-        if let Some(file) = self.files.borrow().get(&slot.slot) {
-            return Ok(Rc::clone(file));
+    fn before_write(&self) -> io::Result<()> {
+        self.faults.as_ref().map_or(Ok(()), |faults| faults.before_write())
+    }
+
+    fn before_sync(&self) -> io::Result<()> {
+        self.faults.as_ref().map_or(Ok(()), |faults| faults.before_sync())
+    }
+
+    fn files(&self, slot: &SlotFile) -> io::Result<Rc<Files>> {
+        if let Some(files) = self.files.borrow().get(&slot.slot) {
+            return Ok(Rc::clone(files));
         }
-        let file = match slot.take_driver_file() {
-            Some(file) => file,
-            None => slot.file.try_clone()?,
-        };
-        let file = Rc::new(monoio::fs::File::from_std(file)?);
-        self.files.borrow_mut().insert(slot.slot, Rc::clone(&file));
-        Ok(file)
+        let DriverFiles { plain, synced } =
+            slot.take_driver_files().expect("a slot has one driver, which keeps its files");
+        let files = Rc::new(Files { plain: File::from_std(plain)?, synced: File::from_std(synced)? });
+        self.files.borrow_mut().insert(slot.slot, Rc::clone(&files));
+        Ok(files)
     }
 }
