@@ -51,9 +51,9 @@ struct NodeFile {
     /// Never changes: the write-ahead log, which may lie elsewhere, names its folder by it.
     #[serde(default)]
     id: Option<String>,
-    /// A log was made for this folder: its absence is no reason to make another.
-    #[serde(default)]
-    has_wal: bool,
+    /// The write-ahead log and the metadata store were made: the absence of one is no reason to make another.
+    #[serde(default, alias = "has_wal")]
+    is_founded: bool,
 }
 
 /// Read before the rest, since another version may have other fields.
@@ -69,7 +69,7 @@ pub struct DataFolder {
     wal_capacity: ByteSize,
     incarnation: IncarnationId,
     id: String,
-    has_wal: bool,
+    is_founded: bool,
     _lock: File,
 }
 
@@ -116,14 +116,14 @@ impl DataFolder {
             wal_capacity: ByteSize(node.wal_capacity_bytes),
             incarnation: IncarnationId(incarnation),
             id: node.id.unwrap_or_default(),
-            has_wal: node.has_wal,
+            is_founded: node.is_founded,
             _lock: lock,
         })
     }
 
-    /// Whether a write-ahead log was ever started with this folder.
-    pub const fn has_wal(&self) -> bool {
-        self.has_wal
+    /// Whether the write-ahead log and the metadata store were ever made.
+    pub const fn is_founded(&self) -> bool {
+        self.is_founded
     }
 
     /// What the write-ahead log is to know this folder by.
@@ -132,11 +132,11 @@ impl DataFolder {
         WalOwner { id: self.id.clone(), data_dir }
     }
 
-    /// The write-ahead log is there, and names this folder.
-    pub fn note_wal(&mut self) -> Result<(), FolderError> {
-        if !self.has_wal {
-            self.rewrite(|node| NodeFile { has_wal: true, ..node })?;
-            self.has_wal = true;
+    /// The write-ahead log, which names this folder, and the metadata store are there.
+    pub fn note_founded(&mut self) -> Result<(), FolderError> {
+        if !self.is_founded {
+            self.rewrite(|node| NodeFile { is_founded: true, ..node })?;
+            self.is_founded = true;
         }
         Ok(())
     }
@@ -221,7 +221,7 @@ fn new_node_file(path: &Path) -> Result<NodeFile, FolderError> {
         wal_capacity_bytes: free / 2,
         incarnation: new_id(),
         id: Some(new_id()),
-        has_wal: false,
+        is_founded: false,
     })
 }
 
@@ -292,16 +292,16 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_keeps_its_id_through_its_incarnations_and_knows_that_it_had_a_log() {
+    fn a_folder_keeps_its_id_through_its_incarnations_and_knows_that_it_was_founded() {
         let root = tempfile::tempdir().unwrap();
         let mut first = DataFolder::open(root.path()).unwrap();
         let owner = first.wal_owner();
-        assert!(!first.has_wal());
-        first.note_wal().unwrap();
+        assert!(!first.is_founded());
+        first.note_founded().unwrap();
         first.renew_incarnation().unwrap();
         drop(first);
         let again = DataFolder::open(root.path()).unwrap();
-        assert_eq!((again.wal_owner(), again.has_wal()), (owner, true));
+        assert_eq!((again.wal_owner(), again.is_founded()), (owner, true));
     }
 
     #[test]
@@ -310,7 +310,7 @@ mod tests {
         let text = r#"{"format_version":1,"wal_capacity_bytes":1,"incarnation":"a"}"#;
         fs::write(root.path().join("node.json"), text).unwrap();
         let first = DataFolder::open(root.path()).unwrap();
-        assert!(!first.has_wal());
+        assert!(!first.is_founded());
         let owner = first.wal_owner();
         drop(first);
         assert_eq!(DataFolder::open(root.path()).unwrap().wal_owner(), owner);

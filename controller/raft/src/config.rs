@@ -13,6 +13,8 @@ pub struct ControllerConfig {
     pub subscription_batches_max: usize,
     /// The page cache of the store. Default 4 MiB.
     pub cache_bytes: ByteSize,
+    /// The folder has had a metadata log: where none is, it is lost, and no other is founded. Default false.
+    pub must_exist: bool,
 }
 
 impl Default for ControllerConfig {
@@ -22,6 +24,7 @@ impl Default for ControllerConfig {
             submissions_max: 256,
             subscription_batches_max: 1024,
             cache_bytes: ByteSize::mib(4),
+            must_exist: false,
         }
     }
 }

@@ -10,7 +10,6 @@ use openraft::error::{ClientWriteError, Fatal, InitializeError, RaftError};
 use openraft::metrics::WaitError;
 use openraft::{BasicNode, Config, ConfigError, Raft, SnapshotPolicy};
 use rustmq_controller_core::{ClusterState, Command, Outcome, Rejection};
-use rustmq_model::ByteSize;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -39,10 +38,20 @@ pub struct Applied {
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("the controller's folder {} cannot be made: {source}", path.display())]
+    #[error("the controller's folder {} cannot be made or synced: {source}", path.display())]
     Folder { path: PathBuf, source: io::Error },
     #[error("{}: {source}", path.display())]
     Store { path: PathBuf, source: StoreError },
+    #[error(
+        "{} is missing or empty, and this folder had a metadata log: without it, all records would be taken for those of deleted topics; put \
+         the file back from a copy, or begin anew in another folder",
+        path.display()
+    )]
+    Lost { path: PathBuf },
+    #[error(
+        "this folder had a metadata log, and the one that is there was never founded; put the file back from a copy"
+    )]
+    NeverFounded,
     #[error("the metadata log was given a configuration that it refuses: {source}")]
     Config { source: Box<ConfigError> },
     #[error("the metadata log does not start: {source}")]
@@ -75,11 +84,11 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Opens the metadata log in a folder, founds it if it is new, and returns when it leads and everything in it is applied.
+    /// Opens the metadata log in a folder, founds it if it is new and may be, and returns when it leads and everything in it is applied.
     /// Runs its tasks on the tokio runtime that it is called on.
     pub async fn open(dir: &Path, config: ControllerConfig) -> Result<Self, OpenError> {
-        let (folder, cache, batches_max) = (dir.to_owned(), config.cache_bytes, config.subscription_batches_max);
-        let opened = tokio::task::spawn_blocking(move || open_files(&folder, cache, batches_max)).await;
+        let (folder, settings) = (dir.to_owned(), config.clone());
+        let opened = tokio::task::spawn_blocking(move || open_files(&folder, &settings)).await;
         let (database, machine) = opened.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?;
         Self::start(database, machine, config).await
     }
@@ -92,7 +101,7 @@ impl Controller {
         let published = machine.published();
         let store = LogStore::new(Arc::clone(&database));
         let raft = Raft::new(NODE, raft_config()?, NoPeers, store, machine).await.map_err(start_error)?;
-        lead(&raft).await?;
+        lead(&raft, config.must_exist).await?;
         let submissions = Arc::new(Semaphore::new(config.submissions_max.max(1)));
         Ok(Self { raft, database, published, submissions, config: Arc::new(config) })
     }
@@ -149,12 +158,18 @@ impl Controller {
     }
 }
 
-fn open_files(dir: &Path, cache: ByteSize, batches_max: usize) -> Result<(Arc<Database>, StateMachine), OpenError> {
-    std::fs::create_dir_all(dir).map_err(|source| OpenError::Folder { path: dir.to_owned(), source })?;
+fn open_files(dir: &Path, config: &ControllerConfig) -> Result<(Arc<Database>, StateMachine), OpenError> {
     let path = dir.join(FILE);
+    if config.must_exist && !std::fs::metadata(&path).is_ok_and(|file| file.len() > 0) {
+        return Err(OpenError::Lost { path });
+    }
+    let folder_error = |source| OpenError::Folder { path: dir.to_owned(), source };
+    std::fs::create_dir_all(dir).map_err(folder_error)?;
     let store_error = |source| OpenError::Store { path: path.clone(), source };
-    let database = Arc::new(Database::open(&path, cache).map_err(store_error)?);
-    let machine = StateMachine::open(Arc::clone(&database), batches_max).map_err(store_error)?;
+    let database = Arc::new(Database::open(&path, config.cache_bytes).map_err(store_error)?);
+    // The store syncs what is in its file, and not the file's name.
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(folder_error)?;
+    let machine = StateMachine::open(Arc::clone(&database), config.subscription_batches_max).map_err(store_error)?;
     Ok((database, machine))
 }
 
@@ -174,11 +189,13 @@ fn raft_config() -> Result<Arc<Config>, OpenError> {
 }
 
 /// Makes the node the leader, with everything in the log applied.
-async fn lead(raft: &Raft<MetadataRaft>) -> Result<(), OpenError> {
+async fn lead(raft: &Raft<MetadataRaft>, must_exist: bool) -> Result<(), OpenError> {
     if raft.is_initialized().await.map_err(start_error)? {
         // openraft takes up the leadership of its last life by itself, but commits entries of older terms only with one of
         // its own. A new term brings that entry.
         raft.trigger().elect().await.map_err(start_error)?;
+    } else if must_exist {
+        return Err(OpenError::NeverFounded);
     } else {
         let found = |source| OpenError::Found { source: Box::new(source) };
         raft.initialize(BTreeMap::from([(NODE, BasicNode::default())])).await.map_err(found)?;

@@ -185,6 +185,23 @@ async fn a_folder_in_use_and_a_foreign_format_are_refused() {
 }
 
 #[tokio::test]
+async fn a_metadata_log_that_is_lost_is_not_founded_again() {
+    let dir = TempDir::new().unwrap();
+    founded(dir.path(), ControllerConfig::default()).await.shutdown().await;
+    let again = ControllerConfig { must_exist: true, ..ControllerConfig::default() };
+    open(dir.path(), again.clone()).await.shutdown().await;
+    let path = dir.path().join("metadata.redb");
+    std::fs::write(&path, b"").unwrap();
+    assert!(matches!(Controller::open(dir.path(), again.clone()).await, Err(OpenError::Lost { .. })));
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "nothing is written");
+    std::fs::remove_file(&path).unwrap();
+    assert!(matches!(Controller::open(dir.path(), again.clone()).await, Err(OpenError::Lost { .. })));
+    assert!(!path.exists());
+    drop(Database::open(&path, ByteSize::mib(1)).unwrap());
+    assert!(matches!(Controller::open(dir.path(), again).await, Err(OpenError::NeverFounded)));
+}
+
+#[tokio::test]
 async fn a_log_store_that_is_opened_again_has_its_vote() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("vote.redb");
