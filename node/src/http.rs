@@ -131,10 +131,14 @@ async fn ready(State(status): State<Arc<Status>>) -> Response {
 }
 
 async fn metrics(State(status): State<Arc<Status>>) -> Response {
-    let mut page = String::new();
-    if text::encode(&mut page, &status.registry.lock()).is_err() {
+    // With thousands of partitions the page takes milliseconds, which connections must not wait for.
+    let page = tokio::task::spawn_blocking(move || {
+        let mut page = String::new();
+        text::encode(&mut page, &status.registry.lock()).map(|()| page)
+    });
+    let Ok(Ok(page)) = page.await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    }
+    };
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], page).into_response()
 }
 

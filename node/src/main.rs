@@ -72,6 +72,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.repair {
         return process::repair(&config);
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(process::connection_threads(&config)).enable_all();
+    let runtime = runtime.build().context("starting the runtime")?;
     runtime.block_on(process::serve(&config))
 }

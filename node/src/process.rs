@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -46,11 +47,12 @@ pub async fn serve(config: &Config) -> Result<()> {
     engine_metrics.register(&mut status.registry.lock());
     let started = tokio::task::spawn_blocking(move || rustmq_engine_shard::start(&engine_config, &engine_metrics));
     let controller_dir = folder.controller_dir();
-    let opened = Controller::open(&controller_dir, ControllerConfig::default());
+    let controller_config = ControllerConfig { must_exist: folder.is_founded(), ..ControllerConfig::default() };
+    let opened = Controller::open(&controller_dir, controller_config);
     let (started, controller) = tokio::join!(started, opened);
     let (engine, report) = started.context("the engine's start was cut off")??;
     let controller = controller?;
-    folder.note_wal()?;
+    folder.note_founded()?;
     // The folder keeps the segment size that it was made with. Each shard may go a segment above its capacity.
     let segments = wal_capacity.0 / report.segment_size.0.max(1) + report.shards as u64;
     let connections_max = descriptors::connections_max(config.connections_max, descriptors_max, segments);
@@ -85,6 +87,13 @@ pub async fn serve(config: &Config) -> Result<()> {
     folder.close()?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Threads for connections: a processor each that no shard needs. With one more than can run, tokio wakes it for each request that comes, and
+/// it finds that another has taken the request.
+pub fn connection_threads(config: &Config) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    processors.saturating_sub(config.shards.unwrap_or_else(EngineConfig::default_shards)).max(1)
 }
 
 /// Ends everything in the order in which it holds each other. What is acknowledged is synced already; this answers what is in flight.
@@ -164,9 +173,9 @@ pub fn repair(config: &Config) -> Result<()> {
 fn engine_config(config: &Config, capacity: ByteSize, folder: &DataFolder) -> EngineConfig {
     let defaults = EngineConfig::new(config.wal_dir.clone());
     EngineConfig {
-        must_exist: folder.has_wal(),
+        must_exist: folder.is_founded(),
         owner: Some(folder.wal_owner()),
-        shards: config.shards.unwrap_or(defaults.shards),
+        shards: config.shards.unwrap_or_else(EngineConfig::default_shards),
         segment_size: config.wal_segment_size,
         capacity,
         tail_memory: config.tail_memory,
