@@ -23,20 +23,28 @@ impl Producing {
 
     pub fn config(&self, bootstrap: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap);
+        for (key, value) in self.settings() {
+            config.set(key, value);
+        }
         config
-            .set("bootstrap.servers", bootstrap)
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            .set("max.in.flight.requests.per.connection", "5")
-            .set("linger.ms", self.linger_ms.to_string())
-            .set("batch.size", self.batch_bytes.to_string())
-            .set("batch.num.messages", self.batch_records.to_string())
-            .set("compression.type", self.codec)
-            .set("queue.buffering.max.kbytes", BUFFER_KIB.to_string())
-            .set("queue.buffering.max.messages", "1000000")
-            .set("message.timeout.ms", "120000")
-            .set("socket.nagle.disable", "true");
-        config
+    }
+
+    /// librdkafka's names.
+    pub fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("acks", "all".to_owned()),
+            ("enable.idempotence", "true".to_owned()),
+            ("max.in.flight.requests.per.connection", "5".to_owned()),
+            ("linger.ms", self.linger_ms.to_string()),
+            ("batch.size", self.batch_bytes.to_string()),
+            ("batch.num.messages", self.batch_records.to_string()),
+            ("compression.type", self.codec.to_owned()),
+            ("queue.buffering.max.kbytes", BUFFER_KIB.to_string()),
+            ("queue.buffering.max.messages", "1000000".to_owned()),
+            ("message.timeout.ms", "120000".to_owned()),
+            ("socket.nagle.disable", "true".to_owned()),
+        ]
     }
 
     pub fn words(&self) -> String {

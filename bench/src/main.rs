@@ -10,6 +10,7 @@ mod disk;
 mod figure;
 mod fill;
 mod flood;
+mod generator;
 mod latency;
 mod machine;
 mod pace;
@@ -67,6 +68,9 @@ struct Arguments {
     /// Writes the report there as well.
     #[arg(long)]
     write: Option<PathBuf>,
+    /// After the rounds of a scenario profiles it once, for the line that says what limits RustMQ in it.
+    #[arg(long)]
+    limits: bool,
     /// A few scenarios in under two minutes; fails where a figure is far worse than Kafka's.
     #[arg(long)]
     guard: bool,
@@ -110,7 +114,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     print!("{head}");
     let mut results: Vec<table::Result<'_>> = Vec::new();
     for scenario in chosen {
-        let outcome = rounds::run(scenario, &plan, |line| eprintln!("{line}"));
+        let mut outcome = rounds::run(scenario, &plan, |line| eprintln!("{line}"));
+        if arguments.limits && scenario.is_watched() {
+            outcome.limit = Some(limit(scenario, &plan));
+        }
         results.push((scenario, outcome));
         if let Some(path) = &arguments.write {
             // After each scenario: a run that is broken off leaves what it has.
@@ -121,6 +128,17 @@ fn run(arguments: &Arguments) -> Result<()> {
     let failures = results.iter().map(|(_, outcome)| outcome.failures.len()).sum::<usize>();
     ensure!(failures == 0, "{failures} runs failed");
     if arguments.guard { report::guard(&results) } else { Ok(()) }
+}
+
+/// With parts as short as they may be: the line is about shares.
+fn limit(scenario: &dyn Scenario, plan: &Plan<'_>) -> String {
+    let profile = profile::Plan {
+        warmup: plan.timing.warmup,
+        part: Duration::from_secs(3),
+        root: plan.root,
+        overrides: plan.overrides,
+    };
+    profile::limit(scenario, &profile).unwrap_or_else(|error| format!("not seen: {error:#}"))
 }
 
 fn profile(all: &[Box<dyn Scenario>], arguments: &Arguments) -> Result<()> {

@@ -59,6 +59,8 @@ pub struct Outcome {
     pub figures: Vec<(&'static str, Unit)>,
     values: BTreeMap<(&'static str, Contender), Values>,
     pub failures: Vec<String>,
+    /// What limits RustMQ in it, where that was looked at.
+    pub limit: Option<String>,
 }
 
 impl Outcome {

@@ -67,6 +67,11 @@ pub trait Scenario {
 
     fn bars(&self) -> Vec<Bar>;
 
+    /// Whether a run has a measured window, which a watch is told of.
+    fn is_watched(&self) -> bool {
+        true
+    }
+
     /// One run on an empty folder.
     fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>>;
 }

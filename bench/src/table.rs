@@ -29,8 +29,11 @@ pub fn render(results: &[Result<'_>], overrides: &Overrides) -> String {
         text.push_str(&rows(*scenario, outcome, &columns));
     }
     text.push('\n');
-    for (scenario, _) in results {
+    for (scenario, outcome) in results {
         let _ = writeln!(text, "- `{}`: {}", scenario.name(), scenario.load(overrides));
+        if let Some(limit) = &outcome.limit {
+            let _ = writeln!(text, "  - what limits RustMQ: {limit}");
+        }
     }
     for failure in results.iter().flat_map(|(_, outcome)| &outcome.failures) {
         let first = failure.lines().next().unwrap_or_default();

@@ -63,6 +63,11 @@ pub fn run(scenarios: &[&dyn Scenario], plan: &Plan<'_>, progress: impl Fn(&str)
     Ok(table)
 }
 
+/// Profiles one; the line that says what limits it.
+pub fn limit(scenario: &dyn Scenario, plan: &Plan<'_>) -> Result<String> {
+    profile(scenario, plan).map(|(_, seen)| limit::line(&seen))
+}
+
 fn profile(scenario: &dyn Scenario, plan: &Plan<'_>) -> Result<(PathBuf, Seen)> {
     let contender = Contender::Rustmq;
     let contenders = scenario.contenders();

@@ -33,6 +33,10 @@ impl Scenario for Idle {
         vec![Bar::new("memory", Limit::Below(64.0)), Bar::new("broker CPU", Limit::Below(0.5))]
     }
 
+    fn is_watched(&self) -> bool {
+        false
+    }
+
     fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>> {
         let broker = run.start()?;
         let pid = broker.pid().context("a broker without a process")?;

@@ -1,6 +1,7 @@
 //! The scenarios, in the order of the table.
 
 mod catch_up;
+mod cross_check;
 mod idle;
 mod latency;
 mod partitions;
@@ -17,6 +18,7 @@ pub const QUICK: [&str; 2] = ["produce-12p", "latency-2k"];
 pub fn all() -> Vec<Box<dyn Scenario>> {
     let mut all: Vec<Box<dyn Scenario>> = Vec::new();
     all.extend(produce::ALL.into_iter().map(boxed));
+    all.extend(cross_check::ALL.into_iter().map(boxed));
     all.extend(latency::ALL.into_iter().map(boxed));
     all.extend(relay::ALL.into_iter().map(boxed));
     all.extend(catch_up::ALL.into_iter().map(boxed));

@@ -40,6 +40,10 @@ impl Scenario for Partitions {
         ]
     }
 
+    fn is_watched(&self) -> bool {
+        false
+    }
+
     fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>> {
         let broker = run.start()?;
         let pid = broker.pid().context("a broker without a process")?;

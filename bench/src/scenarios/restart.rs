@@ -49,6 +49,10 @@ impl Scenario for Restart {
         vec![Bar::new(ANSWERED, Limit::Below(self.seconds_max))]
     }
 
+    fn is_watched(&self) -> bool {
+        false
+    }
+
     fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>> {
         let mut broker = run.prepare()?;
         let first = broker.start_again()?;

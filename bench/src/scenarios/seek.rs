@@ -37,6 +37,10 @@ impl Scenario for Seek {
         Vec::new()
     }
 
+    fn is_watched(&self) -> bool {
+        false
+    }
+
     fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>> {
         let mut broker = run.start()?;
         let records = fill::fill(&broker, TOPIC, PARTITIONS, BYTES)?;
