@@ -51,12 +51,12 @@ pub enum Kit {
     Node,
     Java,
     Go,
-    /// Not a client: what makes file systems on the disks of the power-cut test.
-    FileSystems,
+    /// Not clients: what makes file systems on the disks of the power-cut test, and what makes system calls slow.
+    Tools,
 }
 
 impl Kit {
-    pub const ALL: [Kit; 6] = [Kit::Kcat, Kit::Python, Kit::Node, Kit::Java, Kit::Go, Kit::FileSystems];
+    pub const ALL: [Kit; 6] = [Kit::Kcat, Kit::Python, Kit::Node, Kit::Java, Kit::Go, Kit::Tools];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -65,14 +65,14 @@ impl Kit {
             Kit::Node => "node",
             Kit::Java => "java",
             Kit::Go => "go",
-            Kit::FileSystems => "file-systems",
+            Kit::Tools => "tools",
         }
     }
 
     /// The files whose content decides whether the installed kit is current.
     fn pins(self) -> &'static [&'static str] {
         match self {
-            Kit::Kcat | Kit::FileSystems => &[],
+            Kit::Kcat | Kit::Tools => &[],
             Kit::Python => &["python/requirements.txt"],
             Kit::Node => &["node/package.json", "node/package-lock.json", "node/client.mjs"],
             Kit::Java => &["java/pom.xml", "java/log4j2.yaml", "java/CompatClient.java", "java/CompatAdmin.java"],
@@ -91,9 +91,10 @@ impl Kit {
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         match self {
             Kit::Kcat => install_package("kcat", "kcat")?,
-            Kit::FileSystems => {
+            Kit::Tools => {
                 install_package("e2fsprogs", "mkfs.ext4")?;
                 install_package("xfsprogs", "mkfs.xfs")?;
+                install_package("strace", "strace")?;
             }
             Kit::Python => install_python(&folder)?,
             Kit::Node => install_node(&folder)?,

@@ -2,14 +2,20 @@
 //! that is not there afterwards, and what is wrong is said. Random damage in the thousands is the engine's own test, `wal_mutations`.
 #![allow(clippy::unwrap_used)]
 
+use kafka_protocol::messages::{
+    ApiKey, FetchRequest, RequestKind, ResponseKind, TopicName, fetch_request::FetchPartition,
+    fetch_request::FetchTopic,
+};
+use kafka_protocol::protocol::StrBytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustmq_compat_tests::crash::admin::Admin;
-use rustmq_compat_tests::crash::audit::Violation;
+use rustmq_compat_tests::crash::audit::{Place, Violation};
 use rustmq_compat_tests::crash::campaign::{self, Kill, Plan};
 use rustmq_compat_tests::crash::single::Single;
 use rustmq_compat_tests::disk::Faults;
 use rustmq_compat_tests::disk::stack::{FileSystem, Stack};
+use rustmq_compat_tests::wire::Wire;
 use rustmq_compat_tests::{Server, Settings, Target, install};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -144,6 +150,69 @@ fn the_broker_works_where_io_uring_is_forbidden() {
     let settings = campaign::settings().launcher(&["python3", &launcher]);
     let summary = campaign::run(Plan { rounds: 3, seed: 1 }, settings, &mut Kill).unwrap();
     assert!(summary.records > 300, "hardly any load: {summary}");
+}
+
+#[test]
+fn records_outlive_the_loss_of_the_metadata() {
+    let mut single = Single::on(Server::start_as(Target::RustMq, Settings::default()).unwrap()).unwrap();
+    single.write(20).unwrap();
+    single.server.kill().unwrap();
+    let metadata = single.server.data_path().join("controller");
+    let aside = single.server.data_path().with_file_name("aside");
+    fs::rename(&metadata, &aside).unwrap();
+    assert!(single.server.restart().is_err());
+    let log = single.server.log_tail();
+    assert!(log.contains("metadata.redb is missing or empty"), "{log}");
+    assert!(!metadata.exists(), "another metadata log was begun");
+    fs::rename(&aside, &metadata).unwrap();
+    single.server.restart().unwrap();
+    assert_eq!(single.audit().unwrap(), []);
+    assert_eq!(single.acknowledged(), 20);
+}
+
+#[test]
+fn a_fetch_of_many_partitions_does_not_wait_for_a_slow_disk_to_read_all_of_them() {
+    const PARTITIONS: i32 = 24;
+    const READ: Duration = Duration::from_millis(200);
+    let delay = format!("inject=pread64:delay_enter={}", READ.as_micros());
+    let slowly =
+        ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=pread64", "-e", delay.as_str()];
+    let settings = Settings::default().with("engine.shards", "1").launcher(&slowly);
+    let mut server = Server::start_as(Target::RustMq, settings).unwrap();
+    let mut admin = Admin::connect(server.port()).unwrap();
+    admin.create_topic("cold", PARTITIONS, &[]).unwrap();
+    for partition in 0..PARTITIONS {
+        assert_eq!(admin.produce(&Place::new("cold", partition), &[7; 1000]).unwrap(), (0, 0));
+    }
+    server.kill().unwrap();
+    server.restart().unwrap();
+    let mut waiting: Vec<i32> = (0..PARTITIONS).collect();
+    while !waiting.is_empty() {
+        let began = Instant::now();
+        let read = fetch_what_is_there(server.port(), "cold", &waiting);
+        let taken = began.elapsed();
+        assert!(!read.is_empty(), "a fetch of {waiting:?} has found nothing");
+        assert!(taken < READ * 8, "{} of {} partitions took {taken:?}", read.len(), waiting.len());
+        waiting.retain(|partition| !read.contains(partition));
+    }
+}
+
+/// The partitions of which one fetch, which does not wait for more, brings records.
+fn fetch_what_is_there(port: u16, topic: &str, partitions: &[i32]) -> Vec<i32> {
+    let partitions = partitions.iter().map(|partition| {
+        FetchPartition::default().with_partition(*partition).with_fetch_offset(0).with_partition_max_bytes(1 << 20)
+    });
+    let topic = FetchTopic::default()
+        .with_topic(TopicName(StrBytes::from_string(topic.to_owned())))
+        .with_partitions(partitions.collect());
+    let request = FetchRequest::default().with_min_bytes(1).with_max_bytes(50 << 20).with_session_epoch(-1);
+    let request = RequestKind::Fetch(request.with_topics(vec![topic]));
+    let answer = Wire::connect(port).unwrap().call(ApiKey::Fetch, 11, &request).unwrap();
+    let ResponseKind::Fetch(answer) = answer else { panic!("another answer than Fetch: {answer:?}") };
+    let partitions = answer.responses.iter().flat_map(|topic| &topic.partitions);
+    assert!(partitions.clone().all(|partition| partition.error_code == 0), "{answer:?}");
+    let read = partitions.filter(|partition| partition.records.as_ref().is_some_and(|records| !records.is_empty()));
+    read.map(|partition| partition.partition_index).collect()
 }
 
 /// The files of the log's segments, with what is in them.
