@@ -1,12 +1,14 @@
-# The menu. Everything is compiled with the one release profile, and for the whole workspace: a package on its own would ask for other
-# features of its dependencies, and compile them again.
+# The menu. Everything is compiled with the one release profile, and but for `run` for the whole workspace with its tests: a part of it would
+# ask for other features of its dependencies, and compile them again.
 
 CARGO ?= cargo
 ROUNDS ?= 200
 TARGET ?= wal_reader
 SECONDS ?= 600
 BENCH_ROUNDS ?= 3
-GUARD = $(or $(CARGO_TARGET_DIR),target)/release/rustmq-bench --guard --rounds 1 --warmup 5 --seconds 5 --only rustmq,kafka,kafka-flush
+BUILD = $(CARGO) build --release --workspace --all-targets
+BENCH = $(or $(CARGO_TARGET_DIR),target)/release/rustmq-bench
+GUARD = $(BENCH) --guard --rounds 1 --warmup 5 --seconds 5 --only rustmq,kafka,kafka-flush
 COMPAT = $(patsubst compat-tests/tests/%.rs,--test %,$(wildcard compat-tests/tests/*.rs)) \
 	$(patsubst compat-tests/tests/%/main.rs,--test %,$(wildcard compat-tests/tests/*/main.rs))
 
@@ -18,7 +20,7 @@ run:
 
 # Installs the clients that the tests drive, and runs every test, the guard against slowness first.
 test: clients
-	$(CARGO) build --release --workspace --all-targets
+	$(BUILD)
 	$(GUARD)
 	$(CARGO) test --release --workspace
 
@@ -34,27 +36,27 @@ clients:
 
 # The compatibility scenarios alone: on RustMQ, and the same on Apache Kafka (but for those that harm RustMQ's own log, or kill for long).
 compat: clients
-	$(CARGO) build --release --bin rustmq
-	$(CARGO) test --release $(COMPAT)
+	$(BUILD)
+	$(CARGO) test --release --workspace $(COMPAT)
 
 compat-reference: clients
-	$(CARGO) build --release --bin rustmq
-	COMPAT_TARGET=kafka $(CARGO) test --release $(COMPAT) -- \
+	$(BUILD)
+	COMPAT_TARGET=kafka $(CARGO) test --release --workspace $(COMPAT) -- \
 		--skip acknowledged_work_survives --skip the_audit_finds_a_batch_that_recovery_drops --skip a_lost_batch_that_the_log_can_prove
 
 # kill -9 under load, at length.
 crash: clients
-	$(CARGO) build --release --bin rustmq
-	CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --release --test crash -- --nocapture acknowledged_work_survives_kills
+	$(BUILD)
+	CRASH_ROUNDS=$(ROUNDS) $(CARGO) test --release --workspace --test crash -- --nocapture acknowledged_work_survives_kills
 
 # Loss of power under load, on ext4 and XFS. As root: it mounts file systems on loop devices.
 power-cut: clients
-	$(CARGO) build --release --bin rustmq
-	POWER_CUT_ROUNDS=$(ROUNDS) $(CARGO) test --release --test power_cut -- --nocapture
+	$(BUILD)
+	POWER_CUT_ROUNDS=$(ROUNDS) $(CARGO) test --release --workspace --test power_cut -- --nocapture
 
 # Damage to WAL files, at length.
 damage:
-	WAL_MUTATIONS=10000 $(CARGO) test --release --test wal_mutations -- --nocapture
+	WAL_MUTATIONS=10000 $(CARGO) test --release --workspace --test wal_mutations -- --nocapture
 
 # Shows that both proofs can fail: plants bugs in copies of the tree, and expects the audit to find each.
 crash-planted:
@@ -62,20 +64,19 @@ crash-planted:
 
 # RustMQ and Apache Kafka in turn, every scenario: about an hour and a half on a machine that does nothing else. See bench/README.md.
 bench: clients
-	$(CARGO) build --release --bin rustmq
-	$(CARGO) run --release --bin rustmq-bench -- --rounds $(BENCH_ROUNDS) --write bench/RESULTS.md
+	$(BUILD)
+	$(BENCH) --rounds $(BENCH_ROUNDS) --limits --write bench/RESULTS.md
 
 # Two scenarios in about two minutes; fails beyond the margins of bench/src/report.rs. Part of the tests.
 bench-quick: clients
-	$(CARGO) build --release --bin rustmq
-	$(CARGO) build --release --bin rustmq-bench
+	$(BUILD)
 	$(GUARD)
 
 # What limits RustMQ in a scenario (or several; without SCENARIO, in a few): a flame graph and counts per record, in target/profile. As root: it
 # uses perf and its probes.
 profile:
-	$(CARGO) build --release --bin rustmq
-	$(CARGO) run --release --package rustmq-bench -- profile $(SCENARIO) --warmup 5 --seconds 5
+	$(BUILD)
+	$(BENCH) profile $(SCENARIO) --warmup 5 --seconds 5
 
 # One fuzz target under libFuzzer, at length. Needs cargo-fuzz.
 fuzz:

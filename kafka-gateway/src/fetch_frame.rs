@@ -1,5 +1,5 @@
-//! Encodes Fetch responses of versions 4 to 18, record bytes as segments of their own: they are never copied on their way from the engine's
-//! memory to the socket. Kafka's `FetchResponse.json` is the source; a test holds it byte for byte against a generated encoder.
+//! Encodes Fetch responses of versions 4 to 18, record bytes as segments of their own, which are not copied here. Kafka's
+//! `FetchResponse.json` is the source; a test holds it byte for byte against a generated encoder.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rustmq_model::{LeaderEpoch, TopicId};

@@ -1,4 +1,5 @@
-//! A response on its way out: encoded once, written in segments, so that record bytes go from the engine's memory to the socket uncopied.
+//! A response on its way out: encoded once, written in segments, so that record bytes go from the engine's memory to the socket uncopied, but
+//! for batches that are smaller than it pays.
 
 use std::io::{self, IoSlice};
 use std::time::Duration;
