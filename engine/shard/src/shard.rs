@@ -589,7 +589,7 @@ impl Shard {
         gauges.wal_bytes.store(self.wal.files.len() as u64 * segment, Ordering::Relaxed);
         gauges.wal_used_bytes.store(used, Ordering::Relaxed);
         gauges.partitions.store(self.partitions.len() as u64, Ordering::Relaxed);
-        gauges.full.store(table.pressure() == Pressure::Full || self.slot_failing, Ordering::Relaxed);
+        gauges.full.store(table.is_full() || self.slot_failing, Ordering::Relaxed);
         let number = u32::try_from(self.number).unwrap_or(u32::MAX);
         self.around.metrics.set_status(number, &gauges.status());
     }

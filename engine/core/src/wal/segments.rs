@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{Offset, Timestamp, TopicIdPartition};
+use rustmq_model::{Offset, TopicIdPartition};
 
 use super::frame::{self, Control};
 use super::group;
@@ -65,15 +65,6 @@ pub enum Admission {
     Full,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pressure {
-    Normal,
-    /// Few segments are left: slow producers down, free what can be freed.
-    Throttle,
-    /// Only frames that free space are admitted once the active segment is full.
-    Full,
-}
-
 /// A segment to start: write and sync `header` over block 0 of `slot` before the first group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartedSegment {
@@ -91,7 +82,7 @@ pub enum Location {
         group_offset: u32,
         until: Offset,
     },
-    /// The segment's index must be read from its place first ([`super::recovery::read_index`]); then [`Location::in_index`].
+    /// The segment's index must be read from its place first ([`super::recovery::read_index`]): it names the groups.
     NeedIndex {
         slot: SlotId,
         generation: Generation,
@@ -100,17 +91,6 @@ pub enum Location {
         from: Offset,
         until: Offset,
     },
-}
-
-impl Location {
-    /// The group to read, by the segment's index. `None` if the index does not have it.
-    #[must_use]
-    pub fn in_index(self, id: TopicIdPartition, index: &SegmentIndex) -> Option<Self> {
-        let Self::NeedIndex { slot, generation, shape, from, until, .. } = self else { return Some(self) };
-        let extent = index.entry(id)?.find(from)?;
-        let (group_offset, until) = (extent.group_offset, extent.end.min(until));
-        Some(Self::Group { slot, generation, shape, group_offset, until })
-    }
 }
 
 /// What to write so that the oldest segment becomes free: checkpoints, and batches to read and relocate.
@@ -330,7 +310,7 @@ impl SegmentTable {
             return Admission::Fits;
         }
         let full = match purpose {
-            Purpose::Append => self.segments_left() <= RESERVE,
+            Purpose::Append => self.is_full(),
             Purpose::Freeing => self.segments_left() <= FREEING_RESERVE,
             Purpose::Cleaning => false,
         };
@@ -366,16 +346,10 @@ impl SegmentTable {
         self.config.segments_max.saturating_sub(used)
     }
 
+    /// Only what frees space has room once the active segment is full.
     #[must_use]
-    pub fn pressure(&self) -> Pressure {
-        let left = self.segments_left();
-        if left <= RESERVE {
-            Pressure::Full
-        } else if left <= RESERVE + (self.config.segments_max / 10).max(1) {
-            Pressure::Throttle
-        } else {
-            Pressure::Normal
-        }
+    pub fn is_full(&self) -> bool {
+        self.segments_left() <= RESERVE
     }
 
     /// The next group stands at `end`: a group was finished.
@@ -584,7 +558,7 @@ impl SegmentTable {
         let nothing = plan.checkpoints.is_empty() && plan.batches.is_empty();
         let written: u64 = self.segments.values().map(|segment| u64::from(segment.end)).sum();
         let dead = written.saturating_sub(self.live_bytes());
-        let weight = if self.segments_left() <= RESERVE { 1 } else { 2 };
+        let weight = if self.is_full() { 1 } else { 2 };
         (!nothing && live.saturating_mul(weight) <= dead).then_some(plan)
     }
 
@@ -626,16 +600,6 @@ impl SegmentTable {
         }
     }
 
-    /// The groups to read for `offset` and on, at most `count_max` of them, in the segment that [`SegmentTable::locate`] answers with a
-    /// group of. An extent that reaches over the location's `until` is cut there by the reader.
-    #[must_use]
-    pub fn groups(&self, id: TopicIdPartition, offset: Offset, count_max: usize) -> Vec<Extent> {
-        let span = self.partitions.get(&id).and_then(|places| places.spans.find(offset));
-        let index = span.and_then(|span| self.segments.get(&span.generation)?.index.as_ref());
-        let (Some(span), Some(entry)) = (span, index.and_then(|index| index.entry(id))) else { return Vec::new() };
-        entry.range(offset.max(span.first), span.end, count_max)
-    }
-
     /// The live parts of a partition, oldest first, for retention: by group where the index is in memory, else by segment.
     #[must_use]
     pub fn parts(&self, id: TopicIdPartition) -> Vec<Part> {
@@ -672,12 +636,6 @@ impl SegmentTable {
             end = span.end;
         }
         gaps
-    }
-
-    /// The largest timestamp of a partition's live batches.
-    #[must_use]
-    pub fn max_timestamp(&self, id: TopicIdPartition) -> Option<Timestamp> {
-        self.partitions.get(&id)?.spans.iter().map(|span| span.max_timestamp).max()
     }
 
     /// Panics where the table contradicts itself.
