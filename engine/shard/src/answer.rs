@@ -65,13 +65,8 @@ impl Shard {
                 }
             }
             Answer::Delete { closed, results, reply } => {
-                self.relocate_now();
-                for published in closed {
-                    published.publish(|state| {
-                        state.closed = true;
-                        state.reset_tail(state.offsets.durable_end);
-                    });
-                }
+                self.looks.now();
+                closed.iter().for_each(|published| close(published));
                 let _ = reply.send(results);
             }
         }
@@ -97,7 +92,9 @@ impl Shard {
                 let _ = reply.send(Err(TrimError::Storage { reason }));
             }
             Answer::Trim { reply: None, .. } => {}
-            Answer::Delete { results, reply, .. } => {
+            Answer::Delete { closed, results, reply } => {
+                // The shard has let go of them: nobody else would end their readers.
+                closed.iter().for_each(|published| close(published));
                 let refused = |result: Result<(), DeleteError>| {
                     result.and_then(|()| Err(DeleteError::Storage { reason: reason.clone() }))
                 };
@@ -105,4 +102,12 @@ impl Shard {
             }
         }
     }
+}
+
+/// The partition is gone: its readers hear of it, and its memory is let go of.
+fn close(published: &Published) {
+    published.publish(|state| {
+        state.closed = true;
+        state.reset_tail(state.offsets.durable_end);
+    });
 }

@@ -125,17 +125,33 @@ struct Segment {
 #[derive(Clone, Debug, Default)]
 struct Places {
     spans: Spans,
+    /// As laid: what lies below is dead, but stays readable until the trim is durable.
+    log_start: Offset,
     /// The newest checkpoint or open frame's group.
     base: WalPosition,
     /// Frames follow the base.
     changed: bool,
 }
 
+impl Places {
+    /// What no trim, a laid one included, has cut off.
+    fn live(&self) -> impl Iterator<Item = &Span> {
+        self.spans.iter().filter(|span| span.end > self.log_start)
+    }
+}
+
+/// A frame that changes where a partition's batches are once it is durable: until then, readers go by what was.
 #[derive(Clone, Copy, Debug)]
-struct PendingMove {
+struct Pending {
     partition: TopicIdPartition,
     group: WalPosition,
-    span: Span,
+    change: Change,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Move(Span),
+    Trim(Offset),
 }
 
 /// See the module. Every frame is recorded when it is laid, in order; [`SegmentTable::on_durable`] follows the syncs.
@@ -155,7 +171,8 @@ pub struct SegmentTable {
     unprepared: VecDeque<SlotId>,
     preparing: BTreeSet<SlotId>,
     slot_next: u32,
-    moves: VecDeque<PendingMove>,
+    /// In the order of the log.
+    pending: VecDeque<Pending>,
 }
 
 impl SegmentTable {
@@ -178,7 +195,7 @@ impl SegmentTable {
             unprepared: recovered.free_slots.iter().copied().collect(),
             preparing: BTreeSet::new(),
             slot_next: slots.map(|slot| slot.0.saturating_add(1)).max().unwrap_or(0),
-            moves: VecDeque::new(),
+            pending: VecDeque::new(),
         };
         for segment in &recovered.segments {
             table.take_up(segment.generation, &segment.index);
@@ -220,6 +237,7 @@ impl SegmentTable {
     /// The log start that replay gave: what lies below is not live.
     pub fn restore_log_start(&mut self, partition: TopicIdPartition, log_start: Offset) {
         if let Some(places) = self.partitions.get_mut(&partition) {
+            places.log_start = log_start;
             places.spans.trim(log_start);
         }
     }
@@ -421,7 +439,8 @@ impl SegmentTable {
     pub fn record_relocated(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) {
         self.voided = group;
         self.record(id, group, |index| index.record_batch(id, group.offset, header, true));
-        self.moves.push_back(PendingMove { partition: id, group, span: span_of(group.generation, header) });
+        let change = Change::Move(span_of(group.generation, header));
+        self.pending.push_back(Pending { partition: id, group, change });
     }
 
     pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
@@ -429,7 +448,7 @@ impl SegmentTable {
         self.record(id, group, |index| index.record_control(id, group.offset, control));
         if matches!(control, Control::Close) {
             self.partitions.remove(&id);
-            self.moves.retain(|pending| pending.partition != id);
+            self.pending.retain(|pending| pending.partition != id);
             return;
         }
         let places = self.partitions.entry(id).or_default();
@@ -437,7 +456,10 @@ impl SegmentTable {
         match control {
             Control::Open { .. } => *places = Places { base: group, ..Places::default() },
             Control::Truncate { end } => places.spans.truncate(*end),
-            Control::Trim { log_start } => places.spans.trim(*log_start),
+            Control::Trim { log_start } => {
+                places.log_start = *log_start;
+                self.pending.push_back(Pending { partition: id, group, change: Change::Trim(*log_start) });
+            }
             Control::EpochStart { .. } | Control::Expiry { .. } | Control::Close => {}
         }
     }
@@ -460,9 +482,11 @@ impl SegmentTable {
     pub fn on_durable(&mut self, end: WalPosition) {
         self.durable = self.durable.max(end);
         self.drop_synced_indexes();
-        while let Some(pending) = self.moves.pop_front_if(|pending| pending.group < end) {
-            if let Some(places) = self.partitions.get_mut(&pending.partition) {
-                places.spans.relocate(pending.span);
+        while let Some(Pending { partition, change, .. }) = self.pending.pop_front_if(|pending| pending.group < end) {
+            let Some(places) = self.partitions.get_mut(&partition) else { continue };
+            match change {
+                Change::Move(span) => places.spans.relocate(span),
+                Change::Trim(log_start) => places.spans.trim(log_start),
             }
         }
     }
@@ -550,7 +574,7 @@ impl SegmentTable {
             if places.base.generation <= *generation {
                 plan.checkpoints.push(*id);
             }
-            for span in places.spans.in_segment(*generation) {
+            for span in places.live().filter(|span| span.generation == *generation) {
                 live += span.bytes;
                 plan.batches.push(BatchMove { partition: *id, from: span.first, until: span.end });
             }
@@ -562,17 +586,29 @@ impl SegmentTable {
         (!nothing && live.saturating_mul(weight) <= dead).then_some(plan)
     }
 
+    /// Relocated batches are not durable yet at their new places: there is no other plan before they are.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.pending.iter().any(|pending| matches!(pending.change, Change::Move(_)))
+    }
+
     // Looking up.
 
     /// Bytes of live batches, of all partitions.
-    #[must_use]
-    pub fn live_bytes(&self) -> u64 {
-        self.partitions.values().map(|places| places.spans.bytes()).sum()
+    fn live_bytes(&self) -> u64 {
+        self.partitions.values().flat_map(Places::live).map(|span| span.bytes).sum()
     }
 
     #[must_use]
-    pub fn partition_bytes(&self, id: TopicIdPartition) -> u64 {
-        self.partitions.get(&id).map_or(0, |places| places.spans.bytes())
+    pub fn bytes_from(&self, id: TopicIdPartition, log_start: Offset) -> u64 {
+        let Some(places) = self.partitions.get(&id) else { return 0 };
+        let bytes = |span: &Span| {
+            let index = self.segments.get(&span.generation).and_then(|segment| segment.index.as_ref());
+            let Some(entry) = index.and_then(|index| index.entry(id)) else { return span.bytes_from(log_start) };
+            let counted = |extent: &&Extent| extent.first < span.end && extent.end > span.first.max(log_start);
+            entry.extents.iter().filter(counted).map(|extent| u64::from(extent.bytes)).sum()
+        };
+        places.spans.iter().filter(|span| span.end > log_start).map(bytes).sum()
     }
 
     /// Segments in use, oldest first.

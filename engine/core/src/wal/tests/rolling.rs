@@ -70,6 +70,23 @@ fn trims_free_segments_once_they_are_synced_and_a_held_one_stays() {
 }
 
 #[test]
+fn a_trim_that_is_not_synced_hides_nothing() {
+    let mut shard = opened(16);
+    fill(&mut shard, 0, 100);
+    let oldest = shard.table.generations().next().unwrap();
+    let in_oldest = |shard: &Shard| {
+        let found = shard.table.locate(partition(0), Offset(0));
+        matches!(found, Some(Location::NeedIndex { generation, .. }) if generation == oldest)
+    };
+    let log_start = shard.end_offset(partition(0));
+    assert!(shard.control(partition(0), Control::Trim { log_start }));
+    assert!(in_oldest(&shard));
+    shard.finish_group(crate::wal::GroupKind::Data);
+    assert!(in_oldest(&shard));
+    shard.sync();
+    assert_eq!(shard.table.locate(partition(0), Offset(0)), None);
+}
+#[test]
 fn a_quiet_partition_in_the_oldest_segment_moves_and_frees_it() {
     let mut shard = opened(10);
     fill(&mut shard, 1, 3);
