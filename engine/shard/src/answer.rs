@@ -55,7 +55,8 @@ impl Shard {
                 let _ = reply.send(results);
             }
             Answer::Trim { id, log_start, reply } => {
-                let size = self.wal.table.partition_bytes(id);
+                // What is laid is counted when it is published.
+                let size = self.wal.table.bytes_from(id, log_start).saturating_sub(self.wal.laid_bytes(id));
                 if let Some(partition) = self.partitions.get_mut(&id) {
                     partition.publish_log_start(log_start, size);
                 }

@@ -303,7 +303,8 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     for (id, items) in &wal.partitions {
         let log = Partition::replay(*id, items, repaired, partition::limits(shape))?;
         table.restore_log_start(*id, log.decided_log_start());
-        let partition = Partition::new(*id, log, LogConfig::unlimited(), table.partition_bytes(*id));
+        let size_bytes = table.bytes_from(*id, log.decided_log_start());
+        let partition = Partition::new(*id, log, LogConfig::unlimited(), size_bytes);
         around.directory.insert(number, Arc::clone(&partition.published));
         partitions.insert(*id, partition);
     }

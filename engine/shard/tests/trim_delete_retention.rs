@@ -6,8 +6,12 @@ mod engine_fixture;
 
 use std::time::Duration;
 
-use engine_fixture::{append_value, batch_at, id, on_both_drivers, open, open_with, read_all, values};
-use rustmq_engine_api::{AppendError, DeleteError, Engine, LogConfig, ReadError, TrimError, TrimTo};
+use engine_fixture::{
+    append_value, batch, batch_at, id, on_both_drivers, open, open_with, read_all, to_append, values,
+};
+use rustmq_engine_api::{
+    AppendError, DeleteError, Engine, Isolation, LogConfig, ReadError, ReadRequest, TrimError, TrimTo,
+};
 use rustmq_model::{Offset, Timestamp};
 
 static VALUE: [u8; 30_000] = [b'v'; 30_000];
@@ -174,6 +178,31 @@ fn retention_cuts_by_size_and_by_time() {
         until("retention by time", async || by_time.offsets().log_start == Offset(1)).await;
         assert_eq!(values(&by_time).await, ["new"]);
         until("segments come back", async || used(&engine) <= 3).await;
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn the_size_counts_what_lies_above_the_log_start_once() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        for _ in 0..50 {
+            let trimming = engine.clone();
+            let trim = tokio::spawn(async move { trimming.trim(id(0), TrimTo::HighWatermark).await });
+            let mut appends = Vec::new();
+            for _ in 0..20 {
+                appends.push(engine.append(vec![to_append(0, batch(&[&[b'v'; 1_000]]))]).await);
+                tokio::task::yield_now().await;
+            }
+            for append in appends {
+                assert!(append.wait().await[0].is_ok());
+            }
+            trim.await.unwrap().unwrap();
+            let (isolation, from) = (Isolation::ReadUncommitted, reader.offsets().log_start);
+            let read = reader.read(ReadRequest { from, max_bytes: 1 << 20, at_least_one: true, isolation });
+            assert_eq!(reader.size_bytes(), read.await.unwrap().bytes() as u64);
+        }
         engine.shutdown().await;
     });
 }

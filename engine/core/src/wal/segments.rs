@@ -599,6 +599,8 @@ impl SegmentTable {
         self.partitions.values().flat_map(Places::live).map(|span| span.bytes).sum()
     }
 
+    /// Bytes of the partition's batches from `log_start` on, those that are not durable yet included: exact by group where the index is
+    /// in memory, else an estimate for the segment that the log start lies in.
     #[must_use]
     pub fn bytes_from(&self, id: TopicIdPartition, log_start: Offset) -> u64 {
         let Some(places) = self.partitions.get(&id) else { return 0 };
