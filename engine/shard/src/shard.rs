@@ -329,8 +329,11 @@ impl Shard {
         metrics.commits.inc();
         metrics.committed_bytes.inc_by(commit.bytes as u64);
         metrics.commit_seconds.observe(commit.started.elapsed().as_secs_f64());
-        self.wal.table.on_durable(commit.end);
-        self.unproven |= commit.holds_frames;
+        self.wal.on_committed(commit.end);
+        if commit.holds_frames {
+            self.unproven = true;
+            self.idle_at = monoio::time::Instant::now() + self.tuning.idle_proof_after;
+        }
         self.publish(commit.batches);
         for answer in commit.answers {
             self.complete(answer);

@@ -249,6 +249,31 @@ fn a_trim_is_proven_when_the_shard_is_idle_so_that_it_never_passes_for_a_torn_ta
     });
 }
 
+
+#[test]
+fn without_syncs_nothing_is_proven_that_a_power_cut_may_have_taken() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.fsync = false;
+        fixture.config.idle_proof_after = std::time::Duration::from_secs(3_600);
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        for value in ["value a", "value b", "value c"] {
+            append_value(&engine, 0, value.as_bytes()).await.unwrap();
+        }
+        let killed = fixture.snapshot();
+        engine.shutdown().await;
+        // The blocks of the second reached the disk last, which is never now.
+        let slot = killed.slots().remove(0);
+        let bytes = std::fs::read(&slot).unwrap();
+        let at = bytes.windows(7).rposition(|window| window == b"value b").unwrap() / 4096 * 4096;
+        let file = std::fs::OpenOptions::new().write(true).open(&slot).unwrap();
+        file.write_all_at(&[0; 4096], at as u64).unwrap();
+        let (engine, report) = start(&killed.config, &Metrics::default()).unwrap();
+        assert_eq!(report.torn_tails, 1);
+        assert_eq!(engine_fixture::values(&engine.reader(id(0)).unwrap()).await, ["value a"]);
+        engine.shutdown().await;
+    });
+}
 #[test]
 fn a_torn_last_group_is_dropped_if_nothing_proves_it() {
     on_both_drivers(async |mut fixture| {

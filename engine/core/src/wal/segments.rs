@@ -165,6 +165,8 @@ pub struct SegmentTable {
     next: Option<WalPosition>,
     newest: Generation,
     durable: WalPosition,
+    /// What a sync has covered: `durable`, unless commits are not synced.
+    synced: WalPosition,
     /// The group of the last frame that can free something: all but plain batches.
     voided: WalPosition,
     ready: VecDeque<SlotId>,
@@ -190,6 +192,7 @@ impl SegmentTable {
             next: None,
             newest: recovered.segments.last().map_or(Generation(0), |segment| segment.generation),
             durable: recovered.durable,
+            synced: recovered.durable,
             voided: WalPosition::default(),
             ready: recovered.started_empty.iter().copied().collect(),
             unprepared: recovered.free_slots.iter().copied().collect(),
@@ -479,6 +482,12 @@ impl SegmentTable {
     }
 
     /// Everything before `end` is synced.
+    pub fn on_synced(&mut self, end: WalPosition) {
+        self.synced = self.synced.max(end);
+        self.on_durable(end);
+    }
+
+    /// Everything before `end` counts as durable: it is synced, or written and not to be synced.
     pub fn on_durable(&mut self, end: WalPosition) {
         self.durable = self.durable.max(end);
         self.drop_synced_indexes();
@@ -514,7 +523,7 @@ impl SegmentTable {
     pub fn provable(&self) -> WalPosition {
         let before = self.segments.range(..self.newest).next_back();
         let end = before.map(|(generation, segment)| WalPosition { generation: *generation, offset: segment.end });
-        self.durable.max(end.unwrap_or_default())
+        self.synced.max(end.unwrap_or_default())
     }
 
     // Freeing.

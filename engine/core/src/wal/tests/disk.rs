@@ -242,7 +242,7 @@ impl Shard {
         if self.writer.is_none() {
             self.durable_state = self.state.clone();
         }
-        self.table.on_durable(self.end);
+        self.table.on_synced(self.end);
         self.table.check_invariants();
     }
 

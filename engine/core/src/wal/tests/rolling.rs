@@ -87,6 +87,20 @@ fn a_trim_that_is_not_synced_hides_nothing() {
     shard.sync();
     assert_eq!(shard.table.locate(partition(0), Offset(0)), None);
 }
+
+#[test]
+fn a_group_proves_only_what_was_synced() {
+    let mut shard = opened(16);
+    let synced = shard.table.provable();
+    assert!(shard.append(partition(0), &batch(1, 100, 1)));
+    shard.finish_group(crate::wal::GroupKind::Data);
+    let end = shard.table.next_position().unwrap();
+    shard.table.on_durable(end);
+    assert_eq!((shard.table.durable(), shard.table.provable()), (end, synced));
+    shard.table.on_synced(end);
+    assert_eq!(shard.table.provable(), end);
+}
+
 #[test]
 fn a_quiet_partition_in_the_oldest_segment_moves_and_frees_it() {
     let mut shard = opened(10);
