@@ -60,7 +60,7 @@ impl Shard {
                 if let Some(partition) = self.partitions.get_mut(&id) {
                     partition.publish_log_start(log_start, size);
                 }
-                self.relocate_now();
+                self.looks.now();
                 if let Some(reply) = reply {
                     let _ = reply.send(Ok(log_start));
                 }

@@ -29,6 +29,7 @@ use crate::folder::WalFolder;
 use crate::metrics::Metrics;
 use crate::partition::{CHECKPOINTS_PART, Partition};
 use crate::reads::ReadPool;
+use crate::relocation::Looks;
 use crate::slots::{Preparation, SlotDemand, SlotJob, SlotPreparer};
 use crate::tail::TailMemory;
 use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
@@ -120,8 +121,10 @@ pub(crate) struct Shard {
     pub(crate) moving: Option<(TopicIdPartition, Generation)>,
     /// Commits started so far: the number of the newest.
     commits_started: u64,
-    /// After this commit, freeing the oldest segment may be possible or worth it.
-    relocation_due: Option<u64>,
+    /// When freeing the oldest segment may be possible or worth it.
+    pub(crate) looks: Looks,
+    /// When the shard has been idle for long enough to prove what it wrote last.
+    idle_at: monoio::time::Instant,
     closing: Option<Option<Reply<()>>>,
     settling: Option<Settling>,
 }
@@ -162,7 +165,7 @@ impl Shard {
             poisoned: None,
             moving: None,
             commits_started: 0,
-            relocation_due: None,
+            looks: Looks::default(),
             closing: None,
             settling: None,
         }
@@ -179,6 +182,11 @@ impl Shard {
         let mut retention_at = monoio::time::Instant::now() + self.tuning.retention_interval;
         // Segments that were freed, and not started again before the restart, first: their slots are there to go on in.
         self.free_segments();
+        // Of a full log, what is to be moved: after the group that puts the run on disk, which goes alone.
+        self.relocate_after_laid();
+        if self.wal.is_empty() {
+            self.relocate();
+        }
         self.report();
         loop {
             self.prepare_slots();
@@ -341,7 +349,7 @@ impl Shard {
         self.free_segments();
         self.evict();
         self.on_settled(commit.number);
-        if self.relocation_due.take_if(|due| *due <= commit.number).is_some() {
+        if self.looks.take_due(commit.number) {
             self.relocate();
         }
         self.report();
@@ -463,6 +471,8 @@ impl Shard {
                 self.slot_failing = false;
                 self.wal.files.insert(slot, file);
                 self.wal.table.on_slot_prepared(slot);
+                // What was to be moved may have waited for it.
+                self.relocate();
             }
             Event::SlotFailed { slot } => {
                 self.preparing -= 1;
@@ -515,7 +525,7 @@ impl Shard {
                 Ok(Room::Here) => return Ok(()),
                 Ok(Room::Rolled) => {
                     self.slot_demand.on_rolled();
-                    self.relocate_after_gathered();
+                    self.relocate_after_laid();
                     self.checkpoint_changed()?;
                 }
                 Err(NoRoom::AwaitSlot) if self.slot_failing => return Err(NoRoom::Full),
@@ -524,14 +534,9 @@ impl Shard {
         }
     }
 
-    /// Looks at the oldest segment when the present commit is dealt with.
-    pub(crate) fn relocate_now(&mut self) {
-        self.relocation_due = Some(0);
-    }
-
-    /// Looks at the oldest segment when what gathers now is durable.
-    pub(crate) fn relocate_after_gathered(&mut self) {
-        self.relocation_due = Some(self.commits_started + 1);
+    /// Looks at the oldest segment when everything that was laid so far is durable.
+    pub(crate) fn relocate_after_laid(&mut self) {
+        self.looks.after(self.commits_started + u64::from(!self.wal.is_empty()));
     }
 
     fn checkpoint_changed(&mut self) -> Result<(), ChunkError> {

@@ -206,3 +206,51 @@ fn the_size_counts_what_lies_above_the_log_start_once() {
         engine.shutdown().await;
     });
 }
+
+/// Appends until there is no room; a quiet partition gets a batch in each segment, which pins it.
+async fn fill_up(engine: &Engine) -> i64 {
+    let mut appended = 0;
+    loop {
+        match append_value(engine, 0, &VALUE).await {
+            Ok(offset) => appended = offset.0 + 1,
+            Err(AppendError::Full) => return appended,
+            Err(error) => panic!("{error}"),
+        }
+        if appended % 12 == 0 {
+            let _ = append_value(engine, 1, &VALUE).await;
+        }
+    }
+}
+
+#[test]
+fn a_full_wal_is_cleaned_without_waiting_for_the_clock() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.capacity = rustmq_model::ByteSize::mib(10);
+        fixture.config.retention_interval = Duration::from_secs(3_600);
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        let quiet = open(&engine, 1).await;
+        for _ in 0..3 {
+            let end = fill_up(&engine).await;
+            let mut trims = Vec::new();
+            for to in (1..=end).rev().step_by(5).collect::<Vec<_>>().into_iter().rev() {
+                let engine = engine.clone();
+                trims.push(tokio::spawn(async move { engine.trim(id(0), TrimTo::Offset(Offset(to))).await }));
+            }
+            for trim in trims {
+                trim.await.unwrap().unwrap();
+            }
+            until("room", async || append_value(&engine, 0, &VALUE).await.is_ok()).await;
+        }
+        fill_up(&engine).await;
+        let kept = quiet.offsets().high_watermark.0;
+        // Ended before anything has moved.
+        let (trimmed, ()) = tokio::join!(engine.trim(id(0), TrimTo::HighWatermark), engine.shutdown());
+        trimmed.unwrap();
+        let engine = fixture.start();
+        until("room after a restart", async || append_value(&engine, 0, &VALUE).await.is_ok()).await;
+        let quiet = engine.reader(id(1)).unwrap();
+        assert_eq!(i64::try_from(values(&quiet).await.len()).unwrap(), kept);
+        engine.shutdown().await;
+    });
+}

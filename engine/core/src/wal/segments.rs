@@ -572,8 +572,8 @@ impl SegmentTable {
         let used = u32::try_from(self.segments.len()).unwrap_or(u32::MAX);
         let (generation, oldest) = self.segments.first_key_value()?;
         // A small WAL refuses new data before half of it is in use.
-        let roomy = used * 2 < self.config.segments_max && self.segments_left() > RESERVE;
-        if *generation == self.newest || roomy || !self.moves.is_empty() {
+        let roomy = used * 2 < self.config.segments_max && !self.is_full();
+        if *generation == self.newest || roomy || self.is_moving() {
             return None;
         }
         let mut plan = RelocationPlan { generation: *generation, ..RelocationPlan::default() };
