@@ -149,6 +149,7 @@ impl Shard {
         Self {
             number,
             folder,
+            idle_at: monoio::time::Instant::now() + tuning.idle_proof_after,
             tuning,
             around,
             wal,
@@ -251,11 +252,13 @@ impl Shard {
                 Woken::Committed(result)
             }
             Some(event) = events.recv() => Woken::Event(event),
-            count = inbox.recv_many(drained, DRAINED_MAX), if takes_requests => {
+            // The clock before requests, which may never stop.
+            () = monoio::time::sleep_until(self.idle_at), if idle => Woken::Idle,
+            () = monoio::time::sleep_until(retention_at) => Woken::RetentionDue,
+            count = requests.recv_many(drained, DRAINED_MAX), if takes_requests => {
                 if count == 0 { Woken::Abandoned } else { Woken::Requests }
             }
-            () = monoio::time::sleep(self.tuning.idle_proof_after), if idle => Woken::Idle,
-            () = monoio::time::sleep_until(retention_at) => Woken::RetentionDue,
+            Some(read) = disk_reads.recv(), if self.closing.is_none() => Woken::DiskRead(read),
         }
     }
 

@@ -14,6 +14,7 @@ use rustmq_engine_shard::{
 };
 use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
+use rustmq_model::{Offset, Timestamp};
 
 fn repair(dir: &Path) -> Result<(RepairReport, Vec<LostRange>), RepairError> {
     let plan = plan_repair(dir, None)?;
@@ -249,6 +250,24 @@ fn a_trim_is_proven_when_the_shard_is_idle_so_that_it_never_passes_for_a_torn_ta
     });
 }
 
+#[test]
+fn requests_do_not_put_off_the_proof_of_what_was_written() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        append_value(&engine, 0, b"first").await.unwrap();
+        append_value(&engine, 0, b"second").await.unwrap();
+        for _ in 0..200 {
+            assert!(reader.offset_for_timestamp(Timestamp(0)).await.unwrap().is_some());
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let killed = fixture.snapshot();
+        damage(&killed.slots()[0], b"second");
+        let refused = start(&killed.config, &Metrics::default()).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("proven durable"), "{refused}");
+        engine.shutdown().await;
+    });
+}
 
 #[test]
 fn without_syncs_nothing_is_proven_that_a_power_cut_may_have_taken() {
