@@ -285,7 +285,12 @@ type Built = (Shard, mpsc::Receiver<Request>, mpsc::Receiver<Event>, ShardReady)
 /// Recovers the WAL and builds the shard over it.
 fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let ShardPlan { number, folder, shape, segments_max, tail_bytes, fsync, tuning, driver, faults, around, .. } = plan;
-    let Recovered { wal, files } = recover(&folder, tuning.io, shape, CorruptionPolicy::Refuse)?;
+    let (repaired, policy) = if folder.was_repaired() {
+        (Gaps::Repaired, CorruptionPolicy::Repaired)
+    } else {
+        (Gaps::Refused, CorruptionPolicy::Refuse)
+    };
+    let Recovered { wal, files } = recover(&folder, tuning.io, shape, policy)?;
     if let Some(dropped) = &wal.dropped {
         let DroppedTail { slot, offset, damage, groups } = dropped;
         tracing::warn!(
@@ -297,7 +302,6 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
             "a torn group at the log's end was dropped: nothing proves that it was ever whole"
         );
     }
-    let repaired = if folder.was_repaired() { Gaps::Repaired } else { Gaps::Refused };
     let mut table = SegmentTable::new(SegmentTableConfig { wal: folder.id, shape, segments_max }, &wal);
     let mut partitions = HashMap::new();
     for (id, items) in &wal.partitions {

@@ -11,13 +11,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use rustmq_model::TopicIdPartition;
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 mod headless;
 mod outcome;
 
 pub use outcome::{
-    CorruptionPolicy, DroppedTail, GoOn, ReadRequest, RecoveredSegment, RecoveredWal, RecoveryError, RecoveryOptions,
+    BaseLost, CorruptionPolicy, DroppedTail, GoOn, ReadRequest, RecoveredSegment, RecoveredWal, RecoveryError,
+    RecoveryOptions,
 };
 
 use super::frame::{Control, FrameBody, frames};
@@ -182,9 +183,10 @@ impl Recovery {
     /// What was found. Call when [`Recovery::poll_action`] gives nothing.
     pub fn finish(mut self) -> Result<RecoveredWal, RecoveryError> {
         let mut partitions = BTreeMap::new();
+        let mut bases_lost = self.gone();
         for (partition, mut parts) in std::mem::take(&mut self.replay) {
             parts.reverse();
-            let items = parts.concat();
+            let mut items = parts.concat();
             match items.first() {
                 None => {}
                 Some(ReplayItem { event: ReplayEvent::Control(Control::Close), .. }) if items.len() == 1 => {}
@@ -194,8 +196,15 @@ impl Recovery {
                 }) => {
                     partitions.insert(partition, items);
                 }
-                Some(first) => {
+                Some(first) if self.options.policy == CorruptionPolicy::Refuse => {
                     return Err(RecoveryError::MissingBase { partition, generation: first.group.generation });
+                }
+                Some(first) => {
+                    let (epoch, log_start) = begun_by(&items);
+                    let event = ReplayEvent::Control(Control::Open { epoch, log_start });
+                    items.insert(0, ReplayItem { group: first.group, event });
+                    partitions.insert(partition, items);
+                    bases_lost.push(BaseLost { partition, from: Offset::ZERO, until: log_start });
                 }
             }
         }
@@ -208,6 +217,7 @@ impl Recovery {
             durable: self.durable,
             partitions,
             started_empty: self.started_empty,
+            bases_lost,
             free_slots: self.headless.iter().map(|headless| headless.slot).collect(),
             dropped: self.dropped,
             holes: self.holes,
@@ -215,6 +225,25 @@ impl Recovery {
             headers: self.headers,
             void_trailers: self.void_trailers,
         })
+    }
+
+    /// Partitions of which batches are left that have moved, and no frame that says anything of their state.
+    fn gone(&self) -> Vec<BaseLost> {
+        let mut gone = BTreeMap::new();
+        if self.options.policy == CorruptionPolicy::Refuse {
+            return Vec::new();
+        }
+        for (partition, entry) in self.segments.iter().flat_map(|segment| segment.index.entries()) {
+            if self.covered.contains(partition) || self.replay.contains_key(partition) {
+                continue;
+            }
+            for extent in &entry.extents {
+                let lost = BaseLost { partition: *partition, from: extent.first, until: extent.end };
+                let whole: &mut BaseLost = gone.entry(*partition).or_insert(lost);
+                (whole.from, whole.until) = (whole.from.min(lost.from), whole.until.max(lost.until));
+            }
+        }
+        gone.into_values().collect()
     }
 
     fn shape(&self, segment: usize) -> SegmentShape {
@@ -267,7 +296,7 @@ impl Recovery {
         if length >= u64::from(shape.length()) {
             return Ok(());
         }
-        if self.options.policy == CorruptionPolicy::Refuse {
+        if self.options.policy != CorruptionPolicy::Repair {
             return Err(RecoveryError::ShortFile { slot, length, expected: shape.length() });
         }
         self.short_files.push((slot, shape));
@@ -354,7 +383,7 @@ impl Recovery {
         }
         let proven = self.proven(segment, &scan, trailer);
         if let Some((offset, damage)) = scan.damage().filter(|(offset, _)| *offset < proven) {
-            if self.options.policy == CorruptionPolicy::Refuse {
+            if self.options.policy != CorruptionPolicy::Repair {
                 let proven = WalPosition { generation: place.generation, offset: proven };
                 return Err(RecoveryError::Corruption { slot: self.found[segment].slot, offset, proven, damage });
             }
@@ -552,6 +581,25 @@ impl Recovery {
 
 const fn is_base(event: &ReplayEvent) -> bool {
     matches!(event, ReplayEvent::Checkpoint(_) | ReplayEvent::Control(Control::Open { .. } | Control::Close))
+}
+
+/// Under which leader epoch, and at which offset, a partition begins whose base is lost: as the first of its frames that are left say.
+fn begun_by(items: &[ReplayItem]) -> (LeaderEpoch, Offset) {
+    let epoch = items.iter().find_map(|item| match &item.event {
+        ReplayEvent::Batch(header, _) => Some(header.leader_epoch),
+        ReplayEvent::Control(Control::EpochStart { epoch, .. }) => Some(*epoch),
+        _ => None,
+    });
+    let log_start = items.iter().find_map(|item| match &item.event {
+        ReplayEvent::Batch(header, _) => Some(header.base_offset),
+        ReplayEvent::Control(
+            Control::EpochStart { start: offset, .. }
+            | Control::Trim { log_start: offset }
+            | Control::Truncate { end: offset },
+        ) => Some(*offset),
+        _ => None,
+    });
+    (epoch.unwrap_or(LeaderEpoch(0)), log_start.unwrap_or(Offset::ZERO))
 }
 
 /// What must be read of a segment for one partition whose newest base is not in a later one.
