@@ -202,3 +202,22 @@ fn timestamps_are_found_to_the_record_in_memory_and_on_disk() {
         engine.shutdown().await;
     });
 }
+
+#[test]
+fn searches_for_the_largest_timestamp_do_not_wait_for_each_others_memory() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.read_memory = rustmq_model::ByteSize::mib(2);
+        let engine = fixture.start();
+        open_all(&engine).await;
+        fill(&engine, 0, 700).await;
+        let mut searches = Vec::new();
+        for n in 0..16 {
+            let reader = engine.reader(id(n % PARTITIONS)).unwrap();
+            searches.push(tokio::spawn(async move { reader.max_timestamp().await }));
+        }
+        for search in searches {
+            assert_eq!(search.await.unwrap().unwrap().unwrap().offset, Offset(0));
+        }
+        engine.shutdown().await;
+    });
+}
