@@ -360,6 +360,9 @@ impl Shard {
 
     /// Makes durable batches readable. They come in the order of the log; partitions are independent of each other.
     fn publish(&mut self, mut batches: Vec<crate::wal_writer::LaidBatch>) {
+        for laid in &batches {
+            self.tail.note(laid.chunk, laid.id, laid.batch.base);
+        }
         batches.sort_by_key(|laid| laid.id);
         let mut rest = batches.into_iter().peekable();
         while let Some(first) = rest.next() {
@@ -370,9 +373,6 @@ impl Shard {
             }
             // A partition that was deleted meanwhile has no readers.
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
-            for laid in &run {
-                self.tail.note(laid.chunk, id, laid.batch.base);
-            }
             partition.publish(run.into_iter().map(|laid| laid.batch).collect());
         }
     }

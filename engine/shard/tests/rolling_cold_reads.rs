@@ -221,3 +221,27 @@ fn searches_for_the_largest_timestamp_do_not_wait_for_each_others_memory() {
         engine.shutdown().await;
     });
 }
+
+#[test]
+fn memory_is_given_up_oldest_first_also_when_one_commit_fills_several_chunks() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        open_all(&engine).await;
+        // A chunk is 128 KiB here: this takes three or four.
+        let appends = (0..12).map(|n| to_append(n % PARTITIONS, batch(&[&[b'v'; 30_000]]))).collect();
+        assert!(engine.append(appends).await.wait().await.iter().all(Result::is_ok));
+        let in_memory = |partition, from| {
+            let isolation = Isolation::ReadUncommitted;
+            let request = ReadRequest { from: Offset(from), max_bytes: 1 << 20, at_least_one: true, isolation };
+            engine.reader(id(partition)).unwrap().read_in_memory(request).unwrap().is_some()
+        };
+        let mut appended = 0;
+        while in_memory(0, 0) {
+            append_value(&engine, 2, &[b'v'; 100_000]).await.unwrap();
+            appended += 1;
+            assert!(appended < 20, "the first chunk is given up");
+        }
+        assert!(in_memory(1, 3), "the last chunk of that commit is not");
+        engine.shutdown().await;
+    });
+}
