@@ -129,6 +129,21 @@ pub(crate) struct Shard {
     settling: Option<Settling>,
 }
 
+impl Drop for Shard {
+    /// A panic must not look like a slow disk: what waits for this shard is ended, and the status says why.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let reason = "the shard's thread has panicked".to_owned();
+        *self.around.gauges.poisoned.lock() = Some(reason);
+        for partition in self.partitions.values() {
+            partition.published.publish(|state| state.closed = true);
+        }
+        self.report();
+    }
+}
+
 /// What is left to do after a repair: a checkpoint of every partition, so that no later start replays over a hole.
 enum Settling {
     /// These have none yet.

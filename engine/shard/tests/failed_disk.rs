@@ -135,3 +135,41 @@ fn a_deletion_that_is_never_durable_still_ends_its_readers() {
         engine.shutdown().await;
     });
 }
+
+/// Wakes nobody: it ends the thread that completes what was waited for.
+struct PanicOnWake;
+
+impl Wake for PanicOnWake {
+    fn wake(self: Arc<Self>) {
+        panic!("on order");
+    }
+}
+
+#[test]
+fn a_shard_that_panics_is_told_of() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        let waker = Waker::from(Arc::new(PanicOnWake));
+        let mut waits = Vec::new();
+        for _ in 0..100 {
+            let mut wait = Box::pin(engine.append(vec![to_append(0, batch(&[b"v"]))]).await.wait());
+            let pending = wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
+            waits.push(wait);
+            if pending {
+                break;
+            }
+        }
+        for _ in 0..500 {
+            if reader.is_closed() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(reader.is_closed());
+        let poisoned = engine.status().shards[0].poisoned.clone();
+        assert!(poisoned.is_some_and(|reason| reason.contains("panic")));
+        assert!(append_value(&engine, 0, b"v").await.is_err());
+        engine.shutdown().await;
+    });
+}
