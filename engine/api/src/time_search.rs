@@ -73,7 +73,7 @@ impl PartitionReader {
     async fn search_from(&self, timestamp: TimeTarget) -> Result<Option<Offset>, ReadError> {
         let (reply, answer) = oneshot::channel();
         let request = Request::SearchFrom { id: self.id(), timestamp, reply };
-        self.shard.send(request).await.map_err(|_| ReadError::Closed)?;
+        self.shard.inbox.send(request).await.map_err(|_| ReadError::Closed)?;
         let start = answer.await.map_err(|_| ReadError::Closed)?;
         let log_start = self.offsets().log_start;
         Ok(start.map(|start| start.max(log_start)))

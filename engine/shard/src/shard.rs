@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustmq_engine_api::chunk::ChunkError;
-use rustmq_engine_api::request::{Reply, Request};
-use rustmq_engine_core::wal::segments::{Pressure, Purpose};
+use rustmq_engine_api::request::{DiskRead, Reply, Request};
+use rustmq_engine_core::wal::segments::Purpose;
 use rustmq_engine_core::wal::{Control, Generation};
 use rustmq_model::TopicIdPartition;
 use tokio::sync::mpsc;
@@ -36,7 +36,7 @@ use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
 
 /// What may gather for one commit before the shard stops laying until the next commit starts.
 const GATHERED_BYTES_MAX: usize = 16 << 20;
-/// Requests to take from the inbox at once.
+/// Requests, and reads, to take from their queues at once.
 const DRAINED_MAX: usize = 256;
 
 /// Something to do, and what is left of it when there was no room for all of it.
@@ -63,12 +63,20 @@ struct InFlight {
 /// What the shard was woken by.
 enum Woken {
     Requests,
+    DiskRead(DiskRead),
     Event(Event),
     Committed(Result<(), DiskError>),
     Idle,
     RetentionDue,
     /// Every handle is gone.
     Abandoned,
+}
+
+/// What reaches a shard from other threads.
+pub(crate) struct Inboxes {
+    pub requests: mpsc::Receiver<Request>,
+    pub disk_reads: mpsc::Receiver<DiskRead>,
+    pub events: mpsc::Receiver<Event>,
 }
 
 /// How a shard works, apart from what it holds.
@@ -193,7 +201,7 @@ impl Shard {
     }
 
     /// Runs until shutdown, or until every handle is gone.
-    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Request>, mut events: mpsc::Receiver<Event>) {
+    pub(crate) async fn run(mut self, mut inboxes: Inboxes) {
         let mut drained = Vec::with_capacity(DRAINED_MAX);
         let mut retention_at = monoio::time::Instant::now() + self.tuning.retention_interval;
         // Segments that were freed, and not started again before the restart, first: their slots are there to go on in.
@@ -205,6 +213,7 @@ impl Shard {
         }
         self.report();
         loop {
+            self.take_disk_reads(&mut inboxes.disk_reads);
             self.prepare_slots();
             self.lay_settling_checkpoints();
             self.work();
@@ -215,14 +224,15 @@ impl Shard {
             if self.finished() {
                 break;
             }
-            match self.woken(&mut inbox, &mut events, &mut drained, retention_at).await {
+            match self.woken(&mut inboxes, &mut drained, retention_at).await {
                 Woken::Requests => self.backlog.extend(drained.drain(..).map(Job::Request)),
                 Woken::Event(event) => {
                     self.on_event(event);
-                    while let Ok(event) = events.try_recv() {
+                    while let Ok(event) = inboxes.events.try_recv() {
                         self.on_event(event);
                     }
                 }
+                Woken::DiskRead(DiskRead { read, reply }) => self.read(read, reply),
                 Woken::Committed(result) => self.on_committed(result),
                 Woken::Idle => self.on_idle(),
                 Woken::RetentionDue => {
@@ -232,7 +242,8 @@ impl Shard {
                 Woken::Abandoned => self.close(None),
             }
         }
-        inbox.close();
+        inboxes.requests.close();
+        inboxes.disk_reads.close();
         for partition in self.partitions.values() {
             partition.published.publish(|state| state.closed = true);
         }
@@ -253,14 +264,14 @@ impl Shard {
 
     async fn woken(
         &mut self,
-        inbox: &mut mpsc::Receiver<Request>,
-        events: &mut mpsc::Receiver<Event>,
+        inboxes: &mut Inboxes,
         drained: &mut Vec<Request>,
         retention_at: monoio::time::Instant,
     ) -> Woken {
         let takes_requests = self.backlog.is_empty() && self.closing.is_none();
         let idle = self.in_flight.is_none() && self.unproven && self.poisoned.is_none();
         let in_flight = self.in_flight.as_mut();
+        let Inboxes { requests, disk_reads, events } = inboxes;
         tokio::select! {
             biased;
             result = async { (&mut in_flight.expect("asked only with one in flight").done).await }, if in_flight.is_some() => {
@@ -280,6 +291,16 @@ impl Shard {
     fn finished(&self) -> bool {
         let quiet = self.in_flight.is_none() && self.wal.is_empty() && self.backlog.is_empty();
         self.closing.is_some() && quiet && self.preparing == 0
+    }
+
+    /// On every round, so that neither reads nor requests that come without end hold up the others.
+    fn take_disk_reads(&mut self, disk_reads: &mut mpsc::Receiver<DiskRead>) {
+        if self.closing.is_some() {
+            return;
+        }
+        for DiskRead { read, reply } in std::iter::from_fn(|| disk_reads.try_recv().ok()).take(DRAINED_MAX) {
+            self.read(read, reply);
+        }
     }
 
     /// Lays what waits, as far as there is room.
@@ -308,7 +329,6 @@ impl Shard {
             Request::Append { appends, reply } => return self.append(PartialAppend::new(appends, reply)),
             Request::Trim { id, to, reply } => return self.trim(id, to, reply),
             Request::Delete { ids, reply } => return self.delete(ids, reply),
-            Request::Read { read, reply } => self.read(read, reply),
             Request::SearchFrom { id, timestamp, reply } => self.search_from(id, timestamp, reply),
             Request::Shutdown { reply } => self.close(Some(reply)),
         }

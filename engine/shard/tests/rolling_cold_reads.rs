@@ -245,3 +245,37 @@ fn memory_is_given_up_oldest_first_also_when_one_commit_fills_several_chunks() {
         engine.shutdown().await;
     });
 }
+
+#[test]
+fn a_read_from_disk_does_not_starve_behind_producers() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.inbox = 4;
+        fixture.config.capacity = rustmq_model::ByteSize::mib(64);
+        let engine = fixture.start();
+        open_all(&engine).await;
+        fill(&engine, 0, 700).await;
+        let done = Arc::new(AtomicBool::new(false));
+        let mut producers = Vec::new();
+        for _ in 0..64 {
+            let (engine, done) = (engine.clone(), Arc::clone(&done));
+            producers.push(tokio::spawn(async move {
+                while !done.load(Ordering::SeqCst) {
+                    append_value(&engine, 0, b"v").await.unwrap();
+                }
+            }));
+        }
+        let reader = engine.reader(id(1)).unwrap();
+        let isolation = Isolation::ReadUncommitted;
+        let request = ReadRequest { from: Offset(0), max_bytes: 1 << 20, at_least_one: true, isolation };
+        for _ in 0..20 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            let read = tokio::time::timeout(std::time::Duration::from_secs(2), reader.read(request)).await;
+            assert!(!read.unwrap().unwrap().batches.is_empty());
+        }
+        done.store(true, Ordering::SeqCst);
+        for producer in producers {
+            producer.await.unwrap();
+        }
+        engine.shutdown().await;
+    });
+}
