@@ -93,6 +93,7 @@ pub struct Recovery {
     started_empty: Vec<SlotId>,
     go_on: GoOn,
     durable: WalPosition,
+    proven: WalPosition,
     /// What the tail segment's groups say of the one before it.
     tail_claim: Option<WalPosition>,
     dropped: Option<DroppedTail>,
@@ -122,6 +123,7 @@ impl Recovery {
             started_empty: Vec::new(),
             go_on: GoOn::NewSegment,
             durable: WalPosition::default(),
+            proven: WalPosition::default(),
             tail_claim: None,
             dropped: None,
             holes: Vec::new(),
@@ -215,6 +217,7 @@ impl Recovery {
             segments: self.segments,
             go_on: self.go_on,
             durable: self.durable,
+            proven: self.proven,
             partitions,
             started_empty: self.started_empty,
             bases_lost,
@@ -446,6 +449,7 @@ impl Recovery {
                 self.dropped = Some(DroppedTail { slot, offset, damage, groups: scan.groups_after_damage });
             }
         }
+        self.proven = scan.proven;
         self.tail_claim = Some(scan.proven).filter(|proven| proven.generation < generation);
         self.durable = if scan.end == shape.first_group() { scan.proven } else { at };
         let closed = scan.sealed || shape != self.options.shape || scan.end >= shape.trailer();

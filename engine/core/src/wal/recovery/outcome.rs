@@ -142,6 +142,8 @@ pub struct RecoveredWal {
     pub go_on: GoOn,
     /// The end of what is durable once the newest segment is synced.
     pub durable: WalPosition,
+    /// What of that the newest segment's groups say was synced.
+    pub proven: WalPosition,
     /// What each open partition is rebuilt from, in order: a checkpoint or open, then what followed.
     pub partitions: BTreeMap<TopicIdPartition, Vec<ReplayItem>>,
     /// Slots whose headers name the next generations but that hold no group: the next segments are started in them, in this order, or
