@@ -13,7 +13,7 @@ use crate::config::LogConfig;
 use crate::error::{AppendError, DeleteError, EngineStopped, OpenError, TrimError};
 use crate::published::Published;
 use crate::reader::PartitionReader;
-use crate::request::Request;
+use crate::request::{DiskRead, Request};
 use crate::status::{DriverKind, EngineStatus, ShardGauges};
 
 /// A partition to create, or to take up under a leader epoch.
@@ -54,6 +54,7 @@ pub enum TrimTo {
 #[derive(Clone, Debug)]
 pub struct ShardHandle {
     pub inbox: mpsc::Sender<Request>,
+    pub disk_reads: mpsc::Sender<DiskRead>,
     pub gauges: Arc<ShardGauges>,
 }
 
@@ -119,7 +120,7 @@ impl Engine {
     }
 
     fn reader_of(&self, published: Arc<Published>, shard: usize) -> PartitionReader {
-        PartitionReader::new(published, self.shards[shard].inbox.clone())
+        PartitionReader::new(published, self.shards[shard].clone())
     }
 
     /// Creates partitions, or takes up existing ones under a leader epoch that is not lower. Answers in the order asked, once

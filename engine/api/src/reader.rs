@@ -7,9 +7,10 @@ use bytes::Bytes;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, TopicIdPartition};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::engine::ShardHandle;
 use crate::error::ReadError;
 use crate::published::{LogOffsets, PartitionState, Published};
-use crate::request::{ColdRead, Request};
+use crate::request::{ColdRead, DiskRead};
 use crate::waiter::FetchWaiter;
 
 /// How far a read may go.
@@ -58,7 +59,7 @@ impl ReadBatches {
 #[derive(Clone, Debug)]
 pub struct PartitionReader {
     pub(crate) published: Arc<Published>,
-    pub(crate) shard: mpsc::Sender<Request>,
+    pub(crate) shard: ShardHandle,
 }
 
 /// What memory says about a read.
@@ -68,7 +69,7 @@ enum InMemory {
 }
 
 impl PartitionReader {
-    pub(crate) const fn new(published: Arc<Published>, shard: mpsc::Sender<Request>) -> Self {
+    pub(crate) const fn new(published: Arc<Published>, shard: ShardHandle) -> Self {
         Self { published, shard }
     }
 
@@ -101,8 +102,8 @@ impl PartitionReader {
             InMemory::Answer(batches) => Ok(batches),
             InMemory::OnDisk(read, offsets) => {
                 let (reply, answer) = oneshot::channel();
-                // A full inbox means a shard under load: a read from disk must not add to its queue.
-                self.shard.try_send(Request::Read { read, reply }).map_err(|error| match error {
+                // Its queue is short: a read that finds it full comes again rather than wait.
+                self.shard.disk_reads.try_send(DiskRead { read, reply }).map_err(|error| match error {
                     mpsc::error::TrySendError::Full(_) => ReadError::Busy,
                     mpsc::error::TrySendError::Closed(_) => ReadError::Closed,
                 })?;

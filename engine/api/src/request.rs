@@ -41,11 +41,6 @@ pub enum Request {
         ids: Vec<TopicIdPartition>,
         reply: Reply<Vec<Result<(), DeleteError>>>,
     },
-    /// A read of what has left memory: the shard says where it is, a read thread reads it and answers.
-    Read {
-        read: ColdRead,
-        reply: Reply<Result<ReadBatches, ReadError>>,
-    },
     /// From where batches must be searched for a timestamp; the latest place that is not too late.
     SearchFrom {
         id: TopicIdPartition,
@@ -56,6 +51,14 @@ pub enum Request {
     Shutdown {
         reply: Reply<()>,
     },
+}
+
+/// A read of what has left memory: the shard says where it is, a read thread reads it and answers. It has a queue of its own: in the inbox
+/// it would wait behind appends, and one that does not wait for room finds none, since room goes to producers that do.
+#[derive(Debug)]
+pub struct DiskRead {
+    pub read: ColdRead,
+    pub reply: Reply<Result<ReadBatches, ReadError>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, record};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::ReadError;
 use crate::reader::{Isolation, PartitionReader, ReadRequest};
@@ -13,6 +13,9 @@ use crate::request::{Request, TimeTarget};
 const PORTION_BYTES: usize = 1 << 20;
 /// The most that the one batch may decompress to. A larger one answers with its first offset, which is not too late.
 const RECORDS_BYTES_MAX: usize = 256 << 20;
+
+/// Searches that decompress at the same time, over all shards: each may take as much memory as one batch inflates to.
+static INFLATING: Semaphore = Semaphore::const_new(2);
 
 /// The record that a search by time found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +36,7 @@ impl PartitionReader {
             }
             for (header, batch) in batches {
                 if header.max_timestamp >= timestamp {
-                    let found = find_record(&header, &batch, from, |record| record >= timestamp);
+                    let found = find_record(&header, &batch, from, |record| record >= timestamp).await;
                     if found.is_some() {
                         return Ok(found);
                     }
@@ -58,16 +61,19 @@ impl PartitionReader {
                 }
                 from = from.max(header.next_offset());
             }
+            // What was read from disk counts against the readers' memory, which the next portion waits for: none of it is kept meanwhile.
+            if let Some((_, batch, _)) = &mut best {
+                *batch = bytes::Bytes::copy_from_slice(batch);
+            }
         }
-        Ok(best.and_then(|(header, batch, from)| {
-            find_record(&header, &batch, from, |record| record >= header.max_timestamp)
-        }))
+        let Some((header, batch, from)) = best else { return Ok(None) };
+        Ok(find_record(&header, &batch, from, |record| record >= header.max_timestamp).await)
     }
 
     async fn search_from(&self, timestamp: TimeTarget) -> Result<Option<Offset>, ReadError> {
         let (reply, answer) = oneshot::channel();
         let request = Request::SearchFrom { id: self.id(), timestamp, reply };
-        self.shard.send(request).await.map_err(|_| ReadError::Closed)?;
+        self.shard.inbox.send(request).await.map_err(|_| ReadError::Closed)?;
         let start = answer.await.map_err(|_| ReadError::Closed)?;
         let log_start = self.offsets().log_start;
         Ok(start.map(|start| start.max(log_start)))
@@ -92,13 +98,14 @@ impl PartitionReader {
 
 /// The first record of the batch, from `from` on, that fits. Records that cannot be read (the broker stores what clients compress
 /// without looking inside) count as one with the batch's largest timestamp.
-fn find_record(
+async fn find_record(
     header: &BatchHeader,
     batch: &bytes::Bytes,
     from: Offset,
     fits: impl Fn(Timestamp) -> bool,
 ) -> Option<FoundOffset> {
     let leader_epoch = header.leader_epoch;
+    let _permit = INFLATING.acquire().await.expect("it is never closed");
     let Ok(records) = record::read(batch, RECORDS_BYTES_MAX) else {
         let offset = header.base_offset.max(from);
         return Some(FoundOffset { offset, timestamp: header.max_timestamp, leader_epoch });

@@ -55,23 +55,19 @@ impl Shard {
                 let _ = reply.send(results);
             }
             Answer::Trim { id, log_start, reply } => {
-                let size = self.wal.table.partition_bytes(id);
+                // What is laid is counted when it is published.
+                let size = self.wal.table.bytes_from(id, log_start).saturating_sub(self.wal.laid_bytes(id));
                 if let Some(partition) = self.partitions.get_mut(&id) {
                     partition.publish_log_start(log_start, size);
                 }
-                self.relocate_now();
+                self.looks.now();
                 if let Some(reply) = reply {
                     let _ = reply.send(Ok(log_start));
                 }
             }
             Answer::Delete { closed, results, reply } => {
-                self.relocate_now();
-                for published in closed {
-                    published.publish(|state| {
-                        state.closed = true;
-                        state.reset_tail(state.offsets.durable_end);
-                    });
-                }
+                self.looks.now();
+                closed.iter().for_each(|published| close(published));
                 let _ = reply.send(results);
             }
         }
@@ -97,7 +93,9 @@ impl Shard {
                 let _ = reply.send(Err(TrimError::Storage { reason }));
             }
             Answer::Trim { reply: None, .. } => {}
-            Answer::Delete { results, reply, .. } => {
+            Answer::Delete { closed, results, reply } => {
+                // The shard has let go of them: nobody else would end their readers.
+                closed.iter().for_each(|published| close(published));
                 let refused = |result: Result<(), DeleteError>| {
                     result.and_then(|()| Err(DeleteError::Storage { reason: reason.clone() }))
                 };
@@ -105,4 +103,12 @@ impl Shard {
             }
         }
     }
+}
+
+/// The partition is gone: its readers hear of it, and its memory is let go of.
+fn close(published: &Published) {
+    published.publish(|state| {
+        state.closed = true;
+        state.reset_tail(state.offsets.durable_end);
+    });
 }

@@ -49,7 +49,7 @@ pub struct EngineConfig {
     pub retention_interval: Duration,
     /// After this long without appends a shard proves what it wrote last.
     pub idle_proof_after: Duration,
-    /// Requests that wait for one shard; senders wait for room.
+    /// Requests that wait for one shard; senders wait for room. As many reads from disk may wait beside them; more are refused as busy.
     pub inbox: usize,
     /// Makes the disk fail, to prove what the engine then does. Tests only.
     #[doc(hidden)]

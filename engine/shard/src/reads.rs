@@ -54,6 +54,8 @@ pub(crate) struct ReadJob {
     pub query: BatchQuery,
     pub max_bytes: usize,
     pub at_least_one: bool,
+    /// What the device reads in, which may be more than the segment is laid out by: the folder has moved to it.
+    pub block_size: u32,
     pub destination: Destination,
     /// The shard holds the segment until it hears that the job is done.
     pub done: EventSender,
@@ -159,11 +161,11 @@ fn read(job: &ReadJob, indexes: &IndexCache) -> Result<(Vec<Bytes>, usize), Read
     let groups = match &job.groups {
         Groups::These(groups) => groups.clone(),
         Groups::Indexed(trailer) => {
-            let index = indexes.load(job.place, &job.file, *trailer)?;
+            let index = indexes.load(job, *trailer)?;
             groups_of(&index, job.query)
         }
     };
-    let mut window = Window { start: 0, bytes: Bytes::new(), file: &job.file };
+    let mut window = Window { start: 0, bytes: Bytes::new(), file: &job.file, block_size: job.block_size };
     let mut batches = Vec::new();
     let mut room = job.max_bytes;
     let mut next = job.query.from;
@@ -239,21 +241,28 @@ struct Window<'a> {
     start: usize,
     bytes: Bytes,
     file: &'a SlotFile,
+    block_size: u32,
+}
+
+/// At least `length` bytes at `offset`, unless the file ends, in whole blocks of the device, and where they start.
+fn read_blocks(file: &SlotFile, offset: u32, length: usize, block_size: u32) -> Result<(u32, Bytes), ReadError> {
+    let before = offset % block_size;
+    let length = (before as usize + length).next_multiple_of(block_size as usize);
+    let bytes = read_at(&file.file, u64::from(offset - before), length, &ChunkPool::default());
+    let bytes = bytes.map_err(|error| ReadError::Storage { reason: format!("{}: {error}", file.path.display()) })?;
+    Ok((offset - before, bytes))
 }
 
 impl Window<'_> {
     /// The bytes from `offset` on, `length` of them at least, unless the file ends.
     fn at(&mut self, offset: u32, length: usize) -> Result<Bytes, ReadError> {
-        let offset = offset as usize;
-        let end = self.start + self.bytes.len();
-        if offset < self.start || offset + length > end {
-            let failed =
-                |error: io::Error| ReadError::Storage { reason: format!("{}: {error}", self.file.path.display()) };
-            let pool = ChunkPool::default();
-            self.bytes = read_at(&self.file.file, offset as u64, length.max(WINDOW), &pool).map_err(failed)?;
-            self.start = offset;
+        let (at, end) = (offset as usize, self.start + self.bytes.len());
+        if at < self.start || at + length > end {
+            let (start, bytes) = read_blocks(self.file, offset, length.max(WINDOW), self.block_size)?;
+            (self.start, self.bytes) = (start as usize, bytes);
         }
-        Ok(self.bytes.slice(offset - self.start..))
+        // The file may end before the offset.
+        Ok(self.bytes.slice((at - self.start).min(self.bytes.len())..))
     }
 }
 
@@ -264,7 +273,8 @@ struct IndexCache {
 }
 
 impl IndexCache {
-    fn load(&self, place: SegmentPlace, file: &SlotFile, trailer: Trailer) -> Result<Arc<SegmentIndex>, ReadError> {
+    fn load(&self, job: &ReadJob, trailer: Trailer) -> Result<Arc<SegmentIndex>, ReadError> {
+        let (place, file) = (job.place, &job.file);
         {
             let mut entries = self.entries.lock();
             if let Some(at) = entries.iter().position(|(known, _)| *known == place)
@@ -275,15 +285,44 @@ impl IndexCache {
                 return Ok(index);
             }
         }
-        let failed = |reason: String| ReadError::Storage { reason: format!("{}: {reason}", file.path.display()) };
         let length = trailer.end.saturating_sub(trailer.index_group) as usize;
-        let bytes = read_at(&file.file, u64::from(trailer.index_group), length, &ChunkPool::default())
-            .map_err(|error| failed(error.to_string()))?;
-        let index = read_index(place, trailer.index_group, &bytes);
-        let index = Arc::new(index.ok_or_else(|| failed("the segment's index is damaged".to_owned()))?);
+        let (start, bytes) = read_blocks(file, trailer.index_group, length, job.block_size)?;
+        let group = bytes.get((trailer.index_group - start) as usize..).unwrap_or_default();
+        let index = read_index(place, trailer.index_group, group).ok_or_else(|| ReadError::Storage {
+            reason: format!("{}: the segment's index is damaged", file.path.display()),
+        })?;
+        let index = Arc::new(index);
         let mut entries = self.entries.lock();
         entries.push_front((place, Arc::clone(&index)));
         entries.truncate(CACHED_INDEXES);
         Ok(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use bytes::Bytes;
+    use rustmq_engine_core::wal::SlotId;
+
+    use super::{WINDOW, Window};
+    use crate::disk::SlotFile;
+
+    #[test]
+    fn a_window_is_whole_blocks_of_a_device_with_larger_ones_than_the_segments() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("slot");
+        let content: Vec<_> = (0..8 * 65_536_u32).map(|at| u8::try_from(at / 4096 % 251).unwrap()).collect();
+        std::fs::write(&path, &content).unwrap();
+        let file = SlotFile::new(SlotId(0), path.clone(), std::fs::File::open(path).unwrap()).unwrap();
+        let mut window = Window { start: 0, bytes: Bytes::new(), file: &file, block_size: 65_536 };
+        for (offset, length) in [(4_096, 100), (69_632, WINDOW + 1), (520_192, 4_096), (4_096, 4_096)] {
+            let found = window.at(offset, length).unwrap();
+            assert!(found.len() >= length.min(content.len() - offset as usize), "{offset}");
+            assert!(content[offset as usize..].starts_with(&found), "{offset}");
+            assert_eq!((window.start % 65_536, window.bytes.len() % 65_536), (0, 0), "{offset}");
+        }
+        assert!(window.at(600_000, 1).unwrap().is_empty(), "the file ends before");
     }
 }

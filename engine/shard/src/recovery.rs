@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -72,8 +73,73 @@ pub(crate) fn recover(
         files.insert(slot, Arc::new(file));
     }
     if let Some(file) = wal.segments.last().and_then(|newest| files.get(&newest.slot)) {
+        if !io.direct && policy != CorruptionPolicy::Repair {
+            rewrite_unproven(&wal, file).map_err(|error| RecoverError::Io { path: file.path.clone(), error })?;
+        }
         // Its last groups may never have been synced, and count as durable from here on.
         file.file.sync_data().map_err(|error| RecoverError::Io { path: file.path.clone(), error })?;
     }
     Ok(Recovered { wal, files })
+}
+
+/// Writes over the newest segment's groups that none proves with what was read of them. Through the page cache a failed sync leaves pages that
+/// are not on disk, but count as clean: a process that starts after it reads them whole, and its own sync does nothing for them. Once
+/// they are written again, the sync writes them, or says that it cannot. What is proven was synced without a failure, and stays untouched.
+fn rewrite_unproven(wal: &RecoveredWal, file: &SlotFile) -> io::Result<()> {
+    let Some(newest) = wal.segments.last() else { return Ok(()) };
+    let proven = Some(wal.proven).filter(|proven| proven.generation == newest.generation);
+    let mut at = proven.map_or(newest.shape.first_group(), |proven| proven.offset);
+    let pool = ChunkPool::default();
+    while at < newest.end {
+        let length = (newest.end - at).min(WINDOW);
+        let bytes = dio::read_at(&file.file, u64::from(at), length as usize, &pool)?;
+        file.file.write_all_at(&bytes, u64::from(at))?;
+        at += length;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs::File;
+    use std::time::SystemTime;
+
+    use rustmq_engine_api::{LogConfig, OpenPartition};
+    use rustmq_engine_core::wal::recovery::CorruptionPolicy;
+    use rustmq_engine_core::wal::{SegmentShape, SlotId};
+    use rustmq_model::{ByteSize, LeaderEpoch, PartitionId, TopicId, TopicIdPartition};
+
+    use super::recover;
+    use crate::dio::DirectIo;
+    use crate::folder::Folder;
+    use crate::{EngineConfig, Metrics, start};
+
+    #[test]
+    fn what_no_group_proves_is_written_again_where_a_sync_alone_may_do_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = EngineConfig::new(folder.path().join("wal"));
+        (config.shards, config.segment_size, config.capacity) = (1, ByteSize::mib(1), ByteSize::mib(16));
+        let (engine, _) = start(&config, &Metrics::default()).unwrap();
+        let id = TopicIdPartition { topic_id: TopicId(1), partition: PartitionId(0) };
+        let open = OpenPartition { id, leader_epoch: LeaderEpoch(0), config: LogConfig::unlimited() };
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            engine.open(vec![open]).await.remove(0).unwrap();
+            engine.shutdown().await;
+        });
+        let wal = Folder::open(&config.dir, None).unwrap().wals.remove(0);
+        let path = wal.slot_path(SlotId(0));
+        let content = std::fs::read(&path).unwrap();
+        File::options().write(true).open(&path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let buffered = DirectIo { direct: false, block_size: 4096 };
+        let shape = SegmentShape::new(4096, 1 << 20).unwrap();
+        for (policy, written) in [(CorruptionPolicy::Repair, false), (CorruptionPolicy::Refuse, true)] {
+            recover(&wal, buffered, shape, policy).unwrap();
+            let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+            assert_eq!(modified > SystemTime::UNIX_EPOCH, written, "{policy:?}");
+        }
+        assert!(std::fs::read(&path).unwrap() == content, "it is what it was");
+    }
 }

@@ -14,13 +14,44 @@ use crate::shard::Shard;
 /// Bytes of batches that one step of a move reads.
 const MOVE_BYTES: usize = 4 << 20;
 
+/// When the oldest segment is looked at again. A look that is due sooner does not take the place of a later one: what the later one waits
+/// for may be what the sooner one stumbles over.
+#[derive(Debug, Default)]
+pub(crate) struct Looks {
+    now: bool,
+    /// Once this commit is durable.
+    after: Option<u64>,
+}
+
+impl Looks {
+    /// When the present commit is dealt with.
+    pub(crate) const fn now(&mut self) {
+        self.now = true;
+    }
+
+    pub(crate) fn after(&mut self, commit: u64) {
+        self.after = self.after.max(Some(commit));
+    }
+
+    /// Whether one is due, all commits up to `committed` being durable.
+    pub(crate) fn take_due(&mut self, committed: u64) -> bool {
+        let after = self.after.take_if(|commit| *commit <= committed).is_some();
+        std::mem::take(&mut self.now) || after
+    }
+}
+
 impl Shard {
     /// Begins, or goes on, to move what the oldest segment still holds, if the table says that it pays.
     pub(crate) fn relocate(&mut self) {
         if self.moving.is_some() || self.poisoned.is_some() {
             return;
         }
-        let Some(plan) = self.wal.table.relocation() else { return };
+        let Some(plan) = self.wal.table.relocation() else {
+            if self.wal.table.is_moving() {
+                self.relocate_after_laid();
+            }
+            return;
+        };
         for id in &plan.checkpoints {
             let Some(partition) = self.partitions.get(id) else { continue };
             let checkpoint = partition.checkpoint();
@@ -28,12 +59,13 @@ impl Shard {
                 tracing::error!(partition = %id, bytes = checkpoint.len(), "a checkpoint does not fit a segment");
                 return;
             }
+            // Gone on with when a slot is prepared.
             if self.room(checkpoint.len(), Purpose::Cleaning).is_err() {
                 return;
             }
             self.wal.put_checkpoint(*id, &checkpoint);
         }
-        self.relocate_after_gathered();
+        self.relocate_after_laid();
         let Some(first) = plan.batches.first() else { return };
         let (id, from, until) = (first.partition, first.from, first.until);
         let read = ColdRead { id, from, until, max_bytes: MOVE_BYTES, at_least_one: true };
@@ -59,7 +91,7 @@ impl Shard {
             Ok(batches) => {
                 let _ = batches.iter().try_for_each(|batch| self.move_batch(id, batch).then_some(()));
                 // The rest follows once these are durable.
-                self.relocate_after_gathered();
+                self.relocate_after_laid();
             }
         }
     }

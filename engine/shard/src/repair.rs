@@ -74,6 +74,8 @@ pub fn plan_repair(dir: &Path, owner: Option<&WalOwner>) -> Result<RepairPlan, R
         }
         let config = SegmentTableConfig { wal: wal.id, shape, segments_max: u32::MAX };
         let mut table = SegmentTable::new(config, &recovered);
+        let bases = recovered.bases_lost.iter().filter(|lost| lost.from < lost.until);
+        plan.lost.extend(bases.map(|lost| LostRange { id: lost.partition, from: lost.from, until: lost.until }));
         for (id, items) in &recovered.partitions {
             let log = Partition::replay(*id, items, Gaps::Repaired, partition::limits(shape))?;
             table.restore_log_start(*id, log.decided_log_start());

@@ -215,6 +215,7 @@ impl Shard {
             query,
             max_bytes: read.max_bytes,
             at_least_one: read.at_least_one,
+            block_size: self.tuning.io.block_size,
             destination,
             done: self.around.events.clone(),
         };

@@ -15,8 +15,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustmq_engine_api::chunk::ChunkError;
-use rustmq_engine_api::request::{Reply, Request};
-use rustmq_engine_core::wal::segments::{Pressure, Purpose};
+use rustmq_engine_api::request::{DiskRead, Reply, Request};
+use rustmq_engine_core::wal::segments::Purpose;
 use rustmq_engine_core::wal::{Control, Generation};
 use rustmq_model::TopicIdPartition;
 use tokio::sync::mpsc;
@@ -29,13 +29,14 @@ use crate::folder::WalFolder;
 use crate::metrics::Metrics;
 use crate::partition::{CHECKPOINTS_PART, Partition};
 use crate::reads::ReadPool;
+use crate::relocation::Looks;
 use crate::slots::{Preparation, SlotDemand, SlotJob, SlotPreparer};
 use crate::tail::TailMemory;
 use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
 
 /// What may gather for one commit before the shard stops laying until the next commit starts.
 const GATHERED_BYTES_MAX: usize = 16 << 20;
-/// Requests to take from the inbox at once.
+/// Requests, and reads, to take from their queues at once.
 const DRAINED_MAX: usize = 256;
 
 /// Something to do, and what is left of it when there was no room for all of it.
@@ -62,12 +63,20 @@ struct InFlight {
 /// What the shard was woken by.
 enum Woken {
     Requests,
+    DiskRead(DiskRead),
     Event(Event),
     Committed(Result<(), DiskError>),
     Idle,
     RetentionDue,
     /// Every handle is gone.
     Abandoned,
+}
+
+/// What reaches a shard from other threads.
+pub(crate) struct Inboxes {
+    pub requests: mpsc::Receiver<Request>,
+    pub disk_reads: mpsc::Receiver<DiskRead>,
+    pub events: mpsc::Receiver<Event>,
 }
 
 /// How a shard works, apart from what it holds.
@@ -120,10 +129,27 @@ pub(crate) struct Shard {
     pub(crate) moving: Option<(TopicIdPartition, Generation)>,
     /// Commits started so far: the number of the newest.
     commits_started: u64,
-    /// After this commit, freeing the oldest segment may be possible or worth it.
-    relocation_due: Option<u64>,
+    /// When freeing the oldest segment may be possible or worth it.
+    pub(crate) looks: Looks,
+    /// When the shard has been idle for long enough to prove what it wrote last.
+    idle_at: monoio::time::Instant,
     closing: Option<Option<Reply<()>>>,
     settling: Option<Settling>,
+}
+
+impl Drop for Shard {
+    /// A panic must not look like a slow disk: what waits for this shard is ended, and the status says why.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let reason = "the shard's thread has panicked".to_owned();
+        *self.around.gauges.poisoned.lock() = Some(reason);
+        for partition in self.partitions.values() {
+            partition.published.publish(|state| state.closed = true);
+        }
+        self.report();
+    }
 }
 
 /// What is left to do after a repair: a checkpoint of every partition, so that no later start replays over a hole.
@@ -146,6 +172,7 @@ impl Shard {
         Self {
             number,
             folder,
+            idle_at: monoio::time::Instant::now() + tuning.idle_proof_after,
             tuning,
             around,
             wal,
@@ -162,7 +189,7 @@ impl Shard {
             poisoned: None,
             moving: None,
             commits_started: 0,
-            relocation_due: None,
+            looks: Looks::default(),
             closing: None,
             settling: None,
         }
@@ -174,13 +201,19 @@ impl Shard {
     }
 
     /// Runs until shutdown, or until every handle is gone.
-    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Request>, mut events: mpsc::Receiver<Event>) {
+    pub(crate) async fn run(mut self, mut inboxes: Inboxes) {
         let mut drained = Vec::with_capacity(DRAINED_MAX);
         let mut retention_at = monoio::time::Instant::now() + self.tuning.retention_interval;
         // Segments that were freed, and not started again before the restart, first: their slots are there to go on in.
         self.free_segments();
+        // Of a full log, what is to be moved: after the group that puts the run on disk, which goes alone.
+        self.relocate_after_laid();
+        if self.wal.is_empty() {
+            self.relocate();
+        }
         self.report();
         loop {
+            self.take_disk_reads(&mut inboxes.disk_reads);
             self.prepare_slots();
             self.lay_settling_checkpoints();
             self.work();
@@ -191,14 +224,15 @@ impl Shard {
             if self.finished() {
                 break;
             }
-            match self.woken(&mut inbox, &mut events, &mut drained, retention_at).await {
+            match self.woken(&mut inboxes, &mut drained, retention_at).await {
                 Woken::Requests => self.backlog.extend(drained.drain(..).map(Job::Request)),
                 Woken::Event(event) => {
                     self.on_event(event);
-                    while let Ok(event) = events.try_recv() {
+                    while let Ok(event) = inboxes.events.try_recv() {
                         self.on_event(event);
                     }
                 }
+                Woken::DiskRead(DiskRead { read, reply }) => self.read(read, reply),
                 Woken::Committed(result) => self.on_committed(result),
                 Woken::Idle => self.on_idle(),
                 Woken::RetentionDue => {
@@ -208,7 +242,8 @@ impl Shard {
                 Woken::Abandoned => self.close(None),
             }
         }
-        inbox.close();
+        inboxes.requests.close();
+        inboxes.disk_reads.close();
         for partition in self.partitions.values() {
             partition.published.publish(|state| state.closed = true);
         }
@@ -229,31 +264,43 @@ impl Shard {
 
     async fn woken(
         &mut self,
-        inbox: &mut mpsc::Receiver<Request>,
-        events: &mut mpsc::Receiver<Event>,
+        inboxes: &mut Inboxes,
         drained: &mut Vec<Request>,
         retention_at: monoio::time::Instant,
     ) -> Woken {
         let takes_requests = self.backlog.is_empty() && self.closing.is_none();
         let idle = self.in_flight.is_none() && self.unproven && self.poisoned.is_none();
         let in_flight = self.in_flight.as_mut();
+        let Inboxes { requests, disk_reads, events } = inboxes;
         tokio::select! {
             biased;
             result = async { (&mut in_flight.expect("asked only with one in flight").done).await }, if in_flight.is_some() => {
                 Woken::Committed(result)
             }
             Some(event) = events.recv() => Woken::Event(event),
-            count = inbox.recv_many(drained, DRAINED_MAX), if takes_requests => {
+            // The clock before requests, which may never stop.
+            () = monoio::time::sleep_until(self.idle_at), if idle => Woken::Idle,
+            () = monoio::time::sleep_until(retention_at) => Woken::RetentionDue,
+            count = requests.recv_many(drained, DRAINED_MAX), if takes_requests => {
                 if count == 0 { Woken::Abandoned } else { Woken::Requests }
             }
-            () = monoio::time::sleep(self.tuning.idle_proof_after), if idle => Woken::Idle,
-            () = monoio::time::sleep_until(retention_at) => Woken::RetentionDue,
+            Some(read) = disk_reads.recv(), if self.closing.is_none() => Woken::DiskRead(read),
         }
     }
 
     fn finished(&self) -> bool {
         let quiet = self.in_flight.is_none() && self.wal.is_empty() && self.backlog.is_empty();
         self.closing.is_some() && quiet && self.preparing == 0
+    }
+
+    /// On every round, so that neither reads nor requests that come without end hold up the others.
+    fn take_disk_reads(&mut self, disk_reads: &mut mpsc::Receiver<DiskRead>) {
+        if self.closing.is_some() {
+            return;
+        }
+        for DiskRead { read, reply } in std::iter::from_fn(|| disk_reads.try_recv().ok()).take(DRAINED_MAX) {
+            self.read(read, reply);
+        }
     }
 
     /// Lays what waits, as far as there is room.
@@ -282,7 +329,6 @@ impl Shard {
             Request::Append { appends, reply } => return self.append(PartialAppend::new(appends, reply)),
             Request::Trim { id, to, reply } => return self.trim(id, to, reply),
             Request::Delete { ids, reply } => return self.delete(ids, reply),
-            Request::Read { read, reply } => self.read(read, reply),
             Request::SearchFrom { id, timestamp, reply } => self.search_from(id, timestamp, reply),
             Request::Shutdown { reply } => self.close(Some(reply)),
         }
@@ -329,8 +375,11 @@ impl Shard {
         metrics.commits.inc();
         metrics.committed_bytes.inc_by(commit.bytes as u64);
         metrics.commit_seconds.observe(commit.started.elapsed().as_secs_f64());
-        self.wal.table.on_durable(commit.end);
-        self.unproven |= commit.holds_frames;
+        self.wal.on_committed(commit.end);
+        if commit.holds_frames {
+            self.unproven = true;
+            self.idle_at = monoio::time::Instant::now() + self.tuning.idle_proof_after;
+        }
         self.publish(commit.batches);
         for answer in commit.answers {
             self.complete(answer);
@@ -338,7 +387,7 @@ impl Shard {
         self.free_segments();
         self.evict();
         self.on_settled(commit.number);
-        if self.relocation_due.take_if(|due| *due <= commit.number).is_some() {
+        if self.looks.take_due(commit.number) {
             self.relocate();
         }
         self.report();
@@ -346,6 +395,9 @@ impl Shard {
 
     /// Makes durable batches readable. They come in the order of the log; partitions are independent of each other.
     fn publish(&mut self, mut batches: Vec<crate::wal_writer::LaidBatch>) {
+        for laid in &batches {
+            self.tail.note(laid.chunk, laid.id, laid.batch.base);
+        }
         batches.sort_by_key(|laid| laid.id);
         let mut rest = batches.into_iter().peekable();
         while let Some(first) = rest.next() {
@@ -356,9 +408,6 @@ impl Shard {
             }
             // A partition that was deleted meanwhile has no readers.
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
-            for laid in &run {
-                self.tail.note(laid.chunk, id, laid.batch.base);
-            }
             partition.publish(run.into_iter().map(|laid| laid.batch).collect());
         }
     }
@@ -460,6 +509,8 @@ impl Shard {
                 self.slot_failing = false;
                 self.wal.files.insert(slot, file);
                 self.wal.table.on_slot_prepared(slot);
+                // What was to be moved may have waited for it.
+                self.relocate();
             }
             Event::SlotFailed { slot } => {
                 self.preparing -= 1;
@@ -512,7 +563,7 @@ impl Shard {
                 Ok(Room::Here) => return Ok(()),
                 Ok(Room::Rolled) => {
                     self.slot_demand.on_rolled();
-                    self.relocate_after_gathered();
+                    self.relocate_after_laid();
                     self.checkpoint_changed()?;
                 }
                 Err(NoRoom::AwaitSlot) if self.slot_failing => return Err(NoRoom::Full),
@@ -521,14 +572,9 @@ impl Shard {
         }
     }
 
-    /// Looks at the oldest segment when the present commit is dealt with.
-    pub(crate) fn relocate_now(&mut self) {
-        self.relocation_due = Some(0);
-    }
-
-    /// Looks at the oldest segment when what gathers now is durable.
-    pub(crate) fn relocate_after_gathered(&mut self) {
-        self.relocation_due = Some(self.commits_started + 1);
+    /// Looks at the oldest segment when everything that was laid so far is durable.
+    pub(crate) fn relocate_after_laid(&mut self) {
+        self.looks.after(self.commits_started + u64::from(!self.wal.is_empty()));
     }
 
     fn checkpoint_changed(&mut self) -> Result<(), ChunkError> {
@@ -589,7 +635,7 @@ impl Shard {
         gauges.wal_bytes.store(self.wal.files.len() as u64 * segment, Ordering::Relaxed);
         gauges.wal_used_bytes.store(used, Ordering::Relaxed);
         gauges.partitions.store(self.partitions.len() as u64, Ordering::Relaxed);
-        gauges.full.store(table.pressure() == Pressure::Full || self.slot_failing, Ordering::Relaxed);
+        gauges.full.store(table.is_full() || self.slot_failing, Ordering::Relaxed);
         let number = u32::try_from(self.number).unwrap_or(u32::MAX);
         self.around.metrics.set_status(number, &gauges.status());
     }

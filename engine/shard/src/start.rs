@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use rustmq_engine_api::chunk::ChunkError;
-use rustmq_engine_api::request::Request;
+use rustmq_engine_api::request::{DiskRead, Request};
 use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::{Directory, DriverKind, Engine, LogConfig, ShardHandle};
 use rustmq_engine_core::log::Gaps;
@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 use crate::partition::{self, Partition, PartitionReplayError};
 use crate::reads::ReadPool;
 use crate::recovery::{RecoverError, Recovered, recover};
-use crate::shard::{Holdings, Shard, ShardTuning, Surroundings};
+use crate::shard::{Holdings, Inboxes, Shard, ShardTuning, Surroundings};
 use crate::slots::SlotPreparer;
 use crate::tail::TailMemory;
 use crate::wal_writer::WalWriter;
@@ -104,6 +104,7 @@ struct ShardPlan {
     around: Surroundings,
     events: mpsc::Receiver<Event>,
     inbox: mpsc::Receiver<Request>,
+    disk_reads: mpsc::Receiver<DiskRead>,
 }
 
 /// What is the same for all shards.
@@ -188,9 +189,10 @@ fn start_shards(
     let mut handles = Vec::with_capacity(wals);
     for (number, wal) in folder.wals.iter().enumerate() {
         let (inbox, requests) = mpsc::channel(config.inbox.max(1));
+        let (disk_reads, asked_reads) = mpsc::channel(config.inbox.max(1));
         let (events, event_receiver) = EventSender::channel(EVENTS);
         let gauges = Arc::new(ShardGauges::default());
-        handles.push(ShardHandle { inbox, gauges: Arc::clone(&gauges) });
+        handles.push(ShardHandle { inbox, disk_reads, gauges: Arc::clone(&gauges) });
         let around = Surroundings {
             events,
             reads: reads.clone(),
@@ -216,6 +218,7 @@ fn start_shards(
             around,
             events: event_receiver,
             inbox: requests,
+            disk_reads: asked_reads,
         };
         threads.push(spawn(plan, ready.clone()).map_err(thread_error)?);
     }
@@ -269,23 +272,28 @@ fn report_failure(ready: &std_mpsc::Sender<Result<ShardReady, StartError>>, erro
 async fn serve(plan: ShardPlan, ready: std_mpsc::Sender<Result<ShardReady, StartError>>) {
     match build(plan) {
         Err(error) => report_failure(&ready, error),
-        Ok((shard, inbox, events, readiness)) => {
+        Ok((shard, inboxes, readiness)) => {
             if ready.send(Ok(readiness)).is_err() {
                 return;
             }
             drop(ready);
             // A task of its own: only tasks are woken from other threads.
-            monoio::spawn(shard.run(inbox, events)).await;
+            monoio::spawn(shard.run(inboxes)).await;
         }
     }
 }
 
-type Built = (Shard, mpsc::Receiver<Request>, mpsc::Receiver<Event>, ShardReady);
+type Built = (Shard, Inboxes, ShardReady);
 
 /// Recovers the WAL and builds the shard over it.
 fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let ShardPlan { number, folder, shape, segments_max, tail_bytes, fsync, tuning, driver, faults, around, .. } = plan;
-    let Recovered { wal, files } = recover(&folder, tuning.io, shape, CorruptionPolicy::Refuse)?;
+    let (repaired, policy) = if folder.was_repaired() {
+        (Gaps::Repaired, CorruptionPolicy::Repaired)
+    } else {
+        (Gaps::Refused, CorruptionPolicy::Refuse)
+    };
+    let Recovered { wal, files } = recover(&folder, tuning.io, shape, policy)?;
     if let Some(dropped) = &wal.dropped {
         let DroppedTail { slot, offset, damage, groups } = dropped;
         tracing::warn!(
@@ -297,13 +305,13 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
             "a torn group at the log's end was dropped: nothing proves that it was ever whole"
         );
     }
-    let repaired = if folder.was_repaired() { Gaps::Repaired } else { Gaps::Refused };
     let mut table = SegmentTable::new(SegmentTableConfig { wal: folder.id, shape, segments_max }, &wal);
     let mut partitions = HashMap::new();
     for (id, items) in &wal.partitions {
         let log = Partition::replay(*id, items, repaired, partition::limits(shape))?;
         table.restore_log_start(*id, log.decided_log_start());
-        let partition = Partition::new(*id, log, LogConfig::unlimited(), table.partition_bytes(*id));
+        let size_bytes = table.bytes_from(*id, log.decided_log_start());
+        let partition = Partition::new(*id, log, LogConfig::unlimited(), size_bytes);
         around.directory.insert(number, Arc::clone(&partition.published));
         partitions.insert(*id, partition);
     }
@@ -331,5 +339,6 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     if repaired == Gaps::Repaired {
         shard.settle_repair();
     }
-    Ok((shard, plan.inbox, plan.events, ready))
+    let inboxes = Inboxes { requests: plan.inbox, disk_reads: plan.disk_reads, events: plan.events };
+    Ok((shard, inboxes, ready))
 }

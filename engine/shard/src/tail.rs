@@ -25,7 +25,7 @@ impl TailMemory {
         Self { chunks: VecDeque::new(), budget, pool }
     }
 
-    /// A batch at `base` became readable in `chunk`. Chunks come in order.
+    /// A batch at `base` became readable in `chunk`. In the order of the log, so that chunks come in order and each comes once.
     pub(crate) fn note(&mut self, chunk: u64, id: TopicIdPartition, base: Offset) {
         match self.chunks.back_mut().filter(|content| content.chunk == chunk) {
             Some(content) => {

@@ -205,6 +205,18 @@ impl WalWriter {
         }
     }
 
+    /// Bytes of the partition's batches that no commit has taken yet.
+    pub(crate) fn laid_bytes(&self, id: TopicIdPartition) -> u64 {
+        let laid = self.batches.iter().filter(|laid| laid.id == id).map(|laid| laid.batch.bytes.len());
+        let open = self.open.iter().flat_map(|open| &open.batches).filter(|(of, ..)| *of == id);
+        laid.chain(open.map(|(_, _, range)| range.len())).sum::<usize>() as u64
+    }
+
+    /// The commit that ends at `end` is done. A later group says that it is durable only if it was synced.
+    pub(crate) fn on_committed(&mut self, end: WalPosition) {
+        if self.fsync { self.table.on_synced(end) } else { self.table.on_durable(end) }
+    }
+
     fn active_file(&self) -> Option<Arc<SlotFile>> {
         let position = self.table.next_position()?;
         self.files.get(&self.table.slot(position.generation)?).map(Arc::clone)

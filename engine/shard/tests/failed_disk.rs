@@ -4,8 +4,14 @@
 
 mod engine_fixture;
 
-use engine_fixture::{Fixture, append, append_value, batch, id, on_both_drivers, open, producer_batch, values};
-use rustmq_engine_api::{AppendError, TrimError, TrimTo};
+use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
+use std::time::Duration;
+
+use engine_fixture::{
+    Fixture, append, append_value, batch, id, on_both_drivers, open, producer_batch, read_all, to_append, values,
+};
+use rustmq_engine_api::{AppendError, DeleteError, TrimError, TrimTo};
 use rustmq_model::Offset;
 
 async fn poisoned(fixture: Fixture, fail: impl Fn(&Fixture)) {
@@ -96,6 +102,74 @@ fn a_request_that_was_laid_in_part_is_refused_whole_when_its_commit_fails() {
         let results = engine.append((0..200).map(|_| one()).collect()).await.wait().await;
         let acknowledged = results.iter().filter(|result| result.is_ok()).count();
         assert_eq!(acknowledged, 0, "nothing is acknowledged without its sync");
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_trim_that_is_never_durable_hides_nothing() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        for _ in 0..700 {
+            append_value(&engine, 0, &[b'v'; 3_000]).await.unwrap();
+        }
+        fixture.faults().fail_syncs_after(0);
+        let trimmed = engine.trim(id(0), TrimTo::Offset(Offset(600))).await;
+        assert!(matches!(trimmed, Err(TrimError::Storage { .. })), "{trimmed:?}");
+        assert_eq!(reader.offsets().log_start, Offset(0));
+        assert_eq!(read_all(&reader, 0).await.unwrap().len(), 700, "what is acknowledged stays readable");
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_deletion_that_is_never_durable_still_ends_its_readers() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        fixture.faults().fail_syncs_after(0);
+        let deleted = engine.delete(vec![id(0)]).await.remove(0);
+        assert!(matches!(deleted, Err(DeleteError::Storage { .. })), "{deleted:?}");
+        assert!(reader.is_closed(), "the shard has let go of the partition: nobody else would tell");
+        engine.shutdown().await;
+    });
+}
+
+/// Wakes nobody: it ends the thread that completes what was waited for.
+struct PanicOnWake;
+
+impl Wake for PanicOnWake {
+    fn wake(self: Arc<Self>) {
+        panic!("on order");
+    }
+}
+
+#[test]
+fn a_shard_that_panics_is_told_of() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        let waker = Waker::from(Arc::new(PanicOnWake));
+        let mut waits = Vec::new();
+        for _ in 0..100 {
+            let mut wait = Box::pin(engine.append(vec![to_append(0, batch(&[b"v"]))]).await.wait());
+            let pending = wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
+            waits.push(wait);
+            if pending {
+                break;
+            }
+        }
+        for _ in 0..500 {
+            if reader.is_closed() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(reader.is_closed());
+        let poisoned = engine.status().shards[0].poisoned.clone();
+        assert!(poisoned.is_some_and(|reason| reason.contains("panic")));
+        assert!(append_value(&engine, 0, b"v").await.is_err());
         engine.shutdown().await;
     });
 }

@@ -12,8 +12,8 @@ use rustmq_engine_api::{Isolation, PartitionReader, ReadError, ReadRequest, Trim
 use rustmq_engine_shard::{
     FolderError, LostRange, Metrics, RecoverError, RepairError, RepairReport, StartError, plan_repair, start,
 };
-use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
+use rustmq_model::{Offset, Timestamp};
 
 fn repair(dir: &Path) -> Result<(RepairReport, Vec<LostRange>), RepairError> {
     let plan = plan_repair(dir, None)?;
@@ -247,6 +247,91 @@ fn a_trim_is_proven_when_the_shard_is_idle_so_that_it_never_passes_for_a_torn_ta
         assert!(proven, "the trim is never proven");
         engine.shutdown().await;
     });
+}
+
+#[test]
+fn requests_do_not_put_off_the_proof_of_what_was_written() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        append_value(&engine, 0, b"first").await.unwrap();
+        append_value(&engine, 0, b"second").await.unwrap();
+        for _ in 0..200 {
+            assert!(reader.offset_for_timestamp(Timestamp(0)).await.unwrap().is_some());
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        let killed = fixture.snapshot();
+        damage(&killed.slots()[0], b"second");
+        let refused = start(&killed.config, &Metrics::default()).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("proven durable"), "{refused}");
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn without_syncs_nothing_is_proven_that_a_power_cut_may_have_taken() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.fsync = false;
+        fixture.config.idle_proof_after = std::time::Duration::from_secs(3_600);
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        for value in ["value a", "value b", "value c"] {
+            append_value(&engine, 0, value.as_bytes()).await.unwrap();
+        }
+        let killed = fixture.snapshot();
+        engine.shutdown().await;
+        // The blocks of the second reached the disk last, which is never now.
+        let slot = killed.slots().remove(0);
+        let bytes = std::fs::read(&slot).unwrap();
+        let at = bytes.windows(7).rposition(|window| window == b"value b").unwrap() / 4096 * 4096;
+        let file = std::fs::OpenOptions::new().write(true).open(&slot).unwrap();
+        file.write_all_at(&[0; 4096], at as u64).unwrap();
+        let (engine, report) = start(&killed.config, &Metrics::default()).unwrap();
+        assert_eq!(report.torn_tails, 1);
+        assert_eq!(engine_fixture::values(&engine.reader(id(0)).unwrap()).await, ["value a"]);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_partition_that_lost_its_only_base_begins_at_what_is_left() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        open(&engine, 1).await;
+        for n in 0..5 {
+            append_value(&engine, 1, b"other").await.unwrap();
+            append_value(&engine, 0, format!("value {n:02}").as_bytes()).await.unwrap();
+        }
+        engine.shutdown().await;
+        let opened = open_frame(0);
+        damage(&fixture.slots()[0], &opened);
+        damage(&fixture.slots()[0], b"value 00");
+        let refused = start(&fixture.config, &Metrics::default()).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("--repair"), "{refused}");
+        let (report, lost) = repair(&fixture.config.dir).unwrap();
+        assert_eq!(report.holes, 2, "{report:?}");
+        assert_eq!(lost, [LostRange { id: id(0), from: Offset(0), until: Offset(1) }]);
+        for _ in 0..2 {
+            let engine = fixture.start();
+            let reader = engine.reader(id(0)).unwrap();
+            assert_eq!(reader.offsets().log_start, Offset(1));
+            let kept = engine_fixture::values(&reader).await;
+            assert_eq!(kept[..4], ["value 01", "value 02", "value 03", "value 04"]);
+            assert_eq!(engine_fixture::values(&engine.reader(id(1)).unwrap()).await.len(), 5);
+            append_value(&engine, 0, b"after").await.unwrap();
+            engine.shutdown().await;
+        }
+        assert!(!fixture.config.dir.join("wal-000/repaired").exists());
+    });
+}
+
+/// The first bytes of the frame that opens a partition.
+fn open_frame(partition: i32) -> Vec<u8> {
+    let mut frame = vec![12, 0, 0, 0, 5, 0, 0, 0];
+    frame.extend(id(partition).topic_id.0.to_be_bytes());
+    frame.extend(id(partition).partition.0.to_le_bytes());
+    frame
 }
 
 #[test]

@@ -202,3 +202,80 @@ fn timestamps_are_found_to_the_record_in_memory_and_on_disk() {
         engine.shutdown().await;
     });
 }
+
+#[test]
+fn searches_for_the_largest_timestamp_do_not_wait_for_each_others_memory() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.read_memory = rustmq_model::ByteSize::mib(2);
+        let engine = fixture.start();
+        open_all(&engine).await;
+        fill(&engine, 0, 700).await;
+        let mut searches = Vec::new();
+        for n in 0..16 {
+            let reader = engine.reader(id(n % PARTITIONS)).unwrap();
+            searches.push(tokio::spawn(async move { reader.max_timestamp().await }));
+        }
+        for search in searches {
+            assert_eq!(search.await.unwrap().unwrap().unwrap().offset, Offset(0));
+        }
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn memory_is_given_up_oldest_first_also_when_one_commit_fills_several_chunks() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        open_all(&engine).await;
+        // A chunk is 128 KiB here: this takes three or four.
+        let appends = (0..12).map(|n| to_append(n % PARTITIONS, batch(&[&[b'v'; 30_000]]))).collect();
+        assert!(engine.append(appends).await.wait().await.iter().all(Result::is_ok));
+        let in_memory = |partition, from| {
+            let isolation = Isolation::ReadUncommitted;
+            let request = ReadRequest { from: Offset(from), max_bytes: 1 << 20, at_least_one: true, isolation };
+            engine.reader(id(partition)).unwrap().read_in_memory(request).unwrap().is_some()
+        };
+        let mut appended = 0;
+        while in_memory(0, 0) {
+            append_value(&engine, 2, &[b'v'; 100_000]).await.unwrap();
+            appended += 1;
+            assert!(appended < 20, "the first chunk is given up");
+        }
+        assert!(in_memory(1, 3), "the last chunk of that commit is not");
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_read_from_disk_does_not_starve_behind_producers() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.inbox = 4;
+        fixture.config.capacity = rustmq_model::ByteSize::mib(64);
+        let engine = fixture.start();
+        open_all(&engine).await;
+        fill(&engine, 0, 700).await;
+        let done = Arc::new(AtomicBool::new(false));
+        let mut producers = Vec::new();
+        for _ in 0..64 {
+            let (engine, done) = (engine.clone(), Arc::clone(&done));
+            producers.push(tokio::spawn(async move {
+                while !done.load(Ordering::SeqCst) {
+                    append_value(&engine, 0, b"v").await.unwrap();
+                }
+            }));
+        }
+        let reader = engine.reader(id(1)).unwrap();
+        let isolation = Isolation::ReadUncommitted;
+        let request = ReadRequest { from: Offset(0), max_bytes: 1 << 20, at_least_one: true, isolation };
+        for _ in 0..20 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            let read = tokio::time::timeout(std::time::Duration::from_secs(2), reader.read(request)).await;
+            assert!(!read.unwrap().unwrap().batches.is_empty());
+        }
+        done.store(true, Ordering::SeqCst);
+        for producer in producers {
+            producer.await.unwrap();
+        }
+        engine.shutdown().await;
+    });
+}

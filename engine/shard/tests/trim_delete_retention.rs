@@ -6,8 +6,12 @@ mod engine_fixture;
 
 use std::time::Duration;
 
-use engine_fixture::{append_value, batch_at, id, on_both_drivers, open, open_with, read_all, values};
-use rustmq_engine_api::{AppendError, DeleteError, Engine, LogConfig, ReadError, TrimError, TrimTo};
+use engine_fixture::{
+    append_value, batch, batch_at, id, on_both_drivers, open, open_with, read_all, to_append, values,
+};
+use rustmq_engine_api::{
+    AppendError, DeleteError, Engine, Isolation, LogConfig, ReadError, ReadRequest, TrimError, TrimTo,
+};
 use rustmq_model::{Offset, Timestamp};
 
 static VALUE: [u8; 30_000] = [b'v'; 30_000];
@@ -174,6 +178,79 @@ fn retention_cuts_by_size_and_by_time() {
         until("retention by time", async || by_time.offsets().log_start == Offset(1)).await;
         assert_eq!(values(&by_time).await, ["new"]);
         until("segments come back", async || used(&engine) <= 3).await;
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn the_size_counts_what_lies_above_the_log_start_once() {
+    on_both_drivers(async |fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        for _ in 0..50 {
+            let trimming = engine.clone();
+            let trim = tokio::spawn(async move { trimming.trim(id(0), TrimTo::HighWatermark).await });
+            let mut appends = Vec::new();
+            for _ in 0..20 {
+                appends.push(engine.append(vec![to_append(0, batch(&[&[b'v'; 1_000]]))]).await);
+                tokio::task::yield_now().await;
+            }
+            for append in appends {
+                assert!(append.wait().await[0].is_ok());
+            }
+            trim.await.unwrap().unwrap();
+            let (isolation, from) = (Isolation::ReadUncommitted, reader.offsets().log_start);
+            let read = reader.read(ReadRequest { from, max_bytes: 1 << 20, at_least_one: true, isolation });
+            assert_eq!(reader.size_bytes(), read.await.unwrap().bytes() as u64);
+        }
+        engine.shutdown().await;
+    });
+}
+
+/// Appends until there is no room; a quiet partition gets a batch in each segment, which pins it.
+async fn fill_up(engine: &Engine) -> i64 {
+    let mut appended = 0;
+    loop {
+        match append_value(engine, 0, &VALUE).await {
+            Ok(offset) => appended = offset.0 + 1,
+            Err(AppendError::Full) => return appended,
+            Err(error) => panic!("{error}"),
+        }
+        if appended % 12 == 0 {
+            let _ = append_value(engine, 1, &VALUE).await;
+        }
+    }
+}
+
+#[test]
+fn a_full_wal_is_cleaned_without_waiting_for_the_clock() {
+    on_both_drivers(async |mut fixture| {
+        fixture.config.capacity = rustmq_model::ByteSize::mib(10);
+        fixture.config.retention_interval = Duration::from_secs(3_600);
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        let quiet = open(&engine, 1).await;
+        for _ in 0..3 {
+            let end = fill_up(&engine).await;
+            let mut trims = Vec::new();
+            for to in (1..=end).rev().step_by(5).collect::<Vec<_>>().into_iter().rev() {
+                let engine = engine.clone();
+                trims.push(tokio::spawn(async move { engine.trim(id(0), TrimTo::Offset(Offset(to))).await }));
+            }
+            for trim in trims {
+                trim.await.unwrap().unwrap();
+            }
+            until("room", async || append_value(&engine, 0, &VALUE).await.is_ok()).await;
+        }
+        fill_up(&engine).await;
+        let kept = quiet.offsets().high_watermark.0;
+        // Ended before anything has moved.
+        let (trimmed, ()) = tokio::join!(engine.trim(id(0), TrimTo::HighWatermark), engine.shutdown());
+        trimmed.unwrap();
+        let engine = fixture.start();
+        until("room after a restart", async || append_value(&engine, 0, &VALUE).await.is_ok()).await;
+        let quiet = engine.reader(id(1)).unwrap();
+        assert_eq!(i64::try_from(values(&quiet).await.len()).unwrap(), kept);
         engine.shutdown().await;
     });
 }

@@ -13,7 +13,7 @@ const WAL: WalId = WalId([7; 16]);
 /// Arbitrary bytes as two slots of a WAL, and as a group read back. Must not panic or hang.
 pub fn fuzz_wal_reader(data: &[u8]) {
     let Ok(shape) = SegmentShape::new(512, 16 * 512) else { return };
-    for policy in [CorruptionPolicy::Refuse, CorruptionPolicy::Repair] {
+    for policy in [CorruptionPolicy::Refuse, CorruptionPolicy::Repaired, CorruptionPolicy::Repair] {
         recover(data, shape, policy);
     }
     read(data, shape);

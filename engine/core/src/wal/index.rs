@@ -54,16 +54,6 @@ impl IndexEntry {
         self.extents.iter().filter(|extent| extent.end > offset).min_by_key(|extent| extent.first)
     }
 
-    /// The extents with offsets from `offset` on and below `until`, ascending, at most `count_max`.
-    #[must_use]
-    pub fn range(&self, offset: Offset, until: Offset, count_max: usize) -> Vec<Extent> {
-        let asked = |extent: &&Extent| extent.end > offset && extent.first < until;
-        let mut extents: Vec<_> = self.extents.iter().filter(asked).copied().collect();
-        extents.sort_by_key(|extent| extent.first);
-        extents.truncate(count_max);
-        extents
-    }
-
     fn clip(&mut self, end: Offset) {
         self.extents.retain_mut(|extent| {
             extent.end = extent.end.min(end);

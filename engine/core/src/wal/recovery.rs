@@ -11,13 +11,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use rustmq_model::TopicIdPartition;
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 mod headless;
 mod outcome;
 
 pub use outcome::{
-    CorruptionPolicy, DroppedTail, GoOn, ReadRequest, RecoveredSegment, RecoveredWal, RecoveryError, RecoveryOptions,
+    BaseLost, CorruptionPolicy, DroppedTail, GoOn, ReadRequest, RecoveredSegment, RecoveredWal, RecoveryError,
+    RecoveryOptions,
 };
 
 use super::frame::{Control, FrameBody, frames};
@@ -92,6 +93,7 @@ pub struct Recovery {
     started_empty: Vec<SlotId>,
     go_on: GoOn,
     durable: WalPosition,
+    proven: WalPosition,
     /// What the tail segment's groups say of the one before it.
     tail_claim: Option<WalPosition>,
     dropped: Option<DroppedTail>,
@@ -121,6 +123,7 @@ impl Recovery {
             started_empty: Vec::new(),
             go_on: GoOn::NewSegment,
             durable: WalPosition::default(),
+            proven: WalPosition::default(),
             tail_claim: None,
             dropped: None,
             holes: Vec::new(),
@@ -182,9 +185,10 @@ impl Recovery {
     /// What was found. Call when [`Recovery::poll_action`] gives nothing.
     pub fn finish(mut self) -> Result<RecoveredWal, RecoveryError> {
         let mut partitions = BTreeMap::new();
+        let mut bases_lost = self.gone();
         for (partition, mut parts) in std::mem::take(&mut self.replay) {
             parts.reverse();
-            let items = parts.concat();
+            let mut items = parts.concat();
             match items.first() {
                 None => {}
                 Some(ReplayItem { event: ReplayEvent::Control(Control::Close), .. }) if items.len() == 1 => {}
@@ -194,8 +198,15 @@ impl Recovery {
                 }) => {
                     partitions.insert(partition, items);
                 }
-                Some(first) => {
+                Some(first) if self.options.policy == CorruptionPolicy::Refuse => {
                     return Err(RecoveryError::MissingBase { partition, generation: first.group.generation });
+                }
+                Some(first) => {
+                    let (epoch, log_start) = begun_by(&items);
+                    let event = ReplayEvent::Control(Control::Open { epoch, log_start });
+                    items.insert(0, ReplayItem { group: first.group, event });
+                    partitions.insert(partition, items);
+                    bases_lost.push(BaseLost { partition, from: Offset::ZERO, until: log_start });
                 }
             }
         }
@@ -206,8 +217,10 @@ impl Recovery {
             segments: self.segments,
             go_on: self.go_on,
             durable: self.durable,
+            proven: self.proven,
             partitions,
             started_empty: self.started_empty,
+            bases_lost,
             free_slots: self.headless.iter().map(|headless| headless.slot).collect(),
             dropped: self.dropped,
             holes: self.holes,
@@ -215,6 +228,25 @@ impl Recovery {
             headers: self.headers,
             void_trailers: self.void_trailers,
         })
+    }
+
+    /// Partitions of which batches are left that have moved, and no frame that says anything of their state.
+    fn gone(&self) -> Vec<BaseLost> {
+        let mut gone = BTreeMap::new();
+        if self.options.policy == CorruptionPolicy::Refuse {
+            return Vec::new();
+        }
+        for (partition, entry) in self.segments.iter().flat_map(|segment| segment.index.entries()) {
+            if self.covered.contains(partition) || self.replay.contains_key(partition) {
+                continue;
+            }
+            for extent in &entry.extents {
+                let lost = BaseLost { partition: *partition, from: extent.first, until: extent.end };
+                let whole: &mut BaseLost = gone.entry(*partition).or_insert(lost);
+                (whole.from, whole.until) = (whole.from.min(lost.from), whole.until.max(lost.until));
+            }
+        }
+        gone.into_values().collect()
     }
 
     fn shape(&self, segment: usize) -> SegmentShape {
@@ -267,7 +299,7 @@ impl Recovery {
         if length >= u64::from(shape.length()) {
             return Ok(());
         }
-        if self.options.policy == CorruptionPolicy::Refuse {
+        if self.options.policy != CorruptionPolicy::Repair {
             return Err(RecoveryError::ShortFile { slot, length, expected: shape.length() });
         }
         self.short_files.push((slot, shape));
@@ -354,7 +386,7 @@ impl Recovery {
         }
         let proven = self.proven(segment, &scan, trailer);
         if let Some((offset, damage)) = scan.damage().filter(|(offset, _)| *offset < proven) {
-            if self.options.policy == CorruptionPolicy::Refuse {
+            if self.options.policy != CorruptionPolicy::Repair {
                 let proven = WalPosition { generation: place.generation, offset: proven };
                 return Err(RecoveryError::Corruption { slot: self.found[segment].slot, offset, proven, damage });
             }
@@ -417,6 +449,7 @@ impl Recovery {
                 self.dropped = Some(DroppedTail { slot, offset, damage, groups: scan.groups_after_damage });
             }
         }
+        self.proven = scan.proven;
         self.tail_claim = Some(scan.proven).filter(|proven| proven.generation < generation);
         self.durable = if scan.end == shape.first_group() { scan.proven } else { at };
         let closed = scan.sealed || shape != self.options.shape || scan.end >= shape.trailer();
@@ -552,6 +585,25 @@ impl Recovery {
 
 const fn is_base(event: &ReplayEvent) -> bool {
     matches!(event, ReplayEvent::Checkpoint(_) | ReplayEvent::Control(Control::Open { .. } | Control::Close))
+}
+
+/// Under which leader epoch, and at which offset, a partition begins whose base is lost: as the first of its frames that are left say.
+fn begun_by(items: &[ReplayItem]) -> (LeaderEpoch, Offset) {
+    let epoch = items.iter().find_map(|item| match &item.event {
+        ReplayEvent::Batch(header, _) => Some(header.leader_epoch),
+        ReplayEvent::Control(Control::EpochStart { epoch, .. }) => Some(*epoch),
+        _ => None,
+    });
+    let log_start = items.iter().find_map(|item| match &item.event {
+        ReplayEvent::Batch(header, _) => Some(header.base_offset),
+        ReplayEvent::Control(
+            Control::EpochStart { start: offset, .. }
+            | Control::Trim { log_start: offset }
+            | Control::Truncate { end: offset },
+        ) => Some(*offset),
+        _ => None,
+    });
+    (epoch.unwrap_or(LeaderEpoch(0)), log_start.unwrap_or(Offset::ZERO))
 }
 
 /// What must be read of a segment for one partition whose newest base is not in a later one.

@@ -107,8 +107,6 @@ pub struct SegmentScan {
     pub items: Vec<(TopicIdPartition, ReplayItem)>,
     /// The greatest durable position that any sound group of the segment names.
     pub proven: WalPosition,
-    /// The same, of the segment's first group.
-    pub first_durable: Option<WalPosition>,
     /// The last group is an index: nothing more is written to this segment.
     pub sealed: bool,
     pub holes: Vec<Hole>,
@@ -143,7 +141,6 @@ impl SegmentScan {
             index: SegmentIndex::default(),
             items: Vec::new(),
             proven: WalPosition::default(),
-            first_durable: None,
             sealed: false,
             holes: Vec::new(),
             groups_after_damage: 0,
@@ -230,9 +227,6 @@ impl SegmentScan {
     fn on_group(&mut self, header: &GroupHeader, group: &Bytes) {
         self.proven = self.proven.max(header.durable);
         self.run_seen = self.run_seen.max(header.run);
-        if self.first_durable.is_none() && header.offset == self.place.shape.first_group() {
-            self.first_durable = Some(header.durable);
-        }
         let end = header.offset + self.place.shape.padded(header.length);
         self.at = end;
         // A group of an earlier run, or one after an index, is what a torn tail left: it never joins the log.

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{Offset, Timestamp, TopicIdPartition};
+use rustmq_model::{Offset, TopicIdPartition};
 
 use super::frame::{self, Control};
 use super::group;
@@ -65,15 +65,6 @@ pub enum Admission {
     Full,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pressure {
-    Normal,
-    /// Few segments are left: slow producers down, free what can be freed.
-    Throttle,
-    /// Only frames that free space are admitted once the active segment is full.
-    Full,
-}
-
 /// A segment to start: write and sync `header` over block 0 of `slot` before the first group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartedSegment {
@@ -91,7 +82,7 @@ pub enum Location {
         group_offset: u32,
         until: Offset,
     },
-    /// The segment's index must be read from its place first ([`super::recovery::read_index`]); then [`Location::in_index`].
+    /// The segment's index must be read from its place first ([`super::recovery::read_index`]): it names the groups.
     NeedIndex {
         slot: SlotId,
         generation: Generation,
@@ -100,17 +91,6 @@ pub enum Location {
         from: Offset,
         until: Offset,
     },
-}
-
-impl Location {
-    /// The group to read, by the segment's index. `None` if the index does not have it.
-    #[must_use]
-    pub fn in_index(self, id: TopicIdPartition, index: &SegmentIndex) -> Option<Self> {
-        let Self::NeedIndex { slot, generation, shape, from, until, .. } = self else { return Some(self) };
-        let extent = index.entry(id)?.find(from)?;
-        let (group_offset, until) = (extent.group_offset, extent.end.min(until));
-        Some(Self::Group { slot, generation, shape, group_offset, until })
-    }
 }
 
 /// What to write so that the oldest segment becomes free: checkpoints, and batches to read and relocate.
@@ -145,17 +125,33 @@ struct Segment {
 #[derive(Clone, Debug, Default)]
 struct Places {
     spans: Spans,
+    /// As laid: what lies below is dead, but stays readable until the trim is durable.
+    log_start: Offset,
     /// The newest checkpoint or open frame's group.
     base: WalPosition,
     /// Frames follow the base.
     changed: bool,
 }
 
+impl Places {
+    /// What no trim, a laid one included, has cut off.
+    fn live(&self) -> impl Iterator<Item = &Span> {
+        self.spans.iter().filter(|span| span.end > self.log_start)
+    }
+}
+
+/// A frame that changes where a partition's batches are once it is durable: until then, readers go by what was.
 #[derive(Clone, Copy, Debug)]
-struct PendingMove {
+struct Pending {
     partition: TopicIdPartition,
     group: WalPosition,
-    span: Span,
+    change: Change,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Move(Span),
+    Trim(Offset),
 }
 
 /// See the module. Every frame is recorded when it is laid, in order; [`SegmentTable::on_durable`] follows the syncs.
@@ -169,13 +165,16 @@ pub struct SegmentTable {
     next: Option<WalPosition>,
     newest: Generation,
     durable: WalPosition,
+    /// What a sync has covered: `durable`, unless commits are not synced.
+    synced: WalPosition,
     /// The group of the last frame that can free something: all but plain batches.
     voided: WalPosition,
     ready: VecDeque<SlotId>,
     unprepared: VecDeque<SlotId>,
     preparing: BTreeSet<SlotId>,
     slot_next: u32,
-    moves: VecDeque<PendingMove>,
+    /// In the order of the log.
+    pending: VecDeque<Pending>,
 }
 
 impl SegmentTable {
@@ -193,12 +192,13 @@ impl SegmentTable {
             next: None,
             newest: recovered.segments.last().map_or(Generation(0), |segment| segment.generation),
             durable: recovered.durable,
+            synced: recovered.durable,
             voided: WalPosition::default(),
             ready: recovered.started_empty.iter().copied().collect(),
             unprepared: recovered.free_slots.iter().copied().collect(),
             preparing: BTreeSet::new(),
             slot_next: slots.map(|slot| slot.0.saturating_add(1)).max().unwrap_or(0),
-            moves: VecDeque::new(),
+            pending: VecDeque::new(),
         };
         for segment in &recovered.segments {
             table.take_up(segment.generation, &segment.index);
@@ -240,6 +240,7 @@ impl SegmentTable {
     /// The log start that replay gave: what lies below is not live.
     pub fn restore_log_start(&mut self, partition: TopicIdPartition, log_start: Offset) {
         if let Some(places) = self.partitions.get_mut(&partition) {
+            places.log_start = log_start;
             places.spans.trim(log_start);
         }
     }
@@ -330,7 +331,7 @@ impl SegmentTable {
             return Admission::Fits;
         }
         let full = match purpose {
-            Purpose::Append => self.segments_left() <= RESERVE,
+            Purpose::Append => self.is_full(),
             Purpose::Freeing => self.segments_left() <= FREEING_RESERVE,
             Purpose::Cleaning => false,
         };
@@ -366,16 +367,10 @@ impl SegmentTable {
         self.config.segments_max.saturating_sub(used)
     }
 
+    /// Only what frees space has room once the active segment is full.
     #[must_use]
-    pub fn pressure(&self) -> Pressure {
-        let left = self.segments_left();
-        if left <= RESERVE {
-            Pressure::Full
-        } else if left <= RESERVE + (self.config.segments_max / 10).max(1) {
-            Pressure::Throttle
-        } else {
-            Pressure::Normal
-        }
+    pub fn is_full(&self) -> bool {
+        self.segments_left() <= RESERVE
     }
 
     /// The next group stands at `end`: a group was finished.
@@ -447,7 +442,8 @@ impl SegmentTable {
     pub fn record_relocated(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) {
         self.voided = group;
         self.record(id, group, |index| index.record_batch(id, group.offset, header, true));
-        self.moves.push_back(PendingMove { partition: id, group, span: span_of(group.generation, header) });
+        let change = Change::Move(span_of(group.generation, header));
+        self.pending.push_back(Pending { partition: id, group, change });
     }
 
     pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
@@ -455,7 +451,7 @@ impl SegmentTable {
         self.record(id, group, |index| index.record_control(id, group.offset, control));
         if matches!(control, Control::Close) {
             self.partitions.remove(&id);
-            self.moves.retain(|pending| pending.partition != id);
+            self.pending.retain(|pending| pending.partition != id);
             return;
         }
         let places = self.partitions.entry(id).or_default();
@@ -463,7 +459,10 @@ impl SegmentTable {
         match control {
             Control::Open { .. } => *places = Places { base: group, ..Places::default() },
             Control::Truncate { end } => places.spans.truncate(*end),
-            Control::Trim { log_start } => places.spans.trim(*log_start),
+            Control::Trim { log_start } => {
+                places.log_start = *log_start;
+                self.pending.push_back(Pending { partition: id, group, change: Change::Trim(*log_start) });
+            }
             Control::EpochStart { .. } | Control::Expiry { .. } | Control::Close => {}
         }
     }
@@ -483,12 +482,20 @@ impl SegmentTable {
     }
 
     /// Everything before `end` is synced.
+    pub fn on_synced(&mut self, end: WalPosition) {
+        self.synced = self.synced.max(end);
+        self.on_durable(end);
+    }
+
+    /// Everything before `end` counts as durable: it is synced, or written and not to be synced.
     pub fn on_durable(&mut self, end: WalPosition) {
         self.durable = self.durable.max(end);
         self.drop_synced_indexes();
-        while let Some(pending) = self.moves.pop_front_if(|pending| pending.group < end) {
-            if let Some(places) = self.partitions.get_mut(&pending.partition) {
-                places.spans.relocate(pending.span);
+        while let Some(Pending { partition, change, .. }) = self.pending.pop_front_if(|pending| pending.group < end) {
+            let Some(places) = self.partitions.get_mut(&partition) else { continue };
+            match change {
+                Change::Move(span) => places.spans.relocate(span),
+                Change::Trim(log_start) => places.spans.trim(log_start),
             }
         }
     }
@@ -516,7 +523,7 @@ impl SegmentTable {
     pub fn provable(&self) -> WalPosition {
         let before = self.segments.range(..self.newest).next_back();
         let end = before.map(|(generation, segment)| WalPosition { generation: *generation, offset: segment.end });
-        self.durable.max(end.unwrap_or_default())
+        self.synced.max(end.unwrap_or_default())
     }
 
     // Freeing.
@@ -565,8 +572,8 @@ impl SegmentTable {
         let used = u32::try_from(self.segments.len()).unwrap_or(u32::MAX);
         let (generation, oldest) = self.segments.first_key_value()?;
         // A small WAL refuses new data before half of it is in use.
-        let roomy = used * 2 < self.config.segments_max && self.segments_left() > RESERVE;
-        if *generation == self.newest || roomy || !self.moves.is_empty() {
+        let roomy = used * 2 < self.config.segments_max && !self.is_full();
+        if *generation == self.newest || roomy || self.is_moving() {
             return None;
         }
         let mut plan = RelocationPlan { generation: *generation, ..RelocationPlan::default() };
@@ -576,7 +583,7 @@ impl SegmentTable {
             if places.base.generation <= *generation {
                 plan.checkpoints.push(*id);
             }
-            for span in places.spans.in_segment(*generation) {
+            for span in places.live().filter(|span| span.generation == *generation) {
                 live += span.bytes;
                 plan.batches.push(BatchMove { partition: *id, from: span.first, until: span.end });
             }
@@ -584,21 +591,35 @@ impl SegmentTable {
         let nothing = plan.checkpoints.is_empty() && plan.batches.is_empty();
         let written: u64 = self.segments.values().map(|segment| u64::from(segment.end)).sum();
         let dead = written.saturating_sub(self.live_bytes());
-        let weight = if self.segments_left() <= RESERVE { 1 } else { 2 };
+        let weight = if self.is_full() { 1 } else { 2 };
         (!nothing && live.saturating_mul(weight) <= dead).then_some(plan)
+    }
+
+    /// Relocated batches are not durable yet at their new places: there is no other plan before they are.
+    #[must_use]
+    pub fn is_moving(&self) -> bool {
+        self.pending.iter().any(|pending| matches!(pending.change, Change::Move(_)))
     }
 
     // Looking up.
 
     /// Bytes of live batches, of all partitions.
-    #[must_use]
-    pub fn live_bytes(&self) -> u64 {
-        self.partitions.values().map(|places| places.spans.bytes()).sum()
+    fn live_bytes(&self) -> u64 {
+        self.partitions.values().flat_map(Places::live).map(|span| span.bytes).sum()
     }
 
+    /// Bytes of the partition's batches from `log_start` on, those that are not durable yet included: exact by group where the index is
+    /// in memory, else an estimate for the segment that the log start lies in.
     #[must_use]
-    pub fn partition_bytes(&self, id: TopicIdPartition) -> u64 {
-        self.partitions.get(&id).map_or(0, |places| places.spans.bytes())
+    pub fn bytes_from(&self, id: TopicIdPartition, log_start: Offset) -> u64 {
+        let Some(places) = self.partitions.get(&id) else { return 0 };
+        let bytes = |span: &Span| {
+            let index = self.segments.get(&span.generation).and_then(|segment| segment.index.as_ref());
+            let Some(entry) = index.and_then(|index| index.entry(id)) else { return span.bytes_from(log_start) };
+            let counted = |extent: &&Extent| extent.first < span.end && extent.end > span.first.max(log_start);
+            entry.extents.iter().filter(counted).map(|extent| u64::from(extent.bytes)).sum()
+        };
+        places.spans.iter().filter(|span| span.end > log_start).map(bytes).sum()
     }
 
     /// Segments in use, oldest first.
@@ -624,16 +645,6 @@ impl SegmentTable {
             }
             (None, None) => None,
         }
-    }
-
-    /// The groups to read for `offset` and on, at most `count_max` of them, in the segment that [`SegmentTable::locate`] answers with a
-    /// group of. An extent that reaches over the location's `until` is cut there by the reader.
-    #[must_use]
-    pub fn groups(&self, id: TopicIdPartition, offset: Offset, count_max: usize) -> Vec<Extent> {
-        let span = self.partitions.get(&id).and_then(|places| places.spans.find(offset));
-        let index = span.and_then(|span| self.segments.get(&span.generation)?.index.as_ref());
-        let (Some(span), Some(entry)) = (span, index.and_then(|index| index.entry(id))) else { return Vec::new() };
-        entry.range(offset.max(span.first), span.end, count_max)
     }
 
     /// The live parts of a partition, oldest first, for retention: by group where the index is in memory, else by segment.
@@ -672,12 +683,6 @@ impl SegmentTable {
             end = span.end;
         }
         gaps
-    }
-
-    /// The largest timestamp of a partition's live batches.
-    #[must_use]
-    pub fn max_timestamp(&self, id: TopicIdPartition) -> Option<Timestamp> {
-        self.partitions.get(&id)?.spans.iter().map(|span| span.max_timestamp).max()
     }
 
     /// Panics where the table contradicts itself.

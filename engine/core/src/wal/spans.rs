@@ -25,6 +25,11 @@ impl Span {
         self.max_timestamp = self.max_timestamp.max(next.max_timestamp);
     }
 
+    /// Of the bytes, those from `log_start` on.
+    pub fn bytes_from(&self, log_start: Offset) -> u64 {
+        self.cut(log_start.clamp(self.first, self.end), self.end).bytes
+    }
+
     fn cut(&self, first: Offset, end: Offset) -> Self {
         let (whole, part) = (self.end.0 - self.first.0, end.0 - first.0);
         let scaled = u128::from(self.bytes) * u128::from(part.unsigned_abs()) / u128::from(whole.unsigned_abs().max(1));
@@ -104,11 +109,6 @@ impl Spans {
 
     pub fn iter(&self) -> impl Iterator<Item = &Span> {
         self.0.values()
-    }
-
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.0.values().map(|span| span.bytes).sum()
     }
 
     pub fn in_segment(&self, generation: Generation) -> impl Iterator<Item = &Span> {

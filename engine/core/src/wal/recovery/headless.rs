@@ -61,7 +61,7 @@ impl Recovery {
                 continue;
             };
             let (wal, generation, run, offset) = (self.options.wal, group.generation, group.run, group.offset);
-            if self.options.policy == CorruptionPolicy::Refuse {
+            if self.options.policy != CorruptionPolicy::Repair {
                 return Err(RecoveryError::HeaderLost { slot, generation });
             }
             let unknown = RecoveryError::BlockSizeUnknown { slot, generation, offset };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rustmq_model::TopicIdPartition;
+use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::wal::group::GroupDamage;
 use crate::wal::index::{SegmentIndex, Trailer};
@@ -26,7 +26,9 @@ pub struct RecoveryOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CorruptionPolicy {
     Refuse,
-    /// `--repair`: list headers and holes to write, keep what follows them.
+    /// As `Refuse`, but the damage of a repair is not behind checkpoints yet: a partition whose only base it took begins at what is left.
+    Repaired,
+    /// `--repair`: list headers and holes to write, keep what follows them, also where it follows no base.
     Repair,
 }
 
@@ -119,6 +121,15 @@ pub struct DroppedTail {
     pub groups: u32,
 }
 
+/// A partition that lost its only base (checkpoint, open or close) to damage, and with it these offsets: it begins at `until`. Where nothing
+/// is left that says so, it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BaseLost {
+    pub partition: TopicIdPartition,
+    pub from: Offset,
+    pub until: Offset,
+}
+
 /// Before anything is served the caller lengthens `short_files`, writes `headers`, `holes` and zeros over `void_trailers`, syncs the newest segment (its last groups may never have been synced),
 /// and writes and syncs a proof group of `run`, so that `run` is never used again.
 #[derive(Clone, Debug)]
@@ -131,11 +142,15 @@ pub struct RecoveredWal {
     pub go_on: GoOn,
     /// The end of what is durable once the newest segment is synced.
     pub durable: WalPosition,
+    /// What of that the newest segment's groups say was synced.
+    pub proven: WalPosition,
     /// What each open partition is rebuilt from, in order: a checkpoint or open, then what followed.
     pub partitions: BTreeMap<TopicIdPartition, Vec<ReplayItem>>,
     /// Slots whose headers name the next generations but that hold no group: the next segments are started in them, in this order, or
     /// their headers would later collide with others of the same generation.
     pub started_empty: Vec<SlotId>,
+    /// Empty unless a repair is asked for, or not behind checkpoints yet.
+    pub bases_lost: Vec<BaseLost>,
     /// Slots that hold nothing.
     pub free_slots: Vec<SlotId>,
     pub dropped: Option<DroppedTail>,

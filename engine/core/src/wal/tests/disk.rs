@@ -242,7 +242,7 @@ impl Shard {
         if self.writer.is_none() {
             self.durable_state = self.state.clone();
         }
-        self.table.on_durable(self.end);
+        self.table.on_synced(self.end);
         self.table.check_invariants();
     }
 
@@ -356,11 +356,13 @@ impl Shard {
     /// Reads the batch that holds `offset` from the disk, as a read thread does.
     pub(super) fn read(&self, id: TopicIdPartition, offset: Offset) -> Option<Bytes> {
         let mut location = self.table.locate(id, offset)?;
-        if let Location::NeedIndex { slot, generation, shape, trailer, .. } = location {
+        if let Location::NeedIndex { slot, generation, shape, trailer, from, until } = location {
             let place = SegmentPlace { wal: WAL, shape, generation };
             let bytes = self.disk.read(slot, trailer.index_group, trailer.end - trailer.index_group);
             let index = recovery::read_index(place, trailer.index_group, &bytes).unwrap();
-            location = location.in_index(id, &index)?;
+            let extent = index.entry(id)?.find(from)?;
+            let (group_offset, until) = (extent.group_offset, extent.end.min(until));
+            location = Location::Group { slot, generation, shape, group_offset, until };
         }
         let Location::Group { slot, generation, shape, group_offset, until } = location else { return None };
         let place = SegmentPlace { wal: WAL, shape, generation };

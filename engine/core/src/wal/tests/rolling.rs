@@ -5,7 +5,7 @@ use rustmq_model::Offset;
 use super::disk::{Disk, Shard, batch, partition, shape, state_of};
 use crate::wal::Control;
 use crate::wal::recovery::CorruptionPolicy;
-use crate::wal::segments::{Location, Pressure};
+use crate::wal::segments::Location;
 
 fn opened(segments_max: u32) -> Shard {
     let mut shard = Shard::open(Disk::default(), shape(32), segments_max).unwrap();
@@ -35,7 +35,8 @@ fn sealed_segments_are_read_through_their_index_also_after_a_restart() {
     let mut again = Shard::open(shard.disk.clone(), shape(32), 16).unwrap();
     again.served = shard.served.clone();
     again.check_served();
-    assert_eq!(again.table.partition_bytes(partition(0)), shard.table.partition_bytes(partition(0)));
+    let bytes = |shard: &Shard| shard.table.bytes_from(partition(0), Offset(0));
+    assert_eq!(bytes(&again), bytes(&shard));
 }
 
 #[test]
@@ -70,6 +71,37 @@ fn trims_free_segments_once_they_are_synced_and_a_held_one_stays() {
 }
 
 #[test]
+fn a_trim_that_is_not_synced_hides_nothing() {
+    let mut shard = opened(16);
+    fill(&mut shard, 0, 100);
+    let oldest = shard.table.generations().next().unwrap();
+    let in_oldest = |shard: &Shard| {
+        let found = shard.table.locate(partition(0), Offset(0));
+        matches!(found, Some(Location::NeedIndex { generation, .. }) if generation == oldest)
+    };
+    let log_start = shard.end_offset(partition(0));
+    assert!(shard.control(partition(0), Control::Trim { log_start }));
+    assert!(in_oldest(&shard));
+    shard.finish_group(crate::wal::GroupKind::Data);
+    assert!(in_oldest(&shard));
+    shard.sync();
+    assert_eq!(shard.table.locate(partition(0), Offset(0)), None);
+}
+
+#[test]
+fn a_group_proves_only_what_was_synced() {
+    let mut shard = opened(16);
+    let synced = shard.table.provable();
+    assert!(shard.append(partition(0), &batch(1, 100, 1)));
+    shard.finish_group(crate::wal::GroupKind::Data);
+    let end = shard.table.next_position().unwrap();
+    shard.table.on_durable(end);
+    assert_eq!((shard.table.durable(), shard.table.provable()), (end, synced));
+    shard.table.on_synced(end);
+    assert_eq!(shard.table.provable(), end);
+}
+
+#[test]
 fn a_quiet_partition_in_the_oldest_segment_moves_and_frees_it() {
     let mut shard = opened(10);
     fill(&mut shard, 1, 3);
@@ -96,11 +128,11 @@ fn a_full_wal_refuses_appends_takes_trims_and_comes_back() {
         appended += 1;
         assert!(appended < 1_000);
     }
-    assert_eq!(shard.table.pressure(), Pressure::Full);
+    assert!(shard.table.is_full());
     let log_start = shard.end_offset(partition(0));
     assert!(shard.control(partition(0), Control::Trim { log_start }));
     shard.clean();
-    assert_eq!(shard.table.pressure(), Pressure::Normal);
+    assert!(!shard.table.is_full());
     assert!(shard.append(partition(0), &one));
     shard.commit();
     shard.check_served();
@@ -114,7 +146,7 @@ fn the_smallest_wal_comes_back_though_a_quiet_partition_pins_its_oldest_segment(
     while shard.append(partition(0), &one) {
         shard.commit();
     }
-    assert_eq!(shard.table.pressure(), Pressure::Full);
+    assert!(shard.table.is_full());
     let log_start = shard.end_offset(partition(0));
     assert!(shard.control(partition(0), Control::Trim { log_start }));
     for _ in 0..4 {
