@@ -111,9 +111,7 @@ const fn group(error: &GroupError) -> ResponseError {
         GroupError::UnknownMemberId => ResponseError::UnknownMemberId,
         GroupError::IllegalGeneration => ResponseError::IllegalGeneration,
         GroupError::RebalanceInProgress => ResponseError::RebalanceInProgress,
-        GroupError::InconsistentGroupProtocol | GroupError::UnsupportedProtocol => {
-            ResponseError::InconsistentGroupProtocol
-        }
+        GroupError::InconsistentGroupProtocol => ResponseError::InconsistentGroupProtocol,
         GroupError::InvalidSessionTimeout { .. } => ResponseError::InvalidSessionTimeout,
         GroupError::MemberIdRequired { .. } => ResponseError::MemberIdRequired,
         GroupError::FencedInstanceId => ResponseError::FencedInstanceId,
