@@ -161,11 +161,16 @@ impl ProduceWait {
                 let answers = answers.as_mut();
                 let answers = answers.ok_or(BrokerError::RequestTimedOut { operation: "Storing the records" })?;
                 let appended = answers.next().expect("the engine answers every append");
-                let Appended { base_offset, log_start, duplicate } = appended.map_err(|error| match error {
+                let Appended { base_offset, log_start, duplicate_of } = appended.map_err(|error| match error {
                     AppendError::UnknownPartition => BrokerError::NotLeader { topic, partition },
                     other => other.into(),
                 })?;
-                if !duplicate {
+                let log_append_time = match duplicate_of {
+                    // The time that is in the log, not that of the repetition.
+                    Some(original) if log_append_time != Timestamp::NONE => original,
+                    _ => log_append_time,
+                };
+                if duplicate_of.is_none() {
                     metrics.records.inc_by(records);
                     metrics.bytes.inc_by(bytes);
                 }
