@@ -2,6 +2,7 @@
 
 mod legacy;
 
+use futures_util::FutureExt;
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
@@ -47,8 +48,13 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let wait = call.shared.broker.produce(in_brokers_words(request, acks)).await;
     if acks == Acks::None {
         // Without an answer, a closed connection is how the client learns to ask for metadata again (as on Kafka).
-        let refusal = wait.first_refusal().map(|error| CallError::RefusedSilently { reason: error.to_string() });
-        return refusal.map_or(Ok(Handling::Silent), Err);
+        if let Some(error) = wait.first_refusal() {
+            return Err(CallError::RefusedSilently { reason: error.to_string() });
+        }
+        let end = async move {
+            let _results = wait.wait().await;
+        };
+        return Ok(Handling::Silent(end.boxed()));
     }
     let version = call.version();
     Ok(call.answer_later(async move { response(outline, wait.wait().await, version) }))
