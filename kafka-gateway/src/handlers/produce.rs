@@ -63,7 +63,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
 fn in_brokers_words(request: ProduceRequest, acks: Acks) -> rustmq_broker_service::ProduceRequest {
     let timeout = words::milliseconds(request.timeout_ms);
     let partitions = request.topic_data.into_iter().flat_map(|topic| {
-        let of = words::topic_ref(topic.name.as_str(), topic.topic_id);
+        let of = words::topic_ref(topic.name.as_str(), words::topic_id(topic.topic_id));
         topic.partition_data.into_iter().map(move |data| ProducePartition {
             topic: of.clone(),
             partition: PartitionId(data.index),
