@@ -29,8 +29,8 @@ pub enum Handling {
     Ready(Response),
     /// A response that comes later; its connection goes on meanwhile.
     Waiting(BoxFuture<'static, Result<Response, CallError>>),
-    /// The request has no response (acks=0).
-    Silent,
+    /// The request has no response (acks=0). Its memory is held until this ends.
+    Silent(BoxFuture<'static, ()>),
 }
 
 /// What handlers may know of the connection.
@@ -41,7 +41,8 @@ pub struct Peer {
     pub endpoint: Endpoint,
 }
 
-type Pending = BoxFuture<'static, Result<Response, CallError>>;
+/// What becomes of a request: its response, or that it has none.
+type Pending = BoxFuture<'static, Result<Option<Response>, CallError>>;
 
 /// What bounds the answers that a connection holds: each has a place until it is written.
 struct Places {
@@ -153,7 +154,7 @@ async fn read_requests<R: AsyncRead + Unpin>(
         shared.metrics.received_bytes.inc_by(frame.bytes.len() as u64 + 4);
         let started = Instant::now();
         let answer = handle(frame, place, &places, &peer, &shared).await?;
-        if answer.is_some_and(|answer| pending.send(answer).is_err()) {
+        if pending.send(answer).is_err() {
             return Ok(());
         }
         if started.elapsed() > HANDLING_LONG {
@@ -169,7 +170,7 @@ async fn handle(
     places: &Places,
     peer: &Arc<Peer>,
     shared: &Arc<Shared>,
-) -> Result<Option<Pending>, End> {
+) -> Result<Pending, End> {
     let started = Instant::now();
     let Frame { bytes, memory } = frame;
     let (api, call) = Call::read(bytes, Arc::clone(peer), Arc::clone(shared))?;
@@ -185,25 +186,28 @@ async fn handle(
             drop(memory);
             seconds.observe(started.elapsed().as_secs_f64());
             let share = shared.memory.answers.take(response.own_bytes()).await.map_err(CallError::from)?;
-            Some(async move { Ok(response.holding(place).holding(share)) }.boxed())
+            async move { Ok(Some(response.holding(place).holding(share))) }.boxed()
         }
         Handling::Waiting(response) => {
             // What may wait for long keeps nothing of its request.
             let memory = api.is_pipelined().then_some(memory);
             let shared = Arc::clone(shared);
-            Some(
-                async move {
-                    let response = response.await?;
-                    drop(memory);
-                    seconds.observe(started.elapsed().as_secs_f64());
-                    // Without waiting: those before it may wait themselves.
-                    let share = shared.memory.answers.try_take(response.own_bytes())?;
-                    Ok(response.holding(place).holding(share))
-                }
-                .boxed(),
-            )
+            async move {
+                let response = response.await?;
+                drop(memory);
+                seconds.observe(started.elapsed().as_secs_f64());
+                // Without waiting: those before it may wait themselves.
+                let share = shared.memory.answers.try_take(response.own_bytes())?;
+                Ok(Some(response.holding(place).holding(share)))
+            }
+            .boxed()
         }
-        Handling::Silent => None,
+        Handling::Silent(end) => async move {
+            end.await;
+            drop((memory, place));
+            Ok(None)
+        }
+        .boxed(),
     })
 }
 
@@ -223,13 +227,13 @@ async fn write_responses<W: AsyncWrite + Unpin>(
                 None => open = false,
             },
             Some(response) = waiting.next(), if !waiting.is_empty() => {
-                let mut responses = vec![response?];
+                let mut responses = Vec::from_iter(response?);
                 while responses.len() < RESPONSES_PER_WRITE
                     && let Some(Some(next)) = waiting.next().now_or_never()
                 {
-                    responses.push(next?);
+                    responses.extend(next?);
                 }
-                if !gone {
+                if !gone && !responses.is_empty() {
                     gone = write_together(&mut writer, responses, shared).await?;
                 }
             }

@@ -120,11 +120,11 @@ impl FrameWriter {
                 nodes.buffer.put_i32(node.port);
                 // No rack.
                 nodes.buffer.put_u8(0);
-                nodes.count_nothing_tagged();
+                nodes.put_no_tagged_fields();
             }
             self.tagged(&[(0, nodes.buffer)])?;
         } else {
-            self.count_nothing_tagged();
+            self.put_no_tagged_fields();
         }
         Ok(())
     }
@@ -139,7 +139,7 @@ impl FrameWriter {
         for partition in &topic.partitions {
             self.partition(partition)?;
         }
-        self.count_nothing_tagged();
+        self.put_no_tagged_fields();
         Ok(())
     }
 
@@ -157,7 +157,7 @@ impl FrameWriter {
                 for (producer_id, first_offset) in aborted {
                     self.buffer.put_i64(*producer_id);
                     self.buffer.put_i64(*first_offset);
-                    self.count_nothing_tagged();
+                    self.put_no_tagged_fields();
                 }
             }
             None if self.flexible => self.buffer.put_u8(0),
@@ -220,7 +220,7 @@ impl FrameWriter {
     }
 
     /// A field with its default is not written: old clients misread it.
-    fn count_nothing_tagged(&mut self) {
+    fn put_no_tagged_fields(&mut self) {
         if self.flexible {
             self.buffer.put_u8(0);
         }

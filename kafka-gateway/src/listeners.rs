@@ -23,7 +23,11 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let fail = || EndpointError { text: text.to_owned() };
         let (host, port) = text.rsplit_once(':').ok_or_else(fail)?;
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        if bracketed.is_none() && host.contains(':') {
+            return Err(fail());
+        }
+        let host = bracketed.unwrap_or(host);
         let port = port.parse().map_err(|_| fail())?;
         let wildcard = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified());
         if host.is_empty() || host.contains(char::is_whitespace) || wildcard || port == 0 {
@@ -73,6 +77,7 @@ mod tests {
         check("10.0.0.1:1", Some(("10.0.0.1", 1)));
         check("0.0.0.0:9092", None);
         check("[::]:9092", None);
+        check("::1:9092", None);
         check("kafka", None);
         check(":9092", None);
         check("kafka:0", None);

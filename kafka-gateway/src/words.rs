@@ -59,8 +59,8 @@ pub fn named(name: &str) -> TopicRef {
 }
 
 /// A topic by its name, or by its id if the request has one.
-pub fn topic_ref(name: &str, id: Uuid) -> TopicRef {
-    if id.is_nil() { named(name) } else { TopicRef::Id(topic_id(id)) }
+pub fn topic_ref(name: &str, id: TopicId) -> TopicRef {
+    if id == TopicId::ZERO { named(name) } else { TopicRef::Id(id) }
 }
 
 /// -1 stands for "not known".

@@ -4,15 +4,13 @@
 
 mod house;
 
-use bytes::BytesMut;
 use house::{Client, House};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
 use kafka_protocol::messages::{
-    ApiKey, CreateTopicsRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest, RequestHeader, RequestKind,
-    ResponseKind,
+    ApiKey, CreateTopicsRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest, RequestKind, ResponseKind,
 };
-use kafka_protocol::protocol::{Encodable, StrBytes};
+use kafka_protocol::protocol::StrBytes;
 use rustmq_broker_service::{ConfigChange, ConfigEdit, EditOperation, Mode, ResourceAlteration, ResourceName};
 use tokio::io::AsyncWriteExt;
 
@@ -39,20 +37,6 @@ async fn is_served(client: &mut Client) -> bool {
     sent.is_ok() && client.receive().await.is_some()
 }
 
-async fn ask(client: &mut Client, key: ApiKey, version: i16, request: RequestKind) -> ResponseKind {
-    const CORRELATION: i32 = 3;
-    let mut frame = BytesMut::new();
-    let header = RequestHeader::default()
-        .with_request_api_key(key as i16)
-        .with_request_api_version(version)
-        .with_correlation_id(CORRELATION);
-    header.encode(&mut frame, key.request_header_version(version)).unwrap();
-    request.encode(&mut frame, version).unwrap();
-    client.send(&u32::try_from(frame.len()).unwrap().to_be_bytes()).await;
-    client.send(&frame).await;
-    client.answer(key as i16, version, CORRELATION).await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn coordinators_that_are_not_there_are_refused_for_good() {
     let house = House::open(|_| {}).await;
@@ -67,7 +51,7 @@ async fn coordinators_that_are_not_there_are_refused_for_good() {
                 _ => request.with_coordinator_keys(vec![text("one")]),
             };
             let request = RequestKind::FindCoordinator(request);
-            let answer = ask(&mut client, ApiKey::FindCoordinator, version, request).await;
+            let answer = client.ask(ApiKey::FindCoordinator, version, request).await;
             let ResponseKind::FindCoordinator(found) = answer else { panic!("another answer") };
             let (code, message) = match found.coordinators.first() {
                 Some(found) => (found.error_code, found.error_message.clone()),
@@ -103,7 +87,7 @@ async fn a_page_of_partitions_ends_where_the_setting_says() {
     let topic = CreatableTopic::default().with_name(text("pages").into()).with_num_partitions(5);
     let topic = topic.with_replication_factor(1);
     let creation = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
-    ask(&mut client, ApiKey::CreateTopics, 7, RequestKind::CreateTopics(creation)).await;
+    client.ask(ApiKey::CreateTopics, 7, RequestKind::CreateTopics(creation)).await;
     let mut cursor = None;
     let mut pages = Vec::new();
     loop {
@@ -112,7 +96,7 @@ async fn a_page_of_partitions_ends_where_the_setting_says() {
             .with_response_partition_limit(1000)
             .with_cursor(cursor.take());
         let request = RequestKind::DescribeTopicPartitions(request);
-        let answer = ask(&mut client, ApiKey::DescribeTopicPartitions, 0, request).await;
+        let answer = client.ask(ApiKey::DescribeTopicPartitions, 0, request).await;
         let ResponseKind::DescribeTopicPartitions(page) = answer else { panic!("another answer") };
         pages.push(page.topics[0].partitions.iter().map(|one| one.partition_index).collect::<Vec<_>>());
         let Some(next) = page.next_cursor else { break };

@@ -6,40 +6,18 @@ mod house;
 
 use std::time::Duration;
 
-use bytes::BytesMut;
-use house::House;
+use house::{House, framed};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{ApiKey, CreateTopicsRequest, MetadataRequest, RequestHeader, RequestKind};
-use kafka_protocol::protocol::{Encodable, StrBytes};
-use prometheus_client::encoding::text;
-use prometheus_client::registry::Registry;
+use kafka_protocol::messages::{ApiKey, CreateTopicsRequest, MetadataRequest, RequestKind};
+use kafka_protocol::protocol::StrBytes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpSocket;
-use tokio::time::{sleep, timeout};
 
 const PARTITIONS: i32 = 2_000;
 const ASKED: usize = 400;
 /// What the kernel takes of the answers, and one more: a quarter of them at most.
 const HANDLED_MAX: usize = 100;
-
-fn framed(key: ApiKey, version: i16, request: &RequestKind) -> Vec<u8> {
-    let mut frame = BytesMut::new();
-    let header = RequestHeader::default().with_request_api_key(key as i16).with_request_api_version(version);
-    header.encode(&mut frame, key.request_header_version(version)).unwrap();
-    request.encode(&mut frame, version).unwrap();
-    [&u32::try_from(frame.len()).unwrap().to_be_bytes(), &frame[..]].concat()
-}
-
-/// What the gateway counts under a name and its labels; 0 if it is not there.
-fn metric(house: &House, name: &str) -> usize {
-    let mut registry = Registry::default();
-    house.gateway.metrics().register(&mut registry);
-    let mut page = String::new();
-    text::encode(&mut page, &registry).unwrap();
-    let start = format!("rustmq_kafka_{name} ");
-    page.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok()).unwrap_or(0)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_holds_one_answer_that_it_does_not_take_and_not_for_long() {
@@ -48,7 +26,9 @@ async fn a_connection_holds_one_answer_that_it_does_not_take_and_not_for_long() 
     let topic = CreatableTopic::default().with_name(name.clone().into()).with_num_partitions(PARTITIONS);
     let creation = CreateTopicsRequest::default().with_topics(vec![topic.with_replication_factor(1)]);
     let mut client = house.client().await;
-    client.send(&framed(ApiKey::CreateTopics, 5, &RequestKind::CreateTopics(creation.with_timeout_ms(10_000)))).await;
+    client
+        .send(&framed(ApiKey::CreateTopics, 5, 0, &RequestKind::CreateTopics(creation.with_timeout_ms(10_000))))
+        .await;
     client.answer(ApiKey::CreateTopics as i16, 5, 0).await;
     drop(client);
 
@@ -57,14 +37,9 @@ async fn a_connection_holds_one_answer_that_it_does_not_take_and_not_for_long() 
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(4096).unwrap();
     let mut silent = socket.connect(house.address).await.unwrap();
-    silent.write_all(&framed(ApiKey::Metadata, 9, &request).repeat(ASKED)).await.unwrap();
-    let closed = async {
-        while metric(&house, "connection_errors_total{reason=\"io\"}") == 0 {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(Duration::from_secs(20), closed).await.expect("the connection is closed");
-    let handled = metric(&house, "requests_total{api=\"Metadata\"}");
+    silent.write_all(&framed(ApiKey::Metadata, 9, 0, &request).repeat(ASKED)).await.unwrap();
+    house.until(|house| house.metric("connection_errors_total{reason=\"io\"}") > 0).await;
+    let handled = house.metric("requests_total{api=\"Metadata\"}");
     assert!((1..=HANDLED_MAX).contains(&handled), "{handled} requests were handled");
     house.close().await;
 }

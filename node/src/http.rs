@@ -1,5 +1,6 @@
 //! The process's own HTTP: `/health` says that it lives, `/ready` that it serves, `/metrics` how it does (Prometheus text format).
-//! A bounded number of connections: whoever reaches the port must not take the descriptors of the log and of Kafka's clients.
+//! A bounded number of connections, each for one request and a bounded time: whoever reaches the port must not take the descriptors of the log
+//! and of Kafka's clients.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use rustmq_kafka_gateway::Acceptor;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 
 /// Where the process stands between its start and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +63,16 @@ impl Status {
 pub struct Limits {
     /// Connections at one time; more are closed at once.
     pub connections_max: usize,
-    /// How long a request's header may take to arrive, and a connection may be silent.
+    /// How long a request's header may take to arrive.
     pub header_read_max: Duration,
+    /// How long a connection may last, from its begin until its answer is taken.
+    pub connection_time_max: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections_max: 256, header_read_max: Duration::from_secs(30) }
+        let header_read_max = Duration::from_secs(30);
+        Self { connections_max: 256, header_read_max, connection_time_max: 2 * header_read_max }
     }
 }
 
@@ -103,12 +108,16 @@ async fn serve(mut listener: Acceptor, router: Router, limits: Limits, mut stop:
         };
         let service = TowerToHyperService::new(router.clone());
         let mut builder = http1::Builder::new();
-        builder.timer(TokioTimer::new()).header_read_timeout(limits.header_read_max);
+        // A connection that lives on from request to request could not be told from one whose answer is not taken.
+        builder.timer(TokioTimer::new()).header_read_timeout(limits.header_read_max).keep_alive(false);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
+        let connection = timeout(limits.connection_time_max, connection);
         tokio::spawn(async move {
             let _held = place;
-            if let Err(error) = connection.await {
-                tracing::debug!(conn = %address, %error, "HTTP connection ended");
+            match connection.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(conn = %address, %error, "HTTP connection ended"),
+                Err(_) => tracing::debug!(conn = %address, "HTTP connection closed: its answer was not taken in time"),
             }
         });
     }
@@ -148,6 +157,7 @@ mod tests {
     use std::net::SocketAddr;
     use std::time::Duration;
 
+    use prometheus_client::metrics::counter::Counter;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
     use tokio::sync::watch;
@@ -172,8 +182,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_whose_answer_is_not_taken_gives_way() {
+        let limits = Limits { connections_max: 1, connection_time_max: Duration::from_secs(1), ..Limits::default() };
+        let (_stop, stopped) = watch::channel(false);
+        let status = Status::new();
+        // More than the kernel takes for a client that does not read.
+        status.registry.lock().register("wide", "x".repeat(64 << 20), Counter::<u64>::default());
+        let address = start("127.0.0.1:0".parse().unwrap(), status, limits, stopped).await.unwrap();
+        let mut deaf = TcpStream::connect(address).await.unwrap();
+        deaf.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        deaf.readable().await.unwrap();
+        assert!(!is_served(address).await, "one too many");
+        let served = async { while !is_served(address).await {} };
+        tokio::time::timeout(PATIENCE, served).await.expect("its place is free");
+    }
+
+    #[tokio::test]
     async fn connections_are_bounded_and_silent_ones_give_way() {
-        let limits = Limits { connections_max: 2, header_read_max: Duration::from_secs(1) };
+        let limits = Limits { connections_max: 2, header_read_max: Duration::from_secs(1), ..Limits::default() };
         let (_stop, stopped) = watch::channel(false);
         let address = start("127.0.0.1:0".parse().unwrap(), Status::new(), limits, stopped).await.unwrap();
         assert!(is_served(address).await);

@@ -81,7 +81,9 @@ impl Broker {
         let read_until = started + request.max_wait.max(DISK_TIME_MIN);
         let mut stop = self.stop.subscribe();
         let mut pass = self.pass(&request, read_until).await;
-        let is_enough = |pass: &Pass| pass.is_urgent || pass.bytes >= request.min_bytes;
+        // Without a partition nothing can come: a consumer that ends its session must not wait for it.
+        let is_enough =
+            |pass: &Pass| request.partitions.is_empty() || pass.is_urgent || pass.bytes >= request.min_bytes;
         while !is_enough(&pass) && Instant::now() < deadline {
             let waiter = FetchWaiter::new();
             for partition in &request.partitions {

@@ -17,7 +17,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::broker::stopped;
 use crate::coordination::Coordinators;
-use crate::error::BrokerError;
 use crate::view::{ClusterView, OFFSETS_TOPIC, Replica, TopicEntry, log_config};
 
 /// What the engine refused is tried again this often.
@@ -168,7 +167,7 @@ impl Follower {
                 Replica::Open(reader) if before.topic.partition(partition)?.leader_epoch == state.leader_epoch => {
                     Some(reader.clone())
                 }
-                Replica::Open(_) | Replica::Failed(_) | Replica::Elsewhere => None,
+                Replica::Open(_) | Replica::Opening | Replica::Failed(_) | Replica::Elsewhere => None,
             });
             plan.entry.replicas.push(match open_before {
                 _ if !state.replicas.contains(&self.broker) => Replica::Elsewhere,
@@ -178,8 +177,7 @@ impl Follower {
                 }
                 None => {
                     plan.opens.push(OpenPartition { id, leader_epoch: state.leader_epoch, config: log });
-                    // Until the engine has answered.
-                    Replica::Failed(BrokerError::Stopping)
+                    Replica::Opening
                 }
             });
         }

@@ -77,7 +77,8 @@ pub struct ProduceWait {
     pending: Vec<Pending>,
     appends: AppendWait,
     started: Instant,
-    timeout: Duration,
+    /// None with [`Acks::None`]: nobody waits, but the batches are held until the engine has stored them.
+    deadline: Option<Instant>,
     metrics: Arc<ProduceMetrics>,
 }
 
@@ -114,7 +115,8 @@ impl Broker {
         }
         let appends = self.engine.append(appends).await;
         let metrics = Arc::clone(&self.metrics.produce);
-        ProduceWait { pending, appends, started, timeout: request.timeout.max(WAIT_MIN), metrics }
+        let deadline = (request.acks != Acks::None).then(|| started + request.timeout.max(WAIT_MIN));
+        ProduceWait { pending, appends, started, deadline, metrics }
     }
 
     fn prepare(
@@ -149,11 +151,13 @@ impl Broker {
 
 impl ProduceWait {
     /// Resolves when every batch is acknowledged or refused, in the order of the request; at the timeout, those that were handed
-    /// over may still be stored.
+    /// over may still be stored. With [`Acks::None`] there is no timeout.
     pub async fn wait(self) -> Vec<Result<Produced, BrokerError>> {
-        let deadline = self.started + self.timeout;
-        let answers = tokio::time::timeout_at(deadline, self.appends.wait()).await;
-        let mut answers = answers.ok().map(Vec::into_iter);
+        let answers = match self.deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, self.appends.wait()).await.ok(),
+            None => Some(self.appends.wait().await),
+        };
+        let mut answers = answers.map(Vec::into_iter);
         let metrics = &self.metrics;
         let results = self.pending.into_iter().map(|pending| match pending {
             Pending::Refused(error) => Err(error),
@@ -161,11 +165,16 @@ impl ProduceWait {
                 let answers = answers.as_mut();
                 let answers = answers.ok_or(BrokerError::RequestTimedOut { operation: "Storing the records" })?;
                 let appended = answers.next().expect("the engine answers every append");
-                let Appended { base_offset, log_start, duplicate } = appended.map_err(|error| match error {
+                let Appended { base_offset, log_start, duplicate_of } = appended.map_err(|error| match error {
                     AppendError::UnknownPartition => BrokerError::NotLeader { topic, partition },
                     other => other.into(),
                 })?;
-                if !duplicate {
+                let log_append_time = match duplicate_of {
+                    // The time that is in the log, not that of the repetition.
+                    Some(original) if log_append_time != Timestamp::NONE => original,
+                    _ => log_append_time,
+                };
+                if duplicate_of.is_none() {
                     metrics.records.inc_by(records);
                     metrics.bytes.inc_by(bytes);
                 }

@@ -46,6 +46,9 @@ pub enum TopicPlacement {
     Manual(BTreeMap<i32, Vec<BrokerId>>),
 }
 
+/// Partitions that one request may create: Kafka's limit. The command is stored before it is judged, and everything waits for its end.
+const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
+
 /// How long an auto-creation may take before the client is told to ask again.
 const AUTO_CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -59,7 +62,13 @@ impl Broker {
     ) -> Vec<Result<CreatedTopic, BrokerError>> {
         let count = topics.len();
         let settings = self.settings();
-        let topics = topics.into_iter().map(|topic| new_topic(topic, &settings)).collect();
+        let topics: Vec<NewTopic> = topics.into_iter().map(|topic| new_topic(topic, &settings)).collect();
+        if topics.iter().map(partitions_wanted).sum::<u64>() > PARTITIONS_PER_REQUEST_MAX {
+            let reason = format!(
+                "Excessively large number of partitions per request: it may create {PARTITIONS_PER_REQUEST_MAX} of them."
+            );
+            return vec![Err(BrokerError::PolicyViolation { reason }); count];
+        }
         let limits = self.config.limits.partitions;
         let now = wall_clock();
         let command = Command::CreateTopics { topics, limits, validate_only: mode.is_rehearsal(), now };
@@ -92,21 +101,29 @@ impl Broker {
         }
     }
 
-    /// Gives topics more partitions.
+    /// Gives topics more partitions. Answers in the order of the request.
     pub async fn create_partitions(
         &self,
         topics: Vec<MorePartitions>,
         mode: Mode,
         patience: Duration,
     ) -> Vec<Result<ExtendedTopic, BrokerError>> {
+        let is_fixed: Vec<bool> = topics.iter().map(|topic| topic.name == OFFSETS_TOPIC).collect();
+        let topics: Vec<_> = topics.into_iter().filter(|topic| topic.name != OFFSETS_TOPIC).collect();
         let count = topics.len();
         let limits = self.config.limits.partitions;
         let command = Command::CreatePartitions { topics, limits, validate_only: mode.is_rehearsal() };
-        match self.submit_within(command, patience, "Creating partitions").await {
-            Ok(Outcome::PartitionsCreated(results)) => each(results),
-            Ok(other) => vec![Err(unexpected(&other)); count],
-            Err(error) => vec![Err(error); count],
-        }
+        let results = match count {
+            0 => Vec::new(),
+            _ => match self.submit_within(command, patience, "Creating partitions").await {
+                Ok(Outcome::PartitionsCreated(results)) => each(results),
+                Ok(other) => vec![Err(unexpected(&other)); count],
+                Err(error) => vec![Err(error); count],
+            },
+        };
+        let mut results = results.into_iter();
+        let answer = |is_fixed| if is_fixed { Some(Err(fixed_partitions())) } else { results.next() };
+        is_fixed.into_iter().filter_map(answer).collect()
     }
 
     /// Creates topics that were asked for and are not there. Answers those that it could not create, with the reason.
@@ -147,6 +164,21 @@ impl Broker {
 
 fn each<T>(results: Vec<Result<T, Rejection>>) -> Vec<Result<T, BrokerError>> {
     results.into_iter().map(|result| result.map_err(BrokerError::Rejected)).collect()
+}
+
+/// As Kafka counts them: a count that is not positive is refused later, and by itself.
+fn partitions_wanted(topic: &NewTopic) -> u64 {
+    match &topic.placement {
+        Placement::Count { partitions, .. } => u64::try_from(*partitions).unwrap_or(0),
+        Placement::Manual(assignments) => assignments.len() as u64,
+    }
+}
+
+fn fixed_partitions() -> BrokerError {
+    let reason = format!(
+        "The partitions of {OFFSETS_TOPIC} cannot be added to: groups are found by their number, and would lose their offsets."
+    );
+    BrokerError::InvalidRequest { reason }
 }
 
 fn new_topic(topic: TopicCreation, settings: &EffectiveBrokerConfig) -> NewTopic {

@@ -27,9 +27,14 @@ pub(crate) fn validate(
     now: Timestamp,
     decompressed_bytes_max: usize,
 ) -> Result<ValidBatch, BrokerError> {
+    const ONE_BATCH: &str = "A produce request has exactly one record batch per partition.";
+    if bytes.is_empty() {
+        // Not a damaged one, which producers would send again.
+        return Err(BrokerError::invalid_record(ONE_BATCH));
+    }
     let header = BatchHeader::parse(&bytes).map_err(|error| refuse(&error))?;
     if header.size < bytes.len() {
-        return Err(BrokerError::invalid_record("A produce request has exactly one record batch per partition."));
+        return Err(BrokerError::invalid_record(ONE_BATCH));
     }
     let max = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
     if header.size > max {

@@ -52,6 +52,8 @@ pub(crate) struct TopicEntry {
 #[derive(Clone, Debug)]
 pub(crate) enum Replica {
     Open(PartitionReader),
+    /// The engine has not answered yet; never seen outside of the follower.
+    Opening,
     /// The engine refused to open it; that is tried again.
     Failed(BrokerError),
     /// It belongs to other brokers.
@@ -63,7 +65,7 @@ impl TopicEntry {
     pub(crate) fn open_replicas(&self) -> impl Iterator<Item = (PartitionId, &PartitionReader)> {
         (0..).map(PartitionId).zip(&self.replicas).filter_map(|(partition, replica)| match replica {
             Replica::Open(reader) => Some((partition, reader)),
-            Replica::Failed(_) | Replica::Elsewhere => None,
+            Replica::Opening | Replica::Failed(_) | Replica::Elsewhere => None,
         })
     }
 
@@ -171,7 +173,9 @@ impl ClusterView {
         let reader = match entry.replica(partition) {
             Some(Replica::Open(reader)) => reader.clone(),
             Some(Replica::Failed(error)) => return Err(error.clone()),
-            Some(Replica::Elsewhere) | None => return Err(BrokerError::NotLeader { topic: name(), partition }),
+            Some(Replica::Opening | Replica::Elsewhere) | None => {
+                return Err(BrokerError::NotLeader { topic: name(), partition });
+            }
         };
         let id = TopicIdPartition { topic_id: entry.topic.id, partition };
         Ok(Located { entry: Arc::clone(entry), id, reader, leader_epoch: current })

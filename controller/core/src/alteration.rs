@@ -1,5 +1,6 @@
 //! Changing configs: the full replacement of AlterConfigs and the edits of IncrementalAlterConfigs (KIP-339).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::configs::{self, ConfigError};
@@ -14,7 +15,18 @@ impl ClusterState {
         alterations: Vec<ConfigAlteration>,
         deltas: &mut Vec<Delta>,
     ) -> Vec<Result<(), Rejection>> {
-        alterations.into_iter().map(|alteration| self.alter(alteration, deltas)).collect()
+        let mut counts: BTreeMap<ConfigResource, u32> = BTreeMap::new();
+        for alteration in &alterations {
+            *counts.entry(alteration.resource.clone()).or_default() += 1;
+        }
+        let judged = alterations.into_iter().map(|alteration| {
+            // Each change of a topic is a delta with the whole of it: a short command must not make many of one.
+            if counts[&alteration.resource] > 1 {
+                return Err(Rejection::DuplicateItem { name: resource_name(&alteration.resource) });
+            }
+            self.alter(alteration, deltas)
+        });
+        judged.collect()
     }
 
     fn alter(&mut self, alteration: ConfigAlteration, deltas: &mut Vec<Delta>) -> Result<(), Rejection> {
@@ -52,6 +64,14 @@ impl ClusterState {
             }
             ConfigResource::Broker(broker) => Ok(self.broker_configs.get(broker).unwrap_or(&NONE)),
         }
+    }
+}
+
+fn resource_name(resource: &ConfigResource) -> String {
+    match resource {
+        ConfigResource::Topic(name) => name.as_str().to_owned(),
+        ConfigResource::BrokerDefault => "every broker".to_owned(),
+        ConfigResource::Broker(id) => format!("broker {}", id.0),
     }
 }
 

@@ -69,9 +69,7 @@ impl ClusterState {
         if self.topic_ids.contains_key(name) {
             return Err(Rejection::TopicAlreadyExists { name: name.clone() });
         }
-        // Only a name with one of the two characters can collide, and most have none: no scan for those.
-        let suspicious = name.as_str().contains(['.', '_']);
-        if suspicious && let Some(existing) = self.topic_ids.keys().find(|other| other.collides_with(name)) {
+        if let Some(existing) = name.unified().and_then(|unified| self.unified_names.get(&unified)) {
             return Err(Rejection::NameCollision { name: name.clone(), existing: existing.clone() });
         }
         if id == TopicId::ZERO || self.topics.contains_key(&id) {

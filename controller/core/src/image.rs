@@ -66,6 +66,7 @@ impl TryFrom<ClusterImage> for ClusterState {
         };
         for topic in image.topics {
             state.partition_count += topic.partitions.len() as u64;
+            state.unified_names.extend(topic.name.unified().map(|unified| (unified, topic.name.clone())));
             let name_taken = state.topic_ids.insert(topic.name.clone(), topic.id).is_some();
             if let Some(topic) = state.topics.insert(topic.id, Arc::clone(&topic)).or(name_taken.then_some(topic)) {
                 return Err(ImageError::RepeatedTopic { name: topic.name.as_str().to_owned() });

@@ -25,6 +25,8 @@ pub struct ClusterState {
     pub(crate) topics: BTreeMap<TopicId, Arc<Topic>>,
     /// Follows `topics`.
     pub(crate) topic_ids: BTreeMap<TopicName, TopicId>,
+    /// Follows `topics`: those whose names can collide, by their unified names.
+    pub(crate) unified_names: BTreeMap<String, TopicName>,
     /// Follows `topics`: what the per-cluster limit is held against.
     pub(crate) partition_count: u64,
     pub(crate) broker_defaults: Configs,
@@ -158,6 +160,9 @@ impl ClusterState {
             Delta::TopicDeleted { id, name } => {
                 let gone = self.topics.remove(id);
                 self.topic_ids.remove(name.as_str());
+                if let Some(unified) = name.unified() {
+                    self.unified_names.remove(&unified);
+                }
                 self.partition_count -= gone.map_or(0, |topic| topic.partitions.len() as u64);
             }
             Delta::PartitionChanged { topic_id, partition, now } => {
@@ -191,6 +196,9 @@ impl ClusterState {
     fn put_topic(&mut self, topic: &Arc<Topic>) {
         self.partition_count += topic.partitions.len() as u64;
         self.topic_ids.insert(topic.name.clone(), topic.id);
+        if let Some(unified) = topic.name.unified() {
+            self.unified_names.insert(unified, topic.name.clone());
+        }
         let before = self.topics.insert(topic.id, Arc::clone(topic));
         self.partition_count -= before.map_or(0, |topic| topic.partitions.len() as u64);
     }
@@ -286,6 +294,8 @@ impl ClusterState {
             }
         }
         assert_eq!(partition_count, self.partition_count, "partitions are counted");
+        let unified = self.topic_ids.keys().filter_map(|name| Some((name.unified()?, name.clone())));
+        assert_eq!(unified.collect::<BTreeMap<_, _>>(), self.unified_names, "names that can collide are found unified");
         assert!(self.broker_configs.keys().all(|id| self.brokers.contains_key(id)), "configs are of brokers");
     }
 

@@ -304,6 +304,62 @@ fn configs_are_refused_for_the_reason_that_holds() {
 }
 
 #[test]
+fn a_resource_that_is_altered_twice_in_one_request_is_not_altered() {
+    let mut state = cluster(1);
+    create(&mut state, vec![counted("t", 1, 1, 1), counted("other", 2, 1, 1)]);
+    let change = edit("retention.ms", EditOperation::Set("1000".to_owned()));
+    let resources = ["t", "other", "t"].map(topic_resource);
+    let brokers = [ConfigResource::BrokerDefault, ConfigResource::Broker(BrokerId(0)), ConfigResource::BrokerDefault];
+    for (resources, name) in [(resources, "t"), (brokers, "every broker")] {
+        let alterations =
+            resources.map(|resource| ConfigAlteration { resource, change: change.clone() }).into_iter().collect();
+        let (result, deltas) = state.apply(Command::AlterConfigs { alterations, validate_only: false });
+        let Ok(Outcome::ConfigsAltered(results)) = result else { panic!("a result per resource") };
+        let twice = Err(Rejection::DuplicateItem { name: name.to_owned() });
+        assert_eq!([&results[0], &results[2]], [&twice, &twice]);
+        assert!(!matches!(results[1], Err(Rejection::DuplicateItem { .. })), "{:?}", results[1]);
+        assert!(deltas.len() <= 1, "{deltas:?}");
+    }
+    assert!(state.topic("t").unwrap().configs.is_empty());
+}
+
+/// The least time of several that the creation of many topics takes.
+#[allow(clippy::disallowed_methods, reason = "the test measures; the machine knows no clock")]
+fn creation_time(name: impl Fn(u32) -> String) -> std::time::Duration {
+    const COUNT: u32 = 50_000;
+    let time = || {
+        let topics = (0..COUNT).map(|index| counted(&name(index), u128::from(index) + 1, 1, 1)).collect();
+        let limits = PartitionLimits { per_topic_max: 1, per_cluster_max: COUNT };
+        let mut state = cluster(1);
+        let started = std::time::Instant::now();
+        state.apply(Command::CreateTopics { topics, limits, validate_only: false, now: Timestamp(1) }).0.unwrap();
+        let took = started.elapsed();
+        assert_eq!(state.topics().len(), COUNT as usize);
+        took
+    };
+    (0..3).map(|_| time()).min().unwrap()
+}
+
+#[test]
+fn names_that_can_collide_are_not_compared_with_all_others() {
+    let innocent = creation_time(|index| format!("t-{index}"));
+    let suspicious = creation_time(|index| format!("t_{index}"));
+    assert!(suspicious < innocent * 8, "{innocent:?} without, {suspicious:?} with a character that can collide");
+}
+
+#[test]
+fn a_name_is_free_when_the_topic_that_it_collided_with_is_gone() {
+    let mut state = cluster(1);
+    create(&mut state, vec![counted("a.b", 1, 1, 1)])[0].as_ref().unwrap();
+    let image = serde_json::to_string(&state).unwrap();
+    let mut copy: ClusterState = serde_json::from_str(&image).unwrap();
+    let collision = |result: &Result<CreatedTopic, Rejection>| matches!(result, Err(Rejection::NameCollision { .. }));
+    assert!(collision(&create(&mut copy, vec![counted("a_b", 2, 1, 1)])[0]), "an image keeps what can collide");
+    copy.apply(Command::DeleteTopics { topics: vec![TopicSelector::Id(TopicId(1))] }).0.unwrap();
+    create(&mut copy, vec![counted("a_b", 2, 1, 1)])[0].as_ref().unwrap();
+}
+
+#[test]
 fn producer_ids_are_given_once() {
     let mut state = cluster(2);
     let mut allocate = |broker| state.apply(Command::AllocateProducerIds { broker: BrokerId(broker) }).0;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::LogConfig;
@@ -40,8 +40,8 @@ pub struct Appended {
     pub base_offset: Offset,
     /// The log start when it became durable.
     pub log_start: Offset,
-    /// It repeats a batch of its producer: the offset is the original's, and nothing was appended.
-    pub duplicate: bool,
+    /// It repeats a batch of its producer: the offset is the original's, and nothing was appended. The original's largest timestamp.
+    pub duplicate_of: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

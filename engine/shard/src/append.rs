@@ -68,10 +68,12 @@ impl Shard {
             return Outcome::Done(Err(AppendError::UnknownPartition));
         };
         let log_start = partition.log_start();
-        let appended = |base_offset, duplicate| Outcome::Done(Ok(Appended { base_offset, log_start, duplicate }));
+        let appended = |base_offset, duplicate_of| Outcome::Done(Ok(Appended { base_offset, log_start, duplicate_of }));
         match partition.log.prepare_append(*leader_epoch, header) {
             Err(rejection) => return Outcome::Done(Err(refusal(&rejection))),
-            Ok(AppendDecision::Duplicate { base_offset, .. }) => return appended(base_offset, true),
+            Ok(AppendDecision::Duplicate { base_offset, timestamp, .. }) => {
+                return appended(base_offset, Some(timestamp));
+            }
             Ok(AppendDecision::Append { .. }) => {}
         }
         match self.room(batch.len(), Purpose::Append) {
@@ -83,7 +85,7 @@ impl Shard {
             }
         }
         let base_offset = self.lay(append);
-        appended(base_offset, false)
+        appended(base_offset, None)
     }
 
     fn lay(&mut self, append: &Append) -> Offset {

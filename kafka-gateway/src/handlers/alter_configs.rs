@@ -25,6 +25,9 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         if let Some((name, _)) = configs.iter().find(|(name, _)| !names.insert(name.as_str())) {
             return Err(format!("The request names the config {name} more than once."));
         }
+        if let Some((name, _)) = configs.iter().find(|(_, value)| value.is_none()) {
+            return Err(format!("The config {name} is set without a value."));
+        }
         let change = ConfigChange::Replace(configs.into_iter().collect());
         alteration(resource.resource_type, resource.resource_name.as_str(), change)
     });

@@ -32,8 +32,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         }
         match creation(topic, version) {
             Ok(creation) => creations.push(creation),
-            Err(message) => {
-                refused.insert(index, (error_map::INVALID_REQUEST, message));
+            Err(refusal) => {
+                refused.insert(index, refusal);
             }
         }
     }
@@ -61,7 +61,8 @@ fn repeated_names(topics: &[CreatableTopic]) -> BTreeSet<&str> {
     topics.iter().map(|topic| topic.name.as_str()).filter(|name| !seen.insert(*name)).collect()
 }
 
-fn creation(topic: &CreatableTopic, version: i16) -> Result<TopicCreation, String> {
+/// A creation in the broker's words, or the code and text of a refusal.
+fn creation(topic: &CreatableTopic, version: i16) -> Result<TopicCreation, (i16, String)> {
     let placement = if topic.assignments.is_empty() {
         // Before version 4, -1 is no default but a mistake, which the controller names.
         let defaulted = |value: i32| version >= DEFAULTS_FROM && value == -1;
@@ -71,13 +72,15 @@ fn creation(topic: &CreatableTopic, version: i16) -> Result<TopicCreation, Strin
         }
     } else {
         if topic.num_partitions != -1 || topic.replication_factor != -1 {
-            return Err("With manual assignments, partition count and replication factor must be -1.".to_owned());
+            let message = "With manual assignments, partition count and replication factor must be -1.".to_owned();
+            return Err((error_map::INVALID_REQUEST, message));
         }
         let mut manual = BTreeMap::new();
         for assignment in &topic.assignments {
             let brokers = assignment.broker_ids.iter().map(|broker| BrokerId(broker.0)).collect();
             if manual.insert(assignment.partition_index, brokers).is_some() {
-                return Err(format!("Partition {} is assigned more than once.", assignment.partition_index));
+                let message = format!("Partition {} is assigned more than once.", assignment.partition_index);
+                return Err((error_map::INVALID_REPLICA_ASSIGNMENT, message));
             }
         }
         TopicPlacement::Manual(manual)

@@ -35,10 +35,13 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     // Each once: a short request must not make an answer without bounds.
     let mut seen = BTreeSet::new();
     for asked in request.resources {
-        if !seen.insert((asked.resource_type, asked.resource_name.clone())) {
+        let name = config_resources::one_name(asked.resource_type, &asked.resource_name);
+        if !seen.insert((asked.resource_type, name)) {
             continue;
         }
-        let names = asked.configuration_keys.map(|names| names.iter().map(ToString::to_string).collect());
+        // None of them stands for all, as a null does.
+        let names = asked.configuration_keys.filter(|names| !names.is_empty());
+        let names = names.map(|names| names.iter().map(ToString::to_string).collect());
         let answer = match config_resources::resource(asked.resource_type, asked.resource_name.as_str()) {
             Ok(resource) => match call.shared.broker.describe_configs(&[ConfigQuery { resource, names }]).pop() {
                 Some(Ok(configs)) => {

@@ -2,8 +2,8 @@
 
 use futures_util::FutureExt;
 use kafka_protocol::messages::FetchRequest;
-use rustmq_broker_service::{BrokerError, FetchPartition, FetchedPartition, Isolation, TopicRef};
-use rustmq_model::{Offset, PartitionId, TopicId};
+use rustmq_broker_service::{BrokerError, FetchPartition, FetchedPartition, Isolation};
+use rustmq_model::{Offset, PartitionId};
 use tokio::time::Instant;
 
 use crate::api::{Call, CallError};
@@ -93,7 +93,7 @@ async fn fetch(call: &Call, context: FetchContext, terms: Terms) -> FetchAnswer 
     let partitions = context.wanted.iter().map(|wanted| {
         let (topic, partition) = &wanted.key;
         FetchPartition {
-            topic: topic_ref(topic),
+            topic: words::topic_ref(&topic.name, topic.id),
             partition: PartitionId(*partition),
             from: wanted.from,
             max_bytes: wanted.bytes_max,
@@ -116,10 +116,6 @@ async fn fetch(call: &Call, context: FetchContext, terms: Terms) -> FetchAnswer 
         .collect();
     call.shared.fetch_sessions.finish(context.session, &mut answers);
     FetchAnswer { session_id: context.session.id(), topics: by_topic(answers), ..FetchAnswer::default() }
-}
-
-fn topic_ref(topic: &TopicKey) -> TopicRef {
-    if topic.id == TopicId::ZERO { TopicRef::Name(topic.name.clone()) } else { TopicRef::Id(topic.id) }
 }
 
 fn partition_answer(

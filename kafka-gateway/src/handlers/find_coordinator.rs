@@ -23,36 +23,35 @@ type Found = Result<(i32, Endpoint), (i16, String)>;
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: FindCoordinatorRequest = call.decode()?;
     if call.version() < BATCHED_FROM {
-        let response = match find(&call, request.key_type, request.key.as_str()).await {
-            Ok((node, endpoint)) => FindCoordinatorResponse::default()
-                .with_node_id(node.into())
-                .with_host(words::text(endpoint.host))
-                .with_port(i32::from(endpoint.port)),
-            Err((code, message)) => FindCoordinatorResponse::default()
-                .with_error_code(code)
-                .with_error_message(Some(words::text(message)).filter(|_| call.version() >= 1))
-                .with_node_id((-1).into())
-                .with_port(-1),
-        };
+        let found = coordinator(find(&call, request.key_type, request.key.as_str()).await);
+        let response = FindCoordinatorResponse::default()
+            .with_error_code(found.error_code)
+            .with_error_message(found.error_message.filter(|_| call.version() >= 1))
+            .with_node_id(found.node_id)
+            .with_host(found.host)
+            .with_port(found.port);
         return call.answer(&response);
     }
     let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
     for key in request.coordinator_keys {
         let found = find(&call, request.key_type, key.as_str()).await;
-        let coordinator = Coordinator::default().with_key(key);
-        coordinators.push(match found {
-            Ok((node, endpoint)) => coordinator
-                .with_node_id(node.into())
-                .with_host(words::text(endpoint.host))
-                .with_port(i32::from(endpoint.port)),
-            Err((code, message)) => coordinator
-                .with_error_code(code)
-                .with_error_message(Some(words::text(message)))
-                .with_node_id((-1).into())
-                .with_port(-1),
-        });
+        coordinators.push(coordinator(found).with_key(key));
     }
     call.answer(&FindCoordinatorResponse::default().with_coordinators(coordinators))
+}
+
+fn coordinator(found: Found) -> Coordinator {
+    match found {
+        Ok((node, endpoint)) => Coordinator::default()
+            .with_node_id(node.into())
+            .with_host(words::text(endpoint.host))
+            .with_port(i32::from(endpoint.port)),
+        Err((code, message)) => Coordinator::default()
+            .with_error_code(code)
+            .with_error_message(Some(words::text(message)))
+            .with_node_id((-1).into())
+            .with_port(-1),
+    }
 }
 
 async fn find(call: &Call, key_type: i8, key: &str) -> Found {

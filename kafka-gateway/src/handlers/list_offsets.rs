@@ -52,7 +52,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     call.answer(&response)
 }
 
-/// Negative timestamps name places. `None` for one that the request's version does not have yet.
+/// Negative timestamps name places. `None` for one that does not exist, or not yet in the request's version.
 const fn place(timestamp: i64, version: i16) -> Option<OffsetAt> {
     let (at, since) = match timestamp {
         -1 => (OffsetAt::Latest, 1),
@@ -60,7 +60,8 @@ const fn place(timestamp: i64, version: i16) -> Option<OffsetAt> {
         -3 => (OffsetAt::LargestTimestamp, 7),
         -4 => (OffsetAt::EarliestLocal, 8),
         -5 => (OffsetAt::LatestTiered, 9),
-        other => (OffsetAt::Timestamp(Timestamp(other)), 1),
+        ..0 => return None,
+        time => (OffsetAt::Timestamp(Timestamp(time)), 1),
     };
     if version >= since { Some(at) } else { None }
 }

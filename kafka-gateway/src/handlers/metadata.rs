@@ -56,7 +56,7 @@ fn selection(request: &MetadataRequest, version: i16) -> Result<TopicSelection, 
                 .iter()
                 .map(|topic| match &topic.name {
                     Some(name) if topic.topic_id.is_nil() => TopicRef::Name(name.to_string()),
-                    _ => words::topic_ref("", topic.topic_id),
+                    _ => words::topic_ref("", words::topic_id(topic.topic_id)),
                 })
                 .collect(),
         ),

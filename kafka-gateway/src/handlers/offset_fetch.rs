@@ -1,6 +1,6 @@
 //! OffsetFetch: committed positions, of one group up to version 7, of many from then on. From version 10 on topics are named by their ids.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestTopic, OffsetFetchRequestTopics};
 use kafka_protocol::messages::offset_fetch_response::{
@@ -50,7 +50,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         let groups = read_fetch(call.body()?).ok_or_else(|| call.undecodable("a null, or a text that is not UTF-8"))?;
         let by_id = |(id, partitions)| (TopicRef::Id(words::topic_id(id)), partitions);
         let groups = groups.into_iter().map(|group| {
-            let asked = group.topics.map(|topics| topics.into_iter().map(by_id).collect());
+            let asked = group.topics.map(|topics| each_once(topics.into_iter().map(by_id)));
             (group.group.into(), asked)
         });
         let response = many(&call, groups);
@@ -59,7 +59,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: OffsetFetchRequest = call.decode()?;
     if call.version() < GROUPS_FROM {
         let by_name = |topic: OffsetFetchRequestTopic| (words::named(&topic.name), topic.partition_indexes);
-        let asked = request.topics.map(|topics| topics.into_iter().map(by_name).collect());
+        let asked = request.topics.map(|topics| each_once(topics.into_iter().map(by_name)));
         let response = match fetch(&call, request.group_id.as_str(), asked.as_ref()) {
             Ok(topics) => single(topics, call.version()),
             Err(code) => refused(asked, code, call.version()),
@@ -68,11 +68,22 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     }
     let by_name = |topic: OffsetFetchRequestTopics| (words::named(&topic.name), topic.partition_indexes);
     let groups = request.groups.into_iter().map(|group| {
-        let asked = group.topics.map(|topics| topics.into_iter().map(by_name).collect());
+        let asked = group.topics.map(|topics| each_once(topics.into_iter().map(by_name)));
         (group.group_id, asked)
     });
     let response = many(&call, groups);
     call.answer(&response)
+}
+
+/// Each partition once: four bytes must not ask again for all that was committed with it.
+fn each_once(topics: impl Iterator<Item = (TopicRef, Vec<i32>)>) -> Asked {
+    let mut seen: HashMap<TopicRef, HashSet<i32>> = HashMap::new();
+    let topics = topics.map(|(topic, mut partitions)| {
+        let seen = seen.entry(topic.clone()).or_default();
+        partitions.retain(|partition| seen.insert(*partition));
+        (topic, partitions)
+    });
+    topics.collect()
 }
 
 /// The answer for many groups.

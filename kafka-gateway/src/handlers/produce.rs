@@ -2,6 +2,7 @@
 
 mod legacy;
 
+use futures_util::FutureExt;
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
@@ -47,8 +48,13 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let wait = call.shared.broker.produce(in_brokers_words(request, acks)).await;
     if acks == Acks::None {
         // Without an answer, a closed connection is how the client learns to ask for metadata again (as on Kafka).
-        let refusal = wait.first_refusal().map(|error| CallError::RefusedSilently { reason: error.to_string() });
-        return refusal.map_or(Ok(Handling::Silent), Err);
+        if let Some(error) = wait.first_refusal() {
+            return Err(CallError::RefusedSilently { reason: error.to_string() });
+        }
+        let end = async move {
+            let _results = wait.wait().await;
+        };
+        return Ok(Handling::Silent(end.boxed()));
     }
     let version = call.version();
     Ok(call.answer_later(async move { response(outline, wait.wait().await, version) }))
@@ -57,7 +63,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
 fn in_brokers_words(request: ProduceRequest, acks: Acks) -> rustmq_broker_service::ProduceRequest {
     let timeout = words::milliseconds(request.timeout_ms);
     let partitions = request.topic_data.into_iter().flat_map(|topic| {
-        let of = words::topic_ref(topic.name.as_str(), topic.topic_id);
+        let of = words::topic_ref(topic.name.as_str(), words::topic_id(topic.topic_id));
         topic.partition_data.into_iter().map(move |data| ProducePartition {
             topic: of.clone(),
             partition: PartitionId(data.index),

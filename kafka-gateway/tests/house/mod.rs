@@ -1,19 +1,22 @@
 //! A gateway in front of a real broker, engine and controller in a folder of its own, and a client of bare frames.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, dead_code)]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kafka_protocol::messages::{ApiKey, ResponseKind};
+use bytes::BytesMut;
+use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseKind};
+use kafka_protocol::protocol::Encodable;
+use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits};
 use rustmq_controller_core::IncarnationId;
 use rustmq_controller_raft::{Controller, ControllerConfig};
 use rustmq_engine_api::Engine;
-use rustmq_engine_shard::{EngineConfig, Metrics};
+use rustmq_engine_shard::{DiskFaults, EngineConfig, Metrics};
 use rustmq_kafka_gateway::{Gateway, GatewayConfig};
 use rustmq_model::ByteSize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,6 +30,7 @@ pub struct House {
     pub address: SocketAddr,
     pub gateway: Gateway,
     pub broker: Arc<Broker>,
+    pub faults: Arc<DiskFaults>,
     engine: Engine,
     controller: Controller,
     _folder: tempfile::TempDir,
@@ -40,7 +44,9 @@ impl House {
     /// With broker-wide settings beyond those that keep the tests short.
     pub async fn open_with(more: &[(&str, &str)], adjust: impl FnOnce(&mut GatewayConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let faults = Arc::new(DiskFaults::default());
         let config = EngineConfig {
+            faults: Some(Arc::clone(&faults)),
             shards: 1,
             segment_size: ByteSize::mib(4),
             capacity: ByteSize::mib(64),
@@ -71,13 +77,33 @@ impl House {
         let mut config = GatewayConfig::new("127.0.0.1:0".parse().unwrap());
         adjust(&mut config);
         let gateway = Gateway::start(config, Arc::clone(&broker)).unwrap();
-        Self { address: gateway.local_addr(), gateway, broker, engine, controller, _folder: folder }
+        Self { address: gateway.local_addr(), gateway, broker, faults, engine, controller, _folder: folder }
     }
 
     pub async fn close(self) {
         tokio::join!(self.gateway.shutdown(PATIENCE), self.broker.shutdown());
         self.engine.shutdown().await;
         self.controller.shutdown().await;
+    }
+
+    /// What the gateway counts under a name and its labels; 0 if it is not there.
+    pub fn metric(&self, name: &str) -> usize {
+        let mut registry = Registry::default();
+        self.gateway.metrics().register(&mut registry);
+        let mut page = String::new();
+        text::encode(&mut page, &registry).unwrap();
+        let start = format!("rustmq_kafka_{name} ");
+        page.lines().find_map(|line| line.strip_prefix(&start)?.parse().ok()).unwrap_or(0)
+    }
+
+    /// Waits until `is_so`, of what the gateway counts.
+    pub async fn until(&self, is_so: impl Fn(&Self) -> bool) {
+        let so = async {
+            while !is_so(self) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(PATIENCE, so).await.expect("it comes to that in time");
     }
 
     pub async fn client(&self) -> Client {
@@ -92,6 +118,13 @@ pub struct Client {
 impl Client {
     pub async fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+    }
+
+    /// A request and its response.
+    pub async fn ask(&mut self, key: ApiKey, version: i16, request: RequestKind) -> ResponseKind {
+        const CORRELATION: i32 = 3;
+        self.send(&framed(key, version, CORRELATION, &request)).await;
+        self.answer(key as i16, version, CORRELATION).await
     }
 
     /// The next response: its correlation id, and what follows it.
@@ -111,6 +144,18 @@ impl Client {
         assert_eq!(id, correlation_id);
         decode(key, version, rest)
     }
+}
+
+/// A request with its header and its length.
+pub fn framed(key: ApiKey, version: i16, correlation_id: i32, request: &RequestKind) -> Vec<u8> {
+    let mut frame = BytesMut::new();
+    let header = RequestHeader::default()
+        .with_request_api_key(key as i16)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation_id);
+    header.encode(&mut frame, key.request_header_version(version)).unwrap();
+    request.encode(&mut frame, version).unwrap();
+    [&u32::try_from(frame.len()).unwrap().to_be_bytes(), &frame[..]].concat()
 }
 
 fn decode(key: i16, version: i16, rest: Vec<u8>) -> ResponseKind {

@@ -52,6 +52,10 @@ fn bad_values_name_file_key_value_and_form() {
     };
     check("[wal]\nsegment_size_bytes = \"64MB\"", &["rustmq.toml", "wal.segment_size_bytes", "64MB", "16MiB"]);
     check("[network]\nkafka_listen = \"localhost\"", &["network.kafka_listen", "localhost", "0.0.0.0:9092"]);
+    check(
+        "[network]\nkafka_advertised = \"0.0.0.0:9092\"",
+        &["network.kafka_advertised", "0.0.0.0", "broker.example.com"],
+    );
     check("[wal]\nfsync_on_write = \"yes\"", &["wal.fsync_on_write", "true or false"]);
     check("[wal]\nfsync_on_writ = true", &["wal.fsync_on_writ", "did you mean 'wal.fsync_on_write'"]);
     check("[kafka]\nnum.partition = 1", &["kafka.num.partition", "did you mean 'kafka.num.partitions'"]);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use rustmq_kafka_gateway::Endpoint;
 use rustmq_model::ByteSize;
 
 use super::settings::Form;
@@ -27,19 +28,13 @@ pub fn accepts(form: Form, text: &str) -> bool {
     match form {
         Form::Text => !text.is_empty(),
         Form::Address => text.parse::<SocketAddr>().is_ok(),
-        Form::HostPort => is_host_port(text),
+        Form::HostPort => text.parse::<Endpoint>().is_ok(),
         Form::Size(least, most) => within(text.parse::<ByteSize>().ok().map(|size| size.0), least, most),
         Form::Count(least, most) => within(text.parse().ok(), least, most),
         Form::Duration(least, most) => within(milliseconds(text), least, most),
         Form::Flag => matches!(text, "true" | "false"),
         Form::Choice(choices) => choices.contains(&text),
     }
-}
-
-fn is_host_port(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else { return false };
-    let bracketed = host.starts_with('[') && host.ends_with(']');
-    !host.is_empty() && (bracketed || !host.contains(':')) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// A number of milliseconds, plain or with a unit.

@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+/// Protocols that a member offers and that are counted on. Clients offer one or two, and one more while they move to another.
+pub const PROTOCOLS_PER_MEMBER: usize = 4;
+
 /// What every group of a coordinator obeys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
@@ -25,6 +28,9 @@ pub struct GroupConfig {
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`. Default 10 min.
     pub offsets_retention_check_interval: Duration,
+    /// Memory of what the members of a group offer: a join that would exceed it is refused. The group's record has one protocol of several,
+    /// and must fit its log.
+    pub protocol_bytes_max: usize,
     /// `offset.metadata.max.bytes`, in characters as Kafka counts it. Default 4096.
     pub offset_metadata_length_max: usize,
 }
@@ -41,6 +47,7 @@ impl Default for GroupConfig {
             groups_max: 100_000,
             offsets_retention: Duration::from_secs(7 * 24 * 60 * 60),
             offsets_retention_check_interval: Duration::from_secs(10 * 60),
+            protocol_bytes_max: PROTOCOLS_PER_MEMBER * (1 << 20),
             offset_metadata_length_max: 4096,
         }
     }

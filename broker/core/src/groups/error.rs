@@ -41,8 +41,6 @@ pub enum GroupError {
     /// The record was not written, the group is being deleted, or a limit is reached: retriable in each case.
     #[error("the coordinator cannot serve the group now; try again")]
     CoordinatorNotAvailable,
-    #[error("the group's protocol does not support the request")]
-    UnsupportedProtocol,
     /// The coordinator's record is over the size limit of its log: trying again does not help.
     #[error("the group's record is too large to be stored")]
     RecordTooLarge,

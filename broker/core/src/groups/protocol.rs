@@ -6,20 +6,23 @@ use bytes::Bytes;
 
 use super::request::Protocol;
 
-/// How many members offer each protocol.
+/// How many members offer each protocol, and the memory of what they offer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ProtocolSupport {
     counts: BTreeMap<String, usize>,
+    bytes: usize,
 }
 
 impl ProtocolSupport {
     pub(crate) fn add(&mut self, protocols: &[Protocol]) {
+        self.bytes += memory_of(protocols);
         for protocol in protocols {
             *self.counts.entry(protocol.name.clone()).or_default() += 1;
         }
     }
 
     pub(crate) fn remove(&mut self, protocols: &[Protocol]) {
+        self.bytes -= memory_of(protocols);
         for protocol in protocols {
             let count = self.counts.get_mut(&protocol.name).expect("a member's protocols were counted when it came");
             *count -= 1;
@@ -27,6 +30,11 @@ impl ProtocolSupport {
                 self.counts.remove(&protocol.name);
             }
         }
+    }
+
+    /// The memory of all offers, with `offered` in the place of `replaced`.
+    pub(crate) fn bytes_with(&self, offered: &[Protocol], replaced: &[Protocol]) -> usize {
+        self.bytes - memory_of(replaced) + memory_of(offered)
     }
 
     /// Whether all of `member_count` members offer this protocol.
@@ -46,6 +54,10 @@ impl ProtocolSupport {
         }
         votes.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_owned())
     }
+}
+
+fn memory_of(protocols: &[Protocol]) -> usize {
+    protocols.iter().map(|protocol| size_of::<Protocol>() + protocol.name.len() + protocol.metadata.len()).sum()
 }
 
 /// What a member offers, to be kept: without what it offers twice (the first mention counts), and copied, since the bytes

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use rustmq_broker_core::groups::config::PROTOCOLS_PER_MEMBER;
 use rustmq_broker_core::groups::{ClassicState, GroupConfig, GroupError, GroupId, coordinator_partition};
 use rustmq_controller_core::configs::EffectiveBrokerConfig;
 use rustmq_engine_api::Engine;
@@ -75,7 +76,9 @@ impl Coordinators {
             }
             let id = TopicIdPartition { topic_id: topic, partition };
             let record_bytes_max = usize::try_from(entry.config.max_message_bytes).unwrap_or(usize::MAX);
-            let shard = CoordinatorShard::new(id, reader.clone(), self.config.clone(), self.clock, self.limits);
+            let protocol_bytes_max = record_bytes_max.saturating_mul(PROTOCOLS_PER_MEMBER);
+            let config = GroupConfig { protocol_bytes_max, ..self.config.clone() };
+            let shard = CoordinatorShard::new(id, reader.clone(), config, self.clock, self.limits);
             let shard = Arc::new(shard);
             serving.shards.insert(partition, Arc::clone(&shard));
             let (engine, view) = (self.engine.clone(), Arc::clone(&self.view));

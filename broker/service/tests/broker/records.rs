@@ -165,6 +165,30 @@ async fn an_idempotent_producers_repeat_answers_as_its_original() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_is_answered_with_the_time_that_is_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
+    let request = ProducerIdRequest { transactional_id: None, current: None };
+    let (id, epoch) = house.broker.init_producer_id(request).await.unwrap();
+    let batch = || {
+        let mut builder = BatchBuilder::new(Codec::None).producer(id, epoch, Sequence(0));
+        builder.push(Timestamp(1_700_000_000_000), None, Some(b"v"), &[]);
+        builder.build()
+    };
+    let first = house.produce("orders", 0, batch()).await.unwrap();
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    while now() <= u128::try_from(first.log_append_time.0).unwrap() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(house.produce("orders", 0, batch()).await.unwrap(), first);
+    house.stop().await;
+    let house = House::start(&dir).await;
+    assert_eq!(house.produce("orders", 0, batch()).await.unwrap(), first);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_time_that_producers_are_remembered_may_change_while_they_are() {
     let dir = tempfile::tempdir().unwrap();
     // What expires does so within a test's patience.

@@ -177,6 +177,48 @@ async fn added_partitions_can_be_written_to_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_request_creates_so_many_partitions_and_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    let create = async |counts: &[i32]| {
+        let topics = counts.iter().map(|partitions| TopicCreation {
+            name: format!("t{partitions}"),
+            placement: TopicPlacement::Count { partitions: Some(*partitions), replication_factor: None },
+            configs: BTreeMap::new(),
+        });
+        house.broker.create_topics(topics.collect(), Mode::ValidateOnly, PATIENCE).await
+    };
+    let refused = create(&[9_999, 2]).await;
+    let is_refused = |result: &Result<_, _>| matches!(result, Err(BrokerError::PolicyViolation { .. }));
+    assert!(refused.len() == 2 && refused.iter().all(is_refused), "{refused:?}");
+    let judged = create(&[10_000, 0, -5]).await;
+    assert_eq!(judged[0].as_ref().unwrap().partitions, 10_000);
+    let invalid =
+        |result: &Result<_, _>| matches!(result, Err(BrokerError::Rejected(Rejection::InvalidPartitions { .. })));
+    assert!(judged[1..].iter().all(invalid), "{judged:?}");
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_topic_of_committed_offsets_keeps_its_partitions() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("offsets.topic.num.partitions", "2")];
+    let house = House::start_with(dir.path(), &settings, BrokerLimits::default()).await;
+    house.create("orders", 1, &[]).await;
+    house.broker.find_coordinator(&"readers".into()).await.unwrap();
+    let more = ["__consumer_offsets", "orders", "__consumer_offsets"].map(|name| MorePartitions {
+        name: name.to_owned(),
+        count: 5,
+        assignments: None,
+    });
+    let results = house.broker.create_partitions(more.to_vec(), Mode::Apply, PATIENCE).await;
+    let is_refused = |result: &Result<_, _>| matches!(result, Err(BrokerError::InvalidRequest { .. }));
+    assert!(is_refused(&results[0]) && is_refused(&results[2]), "{results:?}");
+    assert_eq!(results[1].as_ref().unwrap().partitions, 5);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_is_named_twice_is_described_once() {
     let dir = tempfile::tempdir().unwrap();
     let house = House::start(&dir).await;

@@ -34,6 +34,10 @@ impl ClassicGroup {
         if !self.supports(&request) {
             return Err(GroupError::InconsistentGroupProtocol);
         }
+        if !self.has_memory_for(&request) {
+            // What the attempt to store its record would come to.
+            return Err(GroupError::RecordTooLarge);
+        }
         if !request.member.is_empty() {
             return self.join_known(now, token, request);
         }
@@ -290,6 +294,14 @@ impl ClassicGroup {
                 self.members.contains_key(id) || self.members.len() < size_max
             }
         }
+    }
+
+    /// Whether what the request offers, in the place of what its member has offered before, leaves the group within its limit.
+    fn has_memory_for(&self, request: &JoinRequest) -> bool {
+        let holder = request.instance.as_ref().and_then(|instance| self.static_members.get(instance));
+        let before = self.members.get(holder.unwrap_or(&request.member));
+        let replaced = before.map_or(&[][..], |member| &member.protocols);
+        self.support.bytes_with(&request.protocols, replaced) <= self.config.protocol_bytes_max
     }
 
     /// Whether the request's protocols fit the group's, and its texts the record.

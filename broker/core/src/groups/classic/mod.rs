@@ -262,7 +262,7 @@ impl ClassicGroup {
             self.pending_members.iter().filter(|(_, at)| is_due(**at)).map(|(id, _)| id.clone()).collect();
         for id in lapsed {
             self.pending_members.remove(&id);
-            self.complete_join_if_all_joined(now);
+            self.complete_join_if_all_rejoined(now);
         }
         let silent: Vec<_> = self
             .members

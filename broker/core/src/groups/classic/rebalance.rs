@@ -24,16 +24,10 @@ impl ClassicGroup {
         }
     }
 
-    /// Ends the join phase if all known members are there, except in a new group, which waits for its delay.
+    /// Ends the join phase if all known members are there, except in a group that was empty, which waits for its delay.
     pub(super) fn complete_join_if_all_rejoined(&mut self, now: Now) {
-        if !self.is_initial_rebalance {
-            self.complete_join_if_all_joined(now);
-        }
-    }
-
-    /// Ends the join phase if all known members are there.
-    pub(super) fn complete_join_if_all_joined(&mut self, now: Now) {
-        if self.state == ClassicState::PreparingRebalance && self.is_everyone_joined() {
+        let is_rejoining = self.state == ClassicState::PreparingRebalance && !self.is_initial_rebalance;
+        if is_rejoining && self.is_everyone_joined() {
             self.complete_join(now);
         }
     }
@@ -57,7 +51,7 @@ impl ClassicGroup {
             self.join_timer = Some(JoinTimer::Initial { at: now.instant.plus(delay), delay, remaining });
         } else {
             self.join_timer = Some(JoinTimer::Rejoin { at: now.instant.plus(self.rebalance_timeout()) });
-            self.complete_join_if_all_joined(now);
+            self.complete_join_if_all_rejoined(now);
         }
     }
 
@@ -182,7 +176,7 @@ impl ClassicGroup {
         self.drop_member(id);
         match self.state {
             ClassicState::Stable | ClassicState::CompletingRebalance => self.prepare_rebalance(now),
-            _ => self.complete_join_if_all_joined(now),
+            _ => self.complete_join_if_all_rejoined(now),
         }
     }
 

@@ -92,6 +92,80 @@ fn a_new_group_waits_for_its_delay_and_longer_while_members_come() {
 }
 
 #[test]
+fn a_new_group_waits_for_its_delay_when_an_id_lapses_or_a_member_leaves_or_expires() {
+    let delayed = || Scenario::with(GroupConfig { initial_rebalance_delay: 3 * SECOND, ..GroupConfig::default() });
+    let mut scenario = delayed();
+    let told = JoinRequest { requires_known_member_id: true, session_timeout: 6 * SECOND, ..joining("m1") };
+    let told = scenario.join_with(told);
+    assert!(scenario.joined(told).is_err());
+    scenario.advance(5 * SECOND);
+    let second = scenario.join("m2");
+    scenario.advance(SECOND);
+    assert!(scenario.is_waiting(second), "the id of m1 lapses at 6 s, the delay ends at 8 s");
+    scenario.advance(2 * SECOND);
+    assert_eq!(scenario.joined(second).unwrap().generation, 1);
+
+    let mut scenario = delayed();
+    let first = scenario.join("m1");
+    let second = scenario.join("m2");
+    scenario.leave(&[("m1", None)]);
+    assert_eq!(scenario.joined(first), Err(GroupError::UnknownMemberId));
+    scenario.advance(SECOND);
+    assert!(scenario.is_waiting(second), "m1 has left");
+    // m2 came during the delay, which is twice as long for it.
+    scenario.advance(2 * SECOND);
+    scenario.advance(3 * SECOND);
+    assert_eq!(scenario.joined(second).unwrap().members.len(), 1);
+
+    let patient = GroupConfig {
+        initial_rebalance_delay: 3 * SECOND,
+        new_member_join_timeout: 2 * SECOND,
+        ..GroupConfig::default()
+    };
+    let mut scenario = Scenario::with(patient);
+    let first = scenario.join("m1");
+    scenario.advance(SECOND);
+    let second = scenario.join("m2");
+    scenario.advance(SECOND);
+    assert_eq!(scenario.joined(first), Err(GroupError::UnknownMemberId));
+    assert!(scenario.is_waiting(second), "m1 has expired");
+}
+
+#[test]
+fn what_the_members_offer_has_a_bound() {
+    const OFFER: usize = 1000;
+    let offering = |member: &str, size: usize| {
+        let metadata = bytes::Bytes::from(vec![0; size]);
+        let mut request = joining(member);
+        request.protocols[0].metadata = metadata;
+        request
+    };
+    let config = GroupConfig { protocol_bytes_max: 2 * OFFER + 500, ..GroupConfig::default() };
+    let mut scenario = Scenario::with(GroupConfig { initial_rebalance_delay: Duration::ZERO, ..config });
+    let large = scenario.join_with(offering("m0", 3 * OFFER));
+    assert_eq!(scenario.joined(large), Err(GroupError::RecordTooLarge));
+    let joins = ["m1", "m2"].map(|member| scenario.join_with(offering(member, OFFER)));
+    scenario.advance(Duration::ZERO);
+    assert!(joins.into_iter().all(|token| scenario.joined(token).is_ok()));
+    let third = scenario.join_with(offering("m3", OFFER));
+    assert_eq!(scenario.joined(third), Err(GroupError::RecordTooLarge));
+    let growing = scenario.join_with(JoinRequest { member: "m2".into(), ..offering("m2", 2 * OFFER) });
+    assert_eq!(scenario.joined(growing), Err(GroupError::RecordTooLarge));
+    // What a member offers takes the place of what it offered before.
+    let again = scenario.join_with(JoinRequest { member: "m2".into(), ..offering("m2", OFFER - 1) });
+    assert!(scenario.is_waiting(again), "the group rebalances");
+}
+
+#[test]
+fn members_of_a_group_that_is_not_there_are_not_known_one_by_one() {
+    let mut scenario = Scenario::new();
+    let leave = scenario.leave(&[("m1", None), ("", Some("instance"))]);
+    let left = scenario.left(leave).unwrap();
+    assert_eq!(left.iter().map(|one| one.member.as_str()).collect::<Vec<_>>(), ["m1", ""]);
+    assert!(left.iter().all(|one| one.outcome == Err(GroupError::UnknownMemberId)));
+}
+
+#[test]
 fn a_rebalance_ends_as_soon_as_all_known_members_have_rejoined() {
     let mut scenario = Scenario::stable(&["m1", "m2"]);
     let newcomer = scenario.join("m3");

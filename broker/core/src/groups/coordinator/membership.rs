@@ -6,7 +6,9 @@ use super::{CoordinatorState, GroupCoordinator, GroupEntry};
 use crate::groups::classic::ClassicGroup;
 use crate::groups::error::GroupError;
 use crate::groups::identity::{GroupId, Now, ReplyToken};
-use crate::groups::request::{HeartbeatRequest, JoinRequest, LeaveRequest, ReplyOutcome, SyncRequest};
+use crate::groups::request::{
+    HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, LeftMember, ReplyOutcome, SyncRequest,
+};
 
 /// Texts in a record's key have a 16-bit length.
 const GROUP_ID_LENGTH_MAX: usize = 32_767;
@@ -58,7 +60,16 @@ impl GroupCoordinator {
         let id = request.group.clone();
         match self.admit_member_request(&id).map(|()| self.groups.get_mut(&id)) {
             Ok(Some(entry)) => entry.group.handle_leave(now, token, request),
-            Ok(None) => self.reply(token, ReplyOutcome::Leave(Err(GroupError::UnknownMemberId))),
+            // As of a group that is there and knows none of them.
+            Ok(None) => {
+                let unknown = |LeavingMember { member, instance, .. }| LeftMember {
+                    member,
+                    instance,
+                    outcome: Err(GroupError::UnknownMemberId),
+                };
+                let left = request.members.into_iter().map(unknown).collect();
+                self.reply(token, ReplyOutcome::Leave(Ok(left)));
+            }
             Err(error) => self.reply(token, ReplyOutcome::Leave(Err(error))),
         }
         self.settle(now, &id);

@@ -81,13 +81,6 @@ impl Reader {
         self.take(usize::try_from(length).map_err(|_| RecordError::InvalidLength)?)
     }
 
-    pub(crate) fn nullable_bytes(&mut self) -> Result<Option<Bytes>, RecordError> {
-        match self.i32()? {
-            -1 => Ok(None),
-            length => self.take(usize::try_from(length).map_err(|_| RecordError::InvalidLength)?).map(Some),
-        }
-    }
-
     pub(crate) fn compact_nullable_string(&mut self) -> Result<Option<String>, RecordError> {
         match self.varint()? {
             0 => Ok(None),
