@@ -307,6 +307,7 @@ mod tests {
     use rustmq_engine_core::wal::SlotId;
 
     use super::{WINDOW, Window};
+    use crate::dio::DirectIo;
     use crate::disk::SlotFile;
 
     #[test]
@@ -315,7 +316,7 @@ mod tests {
         let path = folder.path().join("slot");
         let content: Vec<_> = (0..8 * 65_536_u32).map(|at| u8::try_from(at / 4096 % 251).unwrap()).collect();
         std::fs::write(&path, &content).unwrap();
-        let file = SlotFile::new(SlotId(0), path.clone(), std::fs::File::open(path).unwrap()).unwrap();
+        let file = SlotFile::open(SlotId(0), path, DirectIo { direct: false, block_size: 65_536 }).unwrap();
         let mut window = Window { start: 0, bytes: Bytes::new(), file: &file, block_size: 65_536 };
         for (offset, length) in [(4_096, 100), (69_632, WINDOW + 1), (520_192, 4_096), (4_096, 4_096)] {
             let found = window.at(offset, length).unwrap();
