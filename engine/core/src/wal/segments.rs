@@ -127,6 +127,8 @@ struct Places {
     spans: Spans,
     /// As laid: what lies below is dead, but stays readable until the trim is durable.
     log_start: Offset,
+    /// As far as it is durable: of what lies wholly below there are no spans.
+    trimmed: Offset,
     /// The newest checkpoint or open frame's group.
     base: WalPosition,
     /// Frames follow the base.
@@ -134,6 +136,23 @@ struct Places {
 }
 
 impl Places {
+    fn trim(&mut self, log_start: Offset) {
+        self.trimmed = log_start;
+        self.spans.trim(log_start);
+    }
+
+    /// A batch has moved. One below the log start may have, out of a span that reaches over it: then it ends here.
+    fn relocate(&mut self, span: Span) {
+        self.spans.relocate(span);
+        self.spans.trim(self.trimmed);
+    }
+
+    /// What is left of a span that reached over the log start may lie wholly below it.
+    fn truncate(&mut self, end: Offset) {
+        self.spans.truncate(end);
+        self.spans.trim(self.trimmed);
+    }
+
     /// What no trim, a laid one included, has cut off.
     fn live(&self) -> impl Iterator<Item = &Span> {
         self.spans.iter().filter(|span| span.end > self.log_start)
@@ -241,7 +260,7 @@ impl SegmentTable {
     pub fn restore_log_start(&mut self, partition: TopicIdPartition, log_start: Offset) {
         if let Some(places) = self.partitions.get_mut(&partition) {
             places.log_start = log_start;
-            places.spans.trim(log_start);
+            places.trim(log_start);
         }
     }
 
@@ -458,7 +477,7 @@ impl SegmentTable {
         places.changed = true;
         match control {
             Control::Open { .. } => *places = Places { base: group, ..Places::default() },
-            Control::Truncate { end } => places.spans.truncate(*end),
+            Control::Truncate { end } => places.truncate(*end),
             Control::Trim { log_start } => {
                 places.log_start = *log_start;
                 self.pending.push_back(Pending { partition: id, group, change: Change::Trim(*log_start) });
@@ -494,8 +513,8 @@ impl SegmentTable {
         while let Some(Pending { partition, change, .. }) = self.pending.pop_front_if(|pending| pending.group < end) {
             let Some(places) = self.partitions.get_mut(&partition) else { continue };
             match change {
-                Change::Move(span) => places.spans.relocate(span),
-                Change::Trim(log_start) => places.spans.trim(log_start),
+                Change::Move(span) => places.relocate(span),
+                Change::Trim(log_start) => places.trim(log_start),
             }
         }
     }
@@ -695,6 +714,7 @@ impl SegmentTable {
             for span in places.spans.iter() {
                 assert!(end <= span.first && span.first < span.end, "spans of {id} follow each other");
                 assert!(self.segments.contains_key(&span.generation), "a span of {id} is in a segment in use");
+                assert!(span.end > places.trimmed, "a span of {id} lies wholly below its log start");
                 end = span.end;
             }
         }

@@ -143,6 +143,12 @@ proptest! {
     }
 }
 
+/// A life that once failed: of a span that reached over the log start, what lay below it was moved, and then kept its new segment for ever.
+#[test]
+fn what_a_trim_cut_ends_where_it_has_moved_to() {
+    live(7_313_636_798_685_100_693);
+}
+
 /// Lives that once failed: restarts, each of which writes a proof, use the reserve of a full log up.
 #[test]
 fn restarts_of_a_full_log_leave_room_for_what_frees_it() {
