@@ -10,6 +10,7 @@ mod folder;
 mod http;
 mod logs;
 mod process;
+mod scheduling;
 
 use std::process::ExitCode;
 
@@ -72,6 +73,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     if arguments.repair {
         return process::repair(&config);
     }
+    scheduling::ask_for_short_slices();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(process::connection_threads(&config)).enable_all();
     let runtime = runtime.build().context("starting the runtime")?;
