@@ -5,21 +5,48 @@ use rdkafka::ClientConfig;
 /// Bytes that a producer holds before it makes its caller wait.
 const BUFFER_KIB: u32 = 32 << 10;
 
-/// What differs between the scenarios' producers. The rest is fixed: idempotent, acks=all, 5 requests in flight.
+/// What differs between the scenarios' producers. The rest is fixed, acks=all among it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Producing {
+    pub order: Order,
     pub linger_ms: u32,
     pub batch_bytes: u32,
     pub batch_records: u32,
     pub codec: &'static str,
 }
 
+/// What a producer promises about the order of its records, and so how many requests it may have in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// 5 requests in flight. librdkafka's thread spins while a record waits for its request: of an open loop on few processors the
+    /// tail would be the time that a broker's threads wait for that thread, whichever broker it is.
+    Idempotent,
+    /// As many requests as it takes: librdkafka's default.
+    None,
+}
+
+impl Order {
+    fn settings(self) -> (&'static str, &'static str) {
+        match self {
+            Order::Idempotent => ("true", "5"),
+            Order::None => ("false", "1000000"),
+        }
+    }
+}
+
 impl Producing {
     /// As much as librdkafka packs by default.
-    pub const BULK: Producing =
-        Producing { linger_ms: 5, batch_bytes: 1_000_000, batch_records: 10_000, codec: "none" };
+    pub const BULK: Producing = Producing {
+        order: Order::Idempotent,
+        linger_ms: 5,
+        batch_bytes: 1_000_000,
+        batch_records: 10_000,
+        codec: "none",
+    };
+    /// Records that are due at fixed times, packed.
+    pub const PACED: Producing = Producing { order: Order::None, ..Producing::BULK };
     /// Each record leaves at once.
-    pub const PROMPT: Producing = Producing { linger_ms: 0, ..Producing::BULK };
+    pub const PROMPT: Producing = Producing { linger_ms: 0, ..Producing::PACED };
 
     pub fn config(&self, bootstrap: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -32,10 +59,11 @@ impl Producing {
 
     /// librdkafka's names.
     pub fn settings(&self) -> Vec<(&'static str, String)> {
+        let (idempotent, in_flight) = self.order.settings();
         vec![
             ("acks", "all".to_owned()),
-            ("enable.idempotence", "true".to_owned()),
-            ("max.in.flight.requests.per.connection", "5".to_owned()),
+            ("enable.idempotence", idempotent.to_owned()),
+            ("max.in.flight.requests.per.connection", in_flight.to_owned()),
             ("linger.ms", self.linger_ms.to_string()),
             ("batch.size", self.batch_bytes.to_string()),
             ("batch.num.messages", self.batch_records.to_string()),
@@ -48,8 +76,10 @@ impl Producing {
     }
 
     pub fn words(&self) -> String {
+        let (idempotent, in_flight) = self.order.settings();
         format!(
-            "linger.ms={} batch.size={} batch.num.messages={} compression.type={}",
+            "enable.idempotence={idempotent} max.in.flight.requests.per.connection={in_flight} linger.ms={} batch.size={} \
+             batch.num.messages={} compression.type={}",
             self.linger_ms, self.batch_bytes, self.batch_records, self.codec
         )
     }
@@ -77,6 +107,6 @@ pub fn consumer(bootstrap: &str, fetch_wait_ms: u32) -> ClientConfig {
     config
 }
 
-pub const STATED: &str = "librdkafka through the rdkafka crate; producers: acks=all, enable.idempotence=true, \
-    max.in.flight.requests.per.connection=5, queue.buffering.max.kbytes=32768; consumers: assigned partitions, no group, \
+pub const STATED: &str = "librdkafka through the rdkafka crate; producers: acks=all, \
+    queue.buffering.max.kbytes=32768; consumers: assigned partitions, no group, \
     fetch.min.bytes=1, fetch.wait.max.ms=500 (10 for what is there already)";

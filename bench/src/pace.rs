@@ -30,8 +30,19 @@ pub struct Pace {
     pub rate: u32,
     pub producers: u32,
     pub partitions: u32,
+    pub spread: Spread,
     pub record_bytes: usize,
     pub producing: Producing,
+}
+
+/// Where the producers send, who take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// Each goes round all partitions, and begins at a place of its own.
+    Everywhere,
+    /// Each goes round as many partitions as the others, which no other sends to. librdkafka's thread looks at every partition that its
+    /// producer has sent to, each time that it wakes.
+    OwnShare,
 }
 
 #[derive(Debug)]
@@ -159,11 +170,14 @@ fn due(number: u64, rate: u32) -> u64 {
     u64::try_from(nanos).expect("a run is shorter than five centuries")
 }
 
-/// Producers take turns; each goes round all partitions, and begins at a place of its own.
 fn place(number: u64, pace: Pace) -> (usize, i32) {
     let (producers, partitions) = (u64::from(pace.producers), u64::from(pace.partitions));
-    let producer = number % producers;
-    let partition = (number / producers + producer * partitions / producers) % partitions;
+    let (producer, turn) = (number % producers, number / producers);
+    let first = producer * partitions / producers;
+    let partition = match pace.spread {
+        Spread::Everywhere => (first + turn) % partitions,
+        Spread::OwnShare => first + turn % (partitions / producers).max(1),
+    };
     let narrow = "below a 32-bit bound";
     (usize::try_from(producer).expect(narrow), i32::try_from(partition).expect(narrow))
 }
@@ -200,7 +214,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn pace(producers: u32, partitions: u32) -> Pace {
-        Pace { rate: 3, producers, partitions, record_bytes: 100, producing: Producing::PROMPT }
+        let spread = Spread::Everywhere;
+        Pace { rate: 3, producers, partitions, spread, record_bytes: 100, producing: Producing::PROMPT }
     }
 
     #[test]
@@ -220,6 +235,18 @@ mod tests {
             assert_eq!(shares.len(), usize::try_from(partitions).expect("small"));
             assert!(shares.values().all(|share| *share == producers), "{shares:?}");
         }
+    }
+
+    #[test]
+    fn nobody_else_sends_to_a_producers_own_share() {
+        let pace = Pace { spread: Spread::OwnShare, ..pace(8, 1000) };
+        let mut shares: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
+        for number in 0..2_000 {
+            let (producer, partition) = place(number, pace);
+            shares.entry(partition).or_default().push(producer);
+        }
+        assert_eq!(shares.len(), 1000);
+        assert!(shares.values().all(|senders| senders.len() == 2 && senders[0] == senders[1]), "{shares:?}");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! How long an acknowledgement takes at a fixed rate: one partition, many partitions, many producers.
 
 use crate::bar::{Bar, Limit};
-use crate::client::Producing;
+use crate::client::{Order, Producing};
 use crate::contender::Contender::{self, Floor, Kafka, KafkaFlush, Rustmq};
 use crate::figure::{Figure, Unit};
 use crate::flood::{self, Flood};
-use crate::pace::{self, Pace};
+use crate::pace::{self, Pace, Spread};
 use crate::scenario::{Overrides, Run, Scenario};
 use anyhow::{Context, Result};
 
@@ -26,21 +26,33 @@ enum Rule {
     Scattered,
     /// The pace's own rate, against the whole of Kafka's distribution.
     Crowd,
-    /// What `Scattered` is compared with.
+    /// What another scenario is compared with: no bars.
     Reference,
 }
 
 const KAFKA_SHARE: f64 = 0.3;
-const ONE: Pace = Pace { rate: 2_000, producers: 1, partitions: 1, record_bytes: 1024, producing: Producing::PROMPT };
+const ONE: Pace = Pace {
+    rate: 2_000,
+    producers: 1,
+    partitions: 1,
+    spread: Spread::Everywhere,
+    record_bytes: 1024,
+    producing: Producing::PROMPT,
+};
 /// Batches of one, whatever has gathered.
 const SINGLE: Producing = Producing { batch_records: 1, ..Producing::PROMPT };
 
-pub const ALL: [Latency; 6] = [
+pub const ALL: [Latency; 7] = [
     Latency { name: "latency-2k", pace: ONE, rule: Rule::Tail },
     Latency { name: "latency-10k", pace: Pace { rate: 10_000, ..ONE }, rule: Rule::Tail },
     Latency {
+        name: "latency-10k-idempotent",
+        pace: Pace { rate: 10_000, producing: Producing { order: Order::Idempotent, ..Producing::PROMPT }, ..ONE },
+        rule: Rule::Reference,
+    },
+    Latency {
         name: "latency-30pct",
-        pace: Pace { rate: 0, partitions: 12, producing: Producing::BULK, ..ONE },
+        pace: Pace { rate: 0, partitions: 12, producing: Producing::PACED, ..ONE },
         rule: Rule::ShareOfKafka,
     },
     Latency {
@@ -50,7 +62,14 @@ pub const ALL: [Latency; 6] = [
     },
     Latency {
         name: "latency-1000p",
-        pace: Pace { rate: 20_000, producers: 8, partitions: 1000, record_bytes: 100, producing: SINGLE },
+        pace: Pace {
+            rate: 20_000,
+            producers: 8,
+            partitions: 1000,
+            spread: Spread::OwnShare,
+            record_bytes: 100,
+            producing: SINGLE,
+        },
         rule: Rule::Scattered,
     },
     Latency {
@@ -87,20 +106,27 @@ impl Scenario for Latency {
     }
 
     fn load(&self, overrides: &Overrides) -> String {
-        let Pace { rate, producers, partitions, record_bytes, producing } = self.pace;
+        let Pace { rate, producers, partitions, spread, record_bytes, producing } = self.pace;
         let rate = match (overrides.rate, self.rule) {
             (Some(rate), _) => format!("{rate}/s"),
             (None, Rule::ShareOfKafka) => "30% of Kafka's most on one partition".to_owned(),
             (None, _) => format!("{rate}/s"),
         };
         let producing = overrides.apply(producing).words();
+        let whose = match spread {
+            Spread::Everywhere => "",
+            Spread::OwnShare => ", each producer to its own share",
+        };
         format!(
-            "{rate} over {producers} producers, records of {record_bytes} B to {partitions} partitions in turn; {producing}"
+            "{rate} over {producers} producers, records of {record_bytes} B to {partitions} partitions in turn{whose}; {producing}"
         )
     }
 
     fn contenders(&self) -> &'static [Contender] {
-        &[Rustmq, Kafka, KafkaFlush, Floor]
+        match self.rule {
+            Rule::Tail => &[Rustmq, Kafka, KafkaFlush, Floor],
+            _ => &[Rustmq, Kafka, Floor],
+        }
     }
 
     fn bars(&self) -> Vec<Bar> {

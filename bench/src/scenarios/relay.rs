@@ -4,7 +4,7 @@ use crate::bar::{Bar, Limit};
 use crate::client::Producing;
 use crate::contender::Contender::{self, Kafka, Rustmq};
 use crate::figure::{Figure, Unit, count, quantiles};
-use crate::pace::Pace;
+use crate::pace::{Pace, Spread};
 use crate::relay;
 use crate::scenario::{Overrides, Run, Scenario};
 use anyhow::{Result, ensure};
@@ -15,17 +15,18 @@ pub struct Relay {
     consumers: u64,
 }
 
+const ONE: Pace = Pace {
+    rate: 1_000,
+    producers: 1,
+    partitions: 1,
+    spread: Spread::Everywhere,
+    record_bytes: 1024,
+    producing: Producing::PROMPT,
+};
+
 pub const ALL: [Relay; 2] = [
-    Relay {
-        name: "end-to-end",
-        pace: Pace { rate: 1_000, producers: 1, partitions: 1, record_bytes: 1024, producing: Producing::PROMPT },
-        consumers: 1,
-    },
-    Relay {
-        name: "fan-out",
-        pace: Pace { rate: 10_000, producers: 1, partitions: 1, record_bytes: 1024, producing: Producing::BULK },
-        consumers: 8,
-    },
+    Relay { name: "end-to-end", pace: ONE, consumers: 1 },
+    Relay { name: "fan-out", pace: Pace { rate: 10_000, producing: Producing::PACED, ..ONE }, consumers: 8 },
 ];
 
 const PROCESSOR: &str = "broker CPU out";
