@@ -40,11 +40,11 @@ impl Bar {
         let (is_met, words) = match self.limit {
             Limit::AtLeast(least, of) => {
                 let ratio = ratio(of)?;
-                (ratio >= least, format!("{}x {}, bar >= {}x", digits(ratio), of.title(), least))
+                (ratio >= least, format!("{}x {}, bar >= {}x", digits(ratio), of.title(), digits(least)))
             }
             Limit::AtMost(most, of) => {
                 let ratio = ratio(of)?;
-                (ratio <= most, format!("{}x {}, bar <= {}x", digits(ratio), of.title(), most))
+                (ratio <= most, format!("{}x {}, bar <= {}x", digits(ratio), of.title(), digits(most)))
             }
             Limit::AtMostOrNearFloor(most, of, near) => {
                 let (ratio, floor) = (ratio(of), ratio(Contender::Floor));
@@ -54,10 +54,12 @@ impl Bar {
                 }
                 let is_met = ratio.is_some_and(|ratio| ratio <= most) || floor.is_some_and(|floor| floor <= near);
                 let words = format!(
-                    "{}x {}, {}x the floor; bar <= {most}x, or <= {near}x the floor",
+                    "{}x {}, {}x the floor; bar <= {}x, or <= {}x the floor",
                     said(ratio),
                     of.title(),
-                    said(floor)
+                    said(floor),
+                    digits(most),
+                    digits(near)
                 );
                 (is_met, words)
             }
