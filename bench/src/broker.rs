@@ -261,14 +261,17 @@ impl Node {
     }
 }
 
+/// The calls that sync: RustMQ writes with `pwritev2` to sync alone, and Kafka does not at all.
+const SYNCS: &str = "fsync,fdatasync,pwritev2";
+
 /// The words before a broker's own that make strace hold its syncs. The broker keeps the process that is started: strace is its
 /// grandchild, and stops it for nothing else.
 fn delayed(by: Duration) -> Result<Vec<OsString>> {
     let is_there = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
     ensure!(is_there, "strace is missing: it delays syncs; install the package strace");
-    let inject = format!("inject=fsync,fdatasync:delay_exit={}", by.as_micros());
-    let words =
-        ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync", "-e", &inject];
+    let trace = format!("trace={SYNCS}");
+    let inject = format!("inject={SYNCS}:delay_exit={}", by.as_micros());
+    let words = ["strace", "-D", "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
     Ok(words.map(OsString::from).to_vec())
 }
 

@@ -73,7 +73,7 @@ const NETWORK: [&str; 9] = [
     "net_rx_action",
     "__x64_sys_writev",
 ];
-const DISK: [&str; 10] = [
+const DISK: [&str; 11] = [
     "io_submit_sqes",
     "blk_",
     "ext4_",
@@ -84,6 +84,7 @@ const DISK: [&str; 10] = [
     "vfs_fsync",
     "__x64_sys_fdatasync",
     "__x64_sys_pwrite64",
+    "__x64_sys_pwritev2",
 ];
 const ALLOCATOR: [&str; 5] = ["_rjem_", "je_", "__rust_alloc", "__rust_dealloc", "sdallocx"];
 const RUNTIMES: [&str; 7] =

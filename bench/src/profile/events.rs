@@ -17,7 +17,7 @@ pub const URING_PUNTED: &str = "io_uring:io_uring_queue_async_work";
 pub const DISK_REQUESTS: &str = "block:block_rq_issue";
 const OTHERS: [&str; 4] = [ALL_SYSCALLS, URING_REQUESTS, URING_PUNTED, DISK_REQUESTS];
 
-const SYSCALLS: [&str; 27] = [
+const SYSCALLS: [&str; 28] = [
     "read",
     "write",
     "readv",
@@ -35,6 +35,7 @@ const SYSCALLS: [&str; 27] = [
     "fsync",
     "fdatasync",
     "pwrite64",
+    "pwritev2",
     "pread64",
     "madvise",
     "mmap",

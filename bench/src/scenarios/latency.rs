@@ -57,14 +57,14 @@ pub const ALL: [Latency; 7] = [
     },
     Latency {
         name: "latency-20k-single",
-        pace: Pace { rate: 20_000, producers: 8, record_bytes: 100, producing: SINGLE, ..ONE },
+        pace: Pace { rate: 20_000, producers: 4, record_bytes: 100, producing: SINGLE, ..ONE },
         rule: Rule::Reference,
     },
     Latency {
         name: "latency-1000p",
         pace: Pace {
             rate: 20_000,
-            producers: 8,
+            producers: 4,
             partitions: 1000,
             spread: Spread::OwnShare,
             record_bytes: 100,

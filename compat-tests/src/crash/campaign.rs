@@ -288,7 +288,8 @@ impl Campaign<'_> {
                 if let Some(found) = admin.committed(&group, &places)? {
                     break found;
                 }
-                ensure!(Instant::now() < deadline, "the coordinator of {group} is not ready");
+                let in_time = Instant::now() < deadline;
+                ensure!(in_time, "the coordinator of {group} is not ready\n{}", self.server.log_tail());
                 thread::sleep(Duration::from_millis(5));
             };
             for (place, found) in found {

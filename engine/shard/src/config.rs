@@ -39,6 +39,8 @@ pub struct EngineConfig {
     /// Sync before acknowledging. Without it, a power cut loses what the operating system had not written.
     pub fsync: bool,
     pub driver: Driver,
+    /// While small commits take less than this in the mean, a shard makes them itself; others it leaves to the driver. Zero leaves all to it.
+    pub quick_commit: Duration,
     /// Threads that read what has left memory.
     pub read_threads: usize,
     /// Memory for what they read, until it is sent; a read that finds no room for two seconds is refused as busy.
@@ -76,6 +78,7 @@ impl EngineConfig {
             tail_memory: ByteSize::mib(128),
             fsync: true,
             driver: Driver::Auto,
+            quick_commit: Duration::from_millis(1),
             read_threads: 2,
             read_memory: ByteSize::mib(64),
             read_queue: 256,

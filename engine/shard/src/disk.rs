@@ -1,24 +1,29 @@
-//! Executes the writes and syncs of a commit, in order, by one of two drivers. Decides nothing: the first failure ends a commit and is
-//! reported; nothing is tried again.
+//! Executes the writes and syncs of a commit, in order: on the shard's thread what is over sooner than another thread is woken, by one of
+//! two drivers what is not. The first failure ends a commit and is reported; nothing is tried again.
 
+mod blocking;
 mod faults;
+mod patience;
 mod thread;
 mod uring;
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use rustmq_engine_core::wal::SlotId;
 
 pub use faults::DiskFaults;
-pub(crate) use thread::ThreadDisk;
-pub(crate) use uring::UringDisk;
 
 use crate::dio::DirectIo;
+use patience::Patience;
+use thread::ThreadDisk;
+use uring::UringDisk;
 
 /// An open slot file.
 #[derive(Debug)]
@@ -83,18 +88,63 @@ pub(crate) enum DiskError {
     Ended,
 }
 
-pub(crate) enum Disk {
+impl Step {
+    fn written(&self) -> usize {
+        match self {
+            Self::Write { bytes, .. } | Self::WriteSynced { bytes, .. } => bytes.len(),
+            Self::Sync { .. } => 0,
+        }
+    }
+}
+
+/// One commit is in flight at a time.
+pub(crate) struct Disk {
+    driver: DiskDriver,
+    patience: Cell<Patience>,
+    faults: Option<Arc<DiskFaults>>,
+}
+
+/// Who makes the commits that the shard does not wait for.
+enum DiskDriver {
     Uring(UringDisk),
     Thread(ThreadDisk),
 }
 
 impl Disk {
+    /// Over the shard's own `io_uring`. The shard waits itself for small commits while they take less than `quick_commit`.
+    pub(crate) fn over_uring(quick_commit: Duration, faults: Option<Arc<DiskFaults>>) -> Self {
+        Self::new(DiskDriver::Uring(UringDisk::new(faults.clone())), quick_commit, faults)
+    }
+
+    /// The same with a thread, of that name, where there is no `io_uring`.
+    pub(crate) fn over_thread(
+        name: String,
+        quick_commit: Duration,
+        faults: Option<Arc<DiskFaults>>,
+    ) -> io::Result<Self> {
+        Ok(Self::new(DiskDriver::Thread(ThreadDisk::start(name, faults.clone())?), quick_commit, faults))
+    }
+
+    fn new(driver: DiskDriver, quick_commit: Duration, faults: Option<Arc<DiskFaults>>) -> Self {
+        Self { driver, patience: Cell::new(Patience::new(quick_commit)), faults }
+    }
+
     /// Returns when every step is done, or at the first that failed.
     pub(crate) async fn execute(&self, steps: Vec<Step>) -> Result<(), DiskError> {
-        match self {
-            Self::Uring(disk) => disk.execute(steps).await,
-            Self::Thread(disk) => disk.execute(steps).await,
-        }
+        let bytes = steps.iter().map(Step::written).sum();
+        let mut patience = self.patience.get();
+        let started = Instant::now();
+        let result = if patience.waits_for(bytes) {
+            blocking::execute(steps, self.faults.as_deref())
+        } else {
+            match &self.driver {
+                DiskDriver::Uring(disk) => disk.execute(steps).await,
+                DiskDriver::Thread(disk) => disk.execute(steps).await,
+            }
+        };
+        patience.note(bytes, started.elapsed());
+        self.patience.set(patience);
+        result
     }
 }
 

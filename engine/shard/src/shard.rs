@@ -84,6 +84,7 @@ pub(crate) struct Inboxes {
 pub(crate) struct ShardTuning {
     pub idle_proof_after: Duration,
     pub retention_interval: Duration,
+    pub quick_commit: Duration,
     pub io: crate::dio::DirectIo,
 }
 
@@ -213,6 +214,11 @@ impl Shard {
         }
         self.report();
         loop {
+            // By the clock: timers fire only when the thread waits, which it may never do under load.
+            if monoio::time::Instant::now() >= retention_at {
+                self.enforce_retention();
+                retention_at = monoio::time::Instant::now() + self.tuning.retention_interval;
+            }
             self.take_disk_reads(&mut inboxes.disk_reads);
             self.prepare_slots();
             self.lay_settling_checkpoints();
@@ -235,10 +241,8 @@ impl Shard {
                 Woken::DiskRead(DiskRead { read, reply }) => self.read(read, reply),
                 Woken::Committed(result) => self.on_committed(result),
                 Woken::Idle => self.on_idle(),
-                Woken::RetentionDue => {
-                    self.enforce_retention();
-                    retention_at = monoio::time::Instant::now() + self.tuning.retention_interval;
-                }
+                // The clock says so too, above.
+                Woken::RetentionDue => {}
                 Woken::Abandoned => self.close(None),
             }
         }

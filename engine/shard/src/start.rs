@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{Driver, EngineConfig};
 use crate::dio::DirectIo;
-use crate::disk::{Disk, ThreadDisk, UringDisk};
+use crate::disk::Disk;
 use crate::event::{Event, EventSender};
 use crate::folder::{Folder, FolderError, FolderOptions, WalFolder};
 use crate::metrics::Metrics;
@@ -211,6 +211,7 @@ fn start_shards(
             tuning: ShardTuning {
                 idle_proof_after: config.idle_proof_after,
                 retention_interval: config.retention_interval,
+                quick_commit: config.quick_commit,
                 io: layout.io,
             },
             driver: layout.driver,
@@ -320,11 +321,9 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         .wal_capacity_bytes
         .store(u64::from(segments_max) * u64::from(shape.length()), std::sync::atomic::Ordering::Relaxed);
     let disk = match driver {
-        DriverKind::Uring => Disk::Uring(UringDisk::new(faults)),
-        DriverKind::Epoll => {
-            let disk = ThreadDisk::start(format!("rustmq-disk-{number}"), faults);
-            Disk::Thread(disk.map_err(|error| StartError::Thread { error })?)
-        }
+        DriverKind::Uring => Disk::over_uring(tuning.quick_commit, faults),
+        DriverKind::Epoll => Disk::over_thread(format!("rustmq-disk-{number}"), tuning.quick_commit, faults)
+            .map_err(|error| StartError::Thread { error })?,
     };
     let chunk = (tail_bytes / CHUNKS_PER_BUDGET).clamp(CHUNK_MIN, CHUNK_MAX);
     let chunk = usize::try_from(chunk).expect("clamped to a few megabytes");

@@ -5,13 +5,13 @@
 mod engine_fixture;
 
 use bytes::Bytes;
-use engine_fixture::{append, append_value, batch, id, on_both_drivers, open, read_all, to_append, values};
+use engine_fixture::{append, append_value, batch, id, on_every_disk, open, read_all, to_append, values};
 use rustmq_engine_api::{AppendError, FetchWaiter, Isolation, OpenPartition, ReadError, ReadRequest};
 use rustmq_model::{LeaderEpoch, Offset};
 
 #[test]
 fn appended_batches_get_offsets_in_order_and_are_read_from_memory() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         assert_eq!(append_value(&engine, 0, b"a").await, Ok(Offset(0)));
@@ -40,7 +40,7 @@ fn appended_batches_get_offsets_in_order_and_are_read_from_memory() {
 
 #[test]
 fn a_restart_finds_everything_that_was_acknowledged() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         for round in 0..3_i64 {
             let engine = fixture.start();
             assert_eq!(engine.partitions().len(), if round == 0 { 0 } else { 2 });
@@ -62,7 +62,7 @@ fn a_restart_finds_everything_that_was_acknowledged() {
 
 #[test]
 fn a_kill_loses_nothing_that_was_acknowledged() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let mut fixture = fixture;
         let mut expected = Vec::new();
         for round in 0..4 {
@@ -83,7 +83,7 @@ fn a_kill_loses_nothing_that_was_acknowledged() {
 
 #[test]
 fn leader_epochs_fence_and_survive() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let config = rustmq_engine_api::LogConfig::unlimited();
         let engine = fixture.start();
         let open_in = |epoch| OpenPartition { id: id(0), leader_epoch: LeaderEpoch(epoch), config };
@@ -109,7 +109,7 @@ fn leader_epochs_fence_and_survive() {
 
 #[test]
 fn a_waiter_is_woken_by_the_next_append() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         let waiter = FetchWaiter::new();

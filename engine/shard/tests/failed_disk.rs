@@ -9,7 +9,7 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use engine_fixture::{
-    Fixture, append, append_value, batch, id, on_both_drivers, open, producer_batch, read_all, to_append, values,
+    Fixture, append, append_value, batch, id, on_every_disk, open, producer_batch, read_all, to_append, values,
 };
 use rustmq_engine_api::{AppendError, DeleteError, TrimError, TrimTo};
 use rustmq_model::Offset;
@@ -43,17 +43,17 @@ async fn poisoned(fixture: Fixture, fail: impl Fn(&Fixture)) {
 
 #[test]
 fn a_failed_sync_poisons_the_shard() {
-    on_both_drivers(async |fixture| poisoned(fixture, |fixture| fixture.faults().fail_syncs_after(0)).await);
+    on_every_disk(async |fixture| poisoned(fixture, |fixture| fixture.faults().fail_syncs_after(0)).await);
 }
 
 #[test]
 fn a_failed_write_poisons_the_shard() {
-    on_both_drivers(async |fixture| poisoned(fixture, |fixture| fixture.faults().fail_writes_after(0)).await);
+    on_every_disk(async |fixture| poisoned(fixture, |fixture| fixture.faults().fail_writes_after(0)).await);
 }
 
 #[test]
 fn a_repeated_batch_is_answered_with_its_original_also_after_a_kill() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         open(&engine, 0).await;
         let first = append(&engine, 0, producer_batch(7, 0, 0, &[b"a", b"b"])).await.unwrap();
@@ -78,7 +78,7 @@ fn a_repeated_batch_is_answered_with_its_original_also_after_a_kill() {
 
 #[test]
 fn a_duplicate_is_not_answered_before_its_original_is_durable() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         open(&engine, 0).await;
         fixture.faults().fail_syncs_after(0);
@@ -93,7 +93,7 @@ fn a_duplicate_is_not_answered_before_its_original_is_durable() {
 
 #[test]
 fn a_request_that_was_laid_in_part_is_refused_whole_when_its_commit_fails() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         open(&engine, 0).await;
         fixture.faults().fail_syncs_after(0);
@@ -108,7 +108,7 @@ fn a_request_that_was_laid_in_part_is_refused_whole_when_its_commit_fails() {
 
 #[test]
 fn a_trim_that_is_never_durable_hides_nothing() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         for _ in 0..700 {
@@ -125,7 +125,7 @@ fn a_trim_that_is_never_durable_hides_nothing() {
 
 #[test]
 fn a_deletion_that_is_never_durable_still_ends_its_readers() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         fixture.faults().fail_syncs_after(0);
@@ -147,7 +147,7 @@ impl Wake for PanicOnWake {
 
 #[test]
 fn a_shard_that_panics_is_told_of() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         let waker = Waker::from(Arc::new(PanicOnWake));

@@ -7,7 +7,7 @@ mod engine_fixture;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use engine_fixture::{Fixture, append_value, batch, id, on_both_drivers, open, read_all, to_append};
+use engine_fixture::{Fixture, append_value, batch, id, on_every_disk, open, read_all, to_append};
 use rustmq_engine_api::{Isolation, PartitionReader, ReadError, ReadRequest, TrimTo};
 use rustmq_engine_shard::{
     FolderError, LostRange, Metrics, RecoverError, RepairError, RepairReport, StartError, plan_repair, start,
@@ -57,7 +57,7 @@ async fn bases(reader: &PartitionReader) -> Vec<i64> {
 
 #[test]
 fn damage_refuses_to_start_and_a_repair_keeps_the_rest() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         fill(&fixture).await;
         let slot = fixture.slots().remove(0);
         damage(&slot, b"value 07");
@@ -94,7 +94,7 @@ fn damage_refuses_to_start_and_a_repair_keeps_the_rest() {
 
 #[test]
 fn damage_at_a_sealed_segments_end_is_never_taken_for_a_torn_tail() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         open(&engine, 0).await;
         // One commit that goes over the segment's end: no group before it says that any of it is durable.
@@ -132,7 +132,7 @@ async fn fill_segments(fixture: &Fixture) {
 
 #[test]
 fn a_repair_also_covers_damage_that_a_start_does_not_come_across() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         fill_segments(&fixture).await;
         damage(&fixture.slots()[0], b"value 07");
         let (report, lost) = repair(&fixture.config.dir).unwrap();
@@ -152,7 +152,7 @@ fn a_repair_also_covers_damage_that_a_start_does_not_come_across() {
 
 #[test]
 fn no_segment_is_lost_unnoticed_and_a_repair_rebuilds_its_header() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         fill_segments(&fixture).await;
         // The oldest segment: a log that lost it looks like one that was freed up to there.
         let oldest = fixture.slots().remove(0);
@@ -182,7 +182,7 @@ fn no_segment_is_lost_unnoticed_and_a_repair_rebuilds_its_header() {
 
 #[test]
 fn of_several_logs_none_is_written_to_unless_all_can_be_repaired() {
-    on_both_drivers(async |mut fixture| {
+    on_every_disk(async |mut fixture| {
         fixture.config.shards = 2;
         let engine = fixture.start();
         for partition in 0..8 {
@@ -222,7 +222,7 @@ fn trim_frame() -> Vec<u8> {
 
 #[test]
 fn a_trim_is_proven_when_the_shard_is_idle_so_that_it_never_passes_for_a_torn_tail() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         open(&engine, 0).await;
         append_value(&engine, 0, b"value").await.unwrap();
@@ -251,7 +251,7 @@ fn a_trim_is_proven_when_the_shard_is_idle_so_that_it_never_passes_for_a_torn_ta
 
 #[test]
 fn requests_do_not_put_off_the_proof_of_what_was_written() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         append_value(&engine, 0, b"first").await.unwrap();
@@ -270,7 +270,7 @@ fn requests_do_not_put_off_the_proof_of_what_was_written() {
 
 #[test]
 fn without_syncs_nothing_is_proven_that_a_power_cut_may_have_taken() {
-    on_both_drivers(async |mut fixture| {
+    on_every_disk(async |mut fixture| {
         fixture.config.fsync = false;
         fixture.config.idle_proof_after = std::time::Duration::from_secs(3_600);
         let engine = fixture.start();
@@ -295,7 +295,7 @@ fn without_syncs_nothing_is_proven_that_a_power_cut_may_have_taken() {
 
 #[test]
 fn a_partition_that_lost_its_only_base_begins_at_what_is_left() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         open(&engine, 0).await;
         open(&engine, 1).await;
@@ -336,7 +336,7 @@ fn open_frame(partition: i32) -> Vec<u8> {
 
 #[test]
 fn a_torn_last_group_is_dropped_if_nothing_proves_it() {
-    on_both_drivers(async |mut fixture| {
+    on_every_disk(async |mut fixture| {
         fixture.config.idle_proof_after = std::time::Duration::from_secs(3_600);
         let engine = fixture.start();
         open(&engine, 0).await;
@@ -356,7 +356,7 @@ fn a_torn_last_group_is_dropped_if_nothing_proves_it() {
 
 #[test]
 fn a_wal_folder_that_is_gone_is_not_made_anew() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         fill(&fixture).await;
         std::fs::rename(fixture.config.dir.join("wal-000"), fixture.config.dir.join("moved")).unwrap();
         let refused = start(&fixture.config, &Metrics::default()).unwrap_err();
@@ -367,7 +367,7 @@ fn a_wal_folder_that_is_gone_is_not_made_anew() {
 
 #[test]
 fn a_folder_of_another_version_is_refused_by_name() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         fill(&fixture).await;
         std::fs::write(fixture.config.dir.join("wal.json"), r#"{"format_version": 2}"#).unwrap();
         let refused = start(&fixture.config, &Metrics::default()).unwrap_err();

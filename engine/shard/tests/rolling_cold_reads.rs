@@ -7,7 +7,7 @@ mod engine_fixture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use engine_fixture::{Fixture, append_value, batch, id, on_both_drivers, open, read_all, to_append, values};
+use engine_fixture::{Fixture, append_value, batch, id, on_every_disk, open, read_all, to_append, values};
 use rustmq_engine_api::{Engine, Isolation, ReadRequest};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp};
@@ -47,7 +47,7 @@ async fn open_all(engine: &Engine) {
 
 #[test]
 fn many_segments_are_read_back_whole() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         open_all(&engine).await;
         fill(&engine, 0, 700).await;
@@ -74,7 +74,7 @@ fn many_segments_are_read_back_whole() {
 
 #[test]
 fn readers_under_load_see_whole_batches_in_order() {
-    on_both_drivers(async |fixture: Fixture| {
+    on_every_disk(async |fixture: Fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         let done = Arc::new(AtomicBool::new(false));
@@ -124,7 +124,7 @@ fn readers_under_load_see_whole_batches_in_order() {
 
 #[test]
 fn readers_that_hold_memory_do_not_wait_for_more_of_it() {
-    on_both_drivers(async |mut fixture| {
+    on_every_disk(async |mut fixture| {
         fixture.config.read_memory = rustmq_model::ByteSize::mib(2);
         let engine = fixture.start();
         open_all(&engine).await;
@@ -162,7 +162,7 @@ fn readers_that_hold_memory_do_not_wait_for_more_of_it() {
 
 #[test]
 fn one_batch_may_fill_half_a_segment_and_no_more() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         let large = vec![b'l'; 500 << 10];
@@ -177,7 +177,7 @@ fn one_batch_may_fill_half_a_segment_and_no_more() {
 
 #[test]
 fn timestamps_are_found_to_the_record_in_memory_and_on_disk() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         assert_eq!(reader.offset_for_timestamp(Timestamp(0)).await.unwrap(), None);
@@ -205,7 +205,7 @@ fn timestamps_are_found_to_the_record_in_memory_and_on_disk() {
 
 #[test]
 fn searches_for_the_largest_timestamp_do_not_wait_for_each_others_memory() {
-    on_both_drivers(async |mut fixture| {
+    on_every_disk(async |mut fixture| {
         fixture.config.read_memory = rustmq_model::ByteSize::mib(2);
         let engine = fixture.start();
         open_all(&engine).await;
@@ -224,7 +224,7 @@ fn searches_for_the_largest_timestamp_do_not_wait_for_each_others_memory() {
 
 #[test]
 fn memory_is_given_up_oldest_first_also_when_one_commit_fills_several_chunks() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         open_all(&engine).await;
         // A chunk is 128 KiB here: this takes three or four.
@@ -248,7 +248,7 @@ fn memory_is_given_up_oldest_first_also_when_one_commit_fills_several_chunks() {
 
 #[test]
 fn a_read_from_disk_does_not_starve_behind_producers() {
-    on_both_drivers(async |mut fixture| {
+    on_every_disk(async |mut fixture| {
         fixture.config.inbox = 4;
         fixture.config.capacity = rustmq_model::ByteSize::mib(64);
         let engine = fixture.start();

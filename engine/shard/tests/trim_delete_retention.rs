@@ -6,9 +6,7 @@ mod engine_fixture;
 
 use std::time::Duration;
 
-use engine_fixture::{
-    append_value, batch, batch_at, id, on_both_drivers, open, open_with, read_all, to_append, values,
-};
+use engine_fixture::{append_value, batch, batch_at, id, on_every_disk, open, open_with, read_all, to_append, values};
 use rustmq_engine_api::{
     AppendError, DeleteError, Engine, Isolation, LogConfig, ReadError, ReadRequest, TrimError, TrimTo,
 };
@@ -33,7 +31,7 @@ fn used(engine: &Engine) -> u64 {
 
 #[test]
 fn a_trim_is_answered_with_the_new_start_and_survives() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         for _ in 0..10 {
@@ -61,7 +59,7 @@ fn a_trim_is_answered_with_the_new_start_and_survives() {
 
 #[test]
 fn a_full_wal_refuses_appends_and_recovers_by_a_trim() {
-    on_both_drivers(async |mut fixture| {
+    on_every_disk(async |mut fixture| {
         fixture.config.capacity = rustmq_model::ByteSize::mib(12);
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
@@ -94,7 +92,7 @@ fn a_full_wal_refuses_appends_and_recovers_by_a_trim() {
 
 #[test]
 fn restarts_of_a_full_wal_take_no_more_disk() {
-    on_both_drivers(async |mut fixture| {
+    on_every_disk(async |mut fixture| {
         fixture.config.capacity = rustmq_model::ByteSize::mib(8);
         for restart in 0..8 {
             let engine = fixture.start();
@@ -116,7 +114,7 @@ fn restarts_of_a_full_wal_take_no_more_disk() {
 
 #[test]
 fn a_deleted_partition_is_gone_and_its_segments_come_back() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         let kept = open(&engine, 1).await;
         let reader = open(&engine, 0).await;
@@ -141,7 +139,7 @@ fn a_deleted_partition_is_gone_and_its_segments_come_back() {
 
 #[test]
 fn a_partition_opened_anew_right_after_its_deletion_starts_empty() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         open(&engine, 0).await;
         for _ in 0..50 {
@@ -159,7 +157,7 @@ fn a_partition_opened_anew_right_after_its_deletion_starts_empty() {
 
 #[test]
 fn retention_cuts_by_size_and_by_time() {
-    on_both_drivers(async |mut fixture| {
+    on_every_disk(async |mut fixture| {
         fixture.config.retention_interval = Duration::from_millis(20);
         fixture.config.capacity = rustmq_model::ByteSize::mib(8);
         let engine = fixture.start();
@@ -184,7 +182,7 @@ fn retention_cuts_by_size_and_by_time() {
 
 #[test]
 fn the_size_counts_what_lies_above_the_log_start_once() {
-    on_both_drivers(async |fixture| {
+    on_every_disk(async |fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         for _ in 0..50 {
@@ -224,7 +222,7 @@ async fn fill_up(engine: &Engine) -> i64 {
 
 #[test]
 fn a_full_wal_is_cleaned_without_waiting_for_the_clock() {
-    on_both_drivers(async |mut fixture| {
+    on_every_disk(async |mut fixture| {
         fixture.config.capacity = rustmq_model::ByteSize::mib(10);
         fixture.config.retention_interval = Duration::from_secs(3_600);
         let engine = fixture.start();

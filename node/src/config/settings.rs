@@ -127,7 +127,7 @@ pub const SETTINGS: &[Setting] = &[
         "engine.driver",
         Form::Choice(&["auto", "io_uring", "epoll"]),
         Some("auto"),
-        "How shards reach the disk. `auto` takes io_uring where the kernel allows it, and says which it took.",
+        "How shards wait, and make the commits that are large or go to a slow disk. `auto` takes io_uring where the kernel allows it, and says which it took.",
     ),
     setting("engine.read_threads", Form::Count(1, 64), Some("2"), "Threads that read what has left memory."),
     setting(

@@ -1,4 +1,4 @@
-//! A started engine on a folder of its own, and the few moves that every test makes. Each scenario runs on both drivers.
+//! A started engine on a folder of its own, and the few moves that every test makes. Each scenario runs on every way to the disk.
 
 #![allow(clippy::unwrap_used, dead_code)]
 
@@ -76,12 +76,18 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-/// Runs a scenario on each driver.
-pub fn on_both_drivers<F: Future<Output = ()>>(scenario: impl Fn(Fixture) -> F) {
-    for driver in [Driver::Uring, Driver::Epoll] {
+/// Runs a scenario on each driver, and where the shard makes small commits itself, however slow the disk.
+pub fn on_every_disk<F: Future<Output = ()>>(scenario: impl Fn(Fixture) -> F) {
+    let ways =
+        [(Driver::Uring, Duration::ZERO), (Driver::Epoll, Duration::ZERO), (Driver::Epoll, Duration::from_secs(60))];
+    for (driver, quick_commit) in ways {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let bounded = async { tokio::time::timeout(Duration::from_secs(60), scenario(Fixture::new(driver))).await };
-        runtime.block_on(bounded).unwrap_or_else(|_| panic!("the scenario on {driver:?} takes more than a minute"));
+        let mut fixture = Fixture::new(driver);
+        fixture.config.quick_commit = quick_commit;
+        let bounded = async { tokio::time::timeout(Duration::from_secs(60), scenario(fixture)).await };
+        runtime.block_on(bounded).unwrap_or_else(|_| {
+            panic!("the scenario on {driver:?} takes more than a minute; commits under {quick_commit:?} are the shard's own")
+        });
     }
 }
 
