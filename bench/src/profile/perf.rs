@@ -7,6 +7,7 @@ use rustmq_compat_tests::process;
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
+use std::ops::Deref;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -42,6 +43,24 @@ pub struct Perf {
     pipes: [PathBuf; 2],
 }
 
+/// What a `perf` has written, of up to gigabytes: it goes with this handle.
+pub struct Recording(PathBuf);
+
+impl Deref for Recording {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        // The next run of the scenario writes over it.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
 impl Perf {
     /// Starts `perf` with the words of its subcommand; it counts nothing yet. Its files are `name` and more in `folder`.
     pub fn attach(folder: &Path, name: &str, words: &[&str]) -> Result<Perf> {
@@ -71,7 +90,7 @@ impl Perf {
     }
 
     /// Lets it write what it has, and waits for its end.
-    pub fn finish(mut self) -> Result<PathBuf> {
+    pub fn finish(mut self) -> Result<Recording> {
         kill_process(Pid::from_child(&self.child), Signal::INT).context("ending perf")?;
         let deadline = Instant::now() + ANSWERS_WITHIN;
         while self.child.try_wait()?.is_none() {
@@ -79,7 +98,7 @@ impl Perf {
             thread::sleep(POLL);
         }
         ensure!(self.output.exists(), "perf has written nothing: {}", self.said());
-        Ok(self.output.clone())
+        Ok(Recording(self.output.clone()))
     }
 
     fn order(&mut self, order: &str) -> Result<()> {

@@ -7,7 +7,7 @@
 
 use super::events::{self, Counts, Wakeups};
 use super::page::{Page, Work};
-use super::perf::{self, Perf};
+use super::perf::{self, Perf, Recording};
 use super::probes::{self, Passes, Probe, Probes};
 use super::stacks::Samples;
 use super::threads::{Kind, Threads, Usage};
@@ -71,7 +71,7 @@ pub struct Seen {
 /// What the window's end leaves to be read: that takes time, and the load is over.
 struct Raw {
     quiet: Quiet,
-    sampled: Result<(Work, PathBuf)>,
+    sampled: Result<(Work, Recording)>,
     counted: Result<RawCounts>,
     probed: Result<RawProbes>,
     ended: Instant,
@@ -80,16 +80,16 @@ struct Raw {
 struct RawCounts {
     work: Work,
     kinds: BTreeMap<u32, Kind>,
-    counts: PathBuf,
-    wakeups: PathBuf,
+    counts: Recording,
+    wakeups: Recording,
 }
 
 struct RawProbes {
     work: Work,
     kinds: BTreeMap<u32, Kind>,
-    counts: PathBuf,
-    sizes: PathBuf,
-    stacks: PathBuf,
+    counts: Recording,
+    sizes: Recording,
+    stacks: Recording,
 }
 
 /// Watches one run. Its files are in a folder of its own.
@@ -193,7 +193,7 @@ impl Look {
     }
 
     /// Lets all of them count for one part's time.
-    fn count(&self, mut perfs: Vec<Perf>) -> Result<(Work, Vec<PathBuf>)> {
+    fn count(&self, mut perfs: Vec<Perf>) -> Result<(Work, Vec<Recording>)> {
         for perf in &mut perfs {
             perf.enable()?;
         }
@@ -211,7 +211,7 @@ impl Look {
         Perf::attach(&self.folder, name, words)
     }
 
-    fn sampled(&self) -> Result<(Work, PathBuf)> {
+    fn sampled(&self) -> Result<(Work, Recording)> {
         let pid = self.watched.pid.to_string();
         // The kernel's clock: virtual machines seldom have the processor's counters. Stacks by unwind tables: the program is compiled
         // without frame pointers.
@@ -231,7 +231,7 @@ impl Look {
         let perfs = vec![self.attach("syscalls", &counts)?, self.attach("wakeups", &wakeups)?];
         let (work, outputs) = self.count(perfs)?;
         let [counts, wakeups] =
-            <[PathBuf; 2]>::try_from(outputs).map_err(|_| anyhow::anyhow!("outputs are missing"))?;
+            <[Recording; 2]>::try_from(outputs).map_err(|_| anyhow::anyhow!("outputs are missing"))?;
         Ok(RawCounts { work, kinds: events::kinds(&[&before, &Threads::of(pid)?]), counts, wakeups })
     }
 
@@ -248,7 +248,7 @@ impl Look {
             vec![self.attach("allocations", &counts)?, self.attach("sizes", &sizes)?, self.attach("sites", &stacks)?];
         let (work, outputs) = self.count(perfs)?;
         drop(probes);
-        let outputs = <[PathBuf; 3]>::try_from(outputs).map_err(|_| anyhow::anyhow!("outputs are missing"))?;
+        let outputs = <[Recording; 3]>::try_from(outputs).map_err(|_| anyhow::anyhow!("outputs are missing"))?;
         let [counts, sizes, stacks] = outputs;
         Ok(RawProbes { work, kinds: events::kinds(&[&before, &Threads::of(pid)?]), counts, sizes, stacks })
     }
