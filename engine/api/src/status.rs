@@ -11,7 +11,7 @@ use crate::chunk::ChunkPool;
 pub enum DriverKind {
     /// `io_uring`.
     Uring,
-    /// `epoll`, with a thread beside each shard that writes and syncs.
+    /// `epoll`, with a thread beside each shard that makes the commits which the shard does not make itself.
     Epoll,
 }
 

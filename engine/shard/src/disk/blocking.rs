@@ -49,7 +49,7 @@ fn write_synced(
                 offset += written as u64;
             }
             Err(Errno::INTR) => {}
-            // Some sandboxes have the call without its flags. Nothing was written.
+            // Some sandboxes have the call without its flags. Of these bytes nothing was written.
             Err(Errno::OPNOTSUPP) => {
                 write(file, offset, bytes, None)?;
                 return sync(file, None);

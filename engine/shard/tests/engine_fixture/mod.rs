@@ -79,7 +79,7 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
 /// Runs a scenario on each driver, and where the shard makes small commits itself, however slow the disk.
 pub fn on_every_disk<F: Future<Output = ()>>(scenario: impl Fn(Fixture) -> F) {
     let ways =
-        [(Driver::Uring, Duration::ZERO), (Driver::Epoll, Duration::ZERO), (Driver::Epoll, Duration::from_secs(60))];
+        [(Driver::Uring, Duration::ZERO), (Driver::Epoll, Duration::ZERO), (Driver::Uring, Duration::from_secs(60))];
     for (driver, quick_commit) in ways {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut fixture = Fixture::new(driver);
