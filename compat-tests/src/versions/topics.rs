@@ -4,7 +4,7 @@ use super::session::{Session, Topic, topic_name};
 use crate::server::{shared, unique};
 use kafka_protocol::messages::{
     ApiKey, BrokerId, CreatePartitionsRequest, CreateTopicsRequest, DeleteTopicsRequest,
-    DescribeTopicPartitionsRequest, MetadataRequest, RequestKind, ResponseKind, create_partitions_request,
+    DescribeTopicPartitionsRequest, MetadataRequest, RequestKind, ResponseKind, TopicName, create_partitions_request,
     create_topics_request, delete_topics_request, describe_topic_partitions_request, metadata_request,
 };
 use uuid::Uuid;
@@ -154,14 +154,43 @@ pub fn create_topics(session: &mut Session, version: i16) {
     session.wait_for_topic(&counted.name);
     let again = codes(session, vec![counted.clone()], false);
     assert_eq!(again[0].error_code, TOPIC_ALREADY_EXISTS, "CreateTopics v{version} again");
-    if version >= 4 {
-        // Counts of -1 are the broker's own from here on.
-        let plain = create_topics_request::CreatableTopic::default()
-            .with_name(topic_name(&unique("versions-plain")))
-            .with_num_partitions(-1)
-            .with_replication_factor(-1);
-        assert_eq!(codes(session, vec![plain], false)[0].error_code, 0, "CreateTopics v{version} of defaults");
+    counts_of_minus_one(session, version);
+}
+
+/// -1 stands for the broker's own count in every version, KIP-464's or not; nothing else that is not positive does.
+fn counts_of_minus_one(session: &mut Session, version: i16) {
+    let counts = [
+        (-1, -1, 0),
+        (-1, 1, 0),
+        (3, -1, 0),
+        (0, 1, INVALID_PARTITIONS),
+        (-2, 1, INVALID_PARTITIONS),
+        (1, 0, INVALID_REPLICATION_FACTOR),
+        (1, -2, INVALID_REPLICATION_FACTOR),
+    ];
+    for (partitions, replication_factor, code) in counts {
+        let topic = create_topics_request::CreatableTopic::default()
+            .with_name(topic_name(&unique("versions-counts")))
+            .with_num_partitions(partitions)
+            .with_replication_factor(replication_factor);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic.clone()]).with_timeout_ms(30_000);
+        let answer = ask!(session, CreateTopics, version, request).topics.remove(0);
+        let told = format!("CreateTopics v{version} of {partitions} partitions, {replication_factor} replicas");
+        assert_eq!(answer.error_code, code, "{told}: {:?}", answer.error_message);
+        if code == 0 {
+            let wanted = if partitions == -1 { 1 } else { 3 };
+            assert!(shared().knows(|| partition_count(session, &topic.name) == Some(wanted)), "{told}");
+        }
     }
+}
+
+/// How many partitions the topic has; none if it does not exist.
+fn partition_count(session: &mut Session, name: &TopicName) -> Option<usize> {
+    let wanted = metadata_request::MetadataRequestTopic::default().with_name(Some(name.clone()));
+    let request = metadata_of(Some(vec![wanted])).with_allow_auto_topic_creation(false);
+    let version = session.newest(ApiKey::Metadata);
+    let topic = ask!(session, Metadata, version, request).topics.remove(0);
+    (topic.error_code == 0).then_some(topic.partitions.len())
 }
 
 pub fn delete_topics(session: &mut Session, version: i16) {

@@ -14,13 +14,14 @@ use crate::connection::Handling;
 use crate::error_map;
 use crate::words;
 
-/// The first version in which -1 stands for the broker's defaults, and the answer shows what was created (KIP-464, KIP-525).
+/// The first version whose answer shows what was created (KIP-525).
 const DETAILS_FROM: i16 = 5;
-const DEFAULTS_FROM: i16 = 4;
+/// Stands for the broker's own count of partitions or replicas, and beside manual assignments for none. KIP-464 brings it with version 4;
+/// Kafka takes it in every version, and so do clients.
+const UNSET: i32 = -1;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: CreateTopicsRequest = call.decode()?;
-    let version = call.version();
     let mut refused: BTreeMap<usize, (i16, String)> = BTreeMap::new();
     let repeated = repeated_names(&request.topics);
     let mut creations = Vec::new();
@@ -30,7 +31,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             refused.insert(index, (error_map::INVALID_REQUEST, message));
             continue;
         }
-        match creation(topic, version) {
+        match creation(topic) {
             Ok(creation) => creations.push(creation),
             Err(refusal) => {
                 refused.insert(index, refusal);
@@ -62,16 +63,16 @@ fn repeated_names(topics: &[CreatableTopic]) -> BTreeSet<&str> {
 }
 
 /// A creation in the broker's words, or the code and text of a refusal.
-fn creation(topic: &CreatableTopic, version: i16) -> Result<TopicCreation, (i16, String)> {
+fn creation(topic: &CreatableTopic) -> Result<TopicCreation, (i16, String)> {
+    let has_partitions = topic.num_partitions != UNSET;
+    let has_replication_factor = i32::from(topic.replication_factor) != UNSET;
     let placement = if topic.assignments.is_empty() {
-        // Before version 4, -1 is no default but a mistake, which the controller names.
-        let defaulted = |value: i32| version >= DEFAULTS_FROM && value == -1;
         TopicPlacement::Count {
-            partitions: (!defaulted(topic.num_partitions)).then_some(topic.num_partitions),
-            replication_factor: (!defaulted(topic.replication_factor.into())).then_some(topic.replication_factor),
+            partitions: has_partitions.then_some(topic.num_partitions),
+            replication_factor: has_replication_factor.then_some(topic.replication_factor),
         }
     } else {
-        if topic.num_partitions != -1 || topic.replication_factor != -1 {
+        if has_partitions || has_replication_factor {
             let message = "With manual assignments, partition count and replication factor must be -1.".to_owned();
             return Err((error_map::INVALID_REQUEST, message));
         }
