@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::broker::{Broker, unexpected};
 use crate::clock::wall_clock;
 use crate::error::BrokerError;
-use crate::view::{OFFSETS_TOPIC, TopicRef};
+use crate::view::{OFFSETS_TOPIC, TopicRef, is_reserved};
 
 /// Whether a request changes anything, or only asks whether it could.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,23 +60,31 @@ impl Broker {
         mode: Mode,
         patience: Duration,
     ) -> Vec<Result<CreatedTopic, BrokerError>> {
-        let count = topics.len();
         let settings = self.settings();
-        let topics: Vec<NewTopic> = topics.into_iter().map(|topic| new_topic(topic, &settings)).collect();
+        let judge = |topic: TopicCreation| match is_reserved(&topic.name) {
+            true => Err(reserved_name(&topic.name)),
+            false => Ok(new_topic(topic, &settings)),
+        };
+        let (topics, refusals) = split(topics.into_iter().map(judge));
+        let count = topics.len();
+        if count == 0 {
+            return join(Vec::new(), refusals);
+        }
         if topics.iter().map(partitions_wanted).sum::<u64>() > PARTITIONS_PER_REQUEST_MAX {
             let reason = format!(
                 "Excessively large number of partitions per request: it may create {PARTITIONS_PER_REQUEST_MAX} of them."
             );
-            return vec![Err(BrokerError::PolicyViolation { reason }); count];
+            return join(vec![Err(BrokerError::PolicyViolation { reason }); count], refusals);
         }
         let limits = self.config.limits.partitions;
         let now = wall_clock();
         let command = Command::CreateTopics { topics, limits, validate_only: mode.is_rehearsal(), now };
-        match self.submit_within(command, patience, "Creating topics").await {
+        let results = match self.submit_within(command, patience, "Creating topics").await {
             Ok(Outcome::TopicsCreated(results)) => each(results),
             Ok(other) => vec![Err(unexpected(&other)); count],
             Err(error) => vec![Err(error); count],
-        }
+        };
+        join(results, refusals)
     }
 
     /// Deletes topics with everything in them.
@@ -88,6 +96,9 @@ impl Broker {
         let count = topics.len();
         if !self.settings().delete_topics {
             return vec![Err(BrokerError::TopicDeletionDisabled); count];
+        }
+        if count == 0 {
+            return Vec::new();
         }
         let selector = |topic| match topic {
             TopicRef::Name(name) => TopicSelector::Name(name),
@@ -108,22 +119,21 @@ impl Broker {
         mode: Mode,
         patience: Duration,
     ) -> Vec<Result<ExtendedTopic, BrokerError>> {
-        let is_fixed: Vec<bool> = topics.iter().map(|topic| topic.name == OFFSETS_TOPIC).collect();
-        let topics: Vec<_> = topics.into_iter().filter(|topic| topic.name != OFFSETS_TOPIC).collect();
+        let judge =
+            |topic: MorePartitions| if topic.name == OFFSETS_TOPIC { Err(fixed_partitions()) } else { Ok(topic) };
+        let (topics, refusals) = split(topics.into_iter().map(judge));
         let count = topics.len();
+        if count == 0 {
+            return join(Vec::new(), refusals);
+        }
         let limits = self.config.limits.partitions;
         let command = Command::CreatePartitions { topics, limits, validate_only: mode.is_rehearsal() };
-        let results = match count {
-            0 => Vec::new(),
-            _ => match self.submit_within(command, patience, "Creating partitions").await {
-                Ok(Outcome::PartitionsCreated(results)) => each(results),
-                Ok(other) => vec![Err(unexpected(&other)); count],
-                Err(error) => vec![Err(error); count],
-            },
+        let results = match self.submit_within(command, patience, "Creating partitions").await {
+            Ok(Outcome::PartitionsCreated(results)) => each(results),
+            Ok(other) => vec![Err(unexpected(&other)); count],
+            Err(error) => vec![Err(error); count],
         };
-        let mut results = results.into_iter();
-        let answer = |is_fixed| if is_fixed { Some(Err(fixed_partitions())) } else { results.next() };
-        is_fixed.into_iter().filter_map(answer).collect()
+        join(results, refusals)
     }
 
     /// Creates topics that were asked for and are not there. Answers those that it could not create, with the reason.
@@ -162,6 +172,20 @@ impl Broker {
     }
 }
 
+/// What is put to the controller, and for each item of the request why it is not, if it is not.
+fn split<T>(judged: impl Iterator<Item = Result<T, BrokerError>>) -> (Vec<T>, Vec<Option<BrokerError>>) {
+    let mut accepted = Vec::new();
+    let mut accept = |item: Result<T, BrokerError>| item.map(|item| accepted.push(item)).err();
+    let refusals = judged.map(&mut accept).collect();
+    (accepted, refusals)
+}
+
+/// The controller's results, one for each item that was put to it, with the refusals in their places.
+fn join<T>(results: Vec<Result<T, BrokerError>>, refusals: Vec<Option<BrokerError>>) -> Vec<Result<T, BrokerError>> {
+    let mut results = results.into_iter();
+    refusals.into_iter().filter_map(|refusal| refusal.map(Err).or_else(|| results.next())).collect()
+}
+
 fn each<T>(results: Vec<Result<T, Rejection>>) -> Vec<Result<T, BrokerError>> {
     results.into_iter().map(|result| result.map_err(BrokerError::Rejected)).collect()
 }
@@ -172,6 +196,11 @@ fn partitions_wanted(topic: &NewTopic) -> u64 {
         Placement::Count { partitions, .. } => u64::try_from(*partitions).unwrap_or(0),
         Placement::Manual(assignments) => assignments.len() as u64,
     }
+}
+
+fn reserved_name(name: &str) -> BrokerError {
+    let reason = format!("The topic {name} is the cluster's own: clients cannot create it.");
+    BrokerError::InvalidRequest { reason }
 }
 
 fn fixed_partitions() -> BrokerError {

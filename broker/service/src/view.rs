@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustmq_controller_core::configs::{EffectiveBrokerConfig, EffectiveTopicConfig};
-use rustmq_controller_core::{ClusterState, Configs, Topic};
+use rustmq_controller_core::configs::{EffectiveBrokerConfig, EffectiveTopicConfig, StaticConfigs};
+use rustmq_controller_core::{ClusterState, Topic};
 use rustmq_engine_api::{LogConfig, PartitionReader};
 use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicIdPartition, TopicName};
 
@@ -16,11 +16,11 @@ use crate::error::BrokerError;
 
 /// Where committed offsets are kept.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
-/// Where transactions and share groups will be kept. A coordinator's topic has partitions and configs of its own: nobody's request for
-/// metadata may make it with the defaults of other topics.
-const RESERVED_TOPICS: [&str; 2] = ["__transaction_state", "__share_group_state"];
+/// Names that no client may give to a topic. In Kafka the first is the controller's log; transactions and share groups will be kept in
+/// the others. A coordinator's topic has partitions and configs of its own: nobody may make it with those of another topic before.
+const RESERVED_TOPICS: [&str; 3] = ["__cluster_metadata", "__transaction_state", "__share_group_state"];
 
-/// Whether the name is kept for a topic of the broker that is not there yet.
+/// Whether the name is kept for the cluster itself, which has no topic under it yet.
 pub(crate) fn is_reserved(name: &str) -> bool {
     RESERVED_TOPICS.contains(&name)
 }
@@ -101,13 +101,13 @@ pub(crate) struct ClusterView {
 }
 
 impl ClusterView {
-    pub(crate) fn new(broker: BrokerId, state: ClusterState, static_configs: &Configs) -> Self {
+    pub(crate) fn new(broker: BrokerId, state: ClusterState, static_configs: &StaticConfigs) -> Self {
         let settings = Arc::new(EffectiveBrokerConfig::resolve(&state.broker_layers(broker, static_configs)));
         Self { broker, state, settings, by_name: HashMap::new(), by_id: HashMap::new() }
     }
 
     /// The configs of a topic in force.
-    pub(crate) fn topic_config(&self, topic: &Topic, static_configs: &Configs) -> Option<EffectiveTopicConfig> {
+    pub(crate) fn topic_config(&self, topic: &Topic, static_configs: &StaticConfigs) -> Option<EffectiveTopicConfig> {
         let layers = self.state.topic_layers(&topic.name, self.broker, static_configs)?;
         Some(EffectiveTopicConfig::resolve(&layers))
     }

@@ -121,10 +121,7 @@ impl ClusterState {
                 discard_if(validate_only, &mut deltas);
                 Ok(Outcome::TopicsCreated(results))
             }
-            Command::DeleteTopics { topics } => {
-                let results = topics.into_iter().map(|topic| self.delete_topic(topic, &mut deltas)).collect();
-                Ok(Outcome::TopicsDeleted(results))
-            }
+            Command::DeleteTopics { topics } => Ok(Outcome::TopicsDeleted(self.delete_topics(topics, &mut deltas))),
             Command::CreatePartitions { topics, limits, validate_only } => {
                 let mut copy = validate_only.then(|| self.clone());
                 let target = copy.as_mut().unwrap_or(self);
@@ -259,14 +256,30 @@ impl ClusterState {
         }
     }
 
-    fn delete_topic(&mut self, selector: TopicSelector, deltas: &mut Vec<Delta>) -> Result<DeletedTopic, Rejection> {
-        let topic = match selector {
-            TopicSelector::Name(name) => self.topic(&name).ok_or(Rejection::UnknownTopic { name })?,
-            TopicSelector::Id(id) => self.topic_by_id(id).ok_or(Rejection::UnknownTopicId { id })?,
+    /// A topic that is selected twice, be it by its name and by its id, is not deleted: the request contradicts itself.
+    fn delete_topics(
+        &mut self,
+        selectors: Vec<TopicSelector>,
+        deltas: &mut Vec<Delta>,
+    ) -> Vec<Result<DeletedTopic, Rejection>> {
+        let select = |selector| match selector {
+            TopicSelector::Name(name) => self.topic(&name).ok_or(Rejection::UnknownTopic { name }),
+            TopicSelector::Id(id) => self.topic_by_id(id).ok_or(Rejection::UnknownTopicId { id }),
         };
-        let (id, name) = (topic.id, topic.name.clone());
-        self.commit(Delta::TopicDeleted { id, name: name.clone() }, deltas);
-        Ok(DeletedTopic { name, id })
+        let select = |selector| select(selector).map(|topic| DeletedTopic { name: topic.name.clone(), id: topic.id });
+        let selected: Vec<_> = selectors.into_iter().map(select).collect();
+        let mut counts: BTreeMap<TopicId, u32> = BTreeMap::new();
+        for topic in selected.iter().flatten() {
+            *counts.entry(topic.id).or_default() += 1;
+        }
+        let mut delete = |topic: DeletedTopic| {
+            if counts[&topic.id] > 1 {
+                return Err(Rejection::DuplicateItem { name: topic.name.as_str().to_owned() });
+            }
+            self.commit(Delta::TopicDeleted { id: topic.id, name: topic.name.clone() }, deltas);
+            Ok(topic)
+        };
+        selected.into_iter().map(|topic| topic.and_then(&mut delete)).collect()
     }
 
     fn allocate_producer_ids(&mut self, broker: BrokerId, deltas: &mut Vec<Delta>) -> Result<Outcome, Rejection> {

@@ -192,15 +192,34 @@ fn topics_are_deleted_by_name_and_by_id() {
     let topics = vec![
         TopicSelector::Name("a".to_owned()),
         TopicSelector::Id(TopicId(2)),
-        TopicSelector::Name("a".to_owned()),
+        TopicSelector::Name("none".to_owned()),
         TopicSelector::Id(TopicId(9)),
     ];
     let Ok(Outcome::TopicsDeleted(results)) = state.apply(Command::DeleteTopics { topics }).0 else { panic!() };
     assert_eq!(results[0].as_ref().unwrap().id, TopicId(1));
     assert_eq!(results[1].as_ref().unwrap().name.as_str(), "b");
-    assert_eq!(results[2], Err(Rejection::UnknownTopic { name: "a".to_owned() }));
+    assert_eq!(results[2], Err(Rejection::UnknownTopic { name: "none".to_owned() }));
     assert_eq!(results[3], Err(Rejection::UnknownTopicId { id: TopicId(9) }));
     assert_eq!(state.partition_count(), 0);
+    state.check_invariants();
+}
+
+#[test]
+fn a_topic_that_is_selected_twice_is_not_deleted() {
+    let mut state = cluster(1);
+    create(&mut state, vec![counted("a", 1, 3, 1), counted("b", 2, 4, 1), counted("c", 3, 1, 1)]);
+    let topics = vec![
+        TopicSelector::Name("a".to_owned()),
+        TopicSelector::Name("b".to_owned()),
+        TopicSelector::Id(TopicId(1)),
+        TopicSelector::Name("b".to_owned()),
+        TopicSelector::Id(TopicId(3)),
+    ];
+    let Ok(Outcome::TopicsDeleted(results)) = state.apply(Command::DeleteTopics { topics }).0 else { panic!() };
+    let twice = |name: &str| Err(Rejection::DuplicateItem { name: name.to_owned() });
+    assert_eq!(results[..4], [twice("a"), twice("b"), twice("a"), twice("b")]);
+    assert_eq!(results[4].as_ref().unwrap().id, TopicId(3));
+    assert_eq!(state.topics().len(), 2);
     state.check_invariants();
 }
 

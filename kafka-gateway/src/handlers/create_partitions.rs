@@ -1,7 +1,10 @@
 //! CreatePartitions: more partitions for topics that exist.
 
+use std::collections::BTreeSet;
+
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
-use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
+use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse, TopicName};
 use rustmq_broker_service::MorePartitions;
 use rustmq_model::BrokerId;
 
@@ -11,7 +14,8 @@ use crate::error_map;
 use crate::words;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let request: CreatePartitionsRequest = call.decode()?;
+    let mut request: CreatePartitionsRequest = call.decode()?;
+    let repeated = remove_repeated(&mut request.topics);
     let wanted = request.topics.iter().map(|topic| {
         let assignments = topic.assignments.as_ref().map(|assignments| {
             let brokers = assignments.iter().map(|one| one.broker_ids.iter().map(|id| BrokerId(id.0)).collect());
@@ -31,6 +35,21 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             }
         }
     });
-    let response = CreatePartitionsResponse::default().with_results(results.collect());
+    let refused = repeated.into_iter().map(|name| {
+        CreatePartitionsTopicResult::default()
+            .with_name(name)
+            .with_error_code(error_map::INVALID_REQUEST)
+            .with_error_message(Some(words::text("The request names the topic more than once.")))
+    });
+    let response = CreatePartitionsResponse::default().with_results(results.chain(refused).collect());
     call.answer(&response)
+}
+
+/// Takes out the topics that are named more than once, since they would be given two counts; their names, each once.
+fn remove_repeated(topics: &mut Vec<CreatePartitionsTopic>) -> BTreeSet<TopicName> {
+    let mut seen = BTreeSet::new();
+    let repeated: BTreeSet<TopicName> =
+        topics.iter().map(|topic| topic.name.clone()).filter(|name| !seen.insert(name.clone())).collect();
+    topics.retain(|topic| !repeated.contains(&topic.name));
+    repeated
 }

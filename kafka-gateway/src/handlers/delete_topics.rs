@@ -1,40 +1,46 @@
-//! DeleteTopics: by name, or from version 6 on by id as well.
+//! DeleteTopics: by name, or from version 6 on by name or id.
+
+use std::collections::{HashMap, VecDeque};
 
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use rustmq_broker_service::TopicRef;
+use rustmq_model::TopicId;
 
 use crate::api::{Call, CallError};
 use crate::connection::Handling;
 use crate::error_map;
 use crate::words;
 
+const MESSAGES_FROM: i16 = 5;
 const TOPIC_IDS_FROM: i16 = 6;
+
+/// One topic of the answer: what the request said of it, and the topic that it selects if that is one and no other.
+struct Selected {
+    asked: DeleteTopicState,
+    topic: Result<TopicRef, &'static str>,
+}
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: DeleteTopicsRequest = call.decode()?;
-    let topics: Vec<TopicRef> = if call.version() >= TOPIC_IDS_FROM {
-        request.topics.iter().map(selected).collect()
-    } else {
-        request.topic_names.iter().map(|name| TopicRef::Name(name.to_string())).collect()
-    };
+    let names = request.topic_names.into_iter().map(|name| DeleteTopicState::default().with_name(Some(name)));
+    let selections = each_once(names.chain(request.topics));
+    let topics = selections.iter().filter_map(|selected| selected.topic.clone().ok()).collect();
     let timeout = words::milliseconds(request.timeout_ms);
-    let results = call.shared.broker.delete_topics(topics.clone(), timeout).await;
-    let responses = topics.into_iter().zip(results).map(|(topic, result)| {
-        let answer = match topic {
-            TopicRef::Name(name) => DeletableTopicResult::default().with_name(Some(words::text(name).into())),
-            TopicRef::Id(id) => DeletableTopicResult::default().with_name(None).with_topic_id(words::uuid(id)),
+    let mut results = VecDeque::from(call.shared.broker.delete_topics(topics, timeout).await);
+    let responses = selections.into_iter().map(|Selected { asked, topic }| {
+        let answer = DeletableTopicResult::default().with_name(asked.name).with_topic_id(asked.topic_id);
+        let (code, message) = match topic.map(|_| results.pop_front()) {
+            Ok(Some(Ok(deleted))) => {
+                let name = words::text(deleted.name.as_str()).into();
+                return answer.with_name(Some(name)).with_topic_id(words::uuid(deleted.id));
+            }
+            Ok(Some(Err(error))) => (error_map::code(&error), error_map::message(&error)),
+            Ok(None) => (error_map::INVALID_REQUEST, None),
+            Err(reason) => (error_map::INVALID_REQUEST, Some(words::text(reason))),
         };
-        match result {
-            Ok(deleted) => {
-                answer.with_name(Some(words::text(deleted.name.as_str()).into())).with_topic_id(words::uuid(deleted.id))
-            }
-            Err(error) => {
-                let message = error_map::message(&error).filter(|_| call.version() >= 5);
-                answer.with_error_code(error_map::code(&error)).with_error_message(message)
-            }
-        }
+        answer.with_error_code(code).with_error_message(message.filter(|_| call.version() >= MESSAGES_FROM))
     });
     let responses = responses
         .map(|answer| if call.version() >= TOPIC_IDS_FROM { answer } else { answer.with_topic_id(uuid::Uuid::nil()) });
@@ -42,9 +48,30 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     call.answer(&response)
 }
 
-fn selected(topic: &DeleteTopicState) -> TopicRef {
-    match &topic.name {
-        Some(name) => TopicRef::Name(name.to_string()),
-        None => TopicRef::Id(words::topic_id(topic.topic_id)),
+/// What the request selects, in its order. What it repeats word for word is answered once, and not deleted.
+fn each_once(asked: impl Iterator<Item = DeleteTopicState>) -> Vec<Selected> {
+    let mut selections: Vec<Selected> = Vec::new();
+    let mut seen: HashMap<TopicRef, usize> = HashMap::new();
+    for asked in asked {
+        let topic = selected(&asked);
+        if let Ok(topic) = &topic {
+            if let Some(first) = seen.get(topic) {
+                selections[*first].topic = Err("The request names the topic more than once.");
+                continue;
+            }
+            seen.insert(topic.clone(), selections.len());
+        }
+        selections.push(Selected { asked, topic });
+    }
+    selections
+}
+
+fn selected(asked: &DeleteTopicState) -> Result<TopicRef, &'static str> {
+    match (&asked.name, words::topic_id(asked.topic_id)) {
+        (Some(name), TopicId::ZERO) => Ok(TopicRef::Name(name.to_string())),
+        (None, TopicId::ZERO) => Err("A topic is selected by its name or by its id; the request has neither."),
+        (None, id) => Ok(TopicRef::Id(id)),
+        // They may be of two topics, and only one of them is meant.
+        (Some(_), _) => Err("A topic is selected by its name or by its id; the request has both."),
     }
 }
