@@ -66,7 +66,7 @@ const fn kafka(error: &BrokerError) -> ResponseError {
         BrokerError::InvalidTimestamp { .. } => ResponseError::InvalidTimestamp,
         BrokerError::RecordTooLarge { .. } => ResponseError::MessageTooLarge,
         BrokerError::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
-        BrokerError::RequestTimedOut { .. } => ResponseError::RequestTimedOut,
+        BrokerError::RequestTimedOut { .. } | BrokerError::NotBegun { .. } => ResponseError::RequestTimedOut,
         BrokerError::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
         BrokerError::InvalidProducerEpoch { .. } => ResponseError::InvalidProducerEpoch,
         BrokerError::InvalidTransaction { .. } => ResponseError::InvalidTxnState,

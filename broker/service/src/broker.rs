@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
@@ -120,9 +121,28 @@ impl Broker {
 
     /// Puts a command to the controller, and lets this broker catch up with it.
     pub(crate) async fn submit(&self, command: Command) -> Result<Outcome, BrokerError> {
-        let unavailable = |error: SubmitError| BrokerError::ControllerUnavailable { reason: error.to_string() };
-        let Applied { result, .. } = self.controller.submit(command).await.map_err(unavailable)?;
-        let outcome = result?;
+        let applied = self.controller.submit(command).await;
+        self.follow(applied.map_err(|error| unavailable(&error))?).await
+    }
+
+    /// As [`Self::submit`], for a request with a timeout, which bounds the wait for the command's turn: [`BrokerError::NotBegun`] says that
+    /// nothing was done. What is begun is answered when it is done, however long that takes.
+    pub(crate) async fn submit_within(
+        &self,
+        command: Command,
+        patience: Duration,
+        operation: &'static str,
+    ) -> Result<Outcome, BrokerError> {
+        let applied = self.controller.submit_within(command, patience).await.map_err(|error| match error {
+            SubmitError::Late => BrokerError::NotBegun { operation },
+            SubmitError::NotLeader | SubmitError::Stopped { .. } => unavailable(&error),
+        })?;
+        self.follow(applied).await
+    }
+
+    /// Returns when the view of this broker has what the command has done.
+    async fn follow(&self, applied: Applied) -> Result<Outcome, BrokerError> {
+        let outcome = applied.result?;
         let (caught_up, wait) = oneshot::channel();
         self.catch_ups.send(caught_up).await.map_err(|_| BrokerError::Stopping)?;
         wait.await.map_err(|_| BrokerError::Stopping)?;
@@ -144,6 +164,10 @@ impl Broker {
 /// What the controller answered in another shape than its command has.
 pub(crate) fn unexpected(outcome: &Outcome) -> BrokerError {
     BrokerError::ControllerUnavailable { reason: format!("it answered something else: {outcome:?}") }
+fn unavailable(error: &SubmitError) -> BrokerError {
+    BrokerError::ControllerUnavailable { reason: error.to_string() }
+}
+
 }
 
 /// Resolves when the broker is told to stop.

@@ -54,6 +54,9 @@ pub enum BrokerError {
     /// Retriable. The operation may still take effect.
     #[error("{operation} took longer than the request's timeout.")]
     RequestTimedOut { operation: &'static str },
+    /// Retriable. Nothing was done.
+    #[error("{operation} did not begin within the request's timeout.")]
+    NotBegun { operation: &'static str },
     #[error("{reason}")]
     OutOfOrderSequence { reason: String },
     #[error("{reason}")]

@@ -1,10 +1,7 @@
 //! DeleteRecords: moves the start of partitions' logs up.
 
-use std::time::Duration;
-
 use rustmq_engine_api::{TrimError, TrimTo};
 use rustmq_model::{Offset, PartitionId};
-use tokio::time::{Instant, timeout_at};
 
 use crate::broker::Broker;
 use crate::error::BrokerError;
@@ -24,17 +21,10 @@ pub enum DeleteBefore {
 }
 
 impl Broker {
-    /// Deletes the records below an offset. Answers the new log starts once they are synced, in the order of the request.
-    pub async fn delete_records(
-        &self,
-        deletions: Vec<RecordDeletion>,
-        timeout: Duration,
-    ) -> Vec<Result<Offset, BrokerError>> {
-        let deadline = Instant::now() + timeout;
-        let each = deletions.iter().map(|deletion| async move {
-            let timed_out = BrokerError::RequestTimedOut { operation: "Deleting records" };
-            timeout_at(deadline, self.delete_before(deletion)).await.unwrap_or(Err(timed_out))
-        });
+    /// Deletes the records below an offset. Answers the new log starts once they are synced, in the order of the request. There is no
+    /// timeout: a request's is about the followers' log starts, and a deletion that is begun takes effect whether or not it is waited for.
+    pub async fn delete_records(&self, deletions: Vec<RecordDeletion>) -> Vec<Result<Offset, BrokerError>> {
+        let each = deletions.iter().map(|deletion| self.delete_before(deletion));
         futures_util::future::join_all(each).await
     }
 

@@ -53,7 +53,8 @@ const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
 const AUTO_CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Broker {
-    /// Creates topics. Answers in the order of the request; one that fails leaves the others.
+    /// Creates topics. Answers in the order of the request; one that fails leaves the others. `patience` bounds the wait for the command's
+    /// turn, here and below: with [`BrokerError::NotBegun`] nothing was done, and what is begun is answered when it is done.
     pub async fn create_topics(
         &self,
         topics: Vec<TopicCreation>,
@@ -152,23 +153,17 @@ impl Broker {
         distinct.sort_unstable();
         distinct.dedup();
         let topics = distinct.iter().map(creation).collect();
-        let results = self.create_topics(topics, Mode::Apply, AUTO_CREATION_TIMEOUT).await;
+        let created = self.create_topics(topics, Mode::Apply, AUTO_CREATION_TIMEOUT);
+        let results = timeout(AUTO_CREATION_TIMEOUT, created).await.unwrap_or_else(|_| {
+            let late = BrokerError::RequestTimedOut { operation: "Creating the topic" };
+            vec![Err(late); distinct.len()]
+        });
         let failed = |(name, result): (String, Result<CreatedTopic, BrokerError>)| match result {
             // Somebody else was faster, which is as good.
             Ok(_) | Err(BrokerError::Rejected(Rejection::TopicAlreadyExists { .. })) => None,
             Err(error) => Some((name, error)),
         };
         distinct.into_iter().zip(results).filter_map(failed).collect()
-    }
-
-    async fn submit_within(
-        &self,
-        command: Command,
-        patience: Duration,
-        operation: &'static str,
-    ) -> Result<Outcome, BrokerError> {
-        let submitted = timeout(patience, self.submit(command)).await;
-        submitted.unwrap_or(Err(BrokerError::RequestTimedOut { operation }))
     }
 }
 

@@ -11,7 +11,7 @@ use openraft::metrics::WaitError;
 use openraft::{BasicNode, Config, ConfigError, Raft, SnapshotPolicy};
 use rustmq_controller_core::{ClusterState, Command, Outcome, Rejection};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
 use crate::config::ControllerConfig;
 use crate::database::{Database, StoreError};
@@ -68,6 +68,9 @@ pub enum SubmitError {
     /// It has no effect: another node leads.
     #[error("this controller does not lead the metadata log")]
     NotLeader,
+    /// It has no effect: its turn did not come in time.
+    #[error("the metadata log had too many commands before this one")]
+    Late,
     /// The log takes nothing more until the process starts again.
     #[error("the metadata log has stopped: {reason}")]
     Stopped { reason: String },
@@ -79,7 +82,7 @@ pub struct Controller {
     raft: Raft<MetadataRaft>,
     database: Arc<Database>,
     published: Arc<Published>,
-    submissions: Arc<Semaphore>,
+    pub(crate) submissions: Arc<Semaphore>,
     config: Arc<ControllerConfig>,
 }
 
@@ -108,8 +111,27 @@ impl Controller {
 
     /// Puts a command into the log and returns when it is synced and applied: its effect is in [`Self::state`] then.
     pub async fn submit(&self, command: Command) -> Result<Applied, SubmitError> {
+        let permit = self.submissions.acquire().await;
+        self.write(permit, command).await
+    }
+
+    /// As [`Self::submit`], for a command that has no effect unless its turn comes within `patience`; none at all with a patience of zero.
+    /// Once its turn has come the answer is waited for as long as it takes, since only the answer tells whether the command has taken effect.
+    pub async fn submit_within(&self, command: Command, patience: Duration) -> Result<Applied, SubmitError> {
+        if patience.is_zero() {
+            return Err(SubmitError::Late);
+        }
+        let permit = tokio::time::timeout(patience, self.submissions.acquire()).await.map_err(|_| SubmitError::Late)?;
+        self.write(permit, command).await
+    }
+
+    async fn write(
+        &self,
+        permit: Result<SemaphorePermit<'_>, AcquireError>,
+        command: Command,
+    ) -> Result<Applied, SubmitError> {
         let stopped = |reason: String| SubmitError::Stopped { reason };
-        let _permit = self.submissions.acquire().await.map_err(|_| stopped("it was shut down".to_owned()))?;
+        let _permit = permit.map_err(|_| stopped("it was shut down".to_owned()))?;
         let written = self.raft.client_write(command).await.map_err(|error| match error {
             RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => SubmitError::NotLeader,
             RaftError::APIError(error @ ClientWriteError::ChangeMembershipError(_)) => stopped(error.to_string()),

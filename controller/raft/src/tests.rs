@@ -160,6 +160,26 @@ async fn a_rejection_is_an_answer_and_changes_nothing() {
     controller.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_is_late_has_no_effect_and_one_that_is_begun_is_answered() {
+    let dir = TempDir::new().unwrap();
+    let config = ControllerConfig { submissions_max: 1, ..ControllerConfig::default() };
+    let controller = founded(dir.path(), config).await;
+    let before = controller.state();
+    let late = controller.submit_within(create(1), Duration::ZERO).await;
+    assert!(matches!(late, Err(SubmitError::Late)), "{late:?}");
+    let turn = controller.submissions.acquire().await.unwrap();
+    let late = controller.submit_within(create(1), Duration::from_millis(1)).await;
+    assert!(matches!(late, Err(SubmitError::Late)), "{late:?}");
+    drop(turn);
+    assert_eq!(*before, *controller.state());
+    // A sync takes longer than this.
+    let applied = controller.submit_within(create(1), Duration::from_nanos(1)).await.unwrap();
+    assert!(matches!(applied.result, Ok(Outcome::TopicsCreated(_))), "{applied:?}");
+    assert_eq!(controller.state().topics().len(), 1);
+    controller.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_folder_in_use_and_a_foreign_format_are_refused() {
     let dir = TempDir::new().unwrap();

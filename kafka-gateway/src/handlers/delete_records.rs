@@ -25,8 +25,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             });
         }
     }
-    let timeout = words::milliseconds(request.timeout_ms);
-    let mut results = call.shared.broker.delete_records(deletions, timeout).await.into_iter();
+    let mut results = call.shared.broker.delete_records(deletions).await.into_iter();
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
             let answer = DeleteRecordsPartitionResult::default()

@@ -255,7 +255,7 @@ async fn deleted_records_stay_deleted() {
     }
     let delete = async |topic: &str, before| {
         let deletion = RecordDeletion { topic: named(topic), partition: PartitionId(0), before };
-        house.broker.delete_records(vec![deletion], PATIENCE).await.remove(0)
+        house.broker.delete_records(vec![deletion]).await.remove(0)
     };
     assert_eq!(delete("orders", DeleteBefore::Offset(Offset(2))).await, Ok(Offset(2)));
     assert!(matches!(house.fetch("orders", 0, 0).await, Err(BrokerError::OffsetOutOfRange { .. })));

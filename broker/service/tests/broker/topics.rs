@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use rustmq_broker_service::*;
 use rustmq_engine_api::{LogConfig, OpenPartition};
@@ -33,6 +34,14 @@ async fn what_was_produced_is_there_again_after_a_restart() {
         assert_eq!(house.produce("orders", partition, batch_of(&["c"])).await.unwrap().base_offset.0, 4);
     }
     house.stop().await;
+}
+
+fn creation(name: &str, replication_factor: i16) -> TopicCreation {
+    TopicCreation {
+        name: name.to_owned(),
+        placement: TopicPlacement::Count { partitions: None, replication_factor: Some(replication_factor) },
+        configs: BTreeMap::new(),
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -101,9 +110,9 @@ async fn unknown_topics_are_created_when_both_sides_allow_it() {
     assert_eq!(created.partitions[3].leader, Some(house.broker.id()));
     house.produce("a", 3, batch_of(&["x"])).await.unwrap();
     assert!(matches!(ask("a b", AutoCreation::Allowed).await, Err(BrokerError::InvalidTopicName { .. })));
-    for reserved in ["__transaction_state", "__share_group_state"] {
+    for reserved in ["__cluster_metadata", "__transaction_state", "__share_group_state"] {
         let unknown = BrokerError::UnknownTopic { name: reserved.to_owned() };
-        assert_eq!(ask(reserved, AutoCreation::Allowed).await, Err(unknown), "its coordinator alone makes it");
+        assert_eq!(ask(reserved, AutoCreation::Allowed).await, Err(unknown), "the cluster alone makes it");
     }
     let offsets = ask("__consumer_offsets", AutoCreation::Allowed).await.unwrap();
     assert_eq!((offsets.partitions.len(), offsets.is_internal), (50, true), "as its coordinators would make it");
@@ -114,6 +123,54 @@ async fn unknown_topics_are_created_when_both_sides_allow_it() {
     let selection = TopicSelection::These(vec![named("b"), named("a")]);
     let answers = house.broker.topics(selection, AutoCreation::Allowed).await;
     assert!(answers[0].metadata.is_err() && answers[1].metadata.is_ok());
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clusters_own_topics_are_not_created_by_clients() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    let names = ["__cluster_metadata", "orders", "__transaction_state", "__share_group_state", "__mine"];
+    for mode in [Mode::ValidateOnly, Mode::Apply] {
+        let topics = names.map(|name| creation(name, 1)).to_vec();
+        let results = house.broker.create_topics(topics, mode, PATIENCE).await;
+        for (name, result) in names.iter().zip(&results) {
+            let refused = matches!(result, Err(BrokerError::InvalidRequest { .. }));
+            assert_eq!(
+                (refused, result.is_ok()),
+                if ["orders", "__mine"].contains(name) { (false, true) } else { (true, false) },
+                "{name}: {result:?}"
+            );
+        }
+    }
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_ran_out_of_time_has_done_nothing_and_one_that_is_begun_succeeds() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 1, &[]).await;
+    let more = |count| vec![MorePartitions { name: "orders".to_owned(), count, assignments: None }];
+    let late =
+        |result: Result<(), BrokerError>| assert!(matches!(result, Err(BrokerError::NotBegun { .. })), "{result:?}");
+    for mode in [Mode::ValidateOnly, Mode::Apply] {
+        let created = house.broker.create_topics(vec![creation("late", 1)], mode, Duration::ZERO).await.remove(0);
+        late(created.map(drop));
+        late(house.broker.create_partitions(more(2), mode, Duration::ZERO).await.remove(0).map(drop));
+    }
+    late(house.broker.delete_topics(vec![named("orders")], Duration::ZERO).await.remove(0).map(drop));
+    assert_eq!(house.broker.topic_id("late"), None);
+    assert!(house.produce("orders", 1, batch_of(&["a"])).await.is_err(), "there is no second partition");
+
+    // Shorter than any commit of the metadata log takes.
+    let short = Duration::from_nanos(1);
+    house.broker.create_topics(vec![creation("begun", 1)], Mode::Apply, short).await.remove(0).unwrap();
+    house.produce("begun", 0, batch_of(&["a"])).await.unwrap();
+    house.broker.create_partitions(more(2), Mode::Apply, short).await.remove(0).unwrap();
+    house.produce("orders", 1, batch_of(&["a"])).await.unwrap();
+    house.broker.delete_topics(vec![named("orders")], short).await.remove(0).unwrap();
+    assert_eq!(house.broker.topic_id("orders"), None);
     house.stop().await;
 }
 
@@ -144,11 +201,6 @@ async fn a_rehearsal_changes_nothing_and_judges_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let house = House::start(&dir).await;
     house.create("taken", 1, &[]).await;
-    let creation = |name: &str, replication_factor: i16| TopicCreation {
-        name: name.to_owned(),
-        placement: TopicPlacement::Count { partitions: None, replication_factor: Some(replication_factor) },
-        configs: BTreeMap::new(),
-    };
     let topics = vec![creation("free", 1), creation("taken", 1), creation("wide", 3)];
     let results = house.broker.create_topics(topics, Mode::ValidateOnly, PATIENCE).await;
     assert!(results[0].is_ok());
