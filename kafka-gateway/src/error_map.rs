@@ -93,9 +93,10 @@ const fn rejected(rejection: &Rejection) -> ResponseError {
         Rejection::TopicAlreadyExists { .. } => ResponseError::TopicAlreadyExists,
         Rejection::UnknownTopic { .. } => ResponseError::UnknownTopicOrPartition,
         Rejection::UnknownTopicId { .. } => ResponseError::UnknownTopicId,
-        Rejection::TopicIdInUse { .. } | Rejection::DuplicateItem { .. } | Rejection::UnknownBroker { .. } => {
-            ResponseError::InvalidRequest
-        }
+        Rejection::TopicIdInUse { .. }
+        | Rejection::DuplicateItem { .. }
+        | Rejection::UnknownBroker { .. }
+        | Rejection::InvalidBrokerConfig { .. } => ResponseError::InvalidRequest,
         Rejection::InvalidPartitions { .. } | Rejection::NotAnIncrease { .. } => ResponseError::InvalidPartitions,
         Rejection::TooManyPartitionsInTopic { .. } | Rejection::TooManyPartitionsInCluster { .. } => {
             ResponseError::PolicyViolation

@@ -9,15 +9,16 @@ mod settings;
 mod sources;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rustmq_controller_core::configs;
+use rustmq_controller_core::configs::{self, Effect};
 use rustmq_model::ByteSize;
 
 pub use reference::{effective, reference_page};
+use sources::Origin;
 pub use sources::{Flags, Sources};
 pub use value::ConfigError;
 
@@ -60,8 +61,10 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     pub log_filter: String,
     pub log_format: LogFormat,
-    /// Kafka's own settings by their dotted names, as text.
+    /// Kafka's own settings by their dotted names, as the catalogue keeps their values.
     pub kafka: BTreeMap<String, String>,
+    /// The names of our own settings that were given: the others have their defaults.
+    pub given: BTreeSet<&'static str>,
 }
 
 impl Config {
@@ -90,23 +93,32 @@ impl Config {
             shutdown_timeout: sources.duration("operations.graceful_shutdown_timeout_ms")?,
             log_filter: sources.text("log.level")?,
             log_format: if sources.choice("log.format")? == "json" { LogFormat::Json } else { LogFormat::Text },
-            kafka: sources.kafka(),
+            kafka: kafka_settings(sources)?,
+            given: sources.given(),
             data_dir,
             wal_dir,
         })
     }
 
-    /// Judges what is set in `[kafka]` by the catalogue that also judges what admin clients set.
-    pub fn check_kafka(&self, sources: &Sources) -> Result<(), ConfigError> {
-        for (name, text, origin) in sources.kafka_origins() {
-            if let Err(error) = configs::check_static_broker_config(name, text) {
-                let (origin, name) = (origin.clone(), format!("kafka.{name}"));
-                let expected = error.reason.trim_start_matches("it must be ").to_owned();
-                return Err(ConfigError::Value { origin, name, value: text.to_owned(), expected });
-            }
-        }
-        Ok(())
+    /// Kafka's settings that were given and that do nothing here.
+    pub fn without_effect(&self) -> impl Iterator<Item = &str> {
+        let does_nothing =
+            |name: &&str| configs::broker_config(name).is_some_and(|entry| entry.effect == Effect::KeptOnly);
+        self.kafka.keys().map(String::as_str).filter(does_nothing)
     }
+}
+
+/// What is set in `[kafka]`, judged by the catalogue that also judges what admin clients set.
+fn kafka_settings(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
+    let parse = |(name, text, origin): (&str, &str, &Origin)| {
+        let kept = configs::parse_static_broker_config(name, text).map_err(|error| {
+            let (origin, name) = (origin.clone(), format!("kafka.{name}"));
+            let expected = error.reason.trim_start_matches("it must be ").to_owned();
+            ConfigError::Value { origin, name, value: text.to_owned(), expected }
+        })?;
+        Ok((name.to_owned(), kept))
+    };
+    sources.kafka_origins().map(parse).collect()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod config;
 mod descriptors;
 mod folder;
 mod http;
+mod kafka_names;
 mod logs;
 mod process;
 mod scheduling;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use rustmq_controller_core::configs::BROKER_CONFIGS;
+use rustmq_controller_core::configs::broker_configs;
 
 use crate::arguments::Arguments;
 use crate::config::{Config, Sources};
@@ -54,10 +55,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         print!("{}", config::reference_page());
         return Ok(());
     }
-    let kafka_names: Vec<&str> = BROKER_CONFIGS.iter().map(|entry| entry.name).collect();
+    let kafka_names: Vec<&str> = broker_configs().iter().map(|entry| entry.name).collect();
     let sources = Sources::gather(arguments.config.as_deref(), std::env::vars(), arguments.flags(), &kafka_names)?;
     let config = Config::resolve(&sources)?;
-    config.check_kafka(&sources)?;
     if arguments.print_config {
         print!("{}", config::effective(&sources));
         return Ok(());
@@ -67,6 +67,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     logs::start(&config)?;
+    for name in config.without_effect() {
+        tracing::warn!(name, "a setting of Kafka's that is taken and has no effect in RustMQ");
+    }
     for name in &sources.unknown_environment {
         tracing::warn!(name, "an environment variable with our prefix names no setting");
     }

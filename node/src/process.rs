@@ -26,6 +26,7 @@ use crate::config::{Config, DriverChoice};
 use crate::descriptors;
 use crate::folder::DataFolder;
 use crate::http::{self, Limits, Phase, Status};
+use crate::kafka_names::{self, WorkedOut};
 
 /// Runs the broker until a signal ends it.
 pub async fn serve(config: &Config) -> Result<()> {
@@ -57,9 +58,13 @@ pub async fn serve(config: &Config) -> Result<()> {
     let segments = wal_capacity.0 / report.segment_size.0.max(1) + report.shards as u64;
     let connections_max = descriptors::connections_max(config.connections_max, descriptors_max, segments);
 
+    let worked_out =
+        WorkedOut { shards: report.shards, connection_threads: connection_threads(config), connections_max };
+
     let mut registry = std::mem::take(&mut *status.registry.lock());
     let broker =
-        Broker::start(broker_config(config, &folder), engine.clone(), controller.clone(), &mut registry).await?;
+        Broker::start(broker_config(config, &folder, worked_out), engine.clone(), controller.clone(), &mut registry)
+            .await?;
     *status.registry.lock() = registry;
     check_largest_batch(config, &report)?;
     let gateway = Gateway::start(gateway_config(config, connections_max, &broker)?, broker.clone())?;
@@ -191,7 +196,7 @@ fn engine_config(config: &Config, capacity: ByteSize, folder: &DataFolder) -> En
     }
 }
 
-fn broker_config(config: &Config, folder: &DataFolder) -> BrokerConfig {
+fn broker_config(config: &Config, folder: &DataFolder, worked_out: WorkedOut) -> BrokerConfig {
     // What the metadata holds of a laptop's one broker; each connection is answered with the address that it has reached.
     let host = if config.kafka_listen.ip().is_unspecified() {
         "localhost".to_owned()
@@ -205,7 +210,7 @@ fn broker_config(config: &Config, folder: &DataFolder) -> BrokerConfig {
         listeners: BTreeMap::from([("PLAINTEXT".to_owned(), listener)]),
         rack: config.rack.clone(),
         data_dir: config.data_dir.clone(),
-        kafka: config.kafka.clone(),
+        kafka: kafka_names::static_configs(config, worked_out),
         limits: BrokerLimits::default(),
     }
 }

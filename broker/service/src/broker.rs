@@ -46,12 +46,15 @@ impl Broker {
     /// Registers with the controller, opens in the engine what the metadata gives this broker, deletes what it does not know, and starts
     /// to follow changes. When it returns, every topic can be used; groups answer as soon as their partition is loaded.
     pub async fn start(
-        config: BrokerConfig,
+        mut config: BrokerConfig,
         engine: Engine,
         controller: Controller,
         registry: &mut Registry,
     ) -> Result<Arc<Self>, StartError> {
         let id = register(&config, &controller).await?;
+        for name in ["broker.id", "node.id"] {
+            config.kafka.own.insert(name.to_owned(), id.0.to_string());
+        }
         let static_configs = Arc::new(config.kafka.clone());
         let (snapshot, subscription) = controller.subscribe();
         let empty = ClusterState::default();
@@ -161,13 +164,13 @@ impl Broker {
     }
 }
 
-/// What the controller answered in another shape than its command has.
-pub(crate) fn unexpected(outcome: &Outcome) -> BrokerError {
-    BrokerError::ControllerUnavailable { reason: format!("it answered something else: {outcome:?}") }
 fn unavailable(error: &SubmitError) -> BrokerError {
     BrokerError::ControllerUnavailable { reason: error.to_string() }
 }
 
+/// What the controller answered in another shape than its command has.
+pub(crate) fn unexpected(outcome: &Outcome) -> BrokerError {
+    BrokerError::ControllerUnavailable { reason: format!("it answered something else: {outcome:?}") }
 }
 
 /// Resolves when the broker is told to stop.

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use rustmq_controller_core::{Configs, IncarnationId, Listener, PartitionLimits};
+use rustmq_controller_core::configs::StaticConfigs;
+use rustmq_controller_core::{IncarnationId, Listener, PartitionLimits};
 
 /// Everything that a broker needs to know of itself.
 #[derive(Clone, Debug)]
@@ -18,8 +19,8 @@ pub struct BrokerConfig {
     pub rack: Option<String>,
     /// The data folder, as `DescribeLogDirs` names it.
     pub data_dir: PathBuf,
-    /// The `[kafka]` section, checked by the catalogue.
-    pub kafka: Configs,
+    /// The `[kafka]` section, as the catalogue keeps its values, and what rules in place of some of them, under their names.
+    pub kafka: StaticConfigs,
     pub limits: BrokerLimits,
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
-use rustmq_controller_core::configs::EffectiveBrokerConfig;
-use rustmq_controller_core::{BrokerConfigScope, ClusterState, Configs, Delta, Topic};
+use rustmq_controller_core::configs::{EffectiveBrokerConfig, StaticConfigs};
+use rustmq_controller_core::{BrokerConfigScope, ClusterState, Delta, Topic};
 use rustmq_controller_raft::{Subscription, Update};
 use rustmq_engine_api::{DeleteError, Engine, LogConfig, OpenPartition};
 use rustmq_model::{BrokerId, PartitionId, TopicId, TopicIdPartition};
@@ -27,7 +27,7 @@ pub(crate) type CatchUp = oneshot::Sender<()>;
 
 pub(crate) struct Follower {
     pub(crate) broker: BrokerId,
-    pub(crate) static_configs: Arc<Configs>,
+    pub(crate) static_configs: Arc<StaticConfigs>,
     pub(crate) engine: Engine,
     pub(crate) view: Arc<RwLock<ClusterView>>,
     pub(crate) coordinators: Arc<Coordinators>,

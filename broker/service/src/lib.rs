@@ -46,7 +46,7 @@ pub use view::TopicRef;
 /// Words of the layers below that requests and results are made of.
 pub use rustmq_broker_core::groups;
 pub use rustmq_controller_core::configs::{
-    ConfigKind, ConfigSource, DescribedConfig, EffectiveBrokerConfig, EffectiveTopicConfig, Synonym,
+    ConfigKind, ConfigSource, DescribedConfig, EffectiveBrokerConfig, EffectiveTopicConfig, StaticConfigs, Synonym,
 };
 pub use rustmq_controller_core::{
     ConfigChange, ConfigEdit, CreatedTopic, DeletedTopic, EditOperation, ExtendedTopic, Listener, MorePartitions,

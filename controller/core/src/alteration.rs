@@ -82,16 +82,10 @@ fn changed(current: &Configs, alteration: &ConfigAlteration) -> Result<Configs, 
         ConfigChange::Replace(configs) => {
             let mut next = Configs::new();
             for (name, value) in configs {
-                match value {
-                    Some(value) => {
-                        // A value that stays as it is may be one that only the configuration file may set.
-                        if current.get(name) != Some(value) {
-                            check(resource, name, value)?;
-                        }
-                        next.insert(name.clone(), value.clone());
-                    }
-                    None => configs::check_known(resource, name).map_err(ConfigError::into_rejection)?,
-                }
+                let Some(value) = value else { continue };
+                // A value that stays as it is may be one that only the configuration file may set.
+                let kept = if current.get(name) == Some(value) { value.clone() } else { parse(resource, name, value)? };
+                next.insert(name.clone(), kept);
             }
             next
         }
@@ -119,14 +113,15 @@ fn apply_edit(
 ) -> Result<(), Rejection> {
     let value = match operation {
         EditOperation::Set(value) => value.clone(),
+        // Of a name that nobody knows as well: it is not set when this is done.
         EditOperation::Delete => {
-            configs::check_known(resource, name).map_err(ConfigError::into_rejection)?;
             configs.remove(name);
             return Ok(());
         }
         EditOperation::Append(items) => {
             let mut list = current_list(configs, resource, name)?;
-            for item in split(items) {
+            // An empty item is not left out: the list is refused for it.
+            for item in items.split(',').map(str::trim) {
                 if !list.iter().any(|present| present == item) {
                     list.push(item.to_owned());
                 }
@@ -139,8 +134,7 @@ fn apply_edit(
             list.join(",")
         }
     };
-    check(resource, name, &value)?;
-    configs.insert(name.to_owned(), value);
+    configs.insert(name.to_owned(), parse(resource, name, &value)?);
     Ok(())
 }
 
@@ -155,11 +149,13 @@ fn split(items: &str) -> impl Iterator<Item = &str> {
     items.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-fn check(resource: &ConfigResource, name: &str, value: &str) -> Result<(), Rejection> {
+/// The value as it is kept.
+fn parse(resource: &ConfigResource, name: &str, value: &str) -> Result<String, Rejection> {
+    let for_brokers =
+        |scope| configs::parse_broker_config(name, value, scope).map_err(ConfigError::into_broker_rejection);
     match resource {
-        ConfigResource::Topic(_) => configs::check_topic_config(name, value),
-        ConfigResource::BrokerDefault => configs::check_broker_config(name, value, configs::Scope::EveryBroker),
-        ConfigResource::Broker(_) => configs::check_broker_config(name, value, configs::Scope::OneBroker),
+        ConfigResource::Topic(_) => configs::parse_topic_config(name, value).map_err(ConfigError::into_rejection),
+        ConfigResource::BrokerDefault => for_brokers(configs::Scope::EveryBroker),
+        ConfigResource::Broker(_) => for_brokers(configs::Scope::OneBroker),
     }
-    .map_err(ConfigError::into_rejection)
 }

@@ -192,8 +192,8 @@ fn explicit_configs(configs: &BTreeMap<String, Option<String>>) -> Result<Config
             let reason = "a null value is not supported when a topic is created".to_owned();
             return Err(Rejection::InvalidConfig { name: name.clone(), value: None, reason });
         };
-        configs::check_topic_config(name, value).map_err(ConfigError::into_rejection)?;
-        explicit.insert(name.clone(), value.clone());
+        let kept = configs::parse_topic_config(name, value).map_err(ConfigError::into_rejection)?;
+        explicit.insert(name.clone(), kept);
     }
     configs::check_topic_configs_together(&explicit).map_err(ConfigError::into_rejection)?;
     Ok(explicit)

@@ -91,6 +91,8 @@ pub enum Rejection {
     InvalidReplicaAssignment { partition: i32, reason: String },
     #[error("Invalid value {} for configuration {name}: {reason}", value.as_deref().unwrap_or("null"))]
     InvalidConfig { name: String, value: Option<String>, reason: String },
+    #[error("Invalid value {} for configuration {name}: {reason}", value.as_deref().unwrap_or("null"))]
+    InvalidBrokerConfig { name: String, value: Option<String>, reason: String },
     #[error("Broker {} is not registered.", broker.0)]
     UnknownBroker { broker: BrokerId },
     #[error("All broker ids are given away.")]

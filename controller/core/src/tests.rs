@@ -303,15 +303,29 @@ fn configs_are_refused_for_the_reason_that_holds() {
     let misconfigured =
         |rejection: Rejection| assert!(matches!(rejection, Rejection::InvalidConfig { .. }), "{rejection:?}");
     misconfigured(refused(topic_resource("t"), edit("no.such", set("1"))));
-    misconfigured(refused(topic_resource("t"), edit("no.such", EditOperation::Delete)));
+    misconfigured(refused(topic_resource("t"), edit("no.such", EditOperation::Append("1".to_owned()))));
     misconfigured(refused(topic_resource("t"), edit("retention.ms", set("soon"))));
     misconfigured(refused(topic_resource("t"), edit("retention.ms", EditOperation::Append("1".to_owned()))));
     misconfigured(refused(topic_resource("t"), edit("cleanup.policy", set("delete,shred"))));
     let lags = [("min.compaction.lag.ms", "6"), ("max.compaction.lag.ms", "5")];
     let lags = lags.map(|(name, value)| ConfigEdit { name: name.to_owned(), operation: set(value) });
     misconfigured(refused(topic_resource("t"), ConfigChange::Edit(lags.to_vec())));
-    misconfigured(refused(ConfigResource::BrokerDefault, edit("num.partitions", set("4"))));
-    misconfigured(refused(ConfigResource::Broker(BrokerId(0)), edit("log.retention.ms", set("x"))));
+    misconfigured(refused(topic_resource("t"), edit("cleanup.policy", EditOperation::Append(String::new()))));
+    let one = || ConfigResource::Broker(BrokerId(0));
+    let brokers = [
+        (ConfigResource::BrokerDefault, "num.partitions", "4"),
+        (one(), "num.partitions", "4"),
+        (one(), "listeners", "PLAINTEXT://:1"),
+        (one(), "log.retention.ms", "x"),
+        (one(), "log.cleanup.policy", "delete,delete"),
+        (ConfigResource::BrokerDefault, "sasl.kerberos.min.time.before.relogin", "58000"),
+        (one(), "ssl.keystore.location", "/keys"),
+        (one(), "no.such", "1"),
+    ];
+    for (resource, name, value) in brokers {
+        let rejection = refused(resource, edit(name, set(value)));
+        assert!(matches!(rejection, Rejection::InvalidBrokerConfig { .. }), "{name}: {rejection:?}");
+    }
     let unknown = refused(ConfigResource::Broker(BrokerId(7)), edit("log.retention.ms", set("1")));
     assert_eq!(unknown, Rejection::UnknownBroker { broker: BrokerId(7) });
     let unknown = refused(topic_resource("none"), edit("retention.ms", set("1")));
@@ -320,6 +334,28 @@ fn configs_are_refused_for_the_reason_that_holds() {
     let twice = refused(topic_resource("t"), ConfigChange::Edit(twice.to_vec()));
     assert_eq!(twice, Rejection::DuplicateItem { name: "retention.ms".to_owned() });
     assert_eq!(state, before);
+}
+
+#[test]
+fn values_are_kept_in_one_form_and_unknown_names_can_be_removed() {
+    let mut state = cluster(1);
+    let created = configured(counted("t", 1, 1, 1), "cleanup.policy", Some("delete, delete"));
+    create(&mut state, vec![created]);
+    let set = |value: &str| EditOperation::Set(value.to_owned());
+    assert_eq!(state.topic("t").unwrap().configs["cleanup.policy"], "delete");
+    for (name, value) in [("preallocate", " TRUE "), ("retention.ms", "+05")] {
+        alter(&mut state, topic_resource("t"), edit(name, set(value))).unwrap();
+    }
+    let before = state.clone();
+    alter(&mut state, topic_resource("t"), edit("no.such", EditOperation::Delete)).unwrap();
+    // The same values, written in another way.
+    alter(&mut state, topic_resource("t"), edit("retention.ms", set("5"))).unwrap();
+    assert_eq!(state, before);
+    let kept = [("cleanup.policy", "delete"), ("preallocate", "true"), ("retention.ms", "5")];
+    assert_eq!(state.topic("t").unwrap().configs, kept.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    let relogin = "sasl.kerberos.min.time.before.relogin";
+    alter(&mut state, ConfigResource::Broker(BrokerId(0)), edit(relogin, set(" 58000"))).unwrap();
+    assert_eq!(state.broker_configs(BrokerId(0)).unwrap()[relogin], "58000");
 }
 
 #[test]

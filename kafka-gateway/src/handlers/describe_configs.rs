@@ -102,5 +102,7 @@ const fn kind_code(kind: ConfigKind) -> i8 {
         ConfigKind::Long => 5,
         ConfigKind::Double => 6,
         ConfigKind::List => 7,
+        ConfigKind::Class => 8,
+        ConfigKind::Password => 9,
     }
 }

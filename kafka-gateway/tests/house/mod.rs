@@ -13,7 +13,7 @@ use kafka_protocol::protocol::Encodable;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits};
-use rustmq_controller_core::IncarnationId;
+use rustmq_controller_core::{Configs, IncarnationId};
 use rustmq_controller_raft::{Controller, ControllerConfig};
 use rustmq_engine_api::Engine;
 use rustmq_engine_shard::{DiskFaults, EngineConfig, Metrics};
@@ -69,7 +69,12 @@ impl House {
             listeners: BTreeMap::new(),
             rack: None,
             data_dir: folder.path().to_owned(),
-            kafka: kafka.iter().chain(more).map(|&(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            kafka: kafka
+                .iter()
+                .chain(more)
+                .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+                .collect::<Configs>()
+                .into(),
             limits: BrokerLimits::default(),
         };
         let mut registry = Registry::default();

@@ -1,7 +1,7 @@
 //! Gathers values from the file, the environment and the flags, and remembers where each came from. Decides nothing about their meaning
 //! beyond their form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
@@ -134,13 +134,14 @@ impl Sources {
         given.or_else(|| Some((settings::find(name)?.default?, Origin::Default)))
     }
 
+    /// The settings that were given.
+    pub(super) fn given(&self) -> BTreeSet<&'static str> {
+        self.values.keys().copied().collect()
+    }
+
     /// Kafka's settings that were given, with their origins.
     pub fn kafka_origins(&self) -> impl Iterator<Item = (&str, &str, &Origin)> {
         self.kafka.iter().map(|(name, (text, origin))| (name.as_str(), text.as_str(), origin))
-    }
-
-    pub(super) fn kafka(&self) -> BTreeMap<String, String> {
-        self.kafka.iter().map(|(name, (text, _))| (name.clone(), text.clone())).collect()
     }
 
     /// Parses a value that [`value::accepts`] has let in already; a default that is not of its form would be caught by the tests.

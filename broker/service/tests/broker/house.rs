@@ -60,7 +60,7 @@ impl House {
             )]),
             rack: None,
             data_dir: dir.to_owned(),
-            kafka,
+            kafka: kafka.into(),
             limits,
         };
         let broker = Broker::start(config, engine.clone(), controller.clone(), &mut registry).await.unwrap();

@@ -43,7 +43,12 @@ pub enum ConfigKind {
     Short,
     Long,
     Double,
+    /// Items between commas.
     List,
+    /// The name of a Java class.
+    Class,
+    /// Never shown.
+    Password,
 }
 
 /// Whether RustMQ does anything with it.
@@ -52,12 +57,21 @@ pub enum Effect {
     Applied,
     /// Accepted, kept and described, since tools insist on it; the documentation says so.
     KeptOnly,
+    /// As [`Self::KeptOnly`] for admin clients. The configuration file may not set it, since it belongs to something that RustMQ does not
+    /// have, such as TLS: whoever sets it relies on that.
+    Absent,
+    /// The setting of the node's own with this name decides. What is described is in force, and nothing can be set under Kafka's name.
+    RuledBy(&'static str),
+    /// As [`Self::RuledBy`], where no setting decides but the process itself.
+    WorkedOut,
 }
 
 /// Whether a broker-wide config can be changed while brokers run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Update {
     ReadOnly,
+    /// For one listener of one broker, under a name that begins with the listener's: there are no such names here.
+    PerListener,
     PerBroker,
     ClusterWide,
 }
@@ -78,21 +92,59 @@ impl ConfigEntry {
         self
     }
 
+    pub(super) const fn absent(mut self) -> Self {
+        self.effect = Effect::Absent;
+        self
+    }
+
+    pub(super) const fn ruled_by(mut self, setting: &'static str) -> Self {
+        self.effect = Effect::RuledBy(setting);
+        self
+    }
+
+    pub(super) const fn worked_out(mut self) -> Self {
+        self.effect = Effect::WorkedOut;
+        self
+    }
+
     pub(super) const fn dynamic(mut self) -> Self {
         self.update = Update::ClusterWide;
+        self
+    }
+
+    pub(super) const fn per_broker(mut self) -> Self {
+        self.update = Update::PerBroker;
+        self
+    }
+
+    pub(super) const fn per_listener(mut self) -> Self {
+        self.update = Update::PerListener;
+        self
+    }
+
+    pub(super) const fn sensitive(mut self) -> Self {
+        self.sensitive = true;
         self
     }
 
     /// What it means, and whether it has an effect here.
     #[must_use]
     pub fn documentation(&self) -> String {
-        match self.effect {
-            Effect::Applied => self.text.to_owned(),
-            Effect::KeptOnly => format!("{} It has no effect in RustMQ: it is kept and described only.", self.text),
-        }
+        let effect = match self.effect {
+            Effect::Applied => String::new(),
+            Effect::KeptOnly => "It has no effect in RustMQ: it is kept and described only.".to_owned(),
+            Effect::Absent => {
+                "It has no effect in RustMQ, which does not have what it belongs to: it is kept and described only."
+                    .to_owned()
+            }
+            Effect::RuledBy(setting) => format!("It is set by {setting} in RustMQ's own configuration."),
+            Effect::WorkedOut => "It cannot be set.".to_owned(),
+        };
+        [self.text, &effect].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
     }
 
-    pub(super) fn check(&self, value: &str) -> Result<(), ConfigError> {
-        self.rule.check(self.kind, value).map_err(|reason| ConfigError::new(self.name, Some(value), reason))
+    /// The value as it is kept: in the one form that all its spellings have in common.
+    pub(super) fn parse(&self, value: &str) -> Result<String, ConfigError> {
+        self.rule.parse(self.kind, value).map_err(|reason| ConfigError::new(self.name, Some(value), reason))
     }
 }

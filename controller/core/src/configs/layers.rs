@@ -1,14 +1,29 @@
 //! Where a value comes from: the layers that a config is looked up through, the nearest first.
 //!
-//! Topic override, then dynamic config of the broker, dynamic default, static config, catalogue.
+//! Topic override, then dynamic config of the broker, dynamic default, static config, the broker's own default, catalogue.
 
 use std::borrow::Cow;
 
 use rustmq_model::{BrokerId, TopicName};
 
 use super::entry::{ConfigEntry, ConfigKind, TopicConfigEntry, Update};
-use super::{BROKER_CONFIGS, TOPIC_CONFIGS, topic_config};
+use super::{TOPIC_CONFIGS, broker_configs, topic_config};
 use crate::{ClusterState, Configs};
+
+/// What a broker's process brings, under the names of broker-wide configs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StaticConfigs {
+    /// What its configuration file or environment sets.
+    pub set: Configs,
+    /// What is in force where nothing is set, if that is not the catalogue's default: what the process works out, such as its id.
+    pub own: Configs,
+}
+
+impl From<Configs> for StaticConfigs {
+    fn from(set: Configs) -> Self {
+        Self { set, own: Configs::new() }
+    }
+}
 
 /// What is set where, as one broker sees it.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +31,7 @@ pub struct ConfigLayers<'a> {
     topic: Option<&'a Configs>,
     broker: Option<&'a Configs>,
     broker_defaults: &'a Configs,
-    static_configs: &'a Configs,
+    static_configs: &'a StaticConfigs,
 }
 
 /// The layer that a value is set in.
@@ -54,9 +69,9 @@ pub struct DescribedConfig {
 }
 
 impl ClusterState {
-    /// The layers that the configs of a broker itself are looked up through. `static_configs` is the broker's `[kafka]` section.
+    /// The layers that the configs of a broker itself are looked up through.
     #[must_use]
-    pub fn broker_layers<'a>(&'a self, broker: BrokerId, static_configs: &'a Configs) -> ConfigLayers<'a> {
+    pub fn broker_layers<'a>(&'a self, broker: BrokerId, static_configs: &'a StaticConfigs) -> ConfigLayers<'a> {
         let broker = self.broker_configs(broker);
         ConfigLayers { topic: None, broker, broker_defaults: self.broker_defaults(), static_configs }
     }
@@ -67,7 +82,7 @@ impl ClusterState {
         &'a self,
         topic: &TopicName,
         broker: BrokerId,
-        static_configs: &'a Configs,
+        static_configs: &'a StaticConfigs,
     ) -> Option<ConfigLayers<'a>> {
         let topic = self.topic(topic.as_str())?;
         Some(self.broker_layers(broker, static_configs).under_topic(&topic.configs))
@@ -90,7 +105,7 @@ impl<'a> ConfigLayers<'a> {
     /// Every broker-wide config, by name.
     #[must_use]
     pub fn describe_broker(&self) -> Vec<DescribedConfig> {
-        BROKER_CONFIGS.iter().map(|entry| self.describe_broker_config(entry)).collect()
+        broker_configs().iter().map(|entry| self.describe_broker_config(entry)).collect()
     }
 
     /// The value in force of a topic config, in the topic config's unit, and where it is set. None for a name that does not exist.
@@ -111,8 +126,13 @@ impl<'a> ConfigLayers<'a> {
     /// The value in force of a broker-wide config. None if it has none, or does not exist.
     #[must_use]
     pub fn broker_value(&self, name: &str) -> Option<&'a str> {
-        let default = || super::broker_config(name).and_then(|entry| entry.default);
+        let default = || super::broker_config(name).and_then(|entry| self.default_of(entry));
         self.set_values(name).next().map(|(value, _)| value).or_else(default)
+    }
+
+    /// The value of a broker-wide config where nothing is set.
+    fn default_of(&self, entry: &'static ConfigEntry) -> Option<&'a str> {
+        self.static_configs.own.get(entry.name).map(String::as_str).or(entry.default)
     }
 
     /// What is set under a broker-wide name, the nearest first.
@@ -120,7 +140,7 @@ impl<'a> ConfigLayers<'a> {
         [
             (self.broker, ConfigSource::DynamicBroker),
             (Some(self.broker_defaults), ConfigSource::DynamicBrokerDefault),
-            (Some(self.static_configs), ConfigSource::StaticBroker),
+            (Some(&self.static_configs.set), ConfigSource::StaticBroker),
         ]
         .map(|(layer, source)| (layer.and_then(|configs| configs.get(name)), source))
         .into_iter()
@@ -156,7 +176,7 @@ impl<'a> ConfigLayers<'a> {
     fn describe_broker_config(&self, entry: &'static ConfigEntry) -> DescribedConfig {
         let hide = |value: &str| (!entry.sensitive).then(|| value.to_owned());
         let set = self.set_values(entry.name);
-        let default = entry.default.map(|value| (value, ConfigSource::Default));
+        let default = self.default_of(entry).map(|value| (value, ConfigSource::Default));
         let synonyms: Vec<Synonym> = set
             .chain(default)
             .map(|(value, source)| Synonym { name: entry.name, value: hide(value), source })

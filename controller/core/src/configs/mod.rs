@@ -1,4 +1,4 @@
-//! The catalogue of topic and broker-wide configs under Kafka's own names, as Apache Kafka 4.3 lists them, and what follows from
+//! The catalogue of topic and broker-wide configs under Kafka's own names, as Apache Kafka 4.4 lists them, and what follows from
 //! it: validation, effective values with their sources, descriptions.
 //!
 //! Where a value is set is kept elsewhere: dynamic ones in [`crate::ClusterState`], static ones in the node's `[kafka]` section.
@@ -12,10 +12,10 @@ mod topic;
 
 use std::fmt;
 
-pub use broker::BROKER_CONFIGS;
+pub use broker::broker_configs;
 pub use effective::{CleanupPolicy, EffectiveBrokerConfig, EffectiveTopicConfig, TimestampType};
 pub use entry::{ConfigEntry, ConfigKind, Effect, TopicConfigEntry, Update};
-pub use layers::{ConfigLayers, ConfigSource, DescribedConfig, Synonym};
+pub use layers::{ConfigLayers, ConfigSource, DescribedConfig, StaticConfigs, Synonym};
 pub use topic::TOPIC_CONFIGS;
 
 use crate::{ConfigResource, Configs, Rejection};
@@ -37,6 +37,11 @@ impl ConfigError {
     pub(crate) fn into_rejection(self) -> Rejection {
         Rejection::InvalidConfig { name: self.name, value: self.value, reason: self.reason }
     }
+
+    /// Of a value for brokers, which Kafka tells apart from a topic's.
+    pub(crate) fn into_broker_rejection(self) -> Rejection {
+        Rejection::InvalidBrokerConfig { name: self.name, value: self.value, reason: self.reason }
+    }
 }
 
 /// Which brokers a dynamic broker config is to be set for.
@@ -56,14 +61,15 @@ pub fn topic_config(name: &str) -> Option<&'static TopicConfigEntry> {
 /// The entry of a broker-wide config.
 #[must_use]
 pub fn broker_config(name: &str) -> Option<&'static ConfigEntry> {
-    let index = BROKER_CONFIGS.binary_search_by_key(&name, |entry| entry.name).ok()?;
-    Some(&BROKER_CONFIGS[index])
+    let entries = broker_configs();
+    let index = entries.binary_search_by_key(&name, |entry| entry.name).ok()?;
+    Some(&entries[index])
 }
 
-/// Judges one explicit config of a topic.
-pub fn check_topic_config(name: &str, value: &str) -> Result<(), ConfigError> {
+/// Judges one explicit config of a topic, and returns the value as it is kept.
+pub fn parse_topic_config(name: &str, value: &str) -> Result<String, ConfigError> {
     let config = topic_config(name).ok_or_else(|| unknown_topic_config(name))?;
-    config.entry.check(value)
+    config.entry.parse(value)
 }
 
 /// Judges what only shows when a topic's explicit configs are seen together.
@@ -80,26 +86,30 @@ pub fn check_topic_configs_together(configs: &Configs) -> Result<(), ConfigError
     Ok(())
 }
 
-/// Judges a static broker-wide config, from the configuration file or the environment.
-pub fn check_static_broker_config(name: &str, value: &str) -> Result<(), ConfigError> {
-    broker_config(name).ok_or_else(|| unknown_broker_config(name))?.check(value)
-}
-
-/// Judges a dynamic broker-wide config.
-pub fn check_broker_config(name: &str, value: &str, scope: Scope) -> Result<(), ConfigError> {
+/// Judges a static broker-wide config, from the configuration file or the environment, and returns the value as it is kept.
+pub fn parse_static_broker_config(name: &str, value: &str) -> Result<String, ConfigError> {
     let entry = broker_config(name).ok_or_else(|| unknown_broker_config(name))?;
-    match (entry.update, scope) {
-        (Update::ReadOnly, _) => Err(ConfigError::new(name, Some(value), "it cannot be changed while the broker runs")),
-        (Update::PerBroker, Scope::EveryBroker) => {
-            Err(ConfigError::new(name, Some(value), "it can be set for one broker at a time only"))
-        }
-        (Update::PerBroker, Scope::OneBroker) | (Update::ClusterWide, _) => entry.check(value),
+    let refuse = |reason: String| Err(ConfigError::new(name, Some(value), reason));
+    match entry.effect {
+        Effect::Applied | Effect::KeptOnly => entry.parse(value),
+        Effect::Absent => refuse("it must be left out: RustMQ does not have what it belongs to".to_owned()),
+        Effect::RuledBy(setting) => refuse(format!("it must be left out: set {setting} instead")),
+        Effect::WorkedOut => refuse("it must be left out: it cannot be set".to_owned()),
     }
 }
 
-/// Refuses a name that the resource has no config of.
-pub fn check_known(resource: &ConfigResource, name: &str) -> Result<(), ConfigError> {
-    entry_of(resource, name).map(|_| ())
+/// Judges a dynamic broker-wide config, and returns the value as it is kept.
+pub fn parse_broker_config(name: &str, value: &str, scope: Scope) -> Result<String, ConfigError> {
+    let entry = broker_config(name).ok_or_else(|| unknown_broker_config(name))?;
+    let refuse = |reason: &str| Err(ConfigError::new(name, Some(value), reason));
+    match (entry.update, scope) {
+        (Update::ReadOnly, _) => refuse("it cannot be changed while the broker runs"),
+        (Update::PerListener, _) => {
+            refuse("it can be set for one listener at a time only, and no listener has such a config")
+        }
+        (Update::PerBroker, Scope::EveryBroker) => refuse("it can be set for one broker at a time only"),
+        (Update::PerBroker, Scope::OneBroker) | (Update::ClusterWide, _) => entry.parse(value),
+    }
 }
 
 /// The default of a list config; an error for one that is no list.

@@ -1,4 +1,4 @@
-//! Which values a config takes.
+//! Which values a config takes, and the form in which they are kept.
 
 use super::entry::ConfigKind;
 
@@ -8,79 +8,126 @@ pub(super) enum Rule {
     Any,
     AtLeast(i64),
     Between(i64, i64),
+    /// From the first to the second, or the third.
+    BetweenOr(i64, i64, i64),
     /// From 0 to 1.
     Fraction,
     OneOf(&'static [&'static str]),
-    /// A comma-separated list of these, without repeats.
+    /// A list of these, without repeats.
     ListOf(&'static [&'static str]),
-    /// `*`, or a comma-separated list of `partition:broker`.
+    /// A list of these; one that is repeated counts once.
+    SetOf(&'static [&'static str]),
+    /// `*`, or a list of `partition:broker`.
     ThrottledReplicas,
 }
 
 impl Rule {
-    /// The reason if the value does not fit. Space around a value does not matter.
-    pub(super) fn check(self, kind: ConfigKind, value: &str) -> Result<(), String> {
+    /// The value as it is kept, which Kafka describes: without space around it or its items, numbers and flags in the one way to write them.
+    /// The reason if it does not fit.
+    pub(super) fn parse(self, kind: ConfigKind, value: &str) -> Result<String, String> {
         let value = value.trim();
         match kind {
             ConfigKind::Boolean => match value.to_ascii_lowercase().as_str() {
-                "true" | "false" => Ok(()),
+                flag @ ("true" | "false") => Ok(flag.to_owned()),
                 _ => Err("it must be true or false".to_owned()),
             },
-            ConfigKind::Short => self.check_number(value, i64::from(i16::MIN), i64::from(i16::MAX)),
-            ConfigKind::Int => self.check_number(value, i64::from(i32::MIN), i64::from(i32::MAX)),
-            ConfigKind::Long => self.check_number(value, i64::MIN, i64::MAX),
+            ConfigKind::Short => self.parse_number(value, i64::from(i16::MIN), i64::from(i16::MAX)),
+            ConfigKind::Int => self.parse_number(value, i64::from(i32::MIN), i64::from(i32::MAX)),
+            ConfigKind::Long => self.parse_number(value, i64::MIN, i64::MAX),
             ConfigKind::Double => match value.parse::<f64>() {
-                Ok(number) if self != Self::Fraction || (0.0..=1.0).contains(&number) => Ok(()),
-                Ok(_) => Err("it must be from 0 to 1".to_owned()),
-                Err(_) => Err("it must be a number".to_owned()),
+                Ok(number) if self == Self::Fraction && !(0.0..=1.0).contains(&number) => {
+                    Err("it must be from 0 to 1".to_owned())
+                }
+                Ok(number) if number.is_finite() => Ok(double(number)),
+                Ok(_) | Err(_) => Err("it must be a number".to_owned()),
             },
-            ConfigKind::String | ConfigKind::List => self.check_text(value),
+            ConfigKind::String | ConfigKind::Class | ConfigKind::Password => self.parse_text(value),
+            ConfigKind::List => self.parse_list(value),
         }
     }
 
-    fn check_number(self, value: &str, least_of_kind: i64, most_of_kind: i64) -> Result<(), String> {
-        let (least, most) = match self {
-            Self::AtLeast(least) => (least.max(least_of_kind), most_of_kind),
-            Self::Between(least, most) => (least, most),
-            Self::Any | Self::Fraction | Self::OneOf(_) | Self::ListOf(_) | Self::ThrottledReplicas => {
-                (least_of_kind, most_of_kind)
-            }
+    fn parse_number(self, value: &str, least_of_kind: i64, most_of_kind: i64) -> Result<String, String> {
+        let (least, most, or) = match self {
+            Self::AtLeast(least) => (least.max(least_of_kind), most_of_kind, None),
+            Self::Between(least, most) => (least, most, None),
+            Self::BetweenOr(least, most, or) => (least, most, Some(or)),
+            Self::Any
+            | Self::Fraction
+            | Self::OneOf(_)
+            | Self::ListOf(_)
+            | Self::SetOf(_)
+            | Self::ThrottledReplicas => (least_of_kind, most_of_kind, None),
         };
+        let or_text = or.map_or_else(String::new, |or| format!(", or {or}"));
         match value.parse::<i64>() {
-            Ok(number) if (least..=most).contains(&number) => Ok(()),
-            Ok(_) => Err(format!("it must be from {least} to {most}")),
-            Err(_) => Err(format!("it must be a whole number from {least} to {most}")),
+            Ok(number) if (least..=most).contains(&number) || Some(number) == or => Ok(number.to_string()),
+            Ok(_) => Err(format!("it must be from {least} to {most}{or_text}")),
+            Err(_) => Err(format!("it must be a whole number from {least} to {most}{or_text}")),
         }
     }
 
-    fn check_text(self, value: &str) -> Result<(), String> {
-        let items = || value.split(',').map(str::trim).filter(|item| !item.is_empty());
+    fn parse_text(self, value: &str) -> Result<String, String> {
         match self {
             Self::OneOf(choices) if !choices.contains(&value) => {
                 Err(format!("it must be one of {}", choices.join(", ")))
             }
-            Self::ListOf(choices) => {
-                if let Some(stranger) = items().find(|item| !choices.contains(item)) {
+            _ => Ok(value.to_owned()),
+        }
+    }
+
+    fn parse_list(self, value: &str) -> Result<String, String> {
+        if value.is_empty() {
+            return Ok(String::new());
+        }
+        let items: Vec<&str> = value.split(',').map(str::trim).collect();
+        if items.contains(&"") {
+            return Err("an item of it is empty".to_owned());
+        }
+        match self {
+            Self::ListOf(choices) | Self::SetOf(choices) => {
+                if let Some(stranger) = items.iter().find(|item| !choices.contains(item)) {
                     return Err(format!("'{stranger}' is not one of {}", choices.join(", ")));
                 }
-                let repeated =
-                    items().enumerate().find(|(index, item)| items().take(*index).any(|other| other == *item));
-                repeated.map_or(Ok(()), |(_, item)| Err(format!("it names '{item}' twice")))
             }
-            Self::ThrottledReplicas if value != "*" => {
-                let is_pair = |item: &str| {
-                    item.split_once(':').is_some_and(|(partition, broker)| {
-                        partition.trim().parse::<u32>().is_ok() && broker.trim().parse::<u32>().is_ok()
-                    })
-                };
-                if items().all(is_pair) { Ok(()) } else { Err("it must be * or a list of partition:broker".to_owned()) }
+            Self::ThrottledReplicas if items != ["*"] => {
+                if !items.iter().all(|item| is_partition_and_broker(item)) {
+                    return Err("it must be * or a list of partition:broker".to_owned());
+                }
             }
             Self::Any
             | Self::AtLeast(_)
             | Self::Between(..)
+            | Self::BetweenOr(..)
             | Self::Fraction
             | Self::OneOf(_)
-            | Self::ThrottledReplicas => Ok(()),
+            | Self::ThrottledReplicas => {}
         }
+        let is_repeated = |index: usize| items[..index].contains(&items[index]);
+        match (self, (0..items.len()).find(|index| is_repeated(*index))) {
+            (Self::ListOf(_), Some(index)) => Err(format!("it names '{}' twice", items[index])),
+            (Self::SetOf(_), Some(_)) => {
+                let first = (0..items.len()).filter(|index| !is_repeated(*index)).map(|index| items[index]);
+                Ok(first.collect::<Vec<_>>().join(","))
+            }
+            _ => Ok(items.join(",")),
+        }
+    }
+}
+
+fn is_partition_and_broker(item: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    item.split_once(':').is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
+}
+
+/// A number as Java prints a `double`: at least one decimal, and an exponent below a thousandth and from ten million on.
+fn double(number: f64) -> String {
+    let magnitude = number.abs();
+    if number == 0.0 || (1e-3..1e7).contains(&magnitude) {
+        return format!("{number:?}");
+    }
+    let scientific = format!("{number:E}");
+    match scientific.split_once('E') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0E{exponent}"),
+        _ => scientific,
     }
 }

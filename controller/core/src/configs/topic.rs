@@ -2,7 +2,7 @@
 
 use super::entry::ConfigKind::{Boolean, Double, Int, List, Long, String};
 use super::entry::{BrokerSynonym, ConfigEntry, ConfigKind, TopicConfigEntry, Update};
-use super::rule::Rule::{self, Any, AtLeast, Between, Fraction, ListOf, OneOf, ThrottledReplicas};
+use super::rule::Rule::{self, Any, AtLeast, Between, BetweenOr, Fraction, OneOf, SetOf, ThrottledReplicas};
 
 const MAX: &str = "9223372036854775807";
 
@@ -47,13 +47,13 @@ const fn minutes(name: &'static str) -> BrokerSynonym {
     BrokerSynonym { name, factor: 60_000 }
 }
 
-/// Every topic config of Apache Kafka 4.3.
+/// Every topic config of Apache Kafka 4.4.
 #[rustfmt::skip]
 pub const TOPIC_CONFIGS: &[TopicConfigEntry] = &[
-    applied("cleanup.policy", List, "delete", ListOf(CLEANUP_POLICIES), &[same("log.cleanup.policy")],
+    applied("cleanup.policy", List, "delete", SetOf(CLEANUP_POLICIES), &[same("log.cleanup.policy")],
         "What ends old records: 'delete' by age and size, 'compact' by newer records of the same key. Compaction removes nothing yet; \
          a compacted topic refuses records without a key."),
-    kept("compression.gzip.level", Int, "-1", Between(-1, 9), &[same("compression.gzip.level")],
+    kept("compression.gzip.level", Int, "-1", BetweenOr(1, 9, -1), &[same("compression.gzip.level")],
         "The level at which a broker would compress with gzip."),
     kept("compression.lz4.level", Int, "9", Between(1, 17), &[same("compression.lz4.level")],
         "The level at which a broker would compress with lz4."),
@@ -63,6 +63,8 @@ pub const TOPIC_CONFIGS: &[TopicConfigEntry] = &[
         "The level at which a broker would compress with zstd."),
     kept("delete.retention.ms", Long, "86400000", AtLeast(0), &[same("log.cleaner.delete.retention.ms")],
         "How long compaction keeps tombstones."),
+    kept("errors.deadletterqueue.group.enable", Boolean, "false", Any, &[],
+        "Whether share groups may put records here that they could not deal with."),
     kept("file.delete.delay.ms", Long, "60000", AtLeast(0), &[same("log.segment.delete.delay.ms")],
         "How long a deleted log file stays on disk."),
     kept("flush.messages", Long, MAX, AtLeast(1), &[same("log.flush.interval.messages")],
@@ -81,6 +83,8 @@ pub const TOPIC_CONFIGS: &[TopicConfigEntry] = &[
         "How long records of a tiered topic stay on local disks; -2 follows retention.ms."),
     kept("max.compaction.lag.ms", Long, MAX, AtLeast(1), &[same("log.cleaner.max.compaction.lag.ms")],
         "The longest that a record may wait for compaction."),
+    kept("max.decompressed.message.bytes", Int, "268435456", Between(1, 2_147_483_639), &[same("max.decompressed.message.bytes")],
+        "What the records of one batch may decompress to, where the broker looks inside: the same for all topics here."),
     applied("max.message.bytes", Int, "1048588", AtLeast(0), &[same("message.max.bytes")],
         "The largest record batch, as compressed, that the topic takes."),
     applied("message.timestamp.after.max.ms", Long, "3600000", AtLeast(0), &[same("log.message.timestamp.after.max.ms")],
@@ -97,6 +101,10 @@ pub const TOPIC_CONFIGS: &[TopicConfigEntry] = &[
         "The number of in-sync replicas without which acks=all is refused; never more than a partition has replicas."),
     kept("preallocate", Boolean, "false", Any, &[same("log.preallocate")],
         "Whether log files are allocated ahead. The write-ahead log always is."),
+    kept("remote.copy.lag.bytes", Long, "-1", AtLeast(-1), &[same("log.remote.copy.lag.bytes")],
+        "The bytes of a tiered partition that are not copied to remote storage yet."),
+    kept("remote.copy.lag.ms", Long, "0", AtLeast(-1), &[same("log.remote.copy.lag.ms")],
+        "How long records of a tiered topic wait before they are copied to remote storage."),
     kept("remote.log.copy.disable", Boolean, "false", Any, &[],
         "Whether a tiered topic stops copying to remote storage."),
     kept("remote.log.delete.on.disable", Boolean, "false", Any, &[],

@@ -1,0 +1,61 @@
+//! Broker-wide configs of logs: the defaults of topic configs, compaction, folders and flushing.
+
+use super::{MAX, config, unset};
+use crate::configs::entry::ConfigEntry;
+use crate::configs::entry::ConfigKind::{Boolean, Double, Int, List, Long, String};
+use crate::configs::rule::Rule::{Any, AtLeast, Between, BetweenOr, Fraction, ListOf, OneOf};
+use crate::configs::topic::{CLEANUP_POLICIES, COMPRESSION_TYPES, TIMESTAMP_TYPES};
+
+#[rustfmt::skip]
+pub(super) const ENTRIES: &[ConfigEntry] = &[
+    config("alter.log.dirs.replication.quota.window.num", Int, "11", Any, "").kept_only(),
+    config("alter.log.dirs.replication.quota.window.size.seconds", Int, "1", Any, "").kept_only(),
+    config("background.threads", Int, "10", AtLeast(1), "The number of threads for background work.").dynamic().kept_only(),
+    config("compression.gzip.level", Int, "-1", BetweenOr(1, 9, -1), "The level at which a broker would compress with gzip.").dynamic().kept_only(),
+    config("compression.lz4.level", Int, "9", Between(1, 17), "The level at which a broker would compress with lz4.").dynamic().kept_only(),
+    config("compression.type", String, "producer", OneOf(COMPRESSION_TYPES), "The codec of topics that set none. Batches stay as their producer compressed them.").dynamic().kept_only(),
+    config("compression.zstd.level", Int, "3", Between(-131_072, 22), "The level at which a broker would compress with zstd.").dynamic().kept_only(),
+    config("cordoned.log.dirs", List, "", Any, "").per_broker().absent(),
+    config("delete.records.purgatory.purge.interval.requests", Int, "1", Any, "How often finished DeleteRecords requests are swept.").kept_only(),
+    config("log.cleaner.backoff.ms", Long, "15000", AtLeast(0), "How long compaction rests when there is nothing to do.").dynamic().kept_only(),
+    config("log.cleaner.dedupe.buffer.size", Long, "134217728", Any, "The memory of compaction's key tables.").dynamic().kept_only(),
+    config("log.cleaner.delete.retention.ms", Long, "86400000", AtLeast(0), "How long compaction keeps tombstones.").dynamic().kept_only(),
+    config("log.cleaner.enable", Boolean, "false", Any, "Whether compaction runs: not yet.").kept_only(),
+    config("log.cleaner.io.buffer.load.factor", Double, "0.9", Any, "How full compaction's key tables may be.").dynamic().kept_only(),
+    config("log.cleaner.io.buffer.size", Int, "524288", AtLeast(0), "The memory of compaction's input and output buffers.").dynamic().kept_only(),
+    config("log.cleaner.io.max.bytes.per.second", Double, "1.7976931348623157E308", Any, "The bytes that compaction may move in a second.").dynamic().kept_only(),
+    config("log.cleaner.max.compaction.lag.ms", Long, MAX, AtLeast(1), "The longest that a record may wait for compaction.").dynamic().kept_only(),
+    config("log.cleaner.min.cleanable.ratio", Double, "0.5", Fraction, "The share of a log that must be uncompacted before compaction takes it up.").dynamic().kept_only(),
+    config("log.cleaner.min.compaction.lag.ms", Long, "0", AtLeast(0), "The shortest time for which a record is safe from compaction.").dynamic().kept_only(),
+    config("log.cleaner.threads", Int, "1", AtLeast(0), "The number of compaction threads.").dynamic().kept_only(),
+    config("log.cleanup.policy", List, "delete", ListOf(CLEANUP_POLICIES), "cleanup.policy of topics that set none.").dynamic(),
+    unset("log.dir", List, Any, "The data folder.").ruled_by("data_dir"),
+    config("log.dir.failure.timeout.ms", Long, "30000", Any, "").kept_only(),
+    unset("log.dirs", List, Any, "The data folder.").ruled_by("data_dir"),
+    config("log.flush.interval.messages", Long, MAX, AtLeast(1), "The number of records between syncs. Every acknowledged record is synced anyway.").dynamic().kept_only(),
+    unset("log.flush.interval.ms", Long, Any, "The time between syncs. Every acknowledged record is synced anyway.").dynamic().kept_only(),
+    config("log.flush.offset.checkpoint.interval.ms", Int, "60000", AtLeast(0), "How often the recovery point is written.").kept_only(),
+    config("log.flush.scheduler.interval.ms", Long, MAX, Any, "How often logs are looked at for syncing.").kept_only(),
+    config("log.flush.start.offset.checkpoint.interval.ms", Int, "60000", AtLeast(0), "How often the log start is written. A new log start is synced before it is answered.").kept_only(),
+    config("log.index.interval.bytes", Int, "4096", AtLeast(0), "The bytes between two entries of an offset index.").dynamic().kept_only(),
+    config("log.index.size.max.bytes", Int, "10485760", AtLeast(4), "The largest size of an index file.").dynamic().kept_only(),
+    config("log.message.timestamp.after.max.ms", Long, "3600000", AtLeast(0), "message.timestamp.after.max.ms of topics that set none.").dynamic(),
+    config("log.message.timestamp.before.max.ms", Long, MAX, AtLeast(0), "message.timestamp.before.max.ms of topics that set none.").dynamic(),
+    config("log.message.timestamp.type", String, "CreateTime", OneOf(TIMESTAMP_TYPES), "message.timestamp.type of topics that set none.").dynamic(),
+    config("log.preallocate", Boolean, "false", Any, "Whether log files are allocated ahead. The write-ahead log always is.").dynamic().kept_only(),
+    config("log.retention.bytes", Long, "-1", Any, "retention.bytes of topics that set none.").dynamic(),
+    config("log.retention.check.interval.ms", Long, "300000", AtLeast(1), "How often old records are looked for."),
+    config("log.retention.hours", Int, "168", Any, "retention.ms of topics that set none, in hours; log.retention.minutes and .ms take precedence."),
+    unset("log.retention.minutes", Int, Any, "retention.ms of topics that set none, in minutes; log.retention.ms takes precedence."),
+    unset("log.retention.ms", Long, BetweenOr(1, i64::MAX, -1), "retention.ms of topics that set none.").dynamic(),
+    config("log.roll.hours", Int, "168", AtLeast(1), "segment.ms of topics that set none, in hours.").kept_only(),
+    config("log.roll.jitter.hours", Int, "0", AtLeast(0), "segment.jitter.ms of topics that set none, in hours.").kept_only(),
+    unset("log.roll.jitter.ms", Long, AtLeast(0), "segment.jitter.ms of topics that set none.").dynamic().kept_only(),
+    unset("log.roll.ms", Long, AtLeast(1), "segment.ms of topics that set none.").dynamic().kept_only(),
+    config("log.segment.bytes", Int, "1073741824", AtLeast(1_048_576), "segment.bytes of topics that set none.").dynamic().kept_only(),
+    config("log.segment.delete.delay.ms", Long, "60000", AtLeast(0), "How long a deleted log file stays on disk.").dynamic().kept_only(),
+    config("max.decompressed.message.bytes", Int, "268435456", Between(1, 2_147_483_639), "What the records of one batch may decompress to, where the broker looks inside.").dynamic().kept_only(),
+    config("message.max.bytes", Int, "1048588", AtLeast(0), "max.message.bytes of topics that set none.").dynamic(),
+    config("num.recovery.threads.per.data.dir", Int, "2", AtLeast(1), "The number of threads for recovery.").dynamic().kept_only(),
+    unset("num.replica.alter.log.dirs.threads", Int, Any, "").kept_only(),
+];

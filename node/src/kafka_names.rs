@@ -1,0 +1,109 @@
+//! What RustMQ decides by settings of its own where Kafka has a broker-wide config, under Kafka's names: DescribeConfigs tells what is in
+//! force, and whether somebody set it. The broker's numeric id is added by the broker, which is given it.
+
+use rustmq_controller_core::configs::StaticConfigs;
+
+use crate::config::Config;
+
+/// What the process works out at its start.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkedOut {
+    pub shards: usize,
+    pub connection_threads: usize,
+    /// As many connections as the process takes, whatever Kafka's `max.connections` says.
+    pub connections_max: usize,
+}
+
+/// The `[kafka]` section with what rules in place of some of it.
+pub fn static_configs(config: &Config, process: WorkedOut) -> StaticConfigs {
+    let WorkedOut { shards, connection_threads, connections_max } = process;
+    let mut kafka = StaticConfigs::from(config.kafka.clone());
+    let data_dir = config.data_dir.display().to_string();
+    let plaintext = |address: &str| format!("PLAINTEXT://{address}");
+    let ruled = [
+        ("advertised.listeners", "network.kafka_advertised", config.kafka_advertised.as_deref().map(plaintext)),
+        ("broker.rack", "broker.rack_id", config.rack.clone()),
+        ("listeners", "network.kafka_listen", Some(plaintext(&config.kafka_listen.to_string()))),
+        ("log.dir", "data_dir", Some(data_dir.clone())),
+        ("log.dirs", "data_dir", Some(data_dir)),
+        ("num.io.threads", "engine.shards", Some(shards.to_string())),
+    ];
+    for (name, setting, value) in ruled {
+        let layer = if config.given.contains(setting) { &mut kafka.set } else { &mut kafka.own };
+        layer.extend(value.map(|value| (name.to_owned(), value)));
+    }
+    kafka.own.insert("num.network.threads".to_owned(), connection_threads.to_string());
+    bound_connections(&mut kafka, connections_max, config.given.contains("network.max_connections"));
+    kafka
+}
+
+/// Two settings bound the connections, Kafka's and ours: the lower one is in force.
+fn bound_connections(kafka: &mut StaticConfigs, most: usize, is_set: bool) {
+    const NAME: &str = "max.connections";
+    match kafka.set.get(NAME).and_then(|value| value.parse::<usize>().ok()) {
+        Some(set) if set <= most => {}
+        None if !is_set => {
+            kafka.own.insert(NAME.to_owned(), most.to_string());
+        }
+        Some(_) | None => {
+            kafka.set.insert(NAME.to_owned(), most.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustmq_controller_core::Configs;
+
+    use super::{WorkedOut, static_configs};
+    use crate::config::{Config, Flags, Sources};
+
+    #[test]
+    fn what_is_set_is_told_apart_from_what_is_not() {
+        let check = |environment: &[(&str, &str)], set: &[(&str, &str)], own: &[(&str, &str)]| {
+            let environment = environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+            let sources = Sources::gather(None, environment, Flags::default(), &["max.connections", "num.partitions"]);
+            let config = Config::resolve(&sources.expect("the settings exist")).expect("the values are legal");
+            let process = WorkedOut { shards: 2, connection_threads: 1, connections_max: 900 };
+            let kafka = static_configs(&config, process);
+            let of = |pairs: &[(&str, &str)]| -> Configs {
+                pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+            };
+            assert_eq!((kafka.set, kafka.own), (of(set), of(own)));
+        };
+        check(
+            &[],
+            &[],
+            &[
+                ("listeners", "PLAINTEXT://0.0.0.0:9092"),
+                ("log.dir", "./rustmq-data"),
+                ("log.dirs", "./rustmq-data"),
+                ("max.connections", "900"),
+                ("num.io.threads", "2"),
+                ("num.network.threads", "1"),
+            ],
+        );
+        check(
+            &[
+                ("RUSTMQ_NETWORK_KAFKA_LISTEN", "[::]:19092"),
+                ("RUSTMQ_NETWORK_KAFKA_ADVERTISED", "broker-1.example.com:9092"),
+                ("RUSTMQ_BROKER_RACK_ID", "r1"),
+                ("RUSTMQ_DATA_DIR", "/data"),
+                ("RUSTMQ_ENGINE_SHARDS", "2"),
+                ("RUSTMQ_NUM_PARTITIONS", " 3 "),
+                ("RUSTMQ_MAX_CONNECTIONS", "1000"),
+            ],
+            &[
+                ("advertised.listeners", "PLAINTEXT://broker-1.example.com:9092"),
+                ("broker.rack", "r1"),
+                ("listeners", "PLAINTEXT://[::]:19092"),
+                ("log.dir", "/data"),
+                ("log.dirs", "/data"),
+                ("max.connections", "900"),
+                ("num.io.threads", "2"),
+                ("num.partitions", "3"),
+            ],
+            &[("num.network.threads", "1")],
+        );
+    }
+}
