@@ -1,5 +1,7 @@
 //! Small translations that many handlers need: strings, ids, epochs, timeouts, and which operations are authorized.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::time::Duration;
 
 use kafka_protocol::protocol::StrBytes;
@@ -66,6 +68,22 @@ pub fn topic_ref(name: &str, id: TopicId) -> TopicRef {
 /// -1 stands for "not known".
 pub fn leader_epoch(epoch: i32) -> Option<LeaderEpoch> {
     (epoch >= 0).then_some(LeaderEpoch(epoch))
+}
+
+/// What is there once, and what is there more often, of which each is kept once.
+pub fn apart<T: Clone + Eq + Hash>(items: Vec<T>) -> (Vec<T>, Vec<T>) {
+    let mut counts: HashMap<T, usize> = HashMap::new();
+    for item in &items {
+        *counts.entry(item.clone()).or_default() += 1;
+    }
+    let mut seen = HashSet::new();
+    items.into_iter().filter(|item| seen.insert(item.clone())).partition(|item| counts[item] == 1)
+}
+
+/// The first answer for each key. A thing that a request names twice is refused, and answered once.
+pub fn once<T, K: Ord>(answers: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    answers.into_iter().filter(|answer| seen.insert(key(answer))).collect()
 }
 
 /// A time span in milliseconds; a negative one is none at all.

@@ -31,6 +31,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             }
         }
     });
-    let response = CreatePartitionsResponse::default().with_results(results.collect());
+    let results = words::once(results.collect(), |answer| answer.name.clone());
+    let response = CreatePartitionsResponse::default().with_results(results);
     call.answer(&response)
 }

@@ -3,7 +3,7 @@
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
-use rustmq_broker_service::TopicRef;
+use rustmq_broker_service::{BrokerError, TopicRef};
 
 use crate::api::{Call, CallError};
 use crate::connection::Handling;
@@ -20,8 +20,13 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         request.topic_names.iter().map(|name| TopicRef::Name(name.to_string())).collect()
     };
     let timeout = words::milliseconds(request.timeout_ms);
+    let (topics, repeated) = words::apart(topics);
     let results = call.shared.broker.delete_topics(topics.clone(), timeout).await;
-    let responses = topics.into_iter().zip(results).map(|(topic, result)| {
+    let refused = repeated.into_iter().map(|topic| {
+        let reason = "The request names the topic more than once.".to_owned();
+        (topic, Err(BrokerError::InvalidRequest { reason }))
+    });
+    let responses = topics.into_iter().zip(results).chain(refused).map(|(topic, result)| {
         let answer = match topic {
             TopicRef::Name(name) => DeletableTopicResult::default().with_name(Some(words::text(name).into())),
             TopicRef::Id(id) => DeletableTopicResult::default().with_name(None).with_topic_id(words::uuid(id)),
