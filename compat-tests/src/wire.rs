@@ -94,8 +94,11 @@ impl Wire {
         }
     }
 
-    /// Whether the broker has closed the connection; waits for it as long as for an answer.
+    /// Whether the broker has closed the connection; waits for it as long as for an answer. One that is silent and open is not closed.
     pub fn is_closed(&mut self) -> bool {
-        matches!(self.stream.read(&mut [0]), Ok(0) | Err(_))
+        match self.stream.read(&mut [0]) {
+            Ok(count) => count == 0,
+            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        }
     }
 }

@@ -170,6 +170,11 @@ impl Call {
         self.body = Bytes::new();
     }
 
+    /// The error of a version that is advertised for clients to see, and not served.
+    pub fn unsupported(&self) -> CallError {
+        CallError::UnsupportedVersion { api: self.api, version: self.version() }
+    }
+
     /// An error for a body that no schema can tell is wrong.
     pub fn undecodable(&self, reason: impl Into<String>) -> CallError {
         CallError::Undecodable { api: self.api, version: self.version(), reason: reason.into() }

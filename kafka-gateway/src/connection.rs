@@ -29,8 +29,8 @@ pub enum Handling {
     Ready(Response),
     /// A response that comes later; its connection goes on meanwhile.
     Waiting(BoxFuture<'static, Result<Response, CallError>>),
-    /// The request has no response (acks=0). Its memory is held until this ends.
-    Silent(BoxFuture<'static, ()>),
+    /// The request has no response (acks=0). Its memory is held until this ends; an error closes the connection.
+    Silent(BoxFuture<'static, Result<(), CallError>>),
 }
 
 /// What handlers may know of the connection.
@@ -203,9 +203,9 @@ async fn handle(
             .boxed()
         }
         Handling::Silent(end) => async move {
-            end.await;
+            let ended = end.await;
             drop((memory, place));
-            Ok(None)
+            ended.map(|()| None)
         }
         .boxed(),
     })

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
-use rustmq_model::{LeaderEpoch, Offset, TopicId};
+use rustmq_model::{LeaderEpoch, Offset, TopicId, TopicName};
 use tokio::time::Instant;
 
 use crate::fetch_frame::PartitionAnswer;
@@ -38,6 +38,9 @@ pub type PartitionKey = (TopicKey, i32);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub key: PartitionKey,
+    /// The name that the topic had when its id was first known to the session, or to the request. None where the client names it by name, and
+    /// while the id is not known. It outlives the topic, so that one made anew under the name is told from an id that never was.
+    pub topic_name: Option<TopicName>,
     pub from: Offset,
     pub bytes_max: usize,
     pub current_leader_epoch: Option<LeaderEpoch>,
@@ -136,8 +139,16 @@ impl FetchSessions {
         Self { cache: Mutex::new(cache), sessions_max, count }
     }
 
-    /// Finds or opens the session of a request, and what it now wants.
-    pub fn begin(&self, request: SessionRequest, now: Instant) -> Result<FetchContext, SessionError> {
+    /// Finds or opens the session of a request, and what it now wants. `name_of` knows the names of topic ids.
+    pub fn begin(
+        &self,
+        mut request: SessionRequest,
+        now: Instant,
+        name_of: impl Fn(TopicId) -> Option<TopicName>,
+    ) -> Result<FetchContext, SessionError> {
+        if request.names_by_id {
+            resolve(request.wanted.iter_mut(), &name_of);
+        }
         let mut cache = self.cache.lock();
         let begun = match request.epoch {
             FINAL_EPOCH | INITIAL_EPOCH => {
@@ -147,7 +158,7 @@ impl FetchSessions {
                 let session = opened.map_or(SessionUse::None, SessionUse::Opened);
                 Ok(FetchContext { wanted: request.wanted, session })
             }
-            _ => cache.proceed(request, now),
+            _ => cache.proceed(request, now, &name_of),
         };
         self.count.set(i64::try_from(cache.sessions.len()).unwrap_or(i64::MAX));
         begun
@@ -203,7 +214,12 @@ impl Cache {
         }
     }
 
-    fn proceed(&mut self, request: SessionRequest, now: Instant) -> Result<FetchContext, SessionError> {
+    fn proceed(
+        &mut self,
+        request: SessionRequest,
+        now: Instant,
+        name_of: &impl Fn(TopicId) -> Option<TopicName>,
+    ) -> Result<FetchContext, SessionError> {
         let id = request.id;
         let session = self.sessions.get_mut(&id).ok_or(SessionError::UnknownId)?;
         if session.epoch != request.epoch {
@@ -215,6 +231,15 @@ impl Cache {
         let before = session.entries.len();
         session.update(request);
         let after = session.entries.len();
+        if after == 0 {
+            // Nothing is left to remember. An answer without a session tells the client to begin anew.
+            self.partitions -= before;
+            self.sessions.remove(&id);
+            return Ok(FetchContext { wanted: Vec::new(), session: SessionUse::None });
+        }
+        if session.names_by_id {
+            resolve(session.entries.iter_mut().map(|entry| &mut entry.wanted), name_of);
+        }
         session.epoch = session.epoch.checked_add(1).unwrap_or(1);
         session.used_at = now;
         let wanted = session.entries.iter().map(|entry| entry.wanted.clone()).collect();
@@ -244,7 +269,8 @@ impl Session {
         self.entries.retain(|entry| !forgotten.contains(&entry.wanted.key));
         for entry in &mut self.entries {
             if let Some(wanted) = changed.remove(&entry.wanted.key) {
-                entry.wanted = wanted;
+                let topic_name = entry.wanted.topic_name.take().or(wanted.topic_name);
+                entry.wanted = Wanted { topic_name, ..wanted };
             }
         }
         let added = order.into_iter().filter_map(|key| changed.remove(&key));
@@ -277,6 +303,20 @@ impl Session {
         }
         // A stable partition: those with records move behind those without.
         self.entries.sort_by_key(|entry| with_records.contains(&entry.wanted.key));
+    }
+}
+
+/// Notes the names of topics whose ids have become known.
+fn resolve<'a>(wanted: impl Iterator<Item = &'a mut Wanted>, name_of: &impl Fn(TopicId) -> Option<TopicName>) {
+    // Partitions of one topic mostly follow each other.
+    let mut last: Option<(TopicId, Option<TopicName>)> = None;
+    for one in wanted.filter(|one| one.topic_name.is_none()) {
+        let id = one.key.0.id;
+        let (_, name) = match last.take() {
+            Some(known) if known.0 == id => last.insert(known),
+            _ => last.insert((id, name_of(id))),
+        };
+        one.topic_name.clone_from(name);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Small translations that many handlers need: strings, ids, epochs, timeouts, and which operations are authorized.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kafka_protocol::protocol::StrBytes;
@@ -66,6 +67,12 @@ pub fn topic_ref(name: &str, id: TopicId) -> TopicRef {
 /// -1 stands for "not known".
 pub fn leader_epoch(epoch: i32) -> Option<LeaderEpoch> {
     (epoch >= 0).then_some(LeaderEpoch(epoch))
+}
+
+/// The first answer for each key. A thing that a request names twice is refused, and answered once.
+pub fn once<T, K: Ord>(answers: Vec<T>, key: impl Fn(&T) -> K) -> Vec<T> {
+    let mut seen = BTreeSet::new();
+    answers.into_iter().filter(|answer| seen.insert(key(answer))).collect()
 }
 
 /// A time span in milliseconds; a negative one is none at all.

@@ -20,6 +20,8 @@
 //! 61     records
 //! ```
 
+use std::fmt;
+
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
@@ -54,6 +56,19 @@ pub enum Codec {
     Snappy,
     Lz4,
     Zstd,
+}
+
+/// By the name that Kafka's configs have for it.
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        })
+    }
 }
 
 /// Whose clock a batch's timestamps are from (KIP-32).

@@ -11,7 +11,7 @@ use crate::batch::Codec;
 pub enum CompressionError {
     #[error("the records decompress to more than {size_max} bytes")]
     TooLarge { size_max: usize },
-    #[error("the records do not decompress as {codec:?}: {source}")]
+    #[error("the records do not decompress as {codec}: {source}")]
     Malformed { codec: Codec, source: io::Error },
 }
 

@@ -70,6 +70,19 @@ impl Sequence {
     }
 }
 
+/// Shown as its number alone, in errors and logs: the text around it says what it is.
+macro_rules! shown_as_its_number {
+    ($($name:ident),*) => {
+        $(impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        })*
+    };
+}
+
+shown_as_its_number!(Offset, LeaderEpoch, PartitionId, BrokerId, ProducerId, ProducerEpoch, Sequence);
+
 /// The immutable id of a topic (KIP-516): a UUID, so that a topic made again under an old name is another topic.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -111,7 +124,7 @@ pub struct TopicIdPartition {
 
 impl fmt::Display for TopicIdPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.topic_id, self.partition.0)
+        write!(f, "{}-{}", self.topic_id, self.partition)
     }
 }
 
@@ -124,7 +137,7 @@ pub struct TopicPartition {
 
 impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.topic, self.partition.0)
+        write!(f, "{}-{}", self.topic, self.partition)
     }
 }
 

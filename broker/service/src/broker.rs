@@ -170,7 +170,8 @@ fn unavailable(error: &SubmitError) -> BrokerError {
 
 /// What the controller answered in another shape than its command has.
 pub(crate) fn unexpected(outcome: &Outcome) -> BrokerError {
-    BrokerError::ControllerUnavailable { reason: format!("it answered something else: {outcome:?}") }
+    tracing::error!(?outcome, "the controller answered as if to another command");
+    BrokerError::ControllerUnavailable { reason: "it answered as if to another command".to_owned() }
 }
 
 /// Resolves when the broker is told to stop.

@@ -37,8 +37,9 @@ pub struct EpochQuery {
     pub topic: TopicRef,
     pub partition: PartitionId,
     pub current_leader_epoch: Option<LeaderEpoch>,
-    /// The epoch of the last record that the reader has.
-    pub epoch: LeaderEpoch,
+    /// The epoch of the last record that the reader has; none while it has no record. That has no end: an offset, even 0, would tell the reader
+    /// to truncate its log.
+    pub epoch: Option<LeaderEpoch>,
 }
 
 /// The largest leader epoch that is not above the one asked for, and the offset at which it ended.
@@ -85,12 +86,12 @@ impl Broker {
     }
 
     /// Where leader epochs ended, for readers that check whether their log is still a prefix of this one (KIP-320). `None` where the log
-    /// knows no epoch at or below the one asked for.
+    /// knows no epoch at or below the one asked for, and where none is asked for.
     #[must_use]
     pub fn epoch_ends(&self, queries: &[EpochQuery]) -> Vec<Result<Option<EpochEnd>, BrokerError>> {
         let end = |query: &EpochQuery| {
             let reader = self.locate(&query.topic, query.partition, query.current_leader_epoch)?.reader;
-            let end = reader.end_offset_for_epoch(query.epoch);
+            let end = query.epoch.and_then(|epoch| reader.end_offset_for_epoch(epoch));
             Ok(end.map(|(epoch, end_offset)| EpochEnd { epoch, end_offset }))
         };
         queries.iter().map(end).collect()

@@ -39,6 +39,29 @@ pub fn batch_of(values: impl Iterator<Item = Bytes>) -> Bytes {
     buffer.freeze()
 }
 
+/// The batch as one of an idempotent producer of epoch 0, from a sequence on.
+pub fn of_producer(batch: &Bytes, producer_id: i64, sequence: i32) -> Bytes {
+    let mut changed = BytesMut::from(&batch[..]);
+    changed[43..51].copy_from_slice(&producer_id.to_be_bytes());
+    changed[51..53].copy_from_slice(&0_i16.to_be_bytes());
+    changed[53..57].copy_from_slice(&sequence.to_be_bytes());
+    sealed(changed)
+}
+
+/// The batch as one that says it is compressed with zstd. Its records are as they were.
+pub fn called_zstd(batch: &Bytes) -> Bytes {
+    let mut changed = BytesMut::from(&batch[..]);
+    changed[22] = changed[22] & !7 | 4;
+    sealed(changed)
+}
+
+/// With the CRC of what it has become.
+fn sealed(mut batch: BytesMut) -> Bytes {
+    let crc = crc32c::crc32c(&batch[21..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    batch.freeze()
+}
+
 /// The base offset of the first batch in these bytes.
 pub fn base_offset(records: &[u8]) -> Option<i64> {
     records.first_chunk().map(|offset| i64::from_be_bytes(*offset))

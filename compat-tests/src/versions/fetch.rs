@@ -14,6 +14,7 @@ const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
 const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
 const UNKNOWN_LEADER_EPOCH: i16 = 75;
 const UNKNOWN_TOPIC_ID: i16 = 100;
+const INCONSISTENT_TOPIC_ID: i16 = 103;
 const SESSIONS_FROM: i16 = 7;
 const LEADER_EPOCHS_FROM: i16 = 9;
 const TOPIC_IDS_FROM: i16 = 13;
@@ -65,6 +66,9 @@ pub fn fetch(session: &mut Session, version: i16) {
     if version >= SESSIONS_FROM {
         sessions(session, version, &topic);
     }
+    if version >= TOPIC_IDS_FROM {
+        session_of_a_topic_made_anew(session, version);
+    }
 }
 
 fn errors(session: &mut Session, version: i16, topic: &Topic) {
@@ -108,10 +112,39 @@ fn sessions(session: &mut Session, version: i16, topic: &Topic) {
         forgotten.with_topic(topic.name.clone())
     };
     let answer = ask!(session, Fetch, version, next(3).with_forgotten_topics_data(vec![forgotten]));
-    assert_eq!((answer.error_code, answer.responses.len()), (0, 0), "Fetch v{version} of nothing");
-    let closing = request(version, topic, from(6)).with_session_id(id);
-    let answer = ask!(session, Fetch, version, closing);
-    assert_eq!((answer.error_code, answer.session_id), (0, 0), "Fetch v{version} closes the session");
+    let answered = (answer.error_code, answer.responses.len(), answer.session_id);
+    assert_eq!(answered, (0, 0, 0), "Fetch v{version}: a session of nothing is closed");
     let answer = ask!(session, Fetch, version, next(4));
     assert_eq!(answer.error_code, FETCH_SESSION_ID_NOT_FOUND, "Fetch v{version} of a closed session");
+    let full = ask!(session, Fetch, version, request(version, topic, from(6)).with_session_epoch(0));
+    let closing = request(version, topic, from(6)).with_session_id(full.session_id);
+    let answer = ask!(session, Fetch, version, closing);
+    assert_eq!((answer.error_code, answer.session_id), (0, 0), "Fetch v{version} closes the session");
+    let answer = ask!(session, Fetch, version, next(1).with_session_id(full.session_id));
+    assert_eq!(answer.error_code, FETCH_SESSION_ID_NOT_FOUND, "Fetch v{version} of a closed session");
+}
+
+/// A session knows the name that a topic's id had: it tells whether that name is gone or is another topic's.
+fn session_of_a_topic_made_anew(session: &mut Session, version: i16) {
+    let topic = session.topic(1);
+    let full = ask!(session, Fetch, version, request(version, &topic, from(0)).with_session_epoch(0));
+    let next = FetchRequest::default().with_max_bytes(1 << 20).with_session_id(full.session_id);
+    let mut epoch = 0;
+    let mut code = |session: &mut Session, before: i16| loop {
+        epoch += 1;
+        let answer = ask!(session, Fetch, version, next.clone().with_session_epoch(epoch));
+        assert_eq!((answer.error_code, answer.session_id), (0, full.session_id), "Fetch v{version}");
+        let code = answer.responses.first().map_or(0, |topic| topic.partitions[0].error_code);
+        // Kafka's own metadata follows late.
+        if !session.is_kafka() || code != before {
+            return code;
+        }
+    };
+    session.delete(&topic);
+    assert_eq!(code(session, 0), UNKNOWN_TOPIC_OR_PARTITION, "Fetch v{version} of a topic that is gone");
+    session.create(&topic.name, 1);
+    let found = code(session, UNKNOWN_TOPIC_OR_PARTITION);
+    assert_eq!(found, INCONSISTENT_TOPIC_ID, "Fetch v{version} of a topic that was made anew");
+    let again = ask!(session, Fetch, version, request(version, &topic, from(0)));
+    assert_eq!(only(&again, version).error_code, UNKNOWN_TOPIC_ID, "Fetch v{version} without the session");
 }

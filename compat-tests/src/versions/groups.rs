@@ -184,6 +184,17 @@ pub fn sync_group(session: &mut Session, version: i16) {
     if version >= 5 {
         let answer = ask_sync(session, version, &one, "roundrobin");
         assert_eq!(answer.error_code, INCONSISTENT_GROUP_PROTOCOL, "SyncGroup v{version}");
+        for (kind, name) in [(None, None), (Some("consumer"), None), (None, Some("range"))] {
+            let request = SyncGroupRequest::default()
+                .with_group_id(group_id(&one.group))
+                .with_generation_id(one.generation)
+                .with_member_id(one.id.clone())
+                .with_protocol_type(kind.map(text))
+                .with_protocol_name(name.map(text));
+            let answer = ask!(session, SyncGroup, version, request);
+            let found = (answer.error_code, answer.assignment.len());
+            assert_eq!(found, (INCONSISTENT_GROUP_PROTOCOL, 0), "SyncGroup v{version} of {kind:?} and {name:?}");
+        }
     }
 }
 
@@ -231,6 +242,7 @@ pub fn describe_groups(session: &mut Session, version: i16) {
     let found = describe(session, version, &unique("versions-none"));
     let code = if version >= 6 { GROUP_ID_NOT_FOUND } else { 0 };
     assert_eq!((found.error_code, &found.group_state[..]), (code, "Dead"), "DescribeGroups v{version} of none");
+    assert_eq!(found.error_message.is_some(), version >= 6, "DescribeGroups v{version} of none");
 }
 
 pub fn list_groups(session: &mut Session, version: i16) {

@@ -1,7 +1,7 @@
 //! What producers ask of a partition's log, and what asks where things are in it: Produce, ListOffsets, OffsetForLeaderEpoch,
 //! DeleteRecords. Reading is `fetch`'s.
 
-use super::batch::{FIRST_TIMESTAMP, batch};
+use super::batch::{FIRST_TIMESTAMP, batch, called_zstd};
 use super::old_produce;
 use super::session::{Session, Topic, topic_name};
 use bytes::Bytes;
@@ -17,10 +17,14 @@ const CORRUPT_MESSAGE: i16 = 2;
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const INVALID_REQUIRED_ACKS: i16 = 21;
 const UNSUPPORTED_VERSION: i16 = 35;
+const INVALID_REQUEST: i16 = 42;
 const UNKNOWN_LEADER_EPOCH: i16 = 75;
+const UNSUPPORTED_COMPRESSION_TYPE: i16 = 76;
 const UNKNOWN_TOPIC_ID: i16 = 100;
 /// The first version that names topics by id.
 const TOPIC_IDS_FROM: i16 = 13;
+/// The first version of Produce whose batches may be compressed with zstd.
+const ZSTD_FROM: i16 = 7;
 
 /// Produce of one partition's records.
 pub fn produce_request(version: i16, topic: &Topic, partition: i32, acks: i16, records: Bytes) -> ProduceRequest {
@@ -73,12 +77,16 @@ pub fn produce(session: &mut Session, version: i16) {
     corrupt[last] ^= 1;
     let stranger = Topic { name: topic_name("nobody made it"), id: Uuid::from_u128(0xdead) };
     let unknown = if version >= TOPIC_IDS_FROM { UNKNOWN_TOPIC_ID } else { UNKNOWN_TOPIC_OR_PARTITION };
-    let refused = [
+    let mut refused = vec![
         (produce_request(version, &topic, 0, -1, corrupt.into()), CORRUPT_MESSAGE),
         (produce_request(version, &topic, 1, -1, batch(1)), UNKNOWN_TOPIC_OR_PARTITION),
         (produce_request(version, &stranger, 0, -1, batch(1)), unknown),
         (produce_request(version, &topic, 0, 2, batch(1)), INVALID_REQUIRED_ACKS),
     ];
+    if version < ZSTD_FROM {
+        let zstd = called_zstd(&batch(1));
+        refused.push((produce_request(version, &topic, 0, -1, zstd), UNSUPPORTED_COMPRESSION_TYPE));
+    }
     for (request, code) in refused {
         let answer = ask_produce(session, version, request);
         assert_eq!((answer.error_code, answer.base_offset), (code, -1), "Produce v{version}");
@@ -103,12 +111,15 @@ pub fn list_offsets(session: &mut Session, version: i16) {
     store(session, &topic, 4);
     let place = |at| list_offsets_request::ListOffsetsPartition::default().with_timestamp(at);
     // The place asked for, the first version that may, the offset and the timestamp.
+    let never = i16::MAX;
     let places = [
         (-1, 1, 4, -1),
         (-2, 1, 0, -1),
         (-3, 7, 3, FIRST_TIMESTAMP + 3),
         (-4, 8, 0, -1),
         (-5, 9, -1, -1),
+        (-6, 11, -1, -1),
+        (-7, never, -1, -1),
         (FIRST_TIMESTAMP - 1, 1, 0, FIRST_TIMESTAMP),
         (FIRST_TIMESTAMP + 2, 1, 2, FIRST_TIMESTAMP + 2),
         (FIRST_TIMESTAMP + 4, 1, -1, -1),
@@ -129,6 +140,13 @@ pub fn list_offsets(session: &mut Session, version: i16) {
         let answer = ask_offset(session, version, &topic, place(-1).with_current_leader_epoch(9));
         assert_eq!((answer.error_code, answer.offset), (UNKNOWN_LEADER_EPOCH, -1), "ListOffsets v{version}");
     }
+    let twice = list_offsets_request::ListOffsetsTopic::default()
+        .with_name(topic.name.clone())
+        .with_partitions(vec![place(-1), place(-2)]);
+    let request = ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![twice]);
+    let answer = ask!(session, ListOffsets, version, request);
+    let codes: Vec<_> = answer.topics[0].partitions.iter().map(|partition| partition.error_code).collect();
+    assert_eq!(codes, [INVALID_REQUEST], "ListOffsets v{version} of one partition twice");
 }
 
 pub fn offset_for_leader_epoch(session: &mut Session, version: i16) {
@@ -138,6 +156,8 @@ pub fn offset_for_leader_epoch(session: &mut Session, version: i16) {
     let cases = [
         (wanted.clone().with_leader_epoch(0), (0, 0, 3)),
         (wanted.clone().with_leader_epoch(7), (0, -1, -1)),
+        // Of a reader without records: an end of 0 would have it truncate its log.
+        (wanted.clone().with_leader_epoch(-1), (0, -1, -1)),
         (wanted.clone().with_leader_epoch(0).with_current_leader_epoch(9), (UNKNOWN_LEADER_EPOCH, -1, -1)),
         (wanted.with_leader_epoch(0).with_partition(1), (UNKNOWN_TOPIC_OR_PARTITION, -1, -1)),
     ];

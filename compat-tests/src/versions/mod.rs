@@ -23,7 +23,7 @@ mod session;
 mod topic_ids;
 mod topics;
 
-pub use batch::{batch, batch_of};
+pub use batch::{batch, batch_of, called_zstd, of_producer};
 pub use log::produce_request;
 pub use session::{Session, Topic};
 

@@ -5,9 +5,9 @@ use crate::server::{Target, shared, unique};
 use crate::wire::Wire;
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, BrokerId, CreateTopicsRequest, FindCoordinatorRequest, GroupId, HeartbeatRequest,
-    ListOffsetsRequest, MetadataRequest, RequestKind, ResponseKind, TopicName, create_topics_request,
-    list_offsets_request, metadata_request,
+    ApiKey, ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, FindCoordinatorRequest, GroupId,
+    HeartbeatRequest, ListOffsetsRequest, MetadataRequest, RequestKind, ResponseKind, TopicName, create_topics_request,
+    delete_topics_request, list_offsets_request, metadata_request,
 };
 use kafka_protocol::protocol::StrBytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,6 +104,13 @@ impl Session {
         wire.receive_frame()
     }
 
+    /// Whether the broker ends a connection of its own for a frame, without an answer.
+    pub fn closes(&mut self, key: ApiKey, version: i16, frame: &[u8]) -> bool {
+        self.asked.insert((key as i16, version));
+        let wire = Wire::connect(shared().port()).and_then(|mut wire| wire.send_frame(frame).map(|()| wire));
+        wire.expect("the shared broker takes connections").is_closed()
+    }
+
     /// Asks again while Kafka is not ready to answer; RustMQ is asked once.
     pub fn settled<T>(&mut self, mut ask: impl FnMut(&mut Session) -> T, code: impl Fn(&T) -> i16) -> T {
         loop {
@@ -117,6 +124,11 @@ impl Session {
     /// A topic, by CreateTopics in its newest version.
     pub fn topic(&mut self, partitions: i32) -> Topic {
         let name = topic_name(&unique("versions"));
+        self.create(&name, partitions)
+    }
+
+    /// A topic of this name, which is free.
+    pub fn create(&mut self, name: &TopicName, partitions: i32) -> Topic {
         let config = create_topics_request::CreatableTopicConfig::default()
             .with_name(text("retention.ms"))
             .with_value(Some(text("-1")));
@@ -128,8 +140,15 @@ impl Session {
         let request = CreateTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(30_000);
         let answer = ask!(self, CreateTopics, self.newest(ApiKey::CreateTopics), request);
         assert_eq!(answer.topics[0].error_code, 0, "{:?}", answer.topics[0].error_message);
-        self.wait_for_topic(&name);
-        Topic { name, id: answer.topics[0].topic_id }
+        self.wait_for_topic(name);
+        Topic { name: name.clone(), id: answer.topics[0].topic_id }
+    }
+
+    pub fn delete(&mut self, topic: &Topic) {
+        let wanted = delete_topics_request::DeleteTopicState::default().with_name(Some(topic.name.clone()));
+        let request = DeleteTopicsRequest::default().with_topics(vec![wanted]).with_timeout_ms(30_000);
+        let answer = ask!(self, DeleteTopics, self.newest(ApiKey::DeleteTopics), request);
+        assert_eq!(answer.responses[0].error_code, 0, "{:?}", answer.responses[0].error_message);
     }
 
     /// Stores one record in partition 0; its offset.

@@ -11,7 +11,7 @@ pub struct EngineStopped;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    #[error("leader epoch {given:?} is below {current:?}, which the log already has")]
+    #[error("leader epoch {given} is below {current}, which the log already has")]
     FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
     /// Retriable: goes away when retention, trims or deletions free a segment.
     #[error("the write-ahead log is full")]
@@ -26,13 +26,13 @@ pub enum OpenError {
 pub enum AppendError {
     #[error("the partition is not open here")]
     UnknownPartition,
-    #[error("leader epoch {given:?} is below the current {current:?}")]
+    #[error("leader epoch {given} is below the current {current}")]
     FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
-    #[error("leader epoch {given:?} is above the current {current:?}")]
+    #[error("leader epoch {given} is above the current {current}")]
     UnknownLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
-    #[error("sequence {got:?} of producer {producer:?} is out of order: {expected:?} is next")]
+    #[error("sequence {got} of producer {producer} is out of order: {expected} is next")]
     OutOfOrderSequence { producer: ProducerId, expected: Sequence, got: Sequence },
-    #[error("epoch {got:?} of producer {producer:?} is fenced by epoch {current:?}")]
+    #[error("epoch {got} of producer {producer} is fenced by epoch {current}")]
     InvalidProducerEpoch { producer: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
     /// Retriable: producers are forgotten when they expire.
     #[error("the partition already remembers {limit} producers")]
@@ -58,7 +58,7 @@ pub enum AppendError {
 pub enum TrimError {
     #[error("the partition is not open here")]
     UnknownPartition,
-    #[error("offset {requested:?} is above the high watermark {high_watermark:?}")]
+    #[error("offset {requested} is above the high watermark {high_watermark}")]
     AboveHighWatermark { requested: Offset, high_watermark: Offset },
     #[error("the write-ahead log is full")]
     Full,
@@ -82,7 +82,7 @@ pub enum DeleteError {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    #[error("offset {requested:?} is outside the log: it has {log_start:?} to {end:?}",
+    #[error("offset {requested} is outside the log: it has {log_start} to {end}",
         log_start = offsets.log_start, end = offsets.durable_end)]
     OutOfRange { requested: Offset, offsets: LogOffsets },
     /// The partition was deleted, or the engine stopped.
@@ -116,5 +116,37 @@ impl From<EngineStopped> for TrimError {
 impl From<EngineStopped> for DeleteError {
     fn from(_: EngineStopped) -> Self {
         Self::Stopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
+
+    use super::{AppendError, OpenError, ReadError, TrimError};
+    use crate::published::LogOffsets;
+
+    #[test]
+    fn texts_show_numbers_and_no_types() {
+        let check = |error: &dyn std::error::Error, text: &str| assert_eq!(error.to_string(), text);
+        let (producer, given, current) = (ProducerId(7), LeaderEpoch(2), LeaderEpoch(5));
+        check(
+            &AppendError::OutOfOrderSequence { producer, expected: Sequence(3), got: Sequence(4) },
+            "sequence 4 of producer 7 is out of order: 3 is next",
+        );
+        check(
+            &AppendError::InvalidProducerEpoch { producer, current: ProducerEpoch(1), got: ProducerEpoch(0) },
+            "epoch 0 of producer 7 is fenced by epoch 1",
+        );
+        check(&AppendError::FencedLeaderEpoch { given, current }, "leader epoch 2 is below the current 5");
+        check(
+            &AppendError::UnknownLeaderEpoch { given: current, current: given },
+            "leader epoch 5 is above the current 2",
+        );
+        check(&OpenError::FencedLeaderEpoch { given, current }, "leader epoch 2 is below 5, which the log already has");
+        let (requested, high_watermark) = (Offset(9), Offset(6));
+        check(&TrimError::AboveHighWatermark { requested, high_watermark }, "offset 9 is above the high watermark 6");
+        let offsets = LogOffsets { durable_end: Offset(6), ..LogOffsets::default() };
+        check(&ReadError::OutOfRange { requested, offsets }, "offset 9 is outside the log: it has 0 to 6");
     }
 }

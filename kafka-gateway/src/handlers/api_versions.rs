@@ -3,7 +3,7 @@
 use kafka_protocol::messages::ApiVersionsResponse;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 
-use crate::api::{APIS, Call, CallError};
+use crate::api::{APIS, Api, Call, CallError};
 use crate::connection::Handling;
 use crate::error_map;
 use crate::response::Response;
@@ -13,15 +13,14 @@ use crate::words::text;
 const VERSION_MAX: i16 = 4;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let api_keys = APIS.iter().map(|api| {
-        ApiVersion::default().with_api_key(api.key).with_min_version(api.version_min).with_max_version(api.version_max)
-    });
-    let response = ApiVersionsResponse::default().with_api_keys(api_keys.collect());
     if !(0..=VERSION_MAX).contains(&call.version()) {
-        // The one version that every client reads, with all that the client needs to choose again (KIP-511).
+        // In the one version that every client reads, with all that the client needs to ask again: the versions of this API alone (KIP-511).
+        let own = APIS.iter().filter(|api| api.key == call.header.key).map(advertised);
+        let response = ApiVersionsResponse::default().with_api_keys(own.collect());
         let response = response.with_error_code(error_map::UNSUPPORTED_VERSION);
         return Ok(Handling::Ready(Response::encode(call.header.correlation_id, 0, &response)?));
     }
+    let response = ApiVersionsResponse::default().with_api_keys(APIS.iter().map(advertised).collect());
     let request: kafka_protocol::messages::ApiVersionsRequest = call.decode()?;
     if call.version() >= 3 {
         let names = [request.client_software_name.as_str(), request.client_software_version.as_str()];
@@ -49,6 +48,10 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let least = if call.version() >= 4 { 0 } else { 1 };
     let supported = supported.map(|feature| feature.with_min_version(least)).collect();
     call.answer(&with_features(response, call.version(), supported, finalized.collect()))
+}
+
+fn advertised(api: &Api) -> ApiVersion {
+    ApiVersion::default().with_api_key(api.key).with_min_version(api.version_min).with_max_version(api.version_max)
 }
 
 /// Letters, digits, `-` and `.`, the first and the last a letter or digit (KIP-511).

@@ -54,6 +54,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             },
         });
     }
+    let topics = words::once(topics, |answer| answer.name.clone());
     call.answer(&CreateTopicsResponse::default().with_topics(topics))
 }
 

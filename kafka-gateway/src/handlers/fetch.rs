@@ -38,7 +38,8 @@ pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
     };
     let (correlation_id, version) = (call.header.correlation_id, call.version());
     let sessions = &call.shared.fetch_sessions;
-    let context = match sessions.begin(session_request(&request, version), Instant::now()) {
+    let name_of = |id| call.shared.broker.topic_name(id);
+    let context = match sessions.begin(session_request(&request, version), Instant::now(), name_of) {
         Ok(context) => context,
         Err(error) => {
             let answer = FetchAnswer { error_code: session_code(error), ..FetchAnswer::default() };
@@ -69,6 +70,7 @@ fn session_request(request: &FetchRequest, version: i16) -> SessionRequest {
         let topic_key = key(topic.topic.as_str(), topic.topic_id);
         topic.partitions.iter().map(move |partition| Wanted {
             key: (topic_key.clone(), partition.partition),
+            topic_name: None,
             from: Offset(partition.fetch_offset),
             bytes_max: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
             current_leader_epoch: words::leader_epoch(partition.current_leader_epoch),
@@ -110,7 +112,10 @@ async fn fetch(call: &Call, context: FetchContext, terms: Terms) -> FetchAnswer 
         .into_iter()
         .zip(results)
         .map(|(wanted, result)| {
-            let answer = partition_answer(wanted.key.1, result, isolation);
+            let answer = match result {
+                Ok(fetched) => partition_answer(wanted.key.1, fetched, isolation),
+                Err(error) => PartitionAnswer::failed(wanted.key.1, failure_code(call, &wanted, &error)),
+            };
             (wanted.key, answer)
         })
         .collect();
@@ -118,15 +123,18 @@ async fn fetch(call: &Call, context: FetchContext, terms: Terms) -> FetchAnswer 
     FetchAnswer { session_id: context.session.id(), topics: by_topic(answers), ..FetchAnswer::default() }
 }
 
-fn partition_answer(
-    partition: i32,
-    result: Result<FetchedPartition, BrokerError>,
-    isolation: Isolation,
-) -> PartitionAnswer {
-    let fetched = match result {
-        Ok(fetched) => fetched,
-        Err(error) => return PartitionAnswer::failed(partition, error_map::code(&error)),
-    };
+/// An id that was known and is not any more is that of a deleted topic: the client is told that the name is gone, or another topic's now.
+fn failure_code(call: &Call, wanted: &Wanted, error: &BrokerError) -> i16 {
+    match (error, &wanted.topic_name) {
+        (BrokerError::UnknownTopicId { .. }, Some(name)) if call.shared.broker.topic_id(name.as_str()).is_some() => {
+            error_map::INCONSISTENT_TOPIC_ID
+        }
+        (BrokerError::UnknownTopicId { .. }, Some(_)) => error_map::UNKNOWN_TOPIC_OR_PARTITION,
+        _ => error_map::code(error),
+    }
+}
+
+fn partition_answer(partition: i32, fetched: FetchedPartition, isolation: Isolation) -> PartitionAnswer {
     let aborted = fetched.aborted.iter().map(|aborted| (aborted.producer_id.0, aborted.first_offset.0));
     PartitionAnswer {
         partition,

@@ -1,7 +1,9 @@
 //! ListOffsets: offsets by place or time.
 
+use std::collections::BTreeSet;
+
 use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
-use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
+use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicName};
 use rustmq_broker_service::{OffsetAt, OffsetQuery};
 use rustmq_model::{PartitionId, Timestamp};
 
@@ -13,9 +15,14 @@ use crate::words;
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: ListOffsetsRequest = call.decode()?;
     let version = call.version();
+    let repeated = repeated(&request);
+    let is_repeated = |topic: &TopicName, partition: i32| repeated.contains(&(topic.clone(), partition));
     let mut queries = Vec::new();
     for topic in &request.topics {
         for partition in &topic.partitions {
+            if is_repeated(&topic.name, partition.partition_index) {
+                continue;
+            }
             let Some(at) = place(partition.timestamp, version) else { continue };
             queries.push(OffsetQuery {
                 topic: words::named(topic.name.as_str()),
@@ -33,6 +40,9 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
                 .with_partition_index(partition.partition_index)
                 .with_offset(-1)
                 .with_timestamp(-1);
+            if is_repeated(&topic.name, partition.partition_index) {
+                return answer.with_error_code(error_map::INVALID_REQUEST);
+            }
             if place(partition.timestamp, version).is_none() {
                 return answer.with_error_code(error_map::UNSUPPORTED_VERSION);
             }
@@ -46,10 +56,21 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
                 None => answer.with_error_code(error_map::UNKNOWN_TOPIC_OR_PARTITION),
             }
         });
-        ListOffsetsTopicResponse::default().with_partitions(partitions.collect()).with_name(topic.name)
+        let partitions = words::once(partitions.collect(), |answer| answer.partition_index);
+        ListOffsetsTopicResponse::default().with_partitions(partitions).with_name(topic.name)
     });
     let response = ListOffsetsResponse::default().with_topics(topics.collect());
     call.answer(&response)
+}
+
+/// Partitions that the request asks for more than once. They are refused: the answer has a place for one offset of each.
+fn repeated(request: &ListOffsetsRequest) -> BTreeSet<(TopicName, i32)> {
+    let mut seen = BTreeSet::new();
+    let asked = request
+        .topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name.clone(), partition.partition_index)));
+    asked.filter(|partition| !seen.insert(partition.clone())).collect()
 }
 
 /// Negative timestamps name places. `None` for one that does not exist, or not yet in the request's version.

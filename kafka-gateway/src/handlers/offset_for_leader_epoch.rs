@@ -3,7 +3,7 @@
 use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use rustmq_broker_service::EpochQuery;
-use rustmq_model::{LeaderEpoch, PartitionId};
+use rustmq_model::PartitionId;
 
 use crate::api::{Call, CallError};
 use crate::connection::Handling;
@@ -19,7 +19,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
                 topic: words::named(topic.topic.as_str()),
                 partition: PartitionId(partition.partition),
                 current_leader_epoch: words::leader_epoch(partition.current_leader_epoch),
-                epoch: LeaderEpoch(partition.leader_epoch),
+                epoch: words::leader_epoch(partition.leader_epoch),
             });
         }
     }

@@ -2,16 +2,24 @@
 
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 use rustmq_broker_service::groups::request::SyncRequest;
-use rustmq_broker_service::groups::{GroupId, InstanceId, MemberId};
+use rustmq_broker_service::groups::{GroupError, GroupId, InstanceId, MemberId};
 
 use crate::api::{Call, CallError};
 use crate::connection::Handling;
 use crate::error_map;
 use crate::words;
 
+/// From here on a member says what protocol it takes its assignment to be of (KIP-559).
+const PROTOCOL_FROM: i16 = 5;
+
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: SyncGroupRequest = call.decode()?;
     let version = call.version();
+    if version >= PROTOCOL_FROM && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
+        // A null would pass for the protocol of any group: it is refused before the group is looked for, as on Kafka.
+        let code = error_map::group_code(&GroupError::InconsistentGroupProtocol);
+        return call.answer(&SyncGroupResponse::default().with_error_code(code));
+    }
     let assignments = request.assignments.into_iter();
     let wait = call.shared.broker.sync_group(SyncRequest {
         group: GroupId::new(request.group_id.as_str()),
@@ -25,8 +33,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     Ok(call.answer_later(async move {
         match wait.await {
             Ok(synced) => SyncGroupResponse::default()
-                .with_protocol_type(synced.protocol_type.filter(|_| version >= 5).map(words::text))
-                .with_protocol_name(synced.protocol.filter(|_| version >= 5).map(words::text))
+                .with_protocol_type(synced.protocol_type.filter(|_| version >= PROTOCOL_FROM).map(words::text))
+                .with_protocol_name(synced.protocol.filter(|_| version >= PROTOCOL_FROM).map(words::text))
                 .with_assignment(synced.assignment),
             Err(error) => SyncGroupResponse::default().with_error_code(error_map::group_code(&error)),
         }

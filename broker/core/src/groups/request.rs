@@ -193,7 +193,8 @@ pub struct GroupDescription {
     pub members: Vec<MemberDescription>,
 }
 
-/// One member as DescribeGroups shows it; metadata and assignment are empty unless the group is stable.
+/// One member as DescribeGroups shows it. Metadata is empty unless the group is stable; the assignment is the last one that was stored, also
+/// while the group rebalances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberDescription {
     pub member: MemberId,

@@ -234,10 +234,12 @@ async fn offsets_are_found_by_place_time_and_epoch() {
         topic: named("orders"),
         partition: PartitionId(0),
         current_leader_epoch: None,
-        epoch: LeaderEpoch(0),
+        epoch: Some(LeaderEpoch(0)),
     };
     let end = EpochEnd { epoch: LeaderEpoch(0), end_offset: Offset(3) };
     assert_eq!(house.broker.epoch_ends(std::slice::from_ref(&query)), [Ok(Some(end))]);
+    let without_records = EpochQuery { epoch: None, ..query.clone() };
+    assert_eq!(house.broker.epoch_ends(&[without_records]), [Ok(None)], "0 would tell the reader to truncate its log");
     let ahead = EpochQuery { current_leader_epoch: Some(LeaderEpoch(7)), ..query };
     let unknown = BrokerError::UnknownLeaderEpoch { given: LeaderEpoch(7), current: LeaderEpoch(0) };
     assert_eq!(house.broker.epoch_ends(&[ahead]), [Err(unknown)]);

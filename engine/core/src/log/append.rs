@@ -20,19 +20,17 @@ pub enum AppendDecision {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendRejection {
-    #[error("leader epoch {given:?} is below the current {current:?}")]
+    #[error("leader epoch {given} is below the current {current}")]
     FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
-    #[error("leader epoch {given:?} is above the current {current:?}")]
+    #[error("leader epoch {given} is above the current {current}")]
     UnknownLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
-    #[error("sequence {got:?} of producer {producer_id:?} is out of order: {expected:?} is next")]
+    #[error("sequence {got} of producer {producer_id} is out of order: {expected} is next")]
     OutOfOrderSequence { producer_id: ProducerId, expected: Sequence, got: Sequence },
-    #[error("epoch {got:?} of producer {producer_id:?} is fenced by epoch {current:?}")]
+    #[error("epoch {got} of producer {producer_id} is fenced by epoch {current}")]
     InvalidProducerEpoch { producer_id: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
-    #[error(
-        "a batch of producer {producer_id:?} needs an epoch and a sequence; it has {producer_epoch:?}, {sequence:?}"
-    )]
+    #[error("a batch of producer {producer_id} needs an epoch and a sequence; it has {producer_epoch}, {sequence}")]
     InvalidSequence { producer_id: ProducerId, producer_epoch: ProducerEpoch, sequence: Sequence },
-    #[error("producer {producer_id:?} has a transaction open: a batch outside of it must wait for its end")]
+    #[error("producer {producer_id} has a transaction open: a batch outside of it must wait for its end")]
     InvalidTransactionState { producer_id: ProducerId },
     #[error("the transaction coordinator of epoch {got} is fenced by one of epoch {current}")]
     FencedCoordinator { producer_id: ProducerId, current: i32, got: i32 },

@@ -43,21 +43,21 @@ pub struct LogPositions {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("leader epoch {given:?} is below {current:?}, which the log already has")]
+#[error("leader epoch {given} is below {current}, which the log already has")]
 pub struct RejectedEpoch {
     pub given: LeaderEpoch,
     pub current: LeaderEpoch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("offset {requested:?} is above the high watermark {high_watermark:?}")]
+#[error("offset {requested} is above the high watermark {high_watermark}")]
 pub struct RejectedTrim {
     pub requested: Offset,
     pub high_watermark: Offset,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("offset {requested:?} is below the high watermark {high_watermark:?}")]
+#[error("offset {requested} is below the high watermark {high_watermark}")]
 pub struct RejectedTruncation {
     pub requested: Offset,
     pub high_watermark: Offset,

@@ -20,15 +20,15 @@ pub enum Gaps {
 /// The WAL says something that cannot follow from what it said before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
-    #[error("a batch begins at {found:?}, the log ends at {end:?}")]
+    #[error("a batch begins at {found}, the log ends at {end}")]
     Misplaced { found: Offset, end: Offset },
-    #[error("a batch at {base:?} has no records")]
+    #[error("a batch at {base} has no records")]
     Empty { base: Offset },
-    #[error("a trim to {requested:?} is above the log's end {end:?}")]
+    #[error("a trim to {requested} is above the log's end {end}")]
     TrimAboveEnd { requested: Offset, end: Offset },
-    #[error("a truncation to {requested:?} is outside the log, which has {log_start:?} to {end:?}")]
+    #[error("a truncation to {requested} is outside the log, which has {log_start} to {end}")]
     TruncationOutside { requested: Offset, log_start: Offset, end: Offset },
-    #[error("leader epoch {epoch:?} begins at {start:?}, the log ends at {end:?}")]
+    #[error("leader epoch {epoch} begins at {start}, the log ends at {end}")]
     MisplacedEpoch { epoch: LeaderEpoch, start: Offset, end: Offset },
 }
 

@@ -403,7 +403,8 @@ impl ClassicGroup {
                 instance: member.instance.clone(),
                 client: member.client.clone(),
                 metadata: if is_stable { member.metadata(&protocol) } else { Bytes::new() },
-                assignment: if is_stable { member.assignment.clone() } else { Bytes::new() },
+                // Of the last generation that was stored: what the members go on with until the rebalance ends.
+                assignment: member.assignment.clone(),
             })
             .collect();
         GroupDescription {

@@ -132,6 +132,46 @@ fn a_new_group_waits_for_its_delay_when_an_id_lapses_or_a_member_leaves_or_expir
 }
 
 #[test]
+fn a_group_that_was_emptied_waits_for_its_delay_again() {
+    let mut scenario = Scenario::with(GroupConfig { initial_rebalance_delay: 3 * SECOND, ..GroupConfig::default() });
+    let first = scenario.join("m1");
+    scenario.advance(3 * SECOND);
+    assert_eq!(scenario.joined(first).unwrap().generation, 1);
+    let left = scenario.leave(&[("m1", None)]);
+    assert!(scenario.left(left).is_ok());
+    assert_eq!(scenario.state(), ClassicState::Empty);
+    let second = scenario.join("m2");
+    scenario.advance(2 * SECOND);
+    let third = scenario.join("m3");
+    assert!(scenario.is_waiting(second), "others may come until 3 s are over");
+    scenario.advance(SECOND);
+    assert!(scenario.is_waiting(second), "m3 extended the wait");
+    scenario.advance(3 * SECOND);
+    let joined = [second, third].map(|token| scenario.joined(token).unwrap());
+    assert_eq!(joined.map(|one| (one.generation, one.members.len())), [(3, 2), (3, 0)]);
+}
+
+#[test]
+fn a_group_that_rebalances_is_described_with_the_assignments_that_its_members_go_on_with() {
+    let mut scenario = Scenario::stable(&["m1"]);
+    let assignments = |scenario: &Scenario| -> Vec<_> {
+        let described = scenario.coordinator.describe(&"g".into()).unwrap();
+        let members = described.members.into_iter().map(|one| (one.member.to_string(), one.metadata, one.assignment));
+        members.map(|(member, metadata, assignment)| (member, metadata.is_empty(), assignment)).collect()
+    };
+    let newcomer = scenario.join("m2");
+    let before = [("m1".to_owned(), true, "m1".into()), ("m2".to_owned(), true, bytes::Bytes::new())];
+    assert_eq!((scenario.state(), assignments(&scenario)), (ClassicState::PreparingRebalance, before.to_vec()));
+    let rejoin = scenario.rejoin("m1");
+    assert!(scenario.joined(rejoin).is_ok() && scenario.joined(newcomer).is_ok());
+    assert_eq!((scenario.state(), assignments(&scenario)), (ClassicState::CompletingRebalance, before.to_vec()));
+    let sync = scenario.sync("m1", 2, &[("m1", "a"), ("m2", "b")]);
+    assert!(scenario.synced(sync).is_ok());
+    let after = [("m1".to_owned(), false, "a".into()), ("m2".to_owned(), false, "b".into())];
+    assert_eq!(assignments(&scenario), after);
+}
+
+#[test]
 fn what_the_members_offer_has_a_bound() {
     const OFFER: usize = 1000;
     let offering = |member: &str, size: usize| {
