@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustmq_broker_service::CompressedRecords;
 use rustmq_controller_core::configs;
 use rustmq_model::ByteSize;
 
@@ -60,6 +61,7 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     pub log_filter: String,
     pub log_format: LogFormat,
+    pub compressed_records: CompressedRecords,
     /// Kafka's own settings by their dotted names, as text.
     pub kafka: BTreeMap<String, String>,
 }
@@ -90,6 +92,11 @@ impl Config {
             shutdown_timeout: sources.duration("operations.graceful_shutdown_timeout_ms")?,
             log_filter: sources.text("log.level")?,
             log_format: if sources.choice("log.format")? == "json" { LogFormat::Json } else { LogFormat::Text },
+            compressed_records: if sources.flag("produce.check_compressed_records")? {
+                CompressedRecords::Checked
+            } else {
+                CompressedRecords::Trusted
+            },
             kafka: sources.kafka(),
             data_dir,
             wal_dir,

@@ -206,6 +206,7 @@ fn broker_config(config: &Config, folder: &DataFolder) -> BrokerConfig {
         rack: config.rack.clone(),
         data_dir: config.data_dir.clone(),
         kafka: config.kafka.clone(),
+        compressed_records: config.compressed_records,
         limits: BrokerLimits::default(),
     }
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use rustmq_controller_core::{Configs, IncarnationId, Listener, PartitionLimits};
 
+use crate::validation::CompressedRecords;
+
 /// Everything that a broker needs to know of itself.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
@@ -20,6 +22,7 @@ pub struct BrokerConfig {
     pub data_dir: PathBuf,
     /// The `[kafka]` section, checked by the catalogue.
     pub kafka: Configs,
+    pub compressed_records: CompressedRecords,
     pub limits: BrokerLimits,
 }
 
