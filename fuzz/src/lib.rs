@@ -19,6 +19,7 @@ pub struct Target {
 
 pub const TARGETS: &[Target] = &[
     Target { name: "batch_view", run: batch_view },
+    Target { name: "record_outlines", run: record_outlines },
     Target { name: "wal_reader", run: rustmq_engine_core::wal::fuzz_wal_reader },
     Target { name: "group_machine", run: rustmq_broker_core::groups::fuzz_group_machine },
     Target { name: "frame_decoder", run: rustmq_kafka_gateway::fuzz_frame_decoder },
@@ -31,6 +32,29 @@ pub const TARGETS: &[Target] = &[
 pub fn run(name: &str, data: &[u8]) {
     let target = TARGETS.iter().find(|target| target.name == name).expect("the target is in the list");
     (target.run)(data);
+}
+
+/// Looks over the records of a batch as produce does, and reads them as a consumer does: what the first lets pass, the second reads, and both see
+/// the same times and keys.
+fn record_outlines(data: &[u8]) {
+    const DECOMPRESSED_MAX: usize = 1 << 20;
+    let bytes = Bytes::copy_from_slice(data);
+    let Ok(header) = batch::BatchHeader::parse(&bytes) else { return };
+    let bytes = bytes.slice(..header.size);
+    let mut outlines = Vec::new();
+    if record::inspect(&bytes, &header, DECOMPRESSED_MAX, |outline| outlines.push(outline)).is_err() {
+        return;
+    }
+    // Lengths of records are not counted there.
+    let records = record::read(&bytes, 2 * DECOMPRESSED_MAX).expect("what passed can be read");
+    assert_eq!(records.len(), outlines.len(), "as many records");
+    let stamped = header.attributes.timestamp_type() == batch::TimestampType::LogAppendTime;
+    for (outline, record) in outlines.iter().zip(&records) {
+        assert_eq!(record.offset, header.base_offset.plus(i64::from(outline.index)), "a record is in its place");
+        assert_eq!(record.key.is_some(), outline.has_key, "both see a key");
+        let time = if stamped { header.max_timestamp } else { outline.timestamp };
+        assert_eq!(record.timestamp, time, "both see a time");
+    }
 }
 
 /// Splits bytes into record batches and reads the records of each, as a fetch or a look-up does.

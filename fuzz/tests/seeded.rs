@@ -43,6 +43,11 @@ fn batch_view() {
 }
 
 #[test]
+fn record_outlines() {
+    explore("record_outlines");
+}
+
+#[test]
 fn wal_reader() {
     explore("wal_reader");
 }

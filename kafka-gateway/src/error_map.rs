@@ -66,7 +66,9 @@ const fn kafka(error: &BrokerError) -> ResponseError {
         BrokerError::UnsupportedCompression { .. } => ResponseError::UnsupportedCompressionType,
         BrokerError::InvalidRecord { .. } => ResponseError::InvalidRecord,
         BrokerError::InvalidTimestamp { .. } => ResponseError::InvalidTimestamp,
-        BrokerError::RecordTooLarge { .. } => ResponseError::MessageTooLarge,
+        // Kafka's code for what does not decompress, which producers do not send again.
+        BrokerError::UndecodableRecords { .. } => ResponseError::UnknownServerError,
+        BrokerError::RecordTooLarge { .. } | BrokerError::DecompressedTooLarge { .. } => ResponseError::MessageTooLarge,
         BrokerError::NotEnoughReplicas { .. } => ResponseError::NotEnoughReplicas,
         BrokerError::RequestTimedOut { .. } | BrokerError::NotBegun { .. } => ResponseError::RequestTimedOut,
         BrokerError::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,

@@ -106,6 +106,14 @@ impl Attributes {
         self.0 & TRANSACTIONAL != 0
     }
 
+    #[must_use]
+    pub const fn with_timestamp_type(self, timestamp_type: TimestampType) -> Self {
+        match timestamp_type {
+            TimestampType::CreateTime => Self(self.0 & !LOG_APPEND_TIME),
+            TimestampType::LogAppendTime => Self(self.0 | LOG_APPEND_TIME),
+        }
+    }
+
     /// A control batch holds a transaction's end, not a client's records.
     #[must_use]
     pub const fn is_control(self) -> bool {
@@ -115,6 +123,11 @@ impl Attributes {
     #[must_use]
     pub const fn has_delete_horizon(self) -> bool {
         self.0 & DELETE_HORIZON != 0
+    }
+
+    #[must_use]
+    pub const fn without_delete_horizon(self) -> Self {
+        Self(self.0 & !DELETE_HORIZON)
     }
 
     #[must_use]
@@ -249,16 +262,15 @@ pub fn assign(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) 
     batch[LEADER_EPOCH_AT..MAGIC_AT].copy_from_slice(&leader_epoch.0.to_be_bytes());
 }
 
-/// A copy of `batch` with `LogAppendTime` stamped: the attribute bit, the max timestamp, and a renewed CRC. Records keep their own
-/// deltas; a reader takes the batch's max timestamp for each of them (KIP-32).
+/// A copy of `batch` that states other attributes and another max timestamp, under a renewed CRC. Records keep their own deltas; where the
+/// attributes say `LogAppendTime`, a reader takes the batch's max timestamp for each of them (KIP-32).
 #[must_use]
-pub fn stamp_log_append_time(batch: &[u8], now: Timestamp) -> Bytes {
-    let mut stamped = BytesMut::from(batch);
-    let attributes = u16::from_be_bytes([stamped[ATTRIBUTES_AT], stamped[ATTRIBUTES_AT + 1]]) | LOG_APPEND_TIME;
-    stamped[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.to_be_bytes());
-    stamped[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&now.0.to_be_bytes());
-    seal(&mut stamped);
-    stamped.freeze()
+pub fn restate(batch: &[u8], attributes: Attributes, max_timestamp: Timestamp) -> Bytes {
+    let mut restated = BytesMut::from(batch);
+    restated[ATTRIBUTES_AT..ATTRIBUTES_AT + 2].copy_from_slice(&attributes.0.to_be_bytes());
+    restated[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&max_timestamp.0.to_be_bytes());
+    seal(&mut restated);
+    restated.freeze()
 }
 
 /// Writes the CRC over a finished batch.

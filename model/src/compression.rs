@@ -1,9 +1,9 @@
 //! The four codecs of record batches, in the framings that Kafka clients write. Decompression is bounded: a batch that would
 //! grow beyond the bound is an error, not an allocation.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::batch::Codec;
 
@@ -20,18 +20,63 @@ pub enum CompressionError {
 const SNAPPY_JAVA_MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
 const SNAPPY_JAVA_HEADER_LENGTH: usize = 16;
 
+/// A snappy block grows at most about 21 times: the densest element is a copy of 64 bytes, which takes three.
+const SNAPPY_GROWTH_MAX: usize = 22;
+/// Bytes that are decompressed at a time where they are looked at in passing.
+const WINDOW_BYTES: usize = 32 << 10;
+
 /// The records of a batch as they were before compression, at most `size_max` bytes.
 pub fn decompress(codec: Codec, body: Bytes, size_max: usize) -> Result<Bytes, CompressionError> {
     match codec {
         Codec::None => Ok(body),
-        Codec::Snappy => decompress_snappy(&body, size_max),
-        Codec::Gzip => read_bounded(codec, flate2::read::MultiGzDecoder::new(body.reader()), size_max),
-        Codec::Lz4 => read_bounded(codec, lz4_flex::frame::FrameDecoder::new(body.reader()), size_max),
-        Codec::Zstd => {
-            let decoder = zstd::stream::read::Decoder::new(body.reader());
-            read_bounded(codec, decoder.map_err(|source| CompressionError::Malformed { codec, source })?, size_max)
-        }
+        Codec::Snappy => decompress_snappy(&body, size_max).map(Bytes::from),
+        Codec::Gzip => read_bounded(codec, gzip(&body), size_max),
+        Codec::Lz4 => read_bounded(codec, lz4(&body), size_max),
+        Codec::Zstd => read_bounded(codec, zstd(&body)?, size_max),
     }
+}
+
+/// Decompresses gzip as it is read, one window at a time. So do the next two; an error of their reads says that the body is malformed.
+pub(crate) fn gzip(body: &[u8]) -> impl BufRead {
+    BufReader::with_capacity(WINDOW_BYTES, flate2::bufread::MultiGzDecoder::new(body))
+}
+
+/// Holds one block of the frame, of 4 MiB at most.
+pub(crate) fn lz4(body: &[u8]) -> impl BufRead {
+    lz4_flex::frame::FrameDecoder::new(body)
+}
+
+/// Whether an LZ4 frame is there to its end mark, and its checksum if it has one. The decoder takes an end of the bytes between or within block
+/// sizes for the end of the frame, which consumers do not. Looks at block sizes only.
+pub(crate) fn has_lz4_end(body: &[u8]) -> bool {
+    find_lz4_end(body).is_some()
+}
+
+fn find_lz4_end(body: &[u8]) -> Option<()> {
+    const FLAGS_AT: usize = 4;
+    /// Magic, flags, block size, and the header's checksum.
+    const HEADER_LENGTH: usize = 7;
+    let flags = *body.get(FLAGS_AT)?;
+    let length_if = |flag: u8, length: usize| if flags & flag == 0 { 0 } else { length };
+    let (content_size, dictionary, block_sum, content_sum) =
+        (length_if(0x08, 8), length_if(0x01, 4), length_if(0x10, 4), length_if(0x04, 4));
+    let mut rest = body.get(HEADER_LENGTH + content_size + dictionary..)?;
+    loop {
+        let (size, after) = rest.split_first_chunk()?;
+        let size = u32::from_le_bytes(*size);
+        if size == 0 {
+            return (after.len() >= content_sum).then_some(());
+        }
+        // The highest bit says that the block is not compressed.
+        rest = after.get((size & 0x7fff_ffff) as usize + block_sum..)?;
+    }
+}
+
+/// Holds the window that the frame asks for, of 128 MiB at most, as far as it was filled.
+pub(crate) fn zstd(body: &[u8]) -> Result<impl BufRead, CompressionError> {
+    let decoder = zstd::stream::read::Decoder::with_buffer(body);
+    let decoder = decoder.map_err(|source| CompressionError::Malformed { codec: Codec::Zstd, source })?;
+    Ok(BufReader::with_capacity(WINDOW_BYTES, decoder))
 }
 
 fn read_bounded(codec: Codec, decoder: impl Read, size_max: usize) -> Result<Bytes, CompressionError> {
@@ -41,11 +86,12 @@ fn read_bounded(codec: Codec, decoder: impl Read, size_max: usize) -> Result<Byt
     if out.len() > size_max { Err(CompressionError::TooLarge { size_max }) } else { Ok(Bytes::from(out)) }
 }
 
-fn decompress_snappy(body: &[u8], size_max: usize) -> Result<Bytes, CompressionError> {
+/// Snappy's blocks are not streams, so that the whole is decompressed; it cannot be more than about 21 times what is there.
+pub(crate) fn decompress_snappy(body: &[u8], size_max: usize) -> Result<Vec<u8>, CompressionError> {
     if !body.starts_with(SNAPPY_JAVA_MAGIC) {
         let mut out = Vec::new();
         snappy_block(body, &mut out, size_max)?;
-        return Ok(Bytes::from(out));
+        return Ok(out);
     }
     let cut_off = || malformed_snappy("the stream is cut off");
     let mut rest = body.get(SNAPPY_JAVA_HEADER_LENGTH..).ok_or_else(cut_off)?;
@@ -57,13 +103,16 @@ fn decompress_snappy(body: &[u8], size_max: usize) -> Result<Bytes, CompressionE
         snappy_block(block, &mut out, size_max)?;
         rest = after;
     }
-    Ok(Bytes::from(out))
+    Ok(out)
 }
 
 fn snappy_block(block: &[u8], out: &mut Vec<u8>, size_max: usize) -> Result<(), CompressionError> {
     let malformed = |error: snap::Error| CompressionError::Malformed { codec: Codec::Snappy, source: error.into() };
     let length = snap::raw::decompress_len(block).map_err(malformed)?;
     let start = out.len();
+    if length / SNAPPY_GROWTH_MAX > block.len() {
+        return Err(malformed_snappy("a block says that it grows more than one can"));
+    }
     if start.saturating_add(length) > size_max {
         return Err(CompressionError::TooLarge { size_max });
     }

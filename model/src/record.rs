@@ -1,6 +1,6 @@
 //! The records inside a batch: reading them, under a bound on what decompression may give, and building a batch of them.
 //!
-//! The broker's hot path does not come here. It is for compacted topics (keys), exact timestamp look-ups, the coordinators' own
+//! The broker's hot path comes here only for [`inspect`], which takes nothing out. Reading is for exact timestamp look-ups, the coordinators' own
 //! logs, and tests.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -10,6 +10,10 @@ use crate::batch::{
 };
 use crate::compression::{self, CompressionError};
 use crate::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+mod inspection;
+
+pub use inspection::{RecordOutline, inspect};
 
 /// One record. Key and value share the memory of the (decompressed) batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,10 +94,14 @@ fn read_varint(bytes: &mut Bytes) -> Option<i64> {
         let byte = if bytes.has_remaining() { bytes.get_u8() } else { return None };
         raw |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
-            return Some((raw >> 1).cast_signed() ^ -(raw & 1).cast_signed());
+            return Some(unzigzag(raw));
         }
     }
     None
+}
+
+const fn unzigzag(raw: u64) -> i64 {
+    (raw >> 1).cast_signed() ^ -(raw & 1).cast_signed()
 }
 
 /// Reads a length and that many bytes; length -1 is null. The outer `None` says that the bytes are not there.

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustmq_broker_service::CompressedRecords;
 use rustmq_controller_core::configs::{self, Effect};
 use rustmq_model::ByteSize;
 
@@ -61,6 +62,7 @@ pub struct Config {
     pub shutdown_timeout: Duration,
     pub log_filter: String,
     pub log_format: LogFormat,
+    pub compressed_records: CompressedRecords,
     /// Kafka's own settings by their dotted names, as the catalogue keeps their values.
     pub kafka: BTreeMap<String, String>,
     /// The names of our own settings that were given: the others have their defaults.
@@ -93,6 +95,11 @@ impl Config {
             shutdown_timeout: sources.duration("operations.graceful_shutdown_timeout_ms")?,
             log_filter: sources.text("log.level")?,
             log_format: if sources.choice("log.format")? == "json" { LogFormat::Json } else { LogFormat::Text },
+            compressed_records: if sources.flag("produce.check_compressed_records")? {
+                CompressedRecords::Checked
+            } else {
+                CompressedRecords::Trusted
+            },
             kafka: kafka_settings(sources)?,
             given: sources.given(),
             data_dir,

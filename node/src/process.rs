@@ -211,6 +211,7 @@ fn broker_config(config: &Config, folder: &DataFolder, worked_out: WorkedOut) ->
         rack: config.rack.clone(),
         data_dir: config.data_dir.clone(),
         kafka: kafka_names::static_configs(config, worked_out),
+        compressed_records: config.compressed_records,
         limits: BrokerLimits::default(),
     }
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use rustmq_controller_core::configs::StaticConfigs;
 use rustmq_controller_core::{IncarnationId, Listener, PartitionLimits};
 
+use crate::validation::CompressedRecords;
+
 /// Everything that a broker needs to know of itself.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
@@ -21,6 +23,7 @@ pub struct BrokerConfig {
     pub data_dir: PathBuf,
     /// The `[kafka]` section, as the catalogue keeps its values, and what rules in place of some of them, under their names.
     pub kafka: StaticConfigs,
+    pub compressed_records: CompressedRecords,
     pub limits: BrokerLimits,
 }
 

@@ -42,6 +42,11 @@ pub enum BrokerError {
     CorruptBatch { reason: String },
     #[error("Compression codec {code} does not exist.")]
     UnsupportedCompression { code: u16 },
+    #[error("A consumer could not read the batch: {reason}.")]
+    UndecodableRecords { reason: String },
+    /// A producer may split the batch.
+    #[error("The records of the batch decompress to more than {max} bytes.")]
+    DecompressedTooLarge { max: usize },
     #[error("{reason}")]
     InvalidRecord { reason: String, records: Vec<RecordFault> },
     #[error("{reason}")]

@@ -41,6 +41,7 @@ pub use produce::{Acks, ProducePartition, ProduceRequest, ProduceWait, Produced}
 pub use producer_ids::ProducerIdRequest;
 pub use records::{DeleteBefore, RecordDeletion};
 pub use topics::{Mode, TopicCreation, TopicPlacement};
+pub use validation::CompressedRecords;
 pub use view::TopicRef;
 
 /// Words of the layers below that requests and results are made of.

@@ -15,7 +15,7 @@ use crate::broker::Broker;
 use crate::clock::wall_clock;
 use crate::error::BrokerError;
 use crate::metrics::ProduceMetrics;
-use crate::validation::{ValidBatch, validate};
+use crate::validation::{InspectionLimits, ValidBatch, validate};
 use crate::view::{TopicRef, is_internal};
 
 /// The shortest that an answer is waited for: Kafka's timeout is about replicas only, and clients set it down to 0.
@@ -102,7 +102,7 @@ impl Broker {
         let mut pending = Vec::with_capacity(request.partitions.len());
         let mut appends = Vec::with_capacity(request.partitions.len());
         for partition in request.partitions {
-            match self.prepare(partition, request.acks, now) {
+            match self.prepare(partition, request.acks, now).await {
                 Ok((append, topic, log_append_time)) => {
                     let partition = append.id.partition;
                     let records = u64::try_from(append.header.record_count).unwrap_or(0);
@@ -119,7 +119,7 @@ impl Broker {
         ProduceWait { pending, appends, started, deadline, metrics }
     }
 
-    fn prepare(
+    async fn prepare(
         &self,
         partition: ProducePartition,
         acks: Acks,
@@ -140,8 +140,11 @@ impl Broker {
                 return Err(BrokerError::NotEnoughReplicas { topic, partition, isr, min });
             }
         }
-        let decompressed_max = self.config.limits.decompressed_bytes_max;
-        let valid = validate(partition.records, &located.entry.config, now, decompressed_max)?;
+        let limits = InspectionLimits {
+            compressed: self.config.compressed_records,
+            decompressed_bytes_max: self.config.limits.decompressed_bytes_max,
+        };
+        let valid = validate(partition.records, &located.entry.config, now, limits).await?;
         let ValidBatch { bytes, header, log_append_time } = valid;
         let leader_epoch = Some(located.leader_epoch);
         let append = Append { id: located.id, leader_epoch, batch: bytes, header };

@@ -1,10 +1,13 @@
-//! What a producer's batch must be before it is handed to the engine. By its header, except where keys or the timestamps of
-//! single records are asked for: then the records are looked at, under a bound.
+//! What a producer's batch must be before it is handed to the engine: its header, and its records as far as consumers depend on them. What the
+//! header states and the log goes by, the largest timestamp above all, is computed here and put right where it is wrong.
 
 use bytes::Bytes;
 use rustmq_controller_core::configs::{EffectiveTopicConfig, TimestampType as TopicTimestampType};
-use rustmq_model::batch::{self, BatchError, BatchHeader, TimestampType};
-use rustmq_model::{Offset, ProducerEpoch, Timestamp, record};
+use rustmq_model::batch::{self, Attributes, BatchError, BatchHeader, Codec, TimestampType};
+use rustmq_model::compression::CompressionError;
+use rustmq_model::record::{self, RecordError, RecordOutline};
+use rustmq_model::{Offset, ProducerEpoch, Timestamp};
+use tokio::sync::Semaphore;
 
 use crate::error::{BrokerError, RecordFault};
 
@@ -17,45 +20,85 @@ pub(crate) struct ValidBatch {
     pub(crate) log_append_time: Timestamp,
 }
 
+/// Whether the records of compressed batches are looked at although nothing else asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CompressedRecords {
+    #[default]
+    Checked,
+    /// A producer that writes broken ones breaks the consumers of its topic.
+    Trusted,
+}
+
+/// How far a batch is looked into.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct InspectionLimits {
+    pub(crate) compressed: CompressedRecords,
+    /// What one batch may decompress to.
+    pub(crate) decompressed_bytes_max: usize,
+}
+
 /// Faults that are told of one batch at most; a client needs no more to find its mistake.
 const FAULTS_MAX: usize = 100;
+/// What is decompressed on the connection's own task, in a few milliseconds: as much as clients put into a batch as a rule.
+const BYTES_AT_ONCE: usize = 2 << 20;
+/// Batches beyond that are decompressed on threads of their own, so many at a time: each may take long, and the processors are for all.
+static INFLATING: Semaphore = Semaphore::const_new(2);
 
-/// Checks the bytes of one partition's entry in a produce request, and stamps them where the topic wants that.
-pub(crate) fn validate(
+/// Checks the bytes of one partition's entry in a produce request, and puts right what the header says of the time.
+pub(crate) async fn validate(
     bytes: Bytes,
     config: &EffectiveTopicConfig,
     now: Timestamp,
-    decompressed_bytes_max: usize,
+    limits: InspectionLimits,
 ) -> Result<ValidBatch, BrokerError> {
-    const ONE_BATCH: &str = "A produce request has exactly one record batch per partition.";
-    if bytes.is_empty() {
-        // Not a damaged one, which producers would send again.
-        return Err(BrokerError::invalid_record(ONE_BATCH));
+    let at_once = limits.decompressed_bytes_max.min(BYTES_AT_ONCE);
+    let outcome = validate_within(&bytes, config, now, InspectionLimits { decompressed_bytes_max: at_once, ..limits });
+    if !matches!(outcome, Err(BrokerError::DecompressedTooLarge { .. })) || at_once == limits.decompressed_bytes_max {
+        return outcome;
     }
+    let _permit = INFLATING.acquire().await.expect("it is never closed");
+    let config = config.clone();
+    let inflating = tokio::task::spawn_blocking(move || validate_within(&bytes, &config, now, limits));
+    // Only the end of the process takes the thread away.
+    inflating.await.unwrap_or(Err(BrokerError::Stopping))
+}
+
+fn validate_within(
+    bytes: &Bytes,
+    config: &EffectiveTopicConfig,
+    now: Timestamp,
+    limits: InspectionLimits,
+) -> Result<ValidBatch, BrokerError> {
+    let header = check_header(bytes, config)?;
+    let rules = RecordRules::new(config, now);
+    let max_timestamp = if rules.need_records(&header, limits.compressed) {
+        rules.judge(bytes, &header, limits.decompressed_bytes_max)?
+    } else {
+        header.max_timestamp
+    };
+    let (timestamp_type, max_timestamp, log_append_time) = match config.message_timestamp_type {
+        TopicTimestampType::LogAppendTime => (TimestampType::LogAppendTime, now, now),
+        TopicTimestampType::CreateTime => (TimestampType::CreateTime, max_timestamp, Timestamp::NONE),
+    };
+    // When tombstones may go is not for producers to say.
+    let attributes = header.attributes.with_timestamp_type(timestamp_type).without_delete_horizon();
+    let (bytes, header) = restated(bytes, header, attributes, max_timestamp)?;
+    Ok(ValidBatch { bytes, header, log_append_time })
+}
+
+/// The batch as it is where the header is right, which costs nothing; else a copy under a CRC of its own.
+fn restated(
+    bytes: &Bytes,
+    header: BatchHeader,
+    attributes: Attributes,
+    max_timestamp: Timestamp,
+) -> Result<(Bytes, BatchHeader), BrokerError> {
+    if header.attributes == attributes && header.max_timestamp == max_timestamp {
+        return Ok((bytes.clone(), header));
+    }
+    let bytes = batch::restate(bytes, attributes, max_timestamp);
     let header = BatchHeader::parse(&bytes).map_err(|error| refuse(&error))?;
-    if header.size < bytes.len() {
-        return Err(BrokerError::invalid_record(ONE_BATCH));
-    }
-    let max = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
-    if header.size > max {
-        return Err(BrokerError::RecordTooLarge { size: header.size, max });
-    }
-    header.validate(&bytes).map_err(|error| refuse(&error))?;
-    check_header(&header)?;
-    if config.cleanup_policy.compact {
-        check_keys(&bytes, decompressed_bytes_max)?;
-    }
-    match config.message_timestamp_type {
-        TopicTimestampType::LogAppendTime => {
-            let bytes = batch::stamp_log_append_time(&bytes, now);
-            let header = BatchHeader::parse(&bytes).map_err(|error| refuse(&error))?;
-            Ok(ValidBatch { bytes, header, log_append_time: now })
-        }
-        TopicTimestampType::CreateTime => {
-            check_timestamps(&header, &bytes, config, now, decompressed_bytes_max)?;
-            Ok(ValidBatch { bytes, header, log_append_time: Timestamp::NONE })
-        }
-    }
+    Ok((bytes, header))
 }
 
 fn refuse(error: &BatchError) -> BrokerError {
@@ -69,7 +112,22 @@ fn refuse(error: &BatchError) -> BrokerError {
     }
 }
 
-fn check_header(header: &BatchHeader) -> Result<(), BrokerError> {
+/// Everything that the header alone proves.
+fn check_header(bytes: &Bytes, config: &EffectiveTopicConfig) -> Result<BatchHeader, BrokerError> {
+    const ONE_BATCH: &str = "A produce request has exactly one record batch per partition.";
+    if bytes.is_empty() {
+        // Not a damaged one, which producers would send again.
+        return Err(BrokerError::invalid_record(ONE_BATCH));
+    }
+    let header = BatchHeader::parse(bytes).map_err(|error| refuse(&error))?;
+    if header.size < bytes.len() {
+        return Err(BrokerError::invalid_record(ONE_BATCH));
+    }
+    let max = usize::try_from(config.max_message_bytes).unwrap_or(usize::MAX);
+    if header.size > max {
+        return Err(BrokerError::RecordTooLarge { size: header.size, max });
+    }
+    header.validate(bytes).map_err(|error| refuse(&error))?;
     if header.base_offset != Offset::ZERO {
         let reason = format!("The base offset of a produced batch must be 0; it is {}.", header.base_offset.0);
         return Err(BrokerError::invalid_record(reason));
@@ -87,62 +145,99 @@ fn check_header(header: &BatchHeader) -> Result<(), BrokerError> {
         );
         return Err(BrokerError::invalid_record(reason));
     }
-    Ok(())
-}
-
-/// A compacted topic keeps the latest record of each key, so that a record without one has no place in it.
-fn check_keys(bytes: &Bytes, decompressed_bytes_max: usize) -> Result<(), BrokerError> {
-    let keyless = faults(bytes, decompressed_bytes_max, |record| {
-        record.key.is_none().then(|| "A compacted topic takes only records with a key.".to_owned())
-    })?;
-    if keyless.is_empty() {
-        return Ok(());
-    }
-    let reason = "One or more records have no key, which a compacted topic does not take.".to_owned();
-    Err(BrokerError::InvalidRecord { reason, records: keyless })
-}
-
-fn check_timestamps(
-    header: &BatchHeader,
-    bytes: &Bytes,
-    config: &EffectiveTopicConfig,
-    now: Timestamp,
-    decompressed_bytes_max: usize,
-) -> Result<(), BrokerError> {
-    if header.attributes.timestamp_type() == TimestampType::LogAppendTime {
-        let reason = "A producer must not claim LogAppendTime: the topic takes the producer's time.".to_owned();
+    let stamped = header.attributes.timestamp_type() == TimestampType::LogAppendTime;
+    if stamped && config.message_timestamp_type == TopicTimestampType::LogAppendTime {
+        let reason = "A producer must not claim LogAppendTime: the broker stamps it.".to_owned();
         return Err(BrokerError::InvalidTimestamp { reason, records: Vec::new() });
     }
-    let bound = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
-    let earliest = now.0.saturating_sub(bound(config.message_timestamp_before_max_ms));
-    let latest = now.0.saturating_add(bound(config.message_timestamp_after_max_ms));
-    // With no bound on the past, which is the default, the header's largest timestamp says all.
-    let header_suffices = earliest <= 0 && header.max_timestamp.0 <= latest;
-    if header_suffices {
-        return Ok(());
-    }
-    let outside = faults(bytes, decompressed_bytes_max, |record| {
-        let Timestamp(time) = record.timestamp;
-        let is_outside = record.timestamp != Timestamp::NONE && !(earliest..=latest).contains(&time);
-        is_outside.then(|| format!("Timestamp {time} is outside the range from {earliest} to {latest}."))
-    })?;
-    if outside.is_empty() {
-        return Ok(());
-    }
-    let reason = outside[0].reason.clone();
-    Err(BrokerError::InvalidTimestamp { reason, records: outside })
+    Ok(header)
 }
 
-/// The records that `judge` finds a fault with.
-fn faults(
-    bytes: &Bytes,
-    decompressed_bytes_max: usize,
-    judge: impl Fn(&record::Record) -> Option<String>,
-) -> Result<Vec<RecordFault>, BrokerError> {
-    let records = record::read(bytes, decompressed_bytes_max);
-    let records = records.map_err(|error| BrokerError::invalid_record(error.to_string()))?;
-    let judged = (0..).zip(&records).filter_map(|(index, record)| Some(RecordFault { index, reason: judge(record)? }));
-    Ok(judged.take(FAULTS_MAX).collect())
+/// What a topic asks of each record.
+struct RecordRules {
+    needs_keys: bool,
+    /// `None` where the broker's time counts.
+    times: Option<TimeBounds>,
+}
+
+#[derive(Clone, Copy)]
+struct TimeBounds {
+    earliest: i64,
+    latest: i64,
+}
+
+impl TimeBounds {
+    fn new(config: &EffectiveTopicConfig, now: Timestamp) -> Self {
+        let bound = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
+        let earliest = now.0.saturating_sub(bound(config.message_timestamp_before_max_ms));
+        let latest = now.0.saturating_add(bound(config.message_timestamp_after_max_ms));
+        Self { earliest, latest }
+    }
+
+    /// Whether the header's largest timestamp can be right, and nothing but the largest matters: with no bound on the past, which is the default.
+    fn trust(self, header: &BatchHeader) -> bool {
+        let possible = header.max_timestamp.0 >= 0 && header.max_timestamp >= header.base_timestamp;
+        self.earliest <= 0 && possible && header.max_timestamp.0 <= self.latest
+    }
+}
+
+impl RecordRules {
+    fn new(config: &EffectiveTopicConfig, now: Timestamp) -> Self {
+        let create_time = config.message_timestamp_type == TopicTimestampType::CreateTime;
+        let times = create_time.then(|| TimeBounds::new(config, now));
+        Self { needs_keys: config.cleanup_policy.compact, times }
+    }
+
+    fn need_records(&self, header: &BatchHeader, compressed: CompressedRecords) -> bool {
+        header.attributes.codec() == Some(Codec::None)
+            || compressed == CompressedRecords::Checked
+            || self.needs_keys
+            || self.times.is_some_and(|times| !times.trust(header))
+    }
+
+    /// Answers the largest timestamp, which is -1 where no record has one.
+    fn judge(&self, bytes: &[u8], header: &BatchHeader, size_max: usize) -> Result<Timestamp, BrokerError> {
+        let mut max_timestamp = Timestamp::NONE;
+        let (mut keyless, mut outside) = (Vec::new(), Vec::new());
+        let judge = |RecordOutline { index, timestamp, has_key }: RecordOutline| {
+            max_timestamp = max_timestamp.max(timestamp);
+            if self.needs_keys && !has_key && keyless.len() < FAULTS_MAX {
+                let reason = "A compacted topic takes only records with a key.".to_owned();
+                keyless.push(RecordFault { index, reason });
+            }
+            if let Some(TimeBounds { earliest, latest }) = self.times
+                && timestamp != Timestamp::NONE
+                && !(earliest..=latest).contains(&timestamp.0)
+                && outside.len() < FAULTS_MAX
+            {
+                let time = timestamp.0;
+                let reason = format!("Timestamp {time} is outside the range from {earliest} to {latest}.");
+                outside.push(RecordFault { index, reason });
+            }
+        };
+        record::inspect(bytes, header, size_max, judge).map_err(refuse_records)?;
+        if !keyless.is_empty() {
+            // A compacted topic keeps the latest record of each key, so that a record without one has no place in it.
+            let reason = "One or more records have no key, which a compacted topic does not take.".to_owned();
+            return Err(BrokerError::InvalidRecord { reason, records: keyless });
+        }
+        if let Some(first) = outside.first() {
+            let reason = first.reason.clone();
+            return Err(BrokerError::InvalidTimestamp { reason, records: outside });
+        }
+        Ok(max_timestamp)
+    }
+}
+
+fn refuse_records(error: RecordError) -> BrokerError {
+    match error {
+        RecordError::Batch(error) => refuse(&error),
+        RecordError::Compression(CompressionError::TooLarge { size_max: max }) => {
+            BrokerError::DecompressedTooLarge { max }
+        }
+        RecordError::Compression(error) => BrokerError::UndecodableRecords { reason: error.to_string() },
+        RecordError::Malformed { .. } => BrokerError::invalid_record(error.to_string()),
+    }
 }
 
 #[cfg(test)]

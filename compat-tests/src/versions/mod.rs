@@ -15,6 +15,7 @@ pub(crate) mod batch;
 mod cluster;
 mod commits;
 mod configs;
+pub mod crafted;
 mod fetch;
 mod groups;
 mod log;

@@ -25,6 +25,15 @@ pub struct FoundOffset {
     pub leader_epoch: LeaderEpoch,
 }
 
+/// The batch with the largest timestamp so far.
+struct Candidate {
+    largest: Timestamp,
+    header: BatchHeader,
+    batch: bytes::Bytes,
+    /// Its records below this are not in the log any more.
+    from: Offset,
+}
+
 impl PartitionReader {
     /// The first record below the high watermark with at least this timestamp.
     pub async fn offset_for_timestamp(&self, timestamp: Timestamp) -> Result<Option<FoundOffset>, ReadError> {
@@ -46,28 +55,36 @@ impl PartitionReader {
         }
     }
 
-    /// The first record below the high watermark that has the largest timestamp (KIP-734).
+    /// The first record from the log start to the high watermark that has the largest timestamp of these (KIP-734).
     pub async fn max_timestamp(&self) -> Result<Option<FoundOffset>, ReadError> {
         let Some(mut from) = self.search_from(TimeTarget::Largest).await? else { return Ok(None) };
-        let mut best: Option<(BatchHeader, bytes::Bytes, Offset)> = None;
+        let mut best: Option<Candidate> = None;
         loop {
             let batches = self.portion(&mut from).await?;
             if batches.is_empty() {
                 break;
             }
             for (header, batch) in batches {
-                if best.as_ref().is_none_or(|(known, ..)| header.max_timestamp > known.max_timestamp) {
-                    best = Some((header, batch, from));
+                let largest = if header.base_offset < from {
+                    // The header speaks of records below the log start, too.
+                    largest_record(&header, &batch, from).await
+                } else {
+                    Some(header.max_timestamp)
+                };
+                if let Some(largest) = largest
+                    && best.as_ref().is_none_or(|best| largest > best.largest)
+                {
+                    best = Some(Candidate { largest, header, batch, from });
                 }
                 from = from.max(header.next_offset());
             }
             // What was read from disk counts against the readers' memory, which the next portion waits for: none of it is kept meanwhile.
-            if let Some((_, batch, _)) = &mut best {
+            if let Some(Candidate { batch, .. }) = &mut best {
                 *batch = bytes::Bytes::copy_from_slice(batch);
             }
         }
-        let Some((header, batch, from)) = best else { return Ok(None) };
-        Ok(find_record(&header, &batch, from, |record| record >= header.max_timestamp).await)
+        let Some(Candidate { largest, header, batch, from }) = best else { return Ok(None) };
+        Ok(find_record(&header, &batch, from, |record| record >= largest).await)
     }
 
     async fn search_from(&self, timestamp: TimeTarget) -> Result<Option<Offset>, ReadError> {
@@ -96,8 +113,15 @@ impl PartitionReader {
     }
 }
 
-/// The first record of the batch, from `from` on, that fits. Records that cannot be read (the broker stores what clients compress
-/// without looking inside) count as one with the batch's largest timestamp.
+/// The largest timestamp of the batch's records from `from` on. Records that cannot be read have that of the batch, as in [`find_record`].
+async fn largest_record(header: &BatchHeader, batch: &bytes::Bytes, from: Offset) -> Option<Timestamp> {
+    let _permit = INFLATING.acquire().await.expect("it is never closed");
+    let Ok(records) = record::read(batch, RECORDS_BYTES_MAX) else { return Some(header.max_timestamp) };
+    records.into_iter().filter(|record| record.offset >= from).map(|record| record.timestamp).max()
+}
+
+/// The first record of the batch, from `from` on, that fits. Records that cannot be read (compressed ones may be stored unchecked) count as
+/// one with the batch's largest timestamp.
 async fn find_record(
     header: &BatchHeader,
     batch: &bytes::Bytes,

@@ -9,6 +9,7 @@ use rustmq_engine_core::wal::segments::Purpose;
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::answer::Answer;
+use crate::retention::now;
 use crate::shard::{Job, Shard, Stalled};
 use crate::wal_writer::NoRoom;
 
@@ -91,9 +92,9 @@ impl Shard {
     fn lay(&mut self, append: &Append) -> Offset {
         let partition = self.partitions.get_mut(&append.id).expect("the caller found it, and making room removes none");
         let base_offset = partition.log.end();
-        let epoch = partition.leader_epoch();
-        self.wal.put_batch(append.id, &append.batch, &append.header, base_offset, epoch);
-        partition.log.commit_append(&append.header, base_offset);
+        let (epoch, now) = (partition.leader_epoch(), now());
+        self.wal.put_batch(append.id, &append.batch, &append.header, base_offset, epoch, now);
+        partition.log.commit_append(&append.header, base_offset, now);
         self.around.metrics.appended_batches.inc();
         self.around.metrics.appended_bytes.inc_by(append.batch.len() as u64);
         base_offset

@@ -10,6 +10,8 @@ use rustmq_engine_core::wal::scan::{ReplayEvent, ReplayItem};
 use rustmq_engine_core::wal::{Control, SegmentShape};
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
+use crate::retention::now;
+
 /// A new segment's head holds checkpoints in at most this part of it; partitions that are left keep their place in older ones for longer.
 pub(crate) const CHECKPOINTS_PART: usize = 4;
 
@@ -71,7 +73,7 @@ impl Partition {
             log = Some(next);
         }
         let mut log = log.ok_or(PartitionReplayError::NoBase { id })?;
-        log.finish_replay();
+        log.finish_replay(now());
         Ok(log)
     }
 

@@ -14,6 +14,7 @@ use rustmq_engine_core::wal::{RecoveredWal, Recovery, RecoveryOptions, SegmentSh
 use crate::dio::{self, DirectIo};
 use crate::disk::SlotFile;
 use crate::folder::{FolderError, WalFolder};
+use crate::retention::{now, since_1970};
 use crate::slots;
 
 /// Bytes to read at a time.
@@ -43,13 +44,15 @@ pub(crate) fn recover(
     policy: CorruptionPolicy,
 ) -> Result<Recovered, RecoverError> {
     let mut slots = Vec::new();
+    let mut written = HashMap::new();
     // Through the page cache: a window may be smaller than what direct reads of this device ask for.
     let mut readers = HashMap::new();
     for slot in folder.slots()? {
         let path = folder.slot_path(slot);
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (length, file) = opened.map_err(|error| RecoverError::Io { path, error })?;
-        slots.push((slot, length));
+        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
+        let (metadata, file) = opened.map_err(|error| RecoverError::Io { path, error })?;
+        slots.push((slot, metadata.len()));
+        written.insert(slot, metadata.modified().map_or_else(|_| now(), since_1970));
         readers.insert(slot, file);
     }
     let window = WINDOW.min(shape.length());
@@ -62,7 +65,11 @@ pub(crate) fn recover(
             .map_err(|error| RecoverError::Io { path: folder.slot_path(read.slot), error })?;
         recovery.on_read(&bytes).map_err(damaged)?;
     }
-    let wal = recovery.finish().map_err(damaged)?;
+    let mut wal = recovery.finish().map_err(damaged)?;
+    // What was appended without a time, and is in no index yet, ages from the file's last write on.
+    for segment in &mut wal.segments {
+        segment.index.date(written.get(&segment.slot).copied().unwrap_or_else(now));
+    }
     // Closed first: a log that ran, with three descriptors a slot, must start again with as many.
     drop(readers);
     let mut files = HashMap::new();

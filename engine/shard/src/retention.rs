@@ -10,8 +10,13 @@ use rustmq_model::{Timestamp, TopicIdPartition};
 use crate::answer::Answer;
 use crate::shard::Shard;
 
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+/// Milliseconds since 1970.
+pub(crate) fn now() -> Timestamp {
+    since_1970(SystemTime::now())
+}
+
+pub(crate) fn since_1970(time: SystemTime) -> Timestamp {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 

@@ -9,12 +9,13 @@ use bytes::Bytes;
 use rustmq_engine_api::chunk::{ChunkError, ChunkPool, ChunkWriter};
 use rustmq_engine_api::published::TailBatch;
 use rustmq_engine_core::wal::frame::{Control, frame_size};
+use rustmq_engine_core::wal::retention::dated;
 use rustmq_engine_core::wal::segments::{Admission, Purpose};
 use rustmq_engine_core::wal::{
     FinishedGroup, GroupKind, GroupWriter, SegmentTable, SlotId, Trailer, WalId, WalPosition, group,
 };
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
 
 use crate::disk::{SlotFile, Step};
 
@@ -173,13 +174,14 @@ impl WalWriter {
         header: &BatchHeader,
         base_offset: Offset,
         epoch: LeaderEpoch,
+        now: Timestamp,
     ) {
         let header = BatchHeader { base_offset, leader_epoch: epoch, ..*header };
         let (group, ()) = self.put(|open, region| {
             let range = open.writer.put_batch(region, id, bytes, base_offset, epoch);
             open.batches.push((id, header, range));
         });
-        self.table.record_batch(id, group, &header);
+        self.table.record_batch(id, group, &dated(&header, now));
     }
 
     pub(crate) fn put_relocated(&mut self, id: TopicIdPartition, bytes: &[u8], header: &BatchHeader) {

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use engine_fixture::{Fixture, append_value, batch, id, on_every_disk, open, read_all, to_append, values};
-use rustmq_engine_api::{Engine, Isolation, ReadRequest};
-use rustmq_model::batch::BatchHeader;
+use rustmq_engine_api::{Engine, Isolation, PartitionReader, ReadRequest, TrimTo};
+use rustmq_model::batch::{BatchHeader, Codec};
+use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Offset, Timestamp};
 
 const PARTITIONS: i32 = 3;
@@ -199,6 +200,34 @@ fn timestamps_are_found_to_the_record_in_memory_and_on_disk() {
         let found = reader.offset_for_timestamp(Timestamp(2_001)).await.unwrap().unwrap();
         assert_eq!((found.offset, found.timestamp), (Offset(202), Timestamp(2_010)));
         assert_eq!(reader.max_timestamp().await.unwrap().unwrap().offset, Offset(1_198));
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn the_largest_timestamp_is_that_of_a_record_which_is_left() {
+    on_every_disk(async |fixture| {
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        let mut falling = BatchBuilder::new(Codec::Lz4);
+        [50, 40, 10, 30, 30, 20].into_iter().for_each(|time| falling.push(Timestamp(time), None, None, &[]));
+        engine_fixture::append(&engine, 0, falling.build()).await.unwrap();
+        engine_fixture::append(&engine, 0, engine_fixture::batch_at(Timestamp(25), &[b"v"])).await.unwrap();
+        let check = async |reader: &PartitionReader, log_start: i64, expected: Option<(i64, i64)>| {
+            let found = reader.max_timestamp().await.unwrap().map(|found| (found.offset.0, found.timestamp.0));
+            assert_eq!(found, expected, "the log starts at {log_start}");
+        };
+        check(&reader, 0, Some((0, 50))).await;
+        for (log_start, expected) in [(1, (1, 40)), (2, (3, 30)), (4, (4, 30)), (5, (6, 25))] {
+            engine.trim(id(0), TrimTo::Offset(Offset(log_start))).await.unwrap();
+            check(&reader, log_start, Some(expected)).await;
+        }
+        engine.shutdown().await;
+        let engine = fixture.start();
+        let reader = engine.reader(id(0)).unwrap();
+        check(&reader, 5, Some((6, 25))).await;
+        engine.trim(id(0), TrimTo::HighWatermark).await.unwrap();
+        check(&reader, 7, None).await;
         engine.shutdown().await;
     });
 }

@@ -4,9 +4,13 @@
 
 mod engine_fixture;
 
-use std::time::Duration;
+use std::fs::File;
+use std::time::{Duration, SystemTime};
 
-use engine_fixture::{append_value, batch, batch_at, id, on_every_disk, open, open_with, read_all, to_append, values};
+use engine_fixture::{
+    append, append_value, batch, batch_at, id, on_every_disk, open, open_with, producer_batch, read_all, to_append,
+    values,
+};
 use rustmq_engine_api::{
     AppendError, DeleteError, Engine, Isolation, LogConfig, ReadError, ReadRequest, TrimError, TrimTo,
 };
@@ -176,6 +180,76 @@ fn retention_cuts_by_size_and_by_time() {
         until("retention by time", async || by_time.offsets().log_start == Offset(1)).await;
         assert_eq!(values(&by_time).await, ["new"]);
         until("segments come back", async || used(&engine) <= 3).await;
+        engine.shutdown().await;
+    });
+}
+
+/// Until retention has looked at every partition, partition 1's records of 1970 included.
+async fn until_retention_has_looked(engine: &Engine) {
+    let reader = engine.reader(id(1)).unwrap();
+    let old = append(engine, 1, batch_at(Timestamp(1_000), &[b"old"])).await.unwrap().base_offset;
+    until("retention by time", async || reader.offsets().log_start > old).await;
+}
+
+fn hours(hours: u64) -> LogConfig {
+    let time = Duration::from_secs(hours * 3_600);
+    LogConfig { retention_time: Some(time), producer_expiry: time, ..LogConfig::unlimited() }
+}
+
+#[test]
+fn records_without_a_time_age_from_their_append_on() {
+    on_every_disk(async |mut fixture| {
+        fixture.config.retention_interval = Duration::from_millis(10);
+        let engine = fixture.start();
+        let undated = batch_at(Timestamp::NONE, &[b"v"]);
+        open_with(&engine, 0, hours(1)).await;
+        open_with(&engine, 1, hours(1)).await;
+        let brief = LogConfig { retention_time: Some(Duration::from_millis(20)), ..LogConfig::unlimited() };
+        let brief = open_with(&engine, 2, brief).await;
+        append(&engine, 0, undated.clone()).await.unwrap();
+        append(&engine, 2, undated.clone()).await.unwrap();
+        until("the end of 20 ms", async || brief.offsets().log_start == Offset(1)).await;
+        until_retention_has_looked(&engine).await;
+        assert_eq!(engine.reader(id(0)).unwrap().offsets().log_start, Offset(0), "an hour has not passed");
+        let (young, old) = (fixture.snapshot(), fixture.snapshot());
+        engine.shutdown().await;
+        for slot in old.slots() {
+            let two_hours_ago = SystemTime::now() - Duration::from_secs(7_200);
+            File::options().write(true).open(slot).unwrap().set_modified(two_hours_ago).unwrap();
+        }
+        for (fixture, log_start) in [(young, Offset(0)), (old, Offset(1))] {
+            let engine = fixture.start();
+            let reader = open_with(&engine, 0, hours(1)).await;
+            open_with(&engine, 1, hours(1)).await;
+            until_retention_has_looked(&engine).await;
+            until("its turn", async || reader.offsets().log_start == log_start).await;
+            engine.shutdown().await;
+        }
+    });
+}
+
+#[test]
+fn an_idempotent_producer_of_old_records_is_remembered() {
+    on_every_disk(async |mut fixture| {
+        fixture.config.retention_interval = Duration::from_millis(10);
+        let batch = || producer_batch(7, 0, 0, &[b"a"]);
+        let engine = fixture.start();
+        let mut log = hours(24);
+        log.retention_time = None;
+        open_with(&engine, 0, log).await;
+        open_with(&engine, 1, hours(1)).await;
+        append(&engine, 0, batch()).await.unwrap();
+        until_retention_has_looked(&engine).await;
+        let again = append(&engine, 0, batch()).await.unwrap();
+        assert_eq!((again.base_offset, again.duplicate_of), (Offset(0), Some(Timestamp(1_000))));
+        let killed = fixture.snapshot();
+        engine.shutdown().await;
+        let engine = killed.start();
+        open_with(&engine, 0, log).await;
+        open_with(&engine, 1, hours(1)).await;
+        until_retention_has_looked(&engine).await;
+        let again = append(&engine, 0, batch()).await.unwrap();
+        assert_eq!((again.base_offset, again.duplicate_of), (Offset(0), Some(Timestamp(1_000))));
         engine.shutdown().await;
     });
 }

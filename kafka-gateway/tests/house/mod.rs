@@ -12,7 +12,7 @@ use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseKind}
 use kafka_protocol::protocol::Encodable;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
-use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits};
+use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits, CompressedRecords};
 use rustmq_controller_core::{Configs, IncarnationId};
 use rustmq_controller_raft::{Controller, ControllerConfig};
 use rustmq_engine_api::Engine;
@@ -64,6 +64,7 @@ impl House {
             ("message.max.bytes", "1000000"),
         ];
         let config = BrokerConfig {
+            compressed_records: CompressedRecords::Checked,
             name: "broker".to_owned(),
             incarnation: IncarnationId(1),
             listeners: BTreeMap::new(),

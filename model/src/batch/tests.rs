@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{BatchError, BatchHeader, Codec, TimestampType, assign, split, stamp_log_append_time};
+use super::{BatchError, BatchHeader, Codec, TimestampType, assign, restate, split};
 use crate::record::BatchBuilder;
 use crate::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
@@ -36,12 +36,15 @@ fn assigned_fields_are_outside_the_crc() {
 }
 
 #[test]
-fn log_append_time_renews_the_crc() {
-    let stamped = stamp_log_append_time(&batch(2), Timestamp(9_999));
+fn a_restated_batch_has_a_crc_of_its_own() {
+    let bytes = batch(2);
+    let attributes = BatchHeader::parse(&bytes).unwrap().attributes;
+    let stamped = restate(&bytes, attributes.with_timestamp_type(TimestampType::LogAppendTime), Timestamp(9_999));
     let header = BatchHeader::parse(&stamped).unwrap();
     header.validate(&stamped).unwrap();
     assert_eq!(header.attributes.timestamp_type(), TimestampType::LogAppendTime);
     assert_eq!(header.max_timestamp, Timestamp(9_999));
+    assert_eq!(restate(&stamped, attributes, Timestamp(1_001)), bytes, "the rest is as it was");
 }
 
 #[test]

@@ -131,6 +131,12 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("engine.read_threads", Form::Count(1, 64), Some("2"), "Threads that read what has left memory."),
     setting(
+        "produce.check_compressed_records",
+        Form::Flag,
+        Some("true"),
+        "Whether the records of compressed batches are decompressed and looked over when they are produced, as Kafka does; those of others always are. `false` saves that time, and lets a producer that writes broken ones stop the consumers of its topic there.",
+    ),
+    setting(
         "operations.graceful_shutdown_timeout_ms",
         Form::Duration(0, 3_600_000),
         Some("30000"),

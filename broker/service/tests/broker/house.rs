@@ -61,6 +61,7 @@ impl House {
             rack: None,
             data_dir: dir.to_owned(),
             kafka: kafka.into(),
+            compressed_records: CompressedRecords::Checked,
             limits,
         };
         let broker = Broker::start(config, engine.clone(), controller.clone(), &mut registry).await.unwrap();

@@ -86,23 +86,24 @@ impl PartitionLog {
     }
 
     /// The batch was laid into the WAL's buffer: the log ends after it now, ahead of the disk. `header` as the producer sent it;
-    /// `base_offset` as [`Self::prepare_append`] decided just before.
-    pub fn commit_append(&mut self, header: &BatchHeader, base_offset: Offset) {
-        self.commit(header, None, base_offset);
+    /// `base_offset` as [`Self::prepare_append`] decided just before; `now` by the broker's clock.
+    pub fn commit_append(&mut self, header: &BatchHeader, base_offset: Offset, now: Timestamp) {
+        self.commit(header, None, base_offset, now);
     }
 
     /// As [`Self::commit_append`], for a decision of [`Self::prepare_marker`].
-    pub fn commit_marker(&mut self, header: &BatchHeader, marker: EndMarker, base_offset: Offset) {
-        self.commit(header, Some(marker), base_offset);
+    pub fn commit_marker(&mut self, header: &BatchHeader, marker: EndMarker, base_offset: Offset, now: Timestamp) {
+        self.commit(header, Some(marker), base_offset, now);
     }
 
-    fn commit(&mut self, header: &BatchHeader, marker: Option<EndMarker>, base_offset: Offset) {
+    fn commit(&mut self, header: &BatchHeader, marker: Option<EndMarker>, base_offset: Offset, now: Timestamp) {
         assert_eq!(base_offset, self.end, "an append is committed before the next one is prepared");
-        self.apply_batch(&BatchHeader { base_offset, leader_epoch: self.leader_epoch(), ..*header }, marker);
+        self.apply_batch(&BatchHeader { base_offset, leader_epoch: self.leader_epoch(), ..*header }, marker, now);
     }
 
-    /// What a batch with its final offsets changes, whether it is new or replayed.
-    pub(super) fn apply_batch(&mut self, header: &BatchHeader, marker: Option<EndMarker>) {
+    /// What a batch with its final offsets changes, whether it is new or replayed. `now` is the time of its append, or [`Timestamp::NONE`] in a
+    /// replay, which does not know it.
+    pub(super) fn apply_batch(&mut self, header: &BatchHeader, marker: Option<EndMarker>, now: Timestamp) {
         self.end = header.next_offset();
         self.times.append(header.base_offset, header.size, header.max_timestamp);
         if !header.has_producer() {
@@ -110,13 +111,13 @@ impl PartitionLog {
         }
         let producer_id = header.producer_id;
         if let Some(marker) = marker {
-            if let Some(first_offset) = self.producers.append_marker(header, marker) {
+            if let Some(first_offset) = self.producers.append_marker(header, marker, now) {
                 let (producer_epoch, last_offset) = (header.producer_epoch, header.last_offset());
                 let ended = EndedTransaction { producer_id, producer_epoch, first_offset, last_offset };
                 self.transactions.end(ended, marker.end);
             }
         } else if !header.attributes.is_control()
-            && let Some(first) = self.producers.append(header)
+            && let Some(first) = self.producers.append(header, now)
         {
             self.transactions.begin(producer_id, first);
         }

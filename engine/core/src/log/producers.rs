@@ -86,7 +86,8 @@ pub struct Producer {
     pub epoch: ProducerEpoch,
     /// Of the last transaction coordinator that ended a transaction of it here; -1 if none did.
     pub coordinator_epoch: i32,
-    /// Of its last batch or marker; what expiry goes by.
+    /// When its last batch or marker was appended, by the broker's clock: what expiry goes by. Producers may state any time, that of records
+    /// which they copy for instance; one that is forgotten for that could have a repeated batch stored twice.
     pub last_timestamp: Timestamp,
     /// Where the transaction that is open here began.
     pub open_transaction: Option<Offset>,
@@ -202,10 +203,10 @@ impl Producers {
     }
 
     /// Remembers a data batch with its final offsets. Answers where a transaction begins with it.
-    pub(super) fn append(&mut self, header: &BatchHeader) -> Option<Offset> {
+    pub(super) fn append(&mut self, header: &BatchHeader, now: Timestamp) -> Option<Offset> {
         let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
         producer.enter_epoch(header.producer_epoch);
-        producer.last_timestamp = header.max_timestamp;
+        producer.last_timestamp = now;
         // A coordinator writes for a producer without numbering what it writes.
         if header.base_sequence.0 >= 0 {
             producer.batches.push(ProducerBatch {
@@ -224,12 +225,21 @@ impl Producers {
     }
 
     /// Remembers a marker. Answers where the transaction that it ends began, if one was open.
-    pub(super) fn append_marker(&mut self, header: &BatchHeader, marker: EndMarker) -> Option<Offset> {
+    pub(super) fn append_marker(&mut self, header: &BatchHeader, marker: EndMarker, now: Timestamp) -> Option<Offset> {
         let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
         producer.enter_epoch(header.producer_epoch);
         producer.coordinator_epoch = marker.coordinator_epoch;
-        producer.last_timestamp = header.max_timestamp;
+        producer.last_timestamp = now;
         producer.open_transaction.take()
+    }
+
+    /// The log does not hold when a batch was appended. Producers that wrote after the checkpoint count as having written at the restart, so that
+    /// none is forgotten early; and so do those of a time that is yet to come, which a clock that was set back leaves.
+    pub(super) fn finish_replay(&mut self, now: Timestamp) {
+        let producers = self.by_id.values_mut();
+        producers.filter(|producer| !(Timestamp(0)..=now).contains(&producer.last_timestamp)).for_each(|producer| {
+            producer.last_timestamp = now;
+        });
     }
 
     /// Those that wrote nothing for `expiry` before `now` and have no transaction open. At most [`EXPIRY_COUNT_MAX`].

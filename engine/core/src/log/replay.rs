@@ -2,7 +2,7 @@
 //! when it was written, so nothing is judged again; only what cannot follow is an error.
 
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{LeaderEpoch, Offset, ProducerId};
+use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::end_marker::EndMarker;
 use super::epochs::EpochStart;
@@ -50,7 +50,7 @@ impl PartitionLog {
             return Err(ReplayError::Empty { base: found });
         }
         self.epochs.begin(header.leader_epoch, found);
-        self.apply_batch(header, marker);
+        self.apply_batch(header, marker, Timestamp::NONE);
         self.durable_end = self.end;
         Ok(())
     }
@@ -100,8 +100,9 @@ impl PartitionLog {
         self.forget_producers(ids);
     }
 
-    /// Everything was replayed, and the WAL's end is synced. The only replica there is: what is durable is committed.
-    pub fn finish_replay(&mut self) {
+    /// Everything was replayed, and the WAL's end is synced. The only replica there is: what is durable is committed. `now` by the broker's clock.
+    pub fn finish_replay(&mut self, now: Timestamp) {
+        self.producers.finish_replay(now);
         self.durable_end = self.end;
         self.raise_high_watermark(self.end);
     }

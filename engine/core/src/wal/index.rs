@@ -10,6 +10,7 @@ use super::frame::Control;
 use super::group::HEADER_LENGTH;
 use super::little_endian::{Reader, Writer};
 use super::position::{Generation, Run, SegmentShape, WalId};
+use super::retention::is_dated;
 
 const ENTRY_LENGTH: usize = 48;
 const EXTENT_LENGTH: usize = 32;
@@ -24,6 +25,7 @@ pub struct Extent {
     pub bytes: u32,
     pub first: Offset,
     pub end: Offset,
+    /// What retention goes by: the largest timestamp, or when the batches were appended, if their records have none.
     pub max_timestamp: Timestamp,
 }
 
@@ -87,9 +89,12 @@ impl SegmentIndex {
         }
         let bytes = u32::try_from(header.size).expect("a batch is shorter than its segment");
         let (first, end) = (header.base_offset, header.next_offset());
-        if let Some(last) =
-            entry.extents.last_mut().filter(|last| last.group_offset == group_offset && last.end == first)
-        {
+        // Batches whose time is not known yet stay apart, so that they can be given one.
+        let joins = |last: &&mut Extent| {
+            let follows = last.group_offset == group_offset && last.end == first;
+            follows && is_dated(last.max_timestamp) == is_dated(header.max_timestamp)
+        };
+        if let Some(last) = entry.extents.last_mut().filter(joins) {
             last.end = end;
             last.bytes = last.bytes.saturating_add(bytes);
             last.max_timestamp = last.max_timestamp.max(header.max_timestamp);
@@ -124,6 +129,12 @@ impl SegmentIndex {
         let entry = self.entries.entry(id).or_default();
         entry.base_group = group_offset;
         entry.last_group = group_offset;
+    }
+
+    /// What has no time yet, as a scan finds it, ages from `at` on.
+    pub fn date(&mut self, at: Timestamp) {
+        let extents = self.entries.values_mut().flat_map(|entry| &mut entry.extents);
+        extents.filter(|extent| !is_dated(extent.max_timestamp)).for_each(|extent| extent.max_timestamp = at);
     }
 
     /// Bytes of the encoded index.

@@ -2,7 +2,20 @@
 
 use std::time::Duration;
 
+use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp};
+
+/// The header that the WAL's indexes are to know a batch by: one whose records have no time ages from `appended_at` on. Kafka goes by the time
+/// of the segment's file there.
+#[must_use]
+pub fn dated(header: &BatchHeader, appended_at: Timestamp) -> BatchHeader {
+    if is_dated(header.max_timestamp) { *header } else { BatchHeader { max_timestamp: appended_at, ..*header } }
+}
+
+/// Whether records have a time to age by.
+pub(super) const fn is_dated(max_timestamp: Timestamp) -> bool {
+    max_timestamp.0 >= 0
+}
 
 /// A part of a log, as fine as is known without reading: a group's batches, or a segment's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +40,7 @@ pub fn log_start_after(parts: &[Part], limits: RetentionLimits, now: Timestamp) 
     let too_old = |part: &Part| {
         limits.time.is_some_and(|time| {
             let age = i128::from(now.0) - i128::from(part.max_timestamp.0);
-            part.max_timestamp.0 >= 0 && age > i128::try_from(time.as_millis()).unwrap_or(i128::MAX)
+            is_dated(part.max_timestamp) && age > i128::try_from(time.as_millis()).unwrap_or(i128::MAX)
         })
     };
     let mut left: u64 = parts.iter().map(|part| part.bytes).sum();
@@ -45,7 +58,9 @@ pub fn log_start_after(parts: &[Part], limits: RetentionLimits, now: Timestamp) 
 
 #[cfg(test)]
 mod tests {
-    use super::{Part, RetentionLimits, log_start_after};
+    use super::{Part, RetentionLimits, dated, log_start_after};
+    use rustmq_model::batch::{BatchHeader, Codec};
+    use rustmq_model::record::BatchBuilder;
     use rustmq_model::{Offset, Timestamp};
     use std::time::Duration;
 
@@ -67,5 +82,19 @@ mod tests {
         check(None, Some(200), Some(10));
         check(None, Some(0), Some(30));
         check(Some(8_000), Some(150), Some(10));
+    }
+
+    #[test]
+    fn only_a_batch_without_a_time_ages_from_its_append_on() {
+        let mut builder = BatchBuilder::new(Codec::None);
+        builder.push(Timestamp(5), None, None, &[]);
+        let header = BatchHeader::parse(&builder.build()).expect("it was built just now");
+        let check = |max_timestamp, expected| {
+            let header = BatchHeader { max_timestamp: Timestamp(max_timestamp), ..header };
+            assert_eq!(dated(&header, Timestamp(900)).max_timestamp, Timestamp(expected));
+        };
+        check(-1, 900);
+        check(0, 0);
+        check(5_000, 5_000);
     }
 }

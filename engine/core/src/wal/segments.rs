@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{Offset, TopicIdPartition};
+use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
 use super::frame::{self, Control};
 use super::group;
@@ -18,7 +18,7 @@ use super::group_writer::FinishedGroup;
 use super::index::{Extent, SegmentIndex, Trailer};
 use super::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
 use super::recovery::{GoOn, RecoveredWal};
-use super::retention::Part;
+use super::retention::{self, Part};
 use super::segment_header::SegmentHeader;
 use super::spans::{Span, Spans};
 
@@ -460,6 +460,9 @@ impl SegmentTable {
     /// A relocated batch: it is found at its new place once that is durable.
     pub fn record_relocated(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) {
         self.voided = group;
+        // It does not grow younger by moving.
+        let held = self.partitions.get(&id).and_then(|places| places.spans.find(header.base_offset));
+        let header = &retention::dated(header, held.map_or(Timestamp::NONE, |span| span.max_timestamp));
         self.record(id, group, |index| index.record_batch(id, group.offset, header, true));
         let change = Change::Move(span_of(group.generation, header));
         self.pending.push_back(Pending { partition: id, group, change });

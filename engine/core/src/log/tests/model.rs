@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
+use super::super::producers::Producer;
 use super::super::*;
 use super::batches::{at, idempotent, marker, plain, transactional};
 
@@ -53,7 +54,7 @@ enum Step {
         raise: i32,
     },
     Expire {
-        now: i64,
+        later: i64,
     },
     Checkpoint,
     Restart,
@@ -78,7 +79,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<u8>().prop_map(|part| Step::Trim { part }),
         1 => (0..4usize).prop_map(|back| Step::Truncate { back }),
         1 => (0..3i32).prop_map(|raise| Step::BeginEpoch { raise }),
-        1 => (0..4_000i64).prop_map(|now| Step::Expire { now }),
+        1 => (0..2_000i64).prop_map(|later| Step::Expire { later }),
         1 => Just(Step::Checkpoint),
         1 => Just(Step::Restart),
     ]
@@ -100,6 +101,7 @@ struct ModelProducer {
     /// Base sequence, record count, base offset; of this epoch, since the producer was known.
     batches: Vec<(i32, i32, i64)>,
     open: Option<i64>,
+    last_append: i64,
 }
 
 impl ModelProducer {
@@ -122,6 +124,8 @@ struct Life {
     log_start: i64,
     epoch: i32,
     aborted: Vec<(i64, i64, i64)>,
+    /// The broker's clock. Batches state other times.
+    now: i64,
 }
 
 impl Life {
@@ -130,8 +134,8 @@ impl Life {
         let checkpoint = encoded(&log);
         let (batches, producers) = (BTreeMap::new(), BTreeMap::new());
         let (written, aborted) = (Vec::new(), Vec::new());
-        let (end, high_watermark, log_start, epoch) = (0, 0, 0, 1);
-        Self { size, log, checkpoint, written, batches, producers, end, high_watermark, log_start, epoch, aborted }
+        let (end, high_watermark, log_start, epoch, now) = (0, 0, 0, 1, 5_000);
+        Self { size, log, checkpoint, written, batches, producers, end, high_watermark, log_start, epoch, aborted, now }
     }
 
     fn step(&mut self, step: &Step) {
@@ -150,7 +154,7 @@ impl Life {
             Step::Trim { part } => self.trim(self.part_of(self.log_start, self.high_watermark, part)),
             Step::Truncate { back } => self.truncate(back),
             Step::BeginEpoch { raise } => self.begin_epoch(self.epoch + raise),
-            Step::Expire { now } => self.expire(now),
+            Step::Expire { later } => self.expire(later),
             Step::Checkpoint => {
                 self.checkpoint = encoded(&self.log);
                 self.written.clear();
@@ -169,11 +173,14 @@ impl Life {
         let header = BatchHeader { size: self.size, ..header };
         let decision = self.log.prepare_append(Some(LeaderEpoch(self.epoch)), &header);
         assert_eq!(decision, Ok(AppendDecision::Append { base_offset: Offset(self.end) }));
-        self.log.commit_append(&header, Offset(self.end));
+        self.log.commit_append(&header, Offset(self.end), Timestamp(self.now));
         self.wrote(header, None);
     }
 
     fn wrote(&mut self, header: BatchHeader, marker: Option<EndMarker>) {
+        if let Some(producer) = self.producers.get_mut(&header.producer_id.0) {
+            producer.last_append = self.now;
+        }
         let placed = at(header, self.end, self.epoch);
         self.written.push(Written::Batch(placed, marker));
         self.batches.insert(self.end, placed);
@@ -245,7 +252,7 @@ impl Life {
             self.aborted.push((id, first, self.end));
         }
         let base = self.log.prepare_marker(None, &header, marker).unwrap();
-        self.log.commit_marker(&header, marker, base);
+        self.log.commit_marker(&header, marker, base, Timestamp(self.now));
         self.wrote(header, Some(marker));
     }
 
@@ -281,7 +288,8 @@ impl Life {
             };
             let batches = producer.batches.iter().map(batch).collect();
             let (epoch, open) = (producer.epoch.0, producer.open_transaction.map(|first| first.0));
-            self.producers.insert(id.0, ModelProducer { epoch, batches, open });
+            let last_append = producer.last_timestamp.0;
+            self.producers.insert(id.0, ModelProducer { epoch, batches, open, last_append });
         }
         self.aborted.retain(|(_, _, last)| *last < to);
     }
@@ -293,20 +301,27 @@ impl Life {
         self.epoch = epoch;
     }
 
-    fn expire(&mut self, now: i64) {
-        let expired = self.log.expire_producers(Timestamp(now), Duration::from_millis(1_500));
+    fn expire(&mut self, later: i64) {
+        self.now += later;
+        let expired = self.log.expire_producers(Timestamp(self.now), Duration::from_millis(1_500));
         self.log.forget_producers(&expired);
         for id in &expired {
             let forgotten = self.producers.remove(&id.0).unwrap();
             assert_eq!(forgotten.open, None, "{id:?} has a transaction open");
+            assert!(forgotten.last_append + 1_500 <= self.now, "{id:?} wrote at {}", forgotten.last_append);
         }
         self.written.push(Written::Expiry(expired));
     }
 
     fn restart(&mut self) {
         self.sync(self.end);
-        assert_eq!(replayed(&self.checkpoint, &self.written), self.log);
-        self.log = replayed(&self.checkpoint, &self.written);
+        let replayed = replayed(&self.checkpoint, &self.written, Timestamp(self.now));
+        for (id, producer) in replayed.producers().iter() {
+            let before = self.log.producers().find(id).map(|producer| producer.last_timestamp);
+            assert!(before.is_none_or(|before| (before..=Timestamp(self.now)).contains(&producer.last_timestamp)));
+        }
+        assert_eq!(without_times(&replayed), without_times(&self.log));
+        self.log = replayed;
     }
 
     fn compare(&self) {
@@ -359,7 +374,16 @@ fn encoded(log: &PartitionLog) -> Vec<u8> {
     bytes
 }
 
-fn replayed(checkpoint: &[u8], written: &[Written]) -> PartitionLog {
+/// When producers last wrote, a replay does not know to the millisecond.
+fn without_times(log: &PartitionLog) -> PartitionLog {
+    let mut timeless = log.clone();
+    for (id, producer) in log.producers().iter() {
+        timeless.producers.insert(id, Producer { last_timestamp: Timestamp::NONE, ..*producer });
+    }
+    timeless
+}
+
+fn replayed(checkpoint: &[u8], written: &[Written], now: Timestamp) -> PartitionLog {
     let mut log = PartitionLog::restore(LogLimits::default(), checkpoint).unwrap();
     for written in written {
         match written {
@@ -371,7 +395,7 @@ fn replayed(checkpoint: &[u8], written: &[Written]) -> PartitionLog {
         }
         log.check_invariants();
     }
-    log.finish_replay();
+    log.finish_replay(now);
     log
 }
 

@@ -1,5 +1,7 @@
 //! What recovery may meet: foreign or damaged checkpoints, frames that cannot follow, and the gaps that a repair leaves.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use rustmq_model::batch::BatchHeader;
@@ -7,6 +9,8 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::super::*;
 use super::batches::{at, idempotent, marker, plain, transactional};
+
+const NOW: Timestamp = Timestamp(1_000);
 
 fn limits() -> LogLimits {
     LogLimits::default()
@@ -21,7 +25,7 @@ fn full() -> PartitionLog {
     let mut log = empty();
     let mut append = |header: BatchHeader| {
         let base = log.end();
-        log.commit_append(&BatchHeader { size: 20_000, ..header }, base);
+        log.commit_append(&BatchHeader { size: 20_000, ..header }, base, NOW);
     };
     (0..7).for_each(|sequence| append(idempotent(1, 2, sequence, 1)));
     append(transactional(2, 0, 0, 3));
@@ -29,7 +33,7 @@ fn full() -> PartitionLog {
     append(plain(9));
     for (id, end) in [(2, TransactionEnd::Abort), (4, TransactionEnd::Commit)] {
         let base = log.end();
-        log.commit_marker(&marker(id, 1), EndMarker { end, coordinator_epoch: 9 }, base);
+        log.commit_marker(&marker(id, 1), EndMarker { end, coordinator_epoch: 9 }, base, NOW);
     }
     log.begin_epoch(LeaderEpoch(4)).unwrap();
     log.on_durable(Offset(8));
@@ -50,7 +54,7 @@ fn a_checkpoint_restores_the_log_with_all_of_it_durable() {
     let mut log = full();
     let mut restored = PartitionLog::restore(limits(), &encoded(&log)).unwrap();
     assert_eq!(encoded(&restored), encoded(&log));
-    restored.finish_replay();
+    restored.finish_replay(NOW);
     log.on_durable(log.end());
     assert_eq!(restored, log);
 }
@@ -58,7 +62,7 @@ fn a_checkpoint_restores_the_log_with_all_of_it_durable() {
 #[test]
 fn the_bytes_of_version_one_stay() {
     let mut log = PartitionLog::open(limits(), LeaderEpoch(1), Offset(5));
-    log.commit_append(&idempotent(7, 2, 3, 4), Offset(5));
+    log.commit_append(&idempotent(7, 2, 3, 4), Offset(5), NOW);
     #[rustfmt::skip]
     let expected: &[&[u8]] = &[
         &[1, 0],
@@ -85,6 +89,20 @@ fn a_cut_or_foreign_checkpoint_is_refused() {
     let mut newer = bytes;
     newer[0] = 2;
     assert_eq!(PartitionLog::restore(limits(), &newer).unwrap_err(), CheckpointError::Version { found: 2 });
+}
+
+#[test]
+fn a_producer_is_not_forgotten_early_after_a_restart() {
+    let (day, expiry) = (Timestamp(86_400_000), Duration::from_millis(500));
+    let mut log = empty();
+    log.commit_append(&idempotent(1, 0, 0, 1), log.end(), NOW);
+    log.commit_append(&idempotent(2, 0, 0, 1), log.end(), Timestamp(i64::MAX));
+    let mut log = PartitionLog::restore(limits(), &encoded(&log)).unwrap();
+    // Its records are a day old; when it was appended, the log does not say.
+    log.replay_batch(&at(idempotent(3, 0, 0, 1), 7, 1), None, Gaps::Refused).unwrap();
+    log.finish_replay(day);
+    assert_eq!(log.expire_producers(Timestamp(day.0 + 499), expiry), [ProducerId(1)]);
+    assert_eq!(log.expire_producers(Timestamp(day.0 + 500), expiry), [1, 2, 3].map(ProducerId));
 }
 
 #[test]
@@ -150,12 +168,12 @@ proptest! {
         }
         if let Ok(mut log) = PartitionLog::restore(limits(), &bytes) {
             log.check_invariants();
-            log.finish_replay();
+            log.finish_replay(NOW);
             let header = idempotent(1, 2, 7, 1);
             if let Ok(AppendDecision::Append { base_offset }) = log.prepare_append(None, &header) {
-                log.commit_append(&header, base_offset);
+                log.commit_append(&header, base_offset, NOW);
             }
-            log.forget_producers(&log.expire_producers(Timestamp(i64::MAX), std::time::Duration::ZERO));
+            log.forget_producers(&log.expire_producers(Timestamp(i64::MAX), Duration::ZERO));
             log.replay_expiry(&[ProducerId(3)]);
             log.check_invariants();
         }

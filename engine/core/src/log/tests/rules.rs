@@ -13,11 +13,15 @@ fn open() -> PartitionLog {
 }
 
 fn append(log: &mut PartitionLog, header: &BatchHeader) -> Result<i64, AppendRejection> {
+    append_at(log, header, 1_000)
+}
+
+fn append_at(log: &mut PartitionLog, header: &BatchHeader, now: i64) -> Result<i64, AppendRejection> {
     let decision = log.prepare_append(None, header)?;
     log.check_invariants();
     Ok(match decision {
         AppendDecision::Append { base_offset } => {
-            log.commit_append(header, base_offset);
+            log.commit_append(header, base_offset, Timestamp(now));
             log.check_invariants();
             base_offset.0
         }
@@ -37,7 +41,7 @@ fn end_transaction(
 ) -> Result<Offset, AppendRejection> {
     let (header, marker) = (marker(id, epoch), EndMarker { end, coordinator_epoch: 1 });
     let base = log.prepare_marker(None, &header, marker)?;
-    log.commit_marker(&header, marker, base);
+    log.commit_marker(&header, marker, base, Timestamp(1_000));
     log.check_invariants();
     Ok(base)
 }
@@ -124,9 +128,10 @@ fn what_no_client_may_write_is_refused() {
 #[test]
 fn producers_are_bounded_and_expire() {
     let mut log = PartitionLog::open(LogLimits { producers_max: 2 }, LeaderEpoch(0), Offset::ZERO);
-    for id in 1..=2 {
-        let header = BatchHeader { max_timestamp: Timestamp(id * 1_000), ..idempotent(id, 0, 0, 1) };
-        append(&mut log, &header).unwrap();
+    // Whatever time their records state.
+    for (id, stated) in [(1, i64::MAX), (2, -1)] {
+        let header = BatchHeader { max_timestamp: Timestamp(stated), ..idempotent(id, 0, 0, 1) };
+        append_at(&mut log, &header, id * 1_000).unwrap();
     }
     assert_eq!(append(&mut log, &idempotent(3, 0, 0, 1)), Err(AppendRejection::ProducerLimit { limit: 2 }));
     let expired = log.expire_producers(Timestamp(1_500), Duration::from_millis(500));

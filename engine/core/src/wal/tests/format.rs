@@ -132,3 +132,19 @@ fn an_extent_is_found_by_any_offset_in_it() {
         check(&entry, offset, group);
     }
 }
+
+#[test]
+fn what_has_no_time_is_given_one_apart_from_what_has() {
+    let header = rustmq_model::batch::BatchHeader::parse(&super::disk::batch(1, 9, 0)).unwrap();
+    let mut index = SegmentIndex::default();
+    for (first, timestamp) in [(0, -1), (1, -1), (2, 5), (3, 7), (4, -1)] {
+        let (base_offset, max_timestamp) = (Offset(first), Timestamp(timestamp));
+        let header = rustmq_model::batch::BatchHeader { base_offset, max_timestamp, ..header };
+        index.record_batch(partition(0), 512, &header, false);
+    }
+    index.date(Timestamp(900));
+    let extents = &index.entry(partition(0)).unwrap().extents;
+    let found: Vec<_> = extents.iter().map(|extent| (extent.end.0, extent.max_timestamp.0)).collect();
+    assert_eq!(found, [(2, 900), (4, 7), (5, 900)]);
+    assert_eq!(SegmentIndex::parse(&index.encode()).as_ref(), Some(&index));
+}
