@@ -110,6 +110,14 @@ impl Native {
         Ok(json!({"acks": acks}))
     }
 
+    fn init_transactions(&self, request: &Value) -> Result<Value> {
+        let mut config = self.config();
+        config.set("transactional.id", request["id"].as_str().context("no id")?);
+        let producer: ThreadedProducer<_> = config.create()?;
+        producer.init_transactions(PATIENCE)?;
+        Ok(json!({}))
+    }
+
     fn consumer(&self, group: &str, more: &[(&str, String)]) -> Result<BaseConsumer> {
         let mut config = self.config();
         config.set("group.id", group).set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
@@ -273,6 +281,7 @@ impl Client for Native {
             "poll" => self.poll(&request),
             "commit" => self.commit(&request),
             "committed" => self.committed(&request),
+            "init_transactions" => self.init_transactions(&request),
             "leave" => {
                 self.member = None;
                 Ok(json!({}))

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -161,22 +161,37 @@ impl Server {
 
     /// SIGTERM, and waits for a clean end.
     pub fn stop(&mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
+        if self.child.is_none() {
+            return Ok(());
+        }
+        let status = self.terminate()?;
+        // A JVM reports the signal itself.
+        let clean = status.success() || self.target == Target::Kafka && status.code() == Some(143);
+        ensure!(clean, "the broker ended with {status}\n{}", self.log_tail());
+        Ok(())
+    }
+
+    /// SIGTERM, and how the broker ended.
+    pub fn terminate(&mut self) -> Result<ExitStatus> {
+        let pid = self.pid().context("the broker does not run")?;
+        let sent = Command::new("kill").args(["-TERM", &pid.to_string()]).status()?;
         ensure!(sent.success(), "could not signal the broker");
+        self.ended()
+    }
+
+    /// Waits until the broker has ended, and says how.
+    pub fn ended(&mut self) -> Result<ExitStatus> {
+        let mut child = self.child.take().context("the broker does not run")?;
         let deadline = Instant::now() + STOP_WITHIN;
         while Instant::now() < deadline {
             if let Some(status) = child.try_wait()? {
-                // A JVM reports the signal itself.
-                let clean = status.success() || self.target == Target::Kafka && status.code() == Some(143);
-                ensure!(clean, "the broker ended with {status}\n{}", self.log_tail());
-                return Ok(());
+                return Ok(status);
             }
             thread::sleep(POLL_EVERY);
         }
         child.kill()?;
         child.wait()?;
-        bail!("the broker did not stop within {STOP_WITHIN:?} of SIGTERM\n{}", self.log_tail());
+        bail!("the broker did not stop within {STOP_WITHIN:?}\n{}", self.log_tail());
     }
 
     /// Starts again on the same data and ports.

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rustmq_compat_tests::crash::admin::Admin;
 use rustmq_compat_tests::crash::audit::{Place, Violation};
 use rustmq_compat_tests::crash::campaign::{self, Kill, Plan};
-use rustmq_compat_tests::crash::single::Single;
+use rustmq_compat_tests::crash::single::{Single, place};
 use rustmq_compat_tests::disk::Faults;
 use rustmq_compat_tests::disk::stack::{FileSystem, Stack};
 use rustmq_compat_tests::wire::Wire;
@@ -80,6 +80,88 @@ fn nothing_is_acknowledged_after_a_failed_write() {
 #[test]
 fn nothing_is_acknowledged_after_a_failed_sync() {
     nothing_is_acknowledged_while(Faults { failing_syncs: true, ..Faults::default() });
+}
+
+/// What `/ready` and `/health` say, until both speak of a failure, and the sample of the metric.
+fn told_failure(server: &Server, part: &str) -> String {
+    let mut health = (0, String::new());
+    wait_until("the broker is not ready", || server.get("/ready").is_ok_and(|(status, _)| status == 503));
+    wait_until("the broker is not healthy", || {
+        health = server.get("/health").unwrap();
+        health.0 == 503 && health.1.contains(part)
+    });
+    let (_, metrics) = server.get("/metrics").unwrap();
+    assert!(metrics.contains(&format!("rustmq_failed{{part=\"{part}\"}} 1")), "{metrics}");
+    health.1
+}
+
+#[test]
+fn a_log_that_has_failed_is_neither_ready_nor_healthy_and_ends_with_a_failure() {
+    let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
+    let mut single = start_on(&stack, Settings::default());
+    single.write(1).unwrap();
+    let (status, body) = single.server.get("/health").unwrap();
+    assert!(status == 200 && body.contains("\"failures\":[]"), "{body}");
+    stack.disk().set_faults(Faults { failing_syncs: true, ..Faults::default() });
+    assert_eq!(single.probe(100).unwrap(), STORAGE_ERROR);
+    let body = told_failure(&single.server, "shard 0");
+    assert!(body.contains("\"status\":\"failed\"") && body.contains("Input/output error"), "{body}");
+    // What was acknowledged is served.
+    assert_eq!(single.audit().unwrap(), []);
+    stack.disk().set_faults(Faults::default());
+    assert_eq!(single.server.terminate().unwrap().code(), Some(1));
+    let log = single.server.log_tail();
+    assert!(log.contains("rustmq: ended after a failure: shard 0: "), "{log}");
+    // The file system may have failed as well, and is mounted anew.
+    stack.cut(1.0, || Ok(())).unwrap();
+    single.server.restart().unwrap();
+    assert_eq!(single.server.get("/health").unwrap().0, 200);
+    single.server.stop().unwrap();
+}
+
+#[test]
+fn a_broker_that_is_to_exit_on_a_failure_answers_what_it_has_and_does() {
+    let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
+    let mut single = start_on(&stack, Settings::default().with("operations.exit_on_failure", "true"));
+    single.write(1).unwrap();
+    let appended = |server: &Server| {
+        let (_, metrics) = server.get("/metrics").unwrap();
+        let sample = metrics.lines().find(|line| line.starts_with("rustmq_wal_appended_batches_total ")).unwrap();
+        sample.to_owned()
+    };
+    let before = appended(&single.server);
+    // Time enough to see the record taken before its sync fails.
+    stack.disk().set_faults(Faults { sync_duration: Duration::from_secs(3), ..Faults::default() });
+    let port = single.server.port();
+    let code = thread::scope(|scope| {
+        let asked = scope.spawn(|| Admin::connect(port).unwrap().produce(&place(), &[7; 100]).unwrap().0);
+        wait_until("the record is taken", || appended(&single.server) != before);
+        stack.disk().set_faults(Faults { failing_syncs: true, ..Faults::default() });
+        asked.join().unwrap()
+    });
+    assert_eq!(code, STORAGE_ERROR, "what is in flight is answered before the end");
+    let status = single.server.ended().unwrap();
+    assert_eq!(status.code(), Some(1), "{}", single.server.log_tail());
+    stack.disk().set_faults(Faults::default());
+    // The file system may have failed as well, and is mounted anew.
+    stack.cut(1.0, || Ok(())).unwrap();
+    single.server.restart().unwrap();
+    assert_eq!(single.probe(100).unwrap(), 0);
+}
+
+#[test]
+fn metadata_that_cannot_be_stored_is_a_failure_too() {
+    let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let log = elsewhere.path().join("wal");
+    let mut single = start_on(&stack, Settings::default().with("wal.path", &log.display().to_string()));
+    stack.disk().set_faults(Faults { failing_syncs: true, ..Faults::default() });
+    let created = Admin::connect(single.server.port()).and_then(|mut admin| admin.create_topic("late", 1, &[]));
+    assert!(created.is_err(), "a topic is acknowledged that no disk holds");
+    told_failure(&single.server, "controller");
+    assert_eq!(single.probe(100).unwrap(), 0, "the log has a disk of its own");
+    stack.disk().set_faults(Faults::default());
+    assert_eq!(single.server.terminate().unwrap().code(), Some(1), "{}", single.server.log_tail());
 }
 
 #[test]

@@ -1,12 +1,14 @@
-//! Idempotent producers while connections are cut and answers lost: each record once, in order.
+//! Idempotent producers while connections are cut and answers lost: each record once, in order. And what transactional ones hear, as long as
+//! there are no transactions.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::client::{From, Produce};
 use rustmq_compat_tests::proxy::Proxy;
-use rustmq_compat_tests::{ClientKind, Draft, Server, Settings, open};
+use rustmq_compat_tests::{ClientKind, Draft, Server, Settings, Target, open};
+use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Records go on until this many streams were cut, or this many rounds were written.
 const CUTS: u64 = 12;
@@ -87,4 +89,33 @@ fn franz_go_writes_each_record_once() {
 #[test]
 fn aiokafka_writes_each_record_once() {
     produce_through_cuts(ClientKind::Aiokafka);
+}
+
+#[test]
+fn a_transactional_producer_is_refused_at_once() {
+    // What shows that the clients have not waited: their own timeouts are a minute, or none.
+    const AT_ONCE: Duration = Duration::from_secs(5);
+    let denied = "Transactional Id authorization failed: A coordinator of transactions is not supported";
+    let not_supported = "coordinator of transactions is not supported";
+    let clients = [
+        (ClientKind::Rdkafka, 53, denied),
+        (ClientKind::Confluent, 53, denied),
+        (ClientKind::Java, -1, not_supported),
+        (ClientKind::Franz, 35, "UNSUPPORTED_VERSION"),
+        (ClientKind::KafkaPython, -1, ""),
+        (ClientKind::Aiokafka, -1, ""),
+        (ClientKind::Kafkajs, 53, ""),
+    ];
+    let server = Server::start_as(Target::RustMq, Settings::default()).unwrap();
+    for (kind, code, text) in clients {
+        let mut client = open(kind, &server.bootstrap()).unwrap();
+        // Whatever a client does only once is done.
+        client.produce(Produce::to("plain").idempotent(), &[Draft::new("k", "v")]).unwrap();
+        let asked = Instant::now();
+        let refusal = client.call(json!({"op": "init_transactions", "id": kind.name()})).unwrap_err();
+        let taken = asked.elapsed();
+        assert!(taken < AT_ONCE && !refusal.broken, "{}: {refusal} after {taken:?}", kind.name());
+        assert!(refusal.code == code && refusal.message.contains(text), "{}: {refusal}", kind.name());
+        println!("{}: {refusal} after {taken:?}", kind.name());
+    }
 }

@@ -22,6 +22,7 @@ pub const INVALID_FETCH_SESSION_EPOCH: i16 = ResponseError::InvalidFetchSessionE
 pub const FETCH_SESSION_TOPIC_ID_ERROR: i16 = ResponseError::FetchSessionTopicIdError.code();
 pub const INCONSISTENT_TOPIC_ID: i16 = ResponseError::InconsistentTopicId.code();
 pub const UNSUPPORTED_COMPRESSION_TYPE: i16 = ResponseError::UnsupportedCompressionType.code();
+pub const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = ResponseError::TransactionalIdAuthorizationFailed.code();
 pub const MISMATCHED_ENDPOINT_TYPE: i16 = ResponseError::MismatchedEndpointType.code();
 
 /// The code of a refusal.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustmq_broker_service::Broker;
+use rustmq_broker_service::{Broker, FailureNotice};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -48,6 +48,7 @@ pub enum StartError {
 pub struct Gateway {
     local_addr: SocketAddr,
     metrics: Metrics,
+    failure: FailureNotice,
     stop: watch::Sender<bool>,
     grace: watch::Sender<Duration>,
     accepting: JoinHandle<()>,
@@ -64,9 +65,11 @@ impl Gateway {
         let metrics = shared.metrics.clone();
         let (stop, stopping) = watch::channel(false);
         let (grace, grace_given) = watch::channel(Duration::ZERO);
-        let accepting = tokio::spawn(server::run(listener, local_addr, shared, stopping, grace_given));
+        let failure = FailureNotice::default();
+        let accepting = server::run(listener, local_addr, shared, stopping, grace_given);
+        let accepting = tokio::spawn(failure.clone().tell_panic("the task that accepts connections", accepting));
         tracing::info!(address = %local_addr, "kafka listener started");
-        Ok(Self { local_addr, metrics, stop, grace, accepting })
+        Ok(Self { local_addr, metrics, failure, stop, grace, accepting })
     }
 
     /// The address that is listened on, its port known.
@@ -79,6 +82,12 @@ impl Gateway {
     #[must_use]
     pub const fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Why no more connections are taken, if that is not by [`Self::shutdown`].
+    #[must_use]
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.watch()
     }
 
     /// Takes no new connections or requests, and waits until what was received is answered, `grace` at most. Long polls end with the

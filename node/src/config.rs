@@ -60,6 +60,7 @@ pub struct Config {
     pub driver: DriverChoice,
     pub read_threads: usize,
     pub shutdown_timeout: Duration,
+    pub exit_on_failure: bool,
     pub log_filter: String,
     pub log_format: LogFormat,
     pub compressed_records: CompressedRecords,
@@ -93,6 +94,7 @@ impl Config {
             },
             read_threads: sources.count("engine.read_threads")?,
             shutdown_timeout: sources.duration("operations.graceful_shutdown_timeout_ms")?,
+            exit_on_failure: sources.flag("operations.exit_on_failure")?,
             log_filter: sources.text("log.level")?,
             log_format: if sources.choice("log.format")? == "json" { LogFormat::Json } else { LogFormat::Text },
             compressed_records: if sources.flag("produce.check_compressed_records")? {

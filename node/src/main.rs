@@ -7,9 +7,11 @@ mod banner;
 mod config;
 mod descriptors;
 mod folder;
+mod health;
 mod http;
 mod kafka_names;
 mod logs;
+mod panics;
 mod process;
 mod scheduling;
 
@@ -67,6 +69,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     logs::start(&config)?;
+    panics::log_and_count();
     for name in config.without_effect() {
         tracing::warn!(name, "a setting of Kafka's that is taken and has no effect in RustMQ");
     }
@@ -80,5 +83,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(process::connection_threads(&config)).enable_all();
     let runtime = runtime.build().context("starting the runtime")?;
-    runtime.block_on(process::serve(&config))
+    let served = runtime.block_on(process::serve(&config));
+    // A disk that hangs holds a thread of the runtime, which must not hold the process.
+    runtime.shutdown_background();
+    served
 }

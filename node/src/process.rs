@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! starting: folder -> HTTP -> (engine recovers | controller opens) -> broker -> Kafka listener
-//! serving:  until SIGTERM or SIGINT
+//! serving:  until SIGTERM or SIGINT, or, if so configured, until a part fails for good
 //! stopping: Kafka listener (answers what it has) -> broker -> engine (proves its last group) -> controller -> folder
 //! ```
 
@@ -25,10 +25,15 @@ use crate::banner::{self, Started};
 use crate::config::{Config, DriverChoice};
 use crate::descriptors;
 use crate::folder::DataFolder;
+use crate::health::{self, Health};
 use crate::http::{self, Limits, Phase, Status};
 use crate::kafka_names::{self, WorkedOut};
+use crate::panics;
 
-/// Runs the broker until a signal ends it.
+/// How much longer than its requests in flight a shutdown may take where a part has failed: a disk that has may hang as well.
+const FAILED_STOP_MAX: Duration = Duration::from_secs(30);
+
+/// Runs the broker until a signal ends it, or a failure if that is configured. An end after a failure is an error, whatever brought it.
 pub async fn serve(config: &Config) -> Result<()> {
     let begun = Instant::now();
     let mut signals = Signals::listen()?;
@@ -37,6 +42,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     let (stop_http, http_stopped) = watch::channel(false);
     let http = http::start(config.http_listen, status.clone(), Limits::default(), http_stopped).await;
     let http = http.with_context(|| format!("network.http_listen: cannot listen on {}", config.http_listen))?;
+    status.health.watch("HTTP listener", http.failure);
     if !config.wal_fsync {
         folder.mark_unsynced()?;
     }
@@ -46,6 +52,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     let engine_config = engine_config(config, wal_capacity, &folder);
     let engine_metrics = rustmq_engine_shard::Metrics::default();
     engine_metrics.register(&mut status.registry.lock());
+    panics::register(&mut status.registry.lock());
     let started = tokio::task::spawn_blocking(move || rustmq_engine_shard::start(&engine_config, &engine_metrics));
     let controller_dir = folder.controller_dir();
     let controller_config = ControllerConfig { must_exist: folder.is_founded(), ..ControllerConfig::default() };
@@ -53,6 +60,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     let (started, controller) = tokio::join!(started, opened);
     let (engine, report) = started.context("the engine's start was cut off")??;
     let controller = controller?;
+    watch_storage(&status.health, &engine, &controller);
     folder.note_founded()?;
     // The folder keeps the segment size that it was made with. Each shard may go a segment above its capacity.
     let segments = wal_capacity.0 / report.segment_size.0.max(1) + report.shards as u64;
@@ -66,16 +74,18 @@ pub async fn serve(config: &Config) -> Result<()> {
         Broker::start(broker_config(config, &folder, worked_out), engine.clone(), controller.clone(), &mut registry)
             .await?;
     *status.registry.lock() = registry;
+    status.health.watch("broker", broker.failure());
     check_largest_batch(config, &report)?;
     let gateway = Gateway::start(gateway_config(config, connections_max, &broker)?, broker.clone())?;
     gateway.metrics().register(&mut status.registry.lock());
+    status.health.watch("Kafka listener", gateway.failure());
     status.enter(Phase::Serving);
     announce(
         config,
         &report,
         &Started {
             kafka: gateway.local_addr(),
-            http,
+            http: http.address,
             data_dir: &config.data_dir,
             wal_capacity,
             fsync: config.wal_fsync,
@@ -85,13 +95,55 @@ pub async fn serve(config: &Config) -> Result<()> {
         },
     );
 
-    signals.wait().await;
+    until_told_to_end(config, &mut signals, &status.health).await;
     status.enter(Phase::Stopping);
-    stop(config, gateway, &broker, &engine, &controller).await;
+    let stopping = stop(config, gateway, &broker, &engine, &controller);
+    let has_stopped = unless_failed_for(config.shutdown_timeout + FAILED_STOP_MAX, &status.health, stopping).await;
     stop_http.send_replace(true);
+    // Not before: a stop may find that the disk has failed. The folder is not closed then, since what it holds is not known to be all.
+    refuse_failures(&status.health, has_stopped)?;
     folder.close()?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Waits for a signal, or for a failure if that is to end the process.
+async fn until_told_to_end(config: &Config, signals: &mut Signals, health: &Health) {
+    tokio::select! {
+        () = signals.wait() => {}
+        () = health.failed(), if config.exit_on_failure => {
+            let failures = health::describe(&health.failures());
+            tracing::error!(failures, "a part has failed for good: the process ends");
+        }
+    }
+}
+
+fn refuse_failures(health: &Health, has_stopped: bool) -> Result<()> {
+    let failures = health.failures();
+    if failures.is_empty() {
+        return Ok(());
+    }
+    let how = if has_stopped { "ended" } else { "ended, before all parts had stopped," };
+    bail!("{how} after a failure: {}", health::describe(&failures));
+}
+
+fn watch_storage(health: &Health, engine: &Engine, controller: &Controller) {
+    for (number, failure) in engine.failures().into_iter().enumerate() {
+        health.watch(format!("shard {number}"), failure);
+    }
+    health.watch("controller", controller.failure());
+}
+
+/// Waits for `stopping`, and gives it up this long after a part is known to have failed. Whether it came to its end.
+async fn unless_failed_for(time: Duration, health: &Health, stopping: impl Future<Output = ()>) -> bool {
+    let given_up = async {
+        health.failed().await;
+        tokio::time::sleep(time).await;
+    };
+    tokio::select! {
+        () = stopping => true,
+        () = given_up => false,
+    }
 }
 
 /// Threads for connections: a processor each that no shard needs. With one more than can run, tokio wakes it for each request that comes, and

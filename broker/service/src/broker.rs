@@ -20,6 +20,7 @@ use crate::clock::wall_clock;
 use crate::config::BrokerConfig;
 use crate::coordination::Coordinators;
 use crate::error::{BrokerError, StartError};
+use crate::failure::FailureNotice;
 use crate::follower::{CatchUp, Follower};
 use crate::metrics::{LagCollector, Metrics};
 use crate::view::{ClusterView, Located, TopicRef};
@@ -38,6 +39,7 @@ pub struct Broker {
     pub(crate) producer_ids: tokio::sync::Mutex<ProducerIds>,
     pub(crate) metrics: Metrics,
     catch_ups: mpsc::Sender<CatchUp>,
+    failure: FailureNotice,
     pub(crate) stop: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -61,7 +63,9 @@ impl Broker {
         let view = Arc::new(RwLock::new(ClusterView::new(id, empty, &static_configs)));
         let (stop, stopped) = watch::channel(false);
         let settings = EffectiveBrokerConfig::resolve(&snapshot.state.broker_layers(id, &static_configs));
-        let coordinators = Coordinators::new(engine.clone(), Arc::clone(&view), &settings, config.limits);
+        let failure = FailureNotice::default();
+        let coordinators =
+            Coordinators::new(engine.clone(), Arc::clone(&view), &settings, config.limits, failure.clone());
         let mut follower = Follower {
             broker: id,
             static_configs,
@@ -74,7 +78,8 @@ impl Broker {
         follower.adopt(&snapshot.state).await;
         let (catch_ups, catch_up_requests) = mpsc::channel(CATCH_UPS_MAX);
         let mut tasks = JoinSet::new();
-        tasks.spawn(follower.run(subscription, catch_up_requests, stopped));
+        let following = follower.run(subscription, catch_up_requests, stopped);
+        tasks.spawn(failure.clone().tell_panic("the task that follows the metadata", following));
         let metrics = Metrics::default();
         metrics.register(registry);
         let broker = Arc::new(Self {
@@ -87,6 +92,7 @@ impl Broker {
             producer_ids: tokio::sync::Mutex::new(ProducerIds::default()),
             metrics,
             catch_ups,
+            failure,
             stop,
             tasks: Mutex::new(tasks),
         });
@@ -100,6 +106,12 @@ impl Broker {
         self.coordinators.shutdown().await;
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}
+    }
+
+    /// Why the broker has failed for good, once it has: a task that topics or groups depend on has panicked.
+    #[must_use]
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.watch()
     }
 
     #[must_use]

@@ -57,6 +57,7 @@ func (p *place) UnmarshalJSON(data []byte) error {
 // request has the fields of every operation.
 type request struct {
 	Op           string
+	ID           string
 	Topic        string
 	Codec        string
 	Acks         int
@@ -126,6 +127,8 @@ func (p *program) answer(r *request) (object, error) {
 	switch r.Op {
 	case "produce":
 		return p.produce(ctx, r)
+	case "init_transactions":
+		return p.initTransactions(ctx, r)
 	case "consume":
 		return p.consume(ctx, r)
 	case "subscribe", "poll", "commit", "committed", "leave":
@@ -185,6 +188,16 @@ func (p *program) producer(r *request) (*kgo.Client, error) {
 		p.producers[settings] = client
 	}
 	return client, err
+}
+
+func (p *program) initTransactions(ctx context.Context, r *request) (object, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(p.bootstrap), kgo.TransactionalID(r.ID))
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	_, _, err = client.ProducerID(ctx)
+	return object{}, err
 }
 
 // explicit sends a record to the partition that it names, if any.

@@ -76,6 +76,7 @@ public final class CompatClient {
     private JsonNode answer(JsonNode request) throws Exception {
         switch (request.get("op").asText()) {
             case "produce": return produce(request);
+            case "init_transactions": return initTransactions(request);
             case "consume": return consume(request);
             case "subscribe": return subscribe(request);
             case "poll": return poll(request);
@@ -131,6 +132,16 @@ public final class CompatClient {
             }
         }
         return answer;
+    }
+
+    private JsonNode initTransactions(JsonNode request) {
+        Properties properties = properties();
+        properties.put("transactional.id", request.get("id").asText());
+        properties.put("max.block.ms", 60000);
+        try (var producer = new KafkaProducer<>(properties, new ByteArraySerializer(), new ByteArraySerializer())) {
+            producer.initTransactions();
+        }
+        return JSON.createObjectNode();
     }
 
     private Properties consumerProperties() {

@@ -79,6 +79,13 @@ const record = (topic, partition, message) => ({
 })
 
 const operations = {
+  async init_transactions({ id }) {
+    const producer = kafka.producer({ transactionalId: id, idempotent: true, maxInFlightRequests: 1 })
+    await producer.connect()
+    await producer.transaction()
+    return {}
+  },
+
   async produce({ topic, codec, acks, idempotent, records }) {
     const settings = `${idempotent}`
     if (!producers.has(settings)) {

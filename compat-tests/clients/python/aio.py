@@ -86,6 +86,16 @@ class Operations:
                 acks.append({"partition": -1, "offset": -1, "error": code_of(error)})
         return {"acks": acks}
 
+    def init_transactions(self, **request):
+        return self.run(self._init_transactions(**request))
+
+    async def _init_transactions(self, id):
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=id)
+        try:
+            await producer.start()
+        finally:
+            await producer.stop()
+
     def consume(self, **request):
         return self.run(self._consume(**request))
 

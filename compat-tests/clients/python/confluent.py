@@ -91,6 +91,9 @@ class Operations:
         producer.flush(90)
         return {"acks": acks}
 
+    def init_transactions(self, id):
+        Producer({**self.common, "transactional.id": id}).init_transactions(60)
+
     def consume(self, partitions, start, count, timeout_ms):
         consumer = Consumer({**self.common, "group.id": "none", "enable.auto.commit": False,
                              "auto.offset.reset": "earliest", "fetch.message.max.bytes": LARGEST})

@@ -80,6 +80,9 @@ class Operations:
                 acks.append({"partition": -1, "offset": -1, "error": code_of(error)})
         return {"acks": acks}
 
+    def init_transactions(self, id):
+        KafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=id).init_transactions()
+
     def consume(self, partitions, start, count, timeout_ms):
         consumer = KafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False,
                                  auto_offset_reset="earliest", max_partition_fetch_bytes=LARGEST)

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use openraft::error::{ClientWriteError, Fatal, InitializeError, RaftError};
 use openraft::metrics::WaitError;
-use openraft::{BasicNode, Config, ConfigError, Raft, SnapshotPolicy};
+use openraft::{BasicNode, Config, ConfigError, Raft, RaftMetrics, SnapshotPolicy};
 use rustmq_controller_core::{ClusterState, Command, Outcome, Rejection};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, watch};
 
 use crate::config::ControllerConfig;
 use crate::database::{Database, StoreError};
@@ -83,6 +83,7 @@ pub struct Controller {
     database: Arc<Database>,
     published: Arc<Published>,
     pub(crate) submissions: Arc<Semaphore>,
+    failure: watch::Sender<Option<String>>,
     config: Arc<ControllerConfig>,
 }
 
@@ -101,12 +102,13 @@ impl Controller {
         machine: StateMachine,
         config: ControllerConfig,
     ) -> Result<Self, OpenError> {
-        let published = machine.published();
+        let (published, failure) = (machine.published(), machine.failure());
         let store = LogStore::new(Arc::clone(&database));
         let raft = Raft::new(NODE, raft_config()?, NoPeers, store, machine).await.map_err(start_error)?;
         lead(&raft, config.must_exist).await?;
+        tokio::spawn(tell_failure(raft.metrics(), failure.clone()));
         let submissions = Arc::new(Semaphore::new(config.submissions_max.max(1)));
-        Ok(Self { raft, database, published, submissions, config: Arc::new(config) })
+        Ok(Self { raft, database, published, submissions, failure, config: Arc::new(config) })
     }
 
     /// Puts a command into the log and returns when it is synced and applied: its effect is in [`Self::state`] then.
@@ -162,12 +164,20 @@ impl Controller {
         self.published.subscribe()
     }
 
+    /// Why the metadata log takes nothing more until the process starts again, once that is so: its file failed, or a task of it panicked.
+    #[must_use]
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.failure.subscribe()
+    }
+
     /// Stops the log, ends the subscriptions and closes the file. Whoever submits from now on is told.
     pub async fn shutdown(&self) {
         self.submissions.close();
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "the metadata log did not stop cleanly");
         }
+        // Its task has ended. What it ended of is known here at once, and to the task that tells of it only when that is run.
+        tell(&self.failure, end_of(&self.raft.metrics().borrow(), true));
         self.published.close();
         // Tasks of openraft may hold the store for a moment yet; the folder is free when this returns all the same.
         let closed = offload(&self.database, |database| {
@@ -222,12 +232,44 @@ async fn lead(raft: &Raft<MetadataRaft>, must_exist: bool) -> Result<(), OpenErr
         let found = |source| OpenError::Found { source: Box::new(source) };
         raft.initialize(BTreeMap::from([(NODE, BasicNode::default())])).await.map_err(found)?;
     }
-    let all_applied = |metrics: &openraft::RaftMetrics<NodeId, BasicNode>| {
+    let all_applied = |metrics: &Metrics| {
         let applied = metrics.last_applied.map(|id| id.index);
         metrics.current_leader == Some(NODE) && applied.is_some() && applied >= metrics.last_log_index
     };
     let ready = raft.wait(Some(START_TIMEOUT)).metrics(all_applied, "leading with everything applied").await;
     ready.map(|_| ()).map_err(|source| OpenError::NotReady { source })
+}
+
+type Metrics = RaftMetrics<NodeId, BasicNode>;
+
+/// Why the log takes nothing more, unless it still does or was asked to stop.
+fn end_of(metrics: &Metrics, has_task_ended: bool) -> Option<String> {
+    match &metrics.running_state {
+        // A task that ends says of what, unless it panics.
+        Ok(()) => has_task_ended.then(|| Fatal::<NodeId>::Panicked.to_string()),
+        Err(Fatal::Stopped) => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
+fn tell(failure: &watch::Sender<Option<String>>, end: Option<String>) {
+    failure.send_if_modified(|known| {
+        // The first reason stays: what follows may come of it.
+        let is_news = known.is_none() && end.is_some();
+        if is_news {
+            *known = end;
+        }
+        is_news
+    });
+}
+
+/// Runs until openraft's task ends.
+async fn tell_failure(mut metrics: watch::Receiver<Metrics>, failure: watch::Sender<Option<String>>) {
+    let mut has_ended = false;
+    while !has_ended {
+        has_ended = metrics.changed().await.is_err();
+        tell(&failure, end_of(&metrics.borrow(), has_ended));
+    }
 }
 
 fn start_error(source: Fatal<NodeId>) -> OpenError {

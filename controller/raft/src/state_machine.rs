@@ -8,6 +8,7 @@ use std::sync::Arc;
 use openraft::storage::RaftStateMachine;
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use rustmq_controller_core::ClusterState;
+use tokio::sync::watch;
 
 use crate::controller::Applied;
 use crate::database::{Database, StoreError};
@@ -20,6 +21,7 @@ use crate::subscription::{ClusterSnapshot, Published};
 /// The applied state and where it stands in the log.
 pub(crate) struct StateMachine {
     database: Arc<Database>,
+    failure: watch::Sender<Option<String>>,
     published: Arc<Published>,
     last_applied: Option<LogId>,
     last_membership: StoredMembership,
@@ -36,6 +38,7 @@ impl StateMachine {
         let published = Published::new(ClusterSnapshot { index, state: Arc::new(state) }, batches_max);
         Ok(Self {
             database,
+            failure: watch::Sender::default(),
             published: Arc::new(published),
             last_applied: meta.last_log_id,
             last_membership: meta.last_membership,
@@ -44,6 +47,20 @@ impl StateMachine {
 
     pub(crate) fn published(&self) -> Arc<Published> {
         Arc::clone(&self.published)
+    }
+
+    /// Where a panic of openraft's task that applies entries is told: openraft itself notices it only at the next entry, and leaves whoever
+    /// waits for this one waiting.
+    pub(crate) fn failure(&self) -> watch::Sender<Option<String>> {
+        self.failure.clone()
+    }
+}
+
+impl Drop for StateMachine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.failure.send_replace(Some("the task that applies the metadata log has panicked".to_owned()));
+        }
     }
 }
 

@@ -181,6 +181,40 @@ async fn a_command_that_is_late_has_no_effect_and_one_that_is_begun_is_answered(
 }
 
 #[tokio::test]
+async fn a_store_that_fails_is_told_and_an_orderly_end_is_not() {
+    let dir = TempDir::new().unwrap();
+    let controller = founded(dir.path(), ControllerConfig::default()).await;
+    controller.shutdown().await;
+    assert_eq!(*controller.failure().borrow(), None);
+
+    let path = dir.path().join("metadata.redb");
+    let database = Arc::new(Database::open(&path, ByteSize::mib(1)).unwrap());
+    let machine = StateMachine::open(Arc::clone(&database), 16).unwrap();
+    let controller = Controller::start(Arc::clone(&database), machine, ControllerConfig::default()).await.unwrap();
+    assert_eq!(*controller.failure().borrow(), None);
+    database.close();
+    assert!(matches!(controller.submit(create(1)).await, Err(SubmitError::Stopped { .. })));
+    let mut failure = controller.failure();
+    let told = failure.wait_for(Option::is_some).await.unwrap().clone();
+    controller.shutdown().await;
+    assert_eq!(*failure.borrow(), told, "the reason is the first");
+}
+
+#[tokio::test]
+async fn a_state_machine_that_panics_is_told() {
+    let dir = TempDir::new().unwrap();
+    let database = Arc::new(Database::open(&dir.path().join("metadata.redb"), ByteSize::mib(1)).unwrap());
+    let machine = StateMachine::open(database, 16).unwrap();
+    let failure = machine.failure();
+    let panicked = tokio::spawn(async move {
+        let _held = machine;
+        panic!("on order");
+    });
+    assert!(panicked.await.is_err());
+    assert!(failure.borrow().is_some());
+}
+
+#[tokio::test]
 async fn a_folder_in_use_and_a_foreign_format_are_refused() {
     let dir = TempDir::new().unwrap();
     let controller = open(dir.path(), ControllerConfig::default()).await;

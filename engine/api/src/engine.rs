@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::LogConfig;
 use crate::error::{AppendError, DeleteError, EngineStopped, OpenError, TrimError};
@@ -177,6 +177,12 @@ impl Engine {
     pub fn status(&self) -> EngineStatus {
         let shards = self.shards.iter().map(|shard| shard.gauges.status()).collect();
         EngineStatus { driver: self.driver, shards }
+    }
+
+    /// For each shard, in order: why it has failed for good, once it has. It acknowledges nothing more in the life of this process.
+    #[must_use]
+    pub fn failures(&self) -> Vec<watch::Receiver<Option<String>>> {
+        self.shards.iter().map(|shard| shard.gauges.watch_poisoned()).collect()
     }
 
     /// Proves and syncs what is there and ends the shards. Requests that come later are answered with `Stopped`.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::chunk::ChunkPool;
 
@@ -41,7 +41,7 @@ pub struct ShardStatus {
     /// Bytes of chunks in memory, those that only readers still hold included.
     pub tail_memory_bytes: u64,
     pub partitions: u64,
-    /// A write or sync failed: nothing more is acknowledged.
+    /// Why the shard has failed for good: a write or sync failed, or one of its threads panicked. Nothing more is acknowledged.
     pub poisoned: Option<String>,
     /// Appends are refused until something is freed.
     pub full: bool,
@@ -55,11 +55,24 @@ pub struct ShardGauges {
     pub wal_capacity_bytes: AtomicU64,
     pub partitions: AtomicU64,
     pub full: AtomicBool,
-    pub poisoned: Mutex<Option<String>>,
+    poisoned: watch::Sender<Option<String>>,
     pub chunks: ChunkPool,
 }
 
 impl ShardGauges {
+    /// The shard has failed for good. The first reason stays: what follows comes of it.
+    pub fn poison(&self, reason: &str) {
+        self.poisoned.send_if_modified(|poisoned| {
+            let is_first = poisoned.is_none();
+            poisoned.get_or_insert_with(|| reason.to_owned());
+            is_first
+        });
+    }
+
+    pub(crate) fn watch_poisoned(&self) -> watch::Receiver<Option<String>> {
+        self.poisoned.subscribe()
+    }
+
     #[must_use]
     pub fn status(&self) -> ShardStatus {
         let load = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
@@ -69,7 +82,7 @@ impl ShardGauges {
             wal_capacity_bytes: load(&self.wal_capacity_bytes),
             tail_memory_bytes: self.chunks.bytes(),
             partitions: load(&self.partitions),
-            poisoned: self.poisoned.lock().clone(),
+            poisoned: self.poisoned.borrow().clone(),
             full: self.full.load(Ordering::Relaxed),
         }
     }

@@ -18,6 +18,8 @@ pub(crate) enum Event {
     SlotFailed {
         slot: SlotId,
     },
+    /// The thread that prepares slots is gone.
+    PreparerPanicked,
     /// A read thread has done with a segment.
     Released {
         generation: Generation,

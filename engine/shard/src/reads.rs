@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -86,7 +87,7 @@ impl ReadPool {
                 loop {
                     let next = inbox.lock().recv();
                     let Ok(job) = next else { return };
-                    run(job, &indexes, &memory, &metrics);
+                    run_to_end(job, &indexes, &memory, &metrics);
                 }
             })
         };
@@ -110,6 +111,22 @@ impl ReadPool {
             mpsc::TrySendError::Full(job) | mpsc::TrySendError::Disconnected(job) => Box::new(job),
         })
     }
+}
+
+/// One read that panics must take neither the thread with it, which others need, nor keep its segment from being freed. Its reader is told
+/// by the answer that does not come.
+fn run_to_end(job: ReadJob, indexes: &IndexCache, memory: &ReadMemory, metrics: &Metrics) {
+    let (partition, generation, done) = (job.query.partition, job.place.generation, job.done.clone());
+    let is_move = matches!(job.destination, Destination::Move);
+    // What the threads share is consistent between any two of their steps.
+    if catch_unwind(AssertUnwindSafe(|| run(job, indexes, memory, metrics))).is_ok() {
+        return;
+    }
+    if is_move {
+        let batches = Err("the thread that reads has panicked".to_owned());
+        done.send(Event::MoveRead { partition, generation, batches });
+    }
+    done.send(Event::Released { generation });
 }
 
 fn run(mut job: ReadJob, indexes: &IndexCache, memory: &ReadMemory, metrics: &Metrics) {

@@ -144,8 +144,7 @@ impl Drop for Shard {
         if !std::thread::panicking() {
             return;
         }
-        let reason = "the shard's thread has panicked".to_owned();
-        *self.around.gauges.poisoned.lock() = Some(reason);
+        self.around.gauges.poison("the shard's thread has panicked");
         for partition in self.partitions.values() {
             partition.published.publish(|state| state.closed = true);
         }
@@ -448,7 +447,7 @@ impl Shard {
     fn poison(&mut self, reason: &str) {
         tracing::error!(shard = self.number, reason, "the write-ahead log failed: nothing more is acknowledged");
         self.poisoned = Some(reason.to_owned());
-        *self.around.gauges.poisoned.lock() = Some(reason.to_owned());
+        self.around.gauges.poison(reason);
         let gathered = std::mem::take(&mut self.gathered_answers);
         gathered.into_iter().for_each(|answer| self.refuse(answer));
         // What has gathered is never written.
@@ -520,6 +519,11 @@ impl Shard {
                 self.preparing -= 1;
                 self.slot_failing = true;
                 self.wal.table.on_slot_failed(slot);
+            }
+            Event::PreparerPanicked => {
+                // With all that it was given: there will be no segment after those that are ready.
+                self.preparing = 0;
+                self.poison("the thread that prepares segments has panicked");
             }
             Event::Released { generation } => {
                 self.wal.table.release(generation);

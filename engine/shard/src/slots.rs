@@ -111,6 +111,7 @@ impl SlotPreparer {
         let (jobs, inbox) = mpsc::sync_channel::<SlotJob>(2);
         std::thread::Builder::new().name(format!("rustmq-slots-{shard}")).spawn(move || {
             while let Ok(job) = inbox.recv() {
+                let _told = ToldOfPanic(job.done.clone());
                 let event = match prepare(&job) {
                     Ok(file) => Event::SlotPrepared { slot: job.slot, file: Arc::new(file) },
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => Event::SlotFailed { slot: job.slot },
@@ -129,6 +130,17 @@ impl SlotPreparer {
     /// Whether the job was taken.
     pub(crate) fn submit(&self, job: SlotJob) -> bool {
         self.jobs.try_send(job).is_ok()
+    }
+}
+
+/// The shard would wait for its slots, and with it the producers and the end of the process.
+struct ToldOfPanic(EventSender);
+
+impl Drop for ToldOfPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.send(Event::PreparerPanicked);
+        }
     }
 }
 
@@ -215,9 +227,24 @@ mod tests {
 
     use rustmq_engine_core::wal::SlotId;
 
-    use super::{FILLED_IF_LASTING, PACE_MAX, Preparation, SlotDemand, SlotJob, Urgency, pause_until, prepare};
+    use super::{
+        FILLED_IF_LASTING, PACE_MAX, Preparation, SlotDemand, SlotJob, ToldOfPanic, Urgency, pause_until, prepare,
+    };
     use crate::dio::DirectIo;
-    use crate::event::EventSender;
+    use crate::event::{Event, EventSender};
+
+    #[test]
+    fn a_panic_of_the_thread_is_told_and_an_orderly_end_is_not() {
+        let (sender, mut events) = EventSender::channel(2);
+        drop(ToldOfPanic(sender.clone()));
+        assert!(events.try_recv().is_err());
+        let thread = std::thread::spawn(move || {
+            let _told = ToldOfPanic(sender);
+            panic!("on order");
+        });
+        assert!(thread.join().is_err());
+        assert!(matches!(events.try_recv(), Ok(Event::PreparerPanicked)));
+    }
 
     #[test]
     fn a_preparation_that_fails_leaves_no_file_and_the_next_one_makes_it_whole() {

@@ -5,13 +5,14 @@
 mod engine_fixture;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use engine_fixture::{
     Fixture, append, append_value, batch, id, on_every_disk, open, producer_batch, read_all, to_append, values,
 };
-use rustmq_engine_api::{AppendError, DeleteError, TrimError, TrimTo};
+use rustmq_engine_api::{AppendError, DeleteError, Isolation, ReadRequest, TrimError, TrimTo};
 use rustmq_model::Offset;
 
 async fn poisoned(fixture: Fixture, fail: impl Fn(&Fixture)) {
@@ -25,7 +26,9 @@ async fn poisoned(fixture: Fixture, fail: impl Fn(&Fixture)) {
     }
     let trimmed = engine.trim(id(0), TrimTo::HighWatermark).await;
     assert!(matches!(trimmed, Err(TrimError::Storage { .. })), "{trimmed:?}");
-    assert!(engine.status().shards[0].poisoned.is_some());
+    let told = engine.failures()[0].borrow().clone();
+    assert!(told.is_some(), "whoever watches over the process must hear of it");
+    assert_eq!(engine.status().shards[0].poisoned, told);
     assert_eq!(reader.offsets().high_watermark, Offset(1));
     assert_eq!(values(&reader).await, ["kept"]);
     // The device works again, but the shard does not trust it: nothing is tried again.
@@ -137,10 +140,14 @@ fn a_deletion_that_is_never_durable_still_ends_its_readers() {
 }
 
 /// Wakes nobody: it ends the thread that completes what was waited for.
-struct PanicOnWake;
+#[derive(Default)]
+struct PanicOnWake {
+    was_woken: AtomicBool,
+}
 
 impl Wake for PanicOnWake {
     fn wake(self: Arc<Self>) {
+        self.was_woken.store(true, Ordering::Relaxed);
         panic!("on order");
     }
 }
@@ -150,7 +157,7 @@ fn a_shard_that_panics_is_told_of() {
     on_every_disk(async |fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
-        let waker = Waker::from(Arc::new(PanicOnWake));
+        let waker = Waker::from(Arc::new(PanicOnWake::default()));
         let mut waits = Vec::new();
         for _ in 0..100 {
             let mut wait = Box::pin(engine.append(vec![to_append(0, batch(&[b"v"]))]).await.wait());
@@ -160,6 +167,10 @@ fn a_shard_that_panics_is_told_of() {
                 break;
             }
         }
+        let mut failure = engine.failures().remove(0);
+        let told = failure.wait_for(Option::is_some).await.unwrap().clone();
+        assert!(told.is_some_and(|reason| reason.contains("panic")));
+        // In the same breath, and not before it is told.
         for _ in 0..500 {
             if reader.is_closed() {
                 break;
@@ -167,9 +178,36 @@ fn a_shard_that_panics_is_told_of() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert!(reader.is_closed());
-        let poisoned = engine.status().shards[0].poisoned.clone();
-        assert!(poisoned.is_some_and(|reason| reason.contains("panic")));
         assert!(append_value(&engine, 0, b"v").await.is_err());
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_read_that_panics_ends_no_other() {
+    on_every_disk(async |mut fixture| {
+        fixture.config.read_threads = 1;
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        append_value(&engine, 0, b"kept").await.unwrap();
+        engine.shutdown().await;
+        // Memory starts empty: reads go to the thread.
+        let engine = fixture.start();
+        let reader = engine.reader(id(0)).unwrap();
+        let isolation = Isolation::ReadUncommitted;
+        let request = ReadRequest { from: Offset(0), max_bytes: 1, at_least_one: true, isolation };
+        let panics = Arc::new(PanicOnWake::default());
+        loop {
+            let mut read = Box::pin(reader.read(request));
+            let waker = Waker::from(Arc::clone(&panics));
+            if read.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+                while !panics.was_woken.load(Ordering::Relaxed) {
+                    tokio::task::yield_now().await;
+                }
+                break;
+            }
+        }
+        assert_eq!(values(&reader).await, ["kept"]);
         engine.shutdown().await;
     });
 }

@@ -13,6 +13,8 @@ use crate::listeners::Endpoint;
 use crate::words;
 
 const BATCHED_FROM: i16 = 4;
+/// The newest version that librdkafka asks in (as of 2.12). Java clients since 2.4 ask in later ones.
+const LIBRDKAFKA_MAX: i16 = 2;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 const SHARE: i8 = 2;
@@ -57,7 +59,7 @@ fn coordinator(found: Found) -> Coordinator {
 async fn find(call: &Call, key_type: i8, key: &str) -> Found {
     match key_type {
         GROUP => {}
-        TRANSACTION => return Err(unsupported("A coordinator of transactions")),
+        TRANSACTION => return Err(refused_transactions(call.version())),
         SHARE => return Err(unsupported("A coordinator of share groups")),
         _ => return Err((error_map::INVALID_REQUEST, format!("There is no coordinator of type {key_type}."))),
     }
@@ -77,9 +79,16 @@ async fn find(call: &Call, key_type: i8, key: &str) -> Found {
     Ok((id.0, endpoint))
 }
 
-/// COORDINATOR_NOT_AVAILABLE would have clients ask for ever. This ends a transactional producer at its start, with the text: the Java client,
-/// kafka-python, franz-go. (librdkafka asks on, until the timeout of its init_transactions.)
+/// Refuses for good: COORDINATOR_NOT_AVAILABLE would have clients ask for ever.
 fn unsupported(what: &'static str) -> (i16, String) {
     let error = BrokerError::Unsupported { what };
     (error_map::code(&error), error.to_string())
+}
+
+/// Ends a transactional producer at its start. Any code that is not retriable does that with most clients, and the Java client, franz-go and
+/// aiokafka show it or the text. librdkafka asks on, until the timeout of its `init_transactions`, after all codes but those that deny
+/// authorization; with these it fails at once and shows the text.
+fn refused_transactions(version: i16) -> (i16, String) {
+    let (code, text) = unsupported("A coordinator of transactions");
+    if version <= LIBRDKAFKA_MAX { (error_map::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, text) } else { (code, text) }
 }

@@ -143,6 +143,12 @@ pub const SETTINGS: &[Setting] = &[
         "How long a shutdown waits for requests in flight.",
     ),
     setting(
+        "operations.exit_on_failure",
+        Form::Flag,
+        Some("false"),
+        "Whether the process ends by itself, with exit status 1, after a failure that only a restart mends: a write or sync of the log that failed, metadata that cannot be stored, a panic of a thread or task that others depend on. Requests in flight are answered first. `false`: it goes on, serves what can still be read, and says so in /ready, /health and the metric `rustmq_failed`; a later shutdown then ends with status 1.",
+    ),
+    setting(
         "log.level",
         Form::Text,
         Some("info"),

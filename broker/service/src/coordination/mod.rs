@@ -23,6 +23,7 @@ pub(crate) use self::shard::CoordinatorShard;
 pub use self::wait::GroupWait;
 use crate::clock::Clock;
 use crate::config::BrokerLimits;
+use crate::failure::FailureNotice;
 use crate::view::{ClusterView, TopicEntry};
 
 /// All coordinators of this broker.
@@ -34,6 +35,7 @@ pub(crate) struct Coordinators {
     limits: BrokerLimits,
     clock: Clock,
     serving: RwLock<Option<Serving>>,
+    failure: FailureNotice,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -51,6 +53,7 @@ impl Coordinators {
         view: Arc<RwLock<ClusterView>>,
         settings: &EffectiveBrokerConfig,
         limits: BrokerLimits,
+        failure: FailureNotice,
     ) -> Arc<Self> {
         Arc::new(Self {
             engine,
@@ -59,6 +62,7 @@ impl Coordinators {
             limits,
             clock: Clock::new(),
             serving: RwLock::new(None),
+            failure,
             tasks: Mutex::new(JoinSet::new()),
         })
     }
@@ -83,7 +87,7 @@ impl Coordinators {
             serving.shards.insert(partition, Arc::clone(&shard));
             let (engine, view) = (self.engine.clone(), Arc::clone(&self.view));
             let driver = driver::Driver::new(shard, engine, view, self.limits, record_bytes_max);
-            self.tasks.lock().spawn(driver.run());
+            self.tasks.lock().spawn(self.failure.clone().tell_panic("a coordinator of groups", driver.run()));
         }
     }
 

@@ -1,0 +1,60 @@
+//! The failures of tasks that a part of the process cannot do without. Here they are told; what follows from them is for the process to say.
+
+use tokio::sync::watch;
+
+/// Where such tasks tell of their panic, and where it is heard of. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct FailureNotice(watch::Sender<Option<String>>);
+
+impl FailureNotice {
+    /// Why the part has failed for good, once it has.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Option<String>> {
+        self.0.subscribe()
+    }
+
+    /// The future, whose panic is told as that of `task`: a noun. It still unwinds.
+    pub async fn tell_panic<T>(self, task: &'static str, future: impl Future<Output = T>) -> T {
+        let _told = ToldOfPanic { task, notice: self };
+        future.await
+    }
+}
+
+struct ToldOfPanic {
+    task: &'static str,
+    notice: FailureNotice,
+}
+
+impl Drop for ToldOfPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The first reason stays: what follows may come of it.
+            self.notice.0.send_if_modified(|failure| {
+                let is_first = failure.is_none();
+                failure.get_or_insert_with(|| format!("{} has panicked", self.task));
+                is_first
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FailureNotice;
+
+    #[tokio::test]
+    async fn a_panic_is_told_and_an_end_is_not() {
+        let notice = FailureNotice::default();
+        assert_eq!(notice.clone().tell_panic("the first task", async { 7 }).await, 7);
+        assert_eq!(*notice.watch().borrow(), None);
+        for task in ["the second task", "the third task"] {
+            let panics = notice.clone().tell_panic(task, async {
+                // Not at its first step, as a task panics.
+                tokio::task::yield_now().await;
+                panic!("on order");
+            });
+            assert!(tokio::spawn(panics).await.is_err());
+            assert_eq!(notice.watch().borrow().as_deref(), Some("the second task has panicked"));
+        }
+    }
+}
