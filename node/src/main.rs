@@ -77,5 +77,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(process::connection_threads(&config)).enable_all();
     let runtime = runtime.build().context("starting the runtime")?;
-    runtime.block_on(process::serve(&config))
+    let served = runtime.block_on(process::serve(&config));
+    // Without waiting for its threads: one of them may wait for a disk that has stalled.
+    runtime.shutdown_background();
+    served
 }

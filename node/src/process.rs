@@ -20,12 +20,16 @@ use rustmq_kafka_gateway::{Endpoint, Gateway, GatewayConfig};
 use rustmq_model::ByteSize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::banner::{self, Started};
 use crate::config::{Config, DriverChoice};
 use crate::descriptors;
 use crate::folder::DataFolder;
 use crate::http::{self, Limits, Phase, Status};
+
+/// Requests in flight may be given up at once; the log's last proof is worth waiting for longer than most disks ever take.
+const DISK_PATIENCE_MIN: Duration = Duration::from_secs(10);
 
 /// Runs the broker until a signal ends it.
 pub async fn serve(config: &Config) -> Result<()> {
@@ -82,8 +86,9 @@ pub async fn serve(config: &Config) -> Result<()> {
 
     signals.wait().await;
     status.enter(Phase::Stopping);
-    stop(config, gateway, &broker, &engine, &controller).await;
+    let stopped = stop(config, gateway, &broker, &engine, &controller).await;
     stop_http.send_replace(true);
+    stopped?;
     folder.close()?;
     tracing::info!("stopped");
     Ok(())
@@ -96,13 +101,27 @@ pub fn connection_threads(config: &Config) -> usize {
     processors.saturating_sub(config.shards.unwrap_or_else(EngineConfig::default_shards)).max(1)
 }
 
-/// Ends everything in the order in which it holds each other. What is acknowledged is synced already; this answers what is in flight.
-async fn stop(config: &Config, gateway: Gateway, broker: &Broker, engine: &Engine, controller: &Controller) {
+/// Ends everything in the order in which it holds each other. What is acknowledged is synced already; this answers what is in flight. A disk
+/// that stalls keeps the process for a time and no longer: then it ends without what that disk still owes.
+async fn stop(
+    config: &Config,
+    gateway: Gateway,
+    broker: &Broker,
+    engine: &Engine,
+    controller: &Controller,
+) -> Result<()> {
     tracing::info!("stopping");
+    let limit = config.shutdown_timeout;
     // Long polls end with the broker; the listener waits for their answers.
-    tokio::join!(gateway.shutdown(config.shutdown_timeout), broker.shutdown());
-    engine.shutdown().await;
-    controller.shutdown().await;
+    let patience = limit.max(DISK_PATIENCE_MIN);
+    let ((), broker_ended) = tokio::join!(gateway.shutdown(limit), timeout(patience, broker.shutdown()));
+    if broker_ended.is_err() {
+        tracing::warn!("the broker's own writes have not ended in time");
+    }
+    let engine_ended = engine.shutdown_within(patience).await;
+    let controller_ended = timeout(patience, controller.shutdown()).await;
+    engine_ended?;
+    controller_ended.context("the metadata log has not ended in time")
 }
 
 /// One of Kafka's settings that only the file or the environment can set, as a number; 0 if the catalogue knows no such number.

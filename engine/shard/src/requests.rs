@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustmq_engine_api::published::Published;
-use rustmq_engine_api::request::{ColdRead, Reply, Request, TimeTarget};
+use rustmq_engine_api::request::{ColdRead, Reply, Request, TimeSearch, TimeTarget};
 use rustmq_engine_api::{DeleteError, LogConfig, OpenError, OpenPartition, ReadBatches, ReadError, TrimError, TrimTo};
 use rustmq_engine_core::log::PartitionLog;
 use rustmq_engine_core::wal::Control;
@@ -170,7 +170,7 @@ impl Shard {
         Ok(())
     }
 
-    pub(crate) fn search_from(&mut self, id: TopicIdPartition, target: TimeTarget, reply: Reply<Option<Offset>>) {
+    pub(crate) fn search(&self, TimeSearch { id, target, reply }: TimeSearch) {
         let from = self.partitions.get(&id).map(|partition| match target {
             TimeTarget::AtLeast(timestamp) => partition.log.search_from(timestamp),
             TimeTarget::Largest => partition.log.search_largest_from(),

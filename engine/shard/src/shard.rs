@@ -1,31 +1,29 @@
-//! One shard: a thread that owns the logs of its partitions and their WAL. It drains its inbox, lays what is asked for into the gathering
-//! commit, and has one commit in flight: written, synced, published, answered. The next one gathers meanwhile.
+//! One shard: the logs of its partitions and their WAL, owned by one thread at a time. Each turn takes a bounded share of each inbox and
+//! lays what is asked for into the gathering commit. One commit is in flight: written, synced, published, answered. The next one gathers
+//! meanwhile.
 //!
 //! ```text
-//! inbox -> backlog -> lay (cores decide) -> gathering --commit--> in flight --synced--> publish, answer, free, evict
+//! inboxes -> backlog -> lay (cores decide) -> gathering --commit--> in flight --synced--> publish, answer, free, evict
 //! ```
-//! Decisions are the cores': this file executes them, in order.
+//! Decisions are the cores': this file executes them, in order. It never waits: `shard_thread` does, for news and for the disk.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustmq_engine_api::chunk::ChunkError;
-use rustmq_engine_api::request::{DiskRead, Reply, Request};
+use rustmq_engine_api::request::{Reply, Request};
 use rustmq_engine_core::wal::segments::Purpose;
 use rustmq_engine_core::wal::{Control, Generation};
 use rustmq_model::TopicIdPartition;
-use tokio::sync::mpsc;
 
 use crate::answer::Answer;
 use crate::append::PartialAppend;
-use crate::disk::{Disk, DiskError, SlotFile};
+use crate::disk::{DiskError, SlotFile, Step};
 use crate::event::{Event, EventSender};
 use crate::folder::WalFolder;
+use crate::inboxes::Inboxes;
 use crate::metrics::Metrics;
 use crate::partition::{CHECKPOINTS_PART, Partition};
 use crate::reads::ReadPool;
@@ -36,8 +34,6 @@ use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
 
 /// What may gather for one commit before the shard stops laying until the next commit starts.
 const GATHERED_BYTES_MAX: usize = 16 << 20;
-/// Requests, and reads, to take from their queues at once.
-const DRAINED_MAX: usize = 256;
 
 /// Something to do, and what is left of it when there was no room for all of it.
 #[derive(Debug)]
@@ -51,32 +47,12 @@ pub(crate) struct Stalled(pub Job);
 
 struct InFlight {
     number: u64,
-    done: Pin<Box<dyn Future<Output = Result<(), DiskError>>>>,
     batches: Vec<crate::wal_writer::LaidBatch>,
     end: rustmq_engine_core::wal::WalPosition,
     bytes: usize,
     holds_frames: bool,
     answers: Vec<Answer>,
     started: Instant,
-}
-
-/// What the shard was woken by.
-enum Woken {
-    Requests,
-    DiskRead(DiskRead),
-    Event(Event),
-    Committed(Result<(), DiskError>),
-    Idle,
-    RetentionDue,
-    /// Every handle is gone.
-    Abandoned,
-}
-
-/// What reaches a shard from other threads.
-pub(crate) struct Inboxes {
-    pub requests: mpsc::Receiver<Request>,
-    pub disk_reads: mpsc::Receiver<DiskRead>,
-    pub events: mpsc::Receiver<Event>,
 }
 
 /// How a shard works, apart from what it holds.
@@ -103,7 +79,6 @@ pub(crate) struct Holdings {
     pub wal: WalWriter,
     pub tail: TailMemory,
     pub partitions: HashMap<TopicIdPartition, Partition>,
-    pub disk: Disk,
 }
 
 pub(crate) struct Shard {
@@ -114,7 +89,6 @@ pub(crate) struct Shard {
     pub(crate) wal: WalWriter,
     pub(crate) tail: TailMemory,
     pub(crate) partitions: HashMap<TopicIdPartition, Partition>,
-    pub(crate) disk: Rc<Disk>,
     backlog: VecDeque<Job>,
     gathered_answers: Vec<Answer>,
     in_flight: Option<InFlight>,
@@ -133,15 +107,19 @@ pub(crate) struct Shard {
     /// When freeing the oldest segment may be possible or worth it.
     pub(crate) looks: Looks,
     /// When the shard has been idle for long enough to prove what it wrote last.
-    idle_at: monoio::time::Instant,
+    idle_at: Instant,
+    retention_at: Instant,
     closing: Option<Option<Reply<()>>>,
     settling: Option<Settling>,
+    ended: bool,
+    /// The last field, and so dropped after the folder's lock: whoever finds the inbox closed may start again at once.
+    pub(crate) inboxes: Inboxes,
 }
 
 impl Drop for Shard {
     /// A panic must not look like a slow disk: what waits for this shard is ended, and the status says why.
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if self.ended {
             return;
         }
         let reason = "the shard's thread has panicked".to_owned();
@@ -168,18 +146,21 @@ impl Shard {
         tuning: ShardTuning,
         around: Surroundings,
         holdings: Holdings,
+        inboxes: Inboxes,
     ) -> Self {
-        let Holdings { wal, tail, partitions, disk } = holdings;
+        let Holdings { wal, tail, partitions } = holdings;
+        let now = Instant::now();
         Self {
             number,
             folder,
-            idle_at: monoio::time::Instant::now() + tuning.idle_proof_after,
+            idle_at: now + tuning.idle_proof_after,
+            retention_at: now + tuning.retention_interval,
             tuning,
             around,
             wal,
             tail,
             partitions,
-            disk: Rc::new(disk),
+            inboxes,
             backlog: VecDeque::new(),
             gathered_answers: Vec::new(),
             in_flight: None,
@@ -193,6 +174,7 @@ impl Shard {
             looks: Looks::default(),
             closing: None,
             settling: None,
+            ended: false,
         }
     }
 
@@ -201,10 +183,8 @@ impl Shard {
         self.settling = Some(Settling::Checkpoints(self.partitions.keys().copied().collect()));
     }
 
-    /// Runs until shutdown, or until every handle is gone.
-    pub(crate) async fn run(mut self, mut inboxes: Inboxes) {
-        let mut drained = Vec::with_capacity(DRAINED_MAX);
-        let mut retention_at = monoio::time::Instant::now() + self.tuning.retention_interval;
+    /// Before the first turn.
+    pub(crate) fn begin(&mut self) {
         // Segments that were freed, and not started again before the restart, first: their slots are there to go on in.
         self.free_segments();
         // Of a full log, what is to be moved: after the group that puts the run on disk, which goes alone.
@@ -213,46 +193,46 @@ impl Shard {
             self.relocate();
         }
         self.report();
-        loop {
-            // By the clock: timers fire only when the thread waits, which it may never do under load.
-            if monoio::time::Instant::now() >= retention_at {
-                self.enforce_retention();
-                retention_at = monoio::time::Instant::now() + self.tuning.retention_interval;
-            }
-            self.take_disk_reads(&mut inboxes.disk_reads);
-            self.prepare_slots();
-            self.lay_settling_checkpoints();
-            self.work();
-            if self.start_commit() {
-                // The next one gathers meanwhile.
-                self.work();
-            }
-            if self.finished() {
-                break;
-            }
-            match self.woken(&mut inboxes, &mut drained, retention_at).await {
-                Woken::Requests => self.backlog.extend(drained.drain(..).map(Job::Request)),
-                Woken::Event(event) => {
-                    self.on_event(event);
-                    while let Ok(event) = inboxes.events.try_recv() {
-                        self.on_event(event);
-                    }
-                }
-                Woken::DiskRead(DiskRead { read, reply }) => self.read(read, reply),
-                Woken::Committed(result) => self.on_committed(result),
-                Woken::Idle => self.on_idle(),
-                // The clock says so too, above.
-                Woken::RetentionDue => {}
-                Woken::Abandoned => self.close(None),
-            }
+    }
+
+    /// One turn: what the clock asks for, and of each inbox a bounded share, so that none holds up the others however full it is. Never
+    /// waits, neither for the disk nor for anything else.
+    pub(crate) fn turn(&mut self, now: Instant) {
+        // By the clock and not by timers: those fire only when the thread waits, which it may never do under load.
+        if now >= self.retention_at {
+            self.enforce_retention();
+            self.retention_at = now + self.tuning.retention_interval;
         }
-        inboxes.requests.close();
-        inboxes.disk_reads.close();
+        if self.is_idle() && now >= self.idle_at {
+            self.on_idle();
+        }
+        self.take_events();
+        self.take_disk_reads();
+        self.take_time_searches();
+        self.take_requests();
+        self.prepare_slots();
+        self.lay_settling_checkpoints();
+        self.lay_backlog();
+    }
+
+    /// When the clock asks for the next turn.
+    pub(crate) fn turn_due(&self) -> Instant {
+        if self.is_idle() { self.idle_at.min(self.retention_at) } else { self.retention_at }
+    }
+
+    /// Nothing is under way, and nothing proves the newest group yet.
+    fn is_idle(&self) -> bool {
+        self.unproven && self.in_flight.is_none() && self.wal.is_empty() && self.poisoned.is_none()
+    }
+
+    /// After the last turn: what still waits is dropped, which tells it that the shard has stopped.
+    pub(crate) fn end(mut self) {
+        self.ended = true;
         for partition in self.partitions.values() {
             partition.published.publish(|state| state.closed = true);
         }
         let closing = self.closing.take();
-        // With the folder's lock: whoever is answered may start again at once.
+        // With the folder's lock: whoever is answered may start again at once, too.
         drop(self);
         if let Some(Some(reply)) = closing {
             // Whoever asked for the shutdown may have stopped waiting.
@@ -266,49 +246,30 @@ impl Shard {
         self.wal.put_proof()
     }
 
-    async fn woken(
-        &mut self,
-        inboxes: &mut Inboxes,
-        drained: &mut Vec<Request>,
-        retention_at: monoio::time::Instant,
-    ) -> Woken {
-        let takes_requests = self.backlog.is_empty() && self.closing.is_none();
-        let idle = self.in_flight.is_none() && self.unproven && self.poisoned.is_none();
-        let in_flight = self.in_flight.as_mut();
-        let Inboxes { requests, disk_reads, events } = inboxes;
-        tokio::select! {
-            biased;
-            result = async { (&mut in_flight.expect("asked only with one in flight").done).await }, if in_flight.is_some() => {
-                Woken::Committed(result)
-            }
-            Some(event) = events.recv() => Woken::Event(event),
-            // The clock before requests, which may never stop.
-            () = monoio::time::sleep_until(self.idle_at), if idle => Woken::Idle,
-            () = monoio::time::sleep_until(retention_at) => Woken::RetentionDue,
-            count = requests.recv_many(drained, DRAINED_MAX), if takes_requests => {
-                if count == 0 { Woken::Abandoned } else { Woken::Requests }
-            }
-            Some(read) = disk_reads.recv(), if self.closing.is_none() => Woken::DiskRead(read),
-        }
-    }
-
-    fn finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         let quiet = self.in_flight.is_none() && self.wal.is_empty() && self.backlog.is_empty();
         self.closing.is_some() && quiet && self.preparing == 0
     }
 
-    /// On every round, so that neither reads nor requests that come without end hold up the others.
-    fn take_disk_reads(&mut self, disk_reads: &mut mpsc::Receiver<DiskRead>) {
-        if self.closing.is_some() {
-            return;
-        }
-        for DiskRead { read, reply } in std::iter::from_fn(|| disk_reads.try_recv().ok()).take(DRAINED_MAX) {
-            self.read(read, reply);
-        }
+    /// Whether requests are taken: those taken before come first.
+    pub(crate) fn takes_requests(&self) -> bool {
+        self.backlog.is_empty() && self.closing.is_none()
+    }
+
+    pub(crate) const fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    pub(crate) fn backlog_length(&self) -> usize {
+        self.backlog.len()
+    }
+
+    pub(crate) fn queue(&mut self, request: Request) {
+        self.backlog.push_back(Job::Request(request));
     }
 
     /// Lays what waits, as far as there is room.
-    fn work(&mut self) {
+    pub(crate) fn lay_backlog(&mut self) {
         while let Some(job) = self.backlog.pop_front() {
             if self.wal.gathered_bytes() >= GATHERED_BYTES_MAX {
                 self.backlog.push_front(job);
@@ -333,13 +294,12 @@ impl Shard {
             Request::Append { appends, reply } => return self.append(PartialAppend::new(appends, reply)),
             Request::Trim { id, to, reply } => return self.trim(id, to, reply),
             Request::Delete { ids, reply } => return self.delete(ids, reply),
-            Request::SearchFrom { id, timestamp, reply } => self.search_from(id, timestamp, reply),
             Request::Shutdown { reply } => self.close(Some(reply)),
         }
         Ok(())
     }
 
-    fn close(&mut self, reply: Option<Reply<()>>) {
+    pub(crate) fn close(&mut self, reply: Option<Reply<()>>) {
         // A second request to end is answered, by dropping it, when the shard has ended.
         if self.closing.is_some() {
             return;
@@ -348,27 +308,26 @@ impl Shard {
         self.on_idle();
     }
 
-    /// Starts a commit of everything that has gathered, unless one is in flight. Whether it did.
-    fn start_commit(&mut self) -> bool {
+    /// Starts a commit of everything that has gathered, unless one is in flight or nothing has. Whoever executes the steps says so to
+    /// [`Self::on_committed`].
+    pub(crate) fn start_commit(&mut self) -> Option<Vec<Step>> {
         if self.in_flight.is_some() {
-            return false;
+            return None;
         }
         // An end that comes while a commit was in flight still proves it.
         if self.closing.is_some() && self.unproven && self.wal.is_empty() {
             self.on_idle();
         }
-        let Some(Commit { steps, batches, end, bytes, holds_frames }) = self.wal.take_commit() else { return false };
-        let disk = Rc::clone(&self.disk);
-        let done = Box::pin(async move { disk.execute(steps).await });
+        let Commit { steps, batches, end, bytes, holds_frames } = self.wal.take_commit()?;
         let answers = std::mem::take(&mut self.gathered_answers);
         self.commits_started += 1;
         let number = self.commits_started;
         let started = Instant::now();
-        self.in_flight = Some(InFlight { number, done, batches, end, bytes, holds_frames, answers, started });
-        true
+        self.in_flight = Some(InFlight { number, batches, end, bytes, holds_frames, answers, started });
+        Some(steps)
     }
 
-    fn on_committed(&mut self, result: Result<(), DiskError>) {
+    pub(crate) fn on_committed(&mut self, result: Result<(), DiskError>) {
         let commit = self.in_flight.take().expect("a commit ends only while one is in flight");
         if let Err(error) = result {
             self.poison(&error.to_string());
@@ -382,7 +341,7 @@ impl Shard {
         self.wal.on_committed(commit.end);
         if commit.holds_frames {
             self.unproven = true;
-            self.idle_at = monoio::time::Instant::now() + self.tuning.idle_proof_after;
+            self.idle_at = Instant::now() + self.tuning.idle_proof_after;
         }
         self.publish(commit.batches);
         for answer in commit.answers {
@@ -506,7 +465,7 @@ impl Shard {
         }
     }
 
-    fn on_event(&mut self, event: Event) {
+    pub(crate) fn on_event(&mut self, event: Event) {
         match event {
             Event::SlotPrepared { slot, file } => {
                 self.preparing -= 1;

@@ -5,10 +5,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use rustmq_engine_api::chunk::ChunkError;
-use rustmq_engine_api::request::{DiskRead, Request};
+use rustmq_engine_api::request::{DiskRead, Request, TimeSearch};
 use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::{Directory, DriverKind, Engine, LogConfig, ShardHandle};
 use rustmq_engine_core::log::Gaps;
@@ -24,15 +25,21 @@ use crate::dio::DirectIo;
 use crate::disk::Disk;
 use crate::event::{Event, EventSender};
 use crate::folder::{Folder, FolderError, FolderOptions, WalFolder};
+use crate::inboxes::Inboxes;
 use crate::metrics::Metrics;
 use crate::partition::{self, Partition, PartitionReplayError};
 use crate::reads::ReadPool;
 use crate::recovery::{RecoverError, Recovered, recover};
-use crate::shard::{Holdings, Inboxes, Shard, ShardTuning, Surroundings};
+use crate::shard::{Holdings, Shard, ShardTuning, Surroundings};
+use crate::shard_thread;
 use crate::slots::SlotPreparer;
+use crate::standby::Standby;
 use crate::tail::TailMemory;
 use crate::wal_writer::WalWriter;
 
+/// How long a shard's own commit holds up what needs no commit, at most twice as long: then the standby serves. Longer than most commits take
+/// that a shard makes itself, on a disk that is well.
+const STANDBY_PATIENCE: Duration = Duration::from_millis(5);
 /// Events that wait for a shard. Senders wait for room; the shard always takes them.
 const EVENTS: usize = 1024;
 const CHUNK_MIN: u64 = 64 << 10;
@@ -102,9 +109,11 @@ struct ShardPlan {
     driver: DriverKind,
     faults: Option<Arc<crate::disk::DiskFaults>>,
     around: Surroundings,
+    standby: Standby<Shard>,
     events: mpsc::Receiver<Event>,
     inbox: mpsc::Receiver<Request>,
     disk_reads: mpsc::Receiver<DiskRead>,
+    time_searches: mpsc::Receiver<TimeSearch>,
 }
 
 /// What is the same for all shards.
@@ -190,9 +199,10 @@ fn start_shards(
     for (number, wal) in folder.wals.iter().enumerate() {
         let (inbox, requests) = mpsc::channel(config.inbox.max(1));
         let (disk_reads, asked_reads) = mpsc::channel(config.inbox.max(1));
+        let (time_searches, asked_searches) = mpsc::channel(config.inbox.max(1));
         let (events, event_receiver) = EventSender::channel(EVENTS);
         let gauges = Arc::new(ShardGauges::default());
-        handles.push(ShardHandle { inbox, disk_reads, gauges: Arc::clone(&gauges) });
+        handles.push(ShardHandle { inbox, disk_reads, time_searches, gauges: Arc::clone(&gauges) });
         let around = Surroundings {
             events,
             reads: reads.clone(),
@@ -217,13 +227,20 @@ fn start_shards(
             driver: layout.driver,
             faults: config.faults.clone(),
             around,
+            standby: start_standby(number).map_err(thread_error)?,
             events: event_receiver,
             inbox: requests,
             disk_reads: asked_reads,
+            time_searches: asked_searches,
         };
         threads.push(spawn(plan, ready.clone()).map_err(thread_error)?);
     }
     Ok((Engine::new(handles, directory, layout.driver), readiness))
+}
+
+fn start_standby(shard: usize) -> io::Result<Standby<Shard>> {
+    let name = format!("rustmq-standby-{shard}");
+    Standby::start(name, STANDBY_PATIENCE, |shard: &mut Shard| shard.turn(Instant::now()))
 }
 
 fn segments_max(capacity: ByteSize, wals: usize, segment_size: ByteSize) -> Result<u32, StartError> {
@@ -273,18 +290,23 @@ fn report_failure(ready: &std_mpsc::Sender<Result<ShardReady, StartError>>, erro
 async fn serve(plan: ShardPlan, ready: std_mpsc::Sender<Result<ShardReady, StartError>>) {
     match build(plan) {
         Err(error) => report_failure(&ready, error),
-        Ok((shard, inboxes, readiness)) => {
+        Ok(Built { shard, disk, standby, readiness }) => {
             if ready.send(Ok(readiness)).is_err() {
                 return;
             }
             drop(ready);
             // A task of its own: only tasks are woken from other threads.
-            monoio::spawn(shard.run(inboxes)).await;
+            monoio::spawn(shard_thread::run(shard, disk, standby)).await;
         }
     }
 }
 
-type Built = (Shard, Inboxes, ShardReady);
+struct Built {
+    shard: Box<Shard>,
+    disk: Disk,
+    standby: Standby<Shard>,
+    readiness: ShardReady,
+}
 
 /// Recovers the WAL and builds the shard over it.
 fn build(plan: ShardPlan) -> Result<Built, StartError> {
@@ -330,14 +352,15 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let pool = around.gauges.chunks.clone();
     let writer = WalWriter::new(folder.id, table, files, chunk, pool.clone(), fsync);
     let tail = TailMemory::new(tail_bytes, pool);
-    let ready = ShardReady { partitions: partitions.len(), torn: wal.dropped.is_some() };
-    let holdings = Holdings { wal: writer, tail, partitions, disk };
-    let mut shard = Shard::new(number, folder, tuning, around, holdings);
+    let readiness = ShardReady { partitions: partitions.len(), torn: wal.dropped.is_some() };
+    let holdings = Holdings { wal: writer, tail, partitions };
+    let (requests, events) = (plan.inbox, plan.events);
+    let inboxes = Inboxes { requests, disk_reads: plan.disk_reads, time_searches: plan.time_searches, events };
+    let mut shard = Box::new(Shard::new(number, folder, tuning, around, holdings, inboxes));
     // The run must be on disk before anything of it is: a proof names it.
     shard.prove_run().map_err(|error| StartError::Memory { error })?;
     if repaired == Gaps::Repaired {
         shard.settle_repair();
     }
-    let inboxes = Inboxes { requests: plan.inbox, disk_reads: plan.disk_reads, events: plan.events };
-    Ok((shard, inboxes, ready))
+    Ok(Built { shard, disk, standby: plan.standby, readiness })
 }
