@@ -480,11 +480,15 @@ impl Shard {
                 self.slot_failing = true;
                 self.wal.table.on_slot_failed(slot);
             }
-            Event::Released { generation } => {
-                self.wal.table.release(generation);
-                if self.free_segments() {
-                    self.relocate();
+            Event::Released => {
+                for (generation, count) in self.around.events.take_released() {
+                    (0..count).for_each(|_| self.wal.table.release(generation));
                 }
+                // The gauges are written only where they change: reads end by the thousand.
+                if !self.free_segments() {
+                    return;
+                }
+                self.relocate();
             }
             Event::MoveRead { partition, generation, batches } => self.on_move_read(partition, generation, batches),
         }
@@ -603,3 +607,6 @@ impl Shard {
         self.around.metrics.set_status(number, &gauges.status());
     }
 }
+
+#[cfg(test)]
+mod tests;

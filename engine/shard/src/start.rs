@@ -126,6 +126,35 @@ struct Layout {
 
 /// Starts the engine. Blocks while it recovers; answers when every partition can be read.
 pub fn start(config: &EngineConfig, metrics: &Metrics) -> Result<(Engine, StartReport), StartError> {
+    let (folder, layout) = lay_out(config)?;
+    let shards = folder.wals.len();
+    let mut threads = Vec::with_capacity(shards);
+    let started = start_shards(config, metrics, &folder, &layout, &mut threads);
+    let found = started.and_then(|(engine, readiness)| Ok((engine, await_shards(&readiness, shards)?)));
+    let (engine, (partitions, torn_tails)) = found.inspect_err(|_| {
+        // Every handle is gone, so the shards that have started end. Nothing of this start may touch the folder once it has failed.
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+    })?;
+    let report = StartReport {
+        driver: layout.driver,
+        direct_io: layout.io.direct,
+        shards,
+        segment_size: ByteSize(folder.segment_size),
+        partitions,
+        batch_bytes_max: layout.shape.payload_max() as usize,
+        torn_tails,
+    };
+    tracing::info!(
+        driver = layout.driver.as_str(),
+        shards,
+        partitions = report.partitions,
+        "the storage engine is ready"
+    );
+    Ok((engine, report))
+}
+
+/// Opens the folder, or makes it, and finds out what holds for all of its WALs.
+fn lay_out(config: &EngineConfig) -> Result<(Folder, Layout), StartError> {
     let folder = Folder::open_or_create(FolderOptions {
         dir: &config.dir,
         segment_size: config.segment_size.0,
@@ -140,31 +169,21 @@ pub fn start(config: &EngineConfig, metrics: &Metrics) -> Result<(Engine, StartR
         let configured = config.segment_size;
         tracing::warn!(%segment_size, %configured, "the folder keeps the WAL segment size that it was made with");
     }
-    let shards = folder.wals.len();
-    let segments_max = segments_max(config.capacity, shards, segment_size)?;
+    let segments_max = segments_max(config.capacity, folder.wals.len(), segment_size)?;
     let driver = choose_driver(config.driver)?;
     if !io.direct {
         tracing::warn!(dir = %config.dir.display(), "the file system has no O_DIRECT: the WAL goes through the page cache");
     }
-    let layout = Layout { io, shape, segments_max, driver };
-    let mut threads = Vec::with_capacity(shards);
-    let started = start_shards(config, metrics, &folder, &layout, &mut threads);
-    let found = started.and_then(|(engine, readiness)| Ok((engine, await_shards(&readiness, shards)?)));
-    let (engine, (partitions, torn_tails)) = found.inspect_err(|_| {
-        // Every handle is gone, so the shards that have started end. Nothing of this start may touch the folder once it has failed.
-        threads.into_iter().for_each(|thread| drop(thread.join()));
-    })?;
-    let report = StartReport {
-        driver,
-        direct_io: io.direct,
-        shards,
-        segment_size,
-        partitions,
-        batch_bytes_max: shape.payload_max() as usize,
-        torn_tails,
-    };
-    tracing::info!(driver = driver.as_str(), shards, partitions = report.partitions, "the storage engine is ready");
-    Ok((engine, report))
+    Ok((folder, Layout { io, shape, segments_max, driver }))
+}
+
+/// One shard without a thread, and its handle, for tests that make its turns and its commits themselves.
+#[cfg(test)]
+pub(crate) fn shard_by_hand(config: &EngineConfig) -> Result<(Engine, Box<Shard>, Disk), StartError> {
+    let (folder, layout) = lay_out(config)?;
+    let (engine, mut plans) = plan_shards(config, &Metrics::default(), &folder, &layout)?;
+    let Built { shard, disk, .. } = build(plans.remove(0))?;
+    Ok((engine, shard, disk))
 }
 
 type Readiness = std_mpsc::Receiver<Result<ShardReady, StartError>>;
@@ -188,14 +207,28 @@ fn start_shards(
     layout: &Layout,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<(Engine, Readiness), StartError> {
+    let (engine, plans) = plan_shards(config, metrics, folder, layout)?;
+    let (ready, readiness) = std_mpsc::channel();
+    for plan in plans {
+        threads.push(spawn(plan, ready.clone()).map_err(|error| StartError::Thread { error })?);
+    }
+    Ok((engine, readiness))
+}
+
+/// The queues and threads around each shard, and the handle to them.
+fn plan_shards(
+    config: &EngineConfig,
+    metrics: &Metrics,
+    folder: &Folder,
+    layout: &Layout,
+) -> Result<(Engine, Vec<ShardPlan>), StartError> {
     let wals = folder.wals.len();
     let thread_error = |error| StartError::Thread { error };
     let read_memory = usize::try_from(config.read_memory.0).unwrap_or(usize::MAX);
     let reads = ReadPool::start(config.read_threads, config.read_queue.max(1), read_memory, wals, metrics);
     let reads = reads.map_err(thread_error)?;
     let directory = Arc::new(Directory::default());
-    let (ready, readiness) = std_mpsc::channel();
-    let mut handles = Vec::with_capacity(wals);
+    let (mut handles, mut plans) = (Vec::with_capacity(wals), Vec::with_capacity(wals));
     for (number, wal) in folder.wals.iter().enumerate() {
         let (inbox, requests) = mpsc::channel(config.inbox.max(1));
         let (disk_reads, asked_reads) = mpsc::channel(config.inbox.max(1));
@@ -211,7 +244,7 @@ fn start_shards(
             gauges,
             metrics: metrics.clone(),
         };
-        let plan = ShardPlan {
+        plans.push(ShardPlan {
             number,
             folder: wal.clone(),
             shape: layout.shape,
@@ -232,10 +265,9 @@ fn start_shards(
             inbox: requests,
             disk_reads: asked_reads,
             time_searches: asked_searches,
-        };
-        threads.push(spawn(plan, ready.clone()).map_err(thread_error)?);
+        });
     }
-    Ok((Engine::new(handles, directory, layout.driver), readiness))
+    Ok((Engine::new(handles, directory, layout.driver), plans))
 }
 
 fn start_standby(shard: usize) -> io::Result<Standby<Shard>> {
