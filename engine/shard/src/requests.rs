@@ -32,7 +32,7 @@ impl Shard {
         for open in &partitions {
             match self.open_one(*open) {
                 Ok(published) => results.push(Ok(published)),
-                Err(Refusal::AwaitSlot) => return Err(Stalled(Job::Request(Request::Open { partitions, reply }))),
+                Err(Refusal::Await) => return Err(Stalled(Job::Request(Request::Open { partitions, reply }))),
                 Err(Refusal::Open(error)) => results.push(Err(error)),
             }
         }
@@ -104,7 +104,9 @@ impl Shard {
         }
         match self.lay_trim(id, requested) {
             Ok(log_start) => self.answer_when_durable(Answer::Trim { id, log_start, reply: Some(reply) }),
-            Err(NoRoom::AwaitSlot) => return Err(Stalled(Job::Request(Request::Trim { id, to, reply }))),
+            Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit) => {
+                return Err(Stalled(Job::Request(Request::Trim { id, to, reply })));
+            }
             Err(NoRoom::Full) => {
                 let _ = reply.send(Err(TrimError::Full));
             }
@@ -163,7 +165,7 @@ impl Shard {
             Ok(()) => {}
             Err(NoRoom::Memory(error)) => return Err(DeleteError::Storage { reason: error.to_string() }),
             // Asked again, it finds a slot.
-            Err(NoRoom::AwaitSlot | NoRoom::Full) => return Err(DeleteError::Full),
+            Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit | NoRoom::Full) => return Err(DeleteError::Full),
         }
         self.around.directory.remove(id);
         closed.extend(self.partitions.remove(&id).map(|partition| partition.published));
@@ -258,14 +260,15 @@ impl Shard {
 
 /// Why a partition is not open.
 enum Refusal {
-    AwaitSlot,
+    /// It is asked again when there may be room.
+    Await,
     Open(OpenError),
 }
 
 impl From<NoRoom> for Refusal {
     fn from(no_room: NoRoom) -> Self {
         match no_room {
-            NoRoom::AwaitSlot => Self::AwaitSlot,
+            NoRoom::AwaitSlot | NoRoom::AwaitCommit => Self::Await,
             NoRoom::Full => Self::Open(OpenError::Full),
             NoRoom::Memory(error) => Self::Open(OpenError::Storage { reason: error.to_string() }),
         }

@@ -32,9 +32,6 @@ use crate::slots::{Preparation, SlotDemand, SlotJob, SlotPreparer};
 use crate::tail::TailMemory;
 use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
 
-/// What may gather for one commit before the shard stops laying until the next commit starts.
-const GATHERED_BYTES_MAX: usize = 16 << 20;
-
 /// Something to do, and what is left of it when there was no room for all of it.
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -42,7 +39,7 @@ pub(crate) enum Job {
     Append(PartialAppend),
 }
 
-/// The shard cannot go on with this job until a segment is ready.
+/// The shard cannot go on with this job until a segment is ready, or the next commit starts.
 pub(crate) struct Stalled(pub Job);
 
 struct InFlight {
@@ -61,6 +58,8 @@ pub(crate) struct ShardTuning {
     pub idle_proof_after: Duration,
     pub retention_interval: Duration,
     pub quick_commit: Duration,
+    /// What may gather for one commit, and one frame more: then the shard lays nothing before the next one.
+    pub gathered_bytes_max: usize,
     pub io: crate::dio::DirectIo,
 }
 
@@ -111,6 +110,7 @@ pub(crate) struct Shard {
     retention_at: Instant,
     closing: Option<Option<Reply<()>>>,
     settling: Option<Settling>,
+    head: Option<Head>,
     ended: bool,
     /// The last field, and so dropped after the folder's lock: whoever finds the inbox closed may start again at once.
     pub(crate) inboxes: Inboxes,
@@ -129,6 +129,14 @@ impl Drop for Shard {
         }
         self.report();
     }
+}
+
+/// The checkpoints that the newest segment begins with, as long as some are left to lay.
+struct Head {
+    /// Bytes that they may still take.
+    room: usize,
+    /// The last one that was laid: they go in order.
+    last: Option<TopicIdPartition>,
 }
 
 /// What is left to do after a repair: a checkpoint of every partition, so that no later start replays over a hole.
@@ -174,6 +182,7 @@ impl Shard {
             looks: Looks::default(),
             closing: None,
             settling: None,
+            head: None,
             ended: false,
         }
     }
@@ -212,6 +221,10 @@ impl Shard {
         self.take_requests();
         self.prepare_slots();
         self.lay_settling_checkpoints();
+        if let Err(error) = self.lay_head_checkpoints() {
+            // They are due again at the next segment.
+            tracing::warn!(shard = self.number, %error, "no memory for checkpoints");
+        }
         self.lay_backlog();
     }
 
@@ -271,7 +284,7 @@ impl Shard {
     /// Lays what waits, as far as there is room.
     pub(crate) fn lay_backlog(&mut self) {
         while let Some(job) = self.backlog.pop_front() {
-            if self.wal.gathered_bytes() >= GATHERED_BYTES_MAX {
+            if self.is_gathered_full() {
                 self.backlog.push_front(job);
                 return;
             }
@@ -523,15 +536,22 @@ impl Shard {
         }
     }
 
-    /// Makes room for a frame, with the checkpoints that a new segment begins with.
+    fn is_gathered_full(&self) -> bool {
+        self.wal.gathered_bytes() >= self.tuning.gathered_bytes_max
+    }
+
+    /// Makes room for a frame, with the checkpoints that a new segment begins with. Trims and closes, of a few bytes each, find it also when the
+    /// gathering commit is full, so that a request to delete many partitions is not left half done.
     pub(crate) fn room(&mut self, payload: usize, purpose: Purpose) -> Result<(), NoRoom> {
         loop {
+            if purpose != Purpose::Freeing && self.is_gathered_full() {
+                return Err(NoRoom::AwaitCommit);
+            }
             match self.wal.room(payload, purpose) {
                 Ok(Room::Here) => return Ok(()),
                 Ok(Room::Rolled) => {
-                    self.slot_demand.on_rolled();
-                    self.relocate_after_laid();
-                    self.checkpoint_changed()?;
+                    self.on_rolled();
+                    self.lay_head_checkpoints()?;
                 }
                 Err(NoRoom::AwaitSlot) if self.slot_failing => return Err(NoRoom::Full),
                 Err(error) => return Err(error),
@@ -539,26 +559,45 @@ impl Shard {
         }
     }
 
+    fn on_rolled(&mut self) {
+        self.slot_demand.on_rolled();
+        self.relocate_after_laid();
+        let room = self.wal.table.shape().length() as usize / CHECKPOINTS_PART;
+        self.head = Some(Head { room, last: None });
+    }
+
     /// Looks at the oldest segment when everything that was laid so far is durable.
     pub(crate) fn relocate_after_laid(&mut self) {
         self.looks.after(self.commits_started + u64::from(!self.wal.is_empty()));
     }
 
-    fn checkpoint_changed(&mut self) -> Result<(), ChunkError> {
-        let mut room = self.wal.table.shape().length() as usize / CHECKPOINTS_PART;
-        for id in self.wal.table.checkpoints_due() {
+    /// Lays the checkpoints that the newest segment begins with, as far as this commit takes them; the rest comes with the next one.
+    fn lay_head_checkpoints(&mut self) -> Result<(), ChunkError> {
+        let Some(mut head) = self.head.take() else { return Ok(()) };
+        let due = self.wal.table.checkpoints_due();
+        let begun_after = head.last;
+        for id in due.into_iter().filter(|id| begun_after.is_none_or(|last| *id > last)) {
+            if self.is_gathered_full() {
+                self.head = Some(head);
+                return Ok(());
+            }
             let Some(partition) = self.partitions.get(&id) else { continue };
             let checkpoint = partition.checkpoint();
-            if checkpoint.len() > room {
+            if checkpoint.len() > head.room {
                 continue;
             }
-            room -= checkpoint.len();
             match self.wal.room(checkpoint.len(), Purpose::Cleaning) {
                 Ok(Room::Here) => self.wal.put_checkpoint(id, &checkpoint),
+                Ok(Room::Rolled) => {
+                    self.on_rolled();
+                    return self.lay_head_checkpoints();
+                }
                 Err(NoRoom::Memory(error)) => return Err(error),
                 // They stay due.
-                Ok(Room::Rolled) | Err(NoRoom::AwaitSlot | NoRoom::Full) => break,
+                Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit | NoRoom::Full) => return Ok(()),
             }
+            head.room -= checkpoint.len();
+            head.last = Some(id);
         }
         Ok(())
     }

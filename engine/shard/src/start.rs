@@ -42,6 +42,8 @@ use crate::wal_writer::WalWriter;
 const STANDBY_PATIENCE: Duration = Duration::from_millis(5);
 /// Events that wait for a shard. Senders wait for room; the shard always takes them.
 const EVENTS: usize = 1024;
+/// See [`ShardTuning::gathered_bytes_max`].
+const GATHERED_BYTES_MAX: usize = 16 << 20;
 const CHUNK_MIN: u64 = 64 << 10;
 const CHUNK_MAX: u64 = 4 << 20;
 /// The tail memory of a shard is this many chunks, unless they would pass the bounds above.
@@ -255,6 +257,7 @@ fn plan_shards(
                 idle_proof_after: config.idle_proof_after,
                 retention_interval: config.retention_interval,
                 quick_commit: config.quick_commit,
+                gathered_bytes_max: GATHERED_BYTES_MAX,
                 io: layout.io,
             },
             driver: layout.driver,

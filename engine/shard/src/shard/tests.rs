@@ -8,7 +8,10 @@ use rustmq_engine_api::request::{ColdRead, DiskRead, Reply, Request, TimeSearch,
 use rustmq_engine_api::{Append, AppendError, Appended, Engine, LogConfig, OpenPartition};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
-use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition};
+use rustmq_model::{
+    ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId,
+    TopicIdPartition,
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Shard;
@@ -34,6 +37,11 @@ struct ByHand {
 
 fn id(partition: i32) -> TopicIdPartition {
     TopicIdPartition { topic_id: TopicId(7 << 64 | 9), partition: PartitionId(partition) }
+}
+
+fn to_append(partition: i32, batch: bytes::Bytes) -> Append {
+    let header = BatchHeader::parse(&batch).unwrap();
+    Append { id: id(partition), leader_epoch: None, batch, header }
 }
 
 impl ByHand {
@@ -98,13 +106,43 @@ impl ByHand {
         let batches = values.iter().map(|length| {
             let mut builder = BatchBuilder::new(Codec::None);
             builder.push(Timestamp(1_000), None, Some(&vec![b'v'; *length]), &[]);
-            let batch = builder.build();
-            let header = BatchHeader::parse(&batch).unwrap();
-            Append { id: id(partition), leader_epoch: None, batch, header }
+            to_append(partition, builder.build())
         });
+        self.send(batches.collect())
+    }
+
+    /// A batch of each of so many producers, which the partition's checkpoints name from then on.
+    fn append_of_producers(&self, partition: i32, producers: i64) -> AppendReply {
+        let batches = (0..producers).map(|producer| {
+            let builder = BatchBuilder::new(Codec::None);
+            let mut builder = builder.producer(ProducerId(producer), ProducerEpoch(0), Sequence(0));
+            builder.push(Timestamp(1_000), None, Some(b"v"), &[]);
+            to_append(partition, builder.build())
+        });
+        self.send(batches.collect())
+    }
+
+    fn send(&self, appends: Vec<Append>) -> AppendReply {
         let (reply, answer) = oneshot::channel();
-        self.requests.try_send(Request::Append { appends: batches.collect(), reply }).unwrap();
+        self.requests.try_send(Request::Append { appends, reply }).unwrap();
         answer
+    }
+
+    /// Makes turns and commits until nothing is left to do; what the largest commit had gathered.
+    fn commit_all(&mut self) -> usize {
+        let mut largest = 0;
+        loop {
+            self.turn();
+            largest = largest.max(self.shard.wal.gathered_bytes());
+            if !self.commit() {
+                let is_all_laid = self.shard.backlog_length() == 0 && self.shard.head.is_none();
+                if is_all_laid && self.shard.settling.is_none() && self.shard.inboxes.requests.is_empty() {
+                    return largest;
+                }
+                // It waits for a segment, or for the folder.
+                std::thread::yield_now();
+            }
+        }
     }
 
     fn read(&self) -> oneshot::Receiver<Result<rustmq_engine_api::ReadBatches, rustmq_engine_api::ReadError>> {
@@ -162,4 +200,51 @@ fn the_last_group_is_proven_by_the_clock_also_while_reads_keep_the_shard_awake()
     by_hand.shard.turn(Instant::now() + Duration::from_secs(7_202));
     assert!(!by_hand.commit(), "once");
     drop(reads);
+}
+
+const BOUND: usize = 128 << 10;
+const FRAME: usize = 40 << 10;
+/// A frame, what it is padded to, and the index of a segment that ends with it.
+const FRAME_MAX: usize = FRAME + (16 << 10);
+
+#[test]
+fn a_request_larger_than_a_commit_may_be_takes_several() {
+    let mut by_hand = ByHand::new(1, |_| {});
+    by_hand.shard.tuning.gathered_bytes_max = BOUND;
+    let mut answer = by_hand.append(0, &[FRAME - 1_000; 100]);
+    let largest = by_hand.commit_all();
+    assert!((BOUND..BOUND + FRAME_MAX).contains(&largest), "{largest} bytes in a commit");
+    let appended = answer.try_recv().unwrap();
+    let offsets: Vec<_> = appended.into_iter().map(|result| result.unwrap().base_offset.0).collect();
+    assert_eq!(offsets, Vec::from_iter(0..100));
+}
+
+#[test]
+fn checkpoints_go_on_in_the_next_commit_at_the_bound_of_one() {
+    const PARTITIONS: i32 = 12;
+    const PRODUCERS: i64 = 150;
+    let mut by_hand = ByHand::new(PARTITIONS, |_| {});
+    for partition in 0..PARTITIONS {
+        let _ = by_hand.append_of_producers(partition, PRODUCERS);
+        by_hand.commit_all();
+    }
+    by_hand.shard.tuning.gathered_bytes_max = BOUND;
+    let checkpoints =
+        |shard: &Shard| shard.partitions.values().map(|partition| partition.checkpoint().len()).sum::<usize>();
+    assert!(checkpoints(&by_hand.shard) > 2 * BOUND / 3, "{}", checkpoints(&by_hand.shard));
+    by_hand.shard.tuning.gathered_bytes_max = BOUND / 4;
+    // After a repair, of every partition.
+    by_hand.shard.settle_repair();
+    let largest = by_hand.commit_all();
+    assert!((BOUND / 4..BOUND / 4 + FRAME_MAX).contains(&largest), "{largest} bytes in a commit");
+    assert!(by_hand.shard.settling.is_none());
+    // At the head of a new segment, of those that have changed.
+    let mut answers = Vec::new();
+    for partition in 0..PARTITIONS {
+        answers.push(by_hand.append(partition, &[FRAME - 1_000; 4]));
+    }
+    let largest = by_hand.commit_all();
+    assert!(largest < BOUND / 4 + FRAME_MAX, "{largest} bytes in a commit");
+    assert!(by_hand.shard.head.is_none());
+    assert!(answers.iter_mut().all(|answer| answer.try_recv().is_ok_and(|results| results.iter().all(Result::is_ok))));
 }
