@@ -10,6 +10,7 @@ use rustmq_model::TopicIdPartition;
 use tokio::sync::mpsc;
 
 use crate::disk::SlotFile;
+use crate::folder::FolderError;
 
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -29,6 +30,8 @@ pub(crate) enum Event {
         generation: Generation,
         batches: Result<Vec<Bytes>, String>,
     },
+    /// The folder no longer says that the WAL was repaired, or why it still does.
+    RepairForgotten(Result<(), FolderError>),
 }
 
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::{Location, Purpose};
 use rustmq_model::{Offset, TopicIdPartition};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Opened};
 use crate::partition::{self, Partition};
 use crate::reads::{Destination, Groups, ReadJob};
 use crate::shard::{Job, Shard, Stalled};
@@ -31,7 +31,7 @@ impl Shard {
         let mut results = Vec::with_capacity(partitions.len());
         for open in &partitions {
             match self.open_one(*open) {
-                Ok(published) => results.push(Ok(published)),
+                Ok(opened) => results.push(Ok(opened)),
                 Err(Refusal::Await) => return Err(Stalled(Job::Request(Request::Open { partitions, reply }))),
                 Err(Refusal::Open(error)) => results.push(Err(error)),
             }
@@ -40,7 +40,7 @@ impl Shard {
         Ok(())
     }
 
-    fn open_one(&mut self, open: OpenPartition) -> Result<Arc<Published>, Refusal> {
+    fn open_one(&mut self, open: OpenPartition) -> Result<Opened, Refusal> {
         let OpenPartition { id, leader_epoch, config } = open;
         if let Some(reason) = &self.poisoned {
             return Err(Refusal::Open(OpenError::Storage { reason: reason.clone() }));
@@ -51,7 +51,6 @@ impl Shard {
             if leader_epoch < current {
                 return Err(Refusal::Open(OpenError::FencedLeaderEpoch { given: leader_epoch, current }));
             }
-            let published = Arc::clone(&partition.published);
             if leader_epoch > current {
                 let control = Control::EpochStart { epoch: leader_epoch, start };
                 self.room(control.payload_length(), Purpose::Append)?;
@@ -60,15 +59,20 @@ impl Shard {
                 }
                 self.wal.put_control(id, &control);
             }
-            return Ok(published);
+            return Ok(self.opened(id));
         }
         let control = Control::Open { epoch: leader_epoch, log_start: Offset::ZERO };
         self.put_control(id, &control, Purpose::Append)?;
         let log = PartitionLog::open(partition::limits(self.wal.table.shape()), leader_epoch, Offset::ZERO);
         let partition = Partition::new(id, log, config, 0);
-        let published = Arc::clone(&partition.published);
         self.partitions.insert(id, partition);
-        Ok(published)
+        Ok(self.opened(id))
+    }
+
+    fn opened(&self, id: TopicIdPartition) -> Opened {
+        let partition =
+            self.partitions.get(&id).expect("the caller has just found or made it, and making room removes none");
+        Opened { published: Arc::clone(&partition.published), leadership: partition.leadership() }
     }
 
     pub(crate) fn configure(&mut self, id: TopicIdPartition, config: LogConfig, reply: Reply<()>) {

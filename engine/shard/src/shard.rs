@@ -22,7 +22,7 @@ use crate::answer::Answer;
 use crate::append::PartialAppend;
 use crate::disk::{DiskError, SlotFile, Step};
 use crate::event::{Event, EventSender};
-use crate::folder::WalFolder;
+use crate::folder::{FolderError, WalFolder};
 use crate::inboxes::Inboxes;
 use crate::metrics::Metrics;
 use crate::partition::{CHECKPOINTS_PART, Partition};
@@ -145,6 +145,8 @@ enum Settling {
     Checkpoints(Vec<TopicIdPartition>),
     /// On disk once this commit is.
     Laid { commit: u64 },
+    /// They are on disk, and another thread notes that in the folder. The shard ends only when it has.
+    Forgetting,
 }
 
 impl Shard {
@@ -261,7 +263,8 @@ impl Shard {
 
     pub(crate) fn is_finished(&self) -> bool {
         let quiet = self.in_flight.is_none() && self.wal.is_empty() && self.backlog.is_empty();
-        self.closing.is_some() && quiet && self.preparing == 0
+        let alone = self.preparing == 0 && !matches!(self.settling, Some(Settling::Forgetting));
+        self.closing.is_some() && quiet && alone
     }
 
     /// Whether requests are taken: those taken before come first.
@@ -459,7 +462,23 @@ impl Shard {
         if self.settling.take_if(laid).is_none() {
             return;
         }
-        match self.folder.unmark_repaired() {
+        // On a thread of its own: it writes and syncs a file, which may take long.
+        let (folder, done) = (self.folder.clone(), self.around.events.clone());
+        let forget = move || {
+            let forgotten = folder.unmark_repaired();
+            // Its lock before the news: a shard that ends gives the folder back with it.
+            drop(folder);
+            done.send(Event::RepairForgotten(forgotten));
+        };
+        match std::thread::Builder::new().name(format!("rustmq-settle-{}", self.number)).spawn(forget) {
+            Ok(_) => self.settling = Some(Settling::Forgetting),
+            Err(error) => tracing::warn!(shard = self.number, %error, "the repair cannot be forgotten"),
+        }
+    }
+
+    fn on_repair_forgotten(&mut self, forgotten: Result<(), FolderError>) {
+        self.settling = None;
+        match forgotten {
             Ok(()) => {
                 tracing::info!(shard = self.number, "every partition has a checkpoint behind the repaired damage");
             }
@@ -504,6 +523,7 @@ impl Shard {
                 self.relocate();
             }
             Event::MoveRead { partition, generation, batches } => self.on_move_read(partition, generation, batches),
+            Event::RepairForgotten(forgotten) => self.on_repair_forgotten(forgotten),
         }
         self.report();
     }

@@ -31,7 +31,7 @@ struct ByHand {
     disk_reads: mpsc::Sender<DiskRead>,
     time_searches: mpsc::Sender<TimeSearch>,
     events: mpsc::Sender<Event>,
-    _engine: Engine,
+    engine: Engine,
     _folder: tempfile::TempDir,
 }
 
@@ -66,8 +66,7 @@ impl ByHand {
         };
         // The preparation thread of slots has the sender of the first one.
         let mut prepared = std::mem::replace(&mut shard.inboxes, inboxes).events;
-        let mut by_hand =
-            Self { shard, disk, requests, disk_reads, time_searches, events, _engine: engine, _folder: folder };
+        let mut by_hand = Self { shard, disk, requests, disk_reads, time_searches, events, engine, _folder: folder };
         let opens = (0..partitions).map(|partition| OpenPartition {
             id: id(partition),
             leader_epoch: LeaderEpoch(0),
@@ -247,4 +246,28 @@ fn checkpoints_go_on_in_the_next_commit_at_the_bound_of_one() {
     assert!(largest < BOUND / 4 + FRAME_MAX, "{largest} bytes in a commit");
     assert!(by_hand.shard.head.is_none());
     assert!(answers.iter_mut().all(|answer| answer.try_recv().is_ok_and(|results| results.iter().all(Result::is_ok))));
+}
+
+#[test]
+fn an_epoch_is_published_by_its_own_commit_and_not_by_the_one_before() {
+    let mut by_hand = ByHand::new(1, |_| {});
+    let reader = by_hand.engine.reader(id(0)).unwrap();
+    let _appended = by_hand.append(0, &[1]);
+    by_hand.turn();
+    let steps = by_hand.shard.start_commit().unwrap();
+    // While that one is in flight.
+    let lead = OpenPartition { id: id(0), leader_epoch: LeaderEpoch(5), config: LogConfig::unlimited() };
+    let (reply, mut leading) = oneshot::channel();
+    by_hand.requests.try_send(Request::Open { partitions: vec![lead], reply }).unwrap();
+    by_hand.turn();
+    let result = by_hand.disk.execute_here(steps);
+    by_hand.shard.on_committed(result);
+    assert_eq!(reader.offsets().high_watermark, Offset(1));
+    assert_eq!(reader.offsets().leader_epoch, LeaderEpoch(0));
+    assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(5)), None);
+    assert!(leading.try_recv().is_err());
+    assert!(by_hand.commit());
+    assert_eq!(reader.offsets().leader_epoch, LeaderEpoch(5));
+    assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(5)), Some((LeaderEpoch(5), Offset(1))));
+    assert!(leading.try_recv().unwrap()[0].is_ok());
 }
