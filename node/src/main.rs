@@ -84,7 +84,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     runtime.worker_threads(process::connection_threads(&config)).enable_all();
     let runtime = runtime.build().context("starting the runtime")?;
     let served = runtime.block_on(process::serve(&config));
-    // A disk that hangs holds a thread of the runtime, which must not hold the process.
+    // Without waiting for its threads: one of them may wait for a disk that has stalled.
     runtime.shutdown_background();
     served
 }

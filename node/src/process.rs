@@ -20,6 +20,7 @@ use rustmq_kafka_gateway::{Endpoint, Gateway, GatewayConfig};
 use rustmq_model::ByteSize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::banner::{self, Started};
 use crate::config::{Config, DriverChoice};
@@ -30,8 +31,8 @@ use crate::http::{self, Limits, Phase, Status};
 use crate::kafka_names::{self, WorkedOut};
 use crate::panics;
 
-/// How much longer than its requests in flight a shutdown may take where a part has failed: a disk that has may hang as well.
-const FAILED_STOP_MAX: Duration = Duration::from_secs(30);
+/// Requests in flight may be given up at once; the last proof of the log is worth waiting for longer than most disks ever take.
+const DISK_PATIENCE_MIN: Duration = Duration::from_secs(10);
 
 /// Runs the broker until a signal ends it, or a failure if that is configured. An end after a failure is an error, whatever brought it.
 pub async fn serve(config: &Config) -> Result<()> {
@@ -97,11 +98,11 @@ pub async fn serve(config: &Config) -> Result<()> {
 
     until_told_to_end(config, &mut signals, &status.health).await;
     status.enter(Phase::Stopping);
-    let stopping = stop(config, gateway, &broker, &engine, &controller);
-    let has_stopped = unless_failed_for(config.shutdown_timeout + FAILED_STOP_MAX, &status.health, stopping).await;
+    let stopped = stop(config, gateway, &broker, &engine, &controller).await;
     stop_http.send_replace(true);
     // Not before: a stop may find that the disk has failed. The folder is not closed then, since what it holds is not known to be all.
-    refuse_failures(&status.health, has_stopped)?;
+    refuse_failures(&status.health, stopped.is_ok())?;
+    stopped?;
     folder.close()?;
     tracing::info!("stopped");
     Ok(())
@@ -134,18 +135,6 @@ fn watch_storage(health: &Health, engine: &Engine, controller: &Controller) {
     health.watch("controller", controller.failure());
 }
 
-/// Waits for `stopping`, and gives it up this long after a part is known to have failed. Whether it came to its end.
-async fn unless_failed_for(time: Duration, health: &Health, stopping: impl Future<Output = ()>) -> bool {
-    let given_up = async {
-        health.failed().await;
-        tokio::time::sleep(time).await;
-    };
-    tokio::select! {
-        () = stopping => true,
-        () = given_up => false,
-    }
-}
-
 /// Threads for connections: a processor each that no shard needs. With one more than can run, tokio wakes it for each request that comes, and
 /// it finds that another has taken the request.
 pub fn connection_threads(config: &Config) -> usize {
@@ -153,13 +142,27 @@ pub fn connection_threads(config: &Config) -> usize {
     processors.saturating_sub(config.shards.unwrap_or_else(EngineConfig::default_shards)).max(1)
 }
 
-/// Ends everything in the order in which it holds each other. What is acknowledged is synced already; this answers what is in flight.
-async fn stop(config: &Config, gateway: Gateway, broker: &Broker, engine: &Engine, controller: &Controller) {
+/// Ends everything in the order in which it holds each other. What is acknowledged is synced already; this answers what is in flight. A disk
+/// that stalls keeps the process for a time and no longer: then it ends without what that disk still owes.
+async fn stop(
+    config: &Config,
+    gateway: Gateway,
+    broker: &Broker,
+    engine: &Engine,
+    controller: &Controller,
+) -> Result<()> {
     tracing::info!("stopping");
+    let limit = config.shutdown_timeout;
     // Long polls end with the broker; the listener waits for their answers.
-    tokio::join!(gateway.shutdown(config.shutdown_timeout), broker.shutdown());
-    engine.shutdown().await;
-    controller.shutdown().await;
+    let patience = limit.max(DISK_PATIENCE_MIN);
+    let ((), broker_ended) = tokio::join!(gateway.shutdown(limit), timeout(patience, broker.shutdown()));
+    if broker_ended.is_err() {
+        tracing::warn!("the broker's own writes have not ended in time");
+    }
+    let engine_ended = engine.shutdown_within(patience).await;
+    let controller_ended = timeout(patience, controller.shutdown()).await;
+    engine_ended?;
+    controller_ended.context("the metadata log has not ended in time")
 }
 
 /// One of Kafka's settings that only the file or the environment can set, as a number; 0 if the catalogue knows no such number.

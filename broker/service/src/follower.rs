@@ -49,9 +49,12 @@ impl Follower {
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let has_failures = !self.unopened.is_empty() || !self.undeleted.is_empty();
-            // In this order: a request to catch up is answered only when nothing is left to follow.
+            // A request to catch up is answered only when nothing is left to follow. The others come before both, because changes may come without end,
+            // and they do not: the stop comes once, and the clock at its pace.
             tokio::select! {
                 biased;
+                () = stopped(&mut stop) => return,
+                _ = retry.tick(), if has_failures => self.retry().await,
                 update = subscription.next() => match update {
                     Some(Update::Changed(batch)) => self.apply(&batch.deltas).await,
                     Some(Update::Resynchronized(snapshot)) => self.adopt(&snapshot.state).await,
@@ -61,8 +64,6 @@ impl Follower {
                     // An error says that the asker has gone.
                     let _ = caught_up.send(());
                 }
-                _ = retry.tick(), if has_failures => self.retry().await,
-                () = stopped(&mut stop) => return,
             }
         }
     }

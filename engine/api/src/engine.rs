@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
@@ -10,10 +11,10 @@ use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::LogConfig;
-use crate::error::{AppendError, DeleteError, EngineStopped, OpenError, TrimError};
+use crate::error::{AppendError, DeleteError, EngineStopped, OpenError, ShutdownError, TrimError};
 use crate::published::Published;
 use crate::reader::PartitionReader;
-use crate::request::{DiskRead, Request};
+use crate::request::{DiskRead, Request, TimeSearch};
 use crate::status::{DriverKind, EngineStatus, ShardGauges};
 
 /// A partition to create, or to take up under a leader epoch.
@@ -55,6 +56,7 @@ pub enum TrimTo {
 pub struct ShardHandle {
     pub inbox: mpsc::Sender<Request>,
     pub disk_reads: mpsc::Sender<DiskRead>,
+    pub time_searches: mpsc::Sender<TimeSearch>,
     pub gauges: Arc<ShardGauges>,
 }
 
@@ -185,7 +187,7 @@ impl Engine {
         self.shards.iter().map(|shard| shard.gauges.watch_poisoned()).collect()
     }
 
-    /// Proves and syncs what is there and ends the shards. Requests that come later are answered with `Stopped`.
+    /// Proves and syncs what is there and ends the shards, however long the disk takes. Requests that come later are answered with `Stopped`.
     pub async fn shutdown(&self) {
         let mut answers = Vec::new();
         for shard in 0..self.shards.len() {
@@ -198,6 +200,12 @@ impl Engine {
             // An error means that the shard has ended already.
             let _ = answer.await;
         }
+    }
+
+    /// As [`Self::shutdown`], for a process that is to end even when its disk has stalled. After an error it should end: a shard that has not
+    /// ended goes on to wait for its disk. Whatever was acknowledged is synced, and what was not stays without an answer.
+    pub async fn shutdown_within(&self, limit: Duration) -> Result<(), ShutdownError> {
+        tokio::time::timeout(limit, self.shutdown()).await.map_err(|_| ShutdownError { limit })
     }
 
     async fn send(&self, shard: usize, request: Request) -> Result<(), EngineStopped> {

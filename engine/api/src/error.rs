@@ -1,5 +1,7 @@
 //! Why the engine refused. One enum per operation; each says what the caller can do about it.
 
+use std::time::Duration;
+
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
 use crate::published::LogOffsets;
@@ -8,6 +10,15 @@ use crate::published::LogOffsets;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the storage engine has stopped")]
 pub struct EngineStopped;
+
+/// The disk did not do in time what a clean end waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the disk has not answered within {limit:?}, so the log ends without its last proof, and what was not acknowledged may be lost"
+)]
+pub struct ShutdownError {
+    pub limit: Duration,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {

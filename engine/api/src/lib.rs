@@ -17,7 +17,7 @@ mod waiter;
 
 pub use config::LogConfig;
 pub use engine::{Append, AppendWait, Appended, Directory, Engine, OpenPartition, ShardHandle, TrimTo};
-pub use error::{AppendError, DeleteError, EngineStopped, OpenError, ReadError, TrimError};
+pub use error::{AppendError, DeleteError, EngineStopped, OpenError, ReadError, ShutdownError, TrimError};
 pub use published::LogOffsets;
 pub use reader::{AbortedTransaction, Isolation, PartitionReader, ReadBatches, ReadRequest};
 pub use status::{DriverKind, EngineStatus, ShardStatus};

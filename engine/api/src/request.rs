@@ -41,12 +41,6 @@ pub enum Request {
         ids: Vec<TopicIdPartition>,
         reply: Reply<Vec<Result<(), DeleteError>>>,
     },
-    /// From where batches must be searched for a timestamp; the latest place that is not too late.
-    SearchFrom {
-        id: TopicIdPartition,
-        timestamp: TimeTarget,
-        reply: Reply<Option<Offset>>,
-    },
     /// Write the proof group, sync, answer, end.
     Shutdown {
         reply: Reply<()>,
@@ -59,6 +53,15 @@ pub enum Request {
 pub struct DiskRead {
     pub read: ColdRead,
     pub reply: Reply<Result<ReadBatches, ReadError>>,
+}
+
+/// Asks from where batches must be searched for a timestamp: the latest place that is not too late. It has a queue of its own: in the inbox it
+/// would wait behind appends, and those may wait for a disk.
+#[derive(Debug)]
+pub struct TimeSearch {
+    pub id: TopicIdPartition,
+    pub target: TimeTarget,
+    pub reply: Reply<Option<Offset>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

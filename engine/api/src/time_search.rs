@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::error::ReadError;
 use crate::reader::{Isolation, PartitionReader, ReadRequest};
-use crate::request::{Request, TimeTarget};
+use crate::request::{TimeSearch, TimeTarget};
 
 /// Batches are looked through in portions of this many bytes.
 const PORTION_BYTES: usize = 1 << 20;
@@ -87,10 +87,10 @@ impl PartitionReader {
         Ok(find_record(&header, &batch, from, |record| record >= largest).await)
     }
 
-    async fn search_from(&self, timestamp: TimeTarget) -> Result<Option<Offset>, ReadError> {
+    async fn search_from(&self, target: TimeTarget) -> Result<Option<Offset>, ReadError> {
         let (reply, answer) = oneshot::channel();
-        let request = Request::SearchFrom { id: self.id(), timestamp, reply };
-        self.shard.inbox.send(request).await.map_err(|_| ReadError::Closed)?;
+        let search = TimeSearch { id: self.id(), target, reply };
+        self.shard.time_searches.send(search).await.map_err(|_| ReadError::Closed)?;
         let start = answer.await.map_err(|_| ReadError::Closed)?;
         let log_start = self.offsets().log_start;
         Ok(start.map(|start| start.max(log_start)))

@@ -7,7 +7,14 @@ use rustmq_engine_api::request::Reply;
 use rustmq_engine_api::{AppendError, Appended, DeleteError, OpenError, TrimError};
 use rustmq_model::{Offset, TopicIdPartition};
 
+use crate::partition::Leadership;
 use crate::shard::Shard;
+
+/// A partition that is open, and the leadership that the commit makes durable. A later one may have been laid by then.
+pub(crate) struct Opened {
+    pub published: Arc<Published>,
+    pub leadership: Leadership,
+}
 
 pub(crate) enum Answer {
     Append {
@@ -16,7 +23,7 @@ pub(crate) enum Answer {
         reply: Reply<Vec<Result<Appended, AppendError>>>,
     },
     Open {
-        results: Vec<Result<Arc<Published>, OpenError>>,
+        results: Vec<Result<Opened, OpenError>>,
         reply: Reply<Vec<Result<Arc<Published>, OpenError>>>,
     },
     Trim {
@@ -44,15 +51,15 @@ impl Shard {
                 let _ = reply.send(results);
             }
             Answer::Open { results, reply } => {
-                for published in results.iter().flatten() {
+                for Opened { published, leadership } in results.iter().flatten() {
                     // Not one that was deleted meanwhile: the directory has let go of it already.
                     let partition = self.partitions.get(&published.id);
                     if let Some(partition) = partition.filter(|open| Arc::ptr_eq(&open.published, published)) {
-                        partition.publish_epochs();
+                        partition.publish_leadership(leadership);
                         self.around.directory.insert(self.number, Arc::clone(published));
                     }
                 }
-                let _ = reply.send(results);
+                let _ = reply.send(results.into_iter().map(|result| result.map(|opened| opened.published)).collect());
             }
             Answer::Trim { id, log_start, reply } => {
                 // What is laid is counted when it is published.
@@ -84,7 +91,7 @@ impl Shard {
                 let _ = reply.send(results.into_iter().map(refused).collect());
             }
             Answer::Open { results, reply } => {
-                let refused = |result: Result<Arc<Published>, OpenError>| {
+                let refused = |result: Result<Opened, OpenError>| {
                     result.and_then(|_| Err(OpenError::Storage { reason: reason.clone() }))
                 };
                 let _ = reply.send(results.into_iter().map(refused).collect());

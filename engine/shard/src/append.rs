@@ -33,7 +33,8 @@ impl PartialAppend {
 /// What becomes of one batch.
 enum Outcome {
     Done(Result<Appended, AppendError>),
-    AwaitSlot,
+    /// It goes on with this batch later.
+    Await,
 }
 
 impl Shard {
@@ -41,7 +42,7 @@ impl Shard {
         while let Some(append) = request.rest.front() {
             match self.append_batch(append) {
                 Outcome::Done(result) => request.results.push(result),
-                Outcome::AwaitSlot => return Err(Stalled(Job::Append(request))),
+                Outcome::Await => return Err(Stalled(Job::Append(request))),
             }
             request.rest.pop_front();
         }
@@ -79,7 +80,7 @@ impl Shard {
         }
         match self.room(batch.len(), Purpose::Append) {
             Ok(()) => {}
-            Err(NoRoom::AwaitSlot) => return Outcome::AwaitSlot,
+            Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit) => return Outcome::Await,
             Err(NoRoom::Full) => return Outcome::Done(Err(AppendError::Full)),
             Err(NoRoom::Memory(error)) => {
                 return Outcome::Done(Err(AppendError::Storage { reason: error.to_string() }));

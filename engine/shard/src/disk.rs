@@ -1,5 +1,5 @@
-//! Executes the writes and syncs of a commit, in order: on the shard's thread what is over sooner than another thread is woken, by one of
-//! two drivers what is not. The first failure ends a commit and is reported; nothing is tried again.
+//! Executes the writes and syncs of a commit, in order: on the shard's thread what is as a rule over sooner than another thread is woken, by
+//! one of two drivers what is not. The first failure ends a commit and is reported; nothing is tried again.
 
 mod blocking;
 mod faults;
@@ -129,23 +129,47 @@ impl Disk {
         Self { driver, patience: Cell::new(Patience::new(quick_commit)), faults }
     }
 
-    /// Returns when every step is done, or at the first that failed.
-    pub(crate) async fn execute(&self, steps: Vec<Step>) -> Result<(), DiskError> {
-        let bytes = steps.iter().map(Step::written).sum();
-        let mut patience = self.patience.get();
-        let started = Instant::now();
-        let result = if patience.waits_for(bytes) {
-            blocking::execute(steps, self.faults.as_deref())
-        } else {
-            match &self.driver {
-                DiskDriver::Uring(disk) => disk.execute(steps).await,
-                DiskDriver::Thread(disk) => disk.execute(steps).await,
-            }
-        };
-        patience.note(bytes, started.elapsed());
-        self.patience.set(patience);
+    /// Whether the shard's thread had better execute this commit itself, by [`Self::execute_here`].
+    pub(crate) fn is_waited_for(&self, steps: &[Step]) -> bool {
+        self.patience.get().waits_for(written(steps))
+    }
+
+    /// On the calling thread, which waits: for as long as the disk takes, however quick it was so far. Returns when every step is done, or at
+    /// the first that failed.
+    pub(crate) fn execute_here(&self, steps: Vec<Step>) -> Result<(), DiskError> {
+        let (bytes, started) = (written(&steps), Instant::now());
+        let result = blocking::execute(steps, self.faults.as_deref());
+        self.note(bytes, started);
         result
     }
+
+    /// By the driver. Returns when every step is done, or at the first that failed.
+    pub(crate) async fn execute(&self, steps: Vec<Step>) -> Result<(), DiskError> {
+        let (bytes, started) = (written(&steps), Instant::now());
+        let result = match &self.driver {
+            DiskDriver::Uring(disk) => disk.execute(steps).await,
+            DiskDriver::Thread(disk) => disk.execute(steps).await,
+        };
+        self.note(bytes, started);
+        result
+    }
+
+    /// Lets the driver hand over to the kernel what a commit has asked of it, and learn what is done.
+    pub(crate) async fn pass_on(&self) {
+        if matches!(self.driver, DiskDriver::Uring(_)) {
+            uring::pass_on().await;
+        }
+    }
+
+    fn note(&self, bytes: usize, started: Instant) {
+        let mut patience = self.patience.get();
+        patience.note(bytes, started.elapsed());
+        self.patience.set(patience);
+    }
+}
+
+fn written(steps: &[Step]) -> usize {
+    steps.iter().map(Step::written).sum()
 }
 
 fn write_error(file: &SlotFile, offset: u64, length: usize, error: io::Error) -> DiskError {

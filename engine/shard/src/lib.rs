@@ -1,7 +1,8 @@
 //! Runs the storage engine: one thread per shard, each with a write-ahead log, on monoio (`io_uring`, or epoll where that is
 //! forbidden). Executes what `engine/core` decides; the rest of the process holds it through `engine/api`.
 //!
-//! Reading order: [`start`], then `shard` (the loop), `wal_writer` (frames into commits), `append` and `requests` (what is asked
+//! Reading order: [`start`], then `shard_thread` (the loop) and `standby` (who serves when the disk stalls), `inboxes`, `shard` (one turn),
+//! `wal_writer` (frames into commits), `append` and `requests` (what is asked
 //! for), `answer` (what is told), `reads` and `tail` (reading and memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
 
 mod answer;
@@ -11,6 +12,7 @@ mod dio;
 mod disk;
 mod event;
 mod folder;
+mod inboxes;
 mod metrics;
 mod partition;
 mod read_memory;
@@ -21,7 +23,9 @@ mod repair;
 mod requests;
 mod retention;
 mod shard;
+mod shard_thread;
 mod slots;
+mod standby;
 mod start;
 mod tail;
 mod wal_writer;

@@ -21,6 +21,13 @@ pub(crate) struct Partition {
     pub config: LogConfig,
 }
 
+/// Who leads a partition, and who led it from where on.
+#[derive(Clone, Debug)]
+pub(crate) struct Leadership {
+    epoch: LeaderEpoch,
+    history: Arc<[(LeaderEpoch, Offset)]>,
+}
+
 /// Bytes that one producer takes in a checkpoint, at most.
 const PRODUCER_BYTES: usize = 192;
 
@@ -99,7 +106,7 @@ impl Partition {
         let offsets = offsets(self.log.positions());
         let added: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
         self.published.publish(|state| {
-            state.offsets = offsets;
+            state.offsets = LogOffsets { leader_epoch: state.offsets.leader_epoch, ..offsets };
             state.size_bytes += added as u64;
             state.extend_tail(batches);
         });
@@ -110,18 +117,23 @@ impl Partition {
         self.log.on_trim_durable(log_start);
         let offsets = offsets(self.log.positions());
         self.published.publish(|state| {
-            state.offsets = offsets;
+            state.offsets = LogOffsets { leader_epoch: state.offsets.leader_epoch, ..offsets };
             state.size_bytes = size_bytes;
             state.drop_below(offsets.log_start);
         });
     }
 
-    /// A leadership became durable.
-    pub(crate) fn publish_epochs(&self) {
-        let (offsets, epochs) = (offsets(self.log.positions()), epochs(&self.log));
+    /// As laid, perhaps not durable yet.
+    pub(crate) fn leadership(&self) -> Leadership {
+        Leadership { epoch: self.log.leader_epoch(), history: epochs(&self.log) }
+    }
+
+    /// The leadership became durable. Nothing else publishes an epoch: readers, and followers that compare their logs, go by what a restart
+    /// does not take back.
+    pub(crate) fn publish_leadership(&self, leadership: &Leadership) {
         self.published.publish(|state| {
-            state.offsets = offsets;
-            state.epochs = epochs;
+            state.offsets.leader_epoch = leadership.epoch;
+            state.epochs = Arc::clone(&leadership.history);
         });
     }
 }

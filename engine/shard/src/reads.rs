@@ -152,7 +152,7 @@ fn run(mut job: ReadJob, indexes: &IndexCache, memory: &ReadMemory, metrics: &Me
             job.done.send(Event::MoveRead { partition, generation, batches });
         }
     }
-    job.done.send(Event::Released { generation });
+    job.done.release(generation);
 }
 
 fn read_for_reader(

@@ -59,8 +59,9 @@ impl Shard {
                 tracing::error!(partition = %id, bytes = checkpoint.len(), "a checkpoint does not fit a segment");
                 return;
             }
-            // Gone on with when a slot is prepared.
             if self.room(checkpoint.len(), Purpose::Cleaning).is_err() {
+                // Gone on with in the next commit, or when a slot is prepared.
+                self.relocate_after_laid();
                 return;
             }
             self.wal.put_checkpoint(*id, &checkpoint);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustmq_engine_api::published::Published;
-use rustmq_engine_api::request::{ColdRead, Reply, Request, TimeTarget};
+use rustmq_engine_api::request::{ColdRead, Reply, Request, TimeSearch, TimeTarget};
 use rustmq_engine_api::{DeleteError, LogConfig, OpenError, OpenPartition, ReadBatches, ReadError, TrimError, TrimTo};
 use rustmq_engine_core::log::PartitionLog;
 use rustmq_engine_core::wal::Control;
@@ -12,7 +12,7 @@ use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::{Location, Purpose};
 use rustmq_model::{Offset, TopicIdPartition};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Opened};
 use crate::partition::{self, Partition};
 use crate::reads::{Destination, Groups, ReadJob};
 use crate::shard::{Job, Shard, Stalled};
@@ -31,8 +31,8 @@ impl Shard {
         let mut results = Vec::with_capacity(partitions.len());
         for open in &partitions {
             match self.open_one(*open) {
-                Ok(published) => results.push(Ok(published)),
-                Err(Refusal::AwaitSlot) => return Err(Stalled(Job::Request(Request::Open { partitions, reply }))),
+                Ok(opened) => results.push(Ok(opened)),
+                Err(Refusal::Await) => return Err(Stalled(Job::Request(Request::Open { partitions, reply }))),
                 Err(Refusal::Open(error)) => results.push(Err(error)),
             }
         }
@@ -40,7 +40,7 @@ impl Shard {
         Ok(())
     }
 
-    fn open_one(&mut self, open: OpenPartition) -> Result<Arc<Published>, Refusal> {
+    fn open_one(&mut self, open: OpenPartition) -> Result<Opened, Refusal> {
         let OpenPartition { id, leader_epoch, config } = open;
         if let Some(reason) = &self.poisoned {
             return Err(Refusal::Open(OpenError::Storage { reason: reason.clone() }));
@@ -51,7 +51,6 @@ impl Shard {
             if leader_epoch < current {
                 return Err(Refusal::Open(OpenError::FencedLeaderEpoch { given: leader_epoch, current }));
             }
-            let published = Arc::clone(&partition.published);
             if leader_epoch > current {
                 let control = Control::EpochStart { epoch: leader_epoch, start };
                 self.room(control.payload_length(), Purpose::Append)?;
@@ -60,15 +59,20 @@ impl Shard {
                 }
                 self.wal.put_control(id, &control);
             }
-            return Ok(published);
+            return Ok(self.opened(id));
         }
         let control = Control::Open { epoch: leader_epoch, log_start: Offset::ZERO };
         self.put_control(id, &control, Purpose::Append)?;
         let log = PartitionLog::open(partition::limits(self.wal.table.shape()), leader_epoch, Offset::ZERO);
         let partition = Partition::new(id, log, config, 0);
-        let published = Arc::clone(&partition.published);
         self.partitions.insert(id, partition);
-        Ok(published)
+        Ok(self.opened(id))
+    }
+
+    fn opened(&self, id: TopicIdPartition) -> Opened {
+        let partition =
+            self.partitions.get(&id).expect("the caller has just found or made it, and making room removes none");
+        Opened { published: Arc::clone(&partition.published), leadership: partition.leadership() }
     }
 
     pub(crate) fn configure(&mut self, id: TopicIdPartition, config: LogConfig, reply: Reply<()>) {
@@ -104,7 +108,9 @@ impl Shard {
         }
         match self.lay_trim(id, requested) {
             Ok(log_start) => self.answer_when_durable(Answer::Trim { id, log_start, reply: Some(reply) }),
-            Err(NoRoom::AwaitSlot) => return Err(Stalled(Job::Request(Request::Trim { id, to, reply }))),
+            Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit) => {
+                return Err(Stalled(Job::Request(Request::Trim { id, to, reply })));
+            }
             Err(NoRoom::Full) => {
                 let _ = reply.send(Err(TrimError::Full));
             }
@@ -163,14 +169,14 @@ impl Shard {
             Ok(()) => {}
             Err(NoRoom::Memory(error)) => return Err(DeleteError::Storage { reason: error.to_string() }),
             // Asked again, it finds a slot.
-            Err(NoRoom::AwaitSlot | NoRoom::Full) => return Err(DeleteError::Full),
+            Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit | NoRoom::Full) => return Err(DeleteError::Full),
         }
         self.around.directory.remove(id);
         closed.extend(self.partitions.remove(&id).map(|partition| partition.published));
         Ok(())
     }
 
-    pub(crate) fn search_from(&mut self, id: TopicIdPartition, target: TimeTarget, reply: Reply<Option<Offset>>) {
+    pub(crate) fn search(&self, TimeSearch { id, target, reply }: TimeSearch) {
         let from = self.partitions.get(&id).map(|partition| match target {
             TimeTarget::AtLeast(timestamp) => partition.log.search_from(timestamp),
             TimeTarget::Largest => partition.log.search_largest_from(),
@@ -258,14 +264,15 @@ impl Shard {
 
 /// Why a partition is not open.
 enum Refusal {
-    AwaitSlot,
+    /// It is asked again when there may be room.
+    Await,
     Open(OpenError),
 }
 
 impl From<NoRoom> for Refusal {
     fn from(no_room: NoRoom) -> Self {
         match no_room {
-            NoRoom::AwaitSlot => Self::AwaitSlot,
+            NoRoom::AwaitSlot | NoRoom::AwaitCommit => Self::Await,
             NoRoom::Full => Self::Open(OpenError::Full),
             NoRoom::Memory(error) => Self::Open(OpenError::Storage { reason: error.to_string() }),
         }

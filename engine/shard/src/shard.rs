@@ -1,31 +1,29 @@
-//! One shard: a thread that owns the logs of its partitions and their WAL. It drains its inbox, lays what is asked for into the gathering
-//! commit, and has one commit in flight: written, synced, published, answered. The next one gathers meanwhile.
+//! One shard: the logs of its partitions and their WAL, owned by one thread at a time. Each turn takes a bounded share of each inbox and
+//! lays what is asked for into the gathering commit. One commit is in flight: written, synced, published, answered. The next one gathers
+//! meanwhile.
 //!
 //! ```text
-//! inbox -> backlog -> lay (cores decide) -> gathering --commit--> in flight --synced--> publish, answer, free, evict
+//! inboxes -> backlog -> lay (cores decide) -> gathering --commit--> in flight --synced--> publish, answer, free, evict
 //! ```
-//! Decisions are the cores': this file executes them, in order.
+//! Decisions are the cores': this file executes them, in order. It never waits: `shard_thread` does, for news and for the disk.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rustmq_engine_api::chunk::ChunkError;
-use rustmq_engine_api::request::{DiskRead, Reply, Request};
+use rustmq_engine_api::request::{Reply, Request};
 use rustmq_engine_core::wal::segments::Purpose;
 use rustmq_engine_core::wal::{Control, Generation};
 use rustmq_model::TopicIdPartition;
-use tokio::sync::mpsc;
 
 use crate::answer::Answer;
 use crate::append::PartialAppend;
-use crate::disk::{Disk, DiskError, SlotFile};
+use crate::disk::{DiskError, SlotFile, Step};
 use crate::event::{Event, EventSender};
-use crate::folder::WalFolder;
+use crate::folder::{FolderError, WalFolder};
+use crate::inboxes::Inboxes;
 use crate::metrics::Metrics;
 use crate::partition::{CHECKPOINTS_PART, Partition};
 use crate::reads::ReadPool;
@@ -34,11 +32,6 @@ use crate::slots::{Preparation, SlotDemand, SlotJob, SlotPreparer};
 use crate::tail::TailMemory;
 use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
 
-/// What may gather for one commit before the shard stops laying until the next commit starts.
-const GATHERED_BYTES_MAX: usize = 16 << 20;
-/// Requests, and reads, to take from their queues at once.
-const DRAINED_MAX: usize = 256;
-
 /// Something to do, and what is left of it when there was no room for all of it.
 #[derive(Debug)]
 pub(crate) enum Job {
@@ -46,12 +39,11 @@ pub(crate) enum Job {
     Append(PartialAppend),
 }
 
-/// The shard cannot go on with this job until a segment is ready.
+/// The shard cannot go on with this job until a segment is ready, or the next commit starts.
 pub(crate) struct Stalled(pub Job);
 
 struct InFlight {
     number: u64,
-    done: Pin<Box<dyn Future<Output = Result<(), DiskError>>>>,
     batches: Vec<crate::wal_writer::LaidBatch>,
     end: rustmq_engine_core::wal::WalPosition,
     bytes: usize,
@@ -60,31 +52,14 @@ struct InFlight {
     started: Instant,
 }
 
-/// What the shard was woken by.
-enum Woken {
-    Requests,
-    DiskRead(DiskRead),
-    Event(Event),
-    Committed(Result<(), DiskError>),
-    Idle,
-    RetentionDue,
-    /// Every handle is gone.
-    Abandoned,
-}
-
-/// What reaches a shard from other threads.
-pub(crate) struct Inboxes {
-    pub requests: mpsc::Receiver<Request>,
-    pub disk_reads: mpsc::Receiver<DiskRead>,
-    pub events: mpsc::Receiver<Event>,
-}
-
 /// How a shard works, apart from what it holds.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardTuning {
     pub idle_proof_after: Duration,
     pub retention_interval: Duration,
     pub quick_commit: Duration,
+    /// What may gather for one commit, and one frame more: then the shard lays nothing before the next one.
+    pub gathered_bytes_max: usize,
     pub io: crate::dio::DirectIo,
 }
 
@@ -103,7 +78,6 @@ pub(crate) struct Holdings {
     pub wal: WalWriter,
     pub tail: TailMemory,
     pub partitions: HashMap<TopicIdPartition, Partition>,
-    pub disk: Disk,
 }
 
 pub(crate) struct Shard {
@@ -114,7 +88,6 @@ pub(crate) struct Shard {
     pub(crate) wal: WalWriter,
     pub(crate) tail: TailMemory,
     pub(crate) partitions: HashMap<TopicIdPartition, Partition>,
-    pub(crate) disk: Rc<Disk>,
     backlog: VecDeque<Job>,
     gathered_answers: Vec<Answer>,
     in_flight: Option<InFlight>,
@@ -133,15 +106,20 @@ pub(crate) struct Shard {
     /// When freeing the oldest segment may be possible or worth it.
     pub(crate) looks: Looks,
     /// When the shard has been idle for long enough to prove what it wrote last.
-    idle_at: monoio::time::Instant,
+    idle_at: Instant,
+    retention_at: Instant,
     closing: Option<Option<Reply<()>>>,
     settling: Option<Settling>,
+    head: Option<Head>,
+    ended: bool,
+    /// The last field, and so dropped after the folder's lock: whoever finds the inbox closed may start again at once.
+    pub(crate) inboxes: Inboxes,
 }
 
 impl Drop for Shard {
     /// A panic must not look like a slow disk: what waits for this shard is ended, and the status says why.
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if self.ended {
             return;
         }
         self.around.gauges.poison("the shard's thread has panicked");
@@ -152,12 +130,22 @@ impl Drop for Shard {
     }
 }
 
+/// The checkpoints that the newest segment begins with, as long as some are left to lay.
+struct Head {
+    /// Bytes that they may still take.
+    room: usize,
+    /// The last one that was laid: they go in order.
+    last: Option<TopicIdPartition>,
+}
+
 /// What is left to do after a repair: a checkpoint of every partition, so that no later start replays over a hole.
 enum Settling {
     /// These have none yet.
     Checkpoints(Vec<TopicIdPartition>),
     /// On disk once this commit is.
     Laid { commit: u64 },
+    /// They are on disk, and another thread notes that in the folder. The shard ends only when it has.
+    Forgetting,
 }
 
 impl Shard {
@@ -167,18 +155,21 @@ impl Shard {
         tuning: ShardTuning,
         around: Surroundings,
         holdings: Holdings,
+        inboxes: Inboxes,
     ) -> Self {
-        let Holdings { wal, tail, partitions, disk } = holdings;
+        let Holdings { wal, tail, partitions } = holdings;
+        let now = Instant::now();
         Self {
             number,
             folder,
-            idle_at: monoio::time::Instant::now() + tuning.idle_proof_after,
+            idle_at: now + tuning.idle_proof_after,
+            retention_at: now + tuning.retention_interval,
             tuning,
             around,
             wal,
             tail,
             partitions,
-            disk: Rc::new(disk),
+            inboxes,
             backlog: VecDeque::new(),
             gathered_answers: Vec::new(),
             in_flight: None,
@@ -192,6 +183,8 @@ impl Shard {
             looks: Looks::default(),
             closing: None,
             settling: None,
+            head: None,
+            ended: false,
         }
     }
 
@@ -200,10 +193,8 @@ impl Shard {
         self.settling = Some(Settling::Checkpoints(self.partitions.keys().copied().collect()));
     }
 
-    /// Runs until shutdown, or until every handle is gone.
-    pub(crate) async fn run(mut self, mut inboxes: Inboxes) {
-        let mut drained = Vec::with_capacity(DRAINED_MAX);
-        let mut retention_at = monoio::time::Instant::now() + self.tuning.retention_interval;
+    /// Before the first turn.
+    pub(crate) fn begin(&mut self) {
         // Segments that were freed, and not started again before the restart, first: their slots are there to go on in.
         self.free_segments();
         // Of a full log, what is to be moved: after the group that puts the run on disk, which goes alone.
@@ -212,46 +203,50 @@ impl Shard {
             self.relocate();
         }
         self.report();
-        loop {
-            // By the clock: timers fire only when the thread waits, which it may never do under load.
-            if monoio::time::Instant::now() >= retention_at {
-                self.enforce_retention();
-                retention_at = monoio::time::Instant::now() + self.tuning.retention_interval;
-            }
-            self.take_disk_reads(&mut inboxes.disk_reads);
-            self.prepare_slots();
-            self.lay_settling_checkpoints();
-            self.work();
-            if self.start_commit() {
-                // The next one gathers meanwhile.
-                self.work();
-            }
-            if self.finished() {
-                break;
-            }
-            match self.woken(&mut inboxes, &mut drained, retention_at).await {
-                Woken::Requests => self.backlog.extend(drained.drain(..).map(Job::Request)),
-                Woken::Event(event) => {
-                    self.on_event(event);
-                    while let Ok(event) = inboxes.events.try_recv() {
-                        self.on_event(event);
-                    }
-                }
-                Woken::DiskRead(DiskRead { read, reply }) => self.read(read, reply),
-                Woken::Committed(result) => self.on_committed(result),
-                Woken::Idle => self.on_idle(),
-                // The clock says so too, above.
-                Woken::RetentionDue => {}
-                Woken::Abandoned => self.close(None),
-            }
+    }
+
+    /// One turn: what the clock asks for, and of each inbox a bounded share, so that none holds up the others however full it is. Never
+    /// waits, neither for the disk nor for anything else.
+    pub(crate) fn turn(&mut self, now: Instant) {
+        // By the clock and not by timers: those fire only when the thread waits, which it may never do under load.
+        if now >= self.retention_at {
+            self.enforce_retention();
+            self.retention_at = now + self.tuning.retention_interval;
         }
-        inboxes.requests.close();
-        inboxes.disk_reads.close();
+        if self.is_idle() && now >= self.idle_at {
+            self.on_idle();
+        }
+        self.take_events();
+        self.take_disk_reads();
+        self.take_time_searches();
+        self.take_requests();
+        self.prepare_slots();
+        self.lay_settling_checkpoints();
+        if let Err(error) = self.lay_head_checkpoints() {
+            // They are due again at the next segment.
+            tracing::warn!(shard = self.number, %error, "no memory for checkpoints");
+        }
+        self.lay_backlog();
+    }
+
+    /// When the clock asks for the next turn.
+    pub(crate) fn turn_due(&self) -> Instant {
+        if self.is_idle() { self.idle_at.min(self.retention_at) } else { self.retention_at }
+    }
+
+    /// Nothing is under way, and nothing proves the newest group yet.
+    fn is_idle(&self) -> bool {
+        self.unproven && self.in_flight.is_none() && self.wal.is_empty() && self.poisoned.is_none()
+    }
+
+    /// After the last turn: what still waits is dropped, which tells it that the shard has stopped.
+    pub(crate) fn end(mut self) {
+        self.ended = true;
         for partition in self.partitions.values() {
             partition.published.publish(|state| state.closed = true);
         }
         let closing = self.closing.take();
-        // With the folder's lock: whoever is answered may start again at once.
+        // With the folder's lock: whoever is answered may start again at once, too.
         drop(self);
         if let Some(Some(reply)) = closing {
             // Whoever asked for the shutdown may have stopped waiting.
@@ -265,51 +260,33 @@ impl Shard {
         self.wal.put_proof()
     }
 
-    async fn woken(
-        &mut self,
-        inboxes: &mut Inboxes,
-        drained: &mut Vec<Request>,
-        retention_at: monoio::time::Instant,
-    ) -> Woken {
-        let takes_requests = self.backlog.is_empty() && self.closing.is_none();
-        let idle = self.in_flight.is_none() && self.unproven && self.poisoned.is_none();
-        let in_flight = self.in_flight.as_mut();
-        let Inboxes { requests, disk_reads, events } = inboxes;
-        tokio::select! {
-            biased;
-            result = async { (&mut in_flight.expect("asked only with one in flight").done).await }, if in_flight.is_some() => {
-                Woken::Committed(result)
-            }
-            Some(event) = events.recv() => Woken::Event(event),
-            // The clock before requests, which may never stop.
-            () = monoio::time::sleep_until(self.idle_at), if idle => Woken::Idle,
-            () = monoio::time::sleep_until(retention_at) => Woken::RetentionDue,
-            count = requests.recv_many(drained, DRAINED_MAX), if takes_requests => {
-                if count == 0 { Woken::Abandoned } else { Woken::Requests }
-            }
-            Some(read) = disk_reads.recv(), if self.closing.is_none() => Woken::DiskRead(read),
-        }
-    }
-
-    fn finished(&self) -> bool {
+    pub(crate) fn is_finished(&self) -> bool {
         let quiet = self.in_flight.is_none() && self.wal.is_empty() && self.backlog.is_empty();
-        self.closing.is_some() && quiet && self.preparing == 0
+        let alone = self.preparing == 0 && !matches!(self.settling, Some(Settling::Forgetting));
+        self.closing.is_some() && quiet && alone
     }
 
-    /// On every round, so that neither reads nor requests that come without end hold up the others.
-    fn take_disk_reads(&mut self, disk_reads: &mut mpsc::Receiver<DiskRead>) {
-        if self.closing.is_some() {
-            return;
-        }
-        for DiskRead { read, reply } in std::iter::from_fn(|| disk_reads.try_recv().ok()).take(DRAINED_MAX) {
-            self.read(read, reply);
-        }
+    /// Whether requests are taken: those taken before come first.
+    pub(crate) fn takes_requests(&self) -> bool {
+        self.backlog.is_empty() && self.closing.is_none()
+    }
+
+    pub(crate) const fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    pub(crate) fn backlog_length(&self) -> usize {
+        self.backlog.len()
+    }
+
+    pub(crate) fn queue(&mut self, request: Request) {
+        self.backlog.push_back(Job::Request(request));
     }
 
     /// Lays what waits, as far as there is room.
-    fn work(&mut self) {
+    pub(crate) fn lay_backlog(&mut self) {
         while let Some(job) = self.backlog.pop_front() {
-            if self.wal.gathered_bytes() >= GATHERED_BYTES_MAX {
+            if self.is_gathered_full() {
                 self.backlog.push_front(job);
                 return;
             }
@@ -332,13 +309,12 @@ impl Shard {
             Request::Append { appends, reply } => return self.append(PartialAppend::new(appends, reply)),
             Request::Trim { id, to, reply } => return self.trim(id, to, reply),
             Request::Delete { ids, reply } => return self.delete(ids, reply),
-            Request::SearchFrom { id, timestamp, reply } => self.search_from(id, timestamp, reply),
             Request::Shutdown { reply } => self.close(Some(reply)),
         }
         Ok(())
     }
 
-    fn close(&mut self, reply: Option<Reply<()>>) {
+    pub(crate) fn close(&mut self, reply: Option<Reply<()>>) {
         // A second request to end is answered, by dropping it, when the shard has ended.
         if self.closing.is_some() {
             return;
@@ -347,27 +323,26 @@ impl Shard {
         self.on_idle();
     }
 
-    /// Starts a commit of everything that has gathered, unless one is in flight. Whether it did.
-    fn start_commit(&mut self) -> bool {
+    /// Starts a commit of everything that has gathered, unless one is in flight or nothing has. Whoever executes the steps says so to
+    /// [`Self::on_committed`].
+    pub(crate) fn start_commit(&mut self) -> Option<Vec<Step>> {
         if self.in_flight.is_some() {
-            return false;
+            return None;
         }
         // An end that comes while a commit was in flight still proves it.
         if self.closing.is_some() && self.unproven && self.wal.is_empty() {
             self.on_idle();
         }
-        let Some(Commit { steps, batches, end, bytes, holds_frames }) = self.wal.take_commit() else { return false };
-        let disk = Rc::clone(&self.disk);
-        let done = Box::pin(async move { disk.execute(steps).await });
+        let Commit { steps, batches, end, bytes, holds_frames } = self.wal.take_commit()?;
         let answers = std::mem::take(&mut self.gathered_answers);
         self.commits_started += 1;
         let number = self.commits_started;
         let started = Instant::now();
-        self.in_flight = Some(InFlight { number, done, batches, end, bytes, holds_frames, answers, started });
-        true
+        self.in_flight = Some(InFlight { number, batches, end, bytes, holds_frames, answers, started });
+        Some(steps)
     }
 
-    fn on_committed(&mut self, result: Result<(), DiskError>) {
+    pub(crate) fn on_committed(&mut self, result: Result<(), DiskError>) {
         let commit = self.in_flight.take().expect("a commit ends only while one is in flight");
         if let Err(error) = result {
             self.poison(&error.to_string());
@@ -381,7 +356,7 @@ impl Shard {
         self.wal.on_committed(commit.end);
         if commit.holds_frames {
             self.unproven = true;
-            self.idle_at = monoio::time::Instant::now() + self.tuning.idle_proof_after;
+            self.idle_at = Instant::now() + self.tuning.idle_proof_after;
         }
         self.publish(commit.batches);
         for answer in commit.answers {
@@ -486,7 +461,23 @@ impl Shard {
         if self.settling.take_if(laid).is_none() {
             return;
         }
-        match self.folder.unmark_repaired() {
+        // On a thread of its own: it writes and syncs a file, which may take long.
+        let (folder, done) = (self.folder.clone(), self.around.events.clone());
+        let forget = move || {
+            let forgotten = folder.unmark_repaired();
+            // Its lock before the news: a shard that ends gives the folder back with it.
+            drop(folder);
+            done.send(Event::RepairForgotten(forgotten));
+        };
+        match std::thread::Builder::new().name(format!("rustmq-settle-{}", self.number)).spawn(forget) {
+            Ok(_) => self.settling = Some(Settling::Forgetting),
+            Err(error) => tracing::warn!(shard = self.number, %error, "the repair cannot be forgotten"),
+        }
+    }
+
+    fn on_repair_forgotten(&mut self, forgotten: Result<(), FolderError>) {
+        self.settling = None;
+        match forgotten {
             Ok(()) => {
                 tracing::info!(shard = self.number, "every partition has a checkpoint behind the repaired damage");
             }
@@ -505,7 +496,7 @@ impl Shard {
         }
     }
 
-    fn on_event(&mut self, event: Event) {
+    pub(crate) fn on_event(&mut self, event: Event) {
         match event {
             Event::SlotPrepared { slot, file } => {
                 self.preparing -= 1;
@@ -525,13 +516,18 @@ impl Shard {
                 self.preparing = 0;
                 self.poison("the thread that prepares segments has panicked");
             }
-            Event::Released { generation } => {
-                self.wal.table.release(generation);
-                if self.free_segments() {
-                    self.relocate();
+            Event::Released => {
+                for (generation, count) in self.around.events.take_released() {
+                    (0..count).for_each(|_| self.wal.table.release(generation));
                 }
+                // The gauges are written only where they change: reads end by the thousand.
+                if !self.free_segments() {
+                    return;
+                }
+                self.relocate();
             }
             Event::MoveRead { partition, generation, batches } => self.on_move_read(partition, generation, batches),
+            Event::RepairForgotten(forgotten) => self.on_repair_forgotten(forgotten),
         }
         self.report();
     }
@@ -564,15 +560,22 @@ impl Shard {
         }
     }
 
-    /// Makes room for a frame, with the checkpoints that a new segment begins with.
+    fn is_gathered_full(&self) -> bool {
+        self.wal.gathered_bytes() >= self.tuning.gathered_bytes_max
+    }
+
+    /// Makes room for a frame, with the checkpoints that a new segment begins with. Trims and closes, of a few bytes each, find it also when the
+    /// gathering commit is full, so that a request to delete many partitions is not left half done.
     pub(crate) fn room(&mut self, payload: usize, purpose: Purpose) -> Result<(), NoRoom> {
         loop {
+            if purpose != Purpose::Freeing && self.is_gathered_full() {
+                return Err(NoRoom::AwaitCommit);
+            }
             match self.wal.room(payload, purpose) {
                 Ok(Room::Here) => return Ok(()),
                 Ok(Room::Rolled) => {
-                    self.slot_demand.on_rolled();
-                    self.relocate_after_laid();
-                    self.checkpoint_changed()?;
+                    self.on_rolled();
+                    self.lay_head_checkpoints()?;
                 }
                 Err(NoRoom::AwaitSlot) if self.slot_failing => return Err(NoRoom::Full),
                 Err(error) => return Err(error),
@@ -580,26 +583,45 @@ impl Shard {
         }
     }
 
+    fn on_rolled(&mut self) {
+        self.slot_demand.on_rolled();
+        self.relocate_after_laid();
+        let room = self.wal.table.shape().length() as usize / CHECKPOINTS_PART;
+        self.head = Some(Head { room, last: None });
+    }
+
     /// Looks at the oldest segment when everything that was laid so far is durable.
     pub(crate) fn relocate_after_laid(&mut self) {
         self.looks.after(self.commits_started + u64::from(!self.wal.is_empty()));
     }
 
-    fn checkpoint_changed(&mut self) -> Result<(), ChunkError> {
-        let mut room = self.wal.table.shape().length() as usize / CHECKPOINTS_PART;
-        for id in self.wal.table.checkpoints_due() {
+    /// Lays the checkpoints that the newest segment begins with, as far as this commit takes them; the rest comes with the next one.
+    fn lay_head_checkpoints(&mut self) -> Result<(), ChunkError> {
+        let Some(mut head) = self.head.take() else { return Ok(()) };
+        let due = self.wal.table.checkpoints_due();
+        let begun_after = head.last;
+        for id in due.into_iter().filter(|id| begun_after.is_none_or(|last| *id > last)) {
+            if self.is_gathered_full() {
+                self.head = Some(head);
+                return Ok(());
+            }
             let Some(partition) = self.partitions.get(&id) else { continue };
             let checkpoint = partition.checkpoint();
-            if checkpoint.len() > room {
+            if checkpoint.len() > head.room {
                 continue;
             }
-            room -= checkpoint.len();
             match self.wal.room(checkpoint.len(), Purpose::Cleaning) {
                 Ok(Room::Here) => self.wal.put_checkpoint(id, &checkpoint),
+                Ok(Room::Rolled) => {
+                    self.on_rolled();
+                    return self.lay_head_checkpoints();
+                }
                 Err(NoRoom::Memory(error)) => return Err(error),
                 // They stay due.
-                Ok(Room::Rolled) | Err(NoRoom::AwaitSlot | NoRoom::Full) => break,
+                Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit | NoRoom::Full) => return Ok(()),
             }
+            head.room -= checkpoint.len();
+            head.last = Some(id);
         }
         Ok(())
     }
@@ -648,3 +670,6 @@ impl Shard {
         self.around.metrics.set_status(number, &gauges.status());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,10 +5,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use rustmq_engine_api::chunk::ChunkError;
-use rustmq_engine_api::request::{DiskRead, Request};
+use rustmq_engine_api::request::{DiskRead, Request, TimeSearch};
 use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::{Directory, DriverKind, Engine, LogConfig, ShardHandle};
 use rustmq_engine_core::log::Gaps;
@@ -24,17 +25,25 @@ use crate::dio::DirectIo;
 use crate::disk::Disk;
 use crate::event::{Event, EventSender};
 use crate::folder::{Folder, FolderError, FolderOptions, WalFolder};
+use crate::inboxes::Inboxes;
 use crate::metrics::Metrics;
 use crate::partition::{self, Partition, PartitionReplayError};
 use crate::reads::ReadPool;
 use crate::recovery::{RecoverError, Recovered, recover};
-use crate::shard::{Holdings, Inboxes, Shard, ShardTuning, Surroundings};
+use crate::shard::{Holdings, Shard, ShardTuning, Surroundings};
+use crate::shard_thread;
 use crate::slots::SlotPreparer;
+use crate::standby::Standby;
 use crate::tail::TailMemory;
 use crate::wal_writer::WalWriter;
 
+/// How long a shard's own commit holds up what needs no commit, at most twice as long: then the standby serves. Longer than most commits take
+/// that a shard makes itself, on a disk that is well.
+const STANDBY_PATIENCE: Duration = Duration::from_millis(5);
 /// Events that wait for a shard. Senders wait for room; the shard always takes them.
 const EVENTS: usize = 1024;
+/// See [`ShardTuning::gathered_bytes_max`].
+const GATHERED_BYTES_MAX: usize = 16 << 20;
 const CHUNK_MIN: u64 = 64 << 10;
 const CHUNK_MAX: u64 = 4 << 20;
 /// The tail memory of a shard is this many chunks, unless they would pass the bounds above.
@@ -102,9 +111,11 @@ struct ShardPlan {
     driver: DriverKind,
     faults: Option<Arc<crate::disk::DiskFaults>>,
     around: Surroundings,
+    standby: Standby<Shard>,
     events: mpsc::Receiver<Event>,
     inbox: mpsc::Receiver<Request>,
     disk_reads: mpsc::Receiver<DiskRead>,
+    time_searches: mpsc::Receiver<TimeSearch>,
 }
 
 /// What is the same for all shards.
@@ -117,6 +128,35 @@ struct Layout {
 
 /// Starts the engine. Blocks while it recovers; answers when every partition can be read.
 pub fn start(config: &EngineConfig, metrics: &Metrics) -> Result<(Engine, StartReport), StartError> {
+    let (folder, layout) = lay_out(config)?;
+    let shards = folder.wals.len();
+    let mut threads = Vec::with_capacity(shards);
+    let started = start_shards(config, metrics, &folder, &layout, &mut threads);
+    let found = started.and_then(|(engine, readiness)| Ok((engine, await_shards(&readiness, shards)?)));
+    let (engine, (partitions, torn_tails)) = found.inspect_err(|_| {
+        // Every handle is gone, so the shards that have started end. Nothing of this start may touch the folder once it has failed.
+        threads.into_iter().for_each(|thread| drop(thread.join()));
+    })?;
+    let report = StartReport {
+        driver: layout.driver,
+        direct_io: layout.io.direct,
+        shards,
+        segment_size: ByteSize(folder.segment_size),
+        partitions,
+        batch_bytes_max: layout.shape.payload_max() as usize,
+        torn_tails,
+    };
+    tracing::info!(
+        driver = layout.driver.as_str(),
+        shards,
+        partitions = report.partitions,
+        "the storage engine is ready"
+    );
+    Ok((engine, report))
+}
+
+/// Opens the folder, or makes it, and finds out what holds for all of its WALs.
+fn lay_out(config: &EngineConfig) -> Result<(Folder, Layout), StartError> {
     let folder = Folder::open_or_create(FolderOptions {
         dir: &config.dir,
         segment_size: config.segment_size.0,
@@ -131,31 +171,21 @@ pub fn start(config: &EngineConfig, metrics: &Metrics) -> Result<(Engine, StartR
         let configured = config.segment_size;
         tracing::warn!(%segment_size, %configured, "the folder keeps the WAL segment size that it was made with");
     }
-    let shards = folder.wals.len();
-    let segments_max = segments_max(config.capacity, shards, segment_size)?;
+    let segments_max = segments_max(config.capacity, folder.wals.len(), segment_size)?;
     let driver = choose_driver(config.driver)?;
     if !io.direct {
         tracing::warn!(dir = %config.dir.display(), "the file system has no O_DIRECT: the WAL goes through the page cache");
     }
-    let layout = Layout { io, shape, segments_max, driver };
-    let mut threads = Vec::with_capacity(shards);
-    let started = start_shards(config, metrics, &folder, &layout, &mut threads);
-    let found = started.and_then(|(engine, readiness)| Ok((engine, await_shards(&readiness, shards)?)));
-    let (engine, (partitions, torn_tails)) = found.inspect_err(|_| {
-        // Every handle is gone, so the shards that have started end. Nothing of this start may touch the folder once it has failed.
-        threads.into_iter().for_each(|thread| drop(thread.join()));
-    })?;
-    let report = StartReport {
-        driver,
-        direct_io: io.direct,
-        shards,
-        segment_size,
-        partitions,
-        batch_bytes_max: shape.payload_max() as usize,
-        torn_tails,
-    };
-    tracing::info!(driver = driver.as_str(), shards, partitions = report.partitions, "the storage engine is ready");
-    Ok((engine, report))
+    Ok((folder, Layout { io, shape, segments_max, driver }))
+}
+
+/// One shard without a thread, and its handle, for tests that make its turns and its commits themselves.
+#[cfg(test)]
+pub(crate) fn shard_by_hand(config: &EngineConfig) -> Result<(Engine, Box<Shard>, Disk), StartError> {
+    let (folder, layout) = lay_out(config)?;
+    let (engine, mut plans) = plan_shards(config, &Metrics::default(), &folder, &layout)?;
+    let Built { shard, disk, .. } = build(plans.remove(0))?;
+    Ok((engine, shard, disk))
 }
 
 type Readiness = std_mpsc::Receiver<Result<ShardReady, StartError>>;
@@ -179,20 +209,35 @@ fn start_shards(
     layout: &Layout,
     threads: &mut Vec<JoinHandle<()>>,
 ) -> Result<(Engine, Readiness), StartError> {
+    let (engine, plans) = plan_shards(config, metrics, folder, layout)?;
+    let (ready, readiness) = std_mpsc::channel();
+    for plan in plans {
+        threads.push(spawn(plan, ready.clone()).map_err(|error| StartError::Thread { error })?);
+    }
+    Ok((engine, readiness))
+}
+
+/// The queues and threads around each shard, and the handle to them.
+fn plan_shards(
+    config: &EngineConfig,
+    metrics: &Metrics,
+    folder: &Folder,
+    layout: &Layout,
+) -> Result<(Engine, Vec<ShardPlan>), StartError> {
     let wals = folder.wals.len();
     let thread_error = |error| StartError::Thread { error };
     let read_memory = usize::try_from(config.read_memory.0).unwrap_or(usize::MAX);
     let reads = ReadPool::start(config.read_threads, config.read_queue.max(1), read_memory, wals, metrics);
     let reads = reads.map_err(thread_error)?;
     let directory = Arc::new(Directory::default());
-    let (ready, readiness) = std_mpsc::channel();
-    let mut handles = Vec::with_capacity(wals);
+    let (mut handles, mut plans) = (Vec::with_capacity(wals), Vec::with_capacity(wals));
     for (number, wal) in folder.wals.iter().enumerate() {
         let (inbox, requests) = mpsc::channel(config.inbox.max(1));
         let (disk_reads, asked_reads) = mpsc::channel(config.inbox.max(1));
+        let (time_searches, asked_searches) = mpsc::channel(config.inbox.max(1));
         let (events, event_receiver) = EventSender::channel(EVENTS);
         let gauges = Arc::new(ShardGauges::default());
-        handles.push(ShardHandle { inbox, disk_reads, gauges: Arc::clone(&gauges) });
+        handles.push(ShardHandle { inbox, disk_reads, time_searches, gauges: Arc::clone(&gauges) });
         let around = Surroundings {
             events,
             reads: reads.clone(),
@@ -201,7 +246,7 @@ fn start_shards(
             gauges,
             metrics: metrics.clone(),
         };
-        let plan = ShardPlan {
+        plans.push(ShardPlan {
             number,
             folder: wal.clone(),
             shape: layout.shape,
@@ -212,18 +257,25 @@ fn start_shards(
                 idle_proof_after: config.idle_proof_after,
                 retention_interval: config.retention_interval,
                 quick_commit: config.quick_commit,
+                gathered_bytes_max: GATHERED_BYTES_MAX,
                 io: layout.io,
             },
             driver: layout.driver,
             faults: config.faults.clone(),
             around,
+            standby: start_standby(number).map_err(thread_error)?,
             events: event_receiver,
             inbox: requests,
             disk_reads: asked_reads,
-        };
-        threads.push(spawn(plan, ready.clone()).map_err(thread_error)?);
+            time_searches: asked_searches,
+        });
     }
-    Ok((Engine::new(handles, directory, layout.driver), readiness))
+    Ok((Engine::new(handles, directory, layout.driver), plans))
+}
+
+fn start_standby(shard: usize) -> io::Result<Standby<Shard>> {
+    let name = format!("rustmq-standby-{shard}");
+    Standby::start(name, STANDBY_PATIENCE, |shard: &mut Shard| shard.turn(Instant::now()))
 }
 
 fn segments_max(capacity: ByteSize, wals: usize, segment_size: ByteSize) -> Result<u32, StartError> {
@@ -273,18 +325,23 @@ fn report_failure(ready: &std_mpsc::Sender<Result<ShardReady, StartError>>, erro
 async fn serve(plan: ShardPlan, ready: std_mpsc::Sender<Result<ShardReady, StartError>>) {
     match build(plan) {
         Err(error) => report_failure(&ready, error),
-        Ok((shard, inboxes, readiness)) => {
+        Ok(Built { shard, disk, standby, readiness }) => {
             if ready.send(Ok(readiness)).is_err() {
                 return;
             }
             drop(ready);
             // A task of its own: only tasks are woken from other threads.
-            monoio::spawn(shard.run(inboxes)).await;
+            monoio::spawn(shard_thread::run(shard, disk, standby)).await;
         }
     }
 }
 
-type Built = (Shard, Inboxes, ShardReady);
+struct Built {
+    shard: Box<Shard>,
+    disk: Disk,
+    standby: Standby<Shard>,
+    readiness: ShardReady,
+}
 
 /// Recovers the WAL and builds the shard over it.
 fn build(plan: ShardPlan) -> Result<Built, StartError> {
@@ -330,14 +387,15 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let pool = around.gauges.chunks.clone();
     let writer = WalWriter::new(folder.id, table, files, chunk, pool.clone(), fsync);
     let tail = TailMemory::new(tail_bytes, pool);
-    let ready = ShardReady { partitions: partitions.len(), torn: wal.dropped.is_some() };
-    let holdings = Holdings { wal: writer, tail, partitions, disk };
-    let mut shard = Shard::new(number, folder, tuning, around, holdings);
+    let readiness = ShardReady { partitions: partitions.len(), torn: wal.dropped.is_some() };
+    let holdings = Holdings { wal: writer, tail, partitions };
+    let (requests, events) = (plan.inbox, plan.events);
+    let inboxes = Inboxes { requests, disk_reads: plan.disk_reads, time_searches: plan.time_searches, events };
+    let mut shard = Box::new(Shard::new(number, folder, tuning, around, holdings, inboxes));
     // The run must be on disk before anything of it is: a proof names it.
     shard.prove_run().map_err(|error| StartError::Memory { error })?;
     if repaired == Gaps::Repaired {
         shard.settle_repair();
     }
-    let inboxes = Inboxes { requests: plan.inbox, disk_reads: plan.disk_reads, events: plan.events };
-    Ok((shard, inboxes, ready))
+    Ok(Built { shard, disk, standby: plan.standby, readiness })
 }

@@ -45,6 +45,8 @@ pub(crate) struct Commit {
 pub(crate) enum NoRoom {
     #[error("the next segment is being prepared")]
     AwaitSlot,
+    #[error("as much as one commit may take has gathered")]
+    AwaitCommit,
     #[error("the write-ahead log is full")]
     Full,
     #[error(transparent)]

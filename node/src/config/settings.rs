@@ -140,7 +140,7 @@ pub const SETTINGS: &[Setting] = &[
         "operations.graceful_shutdown_timeout_ms",
         Form::Duration(0, 3_600_000),
         Some("30000"),
-        "How long a shutdown waits for requests in flight.",
+        "How long a shutdown waits for requests in flight; and then, but at least 10 s each, for the last writes of the broker, the log and the metadata.",
     ),
     setting(
         "operations.exit_on_failure",

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Condvar, Mutex};
+use tokio::sync::Notify;
 
 /// Counts down to the write, and to the sync, that fails. Every later one fails as well, as a dead device does. Syncs can be held: then they
 /// neither fail nor end.
@@ -13,6 +14,8 @@ pub struct DiskFaults {
     syncs_left: AtomicI64,
     are_syncs_held: Mutex<bool>,
     released: Condvar,
+    /// The same for those who do not wait on a thread.
+    released_to_tasks: Notify,
 }
 
 impl Default for DiskFaults {
@@ -22,6 +25,7 @@ impl Default for DiskFaults {
             syncs_left: AtomicI64::new(i64::MAX),
             are_syncs_held: Mutex::new(false),
             released: Condvar::new(),
+            released_to_tasks: Notify::new(),
         }
     }
 }
@@ -37,7 +41,8 @@ impl DiskFaults {
         self.syncs_left.store(count, Ordering::SeqCst);
     }
 
-    /// Lets every sync from now on wait for [`Self::release_syncs`], on the thread that makes it.
+    /// Lets every sync from now on wait for [`Self::release_syncs`], as one of a disk that stalls: a thread that makes one stands still, a ring
+    /// completes none.
     pub fn hold_syncs(&self) {
         *self.are_syncs_held.lock() = true;
     }
@@ -45,6 +50,7 @@ impl DiskFaults {
     pub fn release_syncs(&self) {
         *self.are_syncs_held.lock() = false;
         self.released.notify_all();
+        self.released_to_tasks.notify_waiters();
     }
 
     pub(crate) fn before_write(&self) -> io::Result<()> {
@@ -54,6 +60,17 @@ impl DiskFaults {
     pub(crate) fn before_sync(&self) -> io::Result<()> {
         self.released.wait_while(&mut self.are_syncs_held.lock(), |held| *held);
         count_down(&self.syncs_left)
+    }
+
+    /// As [`Self::before_sync`], for a sync that no thread waits for.
+    pub(crate) async fn before_ring_sync(&self) -> io::Result<()> {
+        loop {
+            let released = self.released_to_tasks.notified();
+            if !*self.are_syncs_held.lock() {
+                return count_down(&self.syncs_left);
+            }
+            released.await;
+        }
     }
 }
 

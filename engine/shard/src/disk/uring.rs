@@ -2,14 +2,35 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 
 use monoio::fs::File;
 use rustmq_engine_core::wal::SlotId;
 
 use super::{DiskError, DiskFaults, DriverFiles, SlotFile, Step, sync_error, write_error};
+
+/// The runtime submits to the ring, and looks at what is done, when the thread is about to sleep; or when a task has yielded this often
+/// without: twice for each task there is, and once more (`Runtime::block_on` of monoio 0.2).
+const YIELDS: usize = 3;
+
+/// Has the ring submitted and completed, on a thread that may never sleep.
+pub(super) async fn pass_on() {
+    for _ in 0..YIELDS {
+        let mut has_yielded = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut has_yielded, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}
 
 pub(crate) struct UringDisk {
     /// The slots' files as the driver holds them; slots are few and never removed.
@@ -39,14 +60,14 @@ impl UringDisk {
                 }
                 Step::Sync { file } => {
                     let failed = |error| sync_error(&file, error);
-                    self.before_sync().map_err(failed)?;
+                    self.before_sync().await.map_err(failed)?;
                     self.files(&file).map_err(failed)?.plain.sync_data().await.map_err(failed)?;
                 }
                 Step::WriteSynced { file, offset, bytes } => {
                     let length = bytes.len();
                     let failed = |error| write_error(&file, offset, length, error);
                     self.before_write().map_err(failed)?;
-                    self.before_sync().map_err(|error| sync_error(&file, error))?;
+                    self.before_sync().await.map_err(|error| sync_error(&file, error))?;
                     let files = self.files(&file).map_err(failed)?;
                     files.synced.write_all_at(bytes, offset).await.0.map_err(failed)?;
                 }
@@ -59,8 +80,11 @@ impl UringDisk {
         self.faults.as_ref().map_or(Ok(()), |faults| faults.before_write())
     }
 
-    fn before_sync(&self) -> io::Result<()> {
-        self.faults.as_ref().map_or(Ok(()), |faults| faults.before_sync())
+    async fn before_sync(&self) -> io::Result<()> {
+        match &self.faults {
+            Some(faults) => faults.before_ring_sync().await,
+            None => Ok(()),
+        }
     }
 
     fn files(&self, slot: &SlotFile) -> io::Result<Rc<Files>> {
