@@ -28,6 +28,8 @@ pub(crate) enum Event {
         generation: Generation,
         batches: Result<Vec<Bytes>, String>,
     },
+    /// Recent batches may take another amount of memory: a smaller one is kept at once, also by a shard that is idle.
+    TailBudgetSet,
 }
 
 #[derive(Clone, Debug)]
@@ -37,6 +39,11 @@ impl EventSender {
     pub(crate) fn channel(places: usize) -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(places);
         (Self(sender), receiver)
+    }
+
+    /// Whether nobody takes events any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.is_closed()
     }
 
     /// From a plain thread. A shard that has ended needs no news.

@@ -2,7 +2,7 @@
 //! forbidden). Executes what `engine/core` decides; the rest of the process holds it through `engine/api`.
 //!
 //! Reading order: [`start`], then `shard` (the loop), `wal_writer` (frames into commits), `append` and `requests` (what is asked
-//! for), `answer` (what is told), `reads` and `tail` (reading and memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
+//! for), `answer` (what is told), `reads`, `tail` and `memory_watch` (reading and memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
 
 mod answer;
 mod append;
@@ -11,6 +11,8 @@ mod dio;
 mod disk;
 mod event;
 mod folder;
+mod memory_levels;
+mod memory_watch;
 mod metrics;
 mod partition;
 mod read_memory;
@@ -29,8 +31,10 @@ mod wal_writer;
 pub use config::{Driver, EngineConfig};
 pub use disk::DiskFaults;
 pub use folder::{FORMAT_VERSION, FolderError, WalOwner};
+pub use memory_levels::{MemorySource, SystemMemory};
 pub use metrics::Metrics;
 pub use partition::PartitionReplayError;
 pub use recovery::RecoverError;
 pub use repair::{LostRange, RepairError, RepairPlan, RepairReport, plan_repair};
+pub use rustmq_engine_core::tail_budget::{MemoryLevel, tail_share};
 pub use start::{StartError, StartReport, start};

@@ -31,7 +31,6 @@ use crate::partition::{CHECKPOINTS_PART, Partition};
 use crate::reads::ReadPool;
 use crate::relocation::Looks;
 use crate::slots::{Preparation, SlotDemand, SlotJob, SlotPreparer};
-use crate::tail::TailMemory;
 use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
 
 /// What may gather for one commit before the shard stops laying until the next commit starts.
@@ -101,7 +100,6 @@ pub(crate) struct Surroundings {
 /// What a shard alone touches.
 pub(crate) struct Holdings {
     pub wal: WalWriter,
-    pub tail: TailMemory,
     pub partitions: HashMap<TopicIdPartition, Partition>,
     pub disk: Disk,
 }
@@ -112,7 +110,6 @@ pub(crate) struct Shard {
     pub(crate) tuning: ShardTuning,
     pub(crate) around: Surroundings,
     pub(crate) wal: WalWriter,
-    pub(crate) tail: TailMemory,
     pub(crate) partitions: HashMap<TopicIdPartition, Partition>,
     pub(crate) disk: Rc<Disk>,
     backlog: VecDeque<Job>,
@@ -169,7 +166,7 @@ impl Shard {
         around: Surroundings,
         holdings: Holdings,
     ) -> Self {
-        let Holdings { wal, tail, partitions, disk } = holdings;
+        let Holdings { wal, partitions, disk } = holdings;
         Self {
             number,
             folder,
@@ -177,7 +174,6 @@ impl Shard {
             tuning,
             around,
             wal,
-            tail,
             partitions,
             disk: Rc::new(disk),
             backlog: VecDeque::new(),
@@ -389,7 +385,7 @@ impl Shard {
             self.complete(answer);
         }
         self.free_segments();
-        self.evict();
+        self.wal.tail.make_room(0);
         self.on_settled(commit.number);
         if self.looks.take_due(commit.number) {
             self.relocate();
@@ -399,9 +395,6 @@ impl Shard {
 
     /// Makes durable batches readable. They come in the order of the log; partitions are independent of each other.
     fn publish(&mut self, mut batches: Vec<crate::wal_writer::LaidBatch>) {
-        for laid in &batches {
-            self.tail.note(laid.chunk, laid.id, laid.batch.base);
-        }
         batches.sort_by_key(|laid| laid.id);
         let mut rest = batches.into_iter().peekable();
         while let Some(first) = rest.next() {
@@ -412,6 +405,9 @@ impl Shard {
             }
             // A partition that was deleted meanwhile has no readers.
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
+            for last in run.chunk_by(|one, next| one.chunk == next.chunk).filter_map(<[_]>::last) {
+                self.wal.tail.note(last.chunk, &partition.published, last.batch.base);
+            }
             partition.publish(run.into_iter().map(|laid| laid.batch).collect());
         }
     }
@@ -432,16 +428,6 @@ impl Shard {
             freed = true;
         }
         freed
-    }
-
-    fn evict(&mut self) {
-        while let Some(last) = self.tail.poll_evict() {
-            for (id, base) in last {
-                if let Some(partition) = self.partitions.get(&id) {
-                    partition.published.change(|state| state.evict_through(base));
-                }
-            }
-        }
     }
 
     /// Nothing more is acknowledged from here on; what is published can still be read.
@@ -528,6 +514,7 @@ impl Shard {
                 }
             }
             Event::MoveRead { partition, generation, batches } => self.on_move_read(partition, generation, batches),
+            Event::TailBudgetSet => self.wal.tail.make_room(0),
         }
         self.report();
     }
