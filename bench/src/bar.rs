@@ -12,6 +12,8 @@ pub enum Limit {
     AtMostOrNearFloor(f64, Contender, f64),
     /// At most this value, in the figure's unit.
     Below(f64),
+    /// At least this value, in the figure's unit.
+    Above(f64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +65,7 @@ impl Bar {
                 );
                 (is_met, words)
             }
+            Limit::Above(least) => (ours >= least, format!("bar >= {}", digits(least))),
             Limit::Below(most) => (ours <= most, format!("bar <= {}", digits(most))),
         };
         let subject =
@@ -96,6 +99,8 @@ mod tests {
         assert_eq!(judge(Limit::AtMost(0.5, Contender::Kafka), 1.0, Some(1.9), None), Some(false));
         assert_eq!(judge(Limit::AtMost(0.5, Contender::KafkaFlush), 1.0, Some(9.0), None), None);
         assert_eq!(judge(Limit::Below(15.0), 15.1, None, None), Some(false));
+        assert_eq!(judge(Limit::Above(0.7), 0.69, None, None), Some(false));
+        assert_eq!(judge(Limit::Above(0.7), 0.7, None, None), Some(true));
     }
 
     #[test]

@@ -64,6 +64,7 @@ struct Node {
     ports: kafka::Ports,
     http: u16,
     sync_delay: Option<Duration>,
+    tail_memory: Option<u64>,
 }
 
 impl Broker {
@@ -75,7 +76,8 @@ impl Broker {
         let folder = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(root)?;
         let port = process::free_port()?;
         let ports = kafka::Ports { kafka: port, advertised: port, controller: process::free_port()? };
-        let node = Node { child: None, folder, ports, http: process::free_port()?, sync_delay: None };
+        let node =
+            Node { child: None, folder, ports, http: process::free_port()?, sync_delay: None, tail_memory: None };
         match contender {
             Contender::Kafka => kafka::prepare(node.folder.path(), &node.data_path(), ports, &[])?,
             Contender::KafkaFlush => {
@@ -95,6 +97,33 @@ impl Broker {
             node.sync_delay = Some(delay);
         }
         Ok(())
+    }
+
+    /// From the next start on, RustMQ's tail memory takes this much at most. Of Kafka there is no such thing: it reads from the page cache.
+    pub fn bound_tail_memory(&mut self, bytes: u64) {
+        if let Body::Process(node) = &mut self.body {
+            node.tail_memory = Some(bytes);
+        }
+    }
+
+    /// The files that hold records.
+    pub fn log_files(&self) -> Result<Vec<PathBuf>> {
+        let Body::Process(node) = &self.body else { return Ok(Vec::new()) };
+        let mut files = Vec::new();
+        let mut folders = vec![node.data_path()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder)? {
+                let path = entry?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if name.starts_with("slot-") || name.ends_with(".log") {
+                    files.push(path);
+                }
+            }
+        }
+        files.sort();
+        Ok(files)
     }
 
     pub fn bootstrap(&self) -> String {
@@ -242,6 +271,9 @@ impl Node {
         command.args(words);
         if contender == Contender::RustmqEpoll {
             command.env("RUSTMQ_ENGINE_DRIVER", "epoll");
+        }
+        if let Some(bytes) = self.tail_memory {
+            command.env("RUSTMQ_CACHE_WRITE_CACHE_SIZE_BYTES", bytes.to_string());
         }
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         Ok(command)

@@ -11,9 +11,11 @@ pub enum Unit {
     Seconds,
     SecondsPerGigabyte,
     Mebibytes,
+    FaultsPerGigabyte,
     Cores,
     PercentOfCore,
     Percent,
+    Times,
 }
 
 impl Unit {
@@ -25,9 +27,11 @@ impl Unit {
             Unit::Seconds => "s",
             Unit::SecondsPerGigabyte => "s/GB",
             Unit::Mebibytes => "MiB",
+            Unit::FaultsPerGigabyte => "faults/GB",
             Unit::Cores => "cores",
             Unit::PercentOfCore => "% of a core",
             Unit::Percent => "%",
+            Unit::Times => "x",
         }
     }
 }

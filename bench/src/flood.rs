@@ -3,6 +3,7 @@
 
 use crate::broker::Broker;
 use crate::client::Producing;
+use crate::figure::count;
 use crate::payload::Payloads;
 use crate::timeline::{Timeline, Timing};
 use crate::usage::{self, Memory, Sample, Spent};
@@ -48,6 +49,10 @@ impl Flooded {
 
     pub fn broker_seconds_per_gigabyte(&self) -> f64 {
         self.spent.broker.as_secs_f64() / (self.megabytes() / 1e3)
+    }
+
+    pub fn faults_per_gigabyte(&self) -> f64 {
+        count(self.spent.broker_faults) / (self.megabytes() / 1e3)
     }
 
     fn megabytes(&self) -> f64 {

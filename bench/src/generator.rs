@@ -1,5 +1,5 @@
-//! The load generators of others, run as they come: Kafka's `ProducerPerformance` and librdkafka's `rdkafka_performance`. What they report is
-//! theirs; we only read it.
+//! The load generators of others, run as they come: Kafka's `ProducerPerformance`, librdkafka's `rdkafka_performance`, and franz-go. What they
+//! report is theirs; we only read it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,67 +20,152 @@ const POLL_EVERY: Duration = Duration::from_millis(20);
 pub enum Generator {
     ProducerPerformance,
     RdkafkaPerformance,
+    /// A loop around franz-go's `Produce`, which is idempotent.
+    Franz,
 }
 
-/// What to send, as fast as it can be sent, to one partition.
+/// What to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Order<'a> {
     pub bootstrap: &'a str,
     pub topic: &'a str,
     pub records: u64,
     pub record_bytes: usize,
-    pub producing: Producing,
+    /// To partition 0 with these settings; `None` leaves both to the client's defaults.
+    pub producing: Option<Producing>,
+    /// Records a second, of `ProducerPerformance`; `None` for as many as it can send.
+    pub rate: Option<u32>,
+}
+
+/// What a generator says of its run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Report {
+    /// Acknowledged, in megabytes (10^6 bytes) a second.
+    pub megabytes_per_second: f64,
+    /// Of acknowledgements, in whole milliseconds, where the generator says it: median, and 99 of a hundred.
+    pub latency: Option<(f64, f64)>,
 }
 
 impl Generator {
-    /// Runs it to its end; the megabytes (10^6 bytes) a second that it says were acknowledged.
-    pub fn run(self, order: &Order<'_>) -> Result<f64> {
-        let report = match self {
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::ProducerPerformance => "Kafka's ProducerPerformance",
+            Self::RdkafkaPerformance => "librdkafka's rdkafka_performance",
+            Self::Franz => "franz-go, idempotent,",
+        }
+    }
+
+    /// Runs it to its end.
+    pub fn run(self, order: &Order<'_>) -> Result<Report> {
+        let text = match self {
             Self::ProducerPerformance => run_to_end(producer_performance(order))?,
             Self::RdkafkaPerformance => run_to_end(rdkafka_performance(order)?)?,
+            Self::Franz => run_to_end(franz(order)?)?,
         };
-        let rate = match self {
-            Self::ProducerPerformance => producer_performance_rate(&report, order.records),
-            Self::RdkafkaPerformance => rdkafka_performance_rate(&report, order.records),
+        let report = match self {
+            Self::ProducerPerformance => producer_performance_report(&text, order.records),
+            Self::RdkafkaPerformance => rate_only(rdkafka_performance_rate(&text, order.records)),
+            Self::Franz => rate_only(franz_rate(&text, order.records)),
         };
-        rate.with_context(|| format!("{self:?} did not report {} records:\n{report}", order.records))
+        report.with_context(|| format!("{self:?} did not report {} records:\n{text}", order.records))
     }
 }
 
+fn rate_only(rate: Option<f64>) -> Option<Report> {
+    rate.map(|megabytes_per_second| Report { megabytes_per_second, latency: None })
+}
+
+/// What librdkafka's consumer is to read, from the beginning, at its defaults.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    pub bootstrap: &'a str,
+    pub topic: &'a str,
+    pub partitions: u32,
+    pub records: u64,
+}
+
+/// Runs `rdkafka_performance` until it has read as many records; the megabytes (10^6 bytes) a second from its first record on.
+pub fn consume(reading: &Reading<'_>) -> Result<f64> {
+    let Reading { bootstrap, topic, partitions, records } = reading;
+    let mut command = process::command(&compiled()?.to_string_lossy());
+    command.args(["-C", "-q", "-t", topic, "-b", bootstrap, "-o", "beginning", "-c", &records.to_string()]);
+    for partition in 0..*partitions {
+        command.args(["-p", &partition.to_string()]);
+    }
+    let text = run_to_end(command)?;
+    let rate = consumed_rate(&text, *records);
+    rate.with_context(|| format!("rdkafka_performance did not report {records} records:\n{text}"))
+}
+
+/// The last line: "% 2000000 messages (2048000000 bytes) consumed in 2000ms: 1000000 msgs/s (1024.00 MB/s)". It may have a few more than asked for.
+fn consumed_rate(text: &str, records: u64) -> Option<f64> {
+    let line = text.lines().rfind(|line| line.contains(" consumed in "))?;
+    let count: u64 = line.strip_prefix("% ")?.split_once(' ')?.0.parse().ok()?;
+    let (before, _) = line.split_once(" MB/s)")?;
+    let rate = before.rsplit_once('(')?.1.parse().ok()?;
+    (count >= records).then_some(rate)
+}
+
+fn franz(order: &Order<'_>) -> Result<Command> {
+    let program = install::franz_flood();
+    install::require(&program)?;
+    let mut command = process::command(&program.to_string_lossy());
+    let (records, bytes) = (order.records.to_string(), order.record_bytes.to_string());
+    command.args([order.bootstrap, order.topic, &records, &bytes]);
+    Ok(command)
+}
+
+/// The line: "2000000 records acknowledged, 512.00 MB/s". Its MB are 10^6 bytes.
+fn franz_rate(text: &str, records: u64) -> Option<f64> {
+    let line = text.lines().rfind(|line| line.starts_with(&format!("{records} records acknowledged, ")))?;
+    line.strip_suffix(" MB/s")?.rsplit_once(' ')?.1.parse().ok()
+}
+
 fn producer_performance(order: &Order<'_>) -> Command {
-    let Order { bootstrap, topic, records, record_bytes, producing } = order;
+    let Order { bootstrap, topic, records, record_bytes, producing, rate } = order;
     let mut command = process::command("java");
     command.args(JVM).args(["-cp", &install::java_classpath(), "org.apache.kafka.tools.ProducerPerformance"]);
-    command.args(["--topic", topic, "--throughput", "-1"]);
+    let rate = rate.map_or("-1".to_owned(), |rate| rate.to_string());
+    command.args(["--topic", topic, "--throughput", &rate]);
     command.args(["--num-records", &records.to_string(), "--record-size", &record_bytes.to_string()]);
-    command.arg("--producer-props").args([
-        format!("bootstrap.servers={bootstrap}"),
-        "acks=all".to_owned(),
-        "enable.idempotence=true".to_owned(),
-        format!("linger.ms={}", producing.linger_ms),
-        format!("batch.size={}", producing.batch_bytes),
-        format!("compression.type={}", producing.codec),
-    ]);
+    command.args(["--producer-props", &format!("bootstrap.servers={bootstrap}")]);
+    if let Some(producing) = producing {
+        command.args([
+            "acks=all".to_owned(),
+            "enable.idempotence=true".to_owned(),
+            format!("linger.ms={}", producing.linger_ms),
+            format!("batch.size={}", producing.batch_bytes),
+            format!("compression.type={}", producing.codec),
+        ]);
+    }
     command
 }
 
-/// The last line: "3000000 records sent, 300000.0 records/sec (292.97 MB/sec), ...". Its MB are 2^20 bytes.
-fn producer_performance_rate(report: &str, records: u64) -> Option<f64> {
+/// The last line: "3000000 records sent, 300000.0 records/sec (292.97 MB/sec), ..., 1 ms 50th, 2 ms 95th, 3 ms 99th, 4 ms 99.9th." Its MB are
+/// 2^20 bytes.
+fn producer_performance_report(report: &str, records: u64) -> Option<Report> {
     let line = report.lines().rfind(|line| line.starts_with(&format!("{records} records sent")))?;
     let (before, _) = line.split_once(" MB/sec")?;
     let (_, mebibytes) = before.rsplit_once('(')?;
-    Some(mebibytes.parse::<f64>().ok()? * f64::from(1 << 20) / 1e6)
+    let at = |quantile: &str| line.split(", ").find_map(|part| part.strip_suffix(quantile)?.parse::<f64>().ok());
+    Some(Report {
+        megabytes_per_second: mebibytes.parse::<f64>().ok()? * f64::from(1 << 20) / 1e6,
+        latency: at(" ms 50th").zip(at(" ms 99th")),
+    })
 }
 
 fn rdkafka_performance(order: &Order<'_>) -> Result<Command> {
-    let Order { bootstrap, topic, records, record_bytes, producing } = order;
+    let Order { bootstrap, topic, records, record_bytes, producing, .. } = order;
     let program = compiled()?;
     let mut command = process::command(&program.to_string_lossy());
-    command.args(["-P", "-t", topic, "-p", "0", "-b", bootstrap, "-a", "-1"]);
+    command.args(["-P", "-t", topic, "-b", bootstrap]);
     command.args(["-c", &records.to_string(), "-s", &record_bytes.to_string()]);
-    let settings = producing.settings().into_iter().filter(|(key, _)| *key != "acks");
-    for (key, value) in settings {
-        command.args(["-X", &format!("{key}={value}")]);
+    if let Some(producing) = producing {
+        command.args(["-p", "0", "-a", "-1"]);
+        let settings = producing.settings().into_iter().filter(|(key, _)| *key != "acks");
+        for (key, value) in settings {
+            command.args(["-X", &format!("{key}={value}")]);
+        }
     }
     Ok(command)
 }
@@ -126,17 +211,26 @@ fn run_to_end(mut command: Command) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
     fn rates_are_read_in_megabytes() {
         let java = "499712 records sent, 99942.4 records/sec (97.60 MB/sec), 10.0 ms avg latency.\n\
-            2000000 records sent, 250000.0 records/sec (244.14 MB/sec), 7.00 ms avg latency, 90.00 ms max latency.\n";
-        assert_eq!(producer_performance_rate(java, 2_000_000).map(f64::round), Some(256.0));
-        assert_eq!(producer_performance_rate(java, 3_000_000), None, "not all were sent");
+            2000000 records sent, 250000.0 records/sec (244.14 MB/sec), 7.00 ms avg latency, 90.00 ms max latency, \
+            1 ms 50th, 4 ms 95th, 9 ms 99th, 12 ms 99.9th.\n";
+        let report = producer_performance_report(java, 2_000_000).unwrap();
+        assert_eq!((report.megabytes_per_second.round(), report.latency), (256.0, Some((1.0, 9.0))));
+        assert_eq!(producer_performance_report(java, 3_000_000), None, "not all were sent");
         let rdkafka = "% 2000000 messages produced (2048000000 bytes), 2000000 delivered (offset 0, 0 failed) in 4000ms: \
             500000 msgs/s and 512.00 MB/s, 0 produce failures, 0 in queue, no compression\n";
         assert_eq!(rdkafka_performance_rate(rdkafka, 2_000_000), Some(512.0));
         assert_eq!(rdkafka_performance_rate(rdkafka, 2_000_001), None, "not all were delivered");
+        let read = "% 2000000 messages (2048000000 bytes) consumed in 2000ms: 1000000 msgs/s (1024.00 MB/s)\n";
+        assert_eq!(consumed_rate(read, 1_999_990), Some(1024.0));
+        assert_eq!(consumed_rate(read, 2_000_001), None, "not all were read");
+        assert_eq!(franz_rate("5 records acknowledged, 51.25 MB/s\n", 5), Some(51.25));
+        assert_eq!(franz_rate("5 records acknowledged, 51.25 MB/s\n", 6), None);
     }
 }

@@ -14,6 +14,7 @@ mod generator;
 mod latency;
 mod machine;
 mod pace;
+mod page_cache;
 mod payload;
 mod profile;
 mod relay;

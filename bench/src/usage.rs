@@ -27,19 +27,39 @@ pub fn memory(pid: u32) -> Result<Memory> {
     Ok(Memory { resident: kibibytes("VmRSS")? << 10, peak: kibibytes("VmHWM")? << 10 })
 }
 
-/// Processor time of a process since its start: user and system, all its threads, and children that it has waited for.
-pub fn processor(pid: u32) -> Result<Duration> {
+/// What a process has used since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Process {
+    /// User and system, all its threads, and children that it has waited for.
+    processor: Duration,
+    /// Page faults, with and without reading from a disk.
+    faults: u64,
+}
+
+fn process(pid: u32) -> Result<Process> {
     let path = format!("/proc/{pid}/stat");
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    ticks(&text).map(from_ticks).with_context(|| format!("{path} has an unknown form"))
+    parse(&text).with_context(|| format!("{path} has an unknown form"))
 }
 
 /// The name between parentheses may hold anything; the numbers begin after the last one.
-fn ticks(stat: &str) -> Option<u64> {
+fn parse(stat: &str) -> Option<Process> {
     let (_, numbers) = stat.rsplit_once(')')?;
     let numbers: Vec<&str> = numbers.split_whitespace().collect();
-    // Fields 14 to 17 of proc(5); the first number here is field 3.
-    numbers.get(11..15)?.iter().map(|number| number.parse::<u64>().ok()).sum()
+    // Fields of proc(5), whose third is the first here: 10 and 12 are faults, 14 to 17 times.
+    let sum = |fields: &[usize]| fields.iter().map(|field| numbers.get(field - 3)?.parse::<u64>().ok()).sum();
+    let ticks: Option<u64> = sum(&[14, 15, 16, 17]);
+    Some(Process { processor: from_ticks(ticks?), faults: sum(&[10, 12])? })
+}
+
+/// Processor time of the children of this process that have ended.
+pub fn children() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/self/stat").context("reading /proc/self/stat")?;
+    let (_, numbers) = text.rsplit_once(')').context("/proc/self/stat has an unknown form")?;
+    // Fields 16 and 17 of proc(5); the first number here is field 3.
+    let ticks = numbers.split_whitespace().skip(13).take(2).map(str::parse::<u64>);
+    let ticks = ticks.sum::<Result<u64, _>>().context("/proc/self/stat has an unknown form")?;
+    Ok(from_ticks(ticks))
 }
 
 /// Busy time of all processors since boot.
@@ -65,6 +85,7 @@ fn from_ticks(ticks: u64) -> Duration {
 pub struct Sample {
     pub at: Instant,
     pub broker: Duration,
+    pub broker_faults: u64,
     pub generator: Duration,
     pub machine: Duration,
 }
@@ -72,10 +93,12 @@ pub struct Sample {
 impl Sample {
     /// `broker` is `None` for the fake broker, which is part of this process.
     pub fn take(broker: Option<u32>) -> Result<Sample> {
+        let broker = broker.map_or(Ok(Process::default()), process)?;
         Ok(Sample {
             at: Instant::now(),
-            broker: broker.map_or(Ok(Duration::ZERO), processor)?,
-            generator: processor(std::process::id())?,
+            broker: broker.processor,
+            broker_faults: broker.faults,
+            generator: process(std::process::id())?.processor,
             machine: machine()?,
         })
     }
@@ -86,6 +109,7 @@ impl Sample {
 pub struct Spent {
     pub wall: Duration,
     pub broker: Duration,
+    pub broker_faults: u64,
     pub generator: Duration,
     /// By everything else on the machine: the kernel's own threads, and whatever disturbs the measurement.
     pub others: Duration,
@@ -100,6 +124,7 @@ impl Sub for Sample {
         Spent {
             wall: self.at - before.at,
             broker,
+            broker_faults: self.broker_faults - before.broker_faults,
             generator,
             others: machine.saturating_sub(broker).saturating_sub(generator),
         }
@@ -120,9 +145,9 @@ mod tests {
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
-        let stat = "42 (a) (b c) S 1 1 1 0 -1 4194304 100 0 0 0 250 50 7 3 20 0 12 0";
-        assert_eq!(ticks(stat), Some(310));
-        assert_eq!(ticks("42 (short) S 1"), None);
+        let stat = "42 (a) (b c) S 1 1 1 0 -1 4194304 100 0 5 0 250 50 7 3 20 0 12 0";
+        assert_eq!(parse(stat), Some(Process { processor: from_ticks(310), faults: 105 }));
+        assert_eq!(parse("42 (short) S 1"), None);
     }
 
     #[test]

@@ -38,6 +38,11 @@ pub fn franz() -> PathBuf {
     cache().join("go/franz")
 }
 
+/// A loop around franz-go's producer, as fast as it can.
+pub fn franz_flood() -> PathBuf {
+    cache().join("go/flood")
+}
+
 /// The tests of franz-go's `pkg/kgo`, compiled.
 pub fn franz_tests() -> PathBuf {
     cache().join("go/kgo.test")
@@ -76,7 +81,7 @@ impl Kit {
             Kit::Python => &["python/requirements.txt"],
             Kit::Node => &["node/package.json", "node/package-lock.json", "node/client.mjs"],
             Kit::Java => &["java/pom.xml", "java/log4j2.yaml", "java/CompatClient.java", "java/CompatAdmin.java"],
-            Kit::Go => &["go/go.mod", "go/go.sum", "go/main.go", "go/admin.go", "go/group.go"],
+            Kit::Go => &["go/go.mod", "go/go.sum", "go/main.go", "go/admin.go", "go/group.go", "go/flood/main.go"],
         }
     }
 
@@ -167,6 +172,7 @@ fn install_java(folder: &Path) -> Result<()> {
 fn install_go(folder: &Path) -> Result<()> {
     let source = sources().join("go");
     run(Command::new("go").args(["build", "-o"]).arg(folder.join("franz")).arg(".").current_dir(&source))?;
+    run(Command::new("go").args(["build", "-o"]).arg(folder.join("flood")).arg("./flood").current_dir(&source))?;
     run(Command::new("go")
         .args(["test", "-c", "-o"])
         .arg(folder.join("kgo.test"))

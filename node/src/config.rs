@@ -54,7 +54,8 @@ pub struct Config {
     pub wal_capacity: Option<ByteSize>,
     pub wal_segment_size: ByteSize,
     pub wal_fsync: bool,
-    pub tail_memory: ByteSize,
+    /// `None`: an eighth of memory, and less while others need it.
+    pub tail_memory: Option<ByteSize>,
     /// `None`: half the processors, at least one.
     pub shards: Option<usize>,
     pub driver: DriverChoice,
@@ -85,7 +86,7 @@ impl Config {
             wal_capacity: sources.optional_size("wal.capacity_bytes")?,
             wal_segment_size: sources.size("wal.segment_size_bytes")?,
             wal_fsync: sources.flag("wal.fsync_on_write")?,
-            tail_memory: sources.size("cache.write_cache_size_bytes")?,
+            tail_memory: sources.optional_size("cache.write_cache_size_bytes")?,
             shards: sources.optional_count("engine.shards")?,
             driver: match sources.choice("engine.driver")? {
                 "io_uring" => DriverChoice::IoUring,

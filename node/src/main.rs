@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program speaks through them")]
 
+mod allocator;
 mod arguments;
 mod banner;
 mod config;
@@ -23,11 +24,6 @@ use rustmq_controller_core::configs::broker_configs;
 
 use crate::arguments::Arguments;
 use crate::config::{Config, Sources};
-
-/// The system's allocator gives large buffers back to the kernel at once, and takes them again page by page: at a gigabyte a second that costs
-/// more than all the copying.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,7 +16,7 @@ use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits};
 use rustmq_controller_core::{Listener, configs};
 use rustmq_controller_raft::{Controller, ControllerConfig};
 use rustmq_engine_api::Engine;
-use rustmq_engine_shard::{Driver, EngineConfig, StartReport};
+use rustmq_engine_shard::{Driver, EngineConfig, MemorySource, StartReport, SystemMemory, tail_share};
 use rustmq_kafka_gateway::{Endpoint, Gateway, GatewayConfig};
 use rustmq_model::ByteSize;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -232,13 +233,15 @@ pub fn repair(config: &Config) -> Result<()> {
 
 fn engine_config(config: &Config, capacity: ByteSize, folder: &DataFolder) -> EngineConfig {
     let defaults = EngineConfig::new(config.wal_dir.clone());
+    let (tail_memory, memory_source) = tail_memory(config);
     EngineConfig {
         must_exist: folder.is_founded(),
         owner: Some(folder.wal_owner()),
         shards: config.shards.unwrap_or_else(EngineConfig::default_shards),
         segment_size: config.wal_segment_size,
         capacity,
-        tail_memory: config.tail_memory,
+        tail_memory,
+        memory_source,
         fsync: config.wal_fsync,
         driver: match config.driver {
             DriverChoice::Auto => Driver::Auto,
@@ -249,6 +252,19 @@ fn engine_config(config: &Config, capacity: ByteSize, folder: &DataFolder) -> En
         retention_interval: Duration::from_millis(kafka_number(config, "log.retention.check.interval.ms")),
         ..defaults
     }
+}
+
+/// What recent batches may take, and where to look whether others need it, unless the size is fixed.
+fn tail_memory(config: &Config) -> (ByteSize, Option<Arc<dyn MemorySource>>) {
+    if let Some(fixed) = config.tail_memory {
+        return (fixed, None);
+    }
+    let system = SystemMemory::default();
+    let levels = system.levels().unwrap_or_else(|error| {
+        tracing::warn!(%error, "how much memory the system has is not known: the log takes the least for its tail");
+        Vec::new()
+    });
+    (tail_share(&levels), Some(Arc::new(system)))
 }
 
 fn broker_config(config: &Config, folder: &DataFolder, worked_out: WorkedOut) -> BrokerConfig {

@@ -1,5 +1,4 @@
-//! Consumers that read what is there, over and over: what fits in memory, and what does not fit in RustMQ's tail memory (Kafka reads
-//! both from the page cache).
+//! Consumers that read what is there and fits in memory, over and over.
 
 use crate::bar::{Bar, Limit};
 use crate::client::WAIT_CATCH_UP_MS;
@@ -22,13 +21,11 @@ pub struct CatchUp {
     name: &'static str,
     consumers: usize,
     bytes: u64,
-    is_from_memory: bool,
 }
 
-pub const ALL: [CatchUp; 3] = [
-    CatchUp { name: "consume-memory", consumers: 1, bytes: 64 << 20, is_from_memory: true },
-    CatchUp { name: "consume-memory-8", consumers: 8, bytes: 64 << 20, is_from_memory: true },
-    CatchUp { name: "consume-disk", consumers: 1, bytes: 2 << 30, is_from_memory: false },
+pub const ALL: [CatchUp; 2] = [
+    CatchUp { name: "consume-memory", consumers: 1, bytes: 64 << 20 },
+    CatchUp { name: "consume-memory-8", consumers: 8, bytes: 64 << 20 },
 ];
 
 const TOPIC: &str = "catch-up";
@@ -51,9 +48,6 @@ impl Scenario for CatchUp {
     }
 
     fn bars(&self) -> Vec<Bar> {
-        if !self.is_from_memory {
-            return Vec::new();
-        }
         vec![Bar::new(THROUGHPUT, Limit::AtLeast(1.0, Kafka)), Bar::new(PROCESSOR, Limit::AtMost(0.6, Kafka))]
     }
 

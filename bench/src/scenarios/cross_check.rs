@@ -32,10 +32,7 @@ impl Scenario for CrossCheck {
 
     fn load(&self, overrides: &Overrides) -> String {
         let producing = overrides.apply(Producing::BULK).words();
-        let generator = match self.generator {
-            Generator::ProducerPerformance => "Kafka's ProducerPerformance",
-            Generator::RdkafkaPerformance => "librdkafka's rdkafka_performance",
-        };
+        let generator = self.generator.title();
         format!(
             "{generator}, as fast as it can, records of {RECORD_BYTES} B to one partition, {RECORDS_PER_SECOND} for each second of warm-up \
              and again, measured, of the window; {producing}"
@@ -63,7 +60,8 @@ impl Scenario for CrossCheck {
             topic: TOPIC,
             records: seconds * RECORDS_PER_SECOND,
             record_bytes: RECORD_BYTES,
-            producing: run.overrides.apply(Producing::BULK),
+            producing: Some(run.overrides.apply(Producing::BULK)),
+            rate: None,
         };
         let generate = |seconds| self.generator.run(&order(seconds)).with_context(|| broker.log_tail());
         if !run.timing.warmup.is_zero() {
@@ -71,7 +69,7 @@ impl Scenario for CrossCheck {
         }
         let before = Sample::take(broker.pid())?;
         let seconds = run.timing.window.as_secs();
-        let acknowledged = generate(seconds)?;
+        let acknowledged = generate(seconds)?.megabytes_per_second;
         let spent = Sample::take(broker.pid())? - before;
         let gigabytes = count(order(seconds).records * RECORD_BYTES as u64) / 1e9;
         let memory = broker.pid().map(usage::memory).transpose()?.unwrap_or_default();

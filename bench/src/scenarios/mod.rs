@@ -2,10 +2,13 @@
 
 mod catch_up;
 mod cross_check;
+mod defaults;
 mod idle;
 mod latency;
+mod old_readers;
 mod partitions;
 mod produce;
+mod read_back;
 mod relay;
 mod restart;
 mod seek;
@@ -19,9 +22,12 @@ pub fn all() -> Vec<Box<dyn Scenario>> {
     let mut all: Vec<Box<dyn Scenario>> = Vec::new();
     all.extend(produce::ALL.into_iter().map(boxed));
     all.extend(cross_check::ALL.into_iter().map(boxed));
+    all.extend(defaults::ALL.into_iter().map(boxed));
     all.extend(latency::ALL.into_iter().map(boxed));
     all.extend(relay::ALL.into_iter().map(boxed));
     all.extend(catch_up::ALL.into_iter().map(boxed));
+    all.extend(read_back::ALL.into_iter().map(boxed));
+    all.push(boxed(old_readers::OldReaders));
     all.push(boxed(seek::Seek));
     all.push(boxed(idle::Idle));
     all.push(boxed(partitions::Partitions));

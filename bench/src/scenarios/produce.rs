@@ -72,6 +72,11 @@ pub const ALL: [Produce; 7] = [
 
 const THROUGHPUT: &str = "acknowledged";
 const PROCESSOR: &str = "broker CPU in";
+pub const FAULTS: &str = "page faults";
+/// Of RustMQ, in scenarios that ask what writing costs once it is full: a warm-up fills it.
+pub const TAIL_MEMORY: u64 = 128 << 20;
+/// With a full tail memory: nearly every page was used before.
+pub const FAULTS_MAX: f64 = 5_000.0;
 
 impl Scenario for Produce {
     fn name(&self) -> &'static str {
@@ -84,7 +89,8 @@ impl Scenario for Produce {
         let slow =
             if self.kind == Kind::SlowSync { format!("; {SYNC_DELAY:?} added to each sync") } else { String::new() };
         format!(
-            "one producer, as fast as it can, records of {record_bytes} B to {partitions} partitions in turn; {producing}{slow}"
+            "one producer, as fast as it can, records of {record_bytes} B to {partitions} partitions in turn; {producing}{slow}; RustMQ's tail memory is {} MiB",
+            TAIL_MEMORY >> 20
         )
     }
 
@@ -106,12 +112,14 @@ impl Scenario for Produce {
             Bar::new(THROUGHPUT, Limit::AtLeast(2.5, KafkaFlush)),
             Bar { figure: THROUGHPUT, subject: RustmqEpoll, limit: Limit::AtLeast(1.0 / 1.2, Rustmq) },
             Bar::new(PROCESSOR, Limit::AtMost(0.35, Kafka)),
+            Bar::new(FAULTS, Limit::Below(FAULTS_MAX)),
         ]
     }
 
     fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>> {
         let flood = Flood { producing: run.overrides.apply(self.flood.producing), ..self.flood };
         let mut broker = run.prepare()?;
+        broker.bound_tail_memory(TAIL_MEMORY);
         if self.kind == Kind::SlowSync {
             broker.delay_syncs(SYNC_DELAY)?;
         }
@@ -125,6 +133,7 @@ impl Scenario for Produce {
         let mut figures = vec![Figure::new(THROUGHPUT, Unit::MegabytesPerSecond, flooded.megabytes_per_second())];
         if run.contender != Floor {
             figures.push(Figure::new(PROCESSOR, Unit::SecondsPerGigabyte, flooded.broker_seconds_per_gigabyte()));
+            figures.push(Figure::new(FAULTS, Unit::FaultsPerGigabyte, flooded.faults_per_gigabyte()));
             figures.push(Figure::mebibytes("peak memory", flooded.memory.peak));
         }
         figures.push(Figure::new("generator CPU", Unit::Cores, spent.cores(spent.generator)));

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use crate::chunk::ChunkPool;
+use crate::chunk::{ChunkPool, ChunkUsage};
 
 /// How a shard reaches its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +40,12 @@ pub struct ShardStatus {
     pub wal_capacity_bytes: u64,
     /// Bytes of chunks in memory, those that only readers still hold included.
     pub tail_memory_bytes: u64,
+    /// Bytes that chunks may take.
+    pub tail_memory_budget_bytes: u64,
+    /// Bytes kept for the next chunks.
+    pub tail_memory_spare_bytes: u64,
+    /// Bytes for chunks that came from the system since the start.
+    pub tail_memory_mapped_bytes: u64,
     pub partitions: u64,
     /// Why the shard has failed for good: a write or sync failed, or one of its threads panicked. Nothing more is acknowledged.
     pub poisoned: Option<String>,
@@ -60,6 +66,11 @@ pub struct ShardGauges {
 }
 
 impl ShardGauges {
+    #[must_use]
+    pub fn new(chunks: ChunkPool) -> Self {
+        Self { chunks, ..Self::default() }
+    }
+
     /// The shard has failed for good. The first reason stays: what follows comes of it.
     pub fn poison(&self, reason: &str) {
         self.poisoned.send_if_modified(|poisoned| {
@@ -76,11 +87,15 @@ impl ShardGauges {
     #[must_use]
     pub fn status(&self) -> ShardStatus {
         let load = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
+        let ChunkUsage { budget, living, spare, mapped } = self.chunks.usage();
         ShardStatus {
             wal_bytes: load(&self.wal_bytes),
             wal_used_bytes: load(&self.wal_used_bytes),
             wal_capacity_bytes: load(&self.wal_capacity_bytes),
-            tail_memory_bytes: self.chunks.bytes(),
+            tail_memory_bytes: living,
+            tail_memory_budget_bytes: budget,
+            tail_memory_spare_bytes: spare,
+            tail_memory_mapped_bytes: mapped,
             partitions: load(&self.partitions),
             poisoned: self.poisoned.borrow().clone(),
             full: self.full.load(Ordering::Relaxed),

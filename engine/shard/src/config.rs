@@ -8,6 +8,7 @@ use rustmq_model::ByteSize;
 
 use crate::disk::DiskFaults;
 use crate::folder::WalOwner;
+use crate::memory_levels::MemorySource;
 
 /// Which driver the shards use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,8 +35,11 @@ pub struct EngineConfig {
     pub segment_size: ByteSize,
     /// Bytes that all WALs together may take on disk. Rounded down to segments, at least six a WAL.
     pub capacity: ByteSize,
-    /// Memory for recent batches, over all shards.
+    /// Memory for recent batches, over all shards. Taken as needed.
     pub tail_memory: ByteSize,
+    /// Where to look whether others need that memory: while less than a tenth of it is left, half of what recent batches take is given back, again
+    /// and again. `None` keeps to `tail_memory` whatever else goes on.
+    pub memory_source: Option<Arc<dyn MemorySource>>,
     /// Sync before acknowledging. Without it, a power cut loses what the operating system had not written.
     pub fsync: bool,
     pub driver: Driver,
@@ -76,6 +80,7 @@ impl EngineConfig {
             segment_size: ByteSize::mib(64),
             capacity: ByteSize::gib(10),
             tail_memory: ByteSize::mib(128),
+            memory_source: None,
             fsync: true,
             driver: Driver::Auto,
             quick_commit: Duration::from_millis(1),

@@ -42,7 +42,7 @@ impl DirectIo {
             return Ok(buffered);
         }
         let mut chunk = ChunkWriter::new(asked as usize, &ChunkPool::default()).map_err(io::Error::other)?;
-        match file.write_all_at(chunk.open_part(), 0) {
+        match file.write_all_at(&chunk.open_part()[..asked as usize], 0) {
             Ok(()) => Ok(Self { direct: true, block_size: asked }),
             // The file system takes the flag and refuses the write, as some network ones do.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(buffered),

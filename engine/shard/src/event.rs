@@ -32,6 +32,8 @@ pub(crate) enum Event {
         generation: Generation,
         batches: Result<Vec<Bytes>, String>,
     },
+    /// Recent batches may take another amount of memory: a smaller one is kept at once, also by a shard that is idle.
+    TailBudgetSet,
     /// The folder no longer says that the WAL was repaired, or why it still does.
     RepairForgotten(Result<(), FolderError>),
 }
@@ -47,6 +49,11 @@ impl EventSender {
     pub(crate) fn channel(places: usize) -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(places);
         (Self { events: sender, released: Arc::default() }, receiver)
+    }
+
+    /// Whether nobody takes events any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.is_closed()
     }
 
     /// From a plain thread. A shard that has ended needs no news.

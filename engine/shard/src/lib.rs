@@ -2,8 +2,8 @@
 //! forbidden). Executes what `engine/core` decides; the rest of the process holds it through `engine/api`.
 //!
 //! Reading order: [`start`], then `shard_thread` (the loop) and `standby` (who serves when the disk stalls), `inboxes`, `shard` (one turn),
-//! `wal_writer` (frames into commits), `append` and `requests` (what is asked
-//! for), `answer` (what is told), `reads` and `tail` (reading and memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
+//! `wal_writer` (frames into commits), `append` and `requests` (what is asked for), `answer` (what is told), `reads`, `tail` and `memory_watch`
+//! (reading and memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
 
 mod answer;
 mod append;
@@ -13,6 +13,8 @@ mod disk;
 mod event;
 mod folder;
 mod inboxes;
+mod memory_levels;
+mod memory_watch;
 mod metrics;
 mod partition;
 mod read_memory;
@@ -33,8 +35,10 @@ mod wal_writer;
 pub use config::{Driver, EngineConfig};
 pub use disk::DiskFaults;
 pub use folder::{FORMAT_VERSION, FolderError, WalOwner};
+pub use memory_levels::{MemorySource, SystemMemory};
 pub use metrics::Metrics;
 pub use partition::PartitionReplayError;
 pub use recovery::RecoverError;
 pub use repair::{LostRange, RepairError, RepairPlan, RepairReport, plan_repair};
+pub use rustmq_engine_core::tail_budget::{MemoryLevel, tail_share};
 pub use start::{StartError, StartReport, start};

@@ -38,6 +38,9 @@ pub struct Counters {
     pub wal_used_bytes: ShardGauge,
     pub wal_capacity_bytes: ShardGauge,
     pub tail_memory_bytes: ShardGauge,
+    pub tail_memory_budget_bytes: ShardGauge,
+    pub tail_memory_spare_bytes: ShardGauge,
+    pub tail_memory_mapped_bytes: ShardGauge,
     pub partitions: ShardGauge,
     pub poisoned: ShardGauge,
     pub full: ShardGauge,
@@ -68,6 +71,9 @@ impl Default for Metrics {
             wal_used_bytes: ShardGauge::default(),
             wal_capacity_bytes: ShardGauge::default(),
             tail_memory_bytes: ShardGauge::default(),
+            tail_memory_budget_bytes: ShardGauge::default(),
+            tail_memory_spare_bytes: ShardGauge::default(),
+            tail_memory_mapped_bytes: ShardGauge::default(),
             partitions: ShardGauge::default(),
             poisoned: ShardGauge::default(),
             full: ShardGauge::default(),
@@ -99,6 +105,11 @@ impl Metrics {
         gauge("rustmq_wal_used_bytes", "Bytes of the WAL's segments in use", &self.wal_used_bytes);
         gauge("rustmq_wal_capacity_bytes", "Bytes that the WAL may take", &self.wal_capacity_bytes);
         gauge("rustmq_tail_memory_bytes", "Memory of recent batches", &self.tail_memory_bytes);
+        gauge("rustmq_tail_memory_budget_bytes", "What recent batches may take", &self.tail_memory_budget_bytes);
+        gauge("rustmq_tail_memory_spare_bytes", "Memory kept for the next batches", &self.tail_memory_spare_bytes);
+        let help =
+            "Memory for batches that came from the system since the start; it stands still once the budget is used up";
+        gauge("rustmq_tail_memory_mapped_bytes", help, &self.tail_memory_mapped_bytes);
         gauge("rustmq_wal_partitions", "Partitions open in the WAL", &self.partitions);
         gauge("rustmq_wal_poisoned", "1 after a write or sync failed", &self.poisoned);
         gauge("rustmq_wal_full", "1 while appends are refused for want of space", &self.full);
@@ -113,6 +124,9 @@ impl Metrics {
         set(&self.wal_used_bytes, status.wal_used_bytes);
         set(&self.wal_capacity_bytes, status.wal_capacity_bytes);
         set(&self.tail_memory_bytes, status.tail_memory_bytes);
+        set(&self.tail_memory_budget_bytes, status.tail_memory_budget_bytes);
+        set(&self.tail_memory_spare_bytes, status.tail_memory_spare_bytes);
+        set(&self.tail_memory_mapped_bytes, status.tail_memory_mapped_bytes);
         set(&self.partitions, status.partitions);
         set(&self.poisoned, u64::from(status.poisoned.is_some()));
         set(&self.full, u64::from(status.full));

@@ -29,7 +29,6 @@ use crate::partition::{CHECKPOINTS_PART, Partition};
 use crate::reads::ReadPool;
 use crate::relocation::Looks;
 use crate::slots::{Preparation, SlotDemand, SlotJob, SlotPreparer};
-use crate::tail::TailMemory;
 use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
 
 /// Something to do, and what is left of it when there was no room for all of it.
@@ -76,7 +75,6 @@ pub(crate) struct Surroundings {
 /// What a shard alone touches.
 pub(crate) struct Holdings {
     pub wal: WalWriter,
-    pub tail: TailMemory,
     pub partitions: HashMap<TopicIdPartition, Partition>,
 }
 
@@ -86,7 +84,6 @@ pub(crate) struct Shard {
     pub(crate) tuning: ShardTuning,
     pub(crate) around: Surroundings,
     pub(crate) wal: WalWriter,
-    pub(crate) tail: TailMemory,
     pub(crate) partitions: HashMap<TopicIdPartition, Partition>,
     backlog: VecDeque<Job>,
     gathered_answers: Vec<Answer>,
@@ -157,7 +154,7 @@ impl Shard {
         holdings: Holdings,
         inboxes: Inboxes,
     ) -> Self {
-        let Holdings { wal, tail, partitions } = holdings;
+        let Holdings { wal, partitions } = holdings;
         let now = Instant::now();
         Self {
             number,
@@ -167,7 +164,6 @@ impl Shard {
             tuning,
             around,
             wal,
-            tail,
             partitions,
             inboxes,
             backlog: VecDeque::new(),
@@ -363,7 +359,7 @@ impl Shard {
             self.complete(answer);
         }
         self.free_segments();
-        self.evict();
+        self.wal.tail.make_room(0);
         self.on_settled(commit.number);
         if self.looks.take_due(commit.number) {
             self.relocate();
@@ -373,9 +369,6 @@ impl Shard {
 
     /// Makes durable batches readable. They come in the order of the log; partitions are independent of each other.
     fn publish(&mut self, mut batches: Vec<crate::wal_writer::LaidBatch>) {
-        for laid in &batches {
-            self.tail.note(laid.chunk, laid.id, laid.batch.base);
-        }
         batches.sort_by_key(|laid| laid.id);
         let mut rest = batches.into_iter().peekable();
         while let Some(first) = rest.next() {
@@ -386,6 +379,9 @@ impl Shard {
             }
             // A partition that was deleted meanwhile has no readers.
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
+            for last in run.chunk_by(|one, next| one.chunk == next.chunk).filter_map(<[_]>::last) {
+                self.wal.tail.note(last.chunk, &partition.published, last.batch.base);
+            }
             partition.publish(run.into_iter().map(|laid| laid.batch).collect());
         }
     }
@@ -406,16 +402,6 @@ impl Shard {
             freed = true;
         }
         freed
-    }
-
-    fn evict(&mut self) {
-        while let Some(last) = self.tail.poll_evict() {
-            for (id, base) in last {
-                if let Some(partition) = self.partitions.get(&id) {
-                    partition.published.change(|state| state.evict_through(base));
-                }
-            }
-        }
     }
 
     /// Nothing more is acknowledged from here on; what is published can still be read.
@@ -528,6 +514,7 @@ impl Shard {
             }
             Event::MoveRead { partition, generation, batches } => self.on_move_read(partition, generation, batches),
             Event::RepairForgotten(forgotten) => self.on_repair_forgotten(forgotten),
+            Event::TailBudgetSet => self.wal.tail.make_room(0),
         }
         self.report();
     }

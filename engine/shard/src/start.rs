@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
-use rustmq_engine_api::chunk::ChunkError;
+use rustmq_engine_api::chunk::{ChunkError, ChunkPool};
 use rustmq_engine_api::request::{DiskRead, Request, TimeSearch};
 use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::{Directory, DriverKind, Engine, LogConfig, ShardHandle};
@@ -26,6 +26,7 @@ use crate::disk::Disk;
 use crate::event::{Event, EventSender};
 use crate::folder::{Folder, FolderError, FolderOptions, WalFolder};
 use crate::inboxes::Inboxes;
+use crate::memory_watch::{MemoryWatch, WatchedShard};
 use crate::metrics::Metrics;
 use crate::partition::{self, Partition, PartitionReplayError};
 use crate::reads::ReadPool;
@@ -105,7 +106,6 @@ struct ShardPlan {
     folder: WalFolder,
     shape: SegmentShape,
     segments_max: u32,
-    tail_bytes: u64,
     fsync: bool,
     tuning: ShardTuning,
     driver: DriverKind,
@@ -231,12 +231,15 @@ fn plan_shards(
     let reads = reads.map_err(thread_error)?;
     let directory = Arc::new(Directory::default());
     let (mut handles, mut plans) = (Vec::with_capacity(wals), Vec::with_capacity(wals));
+    let mut watched = Vec::with_capacity(wals);
     for (number, wal) in folder.wals.iter().enumerate() {
         let (inbox, requests) = mpsc::channel(config.inbox.max(1));
         let (disk_reads, asked_reads) = mpsc::channel(config.inbox.max(1));
         let (time_searches, asked_searches) = mpsc::channel(config.inbox.max(1));
         let (events, event_receiver) = EventSender::channel(EVENTS);
-        let gauges = Arc::new(ShardGauges::default());
+        let chunks = tail_chunks(config.tail_memory, wals);
+        watched.push(WatchedShard { chunks: chunks.clone(), events: events.clone() });
+        let gauges = Arc::new(ShardGauges::new(chunks));
         handles.push(ShardHandle { inbox, disk_reads, time_searches, gauges: Arc::clone(&gauges) });
         let around = Surroundings {
             events,
@@ -251,7 +254,6 @@ fn plan_shards(
             folder: wal.clone(),
             shape: layout.shape,
             segments_max: layout.segments_max,
-            tail_bytes: config.tail_memory.0 / wals as u64,
             fsync: config.fsync,
             tuning: ShardTuning {
                 idle_proof_after: config.idle_proof_after,
@@ -270,12 +272,21 @@ fn plan_shards(
             time_searches: asked_searches,
         });
     }
+    let watch = MemoryWatch { shards: watched, budget: config.tail_memory, source: config.memory_source.clone() };
+    watch.start().map_err(thread_error)?;
     Ok((Engine::new(handles, directory, layout.driver), plans))
 }
 
 fn start_standby(shard: usize) -> io::Result<Standby<Shard>> {
     let name = format!("rustmq-standby-{shard}");
     Standby::start(name, STANDBY_PATIENCE, |shard: &mut Shard| shard.turn(Instant::now()))
+}
+
+/// The memory for recent batches of one shard of `wals`.
+fn tail_chunks(memory: ByteSize, wals: usize) -> ChunkPool {
+    let budget = memory.0 / wals as u64;
+    let chunk = (budget / CHUNKS_PER_BUDGET).clamp(CHUNK_MIN, CHUNK_MAX);
+    ChunkPool::new(usize::try_from(chunk).expect("clamped to a few megabytes"), budget)
 }
 
 fn segments_max(capacity: ByteSize, wals: usize, segment_size: ByteSize) -> Result<u32, StartError> {
@@ -345,7 +356,7 @@ struct Built {
 
 /// Recovers the WAL and builds the shard over it.
 fn build(plan: ShardPlan) -> Result<Built, StartError> {
-    let ShardPlan { number, folder, shape, segments_max, tail_bytes, fsync, tuning, driver, faults, around, .. } = plan;
+    let ShardPlan { number, folder, shape, segments_max, fsync, tuning, driver, faults, around, .. } = plan;
     let (repaired, policy) = if folder.was_repaired() {
         (Gaps::Repaired, CorruptionPolicy::Repaired)
     } else {
@@ -382,13 +393,10 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         DriverKind::Epoll => Disk::over_thread(format!("rustmq-disk-{number}"), tuning.quick_commit, faults)
             .map_err(|error| StartError::Thread { error })?,
     };
-    let chunk = (tail_bytes / CHUNKS_PER_BUDGET).clamp(CHUNK_MIN, CHUNK_MAX);
-    let chunk = usize::try_from(chunk).expect("clamped to a few megabytes");
-    let pool = around.gauges.chunks.clone();
-    let writer = WalWriter::new(folder.id, table, files, chunk, pool.clone(), fsync);
-    let tail = TailMemory::new(tail_bytes, pool);
+    let tail = TailMemory::new(around.gauges.chunks.clone());
+    let writer = WalWriter::new(folder.id, table, files, tail, fsync);
     let readiness = ShardReady { partitions: partitions.len(), torn: wal.dropped.is_some() };
-    let holdings = Holdings { wal: writer, tail, partitions };
+    let holdings = Holdings { wal: writer, partitions };
     let (requests, events) = (plan.inbox, plan.events);
     let inboxes = Inboxes { requests, disk_reads: plan.disk_reads, time_searches: plan.time_searches, events };
     let mut shard = Box::new(Shard::new(number, folder, tuning, around, holdings, inboxes));

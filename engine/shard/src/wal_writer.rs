@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustmq_engine_api::chunk::{ChunkError, ChunkPool, ChunkWriter};
+use rustmq_engine_api::chunk::{ChunkError, ChunkWriter};
 use rustmq_engine_api::published::TailBatch;
 use rustmq_engine_core::wal::frame::{Control, frame_size};
 use rustmq_engine_core::wal::retention::dated;
@@ -18,6 +18,7 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
 
 use crate::disk::{SlotFile, Step};
+use crate::tail::TailMemory;
 
 /// A batch whose place in memory is fixed, waiting for its sync.
 #[derive(Clone, Debug)]
@@ -73,8 +74,7 @@ pub(crate) struct WalWriter {
     pub files: HashMap<SlotId, Arc<SlotFile>>,
     chunk: Option<ChunkWriter>,
     chunk_number: u64,
-    chunk_length: usize,
-    pool: ChunkPool,
+    pub tail: TailMemory,
     open: Option<OpenGroup>,
     steps: Vec<Step>,
     batches: Vec<LaidBatch>,
@@ -89,8 +89,7 @@ impl WalWriter {
         wal: WalId,
         table: SegmentTable,
         files: HashMap<SlotId, Arc<SlotFile>>,
-        chunk_length: usize,
-        pool: ChunkPool,
+        tail: TailMemory,
         fsync: bool,
     ) -> Self {
         let end = table.durable();
@@ -100,8 +99,7 @@ impl WalWriter {
             files,
             chunk: None,
             chunk_number: 0,
-            chunk_length,
-            pool,
+            tail,
             open: None,
             steps: Vec::new(),
             batches: Vec::new(),
@@ -155,7 +153,7 @@ impl WalWriter {
 
     fn reserve(&mut self, size: usize) -> Result<(), ChunkError> {
         if self.chunk_room() < size {
-            self.chunk = Some(ChunkWriter::new(self.chunk_length.max(size), &self.pool)?);
+            self.chunk = Some(self.tail.take_chunk(size)?);
             self.chunk_number += 1;
         }
         Ok(())

@@ -113,8 +113,8 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "cache.write_cache_size_bytes",
         Form::Size(16 * MIB, TIB),
-        Some("128MiB"),
-        "Memory for the log's tail, from which live readers are served. Taken as needed.",
+        None,
+        "The most memory for the log's tail, from which live readers are served. Taken as needed, and kept. Not set: an eighth of the memory of the machine, or of the cgroup that limits it, at least 128 MiB; while less than a tenth of that memory is available, half of what the tail takes is given back each second, down to 16 MiB, and may be taken again once a fifth is available. A size that is set is fixed.",
     )
     .alias(&["RUSTMQ_CACHE_SIZE"]),
     setting(

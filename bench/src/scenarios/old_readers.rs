@@ -1,0 +1,145 @@
+//! Whether readers of old records hold up producers: many small commits, a restart, and consumers that read them over and over while one-record
+//! produces go on; the same produces without readers before, in the same run.
+
+use anyhow::{Context, Result, ensure};
+use hdrhistogram::Histogram;
+use rdkafka::consumer::Consumer;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::bar::{Bar, Limit};
+use crate::broker::Broker;
+use crate::client::{Producing, WAIT_CATCH_UP_MS};
+use crate::contender::Contender::{self, Kafka, Rustmq};
+use crate::figure::{Figure, Unit, count};
+use crate::payload::Payloads;
+use crate::relay::{beginning, finish, reader};
+use crate::scenario::{Overrides, Run, Scenario};
+use crate::timeline::nanos;
+
+pub struct OldReaders;
+
+const OLD: &str = "old";
+const NEW: &str = "new";
+const COMMITS: u64 = 20_000;
+const CONSUMERS: usize = 8;
+const RECORD_BYTES: usize = 1024;
+const FLUSH_WITHIN: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
+const RATIO: &str = "p99 beside readers, of alone";
+
+impl Scenario for OldReaders {
+    fn name(&self) -> &'static str {
+        "readers-of-old"
+    }
+
+    fn load(&self, overrides: &Overrides) -> String {
+        let producing = overrides.apply(Producing::PROMPT).words();
+        format!(
+            "{COMMITS} records of {RECORD_BYTES} B, each acknowledged before the next, a restart; then one record after another to another topic, \
+             alone for a window, and for another beside {CONSUMERS} consumers that read the old ones over and over; {producing}"
+        )
+    }
+
+    fn contenders(&self) -> &'static [Contender] {
+        &[Rustmq, Kafka]
+    }
+
+    fn bars(&self) -> Vec<Bar> {
+        vec![Bar::new(RATIO, Limit::Below(2.0))]
+    }
+
+    fn is_watched(&self) -> bool {
+        false
+    }
+
+    fn measure(&self, run: &Run<'_>) -> Result<Vec<Figure>> {
+        let mut broker = run.start()?;
+        let producing = run.overrides.apply(Producing::PROMPT);
+        for topic in [OLD, NEW] {
+            broker.create_topic(topic, 1)?;
+        }
+        let mut singles = Singles::connect(&broker, producing)?;
+        for _ in 0..COMMITS {
+            singles.send(OLD)?;
+        }
+        drop(singles);
+        broker.stop()?;
+        broker.start_again()?;
+        ensure!(crate::fill::end(&broker, OLD, 1)? == COMMITS, "records are missing after the restart");
+
+        let mut singles = Singles::connect(&broker, producing)?;
+        singles.send_for(NEW, run.timing.warmup)?;
+        let alone = singles.send_for(NEW, run.timing.window)?;
+        let (stop, read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut readers: Vec<JoinHandle<Result<()>>> = Vec::new();
+        for _ in 0..CONSUMERS {
+            let consumer = reader(&broker, OLD, WAIT_CATCH_UP_MS)?;
+            let (stop, read) = (Arc::clone(&stop), Arc::clone(&read));
+            readers.push(thread::spawn(move || {
+                let mut seen = COMMITS;
+                while !stop.load(Ordering::Relaxed) {
+                    if seen == COMMITS {
+                        seen = 0;
+                        consumer.assign(&beginning(OLD, 1)?)?;
+                    }
+                    if consumer.poll(POLL).transpose()?.is_some() {
+                        seen += 1;
+                        read.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Ok(())
+            }));
+        }
+        let beside = singles.send_for(NEW, run.timing.window)?;
+        finish(readers, &stop)?;
+        let read = read.load(Ordering::Relaxed);
+        ensure!(read > COMMITS, "the readers have read {read} records alone");
+        let milliseconds = |latency: &Histogram<u64>, quantile| count(latency.value_at_quantile(quantile)) / 1e6;
+        let [p99_alone, p99_beside] = [&alone, &beside].map(|latency| milliseconds(latency, 0.99));
+        Ok(vec![
+            Figure::new("p99 alone", Unit::Milliseconds, p99_alone),
+            Figure::new("p99 beside readers", Unit::Milliseconds, p99_beside),
+            Figure::new(RATIO, Unit::Times, p99_beside / p99_alone),
+            Figure::new("worst beside readers", Unit::Milliseconds, milliseconds(&beside, 1.0)),
+            Figure::new("read meanwhile", Unit::RecordsPerSecond, count(read) / run.timing.window.as_secs_f64()),
+        ])
+    }
+}
+
+/// A producer with one record on the way at a time.
+struct Singles {
+    producer: BaseProducer,
+    payloads: Payloads,
+    sent: usize,
+}
+
+impl Singles {
+    fn connect(broker: &Broker, producing: Producing) -> Result<Singles> {
+        let producer = producing.config(&broker.bootstrap()).create()?;
+        Ok(Singles { producer, payloads: Payloads::of_size(RECORD_BYTES), sent: 0 })
+    }
+
+    /// Returns when the record is acknowledged.
+    fn send(&mut self, topic: &str) -> Result<()> {
+        let record = BaseRecord::<[u8], [u8]>::to(topic).partition(0).payload(self.payloads.pick(self.sent));
+        self.sent += 1;
+        self.producer.send(record).map_err(|(error, _)| error).context("sending")?;
+        self.producer.flush(FLUSH_WITHIN).context("waiting for an acknowledgement")
+    }
+
+    /// The time of each record, in nanoseconds.
+    fn send_for(&mut self, topic: &str, time: Duration) -> Result<Histogram<u64>> {
+        let mut latency = Histogram::new_with_max(60_000_000_000, 3)?;
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            let at = Instant::now();
+            self.send(topic)?;
+            latency.saturating_record(nanos(at.elapsed()));
+        }
+        Ok(latency)
+    }
+}

@@ -1,0 +1,158 @@
+//! Memory taken from the system for chunks: page-aligned mappings that can be cut apart, and put together again by moving their pages.
+//! Says nothing about who uses them.
+
+#![allow(unsafe_code)]
+
+use std::mem::ManuallyDrop;
+use std::ptr::NonNull;
+
+use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap_fixed, munmap};
+
+use super::{ALIGNMENT, ChunkError};
+
+/// A private anonymous mapping: page-aligned, and taken from the system only as it is touched.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the mapping belongs to no thread. Which bytes may be written is governed by `ChunkWriter`: it is unique, writes only from
+// its frozen mark on, and slices are made only below that mark.
+unsafe impl Send for Mapping {}
+// SAFETY: as above: shared access only ever reads frozen bytes, which nobody writes any more.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Fresh memory. `length` is a multiple of [`ALIGNMENT`].
+    pub(super) fn new(length: usize) -> Result<Self, ChunkError> {
+        // SAFETY: a new anonymous private mapping at an address that the kernel chooses touches no existing memory.
+        let mapped = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+        };
+        let start = mapped.map_err(|errno| ChunkError { length, errno })?;
+        let start = NonNull::new(start.cast::<u8>()).expect("the kernel maps nothing at address zero unless told to");
+        Ok(Self { start, length })
+    }
+
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// The first `length` bytes, a multiple of [`ALIGNMENT`], and what is left behind them.
+    pub(super) fn split(self, length: usize) -> (Self, Option<Self>) {
+        assert!(length > 0 && length.is_multiple_of(ALIGNMENT), "mappings are cut between pages");
+        if length >= self.length {
+            return (self, None);
+        }
+        let whole = ManuallyDrop::new(self);
+        // SAFETY: `length` is less than the mapping's, so that the sum lies in it.
+        let middle = unsafe { whole.start.add(length) };
+        (Self { start: whole.start, length }, Some(Self { start: middle, length: whole.length - length }))
+    }
+
+    /// One mapping of `length` that begins with the pages of `parts`, in any order; what they do not fill is fresh. The pages are moved, not
+    /// copied, and not touched: each move is of one `piece`, since the kernel moves only what it holds as one area. So `parts` must have been
+    /// mapped, cut and joined in whole pieces.
+    pub(super) fn joined(mut parts: Vec<Self>, length: usize, piece: usize) -> Result<Self, ChunkError> {
+        let (mut joined, mut unfilled): (Option<Self>, _) = (None, Some(Self::new(length)?));
+        while let Some(part) = parts.pop() {
+            let (part, left) = part.split(piece);
+            parts.extend(left);
+            let (place, behind) = unfilled.take().expect("the parts are not longer than the whole").split(part.length);
+            let moved = part.moved_to(place)?;
+            joined = Some(match joined {
+                None => moved,
+                Some(before) => before.followed_by(moved),
+            });
+            unfilled = behind;
+        }
+        let joined = match (joined, unfilled) {
+            (Some(filled), Some(fresh)) => filled.followed_by(fresh),
+            (Some(only), None) | (None, Some(only)) => only,
+            (None, None) => unreachable!("the whole has a length, which is filled or not"),
+        };
+        Ok(joined)
+    }
+
+    /// The same pages at another place, whose own are given up.
+    fn moved_to(self, place: Self) -> Result<Self, ChunkError> {
+        assert_eq!(self.length, place.length, "pages are moved to as many");
+        // Not unmapped here whatever comes: the kernel may have done so before a failure, and another thread may have mapped there since.
+        let place = ManuallyDrop::new(place);
+        // SAFETY: both ranges are whole pages of mappings that are owned here, and nothing refers into either.
+        let moved = unsafe {
+            let (from, to) = (self.start.as_ptr().cast(), place.start.as_ptr().cast());
+            mremap_fixed(from, self.length, self.length, MremapFlags::MAYMOVE, to)
+        };
+        moved.map_err(|errno| ChunkError { length: self.length, errno })?;
+        // The old place is unmapped already.
+        let _ = ManuallyDrop::new(self);
+        Ok(Self { start: place.start, length: place.length })
+    }
+
+    /// Both as one. `next` begins where this ends.
+    fn followed_by(self, next: Self) -> Self {
+        let (first, next) = (ManuallyDrop::new(self), ManuallyDrop::new(next));
+        assert_eq!(
+            first.start.as_ptr().addr() + first.length,
+            next.start.as_ptr().addr(),
+            "only neighbours are joined"
+        );
+        Self { start: first.start, length: first.length + next.length }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: `start` and `length` are of pages that are mapped and belong to this value alone: `split`, `moved_to` and `followed_by` leave
+        // each page with one owner. A failure leaves the memory mapped, which harms nobody.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::{ALIGNMENT, Mapping};
+
+    fn bytes(mapping: &mut Mapping) -> &mut [u8] {
+        // SAFETY: the mapping is initialised, and borrowed as uniquely as the slice.
+        unsafe { std::slice::from_raw_parts_mut(mapping.start.as_ptr(), mapping.length) }
+    }
+
+    /// What each page begins with.
+    fn marks(mapping: &mut Mapping) -> Vec<u8> {
+        bytes(mapping).chunks(ALIGNMENT).map(|page| page[0]).collect()
+    }
+
+    #[test]
+    fn pages_keep_their_bytes_when_they_are_cut_apart_and_joined() {
+        const PIECE: usize = 2 * ALIGNMENT;
+        let mut whole = Mapping::new(4 * PIECE).unwrap();
+        bytes(&mut whole).chunks_mut(ALIGNMENT).zip(1..).for_each(|(page, mark)| page[0] = mark);
+        let (mut first, rest) = whole.split(PIECE);
+        let (second, mut last) = rest.unwrap().split(2 * PIECE);
+        assert_eq!((marks(&mut first), marks(last.as_mut().unwrap())), (vec![1, 2], vec![7, 8]));
+
+        let mut joined = Mapping::joined(vec![second, first], 4 * PIECE, PIECE).unwrap();
+        let mut found = marks(&mut joined);
+        assert_eq!(found.split_off(6), [0, 0], "what the parts do not fill is fresh");
+        found.sort_unstable();
+        assert_eq!(found, [1, 2, 3, 4, 5, 6]);
+        bytes(&mut joined).fill(9);
+        assert_eq!(marks(last.as_mut().unwrap()), [7, 8]);
+        // Joined memory is cut and joined like any other.
+        let (front, back) = joined.split(3 * PIECE);
+        drop(front);
+        let mut again = Mapping::joined(vec![last.unwrap(), back.unwrap()], 2 * PIECE, PIECE).unwrap();
+        let mut found = marks(&mut again);
+        found.sort_unstable();
+        assert_eq!(found, [7, 8, 9, 9]);
+    }
+}

@@ -1,0 +1,77 @@
+//! Recent batches give memory back while the system is short of it, also when nobody writes; what has left memory is read from disk.
+
+mod engine_fixture;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use engine_fixture::{append_value, on_every_disk, open, read_all};
+use rustmq_engine_api::Engine;
+use rustmq_engine_shard::{MemoryLevel, MemorySource};
+use rustmq_model::ByteSize;
+
+const MIB: u64 = 1 << 20;
+const TOTAL: u64 = 1_000 * MIB;
+/// The watch looks twice a second. More is allowed for here: other tests may keep the processors busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug)]
+struct Dial {
+    available: AtomicU64,
+}
+
+impl MemorySource for Dial {
+    fn levels(&self) -> io::Result<Vec<MemoryLevel>> {
+        Ok(vec![MemoryLevel { total: TOTAL, available: self.available.load(Ordering::Relaxed) }])
+    }
+}
+
+/// Held, spare, and allowed.
+fn memory(engine: &Engine) -> (u64, u64, u64) {
+    let status = engine.status().shards.remove(0);
+    (status.tail_memory_bytes, status.tail_memory_spare_bytes, status.tail_memory_budget_bytes)
+}
+
+async fn eventually(engine: &Engine, is_so: impl Fn((u64, u64, u64)) -> bool, what: &str) {
+    let begun = Instant::now();
+    while !is_so(memory(engine)) {
+        assert!(begun.elapsed() < PATIENCE, "{what}: {:?} after {PATIENCE:?}", memory(engine));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[test]
+fn half_is_given_back_when_memory_is_short_and_nobody_writes() {
+    on_every_disk(async |mut fixture| {
+        const RECORDS: i64 = 160;
+        let dial = Arc::new(Dial { available: AtomicU64::new(TOTAL / 2) });
+        fixture.config.segment_size = ByteSize::mib(16);
+        fixture.config.capacity = ByteSize::mib(256);
+        fixture.config.tail_memory = ByteSize::mib(64);
+        fixture.config.memory_source = Some(Arc::clone(&dial) as Arc<dyn MemorySource>);
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        assert!(memory(&engine).0 < 16 * MIB, "memory is taken as needed");
+        let value = vec![7; 512 << 10];
+        for _ in 0..RECORDS {
+            append_value(&engine, 0, &value).await.unwrap();
+        }
+        let (full, _, budget) = memory(&engine);
+        assert!(full > 40 * MIB && budget == 64 * MIB, "{full} of {budget}");
+
+        dial.available.store(TOTAL / 10 - 1, Ordering::Relaxed);
+        eventually(&engine, |(held, spare, _)| held + spare <= full / 2, "half is given back").await;
+        eventually(
+            &engine,
+            |(held, spare, allowed)| held + spare <= 16 * MIB && allowed == 16 * MIB,
+            "down to the floor",
+        )
+        .await;
+
+        assert_eq!(read_all(&reader, 0).await.unwrap().len(), usize::try_from(RECORDS).unwrap());
+        assert!(fixture.metrics.cold_reads.get() > 0, "what was given back is on disk");
+        engine.shutdown().await;
+    });
+}
