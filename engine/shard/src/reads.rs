@@ -14,8 +14,8 @@ use rustmq_engine_api::{LogOffsets, ReadBatches, ReadError};
 use rustmq_engine_core::wal::read_check::{BatchQuery, CheckedBatch, GroupRead, read_group};
 use rustmq_engine_core::wal::recovery::read_index;
 use rustmq_engine_core::wal::scan::SegmentPlace;
-use rustmq_engine_core::wal::{SegmentIndex, Trailer};
-use rustmq_model::Offset;
+use rustmq_engine_core::wal::segments::LocatedExtents;
+use rustmq_engine_core::wal::{Extent, ReadRange, SegmentIndex, Trailer};
 
 use crate::dio::read_at;
 use crate::disk::SlotFile;
@@ -30,14 +30,6 @@ const CACHED_INDEXES: usize = 16;
 /// How long a read waits for memory. Answers that nobody takes are let go of within about a second.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Which groups of a segment to read.
-#[derive(Clone, Debug)]
-pub(crate) enum Groups {
-    These(Vec<u32>),
-    /// Those that the segment's own index names.
-    Indexed(Trailer),
-}
-
 /// Where the batches go.
 #[derive(Debug)]
 pub(crate) enum Destination {
@@ -50,7 +42,7 @@ pub(crate) enum Destination {
 pub(crate) struct ReadJob {
     pub place: SegmentPlace,
     pub file: Arc<SlotFile>,
-    pub groups: Groups,
+    pub extents: LocatedExtents,
     pub query: BatchQuery,
     pub max_bytes: usize,
     pub at_least_one: bool,
@@ -158,11 +150,12 @@ fn read_for_reader(
 
 /// The batches, and the bytes of memory that they keep.
 fn read(job: &ReadJob, indexes: &IndexCache) -> Result<(Vec<Bytes>, usize), ReadError> {
-    let groups = match &job.groups {
-        Groups::These(groups) => groups.clone(),
-        Groups::Indexed(trailer) => {
+    let extents = match &job.extents {
+        LocatedExtents::Known(extents) => extents.clone(),
+        LocatedExtents::Indexed(trailer) => {
+            let range = ReadRange { from: job.query.from, until: job.query.until, bytes: job.max_bytes };
             let index = indexes.load(job, *trailer)?;
-            groups_of(&index, job.query)
+            index.entry(job.query.partition).map(|entry| entry.extents.wanted(range)).unwrap_or_default()
         }
     };
     let mut window = Window { start: 0, bytes: Bytes::new(), file: &job.file, block_size: job.block_size };
@@ -171,8 +164,8 @@ fn read(job: &ReadJob, indexes: &IndexCache) -> Result<(Vec<Bytes>, usize), Read
     let mut next = job.query.from;
     let mut held = 0;
     let mut held_window = None;
-    for offset in groups {
-        let (group, found) = read_one(job, &mut window, offset)?;
+    for extent in &extents {
+        let (group, found) = read_one(job, &mut window, extent)?;
         for CheckedBatch { header, range } in found {
             // A batch that has moved within its segment is there twice.
             if header.next_offset() <= next {
@@ -200,11 +193,18 @@ fn read(job: &ReadJob, indexes: &IndexCache) -> Result<(Vec<Bytes>, usize), Read
     Ok((batches, held))
 }
 
-/// One group's bytes and the batches in it that are asked for.
-fn read_one(job: &ReadJob, window: &mut Window<'_>, offset: u32) -> Result<(Bytes, Vec<CheckedBatch>), ReadError> {
+/// The bytes of an extent's group, and the batches in it that are asked for.
+fn read_one(
+    job: &ReadJob,
+    window: &mut Window<'_>,
+    extent: &Extent,
+) -> Result<(Bytes, Vec<CheckedBatch>), ReadError> {
+    let offset = extent.group_offset;
+    // What lies above the extent was truncated by a later group.
+    let query = BatchQuery { until: job.query.until.min(extent.end), ..job.query };
     let mut group = window.at(offset, job.place.shape.block_size() as usize)?;
     loop {
-        match read_group(job.place, offset, &group, job.query) {
+        match read_group(job.place, offset, &group, query) {
             Ok(GroupRead::Batches { batches, .. }) => return Ok((group, batches)),
             Ok(GroupRead::NeedBytes { length }) if length as usize > group.len() => {
                 let asked = window.at(offset, length as usize)?;
@@ -223,17 +223,6 @@ fn damaged(job: &ReadJob, offset: u32, reason: &str) -> ReadError {
     let path = job.file.path.display();
     tracing::error!(%path, offset, reason, "the write-ahead log cannot be read back");
     ReadError::Storage { reason: format!("{path}, offset {offset}: {reason}") }
-}
-
-/// The groups that hold the partition's batches in the asked range, by offset of the log.
-fn groups_of(index: &SegmentIndex, query: BatchQuery) -> Vec<u32> {
-    let Some(entry) = index.entry(query.partition) else { return Vec::new() };
-    let asked = |end: Offset, first: Offset| end > query.from && first < query.until;
-    let mut extents: Vec<_> = entry.extents.iter().filter(|extent| asked(extent.end, extent.first)).collect();
-    extents.sort_by_key(|extent| extent.first);
-    let mut groups: Vec<u32> = extents.into_iter().map(|extent| extent.group_offset).collect();
-    groups.dedup();
-    groups
 }
 
 /// The part of a file that was read last: neighbouring groups come from one read.

@@ -130,6 +130,8 @@ pub(crate) struct Shard {
     pub(crate) moving: Option<(TopicIdPartition, Generation)>,
     /// Commits started so far: the number of the newest.
     commits_started: u64,
+    /// Partitions that retention has yet to look at in this interval.
+    pub(crate) retention_due: Vec<TopicIdPartition>,
     /// When freeing the oldest segment may be possible or worth it.
     pub(crate) looks: Looks,
     /// When the shard has been idle for long enough to prove what it wrote last.
@@ -190,6 +192,7 @@ impl Shard {
             poisoned: None,
             moving: None,
             commits_started: 0,
+            retention_due: Vec::new(),
             looks: Looks::default(),
             closing: None,
             settling: None,
@@ -216,8 +219,8 @@ impl Shard {
         loop {
             // By the clock: timers fire only when the thread waits, which it may never do under load.
             if monoio::time::Instant::now() >= retention_at {
-                self.enforce_retention();
-                retention_at = monoio::time::Instant::now() + self.tuning.retention_interval;
+                let pause = self.enforce_retention();
+                retention_at = monoio::time::Instant::now() + pause;
             }
             self.take_disk_reads(&mut inboxes.disk_reads);
             self.prepare_slots();
@@ -635,7 +638,7 @@ impl Shard {
         let gauges = &self.around.gauges;
         let table = &self.wal.table;
         let segment = u64::from(table.shape().length());
-        let used = table.generations().count() as u64 * segment;
+        let used = table.segment_count() as u64 * segment;
         gauges.wal_bytes.store(self.wal.files.len() as u64 * segment, Ordering::Relaxed);
         gauges.wal_used_bytes.store(used, Ordering::Relaxed);
         gauges.partitions.store(self.partitions.len() as u64, Ordering::Relaxed);
