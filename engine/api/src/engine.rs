@@ -7,7 +7,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::LogConfig;
 use crate::error::{AppendError, DeleteError, EngineStopped, OpenError, TrimError};
@@ -55,6 +55,8 @@ pub enum TrimTo {
 pub struct ShardHandle {
     pub inbox: mpsc::Sender<Request>,
     pub disk_reads: mpsc::Sender<DiskRead>,
+    /// One for each read from disk that may be under way, over all shards.
+    pub read_places: Arc<Semaphore>,
     pub gauges: Arc<ShardGauges>,
 }
 

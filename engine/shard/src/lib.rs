@@ -2,7 +2,7 @@
 //! forbidden). Executes what `engine/core` decides; the rest of the process holds it through `engine/api`.
 //!
 //! Reading order: [`start`], then `shard` (the loop), `wal_writer` (frames into commits), `append` and `requests` (what is asked
-//! for), `answer` (what is told), `reads` and `tail` (reading and memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
+//! for), `answer` (what is told), `reads`, `read_queue` and `tail` (reading and memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
 
 mod answer;
 mod append;
@@ -14,6 +14,7 @@ mod folder;
 mod metrics;
 mod partition;
 mod read_memory;
+mod read_queue;
 mod reads;
 mod recovery;
 mod relocation;

@@ -1,10 +1,11 @@
 //! Reads what has left memory: a few threads with a bounded queue, never the shard's own. The shard says where; each frame is
 //! checked before it is served. What a move reads has a thread of its own: cleaning a full log must not queue behind readers.
+//! In what order reads are served, and which wait for memory, is the queue's matter (`read_queue`).
 
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -16,24 +17,25 @@ use rustmq_engine_core::wal::recovery::read_index;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::LocatedExtents;
 use rustmq_engine_core::wal::{Extent, ReadRange, SegmentIndex, Trailer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::dio::read_at;
 use crate::disk::SlotFile;
 use crate::event::{Event, EventSender};
 use crate::metrics::Metrics;
-use crate::read_memory::ReadMemory;
+use crate::read_memory::{ReadMemory, ReadShare};
+use crate::read_queue::{ReadQueue, Task};
 
 /// Bytes to read at once; a larger group is read whole.
 const WINDOW: usize = 256 << 10;
 /// Indexes of sealed segments that are kept.
 const CACHED_INDEXES: usize = 16;
-/// How long a read waits for memory. Answers that nobody takes are let go of within about a second.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where the batches go.
 #[derive(Debug)]
 pub(crate) enum Destination {
-    Reader(Reply<Result<ReadBatches, ReadError>>),
+    /// With the place in the queue that it was given.
+    Reader(Reply<Result<ReadBatches, ReadError>>, OwnedSemaphorePermit),
     /// Back to the shard, to be written anew.
     Move,
 }
@@ -46,6 +48,8 @@ pub(crate) struct ReadJob {
     pub query: BatchQuery,
     pub max_bytes: usize,
     pub at_least_one: bool,
+    /// Refused if it has not found memory by then.
+    pub room_by: Instant,
     /// What the device reads in, which may be more than the segment is laid out by: the folder has moved to it.
     pub block_size: u32,
     pub destination: Destination,
@@ -53,99 +57,178 @@ pub(crate) struct ReadJob {
     pub done: EventSender,
 }
 
-/// The queues of the read threads.
+impl ReadJob {
+    /// Nobody waits for the answer.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        matches!(&self.destination, Destination::Reader(reply, _) if reply.is_closed())
+    }
+
+    fn answer(self, batches: Result<Vec<Bytes>, ReadError>) {
+        let (partition, generation) = (self.query.partition, self.place.generation);
+        match self.destination {
+            Destination::Reader(reply, _place) => {
+                let answer =
+                    batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), offsets: LogOffsets::default() });
+                // A reader that has gone does not need it.
+                let _ = reply.send(answer);
+            }
+            Destination::Move => {
+                let batches = batches.map_err(|error| error.to_string());
+                self.done.send(Event::MoveRead { partition, generation, batches });
+            }
+        }
+        self.done.send(Event::Released { generation });
+    }
+}
+
+/// The queues of the read threads, which end with the last clone.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadPool {
-    readers: mpsc::SyncSender<ReadJob>,
+    readers: Arc<Readers>,
     moves: mpsc::SyncSender<ReadJob>,
 }
 
+/// The readers' queue, and the places that bound it. Ends their threads when it is dropped.
+#[derive(Debug)]
+struct Readers {
+    queue: Arc<ReadQueue>,
+    places: Arc<Semaphore>,
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.places.close();
+        self.queue.end();
+    }
+}
+
+/// What bounds the readers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadLimits {
+    pub threads: usize,
+    /// Reads that are queued, under way, or wait for memory.
+    pub places: usize,
+    pub memory_bytes: usize,
+}
+
 impl ReadPool {
-    /// `shards` move, one segment each at a time. The threads end with the last clone.
-    pub(crate) fn start(
-        threads: usize,
-        queue: usize,
-        memory_bytes: usize,
-        shards: usize,
-        metrics: &Metrics,
-    ) -> io::Result<Self> {
-        let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone());
-        let indexes = Arc::new(IndexCache::default());
-        let start = |name: String, inbox: &Arc<Mutex<mpsc::Receiver<ReadJob>>>| {
-            let (inbox, indexes) = (Arc::clone(inbox), Arc::clone(&indexes));
-            let (memory, metrics) = (memory.clone(), metrics.clone());
-            std::thread::Builder::new().name(name).spawn(move || {
-                loop {
-                    let next = inbox.lock().recv();
-                    let Ok(job) = next else { return };
-                    run(job, &indexes, &memory, &metrics);
-                }
-            })
-        };
-        let (readers, inbox) = mpsc::sync_channel(queue);
-        let inbox = Arc::new(Mutex::new(inbox));
-        for number in 0..threads.max(1) {
-            start(format!("rustmq-read-{number}"), &inbox)?;
-        }
+    /// `shards` move, one segment each at a time.
+    pub(crate) fn start(limits: ReadLimits, shards: usize, metrics: &Metrics) -> io::Result<Self> {
+        let ReadLimits { threads, places, memory_bytes } = limits;
+        let queue = Arc::new(ReadQueue::default());
+        let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
+        let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone(), Arc::clone(&queue));
+        let reader = Reader { indexes: Arc::default(), memory, queue: Arc::clone(&queue), metrics: metrics.clone() };
+        // Made first: an error below ends the threads that run already.
         let (moves, inbox) = mpsc::sync_channel(shards);
-        start("rustmq-move".to_owned(), &Arc::new(Mutex::new(inbox)))?;
-        Ok(Self { readers, moves })
+        let pool = Self { readers: Arc::new(Readers { queue, places }), moves };
+        for number in 0..threads.max(1) {
+            let reader = reader.clone();
+            std::thread::Builder::new().name(format!("rustmq-read-{number}")).spawn(move || reader.run())?;
+        }
+        std::thread::Builder::new().name("rustmq-move".to_owned()).spawn(move || {
+            while let Ok(job) = inbox.recv() {
+                reader.read_to_move(job);
+            }
+        })?;
+        Ok(pool)
     }
 
-    /// Gives the job back if the queue is full.
+    /// Whoever asks for a read takes one of these first.
+    pub(crate) fn places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.readers.places)
+    }
+
+    /// Gives a move back if too many are queued. A reader's job has its place.
     pub(crate) fn submit(&self, job: ReadJob) -> Result<(), Box<ReadJob>> {
-        let queue = match job.destination {
-            Destination::Reader(_) => &self.readers,
-            Destination::Move => &self.moves,
-        };
-        queue.try_send(job).map_err(|error| match error {
-            mpsc::TrySendError::Full(job) | mpsc::TrySendError::Disconnected(job) => Box::new(job),
-        })
+        match job.destination {
+            Destination::Reader(..) => self.readers.queue.push(job),
+            Destination::Move => {
+                return self.moves.try_send(job).map_err(|error| match error {
+                    mpsc::TrySendError::Full(job) | mpsc::TrySendError::Disconnected(job) => Box::new(job),
+                });
+            }
+        }
+        Ok(())
     }
 }
 
-fn run(mut job: ReadJob, indexes: &IndexCache, memory: &ReadMemory, metrics: &Metrics) {
-    let batches = match job.destination {
-        Destination::Reader(_) => read_for_reader(&mut job, indexes, memory, metrics),
-        // One plan at a time, in small parts: it waits for no memory.
-        Destination::Move => read(&job, indexes).map(|(batches, _)| batches),
-    };
-    metrics.cold_reads.inc();
-    if let Ok(batches) = &batches {
-        metrics.cold_read_bytes.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
-    }
-    let (partition, generation) = (job.query.partition, job.place.generation);
-    match job.destination {
-        Destination::Reader(reply) => {
-            let answer =
-                batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), offsets: LogOffsets::default() });
-            // A reader that has gone does not need it.
-            let _ = reply.send(answer);
-        }
-        Destination::Move => {
-            let batches = batches.map_err(|error| error.to_string());
-            job.done.send(Event::MoveRead { partition, generation, batches });
-        }
-    }
-    job.done.send(Event::Released { generation });
+/// What a read thread works with.
+#[derive(Clone, Debug)]
+struct Reader {
+    indexes: Arc<IndexCache>,
+    memory: ReadMemory,
+    queue: Arc<ReadQueue>,
+    metrics: Metrics,
 }
 
-fn read_for_reader(
-    job: &mut ReadJob,
-    indexes: &IndexCache,
-    memory: &ReadMemory,
-    metrics: &Metrics,
-) -> Result<Vec<Bytes>, ReadError> {
-    job.max_bytes = job.max_bytes.min(memory.read_bytes_max());
-    // Who holds memory already must not wait for more: readers would wait for each other.
-    let patience = if job.at_least_one { PATIENCE } else { Duration::ZERO };
-    let Some(mut share) = memory.take(job.max_bytes.max(WINDOW), patience) else {
-        metrics.busy_reads.inc();
-        return if job.at_least_one { Err(ReadError::Busy) } else { Ok(Vec::new()) };
-    };
-    let (batches, held) = read(job, indexes)?;
-    share.settle(held);
-    Ok(share.hold(batches))
+impl Reader {
+    fn run(&self) {
+        loop {
+            match self.queue.next() {
+                Task::Read(job) => self.read(job),
+                Task::Resume(job) => self.resume(job),
+                Task::Refuse(job) => {
+                    self.queue.on_resumed();
+                    self.metrics.busy_reads.inc();
+                    job.answer(Err(ReadError::Busy));
+                }
+                Task::End => return,
+            }
+        }
+    }
+
+    fn read(&self, job: ReadJob) {
+        // In turn: what comes later takes no memory before those that wait.
+        let share = if self.queue.has_waiting() { None } else { self.share(&job) };
+        match share {
+            Some(share) => self.read_with(job, share),
+            None if job.at_least_one => self.queue.await_room(job),
+            // Who holds memory already must not wait for more: readers would wait for each other.
+            None => {
+                self.metrics.busy_reads.inc();
+                job.answer(Ok(Vec::new()));
+            }
+        }
+    }
+
+    fn resume(&self, job: ReadJob) {
+        match self.share(&job) {
+            Some(share) => {
+                self.queue.on_resumed();
+                self.read_with(job, share);
+            }
+            None => self.queue.await_room_again(job),
+        }
+    }
+
+    fn share(&self, job: &ReadJob) -> Option<ReadShare> {
+        self.memory.take(job.max_bytes.min(self.memory.read_bytes_max()).max(WINDOW))
+    }
+
+    fn read_with(&self, mut job: ReadJob, mut share: ReadShare) {
+        job.max_bytes = job.max_bytes.min(self.memory.read_bytes_max());
+        let batches = read(&job, &self.indexes).map(|(batches, held)| {
+            share.settle(held);
+            share.hold(batches)
+        });
+        self.count(&batches);
+        job.answer(batches);
+    }
+
+    /// One plan at a time, in small parts: it waits for no memory.
+    fn read_to_move(&self, job: ReadJob) {
+        let batches = read(&job, &self.indexes).map(|(batches, _)| batches);
+        self.count(&batches);
+        job.answer(batches);
+    }
+
+    fn count(&self, batches: &Result<Vec<Bytes>, ReadError>) {
+        self.metrics.cold_reads.inc();
+        if let Ok(batches) = batches {
+            self.metrics.cold_read_bytes.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
+        }
+    }
 }
 
 /// The batches, and the bytes of memory that they keep.

@@ -1,10 +1,11 @@
 //! What is asked of a shard besides appends: opening, configuring, trimming, deleting, and where to read.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustmq_engine_api::published::Published;
-use rustmq_engine_api::request::{ColdRead, Reply, Request, TimeTarget};
-use rustmq_engine_api::{DeleteError, LogConfig, OpenError, OpenPartition, ReadBatches, ReadError, TrimError, TrimTo};
+use rustmq_engine_api::request::{ColdRead, DiskRead, Reply, Request, TimeTarget};
+use rustmq_engine_api::{DeleteError, LogConfig, OpenError, OpenPartition, ReadError, TrimError, TrimTo};
 use rustmq_engine_core::log::PartitionLog;
 use rustmq_engine_core::wal::{Control, ReadRange};
 use rustmq_engine_core::wal::read_check::BatchQuery;
@@ -176,7 +177,7 @@ impl Shard {
     }
 
     /// Hands a read of what has left memory to the read threads.
-    pub(crate) fn read(&mut self, read: ColdRead, reply: Reply<Result<ReadBatches, ReadError>>) {
+    pub(crate) fn read(&mut self, DiskRead { read, room_by, place, reply }: DiskRead) {
         let answer = match self.partitions.get(&read.id) {
             None => Err(ReadError::Closed),
             Some(partition) if read.from < partition.log_start() => Err(ReadError::OutOfRange {
@@ -189,8 +190,8 @@ impl Shard {
             let _ = reply.send(Err(error));
             return;
         }
-        if let Err((destination, error)) = self.submit_read(read, Destination::Reader(reply))
-            && let Destination::Reader(reply) = destination
+        if let Err((destination, error)) = self.submit_read(read, room_by, Destination::Reader(reply, place))
+            && let Destination::Reader(reply, _) = destination
         {
             let _ = reply.send(Err(error));
         }
@@ -199,6 +200,7 @@ impl Shard {
     pub(crate) fn submit_read(
         &mut self,
         read: ColdRead,
+        room_by: Instant,
         destination: Destination,
     ) -> Result<(), (Destination, ReadError)> {
         let lost = || ReadError::Storage { reason: format!("{read} is in no segment") };
@@ -213,6 +215,7 @@ impl Shard {
             query: BatchQuery { partition: read.id, from: read.from, until },
             max_bytes: read.max_bytes,
             at_least_one: read.at_least_one,
+            room_by,
             block_size: self.tuning.io.block_size,
             destination,
             done: self.around.events.clone(),
@@ -220,7 +223,6 @@ impl Shard {
         self.wal.table.hold(generation);
         self.around.reads.submit(job).map_err(|job| {
             self.wal.table.release(generation);
-            self.around.metrics.busy_reads.inc();
             (job.destination, ReadError::Busy)
         })
     }

@@ -241,7 +241,7 @@ impl Shard {
                         self.on_event(event);
                     }
                 }
-                Woken::DiskRead(DiskRead { read, reply }) => self.read(read, reply),
+                Woken::DiskRead(read) => self.read(read),
                 Woken::Committed(result) => self.on_committed(result),
                 Woken::Idle => self.on_idle(),
                 // The clock says so too, above.
@@ -305,8 +305,8 @@ impl Shard {
         if self.closing.is_some() {
             return;
         }
-        for DiskRead { read, reply } in std::iter::from_fn(|| disk_reads.try_recv().ok()).take(DRAINED_MAX) {
-            self.read(read, reply);
+        for read in std::iter::from_fn(|| disk_reads.try_recv().ok()).take(DRAINED_MAX) {
+            self.read(read);
         }
     }
 

@@ -26,7 +26,7 @@ use crate::event::{Event, EventSender};
 use crate::folder::{Folder, FolderError, FolderOptions, WalFolder};
 use crate::metrics::Metrics;
 use crate::partition::{self, Partition, PartitionReplayError};
-use crate::reads::ReadPool;
+use crate::reads::{ReadLimits, ReadPool};
 use crate::recovery::{RecoverError, Recovered, recover};
 use crate::shard::{Holdings, Inboxes, Shard, ShardTuning, Surroundings};
 use crate::slots::SlotPreparer;
@@ -181,9 +181,9 @@ fn start_shards(
 ) -> Result<(Engine, Readiness), StartError> {
     let wals = folder.wals.len();
     let thread_error = |error| StartError::Thread { error };
-    let read_memory = usize::try_from(config.read_memory.0).unwrap_or(usize::MAX);
-    let reads = ReadPool::start(config.read_threads, config.read_queue.max(1), read_memory, wals, metrics);
-    let reads = reads.map_err(thread_error)?;
+    let memory_bytes = usize::try_from(config.read_memory.0).unwrap_or(usize::MAX);
+    let limits = ReadLimits { threads: config.read_threads, places: config.read_queue, memory_bytes };
+    let reads = ReadPool::start(limits, wals, metrics).map_err(thread_error)?;
     let directory = Arc::new(Directory::default());
     let (ready, readiness) = std_mpsc::channel();
     let mut handles = Vec::with_capacity(wals);
@@ -192,7 +192,8 @@ fn start_shards(
         let (disk_reads, asked_reads) = mpsc::channel(config.inbox.max(1));
         let (events, event_receiver) = EventSender::channel(EVENTS);
         let gauges = Arc::new(ShardGauges::default());
-        handles.push(ShardHandle { inbox, disk_reads, gauges: Arc::clone(&gauges) });
+        let read_places = reads.places();
+        handles.push(ShardHandle { inbox, disk_reads, read_places, gauges: Arc::clone(&gauges) });
         let around = Surroundings {
             events,
             reads: reads.clone(),

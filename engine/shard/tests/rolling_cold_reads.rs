@@ -6,9 +6,11 @@ mod engine_fixture;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use engine_fixture::{Fixture, append_value, batch, id, on_every_disk, open, read_all, to_append, values};
-use rustmq_engine_api::{Engine, Isolation, ReadRequest};
+use rustmq_engine_api::{Engine, Isolation, PartitionReader, ReadError, ReadRequest};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp};
 
@@ -156,6 +158,77 @@ fn readers_that_hold_memory_do_not_wait_for_more_of_it() {
             reader.await.unwrap();
         }
         assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+        engine.shutdown().await;
+    });
+}
+
+/// Reads on from `from` and holds what comes, until there is no memory for more. Answers what is held, and where it ends.
+async fn hold_all_memory(reader: &PartitionReader, mut from: Offset) -> (Vec<Bytes>, Offset) {
+    let mut held = Vec::new();
+    loop {
+        match reader.read_within(request(from, true), Duration::ZERO).await {
+            Ok(read) => held.extend(read.batches),
+            Err(error) => {
+                assert_eq!(error, ReadError::Busy);
+                return (held, from);
+            }
+        }
+        from = BatchHeader::parse(held.last().unwrap()).unwrap().next_offset();
+        assert!(from < Offset(1_000), "the memory is held before the log ends");
+    }
+}
+
+const fn request(from: Offset, at_least_one: bool) -> ReadRequest {
+    ReadRequest { from, max_bytes: 200_000, at_least_one, isolation: Isolation::ReadUncommitted }
+}
+
+#[test]
+fn a_read_waits_for_memory_and_for_a_place_in_turn() {
+    on_every_disk(async |mut fixture| {
+        fixture.config.read_memory = rustmq_model::ByteSize::mib(2);
+        fixture.config.read_queue = 1;
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        for n in 0..1_500 {
+            append_value(&engine, 0, &value(0, n)).await.unwrap();
+        }
+        let (held, from) = hold_all_memory(&reader, Offset(0)).await;
+        let patient = |from| {
+            let reader = reader.clone();
+            tokio::spawn(async move { reader.read_within(request(from, true), Duration::from_secs(50)).await })
+        };
+        // The first waits for memory, in the only place; the second for the place.
+        let mut first = patient(from);
+        let brief = Duration::from_millis(20);
+        assert!(tokio::time::timeout(brief, &mut first).await.is_err(), "it waits rather than answer at once");
+        let mut second = patient(from);
+        assert!(tokio::time::timeout(brief, &mut second).await.is_err(), "so does the one without a place");
+        assert_eq!(reader.read_within(request(from, true), brief).await.unwrap_err(), ReadError::Busy);
+        let none = reader.read_within(request(from, false), Duration::from_secs(50)).await.unwrap();
+        assert!(none.batches.is_empty(), "one that need not have a batch does not wait");
+        drop(held);
+        assert!(!first.await.unwrap().unwrap().batches.is_empty());
+        assert!(!second.await.unwrap().unwrap().batches.is_empty());
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_read_that_nobody_waits_for_any_more_gives_its_place_back() {
+    on_every_disk(async |mut fixture| {
+        fixture.config.read_memory = rustmq_model::ByteSize::mib(2);
+        fixture.config.read_queue = 1;
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        for n in 0..1_500 {
+            append_value(&engine, 0, &value(0, n)).await.unwrap();
+        }
+        let (held, from) = hold_all_memory(&reader, Offset(0)).await;
+        let gone = tokio::time::timeout(Duration::from_millis(20), reader.read(request(from, true)));
+        assert!(gone.await.is_err());
+        let next = tokio::spawn(async move { reader.read(request(from, true)).await });
+        drop(held);
+        assert!(!next.await.unwrap().unwrap().batches.is_empty());
         engine.shutdown().await;
     });
 }
