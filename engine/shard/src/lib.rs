@@ -2,7 +2,7 @@
 //! forbidden). Executes what `engine/core` decides; the rest of the process holds it through `engine/api`.
 //!
 //! Reading order: [`start`], then `shard` (the loop), `wal_writer` (frames into commits), `append` and `requests` (what is asked
-//! for), `answer` (what is told), `reads`, `read_queue` and `tail` (reading and memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
+//! for), `answer` (what is told), `reads`, `read_queue`, `window_cache` and `tail` (reading and memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
 
 mod answer;
 mod append;
@@ -13,6 +13,7 @@ mod event;
 mod folder;
 mod metrics;
 mod partition;
+mod read_ahead;
 mod read_memory;
 mod read_queue;
 mod reads;
@@ -26,6 +27,8 @@ mod slots;
 mod start;
 mod tail;
 mod wal_writer;
+mod window;
+mod window_cache;
 
 pub use config::{Driver, EngineConfig};
 pub use disk::DiskFaults;

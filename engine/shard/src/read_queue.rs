@@ -9,11 +9,17 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::read_ahead::ReadAhead;
 use crate::reads::ReadJob;
+
+/// How long memory is kept for the next read.
+pub(crate) const WARM: Duration = Duration::from_secs(1);
+/// Places to read ahead from that wait for a thread.
+const AHEAD_MAX: usize = 64;
 
 /// What a thread is to do.
 #[derive(Debug)]
@@ -23,6 +29,10 @@ pub(crate) enum Task {
     Resume(ReadJob),
     /// It has waited for memory too long, or nobody waits for its answer.
     Refuse(ReadJob),
+    /// Nobody reads, or waits for this.
+    Ahead(ReadAhead),
+    /// Nobody has read for [`WARM`].
+    Sweep,
     End,
 }
 
@@ -33,6 +43,9 @@ struct Queued {
     waiting: VecDeque<ReadJob>,
     /// Memory was given back since the first that waits last found none.
     has_room: bool,
+    ahead: VecDeque<ReadAhead>,
+    /// When the last read came, unless its memory has been swept up since.
+    read_at: Option<Instant>,
     ended: bool,
 }
 
@@ -51,7 +64,19 @@ impl Queued {
                 return Some(Task::Resume(job));
             }
         }
-        self.reads.pop_front().map(Task::Read)
+        if let Some(job) = self.reads.pop_front() {
+            return Some(Task::Read(job));
+        }
+        if let Some(ahead) = self.ahead.pop_front() {
+            return Some(Task::Ahead(ahead));
+        }
+        self.read_at.take_if(|read_at| now >= *read_at + WARM).map(|_| Task::Sweep)
+    }
+
+    /// When something is to be done though nothing comes.
+    fn due(&self) -> Option<Instant> {
+        let refused = self.waiting.iter().map(|job| job.room_by);
+        refused.chain(self.read_at.map(|read_at| read_at + WARM)).min()
     }
 }
 
@@ -66,6 +91,7 @@ pub(crate) struct ReadQueue {
 impl ReadQueue {
     pub(crate) fn push(&self, job: ReadJob) {
         let mut queued = self.queued.lock();
+        queued.read_at = Some(Instant::now());
         if !queued.ended {
             queued.reads.push_back(job);
         }
@@ -80,13 +106,30 @@ impl ReadQueue {
             if let Some(task) = queued.pop(Instant::now()) {
                 return task;
             }
-            match queued.waiting.iter().map(|job| job.room_by).min() {
+            match queued.due() {
                 Some(until) => {
                     let _timed_out = self.news.wait_until(&mut queued, until);
                 }
                 None => self.news.wait(&mut queued),
             }
         }
+    }
+
+    /// What is more than enough to do ahead is left out: whoever comes to it reads it.
+    pub(crate) fn push_ahead(&self, ahead: ReadAhead) {
+        let mut queued = self.queued.lock();
+        let is_same = |other: &ReadAhead| other.from == ahead.from && other.segment.place == ahead.segment.place;
+        if queued.ended || queued.ahead.len() >= AHEAD_MAX || queued.ahead.iter().any(is_same) {
+            return;
+        }
+        queued.ahead.push_back(ahead);
+        drop(queued);
+        self.news.notify_one();
+    }
+
+    /// Some memory was held when it was swept up: it is tried again.
+    pub(crate) fn sweep_again(&self) {
+        self.queued.lock().read_at.get_or_insert_with(Instant::now);
     }
 
     /// Whether reads wait for memory: then none that comes later takes any.
@@ -137,6 +180,7 @@ impl ReadQueue {
         let mut queued = self.queued.lock();
         queued.ended = true;
         let dropped = (std::mem::take(&mut queued.reads), std::mem::take(&mut queued.waiting));
+        queued.ahead.clear();
         drop(queued);
         drop(dropped);
         self.news.notify_all();

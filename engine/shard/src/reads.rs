@@ -1,33 +1,46 @@
-//! Reads what has left memory: a few threads with a bounded queue, never the shard's own. The shard says where; each frame is
-//! checked before it is served. What a move reads has a thread of its own: cleaning a full log must not queue behind readers.
-//! In what order reads are served, and which wait for memory, is the queue's matter (`read_queue`).
+//! Reads what has left memory: a few threads with a bounded queue, never the shard's own. The shard says where; what is read is checked, and
+//! shared by all who read the same place (`window`, `window_cache`). What a move reads has a thread of its own: cleaning a full log must not
+//! queue behind readers. In what order reads are served, and which wait for memory, is the queue's matter (`read_queue`).
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::{Arc, mpsc};
 use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
 use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_api::request::Reply;
 use rustmq_engine_api::{LogOffsets, ReadBatches, ReadError};
-use rustmq_engine_core::wal::read_check::{BatchQuery, CheckedBatch, GroupRead, read_group};
+use rustmq_engine_core::wal::read_check::{BatchQuery, CheckedBatch};
 use rustmq_engine_core::wal::recovery::read_index;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::LocatedExtents;
 use rustmq_engine_core::wal::{Extent, ReadRange, SegmentIndex, Trailer};
+use rustmq_model::Offset;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::dio::read_at;
-use crate::disk::SlotFile;
 use crate::event::{Event, EventSender};
 use crate::metrics::Metrics;
-use crate::read_memory::{ReadMemory, ReadShare};
-use crate::read_queue::{ReadQueue, Task};
+use crate::read_ahead::{Followers, ReadAhead, WINDOWS_AHEAD};
+use crate::read_memory::ReadMemory;
+use crate::read_queue::{ReadQueue, Task, WARM};
+use crate::window::{SegmentFile, Window, WindowError};
+use crate::window_cache::{Demand, WindowCache};
 
-/// Bytes to read at once; a larger group is read whole.
-const WINDOW: usize = 256 << 10;
+/// Bytes to read at once for a reader who goes on; a larger group is read whole.
+const WINDOW: usize = 1 << 20;
+/// The same for one who may want no more than a batch.
+const FIRST_WINDOW: usize = 256 << 10;
+/// An answer that takes less than this part of a window is copied, so that it does not keep the rest.
+const COPIED_PART: usize = 16;
+/// What one read may take of the memory, so that several can go on at once.
+const READ_PART: usize = 8;
+/// Memory for what is read to be moved.
+const MOVE_MEMORY: usize = 32 << 20;
 /// Indexes of sealed segments that are kept.
 const CACHED_INDEXES: usize = 16;
 
@@ -42,16 +55,13 @@ pub(crate) enum Destination {
 
 #[derive(Debug)]
 pub(crate) struct ReadJob {
-    pub place: SegmentPlace,
-    pub file: Arc<SlotFile>,
+    pub segment: SegmentFile,
     pub extents: LocatedExtents,
     pub query: BatchQuery,
     pub max_bytes: usize,
     pub at_least_one: bool,
     /// Refused if it has not found memory by then.
     pub room_by: Instant,
-    /// What the device reads in, which may be more than the segment is laid out by: the folder has moved to it.
-    pub block_size: u32,
     pub destination: Destination,
     /// The shard holds the segment until it hears that the job is done.
     pub done: EventSender,
@@ -64,7 +74,7 @@ impl ReadJob {
     }
 
     fn answer(self, batches: Result<Vec<Bytes>, ReadError>) {
-        let (partition, generation) = (self.query.partition, self.place.generation);
+        let (partition, generation) = (self.query.partition, self.segment.place.generation);
         match self.destination {
             Destination::Reader(reply, _place) => {
                 let answer =
@@ -118,7 +128,14 @@ impl ReadPool {
         let queue = Arc::new(ReadQueue::default());
         let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
         let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone(), Arc::clone(&queue));
-        let reader = Reader { indexes: Arc::default(), memory, queue: Arc::clone(&queue), metrics: metrics.clone() };
+        let reader = Reader {
+            indexes: Arc::default(),
+            followers: Arc::default(),
+            windows: Arc::new(WindowCache::new(memory.clone(), metrics.clone())),
+            memory,
+            queue: Arc::clone(&queue),
+            metrics: metrics.clone(),
+        };
         // Made first: an error below ends the threads that run already.
         let (moves, inbox) = mpsc::sync_channel(shards);
         let pool = Self { readers: Arc::new(Readers { queue, places }), moves };
@@ -126,11 +143,8 @@ impl ReadPool {
             let reader = reader.clone();
             std::thread::Builder::new().name(format!("rustmq-read-{number}")).spawn(move || reader.run())?;
         }
-        std::thread::Builder::new().name("rustmq-move".to_owned()).spawn(move || {
-            while let Ok(job) = inbox.recv() {
-                reader.read_to_move(job);
-            }
-        })?;
+        let mover = reader.to_move();
+        std::thread::Builder::new().name("rustmq-move".to_owned()).spawn(move || mover.run_moves(&inbox))?;
         Ok(pool)
     }
 
@@ -157,12 +171,37 @@ impl ReadPool {
 #[derive(Clone, Debug)]
 struct Reader {
     indexes: Arc<IndexCache>,
+    followers: Arc<Followers>,
+    windows: Arc<WindowCache>,
     memory: ReadMemory,
     queue: Arc<ReadQueue>,
     metrics: Metrics,
 }
 
+/// What a read has found.
+#[derive(Debug, Default)]
+struct Found {
+    batches: Vec<FoundBatch>,
+    /// One past the last record.
+    end: Option<Offset>,
+    /// Why there is no more, if the read wanted more.
+    error: Option<WindowError>,
+}
+
+#[derive(Debug)]
+struct FoundBatch {
+    window: Arc<Window>,
+    range: Range<usize>,
+}
+
 impl Reader {
+    /// The same for moves, with memory of its own, since they wait for none.
+    fn to_move(&self) -> Self {
+        let memory = ReadMemory::new(MOVE_MEMORY, Gauge::default(), Arc::default());
+        let windows = Arc::new(WindowCache::new(memory.clone(), self.metrics.clone()));
+        Self { windows, memory, ..self.clone() }
+    }
+
     fn run(&self) {
         loop {
             match self.queue.next() {
@@ -173,6 +212,8 @@ impl Reader {
                     self.metrics.busy_reads.inc();
                     job.answer(Err(ReadError::Busy));
                 }
+                Task::Ahead(ahead) => self.read_ahead(ahead),
+                Task::Sweep => self.sweep(),
                 Task::End => return,
             }
         }
@@ -180,162 +221,178 @@ impl Reader {
 
     fn read(&self, job: ReadJob) {
         // In turn: what comes later takes no memory before those that wait.
-        let share = if self.queue.has_waiting() { None } else { self.share(&job) };
-        match share {
-            Some(share) => self.read_with(job, share),
-            None if job.at_least_one => self.queue.await_room(job),
-            // Who holds memory already must not wait for more: readers would wait for each other.
-            None => {
-                self.metrics.busy_reads.inc();
-                job.answer(Ok(Vec::new()));
+        let demand = if self.queue.has_waiting() { Demand::CachedOnly } else { Demand::Reader };
+        match self.find(&job, demand) {
+            Found { batches, error: Some(WindowError::NoRoom), .. } if batches.is_empty() => {
+                if job.at_least_one {
+                    self.followers.note(job.query.partition, job.query.from);
+                    self.queue.await_room(job);
+                } else {
+                    // Who holds memory already must not wait for more: readers would wait for each other.
+                    self.metrics.busy_reads.inc();
+                    job.answer(Ok(Vec::new()));
+                }
             }
+            found => self.answer(job, found),
         }
     }
 
     fn resume(&self, job: ReadJob) {
-        match self.share(&job) {
-            Some(share) => {
-                self.queue.on_resumed();
-                self.read_with(job, share);
+        match self.find(&job, Demand::Reader) {
+            Found { batches, error: Some(WindowError::NoRoom), .. } if batches.is_empty() => {
+                self.queue.await_room_again(job);
             }
-            None => self.queue.await_room_again(job),
+            found => {
+                self.queue.on_resumed();
+                self.answer(job, found);
+            }
         }
     }
 
-    fn share(&self, job: &ReadJob) -> Option<ReadShare> {
-        self.memory.take(job.max_bytes.min(self.memory.read_bytes_max()).max(WINDOW))
+    /// One plan at a time, in small parts. The next is likely to want the same windows.
+    fn run_moves(&self, inbox: &mpsc::Receiver<ReadJob>) {
+        while let Ok(job) = inbox.recv() {
+            let mut next = Some(job);
+            while let Some(job) = next {
+                let found = self.find(&job, Demand::Reader);
+                self.answer(job, found);
+                next = inbox.recv_timeout(WARM).ok();
+            }
+            self.windows.sweep();
+        }
     }
 
-    fn read_with(&self, mut job: ReadJob, mut share: ReadShare) {
-        job.max_bytes = job.max_bytes.min(self.memory.read_bytes_max());
-        let batches = read(&job, &self.indexes).map(|(batches, held)| {
-            share.settle(held);
-            share.hold(batches)
-        });
-        self.count(&batches);
-        job.answer(batches);
+    /// Looks for batches, window after window. Those before an error are found, and the reader meets it when it comes again.
+    fn find(&self, job: &ReadJob, demand: Demand) -> Found {
+        let mut found = Found::default();
+        let extents = match self.extents(job) {
+            Ok(extents) => extents,
+            Err(error) => return Found { error: Some(WindowError::Failed(error)), ..found },
+        };
+        let max_bytes = job.max_bytes.min(self.memory.limit() / READ_PART);
+        let is_reader = matches!(job.destination, Destination::Reader(..));
+        let is_follower = is_reader && self.followers.take(job.query.partition, job.query.from);
+        let reach = if is_follower { WINDOW } else { max_bytes.clamp(FIRST_WINDOW, WINDOW) };
+        let mut last: Option<Arc<Window>> = None;
+        let mut room = max_bytes;
+        let mut next = job.query.from;
+        'extents: for extent in &extents {
+            let group_offset = extent.group_offset;
+            let window = match last.take().filter(|window| window.group(group_offset).is_some()) {
+                Some(window) => window,
+                None => match self.windows.get(&job.segment, group_offset, reach, demand) {
+                    Ok(window) => window,
+                    Err(error) => {
+                        found.error = Some(error);
+                        break;
+                    }
+                },
+            };
+            let (group, at) = window.group(group_offset).expect("the window was chosen for it");
+            // What lies above the extent was truncated by a later group.
+            let until = job.query.until.min(extent.end);
+            for CheckedBatch { header, range } in group.batches_of(job.query.partition) {
+                // A batch that has moved within its segment is there twice.
+                if header.next_offset() <= next || header.next_offset() > until {
+                    continue;
+                }
+                let is_first = job.at_least_one && found.batches.is_empty();
+                if range.len() > room && !is_first {
+                    last = Some(Arc::clone(&window));
+                    break 'extents;
+                }
+                room = room.saturating_sub(range.len());
+                next = header.next_offset();
+                found.end = Some(next);
+                let range = at + range.start..at + range.end;
+                found.batches.push(FoundBatch { window: Arc::clone(&window), range });
+            }
+            last = Some(window);
+        }
+        if let (true, Some(window)) = (is_follower, last) {
+            let ahead = ReadAhead { segment: job.segment.clone(), from: window.range.end, windows: WINDOWS_AHEAD };
+            self.queue.push_ahead(ahead);
+        }
+        found
     }
 
-    /// One plan at a time, in small parts: it waits for no memory.
-    fn read_to_move(&self, job: ReadJob) {
-        let batches = read(&job, &self.indexes).map(|(batches, _)| batches);
-        self.count(&batches);
-        job.answer(batches);
+    /// Where to look, in the order of offsets.
+    fn extents(&self, job: &ReadJob) -> Result<Vec<Extent>, ReadError> {
+        match &job.extents {
+            LocatedExtents::Known(extents) => Ok(extents.clone()),
+            LocatedExtents::Indexed(trailer) => {
+                let BatchQuery { partition, from, until } = job.query;
+                let index = self.indexes.load(&job.segment, *trailer)?;
+                let range = ReadRange { from, until, bytes: job.max_bytes };
+                Ok(index.entry(partition).map(|entry| entry.extents.wanted(range)).unwrap_or_default())
+            }
+        }
     }
 
-    fn count(&self, batches: &Result<Vec<Bytes>, ReadError>) {
+    fn answer(&self, job: ReadJob, found: Found) {
         self.metrics.cold_reads.inc();
-        if let Ok(batches) = batches {
+        let batches = match found {
+            Found { batches, error: Some(WindowError::Failed(error)), .. } if batches.is_empty() => Err(error),
+            Found { batches, end, .. } => {
+                if let Some(end) = end {
+                    self.followers.note(job.query.partition, end);
+                }
+                Ok(self.bytes_of(&batches))
+            }
+        };
+        if let Ok(batches) = &batches {
             self.metrics.cold_read_bytes.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
         }
+        job.answer(batches);
     }
-}
 
-/// The batches, and the bytes of memory that they keep.
-fn read(job: &ReadJob, indexes: &IndexCache) -> Result<(Vec<Bytes>, usize), ReadError> {
-    let extents = match &job.extents {
-        LocatedExtents::Known(extents) => extents.clone(),
-        LocatedExtents::Indexed(trailer) => {
-            let range = ReadRange { from: job.query.from, until: job.query.until, bytes: job.max_bytes };
-            let index = indexes.load(job, *trailer)?;
-            index.entry(job.query.partition).map(|entry| entry.extents.wanted(range)).unwrap_or_default()
-        }
-    };
-    let mut window = Window { start: 0, bytes: Bytes::new(), file: &job.file, block_size: job.block_size };
-    let mut batches = Vec::new();
-    let mut room = job.max_bytes;
-    let mut next = job.query.from;
-    let mut held = 0;
-    let mut held_window = None;
-    for extent in &extents {
-        let (group, found) = read_one(job, &mut window, extent)?;
-        for CheckedBatch { header, range } in found {
-            // A batch that has moved within its segment is there twice.
-            if header.next_offset() <= next {
-                continue;
-            }
-            let first = job.at_least_one && batches.is_empty();
-            if range.len() > room && !first {
-                return Ok((batches, held));
-            }
-            room = room.saturating_sub(range.len());
-            next = header.next_offset();
-            let bytes = group.slice(range);
-            // A small batch must not keep a whole window alive.
-            if bytes.len() < window.bytes.len() / 4 {
-                held += bytes.len();
-                batches.push(Bytes::copy_from_slice(&bytes));
-            } else {
-                if held_window.replace(window.start) != Some(window.start) {
-                    held += window.bytes.len();
+    /// Slices of the windows, or of copies where a window would be kept for little.
+    fn bytes_of(&self, found: &[FoundBatch]) -> Vec<Bytes> {
+        let mut batches = Vec::with_capacity(found.len());
+        for of_window in found.chunk_by(|one, other| Arc::ptr_eq(&one.window, &other.window)) {
+            let window = &of_window[0].window;
+            let used: usize = of_window.iter().map(|batch| batch.range.len()).sum();
+            let bytes = window.hold(&self.queue);
+            let slices = of_window.iter().map(|batch| bytes.slice(batch.range.clone()));
+            let copy = if used < window.length() / COPIED_PART { self.memory.copy(slices.clone()) } else { None };
+            match copy {
+                Some(copy) => {
+                    let mut rest = copy;
+                    batches.extend(of_window.iter().map(|batch| rest.split_to(batch.range.len())));
                 }
-                batches.push(bytes);
+                None => batches.extend(slices),
             }
         }
+        batches
     }
-    Ok((batches, held))
-}
 
-/// The bytes of an extent's group, and the batches in it that are asked for.
-fn read_one(
-    job: &ReadJob,
-    window: &mut Window<'_>,
-    extent: &Extent,
-) -> Result<(Bytes, Vec<CheckedBatch>), ReadError> {
-    let offset = extent.group_offset;
-    // What lies above the extent was truncated by a later group.
-    let query = BatchQuery { until: job.query.until.min(extent.end), ..job.query };
-    let mut group = window.at(offset, job.place.shape.block_size() as usize)?;
-    loop {
-        match read_group(job.place, offset, &group, query) {
-            Ok(GroupRead::Batches { batches, .. }) => return Ok((group, batches)),
-            Ok(GroupRead::NeedBytes { length }) if length as usize > group.len() => {
-                let asked = window.at(offset, length as usize)?;
-                if asked.len() < length as usize {
-                    return Err(damaged(job, offset, "the file ends before the group does"));
-                }
-                group = asked;
-            }
-            Ok(GroupRead::NeedBytes { .. }) => return Err(damaged(job, offset, "the group has no end")),
-            Err(damage) => return Err(damaged(job, offset, &damage.to_string())),
+    fn read_ahead(&self, ahead: ReadAhead) {
+        let ReadAhead { segment, from, windows } = ahead;
+        if from >= segment.end || windows == 0 || self.queue.has_waiting() {
+            return;
+        }
+        // Whoever comes to what cannot be read hears of it.
+        if let Ok(window) = self.windows.get(&segment, from, WINDOW, Demand::Ahead) {
+            self.queue.push_ahead(ReadAhead { segment, from: window.range.end, windows: windows - 1 });
         }
     }
-}
 
-fn damaged(job: &ReadJob, offset: u32, reason: &str) -> ReadError {
-    let path = job.file.path.display();
-    tracing::error!(%path, offset, reason, "the write-ahead log cannot be read back");
-    ReadError::Storage { reason: format!("{path}, offset {offset}: {reason}") }
-}
-
-/// The part of a file that was read last: neighbouring groups come from one read.
-struct Window<'a> {
-    start: usize,
-    bytes: Bytes,
-    file: &'a SlotFile,
-    block_size: u32,
+    fn sweep(&self) {
+        self.indexes.entries.lock().clear();
+        if !self.windows.sweep() {
+            self.queue.sweep_again();
+        }
+    }
 }
 
 /// At least `length` bytes at `offset`, unless the file ends, in whole blocks of the device, and where they start.
-fn read_blocks(file: &SlotFile, offset: u32, length: usize, block_size: u32) -> Result<(u32, Bytes), ReadError> {
-    let before = offset % block_size;
-    let length = (before as usize + length).next_multiple_of(block_size as usize);
-    let bytes = read_at(&file.file, u64::from(offset - before), length, &ChunkPool::default());
-    let bytes = bytes.map_err(|error| ReadError::Storage { reason: format!("{}: {error}", file.path.display()) })?;
+fn read_blocks(segment: &SegmentFile, offset: u32, length: usize) -> Result<(u32, Bytes), ReadError> {
+    let before = offset % segment.block_size;
+    let length = (before as usize + length).next_multiple_of(segment.block_size as usize);
+    let bytes = read_at(&segment.file.file, u64::from(offset - before), length, &ChunkPool::default());
+    let path = segment.file.path.display();
+    let bytes = bytes.map_err(|error| ReadError::Storage { reason: format!("{path}: {error}") })?;
     Ok((offset - before, bytes))
-}
-
-impl Window<'_> {
-    /// The bytes from `offset` on, `length` of them at least, unless the file ends.
-    fn at(&mut self, offset: u32, length: usize) -> Result<Bytes, ReadError> {
-        let (at, end) = (offset as usize, self.start + self.bytes.len());
-        if at < self.start || at + length > end {
-            let (start, bytes) = read_blocks(self.file, offset, length.max(WINDOW), self.block_size)?;
-            (self.start, self.bytes) = (start as usize, bytes);
-        }
-        // The file may end before the offset.
-        Ok(self.bytes.slice((at - self.start).min(self.bytes.len())..))
-    }
 }
 
 /// Indexes of sealed segments, the ones used last.
@@ -345,8 +402,8 @@ struct IndexCache {
 }
 
 impl IndexCache {
-    fn load(&self, job: &ReadJob, trailer: Trailer) -> Result<Arc<SegmentIndex>, ReadError> {
-        let (place, file) = (job.place, &job.file);
+    fn load(&self, segment: &SegmentFile, trailer: Trailer) -> Result<Arc<SegmentIndex>, ReadError> {
+        let (place, file) = (segment.place, &segment.file);
         {
             let mut entries = self.entries.lock();
             if let Some(at) = entries.iter().position(|(known, _)| *known == place)
@@ -358,7 +415,7 @@ impl IndexCache {
             }
         }
         let length = trailer.end.saturating_sub(trailer.index_group) as usize;
-        let (start, bytes) = read_blocks(file, trailer.index_group, length, job.block_size)?;
+        let (start, bytes) = read_blocks(segment, trailer.index_group, length)?;
         let group = bytes.get((trailer.index_group - start) as usize..).unwrap_or_default();
         let index = read_index(place, trailer.index_group, group).ok_or_else(|| ReadError::Storage {
             reason: format!("{}: the segment's index is damaged", file.path.display()),
@@ -368,34 +425,5 @@ impl IndexCache {
         entries.push_front((place, Arc::clone(&index)));
         entries.truncate(CACHED_INDEXES);
         Ok(index)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use bytes::Bytes;
-    use rustmq_engine_core::wal::SlotId;
-
-    use super::{WINDOW, Window};
-    use crate::dio::DirectIo;
-    use crate::disk::SlotFile;
-
-    #[test]
-    fn a_window_is_whole_blocks_of_a_device_with_larger_ones_than_the_segments() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("slot");
-        let content: Vec<_> = (0..8 * 65_536_u32).map(|at| u8::try_from(at / 4096 % 251).unwrap()).collect();
-        std::fs::write(&path, &content).unwrap();
-        let file = SlotFile::open(SlotId(0), path, DirectIo { direct: false, block_size: 65_536 }).unwrap();
-        let mut window = Window { start: 0, bytes: Bytes::new(), file: &file, block_size: 65_536 };
-        for (offset, length) in [(4_096, 100), (69_632, WINDOW + 1), (520_192, 4_096), (4_096, 4_096)] {
-            let found = window.at(offset, length).unwrap();
-            assert!(found.len() >= length.min(content.len() - offset as usize), "{offset}");
-            assert!(content[offset as usize..].starts_with(&found), "{offset}");
-            assert_eq!((window.start % 65_536, window.bytes.len() % 65_536), (0, 0), "{offset}");
-        }
-        assert!(window.at(600_000, 1).unwrap().is_empty(), "the file ends before");
     }
 }

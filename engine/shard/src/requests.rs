@@ -18,6 +18,7 @@ use crate::partition::{self, Partition};
 use crate::reads::{Destination, ReadJob};
 use crate::shard::{Job, Shard, Stalled};
 use crate::wal_writer::NoRoom;
+use crate::window::SegmentFile;
 
 impl Shard {
     /// Done again from the start if it stalls: what is open by then stays as it is.
@@ -206,17 +207,16 @@ impl Shard {
         let lost = || ReadError::Storage { reason: format!("{read} is in no segment") };
         let range = ReadRange { from: read.from, until: read.until, bytes: read.max_bytes };
         let Some(location) = self.wal.table.locate(read.id, range) else { return Err((destination, lost())) };
-        let Location { slot, generation, shape, until, extents, .. } = location;
+        let Location { slot, generation, shape, end, until, extents } = location;
         let Some(file) = self.file_of(slot) else { return Err((destination, lost())) };
+        let place = SegmentPlace { wal: self.folder.id, shape, generation };
         let job = ReadJob {
-            place: SegmentPlace { wal: self.folder.id, shape, generation },
-            file,
+            segment: SegmentFile { place, file, end, block_size: self.tuning.io.block_size },
             extents,
             query: BatchQuery { partition: read.id, from: read.from, until },
             max_bytes: read.max_bytes,
             at_least_one: read.at_least_one,
             room_by,
-            block_size: self.tuning.io.block_size,
             destination,
             done: self.around.events.clone(),
         };

@@ -234,6 +234,56 @@ fn a_read_that_nobody_waits_for_any_more_gives_its_place_back() {
 }
 
 #[test]
+fn readers_of_the_same_segments_make_one_pass_over_the_disk() {
+    on_every_disk(async |fixture| {
+        let engine = fixture.start();
+        open_all(&engine).await;
+        fill(&engine, 0, 700).await;
+        engine.shutdown().await;
+        let engine = fixture.start();
+        let of_disk = || (fixture.metrics.cold_window_bytes.get(), fixture.metrics.cold_read_bytes.get());
+        // What was moved meanwhile.
+        let before = of_disk();
+        let mut readers = Vec::new();
+        for n in 0..9 {
+            let reader = engine.reader(id(n % PARTITIONS)).unwrap();
+            readers.push(tokio::spawn(async move { read_all(&reader, 0).await.unwrap().len() }));
+        }
+        for reader in readers {
+            assert_eq!(reader.await.unwrap(), 700);
+        }
+        let (read, served) = (of_disk().0 - before.0, of_disk().1 - before.1);
+        // Where two begin at once at different places, some of it is read twice.
+        assert!(read < served / 3 * 3 / 2, "{read} bytes were read to serve {served} to three readers of each partition");
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn memory_goes_back_when_reads_cease() {
+    on_every_disk(async |fixture| {
+        let engine = fixture.start();
+        open_all(&engine).await;
+        fill(&engine, 0, 700).await;
+        let reader = engine.reader(id(0)).unwrap();
+        let held = reader.read(request(Offset(0), true)).await.unwrap();
+        check(&engine, 700).await;
+        let memory = &fixture.metrics.cold_read_memory_bytes;
+        assert!(memory.get() > 0, "windows are kept for the next reader");
+        let swept = async |until: &dyn Fn(u64) -> bool| {
+            while !until(memory.get()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // What an answer holds goes when it is let go of.
+        swept(&|held| held > 0 && held <= 1 << 20).await;
+        drop(held);
+        swept(&|held| held == 0).await;
+        engine.shutdown().await;
+    });
+}
+
+#[test]
 fn one_batch_may_fill_half_a_segment_and_no_more() {
     on_every_disk(async |fixture| {
         let engine = fixture.start();

@@ -370,14 +370,15 @@ impl Shard {
             }
         };
         let (group_offset, until) = (extent.group_offset, extent.end.min(until));
-        let query = read_check::BatchQuery { partition: id, from: offset, until };
         let mut length = 512;
         loop {
             let bytes = self.disk.read(slot, group_offset, length);
-            match read_check::read_group(place, group_offset, &bytes, query).unwrap() {
-                read_check::GroupRead::NeedBytes { length: more } => length = more,
-                read_check::GroupRead::Batches { batches, .. } => {
-                    return batches.first().map(|batch| bytes.slice(batch.range.clone()));
+            match read_check::check_group(place, group_offset, &bytes).unwrap() {
+                read_check::GroupCheck::NeedBytes { length: more } => length = more,
+                read_check::GroupCheck::Whole(group) => {
+                    let asked = |next: Offset| next > offset && next <= until;
+                    let mut batches = group.batches_of(id).filter(|batch| asked(batch.header.next_offset()));
+                    return batches.next().map(|batch| bytes.slice(batch.range.clone()));
                 }
             }
         }
