@@ -6,13 +6,14 @@ ROUNDS ?= 200
 TARGET ?= wal_reader
 SECONDS ?= 600
 BENCH_ROUNDS ?= 3
+N ?= 30
 BUILD = $(CARGO) build --release --workspace --all-targets
 BENCH = $(or $(CARGO_TARGET_DIR),target)/release/rustmq-bench
 GUARD = $(BENCH) --guard --rounds 1 --warmup 5 --seconds 5 --only rustmq,kafka,kafka-flush
 COMPAT = $(patsubst compat-tests/tests/%.rs,--test %,$(wildcard compat-tests/tests/*.rs)) \
 	$(patsubst compat-tests/tests/%/main.rs,--test %,$(wildcard compat-tests/tests/*/main.rs))
 
-.PHONY: run test check clients compat compat-reference crash power-cut damage crash-planted bench bench-quick profile fuzz
+.PHONY: run test test-repeat check clients compat compat-reference crash power-cut damage crash-planted bench bench-quick profile fuzz
 
 # Builds RustMQ and starts it on embedded defaults.
 run:
@@ -23,6 +24,12 @@ test: clients
 	$(BUILD)
 	$(GUARD)
 	$(CARGO) test --release --workspace
+
+# Every test binary N times, until the first failure; with ONLY, those that it names by binary, crate or folder, separated by commas:
+# `taskset -c 0 make test-repeat N=30 ONLY=rolling_cold_reads,engine/core`.
+test-repeat: clients
+	$(BUILD)
+	$(CARGO) xtask test-repeat --times $(N) $(if $(ONLY),--only $(ONLY))
 
 # Formatting, lints, the house rules, licences.
 check:

@@ -1,4 +1,5 @@
-//! The project's own tasks: `cargo xtask tidy` holds the tree against the house rules that a program can check.
+//! The project's own tasks: `cargo xtask tidy` holds the tree against the house rules that a program can check, `cargo xtask test-repeat` looks
+//! for tests that pass by luck.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks through them")]
 
@@ -6,37 +7,41 @@ mod arrows;
 mod finding;
 mod manifests;
 mod sources;
+mod test_repeat;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::finding::Finding;
 
 fn main() -> ExitCode {
-    let task = std::env::args().nth(1).unwrap_or_default();
+    let mut arguments = std::env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let root = Path::new(".");
     let outcome = match task.as_str() {
-        "tidy" => tidy(Path::new(".")),
-        other => Err(anyhow::anyhow!("there is no task '{other}'; there is: tidy")),
+        "tidy" => report(root),
+        "test-repeat" => test_repeat::Options::parse(arguments).and_then(|options| test_repeat::run(root, &options)),
+        other => Err(anyhow::anyhow!("there is no task '{other}'; there are: tidy, {}", test_repeat::USAGE)),
     };
     match outcome {
-        Ok(findings) if findings.is_empty() => {
-            println!("tidy: the tree holds to the house rules");
-            ExitCode::SUCCESS
-        }
-        Ok(findings) => {
-            for finding in &findings {
-                eprintln!("{finding}");
-            }
-            eprintln!("tidy: {} findings", findings.len());
-            ExitCode::FAILURE
-        }
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn report(root: &Path) -> Result<()> {
+    let findings = tidy(root)?;
+    for finding in &findings {
+        eprintln!("{finding}");
+    }
+    ensure!(findings.is_empty(), "tidy: {} findings", findings.len());
+    println!("tidy: the tree holds to the house rules");
+    Ok(())
 }
 
 /// Every finding in the workspace at `root`, in the order of its files.

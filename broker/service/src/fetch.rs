@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_engine_api::{AbortedTransaction, FetchWaiter, Isolation, ReadBatches, ReadError, ReadRequest};
+use rustmq_engine_api::{AbortedTransaction, FetchWaiter, Isolation, PATIENCE, ReadBatches, ReadError, ReadRequest};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId};
 use tokio::time::Instant;
@@ -14,7 +14,7 @@ use crate::error::BrokerError;
 use crate::offsets::EpochEnd;
 use crate::view::TopicRef;
 
-/// How long a fetch reads from disk at least, however short its wait, before it answers with what it has.
+/// How long a fetch reads from disk, and waits for its turn to, at least, however short its own wait, before it answers with what it has.
 const DISK_TIME_MIN: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
@@ -63,6 +63,8 @@ struct Share {
     /// Nothing has been found before it: its first batch comes however large it is.
     is_first: bool,
     from_disk: bool,
+    /// How long the first batch may wait for its turn at the disk.
+    patience: Duration,
 }
 
 /// One look at all partitions.
@@ -119,8 +121,9 @@ impl Broker {
         let mut pass = Pass { results: Vec::with_capacity(request.partitions.len()), bytes: 0, is_urgent: false };
         for partition in &request.partitions {
             let is_first = pass.bytes == 0;
-            let from_disk = is_first || Instant::now() < read_until;
-            let result = self.read(request, partition, Share { room, is_first, from_disk }).await;
+            let patience = read_until.saturating_duration_since(Instant::now()).min(PATIENCE);
+            let from_disk = is_first || !patience.is_zero();
+            let result = self.read(request, partition, Share { room, is_first, from_disk, patience }).await;
             match &result {
                 Ok(fetched) => {
                     let bytes = fetched.batches.iter().map(Bytes::len).sum::<usize>();
@@ -168,12 +171,12 @@ impl Broker {
             isolation: request.isolation,
         };
         let read = if share.from_disk {
-            located.reader.read(request).await
+            located.reader.read_within(request, share.patience).await
         } else {
             located.reader.read_in_memory(request).map(Option::unwrap_or_default)
         };
         let read = match read {
-            // Too many read from disk: nothing now, and the reader comes again.
+            // Others have read from disk all the while that it waited: nothing now, and the reader comes again.
             Err(ReadError::Busy) => ReadBatches::default(),
             Err(ReadError::Closed) => return Err(located.gone()),
             read => read?,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::config::LogConfig;
 use crate::error::{AppendError, DeleteError, EngineStopped, OpenError, ShutdownError, TrimError};
@@ -57,6 +57,8 @@ pub struct ShardHandle {
     pub inbox: mpsc::Sender<Request>,
     pub disk_reads: mpsc::Sender<DiskRead>,
     pub time_searches: mpsc::Sender<TimeSearch>,
+    /// One for each read from disk that may be under way, over all shards.
+    pub read_places: Arc<Semaphore>,
     pub gauges: Arc<ShardGauges>,
 }
 

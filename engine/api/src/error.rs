@@ -99,7 +99,7 @@ pub enum ReadError {
     /// The partition was deleted, or the engine stopped.
     #[error("the partition is closed")]
     Closed,
-    /// Retriable: more reads of data that has left memory wait than the queue takes.
+    /// Retriable: other reads from disk held all places or all memory for longer than the reader would wait.
     #[error("too many reads from disk are waiting")]
     Busy,
     #[error("the data cannot be read back: {reason}")]

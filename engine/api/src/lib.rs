@@ -19,7 +19,7 @@ pub use config::LogConfig;
 pub use engine::{Append, AppendWait, Appended, Directory, Engine, OpenPartition, ShardHandle, TrimTo};
 pub use error::{AppendError, DeleteError, EngineStopped, OpenError, ReadError, ShutdownError, TrimError};
 pub use published::LogOffsets;
-pub use reader::{AbortedTransaction, Isolation, PartitionReader, ReadBatches, ReadRequest};
+pub use reader::{AbortedTransaction, Isolation, PATIENCE, PartitionReader, ReadBatches, ReadRequest};
 pub use status::{DriverKind, EngineStatus, ShardStatus};
 pub use time_search::FoundOffset;
 pub use waiter::FetchWaiter;

@@ -2,16 +2,22 @@
 //! memory, and never waits for one that is not written yet.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, TopicIdPartition};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use crate::engine::ShardHandle;
 use crate::error::ReadError;
 use crate::published::{LogOffsets, PartitionState, Published};
 use crate::request::{ColdRead, DiskRead};
 use crate::waiter::FetchWaiter;
+
+/// How long a read from disk waits for a place and for memory, unless its reader says so. Answers that no client takes are let go of within
+/// about a second, so that only a disk that has stopped makes it as long.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How far a read may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +33,8 @@ pub struct ReadRequest {
     pub from: Offset,
     /// Bytes of batches to answer at most.
     pub max_bytes: usize,
-    /// Answer the first batch even if it is larger than `max_bytes`. A read from disk then waits for memory, so whoever asks for this must not
-    /// hold batches of an earlier one.
+    /// Answer the first batch even if it is larger than `max_bytes`. A read from disk then waits for a place and for memory, so whoever asks for
+    /// this must not hold batches of an earlier one.
     pub at_least_one: bool,
     pub isolation: Isolation,
 }
@@ -96,22 +102,42 @@ impl PartitionReader {
     }
 
     /// Batches from `request.from` on. What is in memory is answered without waiting; an offset between the limit of the isolation and the end
-    /// of the log answers no batches.
+    /// of the log answers no batches. As [`Self::read_within`] with [`PATIENCE`].
     pub async fn read(&self, request: ReadRequest) -> Result<ReadBatches, ReadError> {
+        self.read_within(request, PATIENCE).await
+    }
+
+    /// As [`Self::read`], with a bound for how long a read from disk waits for a place in the queue and for memory, in turn with others: then it
+    /// is refused as [`ReadError::Busy`]. One that does not ask for at least one batch waits for neither, and answers none.
+    pub async fn read_within(&self, request: ReadRequest, patience: Duration) -> Result<ReadBatches, ReadError> {
         match self.published.read(|state| self.read_memory(state, request))? {
             InMemory::Answer(batches) => Ok(batches),
             InMemory::OnDisk(read, offsets) => {
+                let room_by = Instant::now() + patience;
+                let Some(place) = self.place(request.at_least_one, room_by).await? else {
+                    return Ok(ReadBatches { offsets, ..ReadBatches::default() });
+                };
                 let (reply, answer) = oneshot::channel();
-                // Its queue is short: a read that finds it full comes again rather than wait.
-                self.shard.disk_reads.try_send(DiskRead { read, reply }).map_err(|error| match error {
-                    mpsc::error::TrySendError::Full(_) => ReadError::Busy,
-                    mpsc::error::TrySendError::Closed(_) => ReadError::Closed,
-                })?;
+                let read = DiskRead { read, room_by: room_by.into_std(), place, reply };
+                self.shard.disk_reads.send(read).await.map_err(|_| ReadError::Closed)?;
                 let mut batches = answer.await.map_err(|_| ReadError::Closed)??;
                 batches.offsets = offsets;
                 Ok(batches)
             }
         }
+    }
+
+    /// A place among the reads from disk; `None` if there is none and the read does not wait.
+    async fn place(&self, waits: bool, room_by: Instant) -> Result<Option<OwnedSemaphorePermit>, ReadError> {
+        let places = &self.shard.read_places;
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            return Ok(Some(place));
+        }
+        if !waits {
+            return Ok(None);
+        }
+        let place = timeout_at(room_by, Arc::clone(places).acquire_owned()).await.map_err(|_| ReadError::Busy)?;
+        place.map(Some).map_err(|_| ReadError::Closed)
     }
 
     /// As [`Self::read`], but only from memory: `None` when that needs the disk.

@@ -3,9 +3,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::config::LogConfig;
 use crate::engine::{Append, Appended, OpenPartition, TrimTo};
@@ -48,10 +49,14 @@ pub enum Request {
 }
 
 /// A read of what has left memory: the shard says where it is, a read thread reads it and answers. It has a queue of its own: in the inbox
-/// it would wait behind appends, and one that does not wait for room finds none, since room goes to producers that do.
+/// it would wait behind appends.
 #[derive(Debug)]
 pub struct DiskRead {
     pub read: ColdRead,
+    /// Refused as busy if there is no memory for it by then.
+    pub room_by: Instant,
+    /// One of the places that bound how many such reads there are, given back with the answer.
+    pub place: OwnedSemaphorePermit,
     pub reply: Reply<Result<ReadBatches, ReadError>>,
 }
 
@@ -71,7 +76,7 @@ pub struct ColdRead {
     /// Only batches that end at or below this.
     pub until: Offset,
     pub max_bytes: usize,
-    /// The first batch is answered even if it is larger than `max_bytes`.
+    /// The first batch is answered even if it is larger than `max_bytes`, and memory for it is waited for.
     pub at_least_one: bool,
 }
 

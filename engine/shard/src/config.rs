@@ -47,15 +47,15 @@ pub struct EngineConfig {
     pub quick_commit: Duration,
     /// Threads that read what has left memory.
     pub read_threads: usize,
-    /// Memory for what they read, until it is sent; a read that finds no room for two seconds is refused as busy.
+    /// Memory for what they read, until it is sent; a read that finds no room waits for it in turn, as long as its reader does.
     pub read_memory: ByteSize,
-    /// Reads that may wait for them; more are refused as busy.
+    /// Reads that may be with them or wait for memory, over all shards; more wait in turn, as long as their readers do.
     pub read_queue: usize,
     /// How often retention and producer expiry are looked at.
     pub retention_interval: Duration,
     /// After this long without appends a shard proves what it wrote last.
     pub idle_proof_after: Duration,
-    /// Requests that wait for one shard; senders wait for room. As many reads from disk may wait beside them; more are refused as busy.
+    /// Requests that wait for one shard; senders wait for room. As many reads from disk may wait beside them.
     pub inbox: usize,
     /// Makes the disk fail, to prove what the engine then does. Tests only.
     #[doc(hidden)]

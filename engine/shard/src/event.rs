@@ -53,7 +53,7 @@ impl EventSender {
 
     /// Whether nobody takes events any more.
     pub(crate) fn has_ended(&self) -> bool {
-        self.0.is_closed()
+        self.events.is_closed()
     }
 
     /// From a plain thread. A shard that has ended needs no news.

@@ -33,8 +33,8 @@ impl Shard {
             return;
         }
         for _ in 0..READS_PER_TURN {
-            let Ok(DiskRead { read, reply }) = self.inboxes.disk_reads.try_recv() else { return };
-            self.read(read, reply);
+            let Ok(read) = self.inboxes.disk_reads.try_recv() else { return };
+            self.read(read);
         }
     }
 

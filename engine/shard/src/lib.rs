@@ -2,8 +2,8 @@
 //! forbidden). Executes what `engine/core` decides; the rest of the process holds it through `engine/api`.
 //!
 //! Reading order: [`start`], then `shard_thread` (the loop) and `standby` (who serves when the disk stalls), `inboxes`, `shard` (one turn),
-//! `wal_writer` (frames into commits), `append` and `requests` (what is asked for), `answer` (what is told), `reads`, `tail` and `memory_watch`
-//! (reading and memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
+//! `wal_writer` (frames into commits), `append` and `requests` (what is asked for), `answer` (what is told), `reads`, `read_queue` and `window_cache`
+//! (what has left memory), `tail` and `memory_watch` (memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
 
 mod answer;
 mod append;
@@ -17,7 +17,9 @@ mod memory_levels;
 mod memory_watch;
 mod metrics;
 mod partition;
+mod read_ahead;
 mod read_memory;
+mod read_queue;
 mod reads;
 mod recovery;
 mod relocation;
@@ -31,6 +33,8 @@ mod standby;
 mod start;
 mod tail;
 mod wal_writer;
+mod window;
+mod window_cache;
 
 pub use config::{Driver, EngineConfig};
 pub use disk::DiskFaults;

@@ -31,6 +31,8 @@ pub struct Counters {
     pub appended_bytes: Counter,
     pub cold_reads: Counter,
     pub cold_read_bytes: Counter,
+    pub cold_windows: Counter,
+    pub cold_window_bytes: Counter,
     pub busy_reads: Counter,
     pub cold_read_memory_bytes: Gauge<u64, AtomicU64>,
     pub freed_segments: Counter,
@@ -64,6 +66,8 @@ impl Default for Metrics {
             appended_bytes: Counter::default(),
             cold_reads: Counter::default(),
             cold_read_bytes: Counter::default(),
+            cold_windows: Counter::default(),
+            cold_window_bytes: Counter::default(),
             busy_reads: Counter::default(),
             cold_read_memory_bytes: Gauge::default(),
             freed_segments: Counter::default(),
@@ -90,13 +94,15 @@ impl Metrics {
         counter("rustmq_wal_appended_bytes", "Bytes of record batches appended", &self.appended_bytes);
         counter("rustmq_wal_cold_reads", "Reads of data that had left memory", &self.cold_reads);
         counter("rustmq_wal_cold_read_bytes", "Bytes of record batches read from disk", &self.cold_read_bytes);
+        counter("rustmq_wal_cold_windows", "Parts of the log read from disk, each for any number of reads", &self.cold_windows);
+        counter("rustmq_wal_cold_window_bytes", "Bytes of these parts", &self.cold_window_bytes);
         counter(
             "rustmq_wal_busy_reads",
-            "Reads from disk that answered nothing because too many waited or their memory was held",
+            "Reads from disk that answered nothing because their memory was held",
             &self.busy_reads,
         );
         counter("rustmq_wal_freed_segments", "Segments freed for reuse", &self.freed_segments);
-        let help = "Memory that batches read from disk take until they are sent";
+        let help = "Memory for what is read from disk, until it is sent and no other reader is likely to want it";
         registry.register("rustmq_wal_cold_read_memory_bytes", help, self.cold_read_memory_bytes.clone());
         let help = "Time from the start of a commit's write to the end of its sync";
         registry.register("rustmq_wal_commit_seconds", help, self.commit_seconds.clone());

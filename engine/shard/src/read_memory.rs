@@ -1,13 +1,19 @@
-//! The memory that batches read from disk take until they are sent. A read asks first; what it finds is counted until its last reader lets
-//! go of it. So a slow client, or many, hold no more than the budget, and other reads wait or are told to come again.
+//! The memory of what is read from disk: one budget for all buffers, from when they are filled until nobody holds them, whether for other
+//! readers (`window_cache`) or on the way to a client. So a slow client, or many, hold no more than the budget. Who waits for memory, and in
+//! what order, is the queue's matter.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use bytes::Bytes;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
+use rustmq_engine_api::chunk::{ChunkError, ChunkPool, ChunkWriter};
+
+use crate::read_queue::ReadQueue;
+
+/// Buffers have a power of two of bytes, and at least these, so that one fits where another was.
+const BUFFER_MIN: usize = 512 << 10;
 
 #[derive(Clone, Debug)]
 pub(crate) struct ReadMemory(Arc<Budget>);
@@ -15,77 +21,105 @@ pub(crate) struct ReadMemory(Arc<Budget>);
 #[derive(Debug)]
 struct Budget {
     limit: usize,
-    held: Mutex<usize>,
-    released: Condvar,
+    holdings: Mutex<Holdings>,
+    /// Hears of what is given back.
+    queue: Arc<ReadQueue>,
     /// What is held, for whoever watches.
     gauge: Gauge<u64, AtomicU64>,
 }
 
-impl Budget {
-    /// Changes what is held from one share's bytes to others.
-    fn change(&self, held: &mut usize, from: usize, to: usize) {
-        *held = *held - from + to;
-        self.gauge.set(*held as u64);
-        if to < from {
-            self.released.notify_all();
-        }
-    }
+#[derive(Debug, Default)]
+struct Holdings {
+    bytes: usize,
+    /// Where buffers that nobody holds are used again. Its spare ones come on top of the budget: two at most.
+    pool: ChunkPool,
 }
 
 /// A part of the budget, given back when it is dropped.
 #[derive(Debug)]
-pub(crate) struct ReadShare {
+struct Share {
     budget: Arc<Budget>,
     bytes: usize,
 }
 
-impl ReadMemory {
-    pub(crate) fn new(limit: usize, gauge: Gauge<u64, AtomicU64>) -> Self {
-        Self(Arc::new(Budget { limit, held: Mutex::default(), released: Condvar::new(), gauge }))
-    }
-
-    /// What one read may take of the budget, so that several can go on at once.
-    pub(crate) fn read_bytes_max(&self) -> usize {
-        self.0.limit / 8
-    }
-
-    /// Waits until there is room, for as long as `patience`. More than the whole budget is given when nothing else is held: a single batch may be larger.
-    pub(crate) fn take(&self, bytes: usize, patience: Duration) -> Option<ReadShare> {
-        let budget = &self.0;
-        let mut held = budget.held.lock();
-        let is_taken = |held: &mut usize| *held > 0 && *held + bytes > budget.limit;
-        if is_taken(&mut held) && budget.released.wait_while_for(&mut held, is_taken, patience).timed_out() {
-            return None;
-        }
-        budget.change(&mut held, 0, bytes);
-        Some(ReadShare { budget: Arc::clone(budget), bytes })
-    }
+/// Aligned memory to read into.
+#[derive(Debug)]
+pub(crate) struct ReadBuffer {
+    chunk: ChunkWriter,
+    share: Share,
 }
 
-impl ReadShare {
-    /// The read held this much in the end. More than asked for is not waited for: it is there already.
-    pub(crate) fn settle(&mut self, bytes: usize) {
-        self.budget.change(&mut self.budget.held.lock(), self.bytes, bytes);
-        self.bytes = bytes;
-    }
-
-    /// Batches that hold the share together, until the last of them is dropped.
-    pub(crate) fn hold(self, batches: Vec<Bytes>) -> Vec<Bytes> {
-        let share = Arc::new(self);
-        let held = |bytes| Bytes::from_owner(HeldBytes { bytes, _share: Arc::clone(&share) });
-        batches.into_iter().map(held).collect()
-    }
-}
-
-impl Drop for ReadShare {
-    fn drop(&mut self) {
-        self.budget.change(&mut self.budget.held.lock(), self.bytes, 0);
-    }
-}
-
+/// The memory goes back before the share of it.
 struct HeldBytes {
     bytes: Bytes,
-    _share: Arc<ReadShare>,
+    _share: Share,
+}
+
+impl ReadMemory {
+    pub(crate) fn new(limit: usize, gauge: Gauge<u64, AtomicU64>, queue: Arc<ReadQueue>) -> Self {
+        Self(Arc::new(Budget { limit, holdings: Mutex::default(), queue, gauge }))
+    }
+
+    pub(crate) fn limit(&self) -> usize {
+        self.0.limit
+    }
+
+    /// A buffer of `length` bytes or more; `None` without room. More than the whole budget is given when nothing else is held: a single group
+    /// may be larger.
+    pub(crate) fn take(&self, length: usize) -> Result<Option<ReadBuffer>, ChunkError> {
+        let length = length.next_power_of_two().max(BUFFER_MIN);
+        let Some((share, pool)) = self.share(length) else { return Ok(None) };
+        Ok(Some(ReadBuffer { chunk: ChunkWriter::new(length, &pool)?, share }))
+    }
+
+    /// A copy that is counted too; `None` without room.
+    pub(crate) fn copy(&self, parts: impl Iterator<Item = Bytes> + Clone) -> Option<Bytes> {
+        let (share, _) = self.share(parts.clone().map(|part| part.len()).sum())?;
+        let mut bytes = Vec::with_capacity(share.bytes);
+        parts.for_each(|part| bytes.extend_from_slice(&part));
+        Some(Bytes::from_owner(HeldBytes { bytes: bytes.into(), _share: share }))
+    }
+
+    fn share(&self, bytes: usize) -> Option<(Share, ChunkPool)> {
+        let budget = &self.0;
+        let mut holdings = budget.holdings.lock();
+        if holdings.bytes > 0 && holdings.bytes + bytes > budget.limit {
+            return None;
+        }
+        holdings.bytes += bytes;
+        budget.gauge.set(holdings.bytes as u64);
+        Some((Share { budget: Arc::clone(budget), bytes }, holdings.pool.clone()))
+    }
+
+    /// Gives spare buffers back to the system. Whether nothing is held.
+    pub(crate) fn give_up_spares(&self) -> bool {
+        let mut holdings = self.0.holdings.lock();
+        // Those that are held still go back to the former pool, and end with it.
+        holdings.pool = ChunkPool::default();
+        holdings.bytes == 0
+    }
+}
+
+impl ReadBuffer {
+    /// All of it, with whatever an earlier use left there.
+    pub(crate) fn room(&mut self) -> &mut [u8] {
+        self.chunk.open_part()
+    }
+
+    /// Its first `length` bytes, for any number of readers.
+    pub(crate) fn freeze(mut self, length: usize) -> Bytes {
+        Bytes::from_owner(HeldBytes { bytes: self.chunk.freeze(length), _share: self.share })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut holdings = self.budget.holdings.lock();
+        holdings.bytes -= self.bytes;
+        self.budget.gauge.set(holdings.bytes as u64);
+        drop(holdings);
+        self.budget.queue.on_room();
+    }
 }
 
 impl AsRef<[u8]> for HeldBytes {
@@ -98,37 +132,39 @@ impl AsRef<[u8]> for HeldBytes {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::Duration;
+    use std::sync::Arc;
 
     use bytes::Bytes;
-
     use prometheus_client::metrics::gauge::Gauge;
 
-    use super::ReadMemory;
+    use super::{BUFFER_MIN, ReadMemory};
 
     #[test]
     fn what_was_read_is_counted_until_its_last_reader_lets_go() {
         let gauge = Gauge::default();
-        let memory = ReadMemory::new(1_000, gauge.clone());
-        let mut share = memory.take(900, Duration::ZERO).unwrap();
-        share.settle(600);
-        let batches = share.hold(vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")]);
-        assert_eq!(gauge.get(), 600);
-        let slice = batches[1].slice(1..);
-        drop(batches);
-        assert_eq!((gauge.get(), &slice[..]), (600, b"wo".as_slice()));
-        let waiting = std::thread::spawn(move || memory.take(500, Duration::from_secs(60)).is_some());
+        let memory = ReadMemory::new(2 * BUFFER_MIN, gauge.clone(), Arc::default());
+        let mut buffer = memory.take(1_000).unwrap().unwrap();
+        buffer.room()[..6].copy_from_slice(b"onetwo");
+        let bytes = buffer.freeze(6);
+        let slice = bytes.slice(4..);
+        drop(bytes);
+        assert_eq!((gauge.get(), &slice[..]), (BUFFER_MIN as u64, b"wo".as_slice()));
+        let copy = memory.copy([slice.clone(), Bytes::from_static(b"!")].into_iter()).unwrap();
+        assert_eq!((gauge.get(), &copy[..]), (BUFFER_MIN as u64 + 3, b"wo!".as_slice()));
+        assert!(memory.take(1_000).unwrap().is_none());
+        drop(copy);
+        assert!(memory.take(1_000).unwrap().is_some());
         drop(slice);
-        assert!(waiting.join().unwrap(), "the waiting read goes on once there is room");
+        assert!(memory.give_up_spares());
         assert_eq!(gauge.get(), 0);
     }
 
     #[test]
-    fn a_budget_that_is_held_refuses_and_a_free_one_takes_even_more_than_it_has() {
-        let memory = ReadMemory::new(1_000, Gauge::default());
-        let large = memory.take(5_000, Duration::ZERO).unwrap();
-        assert!(memory.take(1, Duration::from_millis(1)).is_none());
+    fn a_budget_that_is_held_refuses_and_a_free_one_gives_even_more_than_it_has() {
+        let memory = ReadMemory::new(BUFFER_MIN, Gauge::default(), Arc::default());
+        let large = memory.take(5 * BUFFER_MIN).unwrap().unwrap();
+        assert!(memory.take(1).unwrap().is_none() && memory.copy([Bytes::from_static(b"x")].into_iter()).is_none());
         drop(large);
-        assert!(memory.take(1, Duration::ZERO).is_some());
+        assert!(memory.take(1).unwrap().is_some());
     }
 }

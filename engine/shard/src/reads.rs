@@ -1,286 +1,427 @@
-//! Reads what has left memory: a few threads with a bounded queue, never the shard's own. The shard says where; each frame is
-//! checked before it is served. What a move reads has a thread of its own: cleaning a full log must not queue behind readers.
+//! Reads what has left memory: a few threads with a bounded queue, never the shard's own. The shard says where; what is read is checked, and
+//! shared by all who read the same place (`window`, `window_cache`). What a move reads has a thread of its own: cleaning a full log must not
+//! queue behind readers. In what order reads are served, and which wait for memory, is the queue's matter (`read_queue`).
 
 use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
 use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_api::request::Reply;
 use rustmq_engine_api::{LogOffsets, ReadBatches, ReadError};
-use rustmq_engine_core::wal::read_check::{BatchQuery, CheckedBatch, GroupRead, read_group};
+use rustmq_engine_core::wal::read_check::{BatchQuery, CheckedBatch};
 use rustmq_engine_core::wal::recovery::read_index;
 use rustmq_engine_core::wal::scan::SegmentPlace;
-use rustmq_engine_core::wal::{SegmentIndex, Trailer};
+use rustmq_engine_core::wal::segments::LocatedExtents;
+use rustmq_engine_core::wal::{Extent, ReadRange, SegmentIndex, Trailer};
 use rustmq_model::Offset;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::dio::read_at;
-use crate::disk::SlotFile;
 use crate::event::{Event, EventSender};
 use crate::metrics::Metrics;
+use crate::read_ahead::{Followers, ReadAhead, WINDOWS_AHEAD};
 use crate::read_memory::ReadMemory;
+use crate::read_queue::{ReadQueue, Task, WARM};
+use crate::window::{SegmentFile, Window, WindowError};
+use crate::window_cache::{Demand, WindowCache};
 
-/// Bytes to read at once; a larger group is read whole.
-const WINDOW: usize = 256 << 10;
+/// Bytes to read at once for a reader who goes on; a larger group is read whole.
+const WINDOW: usize = 1 << 20;
+/// The same for one who may want no more than a batch.
+const FIRST_WINDOW: usize = 256 << 10;
+/// An answer that takes less than this part of a window is copied, so that it does not keep the rest.
+const COPIED_PART: usize = 16;
+/// What one read may take of the memory, so that several can go on at once.
+const READ_PART: usize = 8;
+/// Memory for what is read to be moved.
+const MOVE_MEMORY: usize = 32 << 20;
 /// Indexes of sealed segments that are kept.
 const CACHED_INDEXES: usize = 16;
-/// How long a read waits for memory. Answers that nobody takes are let go of within about a second.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Which groups of a segment to read.
-#[derive(Clone, Debug)]
-pub(crate) enum Groups {
-    These(Vec<u32>),
-    /// Those that the segment's own index names.
-    Indexed(Trailer),
-}
 
 /// Where the batches go.
 #[derive(Debug)]
 pub(crate) enum Destination {
-    Reader(Reply<Result<ReadBatches, ReadError>>),
+    /// With the place in the queue that it was given.
+    Reader(Reply<Result<ReadBatches, ReadError>>, OwnedSemaphorePermit),
     /// Back to the shard, to be written anew.
     Move,
 }
 
 #[derive(Debug)]
 pub(crate) struct ReadJob {
-    pub place: SegmentPlace,
-    pub file: Arc<SlotFile>,
-    pub groups: Groups,
+    pub segment: SegmentFile,
+    pub extents: LocatedExtents,
     pub query: BatchQuery,
     pub max_bytes: usize,
     pub at_least_one: bool,
-    /// What the device reads in, which may be more than the segment is laid out by: the folder has moved to it.
-    pub block_size: u32,
+    /// Refused if it has not found memory by then.
+    pub room_by: Instant,
     pub destination: Destination,
     /// The shard holds the segment until it hears that the job is done.
     pub done: EventSender,
 }
 
-/// The queues of the read threads.
+impl ReadJob {
+    /// Nobody waits for the answer.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        matches!(&self.destination, Destination::Reader(reply, _) if reply.is_closed())
+    }
+
+    fn answer(self, batches: Result<Vec<Bytes>, ReadError>) {
+        let (partition, generation) = (self.query.partition, self.segment.place.generation);
+        match self.destination {
+            Destination::Reader(reply, _place) => {
+                let answer =
+                    batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), offsets: LogOffsets::default() });
+                // A reader that has gone does not need it.
+                let _ = reply.send(answer);
+            }
+            Destination::Move => {
+                let batches = batches.map_err(|error| error.to_string());
+                self.done.send(Event::MoveRead { partition, generation, batches });
+            }
+        }
+        self.done.release(generation);
+    }
+}
+
+/// The queues of the read threads, which end with the last clone.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadPool {
-    readers: mpsc::SyncSender<ReadJob>,
+    readers: Arc<Readers>,
     moves: mpsc::SyncSender<ReadJob>,
 }
 
+/// The readers' queue, and the places that bound it. Ends their threads when it is dropped.
+#[derive(Debug)]
+struct Readers {
+    queue: Arc<ReadQueue>,
+    places: Arc<Semaphore>,
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.places.close();
+        self.queue.end();
+    }
+}
+
+/// What bounds the readers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadLimits {
+    pub threads: usize,
+    /// Reads that are queued, under way, or wait for memory.
+    pub places: usize,
+    pub memory_bytes: usize,
+}
+
 impl ReadPool {
-    /// `shards` move, one segment each at a time. The threads end with the last clone.
-    pub(crate) fn start(
-        threads: usize,
-        queue: usize,
-        memory_bytes: usize,
-        shards: usize,
-        metrics: &Metrics,
-    ) -> io::Result<Self> {
-        let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone());
-        let indexes = Arc::new(IndexCache::default());
-        let start = |name: String, inbox: &Arc<Mutex<mpsc::Receiver<ReadJob>>>| {
-            let (inbox, indexes) = (Arc::clone(inbox), Arc::clone(&indexes));
-            let (memory, metrics) = (memory.clone(), metrics.clone());
-            std::thread::Builder::new().name(name).spawn(move || {
-                loop {
-                    let next = inbox.lock().recv();
-                    let Ok(job) = next else { return };
-                    run_to_end(job, &indexes, &memory, &metrics);
-                }
-            })
+    /// `shards` move, one segment each at a time.
+    pub(crate) fn start(limits: ReadLimits, shards: usize, metrics: &Metrics) -> io::Result<Self> {
+        let ReadLimits { threads, places, memory_bytes } = limits;
+        let queue = Arc::new(ReadQueue::default());
+        let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
+        let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone(), Arc::clone(&queue));
+        let reader = Reader {
+            indexes: Arc::default(),
+            followers: Arc::default(),
+            windows: Arc::new(WindowCache::new(memory.clone(), metrics.clone())),
+            memory,
+            queue: Arc::clone(&queue),
+            metrics: metrics.clone(),
         };
-        let (readers, inbox) = mpsc::sync_channel(queue);
-        let inbox = Arc::new(Mutex::new(inbox));
-        for number in 0..threads.max(1) {
-            start(format!("rustmq-read-{number}"), &inbox)?;
-        }
+        // Made first: an error below ends the threads that run already.
         let (moves, inbox) = mpsc::sync_channel(shards);
-        start("rustmq-move".to_owned(), &Arc::new(Mutex::new(inbox)))?;
-        Ok(Self { readers, moves })
+        let pool = Self { readers: Arc::new(Readers { queue, places }), moves };
+        for number in 0..threads.max(1) {
+            let reader = reader.clone();
+            std::thread::Builder::new().name(format!("rustmq-read-{number}")).spawn(move || reader.run())?;
+        }
+        let mover = reader.to_move();
+        std::thread::Builder::new().name("rustmq-move".to_owned()).spawn(move || mover.run_moves(&inbox))?;
+        Ok(pool)
     }
 
-    /// Gives the job back if the queue is full.
+    /// Whoever asks for a read takes one of these first.
+    pub(crate) fn places(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.readers.places)
+    }
+
+    /// Gives a move back if too many are queued. A reader's job has its place.
     pub(crate) fn submit(&self, job: ReadJob) -> Result<(), Box<ReadJob>> {
-        let queue = match job.destination {
-            Destination::Reader(_) => &self.readers,
-            Destination::Move => &self.moves,
+        match job.destination {
+            Destination::Reader(..) => self.readers.queue.push(job),
+            Destination::Move => {
+                return self.moves.try_send(job).map_err(|error| match error {
+                    mpsc::TrySendError::Full(job) | mpsc::TrySendError::Disconnected(job) => Box::new(job),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a read thread works with.
+#[derive(Clone, Debug)]
+struct Reader {
+    indexes: Arc<IndexCache>,
+    followers: Arc<Followers>,
+    windows: Arc<WindowCache>,
+    memory: ReadMemory,
+    queue: Arc<ReadQueue>,
+    metrics: Metrics,
+}
+
+/// What a read has found.
+#[derive(Debug, Default)]
+struct Found {
+    batches: Vec<FoundBatch>,
+    /// One past the last record.
+    end: Option<Offset>,
+    /// Why there is no more, if the read wanted more.
+    error: Option<WindowError>,
+}
+
+#[derive(Debug)]
+struct FoundBatch {
+    window: Arc<Window>,
+    range: Range<usize>,
+}
+
+impl Reader {
+    /// The same for moves, with memory of its own, since they wait for none.
+    fn to_move(&self) -> Self {
+        let memory = ReadMemory::new(MOVE_MEMORY, Gauge::default(), Arc::default());
+        let windows = Arc::new(WindowCache::new(memory.clone(), self.metrics.clone()));
+        Self { windows, memory, ..self.clone() }
+    }
+
+    fn run(&self) {
+        loop {
+            match self.queue.next() {
+                Task::Read(job) => {
+                    guarded(job, |job| self.read(job));
+                }
+                Task::Resume(job) => {
+                    if !guarded(job, |job| self.resume(job)) {
+                        self.queue.on_resumed();
+                    }
+                }
+                Task::Refuse(job) => {
+                    self.queue.on_resumed();
+                    self.metrics.busy_reads.inc();
+                    job.answer(Err(ReadError::Busy));
+                }
+                Task::Ahead(ahead) => {
+                    // Nobody waits for it; the panic is logged and counted as all are.
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.read_ahead(ahead)));
+                }
+                Task::Sweep => self.sweep(),
+                Task::End => return,
+            }
+        }
+    }
+
+    fn read(&self, job: ReadJob) {
+        // In turn: what comes later takes no memory before those that wait.
+        let demand = if self.queue.has_waiting() { Demand::CachedOnly } else { Demand::Reader };
+        match self.find(&job, demand) {
+            Found { batches, error: Some(WindowError::NoRoom), .. } if batches.is_empty() => {
+                if job.at_least_one {
+                    self.followers.note(job.query.partition, job.query.from);
+                    self.queue.await_room(job);
+                } else {
+                    // Who holds memory already must not wait for more: readers would wait for each other.
+                    self.metrics.busy_reads.inc();
+                    job.answer(Ok(Vec::new()));
+                }
+            }
+            found => self.answer(job, found),
+        }
+    }
+
+    fn resume(&self, job: ReadJob) {
+        match self.find(&job, Demand::Reader) {
+            Found { batches, error: Some(WindowError::NoRoom), .. } if batches.is_empty() => {
+                self.queue.await_room_again(job);
+            }
+            found => {
+                self.answer(job, found);
+                self.queue.on_resumed();
+            }
+        }
+    }
+
+    /// One plan at a time, in small parts. The next is likely to want the same windows.
+    fn run_moves(&self, inbox: &mpsc::Receiver<ReadJob>) {
+        while let Ok(job) = inbox.recv() {
+            let mut next = Some(job);
+            while let Some(job) = next {
+                let (partition, generation, done) = (job.query.partition, job.segment.place.generation, job.done.clone());
+                let is_answered = guarded(job, |job| {
+                    let found = self.find(&job, Demand::Reader);
+                    self.answer(job, found);
+                });
+                if !is_answered {
+                    let batches = Err("the thread that reads has panicked".to_owned());
+                    done.send(Event::MoveRead { partition, generation, batches });
+                }
+                next = inbox.recv_timeout(WARM).ok();
+            }
+            self.windows.sweep();
+        }
+    }
+
+    /// Looks for batches, window after window. Those before an error are found, and the reader meets it when it comes again.
+    fn find(&self, job: &ReadJob, demand: Demand) -> Found {
+        let mut found = Found::default();
+        let extents = match self.extents(job) {
+            Ok(extents) => extents,
+            Err(error) => return Found { error: Some(WindowError::Failed(error)), ..found },
         };
-        queue.try_send(job).map_err(|error| match error {
-            mpsc::TrySendError::Full(job) | mpsc::TrySendError::Disconnected(job) => Box::new(job),
-        })
-    }
-}
-
-/// One read that panics must take neither the thread with it, which others need, nor keep its segment from being freed. Its reader is told
-/// by the answer that does not come.
-fn run_to_end(job: ReadJob, indexes: &IndexCache, memory: &ReadMemory, metrics: &Metrics) {
-    let (partition, generation, done) = (job.query.partition, job.place.generation, job.done.clone());
-    let is_move = matches!(job.destination, Destination::Move);
-    // What the threads share is consistent between any two of their steps.
-    if catch_unwind(AssertUnwindSafe(|| run(job, indexes, memory, metrics))).is_ok() {
-        return;
-    }
-    if is_move {
-        let batches = Err("the thread that reads has panicked".to_owned());
-        done.send(Event::MoveRead { partition, generation, batches });
-    }
-    done.send(Event::Released { generation });
-}
-
-fn run(mut job: ReadJob, indexes: &IndexCache, memory: &ReadMemory, metrics: &Metrics) {
-    let batches = match job.destination {
-        Destination::Reader(_) => read_for_reader(&mut job, indexes, memory, metrics),
-        // One plan at a time, in small parts: it waits for no memory.
-        Destination::Move => read(&job, indexes).map(|(batches, _)| batches),
-    };
-    metrics.cold_reads.inc();
-    if let Ok(batches) = &batches {
-        metrics.cold_read_bytes.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
-    }
-    let (partition, generation) = (job.query.partition, job.place.generation);
-    match job.destination {
-        Destination::Reader(reply) => {
-            let answer =
-                batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), offsets: LogOffsets::default() });
-            // A reader that has gone does not need it.
-            let _ = reply.send(answer);
-        }
-        Destination::Move => {
-            let batches = batches.map_err(|error| error.to_string());
-            job.done.send(Event::MoveRead { partition, generation, batches });
-        }
-    }
-    job.done.release(generation);
-}
-
-fn read_for_reader(
-    job: &mut ReadJob,
-    indexes: &IndexCache,
-    memory: &ReadMemory,
-    metrics: &Metrics,
-) -> Result<Vec<Bytes>, ReadError> {
-    job.max_bytes = job.max_bytes.min(memory.read_bytes_max());
-    // Who holds memory already must not wait for more: readers would wait for each other.
-    let patience = if job.at_least_one { PATIENCE } else { Duration::ZERO };
-    let Some(mut share) = memory.take(job.max_bytes.max(WINDOW), patience) else {
-        metrics.busy_reads.inc();
-        return if job.at_least_one { Err(ReadError::Busy) } else { Ok(Vec::new()) };
-    };
-    let (batches, held) = read(job, indexes)?;
-    share.settle(held);
-    Ok(share.hold(batches))
-}
-
-/// The batches, and the bytes of memory that they keep.
-fn read(job: &ReadJob, indexes: &IndexCache) -> Result<(Vec<Bytes>, usize), ReadError> {
-    let groups = match &job.groups {
-        Groups::These(groups) => groups.clone(),
-        Groups::Indexed(trailer) => {
-            let index = indexes.load(job, *trailer)?;
-            groups_of(&index, job.query)
-        }
-    };
-    let mut window = Window { start: 0, bytes: Bytes::new(), file: &job.file, block_size: job.block_size };
-    let mut batches = Vec::new();
-    let mut room = job.max_bytes;
-    let mut next = job.query.from;
-    let mut held = 0;
-    let mut held_window = None;
-    for offset in groups {
-        let (group, found) = read_one(job, &mut window, offset)?;
-        for CheckedBatch { header, range } in found {
-            // A batch that has moved within its segment is there twice.
-            if header.next_offset() <= next {
-                continue;
-            }
-            let first = job.at_least_one && batches.is_empty();
-            if range.len() > room && !first {
-                return Ok((batches, held));
-            }
-            room = room.saturating_sub(range.len());
-            next = header.next_offset();
-            let bytes = group.slice(range);
-            // A small batch must not keep a whole window alive.
-            if bytes.len() < window.bytes.len() / 4 {
-                held += bytes.len();
-                batches.push(Bytes::copy_from_slice(&bytes));
-            } else {
-                if held_window.replace(window.start) != Some(window.start) {
-                    held += window.bytes.len();
+        let max_bytes = job.max_bytes.min(self.memory.limit() / READ_PART);
+        let is_reader = matches!(job.destination, Destination::Reader(..));
+        let is_follower = is_reader && self.followers.take(job.query.partition, job.query.from);
+        let reach = if is_follower { WINDOW } else { max_bytes.clamp(FIRST_WINDOW, WINDOW) };
+        let mut last: Option<Arc<Window>> = None;
+        let mut room = max_bytes;
+        let mut next = job.query.from;
+        'extents: for extent in &extents {
+            let group_offset = extent.group_offset;
+            let window = match last.take().filter(|window| window.group(group_offset).is_some()) {
+                Some(window) => window,
+                None => match self.windows.get(&job.segment, group_offset, reach, demand) {
+                    Ok(window) => window,
+                    Err(error) => {
+                        found.error = Some(error);
+                        break;
+                    }
+                },
+            };
+            let (group, at) = window.group(group_offset).expect("the window was chosen for it");
+            // What lies above the extent was truncated by a later group.
+            let until = job.query.until.min(extent.end);
+            for CheckedBatch { header, range } in group.batches_of(job.query.partition) {
+                // A batch that has moved within its segment is there twice.
+                if header.next_offset() <= next || header.next_offset() > until {
+                    continue;
                 }
-                batches.push(bytes);
-            }
-        }
-    }
-    Ok((batches, held))
-}
-
-/// One group's bytes and the batches in it that are asked for.
-fn read_one(job: &ReadJob, window: &mut Window<'_>, offset: u32) -> Result<(Bytes, Vec<CheckedBatch>), ReadError> {
-    let mut group = window.at(offset, job.place.shape.block_size() as usize)?;
-    loop {
-        match read_group(job.place, offset, &group, job.query) {
-            Ok(GroupRead::Batches { batches, .. }) => return Ok((group, batches)),
-            Ok(GroupRead::NeedBytes { length }) if length as usize > group.len() => {
-                let asked = window.at(offset, length as usize)?;
-                if asked.len() < length as usize {
-                    return Err(damaged(job, offset, "the file ends before the group does"));
+                let is_first = job.at_least_one && found.batches.is_empty();
+                if range.len() > room && !is_first {
+                    last = Some(Arc::clone(&window));
+                    break 'extents;
                 }
-                group = asked;
+                room = room.saturating_sub(range.len());
+                next = header.next_offset();
+                found.end = Some(next);
+                let range = at + range.start..at + range.end;
+                found.batches.push(FoundBatch { window: Arc::clone(&window), range });
             }
-            Ok(GroupRead::NeedBytes { .. }) => return Err(damaged(job, offset, "the group has no end")),
-            Err(damage) => return Err(damaged(job, offset, &damage.to_string())),
+            last = Some(window);
+        }
+        if let (true, Some(window)) = (is_follower, last) {
+            let ahead = ReadAhead { segment: job.segment.clone(), from: window.range.end, windows: WINDOWS_AHEAD };
+            self.queue.push_ahead(ahead);
+        }
+        found
+    }
+
+    /// Where to look, in the order of offsets.
+    fn extents(&self, job: &ReadJob) -> Result<Vec<Extent>, ReadError> {
+        match &job.extents {
+            LocatedExtents::Known(extents) => Ok(extents.clone()),
+            LocatedExtents::Indexed(trailer) => {
+                let BatchQuery { partition, from, until } = job.query;
+                let index = self.indexes.load(&job.segment, *trailer)?;
+                let range = ReadRange { from, until, bytes: job.max_bytes };
+                Ok(index.entry(partition).map(|entry| entry.extents.wanted(range)).unwrap_or_default())
+            }
         }
     }
-}
 
-fn damaged(job: &ReadJob, offset: u32, reason: &str) -> ReadError {
-    let path = job.file.path.display();
-    tracing::error!(%path, offset, reason, "the write-ahead log cannot be read back");
-    ReadError::Storage { reason: format!("{path}, offset {offset}: {reason}") }
-}
+    fn answer(&self, job: ReadJob, found: Found) {
+        self.metrics.cold_reads.inc();
+        let batches = match found {
+            Found { batches, error: Some(WindowError::Failed(error)), .. } if batches.is_empty() => Err(error),
+            Found { batches, end, .. } => {
+                if let Some(end) = end {
+                    self.followers.note(job.query.partition, end);
+                }
+                Ok(self.bytes_of(&batches))
+            }
+        };
+        if let Ok(batches) = &batches {
+            self.metrics.cold_read_bytes.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
+        }
+        job.answer(batches);
+    }
 
-/// The groups that hold the partition's batches in the asked range, by offset of the log.
-fn groups_of(index: &SegmentIndex, query: BatchQuery) -> Vec<u32> {
-    let Some(entry) = index.entry(query.partition) else { return Vec::new() };
-    let asked = |end: Offset, first: Offset| end > query.from && first < query.until;
-    let mut extents: Vec<_> = entry.extents.iter().filter(|extent| asked(extent.end, extent.first)).collect();
-    extents.sort_by_key(|extent| extent.first);
-    let mut groups: Vec<u32> = extents.into_iter().map(|extent| extent.group_offset).collect();
-    groups.dedup();
-    groups
-}
+    /// Slices of the windows, or of copies where a window would be kept for little.
+    fn bytes_of(&self, found: &[FoundBatch]) -> Vec<Bytes> {
+        let mut batches = Vec::with_capacity(found.len());
+        for of_window in found.chunk_by(|one, other| Arc::ptr_eq(&one.window, &other.window)) {
+            let window = &of_window[0].window;
+            let used: usize = of_window.iter().map(|batch| batch.range.len()).sum();
+            let bytes = window.hold(&self.queue);
+            let slices = of_window.iter().map(|batch| bytes.slice(batch.range.clone()));
+            let copy = if used < window.length() / COPIED_PART { self.memory.copy(slices.clone()) } else { None };
+            match copy {
+                Some(copy) => {
+                    let mut rest = copy;
+                    batches.extend(of_window.iter().map(|batch| rest.split_to(batch.range.len())));
+                }
+                None => batches.extend(slices),
+            }
+        }
+        batches
+    }
 
-/// The part of a file that was read last: neighbouring groups come from one read.
-struct Window<'a> {
-    start: usize,
-    bytes: Bytes,
-    file: &'a SlotFile,
-    block_size: u32,
+    fn read_ahead(&self, ahead: ReadAhead) {
+        let ReadAhead { segment, from, windows } = ahead;
+        if from >= segment.end || windows == 0 || self.queue.has_waiting() {
+            return;
+        }
+        // Whoever comes to what cannot be read hears of it.
+        if let Ok(window) = self.windows.get(&segment, from, WINDOW, Demand::Ahead) {
+            self.queue.push_ahead(ReadAhead { segment, from: window.range.end, windows: windows - 1 });
+        }
+    }
+
+    fn sweep(&self) {
+        self.indexes.entries.lock().clear();
+        if !self.windows.sweep() {
+            self.queue.sweep_again();
+        }
+    }
 }
 
 /// At least `length` bytes at `offset`, unless the file ends, in whole blocks of the device, and where they start.
-fn read_blocks(file: &SlotFile, offset: u32, length: usize, block_size: u32) -> Result<(u32, Bytes), ReadError> {
-    let before = offset % block_size;
-    let length = (before as usize + length).next_multiple_of(block_size as usize);
-    let bytes = read_at(&file.file, u64::from(offset - before), length, &ChunkPool::default());
-    let bytes = bytes.map_err(|error| ReadError::Storage { reason: format!("{}: {error}", file.path.display()) })?;
+fn read_blocks(segment: &SegmentFile, offset: u32, length: usize) -> Result<(u32, Bytes), ReadError> {
+    let before = offset % segment.block_size;
+    let length = (before as usize + length).next_multiple_of(segment.block_size as usize);
+    let bytes = read_at(&segment.file.file, u64::from(offset - before), length, &ChunkPool::default());
+    let path = segment.file.path.display();
+    let bytes = bytes.map_err(|error| ReadError::Storage { reason: format!("{path}: {error}") })?;
     Ok((offset - before, bytes))
 }
 
-impl Window<'_> {
-    /// The bytes from `offset` on, `length` of them at least, unless the file ends.
-    fn at(&mut self, offset: u32, length: usize) -> Result<Bytes, ReadError> {
-        let (at, end) = (offset as usize, self.start + self.bytes.len());
-        if at < self.start || at + length > end {
-            let (start, bytes) = read_blocks(self.file, offset, length.max(WINDOW), self.block_size)?;
-            (self.start, self.bytes) = (start as usize, bytes);
-        }
-        // The file may end before the offset.
-        Ok(self.bytes.slice((at - self.start).min(self.bytes.len())..))
+/// Whether `run` came to its end. One read that panics must take neither the thread with it, which others need, nor keep its segment from being
+/// freed. Its reader is told by the answer that does not come.
+fn guarded(job: ReadJob, run: impl FnOnce(ReadJob)) -> bool {
+    let (generation, done) = (job.segment.place.generation, job.done.clone());
+    // What the threads share is consistent between any two of their steps.
+    let ran = catch_unwind(AssertUnwindSafe(|| run(job)));
+    if ran.is_err() {
+        done.release(generation);
     }
+    ran.is_ok()
 }
 
 /// Indexes of sealed segments, the ones used last.
@@ -290,8 +431,8 @@ struct IndexCache {
 }
 
 impl IndexCache {
-    fn load(&self, job: &ReadJob, trailer: Trailer) -> Result<Arc<SegmentIndex>, ReadError> {
-        let (place, file) = (job.place, &job.file);
+    fn load(&self, segment: &SegmentFile, trailer: Trailer) -> Result<Arc<SegmentIndex>, ReadError> {
+        let (place, file) = (segment.place, &segment.file);
         {
             let mut entries = self.entries.lock();
             if let Some(at) = entries.iter().position(|(known, _)| *known == place)
@@ -303,7 +444,7 @@ impl IndexCache {
             }
         }
         let length = trailer.end.saturating_sub(trailer.index_group) as usize;
-        let (start, bytes) = read_blocks(file, trailer.index_group, length, job.block_size)?;
+        let (start, bytes) = read_blocks(segment, trailer.index_group, length)?;
         let group = bytes.get((trailer.index_group - start) as usize..).unwrap_or_default();
         let index = read_index(place, trailer.index_group, group).ok_or_else(|| ReadError::Storage {
             reason: format!("{}: the segment's index is damaged", file.path.display()),
@@ -313,34 +454,5 @@ impl IndexCache {
         entries.push_front((place, Arc::clone(&index)));
         entries.truncate(CACHED_INDEXES);
         Ok(index)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use bytes::Bytes;
-    use rustmq_engine_core::wal::SlotId;
-
-    use super::{WINDOW, Window};
-    use crate::dio::DirectIo;
-    use crate::disk::SlotFile;
-
-    #[test]
-    fn a_window_is_whole_blocks_of_a_device_with_larger_ones_than_the_segments() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("slot");
-        let content: Vec<_> = (0..8 * 65_536_u32).map(|at| u8::try_from(at / 4096 % 251).unwrap()).collect();
-        std::fs::write(&path, &content).unwrap();
-        let file = SlotFile::open(SlotId(0), path, DirectIo { direct: false, block_size: 65_536 }).unwrap();
-        let mut window = Window { start: 0, bytes: Bytes::new(), file: &file, block_size: 65_536 };
-        for (offset, length) in [(4_096, 100), (69_632, WINDOW + 1), (520_192, 4_096), (4_096, 4_096)] {
-            let found = window.at(offset, length).unwrap();
-            assert!(found.len() >= length.min(content.len() - offset as usize), "{offset}");
-            assert!(content[offset as usize..].starts_with(&found), "{offset}");
-            assert_eq!((window.start % 65_536, window.bytes.len() % 65_536), (0, 0), "{offset}");
-        }
-        assert!(window.at(600_000, 1).unwrap().is_empty(), "the file ends before");
     }
 }

@@ -1,6 +1,8 @@
 //! Moves what keeps the oldest segment from being freed: live batches and checkpoints are written anew at the log's end. What to move is the
 //! segment table's decision.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use rustmq_engine_api::request::ColdRead;
 use rustmq_engine_core::wal::Generation;
@@ -70,7 +72,7 @@ impl Shard {
         let Some(first) = plan.batches.first() else { return };
         let (id, from, until) = (first.partition, first.from, first.until);
         let read = ColdRead { id, from, until, max_bytes: MOVE_BYTES, at_least_one: true };
-        if self.submit_read(read, Destination::Move).is_ok() {
+        if self.submit_read(read, Instant::now(), Destination::Move).is_ok() {
             self.moving = Some((id, plan.generation));
         }
     }

@@ -1,12 +1,13 @@
 //! What is asked of a shard besides appends: opening, configuring, trimming, deleting, and where to read.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use rustmq_engine_api::published::Published;
-use rustmq_engine_api::request::{ColdRead, Reply, Request, TimeSearch, TimeTarget};
-use rustmq_engine_api::{DeleteError, LogConfig, OpenError, OpenPartition, ReadBatches, ReadError, TrimError, TrimTo};
+use rustmq_engine_api::request::{ColdRead, DiskRead, Reply, Request, TimeSearch, TimeTarget};
+use rustmq_engine_api::{DeleteError, LogConfig, OpenError, OpenPartition, ReadError, TrimError, TrimTo};
 use rustmq_engine_core::log::PartitionLog;
-use rustmq_engine_core::wal::Control;
+use rustmq_engine_core::wal::{Control, ReadRange};
 use rustmq_engine_core::wal::read_check::BatchQuery;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::{Location, Purpose};
@@ -14,12 +15,10 @@ use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::answer::{Answer, Opened};
 use crate::partition::{self, Partition};
-use crate::reads::{Destination, Groups, ReadJob};
+use crate::reads::{Destination, ReadJob};
 use crate::shard::{Job, Shard, Stalled};
 use crate::wal_writer::NoRoom;
-
-/// Groups of the active segment that one read looks through.
-const GROUPS_MAX: usize = 64;
+use crate::window::SegmentFile;
 
 impl Shard {
     /// Done again from the start if it stalls: what is open by then stays as it is.
@@ -185,7 +184,7 @@ impl Shard {
     }
 
     /// Hands a read of what has left memory to the read threads.
-    pub(crate) fn read(&mut self, read: ColdRead, reply: Reply<Result<ReadBatches, ReadError>>) {
+    pub(crate) fn read(&mut self, DiskRead { read, room_by, place, reply }: DiskRead) {
         let answer = match self.partitions.get(&read.id) {
             None => Err(ReadError::Closed),
             Some(partition) if read.from < partition.log_start() => Err(ReadError::OutOfRange {
@@ -198,8 +197,8 @@ impl Shard {
             let _ = reply.send(Err(error));
             return;
         }
-        if let Err((destination, error)) = self.submit_read(read, Destination::Reader(reply))
-            && let Destination::Reader(reply) = destination
+        if let Err((destination, error)) = self.submit_read(read, room_by, Destination::Reader(reply, place))
+            && let Destination::Reader(reply, _) = destination
         {
             let _ = reply.send(Err(error));
         }
@@ -208,57 +207,30 @@ impl Shard {
     pub(crate) fn submit_read(
         &mut self,
         read: ColdRead,
+        room_by: Instant,
         destination: Destination,
     ) -> Result<(), (Destination, ReadError)> {
         let lost = || ReadError::Storage { reason: format!("{read} is in no segment") };
-        let Some((place, slot, groups, until)) = self.locate(read) else { return Err((destination, lost())) };
+        let range = ReadRange { from: read.from, until: read.until, bytes: read.max_bytes };
+        let Some(location) = self.wal.table.locate(read.id, range) else { return Err((destination, lost())) };
+        let Location { slot, generation, shape, end, until, extents } = location;
         let Some(file) = self.file_of(slot) else { return Err((destination, lost())) };
-        let query = BatchQuery { partition: read.id, from: read.from, until };
+        let place = SegmentPlace { wal: self.folder.id, shape, generation };
         let job = ReadJob {
-            place,
-            file,
-            groups,
-            query,
+            segment: SegmentFile { place, file, end, block_size: self.tuning.io.block_size },
+            extents,
+            query: BatchQuery { partition: read.id, from: read.from, until },
             max_bytes: read.max_bytes,
             at_least_one: read.at_least_one,
-            block_size: self.tuning.io.block_size,
+            room_by,
             destination,
             done: self.around.events.clone(),
         };
-        let generation = place.generation;
         self.wal.table.hold(generation);
         self.around.reads.submit(job).map_err(|job| {
             self.wal.table.release(generation);
-            self.around.metrics.busy_reads.inc();
             (job.destination, ReadError::Busy)
         })
-    }
-
-    fn locate(&self, read: ColdRead) -> Option<(SegmentPlace, rustmq_engine_core::wal::SlotId, Groups, Offset)> {
-        let wal = self.folder.id;
-        let (slot, place, mut until, first) = match self.wal.table.locate(read.id, read.from)? {
-            Location::NeedIndex { slot, generation, shape, trailer, until, .. } => {
-                let place = SegmentPlace { wal, shape, generation };
-                return Some((place, slot, Groups::Indexed(trailer), until.min(read.until)));
-            }
-            Location::Group { slot, generation, shape, group_offset, until } => {
-                (slot, SegmentPlace { wal, shape, generation }, until, group_offset)
-            }
-        };
-        let mut groups = vec![first];
-        while groups.len() < GROUPS_MAX && until < read.until {
-            match self.wal.table.locate(read.id, until) {
-                Some(Location::Group { generation, group_offset, until: next, .. })
-                    if generation == place.generation && next > until =>
-                {
-                    groups.push(group_offset);
-                    until = next;
-                }
-                _ => break,
-            }
-        }
-        groups.dedup();
-        Some((place, slot, Groups::These(groups), until.min(read.until)))
     }
 }
 

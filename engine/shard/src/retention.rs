@@ -1,6 +1,6 @@
 //! What a shard does by the clock: retention, and forgetting producers. The rules are the cores'; the clock is read here.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustmq_engine_core::wal::Control;
 use rustmq_engine_core::wal::retention::{RetentionLimits, log_start_after};
@@ -9,6 +9,11 @@ use rustmq_model::{Timestamp, TopicIdPartition};
 
 use crate::answer::Answer;
 use crate::shard::Shard;
+
+/// Partitions that are looked at in one go: producers wait meanwhile.
+const PARTITIONS_AT_ONCE: usize = 128;
+/// Between one go and the next, for what came meanwhile.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Milliseconds since 1970.
 pub(crate) fn now() -> Timestamp {
@@ -21,23 +26,32 @@ pub(crate) fn since_1970(time: SystemTime) -> Timestamp {
 }
 
 impl Shard {
-    pub(crate) fn enforce_retention(&mut self) {
+    /// Looks at the next few partitions. Answers when to look on: after the whole interval, once all of them have had their turn.
+    pub(crate) fn enforce_retention(&mut self) -> Duration {
         if self.poisoned.is_some() {
-            return;
+            return self.tuning.retention_interval;
+        }
+        if self.retention_due.is_empty() {
+            self.retention_due = self.partitions.keys().copied().collect();
         }
         let now = now();
-        let ids: Vec<_> = self.partitions.keys().copied().collect();
-        for id in ids {
+        let rest = self.retention_due.len().saturating_sub(PARTITIONS_AT_ONCE);
+        for id in self.retention_due.split_off(rest) {
             self.expire_records(id, now);
             self.expire_producers(id, now);
         }
+        if !self.retention_due.is_empty() {
+            return PAUSE;
+        }
         self.relocate();
+        self.tuning.retention_interval
     }
 
     fn expire_records(&mut self, id: TopicIdPartition, now: Timestamp) {
         let Some(partition) = self.partitions.get(&id) else { return };
         let limits = RetentionLimits { time: partition.config.retention_time, bytes: partition.config.retention_bytes };
-        let Some(log_start) = log_start_after(&self.wal.table.parts(id), limits, now) else { return };
+        let table = &self.wal.table;
+        let Some(log_start) = log_start_after(table.parts(id), table.bytes(id), limits, now) else { return };
         let log_start = log_start.min(partition.log.positions().high_watermark);
         if log_start <= partition.log.decided_log_start() {
             return;

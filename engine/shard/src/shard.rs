@@ -100,6 +100,8 @@ pub(crate) struct Shard {
     pub(crate) moving: Option<(TopicIdPartition, Generation)>,
     /// Commits started so far: the number of the newest.
     commits_started: u64,
+    /// Partitions that retention has yet to look at in this interval.
+    pub(crate) retention_due: Vec<TopicIdPartition>,
     /// When freeing the oldest segment may be possible or worth it.
     pub(crate) looks: Looks,
     /// When the shard has been idle for long enough to prove what it wrote last.
@@ -176,6 +178,7 @@ impl Shard {
             poisoned: None,
             moving: None,
             commits_started: 0,
+            retention_due: Vec::new(),
             looks: Looks::default(),
             closing: None,
             settling: None,
@@ -206,8 +209,7 @@ impl Shard {
     pub(crate) fn turn(&mut self, now: Instant) {
         // By the clock and not by timers: those fire only when the thread waits, which it may never do under load.
         if now >= self.retention_at {
-            self.enforce_retention();
-            self.retention_at = now + self.tuning.retention_interval;
+            self.retention_at = now + self.enforce_retention();
         }
         if self.is_idle() && now >= self.idle_at {
             self.on_idle();
@@ -648,7 +650,7 @@ impl Shard {
         let gauges = &self.around.gauges;
         let table = &self.wal.table;
         let segment = u64::from(table.shape().length());
-        let used = table.generations().count() as u64 * segment;
+        let used = table.segment_count() as u64 * segment;
         gauges.wal_bytes.store(self.wal.files.len() as u64 * segment, Ordering::Relaxed);
         gauges.wal_used_bytes.store(used, Ordering::Relaxed);
         gauges.partitions.store(self.partitions.len() as u64, Ordering::Relaxed);

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
-use rustmq_engine_api::request::DiskRead;
 
 use crate::disk::{Disk, DiskError};
 use crate::shard::Shard;
@@ -71,7 +70,7 @@ async fn wait(shard: &mut Shard, execution: Option<&mut Execution>) -> Option<Re
             Some(request) => shard.queue(request),
             None => shard.close(None),
         },
-        Some(DiskRead { read, reply }) = inboxes.disk_reads.recv(), if takes_reads => shard.read(read, reply),
+        Some(read) = inboxes.disk_reads.recv(), if takes_reads => shard.read(read),
         Some(search) = inboxes.time_searches.recv() => shard.search(search),
         () = monoio::time::sleep_until(due) => {}
     }

@@ -29,7 +29,7 @@ use crate::inboxes::Inboxes;
 use crate::memory_watch::{MemoryWatch, WatchedShard};
 use crate::metrics::Metrics;
 use crate::partition::{self, Partition, PartitionReplayError};
-use crate::reads::ReadPool;
+use crate::reads::{ReadLimits, ReadPool};
 use crate::recovery::{RecoverError, Recovered, recover};
 use crate::shard::{Holdings, Shard, ShardTuning, Surroundings};
 use crate::shard_thread;
@@ -226,9 +226,9 @@ fn plan_shards(
 ) -> Result<(Engine, Vec<ShardPlan>), StartError> {
     let wals = folder.wals.len();
     let thread_error = |error| StartError::Thread { error };
-    let read_memory = usize::try_from(config.read_memory.0).unwrap_or(usize::MAX);
-    let reads = ReadPool::start(config.read_threads, config.read_queue.max(1), read_memory, wals, metrics);
-    let reads = reads.map_err(thread_error)?;
+    let memory_bytes = usize::try_from(config.read_memory.0).unwrap_or(usize::MAX);
+    let limits = ReadLimits { threads: config.read_threads, places: config.read_queue, memory_bytes };
+    let reads = ReadPool::start(limits, wals, metrics).map_err(thread_error)?;
     let directory = Arc::new(Directory::default());
     let (mut handles, mut plans) = (Vec::with_capacity(wals), Vec::with_capacity(wals));
     let mut watched = Vec::with_capacity(wals);
@@ -240,7 +240,8 @@ fn plan_shards(
         let chunks = tail_chunks(config.tail_memory, wals);
         watched.push(WatchedShard { chunks: chunks.clone(), events: events.clone() });
         let gauges = Arc::new(ShardGauges::new(chunks));
-        handles.push(ShardHandle { inbox, disk_reads, time_searches, gauges: Arc::clone(&gauges) });
+        let read_places = reads.places();
+        handles.push(ShardHandle { inbox, disk_reads, time_searches, read_places, gauges: Arc::clone(&gauges) });
         let around = Surroundings {
             events,
             reads: reads.clone(),

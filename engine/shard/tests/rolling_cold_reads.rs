@@ -6,9 +6,11 @@ mod engine_fixture;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use bytes::Bytes;
 use engine_fixture::{Fixture, append_value, batch, id, on_every_disk, open, read_all, to_append, values};
-use rustmq_engine_api::{Engine, Isolation, PartitionReader, ReadRequest, TrimTo};
+use rustmq_engine_api::{Engine, Isolation, PartitionReader, ReadError, ReadRequest, TrimTo};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Offset, Timestamp};
@@ -157,6 +159,127 @@ fn readers_that_hold_memory_do_not_wait_for_more_of_it() {
             reader.await.unwrap();
         }
         assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+        engine.shutdown().await;
+    });
+}
+
+/// Reads on from `from` and holds what comes, until there is no memory for more. Answers what is held, and where it ends.
+async fn hold_all_memory(reader: &PartitionReader, mut from: Offset) -> (Vec<Bytes>, Offset) {
+    let mut held = Vec::new();
+    loop {
+        match reader.read_within(request(from, true), Duration::ZERO).await {
+            Ok(read) => held.extend(read.batches),
+            Err(error) => {
+                assert_eq!(error, ReadError::Busy);
+                return (held, from);
+            }
+        }
+        from = BatchHeader::parse(held.last().unwrap()).unwrap().next_offset();
+        assert!(from < Offset(1_000), "the memory is held before the log ends");
+    }
+}
+
+const fn request(from: Offset, at_least_one: bool) -> ReadRequest {
+    ReadRequest { from, max_bytes: 200_000, at_least_one, isolation: Isolation::ReadUncommitted }
+}
+
+#[test]
+fn a_read_waits_for_memory_and_for_a_place_in_turn() {
+    on_every_disk(async |mut fixture| {
+        fixture.config.read_memory = rustmq_model::ByteSize::mib(2);
+        fixture.config.read_queue = 1;
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        for n in 0..1_500 {
+            append_value(&engine, 0, &value(0, n)).await.unwrap();
+        }
+        let (held, from) = hold_all_memory(&reader, Offset(0)).await;
+        let patient = |from| {
+            let reader = reader.clone();
+            tokio::spawn(async move { reader.read_within(request(from, true), Duration::from_secs(50)).await })
+        };
+        // The first waits for memory, in the only place; the second for the place.
+        let mut first = patient(from);
+        let brief = Duration::from_millis(20);
+        assert!(tokio::time::timeout(brief, &mut first).await.is_err(), "it waits rather than answer at once");
+        let mut second = patient(from);
+        assert!(tokio::time::timeout(brief, &mut second).await.is_err(), "so does the one without a place");
+        assert_eq!(reader.read_within(request(from, true), brief).await.unwrap_err(), ReadError::Busy);
+        let none = reader.read_within(request(from, false), Duration::from_secs(50)).await.unwrap();
+        assert!(none.batches.is_empty(), "one that need not have a batch does not wait");
+        drop(held);
+        assert!(!first.await.unwrap().unwrap().batches.is_empty());
+        assert!(!second.await.unwrap().unwrap().batches.is_empty());
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_read_that_nobody_waits_for_any_more_gives_its_place_back() {
+    on_every_disk(async |mut fixture| {
+        fixture.config.read_memory = rustmq_model::ByteSize::mib(2);
+        fixture.config.read_queue = 1;
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        for n in 0..1_500 {
+            append_value(&engine, 0, &value(0, n)).await.unwrap();
+        }
+        let (held, from) = hold_all_memory(&reader, Offset(0)).await;
+        let gone = tokio::time::timeout(Duration::from_millis(20), reader.read(request(from, true)));
+        assert!(gone.await.is_err());
+        let next = tokio::spawn(async move { reader.read(request(from, true)).await });
+        drop(held);
+        assert!(!next.await.unwrap().unwrap().batches.is_empty());
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn readers_of_the_same_segments_make_one_pass_over_the_disk() {
+    on_every_disk(async |fixture| {
+        let engine = fixture.start();
+        open_all(&engine).await;
+        fill(&engine, 0, 700).await;
+        engine.shutdown().await;
+        let engine = fixture.start();
+        let of_disk = || (fixture.metrics.cold_window_bytes.get(), fixture.metrics.cold_read_bytes.get());
+        // What was moved meanwhile.
+        let before = of_disk();
+        let mut readers = Vec::new();
+        for n in 0..9 {
+            let reader = engine.reader(id(n % PARTITIONS)).unwrap();
+            readers.push(tokio::spawn(async move { read_all(&reader, 0).await.unwrap().len() }));
+        }
+        for reader in readers {
+            assert_eq!(reader.await.unwrap(), 700);
+        }
+        let (read, served) = (of_disk().0 - before.0, of_disk().1 - before.1);
+        // Where two begin at once at different places, some of it is read twice.
+        assert!(read < served / 3 * 3 / 2, "{read} bytes were read to serve {served} to three readers of each partition");
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn memory_goes_back_when_reads_cease() {
+    on_every_disk(async |fixture| {
+        let engine = fixture.start();
+        open_all(&engine).await;
+        fill(&engine, 0, 700).await;
+        let reader = engine.reader(id(0)).unwrap();
+        let held = reader.read(request(Offset(0), true)).await.unwrap();
+        check(&engine, 700).await;
+        let memory = &fixture.metrics.cold_read_memory_bytes;
+        assert!(memory.get() > 0, "windows are kept for the next reader");
+        let swept = async |until: &dyn Fn(u64) -> bool| {
+            while !until(memory.get()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // What an answer holds goes when it is let go of.
+        swept(&|held| held > 0 && held <= 1 << 20).await;
+        drop(held);
+        swept(&|held| held == 0).await;
         engine.shutdown().await;
     });
 }

@@ -8,7 +8,7 @@ use rustmq_broker_service::*;
 use rustmq_engine_shard::EngineConfig;
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
-use rustmq_model::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use crate::house::{House, PATIENCE, batch_at, batch_of, fetch_request, named, records, values};
 
@@ -42,6 +42,48 @@ async fn a_long_poll_ends_with_its_time_and_with_the_broker() {
     let poll = tokio::spawn(async move { broker.fetch(request).await });
     house.stop().await;
     tokio::time::timeout(PATIENCE, poll).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_waits_for_its_turn_at_the_disk_within_its_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = EngineConfig {
+        shards: 1,
+        segment_size: ByteSize::mib(1),
+        tail_memory: ByteSize::mib(1),
+        read_memory: ByteSize::mib(2),
+        ..House::engine_config(dir.path())
+    };
+    let house = House::start_on(engine, dir.path(), &[], BrokerLimits::default()).await;
+    house.create("orders", 1, &[]).await;
+    let large = "x".repeat(100_000);
+    for _ in 0..80 {
+        house.produce("orders", 0, batch_of(&[&large])).await.unwrap();
+    }
+    let fetch = |from, max_wait| {
+        let mut request = fetch_request("orders", 0, from);
+        request.max_wait = max_wait;
+        let broker = Arc::clone(&house.broker);
+        tokio::spawn(async move { broker.fetch(request).await.remove(0).unwrap().batches })
+    };
+    // What is answered holds memory, until there is none for the next.
+    let mut held = Vec::new();
+    loop {
+        let batches = fetch(i64::try_from(held.len()).unwrap(), Duration::ZERO).await.unwrap();
+        if batches.is_empty() {
+            break;
+        }
+        held.extend(batches);
+    }
+    let from = i64::try_from(held.len()).unwrap();
+    assert!(from < 70, "all memory is held long before the log's end: at {from}");
+    let begun = std::time::Instant::now();
+    assert!(fetch(from, Duration::from_millis(300)).await.unwrap().is_empty());
+    assert!(begun.elapsed() >= Duration::from_millis(300), "not at once, to be asked again and again");
+    let patient = fetch(from, Duration::from_secs(600));
+    drop(held);
+    assert!(!tokio::time::timeout(PATIENCE, patient).await.unwrap().unwrap().is_empty());
+    house.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,10 +1,10 @@
 //! The WAL reader as a fuzz target: a plain function, which stable tests call too.
 
 use bytes::Bytes;
-use rustmq_model::{Offset, TopicIdPartition};
+use rustmq_model::TopicIdPartition;
 
 use super::position::{Generation, SegmentShape, SlotId, WalId};
-use super::read_check::{BatchQuery, GroupRead, read_group};
+use super::read_check::{GroupCheck, check_group};
 use super::recovery::{CorruptionPolicy, Recovery, RecoveryOptions};
 use super::scan::SegmentPlace;
 
@@ -39,9 +39,8 @@ fn recover(data: &[u8], shape: SegmentShape, policy: CorruptionPolicy) {
 
 fn read(data: &[u8], shape: SegmentShape) {
     let place = SegmentPlace { wal: WAL, shape, generation: Generation(1) };
-    let partition = TopicIdPartition::default();
-    let query = BatchQuery { partition, from: Offset(0), until: Offset(i64::MAX) };
-    if let Ok(GroupRead::Batches { batches, .. }) = read_group(place, 512, data, query) {
-        assert!(batches.iter().all(|batch| batch.range.end <= data.len()), "a batch lies within the bytes");
+    if let Ok(GroupCheck::Whole(group)) = check_group(place, 512, data) {
+        let mut batches = group.batches_of(TopicIdPartition::default());
+        assert!(batches.all(|batch| batch.range.end <= data.len()), "a batch lies within the bytes");
     }
 }

@@ -6,28 +6,16 @@ use std::collections::BTreeMap;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
+use super::extents::{Extent, Extents};
 use super::frame::Control;
 use super::group::HEADER_LENGTH;
 use super::little_endian::{Reader, Writer};
 use super::position::{Generation, Run, SegmentShape, WalId};
-use super::retention::is_dated;
 
 const ENTRY_LENGTH: usize = 48;
 const EXTENT_LENGTH: usize = 32;
 const VOIDS: u32 = 1;
 const CLOSED: u32 = 2;
-
-/// Batches of one partition in one group whose offsets follow each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Extent {
-    pub group_offset: u32,
-    /// Bytes of the batches.
-    pub bytes: u32,
-    pub first: Offset,
-    pub end: Offset,
-    /// What retention goes by: the largest timestamp, or when the batches were appended, if their records have none.
-    pub max_timestamp: Timestamp,
-}
 
 /// One partition in one segment. Group offsets are 0 where there is no such frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,26 +30,7 @@ pub struct IndexEntry {
     pub last_group: u32,
     /// The lowest truncation in the segment: earlier segments hold nothing of the log from here on.
     pub truncated_to: Option<Offset>,
-    /// In the order of their groups. Not always in the order of offsets: relocated batches are lower than appended ones.
-    pub extents: Vec<Extent>,
-}
-
-impl IndexEntry {
-    /// The extent to read for `offset`, or for the first offset after it that the segment has.
-    #[must_use]
-    pub fn find(&self, offset: Offset) -> Option<&Extent> {
-        if self.extents.is_sorted_by(|a, b| a.end <= b.first) {
-            return self.extents.get(self.extents.partition_point(|extent| extent.end <= offset));
-        }
-        self.extents.iter().filter(|extent| extent.end > offset).min_by_key(|extent| extent.first)
-    }
-
-    fn clip(&mut self, end: Offset) {
-        self.extents.retain_mut(|extent| {
-            extent.end = extent.end.min(end);
-            extent.first < extent.end
-        });
-    }
+    pub extents: Extents,
 }
 
 /// The index of a whole segment.
@@ -89,19 +58,9 @@ impl SegmentIndex {
         }
         let bytes = u32::try_from(header.size).expect("a batch is shorter than its segment");
         let (first, end) = (header.base_offset, header.next_offset());
-        // Batches whose time is not known yet stay apart, so that they can be given one.
-        let joins = |last: &&mut Extent| {
-            let follows = last.group_offset == group_offset && last.end == first;
-            follows && is_dated(last.max_timestamp) == is_dated(header.max_timestamp)
-        };
-        if let Some(last) = entry.extents.last_mut().filter(joins) {
-            last.end = end;
-            last.bytes = last.bytes.saturating_add(bytes);
-            last.max_timestamp = last.max_timestamp.max(header.max_timestamp);
-            return;
-        }
-        entry.extents.push(Extent { group_offset, bytes, first, end, max_timestamp: header.max_timestamp });
-        self.extent_count += 1;
+        let before = entry.extents.len();
+        entry.extents.insert(Extent { group_offset, bytes, first, end, max_timestamp: header.max_timestamp });
+        self.extent_count = self.extent_count + entry.extents.len() - before;
     }
 
     pub fn record_control(&mut self, id: TopicIdPartition, group_offset: u32, control: &Control) {
@@ -110,7 +69,7 @@ impl SegmentIndex {
         let before = entry.extents.len();
         match control {
             Control::Truncate { end } => {
-                entry.clip(*end);
+                entry.extents.truncate(*end);
                 entry.truncated_to = Some(entry.truncated_to.map_or(*end, |lowest| lowest.min(*end)));
             }
             Control::Open { .. } | Control::Close => {
@@ -133,8 +92,7 @@ impl SegmentIndex {
 
     /// What has no time yet, as a scan finds it, ages from `at` on.
     pub fn date(&mut self, at: Timestamp) {
-        let extents = self.entries.values_mut().flat_map(|entry| &mut entry.extents);
-        extents.filter(|extent| !is_dated(extent.max_timestamp)).for_each(|extent| extent.max_timestamp = at);
+        self.entries.values_mut().for_each(|entry| entry.extents.date(at));
     }
 
     /// Bytes of the encoded index.
@@ -160,7 +118,9 @@ impl SegmentIndex {
             out.i64(entry.truncated_to.map_or(-1, |offset| offset.0));
             out.u32(count(entry.extents.len()));
             out.u32(0);
-            for extent in &entry.extents {
+            let mut extents: Vec<_> = entry.extents.iter().collect();
+            extents.sort_by_key(|extent| extent.group_offset);
+            for extent in extents {
                 out.u32(extent.group_offset);
                 out.u32(extent.bytes);
                 out.i64(extent.first.0);
@@ -186,8 +146,8 @@ impl SegmentIndex {
             if count > fields.remaining() / EXTENT_LENGTH {
                 return None;
             }
-            let extents = (0..count).map(|_| parse_extent(&mut fields)).collect::<Option<Vec<_>>>()?;
-            index.extent_count += count;
+            let extents = (0..count).map(|_| parse_extent(&mut fields)).collect::<Option<Extents>>()?;
+            index.extent_count += extents.len();
             let (voids_earlier, closed) = (flags & VOIDS != 0, flags & CLOSED != 0);
             let entry = IndexEntry { voids_earlier, closed, base_group, last_group, truncated_to, extents };
             if index.entries.insert(id, entry).is_some() {

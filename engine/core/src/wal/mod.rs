@@ -1,10 +1,11 @@
 //! The write-ahead log, version 1 (`docs/formats/wal.md`): its bytes, what a restart finds in them, and which segment is used
 //! next, freed or moved.
 //!
-//! Reading order: [`position`], [`segment_header`], [`group`], [`frame`], [`index`] are the format; [`group_writer`] lays frames
+//! Reading order: [`position`], [`segment_header`], [`group`], [`frame`], [`extents`], [`index`] are the format; [`group_writer`] lays frames
 //! into a buffer; [`scan`] reads a segment's groups; [`recovery`] reads a whole WAL; [`segments`] decides about segments while
 //! it runs; [`read_check`] verifies what is read back for consumers. No files: bytes come from and go to the caller.
 
+pub mod extents;
 pub mod frame;
 mod fuzz;
 pub mod group;
@@ -20,11 +21,12 @@ pub mod segment_header;
 pub mod segments;
 pub mod spans;
 
+pub use extents::{Extent, Extents, ReadRange};
 pub use frame::{BatchKind, Control, Frame, FrameDamage, FrameKind, FrameSeed};
 pub use fuzz::fuzz_wal_reader;
 pub use group::{GroupDamage, GroupHeader, GroupKind};
 pub use group_writer::{FinishedGroup, GroupWriter};
-pub use index::{Extent, IndexEntry, SegmentIndex, Trailer};
+pub use index::{IndexEntry, SegmentIndex, Trailer};
 pub use position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
 pub use recovery::{RecoveredWal, Recovery, RecoveryOptions};
 pub use segment_header::{SegmentHeader, SegmentHeaderError};

@@ -1,6 +1,7 @@
-//! Verifies groups that were read back from disk, and yields the batches of one partition: nothing is served that is not from
+//! Verifies groups that were read back from disk, and yields the batches of each partition: nothing is served that is not from
 //! this place, this life of the segment, this partition, and whole.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rustmq_model::batch::BatchHeader;
@@ -18,7 +19,7 @@ pub struct CheckedBatch {
     pub range: Range<usize>,
 }
 
-/// What is asked of a group: batches of `partition` that hold offsets from `from` on and lie below `until`.
+/// What is asked of groups: batches of `partition` that hold offsets from `from` on and lie below `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchQuery {
     pub partition: TopicIdPartition,
@@ -26,50 +27,73 @@ pub struct BatchQuery {
     pub until: Offset,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GroupRead {
-    /// The batches, ascending, and the group's size with padding.
-    Batches { batches: Vec<CheckedBatch>, padded: u32 },
-    /// The group is longer than the bytes: read this many, whole blocks, from its offset on.
-    NeedBytes { length: u32 },
+/// A whole group, verified: what may be served of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckedGroup {
+    /// By partition and offset.
+    batches: Vec<(TopicIdPartition, CheckedBatch)>,
 }
 
-/// Verifies the group at `offset`, which `bytes` start with, and picks the batches asked for.
-pub fn read_group(place: SegmentPlace, offset: u32, bytes: &[u8], query: BatchQuery) -> Result<GroupRead, GroupDamage> {
+impl CheckedGroup {
+    /// The partition's batches, ascending.
+    pub fn batches_of(&self, partition: TopicIdPartition) -> impl Iterator<Item = &CheckedBatch> {
+        let first = self.batches.partition_point(|(of, _)| *of < partition);
+        let rest = self.batches[first..].iter();
+        rest.take_while(move |(of, _)| *of == partition).map(|(_, batch)| batch)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupCheck {
+    Whole(CheckedGroup),
+    /// The group is longer than the bytes: read this many, whole blocks, from its offset on.
+    NeedBytes {
+        length: u32,
+    },
+}
+
+/// The size of the group at `offset`, with padding, by its header alone; `None` if the bytes do not hold one.
+pub fn group_size(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<Option<u32>, GroupDamage> {
     if bytes.len() < HEADER_LENGTH as usize {
-        return Ok(GroupRead::NeedBytes { length: place.shape.block_size() });
+        return Ok(None);
     }
     let at = WalPosition { generation: place.generation, offset };
     let header = GroupHeader::parse_at(place.wal, place.shape, at, bytes)?;
-    let padded = place.shape.padded(header.length);
+    Ok(Some(place.shape.padded(header.length)))
+}
+
+/// Verifies the group at `offset`, which `bytes` start with.
+pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<GroupCheck, GroupDamage> {
+    if bytes.len() < HEADER_LENGTH as usize {
+        return Ok(GroupCheck::NeedBytes { length: place.shape.block_size() });
+    }
+    let at = WalPosition { generation: place.generation, offset };
+    let header = GroupHeader::parse_at(place.wal, place.shape, at, bytes)?;
     let Some(group) = bytes.get(..header.length as usize) else {
-        return Ok(GroupRead::NeedBytes { length: padded });
+        return Ok(GroupCheck::NeedBytes { length: place.shape.padded(header.length) });
     };
-    let mut batches = Vec::new();
+    let mut batches: Vec<(TopicIdPartition, CheckedBatch)> = Vec::new();
+    // What a later frame of the same group voids was never to be read: how many batches stood before that frame, and up to where they stay.
+    let mut voids: BTreeMap<TopicIdPartition, Vec<(usize, Offset)>> = BTreeMap::new();
     for frame in frame::frames(place.wal, &header, group) {
         let frame = frame?;
-        if frame.partition != query.partition {
-            continue;
-        }
-        let batch = match frame.body {
-            FrameBody::Batch { header, .. } => header,
-            // What a later frame of the same group voids was never to be read.
-            FrameBody::Control(Control::Open { .. } | Control::Close) => {
-                batches.clear();
-                continue;
+        let mut void = |end| voids.entry(frame.partition).or_default().push((batches.len(), end));
+        match frame.body {
+            FrameBody::Batch { header, .. } => {
+                let range = frame.payload_at..frame.payload_at + frame.payload.len();
+                batches.push((frame.partition, CheckedBatch { header, range }));
             }
-            FrameBody::Control(Control::Truncate { end }) => {
-                batches.retain(|batch: &CheckedBatch| batch.header.next_offset() <= end);
-                continue;
-            }
-            FrameBody::Control(_) | FrameBody::Checkpoint | FrameBody::SegmentIndex => continue,
-        };
-        let asked = batch.next_offset() > query.from && batch.next_offset() <= query.until;
-        if asked {
-            let range = frame.payload_at..frame.payload_at + frame.payload.len();
-            batches.push(CheckedBatch { header: batch, range });
+            FrameBody::Control(Control::Open { .. } | Control::Close) => void(Offset::ZERO),
+            FrameBody::Control(Control::Truncate { end }) => void(end),
+            FrameBody::Control(_) | FrameBody::Checkpoint | FrameBody::SegmentIndex => {}
         }
     }
-    batches.sort_by_key(|batch| batch.header.base_offset);
-    Ok(GroupRead::Batches { batches, padded })
+    let mut at = 0..;
+    batches.retain(|(partition, batch)| {
+        let at = at.next();
+        let stays = |(before, end): &(usize, Offset)| at >= Some(*before) || batch.header.next_offset() <= *end;
+        voids.get(partition).is_none_or(|voids| voids.iter().all(stays))
+    });
+    batches.sort_by_key(|(partition, batch)| (*partition, batch.header.base_offset));
+    Ok(GroupCheck::Whole(CheckedGroup { batches }))
 }

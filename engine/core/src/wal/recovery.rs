@@ -240,7 +240,7 @@ impl Recovery {
             if self.covered.contains(partition) || self.replay.contains_key(partition) {
                 continue;
             }
-            for extent in &entry.extents {
+            for extent in entry.extents.iter() {
                 let lost = BaseLost { partition: *partition, from: extent.first, until: extent.end };
                 let whole: &mut BaseLost = gone.entry(*partition).or_insert(lost);
                 (whole.from, whole.until) = (whole.from.min(lost.from), whole.until.max(lost.until));

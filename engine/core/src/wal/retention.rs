@@ -32,22 +32,27 @@ pub struct RetentionLimits {
     pub bytes: Option<u64>,
 }
 
-/// The log start that retention asks for, if anything is to go: the end of the longest prefix of `parts` (oldest first) that is too
-/// old, or that leaves at least `limits.bytes` behind it. Stops at the first part that stays, so one record from the future keeps
-/// what follows it, as in Kafka.
+/// The log start that retention asks for, if anything is to go: the end of the longest prefix of `parts` (oldest first, `bytes` in all) that is
+/// too old, or that leaves at least `limits.bytes` behind it. Stops at the first part that stays, so one record from the future keeps
+/// what follows it, as in Kafka; no part beyond that one is looked at.
 #[must_use]
-pub fn log_start_after(parts: &[Part], limits: RetentionLimits, now: Timestamp) -> Option<Offset> {
+pub fn log_start_after(
+    parts: impl Iterator<Item = Part>,
+    bytes: u64,
+    limits: RetentionLimits,
+    now: Timestamp,
+) -> Option<Offset> {
     let too_old = |part: &Part| {
         limits.time.is_some_and(|time| {
             let age = i128::from(now.0) - i128::from(part.max_timestamp.0);
             is_dated(part.max_timestamp) && age > i128::try_from(time.as_millis()).unwrap_or(i128::MAX)
         })
     };
-    let mut left: u64 = parts.iter().map(|part| part.bytes).sum();
+    let mut left = bytes;
     let mut start = None;
     for part in parts {
-        let after = left - part.bytes;
-        if !too_old(part) && limits.bytes.is_none_or(|bytes| after < bytes) {
+        let after = left.saturating_sub(part.bytes);
+        if !too_old(&part) && limits.bytes.is_none_or(|bytes| after < bytes) {
             break;
         }
         left = after;
@@ -70,7 +75,7 @@ mod tests {
         let parts = [part(10, 100, 1_000), part(20, 100, 9_000), part(30, 100, 2_000)];
         let check = |ms: Option<u64>, bytes, expected: Option<i64>| {
             let limits = RetentionLimits { time: ms.map(Duration::from_millis), bytes };
-            assert_eq!(log_start_after(&parts, limits, Timestamp(10_000)), expected.map(Offset), "{limits:?}");
+            assert_eq!(log_start_after(parts.into_iter(), 300, limits, Timestamp(10_000)), expected.map(Offset), "{limits:?}");
         };
         check(None, None, None);
         check(Some(9_000), None, None);

@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
+use super::extents::{Extent, ReadRange};
 use super::frame::{self, Control};
 use super::group;
 use super::group_writer::FinishedGroup;
-use super::index::{Extent, SegmentIndex, Trailer};
+use super::index::{SegmentIndex, Trailer};
 use super::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
 use super::recovery::{GoOn, RecoveredWal};
 use super::retention::{self, Part};
@@ -72,25 +73,25 @@ pub struct StartedSegment {
     pub header: SegmentHeader,
 }
 
-/// Where to read for an offset. Batches at or above `until` must not be served from there: newer ones are elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Location {
-    Group {
-        slot: SlotId,
-        generation: Generation,
-        shape: SegmentShape,
-        group_offset: u32,
-        until: Offset,
-    },
-    /// The segment's index must be read from its place first ([`super::recovery::read_index`]): it names the groups.
-    NeedIndex {
-        slot: SlotId,
-        generation: Generation,
-        shape: SegmentShape,
-        trailer: Trailer,
-        from: Offset,
-        until: Offset,
-    },
+/// Where to read for an offset: one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    pub slot: SlotId,
+    pub generation: Generation,
+    pub shape: SegmentShape,
+    /// Where the segment's durable content ends. What lies below never changes while the segment is in use.
+    pub end: u32,
+    /// Batches at or above this must not be served from there: newer ones are elsewhere.
+    pub until: Offset,
+    pub extents: LocatedExtents,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LocatedExtents {
+    /// In the order of offsets, at most [`super::extents::EXTENTS_MAX`].
+    Known(Vec<Extent>),
+    /// The segment's index must be read from its place first ([`super::recovery::read_index`]): it has them.
+    Indexed(Trailer),
 }
 
 /// What to write so that the oldest segment becomes free: checkpoints, and batches to read and relocate.
@@ -113,7 +114,7 @@ pub struct BatchMove {
 struct Segment {
     slot: SlotId,
     shape: SegmentShape,
-    /// Every partition with a frame in it.
+    /// Every partition with a frame in it; of the oldest segment, those that may still need it.
     members: BTreeSet<TopicIdPartition>,
     /// In memory until the sealed segment is synced, and for good if it is not on disk.
     index: Option<SegmentIndex>,
@@ -242,7 +243,7 @@ impl SegmentTable {
             if let Some(end) = entry.truncated_to {
                 places.spans.truncate(end);
             }
-            for extent in &entry.extents {
+            for extent in entry.extents.iter() {
                 let (first, end, max_timestamp) = (extent.first, extent.end, extent.max_timestamp);
                 places.spans.insert(Span { first, end, generation, bytes: u64::from(extent.bytes), max_timestamp });
             }
@@ -556,19 +557,26 @@ impl SegmentTable {
         if self.durable <= self.voided {
             return None;
         }
-        let (generation, segment) = self.segments.first_key_value()?;
-        let generation = *generation;
-        if generation == self.newest || segment.holds > 0 {
+        let mut oldest = self.segments.first_entry()?;
+        let generation = *oldest.key();
+        if generation == self.newest || oldest.get().holds > 0 {
             return None;
         }
-        let needed =
-            segment.members.iter().filter_map(|id| self.partitions.get(id)).any(|places| {
+        let needs = |id: &TopicIdPartition| {
+            self.partitions.get(id).is_some_and(|places| {
                 places.base.generation <= generation || places.spans.in_segment(generation).next().is_some()
-            });
-        if needed {
-            return None;
+            })
+        };
+        // Who does not need the segment now never will again, since whatever a partition adds is in newer ones. So each member is looked at
+        // once, and the one that still needs it at every call.
+        let members = &mut oldest.get_mut().members;
+        while let Some(member) = members.first() {
+            if needs(member) {
+                return None;
+            }
+            members.pop_first();
         }
-        let segment = self.segments.remove(&generation)?;
+        let segment = oldest.remove();
         self.ready.push_back(segment.slot);
         Some((segment.slot, generation))
     }
@@ -638,10 +646,22 @@ impl SegmentTable {
         let bytes = |span: &Span| {
             let index = self.segments.get(&span.generation).and_then(|segment| segment.index.as_ref());
             let Some(entry) = index.and_then(|index| index.entry(id)) else { return span.bytes_from(log_start) };
-            let counted = |extent: &&Extent| extent.first < span.end && extent.end > span.first.max(log_start);
-            entry.extents.iter().filter(counted).map(|extent| u64::from(extent.bytes)).sum()
+            let live = entry.extents.between(span.first.max(log_start), span.end);
+            live.map(|extent| u64::from(extent.bytes)).sum()
         };
         places.spans.iter().filter(|span| span.end > log_start).map(bytes).sum()
+    }
+
+    /// Bytes of the batches of [`Self::parts`], by segment: an estimate where a truncation went through one.
+    #[must_use]
+    pub fn bytes(&self, id: TopicIdPartition) -> u64 {
+        self.partitions.get(&id).map_or(0, |places| places.spans.iter().map(|span| span.bytes).sum())
+    }
+
+    /// How many segments are in use.
+    #[must_use]
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
     }
 
     /// Segments in use, oldest first.
@@ -649,48 +669,42 @@ impl SegmentTable {
         self.segments.keys().copied()
     }
 
-    /// Where to read for `offset`; where that is a gap, for the first offset after it. `None` at the log's end.
+    /// Where to read for `range.from`; where that is a gap, for the first offset after it. `None` at the log's end.
     #[must_use]
-    pub fn locate(&self, id: TopicIdPartition, offset: Offset) -> Option<Location> {
-        let span = self.partitions.get(&id)?.spans.find(offset)?;
+    pub fn locate(&self, id: TopicIdPartition, range: ReadRange) -> Option<Location> {
+        let span = self.partitions.get(&id)?.spans.find(range.from)?;
         let segment = self.segments.get(&span.generation)?;
-        let (slot, generation, shape, until) = (segment.slot, span.generation, segment.shape, span.end);
-        match (&segment.index, segment.trailer) {
+        let (slot, generation, shape) = (segment.slot, span.generation, segment.shape);
+        let end = if generation < self.durable.generation { segment.end } else { self.durable.offset };
+        let mut until = span.end.min(range.until);
+        let extents = match (&segment.index, segment.trailer) {
             (Some(index), _) => {
-                let extent = index.entry(id)?.find(offset.max(span.first))?;
-                let (group_offset, until) = (extent.group_offset, extent.end.min(until));
-                Some(Location::Group { slot, generation, shape, group_offset, until })
+                let inside = ReadRange { from: range.from.max(span.first), until, bytes: range.bytes };
+                let extents = index.entry(id)?.extents.wanted(inside);
+                until = until.min(extents.last()?.end);
+                LocatedExtents::Known(extents)
             }
-            (None, Some(trailer)) => {
-                let from = offset.max(span.first);
-                Some(Location::NeedIndex { slot, generation, shape, trailer, from, until })
-            }
-            (None, None) => None,
-        }
+            (None, Some(trailer)) => LocatedExtents::Indexed(trailer),
+            (None, None) => return None,
+        };
+        Some(Location { slot, generation, shape, end, until, extents })
     }
 
     /// The live parts of a partition, oldest first, for retention: by group where the index is in memory, else by segment.
-    #[must_use]
-    pub fn parts(&self, id: TopicIdPartition) -> Vec<Part> {
-        let Some(places) = self.partitions.get(&id) else { return Vec::new() };
-        let mut parts = Vec::new();
-        for span in places.spans.iter() {
+    pub fn parts(&self, id: TopicIdPartition) -> impl Iterator<Item = Part> {
+        let spans = self.partitions.get(&id).into_iter().flat_map(|places| places.spans.iter());
+        spans.flat_map(move |span| {
             let index = self.segments.get(&span.generation).and_then(|segment| segment.index.as_ref());
-            match index.and_then(|index| index.entry(id)) {
-                Some(entry) => {
-                    let inside = entry.extents.iter().filter(|part| part.first < span.end && part.end > span.first);
-                    let from = parts.len();
-                    parts.extend(inside.map(|extent| Part {
-                        end: extent.end.min(span.end),
-                        bytes: u64::from(extent.bytes),
-                        max_timestamp: extent.max_timestamp,
-                    }));
-                    parts[from..].sort_by_key(|part| part.end);
-                }
-                None => parts.push(Part { end: span.end, bytes: span.bytes, max_timestamp: span.max_timestamp }),
-            }
-        }
-        parts
+            let entry = index.and_then(|index| index.entry(id));
+            let whole = Part { end: span.end, bytes: span.bytes, max_timestamp: span.max_timestamp };
+            let inside = entry.into_iter().flat_map(move |entry| entry.extents.between(span.first, span.end));
+            let inside = inside.map(move |extent| Part {
+                end: extent.end.min(span.end),
+                bytes: u64::from(extent.bytes),
+                max_timestamp: extent.max_timestamp,
+            });
+            inside.chain(entry.is_none().then_some(whole))
+        })
     }
 
     /// Offsets from the log start to a partition's last live batch that none of them holds: what damage took.

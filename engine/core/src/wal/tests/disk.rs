@@ -11,9 +11,9 @@ use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicId
 use crate::wal::group::GroupKind;
 use crate::wal::recovery::{CorruptionPolicy, GoOn, Recovery, RecoveryError, RecoveryOptions};
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
-use crate::wal::segments::{Admission, Location, Purpose, SEGMENTS_MIN};
+use crate::wal::segments::{Admission, LocatedExtents, Location, Purpose, SEGMENTS_MIN};
 use crate::wal::{
-    Control, FinishedGroup, GroupWriter, RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig, SlotId, WalId,
+    Control, FinishedGroup, GroupWriter, ReadRange, RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig, SlotId, WalId,
     WalPosition,
 };
 use crate::wal::{read_check, recovery};
@@ -353,27 +353,32 @@ impl Shard {
         freed
     }
 
+    pub(super) fn locate(&self, id: TopicIdPartition, offset: Offset) -> Option<Location> {
+        self.table.locate(id, ReadRange { from: offset, until: Offset(i64::MAX), bytes: 0 })
+    }
+
     /// Reads the batch that holds `offset` from the disk, as a read thread does.
     pub(super) fn read(&self, id: TopicIdPartition, offset: Offset) -> Option<Bytes> {
-        let mut location = self.table.locate(id, offset)?;
-        if let Location::NeedIndex { slot, generation, shape, trailer, from, until } = location {
-            let place = SegmentPlace { wal: WAL, shape, generation };
-            let bytes = self.disk.read(slot, trailer.index_group, trailer.end - trailer.index_group);
-            let index = recovery::read_index(place, trailer.index_group, &bytes).unwrap();
-            let extent = index.entry(id)?.find(from)?;
-            let (group_offset, until) = (extent.group_offset, extent.end.min(until));
-            location = Location::Group { slot, generation, shape, group_offset, until };
-        }
-        let Location::Group { slot, generation, shape, group_offset, until } = location else { return None };
+        let Location { slot, generation, shape, until, extents, .. } = self.locate(id, offset)?;
         let place = SegmentPlace { wal: WAL, shape, generation };
-        let query = read_check::BatchQuery { partition: id, from: offset, until };
+        let extent = match extents {
+            LocatedExtents::Known(extents) => *extents.first()?,
+            LocatedExtents::Indexed(trailer) => {
+                let bytes = self.disk.read(slot, trailer.index_group, trailer.end - trailer.index_group);
+                let index = recovery::read_index(place, trailer.index_group, &bytes).unwrap();
+                *index.entry(id)?.extents.find(offset)?
+            }
+        };
+        let (group_offset, until) = (extent.group_offset, extent.end.min(until));
         let mut length = 512;
         loop {
             let bytes = self.disk.read(slot, group_offset, length);
-            match read_check::read_group(place, group_offset, &bytes, query).unwrap() {
-                read_check::GroupRead::NeedBytes { length: more } => length = more,
-                read_check::GroupRead::Batches { batches, .. } => {
-                    return batches.first().map(|batch| bytes.slice(batch.range.clone()));
+            match read_check::check_group(place, group_offset, &bytes).unwrap() {
+                read_check::GroupCheck::NeedBytes { length: more } => length = more,
+                read_check::GroupCheck::Whole(group) => {
+                    let asked = |next: Offset| next > offset && next <= until;
+                    let mut batches = group.batches_of(id).filter(|batch| asked(batch.header.next_offset()));
+                    return batches.next().map(|batch| bytes.slice(batch.range.clone()));
                 }
             }
         }

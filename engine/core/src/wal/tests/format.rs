@@ -5,7 +5,6 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::disk::{BLOCK, WAL, partition, shape};
 use crate::log::{EndMarker, TransactionEnd};
-use crate::wal::index::Extent;
 use crate::wal::scan::ReplayEvent;
 use crate::wal::{Control, Generation, GroupKind, GroupWriter, Run, SegmentIndex, SegmentShape, WalPosition, frame};
 
@@ -106,31 +105,6 @@ fn a_replayed_control_batch_says_how_it_ends_its_transaction() {
         .collect();
     let marker = |end| Some(EndMarker { end, coordinator_epoch: 7 });
     assert_eq!(markers, [marker(TransactionEnd::Abort), marker(TransactionEnd::Commit), None, None]);
-}
-
-#[test]
-fn an_extent_is_found_by_any_offset_in_it() {
-    let extent = |group_offset, first, end| Extent {
-        group_offset,
-        bytes: 1,
-        first: Offset(first),
-        end: Offset(end),
-        max_timestamp: Timestamp(0),
-    };
-    let mut entry = crate::wal::IndexEntry {
-        extents: vec![extent(1, 10, 20), extent(2, 20, 30), extent(3, 40, 50)],
-        ..Default::default()
-    };
-    let check = |entry: &crate::wal::IndexEntry, offset, group: Option<u32>| {
-        assert_eq!(entry.find(Offset(offset)).map(|extent| extent.group_offset), group, "{offset}");
-    };
-    for (offset, group) in [(0, Some(1)), (10, Some(1)), (19, Some(1)), (20, Some(2)), (35, Some(3)), (50, None)] {
-        check(&entry, offset, group);
-    }
-    entry.extents.push(extent(4, 0, 10));
-    for (offset, group) in [(0, Some(4)), (9, Some(4)), (10, Some(1)), (49, Some(3)), (50, None)] {
-        check(&entry, offset, group);
-    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use rustmq_model::Offset;
 use super::disk::{Disk, Shard, batch, partition, shape, state_of};
 use crate::wal::Control;
 use crate::wal::recovery::CorruptionPolicy;
-use crate::wal::segments::Location;
+use crate::wal::segments::LocatedExtents;
 
 fn opened(segments_max: u32) -> Shard {
     let mut shard = Shard::open(Disk::default(), shape(32), segments_max).unwrap();
@@ -23,13 +23,18 @@ fn fill(shard: &mut Shard, number: i32, batches: usize) {
     }
 }
 
+fn is_indexed(shard: &Shard) -> bool {
+    let location = shard.locate(partition(0), Offset(0)).unwrap();
+    matches!(location.extents, LocatedExtents::Indexed(_))
+}
+
 #[test]
 fn sealed_segments_are_read_through_their_index_also_after_a_restart() {
     let mut shard = opened(16);
     fill(&mut shard, 0, 100);
     assert!(shard.table.generations().count() > 4);
     shard.check_served();
-    assert!(matches!(shard.table.locate(partition(0), Offset(0)), Some(Location::NeedIndex { .. })));
+    assert!(is_indexed(&shard));
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
     assert_eq!(state_of(&recovered), shard.state);
     let mut again = Shard::open(shard.disk.clone(), shape(32), 16).unwrap();
@@ -46,7 +51,7 @@ fn a_segment_is_not_read_through_an_index_that_is_not_on_disk_yet() {
     shard.half_roll();
     shard.check_served();
     shard.sync();
-    assert!(matches!(shard.table.locate(partition(0), Offset(0)), Some(Location::NeedIndex { .. })));
+    assert!(is_indexed(&shard));
     shard.check_served();
 }
 
@@ -76,8 +81,7 @@ fn a_trim_that_is_not_synced_hides_nothing() {
     fill(&mut shard, 0, 100);
     let oldest = shard.table.generations().next().unwrap();
     let in_oldest = |shard: &Shard| {
-        let found = shard.table.locate(partition(0), Offset(0));
-        matches!(found, Some(Location::NeedIndex { generation, .. }) if generation == oldest)
+        is_indexed(shard) && shard.locate(partition(0), Offset(0)).unwrap().generation == oldest
     };
     let log_start = shard.end_offset(partition(0));
     assert!(shard.control(partition(0), Control::Trim { log_start }));
@@ -85,7 +89,7 @@ fn a_trim_that_is_not_synced_hides_nothing() {
     shard.finish_group(crate::wal::GroupKind::Data);
     assert!(in_oldest(&shard));
     shard.sync();
-    assert_eq!(shard.table.locate(partition(0), Offset(0)), None);
+    assert_eq!(shard.locate(partition(0), Offset(0)), None);
 }
 
 #[test]

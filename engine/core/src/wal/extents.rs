@@ -1,0 +1,236 @@
+//! Where a segment has the batches of one partition, by offset. A look-up takes logarithmic time, in whatever order the batches came.
+
+use rustmq_model::{Offset, Timestamp};
+
+use super::retention::is_dated;
+
+/// Batches of one partition in one group whose offsets follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    pub group_offset: u32,
+    /// Bytes of the batches.
+    pub bytes: u32,
+    pub first: Offset,
+    pub end: Offset,
+    /// What retention goes by: the largest timestamp, or when the batches were appended, if their records have none.
+    pub max_timestamp: Timestamp,
+}
+
+impl Extent {
+    /// Batches whose time is not known yet stay apart, so that they can be given one.
+    fn is_continued_by(&self, next: &Self) -> bool {
+        let follows = self.end == next.first && self.group_offset == next.group_offset;
+        follows && is_dated(self.max_timestamp) == is_dated(next.max_timestamp)
+    }
+
+    fn join(&mut self, next: &Self) {
+        self.end = next.end;
+        self.bytes = self.bytes.saturating_add(next.bytes);
+        self.max_timestamp = self.max_timestamp.max(next.max_timestamp);
+    }
+}
+
+/// Ascending by first offset. That is not the order of the groups: relocated batches are lower than appended ones that came before them. A batch
+/// that has moved within its segment is there twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extents(Vec<Held>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Held {
+    extent: Extent,
+    /// The highest end of this and all before it. So it rises, though where extents overlap the ends need not.
+    reach: Offset,
+}
+
+/// What a reader wants of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadRange {
+    pub from: Offset,
+    pub until: Offset,
+    /// Bytes of batches; those that reach or pass it come too.
+    pub bytes: usize,
+}
+
+/// Extents that one look-up answers: a bound for the work that a reader asks of the shard.
+pub const EXTENTS_MAX: usize = 1024;
+
+impl Extents {
+    /// The lowest extent that holds `offset`, or else the first one after it.
+    #[must_use]
+    pub fn find(&self, offset: Offset) -> Option<&Extent> {
+        self.between(offset, Offset(i64::MAX)).next()
+    }
+
+    /// The extents that hold offsets from `first` on and below `end`.
+    pub fn between(&self, first: Offset, end: Offset) -> impl Iterator<Item = &Extent> {
+        let after = &self.0[self.0.partition_point(|held| held.reach <= first)..];
+        let extents = after.iter().map(|held| &held.extent).take_while(move |extent| extent.first < end);
+        extents.filter(move |extent| extent.end > first)
+    }
+
+    /// Those that a reader looks through for what it wants, at most [`EXTENTS_MAX`]; at least one, if there is any.
+    #[must_use]
+    pub fn wanted(&self, range: ReadRange) -> Vec<Extent> {
+        let mut wanted: Vec<Extent> = Vec::new();
+        let mut bytes = 0;
+        for extent in self.between(range.from, range.until).take(EXTENTS_MAX) {
+            // Of the first one, the reader may want no more than the end.
+            let is_first = wanted.is_empty();
+            wanted.push(*extent);
+            bytes += if is_first { 0 } else { extent.bytes as usize };
+            if bytes >= range.bytes {
+                break;
+            }
+        }
+        wanted
+    }
+
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Extent> {
+        self.0.iter().map(|held| &held.extent)
+    }
+
+    /// Adds an extent, at the end as a rule. One that continues another of its group joins it.
+    pub(super) fn insert(&mut self, extent: Extent) {
+        let mut at = self.0.partition_point(|held| held.extent.first <= extent.first);
+        let before = at.checked_sub(1).and_then(|before| self.0.get_mut(before)).map(|held| &mut held.extent);
+        match before.filter(|before| before.is_continued_by(&extent)) {
+            Some(before) => {
+                before.join(&extent);
+                at -= 1;
+            }
+            None => self.0.insert(at, Held { extent, reach: extent.end }),
+        }
+        let mut reach = at.checked_sub(1).map_or(Offset(i64::MIN), |before| self.0[before].reach);
+        for held in &mut self.0[at..] {
+            reach = reach.max(held.extent.end);
+            // From the first one that others reached as far as before, nothing has changed.
+            if held.reach == reach && held.extent.first > extent.first {
+                break;
+            }
+            held.reach = reach;
+        }
+    }
+
+    /// Nothing is left from `end` on.
+    pub(super) fn truncate(&mut self, end: Offset) {
+        self.0.truncate(self.0.partition_point(|held| held.extent.first < end));
+        for held in &mut self.0 {
+            held.extent.end = held.extent.end.min(end);
+            held.reach = held.reach.min(end);
+        }
+    }
+
+    /// What has no time yet ages from `at` on.
+    pub(super) fn date(&mut self, at: Timestamp) {
+        let undated = self.0.iter_mut().map(|held| &mut held.extent).filter(|extent| !is_dated(extent.max_timestamp));
+        undated.for_each(|extent| extent.max_timestamp = at);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl FromIterator<Extent> for Extents {
+    /// In any order: they may come from a disk.
+    fn from_iter<I: IntoIterator<Item = Extent>>(extents: I) -> Self {
+        let mut held: Vec<_> = extents.into_iter().map(|extent| Held { extent, reach: extent.end }).collect();
+        held.sort_by_key(|held| held.extent.first);
+        let mut reach = Offset(i64::MIN);
+        for held in &mut held {
+            reach = reach.max(held.extent.end);
+            held.reach = reach;
+        }
+        Self(held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use rustmq_model::{Offset, Timestamp};
+
+    use super::{Extent, Extents, ReadRange};
+
+    fn extent(group_offset: u32, first: i64, end: i64) -> Extent {
+        Extent { group_offset, bytes: 1, first: Offset(first), end: Offset(end), max_timestamp: Timestamp(0) }
+    }
+
+    fn inserted(extents: &[Extent]) -> Extents {
+        let mut all = Extents::default();
+        extents.iter().for_each(|extent| all.insert(*extent));
+        all
+    }
+
+    fn ranges(extents: &Extents) -> Vec<(u32, i64, i64)> {
+        extents.iter().map(|extent| (extent.group_offset, extent.first.0, extent.end.0)).collect()
+    }
+
+    #[test]
+    fn an_extent_is_found_by_any_offset_in_it_in_whatever_order_they_came() {
+        let appended = [extent(1, 10, 20), extent(2, 20, 30), extent(3, 40, 50)];
+        let check = |extents: &Extents, expected: &[(i64, Option<u32>)]| {
+            for (offset, group) in expected {
+                assert_eq!(extents.find(Offset(*offset)).map(|extent| extent.group_offset), *group, "{offset}");
+            }
+        };
+        let expected = [(0, Some(1)), (10, Some(1)), (19, Some(1)), (20, Some(2)), (35, Some(3)), (50, None)];
+        check(&inserted(&appended), &expected);
+        let relocated = [&appended[..], &[extent(4, 0, 5), extent(4, 5, 10)]].concat();
+        let expected = [(0, Some(4)), (9, Some(4)), (10, Some(1)), (49, Some(3)), (50, None)];
+        check(&inserted(&relocated), &expected);
+        check(&relocated.iter().copied().collect(), &expected);
+        assert_eq!(inserted(&relocated).len(), 4, "what continues in its group joins");
+    }
+
+    #[test]
+    fn where_extents_overlap_the_lowest_holds_the_offset() {
+        let overlapping = [extent(1, 10, 20), extent(2, 15, 25), extent(3, 5, 12), extent(4, 16, 18), extent(5, 10, 20)];
+        for extents in [inserted(&overlapping), overlapping.into_iter().collect()] {
+            for offset in 0..30 {
+                let holding = overlapping.iter().filter(|extent| extent.end > Offset(offset));
+                let lowest = holding.min_by_key(|extent| extent.first);
+                assert_eq!(extents.find(Offset(offset)), lowest, "{offset}");
+            }
+            let between = extents.between(Offset(12), Offset(16)).map(|extent| extent.group_offset);
+            assert_eq!(between.collect::<Vec<_>>(), [1, 5, 2], "what ends before is left out");
+        }
+    }
+
+    #[test]
+    fn a_reader_looks_through_as_many_extents_as_its_bytes_may_be_in() {
+        let extents = inserted(&[extent(1, 0, 5), extent(2, 5, 6), extent(3, 6, 7), extent(4, 7, 8)]);
+        let wanted = |from, until, bytes| {
+            let range = ReadRange { from: Offset(from), until: Offset(until), bytes };
+            extents.wanted(range).iter().map(|extent| extent.group_offset).collect::<Vec<_>>()
+        };
+        assert_eq!(wanted(0, 8, 0), [1]);
+        assert_eq!(wanted(4, 8, 2), [1, 2, 3]);
+        assert_eq!(wanted(5, 7, 100), [2, 3]);
+        assert_eq!(wanted(8, 9, 100), [0; 0]);
+    }
+
+    #[test]
+    fn a_truncation_cuts_the_last_extent() {
+        let mut extents = inserted(&[extent(1, 10, 20), extent(2, 20, 30), extent(3, 0, 10)]);
+        extents.truncate(Offset(15));
+        assert_eq!(ranges(&extents), [(3, 0, 10), (1, 10, 15)]);
+        assert_eq!(extents.find(Offset(15)), None);
+        extents.insert(extent(4, 15, 17));
+        assert_eq!(extents.find(Offset(16)).unwrap().group_offset, 4);
+        extents.truncate(Offset(15));
+        extents.truncate(Offset(0));
+        assert!(extents.is_empty());
+    }
+}

@@ -1,0 +1,188 @@
+//! What the read threads do next. A read that finds no memory stands apart until some is given back, or until its patience ends: no thread
+//! waits for memory, since those that hold it may wait for a thread.
+//!
+//! ```text
+//! push -> reads --next--> a thread --await_room--> waiting --on_room, next--> a thread
+//!                                                     `------- too late -----> refused as busy
+//! ```
+//! The number of reads in here is bounded by the places that readers take before they ask (`PartitionReader::read`).
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::read_ahead::ReadAhead;
+use crate::reads::ReadJob;
+
+/// How long memory is kept for the next read.
+pub(crate) const WARM: Duration = Duration::from_secs(1);
+/// Places to read ahead from that wait for a thread.
+const AHEAD_MAX: usize = 64;
+
+/// What a thread is to do.
+#[derive(Debug)]
+pub(crate) enum Task {
+    Read(ReadJob),
+    /// It waited for memory, and is the first to get what has been given back.
+    Resume(ReadJob),
+    /// It has waited for memory too long, or nobody waits for its answer.
+    Refuse(ReadJob),
+    /// Nobody reads, or waits for this.
+    Ahead(ReadAhead),
+    /// Nobody has read for [`WARM`].
+    Sweep,
+    End,
+}
+
+#[derive(Debug, Default)]
+struct Queued {
+    reads: VecDeque<ReadJob>,
+    /// In the order in which they came.
+    waiting: VecDeque<ReadJob>,
+    /// Memory was given back since the first that waits last found none.
+    has_room: bool,
+    ahead: VecDeque<ReadAhead>,
+    /// When the last read came, unless its memory has been swept up since.
+    read_at: Option<Instant>,
+    ended: bool,
+}
+
+impl Queued {
+    fn pop(&mut self, now: Instant) -> Option<Task> {
+        let is_over = |job: &ReadJob| job.room_by <= now || job.is_abandoned();
+        if let Some(at) = self.waiting.iter().position(is_over) {
+            return self.waiting.remove(at).map(Task::Refuse);
+        }
+        if self.ended {
+            return Some(Task::End);
+        }
+        if self.has_room {
+            self.has_room = false;
+            if let Some(job) = self.waiting.pop_front() {
+                return Some(Task::Resume(job));
+            }
+        }
+        if let Some(job) = self.reads.pop_front() {
+            return Some(Task::Read(job));
+        }
+        if let Some(ahead) = self.ahead.pop_front() {
+            return Some(Task::Ahead(ahead));
+        }
+        self.read_at.take_if(|read_at| now >= *read_at + WARM).map(|_| Task::Sweep)
+    }
+
+    /// When something is to be done though nothing comes.
+    fn due(&self) -> Option<Instant> {
+        let refused = self.waiting.iter().map(|job| job.room_by);
+        refused.chain(self.read_at.map(|read_at| read_at + WARM)).min()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct ReadQueue {
+    queued: Mutex<Queued>,
+    news: Condvar,
+    /// As many as in `waiting`, and those of them that a thread looks at again.
+    waiting: AtomicUsize,
+}
+
+impl ReadQueue {
+    pub(crate) fn push(&self, job: ReadJob) {
+        let mut queued = self.queued.lock();
+        queued.read_at = Some(Instant::now());
+        if !queued.ended {
+            queued.reads.push_back(job);
+        }
+        drop(queued);
+        self.news.notify_one();
+    }
+
+    /// Blocks until there is something to do.
+    pub(crate) fn next(&self) -> Task {
+        let mut queued = self.queued.lock();
+        loop {
+            if let Some(task) = queued.pop(Instant::now()) {
+                return task;
+            }
+            match queued.due() {
+                Some(until) => {
+                    let _timed_out = self.news.wait_until(&mut queued, until);
+                }
+                None => self.news.wait(&mut queued),
+            }
+        }
+    }
+
+    /// What is more than enough to do ahead is left out: whoever comes to it reads it.
+    pub(crate) fn push_ahead(&self, ahead: ReadAhead) {
+        let mut queued = self.queued.lock();
+        let is_same = |other: &ReadAhead| other.from == ahead.from && other.segment.place == ahead.segment.place;
+        if queued.ended || queued.ahead.len() >= AHEAD_MAX || queued.ahead.iter().any(is_same) {
+            return;
+        }
+        queued.ahead.push_back(ahead);
+        drop(queued);
+        self.news.notify_one();
+    }
+
+    /// Some memory was held when it was swept up: it is tried again.
+    pub(crate) fn sweep_again(&self) {
+        self.queued.lock().read_at.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether reads wait for memory: then none that comes later takes any.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
+    }
+
+    /// The job found no memory for the first time.
+    pub(crate) fn await_room(&self, job: ReadJob) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut queued = self.queued.lock();
+        if !queued.ended {
+            queued.waiting.push_back(job);
+        }
+        // Some may have been given back before the job was counted.
+        queued.has_room = true;
+        drop(queued);
+        self.news.notify_one();
+    }
+
+    /// The job found no memory again, and stays the first in turn.
+    pub(crate) fn await_room_again(&self, job: ReadJob) {
+        let mut queued = self.queued.lock();
+        if !queued.ended {
+            queued.waiting.push_front(job);
+        }
+        drop(queued);
+        // A thread that waits until an earlier time must learn of this one's.
+        self.news.notify_one();
+    }
+
+    /// A job that waited does so no more. There may be room for the next one too.
+    pub(crate) fn on_resumed(&self) {
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.on_room();
+    }
+
+    /// Memory was given back.
+    pub(crate) fn on_room(&self) {
+        if self.has_waiting() {
+            self.queued.lock().has_room = true;
+            self.news.notify_one();
+        }
+    }
+
+    /// The threads end. What is queued, or comes later, is dropped, and its readers hear that the partition is closed.
+    pub(crate) fn end(&self) {
+        let mut queued = self.queued.lock();
+        queued.ended = true;
+        let dropped = (std::mem::take(&mut queued.reads), std::mem::take(&mut queued.waiting));
+        queued.ahead.clear();
+        drop(queued);
+        drop(dropped);
+        self.news.notify_all();
+    }
+}

@@ -1,0 +1,289 @@
+//! A window of a segment: a run of whole groups, read at once and checked once, whoever asks for their batches. How windows are shared is
+//! `window_cache`'s matter.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustmq_engine_api::ReadError;
+use rustmq_engine_core::wal::GroupDamage;
+use rustmq_engine_core::wal::read_check::{CheckedGroup, GroupCheck, check_group, group_size};
+use rustmq_engine_core::wal::scan::SegmentPlace;
+
+use crate::disk::SlotFile;
+use crate::read_memory::ReadBuffer;
+use crate::read_queue::ReadQueue;
+
+/// A segment to read from.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentFile {
+    pub place: SegmentPlace,
+    pub file: Arc<SlotFile>,
+    /// Where its durable content ends: what lies below does not change. Nothing beyond is read unless it is asked for.
+    pub end: u32,
+    /// What the device reads in, which may be more than the segment is laid out by: the folder has moved to it.
+    pub block_size: u32,
+}
+
+/// Where a window begins, and what is known of its first group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WindowStart {
+    pub offset: u32,
+    /// The group's size, where the window before has told it.
+    pub first_size: Option<u32>,
+}
+
+/// How much to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WindowReach {
+    /// About as many bytes; the last group is read to its end.
+    Bytes(usize),
+    /// The first group alone: what lies beside it may be unreadable.
+    OneGroup,
+}
+
+#[derive(Debug)]
+pub(crate) struct Window {
+    /// From the first group's offset to the end of the last.
+    pub range: Range<u32>,
+    /// The size of the group after it, where that is known.
+    pub next_size: Option<u32>,
+    groups: Vec<WindowGroup>,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+struct WindowGroup {
+    offset: u32,
+    /// Where it stands in the bytes.
+    at: usize,
+    checked: Result<CheckedGroup, GroupDamage>,
+}
+
+/// Why there is no window.
+#[derive(Debug)]
+pub(crate) enum WindowError {
+    /// The readers' memory is held.
+    NoRoom,
+    Failed(ReadError),
+}
+
+impl Window {
+    /// Reads a window. `take` gives the memory for it, if there is any.
+    pub(crate) fn read(
+        segment: &SegmentFile,
+        start: WindowStart,
+        reach: WindowReach,
+        take: &dyn Fn(usize) -> Result<Option<ReadBuffer>, WindowError>,
+    ) -> Result<Self, WindowError> {
+        let mut plan = ReadPlan::new(segment, start, reach);
+        loop {
+            let mut buffer = take(plan.capacity)?.ok_or(WindowError::NoRoom)?;
+            let filled = plan.read(segment, buffer.room(), 0..plan.length)?;
+            let mut walk = Walk::of(segment, &plan, &buffer.room()[..filled]);
+            if let Some(needed) = walk.cut.filter(|needed| filled == plan.length && *needed <= plan.capacity) {
+                let filled = plan.read(segment, buffer.room(), filled..needed)?;
+                walk = Walk::of(segment, &plan, &buffer.room()[..filled]);
+            } else if let Some(needed) = walk.cut.filter(|_| walk.groups.is_empty() && filled == plan.length) {
+                // Only a group that is larger than was thought of: now its size is known.
+                (plan.length, plan.capacity) = (needed, needed);
+                continue;
+            }
+            let Some((offset, size)) = walk.groups.last().copied() else {
+                let reason = walk.damage.map_or_else(|| "the file ends before the group does".to_owned(), |damage| damage.to_string());
+                return Err(segment.damaged(start.offset, &reason));
+            };
+            let bytes = buffer.freeze(plan.at(offset + size));
+            let checked = |(offset, _): &(u32, u32)| WindowGroup::check(segment, *offset, plan.at(*offset), &bytes);
+            let groups = walk.groups.iter().map(checked).collect();
+            return Ok(Self { range: start.offset..offset + size, next_size: walk.next_size, groups, bytes });
+        }
+    }
+
+    /// The sound group at `offset`, and where it stands in the bytes.
+    pub(crate) fn group(&self, offset: u32) -> Option<(&CheckedGroup, usize)> {
+        let at = self.groups.binary_search_by_key(&offset, |group| group.offset).ok()?;
+        let group = &self.groups[at];
+        Some((group.checked.as_ref().ok()?, group.at))
+    }
+
+    /// Why the group at `offset` cannot be served, if it is damaged.
+    pub(crate) fn damage(&self, offset: u32) -> Option<GroupDamage> {
+        let at = self.groups.binary_search_by_key(&offset, |group| group.offset).ok()?;
+        self.groups[at].checked.as_ref().err().copied()
+    }
+
+    /// Its bytes for an answer. The queue hears when nobody holds them any more: then the window may make room for another.
+    pub(crate) fn hold(&self, queue: &Arc<ReadQueue>) -> Bytes {
+        Bytes::from_owner(Hold { bytes: self.bytes.clone(), queue: Arc::clone(queue) })
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn length(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// No answer holds a part of it.
+    pub(crate) fn is_unpinned(&self) -> bool {
+        self.bytes.is_unique()
+    }
+}
+
+/// What an answer holds of a window.
+struct Hold {
+    bytes: Bytes,
+    queue: Arc<ReadQueue>,
+}
+
+impl AsRef<[u8]> for Hold {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        drop(std::mem::take(&mut self.bytes));
+        self.queue.on_room();
+    }
+}
+
+impl WindowGroup {
+    fn check(segment: &SegmentFile, offset: u32, at: usize, bytes: &Bytes) -> Self {
+        let checked = match check_group(segment.place, offset, &bytes[at..]) {
+            Ok(GroupCheck::Whole(group)) => Ok(group),
+            // The walk took whole groups only.
+            Ok(GroupCheck::NeedBytes { .. }) => Err(GroupDamage::Truncated),
+            Err(damage) => Err(damage),
+        };
+        Self { offset, at, checked }
+    }
+}
+
+impl SegmentFile {
+    pub(crate) fn damaged(&self, offset: u32, reason: &str) -> WindowError {
+        let path = self.file.path.display();
+        tracing::error!(%path, offset, reason, "the write-ahead log cannot be read back");
+        WindowError::Failed(ReadError::Storage { reason: format!("{path}, offset {offset}: {reason}") })
+    }
+}
+
+/// What to read of the file, in whole blocks of the device.
+struct ReadPlan {
+    /// Of the first group.
+    offset: u32,
+    /// Of the first byte that is read.
+    from: u32,
+    length: usize,
+    /// The length may grow to it, so that the last group is whole.
+    capacity: usize,
+    block: usize,
+    reach: WindowReach,
+}
+
+impl ReadPlan {
+    fn new(segment: &SegmentFile, start: WindowStart, reach: WindowReach) -> Self {
+        let block = segment.block_size as usize;
+        let from = start.offset - start.offset % segment.block_size;
+        let before = (start.offset - from) as usize;
+        let content = (segment.end.saturating_sub(from) as usize).max(before + 1).next_multiple_of(block);
+        // With the header of the group after the first.
+        let first = start.first_size.map_or(0, |size| before + size as usize + block);
+        let (length, capacity) = match reach {
+            WindowReach::OneGroup => (block, block),
+            WindowReach::Bytes(bytes) if first > before + bytes => {
+                let length = first.next_multiple_of(block).min(content);
+                (length, length)
+            }
+            WindowReach::Bytes(bytes) => {
+                let length = (before + bytes).next_multiple_of(block).min(content);
+                (length, (2 * length).min(content))
+            }
+        };
+        Self { offset: start.offset, from, length, capacity, block, reach }
+    }
+
+    /// Where a place in the segment is in the bytes.
+    const fn at(&self, offset: u32) -> usize {
+        (offset - self.from) as usize
+    }
+
+    /// Reads a part of the range into the same part of `room`. Answers where it ends: before the range does if the file ends.
+    fn read(&self, segment: &SegmentFile, room: &mut [u8], range: Range<usize>) -> Result<usize, WindowError> {
+        let offset = u64::from(self.from) + range.start as u64;
+        let count = read_at(&segment.file.file, offset, &mut room[range.clone()]).map_err(|error| {
+            let reason = format!("{}: {error}", segment.file.path.display());
+            WindowError::Failed(ReadError::Storage { reason })
+        })?;
+        Ok(range.start + count)
+    }
+}
+
+/// Reads until `room` is full or the file ends.
+fn read_at(file: &File, offset: u64, room: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < room.len() {
+        match file.read_at(&mut room[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The groups that bytes hold, by their headers.
+#[derive(Default)]
+struct Walk {
+    /// Offsets and sizes.
+    groups: Vec<(u32, u32)>,
+    /// The next group is not whole: with these many bytes it would be, and the header of the one after it.
+    cut: Option<usize>,
+    next_size: Option<u32>,
+    /// Why the first group is none.
+    damage: Option<GroupDamage>,
+}
+
+impl Walk {
+    fn of(segment: &SegmentFile, plan: &ReadPlan, bytes: &[u8]) -> Self {
+        let mut walk = Self::default();
+        let mut offset = plan.offset;
+        while let Some(rest) = bytes.get(plan.at(offset)..) {
+            // What lies beyond the durable end is looked at only if it is asked for.
+            if offset >= segment.end && !walk.groups.is_empty() {
+                break;
+            }
+            let size = match group_size(segment.place, offset, rest) {
+                Ok(Some(size)) => size,
+                Ok(None) => {
+                    walk.cut = walk.groups.is_empty().then(|| (plan.at(offset) + plan.block).next_multiple_of(plan.block));
+                    break;
+                }
+                Err(damage) => {
+                    walk.damage = Some(damage);
+                    break;
+                }
+            };
+            if size as usize > rest.len() {
+                let is_last = plan.reach == WindowReach::OneGroup || offset + size >= segment.end;
+                let next_header = if is_last { 0 } else { plan.block };
+                walk.cut = Some((plan.at(offset) + size as usize + next_header).next_multiple_of(plan.block));
+                walk.next_size = Some(size);
+                break;
+            }
+            walk.groups.push((offset, size));
+            if plan.reach == WindowReach::OneGroup {
+                break;
+            }
+            offset += size;
+        }
+        walk
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,131 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::gauge::Gauge;
+use rustmq_engine_core::wal::scan::SegmentPlace;
+use rustmq_engine_core::wal::{Generation, GroupKind, GroupWriter, Run, SegmentShape, SlotId, WalId, WalPosition};
+use rustmq_model::batch::Codec;
+use rustmq_model::record::BatchBuilder;
+use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
+
+use super::{SegmentFile, Window, WindowError, WindowReach, WindowStart};
+use crate::dio::DirectIo;
+use crate::disk::SlotFile;
+use crate::read_memory::ReadMemory;
+
+const WAL: WalId = WalId([7; 16]);
+pub(crate) const BLOCK: u32 = 4096;
+
+/// A segment of groups with one batch each, as many bytes long as `sizes` says, in a file.
+pub(crate) struct TestSegment {
+    pub segment: SegmentFile,
+    /// Of the groups.
+    pub offsets: Vec<u32>,
+    folder: tempfile::TempDir,
+}
+
+impl TestSegment {
+    pub(crate) fn new(generation: u64, sizes: &[usize]) -> Self {
+        let shape = SegmentShape::new(BLOCK, 4 << 20).unwrap();
+        let mut image = vec![0; shape.length() as usize];
+        let mut at = WalPosition { generation: Generation(generation), offset: shape.first_group() };
+        let mut offsets = Vec::new();
+        for (offset, size) in (0..).zip(sizes) {
+            let mut builder = BatchBuilder::new(Codec::None);
+            builder.push(Timestamp(1), None, Some(&vec![b'v'; *size]), &[]);
+            let region = &mut image[at.offset as usize..];
+            let mut writer = GroupWriter::new(WAL, Run(1), at, shape);
+            writer.put_batch(region, TopicIdPartition::default(), &builder.build(), Offset(offset), LeaderEpoch(0));
+            offsets.push(at.offset);
+            at = writer.finish(region, GroupKind::Data, WalPosition::default()).end();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("slot");
+        std::fs::write(&path, &image).unwrap();
+        let io = DirectIo { direct: false, block_size: BLOCK };
+        let file = Arc::new(SlotFile::open(SlotId(0), path, io).unwrap());
+        let place = SegmentPlace { wal: WAL, shape, generation: at.generation };
+        let segment = SegmentFile { place, file, end: at.offset, block_size: BLOCK };
+        Self { segment, offsets, folder }
+    }
+
+    pub(crate) fn damage(&self, at: u32) {
+        let path = self.folder.path().join("slot");
+        let mut image = std::fs::read(&path).unwrap();
+        image[at as usize] ^= 1;
+        std::fs::write(&path, image).unwrap();
+    }
+
+    fn read(&self, offset: u32, reach: WindowReach) -> Result<Window, WindowError> {
+        let memory = ReadMemory::new(64 << 20, Gauge::default(), Arc::default());
+        let take = |bytes| Ok(memory.take(bytes).unwrap());
+        Window::read(&self.segment, WindowStart { offset, first_size: None }, reach, &take)
+    }
+}
+
+fn groups(test: &TestSegment, window: &Window) -> Vec<usize> {
+    (0..test.offsets.len()).filter(|at| window.group(test.offsets[*at]).is_some()).collect()
+}
+
+#[test]
+fn a_window_ends_with_a_whole_group_and_knows_the_next() {
+    let test = TestSegment::new(1, &[10_000, 30_000, 6_000, 50_000, 200_000, 6_000]);
+    let size = |at: usize| test.offsets[at + 1] - test.offsets[at];
+    let check = |from: usize, bytes, expected: &[usize], next: Option<u32>| {
+        let window = test.read(test.offsets[from], WindowReach::Bytes(bytes)).unwrap();
+        assert_eq!(groups(&test, &window), expected, "{from} {bytes}");
+        let last = *expected.last().unwrap();
+        let end = test.offsets.get(last + 1).copied().unwrap_or(test.segment.end);
+        assert_eq!((window.range.clone(), window.next_size), (test.offsets[from]..end, next), "{from} {bytes}");
+    };
+    // The last one is read to its end, and a block more for the header of the next.
+    check(0, 16_384, &[0], Some(size(1)));
+    check(0, 32_768, &[0, 1], Some(size(2)));
+    check(2, 16_384, &[2], Some(size(3)));
+    // One that is larger than what was to be read.
+    check(4, 4_096, &[4], Some(test.segment.end - test.offsets[5]));
+    check(1, 1 << 20, &[1, 2, 3, 4, 5], None);
+    let alone = test.read(test.offsets[1], WindowReach::OneGroup).unwrap();
+    assert_eq!(groups(&test, &alone), [1]);
+}
+
+#[test]
+fn what_lies_beyond_the_durable_end_is_read_only_if_it_is_asked_for() {
+    let mut test = TestSegment::new(1, &[100, 100, 100]);
+    test.segment.end = test.offsets[1];
+    let window = test.read(test.offsets[0], WindowReach::Bytes(1 << 20)).unwrap();
+    assert_eq!(groups(&test, &window), [0]);
+    let window = test.read(test.offsets[2], WindowReach::Bytes(1 << 20)).unwrap();
+    assert_eq!(groups(&test, &window), [2]);
+}
+
+#[test]
+fn a_damaged_group_is_not_served_and_those_beside_it_are() {
+    let test = TestSegment::new(1, &[100, 5_000, 100, 100]);
+    test.damage(test.offsets[1] + 4_000);
+    let window = test.read(test.offsets[0], WindowReach::Bytes(1 << 20)).unwrap();
+    assert_eq!(groups(&test, &window), [0, 2, 3]);
+    assert!(window.damage(test.offsets[1]).is_some() && window.damage(test.offsets[0]).is_none());
+    // Without its header nothing says where the next one is.
+    test.damage(test.offsets[2] + 4);
+    let window = test.read(test.offsets[0], WindowReach::Bytes(1 << 20)).unwrap();
+    assert_eq!(groups(&test, &window), [0]);
+    let error = test.read(test.offsets[2], WindowReach::Bytes(1 << 20)).unwrap_err();
+    assert!(matches!(error, WindowError::Failed(_)), "{error:?}");
+}
+
+#[test]
+fn a_window_is_whole_blocks_of_a_device_with_larger_ones_than_the_segments() {
+    let mut test = TestSegment::new(1, &[10_000, 90_000, 100, 100]);
+    test.segment.block_size = 65_536;
+    for from in [0, 1, 3] {
+        let window = test.read(test.offsets[from], WindowReach::Bytes(30_000)).unwrap();
+        assert_eq!(groups(&test, &window)[0], from);
+        let (group, at) = window.group(test.offsets[from]).unwrap();
+        let batch = group.batches_of(TopicIdPartition::default()).next().unwrap();
+        let bytes = window.hold(&Arc::default()).slice(at + batch.range.start..at + batch.range.end);
+        assert_eq!(bytes.len(), batch.header.size);
+        batch.header.validate(&bytes).unwrap();
+    }
+}

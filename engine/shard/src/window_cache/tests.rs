@@ -1,0 +1,104 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::gauge::Gauge;
+
+use super::{Demand, WindowCache};
+use crate::metrics::Metrics;
+use crate::read_memory::ReadMemory;
+use crate::window::WindowError;
+use crate::window::tests::TestSegment;
+
+const WINDOW: usize = 64 << 10;
+
+fn cache(memory: usize) -> (WindowCache, Metrics) {
+    let metrics = Metrics::default();
+    let memory = ReadMemory::new(memory, Gauge::default(), Arc::default());
+    (WindowCache::new(memory, metrics.clone()), metrics)
+}
+
+#[test]
+fn readers_of_one_place_read_it_once() {
+    let test = TestSegment::new(1, &[20_000; 20]);
+    let (cache, metrics) = cache(64 << 20);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for offset in &test.offsets {
+                    let window = cache.get(&test.segment, *offset, WINDOW, Demand::Reader).unwrap();
+                    assert!(window.group(*offset).is_some());
+                }
+            });
+        }
+    });
+    let content = u64::from(test.segment.end - test.offsets[0]);
+    assert_eq!(metrics.cold_window_bytes.get(), content, "in {} windows", metrics.cold_windows.get());
+}
+
+#[test]
+fn readers_who_skip_groups_come_upon_the_same_windows() {
+    let test = TestSegment::new(1, &[20_000; 20]);
+    let (cache, metrics) = cache(64 << 20);
+    for reader in 0..3 {
+        for offset in test.offsets[reader..].iter().step_by(3) {
+            cache.get(&test.segment, *offset, WINDOW, Demand::Reader).unwrap();
+        }
+    }
+    assert_eq!(metrics.cold_window_bytes.get(), u64::from(test.segment.end - test.offsets[0]));
+}
+
+#[test]
+fn another_life_of_a_slot_is_another_segment() {
+    let (first, second) = (TestSegment::new(1, &[100]), TestSegment::new(2, &[100]));
+    let (cache, metrics) = cache(64 << 20);
+    let get = |test: &TestSegment| cache.get(&test.segment, test.offsets[0], WINDOW, Demand::Reader).unwrap();
+    let window = get(&first);
+    assert!(!Arc::ptr_eq(&window, &get(&second)));
+    assert!(Arc::ptr_eq(&window, &get(&first)));
+    assert_eq!(metrics.cold_windows.get(), 2);
+    // A slot that has been used again since holds nothing of its former life.
+    let mut former = second.segment.clone();
+    former.place.generation = first.segment.place.generation;
+    let (cache, _) = self::cache(64 << 20);
+    let error = cache.get(&former, second.offsets[0], WINDOW, Demand::Reader).unwrap_err();
+    assert!(matches!(error, WindowError::Failed(_)), "{error:?}");
+}
+
+#[test]
+fn windows_go_that_were_used_longest_ago_and_none_that_an_answer_holds() {
+    let test = TestSegment::new(1, &[500_000; 6]);
+    // Room for three buffers.
+    let (cache, metrics) = cache(3 * (512 << 10));
+    let get = |at: usize| cache.get(&test.segment, test.offsets[at], WINDOW, Demand::Reader);
+    let held = get(0).unwrap().hold(&Arc::default());
+    for at in [1, 2, 3, 2] {
+        get(at).unwrap();
+    }
+    let read = metrics.cold_windows.get();
+    get(0).unwrap();
+    get(2).unwrap();
+    assert_eq!(metrics.cold_windows.get(), read, "one is held, one was used last");
+    get(1).unwrap();
+    assert!(metrics.cold_windows.get() > read, "the other has gone");
+    let more: Vec<_> = (1..3).map(|at| get(at).unwrap().hold(&Arc::default())).collect();
+    assert!(matches!(get(5), Err(WindowError::NoRoom)));
+    let cached_only = |at: usize| cache.get(&test.segment, test.offsets[at], WINDOW, Demand::CachedOnly);
+    assert!(cached_only(1).is_ok() && matches!(cached_only(5), Err(WindowError::NoRoom)));
+    drop((held, more));
+    get(5).unwrap();
+    assert!(cache.sweep(), "nothing is held after it");
+}
+
+#[test]
+fn what_was_read_before_it_was_damaged_or_failed_is_asked_anew() {
+    let test = TestSegment::new(1, &[5_000; 4]);
+    test.damage(test.offsets[1] + 200);
+    let (cache, _) = cache(64 << 20);
+    let get = |at: usize| cache.get(&test.segment, test.offsets[at], WINDOW, Demand::Reader);
+    get(0).unwrap();
+    assert!(matches!(get(1), Err(WindowError::Failed(_))));
+    get(2).unwrap();
+    test.damage(test.offsets[1] + 200);
+    get(1).unwrap();
+}
