@@ -200,7 +200,8 @@ mod tests {
     fn a_file_touches_the_innermost_crate_that_it_is_in() {
         let member = |folder: &str| Member { folder: folder.to_owned(), manifest: toml::Table::new() };
         let members = [member("engine/core"), member("engine/core/tools"), member("node")];
-        let files = ["engine/core/src/lib.rs", "engine/core/tools/Cargo.toml", "README.md", "nodes/x"].map(str::to_owned);
+        let files =
+            ["engine/core/src/lib.rs", "engine/core/tools/Cargo.toml", "README.md", "nodes/x"].map(str::to_owned);
         let found: Vec<_> = touched(&members, &files).into_iter().collect();
         assert_eq!(found, ["engine/core", "engine/core/tools"]);
     }

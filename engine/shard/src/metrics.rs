@@ -94,7 +94,11 @@ impl Metrics {
         counter("rustmq_wal_appended_bytes", "Bytes of record batches appended", &self.appended_bytes);
         counter("rustmq_wal_cold_reads", "Reads of data that had left memory", &self.cold_reads);
         counter("rustmq_wal_cold_read_bytes", "Bytes of record batches read from disk", &self.cold_read_bytes);
-        counter("rustmq_wal_cold_windows", "Parts of the log read from disk, each for any number of reads", &self.cold_windows);
+        counter(
+            "rustmq_wal_cold_windows",
+            "Parts of the log read from disk, each for any number of reads",
+            &self.cold_windows,
+        );
         counter("rustmq_wal_cold_window_bytes", "Bytes of these parts", &self.cold_window_bytes);
         counter(
             "rustmq_wal_busy_reads",

@@ -264,7 +264,8 @@ impl Reader {
         while let Ok(job) = inbox.recv() {
             let mut next = Some(job);
             while let Some(job) = next {
-                let (partition, generation, done) = (job.query.partition, job.segment.place.generation, job.done.clone());
+                let (partition, generation, done) =
+                    (job.query.partition, job.segment.place.generation, job.done.clone());
                 let is_answered = guarded(job, |job| {
                     let found = self.find(&job, Demand::Reader);
                     self.answer(job, found);

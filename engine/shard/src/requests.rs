@@ -7,10 +7,10 @@ use rustmq_engine_api::published::Published;
 use rustmq_engine_api::request::{ColdRead, DiskRead, Reply, Request, TimeSearch, TimeTarget};
 use rustmq_engine_api::{DeleteError, LogConfig, OpenError, OpenPartition, ReadError, TrimError, TrimTo};
 use rustmq_engine_core::log::PartitionLog;
-use rustmq_engine_core::wal::{Control, ReadRange};
 use rustmq_engine_core::wal::read_check::BatchQuery;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::{Location, Purpose};
+use rustmq_engine_core::wal::{Control, ReadRange};
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::answer::{Answer, Opened};

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Instant;
 
-
 use crate::disk::{Disk, DiskError};
 use crate::shard::Shard;
 use crate::standby::Standby;

@@ -93,7 +93,9 @@ impl Window {
                 continue;
             }
             let Some((offset, size)) = walk.groups.last().copied() else {
-                let reason = walk.damage.map_or_else(|| "the file ends before the group does".to_owned(), |damage| damage.to_string());
+                let reason = walk
+                    .damage
+                    .map_or_else(|| "the file ends before the group does".to_owned(), |damage| damage.to_string());
                 return Err(segment.damaged(start.offset, &reason));
             };
             let bytes = buffer.freeze(plan.at(offset + size));
@@ -260,7 +262,8 @@ impl Walk {
             let size = match group_size(segment.place, offset, rest) {
                 Ok(Some(size)) => size,
                 Ok(None) => {
-                    walk.cut = walk.groups.is_empty().then(|| (plan.at(offset) + plan.block).next_multiple_of(plan.block));
+                    walk.cut =
+                        walk.groups.is_empty().then(|| (plan.at(offset) + plan.block).next_multiple_of(plan.block));
                     break;
                 }
                 Err(damage) => {

@@ -82,7 +82,9 @@ impl WindowCache {
             if let Some(window) = windows.find(segment.place, offset, demand) {
                 return Ok(window);
             }
-            if demand == Demand::CachedOnly || (demand == Demand::Ahead && windows.unused_bytes() > self.memory.limit() / 2) {
+            if demand == Demand::CachedOnly
+                || (demand == Demand::Ahead && windows.unused_bytes() > self.memory.limit() / 2)
+            {
                 return Err(WindowError::NoRoom);
             }
             if windows.is_being_read(segment.place, offset) {
@@ -127,7 +129,8 @@ impl WindowCache {
         windows.being_read.retain(|reading| *reading != (segment.place, range.clone()));
         self.done.notify_all();
         let window = Arc::new(read?);
-        let cached = CachedWindow { place: segment.place, window: Arc::clone(&window), is_used: demand == Demand::Reader };
+        let cached =
+            CachedWindow { place: segment.place, window: Arc::clone(&window), is_used: demand == Demand::Reader };
         windows.cached.push_front(cached);
         Ok(window)
     }

@@ -255,7 +255,10 @@ fn readers_of_the_same_segments_make_one_pass_over_the_disk() {
         }
         let (read, served) = (of_disk().0 - before.0, of_disk().1 - before.1);
         // Where two begin at once at different places, some of it is read twice.
-        assert!(read < served / 3 * 3 / 2, "{read} bytes were read to serve {served} to three readers of each partition");
+        assert!(
+            read < served / 3 * 3 / 2,
+            "{read} bytes were read to serve {served} to three readers of each partition"
+        );
         engine.shutdown().await;
     });
 }

@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn where_extents_overlap_the_lowest_holds_the_offset() {
-        let overlapping = [extent(1, 10, 20), extent(2, 15, 25), extent(3, 5, 12), extent(4, 16, 18), extent(5, 10, 20)];
+        let overlapping =
+            [extent(1, 10, 20), extent(2, 15, 25), extent(3, 5, 12), extent(4, 16, 18), extent(5, 10, 20)];
         for extents in [inserted(&overlapping), overlapping.into_iter().collect()] {
             for offset in 0..30 {
                 let holding = overlapping.iter().filter(|extent| extent.end > Offset(offset));

@@ -75,7 +75,11 @@ mod tests {
         let parts = [part(10, 100, 1_000), part(20, 100, 9_000), part(30, 100, 2_000)];
         let check = |ms: Option<u64>, bytes, expected: Option<i64>| {
             let limits = RetentionLimits { time: ms.map(Duration::from_millis), bytes };
-            assert_eq!(log_start_after(parts.into_iter(), 300, limits, Timestamp(10_000)), expected.map(Offset), "{limits:?}");
+            assert_eq!(
+                log_start_after(parts.into_iter(), 300, limits, Timestamp(10_000)),
+                expected.map(Offset),
+                "{limits:?}"
+            );
         };
         check(None, None, None);
         check(Some(9_000), None, None);

@@ -13,8 +13,8 @@ use crate::wal::recovery::{CorruptionPolicy, GoOn, Recovery, RecoveryError, Reco
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
 use crate::wal::segments::{Admission, LocatedExtents, Location, Purpose, SEGMENTS_MIN};
 use crate::wal::{
-    Control, FinishedGroup, GroupWriter, ReadRange, RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig, SlotId, WalId,
-    WalPosition,
+    Control, FinishedGroup, GroupWriter, ReadRange, RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig,
+    SlotId, WalId, WalPosition,
 };
 use crate::wal::{read_check, recovery};
 

@@ -80,9 +80,8 @@ fn a_trim_that_is_not_synced_hides_nothing() {
     let mut shard = opened(16);
     fill(&mut shard, 0, 100);
     let oldest = shard.table.generations().next().unwrap();
-    let in_oldest = |shard: &Shard| {
-        is_indexed(shard) && shard.locate(partition(0), Offset(0)).unwrap().generation == oldest
-    };
+    let in_oldest =
+        |shard: &Shard| is_indexed(shard) && shard.locate(partition(0), Offset(0)).unwrap().generation == oldest;
     let log_start = shard.end_offset(partition(0));
     assert!(shard.control(partition(0), Control::Trim { log_start }));
     assert!(in_oldest(&shard));
