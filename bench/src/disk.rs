@@ -40,7 +40,7 @@ pub fn read_plainly(files: &[PathBuf]) -> Result<f64> {
             let read = file.read_at(buffer, at)? as u64;
             at += read;
             // What is not a whole block is the file's end.
-            if read % BLOCK as u64 != 0 || read == 0 {
+            if read == 0 || !read.is_multiple_of(BLOCK as u64) {
                 break;
             }
         }

@@ -116,6 +116,5 @@ fn a_transactional_producer_is_refused_at_once() {
         let taken = asked.elapsed();
         assert!(taken < AT_ONCE && !refusal.broken, "{}: {refusal} after {taken:?}", kind.name());
         assert!(refusal.code == code && refusal.message.contains(text), "{}: {refusal}", kind.name());
-        println!("{}: {refusal} after {taken:?}", kind.name());
     }
 }

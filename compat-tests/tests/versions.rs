@@ -166,7 +166,7 @@ fn an_error_under_acks_0_closes_the_connection() {
     let of = |sequence| of_producer(&batch(1), 424_242, sequence);
     let first = produce_request(version, &topic, 0, -1, of(0));
     session.call(ApiKey::Produce, version, &RequestKind::Produce(first));
-    let missing = Topic { name: TopicName(text(&unique("missing"))), ..topic.clone() };
+    let missing = Topic { name: TopicName(text(&unique("missing"))), ..topic };
     let cases = [
         ("a topic that is not there", version, produce_request(version, &missing, 0, 0, batch(1))),
         ("a partition that is not there", version, produce_request(version, &topic, 7, 0, batch(1))),

@@ -58,7 +58,7 @@ impl Health {
                 return;
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

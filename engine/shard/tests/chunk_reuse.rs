@@ -1,6 +1,8 @@
 //! The memory of recent batches is taken from the system once: with a full tail, appends of whatever size are laid into chunks that were
 //! used before. Counted are the page faults of the whole process, so that this file has one test and no other runs beside it.
 
+#![allow(clippy::unwrap_used)]
+
 mod engine_fixture;
 
 use std::collections::VecDeque;
@@ -100,7 +102,6 @@ fn appends_of_every_size_fill_memory_that_was_used_before() {
             let faults = minor_faults() - before;
             let gigabytes = MEASURED_BYTES as f64 / 1e9;
             let found = faults as f64 / gigabytes;
-            println!("{name}: {found:.0} faults a GB");
             assert!(
                 found < FAULTS_PER_GB_MAX,
                 "{name}: {faults} page faults while {MEASURED_BYTES} bytes were appended"

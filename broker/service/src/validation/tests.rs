@@ -45,8 +45,8 @@ fn accepted(bytes: &Bytes, config: &EffectiveTopicConfig) -> ValidBatch {
     validate_within(bytes, config, NOW, limits(CompressedRecords::Checked)).unwrap()
 }
 
-fn check(bytes: Bytes, config: &EffectiveTopicConfig) -> Result<(), BrokerError> {
-    validate_within(&bytes, config, NOW, limits(CompressedRecords::Checked)).map(|_| ())
+fn check(bytes: &Bytes, config: &EffectiveTopicConfig) -> Result<(), BrokerError> {
+    validate_within(bytes, config, NOW, limits(CompressedRecords::Checked)).map(|_| ())
 }
 
 /// The same batch with another statement of its largest timestamp, and these attributes added.
@@ -102,7 +102,7 @@ fn attributes_that_are_the_brokers_are_not_taken_from_a_producer() {
         assert_eq!(accepted(&stating(&honest, NOW, added), &config()).bytes, honest, "attributes {added}");
     }
     let stamping = EffectiveTopicConfig { message_timestamp_type: TopicTimestampType::LogAppendTime, ..config() };
-    let claimed = check(stating(&honest, NOW, LOG_APPEND_TIME), &stamping);
+    let claimed = check(&stating(&honest, NOW, LOG_APPEND_TIME), &stamping);
     assert!(matches!(claimed, Err(BrokerError::InvalidTimestamp { .. })), "{claimed:?}");
 }
 
@@ -117,7 +117,7 @@ fn records_that_consumers_could_not_read_are_refused() {
     for codec in CODECS {
         let honest = batch_in(codec, &[(NOW, None), (NOW, None)]);
         for count in [1, 3] {
-            let outcome = check(counting(&honest, count), &config());
+            let outcome = check(&counting(&honest, count), &config());
             assert!(matches!(outcome, Err(BrokerError::InvalidRecord { .. })), "{codec:?}, {count}: {outcome:?}");
         }
         if codec == Codec::None {
@@ -131,7 +131,7 @@ fn records_that_consumers_could_not_read_are_refused() {
         for mut broken in [cut, garbage] {
             batch::seal(&mut broken);
             let broken = broken.freeze();
-            let outcome = check(broken.clone(), &config());
+            let outcome = check(&broken, &config());
             assert!(matches!(outcome, Err(BrokerError::UndecodableRecords { .. })), "{codec:?}: {outcome:?}");
             let trusting = validate_within(&broken, &config(), NOW, limits(CompressedRecords::Trusted));
             assert_eq!(trusting.unwrap().bytes, broken, "{codec:?}");
@@ -162,11 +162,11 @@ fn damage_is_told_apart_from_what_is_not_allowed() {
         bytes[at] = to;
         bytes.freeze()
     };
-    let corrupt = |bytes: Bytes| assert!(matches!(check(bytes, &config()), Err(BrokerError::CorruptBatch { .. })));
+    let corrupt = |bytes: Bytes| assert!(matches!(check(&bytes, &config()), Err(BrokerError::CorruptBatch { .. })));
     corrupt(changed(good.len() - 1, 0xee));
     corrupt(good.slice(..good.len() - 1));
     corrupt(good.slice(..20));
-    let invalid = |bytes: Bytes| assert!(matches!(check(bytes, &config()), Err(BrokerError::InvalidRecord { .. })));
+    let invalid = |bytes: Bytes| assert!(matches!(check(&bytes, &config()), Err(BrokerError::InvalidRecord { .. })));
     invalid(Bytes::new());
     invalid(changed(16, 1));
     invalid(changed(7, 9));
@@ -178,15 +178,15 @@ fn a_batch_over_the_limit_is_refused_with_both_numbers() {
     let bytes = batch(&[(NOW, None)]);
     let config = EffectiveTopicConfig { max_message_bytes: 70, ..config() };
     let size = bytes.len();
-    assert_eq!(check(bytes, &config), Err(BrokerError::RecordTooLarge { size, max: 70 }));
+    assert_eq!(check(&bytes, &config), Err(BrokerError::RecordTooLarge { size, max: 70 }));
 }
 
 #[test]
 fn a_compacted_topic_names_each_record_without_a_key() {
     let config = EffectiveTopicConfig { cleanup_policy: CleanupPolicy { delete: false, compact: true }, ..config() };
-    assert_eq!(check(batch(&[(NOW, Some(b"k"))]), &config), Ok(()));
+    assert_eq!(check(&batch(&[(NOW, Some(b"k"))]), &config), Ok(()));
     let Err(BrokerError::InvalidRecord { records, .. }) =
-        check(batch(&[(NOW, None), (NOW, Some(b"k")), (NOW, None)]), &config)
+        check(&batch(&[(NOW, None), (NOW, Some(b"k")), (NOW, None)]), &config)
     else {
         panic!("records without a key must be refused")
     };
@@ -197,8 +197,8 @@ fn a_compacted_topic_names_each_record_without_a_key() {
 fn timestamps_must_lie_within_the_bounds() {
     let late = Timestamp(NOW.0 + 3_600_001);
     let edge = Timestamp(NOW.0 + 3_600_000);
-    assert_eq!(check(batch(&[(edge, None)]), &config()), Ok(()));
-    let refused = |bytes: Bytes, config: &EffectiveTopicConfig| match check(bytes, config) {
+    assert_eq!(check(&batch(&[(edge, None)]), &config()), Ok(()));
+    let refused = |bytes: Bytes, config: &EffectiveTopicConfig| match check(&bytes, config) {
         Err(BrokerError::InvalidTimestamp { records, .. }) => records.into_iter().map(|fault| fault.index).collect(),
         other => panic!("{other:?}"),
     };
@@ -225,5 +225,5 @@ fn log_append_time_is_stamped_under_a_renewed_crc() {
 fn a_producer_without_a_sequence_is_refused() {
     let mut builder = BatchBuilder::new(Codec::None).producer(ProducerId(7), ProducerEpoch(0), Sequence::NONE);
     builder.push(NOW, None, None, &[]);
-    assert!(matches!(check(builder.build(), &config()), Err(BrokerError::InvalidRecord { .. })));
+    assert!(matches!(check(&builder.build(), &config()), Err(BrokerError::InvalidRecord { .. })));
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustmq_engine_api::request::{ColdRead, DiskRead, Reply, Request, TimeSearch, TimeTarget};
@@ -12,7 +13,7 @@ use rustmq_model::{
     ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId,
     TopicIdPartition,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Shard;
 use crate::config::{Driver, EngineConfig};
@@ -147,7 +148,8 @@ impl ByHand {
     fn read(&self) -> oneshot::Receiver<Result<rustmq_engine_api::ReadBatches, rustmq_engine_api::ReadError>> {
         let (reply, answer) = oneshot::channel();
         let read = ColdRead { id: id(0), from: Offset(0), until: Offset(1), max_bytes: 1, at_least_one: true };
-        self.disk_reads.try_send(DiskRead { read, reply }).unwrap();
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        self.disk_reads.try_send(DiskRead { read, room_by: Instant::now(), place, reply }).unwrap();
         answer
     }
 
@@ -224,7 +226,7 @@ fn checkpoints_go_on_in_the_next_commit_at_the_bound_of_one() {
     const PRODUCERS: i64 = 150;
     let mut by_hand = ByHand::new(PARTITIONS, |_| {});
     for partition in 0..PARTITIONS {
-        let _ = by_hand.append_of_producers(partition, PRODUCERS);
+        drop(by_hand.append_of_producers(partition, PRODUCERS));
         by_hand.commit_all();
     }
     by_hand.shard.tuning.gathered_bytes_max = BOUND;

@@ -27,7 +27,7 @@ pub(crate) struct TestSegment {
 
 impl TestSegment {
     pub(crate) fn new(generation: u64, sizes: &[usize]) -> Self {
-        let shape = SegmentShape::new(BLOCK, 4 << 20).unwrap();
+        let shape = SegmentShape::new(u64::from(BLOCK), 4 << 20).unwrap();
         let mut image = vec![0; shape.length() as usize];
         let mut at = WalPosition { generation: Generation(generation), offset: shape.first_group() };
         let mut offsets = Vec::new();

@@ -1,12 +1,8 @@
 //! Requests that name nothing, or what is not there, are answered as Kafka answers them.
 
-#![allow(clippy::unwrap_used)]
-
-mod house;
-
 use std::time::{Duration, Instant};
 
-use house::House;
+use crate::house::House;
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;

@@ -1,14 +1,9 @@
 //! Foreign bytes against a real server: their connection ends, or they get an error; the others do not notice.
 
-#![allow(clippy::unwrap_used)]
-
-mod house;
-#[path = "../src/samples.rs"]
-mod samples;
-
 use std::time::Duration;
 
-use house::{Client, House};
+use crate::house::{Client, House};
+use crate::samples;
 use kafka_protocol::messages::ResponseKind;
 use rustmq_model::ByteSize;
 use tokio::io::AsyncWriteExt;

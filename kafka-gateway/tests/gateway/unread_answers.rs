@@ -1,12 +1,8 @@
 //! A client that asks for much and takes nothing: it is not handled further, and it loses its connection.
 
-#![allow(clippy::unwrap_used)]
-
-mod house;
-
 use std::time::Duration;
 
-use house::{House, framed};
+use crate::house::{House, framed};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{ApiKey, CreateTopicsRequest, MetadataRequest, RequestKind};

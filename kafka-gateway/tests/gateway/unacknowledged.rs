@@ -1,11 +1,7 @@
 //! Requests that want no answer hold their memory as long as the engine holds them.
 
-#![allow(clippy::unwrap_used)]
-
-mod house;
-
+use crate::house::{Client, House, framed};
 use bytes::Bytes;
-use house::{Client, House, framed};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, CreateTopicsRequest, ProduceRequest, RequestKind};

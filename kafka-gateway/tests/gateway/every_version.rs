@@ -1,12 +1,7 @@
 //! Every version of every API that is advertised, over a socket, against a real broker: each answer decodes to its last byte.
 
-#![allow(clippy::unwrap_used)]
-
-mod house;
-#[path = "../src/samples.rs"]
-mod samples;
-
-use house::{Client, House};
+use crate::house::{Client, House};
+use crate::samples;
 use kafka_protocol::messages::ResponseKind;
 
 /// Creates the topic of the samples with one partition.

@@ -1,10 +1,6 @@
 //! What is not served is refused in a way that ends a client's attempt, with a reason; limits that may change at any time do.
 
-#![allow(clippy::unwrap_used)]
-
-mod house;
-
-use house::{Client, House};
+use crate::house::{Client, House};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
 use kafka_protocol::messages::{

@@ -1,10 +1,6 @@
 //! A request that names one thing many times: the thing is refused, or answered once.
 
-#![allow(clippy::unwrap_used)]
-
-mod house;
-
-use house::{Client, House};
+use crate::house::{Client, House};
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::create_topics_request::{CreatableReplicaAssignment, CreatableTopic};
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;

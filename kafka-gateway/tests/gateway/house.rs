@@ -1,7 +1,5 @@
 //! A gateway in front of a real broker, engine and controller in a folder of its own, and a client of bare frames.
 
-#![allow(clippy::unwrap_used, dead_code)]
-
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
