@@ -85,8 +85,8 @@ fn unsupported(what: &'static str) -> (i16, String) {
     (error_map::code(&error), error.to_string())
 }
 
-/// Ends a transactional producer at its start. Any code that is not retriable does that with most clients, and the Java client, franz-go and
-/// aiokafka show it or the text. librdkafka asks on, until the timeout of its `init_transactions`, after all codes but those that deny
+/// Ends a transactional producer at its start. Any code that is not retriable does that with most clients, and the Java client shows the
+/// text. librdkafka asks on, until the timeout of its `init_transactions`, after all codes but those that deny
 /// authorization; with these it fails at once and shows the text.
 fn refused_transactions(version: i16) -> (i16, String) {
     let (code, text) = unsupported("A coordinator of transactions");
