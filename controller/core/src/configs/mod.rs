@@ -92,9 +92,9 @@ pub fn parse_static_broker_config(name: &str, value: &str) -> Result<String, Con
     let refuse = |reason: String| Err(ConfigError::new(name, Some(value), reason));
     match entry.effect {
         Effect::Applied | Effect::KeptOnly => entry.parse(value),
-        Effect::Absent => refuse("it must be left out: RustMQ does not have what it belongs to".to_owned()),
-        Effect::RuledBy(setting) => refuse(format!("it must be left out: set {setting} instead")),
-        Effect::WorkedOut => refuse("it must be left out: it cannot be set".to_owned()),
+        Effect::Absent => refuse("it must be nothing: RustMQ does not have what it belongs to".to_owned()),
+        Effect::RuledBy(setting) => refuse(format!("it must be nothing: set {setting} instead")),
+        Effect::WorkedOut => refuse("it must be nothing: it cannot be set".to_owned()),
     }
 }
 
