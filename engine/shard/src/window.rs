@@ -52,7 +52,7 @@ pub(crate) struct Window {
     /// The size of the group after it, where that is known.
     pub next_size: Option<u32>,
     groups: Vec<WindowGroup>,
-    bytes: Bytes,
+    bytes: Arc<Bytes>,
 }
 
 #[derive(Debug)]
@@ -101,7 +101,12 @@ impl Window {
             let bytes = buffer.freeze(plan.at(offset + size));
             let checked = |(offset, _): &(u32, u32)| WindowGroup::check(segment, *offset, plan.at(*offset), &bytes);
             let groups = walk.groups.iter().map(checked).collect();
-            return Ok(Self { range: start.offset..offset + size, next_size: walk.next_size, groups, bytes });
+            return Ok(Self {
+                range: start.offset..offset + size,
+                next_size: walk.next_size,
+                groups,
+                bytes: Arc::new(bytes),
+            });
         }
     }
 
@@ -120,7 +125,7 @@ impl Window {
 
     /// Its bytes for an answer. The queue hears when nobody holds them any more: then the window may make room for another.
     pub(crate) fn hold(&self, queue: &Arc<ReadQueue>) -> Bytes {
-        Bytes::from_owner(Hold { bytes: self.bytes.clone(), queue: Arc::clone(queue) })
+        Bytes::from_owner(Hold { bytes: Some(Arc::clone(&self.bytes)), queue: Arc::clone(queue) })
     }
 
     /// Bytes of memory.
@@ -130,25 +135,27 @@ impl Window {
 
     /// No answer holds a part of it.
     pub(crate) fn is_unpinned(&self) -> bool {
-        self.bytes.is_unique()
+        // Counted here: bytes that have an owner never say that they are unique.
+        Arc::strong_count(&self.bytes) == 1
     }
 }
 
 /// What an answer holds of a window.
 struct Hold {
-    bytes: Bytes,
+    /// `None` only while it is dropped.
+    bytes: Option<Arc<Bytes>>,
     queue: Arc<ReadQueue>,
 }
 
 impl AsRef<[u8]> for Hold {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.as_ref().expect("it is taken away only by the drop")
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        drop(std::mem::take(&mut self.bytes));
+        drop(self.bytes.take());
         self.queue.on_room();
     }
 }
