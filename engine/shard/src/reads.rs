@@ -205,9 +205,11 @@ impl Reader {
 
     fn run(&self) {
         loop {
+            // A window that was read, and is held by no answer, may make room for those that wait.
             match self.queue.next() {
                 Task::Read(job) => {
                     guarded(job, |job| self.read(job));
+                    self.queue.on_room();
                 }
                 Task::Resume(job) => {
                     if !guarded(job, |job| self.resume(job)) {
@@ -222,6 +224,7 @@ impl Reader {
                 Task::Ahead(ahead) => {
                     // Nobody waits for it; the panic is logged and counted as all are.
                     let _ = catch_unwind(AssertUnwindSafe(|| self.read_ahead(ahead)));
+                    self.queue.on_room();
                 }
                 Task::Sweep => self.sweep(),
                 Task::End => return,
