@@ -23,6 +23,10 @@ impl Extent {
         follows && is_dated(self.max_timestamp) == is_dated(next.max_timestamp)
     }
 
+    const fn place(&self) -> (Offset, u32) {
+        (self.first, self.group_offset)
+    }
+
     fn join(&mut self, next: &Self) {
         self.end = next.end;
         self.bytes = self.bytes.saturating_add(next.bytes);
@@ -30,7 +34,7 @@ impl Extent {
     }
 }
 
-/// Ascending by first offset. That is not the order of the groups: relocated batches are lower than appended ones that came before them. A batch
+/// Ascending by first offset, then by group. That is not the order of the groups: relocated batches are lower than appended ones that came before them. A batch
 /// that has moved within its segment is there twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extents(Vec<Held>);
@@ -101,7 +105,7 @@ impl Extents {
 
     /// Adds an extent, at the end as a rule. One that continues another of its group joins it.
     pub(super) fn insert(&mut self, extent: Extent) {
-        let mut at = self.0.partition_point(|held| held.extent.first <= extent.first);
+        let mut at = self.0.partition_point(|held| held.extent.place() <= extent.place());
         let before = at.checked_sub(1).and_then(|before| self.0.get_mut(before)).map(|held| &mut held.extent);
         match before.filter(|before| before.is_continued_by(&extent)) {
             Some(before) => {
@@ -114,7 +118,7 @@ impl Extents {
         for held in &mut self.0[at..] {
             reach = reach.max(held.extent.end);
             // From the first one that others reached as far as before, nothing has changed.
-            if held.reach == reach && held.extent.first > extent.first {
+            if held.reach == reach && held.extent.place() > extent.place() {
                 break;
             }
             held.reach = reach;
@@ -145,7 +149,7 @@ impl FromIterator<Extent> for Extents {
     /// In any order: they may come from a disk.
     fn from_iter<I: IntoIterator<Item = Extent>>(extents: I) -> Self {
         let mut held: Vec<_> = extents.into_iter().map(|extent| Held { extent, reach: extent.end }).collect();
-        held.sort_by_key(|held| held.extent.first);
+        held.sort_by_key(|held| held.extent.place());
         let mut reach = Offset(i64::MIN);
         for held in &mut held {
             reach = reach.max(held.extent.end);
