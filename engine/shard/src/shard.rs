@@ -324,7 +324,7 @@ impl Shard {
     /// Starts a commit of everything that has gathered, unless one is in flight or nothing has. Whoever executes the steps says so to
     /// [`Self::on_committed`].
     pub(crate) fn start_commit(&mut self) -> Option<Vec<Step>> {
-        if self.in_flight.is_some() {
+        if self.in_flight.is_some() || self.poisoned.is_some() {
             return None;
         }
         // An end that comes while a commit was in flight still proves it.
@@ -413,8 +413,9 @@ impl Shard {
         self.around.gauges.poison(reason);
         let gathered = std::mem::take(&mut self.gathered_answers);
         gathered.into_iter().for_each(|answer| self.refuse(answer));
-        // What has gathered is never written.
+        // What has gathered is never written, and nothing more gathers: a later commit would count as durable what this drops.
         let _ = self.wal.take_commit();
+        self.head = None;
         self.report();
     }
 

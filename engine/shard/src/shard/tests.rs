@@ -273,3 +273,17 @@ fn an_epoch_is_published_by_its_own_commit_and_not_by_the_one_before() {
     assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(5)), Some((LeaderEpoch(5), Offset(1))));
     assert!(leading.try_recv().unwrap()[0].is_ok());
 }
+
+#[test]
+fn a_shard_whose_log_has_failed_writes_nothing_more() {
+    let mut by_hand = ByHand::new(1, |_| {});
+    let _failed = by_hand.append(0, &[10]);
+    by_hand.turn();
+    let steps = by_hand.shard.start_commit().unwrap();
+    drop(steps);
+    by_hand.shard.on_committed(Err(crate::disk::DiskError::Ended));
+    // Whatever lays a frame yet.
+    by_hand.shard.wal.put_proof().unwrap();
+    by_hand.turn();
+    assert!(!by_hand.commit());
+}
