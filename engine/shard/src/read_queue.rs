@@ -58,11 +58,12 @@ impl Queued {
         if self.ended {
             return Some(Task::End);
         }
-        if self.has_room {
+        // The word of room is kept until a job takes it: the one that waits may be looked at just now.
+        if self.has_room
+            && let Some(job) = self.waiting.pop_front()
+        {
             self.has_room = false;
-            if let Some(job) = self.waiting.pop_front() {
-                return Some(Task::Resume(job));
-            }
+            return Some(Task::Resume(job));
         }
         if let Some(job) = self.reads.pop_front() {
             return Some(Task::Read(job));
@@ -184,5 +185,50 @@ impl ReadQueue {
         drop(queued);
         drop(dropped);
         self.news.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use rustmq_engine_core::wal::read_check::BatchQuery;
+    use rustmq_engine_core::wal::segments::LocatedExtents;
+    use rustmq_model::{Offset, PartitionId, TopicId, TopicIdPartition};
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::{ReadQueue, Task};
+    use crate::event::EventSender;
+    use crate::reads::{Destination, ReadJob};
+    use crate::window::tests::TestSegment;
+
+    #[test]
+    fn room_that_comes_while_the_one_that_waits_is_looked_at_is_not_forgotten() {
+        let test = TestSegment::new(1, &[100]);
+        let (reply, _answer) = oneshot::channel();
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let partition = TopicIdPartition { topic_id: TopicId(1), partition: PartitionId(0) };
+        let now = Instant::now();
+        let queue = ReadQueue::default();
+        queue.await_room(ReadJob {
+            segment: test.segment,
+            extents: LocatedExtents::Known(Vec::new()),
+            query: BatchQuery { partition, from: Offset(0), until: Offset(1) },
+            max_bytes: 1,
+            at_least_one: true,
+            room_by: now + Duration::from_secs(600),
+            destination: Destination::Reader(reply, place),
+            done: EventSender::channel(1).0,
+        });
+        let pop = || queue.queued.lock().pop(now);
+        let Some(Task::Resume(job)) = pop() else { panic!("it waits") };
+        // The thread that has it finds no memory; then some is given back, and another thread is woken by that.
+        queue.on_room();
+        assert!(pop().is_none(), "there is nothing else to do");
+        queue.await_room_again(job);
+        assert!(matches!(pop(), Some(Task::Resume(_))));
     }
 }
