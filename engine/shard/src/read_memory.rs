@@ -12,7 +12,7 @@ use rustmq_engine_api::chunk::{ChunkError, ChunkPool, ChunkWriter};
 
 use crate::read_queue::ReadQueue;
 
-/// Buffers have a power of two of bytes, and at least these, so that one fits where another was.
+/// Lengths of buffers are multiples of this.
 const BUFFER_MIN: usize = 512 << 10;
 
 #[derive(Clone, Debug)]
@@ -28,10 +28,10 @@ struct Budget {
     gauge: Gauge<u64, AtomicU64>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Holdings {
     bytes: usize,
-    /// Where buffers that nobody holds are used again. Its spare ones come on top of the budget: two at most.
+    /// Where buffers that nobody holds are used again: with its spare ones it stays within the limit.
     pool: ChunkPool,
 }
 
@@ -57,7 +57,8 @@ struct HeldBytes {
 
 impl ReadMemory {
     pub(crate) fn new(limit: usize, gauge: Gauge<u64, AtomicU64>, queue: Arc<ReadQueue>) -> Self {
-        Self(Arc::new(Budget { limit, holdings: Mutex::default(), queue, gauge }))
+        let holdings = Holdings { bytes: 0, pool: ChunkPool::new(BUFFER_MIN, limit as u64) };
+        Self(Arc::new(Budget { limit, holdings: Mutex::new(holdings), queue, gauge }))
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -67,7 +68,7 @@ impl ReadMemory {
     /// A buffer of `length` bytes or more; `None` without room. More than the whole budget is given when nothing else is held: a single group
     /// may be larger.
     pub(crate) fn take(&self, length: usize) -> Result<Option<ReadBuffer>, ChunkError> {
-        let length = length.next_power_of_two().max(BUFFER_MIN);
+        let length = length.max(1).next_multiple_of(BUFFER_MIN);
         let Some((share, pool)) = self.share(length) else { return Ok(None) };
         Ok(Some(ReadBuffer { chunk: ChunkWriter::new(length, &pool)?, share }))
     }
@@ -93,9 +94,10 @@ impl ReadMemory {
 
     /// Gives spare buffers back to the system. Whether nothing is held.
     pub(crate) fn give_up_spares(&self) -> bool {
-        let mut holdings = self.0.holdings.lock();
-        // Those that are held still go back to the former pool, and end with it.
-        holdings.pool = ChunkPool::default();
+        let holdings = self.0.holdings.lock();
+        // A budget of nothing keeps no spares.
+        holdings.pool.set_budget(0);
+        holdings.pool.set_budget(self.0.limit as u64);
         holdings.bytes == 0
     }
 }

@@ -236,7 +236,7 @@ impl Reader {
         // In turn: what comes later takes no memory before those that wait.
         let demand = if self.queue.has_waiting() { Demand::CachedOnly } else { Demand::Reader };
         match self.find(&job, demand) {
-            Found { batches, error: Some(WindowError::NoRoom), .. } if batches.is_empty() => {
+            Found { batches, error: Some(WindowError::NoRoom { .. }), .. } if batches.is_empty() => {
                 if job.at_least_one {
                     self.followers.note(job.query.partition, job.query.from);
                     self.queue.await_room(job);
@@ -252,7 +252,7 @@ impl Reader {
 
     fn resume(&self, job: ReadJob) {
         match self.find(&job, Demand::Reader) {
-            Found { batches, error: Some(WindowError::NoRoom), .. } if batches.is_empty() => {
+            Found { batches, error: Some(WindowError::NoRoom { .. }), .. } if batches.is_empty() => {
                 self.queue.await_room_again(job);
             }
             found => {
@@ -353,7 +353,10 @@ impl Reader {
     fn answer(&self, job: ReadJob, found: Found) {
         self.metrics.cold_reads.inc();
         let batches = match found {
-            Found { batches, error: Some(WindowError::Failed(error)), .. } if batches.is_empty() => Err(error),
+            Found { batches, error: Some(WindowError::Failed(error)), .. } if batches.is_empty() => {
+                tracing::error!(partition = %job.query.partition, %error, "the write-ahead log cannot be read back");
+                Err(error)
+            }
             Found { batches, end, .. } => {
                 if let Some(end) = end {
                     self.followers.note(job.query.partition, end);

@@ -66,8 +66,10 @@ struct WindowGroup {
 /// Why there is no window.
 #[derive(Debug)]
 pub(crate) enum WindowError {
-    /// The readers' memory is held.
-    NoRoom,
+    /// The readers' memory is held. With the size of the first group, where that is known: the next try asks for as much at once.
+    NoRoom {
+        first_size: Option<u32>,
+    },
     Failed(ReadError),
 }
 
@@ -80,8 +82,9 @@ impl Window {
         take: &dyn Fn(usize) -> Result<Option<ReadBuffer>, WindowError>,
     ) -> Result<Self, WindowError> {
         let mut plan = ReadPlan::new(segment, start, reach);
+        let mut first_size = start.first_size;
         loop {
-            let mut buffer = take(plan.capacity)?.ok_or(WindowError::NoRoom)?;
+            let mut buffer = take(plan.capacity)?.ok_or(WindowError::NoRoom { first_size })?;
             let filled = plan.read(segment, buffer.room(), 0..plan.length)?;
             let mut walk = Walk::of(segment, &plan, &buffer.room()[..filled]);
             if let Some(needed) = walk.cut.filter(|needed| filled == plan.length && *needed <= plan.capacity) {
@@ -90,6 +93,7 @@ impl Window {
             } else if let Some(needed) = walk.cut.filter(|_| walk.groups.is_empty() && filled == plan.length) {
                 // Only a group that is larger than was thought of: now its size is known.
                 (plan.length, plan.capacity) = (needed, needed);
+                first_size = walk.next_size.or(first_size);
                 continue;
             }
             let Some((offset, size)) = walk.groups.last().copied() else {
@@ -175,7 +179,6 @@ impl WindowGroup {
 impl SegmentFile {
     pub(crate) fn damaged(&self, offset: u32, reason: &str) -> WindowError {
         let path = self.file.path.display();
-        tracing::error!(%path, offset, reason, "the write-ahead log cannot be read back");
         WindowError::Failed(ReadError::Storage { reason: format!("{path}, offset {offset}: {reason}") })
     }
 }

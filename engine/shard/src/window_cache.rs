@@ -40,6 +40,9 @@ struct Windows {
     cached: VecDeque<CachedWindow>,
     /// As far as is known before.
     being_read: Vec<(SegmentPlace, Range<u32>)>,
+    /// The group that a read found no memory for after it had learnt its size. So a reader that waits for it does not read the disk each time
+    /// that a little memory is given back. One is enough: of those that wait only the first is looked at.
+    awaited: Option<(SegmentPlace, WindowStart)>,
 }
 
 #[derive(Debug)]
@@ -85,13 +88,13 @@ impl WindowCache {
             if demand == Demand::CachedOnly
                 || (demand == Demand::Ahead && windows.unused_bytes() > self.memory.limit() / 2)
             {
-                return Err(WindowError::NoRoom);
+                return Err(WindowError::NoRoom { first_size: None });
             }
             if windows.is_being_read(segment.place, offset) {
                 self.done.wait(&mut windows);
                 continue;
             }
-            let from = WindowStart { offset, first_size: None };
+            let from = windows.start_at(segment.place, offset);
             let start = windows.end_before(segment.place, offset, bytes).filter(|_| steps > 0).unwrap_or(from);
             let read = self.read(&mut windows, segment, start, bytes, demand);
             match read {
@@ -100,6 +103,10 @@ impl WindowCache {
                 Ok(window) => {
                     let damage = window.damage(offset).map(|damage| damage.to_string()).unwrap_or_default();
                     return Err(segment.damaged(offset, &damage));
+                }
+                Err(WindowError::NoRoom { first_size: Some(size) }) => {
+                    windows.awaited = Some((segment.place, WindowStart { first_size: Some(size), ..start }));
+                    return Err(WindowError::NoRoom { first_size: Some(size) });
                 }
                 // A hole may lie between.
                 Err(WindowError::Failed(_)) if start.offset < offset => steps = 0,
@@ -183,6 +190,12 @@ impl Windows {
 
     fn is_being_read(&self, place: SegmentPlace, offset: u32) -> bool {
         self.being_read.iter().any(|(of, range)| *of == place && range.contains(&offset))
+    }
+
+    /// A window of its own for the group at `offset`.
+    fn start_at(&self, place: SegmentPlace, offset: u32) -> WindowStart {
+        let awaited = self.awaited.filter(|(of, start)| *of == place && start.offset == offset);
+        awaited.map_or(WindowStart { offset, first_size: None }, |(_, start)| start)
     }
 
     /// Where a window ends that is gone on from to reach `offset`.

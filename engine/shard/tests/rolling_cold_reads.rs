@@ -168,7 +168,7 @@ fn readers_that_hold_memory_do_not_wait_for_more_of_it() {
 async fn hold_all_memory(reader: &PartitionReader, mut from: Offset) -> (Vec<Bytes>, Offset) {
     let mut held = Vec::new();
     loop {
-        match reader.read_within(request(from, true), Duration::from_millis(100)).await {
+        match reader.read_within(request(from, true), Duration::from_secs(1)).await {
             Ok(read) => held.extend(read.batches),
             Err(error) => {
                 assert_eq!(error, ReadError::Busy);
@@ -180,6 +180,27 @@ async fn hold_all_memory(reader: &PartitionReader, mut from: Offset) -> (Vec<Byt
     }
 }
 
+/// An engine whose readers have one place, and whose memory for them is held.
+struct Held {
+    engine: Engine,
+    reader: PartitionReader,
+    held: Vec<Bytes>,
+    /// Where what is held ends.
+    from: Offset,
+}
+
+async fn with_all_memory_held(fixture: &mut Fixture) -> Held {
+    fixture.config.read_memory = rustmq_model::ByteSize::mib(2);
+    fixture.config.read_queue = 1;
+    let engine = fixture.start();
+    let reader = open(&engine, 0).await;
+    for n in 0..1_500 {
+        append_value(&engine, 0, &value(0, n)).await.unwrap();
+    }
+    let (held, from) = hold_all_memory(&reader, Offset(0)).await;
+    Held { engine, reader, held, from }
+}
+
 const fn request(from: Offset, at_least_one: bool) -> ReadRequest {
     ReadRequest { from, max_bytes: 200_000, at_least_one, isolation: Isolation::ReadUncommitted }
 }
@@ -187,14 +208,7 @@ const fn request(from: Offset, at_least_one: bool) -> ReadRequest {
 #[test]
 fn a_read_waits_for_memory_and_for_a_place_in_turn() {
     on_every_disk(async |mut fixture| {
-        fixture.config.read_memory = rustmq_model::ByteSize::mib(2);
-        fixture.config.read_queue = 1;
-        let engine = fixture.start();
-        let reader = open(&engine, 0).await;
-        for n in 0..1_500 {
-            append_value(&engine, 0, &value(0, n)).await.unwrap();
-        }
-        let (held, from) = hold_all_memory(&reader, Offset(0)).await;
+        let Held { engine, reader, held, from } = with_all_memory_held(&mut fixture).await;
         let patient = |from| {
             let reader = reader.clone();
             tokio::spawn(async move { reader.read_within(request(from, true), Duration::from_secs(50)).await })
@@ -218,14 +232,7 @@ fn a_read_waits_for_memory_and_for_a_place_in_turn() {
 #[test]
 fn a_read_that_nobody_waits_for_any_more_gives_its_place_back() {
     on_every_disk(async |mut fixture| {
-        fixture.config.read_memory = rustmq_model::ByteSize::mib(2);
-        fixture.config.read_queue = 1;
-        let engine = fixture.start();
-        let reader = open(&engine, 0).await;
-        for n in 0..1_500 {
-            append_value(&engine, 0, &value(0, n)).await.unwrap();
-        }
-        let (held, from) = hold_all_memory(&reader, Offset(0)).await;
+        let Held { engine, reader, held, from } = with_all_memory_held(&mut fixture).await;
         let gone = tokio::time::timeout(Duration::from_millis(20), reader.read(request(from, true)));
         assert!(gone.await.is_err());
         let next = tokio::spawn(async move { reader.read(request(from, true)).await });

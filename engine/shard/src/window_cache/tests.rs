@@ -82,9 +82,9 @@ fn windows_go_that_were_used_longest_ago_and_none_that_an_answer_holds() {
     get(1).unwrap();
     assert!(metrics.cold_windows.get() > read, "the other has gone");
     let more: Vec<_> = (1..3).map(|at| get(at).unwrap().hold(&Arc::default())).collect();
-    assert!(matches!(get(5), Err(WindowError::NoRoom)));
+    assert!(matches!(get(5), Err(WindowError::NoRoom { .. })));
     let cached_only = |at: usize| cache.get(&test.segment, test.offsets[at], WINDOW, Demand::CachedOnly);
-    assert!(cached_only(1).is_ok() && matches!(cached_only(5), Err(WindowError::NoRoom)));
+    assert!(cached_only(1).is_ok() && matches!(cached_only(5), Err(WindowError::NoRoom { .. })));
     drop((held, more));
     get(5).unwrap();
     assert!(cache.sweep(), "nothing is held after it");
@@ -101,4 +101,20 @@ fn what_was_read_before_it_was_damaged_or_failed_is_asked_anew() {
     get(2).unwrap();
     test.damage(test.offsets[1] + 200);
     get(1).unwrap();
+}
+
+#[test]
+fn a_group_that_found_no_memory_is_not_read_again_until_there_is_enough() {
+    let test = TestSegment::new(1, &[1_500_000, 100]);
+    let (cache, metrics) = cache(3 * (512 << 10));
+    let held = cache.memory.take(1).unwrap().unwrap();
+    let get = || cache.get(&test.segment, test.offsets[0], WINDOW, Demand::Reader);
+    // A little is there, from which it learns how much more it needs.
+    assert!(matches!(get(), Err(WindowError::NoRoom { first_size: Some(_) })));
+    let known = cache.windows.lock().start_at(test.segment.place, test.offsets[0]);
+    assert!(known.first_size.is_some_and(|size| size >= 1_500_000), "{known:?}");
+    assert!(matches!(get(), Err(WindowError::NoRoom { first_size: Some(_) })));
+    drop(held);
+    assert!(get().unwrap().group(test.offsets[0]).is_some());
+    assert_eq!(metrics.cold_windows.get(), 1);
 }
