@@ -1,4 +1,4 @@
-//! The one buffer with `unsafe` in it: an aligned, reference-counted block that is at the same time what is written to the disk
+//! The buffer with `unsafe` in it (the memory below it: `chunk/mapping.rs`): an aligned, reference-counted block that is at the same time what is written to the disk
 //! and what consumers read.
 //!
 //! ```text

@@ -1,7 +1,8 @@
 //! Offsets by timestamp, exact to the record: the shard's sparse index says where to start, batch headers say which batch, and only
-//! that one is decompressed, on the caller's thread.
+//! that one is looked through, on a thread for what may take long.
 
-use rustmq_model::batch::BatchHeader;
+use bytes::Bytes;
+use rustmq_model::batch::{BatchHeader, TimestampType};
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, record};
 use tokio::sync::{Semaphore, oneshot};
 
@@ -14,7 +15,7 @@ const PORTION_BYTES: usize = 1 << 20;
 /// The most that the one batch may decompress to. A larger one answers with its first offset, which is not too late.
 const RECORDS_BYTES_MAX: usize = 256 << 20;
 
-/// Searches that decompress at the same time, over all shards: each may take as much memory as one batch inflates to.
+/// Searches that decompress at the same time, over all shards: the processors are for all.
 static INFLATING: Semaphore = Semaphore::const_new(2);
 
 /// The record that a search by time found.
@@ -29,7 +30,7 @@ pub struct FoundOffset {
 struct Candidate {
     largest: Timestamp,
     header: BatchHeader,
-    batch: bytes::Bytes,
+    batch: Bytes,
     /// Its records below this are not in the log any more.
     from: Offset,
 }
@@ -45,7 +46,7 @@ impl PartitionReader {
             }
             for (header, batch) in batches {
                 if header.max_timestamp >= timestamp {
-                    let found = find_record(&header, &batch, from, |record| record >= timestamp).await;
+                    let found = find_record(&header, &batch, from, timestamp).await?;
                     if found.is_some() {
                         return Ok(found);
                     }
@@ -67,7 +68,7 @@ impl PartitionReader {
             for (header, batch) in batches {
                 let largest = if header.base_offset < from {
                     // The header speaks of records below the log start, too.
-                    largest_record(&header, &batch, from).await
+                    largest_record(&header, &batch, from).await?
                 } else {
                     Some(header.max_timestamp)
                 };
@@ -80,11 +81,11 @@ impl PartitionReader {
             }
             // What was read from disk counts against the readers' memory, which the next portion waits for: none of it is kept meanwhile.
             if let Some(Candidate { batch, .. }) = &mut best {
-                *batch = bytes::Bytes::copy_from_slice(batch);
+                *batch = Bytes::copy_from_slice(batch);
             }
         }
         let Some(Candidate { largest, header, batch, from }) = best else { return Ok(None) };
-        Ok(find_record(&header, &batch, from, |record| record >= largest).await)
+        find_record(&header, &batch, from, largest).await
     }
 
     async fn search_from(&self, target: TimeTarget) -> Result<Option<Offset>, ReadError> {
@@ -97,7 +98,7 @@ impl PartitionReader {
     }
 
     /// The next batches to look through; moves `from` up if the log start has passed it meanwhile.
-    async fn portion(&self, from: &mut Offset) -> Result<Vec<(BatchHeader, bytes::Bytes)>, ReadError> {
+    async fn portion(&self, from: &mut Offset) -> Result<Vec<(BatchHeader, Bytes)>, ReadError> {
         loop {
             let isolation = Isolation::ReadUncommitted;
             let request = ReadRequest { from: *from, max_bytes: PORTION_BYTES, at_least_one: true, isolation };
@@ -105,7 +106,7 @@ impl PartitionReader {
                 Err(ReadError::OutOfRange { offsets, .. }) if *from < offsets.log_start => *from = offsets.log_start,
                 Err(error) => return Err(error),
                 Ok(read) => {
-                    let parse = |batch: bytes::Bytes| BatchHeader::parse(&batch).ok().map(|header| (header, batch));
+                    let parse = |batch: Bytes| BatchHeader::parse(&batch).ok().map(|header| (header, batch));
                     return Ok(read.batches.into_iter().filter_map(parse).collect());
                 }
             }
@@ -114,26 +115,55 @@ impl PartitionReader {
 }
 
 /// The largest timestamp of the batch's records from `from` on. Records that cannot be read have that of the batch, as in [`find_record`].
-async fn largest_record(header: &BatchHeader, batch: &bytes::Bytes, from: Offset) -> Option<Timestamp> {
-    let _permit = INFLATING.acquire().await.expect("it is never closed");
-    let Ok(records) = record::read(batch, RECORDS_BYTES_MAX) else { return Some(header.max_timestamp) };
-    records.into_iter().filter(|record| record.offset >= from).map(|record| record.timestamp).max()
+async fn largest_record(header: &BatchHeader, batch: &Bytes, from: Offset) -> Result<Option<Timestamp>, ReadError> {
+    let mut largest = None;
+    let pass = look_through(header, batch, from, move |_, timestamp| {
+        largest = largest.max(Some(timestamp));
+        largest
+    });
+    Ok(pass.await?.unwrap_or(Some(header.max_timestamp)))
 }
 
-/// The first record of the batch, from `from` on, that fits. Records that cannot be read (compressed ones may be stored unchecked) count as
-/// one with the batch's largest timestamp.
+/// The first record of the batch, from `from` on, that has at least this timestamp. Records that cannot be read (compressed ones may be stored
+/// unchecked) count as one with the batch's largest timestamp.
 async fn find_record(
     header: &BatchHeader,
-    batch: &bytes::Bytes,
+    batch: &Bytes,
     from: Offset,
-    fits: impl Fn(Timestamp) -> bool,
-) -> Option<FoundOffset> {
+    at_least: Timestamp,
+) -> Result<Option<FoundOffset>, ReadError> {
+    let mut found = None;
+    let pass = look_through(header, batch, from, move |offset, timestamp| {
+        found = found.or((timestamp >= at_least).then_some((offset, timestamp)));
+        found
+    });
+    let found = pass.await?.unwrap_or(Some((header.base_offset.max(from), header.max_timestamp)));
     let leader_epoch = header.leader_epoch;
-    let _permit = INFLATING.acquire().await.expect("it is never closed");
-    let Ok(records) = record::read(batch, RECORDS_BYTES_MAX) else {
-        let offset = header.base_offset.max(from);
-        return Some(FoundOffset { offset, timestamp: header.max_timestamp, leader_epoch });
-    };
-    let found = records.into_iter().find(|record| record.offset >= from && fits(record.timestamp))?;
-    Some(FoundOffset { offset: found.offset, timestamp: found.timestamp, leader_epoch })
+    Ok(found.map(|(offset, timestamp)| FoundOffset { offset, timestamp, leader_epoch }))
+}
+
+/// Shows `each` record of the batch from `from` on, and answers what it said of the last, or `None` where the records cannot be read. Keeps none of
+/// them: a small batch may inflate to many.
+async fn look_through<T: Send + 'static>(
+    header: &BatchHeader,
+    batch: &Bytes,
+    from: Offset,
+    mut each: impl FnMut(Offset, Timestamp) -> Option<T> + Send + 'static,
+) -> Result<Option<Option<T>>, ReadError> {
+    let permit = INFLATING.acquire().await.expect("it is never closed");
+    let (header, batch) = (*header, batch.clone());
+    let is_stamped = header.attributes.timestamp_type() == TimestampType::LogAppendTime;
+    let pass = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        let mut last = None;
+        let looked = record::inspect(&batch, &header, RECORDS_BYTES_MAX, |record| {
+            let offset = header.base_offset.plus(i64::from(record.index));
+            if offset >= from {
+                last = each(offset, if is_stamped { header.max_timestamp } else { record.timestamp });
+            }
+        });
+        looked.is_ok().then_some(last)
+    });
+    // Only the end of the process takes the thread away.
+    pass.await.map_err(|_| ReadError::Closed)
 }
