@@ -41,7 +41,7 @@ pub(crate) fn gzip(body: &[u8]) -> impl BufRead {
     BufReader::with_capacity(WINDOW_BYTES, flate2::bufread::MultiGzDecoder::new(body))
 }
 
-/// Holds one block of the frame, of 4 MiB at most.
+/// Holds two blocks of the frame, of 4 MiB each at most.
 pub(crate) fn lz4(body: &[u8]) -> impl BufRead {
     lz4_flex::frame::FrameDecoder::new(body)
 }

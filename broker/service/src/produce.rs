@@ -21,6 +21,9 @@ use crate::view::{TopicRef, is_internal};
 /// The shortest that an answer is waited for: Kafka's timeout is about replicas only, and clients set it down to 0.
 const WAIT_MIN: Duration = Duration::from_secs(5);
 
+/// After so long a request with many batches lets other connections of its thread go on.
+const TURN_MAX: Duration = Duration::from_micros(500);
+
 /// What has to be synced before a producer is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Acks {
@@ -101,7 +104,12 @@ impl Broker {
         let now = wall_clock();
         let mut pending = Vec::with_capacity(request.partitions.len());
         let mut appends = Vec::with_capacity(request.partitions.len());
+        let mut turn = Instant::now();
         for partition in request.partitions {
+            if turn.elapsed() >= TURN_MAX {
+                tokio::task::yield_now().await;
+                turn = Instant::now();
+            }
             match self.prepare(partition, request.acks, now).await {
                 Ok((append, topic, log_append_time)) => {
                     let partition = append.id.partition;

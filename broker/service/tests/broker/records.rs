@@ -69,7 +69,7 @@ async fn a_fetch_waits_for_its_turn_at_the_disk_within_its_time() {
     // What is answered holds memory, until there is none for the next.
     let mut held = Vec::new();
     loop {
-        let batches = fetch(i64::try_from(held.len()).unwrap(), Duration::ZERO).await.unwrap();
+        let batches = fetch(i64::try_from(held.len()).unwrap(), Duration::from_secs(1)).await.unwrap();
         if batches.is_empty() {
             break;
         }
