@@ -2,6 +2,8 @@
 //! join that waits holds its connection.
 #![allow(clippy::unwrap_used)]
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use kafka_protocol::messages::{
     ApiKey, DescribeGroupsRequest, FindCoordinatorRequest, GroupId, JoinGroupRequest, JoinGroupResponse,
@@ -119,14 +121,19 @@ fn described(wire: &mut Wire, group: &str) -> describe_groups_response::Describe
     answer.groups.remove(0)
 }
 
+/// A rebalance is over long before.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// The group once it has left a state.
 fn after(wire: &mut Wire, group: &str, state: &str) -> describe_groups_response::DescribedGroup {
-    loop {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
         let found = described(wire, group);
         if &found.group_state[..] != state {
             return found;
         }
     }
+    panic!("{group} is still {state} after {PATIENCE:?}");
 }
 
 #[test]

@@ -231,7 +231,7 @@ fn type_code(name: &str) -> i8 {
     i8::try_from(index).unwrap() + 1
 }
 
-/// What has another truth here. The page of known differences says why.
+/// What has another truth here: the page of known differences says why, or the tests set it.
 const OWN: [&str; 20] = [
     "advertised.listeners",
     "broker.id",

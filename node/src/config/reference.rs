@@ -15,7 +15,8 @@ pub fn reference_page() -> String {
          in the file are refused. No setting changes while the process runs.\n\n\
          Kafka's broker-wide settings stand in `[kafka]` under their own names (`num.partitions = 3`), in the environment as `RUSTMQ_` and the\n\
          name in capitals with underscores (`RUSTMQ_NUM_PARTITIONS=3`). Those without effect here are taken with a warning. Refused are those that\n\
-         a setting of this page decides (`listeners`, `log.dirs`), and those of what RustMQ does not have (TLS, SASL, remote storage).\n\n",
+         a setting of this page decides (`listeners`, `log.dirs`), those that the process decides (`node.id`, `process.roles`, `num.network.threads`),\n\
+         and those of what RustMQ does not have (TLS, SASL, remote storage).\n\n",
     );
     for setting in SETTINGS {
         let default = setting.default.map_or_else(|| "none, see above".to_owned(), |default| format!("`{default}`"));
