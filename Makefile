@@ -69,7 +69,7 @@ damage:
 crash-planted:
 	$(CARGO) run --release --bin planted
 
-# RustMQ and Apache Kafka in turn, every scenario: about an hour and a half on a machine that does nothing else. See bench/README.md.
+# RustMQ and Apache Kafka in turn, every scenario: hours, on a machine that does nothing else. See bench/README.md.
 bench: clients
 	$(BUILD)
 	$(BENCH) --rounds $(BENCH_ROUNDS) --limits --write bench/RESULTS.md
