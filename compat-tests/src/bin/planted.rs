@@ -89,3 +89,22 @@ fn run(command: &mut Command) -> Result<()> {
     ensure!(output.status.success(), "{command:?} ended with {}:\n{}", output.status, text());
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A proof whose bug cannot be planted any more proves nothing.
+    #[test]
+    fn every_planted_bug_applies_to_the_tree() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository");
+        let patches: Vec<_> = fs::read_dir(root.join("compat-tests/planted")).expect("it is there").collect();
+        assert!(!patches.is_empty());
+        for entry in patches {
+            let patch = entry.expect("it can be listed").path();
+            let mut command = Command::new("patch");
+            run(command.args(["-p1", "--dry-run", "--batch", "--forward", "-i"]).arg(&patch).current_dir(root))
+                .unwrap_or_else(|error| panic!("{}: {error}", patch.display()));
+        }
+    }
+}

@@ -327,7 +327,8 @@ fn the_broker_describes_what_is_in_force() {
     assert!(server.knows(|| partitions(wire, "counted") == Some(3)));
     // Kafka does not say that hours in the file are where a topic's milliseconds come from.
     let from_hours = if is_kafka { FROM_DEFAULT } else { FROM_FILE };
-    for (key, value, source) in [("retention.ms", "18000000", from_hours), ("max.message.bytes", "2000000", FROM_FILE)] {
+    for (key, value, source) in [("retention.ms", "18000000", from_hours), ("max.message.bytes", "2000000", FROM_FILE)]
+    {
         assert_eq!(told(wire, TOPIC, "counted", key), Some((Some(value.to_owned()), source)), "{key}");
     }
     assert_eq!(partitions(wire, "not_made_by_asking"), None);
