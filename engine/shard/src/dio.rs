@@ -21,10 +21,17 @@ pub(crate) struct DirectIo {
 }
 
 impl DirectIo {
-    /// Finds out by writing one block to a file in `dir`, which is removed again.
-    pub(crate) fn probe(dir: &Path) -> io::Result<Self> {
+    /// Finds out by writing one block to a file in `dir`, which is removed again. On a full disk, where nothing can be deleted before the
+    /// start, as much as can be told without: from `existing`, a file in `dir`, if no other can be made.
+    pub(crate) fn probe(dir: &Path, existing: &Path) -> io::Result<Self> {
         let path = dir.join(PROBE_FILE);
-        let probed = Self::probe_file(&path);
+        let probed = match File::create(&path) {
+            Ok(_) => Self::probe_file(&path),
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                return Ok(Self::opened(existing).map_or(Self::BUFFERED, |(_, io)| io));
+            }
+            Err(error) => return Err(error),
+        };
         let removed = std::fs::remove_file(&path);
         // What stands in the way of writing says more than that there is nothing to remove.
         let io = probed?;
@@ -32,22 +39,29 @@ impl DirectIo {
         Ok(io)
     }
 
+    const BUFFERED: Self = Self { direct: false, block_size: BLOCK_SIZE };
+
     fn probe_file(path: &Path) -> io::Result<Self> {
-        File::create(path)?;
-        let buffered = Self { direct: false, block_size: BLOCK_SIZE };
-        let Ok(file) = (Self { direct: true, ..buffered }).open(path) else { return Ok(buffered) };
-        let stat = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
-        let asked = stat.map_or(0, |stat| stat.stx_dio_offset_align).max(BLOCK_SIZE);
-        if !asked.is_power_of_two() || asked > SegmentShape::BLOCK_SIZE_MAX {
-            return Ok(buffered);
-        }
-        let mut chunk = ChunkWriter::new(asked as usize, &ChunkPool::default()).map_err(io::Error::other)?;
-        match file.write_all_at(&chunk.open_part()[..asked as usize], 0) {
-            Ok(()) => Ok(Self { direct: true, block_size: asked }),
+        let Some((file, io)) = Self::opened(path) else { return Ok(Self::BUFFERED) };
+        let length = io.block_size as usize;
+        let mut chunk = ChunkWriter::new(length, &ChunkPool::default()).map_err(io::Error::other)?;
+        match file.write_all_at(&chunk.open_part()[..length], 0) {
+            Ok(()) => Ok(io),
             // The file system takes the flag and refuses the write, as some network ones do.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(buffered),
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Self::BUFFERED),
+            // It refuses for want of space only.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(io),
             Err(error) => Err(error),
         }
+    }
+
+    /// The file opened around the page cache, and in which blocks it is written; `None` where the file system has no such files.
+    fn opened(path: &Path) -> Option<(File, Self)> {
+        let file = Self { direct: true, block_size: BLOCK_SIZE }.open(path).ok()?;
+        let stat = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
+        let block_size = stat.map_or(0, |stat| stat.stx_dio_offset_align).max(BLOCK_SIZE);
+        let is_usable = block_size.is_power_of_two() && block_size <= SegmentShape::BLOCK_SIZE_MAX;
+        is_usable.then_some((file, Self { direct: true, block_size }))
     }
 
     /// Opens an existing file for reading and writing.

@@ -14,9 +14,13 @@ use crate::folder::FolderError;
 
 #[derive(Debug)]
 pub(crate) enum Event {
-    SlotPrepared {
+    /// The slot's whole length is held on disk.
+    SlotReserved {
         slot: SlotId,
         file: Arc<SlotFile>,
+    },
+    SlotFilled {
+        slot: SlotId,
     },
     SlotFailed {
         slot: SlotId,

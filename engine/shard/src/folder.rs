@@ -260,6 +260,11 @@ fn check_owner(dir: &Path, meta: &Meta, asked: Option<&WalOwner>) -> Result<(), 
     }
 }
 
+/// The file that every folder of WALs has.
+pub(crate) fn meta_path(dir: &Path) -> PathBuf {
+    dir.join(META_FILE)
+}
+
 fn wal_dir(dir: &Path, index: usize) -> PathBuf {
     dir.join(format!("wal-{index:03}"))
 }

@@ -14,7 +14,7 @@ use rustmq_engine_core::wal::{RecoveredWal, SegmentShape, SegmentTable, SegmentT
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::dio::{DirectIo, sync_dir};
-use crate::folder::{Folder, FolderError, WalFolder, WalOwner};
+use crate::folder::{self, Folder, FolderError, WalFolder, WalOwner};
 use crate::partition::{self, Partition, PartitionReplayError};
 use crate::recovery::{RecoverError, recover};
 
@@ -64,7 +64,8 @@ pub struct RepairPlan {
 /// Reads the WALs in `dir`, which no process may have open, and writes nothing: a log that cannot be replayed even so is left as it is.
 pub fn plan_repair(dir: &Path, owner: Option<&WalOwner>) -> Result<RepairPlan, RepairError> {
     let folder = Folder::open(dir, owner)?;
-    let io = DirectIo::probe(dir).map_err(|error| RepairError::Io { path: dir.to_owned(), error })?;
+    let io = DirectIo::probe(dir, &folder::meta_path(dir))
+        .map_err(|error| RepairError::Io { path: dir.to_owned(), error })?;
     let shape = SegmentShape::new(u64::from(io.block_size), folder.segment_size)?;
     let mut plan = RepairPlan { wals: Vec::new(), lost: Vec::new() };
     for wal in folder.wals {

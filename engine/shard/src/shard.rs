@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustmq_engine_api::chunk::ChunkError;
 use rustmq_engine_api::request::{Reply, Request};
 use rustmq_engine_core::wal::segments::Purpose;
-use rustmq_engine_core::wal::{Control, Generation};
+use rustmq_engine_core::wal::{Control, Generation, SlotId};
 use rustmq_model::TopicIdPartition;
 
 use crate::answer::Answer;
@@ -90,8 +90,6 @@ pub(crate) struct Shard {
     in_flight: Option<InFlight>,
     /// Nothing after the newest group says that it is durable.
     unproven: bool,
-    /// The last preparation of a slot failed: who waits for one is refused.
-    pub(crate) slot_failing: bool,
     /// Slots that the preparation thread has. A shard ends only without any: the thread writes to them.
     preparing: usize,
     slot_demand: SlotDemand,
@@ -172,7 +170,6 @@ impl Shard {
             gathered_answers: Vec::new(),
             in_flight: None,
             unproven: true,
-            slot_failing: false,
             preparing: 0,
             slot_demand: SlotDemand::new(),
             poisoned: None,
@@ -487,18 +484,24 @@ impl Shard {
 
     pub(crate) fn on_event(&mut self, event: Event) {
         match event {
-            Event::SlotPrepared { slot, file } => {
+            Event::SlotReserved { slot, file } => {
                 self.preparing -= 1;
-                self.slot_failing = false;
                 self.wal.files.insert(slot, file);
-                self.wal.table.on_slot_prepared(slot);
+                self.wal.table.on_slot_reserved(slot);
                 // What was to be moved may have waited for it.
+                self.relocate();
+            }
+            Event::SlotFilled { slot } => {
+                self.preparing -= 1;
+                self.wal.table.on_slot_filled(slot);
                 self.relocate();
             }
             Event::SlotFailed { slot } => {
                 self.preparing -= 1;
-                self.slot_failing = true;
+                self.wal.files.remove(&slot);
                 self.wal.table.on_slot_failed(slot);
+                // On a full disk more is worth moving.
+                self.relocate();
             }
             Event::PreparerPanicked => {
                 // With all that it was given: there will be no segment after those that are ready.
@@ -528,26 +531,38 @@ impl Shard {
         if ending || self.poisoned.is_some() {
             return;
         }
-        // The first segment of a new WAL is waited for: it is only reserved.
-        let waited_for = self.wal.files.is_empty();
-        while let Some(slot) = self.wal.table.poll_prepare() {
-            let first = waited_for && slot.0 == 0;
-            let preparation = if first { Preparation::Reserved } else { self.slot_demand.preparation() };
-            let job = SlotJob {
-                slot,
-                path: self.folder.slot_path(slot),
-                length: u64::from(self.wal.table.shape().length()),
-                io: self.tuning.io,
-                preparation,
-                urgency: self.slot_demand.urgency(),
-                done: self.around.events.clone(),
-            };
-            if !self.around.slots.submit(job) {
-                self.wal.table.on_slot_failed(slot);
+        while let Some(slot) = self.wal.table.poll_reserve() {
+            if !self.prepare_slot(slot, Preparation::Reserved) {
                 return;
             }
-            self.preparing += 1;
         }
+        let Some(over) = self.slot_demand.filled_over() else { return };
+        while let Some(slot) = self.wal.table.poll_fill() {
+            if !self.prepare_slot(slot, Preparation::Filled { over }) {
+                return;
+            }
+        }
+    }
+
+    /// Whether the thread has taken the job.
+    fn prepare_slot(&mut self, slot: SlotId, preparation: Preparation) -> bool {
+        let job = SlotJob {
+            slot,
+            path: self.folder.slot_path(slot),
+            length: u64::from(self.wal.table.shape().length()),
+            io: self.tuning.io,
+            preparation,
+            urgency: self.slot_demand.urgency(),
+            done: self.around.events.clone(),
+        };
+        let is_taken = self.around.slots.submit(job);
+        if is_taken {
+            self.preparing += 1;
+        } else {
+            self.wal.files.remove(&slot);
+            self.wal.table.on_slot_failed(slot);
+        }
+        is_taken
     }
 
     fn is_gathered_full(&self) -> bool {
@@ -567,7 +582,6 @@ impl Shard {
                     self.on_rolled();
                     self.lay_head_checkpoints()?;
                 }
-                Err(NoRoom::AwaitSlot) if self.slot_failing => return Err(NoRoom::Full),
                 Err(error) => return Err(error),
             }
         }
@@ -643,7 +657,7 @@ impl Shard {
     }
 
     /// The file and place of a segment in use.
-    pub(crate) fn file_of(&self, slot: rustmq_engine_core::wal::SlotId) -> Option<Arc<SlotFile>> {
+    pub(crate) fn file_of(&self, slot: SlotId) -> Option<Arc<SlotFile>> {
         self.wal.files.get(&slot).map(Arc::clone)
     }
 
@@ -655,7 +669,7 @@ impl Shard {
         gauges.wal_bytes.store(self.wal.files.len() as u64 * segment, Ordering::Relaxed);
         gauges.wal_used_bytes.store(used, Ordering::Relaxed);
         gauges.partitions.store(self.partitions.len() as u64, Ordering::Relaxed);
-        gauges.full.store(table.is_full() || self.slot_failing, Ordering::Relaxed);
+        gauges.full.store(table.is_full(), Ordering::Relaxed);
         let number = u32::try_from(self.number).unwrap_or(u32::MAX);
         self.around.metrics.set_status(number, &gauges.status());
     }

@@ -1,7 +1,8 @@
-//! Prepares slot files ahead of use, on a thread of its own: created, filled with zeros and synced, so that a later sync of a group never
-//! waits for the file system's metadata. Which slot, and when, is the segment table's decision.
+//! Prepares slot files ahead of use, on a thread of its own. First their space is reserved, so that it is held whatever else fills the disk;
+//! then they are filled with zeros, so that a later sync of a group never waits for the file system's metadata. Which slot, and when, is the
+//! segment table's decision.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -26,14 +27,14 @@ const FILLED_IF_LASTING: Duration = Duration::from_millis(400);
 /// How long a preparation that failed (a full disk, as a rule) keeps its slot from being asked for again.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// How thoroughly.
+/// What is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Preparation {
-    /// Zeros are written over the whole length, evenly over this time: in one burst they would hold up the syncs that producers wait for.
-    Filled { over: Duration },
-    /// The space is only reserved, so that syncs pay for the file system's metadata. For the one slot that a new WAL waits for; and where
-    /// segments are used up fast: groups are large then, and writing everything twice would cost more.
+    /// The file is made, and its space held. Syncs in it pay for the file system's metadata.
     Reserved,
+    /// Zeros are written over the whole length of a reserved slot, evenly over this time: in one burst they would hold up the syncs that
+    /// producers wait for.
+    Filled { over: Duration },
 }
 
 /// How urgent a preparation is, as of now: the shard tells its thread.
@@ -65,12 +66,10 @@ impl SlotDemand {
         self.rolled = Instant::now();
     }
 
-    pub(crate) fn preparation(&self) -> Preparation {
-        if self.lasted < FILLED_IF_LASTING {
-            Preparation::Reserved
-        } else {
-            Preparation::Filled { over: (self.lasted / 2).min(PACE_MAX) }
-        }
+    /// How long the filling of a slot may take. `None` where segments are used up fast: groups are large then, and writing everything twice
+    /// would cost more than it spares.
+    pub(crate) fn filled_over(&self) -> Option<Duration> {
+        (self.lasted >= FILLED_IF_LASTING).then(|| (self.lasted / 2).min(PACE_MAX))
     }
 
     pub(crate) fn tell(&self, is_any_ready: bool, is_ending: bool) {
@@ -113,7 +112,7 @@ impl SlotPreparer {
             while let Ok(job) = inbox.recv() {
                 let _told = ToldOfPanic(job.done.clone());
                 let event = match prepare(&job) {
-                    Ok(file) => Event::SlotPrepared { slot: job.slot, file: Arc::new(file) },
+                    Ok(event) => event,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => Event::SlotFailed { slot: job.slot },
                     Err(error) => {
                         tracing::warn!(path = %job.path.display(), %error, "a WAL segment cannot be prepared");
@@ -144,9 +143,14 @@ impl Drop for ToldOfPanic {
     }
 }
 
-fn prepare(job: &SlotJob) -> io::Result<SlotFile> {
-    let prepared = try_prepare(job);
-    if prepared.is_err() {
+fn prepare(job: &SlotJob) -> io::Result<Event> {
+    let slot = job.slot;
+    let prepared = match job.preparation {
+        Preparation::Reserved => reserve(job).map(|file| Event::SlotReserved { slot, file: Arc::new(file) }),
+        Preparation::Filled { over } => fill(job, over).map(|()| Event::SlotFilled { slot }),
+    };
+    // A filling that the shard's end cuts off leaves a whole file, whose space stays held.
+    if prepared.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
         // Gives back what a full disk needs; the slot holds nothing yet. The next try makes a new file and writes and syncs all of it,
         // its name too: no sync that failed is asked for again on the same data.
         let _ = std::fs::remove_file(&job.path);
@@ -154,31 +158,28 @@ fn prepare(job: &SlotJob) -> io::Result<SlotFile> {
     prepared
 }
 
-fn try_prepare(job: &SlotJob) -> io::Result<SlotFile> {
+pub(crate) fn open(slot: SlotId, path: &Path, io: DirectIo) -> io::Result<SlotFile> {
+    SlotFile::open(slot, path.to_owned(), io)
+}
+
+fn reserve(job: &SlotJob) -> io::Result<SlotFile> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&job.path)?;
-    match job.preparation {
-        Preparation::Reserved => reserve(&file, job.length)?,
-        Preparation::Filled { over } => fill(job, over)?,
+    match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, job.length) {
+        // A length alone holds nothing: a write into it could find the disk full, and what a commit cannot write is lost.
+        Err(rustix::io::Errno::OPNOTSUPP) => fill(job, Duration::ZERO)?,
+        done => done.map_err(io::Error::from)?,
     }
+    if file.metadata()?.len() > job.length {
+        file.set_len(job.length)?;
+    }
+    // The first block is written, so that nothing of an earlier use of the slot looks like a segment.
+    file.write_all_at(&[0; 4096], 0)?;
     file.sync_all()?;
     // Always: an earlier process may have made the file and ended before it synced the name.
     if let Some(dir) = job.path.parent() {
         sync_dir(dir)?;
     }
     open(job.slot, &job.path, job.io)
-}
-
-pub(crate) fn open(slot: SlotId, path: &Path, io: DirectIo) -> io::Result<SlotFile> {
-    SlotFile::open(slot, path.to_owned(), io)
-}
-
-fn reserve(file: &File, length: u64) -> io::Result<()> {
-    // The first block is written, so that nothing of an earlier use of the slot looks like a segment.
-    file.write_all_at(&[0; 4096], 0)?;
-    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, length) {
-        Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(length),
-        done => done.map_err(io::Error::from),
-    }
 }
 
 /// Answers `Interrupted` when the shard ends.
@@ -198,7 +199,7 @@ fn fill(job: &SlotJob, over: Duration) -> io::Result<()> {
         file.write_all_at(&zeros[..length_in_memory], at)?;
         at += length;
     }
-    if file.metadata()?.len() > job.length { file.set_len(job.length) } else { Ok(()) }
+    file.sync_all()
 }
 
 /// Waits for the time as long as nobody is in a hurry.
@@ -221,6 +222,7 @@ fn pause_until(time: Instant, urgency: &AtomicU8) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use std::os::unix::fs::MetadataExt;
     use std::sync::Arc;
     use std::sync::atomic::AtomicU8;
     use std::time::{Duration, Instant};
@@ -247,39 +249,45 @@ mod tests {
     }
 
     #[test]
-    fn a_preparation_that_fails_leaves_no_file_and_the_next_one_makes_it_whole() {
+    fn a_preparation_that_fails_leaves_no_file_and_one_that_is_cut_off_keeps_its_space() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("slot-00000");
-        let io = DirectIo::probe(folder.path()).unwrap();
-        let job = |urgency, preparation| SlotJob {
+        let io = DirectIo::probe(folder.path(), folder.path()).unwrap();
+        let job = |urgency, preparation, length| SlotJob {
             slot: SlotId(0),
             path: path.clone(),
-            length: 1 << 20,
+            length,
             io,
             preparation,
             urgency: Arc::new(AtomicU8::new(urgency as u8)),
             done: EventSender::channel(1).0,
         };
-        let filled = Preparation::Filled { over: Duration::ZERO };
-        assert!(prepare(&job(Urgency::Ending, filled)).is_err());
+        // More than any file system has.
+        assert!(prepare(&job(Urgency::Awaited, Preparation::Reserved, 1 << 62)).is_err());
         assert!(!path.exists(), "what a failed sync may have left is not taken over");
-        for preparation in [filled, Preparation::Reserved] {
-            prepare(&job(Urgency::Awaited, preparation)).unwrap();
-            assert_eq!(std::fs::metadata(&path).unwrap().len(), 1 << 20);
-            std::fs::remove_file(&path).unwrap();
-        }
+        std::fs::write(&path, [7; 5_000]).unwrap();
+        prepare(&job(Urgency::Awaited, Preparation::Reserved, 1 << 20)).unwrap();
+        let held = || std::fs::metadata(&path).map(|file| (file.len(), file.blocks() * 512)).unwrap();
+        assert_eq!(held().0, 1 << 20);
+        assert!(held().1 >= 1 << 20, "{:?}", held());
+        assert_eq!(std::fs::read(&path).unwrap()[..4096], [0; 4096]);
+        let filled = Preparation::Filled { over: Duration::ZERO };
+        assert!(prepare(&job(Urgency::Ending, filled, 1 << 20)).is_err());
+        assert!(held().1 >= 1 << 20, "{:?}", held());
+        prepare(&job(Urgency::Awaited, filled, 1 << 20)).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), vec![0; 1 << 20]);
     }
 
     #[test]
     fn slots_are_filled_slowly_unless_segments_are_used_up_fast() {
         let mut demand = SlotDemand::new();
-        assert_eq!(demand.preparation(), Preparation::Filled { over: PACE_MAX / 2 });
+        assert_eq!(demand.filled_over(), Some(PACE_MAX / 2));
         demand.lasted = FILLED_IF_LASTING;
-        assert_eq!(demand.preparation(), Preparation::Filled { over: FILLED_IF_LASTING / 2 });
+        assert_eq!(demand.filled_over(), Some(FILLED_IF_LASTING / 2));
         demand.on_rolled();
-        assert_eq!(demand.preparation(), Preparation::Reserved, "the segment lasted no time at all");
+        assert_eq!(demand.filled_over(), None, "the segment lasted no time at all");
         demand.lasted = Duration::from_secs(3_600);
-        assert_eq!(demand.preparation(), Preparation::Filled { over: PACE_MAX });
+        assert_eq!(demand.filled_over(), Some(PACE_MAX));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::config::{Driver, EngineConfig};
 use crate::dio::DirectIo;
 use crate::disk::Disk;
 use crate::event::{Event, EventSender};
-use crate::folder::{Folder, FolderError, FolderOptions, WalFolder};
+use crate::folder::{self, Folder, FolderError, FolderOptions, WalFolder};
 use crate::inboxes::Inboxes;
 use crate::memory_watch::{MemoryWatch, WatchedShard};
 use crate::metrics::Metrics;
@@ -164,7 +164,8 @@ fn lay_out(config: &EngineConfig) -> Result<(Folder, Layout), StartError> {
         must_exist: config.must_exist,
         owner: config.owner.as_ref(),
     })?;
-    let io = DirectIo::probe(&config.dir).map_err(|error| StartError::Probe { path: config.dir.clone(), error })?;
+    let io = DirectIo::probe(&config.dir, &folder::meta_path(&config.dir))
+        .map_err(|error| StartError::Probe { path: config.dir.clone(), error })?;
     let shape = SegmentShape::new(u64::from(io.block_size), folder.segment_size)?;
     let segment_size = ByteSize(folder.segment_size);
     if folder.segment_size != config.segment_size.0 {

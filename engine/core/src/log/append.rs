@@ -6,7 +6,7 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Tim
 use super::end_marker::{EndMarker, TransactionEnd};
 use super::partition::PartitionLog;
 use super::producers::Verdict;
-use super::transactions::{ABORTED_MAX, EndedTransaction};
+use super::transactions::EndedTransaction;
 
 /// What is to be done with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,8 +79,9 @@ impl PartitionLog {
         self.check_leadership(expected)?;
         self.check_room(header)?;
         self.producers.judge_marker(header, marker, self.limits)?;
-        if marker.end == TransactionEnd::Abort && self.transactions.aborted.len() >= ABORTED_MAX {
-            return Err(AppendRejection::AbortedTransactionLimit { limit: ABORTED_MAX });
+        let limit = self.limits.aborted_max;
+        if marker.end == TransactionEnd::Abort && self.transactions.aborted.len() >= limit {
+            return Err(AppendRejection::AbortedTransactionLimit { limit });
         }
         Ok(self.end)
     }

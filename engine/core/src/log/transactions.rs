@@ -7,9 +7,6 @@ use rustmq_model::{Offset, ProducerEpoch, ProducerId};
 
 use super::end_marker::TransactionEnd;
 
-/// The bound on remembered aborted transactions; past it no marker that aborts is taken until the log is trimmed.
-pub const ABORTED_MAX: usize = 100_000;
-
 /// An aborted transaction in the retained log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbortedTransaction {

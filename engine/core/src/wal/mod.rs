@@ -19,6 +19,7 @@ pub mod retention;
 pub mod scan;
 pub mod segment_header;
 pub mod segments;
+mod slots;
 pub mod spans;
 
 pub use extents::{Extent, Extents, ReadRange};

@@ -2,7 +2,7 @@
 //! The shard records every frame that it lays, reports what is durable, and executes what is asked for.
 //!
 //! ```text
-//! slot:  unprepared --poll_prepare, on_slot_prepared--> ready --start_segment--> active --sealed--> full --poll_free--> ready
+//! slot:  held ([`super::slots`]) --start_segment--> active --sealed--> full --poll_free--> held
 //! ```
 //! Segments are freed oldest first, and freed slots are used again in that order: so the generations on disk never have a gap,
 //! and a frame that voids others (close, open, trim, relocation) outlives all that it voids.
@@ -21,16 +21,16 @@ use super::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition}
 use super::recovery::{GoOn, RecoveredWal};
 use super::retention::{self, Part};
 use super::segment_header::SegmentHeader;
+use super::slots::Slots;
 use super::spans::{Span, Spans};
 
-/// Segments that new data does not get: one for trims and closes, the others for restarts and for what frees segments by itself.
+/// Slots that new data leaves: one for trims and closes, the others for restarts and for what frees segments by itself. They are held on disk
+/// before new data gets another.
 pub const RESERVE: u32 = 4;
-/// Segments that trims and closes do not get.
+/// Slots that trims and closes leave.
 const FREEING_RESERVE: u32 = 3;
 /// Fewer could not roll, keep the reserve, and free one.
 pub const SEGMENTS_MIN: u32 = RESERVE + 2;
-/// Slots made ready ahead of use.
-const SPARES: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentTableConfig {
@@ -60,9 +60,9 @@ pub enum Admission {
     Fits,
     /// Seal the active segment, if any, and start the next one first.
     Roll,
-    /// As `Roll`, once a slot is prepared: one is on its way.
+    /// As `Roll`, once a slot is held for it: one is on its way, unless the disk is full.
     AwaitSlot,
-    /// The WAL is at its capacity.
+    /// The WAL is at its capacity, or the disk has no room for another slot.
     Full,
 }
 
@@ -189,10 +189,7 @@ pub struct SegmentTable {
     synced: WalPosition,
     /// The group of the last frame that can free something: all but plain batches.
     voided: WalPosition,
-    ready: VecDeque<SlotId>,
-    unprepared: VecDeque<SlotId>,
-    preparing: BTreeSet<SlotId>,
-    slot_next: u32,
+    slots: Slots,
     /// In the order of the log.
     pending: VecDeque<Pending>,
 }
@@ -202,8 +199,11 @@ impl SegmentTable {
     #[must_use]
     pub fn new(config: SegmentTableConfig, recovered: &RecoveredWal) -> Self {
         assert!(config.segments_max >= SEGMENTS_MIN, "the configuration gives a WAL its least number of segments");
-        let slots = recovered.segments.iter().map(|segment| segment.slot);
-        let slots = slots.chain(recovered.free_slots.iter().copied()).chain(recovered.started_empty.iter().copied());
+        let known = recovered.segments.iter().map(|segment| segment.slot);
+        let known = known.chain(recovered.free_slots.iter().copied()).chain(recovered.started_empty.iter().copied());
+        let next = known.map(|slot| slot.0.saturating_add(1)).max().unwrap_or(0);
+        let (first, unprepared) = (recovered.started_empty.iter().copied(), recovered.free_slots.iter().copied());
+        let slots = Slots::new(first.collect(), unprepared.collect(), next, RESERVE);
         let mut table = Self {
             config,
             run: recovered.run,
@@ -214,10 +214,7 @@ impl SegmentTable {
             durable: recovered.durable,
             synced: recovered.durable,
             voided: WalPosition::default(),
-            ready: recovered.started_empty.iter().copied().collect(),
-            unprepared: recovered.free_slots.iter().copied().collect(),
-            preparing: BTreeSet::new(),
-            slot_next: slots.map(|slot| slot.0.saturating_add(1)).max().unwrap_or(0),
+            slots,
             pending: VecDeque::new(),
         };
         for segment in &recovered.segments {
@@ -267,21 +264,15 @@ impl SegmentTable {
 
     // Slots.
 
-    /// A slot to create if need be, to fill with zeros to its length, and to sync, the folder included.
-    pub fn poll_prepare(&mut self) -> Option<SlotId> {
-        if self.ready.len() + self.preparing.len() >= SPARES {
-            return None;
-        }
-        let slot = match self.unprepared.pop_front() {
-            Some(slot) => slot,
-            None if self.slot_count() < self.slots_max() => {
-                self.slot_next += 1;
-                SlotId(self.slot_next - 1)
-            }
-            None => return None,
-        };
-        self.preparing.insert(slot);
-        Some(slot)
+    /// A slot whose file is to be made, if need be, and its whole length to be held on disk; all of it synced, the name too.
+    pub fn poll_reserve(&mut self) -> Option<SlotId> {
+        self.slots.poll_reserve(self.slots_max() - self.segments.len())
+    }
+
+    /// A reserved slot to fill with zeros, and sync, before it is needed. Without that it serves as well: the syncs in it are slower. The
+    /// first segment of a WAL is waited for, so its slot is not filled.
+    pub fn poll_fill(&mut self) -> Option<SlotId> {
+        if self.segments.is_empty() { None } else { self.slots.poll_fill() }
     }
 
     /// The capacity; and always one more than there are in use, for cleaning and restarts: without it nothing could ever be freed once
@@ -291,28 +282,28 @@ impl SegmentTable {
         (self.config.segments_max as usize).max(self.segments.len() + 1)
     }
 
-    fn slot_count(&self) -> usize {
-        self.segments.len() + self.ready.len() + self.preparing.len() + self.unprepared.len()
-    }
-
-    /// Whether the next segment can be started without waiting for a preparation.
+    /// Whether new data can start a segment without waiting for a slot.
     #[must_use]
     pub fn is_slot_ready(&self) -> bool {
-        !self.ready.is_empty()
+        self.slots.is_any_startable() && self.slots_held() > RESERVE
     }
 
-    pub fn on_slot_prepared(&mut self, slot: SlotId) {
-        if self.preparing.remove(&slot) {
-            self.ready.push_back(slot);
-        }
+    pub fn on_slot_reserved(&mut self, slot: SlotId) {
+        self.slots.on_reserved(slot);
     }
 
-    /// The preparation failed, for want of space as a rule. The slot is asked for again by [`SegmentTable::poll_prepare`]; the caller
-    /// waits before it asks.
+    pub fn on_slot_filled(&mut self, slot: SlotId) {
+        self.slots.on_filled(slot);
+    }
+
+    /// What was asked for failed, for want of space as a rule, and the slot's file is gone. [`SegmentTable::poll_reserve`] asks for it again;
+    /// the caller waits before it asks. Until one succeeds, the WAL has no more slots than it holds.
     pub fn on_slot_failed(&mut self, slot: SlotId) {
-        if self.preparing.remove(&slot) {
-            self.unprepared.push_back(slot);
-        }
+        self.slots.on_failed(slot);
+    }
+
+    fn slots_held(&self) -> u32 {
+        u32::try_from(self.slots.held()).unwrap_or(u32::MAX)
     }
 
     // Writing.
@@ -347,18 +338,21 @@ impl SegmentTable {
     /// Whether a group that is `group_size` bytes long with one more frame in it ([`super::GroupWriter::size_with`]) has its place.
     #[must_use]
     pub fn admit(&self, group_size: usize, purpose: Purpose) -> Admission {
-        if self.fits(group_size) {
+        let left = self.segments_left();
+        let (kept_back, full) = match purpose {
+            // What was started out of the reserve is not for new data either.
+            Purpose::Append => (RESERVE, left < RESERVE),
+            Purpose::Freeing => (FREEING_RESERVE, false),
+            Purpose::Cleaning => (0, false),
+        };
+        if !full && self.fits(group_size) {
             return Admission::Fits;
         }
-        let full = match purpose {
-            Purpose::Append => self.is_full(),
-            Purpose::Freeing => self.segments_left() <= FREEING_RESERVE,
-            Purpose::Cleaning => false,
-        };
-        if full {
+        if full || purpose != Purpose::Cleaning && left <= kept_back {
             return Admission::Full;
         }
-        if self.ready.is_empty() { Admission::AwaitSlot } else { Admission::Roll }
+        let held = self.slots.is_any_startable() && self.slots_held() > kept_back;
+        if held { Admission::Roll } else { Admission::AwaitSlot }
     }
 
     /// Whether a proof group has its place in the active segment. One that has not is left out: the next segment's first group proves
@@ -383,8 +377,12 @@ impl SegmentTable {
     /// Segments that can still be started.
     #[must_use]
     pub fn segments_left(&self) -> u32 {
-        let used = u32::try_from(self.segments.len()).unwrap_or(u32::MAX);
-        self.config.segments_max.saturating_sub(used)
+        let left = self.config.segments_max.saturating_sub(self.segments_used());
+        if self.slots.is_failing() { left.min(self.slots_held()) } else { left }
+    }
+
+    fn segments_used(&self) -> u32 {
+        u32::try_from(self.segments.len()).unwrap_or(u32::MAX)
     }
 
     /// Only what frees space has room once the active segment is full.
@@ -432,7 +430,7 @@ impl SegmentTable {
         if self.next.is_some() {
             return None;
         }
-        let slot = self.ready.pop_front()?;
+        let slot = self.slots.take()?;
         let (wal, shape, run) = (self.config.wal, self.config.shape, self.run);
         let before = u32::try_from(self.segments.len()).expect("a WAL has fewer segments than a u32 counts");
         self.newest = self.newest.next();
@@ -577,7 +575,7 @@ impl SegmentTable {
             members.pop_first();
         }
         let segment = oldest.remove();
-        self.ready.push_back(segment.slot);
+        self.slots.give_back(segment.slot);
         Some((segment.slot, generation))
     }
 
@@ -599,10 +597,10 @@ impl SegmentTable {
     /// to fit may be left halfway: what has moved stays moved.
     #[must_use]
     pub fn relocation(&self) -> Option<RelocationPlan> {
-        let used = u32::try_from(self.segments.len()).unwrap_or(u32::MAX);
+        let (used, left) = (self.segments_used(), self.segments_left());
         let (generation, oldest) = self.segments.first_key_value()?;
         // A small WAL refuses new data before half of it is in use.
-        let roomy = used * 2 < self.config.segments_max && !self.is_full();
+        let roomy = used < left && !self.is_full();
         if *generation == self.newest || roomy || self.is_moving() {
             return None;
         }

@@ -127,7 +127,8 @@ fn what_no_client_may_write_is_refused() {
 
 #[test]
 fn producers_are_bounded_and_expire() {
-    let mut log = PartitionLog::open(LogLimits { producers_max: 2 }, LeaderEpoch(0), Offset::ZERO);
+    let limits = LogLimits { producers_max: 2, ..LogLimits::default() };
+    let mut log = PartitionLog::open(limits, LeaderEpoch(0), Offset::ZERO);
     // Whatever time their records state.
     for (id, stated) in [(1, i64::MAX), (2, -1)] {
         let header = BatchHeader { max_timestamp: Timestamp(stated), ..idempotent(id, 0, 0, 1) };
@@ -170,6 +171,24 @@ fn the_last_stable_offset_stops_at_the_first_open_transaction() {
     let stale = EndMarker { end: TransactionEnd::Commit, coordinator_epoch: 0 };
     let rejection = log.prepare_marker(None, &marker(2, 1), stale).unwrap_err();
     assert_eq!(rejection, AppendRejection::FencedCoordinator { producer_id: ProducerId(2), current: 1, got: 0 });
+}
+
+#[test]
+fn aborted_transactions_are_bounded_until_the_log_is_trimmed() {
+    let limits = LogLimits { aborted_max: 2, ..LogLimits::default() };
+    let mut log = PartitionLog::open(limits, LeaderEpoch(3), Offset::ZERO);
+    for id in 1..=3 {
+        append(&mut log, &transactional(id, 0, 0, 1)).unwrap();
+    }
+    end_transaction(&mut log, 1, 0, TransactionEnd::Abort).unwrap();
+    end_transaction(&mut log, 2, 0, TransactionEnd::Abort).unwrap();
+    let length = log.checkpoint_length();
+    let refused = AppendRejection::AbortedTransactionLimit { limit: 2 };
+    assert_eq!(end_transaction(&mut log, 3, 0, TransactionEnd::Abort), Err(refused));
+    assert_eq!(log.checkpoint_length(), length);
+    log.on_durable(log.end());
+    log.trim(Offset(4)).unwrap();
+    assert_eq!(end_transaction(&mut log, 3, 0, TransactionEnd::Abort), Ok(Offset(5)));
 }
 
 #[test]

@@ -116,10 +116,22 @@ pub(super) struct Shard {
     writer: Option<GroupWriter>,
     /// The end of the last group laid.
     end: WalPosition,
+    /// Slots that the disk has room for.
+    room: usize,
 }
 
 impl Shard {
-    pub(super) fn open(mut disk: Disk, shape: SegmentShape, segments_max: u32) -> Result<Self, RecoveryError> {
+    pub(super) fn open(disk: Disk, shape: SegmentShape, segments_max: u32) -> Result<Self, RecoveryError> {
+        Self::open_on_small_disk(disk, shape, segments_max, usize::MAX)
+    }
+
+    /// On a disk that has room for so many slots.
+    pub(super) fn open_on_small_disk(
+        mut disk: Disk,
+        shape: SegmentShape,
+        segments_max: u32,
+        room: usize,
+    ) -> Result<Self, RecoveryError> {
         let recovered = disk.recover(shape, CorruptionPolicy::Refuse)?;
         let config = SegmentTableConfig { wal: WAL, shape, segments_max: segments_max.max(SEGMENTS_MIN) };
         let mut table = SegmentTable::new(config, &recovered);
@@ -128,11 +140,22 @@ impl Shard {
             table.restore_log_start(*id, log_start(items));
         }
         while table.poll_free().is_some() {}
-        prepare(&mut table, &mut disk, shape);
+        prepare(&mut table, &mut disk, shape, room);
         let region = vec![0xEE; shape.length() as usize];
         let (durable_state, served, end) = (state.clone(), BTreeMap::new(), recovered.durable);
-        let mut shard =
-            Self { shape, disk, table, in_flight: Vec::new(), durable_state, state, served, region, writer: None, end };
+        let mut shard = Self {
+            shape,
+            disk,
+            table,
+            in_flight: Vec::new(),
+            durable_state,
+            state,
+            served,
+            region,
+            writer: None,
+            end,
+            room,
+        };
         if matches!(recovered.go_on, GoOn::NewSegment) {
             assert!(shard.start_segment());
         }
@@ -181,7 +204,12 @@ impl Shard {
                     return true;
                 }
                 Admission::Full => return false,
-                Admission::AwaitSlot => prepare(&mut self.table, &mut self.disk, self.shape),
+                Admission::AwaitSlot => {
+                    if !prepare(&mut self.table, &mut self.disk, self.shape, self.room) && purpose == Purpose::Cleaning
+                    {
+                        return false;
+                    }
+                }
                 Admission::Roll => self.roll(),
             }
         }
@@ -249,6 +277,7 @@ impl Shard {
     pub(super) fn commit(&mut self) {
         self.finish_group(GroupKind::Data);
         self.sync();
+        prepare(&mut self.table, &mut self.disk, self.shape, self.room);
     }
 
     pub(super) fn end_offset(&self, id: TopicIdPartition) -> Offset {
@@ -403,9 +432,18 @@ pub(super) fn log_start(events: &[ReplayEvent]) -> Offset {
     starts.max().unwrap_or_default()
 }
 
-fn prepare(table: &mut SegmentTable, disk: &mut Disk, shape: SegmentShape) {
-    while let Some(slot) = table.poll_prepare() {
+/// Whether the disk had room for all that was asked for.
+fn prepare(table: &mut SegmentTable, disk: &mut Disk, shape: SegmentShape, room: usize) -> bool {
+    while let Some(slot) = table.poll_reserve() {
+        if disk.0.len() >= room && !disk.0.contains_key(&slot) {
+            table.on_slot_failed(slot);
+            return false;
+        }
         disk.0.insert(slot, vec![0; shape.length() as usize]);
-        table.on_slot_prepared(slot);
+        table.on_slot_reserved(slot);
     }
+    while let Some(slot) = table.poll_fill() {
+        table.on_slot_filled(slot);
+    }
+    true
 }

@@ -100,11 +100,17 @@ fn crash(mut shard: Shard, dice: &mut Dice) -> (Disk, Vec<State>) {
 }
 
 fn live(seed: u64) {
+    live_on(seed, 10, usize::MAX);
+}
+
+/// A WAL of so many segments at most, on a disk that has room for so many slots.
+fn live_on(seed: u64, segments_max: u32, room: usize) {
     let mut dice = Dice(seed);
     let mut disk = Disk::default();
     let mut allowed = vec![State::default()];
     for _ in 0..12 {
-        let mut shard = Shard::open(disk, shape(32), 10).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let opened = Shard::open_on_small_disk(disk, shape(32), segments_max, room);
+        let mut shard = opened.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         assert_eq!(Some(&shard.state), allowed.last(), "seed {seed}: all that became whole is found, and no more");
         shard.durable_state = shard.state.clone();
         shard.prove();
@@ -125,7 +131,8 @@ fn live(seed: u64) {
             }
         }
         let slots = shard.disk.0.len();
-        assert!(slots <= 11, "seed {seed}: {slots} slots, one more than the capacity at most");
+        let slots_max = (segments_max as usize + 1).min(room);
+        assert!(slots <= slots_max, "seed {seed}: {slots} slots, one more than the capacity at most");
         (disk, allowed) = crash(shard, &mut dice);
     }
 }
@@ -135,6 +142,12 @@ proptest! {
     #[test]
     fn what_was_synced_is_found_after_any_crash(seed in any::<u64>()) {
         live(seed);
+    }
+
+    /// The disk is full long before the WAL is at its capacity.
+    #[test]
+    fn what_was_synced_is_found_and_space_comes_back_on_a_full_disk(seed in any::<u64>(), room in 8_usize..12) {
+        live_on(seed, 100, room);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use rustmq_model::Offset;
 use super::disk::{Disk, Shard, batch, partition, shape, state_of};
 use crate::wal::Control;
 use crate::wal::recovery::CorruptionPolicy;
-use crate::wal::segments::LocatedExtents;
+use crate::wal::segments::{LocatedExtents, RESERVE};
 
 fn opened(segments_max: u32) -> Shard {
     let mut shard = Shard::open(Disk::default(), shape(32), segments_max).unwrap();
@@ -139,6 +139,51 @@ fn a_full_wal_refuses_appends_takes_trims_and_comes_back() {
     assert!(shard.append(partition(0), &one));
     shard.commit();
     shard.check_served();
+}
+
+/// Nothing more is prepared: the disk is full, though the WAL may take more.
+#[test]
+fn a_full_disk_refuses_appends_takes_trims_and_comes_back_also_after_a_restart() {
+    const ROOM: usize = 8;
+    let mut shard = Shard::open_on_small_disk(Disk::default(), shape(32), 1_000, ROOM).unwrap();
+    shard.prove();
+    shard.open_partition(partition(0));
+    shard.open_partition(partition(1));
+    fill(&mut shard, 1, 3);
+    let one = batch(2, 300, 1);
+    for restart in 0..6 {
+        let mut appended = 0;
+        while shard.append(partition(0), &one) {
+            shard.commit();
+            appended += 1;
+            assert!(appended < 1_000, "the disk has room for {ROOM} slots");
+        }
+        assert!(appended > 0, "restart {restart}: nothing was taken");
+        assert!(shard.table.is_full());
+        assert_eq!(shard.table.segments_left(), RESERVE, "what is kept back is there");
+        // Small trims, which free nothing, do not let new data into what is kept back for them.
+        for trims in 1..20 {
+            let log_start = Offset(super::disk::log_start(&shard.state[&partition(0)]).0 + trims % 2);
+            assert!(shard.control(partition(0), Control::Trim { log_start }), "trim {trims} is refused");
+            shard.commit();
+            if shard.append(partition(0), &one) {
+                shard.commit();
+            }
+        }
+        let served = shard.served.clone();
+        shard = Shard::open_on_small_disk(shard.disk, shape(32), 1_000, ROOM).unwrap();
+        shard.served = served;
+        shard.prove();
+        shard.sync();
+        let log_start = shard.end_offset(partition(0));
+        assert!(shard.control(partition(0), Control::Trim { log_start }), "restart {restart}: a trim is refused");
+        for _ in 0..4 {
+            shard.clean();
+        }
+        assert!(!shard.table.is_full(), "restart {restart}: {} segments are left", shard.table.segments_left());
+        shard.check_served();
+        assert_eq!(shard.disk.0.len(), ROOM);
+    }
 }
 
 #[test]
