@@ -20,6 +20,11 @@ pub(crate) struct DirectIo {
     pub block_size: u32,
 }
 
+/// The file system has no room, or none for us.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl DirectIo {
     /// Finds out by writing one block to a file in `dir`, which is removed again. On a full disk, where nothing can be deleted before the
     /// start, as much as can be told without: from `existing`, a file in `dir`, if no other can be made.
@@ -27,7 +32,7 @@ impl DirectIo {
         let path = dir.join(PROBE_FILE);
         let probed = match File::create(&path) {
             Ok(_) => Self::probe_file(&path),
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if is_full(&error) => {
                 return Ok(Self::opened(existing).map_or(Self::BUFFERED, |(_, io)| io));
             }
             Err(error) => return Err(error),
@@ -50,7 +55,7 @@ impl DirectIo {
             // The file system takes the flag and refuses the write, as some network ones do.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Self::BUFFERED),
             // It refuses for want of space only.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(io),
+            Err(error) if is_full(&error) => Ok(io),
             Err(error) => Err(error),
         }
     }
