@@ -3,10 +3,13 @@
 
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
+use rdkafka::ClientContext;
 use rdkafka::consumer::Consumer;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -27,7 +30,7 @@ const NEW: &str = "new";
 const COMMITS: u64 = 20_000;
 const CONSUMERS: usize = 8;
 const RECORD_BYTES: usize = 1024;
-const FLUSH_WITHIN: Duration = Duration::from_secs(60);
+const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 const RATIO: &str = "p99 beside readers, of alone";
 
@@ -110,17 +113,33 @@ impl Scenario for OldReaders {
     }
 }
 
+/// Tells of each record as soon as it is acknowledged: whoever polls or flushes hears of it up to a tenth of a second later.
+struct Deliveries(mpsc::Sender<Result<(), KafkaError>>);
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        // Nobody listens once the scenario has failed.
+        let _ = self.0.send(result.as_ref().map(|_| ()).map_err(|(error, _)| error.clone()));
+    }
+}
+
 /// A producer with one record on the way at a time.
 struct Singles {
-    producer: BaseProducer,
+    producer: ThreadedProducer<Deliveries>,
+    acknowledged: mpsc::Receiver<Result<(), KafkaError>>,
     payloads: Payloads,
     sent: usize,
 }
 
 impl Singles {
     fn connect(broker: &Broker, producing: Producing) -> Result<Singles> {
-        let producer = producing.config(&broker.bootstrap()).create()?;
-        Ok(Singles { producer, payloads: Payloads::of_size(RECORD_BYTES), sent: 0 })
+        let (sender, acknowledged) = mpsc::channel();
+        let producer = producing.config(&broker.bootstrap()).create_with_context(Deliveries(sender))?;
+        Ok(Singles { producer, acknowledged, payloads: Payloads::of_size(RECORD_BYTES), sent: 0 })
     }
 
     /// Returns when the record is acknowledged.
@@ -128,7 +147,9 @@ impl Singles {
         let record = BaseRecord::<[u8], [u8]>::to(topic).partition(0).payload(self.payloads.pick(self.sent));
         self.sent += 1;
         self.producer.send(record).map_err(|(error, _)| error).context("sending")?;
-        self.producer.flush(FLUSH_WITHIN).context("waiting for an acknowledgement")
+        let delivered =
+            self.acknowledged.recv_timeout(ACKNOWLEDGED_WITHIN).context("waiting for an acknowledgement")?;
+        Ok(delivered?)
     }
 
     /// The time of each record, in nanoseconds.
