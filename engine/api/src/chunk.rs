@@ -1,5 +1,5 @@
-//! The buffer with `unsafe` in it (the memory below it: `chunk/mapping.rs`): an aligned, reference-counted block that is at the same time what is written to the disk
-//! and what consumers read.
+//! The buffer with `unsafe` in it (the memory below it: `chunk/mapping.rs`): an aligned, reference-counted block. The same bytes are
+//! written to the disk and read by consumers.
 //!
 //! ```text
 //! | frozen: read by anyone, never written again | open: the writer's alone |

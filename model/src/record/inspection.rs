@@ -8,9 +8,6 @@ use crate::Timestamp;
 use crate::batch::{BatchError, BatchHeader, Codec, HEADER_LENGTH};
 use crate::compression::{self, CompressionError};
 
-/// A varint has 7 of its 64 bits in each byte.
-const VARINT_BYTES_MAX: usize = 10;
-
 /// What a look in passing tells of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordOutline {
@@ -85,48 +82,39 @@ impl Pass {
 
     /// The next record; `None` when it does not fit in `room`, which becomes less by its size.
     fn next(&self, index: i32, source: &mut impl BufRead, room: &mut usize) -> Result<Option<RecordOutline>, Fault> {
-        // As a rule a record lies in the window as a whole.
-        let window = source.fill_buf()?;
-        let mut rest = Whole(window);
-        if let Ok(length) = rest.varint("")
-            && let Ok(length) = usize::try_from(length)
-            && let Some((record, rest)) = rest.0.split_at_checked(length)
-        {
-            let Some(left) = room.checked_sub(length) else { return Ok(None) };
-            *room = left;
-            let outline = self.outline(index, &mut Whole(record))?;
-            let passed = window.len() - rest.len();
-            source.consume(passed);
-            return Ok(Some(outline));
-        }
-        let length = read_varint(|| read_byte(source))?.ok_or(Fault::Form("its length is cut off"))?;
+        let length = varint(|| byte(source))?.ok_or(Fault::Form("its length is cut off"))?;
         let length = usize::try_from(length).map_err(|_| Fault::Form("its length is negative"))?;
         let Some(left) = room.checked_sub(length) else { return Ok(None) };
         *room = left;
-        self.outline(index, &mut Passing { source, left: length }).map(Some)
+        let window = source.fill_buf()?;
+        if let Some(mut whole) = window.get(..length) {
+            let outline = self.outline(index, &mut Body { source: &mut whole, left: length })?;
+            source.consume(length);
+            return Ok(Some(outline));
+        }
+        self.outline(index, &mut Body { source, left: length }).map(Some)
     }
 
     /// Attributes, which no version uses, then timestamp, offset, key, value, headers, to the record's last byte.
-    #[inline]
-    fn outline(&self, index: i32, record: &mut impl Fields) -> Result<RecordOutline, Fault> {
-        record.skip(1, "it is empty")?;
-        let timestamp_delta = record.varint("its timestamp is cut off")?;
-        if record.varint("its offset is cut off")? != i64::from(index) {
+    fn outline(&self, index: i32, body: &mut Body<'_, impl BufRead>) -> Result<RecordOutline, Fault> {
+        body.skip(1, "it is empty")?;
+        let timestamp_delta = body.varint("its timestamp is cut off")?;
+        if body.varint("its offset is cut off")? != i64::from(index) {
             return Err(Fault::Form("its offset delta is not its place in the batch"));
         }
-        let has_key = record.skip_bytes("its key is cut off")?;
-        record.skip_bytes("its value is cut off")?;
-        let headers = record.varint("its header count is cut off")?;
+        let has_key = body.skip_bytes("its key is cut off")?;
+        body.skip_bytes("its value is cut off")?;
+        let headers = body.varint("its header count is cut off")?;
         if headers < 0 {
             return Err(Fault::Form("its header count is negative"));
         }
         for _ in 0..headers {
-            if !record.skip_bytes("a header name is cut off")? {
+            if !body.skip_bytes("a header name is cut off")? {
                 return Err(Fault::Form("a header has no name"));
             }
-            record.skip_bytes("a header value is cut off")?;
+            body.skip_bytes("a header value is cut off")?;
         }
-        if record.left() > 0 {
+        if body.left > 0 {
             return Err(Fault::Form("bytes are left after its headers"));
         }
         let timestamp = Timestamp(self.base_timestamp.0.wrapping_add(timestamp_delta));
@@ -142,13 +130,23 @@ impl Pass {
 }
 
 /// The bytes of one record that were not looked at yet.
-trait Fields {
-    fn left(&self) -> usize;
-    fn varint(&mut self, cut_off: &'static str) -> Result<i64, Fault>;
-    fn skip(&mut self, count: usize, cut_off: &'static str) -> Result<(), Fault>;
+struct Body<'a, R> {
+    source: &'a mut R,
+    left: usize,
+}
+
+impl<R: BufRead> Body<'_, R> {
+    fn varint(&mut self, cut_off: &'static str) -> Result<i64, Fault> {
+        varint(|| self.byte())?.ok_or(Fault::Form(cut_off))
+    }
+
+    fn byte(&mut self) -> io::Result<Option<u8>> {
+        let Some(left) = self.left.checked_sub(1) else { return Ok(None) };
+        self.left = left;
+        byte(self.source)
+    }
 
     /// Passes over a length and that many bytes; length -1 is null. Answers whether there is something, be it empty.
-    #[inline]
     fn skip_bytes(&mut self, cut_off: &'static str) -> Result<bool, Fault> {
         match self.varint(cut_off)? {
             -1 => Ok(false),
@@ -157,57 +155,6 @@ trait Fields {
                 Ok(true)
             }
         }
-    }
-}
-
-/// A record that is in memory.
-struct Whole<'a>(&'a [u8]);
-
-impl Fields for Whole<'_> {
-    #[inline]
-    fn left(&self) -> usize {
-        self.0.len()
-    }
-
-    #[inline]
-    fn varint(&mut self, cut_off: &'static str) -> Result<i64, Fault> {
-        let mut raw = 0u64;
-        for (index, byte) in self.0.iter().take(VARINT_BYTES_MAX).enumerate() {
-            raw |= u64::from(byte & 0x7f) << (7 * index);
-            if byte & 0x80 == 0 {
-                self.0 = &self.0[index + 1..];
-                return Ok(unzigzag(raw));
-            }
-        }
-        Err(Fault::Form(cut_off))
-    }
-
-    #[inline]
-    fn skip(&mut self, count: usize, cut_off: &'static str) -> Result<(), Fault> {
-        self.0 = self.0.get(count..).ok_or(Fault::Form(cut_off))?;
-        Ok(())
-    }
-}
-
-/// A record of which a part is still to be decompressed.
-struct Passing<'a, R> {
-    source: &'a mut R,
-    left: usize,
-}
-
-impl<R: BufRead> Fields for Passing<'_, R> {
-    fn left(&self) -> usize {
-        self.left
-    }
-
-    fn varint(&mut self, cut_off: &'static str) -> Result<i64, Fault> {
-        let Self { source, left } = self;
-        let next = || {
-            let Some(after) = left.checked_sub(1) else { return Ok(None) };
-            *left = after;
-            read_byte(*source)
-        };
-        read_varint(next)?.ok_or(Fault::Form(cut_off))
     }
 
     fn skip(&mut self, count: usize, cut_off: &'static str) -> Result<(), Fault> {
@@ -226,11 +173,11 @@ impl<R: BufRead> Fields for Passing<'_, R> {
 }
 
 /// A zigzag varint of up to 64 bits; `None` where the bytes end before it, or it is longer.
-fn read_varint(mut next: impl FnMut() -> io::Result<Option<u8>>) -> io::Result<Option<i64>> {
+fn varint(mut next: impl FnMut() -> io::Result<Option<u8>>) -> io::Result<Option<i64>> {
     let mut raw = 0u64;
-    for index in 0..VARINT_BYTES_MAX {
+    for shift in (0..64).step_by(7) {
         let Some(byte) = next()? else { return Ok(None) };
-        raw |= u64::from(byte & 0x7f) << (7 * index);
+        raw |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Ok(Some(unzigzag(raw)));
         }
@@ -238,7 +185,7 @@ fn read_varint(mut next: impl FnMut() -> io::Result<Option<u8>>) -> io::Result<O
     Ok(None)
 }
 
-fn read_byte(source: &mut impl BufRead) -> io::Result<Option<u8>> {
+fn byte(source: &mut impl BufRead) -> io::Result<Option<u8>> {
     let first = source.fill_buf()?.first().copied();
     if first.is_some() {
         source.consume(1);
