@@ -164,6 +164,6 @@ async fn look_through<T: Send + 'static>(
         });
         looked.is_ok().then_some(last)
     });
-    // Only the end of the process takes the thread away.
+    // The end of the process takes the thread away.
     pass.await.map_err(|_| ReadError::Closed)
 }

@@ -94,8 +94,9 @@ impl WindowCache {
                 self.done.wait(&mut windows);
                 continue;
             }
-            let from = windows.start_at(segment.place, offset);
-            let start = windows.end_before(segment.place, offset, bytes).filter(|_| steps > 0).unwrap_or(from);
+            let own = WindowStart { offset, first_size: None };
+            let start = windows.end_before(segment.place, offset, bytes).filter(|_| steps > 0).unwrap_or(own);
+            let start = windows.with_known_size(segment.place, start);
             let read = self.read(&mut windows, segment, start, bytes, demand);
             match read {
                 Ok(window) if window.group(offset).is_some() => return Ok(window),
@@ -104,7 +105,7 @@ impl WindowCache {
                     let damage = window.damage(offset).map(|damage| damage.to_string()).unwrap_or_default();
                     return Err(segment.damaged(offset, &damage));
                 }
-                Err(WindowError::NoRoom { first_size: Some(size) }) => {
+                Err(WindowError::NoRoom { first_size: Some(size) }) if demand == Demand::Reader => {
                     windows.awaited = Some((segment.place, WindowStart { first_size: Some(size), ..start }));
                     return Err(WindowError::NoRoom { first_size: Some(size) });
                 }
@@ -192,10 +193,11 @@ impl Windows {
         self.being_read.iter().any(|(of, range)| *of == place && range.contains(&offset))
     }
 
-    /// A window of its own for the group at `offset`.
-    fn start_at(&self, place: SegmentPlace, offset: u32) -> WindowStart {
-        let awaited = self.awaited.filter(|(of, start)| *of == place && start.offset == offset);
-        awaited.map_or(WindowStart { offset, first_size: None }, |(_, start)| start)
+    /// The start, with the size of its group where that was found out by a read that had no memory.
+    fn with_known_size(&self, place: SegmentPlace, start: WindowStart) -> WindowStart {
+        let is_awaited = |(of, awaited): &(SegmentPlace, WindowStart)| *of == place && awaited.offset == start.offset;
+        let awaited = self.awaited.filter(is_awaited).and_then(|(_, awaited)| awaited.first_size);
+        WindowStart { first_size: start.first_size.or(awaited), ..start }
     }
 
     /// Where a window ends that is gone on from to reach `offset`.

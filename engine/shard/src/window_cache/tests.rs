@@ -105,16 +105,26 @@ fn what_was_read_before_it_was_damaged_or_failed_is_asked_anew() {
 
 #[test]
 fn a_group_that_found_no_memory_is_not_read_again_until_there_is_enough() {
-    let test = TestSegment::new(1, &[1_500_000, 100]);
-    let (cache, metrics) = cache(3 * (512 << 10));
-    let held = cache.memory.take(1).unwrap().unwrap();
-    let get = || cache.get(&test.segment, test.offsets[0], WINDOW, Demand::Reader);
-    // A little is there, from which it learns how much more it needs.
-    assert!(matches!(get(), Err(WindowError::NoRoom { first_size: Some(_) })));
-    let known = cache.windows.lock().start_at(test.segment.place, test.offsets[0]);
-    assert!(known.first_size.is_some_and(|size| size >= 1_500_000), "{known:?}");
-    assert!(matches!(get(), Err(WindowError::NoRoom { first_size: Some(_) })));
-    drop(held);
-    assert!(get().unwrap().group(test.offsets[0]).is_some());
-    assert_eq!(metrics.cold_windows.get(), 1);
+    for begin in [0, 1] {
+        let test = TestSegment::new(1, &[100, 1_500_000, 100]);
+        let (cache, _) = cache(4 * (512 << 10));
+        // A window that ends where the large group begins is gone on from.
+        let before = (begin == 0).then(|| {
+            let window = cache.get(&test.segment, test.offsets[0], 4096, Demand::Reader).unwrap();
+            assert_eq!(window.range.end, test.offsets[1]);
+            window
+        });
+        let held = cache.memory.take(1).unwrap().unwrap();
+        let more = before.is_none().then(|| cache.memory.take(1).unwrap().unwrap());
+        let get = || cache.get(&test.segment, test.offsets[1], WINDOW, Demand::Reader);
+        // A little is there, from which it learns how much more it needs.
+        assert!(matches!(get(), Err(WindowError::NoRoom { first_size: Some(_) })));
+        // What it read then is not looked at again: it would not check.
+        test.damage(test.offsets[1] + 8);
+        let Err(WindowError::NoRoom { first_size: Some(size) }) = get() else { panic!("it read the disk again") };
+        assert!(size >= 1_500_000, "{size}");
+        test.damage(test.offsets[1] + 8);
+        drop((held, more, before));
+        assert!(get().unwrap().group(test.offsets[1]).is_some());
+    }
 }
