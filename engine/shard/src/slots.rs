@@ -2,7 +2,7 @@
 //! then they are filled with zeros, so that a later sync of a group never waits for the file system's metadata. Which slot, and when, is the
 //! segment table's decision.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -145,17 +145,19 @@ impl Drop for ToldOfPanic {
 
 fn prepare(job: &SlotJob) -> io::Result<Event> {
     let slot = job.slot;
-    let prepared = match job.preparation {
+    match job.preparation {
         Preparation::Reserved => reserve(job).map(|file| Event::SlotReserved { slot, file: Arc::new(file) }),
         Preparation::Filled { over } => fill(job, over).map(|()| Event::SlotFilled { slot }),
-    };
-    // A filling that the shard's end cuts off leaves a whole file, whose space stays held.
-    if prepared.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::Interrupted) {
-        // Gives back what a full disk needs; the slot holds nothing yet. The next try makes a new file and writes and syncs all of it,
-        // its name too: no sync that failed is asked for again on the same data.
+    }
+}
+
+/// Gives back what a full disk needs; the slot holds nothing yet. The next try makes a new file and writes and syncs all of it, its name too: no sync
+/// that failed is asked for again on the same data. A file that could not even be opened is left: its space may be held. So is one whose filling
+/// the shard's end cuts off.
+fn give_back(job: &SlotJob, error: &io::Error) {
+    if error.kind() != io::ErrorKind::Interrupted {
         let _ = std::fs::remove_file(&job.path);
     }
-    prepared
 }
 
 pub(crate) fn open(slot: SlotId, path: &Path, io: DirectIo) -> io::Result<SlotFile> {
@@ -164,9 +166,14 @@ pub(crate) fn open(slot: SlotId, path: &Path, io: DirectIo) -> io::Result<SlotFi
 
 fn reserve(job: &SlotJob) -> io::Result<SlotFile> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&job.path)?;
-    match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, job.length) {
+    hold(job, &file).inspect_err(|error| give_back(job, error))?;
+    open(job.slot, &job.path, job.io)
+}
+
+fn hold(job: &SlotJob, file: &File) -> io::Result<()> {
+    match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, job.length) {
         // A length alone holds nothing: a write into it could find the disk full, and what a commit cannot write is lost.
-        Err(rustix::io::Errno::OPNOTSUPP) => fill(job, Duration::ZERO)?,
+        Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(job, file, PACE_MAX)?,
         done => done.map_err(io::Error::from)?,
     }
     if file.metadata()?.len() > job.length {
@@ -176,15 +183,16 @@ fn reserve(job: &SlotJob) -> io::Result<SlotFile> {
     file.write_all_at(&[0; 4096], 0)?;
     file.sync_all()?;
     // Always: an earlier process may have made the file and ended before it synced the name.
-    if let Some(dir) = job.path.parent() {
-        sync_dir(dir)?;
-    }
-    open(job.slot, &job.path, job.io)
+    job.path.parent().map_or(Ok(()), sync_dir)
 }
 
 /// Answers `Interrupted` when the shard ends.
 fn fill(job: &SlotJob, over: Duration) -> io::Result<()> {
     let file = job.io.open(&job.path)?;
+    write_zeros(job, &file, over).inspect_err(|error| give_back(job, error))
+}
+
+fn write_zeros(job: &SlotJob, file: &File, over: Duration) -> io::Result<()> {
     let mut zeros = ChunkWriter::new(FILL_BYTES, &ChunkPool::default()).map_err(io::Error::other)?;
     zeros.open_part().fill(0);
     let zeros = zeros.freeze(FILL_BYTES);
