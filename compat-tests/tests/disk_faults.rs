@@ -15,11 +15,13 @@ use rustmq_compat_tests::crash::campaign::{self, Kill, Plan};
 use rustmq_compat_tests::crash::single::{Single, place};
 use rustmq_compat_tests::disk::Faults;
 use rustmq_compat_tests::disk::stack::{FileSystem, Stack};
+use rustmq_compat_tests::server::rustmq_binary;
 use rustmq_compat_tests::wire::Wire;
 use rustmq_compat_tests::{Server, Settings, Target, install};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -195,7 +197,7 @@ fn a_disk_that_fills_up_refuses_writes_until_there_is_room_again() {
     let mut single = start_on(&stack, Settings::default().with("wal.capacity_bytes", "1GiB"));
     single.write(20).unwrap();
     let ballast = stack.root().join("ballast");
-    fill(&ballast);
+    assert!(fill(&ballast) > 10 * MIB, "the disk was full already");
     let first_refusal = (0..1_000).map(|_| single.probe(100_000).unwrap()).find(|code| *code != 0);
     assert_eq!(first_refusal, Some(STORAGE_ERROR));
     assert_eq!(single.audit().unwrap(), [], "what is there is served from a full disk");
@@ -213,8 +215,100 @@ fn a_disk_that_fills_up_refuses_writes_until_there_is_room_again() {
     assert_eq!(single.audit().unwrap(), []);
 }
 
-/// Takes all the room that there is.
-fn fill(path: &Path) {
+/// Nothing can be deleted before the start, and nothing can be written before something is deleted.
+#[test]
+fn a_disk_without_a_free_byte_is_started_on_emptied_and_written_again() {
+    let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
+    let mut single = start_on(&stack, Settings::default().with("wal.capacity_bytes", "1GiB"));
+    single.write(20).unwrap();
+    let first_refusal = (0..5_000).map(|_| single.probe(100_000).unwrap()).find(|code| *code != 0);
+    assert_eq!(first_refusal, Some(STORAGE_ERROR));
+    for restart in 0..2 {
+        fill(&stack.root().join(format!("ballast-{restart}")));
+        single.server.kill().unwrap();
+        single.server.restart().unwrap();
+        fill(&stack.root().join(format!("ballast-{restart}-more")));
+        assert_eq!(single.audit().unwrap(), [], "what is there is served from a full disk");
+        assert_eq!(single.probe(100_000).unwrap(), STORAGE_ERROR);
+    }
+    let mut admin = Admin::connect(single.server.port()).unwrap();
+    admin.delete_topic("small").unwrap();
+    admin.create_topic("next", 1, &[]).unwrap();
+    let next = Place::new("next", 0);
+    wait_until("a record is taken again", || admin.produce(&next, &[7; 100_000]).unwrap().0 == 0);
+    for _ in 0..100 {
+        assert_eq!(admin.produce(&next, &[7; 100_000]).unwrap().0, 0);
+    }
+    let log = fs::read_to_string(single.server.log_path()).unwrap();
+    assert!(!log.contains("panicked"), "{log}");
+}
+
+/// A sector that cannot be read is damage where it is, and nowhere else.
+#[test]
+fn an_unreadable_sector_is_refused_where_it_is_and_a_repair_goes_around_it() {
+    let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
+    let settings = Settings::default().with("engine.shards", "1").with("wal.segment_size_bytes", "16MiB");
+    let settings = settings.data(stack.root().join("data"));
+    let mut server = Server::start_as(Target::RustMq, settings).unwrap();
+    let mut admin = Admin::connect(server.port()).unwrap();
+    admin.create_topic("cold", 1, &[]).unwrap();
+    let place = Place::new("cold", 0);
+    let needle = |name: &str, number: i64| format!("<{name} {number}>").repeat(20).into_bytes();
+    for number in 0..10 {
+        assert_eq!(admin.produce(&place, &needle("early", number)).unwrap(), (0, number));
+    }
+    for number in 10..40 {
+        assert_eq!(admin.produce(&place, &[7; 900_000]).unwrap(), (0, number));
+    }
+    for number in 40..50 {
+        assert_eq!(admin.produce(&place, &needle("late", number)).unwrap(), (0, number));
+    }
+    server.stop().unwrap();
+    // So that the kernel has nothing of it in memory.
+    stack.cut(1.0, || Ok(())).unwrap();
+
+    stack.disk().spoil(&needle("early", 7)).unwrap();
+    server.restart().unwrap();
+    assert_eq!(fetch_at(server.port(), "cold", 6), (0, true));
+    assert_eq!(fetch_at(server.port(), "cold", 7), (STORAGE_ERROR, false));
+    assert_eq!(fetch_at(server.port(), "cold", 8), (0, true));
+    server.stop().unwrap();
+    stack.cut(1.0, || Ok(())).unwrap();
+
+    stack.disk().spoil(&needle("late", 43)).unwrap();
+    assert!(server.restart().is_err(), "what is proven durable is not there");
+    let log = server.log_tail();
+    assert!(log.contains("slot 0000") && log.contains("offset") && log.contains("--repair"), "{log}");
+    assert!(log.contains("cannot be read here"), "{log}");
+    let data = stack.root().join("data");
+    let repair = Command::new(rustmq_binary()).arg("--repair").arg("--data-dir").arg(&data).output().unwrap();
+    let said = String::from_utf8_lossy(&repair.stdout) + String::from_utf8_lossy(&repair.stderr);
+    assert!(repair.status.success(), "{said}");
+    assert!(said.contains(": 7 to 7") && said.contains(": 43 to 43"), "{said}");
+    server.restart().unwrap();
+    for offset in [0, 7, 43, 49] {
+        assert_eq!(fetch_at(server.port(), "cold", offset), (0, true), "offset {offset}");
+    }
+    let mut admin = Admin::connect(server.port()).unwrap();
+    assert_eq!(admin.produce(&place, b"after").unwrap(), (0, 50));
+}
+
+/// The error of a fetch from there, and whether it brings records.
+fn fetch_at(port: u16, topic: &str, offset: i64) -> (i16, bool) {
+    let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1_000);
+    let topic = FetchTopic::default()
+        .with_topic(TopicName(StrBytes::from_string(topic.to_owned())))
+        .with_partitions(vec![partition]);
+    let request = FetchRequest::default().with_min_bytes(1).with_max_wait_ms(10_000).with_max_bytes(1_000);
+    let request = RequestKind::Fetch(request.with_session_epoch(-1).with_topics(vec![topic]));
+    let answer = Wire::connect(port).unwrap().call(ApiKey::Fetch, 11, &request).unwrap();
+    let ResponseKind::Fetch(answer) = answer else { panic!("another answer than Fetch: {answer:?}") };
+    let partition = &answer.responses[0].partitions[0];
+    (partition.error_code, partition.records.as_ref().is_some_and(|records| !records.is_empty()))
+}
+
+/// Takes all the room that there is; how many bytes.
+fn fill(path: &Path) -> u64 {
     let file = File::create(path).unwrap();
     let block = vec![7; 1 << 20];
     let mut at = 0;
@@ -223,7 +317,8 @@ fn fill(path: &Path) {
             at += length as u64;
         }
     }
-    assert!(at > 10 * MIB, "the disk was full already");
+    file.sync_all().unwrap();
+    at
 }
 
 #[test]

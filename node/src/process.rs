@@ -208,6 +208,15 @@ fn announce(config: &Config, report: &StartReport, started: &Started<'_>) {
 pub fn repair(config: &Config) -> Result<()> {
     let folder = DataFolder::open(&config.data_dir)?;
     let plan = rustmq_engine_shard::plan_repair(&config.wal_dir, Some(&folder.wal_owner()))?;
+    if !plan.refused.is_empty() {
+        println!(
+            "offsets that could not be read back earlier, by topic id and partition (readers are refused there until retention or DeleteRecords \
+             passes them; slot-*.damaged beside the slots are copies of their segments):"
+        );
+        for refused in &plan.refused {
+            println!("  {}: {} to {}", refused.id, refused.from.0, refused.until.0 - 1);
+        }
+    }
     if plan.is_empty() {
         println!("the write-ahead log in {} is sound; nothing was changed", config.wal_dir.display());
         return Ok(());

@@ -28,6 +28,9 @@ const EIO: i32 = 5;
 const EINVAL: i32 = 22;
 const ENOSYS: i32 = 38;
 
+/// Reads and writes of the file go around the page cache.
+const FOPEN_DIRECT_IO: u32 = 1;
+
 mod opcode {
     pub const FORGET: u32 = 2;
     pub const GETATTR: u32 = 3;
@@ -109,7 +112,12 @@ fn answer(disk: &Disk, request: &[u8]) -> Option<(u64, Result<Vec<u8>, i32>)> {
         opcode::INIT => Ok(init(word(body, 8)?)),
         opcode::GETATTR | opcode::SETATTR => Ok(attributes(disk.size())),
         // A handle of no meaning, no flags.
-        opcode::OPEN => Ok(vec![0; 16]),
+        opcode::OPEN => {
+            let mut opened = vec![0; 16];
+            // After the handle. Without a page cache between the loop device and the disk a page that cannot be read takes no others along.
+            opened[8..12].copy_from_slice(&FOPEN_DIRECT_IO.to_le_bytes());
+            Ok(opened)
+        }
         opcode::READ => read(disk, long(body, 8)?, word(body, 16)?),
         opcode::WRITE => write(disk, long(body, 8)?, word(body, 16)?, body.get(TRANSFER..)?),
         opcode::STATFS => Ok(vec![0; 80]),

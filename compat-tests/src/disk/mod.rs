@@ -18,6 +18,7 @@ pub mod stack;
 
 use cache::{Cache, Loss};
 use std::io;
+use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -47,6 +48,8 @@ struct State {
     power: Power,
     faults: Faults,
     requests: Requests,
+    /// EIO to a read that touches one of these; a write that covers one makes it readable again, as a real disk's spare sectors do.
+    unreadable: Vec<Range<u64>>,
     /// Counts the returns of the power.
     life: u64,
 }
@@ -70,8 +73,14 @@ pub struct Disk {
 
 impl Disk {
     pub fn new(cache: Cache) -> Disk {
-        let state =
-            State { power: Power::On, faults: Faults::default(), requests: Requests::default(), life: 0, cache };
+        let state = State {
+            power: Power::On,
+            faults: Faults::default(),
+            requests: Requests::default(),
+            unreadable: Vec::new(),
+            life: 0,
+            cache,
+        };
         Disk { size: state.cache.size(), state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -93,7 +102,12 @@ impl Disk {
     }
 
     pub fn read(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.powered()?.cache.read(offset, bytes)
+        let state = self.powered()?;
+        let end = offset + bytes.len() as u64;
+        if state.unreadable.iter().any(|bad| bad.start < end && offset < bad.end) {
+            return Err(failed("the disk cannot read it"));
+        }
+        state.cache.read(offset, bytes)
     }
 
     pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -103,6 +117,8 @@ impl Disk {
             state.requests.refused += 1;
             return Err(failed("the disk fails writes"));
         }
+        let end = offset + bytes.len() as u64;
+        state.unreadable.retain(|bad| bad.start < offset || end < bad.end);
         state.cache.write(offset, bytes)
     }
 
@@ -128,6 +144,26 @@ impl Disk {
 
     pub fn set_faults(&self, faults: Faults) {
         self.lock().faults = faults;
+    }
+
+    /// The sector with the first place of `needle` in it becomes unreadable. What the kernel has of it in memory stays there: a cut of the
+    /// power before makes it forget.
+    pub fn spoil(&self, needle: &[u8]) -> io::Result<()> {
+        const STEP: usize = 1 << 20;
+        // No more: a file's pages need not be aligned to those of the disk.
+        const SECTOR: u64 = 512;
+        let mut state = self.lock();
+        for offset in (0..self.size).step_by(STEP) {
+            let length = (self.size - offset).min((STEP + needle.len()) as u64);
+            let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+            state.cache.read(offset, &mut bytes)?;
+            if let Some(at) = bytes.windows(needle.len()).position(|window| window == needle) {
+                let sector = (offset + at as u64) / SECTOR * SECTOR;
+                state.unreadable.push(sector..sector + SECTOR);
+                return Ok(());
+            }
+        }
+        Err(failed("it is not on the disk"))
     }
 
     /// Whether a cut at this instant could lose something.

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::disk::SlotFile;
 use crate::folder::FolderError;
+use crate::move_read::MoveError;
 
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -34,7 +35,7 @@ pub(crate) enum Event {
     MoveRead {
         partition: TopicIdPartition,
         generation: Generation,
-        batches: Result<Vec<Bytes>, String>,
+        batches: Result<Vec<Bytes>, MoveError>,
     },
     /// Recent batches may take another amount of memory: a smaller one is kept at once, also by a shard that is idle.
     TailBudgetSet,

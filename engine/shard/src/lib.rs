@@ -3,21 +3,26 @@
 //!
 //! Reading order: [`start`], then `shard_thread` (the loop) and `standby` (who serves when the disk stalls), `inboxes`, `shard` (one turn),
 //! `wal_writer` (frames into commits), `append` and `requests` (what is asked for), `answer` (what is told), `reads`, `read_queue` and `window_cache`
-//! (what has left memory), `tail` and `memory_watch` (memory), `retention`, `slots`, `disk`, `recovery`, `folder`.
+//! (what has left memory), `tail` and `memory_watch` (memory), `relocation` and `move_read` (what frees segments), `retention`, `slots`, `disk`,
+//! `recovery`, `folder`; `read_around`, `index_scan` and `aside` are for disks that lose sectors.
 
 mod answer;
 mod append;
+mod aside;
 mod config;
 mod dio;
 mod disk;
 mod event;
 mod folder;
 mod inboxes;
+mod index_scan;
 mod memory_levels;
 mod memory_watch;
 mod metrics;
+mod move_read;
 mod partition;
 mod read_ahead;
+mod read_around;
 mod read_memory;
 mod read_queue;
 mod reads;

@@ -36,6 +36,7 @@ pub struct Counters {
     pub busy_reads: Counter,
     pub cold_read_memory_bytes: Gauge<u64, AtomicU64>,
     pub freed_segments: Counter,
+    pub damaged_ranges: Counter,
     pub wal_bytes: ShardGauge,
     pub wal_used_bytes: ShardGauge,
     pub wal_capacity_bytes: ShardGauge,
@@ -71,6 +72,7 @@ impl Default for Metrics {
             busy_reads: Counter::default(),
             cold_read_memory_bytes: Gauge::default(),
             freed_segments: Counter::default(),
+            damaged_ranges: Counter::default(),
             wal_bytes: ShardGauge::default(),
             wal_used_bytes: ShardGauge::default(),
             wal_capacity_bytes: ShardGauge::default(),
@@ -106,6 +108,11 @@ impl Metrics {
             &self.busy_reads,
         );
         counter("rustmq_wal_freed_segments", "Segments freed for reuse", &self.freed_segments);
+        counter(
+            "rustmq_wal_damaged_ranges",
+            "Ranges of offsets that could not be read back when their segment was freed: readers are refused there",
+            &self.damaged_ranges,
+        );
         let help = "Memory for what is read from disk, until it is sent and no other reader is likely to want it";
         registry.register("rustmq_wal_cold_read_memory_bytes", help, self.cold_read_memory_bytes.clone());
         let help = "Time from the start of a commit's write to the end of its sync";

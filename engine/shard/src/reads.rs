@@ -1,6 +1,6 @@
 //! Reads what has left memory: a few threads with a bounded queue, never the shard's own. The shard says where; what is read is checked, and
-//! shared by all who read the same place (`window`, `window_cache`). What a move reads has a thread of its own: cleaning a full log must not
-//! queue behind readers. In what order reads are served, and which wait for memory, is the queue's matter (`read_queue`).
+//! shared by all who read the same place (`window`, `window_cache`). What a move reads has a thread of its own (`move_read`): cleaning a full
+//! log must not queue behind readers. In what order reads are served, and which wait for memory, is the queue's matter (`read_queue`).
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,7 +11,6 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use prometheus_client::metrics::gauge::Gauge;
 use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_api::request::Reply;
 use rustmq_engine_api::{LogOffsets, ReadBatches, ReadError};
@@ -24,11 +23,14 @@ use rustmq_model::Offset;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::dio::read_at;
-use crate::event::{Event, EventSender};
+use crate::event::EventSender;
+use crate::index_scan::scan_index;
 use crate::metrics::Metrics;
+use crate::move_read::Mover;
 use crate::read_ahead::{Followers, ReadAhead, WINDOWS_AHEAD};
+use crate::read_around::is_medium_error;
 use crate::read_memory::ReadMemory;
-use crate::read_queue::{ReadQueue, Task, WARM};
+use crate::read_queue::{ReadQueue, Task};
 use crate::window::{SegmentFile, Window, WindowError};
 use crate::window_cache::{Demand, WindowCache};
 
@@ -40,8 +42,6 @@ const FIRST_WINDOW: usize = 256 << 10;
 const COPIED_PART: usize = 16;
 /// What one read may take of the memory, so that several can go on at once.
 const READ_PART: usize = 8;
-/// Memory for what is read to be moved.
-const MOVE_MEMORY: usize = 32 << 20;
 /// Indexes of sealed segments that are kept.
 const CACHED_INDEXES: usize = 16;
 
@@ -75,20 +75,13 @@ impl ReadJob {
     }
 
     fn answer(self, batches: Result<Vec<Bytes>, ReadError>) {
-        let (partition, generation) = (self.query.partition, self.segment.place.generation);
-        match self.destination {
-            Destination::Reader(reply, _place) => {
-                let answer =
-                    batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), offsets: LogOffsets::default() });
-                // A reader that has gone does not need it.
-                let _ = reply.send(answer);
-            }
-            Destination::Move => {
-                let batches = batches.map_err(|error| error.to_string());
-                self.done.send(Event::MoveRead { partition, generation, batches });
-            }
+        if let Destination::Reader(reply, _place) = self.destination {
+            let answer =
+                batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), offsets: LogOffsets::default() });
+            // A reader that has gone does not need it.
+            let _ = reply.send(answer);
         }
-        self.done.release(generation);
+        self.done.release(self.segment.place.generation);
     }
 }
 
@@ -144,8 +137,8 @@ impl ReadPool {
             let reader = reader.clone();
             std::thread::Builder::new().name(format!("rustmq-read-{number}")).spawn(move || reader.run())?;
         }
-        let mover = reader.to_move();
-        std::thread::Builder::new().name("rustmq-move".to_owned()).spawn(move || mover.run_moves(&inbox))?;
+        let mut mover = Mover::new(&reader);
+        std::thread::Builder::new().name("rustmq-move".to_owned()).spawn(move || mover.run(&inbox))?;
         Ok(pool)
     }
 
@@ -170,39 +163,32 @@ impl ReadPool {
 
 /// What a read thread works with.
 #[derive(Clone, Debug)]
-struct Reader {
-    indexes: Arc<IndexCache>,
-    followers: Arc<Followers>,
-    windows: Arc<WindowCache>,
-    memory: ReadMemory,
-    queue: Arc<ReadQueue>,
-    metrics: Metrics,
+pub(crate) struct Reader {
+    pub indexes: Arc<IndexCache>,
+    pub followers: Arc<Followers>,
+    pub windows: Arc<WindowCache>,
+    pub memory: ReadMemory,
+    pub queue: Arc<ReadQueue>,
+    pub metrics: Metrics,
 }
 
 /// What a read has found.
 #[derive(Debug, Default)]
-struct Found {
-    batches: Vec<FoundBatch>,
+pub(crate) struct Found {
+    pub batches: Vec<FoundBatch>,
     /// One past the last record.
     end: Option<Offset>,
     /// Why there is no more, if the read wanted more.
-    error: Option<WindowError>,
+    pub error: Option<WindowError>,
 }
 
 #[derive(Debug)]
-struct FoundBatch {
+pub(crate) struct FoundBatch {
     window: Arc<Window>,
     range: Range<usize>,
 }
 
 impl Reader {
-    /// The same for moves, with memory of its own, since they wait for none.
-    fn to_move(&self) -> Self {
-        let memory = ReadMemory::new(MOVE_MEMORY, Gauge::default(), Arc::default());
-        let windows = Arc::new(WindowCache::new(memory.clone(), self.metrics.clone()));
-        Self { windows, memory, ..self.clone() }
-    }
-
     fn run(&self) {
         loop {
             // A window that was read, and is held by no answer, may make room for those that wait.
@@ -262,34 +248,16 @@ impl Reader {
         }
     }
 
-    /// One plan at a time, in small parts. The next is likely to want the same windows.
-    fn run_moves(&self, inbox: &mpsc::Receiver<ReadJob>) {
-        while let Ok(job) = inbox.recv() {
-            let mut next = Some(job);
-            while let Some(job) = next {
-                let (partition, generation, done) =
-                    (job.query.partition, job.segment.place.generation, job.done.clone());
-                let is_answered = guarded(job, |job| {
-                    let found = self.find(&job, Demand::Reader);
-                    self.answer(job, found);
-                });
-                if !is_answered {
-                    let batches = Err("the thread that reads has panicked".to_owned());
-                    done.send(Event::MoveRead { partition, generation, batches });
-                }
-                next = inbox.recv_timeout(WARM).ok();
-            }
-            self.windows.sweep();
+    /// Looks for batches, window after window. Those before an error are found, and the reader meets it when it comes again.
+    pub(crate) fn find(&self, job: &ReadJob, demand: Demand) -> Found {
+        match self.extents(job) {
+            Ok(extents) => self.find_in(&extents, job, demand),
+            Err(error) => Found { error: Some(error), ..Found::default() },
         }
     }
 
-    /// Looks for batches, window after window. Those before an error are found, and the reader meets it when it comes again.
-    fn find(&self, job: &ReadJob, demand: Demand) -> Found {
+    fn find_in(&self, extents: &[Extent], job: &ReadJob, demand: Demand) -> Found {
         let mut found = Found::default();
-        let extents = match self.extents(job) {
-            Ok(extents) => extents,
-            Err(error) => return Found { error: Some(WindowError::Failed(error)), ..found },
-        };
         let max_bytes = job.max_bytes.min(self.memory.limit() / READ_PART);
         let is_reader = matches!(job.destination, Destination::Reader(..));
         let is_follower = is_reader && self.followers.take(job.query.partition, job.query.from);
@@ -297,7 +265,13 @@ impl Reader {
         let mut last: Option<Arc<Window>> = None;
         let mut room = max_bytes;
         let mut next = job.query.from;
-        'extents: for extent in &extents {
+        let mut looked_to = next;
+        'extents: for extent in extents {
+            if extent.first > looked_to || extent.is_damaged {
+                found.error = Some(missing(job, looked_to));
+                break;
+            }
+            looked_to = looked_to.max(extent.end);
             let group_offset = extent.group_offset;
             let window = match last.take().filter(|window| window.group(group_offset).is_some()) {
                 Some(window) => window,
@@ -330,6 +304,9 @@ impl Reader {
             }
             last = Some(window);
         }
+        if extents.is_empty() && next < job.query.until {
+            found.error = Some(missing(job, next));
+        }
         if let (true, Some(window)) = (is_follower, last) {
             let ahead = ReadAhead { segment: job.segment.clone(), from: window.range.end, windows: WINDOWS_AHEAD };
             self.queue.push_ahead(ahead);
@@ -338,7 +315,7 @@ impl Reader {
     }
 
     /// Where to look, in the order of offsets.
-    fn extents(&self, job: &ReadJob) -> Result<Vec<Extent>, ReadError> {
+    pub(crate) fn extents(&self, job: &ReadJob) -> Result<Vec<Extent>, WindowError> {
         match &job.extents {
             LocatedExtents::Known(extents) => Ok(extents.clone()),
             LocatedExtents::Indexed(trailer) => {
@@ -353,9 +330,8 @@ impl Reader {
     fn answer(&self, job: ReadJob, found: Found) {
         self.metrics.cold_reads.inc();
         let batches = match found {
-            Found { batches, error: Some(WindowError::Failed(error)), .. } if batches.is_empty() => {
-                tracing::error!(partition = %job.query.partition, %error, "the write-ahead log cannot be read back");
-                Err(error)
+            Found { batches, error, .. } if batches.is_empty() => {
+                error.and_then(WindowError::into_read_error).map_or_else(|| Ok(Vec::new()), Err)
             }
             Found { batches, end, .. } => {
                 if let Some(end) = end {
@@ -364,6 +340,9 @@ impl Reader {
                 Ok(self.bytes_of(&batches))
             }
         };
+        if let Err(error) = &batches {
+            tracing::error!(partition = %job.query.partition, %error, "the write-ahead log cannot be read back");
+        }
         if let Ok(batches) = &batches {
             self.metrics.cold_read_bytes.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
         }
@@ -371,7 +350,7 @@ impl Reader {
     }
 
     /// Slices of the windows, or of copies where a window would be kept for little.
-    fn bytes_of(&self, found: &[FoundBatch]) -> Vec<Bytes> {
+    pub(crate) fn bytes_of(&self, found: &[FoundBatch]) -> Vec<Bytes> {
         let mut batches = Vec::with_capacity(found.len());
         for of_window in found.chunk_by(|one, other| Arc::ptr_eq(&one.window, &other.window)) {
             let window = &of_window[0].window;
@@ -409,14 +388,13 @@ impl Reader {
     }
 }
 
-/// At least `length` bytes at `offset`, unless the file ends, in whole blocks of the device, and where they start.
-fn read_blocks(segment: &SegmentFile, offset: u32, length: usize) -> Result<(u32, Bytes), ReadError> {
-    let before = offset % segment.block_size;
-    let length = (before as usize + length).next_multiple_of(segment.block_size as usize);
-    let bytes = read_at(&segment.file.file, u64::from(offset - before), length, &ChunkPool::default());
-    let path = segment.file.path.display();
-    let bytes = bytes.map_err(|error| ReadError::Storage { reason: format!("{path}: {error}") })?;
-    Ok((offset - before, bytes))
+/// What the segment should hold is in no group of it that can be read. An index that was made anew lacks what is damaged, which must not be
+/// passed over.
+fn missing(job: &ReadJob, offset: Offset) -> WindowError {
+    let (path, partition) = (job.segment.file.path.display(), job.query.partition);
+    WindowError::Damaged {
+        reason: format!("{path}: offset {offset} of {partition} is in no group that can be read", offset = offset.0),
+    }
 }
 
 /// Whether `run` came to its end. One read that panics must take neither the thread with it, which others need, nor keep its segment from being
@@ -433,13 +411,13 @@ fn guarded(job: ReadJob, run: impl FnOnce(ReadJob)) -> bool {
 
 /// Indexes of sealed segments, the ones used last.
 #[derive(Debug, Default)]
-struct IndexCache {
+pub(crate) struct IndexCache {
     entries: Mutex<VecDeque<(SegmentPlace, Arc<SegmentIndex>)>>,
 }
 
 impl IndexCache {
-    fn load(&self, segment: &SegmentFile, trailer: Trailer) -> Result<Arc<SegmentIndex>, ReadError> {
-        let (place, file) = (segment.place, &segment.file);
+    fn load(&self, segment: &SegmentFile, trailer: Trailer) -> Result<Arc<SegmentIndex>, WindowError> {
+        let place = segment.place;
         {
             let mut entries = self.entries.lock();
             if let Some(at) = entries.iter().position(|(known, _)| *known == place)
@@ -450,16 +428,41 @@ impl IndexCache {
                 return Ok(index);
             }
         }
-        let length = trailer.end.saturating_sub(trailer.index_group) as usize;
-        let (start, bytes) = read_blocks(segment, trailer.index_group, length)?;
-        let group = bytes.get((trailer.index_group - start) as usize..).unwrap_or_default();
-        let index = read_index(place, trailer.index_group, group).ok_or_else(|| ReadError::Storage {
-            reason: format!("{}: the segment's index is damaged", file.path.display()),
+        let path = &segment.file.path;
+        let index = match read_stored_index(segment, trailer) {
+            Ok(Some(index)) => Ok(index),
+            Ok(None) => {
+                tracing::warn!(path = %path.display(), "a segment's index is damaged: it is made anew from the groups");
+                scan_index(path, place, trailer)
+            }
+            Err(error) => Err(error),
+        };
+        let index = index.map_err(|error| {
+            let (path, offset) = (path.display(), trailer.index_group);
+            WindowError::Failed { reason: format!("{path}, offset {offset}: the index: {error}") }
         })?;
         let index = Arc::new(index);
         let mut entries = self.entries.lock();
         entries.push_front((place, Arc::clone(&index)));
         entries.truncate(CACHED_INDEXES);
         Ok(index)
+    }
+
+    /// The segment's index is read again when it is wanted next.
+    pub(crate) fn forget(&self, place: SegmentPlace) {
+        self.entries.lock().retain(|(known, _)| *known != place);
+    }
+}
+
+/// The index that the sealed segment ends with; `None` if it is damaged.
+fn read_stored_index(segment: &SegmentFile, trailer: Trailer) -> io::Result<Option<SegmentIndex>> {
+    let (at, length) = (trailer.index_group, trailer.end.saturating_sub(trailer.index_group));
+    // Whole blocks of the device.
+    let before = at % segment.block_size;
+    let length = (before + length).next_multiple_of(segment.block_size) as usize;
+    match read_at(&segment.file.file, u64::from(at - before), length, &ChunkPool::default()) {
+        Ok(bytes) => Ok(read_index(segment.place, at, bytes.get(before as usize..).unwrap_or_default())),
+        Err(error) if is_medium_error(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -14,6 +14,7 @@ use rustmq_engine_core::wal::{RecoveredWal, Recovery, RecoveryOptions, SegmentSh
 use crate::dio::{self, DirectIo};
 use crate::disk::SlotFile;
 use crate::folder::{FolderError, WalFolder};
+use crate::read_around::read_around;
 use crate::retention::{now, since_1970};
 use crate::slots;
 
@@ -61,8 +62,11 @@ pub(crate) fn recover(
     let damaged = |error| RecoverError::Wal { path: folder.dir.clone(), error };
     while let Some(read) = recovery.poll_action() {
         let file = readers.get(&read.slot).expect("recovery asks only for slots that it was given");
-        let bytes = dio::read_at(file, u64::from(read.offset), read.length as usize, &pool)
-            .map_err(|error| RecoverError::Io { path: folder.slot_path(read.slot), error })?;
+        let path = folder.slot_path(read.slot);
+        let bytes = read_around(file, u64::from(read.offset), read.length as usize, &pool, |offset, error| {
+            tracing::warn!(path = %path.display(), offset, %error, "the write-ahead log cannot be read here: this is taken for damage");
+        });
+        let bytes = bytes.map_err(|error| RecoverError::Io { path, error })?;
         recovery.on_read(&bytes).map_err(damaged)?;
     }
     let mut wal = recovery.finish().map_err(damaged)?;

@@ -13,6 +13,7 @@ use rustmq_engine_core::wal::recovery::CorruptionPolicy;
 use rustmq_engine_core::wal::{RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig};
 use rustmq_model::{Offset, TopicIdPartition};
 
+use crate::aside::copy_for_repair;
 use crate::dio::{DirectIo, sync_dir};
 use crate::folder::{self, Folder, FolderError, WalFolder, WalOwner};
 use crate::partition::{self, Partition, PartitionReplayError};
@@ -59,6 +60,9 @@ pub struct RepairPlan {
     wals: Vec<(WalFolder, RecoveredWal)>,
     /// Gaps between what is left. Records lost at a log's end leave none.
     pub lost: Vec<LostRange>,
+    /// What could not be read back while the log ran. Readers are refused there, before and after a repair, until retention or
+    /// `DeleteRecords` passes it.
+    pub refused: Vec<LostRange>,
 }
 
 /// Reads the WALs in `dir`, which no process may have open, and writes nothing: a log that cannot be replayed even so is left as it is.
@@ -67,27 +71,26 @@ pub fn plan_repair(dir: &Path, owner: Option<&WalOwner>) -> Result<RepairPlan, R
     let io = DirectIo::probe(dir, &folder::meta_path(dir))
         .map_err(|error| RepairError::Io { path: dir.to_owned(), error })?;
     let shape = SegmentShape::new(u64::from(io.block_size), folder.segment_size)?;
-    let mut plan = RepairPlan { wals: Vec::new(), lost: Vec::new() };
+    let mut plan = RepairPlan { wals: Vec::new(), lost: Vec::new(), refused: Vec::new() };
     for wal in folder.wals {
         let recovered = recover(&wal, io, shape, CorruptionPolicy::Repair)?.wal;
-        if recovered.holes.is_empty() && recovered.headers.is_empty() && recovered.short_files.is_empty() {
-            continue;
-        }
         let config = SegmentTableConfig { wal: wal.id, shape, segments_max: u32::MAX };
         let mut table = SegmentTable::new(config, &recovered);
         let bases = recovered.bases_lost.iter().filter(|lost| lost.from < lost.until);
-        plan.lost.extend(bases.map(|lost| LostRange { id: lost.partition, from: lost.from, until: lost.until }));
+        let bases = bases.map(|lost| LostRange { id: lost.partition, from: lost.from, until: lost.until });
+        let mut lost: Vec<_> = bases.collect();
         for (id, items) in &recovered.partitions {
             let log = Partition::replay(*id, items, Gaps::Repaired, partition::limits(shape))?;
-            table.restore_log_start(*id, log.decided_log_start());
-            let lost = table.gaps(*id, log.decided_log_start()).into_iter().map(|(from, until)| LostRange {
-                id: *id,
-                from,
-                until,
-            });
-            plan.lost.extend(lost);
+            let log_start = log.decided_log_start();
+            table.restore_log_start(*id, log_start);
+            let range = |(from, until)| LostRange { id: *id, from, until };
+            lost.extend(table.gaps(*id, log_start).into_iter().map(range));
+            plan.refused.extend(table.damaged(*id, log_start).map(range));
         }
-        plan.wals.push((wal, recovered));
+        if !(recovered.holes.is_empty() && recovered.headers.is_empty() && recovered.short_files.is_empty()) {
+            plan.lost.extend(lost);
+            plan.wals.push((wal, recovered));
+        }
     }
     Ok(plan)
 }
@@ -130,7 +133,9 @@ fn cover(wal: &WalFolder, recovered: &RecoveredWal, report: &mut RepairReport) -
         let path = wal.slot_path(*slot);
         let failed = |error| RepairError::Io { path: path.clone(), error };
         if copied.insert(*slot) {
-            report.copies.push(copy_aside(&path).and_then(|copy| sync_dir(&wal.dir).map(|()| copy)).map_err(failed)?);
+            report
+                .copies
+                .push(copy_for_repair(&path).and_then(|copy| sync_dir(&wal.dir).map(|()| copy)).map_err(failed)?);
         }
         let file = fs::OpenOptions::new().write(true).open(&path).map_err(failed)?;
         file.set_len(u64::from(shape.length())).and_then(|()| file.sync_all()).map_err(failed)?;
@@ -139,7 +144,9 @@ fn cover(wal: &WalFolder, recovered: &RecoveredWal, report: &mut RepairReport) -
         let path = wal.slot_path(slot);
         let failed = |error| RepairError::Io { path: path.clone(), error };
         if copied.insert(slot) {
-            report.copies.push(copy_aside(&path).and_then(|copy| sync_dir(&wal.dir).map(|()| copy)).map_err(failed)?);
+            report
+                .copies
+                .push(copy_for_repair(&path).and_then(|copy| sync_dir(&wal.dir).map(|()| copy)).map_err(failed)?);
         }
         let file = fs::OpenOptions::new().write(true).open(&path).map_err(failed)?;
         file.write_all_at(&block, u64::from(offset)).and_then(|()| file.sync_all()).map_err(failed)?;
@@ -148,21 +155,4 @@ fn cover(wal: &WalFolder, recovered: &RecoveredWal, report: &mut RepairReport) -
     report.headers += recovered.headers.len();
     report.short_files += recovered.short_files.len();
     sync_dir(&wal.dir).map_err(|error| RepairError::Io { path: wal.dir.clone(), error })
-}
-
-/// A synced copy of the file under a new name: an earlier repair's copy, perhaps of one that was cut off, is never written over.
-fn copy_aside(path: &Path) -> io::Result<PathBuf> {
-    for number in 1_u32.. {
-        let copy = path.with_extension(format!("damaged-{number}"));
-        match fs::OpenOptions::new().write(true).create_new(true).open(&copy) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-            Ok(mut file) => {
-                io::copy(&mut fs::File::open(path)?, &mut file)?;
-                file.sync_all()?;
-                return Ok(copy);
-            }
-        }
-    }
-    Err(io::ErrorKind::AlreadyExists.into())
 }

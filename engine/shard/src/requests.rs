@@ -9,8 +9,8 @@ use rustmq_engine_api::{DeleteError, LogConfig, OpenError, OpenPartition, ReadEr
 use rustmq_engine_core::log::PartitionLog;
 use rustmq_engine_core::wal::read_check::BatchQuery;
 use rustmq_engine_core::wal::scan::SegmentPlace;
-use rustmq_engine_core::wal::segments::{Location, Purpose};
-use rustmq_engine_core::wal::{Control, ReadRange};
+use rustmq_engine_core::wal::segments::{Located, Location, Purpose};
+use rustmq_engine_core::wal::{Control, DamagedRange, ReadRange};
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::answer::{Answer, Opened};
@@ -212,14 +212,22 @@ impl Shard {
     ) -> Result<(), (Destination, ReadError)> {
         let lost = || ReadError::Storage { reason: format!("{read} is in no segment") };
         let range = ReadRange { from: read.from, until: read.until, bytes: read.max_bytes };
-        let Some(location) = self.wal.table.locate(read.id, range) else { return Err((destination, lost())) };
-        let Location { slot, generation, shape, end, until, extents } = location;
+        let location = match self.wal.table.locate(read.id, range) {
+            None => return Err((destination, lost())),
+            Some(Located::Damaged(DamagedRange { first, end, .. })) => {
+                let (id, first, last) = (read.id, first.0, end.0 - 1);
+                let reason = format!("offsets {first} to {last} of {id} are damaged: they could not be read back");
+                return Err((destination, ReadError::Storage { reason }));
+            }
+            Some(Located::Batches(location)) => location,
+        };
+        let Location { slot, generation, shape, end, from, until, extents } = location;
         let Some(file) = self.file_of(slot) else { return Err((destination, lost())) };
         let place = SegmentPlace { wal: self.folder.id, shape, generation };
         let job = ReadJob {
             segment: SegmentFile { place, file, end, block_size: self.tuning.io.block_size },
             extents,
-            query: BatchQuery { partition: read.id, from: read.from, until },
+            query: BatchQuery { partition: read.id, from, until },
             max_bytes: read.max_bytes,
             at_least_one: read.at_least_one,
             room_by,

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustmq_engine_api::chunk::ChunkError;
 use rustmq_engine_api::request::{Reply, Request};
 use rustmq_engine_core::wal::segments::Purpose;
-use rustmq_engine_core::wal::{Control, Generation, SlotId};
+use rustmq_engine_core::wal::{Control, SlotId};
 use rustmq_model::TopicIdPartition;
 
 use crate::answer::Answer;
@@ -27,7 +27,7 @@ use crate::inboxes::Inboxes;
 use crate::metrics::Metrics;
 use crate::partition::{CHECKPOINTS_PART, Partition};
 use crate::reads::ReadPool;
-use crate::relocation::Looks;
+use crate::relocation::{Looks, Moving};
 use crate::slots::{Preparation, SlotDemand, SlotJob, SlotPreparer};
 use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
 
@@ -94,8 +94,8 @@ pub(crate) struct Shard {
     preparing: usize,
     slot_demand: SlotDemand,
     pub(crate) poisoned: Option<String>,
-    /// Whose batches are being read back to be moved, and from which segment.
-    pub(crate) moving: Option<(TopicIdPartition, Generation)>,
+    /// What is being read back to be moved.
+    pub(crate) moving: Option<Moving>,
     /// Commits started so far: the number of the newest.
     commits_started: u64,
     /// Partitions that retention has yet to look at in this interval.
@@ -131,7 +131,7 @@ impl Drop for Shard {
 struct Head {
     /// Bytes that they may still take.
     room: usize,
-    /// The last one that was laid: they go in order.
+    /// The last one that was looked at: they go in order.
     last: Option<TopicIdPartition>,
 }
 
@@ -211,6 +211,9 @@ impl Shard {
         if self.is_idle() && now >= self.idle_at {
             self.on_idle();
         }
+        if self.looks.take_due_at(now) {
+            self.relocate();
+        }
         self.take_events();
         self.take_disk_reads();
         self.take_time_searches();
@@ -226,7 +229,8 @@ impl Shard {
 
     /// When the clock asks for the next turn.
     pub(crate) fn turn_due(&self) -> Instant {
-        if self.is_idle() { self.idle_at.min(self.retention_at) } else { self.retention_at }
+        let due = if self.is_idle() { self.idle_at.min(self.retention_at) } else { self.retention_at };
+        self.looks.due_at().map_or(due, |look| due.min(look))
     }
 
     /// Nothing is under way, and nothing proves the newest group yet.
@@ -391,7 +395,7 @@ impl Shard {
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.batches.retain(|laid| !gone.contains(&laid.id));
         }
-        self.moving.take_if(|(id, _)| gone.contains(id));
+        self.moving.take_if(|moving| gone.contains(&moving.batches.partition));
     }
 
     fn free_segments(&mut self) -> bool {
@@ -602,18 +606,14 @@ impl Shard {
     /// Lays the checkpoints that the newest segment begins with, as far as this commit takes them; the rest comes with the next one.
     fn lay_head_checkpoints(&mut self) -> Result<(), ChunkError> {
         let Some(mut head) = self.head.take() else { return Ok(()) };
-        let due = self.wal.table.checkpoints_due();
-        let begun_after = head.last;
-        for id in due.into_iter().filter(|id| begun_after.is_none_or(|last| *id > last)) {
-            if self.is_gathered_full() {
-                self.head = Some(head);
-                return Ok(());
-            }
+        while !self.is_gathered_full() {
+            let Some(id) = self.wal.table.checkpoint_due_after(head.last) else { return Ok(()) };
+            head.last = Some(id);
             let Some(partition) = self.partitions.get(&id) else { continue };
-            let checkpoint = partition.checkpoint();
-            if checkpoint.len() > head.room {
+            if partition.log.checkpoint_length() > head.room {
                 continue;
             }
+            let checkpoint = partition.checkpoint();
             match self.wal.room(checkpoint.len(), Purpose::Cleaning) {
                 Ok(Room::Here) => self.wal.put_checkpoint(id, &checkpoint),
                 Ok(Room::Rolled) => {
@@ -625,8 +625,8 @@ impl Shard {
                 Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit | NoRoom::Full) => return Ok(()),
             }
             head.room -= checkpoint.len();
-            head.last = Some(id);
         }
+        self.head = Some(head);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustmq_engine_api::chunk::{ChunkError, ChunkWriter};
 use rustmq_engine_api::published::TailBatch;
-use rustmq_engine_core::wal::frame::{Control, frame_size};
+use rustmq_engine_core::wal::frame::{Control, DamagedRange, frame_size};
 use rustmq_engine_core::wal::retention::dated;
 use rustmq_engine_core::wal::segments::{Admission, Purpose};
 use rustmq_engine_core::wal::{
@@ -187,6 +187,11 @@ impl WalWriter {
     pub(crate) fn put_relocated(&mut self, id: TopicIdPartition, bytes: &[u8], header: &BatchHeader) {
         let (group, _) = self.put(|open, region| open.writer.put_relocated(region, id, bytes));
         self.table.record_relocated(id, group, header);
+    }
+
+    pub(crate) fn put_damaged(&mut self, id: TopicIdPartition, range: &DamagedRange) {
+        let (group, ()) = self.put(|open, region| open.writer.put_damaged(region, id, range));
+        self.table.record_damaged(id, group, range);
     }
 
     pub(crate) fn put_control(&mut self, id: TopicIdPartition, control: &Control) {

@@ -14,6 +14,7 @@ use rustmq_engine_core::wal::read_check::{CheckedGroup, GroupCheck, check_group,
 use rustmq_engine_core::wal::scan::SegmentPlace;
 
 use crate::disk::SlotFile;
+use crate::read_around::is_medium_error;
 use crate::read_memory::ReadBuffer;
 use crate::read_queue::ReadQueue;
 
@@ -67,10 +68,21 @@ struct WindowGroup {
 #[derive(Debug)]
 pub(crate) enum WindowError {
     /// The readers' memory is held. With the size of the first group, where that is known: the next try asks for as much at once.
-    NoRoom {
-        first_size: Option<u32>,
-    },
-    Failed(ReadError),
+    NoRoom { first_size: Option<u32> },
+    /// The disk does not give back what was written there.
+    Damaged { reason: String },
+    /// For another reason, which may pass.
+    Failed { reason: String },
+}
+
+impl WindowError {
+    /// What a reader is told. Without memory it is not told anything: it waits, or gets less.
+    pub(crate) fn into_read_error(self) -> Option<ReadError> {
+        match self {
+            Self::NoRoom { .. } => None,
+            Self::Damaged { reason } | Self::Failed { reason } => Some(ReadError::Storage { reason }),
+        }
+    }
 }
 
 impl Window {
@@ -179,7 +191,7 @@ impl WindowGroup {
 impl SegmentFile {
     pub(crate) fn damaged(&self, offset: u32, reason: &str) -> WindowError {
         let path = self.file.path.display();
-        WindowError::Failed(ReadError::Storage { reason: format!("{path}, offset {offset}: {reason}") })
+        WindowError::Damaged { reason: format!("{path}, offset {offset}: {reason}") }
     }
 }
 
@@ -227,8 +239,8 @@ impl ReadPlan {
     fn read(&self, segment: &SegmentFile, room: &mut [u8], range: Range<usize>) -> Result<usize, WindowError> {
         let offset = u64::from(self.from) + range.start as u64;
         let count = read_at(&segment.file.file, offset, &mut room[range.clone()]).map_err(|error| {
-            let reason = format!("{}: {error}", segment.file.path.display());
-            WindowError::Failed(ReadError::Storage { reason })
+            let reason = format!("{}, offset {offset}: {error}", segment.file.path.display());
+            if is_medium_error(&error) { WindowError::Damaged { reason } } else { WindowError::Failed { reason } }
         })?;
         Ok(range.start + count)
     }

@@ -15,7 +15,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use rustmq_engine_api::ReadError;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 
 use crate::metrics::Metrics;
@@ -110,7 +109,7 @@ impl WindowCache {
                     return Err(WindowError::NoRoom { first_size: Some(size) });
                 }
                 // A hole may lie between.
-                Err(WindowError::Failed(_)) if start.offset < offset => steps = 0,
+                Err(WindowError::Damaged { .. } | WindowError::Failed { .. }) if start.offset < offset => steps = 0,
                 Err(error) => return Err(error),
             }
         }
@@ -132,7 +131,7 @@ impl WindowCache {
         // After a panic too: others wait for the end of this read.
         let read = MutexGuard::unlocked(windows, read).unwrap_or_else(|_| {
             let reason = "the thread that read has panicked".to_owned();
-            Err(WindowError::Failed(ReadError::Storage { reason }))
+            Err(WindowError::Failed { reason })
         });
         windows.being_read.retain(|reading| *reading != (segment.place, range.clone()));
         self.done.notify_all();
@@ -147,7 +146,9 @@ impl WindowCache {
         let take = |bytes| self.make_room(bytes);
         let window = match Window::read(segment, start, WindowReach::Bytes(bytes), &take) {
             // What is beside the group may be unreadable, or damaged.
-            Err(WindowError::Failed(_)) => Window::read(segment, start, WindowReach::OneGroup, &take)?,
+            Err(WindowError::Damaged { .. } | WindowError::Failed { .. }) => {
+                Window::read(segment, start, WindowReach::OneGroup, &take)?
+            }
             read => read?,
         };
         self.metrics.cold_windows.inc();
@@ -160,7 +161,7 @@ impl WindowCache {
         loop {
             let taken = self.memory.take(bytes).map_err(|error| {
                 let reason = error.to_string();
-                WindowError::Failed(ReadError::Storage { reason })
+                WindowError::Failed { reason }
             })?;
             if taken.is_some() {
                 return Ok(taken);

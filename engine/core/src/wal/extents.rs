@@ -14,13 +14,15 @@ pub struct Extent {
     pub end: Offset,
     /// What retention goes by: the largest timestamp, or when the batches were appended, if their records have none.
     pub max_timestamp: Timestamp,
+    /// Nothing is left of the batches: a [`super::DamagedRange`] stands in the group for them.
+    pub is_damaged: bool,
 }
 
 impl Extent {
     /// Batches whose time is not known yet stay apart, so that they can be given one.
     fn is_continued_by(&self, next: &Self) -> bool {
         let follows = self.end == next.first && self.group_offset == next.group_offset;
-        follows && is_dated(self.max_timestamp) == is_dated(next.max_timestamp)
+        follows && self.is_damaged == next.is_damaged && is_dated(self.max_timestamp) == is_dated(next.max_timestamp)
     }
 
     const fn place(&self) -> (Offset, u32) {
@@ -168,7 +170,14 @@ mod tests {
     use super::{Extent, Extents, ReadRange};
 
     fn extent(group_offset: u32, first: i64, end: i64) -> Extent {
-        Extent { group_offset, bytes: 1, first: Offset(first), end: Offset(end), max_timestamp: Timestamp(0) }
+        Extent {
+            group_offset,
+            bytes: 1,
+            first: Offset(first),
+            end: Offset(end),
+            max_timestamp: Timestamp(0),
+            is_damaged: false,
+        }
     }
 
     fn inserted(extents: &[Extent]) -> Extents {

@@ -2,7 +2,7 @@
 //! [`super::group_writer`]; reading walks a whole group with [`frames`].
 
 use rustmq_model::batch::{BatchHeader, UNCHECKED_LENGTH};
-use rustmq_model::{LeaderEpoch, Offset, ProducerId, TopicIdPartition};
+use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp, TopicIdPartition};
 
 use super::group::{self, GroupDamage, GroupHeader};
 use super::little_endian::{Reader, Writer};
@@ -27,6 +27,7 @@ pub enum FrameKind {
     Expiry,
     Checkpoint,
     SegmentIndex,
+    DamagedRange,
 }
 
 impl FrameKind {
@@ -42,6 +43,7 @@ impl FrameKind {
             Self::Expiry => 8,
             Self::Checkpoint => 9,
             Self::SegmentIndex => 10,
+            Self::DamagedRange => 11,
         }
     }
 
@@ -57,6 +59,7 @@ impl FrameKind {
             8 => Self::Expiry,
             9 => Self::Checkpoint,
             10 => Self::SegmentIndex,
+            11 => Self::DamagedRange,
             _ => return None,
         })
     }
@@ -143,11 +146,41 @@ impl Control {
                 let producers = (0..count).map(|_| fields.i64().map(ProducerId)).collect::<Option<_>>()?;
                 Self::Expiry { producers }
             }
-            FrameKind::Batch | FrameKind::RelocatedBatch | FrameKind::Checkpoint | FrameKind::SegmentIndex => {
-                return None;
-            }
+            FrameKind::Batch
+            | FrameKind::RelocatedBatch
+            | FrameKind::Checkpoint
+            | FrameKind::SegmentIndex
+            | FrameKind::DamagedRange => return None,
         };
         (fields.remaining() == 0).then_some(control)
+    }
+}
+
+/// Offsets of a partition whose batches could not be read back when they were to move. The frame moves in their place: what holds it answers for
+/// them that they are damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DamagedRange {
+    pub first: Offset,
+    pub end: Offset,
+    /// Not below that of any batch of the range: retention counts its age from here.
+    pub max_timestamp: Timestamp,
+}
+
+impl DamagedRange {
+    pub const PAYLOAD_LENGTH: usize = 24;
+
+    pub(crate) fn encode(&self, payload: &mut [u8]) {
+        let mut out = Writer::new(payload);
+        out.i64(self.first.0);
+        out.i64(self.end.0);
+        out.i64(self.max_timestamp.0);
+    }
+
+    fn parse(payload: &[u8]) -> Option<Self> {
+        let mut fields = Reader::new(payload);
+        let (first, end) = (offset(&mut fields)?, offset(&mut fields)?);
+        let range = Self { first, end, max_timestamp: Timestamp(fields.i64()?) };
+        (fields.remaining() == 0 && first < end).then_some(range)
     }
 }
 
@@ -211,6 +244,7 @@ pub enum FrameBody {
     /// The partition log's own encoding, opaque here.
     Checkpoint,
     SegmentIndex,
+    Damaged(DamagedRange),
 }
 
 /// One verified frame of a group. `payload` borrows the group's bytes.
@@ -300,6 +334,7 @@ fn parse(seed: FrameSeed, offset: u32, bytes: &[u8], at: usize) -> Result<Frame<
         FrameKind::RelocatedBatch => FrameBody::Batch { kind: BatchKind::Relocated, header: sound_batch(payload)? },
         FrameKind::Checkpoint => FrameBody::Checkpoint,
         FrameKind::SegmentIndex => FrameBody::SegmentIndex,
+        FrameKind::DamagedRange => FrameBody::Damaged(DamagedRange::parse(payload).ok_or(FrameDamage::Payload)?),
         control => FrameBody::Control(Control::parse(control, payload).ok_or(FrameDamage::Payload)?),
     };
     Ok(Frame { partition, body, payload, payload_at: at + HEADER_LENGTH as usize })

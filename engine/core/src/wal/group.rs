@@ -122,6 +122,16 @@ impl GroupHeader {
     }
 }
 
+/// What stands for bytes that the device cannot read: to every reader a damaged group, never a sound one, and never a place that
+/// nothing was written to.
+pub fn fill_unreadable(bytes: &mut [u8]) {
+    bytes.fill(0xFF);
+    for sector in bytes.chunks_mut(SegmentShape::BLOCK_SIZE_MIN as usize) {
+        let length = sector.len().min(MAGIC.len());
+        sector[..length].copy_from_slice(&MAGIC[..length]);
+    }
+}
+
 fn checksum(wal: WalId, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&wal.0), bytes)
 }

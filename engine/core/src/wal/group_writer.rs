@@ -6,7 +6,7 @@ use std::ops::Range;
 use rustmq_model::batch;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
-use super::frame::{self, Control, FrameKind, FrameSeed, frame_size};
+use super::frame::{self, Control, DamagedRange, FrameKind, FrameSeed, frame_size};
 use super::group::{GroupHeader, GroupKind, HEADER_LENGTH};
 use super::position::{Run, SegmentShape, WalId, WalPosition};
 
@@ -94,6 +94,12 @@ impl GroupWriter {
     /// Copies a batch that moves within the WAL, unchanged.
     pub fn put_relocated(&mut self, region: &mut [u8], partition: TopicIdPartition, bytes: &[u8]) -> Range<usize> {
         self.put(region, FrameKind::RelocatedBatch, partition, bytes.len(), |payload| payload.copy_from_slice(bytes))
+    }
+
+    /// What stands for batches that should move, and cannot be read.
+    pub fn put_damaged(&mut self, region: &mut [u8], partition: TopicIdPartition, range: &DamagedRange) {
+        let length = DamagedRange::PAYLOAD_LENGTH;
+        self.put(region, FrameKind::DamagedRange, partition, length, |payload| range.encode(payload));
     }
 
     pub fn put_control(&mut self, region: &mut [u8], partition: TopicIdPartition, control: &Control) {

@@ -7,7 +7,7 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
 use super::extents::{Extent, Extents};
-use super::frame::Control;
+use super::frame::{Control, DamagedRange};
 use super::group::HEADER_LENGTH;
 use super::little_endian::{Reader, Writer};
 use super::position::{Generation, Run, SegmentShape, WalId};
@@ -58,9 +58,21 @@ impl SegmentIndex {
         }
         let bytes = u32::try_from(header.size).expect("a batch is shorter than its segment");
         let (first, end) = (header.base_offset, header.next_offset());
-        let before = entry.extents.len();
-        entry.extents.insert(Extent { group_offset, bytes, first, end, max_timestamp: header.max_timestamp });
-        self.extent_count = self.extent_count + entry.extents.len() - before;
+        let max_timestamp = header.max_timestamp;
+        self.insert(id, Extent { group_offset, bytes, first, end, max_timestamp, is_damaged: false });
+    }
+
+    /// Changes no state, as a relocated batch.
+    pub fn record_damaged(&mut self, id: TopicIdPartition, group_offset: u32, range: &DamagedRange) {
+        let DamagedRange { first, end, max_timestamp } = *range;
+        self.insert(id, Extent { group_offset, bytes: 0, first, end, max_timestamp, is_damaged: true });
+    }
+
+    fn insert(&mut self, id: TopicIdPartition, extent: Extent) {
+        let extents = &mut self.entries.entry(id).or_default().extents;
+        let before = extents.len();
+        extents.insert(extent);
+        self.extent_count = self.extent_count + extents.len() - before;
     }
 
     pub fn record_control(&mut self, id: TopicIdPartition, group_offset: u32, control: &Control) {
@@ -168,6 +180,8 @@ fn parse_extent(fields: &mut Reader<'_>) -> Option<Extent> {
         first: Offset(first),
         end: Offset(end),
         max_timestamp,
+        // A batch has bytes.
+        is_damaged: bytes == 0,
     })
 }
 

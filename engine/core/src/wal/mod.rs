@@ -23,7 +23,7 @@ mod slots;
 pub mod spans;
 
 pub use extents::{Extent, Extents, ReadRange};
-pub use frame::{BatchKind, Control, Frame, FrameDamage, FrameKind, FrameSeed};
+pub use frame::{BatchKind, Control, DamagedRange, Frame, FrameDamage, FrameKind, FrameSeed};
 pub use fuzz::fuzz_wal_reader;
 pub use group::{GroupDamage, GroupHeader, GroupKind};
 pub use group_writer::{FinishedGroup, GroupWriter};

@@ -85,7 +85,7 @@ pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<Gro
             }
             FrameBody::Control(Control::Open { .. } | Control::Close) => void(Offset::ZERO),
             FrameBody::Control(Control::Truncate { end }) => void(end),
-            FrameBody::Control(_) | FrameBody::Checkpoint | FrameBody::SegmentIndex => {}
+            FrameBody::Control(_) | FrameBody::Checkpoint | FrameBody::SegmentIndex | FrameBody::Damaged(_) => {}
         }
     }
     let mut at = 0..;

@@ -276,6 +276,10 @@ impl SegmentScan {
                     self.index.record_checkpoint(id, position.offset);
                     ReplayEvent::Checkpoint(Bytes::copy_from_slice(frame.payload))
                 }
+                FrameBody::Damaged(range) => {
+                    self.index.record_damaged(id, position.offset, &range);
+                    continue;
+                }
                 FrameBody::SegmentIndex => continue,
             };
             self.items.push((id, ReplayItem { group: position, event }));

@@ -7,13 +7,16 @@
 //! Segments are freed oldest first, and freed slots are used again in that order: so the generations on disk never have a gap,
 //! and a frame that voids others (close, open, trim, relocation) outlives all that it voids.
 
+mod relocation;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound;
 
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
 use super::extents::{Extent, ReadRange};
-use super::frame::{self, Control};
+use super::frame::{self, Control, DamagedRange};
 use super::group;
 use super::group_writer::FinishedGroup;
 use super::index::{SegmentIndex, Trailer};
@@ -23,6 +26,7 @@ use super::retention::{self, Part};
 use super::segment_header::SegmentHeader;
 use super::slots::Slots;
 use super::spans::{Span, Spans};
+pub use relocation::{BatchMove, RelocationPlan};
 
 /// Slots that new data leaves: one for trims and closes, the others for restarts and for what frees segments by itself. They are held on disk
 /// before new data gets another.
@@ -73,6 +77,14 @@ pub struct StartedSegment {
     pub header: SegmentHeader,
 }
 
+/// What a look-up finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Located {
+    Batches(Location),
+    /// Nothing is left of these batches: whoever asks for them is told.
+    Damaged(DamagedRange),
+}
+
 /// Where to read for an offset: one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
@@ -81,6 +93,8 @@ pub struct Location {
     pub shape: SegmentShape,
     /// Where the segment's durable content ends. What lies below never changes while the segment is in use.
     pub end: u32,
+    /// The segment holds a batch with this offset: what was asked for, or what comes after the gap that it lies in.
+    pub from: Offset,
     /// Batches at or above this must not be served from there: newer ones are elsewhere.
     pub until: Offset,
     pub extents: LocatedExtents,
@@ -92,22 +106,6 @@ pub enum LocatedExtents {
     Known(Vec<Extent>),
     /// The segment's index must be read from its place first ([`super::recovery::read_index`]): it has them.
     Indexed(Trailer),
-}
-
-/// What to write so that the oldest segment becomes free: checkpoints, and batches to read and relocate.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RelocationPlan {
-    pub generation: Generation,
-    pub checkpoints: Vec<TopicIdPartition>,
-    pub batches: Vec<BatchMove>,
-}
-
-/// Batches of `partition` from the one that holds `from` on, below `until`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchMove {
-    pub partition: TopicIdPartition,
-    pub from: Offset,
-    pub until: Offset,
 }
 
 #[derive(Clone, Debug)]
@@ -142,7 +140,7 @@ impl Places {
         self.spans.trim(log_start);
     }
 
-    /// A batch has moved. One below the log start may have, out of a span that reaches over it: then it ends here.
+    /// A batch has moved, or what stands for it. One below the log start may have, out of a span that reaches over it: then it ends here.
     fn relocate(&mut self, span: Span) {
         self.spans.relocate(span);
         self.spans.trim(self.trimmed);
@@ -157,6 +155,11 @@ impl Places {
     /// What no trim, a laid one included, has cut off.
     fn live(&self) -> impl Iterator<Item = &Span> {
         self.spans.iter().filter(|span| span.end > self.log_start)
+    }
+
+    /// Bytes of them, without what lies below the log start in a span that reaches over it.
+    fn live_bytes(&self) -> u64 {
+        self.live().map(|span| span.bytes_from(self.log_start)).sum()
     }
 }
 
@@ -241,8 +244,9 @@ impl SegmentTable {
                 places.spans.truncate(end);
             }
             for extent in entry.extents.iter() {
-                let (first, end, max_timestamp) = (extent.first, extent.end, extent.max_timestamp);
-                places.spans.insert(Span { first, end, generation, bytes: u64::from(extent.bytes), max_timestamp });
+                let Extent { bytes, first, end, max_timestamp, is_damaged, .. } = *extent;
+                let bytes = u64::from(bytes);
+                places.spans.insert(Span { first, end, generation, bytes, max_timestamp, is_damaged });
             }
             if entry.base_group != 0 {
                 places.base = WalPosition { generation, offset: entry.base_group };
@@ -441,10 +445,12 @@ impl SegmentTable {
         Some(StartedSegment { slot, header })
     }
 
-    /// The partitions to checkpoint at the head of a new segment: what changed since their last one.
+    /// The next partition, in their order, to checkpoint at the head of a new segment: one that has changed since its last checkpoint.
     #[must_use]
-    pub fn checkpoints_due(&self) -> Vec<TopicIdPartition> {
-        self.partitions.iter().filter(|(_, places)| places.changed).map(|(id, _)| *id).collect()
+    pub fn checkpoint_due_after(&self, last: Option<TopicIdPartition>) -> Option<TopicIdPartition> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.partitions.range((from, Bound::Unbounded));
+        rest.find(|(_, places)| places.changed).map(|(id, _)| *id)
     }
 
     // Frames, as they are laid.
@@ -465,6 +471,15 @@ impl SegmentTable {
         self.record(id, group, |index| index.record_batch(id, group.offset, header, true));
         let change = Change::Move(span_of(group.generation, header));
         self.pending.push_back(Pending { partition: id, group, change });
+    }
+
+    /// What stands for damaged batches: they are answered for from here once that is durable, and are in their segment no more.
+    pub fn record_damaged(&mut self, id: TopicIdPartition, group: WalPosition, range: &DamagedRange) {
+        self.voided = group;
+        self.record(id, group, |index| index.record_damaged(id, group.offset, range));
+        let DamagedRange { first, end, max_timestamp } = *range;
+        let span = Span { first, end, generation: group.generation, bytes: 0, max_timestamp, is_damaged: true };
+        self.pending.push_back(Pending { partition: id, group, change: Change::Move(span) });
     }
 
     pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
@@ -592,49 +607,7 @@ impl SegmentTable {
         }
     }
 
-    /// What to write so that the oldest segment can be freed, when half of the WAL is in use, or new data is refused, and it pays: what would be copied is at
-    /// most half of what is dead in the WAL and waits behind it; at most all of it once new data is refused. A plan that turns out not
-    /// to fit may be left halfway: what has moved stays moved.
-    #[must_use]
-    pub fn relocation(&self) -> Option<RelocationPlan> {
-        let (used, left) = (self.segments_used(), self.segments_left());
-        let (generation, oldest) = self.segments.first_key_value()?;
-        // A small WAL refuses new data before half of it is in use.
-        let roomy = used < left && !self.is_full();
-        if *generation == self.newest || roomy || self.is_moving() {
-            return None;
-        }
-        let mut plan = RelocationPlan { generation: *generation, ..RelocationPlan::default() };
-        let mut live = 0;
-        for id in &oldest.members {
-            let Some(places) = self.partitions.get(id) else { continue };
-            if places.base.generation <= *generation {
-                plan.checkpoints.push(*id);
-            }
-            for span in places.live().filter(|span| span.generation == *generation) {
-                live += span.bytes;
-                plan.batches.push(BatchMove { partition: *id, from: span.first, until: span.end });
-            }
-        }
-        let nothing = plan.checkpoints.is_empty() && plan.batches.is_empty();
-        let written: u64 = self.segments.values().map(|segment| u64::from(segment.end)).sum();
-        let dead = written.saturating_sub(self.live_bytes());
-        let weight = if self.is_full() { 1 } else { 2 };
-        (!nothing && live.saturating_mul(weight) <= dead).then_some(plan)
-    }
-
-    /// Relocated batches are not durable yet at their new places: there is no other plan before they are.
-    #[must_use]
-    pub fn is_moving(&self) -> bool {
-        self.pending.iter().any(|pending| matches!(pending.change, Change::Move(_)))
-    }
-
     // Looking up.
-
-    /// Bytes of live batches, of all partitions.
-    fn live_bytes(&self) -> u64 {
-        self.partitions.values().flat_map(Places::live).map(|span| span.bytes).sum()
-    }
 
     /// Bytes of the partition's batches from `log_start` on, those that are not durable yet included: exact by group where the index is
     /// in memory, else an estimate for the segment that the log start lies in.
@@ -669,15 +642,19 @@ impl SegmentTable {
 
     /// Where to read for `range.from`; where that is a gap, for the first offset after it. `None` at the log's end.
     #[must_use]
-    pub fn locate(&self, id: TopicIdPartition, range: ReadRange) -> Option<Location> {
+    pub fn locate(&self, id: TopicIdPartition, range: ReadRange) -> Option<Located> {
         let span = self.partitions.get(&id)?.spans.find(range.from)?;
+        let from = range.from.max(span.first);
+        if span.is_damaged {
+            return Some(Located::Damaged(span.damaged_from(from)));
+        }
         let segment = self.segments.get(&span.generation)?;
         let (slot, generation, shape) = (segment.slot, span.generation, segment.shape);
         let end = if generation < self.durable.generation { segment.end } else { self.durable.offset };
         let mut until = span.end.min(range.until);
         let extents = match (&segment.index, segment.trailer) {
             (Some(index), _) => {
-                let inside = ReadRange { from: range.from.max(span.first), until, bytes: range.bytes };
+                let inside = ReadRange { from, until, bytes: range.bytes };
                 let extents = index.entry(id)?.extents.wanted(inside);
                 until = until.min(extents.last()?.end);
                 LocatedExtents::Known(extents)
@@ -685,7 +662,7 @@ impl SegmentTable {
             (None, Some(trailer)) => LocatedExtents::Indexed(trailer),
             (None, None) => return None,
         };
-        Some(Location { slot, generation, shape, end, until, extents })
+        Some(Located::Batches(Location { slot, generation, shape, end, from, until, extents }))
     }
 
     /// The live parts of a partition, oldest first, for retention: by group where the index is in memory, else by segment.
@@ -703,6 +680,13 @@ impl SegmentTable {
             });
             inside.chain(entry.is_none().then_some(whole))
         })
+    }
+
+    /// Offsets from the log start on that readers are refused, since their batches are damaged.
+    pub fn damaged(&self, id: TopicIdPartition, log_start: Offset) -> impl Iterator<Item = (Offset, Offset)> {
+        let spans = self.partitions.get(&id).into_iter().flat_map(|places| places.spans.iter());
+        let damaged = spans.filter(move |span| span.is_damaged && span.end > log_start);
+        damaged.map(move |span| (span.first.max(log_start), span.end))
     }
 
     /// Offsets from the log start to a partition's last live batch that none of them holds: what damage took.
@@ -739,7 +723,7 @@ impl SegmentTable {
 fn span_of(generation: Generation, header: &BatchHeader) -> Span {
     let (first, end) = (header.base_offset, header.next_offset());
     let bytes = u64::try_from(header.size).unwrap_or(u64::MAX);
-    Span { first, end, generation, bytes, max_timestamp: header.max_timestamp }
+    Span { first, end, generation, bytes, max_timestamp: header.max_timestamp, is_damaged: false }
 }
 
 const fn index_group_size(shape: SegmentShape, payload: usize) -> usize {

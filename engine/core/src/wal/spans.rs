@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rustmq_model::{Offset, Timestamp};
 
+use super::frame::DamagedRange;
 use super::position::Generation;
 
 /// A range of offsets in one segment.
@@ -16,9 +17,16 @@ pub struct Span {
     /// Bytes of batches. An estimate by the number of offsets after a cut through the span.
     pub bytes: u64,
     pub max_timestamp: Timestamp,
+    /// Its batches could not be read back when they were to move: there are none any more.
+    pub is_damaged: bool,
 }
 
 impl Span {
+    /// Whether the two are one span, in the same segment.
+    fn is_continued_by(&self, next: &Self) -> bool {
+        self.end == next.first && self.generation == next.generation && self.is_damaged == next.is_damaged
+    }
+
     fn join(&mut self, next: &Self) {
         self.end = next.end;
         self.bytes += next.bytes;
@@ -28,6 +36,11 @@ impl Span {
     /// Of the bytes, those from `log_start` on.
     pub fn bytes_from(&self, log_start: Offset) -> u64 {
         self.cut(log_start.clamp(self.first, self.end), self.end).bytes
+    }
+
+    /// What stands for its batches from `from` on, which are damaged.
+    pub fn damaged_from(&self, from: Offset) -> DamagedRange {
+        DamagedRange { first: from, end: self.end, max_timestamp: self.max_timestamp }
     }
 
     fn cut(&self, first: Offset, end: Offset) -> Self {
@@ -47,7 +60,7 @@ impl Spans {
     pub fn insert(&mut self, span: Span) {
         if let Some(mut last) = self.0.last_entry().filter(|last| last.get().end <= span.first) {
             let last = last.get_mut();
-            if last.end == span.first && last.generation == span.generation {
+            if last.is_continued_by(&span) {
                 last.join(&span);
                 return;
             }
@@ -63,7 +76,7 @@ impl Spans {
         if held {
             self.remove(span.first, span.end);
             let before = self.0.range_mut(..span.first).next_back().map(|(_, before)| before);
-            match before.filter(|before| before.end == span.first && before.generation == span.generation) {
+            match before.filter(|before| before.is_continued_by(&span)) {
                 Some(before) => before.join(&span),
                 None => {
                     self.0.insert(span.first, span);

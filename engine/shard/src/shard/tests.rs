@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustmq_engine_api::request::{ColdRead, DiskRead, Reply, Request, TimeSearch, TimeTarget};
-use rustmq_engine_api::{Append, AppendError, Appended, Engine, LogConfig, OpenPartition};
+use rustmq_engine_api::{Append, AppendError, Appended, Engine, LogConfig, OpenPartition, TrimTo};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{
@@ -20,6 +20,7 @@ use crate::config::{Driver, EngineConfig};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::inboxes::Inboxes;
+use crate::move_read::MoveError;
 use crate::start::shard_by_hand;
 
 type AppendReply = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
@@ -286,4 +287,37 @@ fn a_shard_whose_log_has_failed_writes_nothing_more() {
     by_hand.shard.wal.put_proof().unwrap();
     by_hand.turn();
     assert!(!by_hand.commit());
+}
+
+#[test]
+fn a_move_that_cannot_go_on_now_is_begun_again_by_the_clock() {
+    let mut by_hand = ByHand::new(2, |config| config.capacity = ByteSize::mib(10));
+    drop(by_hand.append(0, &[10]));
+    by_hand.commit_all();
+    while !by_hand.shard.wal.table.is_full() {
+        drop(by_hand.append(1, &[500_000]));
+        by_hand.commit_all();
+    }
+    let (reply, _trimmed) = oneshot::channel();
+    by_hand.requests.try_send(Request::Trim { id: id(1), to: TrimTo::HighWatermark, reply }).unwrap();
+    by_hand.turn();
+    assert!(by_hand.commit());
+    let moving = by_hand.shard.moving.expect("the first partition keeps the oldest segment");
+    assert_eq!(moving.batches.partition, id(0));
+    while by_hand.shard.moving.is_some() {
+        let event = match by_hand.shard.inboxes.events.blocking_recv().unwrap() {
+            Event::MoveRead { partition, generation, .. } => {
+                let batches = Err(MoveError::Later { reason: "there is no memory".to_owned() });
+                Event::MoveRead { partition, generation, batches }
+            }
+            event => event,
+        };
+        by_hand.shard.on_event(event);
+    }
+    // There is no commit that it could wait for.
+    assert!(by_hand.shard.wal.is_empty());
+    assert!(by_hand.shard.turn_due() <= Instant::now() + Duration::from_secs(1));
+    by_hand.shard.turn(Instant::now() + Duration::from_secs(2));
+    let is_moved = !by_hand.shard.wal.is_empty();
+    assert!(by_hand.shard.moving.is_some() || is_moved, "the same turn may find that the read is done");
 }

@@ -112,7 +112,7 @@ fn a_damaged_group_is_not_served_and_those_beside_it_are() {
     let window = test.read(test.offsets[0], WindowReach::Bytes(1 << 20)).unwrap();
     assert_eq!(groups(&test, &window), [0]);
     let error = test.read(test.offsets[2], WindowReach::Bytes(1 << 20)).unwrap_err();
-    assert!(matches!(error, WindowError::Failed(_)), "{error:?}");
+    assert!(matches!(error, WindowError::Damaged { .. }), "{error:?}");
 }
 
 #[test]

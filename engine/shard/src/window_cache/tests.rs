@@ -62,7 +62,7 @@ fn another_life_of_a_slot_is_another_segment() {
     former.place.generation = first.segment.place.generation;
     let (cache, _) = self::cache(64 << 20);
     let error = cache.get(&former, second.offsets[0], WINDOW, Demand::Reader).unwrap_err();
-    assert!(matches!(error, WindowError::Failed(_)), "{error:?}");
+    assert!(matches!(error, WindowError::Damaged { .. }), "{error:?}");
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn what_was_read_before_it_was_damaged_or_failed_is_asked_anew() {
     let (cache, _) = cache(64 << 20);
     let get = |at: usize| cache.get(&test.segment, test.offsets[at], WINDOW, Demand::Reader);
     get(0).unwrap();
-    assert!(matches!(get(1), Err(WindowError::Failed(_))));
+    assert!(matches!(get(1), Err(WindowError::Damaged { .. })));
     get(2).unwrap();
     test.damage(test.offsets[1] + 200);
     get(1).unwrap();

@@ -11,10 +11,10 @@ use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicId
 use crate::wal::group::GroupKind;
 use crate::wal::recovery::{CorruptionPolicy, GoOn, Recovery, RecoveryError, RecoveryOptions};
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
-use crate::wal::segments::{Admission, LocatedExtents, Location, Purpose, SEGMENTS_MIN};
+use crate::wal::segments::{Admission, Located, LocatedExtents, Location, Purpose, SEGMENTS_MIN};
 use crate::wal::{
-    Control, FinishedGroup, GroupWriter, ReadRange, RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig,
-    SlotId, WalId, WalPosition,
+    Control, DamagedRange, FinishedGroup, GroupWriter, ReadRange, RecoveredWal, SegmentShape, SegmentTable,
+    SegmentTableConfig, SlotId, WalId, WalPosition,
 };
 use crate::wal::{read_check, recovery};
 
@@ -89,6 +89,14 @@ impl Disk {
         }
         recovery.finish()
     }
+}
+
+/// What a read finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    Batch(Bytes),
+    Nothing,
+    Damaged { until: Offset },
 }
 
 /// What each partition is rebuilt from.
@@ -219,8 +227,10 @@ impl Shard {
         self.finish_group(GroupKind::Data);
         self.seal();
         assert!(self.start_segment());
-        for id in self.table.checkpoints_due() {
+        let mut last = None;
+        while let Some(id) = self.table.checkpoint_due_after(last) {
             self.checkpoint(id);
+            last = Some(id);
         }
     }
 
@@ -358,10 +368,22 @@ impl Shard {
             for id in plan.checkpoints {
                 self.checkpoint(id);
             }
+            for (id, range) in plan.damaged {
+                self.mark_damaged(id, &range);
+            }
             for moved in plan.batches {
                 let mut from = moved.from;
                 while from < moved.until {
-                    let Some(bytes) = self.read(moved.partition, from) else { break };
+                    let bytes = match self.try_read(moved.partition, from) {
+                        Read::Batch(bytes) => bytes,
+                        Read::Nothing => break,
+                        Read::Damaged { until } => {
+                            let range = self.table.damaged_range(moved.partition, from, until.min(moved.until));
+                            self.mark_damaged(moved.partition, &range.unwrap());
+                            from = until;
+                            continue;
+                        }
+                    };
                     // What does not fit now is planned again.
                     if !self.make_room(bytes.len(), Purpose::Cleaning) {
                         break;
@@ -382,32 +404,58 @@ impl Shard {
         freed
     }
 
-    pub(super) fn locate(&self, id: TopicIdPartition, offset: Offset) -> Option<Location> {
+    fn mark_damaged(&mut self, id: TopicIdPartition, range: &DamagedRange) {
+        assert!(self.make_room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning), "a mark fits in the reserve");
+        let writer = self.writer.as_mut().unwrap();
+        writer.put_damaged(&mut self.region, id, range);
+        self.table.record_damaged(id, writer.position(), range);
+    }
+
+    pub(super) fn locate(&self, id: TopicIdPartition, offset: Offset) -> Option<Located> {
         self.table.locate(id, ReadRange { from: offset, until: Offset(i64::MAX), bytes: 0 })
     }
 
-    /// Reads the batch that holds `offset` from the disk, as a read thread does.
+    /// Where the batch is that holds `offset`; it is not damaged.
+    pub(super) fn location(&self, id: TopicIdPartition, offset: Offset) -> Location {
+        let Some(Located::Batches(location)) = self.locate(id, offset) else { panic!("{id} has no batch {offset:?}") };
+        location
+    }
+
     pub(super) fn read(&self, id: TopicIdPartition, offset: Offset) -> Option<Bytes> {
-        let Location { slot, generation, shape, until, extents, .. } = self.locate(id, offset)?;
+        match self.try_read(id, offset) {
+            Read::Batch(bytes) => Some(bytes),
+            Read::Nothing | Read::Damaged { .. } => None,
+        }
+    }
+
+    /// Reads the batch that holds `offset` from the disk, as a read thread does.
+    pub(super) fn try_read(&self, id: TopicIdPartition, offset: Offset) -> Read {
+        let Location { slot, generation, shape, from, until, extents, .. } = match self.locate(id, offset) {
+            None => return Read::Nothing,
+            Some(Located::Damaged(range)) => return Read::Damaged { until: range.end },
+            Some(Located::Batches(location)) => location,
+        };
         let place = SegmentPlace { wal: WAL, shape, generation };
         let extent = match extents {
-            LocatedExtents::Known(extents) => *extents.first()?,
+            LocatedExtents::Known(extents) => *extents.first().unwrap(),
             LocatedExtents::Indexed(trailer) => {
                 let bytes = self.disk.read(slot, trailer.index_group, trailer.end - trailer.index_group);
                 let index = recovery::read_index(place, trailer.index_group, &bytes).unwrap();
-                *index.entry(id)?.extents.find(offset)?
+                *index.entry(id).unwrap().extents.find(from).unwrap()
             }
         };
         let (group_offset, until) = (extent.group_offset, extent.end.min(until));
         let mut length = 512;
         loop {
             let bytes = self.disk.read(slot, group_offset, length);
-            match read_check::check_group(place, group_offset, &bytes).unwrap() {
-                read_check::GroupCheck::NeedBytes { length: more } => length = more,
-                read_check::GroupCheck::Whole(group) => {
-                    let asked = |next: Offset| next > offset && next <= until;
+            match read_check::check_group(place, group_offset, &bytes) {
+                Err(_) => return Read::Damaged { until },
+                Ok(read_check::GroupCheck::NeedBytes { length: more }) => length = more,
+                Ok(read_check::GroupCheck::Whole(group)) => {
+                    let asked = |next: Offset| next > from && next <= until;
                     let mut batches = group.batches_of(id).filter(|batch| asked(batch.header.next_offset()));
-                    return batches.next().map(|batch| bytes.slice(batch.range.clone()));
+                    let batch = batches.next().map(|batch| bytes.slice(batch.range.clone()));
+                    return batch.map_or(Read::Nothing, Read::Batch);
                 }
             }
         }

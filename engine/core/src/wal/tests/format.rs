@@ -6,7 +6,9 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 use super::disk::{BLOCK, WAL, partition, shape};
 use crate::log::{EndMarker, TransactionEnd};
 use crate::wal::scan::ReplayEvent;
-use crate::wal::{Control, Generation, GroupKind, GroupWriter, Run, SegmentIndex, SegmentShape, WalPosition, frame};
+use crate::wal::{
+    Control, DamagedRange, Generation, GroupKind, GroupWriter, Run, SegmentIndex, SegmentShape, WalPosition, frame,
+};
 
 #[test]
 fn shapes_are_bounded() {
@@ -49,6 +51,33 @@ fn control_frames_read_back_as_they_were_laid() {
     assert_eq!(found, laid);
     let elsewhere = WalPosition { generation: Generation(5), offset: 512 };
     assert!(crate::wal::GroupHeader::parse_at(WAL, shape(32), elsewhere, &region).is_err());
+}
+
+#[test]
+fn a_damaged_range_has_its_bytes_and_an_extent_of_none() {
+    let range = DamagedRange { first: Offset(258), end: Offset(300), max_timestamp: Timestamp(-1) };
+    let at = WalPosition { generation: Generation(4), offset: 512 };
+    let mut region = vec![0xEE; 4_096];
+    let mut writer = GroupWriter::new(WAL, Run(2), at, shape(32));
+    writer.put_damaged(&mut region, partition(3), &range);
+    writer.finish(&mut region, GroupKind::Data, WalPosition::default());
+    let header = crate::wal::GroupHeader::parse_at(WAL, shape(32), at, &region).unwrap();
+    let frame = frame::frames(WAL, &header, &region).next().unwrap().unwrap();
+    assert_eq!(region[64 + 4], 11, "its kind");
+    assert_eq!(frame.payload[..16], [2, 1, 0, 0, 0, 0, 0, 0, 44, 1, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(frame.payload[16..], [0xFF; 8]);
+    assert_eq!(frame.body, frame::FrameBody::Damaged(range));
+
+    let mut index = SegmentIndex::default();
+    let mut header = rustmq_model::batch::BatchHeader::parse(&super::disk::batch(1, 9, 0)).unwrap();
+    header.base_offset = Offset(300);
+    index.record_damaged(partition(3), 512, &range);
+    // What follows it is no part of it.
+    index.record_batch(partition(3), 512, &header, true);
+    let read = SegmentIndex::parse(&index.encode()).unwrap();
+    assert_eq!(read, index);
+    let extents = &read.entry(partition(3)).unwrap().extents;
+    assert_eq!(extents.iter().map(|extent| extent.is_damaged).collect::<Vec<_>>(), [true, false]);
 }
 
 proptest! {

@@ -2,7 +2,7 @@
 
 use rustmq_model::Offset;
 
-use super::disk::{Disk, Shard, batch, partition, shape, state_of};
+use super::disk::{Disk, Read, Shard, batch, partition, shape, state_of};
 use crate::wal::Control;
 use crate::wal::recovery::CorruptionPolicy;
 use crate::wal::segments::{LocatedExtents, RESERVE};
@@ -24,7 +24,7 @@ fn fill(shard: &mut Shard, number: i32, batches: usize) {
 }
 
 fn is_indexed(shard: &Shard) -> bool {
-    let location = shard.locate(partition(0), Offset(0)).unwrap();
+    let location = shard.location(partition(0), Offset(0));
     matches!(location.extents, LocatedExtents::Indexed(_))
 }
 
@@ -80,8 +80,7 @@ fn a_trim_that_is_not_synced_hides_nothing() {
     let mut shard = opened(16);
     fill(&mut shard, 0, 100);
     let oldest = shard.table.generations().next().unwrap();
-    let in_oldest =
-        |shard: &Shard| is_indexed(shard) && shard.locate(partition(0), Offset(0)).unwrap().generation == oldest;
+    let in_oldest = |shard: &Shard| is_indexed(shard) && shard.location(partition(0), Offset(0)).generation == oldest;
     let log_start = shard.end_offset(partition(0));
     assert!(shard.control(partition(0), Control::Trim { log_start }));
     assert!(in_oldest(&shard));
@@ -204,6 +203,84 @@ fn the_smallest_wal_comes_back_though_a_quiet_partition_pins_its_oldest_segment(
     shard.commit();
     shard.check_served();
     assert_eq!(shard.served[&partition(1)].len(), 2);
+}
+
+/// Writes over a place in the group that holds the offset, on the disk.
+fn damage(shard: &mut Shard, number: i32, offset: i64) {
+    let needle = shard.served[&partition(number)][&offset].clone();
+    let slots = shard.disk.0.values_mut();
+    let mut places = slots.filter_map(|slot| {
+        let at = slot.windows(needle.len()).position(|window| *window == needle[..])?;
+        Some(&mut slot[at + 100])
+    });
+    *places.next().expect("the batch is on the disk") ^= 1;
+    assert!(places.next().is_none(), "it is there once");
+}
+
+#[test]
+fn a_batch_that_cannot_be_read_back_holds_up_nobody_and_is_told_until_it_is_trimmed() {
+    let mut shard = opened(10);
+    for fill in [1, 2, 3] {
+        assert!(shard.append(partition(1), &batch(2, 300, fill)));
+        shard.commit();
+    }
+    fill(&mut shard, 0, 20);
+    damage(&mut shard, 1, 2);
+    shard.served.get_mut(&partition(1)).unwrap().remove(&2);
+    let check = |shard: &Shard| {
+        assert_eq!(shard.try_read(partition(1), Offset(3)), Read::Damaged { until: Offset(4) });
+        assert_eq!(shard.table.damaged(partition(1), Offset(0)).collect::<Vec<_>>(), [(Offset(2), Offset(4))]);
+        assert_eq!(shard.table.gaps(partition(1), Offset(0)), []);
+        shard.check_served();
+    };
+    for round in 0..60 {
+        fill(&mut shard, 0, 4);
+        let log_start = shard.end_offset(partition(0));
+        assert!(shard.control(partition(0), Control::Trim { log_start }));
+        shard.clean();
+        shard.check_served();
+        if round == 30 {
+            // The mark has moved on several times by now.
+            check(&shard);
+            let served = shard.served.clone();
+            shard = Shard::open(shard.disk, shape(32), 10).unwrap();
+            shard.served = served;
+            shard.prove();
+            shard.sync();
+            check(&shard);
+        }
+    }
+    assert!(shard.table.generations().next().unwrap().0 > 10, "the oldest segments went");
+    check(&shard);
+    let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
+    assert_eq!(state_of(&recovered), shard.state);
+    assert!(shard.control(partition(1), Control::Trim { log_start: Offset(4) }));
+    shard.commit();
+    assert_eq!(shard.table.damaged(partition(1), Offset(4)).count(), 0);
+    assert_eq!(shard.try_read(partition(1), Offset(3)), shard.try_read(partition(1), Offset(4)));
+    shard.check_served();
+}
+
+#[test]
+fn what_lies_below_the_log_start_does_not_move() {
+    let mut shard = opened(10);
+    fill(&mut shard, 1, 5);
+    while !shard.table.is_full() {
+        fill(&mut shard, 0, 1);
+    }
+    let log_start = shard.end_offset(partition(0));
+    assert!(shard.control(partition(0), Control::Trim { log_start }));
+    assert!(shard.control(partition(1), Control::Trim { log_start: Offset(7) }));
+    shard.commit();
+    let plan = shard.table.relocation().expect("the oldest segment holds two batches that live");
+    let moves = plan.batches.iter().filter(|moved| moved.partition == partition(1)).collect::<Vec<_>>();
+    assert_eq!(moves.iter().map(|moved| (moved.from, moved.until)).collect::<Vec<_>>(), [(Offset(7), Offset(10))]);
+    let oldest = plan.generation;
+    shard.clean();
+    shard.clean();
+    assert!(shard.table.generations().next().unwrap() > oldest, "what was not moved pins nothing");
+    assert_eq!(shard.try_read(partition(1), Offset(7)), Read::Batch(shard.read(partition(1), Offset(6)).unwrap()));
+    shard.check_served();
 }
 
 #[test]

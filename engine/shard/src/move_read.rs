@@ -1,0 +1,225 @@
+//! Reads batches back to be moved, on a thread of its own, and finds out how much of them cannot be read: the log must not wait for ever for
+//! what a device has lost.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use bytes::Bytes;
+use prometheus_client::metrics::gauge::Gauge;
+use rustmq_engine_core::wal::scan::SegmentPlace;
+use rustmq_model::Offset;
+
+use crate::aside::keep_segment;
+use crate::event::Event;
+use crate::read_memory::ReadMemory;
+use crate::read_queue::WARM;
+use crate::reads::{ReadJob, Reader};
+use crate::window::WindowError;
+use crate::window_cache::{Demand, WindowCache};
+
+/// Memory for what is read to be moved.
+const MOVE_MEMORY: usize = 32 << 20;
+/// A device may fail once what it can do: what was acknowledged is given up only after as many attempts.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(300);
+/// Groups that are remembered as damaged.
+const GIVEN_UP_MAX: usize = 64;
+
+/// Why a move cannot go on with a range of offsets.
+#[derive(Debug)]
+pub(crate) enum MoveError {
+    /// For a reason that may pass: the shard asks again.
+    Later { reason: String },
+    /// The batches from the first offset asked for on, up to `until`, cannot be read back.
+    Damaged { until: Offset, reason: String },
+}
+
+/// The group that the first offset asked for is in; none if no group that can be read has it.
+type FirstGroup = (SegmentPlace, Option<u32>);
+
+/// Reads for one move at a time, for all shards.
+#[derive(Debug)]
+pub(crate) struct Mover {
+    /// With memory and windows of its own: what frees the log does not wait for readers.
+    reader: Reader,
+    /// The last ones that no attempt could read. One attempt is enough for the other partitions that have batches in them.
+    given_up: VecDeque<FirstGroup>,
+}
+
+impl Mover {
+    pub(crate) fn new(reader: &Reader) -> Self {
+        let memory = ReadMemory::new(MOVE_MEMORY, Gauge::default(), Arc::default());
+        let windows = Arc::new(WindowCache::new(memory.clone(), reader.metrics.clone()));
+        Self { reader: Reader { windows, memory, ..reader.clone() }, given_up: VecDeque::new() }
+    }
+
+    /// Until nobody can send any more. The next job is likely to want the same windows, so they are kept for a while.
+    pub(crate) fn run(&mut self, inbox: &mpsc::Receiver<ReadJob>) {
+        while let Ok(job) = inbox.recv() {
+            let mut next = Some(job);
+            while let Some(job) = next {
+                // One job that panics must not take the thread with it, which all shards need. What it leaves is consistent between any two steps.
+                let batches = catch_unwind(AssertUnwindSafe(|| self.read(&job))).unwrap_or_else(|_| {
+                    let reason = "the thread that reads has panicked".to_owned();
+                    Err(MoveError::Later { reason })
+                });
+                let (partition, generation) = (job.query.partition, job.segment.place.generation);
+                job.done.send(Event::MoveRead { partition, generation, batches });
+                job.done.release(generation);
+                next = inbox.recv_timeout(WARM).ok();
+            }
+            self.reader.windows.sweep();
+        }
+    }
+
+    /// At least one batch, or the reason why there is none.
+    fn read(&mut self, job: &ReadJob) -> Result<Vec<Bytes>, MoveError> {
+        let first = self.first_group(job)?;
+        let attempts = if self.given_up.contains(&first) { 1 } else { ATTEMPTS };
+        let mut reason = String::new();
+        for attempt in 0..attempts {
+            if attempt > 0 {
+                std::thread::sleep(PAUSE);
+                self.reader.indexes.forget(job.segment.place);
+            }
+            let found = self.reader.find(job, Demand::Reader);
+            if !found.batches.is_empty() {
+                return Ok(self.count(self.reader.bytes_of(&found.batches)));
+            }
+            reason = match found.error {
+                Some(WindowError::Damaged { reason }) => reason,
+                None => format!("{}: the batch is not in its group", job.segment.file.path.display()),
+                Some(error) => return Err(later(error)),
+            };
+        }
+        let until = self.damaged_until(job)?;
+        if !self.given_up.contains(&first) {
+            self.given_up.push_back(first);
+            if self.given_up.len() > GIVEN_UP_MAX {
+                self.given_up.pop_front();
+            }
+            keep(job);
+        }
+        Err(MoveError::Damaged { until, reason })
+    }
+
+    fn count(&self, batches: Vec<Bytes>) -> Vec<Bytes> {
+        self.reader.metrics.cold_reads.inc();
+        self.reader.metrics.cold_read_bytes.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
+        batches
+    }
+
+    fn first_group(&self, job: &ReadJob) -> Result<FirstGroup, MoveError> {
+        let extents = self.reader.extents(job).map_err(later)?;
+        let first = extents.first().filter(|extent| extent.first <= job.query.from);
+        Ok((job.segment.place, first.map(|extent| extent.group_offset)))
+    }
+
+    /// How far the batches go that stand in the group of the first offset asked for; where no group has it, up to the next that one has.
+    fn damaged_until(&self, job: &ReadJob) -> Result<Offset, MoveError> {
+        let extents = self.reader.extents(job).map_err(later)?;
+        let until = extents
+            .first()
+            .map_or(job.query.until, |extent| if extent.first > job.query.from { extent.first } else { extent.end });
+        Ok(until.min(job.query.until))
+    }
+}
+
+fn later(error: WindowError) -> MoveError {
+    let reason =
+        error.into_read_error().map_or_else(|| "there is no memory to read into".to_owned(), |error| error.to_string());
+    MoveError::Later { reason }
+}
+
+/// The damage is left for whoever looks into it, before the slot is used again.
+fn keep(job: &ReadJob) {
+    let path = &job.segment.file.path;
+    match keep_segment(path, job.segment.place.generation) {
+        Ok(copy) => {
+            tracing::error!(path = %path.display(), copy = %copy.display(), "a damaged segment is kept as a copy");
+        }
+        Err(error) => tracing::error!(path = %path.display(), %error, "a damaged segment is not kept"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use prometheus_client::metrics::gauge::Gauge;
+    use rustmq_engine_core::wal::Extent;
+    use rustmq_engine_core::wal::read_check::BatchQuery;
+    use rustmq_engine_core::wal::segments::LocatedExtents;
+    use rustmq_model::{Offset, Timestamp, TopicIdPartition};
+
+    use super::{MOVE_MEMORY, MoveError, Mover, PAUSE};
+    use crate::event::EventSender;
+    use crate::metrics::Metrics;
+    use crate::read_memory::ReadMemory;
+    use crate::reads::{Destination, ReadJob, Reader};
+    use crate::window::tests::TestSegment;
+    use crate::window_cache::WindowCache;
+
+    fn mover() -> Mover {
+        let (metrics, queue) = (Metrics::default(), Arc::default());
+        let memory = ReadMemory::new(1 << 20, Gauge::default(), Arc::clone(&queue));
+        let windows = Arc::new(WindowCache::new(memory.clone(), metrics.clone()));
+        Mover::new(&Reader { indexes: Arc::default(), followers: Arc::default(), windows, memory, queue, metrics })
+    }
+
+    /// Asks for the batches of the groups from that one on.
+    fn job(test: &TestSegment, first: usize) -> ReadJob {
+        let extent = |at: usize| {
+            let offset = i64::try_from(at).unwrap();
+            let (first, end) = (Offset(offset), Offset(offset + 1));
+            let group_offset = test.offsets[at];
+            Extent { group_offset, bytes: 1, first, end, max_timestamp: Timestamp(1), is_damaged: false }
+        };
+        let extents: Vec<_> = (first..test.offsets.len()).map(extent).collect();
+        let (from, until) = (extents[0].first, extents.last().unwrap().end);
+        ReadJob {
+            segment: test.segment.clone(),
+            extents: LocatedExtents::Known(extents),
+            query: BatchQuery { partition: TopicIdPartition::default(), from, until },
+            max_bytes: 1 << 20,
+            at_least_one: true,
+            room_by: Instant::now(),
+            destination: Destination::Move,
+            done: EventSender::channel(1).0,
+        }
+    }
+
+    #[test]
+    fn a_move_that_finds_no_memory_is_told_so() {
+        let (mut mover, test) = (mover(), TestSegment::new(1, &[100, 100]));
+        let held = mover.reader.memory.take(MOVE_MEMORY).unwrap();
+        let read = mover.read(&job(&test, 0));
+        assert!(matches!(&read, Err(MoveError::Later { .. })), "{read:?}");
+        drop(held);
+        assert_eq!(mover.read(&job(&test, 0)).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn a_group_that_no_attempt_can_read_is_given_up_once_and_its_segment_kept() {
+        let (mut mover, test) = (mover(), TestSegment::new(3, &[100, 100, 100]));
+        test.damage(test.offsets[1] + 200);
+        assert_eq!(mover.read(&job(&test, 0)).unwrap().len(), 1, "what is before the damage");
+        let mut asked = Instant::now();
+        for attempts in [3, 1] {
+            let read = mover.read(&job(&test, 1));
+            let Err(MoveError::Damaged { until, reason }) = read else { panic!("{read:?}") };
+            assert_eq!(until, Offset(2));
+            assert!(reason.contains(&format!("offset {}", test.offsets[1])), "{reason}");
+            assert_eq!(asked.elapsed() >= PAUSE, attempts > 1);
+            asked = Instant::now();
+        }
+        let copy = test.segment.file.path.with_extension("generation-3.damaged");
+        assert!(std::fs::read(copy).unwrap() == std::fs::read(&test.segment.file.path).unwrap());
+        assert_eq!(mover.read(&job(&test, 2)).unwrap().len(), 1);
+    }
+}
