@@ -293,6 +293,25 @@ fn an_unreadable_sector_is_refused_where_it_is_and_a_repair_goes_around_it() {
     assert_eq!(admin.produce(&place, b"after").unwrap(), (0, 50));
 }
 
+/// No cut of power makes a sector unreadable: what stands in one may have been acknowledged, whether or not anything after it proves that.
+#[test]
+fn a_log_whose_last_record_cannot_be_read_is_refused() {
+    let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
+    let settings = Settings::default().with("engine.shards", "1").data(stack.root().join("data"));
+    let mut server = Server::start_as(Target::RustMq, settings).unwrap();
+    let mut admin = Admin::connect(server.port()).unwrap();
+    admin.create_topic("last", 1, &[]).unwrap();
+    let last = b"<the last record>".repeat(20);
+    assert_eq!(admin.produce(&Place::new("last", 0), &last).unwrap(), (0, 0));
+    server.kill().unwrap();
+    stack.cut(1.0, || Ok(())).unwrap();
+    stack.disk().spoil(&last).unwrap();
+    assert!(server.restart().is_err(), "the record was acknowledged");
+    let log = server.log_tail();
+    assert!(log.contains("slot-00000, offset") || log.contains("slot 00000, offset"), "{log}");
+    assert!(log.contains("--repair"), "{log}");
+}
+
 /// The error of a fetch from there, and whether it brings records.
 fn fetch_at(port: u16, topic: &str, offset: i64) -> (i16, bool) {
     let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1_000);

@@ -10,8 +10,10 @@ use rustmq_engine_core::wal::Generation;
 use crate::dio::sync_dir;
 use crate::read_around::read_around;
 
-/// Segments of a WAL that are kept while it runs; of more, nothing is left but what the log says.
+/// Segments of a WAL that are kept while it runs. Of those after them only the log tells.
 const KEPT_MAX: usize = 4;
+/// A copy leaves as many times its length of the disk free: slots and metadata need it more.
+const LEFT_FREE: u64 = 4;
 const KEPT_EXTENSION: &str = "damaged";
 const DRAFT_EXTENSION: &str = "draft";
 /// Bytes to copy at a time.
@@ -50,6 +52,14 @@ pub(crate) fn keep_segment(path: &Path, generation: Generation) -> io::Result<Pa
     }
     if kept >= KEPT_MAX {
         return Err(io::Error::other(format!("{kept} damaged segments are kept already")));
+    }
+    let (length, stat) = (fs::metadata(path)?.len(), rustix::fs::statvfs(dir)?);
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free / (LEFT_FREE + 1) < length {
+        return Err(io::Error::new(
+            io::ErrorKind::StorageFull,
+            format!("a copy of {length} bytes would leave too little of {free} that are free"),
+        ));
     }
     let draft = copy.with_extension(DRAFT_EXTENSION);
     let copied = File::create(&draft).and_then(|file| copy_into(path, file)).and_then(|()| fs::rename(&draft, &copy));

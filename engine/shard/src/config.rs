@@ -53,6 +53,8 @@ pub struct EngineConfig {
     pub read_queue: usize,
     /// How often retention and producer expiry are looked at.
     pub retention_interval: Duration,
+    /// How long batches that are to be moved must be unreadable, from the first failure in their segment on, before they are given up.
+    pub damage_patience: Duration,
     /// After this long without appends a shard proves what it wrote last.
     pub idle_proof_after: Duration,
     /// Requests that wait for one shard; senders wait for room. As many reads from disk may wait beside them.
@@ -88,6 +90,7 @@ impl EngineConfig {
             read_memory: ByteSize::mib(64),
             read_queue: 256,
             retention_interval: Duration::from_secs(30),
+            damage_patience: Duration::from_secs(30),
             idle_proof_after: Duration::from_millis(50),
             inbox: 1024,
             faults: None,

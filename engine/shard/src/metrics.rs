@@ -110,7 +110,7 @@ impl Metrics {
         counter("rustmq_wal_freed_segments", "Segments freed for reuse", &self.freed_segments);
         counter(
             "rustmq_wal_damaged_ranges",
-            "Ranges of offsets that could not be read back when their segment was freed: readers are refused there",
+            "Ranges of offsets that, since the process started, could not be read back when their segment was freed: readers are refused there",
             &self.damaged_ranges,
         );
         let help = "Memory for what is read from disk, until it is sent and no other reader is likely to want it";

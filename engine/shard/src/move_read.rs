@@ -4,28 +4,32 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
+use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_model::Offset;
 
 use crate::aside::keep_segment;
+use crate::dio::read_at;
 use crate::event::Event;
 use crate::read_memory::ReadMemory;
 use crate::read_queue::WARM;
 use crate::reads::{ReadJob, Reader};
-use crate::window::WindowError;
+use crate::window::{SegmentFile, WindowError};
 use crate::window_cache::{Demand, WindowCache};
 
 /// Memory for what is read to be moved.
 const MOVE_MEMORY: usize = 32 << 20;
-/// A device may fail once what it can do: what was acknowledged is given up only after as many attempts.
+/// Reads in a row that must fail: a device may fail once what it can do.
 const ATTEMPTS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(300);
-/// Groups that are remembered as damaged.
-const GIVEN_UP_MAX: usize = 64;
+/// For so long after the first failure in a segment nothing of it is given up while not even its ends can be read: a path to the device that is down
+/// comes back. In the end they may be what the device has lost.
+const PATIENCE_WITH_SILENCE: Duration = Duration::from_secs(600);
+/// Segments of which it is remembered that reads of them fail.
+const FAILING_MAX: usize = 64;
 
 /// Why a move cannot go on with a range of offsets.
 #[derive(Debug)]
@@ -36,23 +40,31 @@ pub(crate) enum MoveError {
     Damaged { until: Offset, reason: String },
 }
 
-/// The group that the first offset asked for is in; none if no group that can be read has it.
-type FirstGroup = (SegmentPlace, Option<u32>);
+/// A segment that cannot be read everywhere.
+#[derive(Clone, Copy, Debug)]
+struct Failing {
+    place: SegmentPlace,
+    since: Instant,
+    /// Something of it was given up.
+    is_kept: bool,
+}
 
-/// Reads for one move at a time, for all shards.
+/// Reads for one move at a time, for all shards. It waits for nothing: a move that failed is asked for again by its shard, and others go on meanwhile.
 #[derive(Debug)]
 pub(crate) struct Mover {
     /// With memory and windows of its own: what frees the log does not wait for readers.
     reader: Reader,
-    /// The last ones that no attempt could read. One attempt is enough for the other partitions that have batches in them.
-    given_up: VecDeque<FirstGroup>,
+    /// The newest last.
+    failing: VecDeque<Failing>,
+    /// The same for a segment that can be read at its ends.
+    patience: Duration,
 }
 
 impl Mover {
-    pub(crate) fn new(reader: &Reader) -> Self {
+    pub(crate) fn new(reader: &Reader, patience: Duration) -> Self {
         let memory = ReadMemory::new(MOVE_MEMORY, Gauge::default(), Arc::default());
         let windows = Arc::new(WindowCache::new(memory.clone(), reader.metrics.clone()));
-        Self { reader: Reader { windows, memory, ..reader.clone() }, given_up: VecDeque::new() }
+        Self { reader: Reader { windows, memory, ..reader.clone() }, failing: VecDeque::new(), patience }
     }
 
     /// Until nobody can send any more. The next job is likely to want the same windows, so they are kept for a while.
@@ -76,14 +88,11 @@ impl Mover {
 
     /// At least one batch, or the reason why there is none.
     fn read(&mut self, job: &ReadJob) -> Result<Vec<Bytes>, MoveError> {
-        let first = self.first_group(job)?;
-        let attempts = if self.given_up.contains(&first) { 1 } else { ATTEMPTS };
-        let mut reason = String::new();
-        for attempt in 0..attempts {
-            if attempt > 0 {
-                std::thread::sleep(PAUSE);
-                self.reader.indexes.forget(job.segment.place);
-            }
+        let place = job.segment.place;
+        let (mut until, mut reason) = (job.query.until, String::new());
+        for _ in 0..ATTEMPTS {
+            // It may lack what one read has failed to give.
+            self.reader.indexes.forget_rebuilt(place);
             let found = self.reader.find(job, Demand::Reader);
             if !found.batches.is_empty() {
                 return Ok(self.count(self.reader.bytes_of(&found.batches)));
@@ -93,28 +102,34 @@ impl Mover {
                 None => format!("{}: the batch is not in its group", job.segment.file.path.display()),
                 Some(error) => return Err(later(error)),
             };
+            until = until.min(self.damaged_until(job)?);
         }
-        let until = self.damaged_until(job)?;
-        if !self.given_up.contains(&first) {
-            self.given_up.push_back(first);
-            if self.given_up.len() > GIVEN_UP_MAX {
-                self.given_up.pop_front();
-            }
+        let patience = if is_readable_at_its_ends(&job.segment) { self.patience } else { PATIENCE_WITH_SILENCE };
+        let failing = self.failing(place);
+        if failing.since.elapsed() < patience {
+            return Err(MoveError::Later { reason });
+        }
+        if !std::mem::replace(&mut failing.is_kept, true) {
             keep(job);
         }
         Err(MoveError::Damaged { until, reason })
+    }
+
+    fn failing(&mut self, place: SegmentPlace) -> &mut Failing {
+        let at = self.failing.iter().position(|failing| failing.place == place).unwrap_or_else(|| {
+            if self.failing.len() == FAILING_MAX {
+                self.failing.pop_front();
+            }
+            self.failing.push_back(Failing { place, since: Instant::now(), is_kept: false });
+            self.failing.len() - 1
+        });
+        &mut self.failing[at]
     }
 
     fn count(&self, batches: Vec<Bytes>) -> Vec<Bytes> {
         self.reader.metrics.cold_reads.inc();
         self.reader.metrics.cold_read_bytes.inc_by(batches.iter().map(|batch| batch.len() as u64).sum());
         batches
-    }
-
-    fn first_group(&self, job: &ReadJob) -> Result<FirstGroup, MoveError> {
-        let extents = self.reader.extents(job).map_err(later)?;
-        let first = extents.first().filter(|extent| extent.first <= job.query.from);
-        Ok((job.segment.place, first.map(|extent| extent.group_offset)))
     }
 
     /// How far the batches go that stand in the group of the first offset asked for; where no group has it, up to the next that one has.
@@ -133,6 +148,15 @@ fn later(error: WindowError) -> MoveError {
     MoveError::Later { reason }
 }
 
+/// Whether the device answers for the segment's first or last block. Where it answers for neither, its fault is not one group's.
+fn is_readable_at_its_ends(segment: &SegmentFile) -> bool {
+    let last = segment.place.shape.length().saturating_sub(segment.block_size);
+    let pool = ChunkPool::default();
+    [0, last]
+        .into_iter()
+        .any(|at| read_at(&segment.file.file, u64::from(at), segment.block_size as usize, &pool).is_ok())
+}
+
 /// The damage is left for whoever looks into it, before the slot is used again.
 fn keep(job: &ReadJob) {
     let path = &job.segment.file.path;
@@ -149,7 +173,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::sync::Arc;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use prometheus_client::metrics::gauge::Gauge;
     use rustmq_engine_core::wal::Extent;
@@ -157,7 +181,7 @@ mod tests {
     use rustmq_engine_core::wal::segments::LocatedExtents;
     use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
-    use super::{MOVE_MEMORY, MoveError, Mover, PAUSE};
+    use super::{MOVE_MEMORY, MoveError, Mover};
     use crate::event::EventSender;
     use crate::metrics::Metrics;
     use crate::read_memory::ReadMemory;
@@ -169,7 +193,8 @@ mod tests {
         let (metrics, queue) = (Metrics::default(), Arc::default());
         let memory = ReadMemory::new(1 << 20, Gauge::default(), Arc::clone(&queue));
         let windows = Arc::new(WindowCache::new(memory.clone(), metrics.clone()));
-        Mover::new(&Reader { indexes: Arc::default(), followers: Arc::default(), windows, memory, queue, metrics })
+        let reader = Reader { indexes: Arc::default(), followers: Arc::default(), windows, memory, queue, metrics };
+        Mover::new(&reader, Duration::from_secs(3_600))
     }
 
     /// Asks for the batches of the groups from that one on.
@@ -205,20 +230,21 @@ mod tests {
     }
 
     #[test]
-    fn a_group_that_no_attempt_can_read_is_given_up_once_and_its_segment_kept() {
+    fn a_group_that_cannot_be_read_is_given_up_after_a_while_and_its_segment_kept() {
         let (mut mover, test) = (mover(), TestSegment::new(3, &[100, 100, 100]));
         test.damage(test.offsets[1] + 200);
         assert_eq!(mover.read(&job(&test, 0)).unwrap().len(), 1, "what is before the damage");
-        let mut asked = Instant::now();
-        for attempts in [3, 1] {
-            let read = mover.read(&job(&test, 1));
-            let Err(MoveError::Damaged { until, reason }) = read else { panic!("{read:?}") };
-            assert_eq!(until, Offset(2));
-            assert!(reason.contains(&format!("offset {}", test.offsets[1])), "{reason}");
-            assert_eq!(asked.elapsed() >= PAUSE, attempts > 1);
-            asked = Instant::now();
-        }
         let copy = test.segment.file.path.with_extension("generation-3.damaged");
+        for _ in 0..2 {
+            let read = mover.read(&job(&test, 1));
+            assert!(matches!(&read, Err(MoveError::Later { .. })), "{read:?}");
+            assert!(!copy.exists());
+        }
+        mover.patience = Duration::ZERO;
+        let read = mover.read(&job(&test, 1));
+        let Err(MoveError::Damaged { until, reason }) = read else { panic!("{read:?}") };
+        assert_eq!(until, Offset(2));
+        assert!(reason.contains(&format!("offset {}", test.offsets[1])), "{reason}");
         assert!(std::fs::read(copy).unwrap() == std::fs::read(&test.segment.file.path).unwrap());
         assert_eq!(mover.read(&job(&test, 2)).unwrap().len(), 1);
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -44,6 +44,8 @@ const COPIED_PART: usize = 16;
 const READ_PART: usize = 8;
 /// Indexes of sealed segments that are kept.
 const CACHED_INDEXES: usize = 16;
+/// An index that was made anew lacks what could not be read then, which may be readable again.
+const REBUILT_INDEX_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Where the batches go.
 #[derive(Debug)]
@@ -113,12 +115,14 @@ pub(crate) struct ReadLimits {
     /// Reads that are queued, under way, or wait for memory.
     pub places: usize,
     pub memory_bytes: usize,
+    /// How long the mover waits for what cannot be read.
+    pub damage_patience: Duration,
 }
 
 impl ReadPool {
     /// `shards` move, one segment each at a time.
     pub(crate) fn start(limits: ReadLimits, shards: usize, metrics: &Metrics) -> io::Result<Self> {
-        let ReadLimits { threads, places, memory_bytes } = limits;
+        let ReadLimits { threads, places, memory_bytes, damage_patience } = limits;
         let queue = Arc::new(ReadQueue::default());
         let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
         let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone(), Arc::clone(&queue));
@@ -137,7 +141,7 @@ impl ReadPool {
             let reader = reader.clone();
             std::thread::Builder::new().name(format!("rustmq-read-{number}")).spawn(move || reader.run())?;
         }
-        let mut mover = Mover::new(&reader);
+        let mut mover = Mover::new(&reader, damage_patience);
         std::thread::Builder::new().name("rustmq-move".to_owned()).spawn(move || mover.run(&inbox))?;
         Ok(pool)
     }
@@ -412,7 +416,15 @@ fn guarded(job: ReadJob, run: impl FnOnce(ReadJob)) -> bool {
 /// Indexes of sealed segments, the ones used last.
 #[derive(Debug, Default)]
 pub(crate) struct IndexCache {
-    entries: Mutex<VecDeque<(SegmentPlace, Arc<SegmentIndex>)>>,
+    entries: Mutex<VecDeque<CachedIndex>>,
+}
+
+#[derive(Clone, Debug)]
+struct CachedIndex {
+    place: SegmentPlace,
+    index: Arc<SegmentIndex>,
+    /// When it was made anew, from what could be read then; none for the one that is stored.
+    rebuilt: Option<Instant>,
 }
 
 impl IndexCache {
@@ -420,37 +432,38 @@ impl IndexCache {
         let place = segment.place;
         {
             let mut entries = self.entries.lock();
-            if let Some(at) = entries.iter().position(|(known, _)| *known == place)
+            entries.retain(|entry| entry.rebuilt.is_none_or(|rebuilt| rebuilt.elapsed() < REBUILT_INDEX_AGE_MAX));
+            if let Some(at) = entries.iter().position(|known| known.place == place)
                 && let Some(entry) = entries.remove(at)
             {
-                let index = Arc::clone(&entry.1);
+                let index = Arc::clone(&entry.index);
                 entries.push_front(entry);
                 return Ok(index);
             }
         }
         let path = &segment.file.path;
-        let index = match read_stored_index(segment, trailer) {
-            Ok(Some(index)) => Ok(index),
+        let loaded = match read_stored_index(segment, trailer) {
+            Ok(Some(index)) => Ok((index, None)),
             Ok(None) => {
                 tracing::warn!(path = %path.display(), "a segment's index is damaged: it is made anew from the groups");
-                scan_index(path, place, trailer)
+                scan_index(path, place, trailer).map(|index| (index, Some(Instant::now())))
             }
             Err(error) => Err(error),
         };
-        let index = index.map_err(|error| {
+        let (index, rebuilt) = loaded.map_err(|error| {
             let (path, offset) = (path.display(), trailer.index_group);
             WindowError::Failed { reason: format!("{path}, offset {offset}: the index: {error}") }
         })?;
         let index = Arc::new(index);
         let mut entries = self.entries.lock();
-        entries.push_front((place, Arc::clone(&index)));
+        entries.push_front(CachedIndex { place, index: Arc::clone(&index), rebuilt });
         entries.truncate(CACHED_INDEXES);
         Ok(index)
     }
 
-    /// The segment's index is read again when it is wanted next.
-    pub(crate) fn forget(&self, place: SegmentPlace) {
-        self.entries.lock().retain(|(known, _)| *known != place);
+    /// An index that was made anew is made once more when it is wanted next.
+    pub(crate) fn forget_rebuilt(&self, place: SegmentPlace) {
+        self.entries.lock().retain(|known| known.place != place || known.rebuilt.is_none());
     }
 }
 

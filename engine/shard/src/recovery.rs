@@ -27,6 +27,11 @@ pub enum RecoverError {
     Folder(#[from] FolderError),
     #[error("{path}: {error}", path = path.display())]
     Io { path: PathBuf, error: io::Error },
+    #[error(
+        "{path}, offset {offset}: cannot be read, and what was acknowledged may stand there: {error}; --repair goes on without it",
+        path = path.display()
+    )]
+    Unreadable { path: PathBuf, offset: u64, error: io::Error },
     #[error("the write-ahead log in {path}: {error}", path = path.display())]
     Wal { path: PathBuf, error: RecoveryError },
 }
@@ -60,16 +65,24 @@ pub(crate) fn recover(
     let mut recovery = Recovery::new(RecoveryOptions { wal: folder.id, shape, slots, window, policy });
     let pool = ChunkPool::default();
     let damaged = |error| RecoverError::Wal { path: folder.dir.clone(), error };
+    let mut unreadable = Vec::new();
     while let Some(read) = recovery.poll_action() {
         let file = readers.get(&read.slot).expect("recovery asks only for slots that it was given");
         let path = folder.slot_path(read.slot);
         let bytes = read_around(file, u64::from(read.offset), read.length as usize, &pool, |offset, error| {
             tracing::warn!(path = %path.display(), offset, %error, "the write-ahead log cannot be read here: this is taken for damage");
+            let error = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
+            unreadable.push((read.slot, offset, error));
         });
         let bytes = bytes.map_err(|error| RecoverError::Io { path, error })?;
         recovery.on_read(&bytes).map_err(damaged)?;
     }
     let mut wal = recovery.finish().map_err(damaged)?;
+    // What was acknowledged may stand where the log would go on.
+    let hidden = unreadable.into_iter().find(|(slot, offset, _)| wal.passes_over(*slot, *offset));
+    if let Some((slot, offset, error)) = hidden.filter(|_| policy != CorruptionPolicy::Repair) {
+        return Err(RecoverError::Unreadable { path: folder.slot_path(slot), offset, error });
+    }
     // What was appended without a time, and is in no index yet, ages from the file's last write on.
     for segment in &mut wal.segments {
         segment.index.date(written.get(&segment.slot).copied().unwrap_or_else(now));

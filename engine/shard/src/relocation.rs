@@ -125,7 +125,7 @@ impl Shard {
     ) {
         let is_asked = |moving: &mut Moving| moving.batches.partition == id && moving.generation == generation;
         // The partition was deleted meanwhile: what was read is dead.
-        let Some(Moving { batches: asked, .. }) = self.moving.take_if(is_asked) else { return };
+        let Some(asked) = self.moving.take_if(is_asked) else { return };
         match batches {
             Ok(batches) => {
                 let _ = batches.iter().try_for_each(|batch| self.move_batch(id, batch).then_some(()));
@@ -143,10 +143,10 @@ impl Shard {
     }
 
     /// What cannot be read must keep its segment as little as what can: a mark moves in its place, and the log goes on.
-    fn mark_damaged(&mut self, asked: BatchMove, until: Offset, reason: &str) {
-        let id = asked.partition;
-        // None if the log was trimmed over it meanwhile.
-        let range = self.wal.table.damaged_range(id, asked.from, until.min(asked.until));
+    fn mark_damaged(&mut self, asked: Moving, until: Offset, reason: &str) {
+        let Moving { generation, batches: BatchMove { partition: id, from, until: end } } = asked;
+        // None if the log was trimmed over it meanwhile, or cut off and written again.
+        let range = self.wal.table.damaged_range(id, generation, from, until.min(end));
         if let Some(range) = range.filter(|_| self.poisoned.is_none())
             && self.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning).is_ok()
         {

@@ -228,7 +228,12 @@ fn plan_shards(
     let wals = folder.wals.len();
     let thread_error = |error| StartError::Thread { error };
     let memory_bytes = usize::try_from(config.read_memory.0).unwrap_or(usize::MAX);
-    let limits = ReadLimits { threads: config.read_threads, places: config.read_queue, memory_bytes };
+    let limits = ReadLimits {
+        threads: config.read_threads,
+        places: config.read_queue,
+        memory_bytes,
+        damage_patience: config.damage_patience,
+    };
     let reads = ReadPool::start(limits, wals, metrics).map_err(thread_error)?;
     let directory = Arc::new(Directory::default());
     let (mut handles, mut plans) = (Vec::with_capacity(wals), Vec::with_capacity(wals));

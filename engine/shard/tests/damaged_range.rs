@@ -60,6 +60,7 @@ async fn check(engine: &Engine) {
 fn a_damaged_batch_of_a_quiet_partition_does_not_end_the_writes_of_others() {
     on_every_disk(async |mut fixture: Fixture| {
         fixture.config.capacity = ByteSize::mib(10);
+        fixture.config.damage_patience = std::time::Duration::from_millis(100);
         let engine = fixture.start();
         open(&engine, 0).await;
         open(&engine, 1).await;

@@ -291,7 +291,11 @@ fn a_shard_whose_log_has_failed_writes_nothing_more() {
 
 #[test]
 fn a_move_that_cannot_go_on_now_is_begun_again_by_the_clock() {
-    let mut by_hand = ByHand::new(2, |config| config.capacity = ByteSize::mib(10));
+    let mut by_hand = ByHand::new(2, |config| {
+        config.capacity = ByteSize::mib(10);
+        // Nothing else has the shard do something.
+        config.idle_proof_after = Duration::from_secs(3_600);
+    });
     drop(by_hand.append(0, &[10]));
     by_hand.commit_all();
     while !by_hand.shard.wal.table.is_full() {

@@ -163,3 +163,13 @@ pub struct RecoveredWal {
     /// Segments whose trailer a repair overwrites with zeros, since their index names what a hole took. Empty unless asked for.
     pub void_trailers: Vec<(SlotId, SegmentShape)>,
 }
+
+impl RecoveredWal {
+    /// Whether the log goes on as if nothing had been written at this place of a slot. A cut of power leaves such places, with bytes that are not what was written; it leaves
+    /// none that the device cannot read.
+    #[must_use]
+    pub fn passes_over(&self, slot: SlotId, offset: u64) -> bool {
+        let Some(at) = self.segments.iter().position(|segment| segment.slot == slot) else { return true };
+        at + 1 == self.segments.len() && offset >= u64::from(self.segments[at].end)
+    }
+}

@@ -68,12 +68,18 @@ impl SegmentTable {
         self.pending.iter().any(|pending| matches!(pending.change, Change::Move(_)))
     }
 
-    /// What stands for the live batches from `from` on below `until`, which cannot be read, as far as one segment holds them.
+    /// What stands for the live batches from `from` on below `until`, which cannot be read, as far as that segment holds them still.
     #[must_use]
-    pub fn damaged_range(&self, id: TopicIdPartition, from: Offset, until: Offset) -> Option<DamagedRange> {
+    pub fn damaged_range(
+        &self,
+        id: TopicIdPartition,
+        generation: Generation,
+        from: Offset,
+        until: Offset,
+    ) -> Option<DamagedRange> {
         let places = self.partitions.get(&id)?;
         let from = from.max(places.log_start);
-        let span = places.spans.find(from).filter(|span| span.first <= from)?;
+        let span = places.spans.find(from).filter(|span| span.first <= from && span.generation == generation)?;
         let range = span.damaged_from(from);
         let range = DamagedRange { end: range.end.min(until), ..range };
         (range.first < range.end).then_some(range)

@@ -365,6 +365,7 @@ impl Shard {
     /// Everything that frees space: relocation, then freeing.
     pub(super) fn clean(&mut self) -> usize {
         if let Some(plan) = self.table.relocation() {
+            let generation = plan.generation;
             for id in plan.checkpoints {
                 self.checkpoint(id);
             }
@@ -378,7 +379,8 @@ impl Shard {
                         Read::Batch(bytes) => bytes,
                         Read::Nothing => break,
                         Read::Damaged { until } => {
-                            let range = self.table.damaged_range(moved.partition, from, until.min(moved.until));
+                            let until = until.min(moved.until);
+                            let range = self.table.damaged_range(moved.partition, generation, from, until);
                             self.mark_damaged(moved.partition, &range.unwrap());
                             from = until;
                             continue;

@@ -59,6 +59,16 @@ fn a_log_cut_at_any_byte_keeps_the_groups_before_the_cut() {
 }
 
 #[test]
+fn a_place_is_passed_over_where_the_log_would_go_on_over_it() {
+    let (shard, ends) = recorded();
+    let recovered = shard.disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();
+    let end = ends.last().unwrap().0 as u64;
+    let in_first = |offset| recovered.passes_over(SlotId(0), offset);
+    assert_eq!([0, end - 1, end].map(in_first), [false, false, true]);
+    assert!(recovered.passes_over(SlotId(1), 0), "no segment is in it");
+}
+
+#[test]
 fn any_subset_of_the_last_groups_blocks_gives_the_whole_group_or_none_of_it() {
     let (mut shard, _) = recorded();
     let before = shard.state.clone();
