@@ -10,7 +10,7 @@ use rustmq_engine_core::wal::Generation;
 use crate::dio::sync_dir;
 use crate::read_around::read_around;
 
-/// Segments of a WAL that are kept while it runs. Of those after them only the log tells.
+/// Segments of a WAL that are kept while it runs. Only the process's log tells about later ones.
 const KEPT_MAX: usize = 4;
 /// A copy leaves as many times its length of the disk free: slots and metadata need it more.
 const LEFT_FREE: u64 = 4;

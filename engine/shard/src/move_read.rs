@@ -10,7 +10,7 @@ use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
 use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::scan::SegmentPlace;
-use rustmq_model::Offset;
+use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::aside::keep_segment;
 use crate::dio::read_at;
@@ -44,9 +44,15 @@ pub(crate) enum MoveError {
 #[derive(Clone, Copy, Debug)]
 struct Failing {
     place: SegmentPlace,
+    /// Where the last read that failed was to begin.
+    of: (TopicIdPartition, Offset),
+    /// The least of what the failed reads from there say.
+    until: Offset,
+    /// The first failure. One that is followed by success, or by nothing for as long as patience lasts, is forgotten.
     since: Instant,
-    /// Something of it was given up.
-    is_kept: bool,
+    last: Instant,
+    /// Something of the segment was given up: what else cannot be read need not wait anew.
+    is_given_up: bool,
 }
 
 /// Reads for one move at a time, for all shards. It waits for nothing: a move that failed is asked for again by its shard, and others go on meanwhile.
@@ -54,7 +60,7 @@ struct Failing {
 pub(crate) struct Mover {
     /// With memory and windows of its own: what frees the log does not wait for readers.
     reader: Reader,
-    /// The newest last.
+    /// By their last failure.
     failing: VecDeque<Failing>,
     /// The same for a segment that can be read at its ends.
     patience: Duration,
@@ -88,13 +94,18 @@ impl Mover {
 
     /// At least one batch, or the reason why there is none.
     fn read(&mut self, job: &ReadJob) -> Result<Vec<Bytes>, MoveError> {
-        let place = job.segment.place;
-        let (mut until, mut reason) = (job.query.until, String::new());
-        for _ in 0..ATTEMPTS {
-            // It may lack what one read has failed to give.
-            self.reader.indexes.forget_rebuilt(place);
+        // It may lack what could not be read for a moment.
+        self.reader.indexes.forget_rebuilt(job.segment.place);
+        let mut patience = None;
+        let mut reason = String::new();
+        for attempt in 0..ATTEMPTS {
+            if attempt + 1 == ATTEMPTS {
+                // Before the last one, which finds a path that has just come back.
+                patience = is_readable_at_its_ends(&job.segment).then_some(self.patience);
+            }
             let found = self.reader.find(job, Demand::Reader);
             if !found.batches.is_empty() {
+                self.failing.retain(|failing| failing.place != job.segment.place || failing.is_given_up);
                 return Ok(self.count(self.reader.bytes_of(&found.batches)));
             }
             reason = match found.error {
@@ -102,28 +113,34 @@ impl Mover {
                 None => format!("{}: the batch is not in its group", job.segment.file.path.display()),
                 Some(error) => return Err(later(error)),
             };
-            until = until.min(self.damaged_until(job)?);
         }
-        let patience = if is_readable_at_its_ends(&job.segment) { self.patience } else { PATIENCE_WITH_SILENCE };
-        let failing = self.failing(place);
+        let until = self.damaged_until(job)?;
+        let patience = patience.unwrap_or(PATIENCE_WITH_SILENCE);
+        let failing = self.note_failure(job, until);
         if failing.since.elapsed() < patience {
             return Err(MoveError::Later { reason });
         }
-        if !std::mem::replace(&mut failing.is_kept, true) {
+        if !std::mem::replace(&mut failing.is_given_up, true) {
             keep(job);
         }
-        Err(MoveError::Damaged { until, reason })
+        Err(MoveError::Damaged { until: failing.until, reason })
     }
 
-    fn failing(&mut self, place: SegmentPlace) -> &mut Failing {
-        let at = self.failing.iter().position(|failing| failing.place == place).unwrap_or_else(|| {
-            if self.failing.len() == FAILING_MAX {
-                self.failing.pop_front();
+    fn note_failure(&mut self, job: &ReadJob, until: Offset) -> &mut Failing {
+        let (place, of, now) = (job.segment.place, (job.query.partition, job.query.from), Instant::now());
+        let known = self.failing.iter().position(|failing| failing.place == place);
+        let failing = match known.and_then(|at| self.failing.remove(at)) {
+            Some(known) if known.last.elapsed() < PATIENCE_WITH_SILENCE && (known.of == of || known.is_given_up) => {
+                let until = if known.of == of { known.until.min(until) } else { until };
+                Failing { of, until, last: now, ..known }
             }
-            self.failing.push_back(Failing { place, since: Instant::now(), is_kept: false });
-            self.failing.len() - 1
-        });
-        &mut self.failing[at]
+            _ => Failing { place, of, until, since: now, last: now, is_given_up: false },
+        };
+        if self.failing.len() == FAILING_MAX {
+            self.failing.pop_front();
+        }
+        self.failing.push_back(failing);
+        self.failing.back_mut().expect("it was put there")
     }
 
     fn count(&self, batches: Vec<Bytes>) -> Vec<Bytes> {
@@ -240,6 +257,12 @@ mod tests {
             assert!(matches!(&read, Err(MoveError::Later { .. })), "{read:?}");
             assert!(!copy.exists());
         }
+        // Once more is as it was.
+        test.damage(test.offsets[1] + 200);
+        assert_eq!(mover.read(&job(&test, 1)).unwrap().len(), 2, "it was for a moment only");
+        mover.reader.windows.sweep();
+        test.damage(test.offsets[1] + 200);
+        assert!(matches!(mover.read(&job(&test, 1)), Err(MoveError::Later { .. })));
         mover.patience = Duration::ZERO;
         let read = mover.read(&job(&test, 1));
         let Err(MoveError::Damaged { until, reason }) = read else { panic!("{read:?}") };

@@ -18,7 +18,7 @@ use crate::wal_writer::NoRoom;
 /// Bytes of batches that one step of a move reads.
 const MOVE_BYTES: usize = 4 << 20;
 /// How long a move waits that could not go on, for want of memory for example.
-const MOVE_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const MOVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// When the oldest segment is looked at again. A look that is due sooner does not take the place of a later one: what the later one waits
 /// for may be what the sooner one stumbles over.

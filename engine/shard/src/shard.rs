@@ -27,7 +27,7 @@ use crate::inboxes::Inboxes;
 use crate::metrics::Metrics;
 use crate::partition::{CHECKPOINTS_PART, Partition};
 use crate::reads::ReadPool;
-use crate::relocation::{Looks, Moving};
+use crate::relocation::{Looks, MOVE_PAUSE, Moving};
 use crate::slots::{Preparation, SlotDemand, SlotJob, SlotPreparer};
 use crate::wal_writer::{Commit, NoRoom, Room, WalWriter};
 
@@ -600,6 +600,10 @@ impl Shard {
 
     /// Looks at the oldest segment when everything that was laid so far is durable.
     pub(crate) fn relocate_after_laid(&mut self) {
+        if self.wal.is_empty() && self.in_flight.is_none() {
+            // There is no commit that it could wait for.
+            self.looks.at(Instant::now() + MOVE_PAUSE);
+        }
         self.looks.after(self.commits_started + u64::from(!self.wal.is_empty()));
     }
 
