@@ -131,3 +131,29 @@ fn an_index_that_is_lost_is_made_anew_and_passes_over_nothing() {
         engine.shutdown().await;
     });
 }
+
+#[test]
+fn an_index_that_is_lost_does_not_end_a_start() {
+    on_every_disk(async |fixture: Fixture| {
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        for _ in 0..100 {
+            append_value(&engine, 0, &VALUE).await.unwrap();
+        }
+        engine.shutdown().await;
+        let slot = fixture.slots().remove(0);
+        let file = std::fs::OpenOptions::new().write(true).open(&slot).unwrap();
+        file.write_all_at(b"#", index_of(&slot) + 100).unwrap();
+        for _ in 0..2 {
+            let engine = fixture.start();
+            let records = read_all(&engine.reader(id(0)).unwrap(), 0).await.unwrap();
+            assert_eq!(records.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), (0..100).collect::<Vec<_>>());
+            engine.shutdown().await;
+        }
+        let report = plan_repair(&fixture.config.dir, None).unwrap().carry_out().unwrap();
+        assert_eq!(report.holes, 1, "{report:?}");
+        let engine = fixture.start();
+        assert_eq!(read_all(&engine.reader(id(0)).unwrap(), 0).await.unwrap().len(), 100);
+        engine.shutdown().await;
+    });
+}

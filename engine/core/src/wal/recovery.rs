@@ -346,7 +346,20 @@ impl Recovery {
         policy: DamagePolicy,
         trailer: Option<Trailer>,
     ) -> Result<(), RecoveryError> {
-        let mut scan = SegmentScan::new(self.place(segment), self.found[segment].header.run, policy);
+        let scan = self.scan(segment, policy);
+        self.begin_scan(segment, scan, trailer)
+    }
+
+    fn scan(&self, segment: usize, policy: DamagePolicy) -> SegmentScan {
+        SegmentScan::new(self.place(segment), self.found[segment].header.run, policy)
+    }
+
+    fn begin_scan(
+        &mut self,
+        segment: usize,
+        mut scan: SegmentScan,
+        trailer: Option<Trailer>,
+    ) -> Result<(), RecoveryError> {
         let need = scan.first_need(self.options.window);
         self.go_on_scanning(segment, Box::new(scan), need, trailer)
     }
@@ -472,7 +485,11 @@ impl Recovery {
 
     fn on_index(&mut self, segment: usize, trailer: Trailer, bytes: &Bytes) -> Result<(), RecoveryError> {
         let Some(index) = read_index(self.place(segment), trailer.index_group, bytes) else {
-            return self.start_scan(segment, DamagePolicy::Stop, None);
+            let scan = self.scan(segment, DamagePolicy::Stop);
+            // An index holds no data of its own: a start makes it anew from the groups before it, and a repair covers it.
+            let is_covered = self.options.policy == CorruptionPolicy::Repair;
+            let scan = if is_covered { scan } else { scan.until(trailer.index_group) };
+            return self.begin_scan(segment, scan, None);
         };
         // A start trusts the index: damage that it does not come across shows when it is read. A repair looks at everything.
         if self.options.policy == CorruptionPolicy::Repair {

@@ -93,6 +93,8 @@ pub struct SegmentScan {
     place: SegmentPlace,
     policy: DamagePolicy,
     at: u32,
+    /// The scan ends here; the trailer's offset, or less.
+    limit: u32,
     /// Bytes asked for last: fewer are the end of the file.
     asked: u32,
     damage: Option<(u32, GroupDamage)>,
@@ -132,6 +134,7 @@ impl SegmentScan {
             place,
             policy,
             at: place.shape.first_group(),
+            limit: place.shape.trailer(),
             asked: 0,
             damage: None,
             damaged_block_is_blank: false,
@@ -145,6 +148,12 @@ impl SegmentScan {
             holes: Vec::new(),
             groups_after_damage: 0,
         }
+    }
+
+    /// Ends the scan at `end`, the offset of a group that is not to be read.
+    #[must_use]
+    pub fn until(self, end: u32) -> Self {
+        Self { limit: self.limit.min(end), ..self }
     }
 
     /// The first damage, and why it is one.
@@ -174,7 +183,7 @@ impl SegmentScan {
     }
 
     fn need(&mut self, length: u32) -> ScanNeed {
-        let room = self.place.shape.trailer().saturating_sub(self.at);
+        let room = self.limit.saturating_sub(self.at);
         if room == 0 {
             return ScanNeed::Done;
         }
@@ -186,7 +195,7 @@ impl SegmentScan {
     pub fn on_bytes(&mut self, bytes: &Bytes, window: u32) -> ScanNeed {
         let start = self.at;
         let block = self.place.shape.block_size();
-        let room = self.place.shape.trailer().saturating_sub(start) as usize;
+        let room = self.limit.saturating_sub(start) as usize;
         let short = bytes.len() < self.asked as usize;
         let last = short || bytes.len() >= room;
         let bytes = bytes.slice(..bytes.len().min(room));

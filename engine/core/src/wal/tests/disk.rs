@@ -118,6 +118,8 @@ pub(super) struct Shard {
     /// What was synced.
     pub durable_state: State,
     pub state: State,
+    /// How often a damaged range was laid, anew or because it moved.
+    pub damaged_laid: usize,
     /// Every batch that each partition must be able to serve, by base offset.
     pub served: BTreeMap<TopicIdPartition, BTreeMap<i64, Bytes>>,
     region: Vec<u8>,
@@ -158,6 +160,7 @@ impl Shard {
             in_flight: Vec::new(),
             durable_state,
             state,
+            damaged_laid: 0,
             served,
             region,
             writer: None,
@@ -408,6 +411,7 @@ impl Shard {
 
     fn mark_damaged(&mut self, id: TopicIdPartition, range: &DamagedRange) {
         assert!(self.make_room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning), "a mark fits in the reserve");
+        self.damaged_laid += 1;
         let writer = self.writer.as_mut().unwrap();
         writer.put_damaged(&mut self.region, id, range);
         self.table.record_damaged(id, writer.position(), range);

@@ -240,7 +240,7 @@ fn a_batch_that_cannot_be_read_back_holds_up_nobody_and_is_told_until_it_is_trim
         shard.clean();
         shard.check_served();
         if round == 30 {
-            // The mark has moved on several times by now.
+            assert!(shard.damaged_laid > 2, "the mark has moved on {} times", shard.damaged_laid - 1);
             check(&shard);
             let served = shard.served.clone();
             shard = Shard::open(shard.disk, shape(32), 10).unwrap();
@@ -251,6 +251,7 @@ fn a_batch_that_cannot_be_read_back_holds_up_nobody_and_is_told_until_it_is_trim
         }
     }
     assert!(shard.table.generations().next().unwrap().0 > 10, "the oldest segments went");
+    assert!(shard.damaged_laid > 1, "after the restart the mark has moved on {} times", shard.damaged_laid);
     check(&shard);
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
     assert_eq!(state_of(&recovered), shard.state);

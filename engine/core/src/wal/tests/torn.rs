@@ -69,6 +69,55 @@ fn a_place_is_passed_over_where_the_log_would_go_on_over_it() {
 }
 
 #[test]
+fn nothing_in_older_segments_is_passed_over_and_all_of_a_segment_without_a_group_is() {
+    let (mut shard, _) = rolled(32);
+    shard.half_roll();
+    shard.sync();
+    let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
+    let (tail, older) = recovered.segments.split_last().unwrap();
+    assert!(older.len() > 2);
+    let places = [0, u64::from(tail.end) - 1, u64::from(tail.end), u64::from(tail.shape.trailer())];
+    for segment in older {
+        let at_its_end = u64::from(segment.end);
+        assert!(!recovered.passes_over(segment.slot, at_its_end), "the next segment says that it ends there");
+        assert_eq!(places.map(|place| recovered.passes_over(segment.slot, place)), [false; 4]);
+    }
+    assert_eq!(places.map(|place| recovered.passes_over(tail.slot, place)), [false, false, true, true]);
+    let [started] = recovered.started_empty[..] else { panic!("{:?}", recovered.started_empty) };
+    assert_eq!(places.map(|place| recovered.passes_over(started, place)), [true; 4]);
+}
+
+#[test]
+fn a_damaged_index_of_a_sealed_segment_is_made_anew_by_a_start_and_covered_by_a_repair() {
+    let (shard, _) = rolled(32);
+    let whole = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
+    let (sealed, trailer) = whole.segments.iter().find_map(|found| Some((found, found.trailer?))).unwrap();
+    let mut disk = shard.disk;
+    disk.0.get_mut(&sealed.slot).unwrap()[trailer.index_group as usize + 100] ^= 1;
+    let same = |found: &RecoveredWal| {
+        assert_eq!(found.partitions, whole.partitions);
+        assert_eq!(found.go_on, whole.go_on);
+        let again = found.segments.iter().find(|segment| segment.slot == sealed.slot).unwrap();
+        assert_eq!(again.index.entries(), sealed.index.entries());
+        assert_eq!(again.trailer, None, "nobody reads the index that is damaged");
+    };
+    same(&disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap());
+
+    let repaired = disk.recover(shape(32), CorruptionPolicy::Repair).unwrap();
+    let holes: Vec<_> = repaired.holes.iter().map(|(slot, _, hole)| (*slot, hole.offset)).collect();
+    assert_eq!(holes, [(sealed.slot, trailer.index_group)]);
+    write_repair(&mut disk, &repaired);
+    same(&disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap());
+    assert_eq!(disk.recover(shape(32), CorruptionPolicy::Repair).unwrap().holes, [], "it is covered");
+
+    // The scan also finds a damaged batch before it, and that is refused.
+    let at = disk.0[&sealed.slot].windows(300).position(|window| window == [8; 300]).unwrap();
+    disk.0.get_mut(&sealed.slot).unwrap()[at] ^= 1;
+    let refused = disk.recover(shape(32), CorruptionPolicy::Refuse);
+    assert!(matches!(refused, Err(RecoveryError::Corruption { .. })), "{refused:?}");
+}
+
+#[test]
 fn any_subset_of_the_last_groups_blocks_gives_the_whole_group_or_none_of_it() {
     let (mut shard, _) = recorded();
     let before = shard.state.clone();
