@@ -8,7 +8,7 @@ use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::Generation;
 
 use crate::dio::sync_dir;
-use crate::read_around::read_around;
+use crate::read_around::{AroundFile, Persistence};
 
 /// Segments of a WAL that are kept while it runs. Only the process's log tells about later ones.
 const KEPT_MAX: usize = 4;
@@ -74,11 +74,11 @@ pub(crate) fn keep_segment(path: &Path, generation: Generation) -> io::Result<Pa
 
 /// What cannot be read is stood in for, so that every other byte has its place.
 fn copy_into(path: &Path, mut copy: File) -> io::Result<()> {
-    let file = File::open(path)?;
+    let mut file = AroundFile::open(path, Persistence::WhileItAnswers)?;
     let pool = ChunkPool::default();
     let mut at = 0;
     loop {
-        let bytes = read_around(&file, at, WINDOW, &pool, |_, _| {})?;
+        let bytes = file.read(at, WINDOW, &pool, |_, _| {})?;
         if bytes.is_empty() {
             return copy.sync_all();
         }

@@ -9,6 +9,9 @@ use rustix::fs::{AtFlags, OFlags, StatxFlags};
 use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_core::wal::SegmentShape;
 
+#[cfg(test)]
+pub(crate) mod spoiled;
+
 /// The block that segments are laid out by where the device asks for less.
 const BLOCK_SIZE: u32 = 4096;
 const PROBE_FILE: &str = "probe";
@@ -85,13 +88,27 @@ impl DirectIo {
     }
 }
 
+/// One read from the byte `at` on into `room`; every read of a slot's file comes through here. It may fill less than `room`.
+pub(crate) fn read_once(file: &File, room: &mut [u8], at: u64) -> io::Result<usize> {
+    #[cfg(test)]
+    spoiled::check(file, at, room.len())?;
+    file.read_at(room, at)
+}
+
+/// Writes all of `bytes` at the byte `at` for a repair, without a sync.
+pub(crate) fn write_over(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
+    #[cfg(test)]
+    spoiled::on_write(file, at, bytes.len());
+    file.write_all_at(bytes, at)
+}
+
 /// Reads up to `length` bytes at `offset` into aligned memory; fewer at the file's end.
 pub(crate) fn read_at(file: &File, offset: u64, length: usize, pool: &ChunkPool) -> io::Result<bytes::Bytes> {
     let mut chunk = ChunkWriter::new(length, pool).map_err(io::Error::other)?;
     let mut filled = 0;
     while filled < length {
         let room = &mut chunk.open_part()[filled..length];
-        match file.read_at(room, offset + filled as u64) {
+        match read_once(file, room, offset + filled as u64) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

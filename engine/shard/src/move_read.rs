@@ -25,9 +25,9 @@ use crate::window_cache::{Demand, WindowCache};
 const MOVE_MEMORY: usize = 32 << 20;
 /// Reads in a row that must fail: a device may fail once what it can do.
 const ATTEMPTS: u32 = 3;
-/// For so long after the first failure in a segment nothing of it is given up while not even its ends can be read: a path to the device that is down
-/// comes back. In the end they may be what the device has lost.
-const PATIENCE_WITH_SILENCE: Duration = Duration::from_secs(600);
+/// A segment is not given up before this while neither of its ends can be read, or while reads fail in another way than those of a lost sector:
+/// a path to the device that is down comes back. A device that still fails after it has lost the data.
+const PATIENCE_WITH_DEVICE: Duration = Duration::from_secs(600);
 /// Segments of which it is remembered that reads of them fail.
 const FAILING_MAX: usize = 64;
 
@@ -50,6 +50,8 @@ struct Failing {
     until: Offset,
     /// The first failure. One that is followed by success, or by nothing for as long as patience lasts, is forgotten.
     since: Instant,
+    /// Since when each failure has been one of [`Suspect::Device`]; `None` if the last one was not.
+    device_since: Option<Instant>,
     last: Instant,
     /// Something of the segment was given up: what else cannot be read need not wait anew.
     is_given_up: bool,
@@ -62,15 +64,27 @@ pub(crate) struct Mover {
     reader: Reader,
     /// By their last failure.
     failing: VecDeque<Failing>,
-    /// The same for a segment that can be read at its ends.
+    /// How long a place must be unreadable in a segment that can be read at its ends.
     patience: Duration,
+    /// See [`PATIENCE_WITH_DEVICE`].
+    patience_with_device: Duration,
+}
+
+/// The likely cause of a job's failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Suspect {
+    /// The group that was asked for, and nothing around it.
+    Place,
+    /// The device, or the path to it.
+    Device,
 }
 
 impl Mover {
     pub(crate) fn new(reader: &Reader, patience: Duration) -> Self {
         let memory = ReadMemory::new(MOVE_MEMORY, Gauge::default(), Arc::default());
         let windows = Arc::new(WindowCache::new(memory.clone(), reader.metrics.clone()));
-        Self { reader: Reader { windows, memory, ..reader.clone() }, failing: VecDeque::new(), patience }
+        let reader = Reader { windows, memory, ..reader.clone() };
+        Self { reader, failing: VecDeque::new(), patience, patience_with_device: PATIENCE_WITH_DEVICE }
     }
 
     /// Until nobody can send any more. The next job is likely to want the same windows, so they are kept for a while.
@@ -96,28 +110,36 @@ impl Mover {
     fn read(&mut self, job: &ReadJob) -> Result<Vec<Bytes>, MoveError> {
         // It may lack what could not be read for a moment.
         self.reader.indexes.forget_rebuilt(job.segment.place);
-        let mut patience = None;
+        let mut suspect = Suspect::Device;
         let mut reason = String::new();
         for attempt in 0..ATTEMPTS {
-            if attempt + 1 == ATTEMPTS {
-                // Before the last one, which finds a path that has just come back.
-                patience = is_readable_at_its_ends(&job.segment).then_some(self.patience);
+            // Before the last one, which finds a path that has just come back.
+            if attempt + 1 == ATTEMPTS && is_readable_at_its_ends(&job.segment) {
+                suspect = Suspect::Place;
             }
             let found = self.reader.find(job, Demand::Reader);
             if !found.batches.is_empty() {
-                self.failing.retain(|failing| failing.place != job.segment.place || failing.is_given_up);
+                self.note_success(job);
                 return Ok(self.count(self.reader.bytes_of(&found.batches)));
             }
             reason = match found.error {
                 Some(WindowError::Damaged { reason }) => reason,
                 None => format!("{}: the batch is not in its group", job.segment.file.path.display()),
-                Some(error) => return Err(later(error)),
+                Some(WindowError::Failed { reason }) => {
+                    suspect = Suspect::Device;
+                    reason
+                }
+                Some(error @ (WindowError::NoRoom { .. } | WindowError::Hindered { .. })) => return Err(later(error)),
             };
         }
         let until = self.damaged_until(job)?;
-        let patience = patience.unwrap_or(PATIENCE_WITH_SILENCE);
-        let failing = self.note_failure(job, until);
-        if failing.since.elapsed() < patience {
+        let (patience, patience_with_device) = (self.patience, self.patience_with_device);
+        let failing = self.note_failure(job, until, suspect);
+        let is_lost = match failing.device_since {
+            None => failing.since.elapsed() >= patience,
+            Some(since) => since.elapsed() >= patience_with_device,
+        };
+        if !is_lost {
             return Err(MoveError::Later { reason });
         }
         if !std::mem::replace(&mut failing.is_given_up, true) {
@@ -126,20 +148,31 @@ impl Mover {
         Err(MoveError::Damaged { until: failing.until, reason })
     }
 
-    fn note_failure(&mut self, job: &ReadJob, until: Offset) -> &mut Failing {
+    fn note_success(&mut self, job: &ReadJob) {
+        self.failing.retain_mut(|failing| {
+            let is_it = failing.place == job.segment.place;
+            if is_it {
+                failing.device_since = None;
+            }
+            !is_it || failing.is_given_up
+        });
+    }
+
+    fn note_failure(&mut self, job: &ReadJob, until: Offset, suspect: Suspect) -> &mut Failing {
         let (place, of, now) = (job.segment.place, (job.query.partition, job.query.from), Instant::now());
         let known = self.failing.iter().position(|failing| failing.place == place);
         let failing = match known.and_then(|at| self.failing.remove(at)) {
-            Some(known) if known.last.elapsed() < PATIENCE_WITH_SILENCE && (known.of == of || known.is_given_up) => {
+            Some(known) if known.last.elapsed() < PATIENCE_WITH_DEVICE && (known.of == of || known.is_given_up) => {
                 let until = if known.of == of { known.until.min(until) } else { until };
                 Failing { of, until, last: now, ..known }
             }
-            _ => Failing { place, of, until, since: now, last: now, is_given_up: false },
+            _ => Failing { place, of, until, since: now, device_since: None, last: now, is_given_up: false },
         };
+        let device_since = (suspect == Suspect::Device).then(|| failing.device_since.unwrap_or(now));
         if self.failing.len() == FAILING_MAX {
             self.failing.pop_front();
         }
-        self.failing.push_back(failing);
+        self.failing.push_back(Failing { device_since, ..failing });
         self.failing.back_mut().expect("it was put there")
     }
 
@@ -149,9 +182,14 @@ impl Mover {
         batches
     }
 
-    /// How far the batches go that stand in the group of the first offset asked for; where no group has it, up to the next that one has.
+    /// The end of the batches in the group of the first offset asked for. If no group has that offset, the next offset that one has; if the
+    /// groups are not known, because the index is lost as well, the end of the offsets asked for.
     fn damaged_until(&self, job: &ReadJob) -> Result<Offset, MoveError> {
-        let extents = self.reader.extents(job).map_err(later)?;
+        let extents = match self.reader.extents(job) {
+            Ok(extents) => extents,
+            Err(WindowError::Damaged { .. } | WindowError::Failed { .. }) => Vec::new(),
+            Err(error @ (WindowError::NoRoom { .. } | WindowError::Hindered { .. })) => return Err(later(error)),
+        };
         let until = extents
             .first()
             .map_or(job.query.until, |extent| if extent.first > job.query.from { extent.first } else { extent.end });
@@ -193,17 +231,18 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use prometheus_client::metrics::gauge::Gauge;
-    use rustmq_engine_core::wal::Extent;
     use rustmq_engine_core::wal::read_check::BatchQuery;
     use rustmq_engine_core::wal::segments::LocatedExtents;
+    use rustmq_engine_core::wal::{Extent, Run, Trailer};
     use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
-    use super::{MOVE_MEMORY, MoveError, Mover};
+    use super::{MOVE_MEMORY, MoveError, Mover, Suspect};
+    use crate::dio::spoiled::SpoiledFile;
     use crate::event::EventSender;
     use crate::metrics::Metrics;
     use crate::read_memory::ReadMemory;
     use crate::reads::{Destination, ReadJob, Reader};
-    use crate::window::tests::TestSegment;
+    use crate::window::tests::{BLOCK, TestSegment};
     use crate::window_cache::WindowCache;
 
     fn mover() -> Mover {
@@ -244,6 +283,102 @@ mod tests {
         assert!(matches!(&read, Err(MoveError::Later { .. })), "{read:?}");
         drop(held);
         assert_eq!(mover.read(&job(&test, 0)).unwrap().len(), 2);
+    }
+
+    /// Makes one group of the test's segment unreadable.
+    fn spoiled(test: &TestSegment, group: usize, errno: i32) -> SpoiledFile {
+        let file = SpoiledFile::new(&test.segment.file.path);
+        let at = u64::from(test.offsets[group]);
+        file.spoil(at..at + 1, errno);
+        file
+    }
+
+    /// A mover that gives up at once where this is the suspect, and never where the other one is.
+    fn mover_that_gives_up(suspect: Suspect) -> Mover {
+        let mut mover = mover();
+        match suspect {
+            Suspect::Device => mover.patience_with_device = Duration::ZERO,
+            Suspect::Place => mover.patience = Duration::ZERO,
+        }
+        mover
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_read_at_its_ends_is_given_up_much_later() {
+        let test = TestSegment::new(1, &[100, 100]);
+        let file = spoiled(&test, 0, 5);
+        let length = u64::from(test.segment.place.shape.length());
+        file.spoil(0..1, 5);
+        file.spoil(length - 1..length, 5);
+        let mut mover = mover_that_gives_up(Suspect::Place);
+        let read = mover.read(&job(&test, 0));
+        assert!(matches!(&read, Err(MoveError::Later { .. })), "{read:?}");
+        mover.patience_with_device = Duration::ZERO;
+        let read = mover.read(&job(&test, 0));
+        assert!(matches!(&read, Err(MoveError::Damaged { until: Offset(1), .. })), "{read:?}");
+
+        // At one end it can: then it is the place.
+        file.mend();
+        mover.patience_with_device = Duration::from_secs(3_600);
+        let at = u64::from(test.offsets[0]);
+        file.spoil(at..at + 1, 5);
+        file.spoil(0..1, 5);
+        mover.reader.windows.sweep();
+        let read = mover.read(&job(&test, 0));
+        assert!(matches!(&read, Err(MoveError::Damaged { .. })), "{read:?}");
+    }
+
+    #[test]
+    fn another_failure_of_the_device_is_damage_in_the_end_and_a_shortage_never() {
+        const ETIMEDOUT: i32 = 110;
+        const ENOMEM: i32 = 12;
+        for (errno, is_damage) in [(ETIMEDOUT, true), (ENOMEM, false)] {
+            let test = TestSegment::new(1, &[100, 100]);
+            let _file = spoiled(&test, 0, errno);
+            let read = mover_that_gives_up(Suspect::Place).read(&job(&test, 0));
+            assert!(matches!(&read, Err(MoveError::Later { .. })), "{read:?}");
+            let read = mover_that_gives_up(Suspect::Device).read(&job(&test, 0));
+            match &read {
+                Err(MoveError::Damaged { until: Offset(1), .. }) => assert!(is_damage, "{read:?}"),
+                Err(MoveError::Later { .. }) => assert!(!is_damage, "{read:?}"),
+                _ => panic!("{read:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_device_that_fails_for_a_moment_takes_nothing_of_a_segment_that_is_damaged_long_since() {
+        let test = TestSegment::new(1, &[100, 100]);
+        let mut mover = mover_that_gives_up(Suspect::Place);
+        let file = spoiled(&test, 0, 5);
+        assert!(matches!(mover.read(&job(&test, 0)), Err(MoveError::Damaged { .. })));
+        // As if that had been an hour ago.
+        let long_ago = Duration::from_secs(3_600);
+        mover.failing[0].since = Instant::now().checked_sub(long_ago).unwrap();
+        mover.patience_with_device = Duration::from_secs(600);
+        let whole = u64::from(test.segment.place.shape.length());
+        file.spoil(0..whole, 5);
+        let read = mover.read(&job(&test, 1));
+        assert!(matches!(&read, Err(MoveError::Later { .. })), "{read:?}");
+        file.mend();
+        assert_eq!(mover.read(&job(&test, 1)).unwrap().len(), 1);
+        assert!(mover.failing.iter().all(|failing| failing.device_since.is_none()), "{:?}", mover.failing);
+    }
+
+    #[test]
+    fn where_not_even_the_index_can_be_read_all_that_is_asked_for_is_given_up_in_the_end() {
+        const ETIMEDOUT: i32 = 110;
+        let test = TestSegment::new(1, &[100, 100]);
+        let file = SpoiledFile::new(&test.segment.file.path);
+        file.spoil(0..u64::from(test.segment.place.shape.length()), ETIMEDOUT);
+        let (generation, run) = (test.segment.place.generation, Run(1));
+        let trailer = Trailer { generation, run, index_group: test.segment.end, end: test.segment.end + BLOCK };
+        let job = ReadJob { extents: LocatedExtents::Indexed(trailer), ..job(&test, 0) };
+        let mut mover = mover();
+        assert!(matches!(mover.read(&job), Err(MoveError::Later { .. })));
+        mover.patience_with_device = Duration::ZERO;
+        let read = mover.read(&job);
+        assert!(matches!(&read, Err(MoveError::Damaged { until: Offset(2), .. })), "{read:?}");
     }
 
     #[test]

@@ -1,61 +1,171 @@
 //! Reads where some of a file's sectors cannot be read. The device's error is damage at that place, like a wrong byte: it is found, and
-//! everything around it is read.
+//! everything around it is read. A device that answers for nothing is no damage, and is told from it.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
+use std::path::Path;
 
 use bytes::Bytes;
 use rustix::fs::{Advice, fadvise};
 use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_core::wal::group::fill_unreadable;
 
+use crate::dio::read_once;
+
 /// How closely a place that cannot be read is found: a page.
-const STEP: usize = 4096;
+pub(crate) const PAGE: usize = 4096;
+/// More unreadable pages in a row are hardly a fault of the medium alone, and each of them may take a device seconds.
+const PAGES_IN_A_ROW_MAX: u64 = 64;
 const EIO: i32 = 5;
+const EAGAIN: i32 = 11;
+const ENOMEM: i32 = 12;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 const ENODATA: i32 = 61;
 const EILSEQ: i32 = 84;
 const EREMOTEIO: i32 = 121;
 
-/// Whether the device says that it cannot give back what was written there. Linux has several numbers for it (`blk_status_to_errno`).
-pub(crate) fn is_medium_error(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(EIO | ENODATA | EILSEQ | EREMOTEIO))
+/// The cause of a read's failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The device says that it cannot give back what was written there. Linux has several numbers for it (`blk_status_to_errno`).
+    Medium,
+    /// The device or the path to it fails in another way: the data may be there.
+    Device,
+    /// The process lacks memory or descriptors; the device was not asked.
+    Process,
 }
 
-/// Up to `length` bytes at `offset`, through the page cache; fewer at the file's end. What cannot be read comes as
-/// [`fill_unreadable`] has it, and is told to `on_unreadable` by its place.
-pub(crate) fn read_around(
-    file: &File,
-    offset: u64,
-    length: usize,
-    pool: &ChunkPool,
-    on_unreadable: impl FnMut(u64, &io::Error),
-) -> io::Result<Bytes> {
-    // Nothing beyond the end is stood in for.
-    let left = file.metadata()?.len().saturating_sub(offset);
-    let length = usize::try_from(left).map_or(length, |left| length.min(left));
-    if length == 0 {
-        return Ok(Bytes::new());
+impl Fault {
+    pub(crate) fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(EIO | ENODATA | EILSEQ | EREMOTEIO) => Self::Medium,
+            None | Some(ENOMEM | EMFILE | ENFILE | EAGAIN) => Self::Process,
+            Some(_) => Self::Device,
+        }
     }
-    let mut chunk = ChunkWriter::new(length, pool).map_err(io::Error::other)?;
-    let buffer = &mut chunk.open_part()[..length];
-    let read = |part: &mut [u8], at| {
-        let read = file.read_at(part, at);
-        if read.as_ref().is_err_and(is_medium_error) {
-            read_single_pages(file);
+}
+
+/// How many pages in a row that cannot be read are taken for damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Persistence {
+    /// A few dozen.
+    Bounded,
+    /// Any number, as long as the file can be read at its ends.
+    WhileItAnswers,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadAroundError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("nothing of {} bytes from offset {} on can be read: {error}", pages.end - pages.start, pages.start)]
+    Silent { pages: Range<u64>, error: io::Error },
+}
+
+impl From<ReadAroundError> for io::Error {
+    fn from(error: ReadAroundError) -> Self {
+        match error {
+            ReadAroundError::Io(error) | ReadAroundError::Silent { error, .. } => error,
+        }
+    }
+}
+
+/// A file that is read through the page cache, around its unreadable pages.
+#[derive(Debug)]
+pub(crate) struct AroundFile {
+    file: File,
+    persistence: Persistence,
+    /// The page cache takes pages of it one by one.
+    is_paged: bool,
+}
+
+impl AroundFile {
+    pub(crate) fn open(path: &Path, persistence: Persistence) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)?, persistence, is_paged: false })
+    }
+
+    pub(crate) const fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Up to `length` bytes at `offset`; fewer at the file's end. Unreadable pages are filled by [`fill_unreadable`], and each run of them is given
+    /// to `on_unreadable`: its bytes in the file, and its first error.
+    pub(crate) fn read(
+        &mut self,
+        offset: u64,
+        length: usize,
+        pool: &ChunkPool,
+        on_unreadable: impl FnMut(Range<u64>, io::Error),
+    ) -> Result<Bytes, ReadAroundError> {
+        // Nothing beyond the end is stood in for.
+        let left = self.file.metadata()?.len().saturating_sub(offset);
+        let length = usize::try_from(left).map_or(length, |left| length.min(left));
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let mut chunk = ChunkWriter::new(length, pool).map_err(io::Error::other)?;
+        let buffer = &mut chunk.open_part()[..length];
+        let filled = fill_around(buffer, offset, self, on_unreadable)?;
+        Ok(chunk.freeze(filled))
+    }
+
+    /// Whether a page that could not be read can be read now.
+    pub(crate) fn is_readable_at(&mut self, at: u64) -> io::Result<bool> {
+        self.take_single_pages();
+        loop {
+            match read_once(&self.file, &mut [0; PAGE], at) {
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if Fault::of(&error) == Fault::Medium => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether the device answers for the file's first or last page. Where it answers for neither, its fault is hardly that of a sector.
+    pub(crate) fn answers_at_its_ends(&self) -> io::Result<bool> {
+        // A page from the cache would be no answer.
+        self.advise(Advice::DontNeed);
+        let last = self.file.metadata()?.len().saturating_sub(1) / PAGE as u64 * PAGE as u64;
+        Ok([0, last].into_iter().any(|at| read_once(&self.file, &mut [0; PAGE], at).is_ok()))
+    }
+
+    /// The page cache reads and keeps many pages as one folio, and one page that cannot be read makes the whole folio unreadable. From here on
+    /// it forgets those that it has of the file, and takes pages one by one.
+    fn take_single_pages(&mut self) {
+        if !std::mem::replace(&mut self.is_paged, true) {
+            self.advise(Advice::Random);
+            self.advise(Advice::DontNeed);
+        }
+    }
+
+    fn advise(&self, advice: Advice) {
+        // Without it more is taken for damage than need be, which is found.
+        let _ = fadvise(&self.file, 0, None, advice);
+    }
+}
+
+/// The part of a file that [`fill_around`] needs, so that a test can stand in for it.
+trait Device {
+    /// One read from `at` on, which may fill less than `room`.
+    fn read(&mut self, room: &mut [u8], at: u64) -> io::Result<usize>;
+    /// Asked after each [`PAGES_IN_A_ROW_MAX`] unreadable pages in a row: whether they are to be taken for a failed device, and not for damage.
+    fn is_silent(&self) -> io::Result<bool>;
+}
+
+impl Device for AroundFile {
+    fn read(&mut self, room: &mut [u8], at: u64) -> io::Result<usize> {
+        let read = read_once(&self.file, room, at);
+        if read.as_ref().is_err_and(|error| Fault::of(error) == Fault::Medium) {
+            self.take_single_pages();
         }
         read
-    };
-    let filled = fill_around(buffer, offset, read, on_unreadable)?;
-    Ok(chunk.freeze(filled))
-}
+    }
 
-/// The page cache reads and keeps many pages as one folio, and one page that cannot be read makes the whole folio unreadable. From here on it
-/// forgets those that it has of the file, and takes pages one by one.
-fn read_single_pages(file: &File) {
-    for advice in [Advice::Random, Advice::DontNeed] {
-        // Without it more is taken for damage than need be, which is found.
-        let _ = fadvise(file, 0, None, advice);
+    fn is_silent(&self) -> io::Result<bool> {
+        Ok(self.persistence == Persistence::Bounded || !self.answers_at_its_ends()?)
     }
 }
 
@@ -63,29 +173,44 @@ fn read_single_pages(file: &File) {
 fn fill_around(
     buffer: &mut [u8],
     offset: u64,
-    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
-    mut on_unreadable: impl FnMut(u64, &io::Error),
-) -> io::Result<usize> {
+    device: &mut impl Device,
+    mut on_unreadable: impl FnMut(Range<u64>, io::Error),
+) -> Result<usize, ReadAroundError> {
     let mut filled = 0;
     // Up to here it is read page by page.
     let mut slow_until = 0;
+    let mut run = None;
     while filled < buffer.len() {
         let at = offset + filled as u64;
-        let page = STEP - usize::try_from(at % STEP as u64).expect("less than a page");
+        let page = PAGE - usize::try_from(at % PAGE as u64).expect("less than a page");
         let room = buffer.len() - filled;
         let length = if filled < slow_until { page.min(room) } else { room };
-        match read(&mut buffer[filled..filled + length], at) {
+        match device.read(&mut buffer[filled..filled + length], at) {
             Ok(0) => break,
-            Ok(count) => filled += count,
+            Ok(count) => {
+                filled += count;
+                if let Some((range, error)) = run.take() {
+                    on_unreadable(range, error);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if !is_medium_error(&error) => return Err(error),
+            Err(error) if Fault::of(&error) != Fault::Medium => return Err(error.into()),
             Err(_) if length > page => slow_until = filled + length,
             Err(error) => {
-                on_unreadable(at, &error);
                 fill_unreadable(&mut buffer[filled..filled + length]);
                 filled += length;
+                let (range, _) = run.get_or_insert((at..at, error));
+                range.end = at + length as u64;
+                let pages = (range.end - range.start).div_ceil(PAGE as u64);
+                if pages.is_multiple_of(PAGES_IN_A_ROW_MAX) && device.is_silent()? {
+                    let (pages, error) = run.expect("it was put there");
+                    return Err(ReadAroundError::Silent { pages, error });
+                }
             }
         }
+    }
+    if let Some((range, error)) = run {
+        on_unreadable(range, error);
     }
     Ok(filled)
 }
@@ -95,53 +220,118 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::io;
+    use std::ops::Range;
 
-    use super::{EIO, fill_around};
+    use super::{Device, EIO, Fault, PAGE, PAGES_IN_A_ROW_MAX, ReadAroundError, fill_around};
 
-    /// A file of `length` bytes, each its place modulo 251, of which reads that touch `bad` fail, in one piece as O_DIRECT does.
-    fn device(length: usize, bad: std::ops::Range<u64>) -> impl FnMut(&mut [u8], u64) -> io::Result<usize> {
-        move |part, at| {
-            let count = part.len().min(length.saturating_sub(usize::try_from(at).unwrap()));
-            if at < bad.end && at + count as u64 > bad.start {
-                return Err(io::Error::from_raw_os_error(EIO));
+    /// A file in which each byte is its place modulo 251. Reads that touch `bad` fail in one piece, as with O_DIRECT.
+    struct TestDevice {
+        length: usize,
+        bad: Range<u64>,
+        errno: i32,
+        is_silent: bool,
+        failures: u64,
+    }
+
+    impl TestDevice {
+        const fn new(length: usize, bad: Range<u64>) -> Self {
+            Self { length, bad, errno: EIO, is_silent: false, failures: 0 }
+        }
+    }
+
+    impl Device for TestDevice {
+        fn read(&mut self, room: &mut [u8], at: u64) -> io::Result<usize> {
+            let count = room.len().min(self.length.saturating_sub(usize::try_from(at).unwrap()));
+            if at < self.bad.end && at + count as u64 > self.bad.start {
+                self.failures += 1;
+                return Err(io::Error::from_raw_os_error(self.errno));
             }
-            for (place, byte) in (at..).zip(&mut part[..count]) {
+            for (place, byte) in (at..).zip(&mut room[..count]) {
                 *byte = u8::try_from(place % 251).unwrap();
             }
             Ok(count)
+        }
+
+        fn is_silent(&self) -> io::Result<bool> {
+            Ok(self.is_silent)
         }
     }
 
     #[test]
     fn only_the_pages_that_cannot_be_read_are_stood_in_for() {
-        let check = |offset: u64, bad: std::ops::Range<u64>, expected: &[u64]| {
+        let check = |offset: u64, bad: Range<u64>, expected: &[Range<u64>]| {
             let mut buffer = vec![0; 50_000 - usize::try_from(offset).unwrap()];
             let mut told = Vec::new();
-            let on_unreadable = |at, _: &io::Error| told.push(at);
-            let filled = fill_around(&mut buffer, offset, device(50_000, bad), on_unreadable).unwrap();
+            let mut device = TestDevice::new(50_000, bad);
+            let on_unreadable = |range, error: io::Error| {
+                assert_eq!(error.raw_os_error(), Some(EIO));
+                told.push(range);
+            };
+            let filled = fill_around(&mut buffer, offset, &mut device, on_unreadable).unwrap();
             assert_eq!(filled as u64, 50_000 - offset);
-            assert_eq!(told, expected);
+            assert_eq!(told, expected, "a run of pages is told once");
             for (at, byte) in (offset..50_000).zip(&buffer) {
-                let is_bad = expected.iter().any(|page| at / 4096 == page / 4096);
+                let is_bad = expected.iter().any(|range| range.contains(&at));
                 assert!(is_bad || u64::from(*byte) == at % 251, "{at}");
             }
-            for page in expected {
-                let at = usize::try_from(page - offset).unwrap();
-                assert_eq!(&buffer[at..at + 5], b"RMQG\xFF", "no zeros, and no sound group");
+            for range in expected {
+                for page in range.clone().step_by(PAGE) {
+                    let at = usize::try_from(page - offset).unwrap();
+                    assert_eq!(&buffer[at..at + 5], b"RMQG\xFF", "no zeros, and no sound group");
+                }
             }
         };
+        let pages = |range: Range<u64>| [range];
         check(0, 0..0, &[]);
-        check(0, 9_000..9_001, &[8_192]);
-        check(0, 0..1, &[0]);
-        check(8_704, 9_000..9_001, &[8_704]);
-        check(4_096, 8_191..8_193, &[4_096, 8_192]);
-        check(512, 49_999..50_000, &[49_152]);
+        check(0, 9_000..9_001, &pages(8_192..12_288));
+        check(0, 0..1, &pages(0..4_096));
+        check(8_704, 9_000..9_001, &pages(8_704..12_288));
+        check(4_096, 8_191..8_193, &pages(4_096..12_288));
+        check(512, 49_999..50_000, &pages(49_152..50_000));
     }
 
     #[test]
     fn an_error_that_is_no_damage_is_told() {
-        let mut buffer = vec![0; 10_000];
-        let refused = fill_around(&mut buffer, 0, |_, _| Err(io::ErrorKind::PermissionDenied.into()), |_, _| {});
-        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        let mut device = TestDevice { errno: 13, ..TestDevice::new(10_000, 0..10_000) };
+        let refused = fill_around(&mut [0; 10_000], 0, &mut device, |_, _| {});
+        let Err(ReadAroundError::Io(error)) = refused else { panic!("{refused:?}") };
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_device_that_answers_for_nothing_is_given_up() {
+        const BAD: u64 = 3 * PAGES_IN_A_ROW_MAX * PAGE as u64;
+        let mut buffer = vec![0; 2 * usize::try_from(BAD).unwrap()];
+        let mut silent = TestDevice { is_silent: true, ..TestDevice::new(buffer.len(), 8_192..BAD) };
+        let refused = fill_around(&mut buffer, 0, &mut silent, |_, _| panic!("it is no damage"));
+        let Err(ReadAroundError::Silent { pages, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!(pages, 8_192..8_192 + PAGES_IN_A_ROW_MAX * PAGE as u64);
+        assert_eq!(silent.failures, PAGES_IN_A_ROW_MAX + 1);
+
+        let mut told = Vec::new();
+        let mut answering = TestDevice::new(buffer.len(), 8_192..BAD);
+        fill_around(&mut buffer, 0, &mut answering, |range, _| told.push(range)).unwrap();
+        assert!(told.len() == 1 && told[0] == (8_192..BAD), "{told:?}");
+    }
+
+    #[test]
+    fn what_is_missing_to_the_process_is_no_fault_of_the_disk() {
+        let check = |errno: i32, expected| assert_eq!(Fault::of(&io::Error::from_raw_os_error(errno)), expected);
+        for (errno, expected) in [
+            (5, Fault::Medium),
+            (61, Fault::Medium),
+            (84, Fault::Medium),
+            (121, Fault::Medium),
+            (11, Fault::Process),
+            (12, Fault::Process),
+            (23, Fault::Process),
+            (24, Fault::Process),
+            (19, Fault::Device),
+            (110, Fault::Device),
+            (116, Fault::Device),
+        ] {
+            check(errno, expected);
+        }
+        assert_eq!(Fault::of(&io::Error::other("no chunk")), Fault::Process);
     }
 }

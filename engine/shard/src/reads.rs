@@ -28,7 +28,7 @@ use crate::index_scan::scan_index;
 use crate::metrics::Metrics;
 use crate::move_read::Mover;
 use crate::read_ahead::{Followers, ReadAhead, WINDOWS_AHEAD};
-use crate::read_around::is_medium_error;
+use crate::read_around::Fault;
 use crate::read_memory::ReadMemory;
 use crate::read_queue::{ReadQueue, Task};
 use crate::window::{SegmentFile, Window, WindowError};
@@ -452,7 +452,7 @@ impl IndexCache {
         };
         let (index, rebuilt) = loaded.map_err(|error| {
             let (path, offset) = (path.display(), trailer.index_group);
-            WindowError::Failed { reason: format!("{path}, offset {offset}: the index: {error}") }
+            WindowError::of(&error, format!("{path}, offset {offset}: the index: {error}"))
         })?;
         let index = Arc::new(index);
         let mut entries = self.entries.lock();
@@ -475,7 +475,7 @@ fn read_stored_index(segment: &SegmentFile, trailer: Trailer) -> io::Result<Opti
     let length = (before + length).next_multiple_of(segment.block_size) as usize;
     match read_at(&segment.file.file, u64::from(at - before), length, &ChunkPool::default()) {
         Ok(bytes) => Ok(read_index(segment.place, at, bytes.get(before as usize..).unwrap_or_default())),
-        Err(error) if is_medium_error(&error) => Ok(None),
+        Err(error) if Fault::of(&error) == Fault::Medium => Ok(None),
         Err(error) => Err(error),
     }
 }

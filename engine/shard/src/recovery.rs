@@ -1,8 +1,8 @@
 //! Executes the reads that recovery asks for, and opens the slots' files. What the bytes mean is the core's.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use rustmq_engine_core::wal::{RecoveredWal, Recovery, RecoveryOptions, SegmentSh
 use crate::dio::{self, DirectIo};
 use crate::disk::SlotFile;
 use crate::folder::{FolderError, WalFolder};
-use crate::read_around::read_around;
+use crate::read_around::{AroundFile, Persistence, ReadAroundError};
 use crate::retention::{now, since_1970};
 use crate::slots;
 
@@ -32,6 +32,12 @@ pub enum RecoverError {
         path = path.display()
     )]
     Unreadable { path: PathBuf, offset: u64, error: io::Error },
+    #[error(
+        "{path}: nothing of the {} bytes from offset {} on can be read: {error}; the device, or the path to it, may be down; \
+         --repair goes around as much only where the file can be read at its ends",
+        pages.end - pages.start, pages.start, path = path.display()
+    )]
+    Silent { path: PathBuf, pages: Range<u64>, error: io::Error },
     #[error("the write-ahead log in {path}: {error}", path = path.display())]
     Wal { path: PathBuf, error: RecoveryError },
 }
@@ -40,6 +46,53 @@ pub enum RecoverError {
 pub(crate) struct Recovered {
     pub wal: RecoveredWal,
     pub files: HashMap<SlotId, Arc<SlotFile>>,
+    /// Unreadable pages; they were taken for damage.
+    pub unreadable: UnreadableRuns,
+}
+
+/// Pages next to each other that cannot be read.
+#[derive(Debug)]
+pub(crate) struct UnreadableRun {
+    pub slot: SlotId,
+    /// Bytes of the slot's file.
+    pub range: Range<u64>,
+    error: io::Error,
+}
+
+impl UnreadableRun {
+    pub(crate) fn error(&self) -> io::Error {
+        self.error.raw_os_error().map_or_else(|| self.error.kind().into(), io::Error::from_raw_os_error)
+    }
+}
+
+/// The unreadable pages of a WAL. Pages that were read twice are in it once.
+#[derive(Debug, Default)]
+pub(crate) struct UnreadableRuns(Vec<UnreadableRun>);
+
+impl UnreadableRuns {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &UnreadableRun> {
+        self.0.iter()
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds a run, and tells whether it neither repeats nor continues a known one.
+    fn note(&mut self, slot: SlotId, range: Range<u64>, error: io::Error) -> bool {
+        let touches =
+            |run: &UnreadableRun| run.slot == slot && run.range.start <= range.end && range.start <= run.range.end;
+        let whole = self
+            .0
+            .iter()
+            .filter(|run| touches(run))
+            .fold(range.clone(), |whole, run| whole.start.min(run.range.start)..whole.end.max(run.range.end));
+        let before = self.0.len();
+        self.0.retain(|run| !touches(run));
+        let is_new = self.0.len() == before;
+        self.0.push(UnreadableRun { slot, range: whole, error });
+        is_new
+    }
 }
 
 /// Reads a whole WAL. Blocks; called before anything is served.
@@ -53,9 +106,13 @@ pub(crate) fn recover(
     let mut written = HashMap::new();
     // Through the page cache: a window may be smaller than what direct reads of this device ask for.
     let mut readers = HashMap::new();
+    let persistence = match policy {
+        CorruptionPolicy::Repair => Persistence::WhileItAnswers,
+        CorruptionPolicy::Refuse | CorruptionPolicy::Repaired => Persistence::Bounded,
+    };
     for slot in folder.slots()? {
         let path = folder.slot_path(slot);
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
+        let opened = AroundFile::open(&path, persistence).and_then(|file| Ok((file.file().metadata()?, file)));
         let (metadata, file) = opened.map_err(|error| RecoverError::Io { path, error })?;
         slots.push((slot, metadata.len()));
         written.insert(slot, metadata.modified().map_or_else(|_| now(), since_1970));
@@ -65,23 +122,25 @@ pub(crate) fn recover(
     let mut recovery = Recovery::new(RecoveryOptions { wal: folder.id, shape, slots, window, policy });
     let pool = ChunkPool::default();
     let damaged = |error| RecoverError::Wal { path: folder.dir.clone(), error };
-    let mut unreadable = Vec::new();
+    let mut unreadable = UnreadableRuns::default();
     while let Some(read) = recovery.poll_action() {
-        let file = readers.get(&read.slot).expect("recovery asks only for slots that it was given");
+        let file = readers.get_mut(&read.slot).expect("recovery asks only for slots that it was given");
         let path = folder.slot_path(read.slot);
-        let bytes = read_around(file, u64::from(read.offset), read.length as usize, &pool, |offset, error| {
-            tracing::warn!(path = %path.display(), offset, %error, "the write-ahead log cannot be read here: this is taken for damage");
-            let error = error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error);
-            unreadable.push((read.slot, offset, error));
+        let bytes = file.read(u64::from(read.offset), read.length as usize, &pool, |range, error| {
+            let (offset, bytes, reason) = (range.start, range.end - range.start, error.to_string());
+            if unreadable.note(read.slot, range, error) {
+                tracing::warn!(path = %path.display(), offset, bytes, reason, "the write-ahead log cannot be read here: this is taken for damage");
+            }
         });
-        let bytes = bytes.map_err(|error| RecoverError::Io { path, error })?;
+        let bytes = bytes.map_err(|error| match error {
+            ReadAroundError::Io(error) => RecoverError::Io { path, error },
+            ReadAroundError::Silent { pages, error } => RecoverError::Silent { path, pages, error },
+        })?;
         recovery.on_read(&bytes).map_err(damaged)?;
     }
     let mut wal = recovery.finish().map_err(damaged)?;
-    // What was acknowledged may stand where the log would go on.
-    let hidden = unreadable.into_iter().find(|(slot, offset, _)| wal.passes_over(*slot, *offset));
-    if let Some((slot, offset, error)) = hidden.filter(|_| policy != CorruptionPolicy::Repair) {
-        return Err(RecoverError::Unreadable { path: folder.slot_path(slot), offset, error });
+    if policy != CorruptionPolicy::Repair {
+        refuse_hidden(folder, &wal, &unreadable)?;
     }
     // What was appended without a time, and is in no index yet, ages from the file's last write on.
     for segment in &mut wal.segments {
@@ -103,7 +162,17 @@ pub(crate) fn recover(
         // Its last groups may never have been synced, and count as durable from here on.
         file.file.sync_data().map_err(|error| RecoverError::Io { path: file.path.clone(), error })?;
     }
-    Ok(Recovered { wal, files })
+    Ok(Recovered { wal, files, unreadable })
+}
+
+/// Acknowledged records may stand where the log would go on.
+fn refuse_hidden(folder: &WalFolder, wal: &RecoveredWal, unreadable: &UnreadableRuns) -> Result<(), RecoverError> {
+    // Within a slot all that is passed over follows all that is not, so the run's last byte decides.
+    let hidden = unreadable.iter().find(|run| wal.passes_over(run.slot, run.range.end - 1));
+    hidden.map_or(Ok(()), |run| {
+        let path = folder.slot_path(run.slot);
+        Err(RecoverError::Unreadable { path, offset: run.range.start, error: run.error() })
+    })
 }
 
 /// Writes over the newest segment's groups that none proves with what was read of them. Through the page cache a failed sync leaves pages that
@@ -135,10 +204,25 @@ mod tests {
     use rustmq_engine_core::wal::{SegmentShape, SlotId};
     use rustmq_model::{ByteSize, LeaderEpoch, PartitionId, TopicId, TopicIdPartition};
 
-    use super::recover;
+    use super::{UnreadableRuns, recover};
     use crate::dio::DirectIo;
     use crate::folder::Folder;
     use crate::{EngineConfig, Metrics, start};
+
+    #[test]
+    fn pages_that_go_on_from_each_other_are_one_run() {
+        let mut runs = UnreadableRuns::default();
+        let mut note = |slot, range| runs.note(SlotId(slot), range, std::io::Error::from_raw_os_error(5));
+        assert!(note(0, 8_192..12_288));
+        assert!(!note(0, 8_192..12_288), "it is known");
+        assert!(!note(0, 12_288..16_384), "it goes on");
+        assert!(note(0, 24_576..28_672));
+        assert!(note(1, 8_192..12_288), "it is in another slot");
+        assert!(!note(0, 16_384..24_576), "it fills the gap");
+        let mut found: Vec<_> = runs.iter().map(|run| (run.slot.0, run.range.clone())).collect();
+        found.sort_by_key(|(slot, range)| (*slot, range.start));
+        assert_eq!(found, [(0, 8_192..28_672), (1, 8_192..12_288)]);
+    }
 
     #[test]
     fn what_no_group_proves_is_written_again_where_a_sync_alone_may_do_nothing() {

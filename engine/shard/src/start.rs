@@ -369,7 +369,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     } else {
         (Gaps::Refused, CorruptionPolicy::Refuse)
     };
-    let Recovered { wal, files } = recover(&folder, tuning.io, shape, policy)?;
+    let Recovered { wal, files, .. } = recover(&folder, tuning.io, shape, policy)?;
     if let Some(dropped) = &wal.dropped {
         let DroppedTail { slot, offset, damage, groups } = dropped;
         tracing::warn!(

@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,8 +12,9 @@ use rustmq_engine_core::wal::GroupDamage;
 use rustmq_engine_core::wal::read_check::{CheckedGroup, GroupCheck, check_group, group_size};
 use rustmq_engine_core::wal::scan::SegmentPlace;
 
+use crate::dio::read_once;
 use crate::disk::SlotFile;
-use crate::read_around::is_medium_error;
+use crate::read_around::Fault;
 use crate::read_memory::ReadBuffer;
 use crate::read_queue::ReadQueue;
 
@@ -71,16 +71,29 @@ pub(crate) enum WindowError {
     NoRoom { first_size: Option<u32> },
     /// The disk does not give back what was written there.
     Damaged { reason: String },
-    /// For another reason, which may pass.
+    /// The disk fails in another way, which may pass.
     Failed { reason: String },
+    /// The disk has no part in it: memory or descriptors are missing, or a thread has panicked.
+    Hindered { reason: String },
 }
 
 impl WindowError {
+    /// Classifies an error that a read of the segment's file gave.
+    pub(crate) fn of(error: &io::Error, reason: String) -> Self {
+        match Fault::of(error) {
+            Fault::Medium => Self::Damaged { reason },
+            Fault::Device => Self::Failed { reason },
+            Fault::Process => Self::Hindered { reason },
+        }
+    }
+
     /// What a reader is told. Without memory it is not told anything: it waits, or gets less.
     pub(crate) fn into_read_error(self) -> Option<ReadError> {
         match self {
             Self::NoRoom { .. } => None,
-            Self::Damaged { reason } | Self::Failed { reason } => Some(ReadError::Storage { reason }),
+            Self::Damaged { reason } | Self::Failed { reason } | Self::Hindered { reason } => {
+                Some(ReadError::Storage { reason })
+            }
         }
     }
 }
@@ -240,7 +253,7 @@ impl ReadPlan {
         let offset = u64::from(self.from) + range.start as u64;
         let count = read_at(&segment.file.file, offset, &mut room[range.clone()]).map_err(|error| {
             let reason = format!("{}, offset {offset}: {error}", segment.file.path.display());
-            if is_medium_error(&error) { WindowError::Damaged { reason } } else { WindowError::Failed { reason } }
+            WindowError::of(&error, reason)
         })?;
         Ok(range.start + count)
     }
@@ -250,7 +263,7 @@ impl ReadPlan {
 fn read_at(file: &File, offset: u64, room: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < room.len() {
-        match file.read_at(&mut room[filled..], offset + filled as u64) {
+        match read_once(file, &mut room[filled..], offset + filled as u64) {
             Ok(0) => break,
             Ok(count) => filled += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -109,7 +109,7 @@ impl WindowCache {
                     return Err(WindowError::NoRoom { first_size: Some(size) });
                 }
                 // A hole may lie between.
-                Err(WindowError::Damaged { .. } | WindowError::Failed { .. }) if start.offset < offset => steps = 0,
+                Err(error) if !matches!(error, WindowError::NoRoom { .. }) && start.offset < offset => steps = 0,
                 Err(error) => return Err(error),
             }
         }
@@ -131,7 +131,7 @@ impl WindowCache {
         // After a panic too: others wait for the end of this read.
         let read = MutexGuard::unlocked(windows, read).unwrap_or_else(|_| {
             let reason = "the thread that read has panicked".to_owned();
-            Err(WindowError::Failed { reason })
+            Err(WindowError::Hindered { reason })
         });
         windows.being_read.retain(|reading| *reading != (segment.place, range.clone()));
         self.done.notify_all();
@@ -146,7 +146,7 @@ impl WindowCache {
         let take = |bytes| self.make_room(bytes);
         let window = match Window::read(segment, start, WindowReach::Bytes(bytes), &take) {
             // What is beside the group may be unreadable, or damaged.
-            Err(WindowError::Damaged { .. } | WindowError::Failed { .. }) => {
+            Err(WindowError::Damaged { .. } | WindowError::Failed { .. } | WindowError::Hindered { .. }) => {
                 Window::read(segment, start, WindowReach::OneGroup, &take)?
             }
             read => read?,
@@ -161,7 +161,7 @@ impl WindowCache {
         loop {
             let taken = self.memory.take(bytes).map_err(|error| {
                 let reason = error.to_string();
-                WindowError::Failed { reason }
+                WindowError::Hindered { reason }
             })?;
             if taken.is_some() {
                 return Ok(taken);

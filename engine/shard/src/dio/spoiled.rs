@@ -1,0 +1,107 @@
+//! Places of files that a test has made unreadable, as a device that loses sectors does. Compiled into this crate's own tests only.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use parking_lot::Mutex;
+
+static FILES: Mutex<BTreeMap<FileId, Places>> = Mutex::new(BTreeMap::new());
+
+/// Device and inode.
+type FileId = (u64, u64);
+
+#[derive(Debug, Default)]
+struct Places {
+    unreadable: Vec<Unreadable>,
+    failures: usize,
+}
+
+#[derive(Debug)]
+struct Unreadable {
+    range: Range<u64>,
+    errno: i32,
+    /// Reads that still fail; `None` for all of them.
+    left: Option<usize>,
+}
+
+/// A file of which reads fail until this is dropped.
+#[derive(Debug)]
+pub(crate) struct SpoiledFile(FileId);
+
+impl SpoiledFile {
+    pub(crate) fn new(path: &Path) -> Self {
+        let id = id(&File::open(path).unwrap());
+        let known = FILES.lock().insert(id, Places::default());
+        assert!(known.is_none(), "one at a time for a file");
+        Self(id)
+    }
+
+    /// Reads that touch `range` fail with `errno`.
+    pub(crate) fn spoil(&self, range: Range<u64>, errno: i32) {
+        self.change(|places| places.unreadable.push(Unreadable { range, errno, left: None }));
+    }
+
+    /// The same for as many reads.
+    pub(crate) fn spoil_for(&self, range: Range<u64>, errno: i32, reads: usize) {
+        self.change(|places| places.unreadable.push(Unreadable { range, errno, left: Some(reads) }));
+    }
+
+    pub(crate) fn mend(&self) {
+        self.change(|places| places.unreadable.clear());
+    }
+
+    /// Reads that have failed so far.
+    pub(crate) fn failures(&self) -> usize {
+        self.change(|places| places.failures)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Places) -> T) -> T {
+        change(FILES.lock().get_mut(&self.0).unwrap())
+    }
+}
+
+impl Drop for SpoiledFile {
+    fn drop(&mut self) {
+        FILES.lock().remove(&self.0);
+    }
+}
+
+fn id(file: &File) -> FileId {
+    let metadata = file.metadata().unwrap();
+    (metadata.dev(), metadata.ino())
+}
+
+/// Fails if a read there is to fail.
+pub(super) fn check(file: &File, at: u64, length: usize) -> io::Result<()> {
+    let mut files = FILES.lock();
+    if files.is_empty() {
+        return Ok(());
+    }
+    let Some(places) = files.get_mut(&id(file)) else { return Ok(()) };
+    let touches = |range: &Range<u64>| range.start < at + length as u64 && at < range.end;
+    let is_met = |place: &&mut Unreadable| touches(&place.range) && place.left != Some(0);
+    let Some(place) = places.unreadable.iter_mut().find(is_met) else { return Ok(()) };
+    place.left = place.left.map(|left| left - 1);
+    places.failures += 1;
+    Err(io::Error::from_raw_os_error(place.errno))
+}
+
+/// A range that is written can be read again, as from the spare sectors of a real device.
+pub(super) fn on_write(file: &File, at: u64, length: usize) {
+    let mut files = FILES.lock();
+    if files.is_empty() {
+        return;
+    }
+    let Some(places) = files.get_mut(&id(file)) else { return };
+    let end = at + length as u64;
+    let parts = |Unreadable { range, errno, left }: Unreadable| {
+        let parts = [range.start..range.end.min(at), range.start.max(end)..range.end];
+        parts.map(|range| Unreadable { range, errno, left }).into_iter().filter(|part| !part.range.is_empty())
+    };
+    places.unreadable = std::mem::take(&mut places.unreadable).into_iter().flat_map(parts).collect();
+}
