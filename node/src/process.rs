@@ -228,11 +228,18 @@ pub fn repair(config: &Config) -> Result<()> {
     for lost in &plan.lost {
         println!("  {}: {} to {}", lost.id, lost.from.0, lost.until.0 - 1);
     }
+    if !plan.unreadable.is_empty() {
+        println!("places that cannot be read, which zeros are written over (file, first and last byte):");
+        for place in &plan.unreadable {
+            println!("  {}: {} to {}", place.path.display(), place.from, place.until - 1);
+        }
+    }
     folder.renew_incarnation()?;
     let report = plan.carry_out()?;
     println!(
-        "{} damaged places were covered, {} segment headers were rebuilt, {} files have their length again; the files as they were:",
-        report.holes, report.headers, report.short_files
+        "{} damaged places were covered, {} places that could not be read were written over, {} segment headers were rebuilt, \
+         {} files have their length again; the files as they were:",
+        report.holes, report.unreadable, report.headers, report.short_files
     );
     for copy in &report.copies {
         println!("  {}", copy.display());

@@ -48,6 +48,6 @@ pub use memory_levels::{MemorySource, SystemMemory};
 pub use metrics::Metrics;
 pub use partition::PartitionReplayError;
 pub use recovery::RecoverError;
-pub use repair::{LostRange, RepairError, RepairPlan, RepairReport, plan_repair};
+pub use repair::{LostRange, RepairError, RepairPlan, RepairReport, UnreadablePlace, plan_repair};
 pub use rustmq_engine_core::tail_budget::{MemoryLevel, tail_share};
 pub use start::{StartError, StartReport, start};

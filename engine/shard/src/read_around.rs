@@ -126,8 +126,8 @@ impl AroundFile {
 
     /// Whether the device answers for the file's first or last page. Where it answers for neither, its fault is hardly that of a sector.
     pub(crate) fn answers_at_its_ends(&self) -> io::Result<bool> {
-        // A page from the cache would be no answer.
-        self.advise(Advice::DontNeed);
+        // A page from the cache would be no answer, and one that is read together with its neighbours may fail for theirs.
+        self.advise_single_pages();
         let last = self.file.metadata()?.len().saturating_sub(1) / PAGE as u64 * PAGE as u64;
         Ok([0, last].into_iter().any(|at| read_once(&self.file, &mut [0; PAGE], at).is_ok()))
     }
@@ -136,14 +136,15 @@ impl AroundFile {
     /// it forgets those that it has of the file, and takes pages one by one.
     fn take_single_pages(&mut self) {
         if !std::mem::replace(&mut self.is_paged, true) {
-            self.advise(Advice::Random);
-            self.advise(Advice::DontNeed);
+            self.advise_single_pages();
         }
     }
 
-    fn advise(&self, advice: Advice) {
-        // Without it more is taken for damage than need be, which is found.
-        let _ = fadvise(&self.file, 0, None, advice);
+    fn advise_single_pages(&self) {
+        for advice in [Advice::Random, Advice::DontNeed] {
+            // Without it more is taken for damage than need be, which is found.
+            let _ = fadvise(&self.file, 0, None, advice);
+        }
     }
 }
 

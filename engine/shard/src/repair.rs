@@ -1,23 +1,34 @@
 //! `--repair`: covers damage in WALs that refuse to start, so that what is sound is kept. What is gone is listed. In two steps: nothing is
-//! written before all of the WALs are known to be repairable, and before the caller has told what will be gone.
+//! written before all of the WALs are known to be repairable, and before the caller has told what will be gone. A disk may give back later what it
+//! does not give now: so an unreadable place is read again and again for some seconds, and once more before the first write.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustmq_engine_core::log::Gaps;
 use rustmq_engine_core::wal::position::SegmentShapeError;
 use rustmq_engine_core::wal::recovery::CorruptionPolicy;
-use rustmq_engine_core::wal::{RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig};
+use rustmq_engine_core::wal::{RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig, SlotId};
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::aside::copy_for_repair;
-use crate::dio::{DirectIo, sync_dir};
+use crate::dio::{DirectIo, sync_dir, write_over};
 use crate::folder::{self, Folder, FolderError, WalFolder, WalOwner};
 use crate::partition::{self, Partition, PartitionReplayError};
-use crate::recovery::{RecoverError, recover};
+use crate::read_around::{AroundFile, PAGE, Persistence};
+use crate::recovery::{RecoverError, Recovered, UnreadableRuns, recover};
+
+/// How long unreadable places are read again: a path to the device that is down for a moment comes back.
+const PATIENCE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(250);
+/// How often at most a log is read from its start, since some of it has become readable.
+const READINGS_MAX: u32 = 4;
+/// Bytes of zeros to write at a time.
+const ZEROS: usize = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
@@ -31,6 +42,10 @@ pub enum RepairError {
     Shape(#[from] SegmentShapeError),
     #[error("{path}: {error}", path = path.display())]
     Io { path: PathBuf, error: io::Error },
+    #[error("{path}: each time other parts of it can be read: nothing was changed", path = path.display())]
+    Unsteady { path: PathBuf },
+    #[error("{path}, offset {offset}: this can be read again: nothing was changed; ask for the repair once more", path = path.display())]
+    ReadableAgain { path: PathBuf, offset: u64 },
 }
 
 /// Offsets of a partition that the damage took.
@@ -41,10 +56,21 @@ pub struct LostRange {
     pub until: Offset,
 }
 
+/// A part of a slot's file that the device cannot read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadablePlace {
+    pub path: PathBuf,
+    /// In bytes.
+    pub from: u64,
+    pub until: u64,
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RepairReport {
     /// Damaged places that were covered.
     pub holes: usize,
+    /// Unreadable places that were written over.
+    pub unreadable: usize,
     /// Files that were cut short, and have their length again.
     pub short_files: usize,
     /// Segment headers that were rebuilt. Nothing is lost by those.
@@ -57,23 +83,38 @@ pub struct RepairReport {
 #[derive(Debug)]
 pub struct RepairPlan {
     /// The damaged ones.
-    wals: Vec<(WalFolder, RecoveredWal)>,
+    wals: Vec<DamagedWal>,
     /// Gaps between what is left. Records lost at a log's end leave none.
     pub lost: Vec<LostRange>,
     /// What could not be read back while the log ran. Readers are refused there, before and after a repair, until retention or
     /// `DeleteRecords` passes it.
     pub refused: Vec<LostRange>,
+    /// Places that will be written over. Those at a log's end or in a slot without a segment may have held acknowledged records, which no other
+    /// list can name.
+    pub unreadable: Vec<UnreadablePlace>,
 }
 
-/// Reads the WALs in `dir`, which no process may have open, and writes nothing: a log that cannot be replayed even so is left as it is.
+#[derive(Debug)]
+struct DamagedWal {
+    folder: WalFolder,
+    recovered: RecoveredWal,
+    unreadable: UnreadableRuns,
+}
+
+/// Reads the WALs in `dir`, which no process may have open, and writes nothing: a log that cannot be replayed even so is left as it is. Takes some
+/// seconds longer if there are unreadable places.
 pub fn plan_repair(dir: &Path, owner: Option<&WalOwner>) -> Result<RepairPlan, RepairError> {
+    plan_with_patience(dir, owner, PATIENCE)
+}
+
+fn plan_with_patience(dir: &Path, owner: Option<&WalOwner>, patience: Duration) -> Result<RepairPlan, RepairError> {
     let folder = Folder::open(dir, owner)?;
     let io = DirectIo::probe(dir, &folder::meta_path(dir))
         .map_err(|error| RepairError::Io { path: dir.to_owned(), error })?;
     let shape = SegmentShape::new(u64::from(io.block_size), folder.segment_size)?;
-    let mut plan = RepairPlan { wals: Vec::new(), lost: Vec::new(), refused: Vec::new() };
+    let mut plan = RepairPlan { wals: Vec::new(), lost: Vec::new(), refused: Vec::new(), unreadable: Vec::new() };
     for wal in folder.wals {
-        let recovered = recover(&wal, io, shape, CorruptionPolicy::Repair)?.wal;
+        let Recovered { wal: recovered, unreadable, .. } = read_steadily(&wal, io, shape, patience)?;
         let config = SegmentTableConfig { wal: wal.id, shape, segments_max: u32::MAX };
         let mut table = SegmentTable::new(config, &recovered);
         let bases = recovered.bases_lost.iter().filter(|lost| lost.from < lost.until);
@@ -87,12 +128,83 @@ pub fn plan_repair(dir: &Path, owner: Option<&WalOwner>) -> Result<RepairPlan, R
             lost.extend(table.gaps(*id, log_start).into_iter().map(range));
             plan.refused.extend(table.damaged(*id, log_start).map(range));
         }
-        if !(recovered.holes.is_empty() && recovered.headers.is_empty() && recovered.short_files.is_empty()) {
+        plan.unreadable.extend(unreadable.iter().map(|run| UnreadablePlace {
+            path: wal.slot_path(run.slot),
+            from: run.range.start,
+            until: run.range.end,
+        }));
+        let damaged = DamagedWal { folder: wal, recovered, unreadable };
+        if !damaged.slots().is_empty() {
             plan.lost.extend(lost);
-            plan.wals.push((wal, recovered));
+            plan.wals.push(damaged);
         }
     }
     Ok(plan)
+}
+
+/// Reads a WAL, and again from its start as long as an unreadable place of it becomes readable.
+fn read_steadily(
+    wal: &WalFolder,
+    io: DirectIo,
+    shape: SegmentShape,
+    patience: Duration,
+) -> Result<Recovered, RepairError> {
+    let mut silent_until = None;
+    let mut readings = 0;
+    loop {
+        let recovered = match recover(wal, io, shape, CorruptionPolicy::Repair) {
+            Err(error @ RecoverError::Silent { .. }) => {
+                let until = *silent_until.get_or_insert_with(|| Instant::now() + patience);
+                if Instant::now() >= until {
+                    return Err(error.into());
+                }
+                thread::sleep(PAUSE);
+                continue;
+            }
+            recovered => recovered?,
+        };
+        readings += 1;
+        if !is_readable_by(wal, &recovered.unreadable, Instant::now() + patience)? {
+            refuse_silence(wal, &recovered.unreadable)?;
+            return Ok(recovered);
+        }
+        if readings == READINGS_MAX {
+            return Err(RepairError::Unsteady { path: wal.dir.clone() });
+        }
+    }
+}
+
+/// Whether a place that could not be read can be read before `deadline`.
+fn is_readable_by(wal: &WalFolder, unreadable: &UnreadableRuns, deadline: Instant) -> Result<bool, RepairError> {
+    loop {
+        for run in unreadable.iter() {
+            let path = wal.slot_path(run.slot);
+            let readable = open(&path).and_then(|mut file| file.is_readable_at(run.range.start));
+            if readable.map_err(|error| RepairError::Io { path, error })? {
+                return Ok(true);
+            }
+        }
+        if unreadable.is_empty() || Instant::now() >= deadline {
+            return Ok(false);
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// If neither end of a segment can be read, more than a sector is lost, or the device cannot be reached.
+fn refuse_silence(wal: &WalFolder, unreadable: &UnreadableRuns) -> Result<(), RepairError> {
+    for run in unreadable.iter() {
+        let path = wal.slot_path(run.slot);
+        let answers = open(&path).and_then(|file| file.answers_at_its_ends());
+        if !answers.map_err(|error| RepairError::Io { path: path.clone(), error })? {
+            return Err(RecoverError::Silent { path, pages: run.range.clone(), error: run.error() }.into());
+        }
+    }
+    Ok(())
+}
+
+fn open(path: &Path) -> io::Result<AroundFile> {
+    AroundFile::open(path, Persistence::WhileItAnswers)
 }
 
 impl RepairPlan {
@@ -102,57 +214,110 @@ impl RepairPlan {
         self.wals.is_empty()
     }
 
-    /// Writes. From the first byte on the folder no longer holds all that it acknowledged: its incarnation must have ended before.
+    /// Writes. From the first byte on the folder no longer holds all that it acknowledged: its incarnation must have ended before. Writes nothing,
+    /// besides copies, if a place can be read that could not when the plan was made.
     pub fn carry_out(self) -> Result<RepairReport, RepairError> {
         let mut report = RepairReport::default();
-        for (wal, recovered) in &self.wals {
-            wal.mark_repaired()?;
-            cover(wal, recovered, &mut report)?;
+        for wal in &self.wals {
+            report.copies.extend(wal.copy_damaged()?);
+        }
+        for wal in &self.wals {
+            wal.refuse_readable()?;
+        }
+        for wal in &self.wals {
+            wal.folder.mark_repaired()?;
+            wal.cover()?;
+            report.holes += wal.recovered.holes.len();
+            report.unreadable += wal.unreadable.iter().count();
+            report.headers += wal.recovered.headers.len();
+            report.short_files += wal.recovered.short_files.len();
         }
         Ok(report)
     }
 }
 
-fn cover(wal: &WalFolder, recovered: &RecoveredWal, report: &mut RepairReport) -> Result<(), RepairError> {
-    // Trailers first: without its trailer a segment is scanned, so that a repair that is cut off here is asked for again.
-    let zeros = |shape: &SegmentShape| vec![0; shape.block_size() as usize];
-    let mut writes: Vec<_> =
-        recovered.void_trailers.iter().map(|(slot, shape)| (*slot, shape.trailer(), zeros(shape))).collect();
-    for (slot, header) in &recovered.headers {
-        let mut block = vec![0; header.shape.block_size() as usize];
-        header.encode(&mut block);
-        writes.push((*slot, 0, block));
+impl DamagedWal {
+    /// The slots that will be written to. Trailers need no mention: they are overwritten only beside holes.
+    fn slots(&self) -> BTreeSet<SlotId> {
+        let RecoveredWal { holes, headers, short_files, .. } = &self.recovered;
+        let damaged = holes.iter().map(|(slot, ..)| *slot).chain(headers.iter().map(|(slot, _)| *slot));
+        let damaged = damaged.chain(short_files.iter().map(|(slot, _)| *slot));
+        damaged.chain(self.unreadable.iter().map(|run| run.slot)).collect()
     }
-    for (slot, shape, hole) in &recovered.holes {
-        let mut block = vec![0; shape.block_size() as usize];
-        hole.encode(wal.id, &mut block);
-        writes.push((*slot, hole.offset, block));
+
+    fn failed(&self, slot: SlotId, error: io::Error) -> RepairError {
+        RepairError::Io { path: self.folder.slot_path(slot), error }
     }
-    let mut copied = BTreeSet::new();
-    for (slot, shape) in &recovered.short_files {
-        let path = wal.slot_path(*slot);
-        let failed = |error| RepairError::Io { path: path.clone(), error };
-        if copied.insert(*slot) {
-            report
-                .copies
-                .push(copy_for_repair(&path).and_then(|copy| sync_dir(&wal.dir).map(|()| copy)).map_err(failed)?);
+
+    fn copy_damaged(&self) -> Result<Vec<PathBuf>, RepairError> {
+        let copy = |slot: SlotId| {
+            let copied = copy_for_repair(&self.folder.slot_path(slot));
+            let copied = copied.and_then(|copy| sync_dir(&self.folder.dir).map(|()| copy));
+            copied.map_err(|error| self.failed(slot, error))
+        };
+        self.slots().into_iter().map(copy).collect()
+    }
+
+    /// A place that can be read again may be sound, and must not be written over.
+    fn refuse_readable(&self) -> Result<(), RepairError> {
+        for run in self.unreadable.iter() {
+            let path = self.folder.slot_path(run.slot);
+            let mut file = open(&path).map_err(|error| self.failed(run.slot, error))?;
+            for offset in run.range.clone().step_by(PAGE) {
+                if file.is_readable_at(offset).map_err(|error| self.failed(run.slot, error))? {
+                    return Err(RepairError::ReadableAgain { path, offset });
+                }
+            }
         }
-        let file = fs::OpenOptions::new().write(true).open(&path).map_err(failed)?;
-        file.set_len(u64::from(shape.length())).and_then(|()| file.sync_all()).map_err(failed)?;
+        Ok(())
     }
-    for (slot, offset, block) in writes {
-        let path = wal.slot_path(slot);
-        let failed = |error| RepairError::Io { path: path.clone(), error };
-        if copied.insert(slot) {
-            report
-                .copies
-                .push(copy_for_repair(&path).and_then(|copy| sync_dir(&wal.dir).map(|()| copy)).map_err(failed)?);
+
+    fn cover(&self) -> Result<(), RepairError> {
+        let recovered = &self.recovered;
+        // First of all: the other writes may lie beyond the file's end.
+        for (slot, shape) in &recovered.short_files {
+            self.change(*slot, |file| file.set_len(u64::from(shape.length())))?;
         }
-        let file = fs::OpenOptions::new().write(true).open(&path).map_err(failed)?;
-        file.write_all_at(&block, u64::from(offset)).and_then(|()| file.sync_all()).map_err(failed)?;
+        // Then trailers: without its trailer a segment is scanned, so that a repair that is cut off here is asked for again.
+        for (slot, shape) in &recovered.void_trailers {
+            self.overwrite(*slot, shape.trailer(), &vec![0; shape.block_size() as usize])?;
+        }
+        // Once it is written, a device has a spare sector for one that it cannot read. Headers and holes come after: a repair that is cut off
+        // here leaves damage, and is asked for again as well.
+        for run in self.unreadable.iter() {
+            self.change(run.slot, |file| {
+                for at in run.range.clone().step_by(ZEROS) {
+                    let length = usize::try_from(run.range.end - at).map_or(ZEROS, |left| left.min(ZEROS));
+                    write_over(file, &vec![0; length], at)?;
+                }
+                Ok(())
+            })?;
+        }
+        for (slot, header) in &recovered.headers {
+            let mut block = vec![0; header.shape.block_size() as usize];
+            header.encode(&mut block);
+            self.overwrite(*slot, 0, &block)?;
+        }
+        for (slot, shape, hole) in &recovered.holes {
+            let mut block = vec![0; shape.block_size() as usize];
+            hole.encode(self.folder.id, &mut block);
+            self.overwrite(*slot, hole.offset, &block)?;
+        }
+        let dir = &self.folder.dir;
+        sync_dir(dir).map_err(|error| RepairError::Io { path: dir.clone(), error })
     }
-    report.holes += recovered.holes.len();
-    report.headers += recovered.headers.len();
-    report.short_files += recovered.short_files.len();
-    sync_dir(&wal.dir).map_err(|error| RepairError::Io { path: wal.dir.clone(), error })
+
+    fn overwrite(&self, slot: SlotId, offset: u32, block: &[u8]) -> Result<(), RepairError> {
+        self.change(slot, |file| write_over(file, block, u64::from(offset)))
+    }
+
+    /// Changes a slot's file, and syncs it.
+    fn change(&self, slot: SlotId, change: impl FnOnce(&File) -> io::Result<()>) -> Result<(), RepairError> {
+        let file = OpenOptions::new().write(true).open(self.folder.slot_path(slot));
+        let changed = file.and_then(|file| change(&file).and_then(|()| file.sync_all()));
+        changed.map_err(|error| self.failed(slot, error))
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,289 @@
+#![allow(clippy::unwrap_used)]
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustmq_engine_api::{Append, Engine, Isolation, LogConfig, OpenPartition, ReadRequest};
+use rustmq_engine_core::wal::{Generation, Run, SegmentHeader, SegmentShape};
+use rustmq_model::batch::{BatchHeader, Codec};
+use rustmq_model::record::{self, BatchBuilder};
+use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition};
+
+use super::{RepairError, RepairPlan, UnreadablePlace, plan_with_patience};
+use crate::dio::spoiled::SpoiledFile;
+use crate::folder::Folder;
+use crate::recovery::RecoverError;
+use crate::{EngineConfig, Metrics, StartError, start};
+
+const EIO: i32 = 5;
+const SEGMENT: u64 = 1 << 20;
+const ID: TopicIdPartition = TopicIdPartition { topic_id: TopicId(1), partition: PartitionId(0) };
+
+/// A log as a kill leaves it: nothing proves what was written last.
+struct Killed {
+    config: EngineConfig,
+    _folder: tempfile::TempDir,
+}
+
+impl Killed {
+    async fn with(values: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = EngineConfig::new(folder.path().join("wal"));
+        (config.shards, config.segment_size, config.capacity) = (1, ByteSize(SEGMENT), ByteSize::mib(16));
+        config.idle_proof_after = Duration::from_secs(3_600);
+        let (engine, _) = start(&config, &Metrics::default()).unwrap();
+        open(&engine).await;
+        for value in values {
+            append(&engine, value).await;
+        }
+        let killed = folder.path().join("killed");
+        copy_dir(&config.dir, &killed);
+        engine.shutdown().await;
+        config.dir = killed;
+        Self { config, _folder: folder }
+    }
+
+    fn slot(&self, number: usize) -> PathBuf {
+        self.config.dir.join(format!("wal-000/slot-{number:05}"))
+    }
+
+    fn refusal(&self) -> RecoverError {
+        match start(&self.config, &Metrics::default()).map(drop) {
+            Err(StartError::Recover(error)) => error,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn plan(&self) -> RepairPlan {
+        plan_with_patience(&self.config.dir, None, Duration::ZERO).unwrap()
+    }
+
+    /// The log begins with these offsets and values, and goes on after them.
+    async fn check(&self, expected: &[(i64, &str)]) {
+        for _ in 0..2 {
+            let (engine, _) = start(&self.config, &Metrics::default()).unwrap();
+            let values = values(&engine).await;
+            let expected: Vec<_> = expected.iter().map(|(offset, value)| (*offset, (*value).to_owned())).collect();
+            assert_eq!(values[..expected.len()], expected);
+            append(&engine, "after").await;
+            engine.shutdown().await;
+        }
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+async fn open(engine: &Engine) {
+    let open = OpenPartition { id: ID, leader_epoch: LeaderEpoch(0), config: LogConfig::unlimited() };
+    engine.open(vec![open]).await.remove(0).unwrap();
+}
+
+async fn append(engine: &Engine, value: &str) {
+    let mut builder = BatchBuilder::new(Codec::None);
+    builder.push(Timestamp(1_000), None, Some(value.as_bytes()), &[]);
+    let batch = builder.build();
+    let header = BatchHeader::parse(&batch).unwrap();
+    let append = Append { id: ID, leader_epoch: None, batch, header };
+    engine.append(vec![append]).await.wait().await.remove(0).unwrap();
+}
+
+async fn values(engine: &Engine) -> Vec<(i64, String)> {
+    let reader = engine.reader(ID).unwrap();
+    let mut from = reader.offsets().log_start;
+    let mut values = Vec::new();
+    while from < reader.offsets().high_watermark {
+        let isolation = Isolation::ReadUncommitted;
+        let request = ReadRequest { from, max_bytes: 1 << 20, at_least_one: true, isolation };
+        for batch in reader.read(request).await.unwrap().batches {
+            from = BatchHeader::parse(&batch).unwrap().next_offset();
+            for record in record::read(&batch, 1 << 20).unwrap() {
+                values.push((record.offset.0, String::from_utf8(record.value.unwrap().to_vec()).unwrap()));
+            }
+        }
+    }
+    values
+}
+
+/// The page of the file in which `needle` begins.
+fn page_of(path: &Path, needle: &str) -> Range<u64> {
+    let bytes = std::fs::read(path).unwrap();
+    let at = bytes.windows(needle.len()).position(|window| window == needle.as_bytes()).unwrap();
+    page(at as u64)
+}
+
+fn page(at: u64) -> Range<u64> {
+    let from = at / 4096 * 4096;
+    from..from + 4096
+}
+
+fn run(test: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(test);
+}
+
+/// A start refuses that place, however often, until a repair has written over it.
+async fn check_hidden(log: &Killed, path: PathBuf, place: Range<u64>, expected: &[(i64, &str)]) {
+    let file = SpoiledFile::new(&path);
+    file.spoil(place.start..place.start + 1, EIO);
+    for _ in 0..2 {
+        let refused = log.refusal();
+        let RecoverError::Unreadable { path: named, offset, .. } = &refused else { panic!("{refused}") };
+        assert_eq!((named, *offset), (&path, place.start));
+        assert!(refused.to_string().contains("--repair"), "{refused}");
+    }
+    let plan = log.plan();
+    assert!(!plan.is_empty(), "a start does not go on with it");
+    assert_eq!(plan.unreadable, [UnreadablePlace { path: path.clone(), from: place.start, until: place.end }]);
+    assert_eq!(plan.lost, [], "it left no gap");
+    let report = plan.carry_out().unwrap();
+    assert_eq!((report.holes, report.unreadable, report.headers, report.copies.len()), (0, 1, 0, 1), "{report:?}");
+    let plan = log.plan();
+    assert!(plan.is_empty() && plan.unreadable.is_empty(), "{plan:?}");
+    drop(plan);
+    log.check(expected).await;
+}
+
+#[test]
+fn an_unreadable_page_behind_the_logs_end_ends_a_start_until_a_repair() {
+    run(async {
+        let log = Killed::with(&["the first", "the last"]).await;
+        let (slot, place) = (log.slot(0), page_of(&log.slot(0), "the last"));
+        check_hidden(&log, slot, place, &[(0, "the first")]).await;
+    });
+}
+
+#[test]
+fn an_unreadable_page_in_a_slot_without_a_segment_ends_a_start_until_a_repair() {
+    run(async {
+        let log = Killed::with(&["the first", "the last"]).await;
+        std::fs::write(log.slot(7), vec![0; usize::try_from(SEGMENT).unwrap()]).unwrap();
+        check_hidden(&log, log.slot(7), page(0), &[(0, "the first"), (1, "the last")]).await;
+    });
+}
+
+#[test]
+fn an_unreadable_page_in_a_segment_without_a_group_ends_a_start_until_a_repair() {
+    run(async {
+        let log = Killed::with(&["the first", "the last"]).await;
+        let wal = Folder::open(&log.config.dir, None).unwrap().wals.remove(0).id;
+        let shape = SegmentShape::new(4096, SEGMENT).unwrap();
+        let header = SegmentHeader { wal, generation: Generation(2), run: Run(1), shape, before: 1 };
+        let mut bytes = vec![0; usize::try_from(SEGMENT).unwrap()];
+        header.encode(&mut bytes[..4096]);
+        std::fs::write(log.slot(1), bytes).unwrap();
+        check_hidden(&log, log.slot(1), page(4096), &[(0, "the first"), (1, "the last")]).await;
+    });
+}
+
+#[test]
+fn a_sector_that_is_lost_before_the_proven_end_is_covered_and_not_read_again() {
+    run(async {
+        let log = Killed::with(&["the first", "the second", "the third"]).await;
+        let (engine, _) = start(&log.config, &Metrics::default()).unwrap();
+        engine.shutdown().await;
+        let place = page_of(&log.slot(0), "the second");
+        let file = SpoiledFile::new(&log.slot(0));
+        file.spoil(place, EIO);
+        assert!(matches!(log.refusal(), RecoverError::Wal { .. }));
+        let plan = log.plan();
+        assert_eq!(plan.lost.iter().map(|lost| (lost.from, lost.until)).collect::<Vec<_>>(), [(Offset(1), Offset(2))]);
+        let report = plan.carry_out().unwrap();
+        assert_eq!((report.holes, report.unreadable), (1, 1), "{report:?}");
+        let failures = file.failures();
+        log.check(&[(0, "the first"), (2, "the third")]).await;
+        assert_eq!(file.failures(), failures, "it has other sectors now");
+    });
+}
+
+#[test]
+fn a_page_that_can_be_read_after_a_moment_is_no_damage() {
+    run(async {
+        let log = Killed::with(&["the first", "the last"]).await;
+        let file = SpoiledFile::new(&log.slot(0));
+        // More than one reading of the log meets.
+        let failing = 8;
+        file.spoil_for(page_of(&log.slot(0), "the last"), EIO, failing);
+        let plan = plan_with_patience(&log.config.dir, None, Duration::from_secs(30)).unwrap();
+        assert!(plan.is_empty() && plan.unreadable.is_empty(), "{plan:?}");
+        assert_eq!(file.failures(), failing);
+        drop(plan);
+        log.check(&[(0, "the first"), (1, "the last")]).await;
+    });
+}
+
+#[test]
+fn a_page_that_can_be_read_again_is_not_written_over() {
+    run(async {
+        let log = Killed::with(&["the first", "the last"]).await;
+        let file = SpoiledFile::new(&log.slot(0));
+        file.spoil(page_of(&log.slot(0), "the last"), EIO);
+        let plan = log.plan();
+        file.mend();
+        let before = std::fs::read(log.slot(0)).unwrap();
+        let refused = plan.carry_out().unwrap_err();
+        assert!(matches!(refused, RepairError::ReadableAgain { .. }), "{refused}");
+        assert!(std::fs::read(log.slot(0)).unwrap() == before);
+        log.check(&[(0, "the first"), (1, "the last")]).await;
+    });
+}
+
+#[test]
+fn a_device_that_answers_for_neither_end_of_a_segment_is_not_repaired() {
+    run(async {
+        let log = Killed::with(&["the first", "the last"]).await;
+        let file = SpoiledFile::new(&log.slot(0));
+        file.spoil(page_of(&log.slot(0), "the last"), EIO);
+        file.spoil(0..1, EIO);
+        file.spoil(SEGMENT - 1..SEGMENT, EIO);
+        let refused = plan_with_patience(&log.config.dir, None, Duration::ZERO).unwrap_err();
+        assert!(matches!(refused, RepairError::Recover(RecoverError::Silent { .. })), "{refused}");
+    });
+}
+
+#[test]
+fn a_start_and_a_repair_give_a_dead_device_up_soon() {
+    run(async {
+        let log = Killed::with(&["the first", "the last"]).await;
+        let file = SpoiledFile::new(&log.slot(0));
+        file.spoil(0..SEGMENT, EIO);
+        let refused = log.refusal();
+        assert!(matches!(refused, RecoverError::Silent { .. }), "{refused}");
+        assert!(refused.to_string().contains("slot-00000"), "{refused}");
+        // The first read of a slot, and a part of the second.
+        assert!(file.failures() < 120, "{} reads have failed", file.failures());
+        let refused = plan_with_patience(&log.config.dir, None, Duration::ZERO).unwrap_err();
+        assert!(matches!(refused, RepairError::Recover(RecoverError::Silent { .. })), "{refused}");
+        assert!(file.failures() < 240, "{} reads have failed", file.failures());
+        file.mend();
+        log.check(&[(0, "the first"), (1, "the last")]).await;
+    });
+}
+
+/// Much more than a start reads around, in a segment that can be read at its ends.
+#[test]
+fn a_repair_goes_around_hundreds_of_pages_and_the_start_after_it_meets_none() {
+    run(async {
+        let long = "v".repeat(400_000);
+        let log = Killed::with(&["the first", &long, "the third"]).await;
+        let (engine, _) = start(&log.config, &Metrics::default()).unwrap();
+        engine.shutdown().await;
+        let file = SpoiledFile::new(&log.slot(0));
+        let from = page_of(&log.slot(0), &long[..1_000]).end;
+        file.spoil(from..from + 300_000, EIO);
+        assert!(matches!(log.refusal(), RecoverError::Silent { .. }));
+        let report = log.plan().carry_out().unwrap();
+        assert_eq!((report.holes, report.unreadable), (1, 1), "{report:?}");
+        log.check(&[(0, "the first"), (2, "the third")]).await;
+    });
+}
