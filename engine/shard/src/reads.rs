@@ -19,14 +19,15 @@ use rustmq_engine_core::wal::read_check::{BatchQuery, CheckedBatch};
 use rustmq_engine_core::wal::recovery::read_index;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::LocatedExtents;
-use rustmq_engine_core::wal::{Extent, ReadRange, SegmentIndex, Trailer};
+use rustmq_engine_core::wal::{Extent, RUNS_AHEAD, ReadRange, SegmentIndex, Trailer};
 use rustmq_model::Offset;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::dio::read_at;
+use crate::disk::DiskTurns;
 use crate::event::{Event, EventSender};
 use crate::metrics::Metrics;
-use crate::read_ahead::{Followers, ReadAhead, WINDOWS_AHEAD};
+use crate::read_ahead::{Ahead, Followers, IndexedRange, NextPlace, ReadAhead, beyond};
 use crate::read_memory::ReadMemory;
 use crate::read_queue::{ReadQueue, Task, WARM};
 use crate::window::{SegmentFile, Window, WindowError};
@@ -58,6 +59,10 @@ pub(crate) enum Destination {
 pub(crate) struct ReadJob {
     pub segment: SegmentFile,
     pub extents: LocatedExtents,
+    /// Where to read on from the last of known extents.
+    pub runs: Vec<Range<u32>>,
+    /// Where after that, if it is near.
+    pub next: Option<NextPlace>,
     pub query: BatchQuery,
     pub max_bytes: usize,
     pub at_least_one: bool,
@@ -97,6 +102,7 @@ impl ReadJob {
 pub(crate) struct ReadPool {
     readers: Arc<Readers>,
     moves: mpsc::SyncSender<ReadJob>,
+    turns: Arc<DiskTurns>,
 }
 
 /// The readers' queue, and the places that bound it. Ends their threads when it is dropped.
@@ -126,7 +132,8 @@ impl ReadPool {
     /// `shards` move, one segment each at a time.
     pub(crate) fn start(limits: ReadLimits, shards: usize, metrics: &Metrics) -> io::Result<Self> {
         let ReadLimits { threads, places, memory_bytes } = limits;
-        let queue = Arc::new(ReadQueue::default());
+        let threads = threads.max(1);
+        let queue = Arc::new(ReadQueue::new(threads));
         let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
         let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone(), Arc::clone(&queue));
         let reader = Reader {
@@ -139,8 +146,8 @@ impl ReadPool {
         };
         // Made first: an error below ends the threads that run already.
         let (moves, inbox) = mpsc::sync_channel(shards);
-        let pool = Self { readers: Arc::new(Readers { queue, places }), moves };
-        for number in 0..threads.max(1) {
+        let pool = Self { readers: Arc::new(Readers { queue, places }), moves, turns: Arc::default() };
+        for number in 0..threads {
             let reader = reader.clone();
             std::thread::Builder::new().name(format!("rustmq-read-{number}")).spawn(move || reader.run())?;
         }
@@ -152,6 +159,16 @@ impl ReadPool {
     /// Whoever asks for a read takes one of these first.
     pub(crate) fn places(&self) -> Arc<Semaphore> {
         Arc::clone(&self.readers.places)
+    }
+
+    /// At the disk, which reads share with commits.
+    pub(crate) fn turns(&self) -> Arc<DiskTurns> {
+        Arc::clone(&self.turns)
+    }
+
+    /// A commit of so many bytes is started.
+    pub(crate) fn on_commit(&self, bytes: usize, now: Instant) {
+        self.turns.on_commit(bytes, now);
     }
 
     /// Gives a move back if too many are queued. A reader's job has its place.
@@ -224,6 +241,7 @@ impl Reader {
                 Task::Ahead(ahead) => {
                     // Nobody waits for it; the panic is logged and counted as all are.
                     let _ = catch_unwind(AssertUnwindSafe(|| self.read_ahead(ahead)));
+                    self.queue.on_read_ahead();
                     self.queue.on_room();
                 }
                 Task::Sweep => self.sweep(),
@@ -286,8 +304,8 @@ impl Reader {
     /// Looks for batches, window after window. Those before an error are found, and the reader meets it when it comes again.
     fn find(&self, job: &ReadJob, demand: Demand) -> Found {
         let mut found = Found::default();
-        let extents = match self.extents(job) {
-            Ok(extents) => extents,
+        let (extents, runs) = match self.extents(job) {
+            Ok(found) => found,
             Err(error) => return Found { error: Some(WindowError::Failed(error)), ..found },
         };
         let max_bytes = job.max_bytes.min(self.memory.limit() / READ_PART);
@@ -331,21 +349,31 @@ impl Reader {
             last = Some(window);
         }
         if let (true, Some(window)) = (is_follower, last) {
-            let ahead = ReadAhead { segment: job.segment.clone(), from: window.range.end, windows: WINDOWS_AHEAD };
-            self.queue.push_ahead(ahead);
+            self.go_on(job, runs, window.range.end);
         }
         found
     }
 
-    /// Where to look, in the order of offsets.
-    fn extents(&self, job: &ReadJob) -> Result<Vec<Extent>, ReadError> {
+    /// Has the next windows read of one who is in the window that ends here.
+    fn go_on(&self, job: &ReadJob, runs: Vec<Range<u32>>, window_end: u32) {
+        let own = beyond(runs, window_end).map(|run| (&job.segment, Ahead::Run(run)));
+        let next = job.next.iter().flat_map(|next| next.ahead.iter().map(|what| (&next.segment, what.clone())));
+        for (segment, what) in own.chain(next).take(RUNS_AHEAD) {
+            self.queue.push_ahead(ReadAhead { segment: segment.clone(), what });
+        }
+    }
+
+    /// Where to look, in the order of offsets, and where to read on.
+    fn extents(&self, job: &ReadJob) -> Result<(Vec<Extent>, Vec<Range<u32>>), ReadError> {
         match &job.extents {
-            LocatedExtents::Known(extents) => Ok(extents.clone()),
+            LocatedExtents::Known(extents) => Ok((extents.clone(), job.runs.clone())),
             LocatedExtents::Indexed(trailer) => {
                 let BatchQuery { partition, from, until } = job.query;
                 let index = self.indexes.load(&job.segment, *trailer)?;
-                let range = ReadRange { from, until, bytes: job.max_bytes };
-                Ok(index.entry(partition).map(|entry| entry.extents.wanted(range)).unwrap_or_default())
+                let Some(entry) = index.entry(partition) else { return Ok((Vec::new(), Vec::new())) };
+                let extents = entry.extents.wanted(ReadRange { from, until, bytes: job.max_bytes });
+                let runs = extents.last().map(|last| entry.extents.runs_from(last, until)).unwrap_or_default();
+                Ok((extents, runs))
             }
         }
     }
@@ -391,13 +419,24 @@ impl Reader {
     }
 
     fn read_ahead(&self, ahead: ReadAhead) {
-        let ReadAhead { segment, from, windows } = ahead;
-        if from >= segment.end || windows == 0 || self.queue.has_waiting() {
+        let ReadAhead { segment, what } = ahead;
+        if self.queue.has_waiting() {
             return;
         }
         // Whoever comes to what cannot be read hears of it.
-        if let Ok(window) = self.windows.get(&segment, from, WINDOW, Demand::Ahead) {
-            self.queue.push_ahead(ReadAhead { segment, from: window.range.end, windows: windows - 1 });
+        match what {
+            Ahead::Run(run) if run.start < segment.end => {
+                let _ = self.windows.get(&segment, run.start, run.len(), Demand::Ahead);
+            }
+            Ahead::Run(_) => {}
+            Ahead::First(IndexedRange { trailer, partition, from, until }) => {
+                let Ok(index) = self.indexes.load(&segment, trailer) else { return };
+                let Some(extents) = index.entry(partition).map(|entry| &entry.extents) else { return };
+                let runs = extents.find(from).map(|first| extents.runs_from(first, until)).unwrap_or_default();
+                for run in runs.into_iter().take(RUNS_AHEAD) {
+                    self.queue.push_ahead(ReadAhead { segment: segment.clone(), what: Ahead::Run(run) });
+                }
+            }
         }
     }
 
