@@ -38,7 +38,7 @@ pub fn run(broker: &Broker, pace: Pace, consumers: u64, timing: Timing) -> Resul
     let bytes = Arc::new(AtomicU64::new(0));
     let mut readers = Vec::new();
     for _ in 0..consumers {
-        let consumer = reader(broker, topic, client::WAIT_LIVE_MS)?;
+        let consumer = reader(&broker.bootstrap(), topic, client::WAIT_LIVE_MS)?;
         consumer.assign(&beginning(topic, pace.partitions)?)?;
         let (latencies, stop, bytes) = (Arc::clone(&latencies), Arc::clone(&stop), Arc::clone(&bytes));
         let window = timeline.window();
@@ -62,8 +62,8 @@ pub fn run(broker: &Broker, pace: Pace, consumers: u64, timing: Timing) -> Resul
 }
 
 /// A consumer that is connected and knows `topic`, but reads nothing yet.
-pub fn reader(broker: &Broker, topic: &str, fetch_wait_ms: u32) -> Result<BaseConsumer> {
-    let consumer: BaseConsumer = client::consumer(&broker.bootstrap(), fetch_wait_ms).create()?;
+pub fn reader(bootstrap: &str, topic: &str, fetch_wait_ms: u32) -> Result<BaseConsumer> {
+    let consumer: BaseConsumer = client::consumer(bootstrap, fetch_wait_ms).create()?;
     consumer.fetch_metadata(Some(topic), CONNECTED_WITHIN)?;
     Ok(consumer)
 }

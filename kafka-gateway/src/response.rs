@@ -15,6 +15,9 @@ use crate::pace::{Lag, Pace};
 
 /// Segments of one vectored write.
 const SEGMENTS_PER_WRITE: usize = 64;
+/// Bytes that are written before other connections of the thread have their turn: the copy into the socket takes time, and a small acknowledgement
+/// must not wait for several large fetches.
+const TURN_BYTES: usize = 128 << 10;
 /// Segments up to this size are copied together: a system call's vector entry costs more than the copy.
 const COALESCE_BYTES: usize = 512;
 
@@ -183,11 +186,15 @@ impl Queue {
     }
 
     async fn write<W: AsyncWrite + Unpin>(&mut self, stream: &mut W, pace: Pace) -> io::Result<()> {
+        let mut room = TURN_BYTES;
         while self.first < self.segments.len() {
+            if room == 0 {
+                tokio::task::yield_now().await;
+                room = TURN_BYTES;
+            }
             let since = Instant::now();
             let written = {
-                let ahead = self.segments[self.first..].iter().take(SEGMENTS_PER_WRITE);
-                let slices: Vec<IoSlice<'_>> = ahead.map(|segment| IoSlice::new(segment)).collect();
+                let slices = self.slices(room);
                 let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes, or too few");
                 timeout(self.lag.patience(pace), stream.write_vectored(&slices)).await.map_err(stalled)??
             };
@@ -196,8 +203,23 @@ impl Queue {
             }
             self.lag.add(pace, since.elapsed(), written);
             self.advance(written);
+            room -= written;
         }
         timeout(pace.stall_max, stream.flush()).await.unwrap_or(Ok(()))
+    }
+
+    /// The next segments, up to so many bytes.
+    fn slices(&self, mut room: usize) -> Vec<IoSlice<'_>> {
+        let mut slices = Vec::with_capacity(SEGMENTS_PER_WRITE.min(self.segments.len() - self.first));
+        for segment in self.segments[self.first..].iter().take(SEGMENTS_PER_WRITE) {
+            let part = &segment[..segment.len().min(room)];
+            room -= part.len();
+            slices.push(IoSlice::new(part));
+            if room == 0 {
+                break;
+            }
+        }
+        slices
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -230,7 +252,7 @@ mod tests {
     use tokio::io::AsyncReadExt;
     use tokio::time::{Instant, sleep};
 
-    use super::{Budget, Pace, Response, WriteLimits, write};
+    use super::{Budget, Pace, Response, TURN_BYTES, WriteLimits, write};
 
     const PACE: Pace = Pace { stall_max: Duration::from_secs(30), bytes_per_second_min: 10_000 };
 
@@ -257,6 +279,27 @@ mod tests {
             tokio::join!(write(&mut ours, vec![sent.pinning()], limits(&copies)), theirs.read_exact(&mut received));
         assert_eq!((copied.unwrap(), read.unwrap()), (0, expected.len()));
         assert_eq!(received, expected);
+    }
+
+    #[tokio::test]
+    async fn a_large_response_lets_others_have_their_turn() {
+        let sent = response(&[&vec![9_u8; 10 * TURN_BYTES], &[8_u8; 100], &vec![7_u8; 10 * TURN_BYTES]]);
+        let copies = Budget::new(1 << 10);
+        let mut taken = Vec::new();
+        let writing = async { write(&mut taken, vec![sent], limits(&copies)).await.unwrap() };
+        let mut turns = 0;
+        let counting = async {
+            loop {
+                turns += 1;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _copied = writing => {}
+            () = counting => unreachable!("it never ends"),
+        }
+        assert_eq!(turns, 20, "one after each turn but the last");
     }
 
     #[tokio::test(start_paused = true)]

@@ -57,7 +57,7 @@ impl Scenario for CatchUp {
         let (stop, bytes) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut readers = Vec::new();
         for _ in 0..self.consumers {
-            let consumer = reader(&broker, TOPIC, WAIT_CATCH_UP_MS)?;
+            let consumer = reader(&broker.bootstrap(), TOPIC, WAIT_CATCH_UP_MS)?;
             consumer.assign(&beginning(TOPIC, 1)?)?;
             let (stop, bytes) = (Arc::clone(&stop), Arc::clone(&bytes));
             readers.push(thread::spawn(move || read_over_and_over(&consumer, records, &stop, &bytes)));

@@ -7,6 +7,7 @@ use rdkafka::ClientContext;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
+use rustix::process::setpriority_process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -31,6 +32,8 @@ const COMMITS: u64 = 20_000;
 const CONSUMERS: usize = 8;
 const RECORD_BYTES: usize = 1024;
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
+/// The nice value of the readers: they stand for clients on machines of their own, so the broker and the producer come before them.
+const READERS_NICE: i32 = 19;
 const POLL: Duration = Duration::from_millis(100);
 const RATIO: &str = "p99 beside readers, of alone";
 
@@ -43,7 +46,7 @@ impl Scenario for OldReaders {
         let producing = overrides.apply(Producing::PROMPT).words();
         format!(
             "{COMMITS} records of {RECORD_BYTES} B, each acknowledged before the next, a restart; then one record after another to another topic, \
-             alone for a window, and for another beside {CONSUMERS} consumers that read the old ones over and over; {producing}"
+             alone for a window, and for another beside {CONSUMERS} consumers (nice {READERS_NICE}) that read the old ones over and over; {producing}"
         )
     }
 
@@ -80,9 +83,11 @@ impl Scenario for OldReaders {
         let (stop, read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut readers: Vec<JoinHandle<Result<()>>> = Vec::new();
         for _ in 0..CONSUMERS {
-            let consumer = reader(&broker, OLD, WAIT_CATCH_UP_MS)?;
-            let (stop, read) = (Arc::clone(&stop), Arc::clone(&read));
+            let (bootstrap, stop, read) = (broker.bootstrap(), Arc::clone(&stop), Arc::clone(&read));
             readers.push(thread::spawn(move || {
+                // Of this thread alone; the threads of the client inherit it.
+                setpriority_process(None, READERS_NICE)?;
+                let consumer = reader(&bootstrap, OLD, WAIT_CATCH_UP_MS)?;
                 let mut seen = COMMITS;
                 while !stop.load(Ordering::Relaxed) {
                     if seen == COMMITS {
@@ -104,6 +109,8 @@ impl Scenario for OldReaders {
         let milliseconds = |latency: &Histogram<u64>, quantile| count(latency.value_at_quantile(quantile)) / 1e6;
         let [p99_alone, p99_beside] = [&alone, &beside].map(|latency| milliseconds(latency, 0.99));
         Ok(vec![
+            Figure::new("median alone", Unit::Milliseconds, milliseconds(&alone, 0.5)),
+            Figure::new("median beside readers", Unit::Milliseconds, milliseconds(&beside, 0.5)),
             Figure::new("p99 alone", Unit::Milliseconds, p99_alone),
             Figure::new("p99 beside readers", Unit::Milliseconds, p99_beside),
             Figure::new(RATIO, Unit::Times, p99_beside / p99_alone),

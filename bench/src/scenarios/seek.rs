@@ -49,7 +49,7 @@ impl Scenario for Seek {
         ensure!(fill::end(&broker, TOPIC, PARTITIONS)? == records, "records are missing after the restart");
         // The first partitions got the remainder.
         let expected = records.div_ceil(u64::try_from(PARTITIONS)?);
-        let consumer = reader(&broker, TOPIC, WAIT_CATCH_UP_MS)?;
+        let consumer = reader(&broker.bootstrap(), TOPIC, WAIT_CATCH_UP_MS)?;
         let begun = Instant::now();
         consumer.assign(&beginning(TOPIC, 1)?)?;
         let (mut seen, mut bytes) = (0, 0);

@@ -86,7 +86,7 @@ impl EngineConfig {
             fsync: true,
             driver: Driver::Auto,
             quick_commit: Duration::from_millis(1),
-            read_threads: 2,
+            read_threads: 3,
             read_memory: ByteSize::mib(64),
             read_queue: 256,
             retention_interval: Duration::from_secs(30),

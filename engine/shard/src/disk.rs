@@ -5,6 +5,7 @@ mod blocking;
 mod faults;
 mod patience;
 mod thread;
+mod turns;
 mod uring;
 
 use std::cell::Cell;
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 use rustmq_engine_core::wal::SlotId;
 
 pub use faults::DiskFaults;
+pub(crate) use turns::DiskTurns;
 
 use crate::dio::DirectIo;
 use patience::Patience;

@@ -185,8 +185,8 @@ impl Mover {
     /// The end of the batches in the group of the first offset asked for. If no group has that offset, the next offset that one has; if the
     /// groups are not known, because the index is lost as well, the end of the offsets asked for.
     fn damaged_until(&self, job: &ReadJob) -> Result<Offset, MoveError> {
-        let extents = match self.reader.extents(job) {
-            Ok(extents) => extents,
+        let extents = match self.reader.places(job) {
+            Ok(places) => places.extents,
             Err(WindowError::Damaged { .. } | WindowError::Failed { .. }) => Vec::new(),
             Err(error @ (WindowError::NoRoom { .. } | WindowError::Hindered { .. })) => return Err(later(error)),
         };
@@ -266,6 +266,8 @@ mod tests {
         ReadJob {
             segment: test.segment.clone(),
             extents: LocatedExtents::Known(extents),
+            runs: Vec::new(),
+            next: None,
             query: BatchQuery { partition: TopicIdPartition::default(), from, until },
             max_bytes: 1 << 20,
             at_least_one: true,

@@ -2,23 +2,52 @@
 //! while the consumer is away.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use parking_lot::Mutex;
+use rustmq_engine_core::wal::Trailer;
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::window::SegmentFile;
 
 /// Ends that are remembered: about as many readers are followed at once.
 const ENDS_MAX: usize = 512;
-/// Windows that are read ahead of a reader.
-pub(crate) const WINDOWS_AHEAD: u32 = 3;
 
-/// The windows to read from a place on.
+/// Something to read before anybody asks for it.
 #[derive(Debug)]
 pub(crate) struct ReadAhead {
     pub segment: SegmentFile,
-    pub from: u32,
-    pub windows: u32,
+    pub what: Ahead,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// A run of groups, as a window.
+    Run(Range<u32>),
+    /// The first of a partition's runs, once the index has told where they are.
+    First(IndexedRange),
+}
+
+/// A partition's offsets in a segment whose index must be read first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct IndexedRange {
+    pub trailer: Trailer,
+    pub partition: TopicIdPartition,
+    pub from: Offset,
+    pub until: Offset,
+}
+
+/// The segment that a reader comes to next.
+#[derive(Debug)]
+pub(crate) struct NextPlace {
+    pub segment: SegmentFile,
+    pub ahead: Vec<Ahead>,
+}
+
+/// What of the runs lies beyond the window that ends here, at the end of a group.
+pub(crate) fn beyond(runs: &[Range<u32>], window_end: u32) -> impl Iterator<Item = Range<u32>> {
+    let rests = runs.iter().map(move |run| run.start.max(window_end)..run.end);
+    rests.filter(|rest| !rest.is_empty())
 }
 
 /// Where the last reads ended.

@@ -44,6 +44,9 @@ struct Queued {
     /// Memory was given back since the first that waits last found none.
     has_room: bool,
     ahead: VecDeque<ReadAhead>,
+    /// Threads that read ahead, and how many may: one less than there are, so that whoever asks finds one.
+    reading_ahead: usize,
+    reading_ahead_max: usize,
     /// When the last read came, unless its memory has been swept up since.
     read_at: Option<Instant>,
     ended: bool,
@@ -68,7 +71,10 @@ impl Queued {
         if let Some(job) = self.reads.pop_front() {
             return Some(Task::Read(job));
         }
-        if let Some(ahead) = self.ahead.pop_front() {
+        if self.reading_ahead < self.reading_ahead_max
+            && let Some(ahead) = self.ahead.pop_front()
+        {
+            self.reading_ahead += 1;
             return Some(Task::Ahead(ahead));
         }
         self.read_at.take_if(|read_at| now >= *read_at + WARM).map(|_| Task::Sweep)
@@ -90,6 +96,11 @@ pub(crate) struct ReadQueue {
 }
 
 impl ReadQueue {
+    pub(crate) fn new(threads: usize) -> Self {
+        let queued = Queued { reading_ahead_max: threads.saturating_sub(1).max(1), ..Queued::default() };
+        Self { queued: Mutex::new(queued), ..Self::default() }
+    }
+
     pub(crate) fn push(&self, job: ReadJob) {
         let mut queued = self.queued.lock();
         queued.read_at = Some(Instant::now());
@@ -119,12 +130,18 @@ impl ReadQueue {
     /// What is more than enough to do ahead is left out: whoever comes to it reads it.
     pub(crate) fn push_ahead(&self, ahead: ReadAhead) {
         let mut queued = self.queued.lock();
-        let is_same = |other: &ReadAhead| other.from == ahead.from && other.segment.place == ahead.segment.place;
+        let is_same = |other: &ReadAhead| other.what == ahead.what && other.segment.place == ahead.segment.place;
         if queued.ended || queued.ahead.len() >= AHEAD_MAX || queued.ahead.iter().any(is_same) {
             return;
         }
         queued.ahead.push_back(ahead);
         drop(queued);
+        self.news.notify_one();
+    }
+
+    /// A thread has read ahead, or has given it up.
+    pub(crate) fn on_read_ahead(&self) {
+        self.queued.lock().reading_ahead -= 1;
         self.news.notify_one();
     }
 
@@ -216,6 +233,8 @@ mod tests {
         queue.await_room(ReadJob {
             segment: test.segment,
             extents: LocatedExtents::Known(Vec::new()),
+            runs: Vec::new(),
+            next: None,
             query: BatchQuery { partition, from: Offset(0), until: Offset(1) },
             max_bytes: 1,
             at_least_one: true,

@@ -18,16 +18,17 @@ use rustmq_engine_core::wal::read_check::{BatchQuery, CheckedBatch};
 use rustmq_engine_core::wal::recovery::read_index;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::LocatedExtents;
-use rustmq_engine_core::wal::{Extent, ReadRange, SegmentIndex, Trailer};
+use rustmq_engine_core::wal::{Extent, RUNS_AHEAD, ReadRange, SegmentIndex, Trailer};
 use rustmq_model::Offset;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::dio::read_at;
+use crate::disk::DiskTurns;
 use crate::event::EventSender;
 use crate::index_scan::scan_index;
 use crate::metrics::Metrics;
 use crate::move_read::Mover;
-use crate::read_ahead::{Followers, ReadAhead, WINDOWS_AHEAD};
+use crate::read_ahead::{Ahead, Followers, IndexedRange, NextPlace, ReadAhead, beyond};
 use crate::read_around::Fault;
 use crate::read_memory::ReadMemory;
 use crate::read_queue::{ReadQueue, Task};
@@ -60,6 +61,10 @@ pub(crate) enum Destination {
 pub(crate) struct ReadJob {
     pub segment: SegmentFile,
     pub extents: LocatedExtents,
+    /// Where to read on from the last of known extents.
+    pub runs: Vec<Range<u32>>,
+    /// Where after that, if it is near.
+    pub next: Option<NextPlace>,
     pub query: BatchQuery,
     pub max_bytes: usize,
     pub at_least_one: bool,
@@ -92,6 +97,7 @@ impl ReadJob {
 pub(crate) struct ReadPool {
     readers: Arc<Readers>,
     moves: mpsc::SyncSender<ReadJob>,
+    turns: Arc<DiskTurns>,
 }
 
 /// The readers' queue, and the places that bound it. Ends their threads when it is dropped.
@@ -123,7 +129,8 @@ impl ReadPool {
     /// `shards` move, one segment each at a time.
     pub(crate) fn start(limits: ReadLimits, shards: usize, metrics: &Metrics) -> io::Result<Self> {
         let ReadLimits { threads, places, memory_bytes, damage_patience } = limits;
-        let queue = Arc::new(ReadQueue::default());
+        let threads = threads.max(1);
+        let queue = Arc::new(ReadQueue::new(threads));
         let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
         let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone(), Arc::clone(&queue));
         let reader = Reader {
@@ -136,8 +143,8 @@ impl ReadPool {
         };
         // Made first: an error below ends the threads that run already.
         let (moves, inbox) = mpsc::sync_channel(shards);
-        let pool = Self { readers: Arc::new(Readers { queue, places }), moves };
-        for number in 0..threads.max(1) {
+        let pool = Self { readers: Arc::new(Readers { queue, places }), moves, turns: Arc::default() };
+        for number in 0..threads {
             let reader = reader.clone();
             std::thread::Builder::new().name(format!("rustmq-read-{number}")).spawn(move || reader.run())?;
         }
@@ -149,6 +156,16 @@ impl ReadPool {
     /// Whoever asks for a read takes one of these first.
     pub(crate) fn places(&self) -> Arc<Semaphore> {
         Arc::clone(&self.readers.places)
+    }
+
+    /// At the disk, which reads share with commits.
+    pub(crate) fn turns(&self) -> Arc<DiskTurns> {
+        Arc::clone(&self.turns)
+    }
+
+    /// A commit of so many bytes is started.
+    pub(crate) fn on_commit(&self, bytes: usize, now: Instant) {
+        self.turns.on_commit(bytes, now);
     }
 
     /// Gives a move back if too many are queued. A reader's job has its place.
@@ -174,6 +191,15 @@ pub(crate) struct Reader {
     pub memory: ReadMemory,
     pub queue: Arc<ReadQueue>,
     pub metrics: Metrics,
+}
+
+/// Where a job's batches are.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    /// In the order of offsets.
+    pub extents: Vec<Extent>,
+    /// Where to read on from the last of them.
+    pub runs: Vec<Range<u32>>,
 }
 
 /// What a read has found.
@@ -214,6 +240,7 @@ impl Reader {
                 Task::Ahead(ahead) => {
                     // Nobody waits for it; the panic is logged and counted as all are.
                     let _ = catch_unwind(AssertUnwindSafe(|| self.read_ahead(ahead)));
+                    self.queue.on_read_ahead();
                     self.queue.on_room();
                 }
                 Task::Sweep => self.sweep(),
@@ -254,13 +281,14 @@ impl Reader {
 
     /// Looks for batches, window after window. Those before an error are found, and the reader meets it when it comes again.
     pub(crate) fn find(&self, job: &ReadJob, demand: Demand) -> Found {
-        match self.extents(job) {
-            Ok(extents) => self.find_in(&extents, job, demand),
+        match self.places(job) {
+            Ok(places) => self.find_in(&places, job, demand),
             Err(error) => Found { error: Some(error), ..Found::default() },
         }
     }
 
-    fn find_in(&self, extents: &[Extent], job: &ReadJob, demand: Demand) -> Found {
+    fn find_in(&self, places: &Places, job: &ReadJob, demand: Demand) -> Found {
+        let Places { extents, runs } = places;
         let mut found = Found::default();
         let max_bytes = job.max_bytes.min(self.memory.limit() / READ_PART);
         let is_reader = matches!(job.destination, Destination::Reader(..));
@@ -312,21 +340,30 @@ impl Reader {
             found.error = Some(missing(job, next));
         }
         if let (true, Some(window)) = (is_follower, last) {
-            let ahead = ReadAhead { segment: job.segment.clone(), from: window.range.end, windows: WINDOWS_AHEAD };
-            self.queue.push_ahead(ahead);
+            self.go_on(job, runs, window.range.end);
         }
         found
     }
 
-    /// Where to look, in the order of offsets.
-    pub(crate) fn extents(&self, job: &ReadJob) -> Result<Vec<Extent>, WindowError> {
+    /// Has the next windows read of one who is in the window that ends here.
+    fn go_on(&self, job: &ReadJob, runs: &[Range<u32>], window_end: u32) {
+        let own = beyond(runs, window_end).map(|run| (&job.segment, Ahead::Run(run)));
+        let next = job.next.iter().flat_map(|next| next.ahead.iter().map(|what| (&next.segment, what.clone())));
+        for (segment, what) in own.chain(next).take(RUNS_AHEAD) {
+            self.queue.push_ahead(ReadAhead { segment: segment.clone(), what });
+        }
+    }
+
+    pub(crate) fn places(&self, job: &ReadJob) -> Result<Places, WindowError> {
         match &job.extents {
-            LocatedExtents::Known(extents) => Ok(extents.clone()),
+            LocatedExtents::Known(extents) => Ok(Places { extents: extents.clone(), runs: job.runs.clone() }),
             LocatedExtents::Indexed(trailer) => {
                 let BatchQuery { partition, from, until } = job.query;
                 let index = self.indexes.load(&job.segment, *trailer)?;
-                let range = ReadRange { from, until, bytes: job.max_bytes };
-                Ok(index.entry(partition).map(|entry| entry.extents.wanted(range)).unwrap_or_default())
+                let Some(entry) = index.entry(partition) else { return Ok(Places::default()) };
+                let extents = entry.extents.wanted(ReadRange { from, until, bytes: job.max_bytes });
+                let runs = extents.last().map(|last| entry.extents.runs_from(last, until)).unwrap_or_default();
+                Ok(Places { extents, runs })
             }
         }
     }
@@ -374,13 +411,24 @@ impl Reader {
     }
 
     fn read_ahead(&self, ahead: ReadAhead) {
-        let ReadAhead { segment, from, windows } = ahead;
-        if from >= segment.end || windows == 0 || self.queue.has_waiting() {
+        let ReadAhead { segment, what } = ahead;
+        if self.queue.has_waiting() {
             return;
         }
         // Whoever comes to what cannot be read hears of it.
-        if let Ok(window) = self.windows.get(&segment, from, WINDOW, Demand::Ahead) {
-            self.queue.push_ahead(ReadAhead { segment, from: window.range.end, windows: windows - 1 });
+        match what {
+            Ahead::Run(run) if run.start < segment.end => {
+                let _ = self.windows.get(&segment, run.start, run.len(), Demand::Ahead);
+            }
+            Ahead::Run(_) => {}
+            Ahead::First(IndexedRange { trailer, partition, from, until }) => {
+                let Ok(index) = self.indexes.load(&segment, trailer) else { return };
+                let Some(extents) = index.entry(partition).map(|entry| &entry.extents) else { return };
+                let runs = extents.find(from).map(|first| extents.runs_from(first, until)).unwrap_or_default();
+                for run in runs.into_iter().take(RUNS_AHEAD) {
+                    self.queue.push_ahead(ReadAhead { segment: segment.clone(), what: Ahead::Run(run) });
+                }
+            }
         }
     }
 

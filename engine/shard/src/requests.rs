@@ -9,12 +9,13 @@ use rustmq_engine_api::{DeleteError, LogConfig, OpenError, OpenPartition, ReadEr
 use rustmq_engine_core::log::PartitionLog;
 use rustmq_engine_core::wal::read_check::BatchQuery;
 use rustmq_engine_core::wal::scan::SegmentPlace;
-use rustmq_engine_core::wal::segments::{Located, Location, Purpose};
-use rustmq_engine_core::wal::{Control, DamagedRange, ReadRange};
+use rustmq_engine_core::wal::segments::{Located, LocatedExtents, Location, Purpose};
+use rustmq_engine_core::wal::{Control, DamagedRange, RUNS_AHEAD, ReadRange};
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::answer::{Answer, Opened};
 use crate::partition::{self, Partition};
+use crate::read_ahead::{Ahead, IndexedRange, NextPlace};
 use crate::reads::{Destination, ReadJob};
 use crate::shard::{Job, Shard, Stalled};
 use crate::wal_writer::NoRoom;
@@ -221,12 +222,15 @@ impl Shard {
             }
             Some(Located::Batches(location)) => location,
         };
-        let Location { slot, generation, shape, end, from, until, extents } = location;
-        let Some(file) = self.file_of(slot) else { return Err((destination, lost())) };
-        let place = SegmentPlace { wal: self.folder.id, shape, generation };
+        let Some(segment) = self.segment_of(&location) else { return Err((destination, lost())) };
+        let Location { generation, from, until, segment_until, extents, runs, .. } = location;
+        let is_near_end = runs.len() <= RUNS_AHEAD;
+        let next = is_near_end.then(|| self.place_after(&read, segment_until)).flatten();
         let job = ReadJob {
-            segment: SegmentFile { place, file, end, block_size: self.tuning.io.block_size },
+            segment,
             extents,
+            runs,
+            next,
             query: BatchQuery { partition: read.id, from, until },
             max_bytes: read.max_bytes,
             at_least_one: read.at_least_one,
@@ -239,6 +243,27 @@ impl Shard {
             self.wal.table.release(generation);
             (job.destination, ReadError::Busy)
         })
+    }
+
+    /// Where a read goes on once it is through with its segment.
+    fn place_after(&self, read: &ColdRead, from: Offset) -> Option<NextPlace> {
+        let range = ReadRange { from, until: read.until, bytes: 0 };
+        let Some(Located::Batches(location)) = self.wal.table.locate(read.id, range) else { return None };
+        let segment = self.segment_of(&location)?;
+        let ahead = match location.extents {
+            LocatedExtents::Known(_) => location.runs.into_iter().map(Ahead::Run).collect(),
+            LocatedExtents::Indexed(trailer) => {
+                vec![Ahead::First(IndexedRange { trailer, partition: read.id, from, until: read.until })]
+            }
+        };
+        Some(NextPlace { segment, ahead })
+    }
+
+    fn segment_of(&self, location: &Location) -> Option<SegmentFile> {
+        let Location { slot, generation, shape, end, .. } = *location;
+        let place = SegmentPlace { wal: self.folder.id, shape, generation };
+        let (block_size, turns) = (self.tuning.io.block_size, self.around.reads.turns());
+        Some(SegmentFile { place, file: self.file_of(slot)?, end, block_size, turns })
     }
 }
 

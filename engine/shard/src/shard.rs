@@ -337,6 +337,7 @@ impl Shard {
         self.commits_started += 1;
         let number = self.commits_started;
         let started = Instant::now();
+        self.around.reads.on_commit(bytes, started);
         self.in_flight = Some(InFlight { number, batches, end, bytes, holds_frames, answers, started });
         Some(steps)
     }

@@ -1,7 +1,6 @@
 //! A window of a segment: a run of whole groups, read at once and checked once, whoever asks for their batches. How windows are shared is
 //! `window_cache`'s matter.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,8 +11,7 @@ use rustmq_engine_core::wal::GroupDamage;
 use rustmq_engine_core::wal::read_check::{CheckedGroup, GroupCheck, check_group, group_size};
 use rustmq_engine_core::wal::scan::SegmentPlace;
 
-use crate::dio::read_once;
-use crate::disk::SlotFile;
+use crate::disk::{DiskTurns, SlotFile};
 use crate::read_around::Fault;
 use crate::read_memory::ReadBuffer;
 use crate::read_queue::ReadQueue;
@@ -27,6 +25,7 @@ pub(crate) struct SegmentFile {
     pub end: u32,
     /// What the device reads in, which may be more than the segment is laid out by: the folder has moved to it.
     pub block_size: u32,
+    pub turns: Arc<DiskTurns>,
 }
 
 /// Where a window begins, and what is known of its first group.
@@ -42,8 +41,19 @@ pub(crate) struct WindowStart {
 pub(crate) enum WindowReach {
     /// About as many bytes; the last group is read to its end.
     Bytes(usize),
+    /// Exactly as many: whole groups, as the segment's index has it.
+    Run(usize),
     /// The first group alone: what lies beside it may be unreadable.
     OneGroup,
+}
+
+impl WindowReach {
+    pub(crate) const fn bytes(self) -> usize {
+        match self {
+            Self::Bytes(bytes) | Self::Run(bytes) => bytes,
+            Self::OneGroup => 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -231,6 +241,11 @@ impl ReadPlan {
         let first = start.first_size.map_or(0, |size| before + size as usize + block);
         let (length, capacity) = match reach {
             WindowReach::OneGroup => (block, block),
+            WindowReach::Run(bytes) => {
+                // With the header of the group after it.
+                let length = (before + bytes + block).next_multiple_of(block).min(content);
+                (length, length)
+            }
             WindowReach::Bytes(bytes) if first > before + bytes => {
                 let length = first.next_multiple_of(block).min(content);
                 (length, length)
@@ -251,26 +266,12 @@ impl ReadPlan {
     /// Reads a part of the range into the same part of `room`. Answers where it ends: before the range does if the file ends.
     fn read(&self, segment: &SegmentFile, room: &mut [u8], range: Range<usize>) -> Result<usize, WindowError> {
         let offset = u64::from(self.from) + range.start as u64;
-        let count = read_at(&segment.file.file, offset, &mut room[range.clone()]).map_err(|error| {
+        let count = segment.turns.read_at(&segment.file.file, offset, &mut room[range.clone()]).map_err(|error| {
             let reason = format!("{}, offset {offset}: {error}", segment.file.path.display());
             WindowError::of(&error, reason)
         })?;
         Ok(range.start + count)
     }
-}
-
-/// Reads until `room` is full or the file ends.
-fn read_at(file: &File, offset: u64, room: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < room.len() {
-        match read_once(file, &mut room[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// The groups that bytes hold, by their headers.

@@ -90,13 +90,22 @@ impl WindowCache {
                 return Err(WindowError::NoRoom { first_size: None });
             }
             if windows.is_being_read(segment.place, offset) {
+                if demand == Demand::Ahead {
+                    // Done already; a thread is not to wait for it.
+                    return Err(WindowError::NoRoom { first_size: None });
+                }
                 self.done.wait(&mut windows);
                 continue;
             }
             let own = WindowStart { offset, first_size: None };
-            let start = windows.end_before(segment.place, offset, bytes).filter(|_| steps > 0).unwrap_or(own);
+            let start = if demand == Demand::Ahead || steps == 0 {
+                own
+            } else {
+                windows.end_before(segment.place, offset, bytes).unwrap_or(own)
+            };
             let start = windows.with_known_size(segment.place, start);
-            let read = self.read(&mut windows, segment, start, bytes, demand);
+            let reach = if demand == Demand::Ahead { WindowReach::Run(bytes) } else { WindowReach::Bytes(bytes) };
+            let read = self.read(&mut windows, segment, start, reach, demand);
             match read {
                 Ok(window) if window.group(offset).is_some() => return Ok(window),
                 Ok(_) if start.offset < offset => steps -= 1,
@@ -121,13 +130,13 @@ impl WindowCache {
         windows: &mut MutexGuard<'_, Windows>,
         segment: &SegmentFile,
         start: WindowStart,
-        bytes: usize,
+        reach: WindowReach,
         demand: Demand,
     ) -> Result<Arc<Window>, WindowError> {
-        let length = u32::try_from(bytes).unwrap_or(u32::MAX).max(start.first_size.unwrap_or(0));
+        let length = u32::try_from(reach.bytes()).unwrap_or(u32::MAX).max(start.first_size.unwrap_or(0));
         let range = start.offset..start.offset.saturating_add(length);
         windows.being_read.push((segment.place, range.clone()));
-        let read = || catch_unwind(AssertUnwindSafe(|| self.read_unlocked(segment, start, bytes)));
+        let read = || catch_unwind(AssertUnwindSafe(|| self.read_unlocked(segment, start, reach)));
         // After a panic too: others wait for the end of this read.
         let read = MutexGuard::unlocked(windows, read).unwrap_or_else(|_| {
             let reason = "the thread that read has panicked".to_owned();
@@ -142,9 +151,14 @@ impl WindowCache {
         Ok(window)
     }
 
-    fn read_unlocked(&self, segment: &SegmentFile, start: WindowStart, bytes: usize) -> Result<Window, WindowError> {
+    fn read_unlocked(
+        &self,
+        segment: &SegmentFile,
+        start: WindowStart,
+        reach: WindowReach,
+    ) -> Result<Window, WindowError> {
         let take = |bytes| self.make_room(bytes);
-        let window = match Window::read(segment, start, WindowReach::Bytes(bytes), &take) {
+        let window = match Window::read(segment, start, reach, &take) {
             // What is beside the group may be unreadable, or damaged.
             Err(WindowError::Damaged { .. } | WindowError::Failed { .. } | WindowError::Hindered { .. }) => {
                 Window::read(segment, start, WindowReach::OneGroup, &take)?

@@ -270,6 +270,31 @@ fn readers_of_the_same_segments_make_one_pass_over_the_disk() {
 }
 
 #[test]
+fn the_next_segment_is_read_ahead_of_one_who_goes_on() {
+    on_every_disk(async |fixture| {
+        let engine = fixture.start();
+        open_all(&engine).await;
+        fill(&engine, 0, 700).await;
+        engine.shutdown().await;
+        let engine = fixture.start();
+        let read_bytes = || fixture.metrics.cold_window_bytes.get();
+        let before = read_bytes();
+        let reader = engine.reader(id(0)).unwrap();
+        let mut from = Offset(0);
+        for _ in 0..3 {
+            let read = reader.read(ReadRequest { max_bytes: 1, ..request(from, true) }).await.unwrap();
+            from = BatchHeader::parse(read.batches.last().unwrap()).unwrap().next_offset();
+        }
+        assert_eq!(from, Offset(3), "all in the first segment");
+        // More than a segment has.
+        while read_bytes() - before <= 1 << 20 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        engine.shutdown().await;
+    });
+}
+
+#[test]
 fn memory_goes_back_when_reads_cease() {
     on_every_disk(async |fixture| {
         let engine = fixture.start();

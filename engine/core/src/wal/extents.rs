@@ -1,5 +1,7 @@
 //! Where a segment has the batches of one partition, by offset. A look-up takes logarithmic time, in whatever order the batches came.
 
+use std::ops::Range;
+
 use rustmq_model::{Offset, Timestamp};
 
 use super::retention::is_dated;
@@ -60,6 +62,13 @@ pub struct ReadRange {
 /// Extents that one look-up answers: a bound for the work that a reader asks of the shard.
 pub const EXTENTS_MAX: usize = 1024;
 
+/// Runs of groups that are worth reading before a reader asks for them, beside the one that it is in.
+pub const RUNS_AHEAD: usize = 3;
+/// A run ends with the group that passes a multiple of this. So whoever reads ahead comes upon the same runs.
+const RUN_BYTES: u32 = 1 << 20;
+/// Where the next group is further away than this, the bytes between are not the partition's, and not worth it.
+const RUN_BYTES_MAX: u32 = 4 * RUN_BYTES;
+
 impl Extents {
     /// The lowest extent that holds `offset`, or else the first one after it.
     #[must_use]
@@ -89,6 +98,28 @@ impl Extents {
             }
         }
         wanted
+    }
+
+    /// Where in the segment those lie that come from `extent` on, below `until`: runs of whole groups. Only the last one may end within a group: where
+    /// that one ends is not known.
+    #[must_use]
+    pub fn runs_from(&self, extent: &Extent, until: Offset) -> Vec<Range<u32>> {
+        let mut runs = Vec::new();
+        let mut begin = extent.group_offset;
+        for next in self.between(extent.end, until).take(EXTENTS_MAX) {
+            let at = next.group_offset;
+            // Others are of the same run, or lower: there moved batches are.
+            if at > begin && at / RUN_BYTES != begin / RUN_BYTES {
+                let is_near = at - begin <= RUN_BYTES_MAX;
+                runs.push(if is_near { begin..at } else { begin..begin + RUN_BYTES });
+                if runs.len() > RUNS_AHEAD {
+                    return runs;
+                }
+                begin = at;
+            }
+        }
+        runs.push(begin..begin.saturating_add(RUN_BYTES));
+        runs
     }
 
     #[must_use]
@@ -167,7 +198,7 @@ mod tests {
 
     use rustmq_model::{Offset, Timestamp};
 
-    use super::{Extent, Extents, ReadRange};
+    use super::{Extent, Extents, RUNS_AHEAD, ReadRange};
 
     fn extent(group_offset: u32, first: i64, end: i64) -> Extent {
         Extent {
@@ -233,6 +264,33 @@ mod tests {
         assert_eq!(wanted(4, 8, 2), [1, 2, 3]);
         assert_eq!(wanted(5, 7, 100), [2, 3]);
         assert_eq!(wanted(8, 9, 100), [0; 0]);
+    }
+
+    #[test]
+    fn runs_ahead_are_whole_groups_and_the_same_for_all_who_read_there() {
+        const MIB: u32 = 1 << 20;
+        let groups = |starts: &[u32]| -> Vec<Extent> {
+            (0..).zip(starts).map(|(offset, start)| extent(*start, offset, offset + 1)).collect()
+        };
+        let small: Vec<u32> = (0..2_000).map(|number| 4096 + number * 8_000).collect();
+        let all = groups(&small);
+        let extents = inserted(&all);
+        let first = extents.runs_from(&all[0], Offset(i64::MAX));
+        assert_eq!(first.len(), 1 + RUNS_AHEAD);
+        assert_eq!(first[0].start, small[0]);
+        for (run, next) in first.iter().zip(&first[1..]) {
+            assert_eq!(run.end, next.start, "no group is left out");
+            assert!(small.contains(&run.end) && run.end % MIB < 8_000, "the first group past the multiple");
+        }
+        assert_eq!(extents.runs_from(&all[100], Offset(i64::MAX))[0], small[100]..first[0].end);
+        assert_eq!(extents.runs_from(&all[1_999], Offset(i64::MAX)), [small[1_999]..small[1_999] + MIB]);
+
+        assert_eq!(extents.runs_from(&all[0], Offset(100)), [4096..4096 + MIB]);
+
+        // Large groups; one that lies far behind others; one that was moved.
+        let all = groups(&[4096, 3 * MIB, 5 * MIB, 30 * MIB, 8192]);
+        let expected = [4096..3 * MIB, 3 * MIB..5 * MIB, 5 * MIB..6 * MIB, 30 * MIB..31 * MIB];
+        assert_eq!(inserted(&all).runs_from(&all[0], Offset(i64::MAX)), expected);
     }
 
     #[test]

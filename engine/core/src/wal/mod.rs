@@ -22,7 +22,7 @@ pub mod segments;
 mod slots;
 pub mod spans;
 
-pub use extents::{Extent, Extents, ReadRange};
+pub use extents::{Extent, Extents, RUNS_AHEAD, ReadRange};
 pub use frame::{BatchKind, Control, DamagedRange, Frame, FrameDamage, FrameKind, FrameSeed};
 pub use fuzz::fuzz_wal_reader;
 pub use group::{GroupDamage, GroupHeader, GroupKind};

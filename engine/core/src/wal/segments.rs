@@ -10,7 +10,7 @@
 mod relocation;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
@@ -97,7 +97,11 @@ pub struct Location {
     pub from: Offset,
     /// Batches at or above this must not be served from there: newer ones are elsewhere.
     pub until: Offset,
+    /// What comes after is in another segment, if there is any.
+    pub segment_until: Offset,
     pub extents: LocatedExtents,
+    /// Where to read on from the last of the known extents ([`super::extents::Extents::runs_from`]).
+    pub runs: Vec<Range<u32>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -652,17 +656,21 @@ impl SegmentTable {
         let (slot, generation, shape) = (segment.slot, span.generation, segment.shape);
         let end = if generation < self.durable.generation { segment.end } else { self.durable.offset };
         let mut until = span.end.min(range.until);
-        let extents = match (&segment.index, segment.trailer) {
+        let (extents, runs) = match (&segment.index, segment.trailer) {
             (Some(index), _) => {
                 let inside = ReadRange { from, until, bytes: range.bytes };
-                let extents = index.entry(id)?.extents.wanted(inside);
-                until = until.min(extents.last()?.end);
-                LocatedExtents::Known(extents)
+                let entry = index.entry(id)?;
+                let extents = entry.extents.wanted(inside);
+                let last = extents.last()?;
+                until = until.min(last.end);
+                let runs = entry.extents.runs_from(last, range.until);
+                (LocatedExtents::Known(extents), runs)
             }
-            (None, Some(trailer)) => LocatedExtents::Indexed(trailer),
+            (None, Some(trailer)) => (LocatedExtents::Indexed(trailer), Vec::new()),
             (None, None) => return None,
         };
-        Some(Located::Batches(Location { slot, generation, shape, end, from, until, extents }))
+        let segment_until = span.end;
+        Some(Located::Batches(Location { slot, generation, shape, end, from, until, segment_until, extents, runs }))
     }
 
     /// The live parts of a partition, oldest first, for retention: by group where the index is in memory, else by segment.

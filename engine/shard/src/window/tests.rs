@@ -46,7 +46,7 @@ impl TestSegment {
         let io = DirectIo { direct: false, block_size: BLOCK };
         let file = Arc::new(SlotFile::open(SlotId(0), path, io).unwrap());
         let place = SegmentPlace { wal: WAL, shape, generation: at.generation };
-        let segment = SegmentFile { place, file, end: at.offset, block_size: BLOCK };
+        let segment = SegmentFile { place, file, end: at.offset, block_size: BLOCK, turns: Arc::default() };
         Self { segment, offsets, folder }
     }
 

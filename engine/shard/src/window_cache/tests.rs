@@ -49,6 +49,20 @@ fn readers_who_skip_groups_come_upon_the_same_windows() {
 }
 
 #[test]
+fn what_is_read_ahead_is_the_run_of_groups_asked_for() {
+    let test = TestSegment::new(1, &[20_000; 20]);
+    let (cache, metrics) = cache(64 << 20);
+    let run = test.offsets[2]..test.offsets[7];
+    let window = cache.get(&test.segment, run.start, run.len(), Demand::Ahead).unwrap();
+    assert_eq!((window.range.clone(), window.next_size), (run.clone(), Some(test.offsets[8] - test.offsets[7])));
+    assert_eq!(metrics.cold_window_bytes.get(), run.len() as u64);
+    // Readers find it, and go on where it ends.
+    let read = |at: usize| cache.get(&test.segment, test.offsets[at], WINDOW, Demand::Reader).unwrap();
+    assert!(Arc::ptr_eq(&window, &read(6)));
+    assert_eq!(read(8).range.start, run.end);
+}
+
+#[test]
 fn another_life_of_a_slot_is_another_segment() {
     let (first, second) = (TestSegment::new(1, &[100]), TestSegment::new(2, &[100]));
     let (cache, metrics) = cache(64 << 20);
