@@ -228,6 +228,7 @@ fn checked(key: i16, version: i16, api: &'static str, body: &Bytes, elements_max
 }
 
 /// Reads a frame the way a connection does, up to the decoded message, for fuzzing: it must return, whatever the bytes.
+#[cfg(any(test, feature = "fuzzing"))]
 pub fn fuzz_frame_decoder(data: &[u8]) {
     const ELEMENTS_MAX: usize = 10_000;
     let mut frame = Bytes::copy_from_slice(data);

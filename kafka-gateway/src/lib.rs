@@ -28,6 +28,7 @@ mod topic_id_requests;
 mod words;
 
 pub use accept::Acceptor;
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use api::fuzz_frame_decoder;
 pub use config::GatewayConfig;
