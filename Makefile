@@ -8,16 +8,18 @@ SECONDS ?= 600
 BENCH_ROUNDS ?= 3
 N ?= 30
 BUILD = $(CARGO) build --release --workspace --all-targets
-BENCH = $(or $(CARGO_TARGET_DIR),target)/release/rustmq-bench
+TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
+BENCH = $(TARGET_DIR)/release/rustmq-bench
 GUARD = $(BENCH) --guard --rounds 1 --warmup 5 --seconds 5 --only rustmq,kafka,kafka-flush
 COMPAT = $(patsubst compat-tests/tests/%.rs,--test %,$(wildcard compat-tests/tests/*.rs)) \
 	$(patsubst compat-tests/tests/%/main.rs,--test %,$(wildcard compat-tests/tests/*/main.rs))
 
 .PHONY: run test test-repeat check clients compat compat-reference crash power-cut damage crash-planted bench bench-quick profile fuzz
 
-# Builds RustMQ and starts it on embedded defaults.
+# Builds RustMQ, without what only the tests need, and starts it on embedded defaults.
 run:
-	$(CARGO) run --release --bin rustmq
+	@test -e $(TARGET_DIR)/release/rustmq || echo "The first build compiles RustMQ and about 180 libraries: some minutes on two cores. RustMQ starts when it is done."
+	$(CARGO) run --release -p rustmq-node --bin rustmq
 
 # Installs the clients that the tests drive, and runs every test, the guard against slowness first.
 test: clients

@@ -16,7 +16,6 @@ use crate::handlers;
 use crate::memory::Exhausted;
 use crate::response::{EncodeError, Response};
 use crate::shape::{self, SHAPES, ShapeError};
-use crate::topic_id_requests::{TOPIC_IDS_FROM, read_commit, read_fetch};
 
 /// Lets a request take effect and says how it is answered. An error closes the connection.
 pub type Handler = fn(Call) -> BoxFuture<'static, Result<Handling, CallError>>;
@@ -206,7 +205,7 @@ impl Call {
     }
 }
 
-fn is_flexible(key: i16, version: i16) -> bool {
+pub(crate) fn is_flexible(key: i16, version: i16) -> bool {
     SHAPES.iter().any(|shape| shape.key == key && version >= shape.flexible_from)
 }
 
@@ -225,29 +224,6 @@ fn checked(key: i16, version: i16, api: &'static str, body: &Bytes, elements_max
     let malformed = |source| CallError::Malformed { api, version, source };
     let length = shape::check(key, version, body, elements_max).map_err(malformed)?;
     Ok(body.slice(..length))
-}
-
-/// Reads a frame the way a connection does, up to the decoded message, for fuzzing: it must return, whatever the bytes.
-pub fn fuzz_frame_decoder(data: &[u8]) {
-    const ELEMENTS_MAX: usize = 10_000;
-    let mut frame = Bytes::copy_from_slice(data);
-    let Ok(header) = RequestHeader::read(&mut frame) else { return };
-    let RequestHeader { key, version, .. } = header;
-    if is_flexible(key, version) && RequestHeader::skip_tagged_fields(&mut frame).is_err() {
-        return;
-    }
-    let Ok(length) = shape::check(key, version, &frame, ELEMENTS_MAX) else { return };
-    let mut message = frame.slice(..length);
-    let Ok(api) = ApiKey::try_from(key) else { return };
-    // What it comes to does not matter; that it comes to an end does.
-    if version >= TOPIC_IDS_FROM {
-        match api {
-            ApiKey::OffsetCommit => drop(read_commit(message.clone())),
-            ApiKey::OffsetFetch => drop(read_fetch(message.clone())),
-            _ => {}
-        }
-    }
-    let _ = kafka_protocol::messages::RequestKind::decode(api, &mut message, version);
 }
 
 #[cfg(test)]

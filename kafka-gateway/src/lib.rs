@@ -13,6 +13,8 @@ mod error_map;
 mod fetch_frame;
 mod fetch_sessions;
 mod frame;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
 mod gateway;
 mod handlers;
 mod listeners;
@@ -28,9 +30,10 @@ mod topic_id_requests;
 mod words;
 
 pub use accept::Acceptor;
-#[doc(hidden)]
-pub use api::fuzz_frame_decoder;
 pub use config::GatewayConfig;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use fuzzing::fuzz_frame_decoder;
 pub use gateway::{Gateway, StartError};
 pub use listeners::{Endpoint, EndpointError};
 pub use metrics::Metrics;

@@ -4,7 +4,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestKind};
 
 use super::{ShapeError, check};
-use crate::api::{APIS, fuzz_frame_decoder};
+use crate::api::APIS;
+use crate::fuzzing::fuzz_frame_decoder;
 use crate::samples;
 
 const PLENTY: usize = 1000;
