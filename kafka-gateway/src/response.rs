@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::{Encodable, HeaderVersion};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::memory::Budget;
 use crate::pace::{Lag, Pace};
@@ -136,20 +136,15 @@ pub async fn write<W: AsyncWrite + Unpin>(
         held.append(&mut response.held);
     }
     let mut queue = Queue { segments: coalesce(segments), first: 0, lag: Lag::default() };
-    if !pinned {
-        queue.write(stream, limits.pace).await?;
+    if queue.write(stream, limits.pace, pinned.then_some(limits.pin_max)).await? {
         return Ok(0);
-    }
-    let deadline = Instant::now() + limits.pin_max;
-    if let Ok(written) = timeout_at(deadline, queue.write(stream, limits.pace)).await {
-        return written.map(|()| 0);
     }
     let size = queue.remaining();
     let too_slow =
         || io::Error::new(io::ErrorKind::TimedOut, "no memory to copy a response that its client does not take");
     let _copy = limits.copies.try_take(size).ok_or_else(too_slow)?;
     queue.copy();
-    queue.write(stream, limits.pace).await?;
+    queue.write(stream, limits.pace, None).await?;
     Ok(size)
 }
 
@@ -173,7 +168,7 @@ fn coalesce(segments: Vec<Bytes>) -> Vec<Bytes> {
     joined
 }
 
-/// Segments not yet written. Its progress is kept when a write is cancelled.
+/// Segments not yet written.
 struct Queue {
     segments: Vec<Bytes>,
     first: usize,
@@ -185,27 +180,38 @@ impl Queue {
         self.segments[self.first..].iter().map(Bytes::len).sum()
     }
 
-    async fn write<W: AsyncWrite + Unpin>(&mut self, stream: &mut W, pace: Pace) -> io::Result<()> {
+    /// Whether all is written: it is not when the peer has kept us waiting for `pin_max`. The turns of other connections do not count.
+    async fn write<W: AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut W,
+        pace: Pace,
+        pin_max: Option<Duration>,
+    ) -> io::Result<bool> {
         let mut room = TURN_BYTES;
+        let mut waited = Duration::ZERO;
         while self.first < self.segments.len() {
             if room == 0 {
                 tokio::task::yield_now().await;
                 room = TURN_BYTES;
             }
             let since = Instant::now();
-            let written = {
-                let slices = self.slices(room);
-                let stalled = |_| io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes, or too few");
-                timeout(self.lag.patience(pace), stream.write_vectored(&slices)).await.map_err(stalled)??
+            let patience = self.lag.patience(pace);
+            let pinned = pin_max.map_or(Duration::MAX, |pin_max| pin_max.saturating_sub(waited));
+            let written = match timeout(patience.min(pinned), stream.write_vectored(&self.slices(room))).await {
+                Ok(written) => written?,
+                Err(_) if pinned < patience => return Ok(false),
+                Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes, or too few")),
             };
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
+            waited += since.elapsed();
             self.lag.add(pace, since.elapsed(), written);
             self.advance(written);
-            room -= written;
+            room = room.saturating_sub(written);
         }
-        timeout(pace.stall_max, stream.flush()).await.unwrap_or(Ok(()))
+        timeout(pace.stall_max, stream.flush()).await.unwrap_or(Ok(()))?;
+        Ok(true)
     }
 
     /// The next segments, up to so many bytes.
@@ -300,6 +306,25 @@ mod tests {
             () = counting => unreachable!("it never ends"),
         }
         assert_eq!(turns, 20, "one after each turn but the last");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_turns_of_others_are_not_taken_for_a_slow_client() {
+        let big = vec![9_u8; 10 * TURN_BYTES];
+        let copies = Budget::new(1 << 20);
+        let mut taken = Vec::new();
+        let writing = async { write(&mut taken, vec![response(&[&big]).pinning()], limits(&copies)).await };
+        let others = async {
+            loop {
+                tokio::time::advance(limits(&copies).pin_max).await;
+            }
+        };
+        let copied = tokio::select! {
+            biased;
+            copied = writing => copied,
+            () = others => unreachable!("it never ends"),
+        };
+        assert_eq!(copied.unwrap(), 0);
     }
 
     #[tokio::test(start_paused = true)]

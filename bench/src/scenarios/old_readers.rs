@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseRecord, DeliveryResult, ProducerContext, ThreadedProducer};
 use rustix::process::setpriority_process;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -34,6 +34,7 @@ const RECORD_BYTES: usize = 1024;
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
 /// The nice value of the readers: they stand for clients on machines of their own, so the broker and the producer come before them.
 const READERS_NICE: i32 = 19;
+const READ_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 const RATIO: &str = "p99 beside readers, of alone";
 
@@ -81,14 +82,17 @@ impl Scenario for OldReaders {
         singles.send_for(NEW, run.timing.warmup)?;
         let alone = singles.send_for(NEW, run.timing.window)?;
         let (stop, read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let reading = Arc::new(AtomicUsize::new(0));
         let mut readers: Vec<JoinHandle<Result<()>>> = Vec::new();
         for _ in 0..CONSUMERS {
-            let (bootstrap, stop, read) = (broker.bootstrap(), Arc::clone(&stop), Arc::clone(&read));
+            let (bootstrap, stop) = (broker.bootstrap(), Arc::clone(&stop));
+            let (read, reading) = (Arc::clone(&read), Arc::clone(&reading));
             readers.push(thread::spawn(move || {
                 // Of this thread alone; the threads of the client inherit it.
                 setpriority_process(None, READERS_NICE)?;
                 let consumer = reader(&bootstrap, OLD, WAIT_CATCH_UP_MS)?;
                 let mut seen = COMMITS;
+                let mut has_begun = false;
                 while !stop.load(Ordering::Relaxed) {
                     if seen == COMMITS {
                         seen = 0;
@@ -96,15 +100,24 @@ impl Scenario for OldReaders {
                     }
                     if consumer.poll(POLL).transpose()?.is_some() {
                         seen += 1;
+                        if !std::mem::replace(&mut has_begun, true) {
+                            reading.fetch_add(1, Ordering::Relaxed);
+                        }
                         read.fetch_add(1, Ordering::Relaxed);
                     }
                 }
                 Ok(())
             }));
         }
+        let begun = Instant::now();
+        while reading.load(Ordering::Relaxed) < CONSUMERS {
+            ensure!(begun.elapsed() < READ_WITHIN, "the readers have not begun within {READ_WITHIN:?}");
+            thread::sleep(POLL);
+        }
+        read.store(0, Ordering::Relaxed);
         let beside = singles.send_for(NEW, run.timing.window)?;
-        finish(readers, &stop)?;
         let read = read.load(Ordering::Relaxed);
+        finish(readers, &stop)?;
         ensure!(read > COMMITS, "the readers have read {read} records alone");
         let milliseconds = |latency: &Histogram<u64>, quantile| count(latency.value_at_quantile(quantile)) / 1e6;
         let [p99_alone, p99_beside] = [&alone, &beside].map(|latency| milliseconds(latency, 0.99));

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use rustmq_engine_core::wal::SlotId;
 
 pub use faults::DiskFaults;
-pub(crate) use turns::DiskTurns;
+pub(crate) use turns::{CommitTurn, DiskTurns};
 
 use crate::dio::DirectIo;
 use patience::Patience;

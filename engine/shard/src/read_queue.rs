@@ -44,7 +44,7 @@ struct Queued {
     /// Memory was given back since the first that waits last found none.
     has_room: bool,
     ahead: VecDeque<ReadAhead>,
-    /// Threads that read ahead, and how many may: one less than there are, so that whoever asks finds one.
+    /// Threads that read ahead, and how many may: one less than there are, so that whoever asks finds one. A thread that is alone may.
     reading_ahead: usize,
     reading_ahead_max: usize,
     /// When the last read came, unless its memory has been swept up since.
@@ -127,12 +127,15 @@ impl ReadQueue {
         }
     }
 
-    /// What is more than enough to do ahead is left out: whoever comes to it reads it.
+    /// Of more than enough to do ahead, the oldest is left out: its reader may have come to it by now, and reads it.
     pub(crate) fn push_ahead(&self, ahead: ReadAhead) {
         let mut queued = self.queued.lock();
         let is_same = |other: &ReadAhead| other.what == ahead.what && other.segment.place == ahead.segment.place;
-        if queued.ended || queued.ahead.len() >= AHEAD_MAX || queued.ahead.iter().any(is_same) {
+        if queued.ended || queued.ahead.iter().any(is_same) {
             return;
+        }
+        if queued.ahead.len() >= AHEAD_MAX {
+            queued.ahead.pop_front();
         }
         queued.ahead.push_back(ahead);
         drop(queued);
@@ -141,7 +144,11 @@ impl ReadQueue {
 
     /// A thread has read ahead, or has given it up.
     pub(crate) fn on_read_ahead(&self) {
-        self.queued.lock().reading_ahead -= 1;
+        let mut queued = self.queued.lock();
+        queued.reading_ahead -= 1;
+        // What was read is swept up again, though its reader may not come.
+        queued.read_at.get_or_insert_with(Instant::now);
+        drop(queued);
         self.news.notify_one();
     }
 

@@ -98,6 +98,7 @@ pub(crate) struct ReadPool {
     readers: Arc<Readers>,
     moves: mpsc::SyncSender<ReadJob>,
     turns: Arc<DiskTurns>,
+    read_bytes_max: usize,
 }
 
 /// The readers' queue, and the places that bound it. Ends their threads when it is dropped.
@@ -133,6 +134,7 @@ impl ReadPool {
         let queue = Arc::new(ReadQueue::new(threads));
         let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
         let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone(), Arc::clone(&queue));
+        let read_bytes_max = memory.limit() / READ_PART;
         let reader = Reader {
             indexes: Arc::default(),
             followers: Arc::default(),
@@ -143,7 +145,7 @@ impl ReadPool {
         };
         // Made first: an error below ends the threads that run already.
         let (moves, inbox) = mpsc::sync_channel(shards);
-        let pool = Self { readers: Arc::new(Readers { queue, places }), moves, turns: Arc::default() };
+        let pool = Self { readers: Arc::new(Readers { queue, places }), moves, turns: Arc::default(), read_bytes_max };
         for number in 0..threads {
             let reader = reader.clone();
             std::thread::Builder::new().name(format!("rustmq-read-{number}")).spawn(move || reader.run())?;
@@ -163,9 +165,9 @@ impl ReadPool {
         Arc::clone(&self.turns)
     }
 
-    /// A commit of so many bytes is started.
-    pub(crate) fn on_commit(&self, bytes: usize, now: Instant) {
-        self.turns.on_commit(bytes, now);
+    /// What a read may take at most, so that several can go on at once.
+    pub(crate) fn read_bytes_max(&self) -> usize {
+        self.read_bytes_max
     }
 
     /// Gives a move back if too many are queued. A reader's job has its place.
@@ -347,7 +349,8 @@ impl Reader {
 
     /// Has the next windows read of one who is in the window that ends here.
     fn go_on(&self, job: &ReadJob, runs: &[Range<u32>], window_end: u32) {
-        let own = beyond(runs, window_end).map(|run| (&job.segment, Ahead::Run(run)));
+        let own = beyond(runs, window_end).filter(|run| run.start < job.segment.end);
+        let own = own.map(|run| (&job.segment, Ahead::Run(run)));
         let next = job.next.iter().flat_map(|next| next.ahead.iter().map(|what| (&next.segment, what.clone())));
         for (segment, what) in own.chain(next).take(RUNS_AHEAD) {
             self.queue.push_ahead(ReadAhead { segment: segment.clone(), what });

@@ -212,7 +212,8 @@ impl Shard {
         destination: Destination,
     ) -> Result<(), (Destination, ReadError)> {
         let lost = || ReadError::Storage { reason: format!("{read} is in no segment") };
-        let range = ReadRange { from: read.from, until: read.until, bytes: read.max_bytes };
+        let max_bytes = read.max_bytes.min(self.around.reads.read_bytes_max());
+        let range = ReadRange { from: read.from, until: read.until, bytes: max_bytes };
         let location = match self.wal.table.locate(read.id, range) {
             None => return Err((destination, lost())),
             Some(Located::Damaged(DamagedRange { first, end, .. })) => {
@@ -222,7 +223,11 @@ impl Shard {
             }
             Some(Located::Batches(location)) => location,
         };
-        let Some(segment) = self.segment_of(&location) else { return Err((destination, lost())) };
+        let Some(mut segment) = self.segment_of(&location) else { return Err((destination, lost())) };
+        if matches!(destination, Destination::Move) {
+            // Who frees a full log does not wait for readers.
+            segment.turns = Arc::default();
+        }
         let Location { generation, from, until, segment_until, extents, runs, .. } = location;
         let is_near_end = runs.len() <= RUNS_AHEAD;
         let next = is_near_end.then(|| self.place_after(&read, segment_until)).flatten();
@@ -232,7 +237,7 @@ impl Shard {
             runs,
             next,
             query: BatchQuery { partition: read.id, from, until },
-            max_bytes: read.max_bytes,
+            max_bytes,
             at_least_one: read.at_least_one,
             room_by,
             destination,
@@ -248,6 +253,9 @@ impl Shard {
     /// Where a read goes on once it is through with its segment.
     fn place_after(&self, read: &ColdRead, from: Offset) -> Option<NextPlace> {
         let range = ReadRange { from, until: read.until, bytes: 0 };
+        if range.from >= range.until {
+            return None;
+        }
         let Some(Located::Batches(location)) = self.wal.table.locate(read.id, range) else { return None };
         let segment = self.segment_of(&location)?;
         let ahead = match location.extents {

@@ -20,7 +20,7 @@ use rustmq_model::TopicIdPartition;
 
 use crate::answer::Answer;
 use crate::append::PartialAppend;
-use crate::disk::{DiskError, SlotFile, Step};
+use crate::disk::{CommitTurn, DiskError, SlotFile, Step};
 use crate::event::{Event, EventSender};
 use crate::folder::{FolderError, WalFolder};
 use crate::inboxes::Inboxes;
@@ -49,6 +49,8 @@ struct InFlight {
     holds_frames: bool,
     answers: Vec<Answer>,
     started: Instant,
+    /// Until it ends, readers take turns.
+    _turn: Option<CommitTurn>,
 }
 
 /// How a shard works, apart from what it holds.
@@ -337,8 +339,9 @@ impl Shard {
         self.commits_started += 1;
         let number = self.commits_started;
         let started = Instant::now();
-        self.around.reads.on_commit(bytes, started);
-        self.in_flight = Some(InFlight { number, batches, end, bytes, holds_frames, answers, started });
+        // What only proves that the log is idle is in nobody's way.
+        let turn = holds_frames.then(|| self.around.reads.turns().begin_commit(bytes));
+        self.in_flight = Some(InFlight { number, batches, end, bytes, holds_frames, answers, started, _turn: turn });
         Some(steps)
     }
 

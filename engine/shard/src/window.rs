@@ -41,7 +41,7 @@ pub(crate) struct WindowStart {
 pub(crate) enum WindowReach {
     /// About as many bytes; the last group is read to its end.
     Bytes(usize),
-    /// Exactly as many: whole groups, as the segment's index has it.
+    /// The groups that begin within so many bytes, as the segment's index has it.
     Run(usize),
     /// The first group alone: what lies beside it may be unreadable.
     OneGroup,
@@ -311,6 +311,12 @@ impl Walk {
                 let is_last = plan.reach == WindowReach::OneGroup || offset + size >= segment.end;
                 let next_header = if is_last { 0 } else { plan.block };
                 walk.cut = Some((plan.at(offset) + size as usize + next_header).next_multiple_of(plan.block));
+                walk.next_size = Some(size);
+                break;
+            }
+            let is_beyond =
+                matches!(plan.reach, WindowReach::Run(bytes) if plan.at(offset) >= plan.at(plan.offset) + bytes);
+            if is_beyond && !walk.groups.is_empty() {
                 walk.next_size = Some(size);
                 break;
             }

@@ -91,7 +91,7 @@ impl WindowCache {
             }
             if windows.is_being_read(segment.place, offset) {
                 if demand == Demand::Ahead {
-                    // Done already; a thread is not to wait for it.
+                    // A thread is at it, and this one has better to do than to wait.
                     return Err(WindowError::NoRoom { first_size: None });
                 }
                 self.done.wait(&mut windows);
@@ -104,7 +104,10 @@ impl WindowCache {
                 windows.end_before(segment.place, offset, bytes).unwrap_or(own)
             };
             let start = windows.with_known_size(segment.place, start);
-            let reach = if demand == Demand::Ahead { WindowReach::Run(bytes) } else { WindowReach::Bytes(bytes) };
+            let reach = match demand {
+                Demand::Ahead => WindowReach::Run(windows.bytes_before_next(segment.place, offset, bytes)),
+                _ => WindowReach::Bytes(bytes),
+            };
             let read = self.read(&mut windows, segment, start, reach, demand);
             match read {
                 Ok(window) if window.group(offset).is_some() => return Ok(window),
@@ -221,6 +224,14 @@ impl Windows {
         let is_near = |end: u32| offset.checked_sub(end).is_some_and(|between| (between as usize) < near);
         let nearest = of_segment.filter(|window| is_near(window.range.end)).max_by_key(|window| window.range.end)?;
         Some(WindowStart { offset: nearest.range.end, first_size: nearest.next_size })
+    }
+
+    /// Of so many bytes, those before the next window, which begins with a group: runs of other partitions begin elsewhere.
+    fn bytes_before_next(&self, place: SegmentPlace, offset: u32, bytes: usize) -> usize {
+        let cached = self.cached.iter().filter(|known| known.place == place).map(|known| known.window.range.start);
+        let being_read = self.being_read.iter().filter(|(of, _)| *of == place).map(|(_, range)| range.start);
+        let next = cached.chain(being_read).filter(|start| *start > offset).min();
+        next.map_or(bytes, |next| bytes.min((next - offset) as usize))
     }
 
     fn unused_bytes(&self) -> usize {

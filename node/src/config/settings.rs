@@ -129,7 +129,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("auto"),
         "How shards wait, and make the commits that are large or go to a slow disk. `auto` takes io_uring where the kernel allows it, and says which it took.",
     ),
-    setting("engine.read_threads", Form::Count(1, 64), Some("3"), "Threads that read what has left memory; all but one may read ahead."),
+    setting("engine.read_threads", Form::Count(1, 64), Some("3"), "Threads that read what has left memory; all but one of several may read ahead."),
     setting(
         "produce.check_compressed_records",
         Form::Flag,

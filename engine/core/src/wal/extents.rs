@@ -27,6 +27,11 @@ impl Extent {
         follows && self.is_damaged == next.is_damaged && is_dated(self.max_timestamp) == is_dated(next.max_timestamp)
     }
 
+    /// Its group ends there at least.
+    const fn known_end(&self) -> u32 {
+        self.group_offset.saturating_add(self.bytes)
+    }
+
     const fn place(&self) -> (Offset, u32) {
         (self.first, self.group_offset)
     }
@@ -100,25 +105,29 @@ impl Extents {
         wanted
     }
 
-    /// Where in the segment those lie that come from `extent` on, below `until`: runs of whole groups. Only the last one may end within a group: where
-    /// that one ends is not known.
+    /// Where in the segment those lie that come from `extent` on, below `until`: runs of groups. One whose last group's end is not known ends with what is
+    /// known of it: that may be within the group.
     #[must_use]
     pub fn runs_from(&self, extent: &Extent, until: Offset) -> Vec<Range<u32>> {
         let mut runs = Vec::new();
         let mut begin = extent.group_offset;
+        let mut last = extent;
         for next in self.between(extent.end, until).take(EXTENTS_MAX) {
             let at = next.group_offset;
             // Others are of the same run, or lower: there moved batches are.
             if at > begin && at / RUN_BYTES != begin / RUN_BYTES {
                 let is_near = at - begin <= RUN_BYTES_MAX;
-                runs.push(if is_near { begin..at } else { begin..begin + RUN_BYTES });
+                runs.push(if is_near { begin..at } else { begin..last.known_end() });
                 if runs.len() > RUNS_AHEAD {
                     return runs;
                 }
                 begin = at;
             }
+            if at >= begin {
+                last = next;
+            }
         }
-        runs.push(begin..begin.saturating_add(RUN_BYTES));
+        runs.push(begin..last.known_end());
         runs
     }
 
@@ -283,13 +292,14 @@ mod tests {
             assert!(small.contains(&run.end) && run.end % MIB < 8_000, "the first group past the multiple");
         }
         assert_eq!(extents.runs_from(&all[100], Offset(i64::MAX))[0], small[100]..first[0].end);
-        assert_eq!(extents.runs_from(&all[1_999], Offset(i64::MAX)), [small[1_999]..small[1_999] + MIB]);
+        let end = extents.runs_from(&all[1_999], Offset(i64::MAX));
+        assert_eq!(end, vec![small[1_999]..small[1_999] + 1]);
 
-        assert_eq!(extents.runs_from(&all[0], Offset(100)), [4096..4096 + MIB]);
+        assert_eq!(extents.runs_from(&all[0], Offset(100)), vec![4096..small[99] + 1]);
 
         // Large groups; one that lies far behind others; one that was moved.
         let all = groups(&[4096, 3 * MIB, 5 * MIB, 30 * MIB, 8192]);
-        let expected = [4096..3 * MIB, 3 * MIB..5 * MIB, 5 * MIB..6 * MIB, 30 * MIB..31 * MIB];
+        let expected = [4096..3 * MIB, 3 * MIB..5 * MIB, 5 * MIB..5 * MIB + 1, 30 * MIB..30 * MIB + 1];
         assert_eq!(inserted(&all).runs_from(&all[0], Offset(i64::MAX)), expected);
     }
 

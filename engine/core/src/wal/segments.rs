@@ -304,7 +304,7 @@ impl SegmentTable {
         self.slots.on_filled(slot);
     }
 
-    /// What was asked for failed, for want of space as a rule, and the slot's file is gone. [`SegmentTable::poll_reserve`] asks for it again;
+    /// What was asked for failed, for want of space as a rule. The slot's file may be gone. [`SegmentTable::poll_reserve`] asks for it again;
     /// the caller waits before it asks. Until one succeeds, the WAL has no more slots than it holds.
     pub fn on_slot_failed(&mut self, slot: SlotId) {
         self.slots.on_failed(slot);
@@ -662,8 +662,8 @@ impl SegmentTable {
                 let entry = index.entry(id)?;
                 let extents = entry.extents.wanted(inside);
                 let last = extents.last()?;
+                let runs = entry.extents.runs_from(last, until);
                 until = until.min(last.end);
-                let runs = entry.extents.runs_from(last, range.until);
                 (LocatedExtents::Known(extents), runs)
             }
             (None, Some(trailer)) => (LocatedExtents::Indexed(trailer), Vec::new()),

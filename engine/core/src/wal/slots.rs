@@ -89,7 +89,7 @@ impl Slots {
         }
     }
 
-    /// The slot's file is not there any more, or not whole.
+    /// The slot's file may be gone, or not whole.
     pub fn on_failed(&mut self, slot: SlotId) {
         if self.reserving.remove(&slot) || self.filling.remove(&slot) {
             self.unprepared.push_back(slot);

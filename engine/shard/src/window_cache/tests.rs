@@ -63,6 +63,26 @@ fn what_is_read_ahead_is_the_run_of_groups_asked_for() {
 }
 
 #[test]
+fn runs_end_where_they_should_also_where_groups_are_one_block() {
+    let test = TestSegment::new(1, &[100; 60]);
+    let (cache, metrics) = cache(64 << 20);
+    let run = |from: usize, to: usize| {
+        let (start, end) = (test.offsets[from], test.offsets[to]);
+        cache.get(&test.segment, start, (end - start) as usize, Demand::Ahead).unwrap().range.clone()
+    };
+    for (from, to) in [(0, 20), (20, 40)] {
+        assert_eq!(run(from, to), test.offsets[from]..test.offsets[to]);
+    }
+    // Those of another partition, which begin elsewhere, read nothing twice.
+    assert_eq!(run(45, 55), test.offsets[45]..test.offsets[55]);
+    assert_eq!(run(41, 51), test.offsets[41]..test.offsets[45]);
+    assert_eq!(
+        metrics.cold_window_bytes.get(),
+        u64::from(test.offsets[40] + test.offsets[55] - test.offsets[0] - test.offsets[41])
+    );
+}
+
+#[test]
 fn another_life_of_a_slot_is_another_segment() {
     let (first, second) = (TestSegment::new(1, &[100]), TestSegment::new(2, &[100]));
     let (cache, metrics) = cache(64 << 20);
