@@ -290,7 +290,7 @@ fn an_unreadable_sector_is_refused_where_it_is_and_a_repair_goes_around_it() {
     assert_eq!(admin.produce(&place, b"after").unwrap(), (0, 50));
 }
 
-/// No cut of power makes a sector unreadable: what stands in one may have been acknowledged, whether or not anything after it proves that.
+/// What stands in a sector that cannot be read may have been acknowledged, whether or not anything after it proves that.
 #[test]
 fn a_log_whose_last_record_cannot_be_read_is_refused_until_a_repair() {
     let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();

@@ -234,6 +234,16 @@ pub fn repair(config: &Config) -> Result<()> {
             println!("  {}: {} to {}", place.path.display(), place.from, place.until - 1);
         }
     }
+    for (path, end) in &plan.ends {
+        println!(
+            "{}: the log ends at byte {} ({}); {} whole groups after it are dropped, since nothing proves what lay between",
+            path.display(),
+            end.offset,
+            end.damage,
+            end.groups
+        );
+    }
+    plan.verify()?;
     folder.renew_incarnation()?;
     let report = plan.carry_out()?;
     println!(

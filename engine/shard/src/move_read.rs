@@ -169,6 +169,11 @@ impl Mover {
             _ => Failing { place, of, until, since: now, device_since: None, last: now, is_given_up: false },
         };
         let device_since = (suspect == Suspect::Device).then(|| failing.device_since.unwrap_or(now));
+        // As long as the device did not answer, nothing was heard of the place.
+        let failing = match failing.device_since {
+            Some(_) if device_since.is_none() => Failing { since: now, is_given_up: false, ..failing },
+            _ => failing,
+        };
         if self.failing.len() == FAILING_MAX {
             self.failing.pop_front();
         }
@@ -328,6 +333,22 @@ mod tests {
         mover.reader.windows.sweep();
         let read = mover.read(&job(&test, 0));
         assert!(matches!(&read, Err(MoveError::Damaged { .. })), "{read:?}");
+    }
+
+    #[test]
+    fn a_place_is_suspected_from_when_the_device_answers_again() {
+        let test = TestSegment::new(1, &[100, 100]);
+        let job = job(&test, 0);
+        let mut mover = mover();
+        let first = mover.note_failure(&job, Offset(1), Suspect::Device).since;
+        while first.elapsed() < Duration::from_millis(20) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let failing = mover.note_failure(&job, Offset(1), Suspect::Place);
+        assert!(failing.device_since.is_none());
+        let place_since = failing.since;
+        assert!(place_since >= first + Duration::from_millis(20), "the outage does not count");
+        assert_eq!(mover.note_failure(&job, Offset(1), Suspect::Place).since, place_since, "it goes on from there");
     }
 
     #[test]

@@ -420,12 +420,12 @@ impl Reader {
         }
         // Whoever comes to what cannot be read hears of it.
         match what {
-            Ahead::Run(run) if run.start < segment.end => {
+            Ahead::Run(run) if run.start < segment.end && !run.is_empty() => {
                 let _ = self.windows.get(&segment, run.start, run.len(), Demand::Ahead);
             }
             Ahead::Run(_) => {}
             Ahead::First(IndexedRange { trailer, partition, from, until }) => {
-                let Ok(index) = self.indexes.load(&segment, trailer) else { return };
+                let Ok(Some(index)) = self.indexes.load_stored(&segment, trailer) else { return };
                 let Some(extents) = index.entry(partition).map(|entry| &entry.extents) else { return };
                 let runs = extents.find(from).map(|first| extents.runs_from(first, until)).unwrap_or_default();
                 for run in runs.into_iter().take(RUNS_AHEAD) {
@@ -480,36 +480,44 @@ struct CachedIndex {
 
 impl IndexCache {
     fn load(&self, segment: &SegmentFile, trailer: Trailer) -> Result<Arc<SegmentIndex>, WindowError> {
-        let place = segment.place;
-        {
-            let mut entries = self.entries.lock();
-            entries.retain(|entry| entry.rebuilt.is_none_or(|rebuilt| rebuilt.elapsed() < REBUILT_INDEX_AGE_MAX));
-            if let Some(at) = entries.iter().position(|known| known.place == place)
-                && let Some(entry) = entries.remove(at)
-            {
-                let index = Arc::clone(&entry.index);
-                entries.push_front(entry);
-                return Ok(index);
-            }
-        }
         let path = &segment.file.path;
-        let loaded = match read_stored_index(segment, trailer) {
-            Ok(Some(index)) => Ok((index, None)),
-            Ok(None) => {
-                tracing::warn!(path = %path.display(), "a segment's index is damaged: it is made anew from the groups");
-                scan_index(path, place, trailer).map(|index| (index, Some(Instant::now())))
-            }
-            Err(error) => Err(error),
-        };
-        let (index, rebuilt) = loaded.map_err(|error| {
+        let of = |error: io::Error| {
             let (path, offset) = (path.display(), trailer.index_group);
             WindowError::of(&error, format!("{path}, offset {offset}: the index: {error}"))
-        })?;
+        };
+        if let Some(index) = self.load_stored(segment, trailer).map_err(of)? {
+            return Ok(index);
+        }
+        tracing::warn!(path = %path.display(), "a segment's index is damaged: it is made anew from the groups");
+        let index = scan_index(path, segment.place, trailer).map_err(of)?;
+        Ok(self.keep(segment.place, index, Some(Instant::now())))
+    }
+
+    /// The same, but `None` where the index on disk is damaged, or the slot has been used again.
+    fn load_stored(&self, segment: &SegmentFile, trailer: Trailer) -> io::Result<Option<Arc<SegmentIndex>>> {
+        if let Some(index) = self.cached(segment.place) {
+            return Ok(Some(index));
+        }
+        let index = read_stored_index(segment, trailer)?;
+        Ok(index.map(|index| self.keep(segment.place, index, None)))
+    }
+
+    fn cached(&self, place: SegmentPlace) -> Option<Arc<SegmentIndex>> {
+        let mut entries = self.entries.lock();
+        entries.retain(|entry| entry.rebuilt.is_none_or(|rebuilt| rebuilt.elapsed() < REBUILT_INDEX_AGE_MAX));
+        let at = entries.iter().position(|known| known.place == place)?;
+        let entry = entries.remove(at)?;
+        let index = Arc::clone(&entry.index);
+        entries.push_front(entry);
+        Some(index)
+    }
+
+    fn keep(&self, place: SegmentPlace, index: SegmentIndex, rebuilt: Option<Instant>) -> Arc<SegmentIndex> {
         let index = Arc::new(index);
         let mut entries = self.entries.lock();
         entries.push_front(CachedIndex { place, index: Arc::clone(&index), rebuilt });
         entries.truncate(CACHED_INDEXES);
-        Ok(index)
+        index
     }
 
     /// An index that was made anew is made once more when it is wanted next.

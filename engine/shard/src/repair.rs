@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustmq_engine_core::log::Gaps;
 use rustmq_engine_core::wal::position::SegmentShapeError;
-use rustmq_engine_core::wal::recovery::CorruptionPolicy;
-use rustmq_engine_core::wal::{RecoveredWal, SegmentShape, SegmentTable, SegmentTableConfig, SlotId};
+use rustmq_engine_core::wal::recovery::{CorruptionPolicy, DroppedTail};
+use rustmq_engine_core::wal::{RecoveredWal, SegmentHeader, SegmentShape, SegmentTable, SegmentTableConfig, SlotId};
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::aside::copy_for_repair;
@@ -92,6 +92,9 @@ pub struct RepairPlan {
     /// Places that will be written over. Those at a log's end or in a slot without a segment may have held acknowledged records, which no other
     /// list can name.
     pub unreadable: Vec<UnreadablePlace>,
+    /// Where a log ends before groups that are whole, with how many: nothing proves what lay between. They go with the next start, and may hold
+    /// acknowledged records where the place cannot be read.
+    pub ends: Vec<(PathBuf, DroppedTail)>,
 }
 
 #[derive(Debug)]
@@ -112,7 +115,13 @@ fn plan_with_patience(dir: &Path, owner: Option<&WalOwner>, patience: Duration) 
     let io = DirectIo::probe(dir, &folder::meta_path(dir))
         .map_err(|error| RepairError::Io { path: dir.to_owned(), error })?;
     let shape = SegmentShape::new(u64::from(io.block_size), folder.segment_size)?;
-    let mut plan = RepairPlan { wals: Vec::new(), lost: Vec::new(), refused: Vec::new(), unreadable: Vec::new() };
+    let mut plan = RepairPlan {
+        wals: Vec::new(),
+        lost: Vec::new(),
+        refused: Vec::new(),
+        unreadable: Vec::new(),
+        ends: Vec::new(),
+    };
     for wal in folder.wals {
         let Recovered { wal: recovered, unreadable, .. } = read_steadily(&wal, io, shape, patience)?;
         let config = SegmentTableConfig { wal: wal.id, shape, segments_max: u32::MAX };
@@ -133,6 +142,8 @@ fn plan_with_patience(dir: &Path, owner: Option<&WalOwner>, patience: Duration) 
             from: run.range.start,
             until: run.range.end,
         }));
+        let end = recovered.dropped.filter(|dropped| dropped.groups > 0);
+        plan.ends.extend(end.map(|dropped| (wal.slot_path(dropped.slot), dropped)));
         let damaged = DamagedWal { folder: wal, recovered, unreadable };
         if !damaged.slots().is_empty() {
             plan.lost.extend(lost);
@@ -214,6 +225,11 @@ impl RepairPlan {
         self.wals.is_empty()
     }
 
+    /// Whether no place that could not be read when the plan was made can be read now: it may be sound, and the plan would write over it.
+    pub fn verify(&self) -> Result<(), RepairError> {
+        self.wals.iter().try_for_each(DamagedWal::refuse_readable)
+    }
+
     /// Writes. From the first byte on the folder no longer holds all that it acknowledged: its incarnation must have ended before. Writes nothing,
     /// besides copies, if a place can be read that could not when the plan was made.
     pub fn carry_out(self) -> Result<RepairReport, RepairError> {
@@ -221,9 +237,7 @@ impl RepairPlan {
         for wal in &self.wals {
             report.copies.extend(wal.copy_damaged()?);
         }
-        for wal in &self.wals {
-            wal.refuse_readable()?;
-        }
+        self.verify()?;
         for wal in &self.wals {
             wal.folder.mark_repaired()?;
             wal.cover()?;
@@ -282,21 +296,9 @@ impl DamagedWal {
         for (slot, shape) in &recovered.void_trailers {
             self.overwrite(*slot, shape.trailer(), &vec![0; shape.block_size() as usize])?;
         }
-        // Once it is written, a device has a spare sector for one that it cannot read. Headers and holes come after: a repair that is cut off
-        // here leaves damage, and is asked for again as well.
-        for run in self.unreadable.iter() {
-            self.change(run.slot, |file| {
-                for at in run.range.clone().step_by(ZEROS) {
-                    let length = usize::try_from(run.range.end - at).map_or(ZEROS, |left| left.min(ZEROS));
-                    write_over(file, &vec![0; length], at)?;
-                }
-                Ok(())
-            })?;
-        }
+        self.cover_unreadable()?;
         for (slot, header) in &recovered.headers {
-            let mut block = vec![0; header.shape.block_size() as usize];
-            header.encode(&mut block);
-            self.overwrite(*slot, 0, &block)?;
+            self.overwrite(*slot, 0, &header_block(header))?;
         }
         for (slot, shape, hole) in &recovered.holes {
             let mut block = vec![0; shape.block_size() as usize];
@@ -305,6 +307,28 @@ impl DamagedWal {
         }
         let dir = &self.folder.dir;
         sync_dir(dir).map_err(|error| RepairError::Io { path: dir.clone(), error })
+    }
+
+    /// Once it is written, a device has a spare sector for one that it cannot read. Holes come after: a repair that is cut off here leaves damage, and
+    /// is asked for again. The header that belongs there comes with the zeros: a slot that begins with nothing else counts as never used.
+    fn cover_unreadable(&self) -> Result<(), RepairError> {
+        for run in self.unreadable.iter() {
+            let header = self.recovered.headers.iter().find(|(slot, _)| *slot == run.slot && run.range.start == 0);
+            self.change(run.slot, |file| {
+                for at in run.range.clone().step_by(ZEROS) {
+                    let length = usize::try_from(run.range.end - at).map_or(ZEROS, |left| left.min(ZEROS));
+                    let mut bytes = vec![0; length];
+                    if let Some((_, header)) = header.filter(|_| at == 0) {
+                        let block = header_block(header);
+                        let length = block.len().min(length);
+                        bytes[..length].copy_from_slice(&block[..length]);
+                    }
+                    write_over(file, &bytes, at)?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     fn overwrite(&self, slot: SlotId, offset: u32, block: &[u8]) -> Result<(), RepairError> {
@@ -317,6 +341,13 @@ impl DamagedWal {
         let changed = file.and_then(|file| change(&file).and_then(|()| file.sync_all()));
         changed.map_err(|error| self.failed(slot, error))
     }
+}
+
+/// The first block of a segment.
+fn header_block(header: &SegmentHeader) -> Vec<u8> {
+    let mut block = vec![0; header.shape.block_size() as usize];
+    header.encode(&mut block);
+    block
 }
 
 #[cfg(test)]

@@ -110,24 +110,22 @@ impl Extents {
     #[must_use]
     pub fn runs_from(&self, extent: &Extent, until: Offset) -> Vec<Range<u32>> {
         let mut runs = Vec::new();
-        let mut begin = extent.group_offset;
-        let mut last = extent;
+        let (mut begin, mut end) = (extent.group_offset, extent.known_end());
         for next in self.between(extent.end, until).take(EXTENTS_MAX) {
             let at = next.group_offset;
-            // Others are of the same run, or lower: there moved batches are.
             if at > begin && at / RUN_BYTES != begin / RUN_BYTES {
                 let is_near = at - begin <= RUN_BYTES_MAX;
-                runs.push(if is_near { begin..at } else { begin..last.known_end() });
+                runs.push(begin..if is_near { at } else { end });
                 if runs.len() > RUNS_AHEAD {
                     return runs;
                 }
-                begin = at;
+                (begin, end) = (at, next.known_end());
+            } else if at >= begin {
+                end = end.max(next.known_end());
             }
-            if at >= begin {
-                last = next;
-            }
+            // Lower ones are moved batches.
         }
-        runs.push(begin..last.known_end());
+        runs.push(begin..end);
         runs
     }
 
@@ -301,6 +299,8 @@ mod tests {
         let all = groups(&[4096, 3 * MIB, 5 * MIB, 30 * MIB, 8192]);
         let expected = [4096..3 * MIB, 3 * MIB..5 * MIB, 5 * MIB..5 * MIB + 1, 30 * MIB..30 * MIB + 1];
         assert_eq!(inserted(&all).runs_from(&all[0], Offset(i64::MAX)), expected);
+        let all = groups(&[4096, 900_000, 8192]);
+        assert_eq!(inserted(&all).runs_from(&all[0], Offset(i64::MAX)), vec![4096..900_001]);
     }
 
     #[test]

@@ -207,6 +207,26 @@ fn a_sector_that_is_lost_before_the_proven_end_is_covered_and_not_read_again() {
 }
 
 #[test]
+fn a_repair_that_is_cut_off_leaves_a_segment_that_a_start_refuses() {
+    run(async {
+        let values: Vec<String> = (0..80).map(|number| format!("value {number}")).collect();
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let log = Killed::with(&values).await;
+        // As much as a start looks at before it takes a slot for one that was never used.
+        let file = SpoiledFile::new(&log.slot(0));
+        file.spoil(0..128 << 10, EIO);
+        let plan = log.plan();
+        for wal in &plan.wals {
+            wal.cover_unreadable().unwrap();
+        }
+        drop(plan);
+        assert!(std::fs::read(log.slot(0)).unwrap()[4096..128 << 10].iter().all(|byte| *byte == 0));
+        let refused = log.refusal();
+        assert!(refused.to_string().contains("offset 4096"), "{refused}");
+    });
+}
+
+#[test]
 fn a_page_that_can_be_read_after_a_moment_is_no_damage() {
     run(async {
         let log = Killed::with(&["the first", "the last"]).await;

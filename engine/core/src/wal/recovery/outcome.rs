@@ -165,8 +165,8 @@ pub struct RecoveredWal {
 }
 
 impl RecoveredWal {
-    /// Whether the log goes on as if nothing had been written at this place of a slot. A cut of power leaves such places, with bytes that are not what was written; it leaves
-    /// none that the device cannot read.
+    /// Whether the log goes on as if nothing had been written at this place of a slot. A cut of power leaves such places.
+    /// One that the device cannot read is not told from a lost one, so it is refused there.
     #[must_use]
     pub fn passes_over(&self, slot: SlotId, offset: u64) -> bool {
         let Some(at) = self.segments.iter().position(|segment| segment.slot == slot) else { return true };
