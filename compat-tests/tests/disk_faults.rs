@@ -243,15 +243,21 @@ fn a_disk_without_a_free_byte_is_started_on_emptied_and_written_again() {
     assert!(!log.contains("panicked"), "{log}");
 }
 
-/// A sector that cannot be read is damage where it is, and nowhere else.
-#[test]
-fn an_unreadable_sector_is_refused_where_it_is_and_a_repair_goes_around_it() {
+/// A broker with one log of small segments, on a disk that can be spoiled.
+fn with_topic(topic: &str) -> (Stack, Server, Admin) {
     let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
     let settings = Settings::default().with("engine.shards", "1").with("wal.segment_size_bytes", "16MiB");
     let settings = settings.data(stack.root().join("data"));
-    let mut server = Server::start_as(Target::RustMq, settings).unwrap();
+    let server = Server::start_as(Target::RustMq, settings).unwrap();
     let mut admin = Admin::connect(server.port()).unwrap();
-    admin.create_topic("cold", 1, &[]).unwrap();
+    admin.create_topic(topic, 1, &[]).unwrap();
+    (stack, server, admin)
+}
+
+/// A sector that cannot be read is damage where it is, and nowhere else.
+#[test]
+fn an_unreadable_sector_is_refused_where_it_is_and_a_repair_goes_around_it() {
+    let (stack, mut server, mut admin) = with_topic("cold");
     let place = Place::new("cold", 0);
     let needle = |name: &str, number: i64| format!("<{name} {number}>").repeat(20).into_bytes();
     for number in 0..10 {
@@ -293,12 +299,7 @@ fn an_unreadable_sector_is_refused_where_it_is_and_a_repair_goes_around_it() {
 /// What stands in a sector that cannot be read may have been acknowledged, whether or not anything after it proves that.
 #[test]
 fn a_log_whose_last_record_cannot_be_read_is_refused_until_a_repair() {
-    let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
-    let settings = Settings::default().with("engine.shards", "1").with("wal.segment_size_bytes", "16MiB");
-    let settings = settings.data(stack.root().join("data"));
-    let mut server = Server::start_as(Target::RustMq, settings).unwrap();
-    let mut admin = Admin::connect(server.port()).unwrap();
-    admin.create_topic("last", 1, &[]).unwrap();
+    let (stack, mut server, mut admin) = with_topic("last");
     let place = Place::new("last", 0);
     assert_eq!(admin.produce(&place, b"the first record").unwrap(), (0, 0));
     let last = b"<the last record>".repeat(20);

@@ -48,6 +48,15 @@ async fn open_all(engine: &Engine) {
     }
 }
 
+/// Everything is on disk, and nothing in memory.
+async fn filled_and_started_again(fixture: &Fixture) -> Engine {
+    let engine = fixture.start();
+    open_all(&engine).await;
+    fill(&engine, 0, 700).await;
+    engine.shutdown().await;
+    fixture.start()
+}
+
 #[test]
 fn many_segments_are_read_back_whole() {
     on_every_disk(async |fixture| {
@@ -245,11 +254,7 @@ fn a_read_that_nobody_waits_for_any_more_gives_its_place_back() {
 #[test]
 fn readers_of_the_same_segments_make_one_pass_over_the_disk() {
     on_every_disk(async |fixture| {
-        let engine = fixture.start();
-        open_all(&engine).await;
-        fill(&engine, 0, 700).await;
-        engine.shutdown().await;
-        let engine = fixture.start();
+        let engine = filled_and_started_again(&fixture).await;
         let of_disk = || (fixture.metrics.cold_window_bytes.get(), fixture.metrics.cold_read_bytes.get());
         // What was moved meanwhile.
         let before = of_disk();
@@ -272,11 +277,7 @@ fn readers_of_the_same_segments_make_one_pass_over_the_disk() {
 #[test]
 fn the_next_segment_is_read_ahead_of_one_who_goes_on() {
     on_every_disk(async |fixture| {
-        let engine = fixture.start();
-        open_all(&engine).await;
-        fill(&engine, 0, 700).await;
-        engine.shutdown().await;
-        let engine = fixture.start();
+        let engine = filled_and_started_again(&fixture).await;
         let read_bytes = || fixture.metrics.cold_window_bytes.get();
         let before = read_bytes();
         let reader = engine.reader(id(0)).unwrap();
