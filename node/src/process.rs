@@ -217,8 +217,18 @@ pub fn repair(config: &Config) -> Result<()> {
             println!("  {}: {} to {}", refused.id, refused.from.0, refused.until.0 - 1);
         }
     }
+    for (path, end) in &plan.ends {
+        println!(
+            "{}: the log ends at byte {} ({}); whole groups after it that the next start drops, since nothing proves what lay between: {}",
+            path.display(),
+            end.offset,
+            end.damage,
+            end.groups
+        );
+    }
     if plan.is_empty() {
-        println!("the write-ahead log in {} is sound; nothing was changed", config.wal_dir.display());
+        let sound = if plan.ends.is_empty() { "sound" } else { "sound up to there" };
+        println!("the write-ahead log in {} is {sound}; nothing was changed", config.wal_dir.display());
         return Ok(());
     }
     // Said first: a repair that is cut off covers the rest when it is run again, and does not say it again.
@@ -233,15 +243,6 @@ pub fn repair(config: &Config) -> Result<()> {
         for place in &plan.unreadable {
             println!("  {}: {} to {}", place.path.display(), place.from, place.until - 1);
         }
-    }
-    for (path, end) in &plan.ends {
-        println!(
-            "{}: the log ends at byte {} ({}); {} whole groups after it are dropped, since nothing proves what lay between",
-            path.display(),
-            end.offset,
-            end.damage,
-            end.groups
-        );
     }
     plan.verify()?;
     folder.renew_incarnation()?;

@@ -48,7 +48,9 @@ struct Failing {
     of: (TopicIdPartition, Offset),
     /// The least of what the failed reads from there say.
     until: Offset,
-    /// The first failure. One that is followed by success, or by nothing for as long as patience lasts, is forgotten.
+    /// The first failure there, whatever was suspected. One that is followed by success, or by nothing for as long as patience lasts, is forgotten.
+    first: Instant,
+    /// The first one since the device last failed.
     since: Instant,
     /// Since when each failure has been one of [`Suspect::Device`]; `None` if the last one was not.
     device_since: Option<Instant>,
@@ -139,6 +141,8 @@ impl Mover {
             None => failing.since.elapsed() >= patience,
             Some(since) => since.elapsed() >= patience_with_device,
         };
+        // Where place and device are suspected in turn, neither time comes to its end.
+        let is_lost = is_lost || failing.first.elapsed() >= patience_with_device;
         if !is_lost {
             return Err(MoveError::Later { reason });
         }
@@ -149,12 +153,9 @@ impl Mover {
     }
 
     fn note_success(&mut self, job: &ReadJob) {
-        self.failing.retain_mut(|failing| {
-            let is_it = failing.place == job.segment.place;
-            if is_it {
-                failing.device_since = None;
-            }
-            !is_it || failing.is_given_up
+        // What is given up stays so, unless it was the device: then it is suspected anew.
+        self.failing.retain(|failing| {
+            failing.place != job.segment.place || (failing.is_given_up && failing.device_since.is_none())
         });
     }
 
@@ -164,9 +165,12 @@ impl Mover {
         let failing = match known.and_then(|at| self.failing.remove(at)) {
             Some(known) if known.last.elapsed() < PATIENCE_WITH_DEVICE && (known.of == of || known.is_given_up) => {
                 let until = if known.of == of { known.until.min(until) } else { until };
-                Failing { of, until, last: now, ..known }
+                let first = if known.of == of { known.first } else { now };
+                Failing { of, until, first, last: now, ..known }
             }
-            _ => Failing { place, of, until, since: now, device_since: None, last: now, is_given_up: false },
+            _ => {
+                Failing { place, of, until, first: now, since: now, device_since: None, last: now, is_given_up: false }
+            }
         };
         let device_since = (suspect == Suspect::Device).then(|| failing.device_since.unwrap_or(now));
         // As long as the device did not answer, nothing was heard of the place.
@@ -349,6 +353,27 @@ mod tests {
         let place_since = failing.since;
         assert!(place_since >= first + Duration::from_millis(20), "the outage does not count");
         assert_eq!(mover.note_failure(&job, Offset(1), Suspect::Place).since, place_since, "it goes on from there");
+        // Where the two alternate, neither of their times comes to its end.
+        mover.note_failure(&job, Offset(1), Suspect::Device);
+        assert!(mover.note_failure(&job, Offset(1), Suspect::Place).since > place_since);
+        assert!(mover.failing[0].first <= first);
+        mover.patience_with_device = Duration::from_millis(20);
+        let _file = spoiled(&test, 0, 5);
+        let read = mover.read(&job);
+        assert!(matches!(&read, Err(MoveError::Damaged { .. })), "{read:?}");
+    }
+
+    #[test]
+    fn what_a_device_failed_at_is_suspected_anew_after_a_success() {
+        let test = TestSegment::new(1, &[100, 100]);
+        let job = job(&test, 0);
+        let mut mover = mover();
+        mover.note_failure(&job, Offset(1), Suspect::Place).is_given_up = true;
+        mover.note_success(&job);
+        assert!(mover.failing[0].is_given_up, "one place of the segment is lost all the same");
+        mover.note_failure(&job, Offset(1), Suspect::Device);
+        mover.note_success(&job);
+        assert!(mover.failing.is_empty());
     }
 
     #[test]

@@ -296,8 +296,15 @@ impl DamagedWal {
         for (slot, shape) in &recovered.void_trailers {
             self.overwrite(*slot, shape.trailer(), &vec![0; shape.block_size() as usize])?;
         }
+        // Before any zeros, where the header's own page can be read.
+        let begins_unreadable =
+            |slot: SlotId| self.unreadable.iter().any(|run| run.slot == slot && run.range.start == 0);
+        for (slot, header) in recovered.headers.iter().filter(|(slot, _)| !begins_unreadable(*slot)) {
+            self.overwrite(*slot, 0, &header_block(header))?;
+        }
         self.cover_unreadable()?;
-        for (slot, header) in &recovered.headers {
+        // All of the block, of which the run may have had a part.
+        for (slot, header) in recovered.headers.iter().filter(|(slot, _)| begins_unreadable(*slot)) {
             self.overwrite(*slot, 0, &header_block(header))?;
         }
         for (slot, shape, hole) in &recovered.holes {
