@@ -219,7 +219,7 @@ pub fn repair(config: &Config) -> Result<()> {
     }
     for (path, end) in &plan.ends {
         println!(
-            "{}: the log ends at byte {} ({}); whole groups after it that the next start drops, since nothing proves what lay between: {}",
+            "{}: the log ends at byte {} ({}); whole groups after it that are no part of it, since nothing proves what lay between, or an earlier start dropped them: {}",
             path.display(),
             end.offset,
             end.damage,
@@ -227,8 +227,7 @@ pub fn repair(config: &Config) -> Result<()> {
         );
     }
     if plan.is_empty() {
-        let sound = if plan.ends.is_empty() { "sound" } else { "sound up to there" };
-        println!("the write-ahead log in {} is {sound}; nothing was changed", config.wal_dir.display());
+        println!("the write-ahead log in {} is sound; nothing was changed", config.wal_dir.display());
         return Ok(());
     }
     // Said first: a repair that is cut off covers the rest when it is run again, and does not say it again.

@@ -141,8 +141,8 @@ impl Mover {
             None => failing.since.elapsed() >= patience,
             Some(since) => since.elapsed() >= patience_with_device,
         };
-        // Where place and device are suspected in turn, neither time comes to its end.
-        let is_lost = is_lost || failing.first.elapsed() >= patience_with_device;
+        // Where place and device are suspected in turn, neither time comes to its end. The place has its own beyond the device's.
+        let is_lost = is_lost || failing.first.elapsed() >= patience_with_device.saturating_add(patience);
         if !is_lost {
             return Err(MoveError::Later { reason });
         }
@@ -357,7 +357,9 @@ mod tests {
         mover.note_failure(&job, Offset(1), Suspect::Device);
         assert!(mover.note_failure(&job, Offset(1), Suspect::Place).since > place_since);
         assert!(mover.failing[0].first <= first);
-        mover.patience_with_device = Duration::from_millis(20);
+        mover.patience_with_device = Duration::from_millis(10);
+        mover.patience = Duration::from_millis(10);
+        mover.failing[0].since = Instant::now() + Duration::from_secs(3_600);
         let _file = spoiled(&test, 0, 5);
         let read = mover.read(&job);
         assert!(matches!(&read, Err(MoveError::Damaged { .. })), "{read:?}");

@@ -20,7 +20,7 @@ use crate::dio::{DirectIo, sync_dir, write_over};
 use crate::folder::{self, Folder, FolderError, WalFolder, WalOwner};
 use crate::partition::{self, Partition, PartitionReplayError};
 use crate::read_around::{AroundFile, PAGE, Persistence};
-use crate::recovery::{RecoverError, Recovered, UnreadableRuns, recover};
+use crate::recovery::{RecoverError, Recovered, UnreadableRun, UnreadableRuns, recover};
 
 /// How long unreadable places are read again: a path to the device that is down for a moment comes back.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -296,16 +296,11 @@ impl DamagedWal {
         for (slot, shape) in &recovered.void_trailers {
             self.overwrite(*slot, shape.trailer(), &vec![0; shape.block_size() as usize])?;
         }
-        // Before any zeros, where the header's own page can be read.
-        let begins_unreadable =
-            |slot: SlotId| self.unreadable.iter().any(|run| run.slot == slot && run.range.start == 0);
-        for (slot, header) in recovered.headers.iter().filter(|(slot, _)| !begins_unreadable(*slot)) {
-            self.overwrite(*slot, 0, &header_block(header))?;
+        for (slot, header) in self.headers() {
+            self.cover_header(slot, header)?;
         }
-        self.cover_unreadable()?;
-        // All of the block, of which the run may have had a part.
-        for (slot, header) in recovered.headers.iter().filter(|(slot, _)| begins_unreadable(*slot)) {
-            self.overwrite(*slot, 0, &header_block(header))?;
+        for run in self.unreadable.iter().filter(|run| self.header_in(run).is_none()) {
+            self.cover_unreadable(run)?;
         }
         for (slot, shape, hole) in &recovered.holes {
             let mut block = vec![0; shape.block_size() as usize];
@@ -316,26 +311,44 @@ impl DamagedWal {
         sync_dir(dir).map_err(|error| RepairError::Io { path: dir.clone(), error })
     }
 
+    /// Oldest first: a rebuilt header claims nothing of those before it, so while these lack theirs, a start takes them for freed.
+    fn headers(&self) -> Vec<(SlotId, &SegmentHeader)> {
+        let mut headers: Vec<_> = self.recovered.headers.iter().map(|(slot, header)| (*slot, header)).collect();
+        headers.sort_by_key(|(_, header)| header.generation);
+        headers
+    }
+
+    /// The rebuilt header that lies in the run, if there is one.
+    fn header_in(&self, run: &UnreadableRun) -> Option<&SegmentHeader> {
+        let headers = &self.recovered.headers;
+        headers.iter().find(|(slot, _)| *slot == run.slot && run.range.start == 0).map(|(_, header)| header)
+    }
+
+    fn cover_header(&self, slot: SlotId, header: &SegmentHeader) -> Result<(), RepairError> {
+        if let Some(run) = self.unreadable.iter().find(|run| run.slot == slot && run.range.start == 0) {
+            self.cover_unreadable(run)?;
+        }
+        // All of the block, of which the run may have had a part.
+        self.overwrite(slot, 0, &header_block(header))
+    }
+
     /// Once it is written, a device has a spare sector for one that it cannot read. Holes come after: a repair that is cut off here leaves damage, and
     /// is asked for again. The header that belongs there comes with the zeros: a slot that begins with nothing else counts as never used.
-    fn cover_unreadable(&self) -> Result<(), RepairError> {
-        for run in self.unreadable.iter() {
-            let header = self.recovered.headers.iter().find(|(slot, _)| *slot == run.slot && run.range.start == 0);
-            self.change(run.slot, |file| {
-                for at in run.range.clone().step_by(ZEROS) {
-                    let length = usize::try_from(run.range.end - at).map_or(ZEROS, |left| left.min(ZEROS));
-                    let mut bytes = vec![0; length];
-                    if let Some((_, header)) = header.filter(|_| at == 0) {
-                        let block = header_block(header);
-                        let length = block.len().min(length);
-                        bytes[..length].copy_from_slice(&block[..length]);
-                    }
-                    write_over(file, &bytes, at)?;
+    fn cover_unreadable(&self, run: &UnreadableRun) -> Result<(), RepairError> {
+        let header = self.header_in(run);
+        self.change(run.slot, |file| {
+            for at in run.range.clone().step_by(ZEROS) {
+                let length = usize::try_from(run.range.end - at).map_or(ZEROS, |left| left.min(ZEROS));
+                let mut bytes = vec![0; length];
+                if let Some(header) = header.filter(|_| at == 0) {
+                    let block = header_block(header);
+                    let length = block.len().min(length);
+                    bytes[..length].copy_from_slice(&block[..length]);
                 }
-                Ok(())
-            })?;
-        }
-        Ok(())
+                write_over(file, &bytes, at)?;
+            }
+            Ok(())
+        })
     }
 
     fn overwrite(&self, slot: SlotId, offset: u32, block: &[u8]) -> Result<(), RepairError> {

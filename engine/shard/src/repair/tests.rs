@@ -217,12 +217,42 @@ fn a_repair_that_is_cut_off_leaves_a_segment_that_a_start_refuses() {
         file.spoil(0..128 << 10, EIO);
         let plan = log.plan();
         for wal in &plan.wals {
-            wal.cover_unreadable().unwrap();
+            wal.unreadable.iter().for_each(|run| wal.cover_unreadable(run).unwrap());
         }
         drop(plan);
         assert!(std::fs::read(log.slot(0)).unwrap()[4096..128 << 10].iter().all(|byte| *byte == 0));
         let refused = log.refusal();
         assert!(refused.to_string().contains("offset 4096"), "{refused}");
+    });
+}
+
+#[test]
+fn lost_headers_are_rebuilt_oldest_first_so_that_a_repair_that_is_cut_off_finds_the_others_again() {
+    run(async {
+        let long: Vec<String> = (0..4).map(|number| number.to_string().repeat(400_000)).collect();
+        let long: Vec<&str> = long.iter().map(String::as_str).collect();
+        let log = Killed::with(&long).await;
+        // The newer segment in the lower slot, as where slots are used again.
+        let aside = log.config.dir.join("aside");
+        std::fs::rename(log.slot(0), &aside).unwrap();
+        std::fs::rename(log.slot(1), log.slot(0)).unwrap();
+        std::fs::rename(&aside, log.slot(1)).unwrap();
+        for slot in [0, 1] {
+            let mut bytes = std::fs::read(log.slot(slot)).unwrap();
+            bytes[..4096].fill(7);
+            std::fs::write(log.slot(slot), bytes).unwrap();
+        }
+        let plan = log.plan();
+        let wal = &plan.wals[0];
+        let headers = wal.headers();
+        assert_eq!(headers.len(), 2);
+        wal.cover_header(headers[0].0, headers[0].1).unwrap();
+        drop(plan);
+        let plan = log.plan();
+        assert_eq!(plan.wals[0].headers().len(), 1);
+        plan.carry_out().unwrap();
+        let expected: Vec<_> = (0..).zip(long).collect();
+        log.check(&expected).await;
     });
 }
 
