@@ -227,7 +227,7 @@ pub fn repair(config: &Config) -> Result<()> {
         );
     }
     if plan.is_empty() {
-        println!("the write-ahead log in {} is sound; nothing was changed", config.wal_dir.display());
+        println!("the write-ahead log in {} needs no repair; nothing was changed", config.wal_dir.display());
         return Ok(());
     }
     // Said first: a repair that is cut off covers the rest when it is run again, and does not say it again.

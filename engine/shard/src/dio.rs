@@ -77,7 +77,13 @@ impl DirectIo {
         self.open_with(path, OFlags::empty())
     }
 
-    /// The same, where each write ends with a sync of its own.
+    /// Opens an existing file for reading.
+    pub(crate) fn open_to_read(self, path: &Path) -> io::Result<File> {
+        let flags = if self.direct { OFlags::DIRECT } else { OFlags::empty() };
+        OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+    }
+
+    /// Opens an existing file for reading and writing, where each write ends with a sync of its own.
     pub(crate) fn open_synced(self, path: &Path) -> io::Result<File> {
         self.open_with(path, OFlags::DSYNC)
     }

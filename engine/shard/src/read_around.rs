@@ -11,7 +11,7 @@ use rustix::fs::{Advice, fadvise};
 use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_core::wal::group::fill_unreadable;
 
-use crate::dio::read_once;
+use crate::dio::{DirectIo, read_at, read_once};
 
 /// How closely a place that cannot be read is found: a page.
 pub(crate) const PAGE: usize = 4096;
@@ -83,7 +83,10 @@ pub(crate) struct AroundFile {
 
 impl AroundFile {
     pub(crate) fn open(path: &Path, persistence: Persistence) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, persistence, is_paged: false })
+        let file = File::open(path)?;
+        // After a sync that failed, the cache has pages that the disk has not.
+        let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        Ok(Self { file, persistence, is_paged: false })
     }
 
     pub(crate) const fn file(&self) -> &File {
@@ -111,23 +114,10 @@ impl AroundFile {
         Ok(chunk.freeze(filled))
     }
 
-    /// Whether a page that could not be read can be read now.
-    pub(crate) fn is_readable_at(&mut self, at: u64) -> io::Result<bool> {
-        self.take_single_pages();
-        loop {
-            match read_once(&self.file, &mut [0; PAGE], at) {
-                Ok(_) => return Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if Fault::of(&error) == Fault::Medium => return Ok(false),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     /// Whether the device answers for the file's first or last page. Where it answers for neither, its fault is hardly that of a sector.
     pub(crate) fn answers_at_its_ends(&self) -> io::Result<bool> {
         // A page from the cache would be no answer, and one that is read together with its neighbours may fail for theirs.
-        self.advise_single_pages();
+        advise_single_pages(&self.file);
         let last = self.file.metadata()?.len().saturating_sub(1) / PAGE as u64 * PAGE as u64;
         Ok([0, last].into_iter().any(|at| read_once(&self.file, &mut [0; PAGE], at).is_ok()))
     }
@@ -136,14 +126,56 @@ impl AroundFile {
     /// it forgets those that it has of the file, and takes pages one by one.
     fn take_single_pages(&mut self) {
         if !std::mem::replace(&mut self.is_paged, true) {
-            self.advise_single_pages();
+            advise_single_pages(&self.file);
         }
     }
+}
 
-    fn advise_single_pages(&self) {
-        for advice in [Advice::Random, Advice::DontNeed] {
-            // Without it more is taken for damage than need be, which is found.
-            let _ = fadvise(&self.file, 0, None, advice);
+fn advise_single_pages(file: &File) {
+    for advice in [Advice::Random, Advice::DontNeed] {
+        // Without it more is taken for damage than need be, which is found.
+        let _ = fadvise(file, 0, None, advice);
+    }
+}
+
+/// Asks once more for pages that could not be read. Through the page cache each failure of the device, or of the path to it, looks like that of a
+/// sector (EIO); what is read around it tells them apart.
+#[derive(Debug)]
+pub(crate) struct PageProbe {
+    cached: AroundFile,
+    direct: Option<File>,
+    block_size: usize,
+    pool: ChunkPool,
+}
+
+impl PageProbe {
+    pub(crate) fn open(path: &Path, io: DirectIo) -> io::Result<Self> {
+        let mut cached = AroundFile::open(path, Persistence::WhileItAnswers)?;
+        cached.take_single_pages();
+        let direct = if io.direct { Some(io.open_to_read(path)?) } else { None };
+        Ok(Self { cached, direct, block_size: io.block_size as usize, pool: ChunkPool::default() })
+    }
+
+    /// Whether the page can be read now, by the reads that called it unreadable. An error is one of the device, not of the page.
+    pub(crate) fn is_readable_at(&mut self, at: u64) -> io::Result<bool> {
+        loop {
+            match read_once(&self.cached.file, &mut [0; PAGE], at) {
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if Fault::of(&error) == Fault::Medium => break,
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(direct) = &self.direct else { return Ok(false) };
+        let read = |at: u64| read_at(direct, at - at % self.block_size as u64, self.block_size, &self.pool);
+        match read(at) {
+            // A device that gives such an answer for this place alone has lost it.
+            Err(error) if Fault::of(&error) == Fault::Device => {
+                let last = direct.metadata()?.len().saturating_sub(1);
+                if [0, last].into_iter().any(|end| read(end).is_ok()) { Ok(false) } else { Err(error) }
+            }
+            Err(error) if Fault::of(&error) == Fault::Process => Err(error),
+            Err(_) | Ok(_) => Ok(false),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::aside::copy_for_repair;
 use crate::dio::{DirectIo, sync_dir, write_over};
 use crate::folder::{self, Folder, FolderError, WalFolder, WalOwner};
 use crate::partition::{self, Partition, PartitionReplayError};
-use crate::read_around::{AroundFile, PAGE, Persistence};
+use crate::read_around::{AroundFile, PAGE, PageProbe, Persistence};
 use crate::recovery::{RecoverError, Recovered, UnreadableRun, UnreadableRuns, recover};
 
 /// How long unreadable places are read again: a path to the device that is down for a moment comes back.
@@ -44,7 +44,7 @@ pub enum RepairError {
     Io { path: PathBuf, error: io::Error },
     #[error("{path}: each time other parts of it can be read: nothing was changed", path = path.display())]
     Unsteady { path: PathBuf },
-    #[error("{path}, offset {offset}: this can be read again: nothing was changed; ask for the repair once more", path = path.display())]
+    #[error("{path}, offset {offset}: this can be read again: the log was left as it is; ask for the repair once more", path = path.display())]
     ReadableAgain { path: PathBuf, offset: u64 },
 }
 
@@ -84,7 +84,7 @@ pub struct RepairReport {
 pub struct RepairPlan {
     /// The damaged ones.
     wals: Vec<DamagedWal>,
-    /// Gaps between what is left. Records lost at a log's end leave none.
+    /// Offsets within a log that none of its batches has. Records lost at the write-ahead log's end leave none.
     pub lost: Vec<LostRange>,
     /// What could not be read back while the log ran. Readers are refused there, before and after a repair, until retention or
     /// `DeleteRecords` passes it.
@@ -100,6 +100,7 @@ pub struct RepairPlan {
 #[derive(Debug)]
 struct DamagedWal {
     folder: WalFolder,
+    io: DirectIo,
     recovered: RecoveredWal,
     unreadable: UnreadableRuns,
 }
@@ -134,7 +135,7 @@ fn plan_with_patience(dir: &Path, owner: Option<&WalOwner>, patience: Duration) 
             let log_start = log.decided_log_start();
             table.restore_log_start(*id, log_start);
             let range = |(from, until)| LostRange { id: *id, from, until };
-            lost.extend(table.gaps(*id, log_start).into_iter().map(range));
+            lost.extend(table.gaps(*id, log_start..log.end()).into_iter().map(range));
             plan.refused.extend(table.damaged(*id, log_start).map(range));
         }
         plan.unreadable.extend(unreadable.iter().map(|run| UnreadablePlace {
@@ -144,7 +145,7 @@ fn plan_with_patience(dir: &Path, owner: Option<&WalOwner>, patience: Duration) 
         }));
         let end = recovered.dropped.filter(|dropped| dropped.groups > 0);
         plan.ends.extend(end.map(|dropped| (wal.slot_path(dropped.slot), dropped)));
-        let damaged = DamagedWal { folder: wal, recovered, unreadable };
+        let damaged = DamagedWal { folder: wal, io, recovered, unreadable };
         if !damaged.slots().is_empty() {
             plan.lost.extend(lost);
             plan.wals.push(damaged);
@@ -175,7 +176,7 @@ fn read_steadily(
             recovered => recovered?,
         };
         readings += 1;
-        if !is_readable_by(wal, &recovered.unreadable, Instant::now() + patience)? {
+        if !is_readable_by(wal, io, &recovered.unreadable, Instant::now() + patience)? {
             refuse_silence(wal, &recovered.unreadable)?;
             return Ok(recovered);
         }
@@ -185,18 +186,25 @@ fn read_steadily(
     }
 }
 
-/// Whether a place that could not be read can be read before `deadline`.
-fn is_readable_by(wal: &WalFolder, unreadable: &UnreadableRuns, deadline: Instant) -> Result<bool, RepairError> {
+/// Whether a place that could not be read can be read before `deadline`. Fails if the device itself fails by then.
+fn is_readable_by(
+    wal: &WalFolder,
+    io: DirectIo,
+    unreadable: &UnreadableRuns,
+    deadline: Instant,
+) -> Result<bool, RepairError> {
     loop {
+        let mut failed = None;
         for run in unreadable.iter() {
             let path = wal.slot_path(run.slot);
-            let readable = open(&path).and_then(|mut file| file.is_readable_at(run.range.start));
-            if readable.map_err(|error| RepairError::Io { path, error })? {
-                return Ok(true);
+            match PageProbe::open(&path, io).and_then(|mut probe| probe.is_readable_at(run.range.start)) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) => failed = Some(RepairError::Io { path, error }),
             }
         }
         if unreadable.is_empty() || Instant::now() >= deadline {
-            return Ok(false);
+            return failed.map_or(Ok(false), Err);
         }
         thread::sleep(PAUSE);
     }
@@ -206,16 +214,13 @@ fn is_readable_by(wal: &WalFolder, unreadable: &UnreadableRuns, deadline: Instan
 fn refuse_silence(wal: &WalFolder, unreadable: &UnreadableRuns) -> Result<(), RepairError> {
     for run in unreadable.iter() {
         let path = wal.slot_path(run.slot);
-        let answers = open(&path).and_then(|file| file.answers_at_its_ends());
+        let file = AroundFile::open(&path, Persistence::WhileItAnswers);
+        let answers = file.and_then(|file| file.answers_at_its_ends());
         if !answers.map_err(|error| RepairError::Io { path: path.clone(), error })? {
             return Err(RecoverError::Silent { path, pages: run.range.clone(), error: run.error() }.into());
         }
     }
     Ok(())
-}
-
-fn open(path: &Path) -> io::Result<AroundFile> {
-    AroundFile::open(path, Persistence::WhileItAnswers)
 }
 
 impl RepairPlan {
@@ -276,9 +281,9 @@ impl DamagedWal {
     fn refuse_readable(&self) -> Result<(), RepairError> {
         for run in self.unreadable.iter() {
             let path = self.folder.slot_path(run.slot);
-            let mut file = open(&path).map_err(|error| self.failed(run.slot, error))?;
+            let mut probe = PageProbe::open(&path, self.io).map_err(|error| self.failed(run.slot, error))?;
             for offset in run.range.clone().step_by(PAGE) {
-                if file.is_readable_at(offset).map_err(|error| self.failed(run.slot, error))? {
+                if probe.is_readable_at(offset).map_err(|error| self.failed(run.slot, error))? {
                     return Err(RepairError::ReadableAgain { path, offset });
                 }
             }
@@ -296,26 +301,20 @@ impl DamagedWal {
         for (slot, shape) in &recovered.void_trailers {
             self.overwrite(*slot, shape.trailer(), &vec![0; shape.block_size() as usize])?;
         }
-        for (slot, header) in self.headers() {
-            self.cover_header(slot, header)?;
+        for (slot, header) in &recovered.headers {
+            self.cover_header(*slot, header)?;
         }
         for run in self.unreadable.iter().filter(|run| self.header_in(run).is_none()) {
             self.cover_unreadable(run)?;
         }
-        for (slot, shape, hole) in &recovered.holes {
+        // Oldest first: a repair that is cut off here leaves, above what is not covered yet, the groups that prove it.
+        for (slot, shape, hole) in recovered.holes.iter().rev() {
             let mut block = vec![0; shape.block_size() as usize];
             hole.encode(self.folder.id, &mut block);
             self.overwrite(*slot, hole.offset, &block)?;
         }
         let dir = &self.folder.dir;
         sync_dir(dir).map_err(|error| RepairError::Io { path: dir.clone(), error })
-    }
-
-    /// Oldest first: a rebuilt header claims nothing of those before it, so while these lack theirs, a start takes them for freed.
-    fn headers(&self) -> Vec<(SlotId, &SegmentHeader)> {
-        let mut headers: Vec<_> = self.recovered.headers.iter().map(|(slot, header)| (*slot, header)).collect();
-        headers.sort_by_key(|(_, header)| header.generation);
-        headers
     }
 
     /// The rebuilt header that lies in the run, if there is one.

@@ -311,6 +311,7 @@ impl Recovery {
         let floor = self.found.iter().map(|found| found.header.floor()).max().unwrap_or_default();
         self.take_headless(floor)?;
         self.found.sort_by_key(|found| found.header.generation);
+        self.let_go_of_freed();
         if let (Some(oldest), Some(newest)) = (self.found.first(), self.found.last())
             && oldest.header.generation > newest.header.floor()
         {
@@ -331,6 +332,16 @@ impl Recovery {
             self.start_scan(newest, DamagePolicy::Stop, None)?;
         }
         Ok(())
+    }
+
+    /// A freed segment may be gone, and those before it are freed too: what is left of them closes no gap.
+    fn let_go_of_freed(&mut self) {
+        let floor = self.found.iter().map(|found| found.header.floor()).max().unwrap_or_default();
+        let is_gap = |pair: &[Found]| pair[0].header.generation.next() < pair[1].header.generation;
+        let gap = self.found.windows(2).rposition(|pair| is_gap(pair) && pair[1].header.generation <= floor);
+        let freed = gap.map_or(0, |at| at + 1);
+        let freed = self.found.drain(..freed).map(|found| Headless { slot: found.slot, group: None });
+        self.headless.extend(freed);
     }
 
     fn missing(&self, missing: Generation) -> RecoveryError {
@@ -417,7 +428,8 @@ impl Recovery {
         if trailer.is_some() && !scan.holes.is_empty() {
             self.void_trailers.push((slot, place.shape));
         }
-        let trailer = trailer.filter(|_| scan.holes.is_empty());
+        // One whose index is damaged proves where the segment ends, and no more.
+        let trailer = trailer.filter(|_| scan.holes.is_empty() && scan.sealed);
         self.collect(std::mem::take(&mut scan.items));
         self.keep(segment, scan.end, scan.index, trailer)
     }
@@ -489,7 +501,7 @@ impl Recovery {
             // An index holds no data of its own: a start makes it anew from the groups before it, and a repair covers it.
             let is_covered = self.options.policy == CorruptionPolicy::Repair;
             let scan = if is_covered { scan } else { scan.until(trailer.index_group) };
-            return self.begin_scan(segment, scan, None);
+            return self.begin_scan(segment, scan, Some(trailer));
         };
         // A start trusts the index: damage that it does not come across shows when it is read. A repair looks at everything.
         if self.options.policy == CorruptionPolicy::Repair {

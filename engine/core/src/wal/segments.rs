@@ -697,16 +697,19 @@ impl SegmentTable {
         damaged.map(move |span| (span.first.max(log_start), span.end))
     }
 
-    /// Offsets from the log start to a partition's last live batch that none of them holds: what damage took.
+    /// Offsets from a partition's log start to its log end that no live batch holds: what damage took.
     #[must_use]
-    pub fn gaps(&self, id: TopicIdPartition, log_start: Offset) -> Vec<(Offset, Offset)> {
+    pub fn gaps(&self, id: TopicIdPartition, log: Range<Offset>) -> Vec<(Offset, Offset)> {
         let mut gaps = Vec::new();
-        let mut end = log_start;
+        let mut end = log.start;
         for span in self.partitions.get(&id).into_iter().flat_map(|places| places.spans.iter()) {
             if end < span.first {
                 gaps.push((end, span.first));
             }
             end = span.end;
+        }
+        if end < log.end {
+            gaps.push((end, log.end));
         }
         gaps
     }

@@ -9,6 +9,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use parking_lot::Mutex;
+use rustix::fs::{OFlags, fcntl_getfl};
+
+const EIO: i32 = 5;
 
 static FILES: Mutex<BTreeMap<FileId, Places>> = Mutex::new(BTreeMap::new());
 
@@ -25,6 +28,8 @@ struct Places {
 struct Unreadable {
     range: Range<u64>,
     errno: i32,
+    /// What reads through the page cache fail with.
+    cached: i32,
     /// Reads that still fail; `None` for all of them.
     left: Option<usize>,
 }
@@ -43,12 +48,17 @@ impl SpoiledFile {
 
     /// Reads that touch `range` fail with `errno`.
     pub(crate) fn spoil(&self, range: Range<u64>, errno: i32) {
-        self.change(|places| places.unreadable.push(Unreadable { range, errno, left: None }));
+        self.change(|places| places.unreadable.push(Unreadable { range, errno, cached: errno, left: None }));
     }
 
     /// The same for as many reads.
     pub(crate) fn spoil_for(&self, range: Range<u64>, errno: i32, reads: usize) {
-        self.change(|places| places.unreadable.push(Unreadable { range, errno, left: Some(reads) }));
+        self.change(|places| places.unreadable.push(Unreadable { range, errno, cached: errno, left: Some(reads) }));
+    }
+
+    /// Reads around the page cache fail with `errno`, and those through it with EIO, whatever the device says.
+    pub(crate) fn spoil_for_direct_reads(&self, range: Range<u64>, errno: i32) {
+        self.change(|places| places.unreadable.push(Unreadable { range, errno, cached: EIO, left: None }));
     }
 
     pub(crate) fn mend(&self) {
@@ -88,7 +98,8 @@ pub(super) fn check(file: &File, at: u64, length: usize) -> io::Result<()> {
     let Some(place) = places.unreadable.iter_mut().find(is_met) else { return Ok(()) };
     place.left = place.left.map(|left| left - 1);
     places.failures += 1;
-    Err(io::Error::from_raw_os_error(place.errno))
+    let is_direct = fcntl_getfl(file).unwrap().contains(OFlags::DIRECT);
+    Err(io::Error::from_raw_os_error(if is_direct { place.errno } else { place.cached }))
 }
 
 /// A range that is written can be read again, as from the spare sectors of a real device.
@@ -99,9 +110,9 @@ pub(super) fn on_write(file: &File, at: u64, length: usize) {
     }
     let Some(places) = files.get_mut(&id(file)) else { return };
     let end = at + length as u64;
-    let parts = |Unreadable { range, errno, left }: Unreadable| {
+    let parts = |Unreadable { range, errno, cached, left }: Unreadable| {
         let parts = [range.start..range.end.min(at), range.start.max(end)..range.end];
-        parts.map(|range| Unreadable { range, errno, left }).into_iter().filter(|part| !part.range.is_empty())
+        parts.map(|range| Unreadable { range, errno, cached, left }).into_iter().filter(|part| !part.range.is_empty())
     };
     places.unreadable = std::mem::take(&mut places.unreadable).into_iter().flat_map(parts).collect();
 }

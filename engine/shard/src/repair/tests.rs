@@ -17,6 +17,7 @@ use crate::recovery::RecoverError;
 use crate::{EngineConfig, Metrics, StartError, start};
 
 const EIO: i32 = 5;
+const ETIMEDOUT: i32 = 110;
 const SEGMENT: u64 = 1 << 20;
 const ID: TopicIdPartition = TopicIdPartition { topic_id: TopicId(1), partition: PartitionId(0) };
 
@@ -59,13 +60,16 @@ impl Killed {
         plan_with_patience(&self.config.dir, None, Duration::ZERO).unwrap()
     }
 
-    /// The log begins with these offsets and values, and goes on after them.
+    /// The log holds these offsets and values, and goes on after them.
     async fn check(&self, expected: &[(i64, &str)]) {
-        for _ in 0..2 {
+        for round in 0..2 {
             let (engine, _) = start(&self.config, &Metrics::default()).unwrap();
-            let values = values(&engine).await;
+            let mut values = values(&engine).await;
+            assert!(values.len() >= expected.len(), "{values:?}");
+            let after = values.split_off(expected.len());
             let expected: Vec<_> = expected.iter().map(|(offset, value)| (*offset, (*value).to_owned())).collect();
-            assert_eq!(values[..expected.len()], expected);
+            assert_eq!(values, expected);
+            assert!(after.len() == round && after.iter().all(|(_, value)| value == "after"), "{after:?}");
             append(&engine, "after").await;
             engine.shutdown().await;
         }
@@ -86,16 +90,24 @@ fn copy_dir(from: &Path, to: &Path) {
 }
 
 async fn open(engine: &Engine) {
-    let open = OpenPartition { id: ID, leader_epoch: LeaderEpoch(0), config: LogConfig::unlimited() };
+    open_partition(engine, ID).await;
+}
+
+async fn open_partition(engine: &Engine, id: TopicIdPartition) {
+    let open = OpenPartition { id, leader_epoch: LeaderEpoch(0), config: LogConfig::unlimited() };
     engine.open(vec![open]).await.remove(0).unwrap();
 }
 
 async fn append(engine: &Engine, value: &str) {
+    append_to(engine, ID, value).await;
+}
+
+async fn append_to(engine: &Engine, id: TopicIdPartition, value: &str) {
     let mut builder = BatchBuilder::new(Codec::None);
     builder.push(Timestamp(1_000), None, Some(value.as_bytes()), &[]);
     let batch = builder.build();
     let header = BatchHeader::parse(&batch).unwrap();
-    let append = Append { id: ID, leader_epoch: None, batch, header };
+    let append = Append { id, leader_epoch: None, batch, header };
     engine.append(vec![append]).await.wait().await.remove(0).unwrap();
 }
 
@@ -227,16 +239,11 @@ fn a_repair_that_is_cut_off_leaves_a_segment_that_a_start_refuses() {
 }
 
 #[test]
-fn lost_headers_are_rebuilt_oldest_first_so_that_a_repair_that_is_cut_off_finds_the_others_again() {
+fn a_repair_that_is_cut_off_between_two_headers_finds_the_other_again() {
     run(async {
         let long: Vec<String> = (0..4).map(|number| number.to_string().repeat(400_000)).collect();
         let long: Vec<&str> = long.iter().map(String::as_str).collect();
         let log = Killed::with(&long).await;
-        // The newer segment in the lower slot, as where slots are used again.
-        let aside = log.config.dir.join("aside");
-        std::fs::rename(log.slot(0), &aside).unwrap();
-        std::fs::rename(log.slot(1), log.slot(0)).unwrap();
-        std::fs::rename(&aside, log.slot(1)).unwrap();
         for slot in [0, 1] {
             let mut bytes = std::fs::read(log.slot(slot)).unwrap();
             bytes[..4096].fill(7);
@@ -244,12 +251,13 @@ fn lost_headers_are_rebuilt_oldest_first_so_that_a_repair_that_is_cut_off_finds_
         }
         let plan = log.plan();
         let wal = &plan.wals[0];
-        let headers = wal.headers();
+        let headers = &wal.recovered.headers;
         assert_eq!(headers.len(), 2);
-        wal.cover_header(headers[0].0, headers[0].1).unwrap();
+        let (slot, newer) = headers.iter().max_by_key(|(_, header)| header.generation).unwrap();
+        wal.cover_header(*slot, newer).unwrap();
         drop(plan);
         let plan = log.plan();
-        assert_eq!(plan.wals[0].headers().len(), 1);
+        assert_eq!(plan.wals[0].recovered.headers.len(), 1);
         plan.carry_out().unwrap();
         let expected: Vec<_> = (0..).zip(long).collect();
         log.check(&expected).await;
@@ -284,6 +292,53 @@ fn a_page_that_can_be_read_again_is_not_written_over() {
         let refused = plan.carry_out().unwrap_err();
         assert!(matches!(refused, RepairError::ReadableAgain { .. }), "{refused}");
         assert!(std::fs::read(log.slot(0)).unwrap() == before);
+        log.check(&[(0, "the first"), (1, "the last")]).await;
+    });
+}
+
+#[test]
+fn what_is_lost_at_the_end_of_a_partition_is_listed() {
+    run(async {
+        let log = Killed::with(&["the first", "the last"]).await;
+        let (engine, _) = start(&log.config, &Metrics::default()).unwrap();
+        let other = TopicIdPartition { topic_id: TopicId(2), partition: PartitionId(0) };
+        open_partition(&engine, other).await;
+        for _ in 0..3 {
+            append_to(&engine, other, &"v".repeat(400_000)).await;
+        }
+        engine.shutdown().await;
+        let file = SpoiledFile::new(&log.slot(0));
+        file.spoil(page_of(&log.slot(0), "the last"), EIO);
+        let plan = log.plan();
+        let lost: Vec<_> = plan.lost.iter().map(|lost| (lost.id, lost.from, lost.until)).collect();
+        assert_eq!(lost, [(ID, Offset(1), Offset(2))]);
+    });
+}
+
+#[test]
+fn a_place_is_written_over_that_fails_alone_whatever_the_device_says_of_it() {
+    run(async {
+        let log = Killed::with(&["the first", "the last"]).await;
+        let file = SpoiledFile::new(&log.slot(0));
+        file.spoil_for_direct_reads(page_of(&log.slot(0), "the last"), ETIMEDOUT);
+        assert_eq!(log.plan().carry_out().unwrap().unreadable, 1);
+        log.check(&[(0, "the first")]).await;
+    });
+}
+
+#[test]
+fn nothing_is_written_over_while_the_path_to_the_device_fails() {
+    run(async {
+        let log = Killed::with(&["the first", "the last"]).await;
+        let file = SpoiledFile::new(&log.slot(0));
+        let page = page_of(&log.slot(0), "the last");
+        for place in [page, 0..1, SEGMENT - 1..SEGMENT] {
+            file.spoil_for_direct_reads(place, ETIMEDOUT);
+        }
+        let refused = plan_with_patience(&log.config.dir, None, Duration::ZERO).unwrap_err();
+        let RepairError::Io { path, error } = &refused else { panic!("{refused}") };
+        assert_eq!((path, error.raw_os_error()), (&log.slot(0), Some(ETIMEDOUT)));
+        file.mend();
         log.check(&[(0, "the first"), (1, "the last")]).await;
     });
 }

@@ -55,6 +55,7 @@ impl Recovery {
 
     /// A group of a generation in use: the segment's header is lost. What lies below the floor was freed.
     pub(super) fn take_headless(&mut self, floor: Generation) -> Result<(), RecoveryError> {
+        let oldest = self.oldest_in_use(floor);
         for Headless { slot, group } in std::mem::take(&mut self.headless) {
             let Some(group) = group.filter(|group| group.generation >= floor) else {
                 self.headless.push(Headless { slot, group: None });
@@ -66,14 +67,22 @@ impl Recovery {
             }
             let unknown = RecoveryError::BlockSizeUnknown { slot, generation, offset };
             let shape = self.shape_with_group_at(offset).ok_or(unknown)?;
-            // It claims nothing of those before it.
-            let header = SegmentHeader { wal, generation, run, shape, before: 0 };
+            // All segments from the oldest one on are there, or the order of their generations shows that one is missing.
+            let before = u32::try_from(generation.0 - oldest.0).unwrap_or(u32::MAX);
+            let header = SegmentHeader { wal, generation, run, shape, before };
             let first_durable = (offset == shape.first_group()).then_some(group.durable);
             self.run_seen = self.run_seen.max(run);
             self.found.push(Found { slot, header, first_durable });
             self.headers.push((slot, header));
         }
         Ok(())
+    }
+
+    /// The oldest generation from `floor` on of which there is a segment, with or without a header.
+    fn oldest_in_use(&self, floor: Generation) -> Generation {
+        let found = self.found.iter().map(|found| found.header.generation);
+        let headless = self.headless.iter().filter_map(|headless| headless.group).map(|group| group.generation);
+        found.chain(headless).filter(|generation| *generation >= floor).min().unwrap_or(floor)
     }
 
     /// How the segment is laid out, by what the WAL's other headers and the device say: the first groups may be lost as well, so the

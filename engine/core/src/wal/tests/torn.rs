@@ -4,7 +4,7 @@ use super::disk::{BLOCK, Disk, Shard, Write, batch, partition, shape, state_of};
 use crate::wal::frame::frame_size;
 use crate::wal::group::GroupHeader;
 use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
-use crate::wal::{Control, RecoveredWal, SegmentShape, SlotId};
+use crate::wal::{Control, RecoveredWal, SegmentHeader, SegmentShape, SlotId};
 use rustmq_model::{LeaderEpoch, Offset};
 
 /// Four groups in one segment; with each, the end of its bytes and the state as of it.
@@ -194,15 +194,19 @@ fn a_lost_header_of_a_segment_in_use_is_refused_and_repair_rebuilds_it() {
 fn assert_rebuilt(mut disk: Disk, shard: &Shard) {
     let repaired = disk.recover(shard.shape, CorruptionPolicy::Repair).unwrap();
     assert_eq!(repaired.headers.len(), 1);
-    for (slot, header) in &repaired.headers {
+    write_headers(&mut disk, &repaired.headers);
+    assert_eq!(state_of(&disk.recover(shard.shape, CorruptionPolicy::Refuse).unwrap()), shard.durable_state);
+}
+
+fn write_headers(disk: &mut Disk, headers: &[(SlotId, SegmentHeader)]) {
+    for (slot, header) in headers {
         let mut block = vec![0; header.shape.block_size() as usize];
         header.encode(&mut block);
         disk.write_some(&Write::of(*slot, 0, block), |_| true);
     }
-    assert_eq!(state_of(&disk.recover(shard.shape, CorruptionPolicy::Refuse).unwrap()), shard.durable_state);
 }
 
-/// A log of several segments whose first ones are freed, and its segments' slots, oldest first.
+/// A log of several segments, and their slots, oldest first.
 fn rolled(blocks: u64) -> (Shard, Vec<SlotId>) {
     let mut shard = Shard::open(Disk::default(), shape(blocks), 20).unwrap();
     shard.prove();
@@ -225,9 +229,7 @@ fn no_segment_in_use_is_lost_unnoticed() {
     for (place, slot) in slots.iter().enumerate() {
         let mut rotten = shard.disk.clone();
         rotten.0.get_mut(slot).unwrap()[..BLOCK].fill(0);
-        let refused = rotten.recover(shard.shape, CorruptionPolicy::Refuse);
-        let lost = matches!(&refused, Err(RecoveryError::HeaderLost { slot: named, .. }) if named == slot);
-        assert!(lost, "segment {place}: {refused:?}");
+        assert_lost(&rotten, &shard, *slot);
         assert_rebuilt(rotten, &shard);
 
         let mut missing = shard.disk.clone();
@@ -237,6 +239,39 @@ fn no_segment_in_use_is_lost_unnoticed() {
         let newest = place + 1 == slots.len();
         assert_eq!(matches!(refused, Err(RecoveryError::MissingGeneration { .. })), !newest, "{place}: {refused:?}");
     }
+}
+
+#[test]
+fn a_segment_that_is_lost_after_another_headers_repair_is_noticed() {
+    let (shard, slots) = rolled(32);
+    let lose = |disk: &mut Disk, slot: SlotId| disk.0.get_mut(&slot).unwrap()[..BLOCK].fill(0);
+    for first in &slots {
+        for second in slots.iter().filter(|second| *second != first) {
+            let mut mended = shard.disk.clone();
+            lose(&mut mended, *first);
+            let repaired = mended.recover(shard.shape, CorruptionPolicy::Repair).unwrap();
+            write_headers(&mut mended, &repaired.headers);
+            lose(&mut mended, *second);
+            assert_lost(&mended, &shard, *second);
+            assert_rebuilt(mended, &shard);
+
+            // Both at once, and a repair that is cut off between them.
+            let mut cut_off = shard.disk.clone();
+            lose(&mut cut_off, *first);
+            lose(&mut cut_off, *second);
+            let repaired = cut_off.recover(shard.shape, CorruptionPolicy::Repair).unwrap();
+            let written = repaired.headers.iter().find(|(slot, _)| slot == first).copied().unwrap();
+            write_headers(&mut cut_off, &[written]);
+            assert_lost(&cut_off, &shard, *second);
+            assert_rebuilt(cut_off, &shard);
+        }
+    }
+}
+
+fn assert_lost(disk: &Disk, shard: &Shard, slot: SlotId) {
+    let refused = disk.recover(shard.shape, CorruptionPolicy::Refuse);
+    let lost = matches!(&refused, Err(RecoveryError::HeaderLost { slot: named, .. }) if *named == slot);
+    assert!(lost, "{slot:?}: {refused:?}");
 }
 
 /// As [`rolled`], with several groups in each segment, and where each one's groups stand.
@@ -344,11 +379,7 @@ fn write_repair(disk: &mut Disk, repaired: &RecoveredWal) {
     for (slot, shape) in &repaired.void_trailers {
         disk.write_some(&Write::of(*slot, shape.trailer() as usize, vec![0; BLOCK]), |_| true);
     }
-    for (slot, header) in &repaired.headers {
-        let mut block = vec![0; BLOCK];
-        header.encode(&mut block);
-        disk.write_some(&Write::of(*slot, 0, block), |_| true);
-    }
+    write_headers(disk, &repaired.headers);
     for (slot, _, hole) in &repaired.holes {
         let mut block = vec![0; BLOCK];
         hole.encode(super::disk::WAL, &mut block);
@@ -356,27 +387,56 @@ fn write_repair(disk: &mut Disk, repaired: &RecoveredWal) {
     }
 }
 
-#[test]
-fn a_freed_segment_that_is_missing_is_no_loss() {
-    let (mut shard, slots) = rolled(32);
+/// A log of which segments are freed: some of their slots are started again, and some stay free. With the slots as they were used first.
+fn freed() -> (Shard, Vec<SlotId>) {
+    let (mut shard, _) = rolled(32);
+    while shard.table.generations().count() < 8 {
+        assert!(shard.append(partition(1), &batch(1, 1_000, 8)));
+        shard.commit();
+    }
+    let slots = shard.table.generations().map(|generation| shard.table.slot(generation).unwrap()).collect();
     for number in 0..2 {
         let log_start = shard.end_offset(partition(number));
         shard.control(partition(number), Control::Trim { log_start });
         shard.checkpoint(partition(number));
     }
     shard.commit();
-    let freed = shard.clean();
-    assert!(freed > 0);
-    // The freed slots are started again, and some stay free.
-    shard.append(partition(1), &batch(1, 14_000, 9));
-    shard.append(partition(1), &batch(1, 14_000, 9));
-    shard.commit();
-    let used: Vec<_> = shard.table.generations().filter_map(|generation| shard.table.slot(generation)).collect();
-    let mut disk = shard.disk.clone();
-    for slot in slots.iter().filter(|slot| !used.contains(slot)) {
-        disk.0.remove(slot);
+    assert!(shard.clean() > 4);
+    let in_use = shard.table.generations().count();
+    while shard.table.generations().count() < in_use + 2 {
+        assert!(shard.append(partition(1), &batch(1, 1_000, 9)));
+        shard.commit();
     }
-    assert_eq!(state_of(&disk.recover(shard.shape, CorruptionPolicy::Refuse).unwrap()), shard.durable_state);
+    (shard, slots)
+}
+
+#[test]
+fn a_freed_segment_that_is_missing_is_no_loss() {
+    let (shard, slots) = freed();
+    let used: Vec<_> = shard.table.generations().filter_map(|generation| shard.table.slot(generation)).collect();
+    let free: Vec<_> = slots.iter().filter(|slot| !used.contains(slot)).copied().collect();
+    assert!(free.len() > 1, "{free:?}");
+    // All of them, and any of them, whatever is left of those before it.
+    for gone in free.iter().map(std::slice::from_ref).chain([&free[..]]) {
+        let mut disk = shard.disk.clone();
+        gone.iter().for_each(|slot| drop(disk.0.remove(slot)));
+        assert_eq!(state_of(&disk.recover(shard.shape, CorruptionPolicy::Refuse).unwrap()), shard.durable_state);
+    }
+}
+
+/// Freed segments come back where the newest header is lost, and none that is in use is lost for it.
+#[test]
+fn the_newest_header_of_a_log_with_freed_segments_is_rebuilt() {
+    let (shard, _) = freed();
+    let newest = shard.table.generations().last().and_then(|newest| shard.table.slot(newest)).unwrap();
+    let oldest = shard.table.generations().next().unwrap();
+    let mut disk = shard.disk.clone();
+    disk.0.get_mut(&newest).unwrap()[..BLOCK].fill(0);
+    let repaired = disk.recover(shard.shape, CorruptionPolicy::Repair).unwrap();
+    let (_, header) = repaired.headers[0];
+    assert!(header.floor() <= oldest, "{header:?}, in use from {oldest:?} on");
+    assert_lost(&disk, &shard, newest);
+    assert_rebuilt(disk, &shard);
 }
 
 #[test]
