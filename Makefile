@@ -71,10 +71,11 @@ damage:
 crash-planted:
 	$(CARGO) run --release --bin planted
 
-# RustMQ and Apache Kafka in turn, every scenario: hours, on a machine that does nothing else. See bench/README.md.
+# RustMQ and Apache Kafka in turn, every scenario: hours, on a machine that does nothing else. With BASE=COMMIT also that commit's RustMQ, in
+# turn with the others; fails where RustMQ is worse than it, and leaves the published results alone. See bench/README.md.
 bench: clients
 	$(BUILD)
-	$(BENCH) --rounds $(BENCH_ROUNDS) --limits --write bench/RESULTS.md
+	$(BENCH) --rounds $(BENCH_ROUNDS) --limits $(if $(BASE),--base $(BASE) --write $(TARGET_DIR)/bench-base.md,--write bench/RESULTS.md)
 
 # Two scenarios in about two minutes; fails beyond the margins of bench/src/report.rs. Part of the tests.
 bench-quick: clients

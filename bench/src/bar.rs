@@ -85,7 +85,7 @@ mod tests {
             Contender::Rustmq => Some(ours),
             Contender::Kafka => kafka,
             Contender::Floor => floor,
-            Contender::RustmqEpoll | Contender::KafkaFlush => None,
+            Contender::Base | Contender::RustmqEpoll | Contender::KafkaFlush => None,
         };
         Bar::new("p99", limit).judge(median).map(|verdict| verdict.is_met)
     }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rustmq_compat_tests::crash::admin::Admin;
-use rustmq_compat_tests::{install, kafka, process, server};
+use rustmq_compat_tests::{install, kafka, process};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -60,6 +60,8 @@ enum Body {
 /// A broker in a process of its own.
 struct Node {
     child: Option<Child>,
+    /// The program, where the contender is RustMQ.
+    rustmq: PathBuf,
     folder: TempDir,
     ports: kafka::Ports,
     http: u16,
@@ -68,23 +70,23 @@ struct Node {
 }
 
 impl Broker {
-    /// A broker with its folder and configuration, not running yet.
-    pub fn prepare(contender: Contender, root: &Path) -> Result<Broker> {
+    /// A broker with its folder and configuration, not running yet. Whatever is RustMQ runs the given binary, and differs in nothing else.
+    pub fn prepare(contender: Contender, rustmq: PathBuf, root: &Path) -> Result<Broker> {
         if contender == Contender::Floor {
             return Ok(Broker { contender, body: Body::Fake(MockCluster::new(1)?), watch: None });
         }
         let folder = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(root)?;
         let port = process::free_port()?;
         let ports = kafka::Ports { kafka: port, advertised: port, controller: process::free_port()? };
-        let node =
-            Node { child: None, folder, ports, http: process::free_port()?, sync_delay: None, tail_memory: None };
+        let http = process::free_port()?;
+        let node = Node { child: None, rustmq, folder, ports, http, sync_delay: None, tail_memory: None };
         match contender {
             Contender::Kafka => kafka::prepare(node.folder.path(), &node.data_path(), ports, &[])?,
             Contender::KafkaFlush => {
                 let flush = ("log.flush.interval.messages".to_owned(), "1".to_owned());
                 kafka::prepare(node.folder.path(), &node.data_path(), ports, &[flush])?;
             }
-            Contender::Rustmq | Contender::RustmqEpoll | Contender::Floor => {}
+            Contender::Rustmq | Contender::Base | Contender::RustmqEpoll | Contender::Floor => {}
         }
         Ok(Broker { contender, body: Body::Process(node), watch: None })
     }
@@ -92,7 +94,8 @@ impl Broker {
     /// Makes each sync of the broker's take longer by `delay` from the next start on. The delay is strace's, which sees system calls
     /// alone: nothing that goes through io_uring.
     pub fn delay_syncs(&mut self, delay: Duration) -> Result<()> {
-        ensure!(self.contender != Contender::Rustmq, "io_uring's syncs cannot be delayed");
+        let is_io_uring = matches!(self.contender, Contender::Rustmq | Contender::Base);
+        ensure!(!is_io_uring, "io_uring's syncs cannot be delayed");
         if let Body::Process(node) = &mut self.body {
             node.sync_delay = Some(delay);
         }
@@ -257,8 +260,8 @@ impl Node {
                 words.extend([install::java_classpath().into(), "kafka.Kafka".into()]);
                 words.push(self.folder.path().join("server.properties").into());
             }
-            Contender::Rustmq | Contender::RustmqEpoll | Contender::Floor => {
-                let binary = server::rustmq_binary();
+            Contender::Rustmq | Contender::Base | Contender::RustmqEpoll | Contender::Floor => {
+                let binary = &self.rustmq;
                 let remedy = "run `cargo build --release --bin rustmq`";
                 ensure!(binary.exists(), "{} is missing: {remedy}", binary.display());
                 words.extend([binary.into(), "--data-dir".into(), self.data_path().into()]);

@@ -9,7 +9,9 @@ use clap::ValueEnum;
 pub enum Contender {
     /// The shipped defaults: each acknowledgement waits for a sync.
     Rustmq,
-    /// The same, with io_uring left alone.
+    /// RustMQ of another commit, on the same settings.
+    Base,
+    /// The shipped defaults, with io_uring left alone.
     RustmqEpoll,
     /// Apache Kafka's defaults: nothing is synced.
     Kafka,
@@ -23,6 +25,7 @@ impl Contender {
     pub fn name(self) -> &'static str {
         match self {
             Contender::Rustmq => "rustmq",
+            Contender::Base => "base",
             Contender::RustmqEpoll => "rustmq-epoll",
             Contender::Kafka => "kafka",
             Contender::KafkaFlush => "kafka-flush",
@@ -34,6 +37,7 @@ impl Contender {
     pub fn title(self) -> &'static str {
         match self {
             Contender::Rustmq => "RustMQ",
+            Contender::Base => "RustMQ, base",
             Contender::RustmqEpoll => "RustMQ, epoll",
             Contender::Kafka => "Kafka",
             Contender::KafkaFlush => "Kafka, flush=1",
@@ -43,7 +47,7 @@ impl Contender {
 
     pub fn syncs(self) -> &'static str {
         match self {
-            Contender::Rustmq | Contender::RustmqEpoll => "each acknowledgement waits for a sync",
+            Contender::Rustmq | Contender::Base | Contender::RustmqEpoll => "each acknowledgement waits for a sync",
             Contender::Kafka => "its default: no sync before an acknowledgement",
             Contender::KafkaFlush => "log.flush.interval.messages=1: each batch is synced",
             Contender::Floor => "none: a fake broker in the bench process, memory only",

@@ -36,16 +36,40 @@ impl Unit {
     }
 }
 
+/// Which way a figure goes when the broker becomes better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Good {
+    More,
+    Less,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Figure {
     pub name: &'static str,
     pub unit: Unit,
     pub value: f64,
+    /// `None` where it says nothing about the broker.
+    pub good: Option<Good>,
 }
 
 impl Figure {
+    /// A figure of the broker, whose unit says what is good: more throughput, less of everything else.
     pub fn new(name: &'static str, unit: Unit, value: f64) -> Figure {
-        Figure { name, unit, value }
+        let good = match unit {
+            Unit::MegabytesPerSecond | Unit::RecordsPerSecond => Good::More,
+            _ => Good::Less,
+        };
+        Figure { name, unit, value, good: Some(good) }
+    }
+
+    /// A figure of the broker of which more is good, whatever its unit.
+    pub fn more_is_good(name: &'static str, unit: Unit, value: f64) -> Figure {
+        Figure { good: Some(Good::More), ..Figure::new(name, unit, value) }
+    }
+
+    /// A figure of the load, the disk or the machine: it helps to read the others, and is not judged.
+    pub fn aside(name: &'static str, unit: Unit, value: f64) -> Figure {
+        Figure { good: None, ..Figure::new(name, unit, value) }
     }
 
     pub fn seconds(name: &'static str, value: Duration) -> Figure {
@@ -94,5 +118,14 @@ mod tests {
     fn three_digits_are_shown() {
         let shown = [1234.4, 123.45, 12.345, 1.2345, 0.12345, 0.0].map(digits);
         assert_eq!(shown, ["1234", "123", "12.3", "1.23", "0.123", "0.000"]);
+    }
+
+    #[test]
+    fn more_throughput_is_good_and_less_of_the_rest() {
+        let good = |unit| Figure::new("figure", unit, 1.0).good;
+        assert_eq!([Unit::MegabytesPerSecond, Unit::RecordsPerSecond].map(good), [Some(Good::More); 2]);
+        assert_eq!([Unit::Milliseconds, Unit::SecondsPerGigabyte, Unit::Mebibytes].map(good), [Some(Good::Less); 3]);
+        assert_eq!(Figure::more_is_good("acknowledged in time", Unit::Percent, 1.0).good, Some(Good::More));
+        assert_eq!(Figure::aside("plain read", Unit::MegabytesPerSecond, 1.0).good, None);
     }
 }

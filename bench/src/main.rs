@@ -4,7 +4,9 @@
 
 mod bar;
 mod broker;
+mod builds;
 mod client;
+mod comparison;
 mod contender;
 mod disk;
 mod figure;
@@ -27,6 +29,7 @@ mod timeline;
 mod usage;
 
 use anyhow::{Result, bail, ensure};
+use builds::{Build, Builds};
 use clap::Parser;
 use contender::Contender;
 use rounds::Plan;
@@ -54,6 +57,9 @@ struct Arguments {
     /// Only these contenders.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Contender>,
+    /// Runs the build of this commit beside RustMQ, as the contender `base`; fails where RustMQ is worse.
+    #[arg(long, value_name = "COMMIT")]
+    base: Option<String>,
     /// linger.ms in place of the scenario's.
     #[arg(long)]
     linger: Option<u32>,
@@ -100,6 +106,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let chosen = choose(&all, &arguments.scenarios, arguments.guard)?;
     ensure!(arguments.rounds > 0 && arguments.seconds > 0, "at least one round of one second");
+    let base = base(arguments)?;
     raise_file_limit()?;
     let root = broker::runs_folder(arguments.folder.as_deref())?;
     let [warmup, window] = [arguments.warmup, arguments.seconds].map(Duration::from_secs);
@@ -109,6 +116,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         root: &root,
         overrides: overrides(arguments),
         only: &arguments.only,
+        base: base.as_ref(),
         kafka_records_max: Cell::new(None),
     };
     let head = report::head(&plan)?;
@@ -125,10 +133,28 @@ fn run(arguments: &Arguments) -> Result<()> {
             std::fs::write(path, report::whole(&head, &results, &plan))?;
         }
     }
-    print!("{}", table::render(&results, &plan.overrides));
+    print!("{}", table::render(&results, &plan));
     let failures = results.iter().map(|(_, outcome)| outcome.failures.len()).sum::<usize>();
     ensure!(failures == 0, "{failures} runs failed");
-    if arguments.guard { report::guard(&results) } else { Ok(()) }
+    if arguments.guard {
+        report::guard(&results)?;
+    }
+    match &base {
+        Some(base) => comparison::judge(&results).ensure_none_is_worse(&base.title()),
+        None => Ok(()),
+    }
+}
+
+/// What RustMQ is held against, built now unless it is kept.
+fn base(arguments: &Arguments) -> Result<Option<Build>> {
+    let is_named = |contender| arguments.only.contains(&contender);
+    let Some(commit) = &arguments.base else {
+        ensure!(!is_named(Contender::Base), "`--only base` needs `--base COMMIT`");
+        return Ok(None);
+    };
+    let both_run = arguments.only.is_empty() || is_named(Contender::Rustmq) && is_named(Contender::Base);
+    ensure!(both_run, "`--base` compares rustmq with base: `--only` must name both");
+    Builds::here()?.of(commit).map(Some)
 }
 
 /// With parts as short as they may be: the line is about shares.
@@ -143,6 +169,7 @@ fn limit(scenario: &dyn Scenario, plan: &Plan<'_>) -> String {
 }
 
 fn profile(all: &[Box<dyn Scenario>], arguments: &Arguments) -> Result<()> {
+    ensure!(arguments.base.is_none(), "a profile is of this build alone: it takes no `--base`");
     let mut names = arguments.scenarios[1..].to_vec();
     if names.is_empty() {
         names.extend(profile::SCENARIOS.map(str::to_owned));

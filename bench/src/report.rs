@@ -27,10 +27,10 @@ pub fn head(plan: &Plan<'_>) -> Result<String> {
         text,
         "- rounds: {rounds}, alternating; each {warmup} s of warm-up and {window} s measured; medians (least to most)"
     )?;
-    for contender in
-        [Contender::Rustmq, Contender::Kafka, Contender::KafkaFlush, Contender::RustmqEpoll, Contender::Floor]
-    {
-        writeln!(text, "- {}: {}", contender.title(), contender.syncs())?;
+    for contender in table::COLUMNS {
+        if contender != Contender::Base || plan.base.is_some() {
+            writeln!(text, "- {}: {}", plan.title(contender), contender.syncs())?;
+        }
     }
     let disk: Vec<String> = quantiles(&disk::probe(plan.root, PROBED_FOR)?)
         .iter()
@@ -41,7 +41,7 @@ pub fn head(plan: &Plan<'_>) -> Result<String> {
 }
 
 pub fn whole(head: &str, results: &[table::Result<'_>], plan: &Plan<'_>) -> String {
-    format!("{head}{}", table::render(results, &plan.overrides))
+    format!("{head}{}", table::render(results, plan))
 }
 
 /// Margins that only a real regression passes, whatever else the machine is doing. What a slow disk changes is held against a broker that

@@ -1,14 +1,16 @@
 //! Runs scenarios: each contender in turn, A B A B, never two at once, each on an empty folder; gathers the figures of all rounds.
 
+use crate::builds::Build;
 use crate::contender::Contender;
 use crate::disk;
-use crate::figure::{Figure, Unit, count, digits};
+use crate::figure::{Figure, Good, Unit, count, digits};
 use crate::scenario::{Overrides, Run, Scenario};
 use crate::timeline::Timing;
 use anyhow::{Context, Result};
+use rustmq_compat_tests::server;
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Long enough to see whether the disk is slower for one contender than for another, as one that is throttled by credits is.
@@ -22,41 +24,89 @@ pub struct Plan<'a> {
     pub overrides: Overrides,
     /// Empty for those that each scenario names.
     pub only: &'a [Contender],
+    /// What RustMQ is held against.
+    pub base: Option<&'a Build>,
     pub kafka_records_max: Cell<Option<f64>>,
+}
+
+impl Plan<'_> {
+    /// Those that the scenario names, and the base right after RustMQ, so that the two meet the same moods of the machine.
+    pub fn contenders(&self, scenario: &dyn Scenario) -> Vec<Contender> {
+        let mut contenders = scenario.contenders().to_vec();
+        let ours = contenders.iter().position(|contender| *contender == Contender::Rustmq);
+        if let (Some(ours), Some(_)) = (ours, self.base) {
+            contenders.insert(ours + 1, Contender::Base);
+        }
+        contenders
+    }
+
+    /// The heading of a contender's column.
+    pub fn title(&self, contender: Contender) -> String {
+        match self.base {
+            Some(base) if contender == Contender::Base => base.title(),
+            _ => contender.title().to_owned(),
+        }
+    }
+
+    fn rustmq(&self, contender: Contender) -> PathBuf {
+        match self.base {
+            Some(base) if contender == Contender::Base => base.binary.clone(),
+            _ => server::rustmq_binary(),
+        }
+    }
 }
 
 /// All values of one figure of one contender, a value a round.
 #[derive(Clone, Debug, Default)]
 pub struct Values(Vec<f64>);
 
+/// The median of all rounds, and the extremes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Extent {
+    pub least: f64,
+    pub median: f64,
+    pub most: f64,
+}
+
 impl Values {
-    pub fn median(&self) -> Option<f64> {
+    /// `None` when there is no value.
+    pub fn extent(&self) -> Option<Extent> {
         let mut sorted = self.0.clone();
         sorted.sort_by(f64::total_cmp);
-        let middle = sorted.len() / 2;
-        if sorted.len() % 2 == 1 {
-            return sorted.get(middle).copied();
-        }
-        Some((sorted.get(middle.checked_sub(1)?)? + sorted.get(middle)?) / 2.0)
+        let (least, most) = (*sorted.first()?, *sorted.last()?);
+        // The two in the middle; of an odd number they are the same one.
+        let median = f64::midpoint(*sorted.get((sorted.len() - 1) / 2)?, *sorted.get(sorted.len() / 2)?);
+        Some(Extent { least, median, most })
+    }
+
+    pub fn median(&self) -> Option<f64> {
+        Some(self.extent()?.median)
     }
 
     /// The median, and the extremes when there are several rounds.
     pub fn words(&self) -> Option<String> {
-        let median = digits(self.median()?);
+        let Extent { least, median, most } = self.extent()?;
         if self.0.len() == 1 {
-            return Some(median);
+            return Some(digits(median));
         }
-        let least = self.0.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = self.0.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        Some(format!("{median} ({} to {})", digits(least), digits(most)))
+        Some(format!("{} ({} to {})", digits(median), digits(least), digits(most)))
     }
+}
+
+/// A figure as all contenders have it: a row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    pub name: &'static str,
+    pub unit: Unit,
+    /// What is good of it, where it is judged.
+    pub good: Option<Good>,
 }
 
 /// What one scenario has yielded.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Names and units in the order in which the scenario gave them first.
-    pub figures: Vec<(&'static str, Unit)>,
+    /// In the order in which the scenario gave the figures first.
+    pub rows: Vec<Row>,
     values: BTreeMap<(&'static str, Contender), Values>,
     pub failures: Vec<String>,
     /// What limits RustMQ in it, where that was looked at.
@@ -64,12 +114,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    fn enter(&mut self, contender: Contender, figures: &[Figure]) {
-        for figure in figures {
-            if !self.figures.iter().any(|(name, _)| *name == figure.name) {
-                self.figures.push((figure.name, figure.unit));
+    /// Adds what one run has yielded.
+    pub fn enter(&mut self, contender: Contender, figures: &[Figure]) {
+        for Figure { name, unit, value, good } in figures.iter().copied() {
+            if !self.rows.iter().any(|row| row.name == name) {
+                self.rows.push(Row { name, unit, good });
             }
-            self.values.entry((figure.name, contender)).or_default().0.push(figure.value);
+            self.values.entry((name, contender)).or_default().0.push(value);
         }
     }
 
@@ -84,9 +135,8 @@ impl Outcome {
 
 /// All rounds of one scenario. A failed run is entered in the outcome, and the others go on.
 pub fn run(scenario: &dyn Scenario, plan: &Plan<'_>, mut progress: impl FnMut(&str)) -> Outcome {
-    let contenders = scenario.contenders().iter().copied();
-    let contenders: Vec<Contender> =
-        contenders.filter(|contender| plan.only.is_empty() || plan.only.contains(contender)).collect();
+    let mut contenders = plan.contenders(scenario);
+    contenders.retain(|contender| plan.only.is_empty() || plan.only.contains(contender));
     let mut outcome = Outcome::default();
     for round in 1..=plan.rounds {
         for contender in &contenders {
@@ -112,20 +162,23 @@ fn measure(scenario: &dyn Scenario, plan: &Plan<'_>, contender: Contender) -> Re
     let disk = disk::probe(plan.root, PROBED_FOR)?;
     let mut figures = scenario.measure(&Run {
         contender,
+        rustmq: &plan.rustmq(contender),
         timing: plan.timing,
         root: plan.root,
         overrides: plan.overrides,
         kafka_records_max: &plan.kafka_records_max,
         watch: None,
     })?;
-    let median = count(disk.value_at_quantile(0.5)) / 1e6;
-    figures.push(Figure::new("disk's own sync before", Unit::Milliseconds, median));
+    for (name, quantile) in [("disk's own sync before", 0.5), ("disk's own sync p99 before", 0.99)] {
+        let value = count(disk.value_at_quantile(quantile)) / 1e6;
+        figures.push(Figure::aside(name, Unit::Milliseconds, value));
+    }
     Ok(figures)
 }
 
 fn line(figures: &[Figure]) -> String {
     let words = figures.iter().map(|figure| {
-        let Figure { name, unit, value } = figure;
+        let Figure { name, unit, value, .. } = figure;
         format!("{name} {} {}", digits(*value), unit.symbol())
     });
     words.collect::<Vec<_>>().join(", ")
@@ -134,12 +187,15 @@ fn line(figures: &[Figure]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenarios;
 
     #[test]
     fn medians_of_odd_and_even_rounds() {
         assert_eq!(Values(vec![]).median(), None);
         assert_eq!(Values(vec![3.0, 1.0, 2.0]).median(), Some(2.0));
         assert_eq!(Values(vec![4.0, 1.0, 2.0, 3.0]).median(), Some(2.5));
+        let extent = Extent { least: 1.0, median: 2.0, most: 3.0 };
+        assert_eq!(Values(vec![3.0, 1.0, 2.0]).extent(), Some(extent));
         assert_eq!(Values(vec![3.0, 1.0, 2.0]).words().as_deref(), Some("2.00 (1.00 to 3.00)"));
     }
 
@@ -149,9 +205,38 @@ mod tests {
         outcome.enter(Contender::Floor, &[Figure::new("z", Unit::Cores, 1.0)]);
         outcome.enter(Contender::Kafka, &[Figure::new("a", Unit::Cores, 1.0), Figure::new("z", Unit::Cores, 3.0)]);
         outcome.enter(Contender::Kafka, &[Figure::new("z", Unit::Cores, 5.0)]);
-        let names: Vec<&str> = outcome.figures.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = outcome.rows.iter().map(|row| row.name).collect();
         assert_eq!(names, ["z", "a"]);
         assert_eq!(outcome.median("z", Contender::Kafka), Some(4.0));
         assert_eq!(outcome.median("a", Contender::Floor), None);
+    }
+
+    #[test]
+    fn the_base_runs_right_after_rustmq_wherever_that_runs() {
+        let timing = Timing { warmup: Duration::ZERO, window: Duration::ZERO };
+        let base = Build { commit: "1234567".to_owned(), binary: PathBuf::from("/kept/rustmq") };
+        let without = Plan {
+            rounds: 1,
+            timing,
+            root: Path::new("/"),
+            overrides: Overrides::default(),
+            only: &[],
+            base: None,
+            kafka_records_max: Cell::new(None),
+        };
+        let with = Plan { base: Some(&base), kafka_records_max: Cell::new(None), ..without };
+        for scenario in scenarios::all() {
+            let named = scenario.contenders();
+            assert_eq!(without.contenders(scenario.as_ref()), named);
+            let contenders = with.contenders(scenario.as_ref());
+            let others: Vec<Contender> = contenders.iter().copied().filter(|it| *it != Contender::Base).collect();
+            assert_eq!(others, named);
+            let after = contenders.iter().skip_while(|contender| **contender != Contender::Rustmq).nth(1);
+            assert_eq!(after.is_some_and(|it| *it == Contender::Base), named.contains(&Contender::Rustmq));
+            assert_eq!(contenders.contains(&Contender::Base), named.contains(&Contender::Rustmq));
+        }
+        assert_eq!(with.title(Contender::Base), "RustMQ at 1234567");
+        assert_eq!(with.rustmq(Contender::Base), base.binary);
+        assert_ne!(with.rustmq(Contender::Rustmq), base.binary);
     }
 }

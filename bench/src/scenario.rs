@@ -15,6 +15,8 @@ use std::rc::Rc;
 /// What a scenario needs for one run on one contender.
 pub struct Run<'a> {
     pub contender: Contender,
+    /// The program of any contender that is RustMQ.
+    pub rustmq: &'a Path,
     pub timing: Timing,
     /// Where brokers keep their data.
     pub root: &'a Path,
@@ -46,7 +48,8 @@ impl Overrides {
 impl Run<'_> {
     /// The contender with an empty folder, not running yet.
     pub fn prepare(&self) -> Result<Broker> {
-        Ok(Broker::prepare(self.contender, self.root)?.watched_by(self.watch.clone()))
+        let broker = Broker::prepare(self.contender, self.rustmq.to_owned(), self.root)?;
+        Ok(broker.watched_by(self.watch.clone()))
     }
 
     /// The contender on an empty folder, ready.

@@ -77,9 +77,10 @@ fn profile(scenario: &dyn Scenario, plan: &Plan<'_>) -> Result<(PathBuf, Seen)> 
     let folder = target.join("profile").join(scenario.name());
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     rustix::fs::syncfs(fs::File::open(plan.root)?).context("syncing the file system")?;
-    let watcher = Rc::new(Watcher::new(folder.clone(), binary, plan.part));
+    let watcher = Rc::new(Watcher::new(folder.clone(), binary.clone(), plan.part));
     let figures = scenario.measure(&Run {
         contender,
+        rustmq: &binary,
         timing: Timing { warmup: plan.warmup, window: Watcher::window(plan.part) },
         root: plan.root,
         overrides: plan.overrides,

@@ -72,8 +72,8 @@ impl Scenario for CatchUp {
         Ok(vec![
             Figure::new(THROUGHPUT, Unit::MegabytesPerSecond, megabytes / spent.wall.as_secs_f64()),
             Figure::new(PROCESSOR, Unit::SecondsPerGigabyte, spent.broker.as_secs_f64() / (megabytes / 1e3)),
-            Figure::new("generator CPU", Unit::Cores, spent.cores(spent.generator)),
-            Figure::new("others' CPU", Unit::Cores, spent.cores(spent.others)),
+            Figure::aside("generator CPU", Unit::Cores, spent.cores(spent.generator)),
+            Figure::aside("others' CPU", Unit::Cores, spent.cores(spent.others)),
         ])
     }
 }

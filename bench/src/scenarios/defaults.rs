@@ -103,7 +103,7 @@ impl Scenario for Defaults {
         figures.extend([
             Figure::new(PROCESSOR, Unit::SecondsPerGigabyte, per_gigabyte(spent.broker)),
             Figure::new(FAULTS, Unit::FaultsPerGigabyte, count(spent.broker_faults) / gigabytes),
-            Figure::new("client's CPU", Unit::SecondsPerGigabyte, per_gigabyte(client)),
+            Figure::aside("client's CPU", Unit::SecondsPerGigabyte, per_gigabyte(client)),
             Figure::mebibytes("peak memory", broker.pid().map(usage::memory).transpose()?.unwrap_or_default().peak),
         ]);
         Ok(figures)

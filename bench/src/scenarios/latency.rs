@@ -148,8 +148,8 @@ impl Scenario for Latency {
         let pace = Pace { rate: self.rate(run)?, producing, ..self.pace };
         let paced = pace::run_alone(&run.start()?, pace, run.timing)?;
         let mut figures = paced.figures();
-        figures.push(Figure::new("due", Unit::RecordsPerSecond, f64::from(pace.rate)));
-        figures.push(Figure::new("acknowledged in time", Unit::Percent, paced.kept_up() * 100.0));
+        figures.push(Figure::aside("due", Unit::RecordsPerSecond, f64::from(pace.rate)));
+        figures.push(Figure::more_is_good("acknowledged in time", Unit::Percent, paced.kept_up() * 100.0));
         Ok(figures)
     }
 }

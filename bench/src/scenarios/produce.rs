@@ -136,8 +136,8 @@ impl Scenario for Produce {
             figures.push(Figure::new(FAULTS, Unit::FaultsPerGigabyte, flooded.faults_per_gigabyte()));
             figures.push(Figure::mebibytes("peak memory", flooded.memory.peak));
         }
-        figures.push(Figure::new("generator CPU", Unit::Cores, spent.cores(spent.generator)));
-        figures.push(Figure::new("others' CPU", Unit::Cores, spent.cores(spent.others)));
+        figures.push(Figure::aside("generator CPU", Unit::Cores, spent.cores(spent.generator)));
+        figures.push(Figure::aside("others' CPU", Unit::Cores, spent.cores(spent.others)));
         Ok(figures)
     }
 }

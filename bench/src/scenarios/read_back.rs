@@ -112,8 +112,8 @@ impl Scenario for ReadBack {
         ];
         if self.temperature == Cold {
             let plain = disk::read_plainly(&files)?;
-            figures.push(Figure::new("plain read", Unit::MegabytesPerSecond, plain));
-            figures.push(Figure::new(OF_PLAIN, Unit::Times, read / plain));
+            figures.push(Figure::aside("plain read", Unit::MegabytesPerSecond, plain));
+            figures.push(Figure::more_is_good(OF_PLAIN, Unit::Times, read / plain));
         }
         Ok(figures)
     }
