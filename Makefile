@@ -5,7 +5,7 @@ CARGO ?= cargo
 ROUNDS ?= 200
 TARGET ?= wal_reader
 SECONDS ?= 600
-BENCH_ROUNDS ?= 3
+BENCH_ROUNDS ?= $(if $(BASE),5,3)
 N ?= 30
 BUILD = $(CARGO) build --release --workspace --all-targets
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
@@ -71,11 +71,11 @@ damage:
 crash-planted:
 	$(CARGO) run --release --bin planted
 
-# RustMQ and Apache Kafka in turn, every scenario: hours, on a machine that does nothing else. With BASE=COMMIT also that commit's RustMQ, in
-# turn with the others; fails where RustMQ is worse than it, and leaves the published results alone. See bench/README.md.
+# RustMQ and Apache Kafka in turn, every scenario: hours, on a machine that does nothing else. With BASE=COMMIT
+# also that commit's RustMQ; fails where RustMQ is worse, and leaves the published results alone. See bench/README.md.
 bench: clients
 	$(BUILD)
-	$(BENCH) --rounds $(BENCH_ROUNDS) --limits $(if $(BASE),--base $(BASE) --write $(TARGET_DIR)/bench-base.md,--write bench/RESULTS.md)
+	$(BENCH) --rounds $(BENCH_ROUNDS) --limits $(if $(BASE),--base '$(BASE)' --write $(TARGET_DIR)/bench-base.md,--write bench/RESULTS.md)
 
 # Two scenarios in about two minutes; fails beyond the margins of bench/src/report.rs. Part of the tests.
 bench-quick: clients

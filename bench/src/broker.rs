@@ -70,7 +70,8 @@ struct Node {
 }
 
 impl Broker {
-    /// A broker with its folder and configuration, not running yet. Whatever is RustMQ runs the given binary, and differs in nothing else.
+    /// A broker with its folder and configuration, not running yet. Whatever is RustMQ runs the
+    /// given binary, and differs in nothing else.
     pub fn prepare(contender: Contender, rustmq: PathBuf, root: &Path) -> Result<Broker> {
         if contender == Contender::Floor {
             return Ok(Broker { contender, body: Body::Fake(MockCluster::new(1)?), watch: None });

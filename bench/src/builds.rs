@@ -1,5 +1,6 @@
-//! The broker of another commit: unpacked and compiled below the target folder, where its binary is kept by the commit's id. Touches neither
-//! the work tree nor git's own index and list of worktrees, and knows nothing of what is measured.
+//! The broker of another commit: unpacked and compiled below the target folder, where its binary is
+//! kept by the commit's id. Touches neither the work tree nor git's own index and list of
+//! worktrees.
 
 use crate::broker;
 use anyhow::{Context, Result, ensure};
@@ -41,12 +42,14 @@ impl Builds {
         Ok(Builds { repository: repository.to_owned(), folder: target.join("bench-base") })
     }
 
-    /// The build of a commit, by any name that git has for it. It is made now unless it is kept from another time.
+    /// The build of a commit, by any name that git has for it. Made now, unless it is kept.
     pub fn of(&self, name: &str) -> Result<Build> {
         let id = self.git(&["rev-parse", "--verify", &format!("{name}^{{commit}}")]);
         let id = id.with_context(|| format!("there is no commit {name} in {}", self.repository.display()))?;
         let commit = self.git(&["rev-parse", "--short", &id])?;
         let binary = self.folder.join(&id).join("rustmq");
+        // This removes what a build that was killed has left: it is named like a run that was.
+        broker::runs_folder(Some(&self.folder))?;
         if !binary.exists() {
             eprintln!("building RustMQ at {commit}, for some minutes; it is kept in {}", self.folder.display());
             self.make(&id, &binary).with_context(|| format!("commit {name} ({commit}) does not build"))?;
@@ -54,17 +57,16 @@ impl Builds {
         Ok(Build { commit, binary })
     }
 
-    /// Each build has a target folder of its own: cargo does not see a difference between the same crate of two commits, and would take what
-    /// it has compiled of one for the other.
+    /// Each build has a target folder of its own: to cargo the same crate of two commits is one
+    /// crate, and it would take what it has compiled of one for the other.
     fn make(&self, id: &str, binary: &Path) -> Result<()> {
-        // This removes what a build that was killed has left: it is named like a run that was.
-        let root = broker::runs_folder(Some(&self.folder))?;
-        let scratch = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(root)?;
-        let [index, source, target] = ["index", "source", "target"].map(|name| scratch.path().join(name));
-        self.unpack(id, &Unpacked { index, source: source.clone() })?;
-        let mut cargo = Command::new("cargo");
-        // Dependencies get the features that `make bench` builds them with, so that the two binaries differ by their commits alone: the whole
-        // workspace is asked for, and its examples, of which there are none, bring in the features that tests ask for.
+        let prefix = format!("{}-", std::process::id());
+        let scratch = tempfile::Builder::new().prefix(&prefix).tempdir_in(&self.folder)?;
+        let [source, target] = ["source", "target"].map(|name| scratch.path().join(name));
+        self.unpack(id, &source, &scratch.path().join("index"))?;
+        let mut cargo = process::command("cargo");
+        // Dependencies get the features that `make bench` builds them with: the whole workspace is
+        // asked for, and its examples (there are none) bring in the features that tests ask for.
         cargo.args(["build", "--release", "--quiet", "--workspace", "--bin", "rustmq", "--examples", "--target-dir"]);
         process::run_to_end(cargo.arg(&target).current_dir(source))?;
         fs::create_dir_all(binary.parent().context("the binary lies in a folder")?)?;
@@ -73,31 +75,30 @@ impl Builds {
     }
 
     /// Writes out the files of a commit through an index of their own.
-    fn unpack(&self, id: &str, to: &Unpacked) -> Result<()> {
-        let git = |words: &[&str]| {
-            let mut git = Command::new("git");
-            git.arg("-C").arg(&self.repository).args(words).env("GIT_INDEX_FILE", &to.index);
-            process::run_to_end(&mut git)
-        };
-        git(&["read-tree", id])?;
+    fn unpack(&self, id: &str, source: &Path, index: &Path) -> Result<()> {
+        process::run_to_end(self.command(&["read-tree", id]).env("GIT_INDEX_FILE", index))?;
         // The slash makes a folder of the prefix.
-        git(&["checkout-index", "--all", &format!("--prefix={}/", to.source.display())])
+        let prefix = format!("--prefix={}/", source.display());
+        process::run_to_end(self.command(&["checkout-index", "--all", &prefix]).env("GIT_INDEX_FILE", index))
+    }
+
+    /// git on this repository, also where a hook of another one runs this.
+    fn command(&self, words: &[&str]) -> Command {
+        let mut git = Command::new("git");
+        for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"] {
+            git.env_remove(name);
+        }
+        git.arg("-C").arg(&self.repository).args(words);
+        git
     }
 
     /// What git says to a question.
     fn git(&self, words: &[&str]) -> Result<String> {
-        let output =
-            Command::new("git").arg("-C").arg(&self.repository).args(words).output().context("starting git")?;
+        let output = self.command(words).output().context("starting git")?;
         let complaint = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "git {} ended with {}: {}", words.join(" "), output.status, complaint.trim());
         Ok(String::from_utf8(output.stdout)?.trim().to_owned())
     }
-}
-
-/// Where the files of a commit go.
-struct Unpacked {
-    index: PathBuf,
-    source: PathBuf,
 }
 
 #[cfg(test)]
@@ -119,8 +120,11 @@ mod tests {
     fn commit(builds: &Builds, program: &str) {
         fs::write(builds.repository.join("main.rs"), program).unwrap();
         builds.git(&["add", "."]).unwrap();
-        let author = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false"];
-        builds.git(&[&author[..], &["commit", "--quiet", "--message", "a commit"]].concat()).unwrap();
+        let settings =
+            ["user.name=bench", "user.email=bench@localhost", "commit.gpgsign=false", "core.hooksPath=/dev/null"];
+        let settings = settings.iter().flat_map(|setting| ["-c", *setting]);
+        let words: Vec<&str> = settings.chain(["commit", "--quiet", "--message", "a commit"]).collect();
+        builds.git(&words).unwrap();
     }
 
     fn kept(builds: &Builds) -> usize {
@@ -132,8 +136,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let builds = repository(root.path());
         commit(&builds, "fn main() { println!(\"committed\"); }");
+        // One change that is staged, and one that is not.
         let changed = "not even Rust";
         fs::write(builds.repository.join("main.rs"), changed).unwrap();
+        builds.git(&["add", "."]).unwrap();
+        fs::write(builds.repository.join("Cargo.toml"), changed).unwrap();
         let before = builds.git(&["status", "--porcelain"]).unwrap();
 
         let build = builds.of("HEAD").unwrap();

@@ -1,14 +1,18 @@
-//! RustMQ held against the base, the build of another commit: which figures are better or worse by more than the rounds of one build differ.
+//! RustMQ held against the base, the build of another commit: which figures are better or worse by
+//! more than the rounds of one build differ.
 //! Judges what was measured; runs nothing.
 
 use crate::contender::Contender;
-use crate::figure::{Good, digits};
+use crate::figure::{Good, Unit, digits};
 use crate::rounds::{Extent, Outcome, Row};
 use crate::table;
 use anyhow::{Result, ensure};
 
 /// Medians that are this close are alike, whatever the single rounds say.
 const MARGIN: f64 = 1.05;
+/// With fewer rounds chance alone keeps the ranges of one build apart too often to fail for it:
+/// once in 20 figures at three rounds, in 252 at five.
+pub const ROUNDS_MIN: u32 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -31,11 +35,14 @@ impl Pair {
         Some(Pair { ours: extent(Contender::Rustmq)?, base: extent(Contender::Base)? })
     }
 
-    /// A difference counts when the medians are apart by more than the margin, and no round of one is among those of the other. A single
-    /// round is a range of one point: then the margin alone decides.
-    fn verdict(self, good: Good) -> Verdict {
-        let exceeds =
-            |larger: Extent, smaller: Extent| larger.median > MARGIN * smaller.median && larger.least > smaller.most;
+    /// A difference counts when the medians are apart by more than the margin and than the unit's
+    /// least step, and no round of one is among those of the other. A single round is a range of
+    /// one point.
+    fn verdict(self, unit: Unit, good: Good) -> Verdict {
+        let exceeds = |larger: Extent, smaller: Extent| {
+            let bound = (MARGIN * smaller.median).max(smaller.median + least_step(unit));
+            larger.median > bound && larger.least > smaller.most
+        };
         let ours_has = match (exceeds(self.ours, self.base), exceeds(self.base, self.ours)) {
             (true, _) => Good::More,
             (_, true) => Good::Less,
@@ -49,10 +56,20 @@ impl Pair {
     }
 }
 
+/// A difference that says nothing in this unit, however large the ratio: a tick of the kernel's
+/// clock while idle, or a page more.
+fn least_step(unit: Unit) -> f64 {
+    match unit {
+        Unit::PercentOfCore => 0.2,
+        Unit::FaultsPerGigabyte => 100.0,
+        _ => 0.0,
+    }
+}
+
 /// What the table says of a row: the ratio, and a word where it is better or worse.
 pub fn words(row: &Row, outcome: &Outcome) -> String {
     let Some(pair) = Pair::of(row, outcome) else { return String::new() };
-    let word = match row.good.map(|good| pair.verdict(good)) {
+    let word = match row.good.map(|good| pair.verdict(row.unit, good)) {
         Some(Verdict::Better) => " better",
         Some(Verdict::Worse) => " worse",
         Some(Verdict::Alike) | None => "",
@@ -73,7 +90,7 @@ pub fn judge(results: &[table::Result<'_>]) -> Judged {
         for row in &outcome.rows {
             let (Some(good), Some(pair)) = (row.good, Pair::of(row, outcome)) else { continue };
             judged.count += 1;
-            if pair.verdict(good) == Verdict::Worse {
+            if pair.verdict(row.unit, good) == Verdict::Worse {
                 judged.worse.push(format!("{} {} {}", scenario.name(), row.name, pair.ratio()).trim_end().to_owned());
             }
         }
@@ -102,12 +119,16 @@ impl Judged {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::figure::{Figure, Unit};
+    use crate::figure::Figure;
     use crate::scenarios;
 
     fn verdict(good: Good, ours: [f64; 3], base: [f64; 3]) -> Verdict {
+        verdict_in(Unit::Milliseconds, good, ours, base)
+    }
+
+    fn verdict_in(unit: Unit, good: Good, ours: [f64; 3], base: [f64; 3]) -> Verdict {
         let extent = |[least, median, most]: [f64; 3]| Extent { least, median, most };
-        Pair { ours: extent(ours), base: extent(base) }.verdict(good)
+        Pair { ours: extent(ours), base: extent(base) }.verdict(unit, good)
     }
 
     #[test]
@@ -151,7 +172,15 @@ mod tests {
         assert_eq!(verdict(Good::Less, [0.0; 3], [0.0; 3]), Verdict::Alike);
     }
 
-    /// Two rounds of RustMQ and of the base, at the values that are given for the throughput and for everything else.
+    #[test]
+    fn a_tick_and_a_page_are_no_difference() {
+        assert_eq!(verdict_in(Unit::PercentOfCore, Good::Less, [0.25; 3], [0.2; 3]), Verdict::Alike);
+        assert_eq!(verdict_in(Unit::PercentOfCore, Good::Less, [0.5; 3], [0.2; 3]), Verdict::Worse);
+        assert_eq!(verdict_in(Unit::FaultsPerGigabyte, Good::Less, [99.0; 3], [0.0; 3]), Verdict::Alike);
+        assert_eq!(verdict_in(Unit::FaultsPerGigabyte, Good::Less, [901.0; 3], [800.0; 3]), Verdict::Worse);
+    }
+
+    /// Two rounds of RustMQ and of the base; each figure has the values that are given.
     fn outcome(ours: [f64; 2], base: [f64; 2]) -> Outcome {
         let mut outcome = Outcome::default();
         for (contender, values) in [(Contender::Rustmq, ours), (Contender::Base, base), (Contender::Kafka, [1.0; 2])] {

@@ -48,12 +48,13 @@ pub struct Figure {
     pub name: &'static str,
     pub unit: Unit,
     pub value: f64,
-    /// `None` where it says nothing about the broker.
+    /// `None` where it is not judged.
     pub good: Option<Good>,
 }
 
 impl Figure {
-    /// A figure of the broker, whose unit says what is good: more throughput, less of everything else.
+    /// A figure of the broker. Its unit says what is good: more throughput, less of everything
+    /// else.
     pub fn new(name: &'static str, unit: Unit, value: f64) -> Figure {
         let good = match unit {
             Unit::MegabytesPerSecond | Unit::RecordsPerSecond => Good::More,
@@ -67,7 +68,8 @@ impl Figure {
         Figure { good: Some(Good::More), ..Figure::new(name, unit, value) }
     }
 
-    /// A figure of the load, the disk or the machine: it helps to read the others, and is not judged.
+    /// Helps to read the others, and is not judged: a figure of the load, the disk or the machine,
+    /// or a quotient of figures that are.
     pub fn aside(name: &'static str, unit: Unit, value: f64) -> Figure {
         Figure { good: None, ..Figure::new(name, unit, value) }
     }

@@ -57,7 +57,8 @@ struct Arguments {
     /// Only these contenders.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Contender>,
-    /// Runs the build of this commit beside RustMQ, as the contender `base`; fails where RustMQ is worse.
+    /// Runs the build of this commit beside RustMQ, as the contender `base`. Fails where RustMQ is
+    /// worse; fewer than five rounds show that without failing.
     #[arg(long, value_name = "COMMIT")]
     base: Option<String>,
     /// linger.ms in place of the scenario's.
@@ -106,7 +107,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let chosen = choose(&all, &arguments.scenarios, arguments.guard)?;
     ensure!(arguments.rounds > 0 && arguments.seconds > 0, "at least one round of one second");
-    let base = base(arguments)?;
+    let base = base(arguments, &chosen)?;
     raise_file_limit()?;
     let root = broker::runs_folder(arguments.folder.as_deref())?;
     let [warmup, window] = [arguments.warmup, arguments.seconds].map(Duration::from_secs);
@@ -140,13 +141,15 @@ fn run(arguments: &Arguments) -> Result<()> {
         report::guard(&results)?;
     }
     match &base {
-        Some(base) => comparison::judge(&results).ensure_none_is_worse(&base.title()),
-        None => Ok(()),
+        Some(base) if arguments.rounds >= comparison::ROUNDS_MIN => {
+            comparison::judge(&results).ensure_none_is_worse(&base.title())
+        }
+        _ => Ok(()),
     }
 }
 
 /// What RustMQ is held against, built now unless it is kept.
-fn base(arguments: &Arguments) -> Result<Option<Build>> {
+fn base(arguments: &Arguments, chosen: &[&dyn Scenario]) -> Result<Option<Build>> {
     let is_named = |contender| arguments.only.contains(&contender);
     let Some(commit) = &arguments.base else {
         ensure!(!is_named(Contender::Base), "`--only base` needs `--base COMMIT`");
@@ -154,6 +157,8 @@ fn base(arguments: &Arguments) -> Result<Option<Build>> {
     };
     let both_run = arguments.only.is_empty() || is_named(Contender::Rustmq) && is_named(Contender::Base);
     ensure!(both_run, "`--base` compares rustmq with base: `--only` must name both");
+    let has_rustmq = |scenario: &&dyn Scenario| scenario.contenders().contains(&Contender::Rustmq);
+    ensure!(chosen.iter().any(has_rustmq), "none of these scenarios runs rustmq: `--base` needs one that does");
     Builds::here()?.of(commit).map(Some)
 }
 

@@ -30,12 +30,14 @@ pub struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// Those that the scenario names, and the base right after RustMQ, so that the two meet the same moods of the machine.
-    pub fn contenders(&self, scenario: &dyn Scenario) -> Vec<Contender> {
+    /// Those that the scenario names, and the base beside RustMQ, so that the two meet the same
+    /// moods of the machine. In even rounds the base runs first: what the one before them leaves
+    /// behind, an idle disk or a busy one, then meets each of them.
+    pub fn contenders(&self, scenario: &dyn Scenario, round: u32) -> Vec<Contender> {
         let mut contenders = scenario.contenders().to_vec();
         let ours = contenders.iter().position(|contender| *contender == Contender::Rustmq);
         if let (Some(ours), Some(_)) = (ours, self.base) {
-            contenders.insert(ours + 1, Contender::Base);
+            contenders.insert(if round.is_multiple_of(2) { ours } else { ours + 1 }, Contender::Base);
         }
         contenders
     }
@@ -98,7 +100,7 @@ impl Values {
 pub struct Row {
     pub name: &'static str,
     pub unit: Unit,
-    /// What is good of it, where it is judged.
+    /// As of its figures.
     pub good: Option<Good>,
 }
 
@@ -135,16 +137,16 @@ impl Outcome {
 
 /// All rounds of one scenario. A failed run is entered in the outcome, and the others go on.
 pub fn run(scenario: &dyn Scenario, plan: &Plan<'_>, mut progress: impl FnMut(&str)) -> Outcome {
-    let mut contenders = plan.contenders(scenario);
-    contenders.retain(|contender| plan.only.is_empty() || plan.only.contains(contender));
     let mut outcome = Outcome::default();
     for round in 1..=plan.rounds {
-        for contender in &contenders {
+        let mut contenders = plan.contenders(scenario, round);
+        contenders.retain(|contender| plan.only.is_empty() || plan.only.contains(contender));
+        for contender in contenders {
             let heading = format!("{} round {round} {}", scenario.name(), contender.name());
-            match measure(scenario, plan, *contender) {
+            match measure(scenario, plan, contender) {
                 Ok(figures) => {
                     progress(&format!("{heading}: {}", line(&figures)));
-                    outcome.enter(*contender, &figures);
+                    outcome.enter(contender, &figures);
                 }
                 Err(error) => {
                     progress(&format!("{heading}: FAILED: {error:#}"));
@@ -212,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn the_base_runs_right_after_rustmq_wherever_that_runs() {
+    fn the_base_runs_beside_rustmq_and_they_take_turns_at_being_first() {
         let timing = Timing { warmup: Duration::ZERO, window: Duration::ZERO };
         let base = Build { commit: "1234567".to_owned(), binary: PathBuf::from("/kept/rustmq") };
         let without = Plan {
@@ -227,13 +229,18 @@ mod tests {
         let with = Plan { base: Some(&base), kafka_records_max: Cell::new(None), ..without };
         for scenario in scenarios::all() {
             let named = scenario.contenders();
-            assert_eq!(without.contenders(scenario.as_ref()), named);
-            let contenders = with.contenders(scenario.as_ref());
-            let others: Vec<Contender> = contenders.iter().copied().filter(|it| *it != Contender::Base).collect();
-            assert_eq!(others, named);
-            let after = contenders.iter().skip_while(|contender| **contender != Contender::Rustmq).nth(1);
-            assert_eq!(after.is_some_and(|it| *it == Contender::Base), named.contains(&Contender::Rustmq));
-            assert_eq!(contenders.contains(&Contender::Base), named.contains(&Contender::Rustmq));
+            assert_eq!(without.contenders(scenario.as_ref(), 1), named);
+            for (round, pair) in [
+                (1, [Contender::Rustmq, Contender::Base]),
+                (2, [Contender::Base, Contender::Rustmq]),
+                (3, [Contender::Rustmq, Contender::Base]),
+            ] {
+                let contenders = with.contenders(scenario.as_ref(), round);
+                let others: Vec<Contender> = contenders.iter().copied().filter(|it| *it != Contender::Base).collect();
+                assert_eq!(others, named);
+                let are_beside = contenders.windows(2).any(|two| two == pair);
+                assert_eq!(are_beside, named.contains(&Contender::Rustmq), "{} round {round}", scenario.name());
+            }
         }
         assert_eq!(with.title(Contender::Base), "RustMQ at 1234567");
         assert_eq!(with.rustmq(Contender::Base), base.binary);

@@ -1,5 +1,5 @@
-//! The one table: a row for each figure of each scenario, a column for each contender, the ratio to Kafka, and the bars; where there
-//! is a base, the ratio to it as well.
+//! The one table: a row for each figure of each scenario, a column for each contender, the ratio to
+//! Kafka, and the bars; where there is a base, the ratio to it as well.
 
 use crate::comparison;
 use crate::contender::Contender;
@@ -24,11 +24,11 @@ const TO_BASE: &str = "RustMQ / base";
 /// A scenario with what it has yielded.
 pub type Result<'a> = (&'a dyn Scenario, Outcome);
 
-/// Markdown: the table, then what each scenario does, then what failed, then what is worse than the base.
+/// Markdown: the table, then what each scenario does, what failed, and what is worse than the base.
 pub fn render(results: &[Result<'_>], plan: &Plan<'_>) -> String {
     let columns: Vec<Contender> = COLUMNS
         .into_iter()
-        .filter(|column| results.iter().any(|(scenario, _)| plan.contenders(*scenario).contains(column)))
+        .filter(|column| results.iter().any(|(scenario, _)| plan.contenders(*scenario, 1).contains(column)))
         .collect();
     let mut text = String::from("| scenario | figure |");
     for column in &columns {

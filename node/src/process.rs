@@ -232,7 +232,7 @@ pub fn repair(config: &Config) -> Result<()> {
     }
     // Said first: a repair that is cut off covers the rest when it is run again, and does not say it again.
     println!(
-        "offsets that are lost, by topic id and partition (records lost at a log's end leave no gap and are not listed):"
+        "offsets that are lost, by topic id and partition (records lost at the write-ahead log's end are not listed):"
     );
     for lost in &plan.lost {
         println!("  {}: {} to {}", lost.id, lost.from.0, lost.until.0 - 1);

@@ -126,7 +126,7 @@ impl Scenario for OldReaders {
             Figure::new("median beside readers", Unit::Milliseconds, milliseconds(&beside, 0.5)),
             Figure::new("p99 alone", Unit::Milliseconds, p99_alone),
             Figure::new("p99 beside readers", Unit::Milliseconds, p99_beside),
-            Figure::new(RATIO, Unit::Times, p99_beside / p99_alone),
+            Figure::aside(RATIO, Unit::Times, p99_beside / p99_alone),
             Figure::new("worst beside readers", Unit::Milliseconds, milliseconds(&beside, 1.0)),
             Figure::new("read meanwhile", Unit::RecordsPerSecond, count(read) / run.timing.window.as_secs_f64()),
         ])

@@ -37,8 +37,8 @@ pub struct BrokerLimits {
     /// Requests that wait for an answer of one coordinator partition: more are told to try again. Default 100,000.
     pub group_requests_waiting_max: usize,
     /// A coordinator partition's log is rewritten when it holds this many bytes, and twice what is live. A restart replays
-    /// it before the groups answer, so it is kept small: commits that come one by one lie a block apart in the write-ahead log, among all else that
-    /// was written meanwhile, so that a hundred bytes are read for each byte of theirs. Default 256 KiB.
+    /// it before the groups answer, so it is kept small: commits that come one by one lie a block
+    /// apart in the write-ahead log, among all else that was written meanwhile. Default 256 KiB.
     pub group_log_bytes: u64,
     /// Time series of consumer lag in the metrics. Default 10,000.
     pub lag_series_max: usize,

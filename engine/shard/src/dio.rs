@@ -83,7 +83,7 @@ impl DirectIo {
         OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
     }
 
-    /// Opens an existing file for reading and writing, where each write ends with a sync of its own.
+    /// As [`DirectIo::open`], where each write ends with a sync of its own.
     pub(crate) fn open_synced(self, path: &Path) -> io::Result<File> {
         self.open_with(path, OFlags::DSYNC)
     }

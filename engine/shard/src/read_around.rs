@@ -84,8 +84,10 @@ pub(crate) struct AroundFile {
 impl AroundFile {
     pub(crate) fn open(path: &Path, persistence: Persistence) -> io::Result<Self> {
         let file = File::open(path)?;
-        // After a sync that failed, the cache has pages that the disk has not.
-        let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        if persistence == Persistence::WhileItAnswers {
+            // A repair whose sync failed leaves pages in the cache that the disk has not.
+            let _ = fadvise(&file, 0, None, Advice::DontNeed);
+        }
         Ok(Self { file, persistence, is_paged: false })
     }
 
@@ -138,11 +140,12 @@ fn advise_single_pages(file: &File) {
     }
 }
 
-/// Asks once more for pages that could not be read. Through the page cache each failure of the device, or of the path to it, looks like that of a
-/// sector (EIO); what is read around it tells them apart.
+/// Asks once more for pages that could not be read. Through the page cache each failure of the
+/// device, or of the path to it, looks like that of a sector (EIO); a read around it tells them
+/// apart.
 #[derive(Debug)]
 pub(crate) struct PageProbe {
-    cached: AroundFile,
+    cached: File,
     direct: Option<File>,
     block_size: usize,
     pool: ChunkPool,
@@ -150,21 +153,16 @@ pub(crate) struct PageProbe {
 
 impl PageProbe {
     pub(crate) fn open(path: &Path, io: DirectIo) -> io::Result<Self> {
-        let mut cached = AroundFile::open(path, Persistence::WhileItAnswers)?;
-        cached.take_single_pages();
+        let cached = File::open(path)?;
+        advise_single_pages(&cached);
         let direct = if io.direct { Some(io.open_to_read(path)?) } else { None };
         Ok(Self { cached, direct, block_size: io.block_size as usize, pool: ChunkPool::default() })
     }
 
-    /// Whether the page can be read now, by the reads that called it unreadable. An error is one of the device, not of the page.
-    pub(crate) fn is_readable_at(&mut self, at: u64) -> io::Result<bool> {
-        loop {
-            match read_once(&self.cached.file, &mut [0; PAGE], at) {
-                Ok(_) => return Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if Fault::of(&error) == Fault::Medium => break,
-                Err(error) => return Err(error),
-            }
+    /// Whether the page can be read now. An error is one of the device, not of the page.
+    pub(crate) fn is_readable_at(&self, at: u64) -> io::Result<bool> {
+        if self.is_cacheable_at(at)? {
+            return Ok(true);
         }
         let Some(direct) = &self.direct else { return Ok(false) };
         let read = |at: u64| read_at(direct, at - at % self.block_size as u64, self.block_size, &self.pool);
@@ -175,7 +173,21 @@ impl PageProbe {
                 if [0, last].into_iter().any(|end| read(end).is_ok()) { Ok(false) } else { Err(error) }
             }
             Err(error) if Fault::of(&error) == Fault::Process => Err(error),
-            Err(_) | Ok(_) => Ok(false),
+            Err(_) => Ok(false),
+            // A folio of the cache may hold a bad page beside this one: what cannot be read through
+            // it, as a start reads, stays unreadable.
+            Ok(_) => self.is_cacheable_at(at),
+        }
+    }
+
+    fn is_cacheable_at(&self, at: u64) -> io::Result<bool> {
+        loop {
+            match read_once(&self.cached, &mut [0; PAGE], at) {
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if Fault::of(&error) == Fault::Medium => return Ok(false),
+                Err(error) => return Err(error),
+            }
         }
     }
 }

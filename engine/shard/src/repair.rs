@@ -84,7 +84,8 @@ pub struct RepairReport {
 pub struct RepairPlan {
     /// The damaged ones.
     wals: Vec<DamagedWal>,
-    /// Offsets within a log that none of its batches has. Records lost at the write-ahead log's end leave none.
+    /// Offsets of a log that none of its batches has. What is lost at the write-ahead log's end is
+    /// in no log.
     pub lost: Vec<LostRange>,
     /// What could not be read back while the log ran. Readers are refused there, before and after a repair, until retention or
     /// `DeleteRecords` passes it.
@@ -186,7 +187,8 @@ fn read_steadily(
     }
 }
 
-/// Whether a place that could not be read can be read before `deadline`. Fails if the device itself fails by then.
+/// Whether a place that could not be read can be read before `deadline`. Fails if the device of one
+/// of them still fails then.
 fn is_readable_by(
     wal: &WalFolder,
     io: DirectIo,
@@ -197,7 +199,7 @@ fn is_readable_by(
         let mut failed = None;
         for run in unreadable.iter() {
             let path = wal.slot_path(run.slot);
-            match PageProbe::open(&path, io).and_then(|mut probe| probe.is_readable_at(run.range.start)) {
+            match PageProbe::open(&path, io).and_then(|probe| probe.is_readable_at(run.range.start)) {
                 Ok(true) => return Ok(true),
                 Ok(false) => {}
                 Err(error) => failed = Some(RepairError::Io { path, error }),
@@ -281,7 +283,7 @@ impl DamagedWal {
     fn refuse_readable(&self) -> Result<(), RepairError> {
         for run in self.unreadable.iter() {
             let path = self.folder.slot_path(run.slot);
-            let mut probe = PageProbe::open(&path, self.io).map_err(|error| self.failed(run.slot, error))?;
+            let probe = PageProbe::open(&path, self.io).map_err(|error| self.failed(run.slot, error))?;
             for offset in run.range.clone().step_by(PAGE) {
                 if probe.is_readable_at(offset).map_err(|error| self.failed(run.slot, error))? {
                     return Err(RepairError::ReadableAgain { path, offset });
@@ -307,7 +309,8 @@ impl DamagedWal {
         for run in self.unreadable.iter().filter(|run| self.header_in(run).is_none()) {
             self.cover_unreadable(run)?;
         }
-        // Oldest first: a repair that is cut off here leaves, above what is not covered yet, the groups that prove it.
+        // Oldest segment first, in each the last hole first: where a repair is cut off, the groups
+        // that prove what is not covered yet are left.
         for (slot, shape, hole) in recovered.holes.iter().rev() {
             let mut block = vec![0; shape.block_size() as usize];
             hole.encode(self.folder.id, &mut block);

@@ -78,7 +78,10 @@ impl PartitionLog {
             let (log_start, end) = (self.log_start, self.end);
             return Err(ReplayError::TruncationOutside { requested: to, log_start, end });
         }
-        if to < self.end {
+        if to > self.end {
+            self.end = to;
+            self.durable_end = to;
+        } else if to < self.end {
             self.apply_truncation(to);
         }
         Ok(())

@@ -85,6 +85,8 @@ pub struct Recovery {
     step: Step,
     found: Vec<Found>,
     headless: Vec<Headless>,
+    /// Slots of freed segments that are of no more use.
+    let_go: Vec<SlotId>,
     short_files: Vec<(SlotId, SegmentShape)>,
     headers: Vec<(SlotId, SegmentHeader)>,
     void_trailers: Vec<(SlotId, SegmentShape)>,
@@ -115,6 +117,7 @@ impl Recovery {
             step,
             found: Vec::new(),
             headless: Vec::new(),
+            let_go: Vec::new(),
             short_files: Vec::new(),
             headers: Vec::new(),
             void_trailers: Vec::new(),
@@ -221,7 +224,7 @@ impl Recovery {
             partitions,
             started_empty: self.started_empty,
             bases_lost,
-            free_slots: self.headless.iter().map(|headless| headless.slot).collect(),
+            free_slots: self.let_go.into_iter().chain(self.headless.iter().map(|headless| headless.slot)).collect(),
             dropped: self.dropped,
             holes: self.holes,
             short_files: self.short_files,
@@ -311,7 +314,7 @@ impl Recovery {
         let floor = self.found.iter().map(|found| found.header.floor()).max().unwrap_or_default();
         self.take_headless(floor)?;
         self.found.sort_by_key(|found| found.header.generation);
-        self.let_go_of_freed();
+        self.let_go_of_freed(floor);
         if let (Some(oldest), Some(newest)) = (self.found.first(), self.found.last())
             && oldest.header.generation > newest.header.floor()
         {
@@ -324,7 +327,7 @@ impl Recovery {
                 return Err(RecoveryError::DuplicateGeneration { first, second, generation: older });
             }
             if older.next() != newer {
-                return Err(self.missing(older.next()));
+                return Err(self.missing(older.next().max(floor)));
             }
         }
         if let Some(newest) = self.found.len().checked_sub(1) {
@@ -334,14 +337,13 @@ impl Recovery {
         Ok(())
     }
 
-    /// A freed segment may be gone, and those before it are freed too: what is left of them closes no gap.
-    fn let_go_of_freed(&mut self) {
-        let floor = self.found.iter().map(|found| found.header.floor()).max().unwrap_or_default();
+    /// A freed segment may be gone, and those before it are freed too: what is left of them closes
+    /// no gap. The floor is what the headers on disk say: a rebuilt one knows no better.
+    fn let_go_of_freed(&mut self, floor: Generation) {
         let is_gap = |pair: &[Found]| pair[0].header.generation.next() < pair[1].header.generation;
         let gap = self.found.windows(2).rposition(|pair| is_gap(pair) && pair[1].header.generation <= floor);
         let freed = gap.map_or(0, |at| at + 1);
-        let freed = self.found.drain(..freed).map(|found| Headless { slot: found.slot, group: None });
-        self.headless.extend(freed);
+        self.let_go.extend(self.found.drain(..freed).map(|found| found.slot));
     }
 
     fn missing(&self, missing: Generation) -> RecoveryError {

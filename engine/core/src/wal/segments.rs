@@ -697,7 +697,7 @@ impl SegmentTable {
         damaged.map(move |span| (span.first.max(log_start), span.end))
     }
 
-    /// Offsets from a partition's log start to its log end that no live batch holds: what damage took.
+    /// Offsets of a partition's log that no live batch holds: what damage took.
     #[must_use]
     pub fn gaps(&self, id: TopicIdPartition, log: Range<Offset>) -> Vec<(Offset, Offset)> {
         let mut gaps = Vec::new();

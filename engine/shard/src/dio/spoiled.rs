@@ -56,7 +56,8 @@ impl SpoiledFile {
         self.change(|places| places.unreadable.push(Unreadable { range, errno, cached: errno, left: Some(reads) }));
     }
 
-    /// Reads around the page cache fail with `errno`, and those through it with EIO, whatever the device says.
+    /// Reads around the page cache fail with `errno`, and those through it with EIO, as Linux has
+    /// it.
     pub(crate) fn spoil_for_direct_reads(&self, range: Range<u64>, errno: i32) {
         self.change(|places| places.unreadable.push(Unreadable { range, errno, cached: EIO, left: None }));
     }

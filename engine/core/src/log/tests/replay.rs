@@ -128,6 +128,8 @@ fn a_batch_follows_the_one_before_unless_a_repair_says_otherwise() {
     let misplaced = ReplayError::MisplacedEpoch { epoch: LeaderEpoch(2), start: Offset(44), end };
     assert_eq!(log.replay_epoch_start(begun, Gaps::Refused), Err(misplaced));
     log.replay_epoch_start(begun, Gaps::Repaired).unwrap();
+    log.replay_truncate(Offset(47), Gaps::Repaired).unwrap();
+    assert_eq!(log.end(), Offset(47), "what was lost below it is not given out again");
     log.replay_trim(Offset(50), Gaps::Repaired).unwrap();
     log.check_invariants();
     assert_eq!(log.decided_log_start(), Offset(50));

@@ -67,7 +67,7 @@ impl Recovery {
             }
             let unknown = RecoveryError::BlockSizeUnknown { slot, generation, offset };
             let shape = self.shape_with_group_at(offset).ok_or(unknown)?;
-            // All segments from the oldest one on are there, or the order of their generations shows that one is missing.
+            // From the oldest one on all are there, or their order shows that one is missing.
             let before = u32::try_from(generation.0 - oldest.0).unwrap_or(u32::MAX);
             let header = SegmentHeader { wal, generation, run, shape, before };
             let first_durable = (offset == shape.first_group()).then_some(group.durable);

@@ -361,6 +361,23 @@ fn a_rebuilt_header_keeps_every_group_that_is_sound() {
 }
 
 #[test]
+fn a_segments_end_is_proven_by_its_trailer_also_where_its_index_is_damaged() {
+    let (shard, slots) = rolled_with_groups();
+    let (slot, groups) = &slots[1];
+    let (next, next_groups) = &slots[2];
+    let mut disk = shard.disk.clone();
+    // The index and the group before it, and the group that names their end.
+    for (slot, at) in [(slot, groups[groups.len() - 1]), (slot, groups[groups.len() - 2]), (next, next_groups[0])] {
+        disk.0.get_mut(slot).unwrap()[at] ^= 1;
+    }
+    let refused = disk.recover(shard.shape, CorruptionPolicy::Refuse);
+    let expected = u32::try_from(groups[groups.len() - 2]).unwrap();
+    let is_named = matches!(refused, Err(RecoveryError::Corruption { slot: named, offset, .. })
+        if named == *slot && offset == expected);
+    assert!(is_named, "{refused:?}");
+}
+
+#[test]
 fn a_header_whose_block_size_cannot_be_told_is_not_rebuilt() {
     let (shard, slots) = rolled_with_groups();
     let (slot, groups) = &slots[2];
@@ -387,7 +404,8 @@ fn write_repair(disk: &mut Disk, repaired: &RecoveredWal) {
     }
 }
 
-/// A log of which segments are freed: some of their slots are started again, and some stay free. With the slots as they were used first.
+/// A log of which segments are freed: some of their slots are started again, and some stay free.
+/// With the slots as they were used first.
 fn freed() -> (Shard, Vec<SlotId>) {
     let (mut shard, _) = rolled(32);
     while shard.table.generations().count() < 8 {
@@ -424,7 +442,21 @@ fn a_freed_segment_that_is_missing_is_no_loss() {
     }
 }
 
-/// Freed segments come back where the newest header is lost, and none that is in use is lost for it.
+#[test]
+fn no_segment_in_use_counts_as_freed_for_what_a_rebuilt_header_says() {
+    let (shard, _) = freed();
+    let generations: Vec<_> = shard.table.generations().collect();
+    let slot = |generation| shard.table.slot(generation).unwrap();
+    let mut disk = shard.disk.clone();
+    disk.0.remove(&slot(generations[0]));
+    disk.0.get_mut(&slot(*generations.last().unwrap())).unwrap()[..BLOCK].fill(0);
+    let refused = disk.recover(shard.shape, CorruptionPolicy::Repair);
+    let is_named =
+        matches!(refused, Err(RecoveryError::MissingGeneration { missing, .. }) if missing == generations[0]);
+    assert!(is_named, "{generations:?}: {refused:?}");
+}
+
+/// Freed segments come back where the newest header is lost, and none in use is lost for it.
 #[test]
 fn the_newest_header_of_a_log_with_freed_segments_is_rebuilt() {
     let (shard, _) = freed();
