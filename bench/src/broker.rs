@@ -10,6 +10,7 @@ use rustmq_compat_tests::crash::admin::Admin;
 use rustmq_compat_tests::{install, kafka, process};
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
@@ -321,7 +322,11 @@ pub fn runs_folder(chosen: Option<&Path>) -> Result<PathBuf> {
         let owner = name.split_once('-').map(|(owner, _)| owner.to_owned()).unwrap_or_default();
         let is_ours = !owner.is_empty() && owner.bytes().all(|byte| byte.is_ascii_digit());
         if is_ours && !Path::new("/proc").join(&owner).exists() {
-            fs::remove_dir_all(entry.path())?;
+            match fs::remove_dir_all(entry.path()) {
+                // Another bench that began just now has removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
     }
     Ok(root)

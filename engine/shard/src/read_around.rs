@@ -83,16 +83,17 @@ pub(crate) struct AroundFile {
 
 impl AroundFile {
     pub(crate) fn open(path: &Path, persistence: Persistence) -> io::Result<Self> {
-        let file = File::open(path)?;
-        if persistence == Persistence::WhileItAnswers {
-            // A repair whose sync failed leaves pages in the cache that the disk has not.
-            let _ = fadvise(&file, 0, None, Advice::DontNeed);
-        }
-        Ok(Self { file, persistence, is_paged: false })
+        Ok(Self { file: File::open(path)?, persistence, is_paged: false })
     }
 
     pub(crate) const fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Has everything read from the disk again, also what the page cache has of it.
+    pub(crate) fn forget_cached(&self) {
+        // Dirty pages stay. Where the advice is refused, the cache is believed.
+        let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
     }
 
     /// Up to `length` bytes at `offset`; fewer at the file's end. Unreadable pages are filled by [`fill_unreadable`], and each run of them is given

@@ -114,6 +114,11 @@ pub(crate) fn recover(
         let path = folder.slot_path(slot);
         let opened = AroundFile::open(&path, persistence).and_then(|file| Ok((file.file().metadata()?, file)));
         let (metadata, file) = opened.map_err(|error| RecoverError::Io { path, error })?;
+        if policy != CorruptionPolicy::Refuse {
+            // A repair writes through the page cache: where its sync failed, that has pages which the
+            // disk has not.
+            file.forget_cached();
+        }
         slots.push((slot, metadata.len()));
         written.insert(slot, metadata.modified().map_or_else(|_| now(), since_1970));
         readers.insert(slot, file);
