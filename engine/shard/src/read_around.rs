@@ -90,9 +90,9 @@ impl AroundFile {
         &self.file
     }
 
-    /// Has everything read from the disk again, also what the page cache has of it.
+    /// Has what is clean read from the disk again, also where the page cache has it. Dirty pages stay.
     pub(crate) fn forget_cached(&self) {
-        // Dirty pages stay. Where the advice is refused, the cache is believed.
+        // Where the advice is refused, the cache is believed.
         let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
     }
 

@@ -113,10 +113,13 @@ pub(crate) fn recover(
     for slot in folder.slots()? {
         let path = folder.slot_path(slot);
         let opened = AroundFile::open(&path, persistence).and_then(|file| Ok((file.file().metadata()?, file)));
-        let (metadata, file) = opened.map_err(|error| RecoverError::Io { path, error })?;
+        let (metadata, file) = opened.map_err(|error| RecoverError::Io { path: path.clone(), error })?;
+        // A repair writes through the page cache. One that was killed has synced less than it wrote, and
+        // after a sync that failed the cache has pages that the disk has not.
+        if policy == CorruptionPolicy::Repaired {
+            file.file().sync_all().map_err(|error| RecoverError::Io { path, error })?;
+        }
         if policy != CorruptionPolicy::Refuse {
-            // A repair writes through the page cache: where its sync failed, that has pages which the
-            // disk has not.
             file.forget_cached();
         }
         slots.push((slot, metadata.len()));
