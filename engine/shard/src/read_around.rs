@@ -90,7 +90,7 @@ impl AroundFile {
         &self.file
     }
 
-    /// Has what is clean read from the disk again, also where the page cache has it. Dirty pages stay.
+    /// Has clean pages read from the disk again, also where the page cache has them. Dirty ones stay.
     pub(crate) fn forget_cached(&self) {
         // Where the advice is refused, the cache is believed.
         let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
