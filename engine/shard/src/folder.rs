@@ -17,6 +17,7 @@ use rustmq_engine_core::wal::{SlotId, WalId};
 use serde::{Deserialize, Serialize};
 
 use crate::dio::sync_dir;
+use crate::disk::SlotFile;
 
 /// The version that this build writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -104,14 +105,20 @@ impl WalFolder {
     }
 
     /// Whether offsets may be missing in it, because a repair has covered damage.
-    pub(crate) fn was_repaired(&self) -> bool {
-        self.dir.join(REPAIRED_FILE).exists()
+    pub(crate) fn was_repaired(&self) -> Result<bool, FolderError> {
+        let path = self.dir.join(REPAIRED_FILE);
+        path.try_exists().map_err(|error| FolderError::Io { path, error })
     }
 
     pub(crate) fn mark_repaired(&self) -> Result<(), FolderError> {
         let path = self.dir.join(REPAIRED_FILE);
         let marked = fs::File::create(&path).and_then(|file| file.sync_all()).and_then(|()| sync_dir(&self.dir));
         marked.map_err(|error| FolderError::Io { path, error })
+    }
+
+    /// Whatever was written to the slot is on disk then.
+    pub(crate) fn sync(&self, slot: &SlotFile) -> Result<(), FolderError> {
+        slot.file.sync_data().map_err(|error| FolderError::Io { path: slot.path.clone(), error })
     }
 
     /// No start needs to know of the repair any more.

@@ -90,9 +90,16 @@ impl AroundFile {
         &self.file
     }
 
+    /// What was written through the page cache is on the disk then.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        crate::dio::spoiled::check_sync(&self.file)?;
+        self.file.sync_all()
+    }
+
     /// Has clean pages read from the disk again, also where the page cache has them. Dirty ones stay.
     pub(crate) fn forget_cached(&self) {
-        // Where the advice is refused, the cache is believed.
+        // Where the advice is refused, or a page is in use, the cache is believed.
         let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
     }
 

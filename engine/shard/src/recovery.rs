@@ -28,6 +28,12 @@ pub enum RecoverError {
     #[error("{path}: {error}", path = path.display())]
     Io { path: PathBuf, error: io::Error },
     #[error(
+        "{path}: cannot be synced: {error}; what was written there may not be on the disk. Start once more: if it fails again, the device does, \
+         and what can be read should be copied to another one",
+        path = path.display()
+    )]
+    Sync { path: PathBuf, error: io::Error },
+    #[error(
         "{path}, offset {offset}: cannot be read, and what was acknowledged may stand there: {error}; --repair goes on without it",
         path = path.display()
     )]
@@ -114,12 +120,17 @@ pub(crate) fn recover(
         let path = folder.slot_path(slot);
         let opened = AroundFile::open(&path, persistence).and_then(|file| Ok((file.file().metadata()?, file)));
         let (metadata, file) = opened.map_err(|error| RecoverError::Io { path: path.clone(), error })?;
-        // A repair writes through the page cache. One that was killed has synced less than it wrote, and
-        // after a sync that failed the cache has pages that the disk has not.
-        if policy == CorruptionPolicy::Repaired {
-            file.file().sync_all().map_err(|error| RecoverError::Io { path, error })?;
-        }
+        // A repair writes through the page cache. One that was killed has synced less than it wrote, and after a sync that failed the cache has
+        // pages that the disk has not.
         if policy != CorruptionPolicy::Refuse {
+            match file.sync() {
+                Ok(()) => {}
+                // It reads from the disk what is there, and covers what is damaged.
+                Err(error) if policy == CorruptionPolicy::Repair => {
+                    tracing::warn!(path = %path.display(), %error, "a slot cannot be synced before it is repaired");
+                }
+                Err(error) => return Err(RecoverError::Sync { path, error }),
+            }
             file.forget_cached();
         }
         slots.push((slot, metadata.len()));
@@ -168,7 +179,7 @@ pub(crate) fn recover(
             rewrite_unproven(&wal, file).map_err(|error| RecoverError::Io { path: file.path.clone(), error })?;
         }
         // Its last groups may never have been synced, and count as durable from here on.
-        file.file.sync_data().map_err(|error| RecoverError::Io { path: file.path.clone(), error })?;
+        file.file.sync_data().map_err(|error| RecoverError::Sync { path: file.path.clone(), error })?;
     }
     Ok(Recovered { wal, files, unreadable })
 }
@@ -212,8 +223,9 @@ mod tests {
     use rustmq_engine_core::wal::{SegmentShape, SlotId};
     use rustmq_model::{ByteSize, LeaderEpoch, PartitionId, TopicId, TopicIdPartition};
 
-    use super::{UnreadableRuns, recover};
+    use super::{RecoverError, UnreadableRuns, recover};
     use crate::dio::DirectIo;
+    use crate::dio::spoiled::SpoiledFile;
     use crate::folder::Folder;
     use crate::{EngineConfig, Metrics, start};
 
@@ -232,8 +244,8 @@ mod tests {
         assert_eq!(found, [(0, 8_192..28_672), (1, 8_192..12_288)]);
     }
 
-    #[test]
-    fn what_no_group_proves_is_written_again_where_a_sync_alone_may_do_nothing() {
+    /// A log of one shard, ended in order.
+    fn one_partition() -> (tempfile::TempDir, EngineConfig) {
         let folder = tempfile::tempdir().unwrap();
         let mut config = EngineConfig::new(folder.path().join("wal"));
         (config.shards, config.segment_size, config.capacity) = (1, ByteSize::mib(1), ByteSize::mib(16));
@@ -245,6 +257,27 @@ mod tests {
             engine.open(vec![open]).await.remove(0).unwrap();
             engine.shutdown().await;
         });
+        (folder, config)
+    }
+
+    #[test]
+    fn a_start_after_a_repair_syncs_what_was_written_and_names_the_file_that_it_cannot_sync() {
+        let (folder, _config) = one_partition();
+        let wal = Folder::open(&folder.path().join("wal"), None).unwrap().wals.remove(0);
+        let path = wal.slot_path(SlotId(0));
+        let io = DirectIo::probe(&wal.dir, &wal.dir).unwrap();
+        let shape = SegmentShape::new(u64::from(io.block_size), 1 << 20).unwrap();
+        let slot = SpoiledFile::new(&path);
+        slot.fail_syncs(5);
+        recover(&wal, io, shape, CorruptionPolicy::Repair).unwrap();
+        let error = recover(&wal, io, shape, CorruptionPolicy::Repaired).unwrap_err();
+        assert!(matches!(&error, RecoverError::Sync { path: named, .. } if *named == path), "{error}");
+        recover(&wal, io, shape, CorruptionPolicy::Refuse).unwrap();
+    }
+
+    #[test]
+    fn what_no_group_proves_is_written_again_where_a_sync_alone_may_do_nothing() {
+        let (_folder, config) = one_partition();
         let wal = Folder::open(&config.dir, None).unwrap().wals.remove(0);
         let path = wal.slot_path(SlotId(0));
         let content = std::fs::read(&path).unwrap();

@@ -457,8 +457,12 @@ impl Shard {
         }
         // On a thread of its own: it writes and syncs a file, which may take long.
         let (folder, done) = (self.folder.clone(), self.around.events.clone());
+        // What commits do not sync, the checkpoints among it, is on disk before the mark goes.
+        let unsynced: Vec<_> =
+            if self.wal.syncs() { Vec::new() } else { self.wal.files.values().map(Arc::clone).collect() };
         let forget = move || {
-            let forgotten = folder.unmark_repaired();
+            let forgotten =
+                unsynced.iter().try_for_each(|file| folder.sync(file)).and_then(|()| folder.unmark_repaired());
             // Its lock before the news: a shard that ends gives the folder back with it.
             drop(folder);
             done.send(Event::RepairForgotten(forgotten));

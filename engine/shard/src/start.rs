@@ -364,7 +364,7 @@ struct Built {
 /// Recovers the WAL and builds the shard over it.
 fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let ShardPlan { number, folder, shape, segments_max, fsync, tuning, driver, faults, around, .. } = plan;
-    let (repaired, policy) = if folder.was_repaired() {
+    let (repaired, policy) = if folder.was_repaired()? {
         (Gaps::Repaired, CorruptionPolicy::Repaired)
     } else {
         (Gaps::Refused, CorruptionPolicy::Refuse)

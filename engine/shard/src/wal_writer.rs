@@ -319,6 +319,11 @@ impl WalWriter {
         Ok(chunk.freeze(length))
     }
 
+    /// Whether a commit ends with a sync.
+    pub(crate) const fn syncs(&self) -> bool {
+        self.fsync
+    }
+
     /// Everything that has gathered, as one commit; `None` if nothing has.
     pub(crate) fn take_commit(&mut self) -> Option<Commit> {
         if self.is_empty() {

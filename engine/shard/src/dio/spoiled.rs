@@ -22,6 +22,8 @@ type FileId = (u64, u64);
 struct Places {
     unreadable: Vec<Unreadable>,
     failures: usize,
+    /// What syncs fail with.
+    sync_errno: Option<i32>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,10 @@ impl SpoiledFile {
     /// it.
     pub(crate) fn spoil_for_direct_reads(&self, range: Range<u64>, errno: i32) {
         self.change(|places| places.unreadable.push(Unreadable { range, errno, cached: EIO, left: None }));
+    }
+
+    pub(crate) fn fail_syncs(&self, errno: i32) {
+        self.change(|places| places.sync_errno = Some(errno));
     }
 
     pub(crate) fn mend(&self) {
@@ -101,6 +107,13 @@ pub(super) fn check(file: &File, at: u64, length: usize) -> io::Result<()> {
     places.failures += 1;
     let is_direct = fcntl_getfl(file).unwrap().contains(OFlags::DIRECT);
     Err(io::Error::from_raw_os_error(if is_direct { place.errno } else { place.cached }))
+}
+
+/// Fails if a sync of the file is to fail.
+pub(crate) fn check_sync(file: &File) -> io::Result<()> {
+    let files = FILES.lock();
+    let errno = if files.is_empty() { None } else { files.get(&id(file)).and_then(|places| places.sync_errno) };
+    errno.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
 }
 
 /// A range that is written can be read again, as from the spare sectors of a real device.
