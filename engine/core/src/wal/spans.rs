@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp};
 
 use super::frame::DamagedRange;
@@ -22,6 +23,18 @@ pub struct Span {
 }
 
 impl Span {
+    pub fn of_batch(generation: Generation, header: &BatchHeader) -> Self {
+        let (first, end) = (header.base_offset, header.next_offset());
+        let bytes = u64::try_from(header.size).unwrap_or(u64::MAX);
+        Self { first, end, generation, bytes, max_timestamp: header.max_timestamp, is_damaged: false }
+    }
+
+    /// The span of what stands for damaged batches.
+    pub const fn of_damaged(generation: Generation, range: &DamagedRange) -> Self {
+        let DamagedRange { first, end, max_timestamp } = *range;
+        Self { first, end, generation, bytes: 0, max_timestamp, is_damaged: true }
+    }
+
     /// Whether the two are one span, in the same segment.
     fn is_continued_by(&self, next: &Self) -> bool {
         self.end == next.first && self.generation == next.generation && self.is_damaged == next.is_damaged
