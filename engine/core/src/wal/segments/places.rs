@@ -16,10 +16,9 @@ use crate::wal::spans::{Span, Spans};
 /// What one partition has in the WAL.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Places {
+    /// They live from the log start as laid on: what lies below is dead, but stays readable until the trim is durable.
     spans: Spans,
-    /// As laid: what lies below is dead, but stays readable until the trim is durable.
-    log_start: Offset,
-    /// As far as it is durable: of what lies wholly below there are no spans.
+    /// The log start as far as it is durable: of what lies wholly below there are no spans.
     trimmed: Offset,
     /// The newest checkpoint or open frame's group.
     base: WalPosition,
@@ -33,17 +32,17 @@ impl Places {
     }
 
     pub const fn log_start(&self) -> Offset {
-        self.log_start
+        self.spans.live_from()
     }
 
     /// What no trim, a laid one included, has cut off.
     pub fn live(&self) -> impl Iterator<Item = &Span> {
-        self.spans.iter().filter(|span| span.end > self.log_start)
+        self.spans.iter().filter(|span| span.end > self.log_start())
     }
 
     /// Bytes of them, without what lies below the log start in a span that reaches over it.
-    fn live_bytes(&self) -> u64 {
-        self.live().map(|span| span.bytes_from(self.log_start)).sum()
+    const fn live_bytes(&self) -> u64 {
+        self.spans.live_bytes()
     }
 
     /// Whether a replay that began after the segment would miss something.
@@ -53,7 +52,7 @@ impl Places {
 
     /// See [`super::SegmentTable::damaged_range`].
     pub fn damaged_range(&self, generation: Generation, from: Offset, until: Offset) -> Option<DamagedRange> {
-        let from = from.max(self.log_start);
+        let from = from.max(self.log_start());
         let span = self.spans.find(from).filter(|span| span.first <= from && span.generation == generation)?;
         let range = span.damaged_from(from);
         let range = DamagedRange { end: range.end.min(until), ..range };
@@ -87,7 +86,7 @@ impl Places {
         match control {
             Control::Open { .. } => *self = Self { base: group, ..Self::default() },
             Control::Truncate { end } => self.truncate(*end),
-            Control::Trim { log_start } => self.log_start = *log_start,
+            Control::Trim { log_start } => self.spans.set_live_from(*log_start),
             Control::EpochStart { .. } | Control::Expiry { .. } | Control::Close => {}
         }
     }
@@ -108,11 +107,9 @@ impl Places {
     }
 
     fn check_invariants(&self, id: TopicIdPartition) {
-        let mut end = Offset(0);
+        self.spans.check_invariants(id);
         for span in self.spans.iter() {
-            assert!(end <= span.first && span.first < span.end, "spans of {id} follow each other");
             assert!(span.end > self.trimmed, "a span of {id} lies wholly below its log start");
-            end = span.end;
         }
     }
 }
@@ -121,12 +118,14 @@ impl Places {
 #[derive(Clone, Debug, Default)]
 pub(super) struct PartitionPlaces {
     by_id: BTreeMap<TopicIdPartition, Places>,
+    /// Of all partitions together. Kept, since it is asked for at each look at the oldest segment, and there may be many partitions.
+    live_bytes: u64,
 }
 
 impl PartitionPlaces {
     /// The partitions without anything: [`Self::take_up`] adds what each segment holds.
     pub fn new(partitions: impl Iterator<Item = TopicIdPartition>) -> Self {
-        Self { by_id: partitions.map(|id| (id, Places::default())).collect() }
+        Self { by_id: partitions.map(|id| (id, Places::default())).collect(), live_bytes: 0 }
     }
 
     pub fn of(&self, id: TopicIdPartition) -> Option<&Places> {
@@ -139,8 +138,8 @@ impl PartitionPlaces {
     }
 
     /// Bytes of live batches, of all partitions.
-    pub fn live_bytes(&self) -> u64 {
-        self.by_id.values().map(Places::live_bytes).sum()
+    pub const fn live_bytes(&self) -> u64 {
+        self.live_bytes
     }
 
     /// Whether the partition would lose something with the segment, or with one before it.
@@ -160,45 +159,60 @@ impl PartitionPlaces {
     /// What a recovered segment holds. They are taken up oldest first.
     pub fn take_up(&mut self, generation: Generation, index: &SegmentIndex) {
         for (id, entry) in index.entries() {
-            if let Some(places) = self.by_id.get_mut(id) {
-                places.take_up(generation, entry);
-            }
+            self.change(*id, |places| places.take_up(generation, entry));
         }
     }
 
     pub fn restore_log_start(&mut self, id: TopicIdPartition, log_start: Offset) {
-        if let Some(places) = self.by_id.get_mut(&id) {
-            places.log_start = log_start;
+        self.change(id, |places| {
+            places.spans.set_live_from(log_start);
             places.apply(Change::Trim(log_start));
-        }
+        });
     }
 
     /// New batches: they are found here at once.
     pub fn record_batch(&mut self, id: TopicIdPartition, span: Span) {
-        let places = self.by_id.entry(id).or_default();
-        places.spans.insert(span);
-        places.changed = true;
+        self.change_or_add(id, |places| {
+            places.spans.insert(span);
+            places.changed = true;
+        });
     }
 
     pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
         if matches!(control, Control::Close) {
-            self.by_id.remove(&id);
+            self.live_bytes -= self.by_id.remove(&id).map_or(0, |places| places.live_bytes());
         } else {
-            self.by_id.entry(id).or_default().record_control(group, control);
+            self.change_or_add(id, |places| places.record_control(group, control));
         }
     }
 
     pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition) {
-        let places = self.by_id.entry(id).or_default();
-        places.base = group;
-        places.changed = false;
+        self.change_or_add(id, |places| {
+            places.base = group;
+            places.changed = false;
+        });
     }
 
     /// The change is durable.
     pub fn apply(&mut self, id: TopicIdPartition, change: Change) {
+        self.change(id, |places| places.apply(change));
+    }
+
+    /// Nothing if the partition is not open.
+    fn change(&mut self, id: TopicIdPartition, write: impl FnOnce(&mut Places)) {
         if let Some(places) = self.by_id.get_mut(&id) {
-            places.apply(change);
+            Self::keep_sum(&mut self.live_bytes, places, write);
         }
+    }
+
+    fn change_or_add(&mut self, id: TopicIdPartition, write: impl FnOnce(&mut Places)) {
+        Self::keep_sum(&mut self.live_bytes, self.by_id.entry(id).or_default(), write);
+    }
+
+    fn keep_sum(live_bytes: &mut u64, places: &mut Places, write: impl FnOnce(&mut Places)) {
+        *live_bytes -= places.live_bytes();
+        write(places);
+        *live_bytes += places.live_bytes();
     }
 
     /// Panics where a partition's places contradict each other, or are in a segment that is not `in_use`.
@@ -209,5 +223,7 @@ impl PartitionPlaces {
                 assert!(in_use(span.generation), "a span of {id} is in a segment in use");
             }
         }
+        let live: u64 = self.by_id.values().map(Places::live_bytes).sum();
+        assert_eq!(self.live_bytes, live, "the live bytes are the sum over all partitions");
     }
 }
