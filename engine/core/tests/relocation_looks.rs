@@ -104,3 +104,9 @@ fn a_look_does_not_take_longer_in_proportion_to_the_spans_of_10_000_partitions()
     let content = |others| Content { spans_of_first: 8, others, spans_of_others: 8 };
     check(&content(100), &content(10_000));
 }
+
+#[test]
+fn a_look_does_not_take_longer_in_proportion_to_what_a_partition_has_in_newer_segments() {
+    let content = |spans_of_first| Content { spans_of_first, others: 10_000, spans_of_others: 1 };
+    check(&content(100), &content(10_000));
+}

@@ -35,12 +35,12 @@ impl Places {
         self.spans.live_from()
     }
 
-    /// What no trim, a laid one included, has cut off.
-    pub fn live(&self) -> impl Iterator<Item = &Span> {
-        self.spans.iter().filter(|span| span.end > self.log_start())
+    /// What the segment holds that no trim, a laid one included, has cut off.
+    pub fn live_in(&self, generation: Generation) -> impl Iterator<Item = &Span> {
+        self.spans.in_segment(generation).filter(|span| span.end > self.log_start())
     }
 
-    /// Bytes of them, without what lies below the log start in a span that reaches over it.
+    /// Bytes of all that live, without what lies below the log start in a span that reaches over it.
     const fn live_bytes(&self) -> u64 {
         self.spans.live_bytes()
     }

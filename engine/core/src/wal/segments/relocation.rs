@@ -40,7 +40,7 @@ pub(super) fn plan(capacity: Capacity<'_>, places: &PartitionPlaces) -> Option<R
         if places.is_based_in(generation) {
             plan.checkpoints.push(*id);
         }
-        for span in places.live().filter(|span| span.generation == generation) {
+        for span in places.live_in(generation) {
             // What lies below the log start is dead, though its span is not.
             let (from, until) = (span.first.max(places.log_start()), span.end);
             if span.is_damaged {
