@@ -13,6 +13,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::position::SlotId;
+use super::recovery::RecoveredWal;
 
 /// Slots to fill with zeros ahead of use.
 const SPARES: usize = 2;
@@ -34,12 +35,17 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// `first` are started first, in this order; `unprepared` are files that may be of any length. `next` is above every slot's number.
-    pub fn new(first: VecDeque<SlotId>, unprepared: VecDeque<SlotId>, next: u32, kept_back: u32) -> Self {
+    /// The slots of a recovered WAL that hold no segment. Those that recovery found started are used first, in its order; the others are files that
+    /// may be of any length. `kept_back` are held on disk before they are needed.
+    pub fn recovered(recovered: &RecoveredWal, kept_back: u32) -> Self {
+        let in_use = recovered.segments.iter().map(|segment| segment.slot);
+        let all = in_use.chain(recovered.free_slots.iter().copied()).chain(recovered.started_empty.iter().copied());
+        // Above every slot's number.
+        let next = all.map(|slot| slot.0.saturating_add(1)).max().unwrap_or(0);
         Self {
-            ready: first,
+            ready: recovered.started_empty.iter().copied().collect(),
             reserved: VecDeque::new(),
-            unprepared,
+            unprepared: recovered.free_slots.iter().copied().collect(),
             reserving: BTreeSet::new(),
             filling: BTreeSet::new(),
             next,

@@ -1,9 +1,10 @@
 //! Where the offsets of one partition are: non-overlapping spans, each in one segment. The newest writer of an offset wins.
 //! Knows no groups; those are in the segments' indexes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use rustmq_model::{Offset, Timestamp};
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
 use super::frame::DamagedRange;
 use super::position::Generation;
@@ -22,6 +23,18 @@ pub struct Span {
 }
 
 impl Span {
+    pub fn of_batch(generation: Generation, header: &BatchHeader) -> Self {
+        let (first, end) = (header.base_offset, header.next_offset());
+        let bytes = u64::try_from(header.size).unwrap_or(u64::MAX);
+        Self { first, end, generation, bytes, max_timestamp: header.max_timestamp, is_damaged: false }
+    }
+
+    /// The span of what stands for damaged batches.
+    pub const fn of_damaged(generation: Generation, range: &DamagedRange) -> Self {
+        let DamagedRange { first, end, max_timestamp } = *range;
+        Self { first, end, generation, bytes: 0, max_timestamp, is_damaged: true }
+    }
+
     /// Whether the two are one span, in the same segment.
     fn is_continued_by(&self, next: &Self) -> bool {
         self.end == next.first && self.generation == next.generation && self.is_damaged == next.is_damaged
@@ -35,7 +48,13 @@ impl Span {
 
     /// Of the bytes, those from `log_start` on.
     pub fn bytes_from(&self, log_start: Offset) -> u64 {
-        self.cut(log_start.clamp(self.first, self.end), self.end).bytes
+        if log_start <= self.first {
+            self.bytes
+        } else if log_start >= self.end {
+            0
+        } else {
+            self.cut(log_start, self.end).bytes
+        }
     }
 
     /// What stands for its batches from `from` on, which are damaged.
@@ -50,51 +69,91 @@ impl Span {
     }
 }
 
-/// All spans of a partition, by first offset.
+/// Bytes of batches that live, kept as spans come and go: nobody has to add them up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Spans(BTreeMap<Offset, Span>);
+struct Live {
+    from: Offset,
+    bytes: u64,
+}
+
+impl Live {
+    fn add(&mut self, span: &Span) {
+        self.bytes += span.bytes_from(self.from);
+    }
+
+    fn remove(&mut self, span: &Span) {
+        self.bytes -= span.bytes_from(self.from);
+    }
+
+    fn join(&mut self, span: &mut Span, next: &Span) {
+        self.remove(span);
+        span.join(next);
+        self.add(span);
+    }
+}
+
+/// All spans of a partition, by first offset. What they hold below [`Self::live_from`] is dead.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Spans {
+    by_first: BTreeMap<Offset, Span>,
+    /// The same by segment: what one segment holds is asked for often, and after moves it may lie anywhere among the offsets.
+    firsts: BTreeSet<(Generation, Offset)>,
+    live: Live,
+}
 
 impl Spans {
     /// Adds a span; what earlier spans hold of its offsets is now here. A span that continues the last one of its segment
     /// joins it.
     pub fn insert(&mut self, span: Span) {
-        if let Some(mut last) = self.0.last_entry().filter(|last| last.get().end <= span.first) {
+        if let Some(mut last) = self.by_first.last_entry().filter(|last| last.get().end <= span.first) {
             let last = last.get_mut();
             if last.is_continued_by(&span) {
-                last.join(&span);
+                self.live.join(last, &span);
                 return;
             }
         } else {
             self.remove(span.first, span.end);
         }
-        self.0.insert(span.first, span);
+        self.put(span);
     }
 
     /// A batch that was already here has moved: takes effect only where its offsets still are held.
     pub fn relocate(&mut self, span: Span) {
-        let held = self.0.range(..=span.first).next_back().is_some_and(|(_, held)| held.end >= span.end);
+        let held = self.by_first.range(..=span.first).next_back().is_some_and(|(_, held)| held.end >= span.end);
         if held {
             self.remove(span.first, span.end);
-            let before = self.0.range_mut(..span.first).next_back().map(|(_, before)| before);
+            let before = self.by_first.range_mut(..span.first).next_back().map(|(_, before)| before);
             match before.filter(|before| before.is_continued_by(&span)) {
-                Some(before) => before.join(&span),
-                None => {
-                    self.0.insert(span.first, span);
-                }
+                Some(before) => self.live.join(before, &span),
+                None => self.put(span),
             }
         }
     }
 
     fn remove(&mut self, first: Offset, end: Offset) {
         let overlapping = |span: &Span| span.first < end && span.end > first;
-        while let Some(old) = self.0.range(..end).next_back().map(|(_, span)| *span).filter(overlapping) {
-            self.0.remove(&old.first);
+        while let Some(old) = self.by_first.range(..end).next_back().map(|(_, span)| *span).filter(overlapping) {
+            self.take(old.first);
             if old.end > end {
-                self.0.insert(end, old.cut(end, old.end));
+                self.put(old.cut(end, old.end));
             }
             if old.first < first {
-                self.0.insert(old.first, old.cut(old.first, first));
+                self.put(old.cut(old.first, first));
             }
+        }
+    }
+
+    /// No span begins where this one does.
+    fn put(&mut self, span: Span) {
+        self.live.add(&span);
+        self.firsts.insert((span.generation, span.first));
+        self.by_first.insert(span.first, span);
+    }
+
+    fn take(&mut self, first: Offset) {
+        if let Some(span) = self.by_first.remove(&first) {
+            self.live.remove(&span);
+            self.firsts.remove(&(span.generation, first));
         }
     }
 
@@ -104,27 +163,66 @@ impl Spans {
 
     /// Forgets whole spans below the log start. A span that reaches over it stays: its batches can.
     pub fn trim(&mut self, log_start: Offset) {
-        while let Some(first) = self.0.first_entry().filter(|span| span.get().end <= log_start) {
-            first.remove();
+        while let Some(span) = self.by_first.values().next().copied().filter(|span| span.end <= log_start) {
+            self.take(span.first);
         }
     }
 
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.by_first.clear();
+        self.firsts.clear();
+        self.live.bytes = 0;
+    }
+
+    #[must_use]
+    pub const fn live_from(&self) -> Offset {
+        self.live.from
+    }
+
+    /// What lies below is dead, but held until it is trimmed. Looks only at the spans between the old value and the new one.
+    pub fn set_live_from(&mut self, offset: Offset) {
+        let (low, high) = (offset.min(self.live.from), offset.max(self.live.from));
+        let first = self.by_first.range(..=low).next_back().map_or(low, |(first, _)| *first);
+        let between = || self.by_first.range(first..high).map(|(_, span)| span);
+        between().for_each(|span| self.live.remove(span));
+        self.live.from = offset;
+        between().for_each(|span| self.live.add(span));
+    }
+
+    /// Bytes from [`Self::live_from`] on, all spans together.
+    #[must_use]
+    pub const fn live_bytes(&self) -> u64 {
+        self.live.bytes
     }
 
     /// The span that holds `offset`, or the first one after it.
     #[must_use]
     pub fn find(&self, offset: Offset) -> Option<&Span> {
-        let holding = self.0.range(..=offset).next_back().map(|(_, span)| span).filter(|span| span.end > offset);
-        holding.or_else(|| self.0.range(offset..).next().map(|(_, span)| span))
+        let holding = self.by_first.range(..=offset).next_back().map(|(_, span)| span);
+        let holding = holding.filter(|span| span.end > offset);
+        holding.or_else(|| self.by_first.range(offset..).next().map(|(_, span)| span))
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Span> {
-        self.0.values()
+        self.by_first.values()
     }
 
+    /// In the order of offsets. Costs nothing for spans in other segments.
     pub fn in_segment(&self, generation: Generation) -> impl Iterator<Item = &Span> {
-        self.0.values().filter(move |span| span.generation == generation)
+        let inside = self.firsts.range((generation, Offset(i64::MIN))..=(generation, Offset(i64::MAX)));
+        inside.filter_map(|(_, first)| self.by_first.get(first))
+    }
+
+    /// Panics where the spans contradict each other; `id` is whose they are.
+    pub fn check_invariants(&self, id: TopicIdPartition) {
+        let mut end = Offset(0);
+        for span in self.iter() {
+            assert!(end <= span.first && span.first < span.end, "spans of {id} follow each other");
+            end = span.end;
+        }
+        let firsts: BTreeSet<_> = self.iter().map(|span| (span.generation, span.first)).collect();
+        assert_eq!(self.firsts, firsts, "the spans of {id} are known by segment");
+        let live: u64 = self.iter().map(|span| span.bytes_from(self.live.from)).sum();
+        assert_eq!(self.live.bytes, live, "the live bytes of {id} are the sum over its spans");
     }
 }

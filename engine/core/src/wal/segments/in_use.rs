@@ -1,0 +1,269 @@
+//! The segments in use, from their start until they are freed: which one is written and where its next group stands, which are sealed, and
+//! how far their content is durable. Does not know where a partition's batches are, nor which slots hold no segment.
+//!
+//! ```text
+//! start --> active --seal--> sealed --on_durable--> sealed, its index read from the disk --free_oldest--> gone
+//! ```
+//! A segment that is sealed without an index on the disk keeps it in memory until it is freed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustmq_model::TopicIdPartition;
+
+use crate::wal::frame;
+use crate::wal::group;
+use crate::wal::group_writer::FinishedGroup;
+use crate::wal::index::{SegmentIndex, Trailer};
+use crate::wal::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
+use crate::wal::recovery::{GoOn, RecoveredWal};
+use crate::wal::segment_header::SegmentHeader;
+
+/// How a WAL's new segments are laid out, and how many there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentTableConfig {
+    pub wal: WalId,
+    pub shape: SegmentShape,
+    /// The WAL's capacity in segments; at least [`super::SEGMENTS_MIN`].
+    pub segments_max: u32,
+}
+
+/// A segment to start: write and sync `header` over block 0 of `slot` before the first group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StartedSegment {
+    pub slot: SlotId,
+    pub header: SegmentHeader,
+}
+
+/// One segment in use: the slot that it is in, how far it is written, and who has something in it.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub slot: SlotId,
+    pub shape: SegmentShape,
+    /// Every partition with a frame in it; of the oldest segment, those that may still need it.
+    pub members: BTreeSet<TopicIdPartition>,
+    /// In memory until the sealed segment is synced, and for good if it is not on disk.
+    pub index: Option<SegmentIndex>,
+    pub trailer: Option<Trailer>,
+    pub end: u32,
+    holds: u32,
+}
+
+/// All segments in use, oldest first, without a gap in their generations. See the module.
+#[derive(Clone, Debug)]
+pub(super) struct SegmentsInUse {
+    config: SegmentTableConfig,
+    run: Run,
+    by_generation: BTreeMap<Generation, Segment>,
+    /// Where the next group stands; none before the first segment and after a seal.
+    next: Option<WalPosition>,
+    newest: Generation,
+    durable: WalPosition,
+    /// What a sync has covered: `durable`, unless commits are not synced.
+    synced: WalPosition,
+}
+
+impl SegmentsInUse {
+    pub fn new(config: SegmentTableConfig, recovered: &RecoveredWal) -> Self {
+        let next = match recovered.go_on {
+            GoOn::InSegment(at) => Some(at),
+            GoOn::NewSegment => None,
+        };
+        let segments = recovered.segments.iter().map(|segment| {
+            let members = segment.index.entries().keys().copied().collect();
+            let active = next.is_some_and(|at| at.generation == segment.generation);
+            let index = (active || segment.trailer.is_none()).then(|| segment.index.clone());
+            let (slot, shape, trailer, end) = (segment.slot, segment.shape, segment.trailer, segment.end);
+            (segment.generation, Segment { slot, shape, members, index, trailer, end, holds: 0 })
+        });
+        Self {
+            config,
+            run: recovered.run,
+            by_generation: segments.collect(),
+            next,
+            newest: recovered.segments.last().map_or(Generation(0), |segment| segment.generation),
+            durable: recovered.durable,
+            synced: recovered.durable,
+        }
+    }
+
+    pub const fn config(&self) -> &SegmentTableConfig {
+        &self.config
+    }
+
+    #[cfg(test)]
+    pub const fn set_run(&mut self, run: Run) {
+        self.run = run;
+    }
+
+    pub const fn run(&self) -> Run {
+        self.run
+    }
+
+    pub fn count(&self) -> usize {
+        self.by_generation.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_generation.is_empty()
+    }
+
+    /// Oldest first.
+    pub fn generations(&self) -> impl Iterator<Item = Generation> {
+        self.by_generation.keys().copied()
+    }
+
+    pub fn segment(&self, generation: Generation) -> Option<&Segment> {
+        self.by_generation.get(&generation)
+    }
+
+    /// The oldest one, which is the next to be freed; the newest is never freed.
+    pub fn next_to_free(&self) -> Option<(Generation, &Segment)> {
+        let (generation, segment) = self.by_generation.first_key_value()?;
+        (*generation != self.newest).then_some((*generation, segment))
+    }
+
+    /// Bytes of their content, headers included.
+    pub fn written_bytes(&self) -> u64 {
+        self.by_generation.values().map(|segment| u64::from(segment.end)).sum()
+    }
+
+    // Writing.
+
+    pub const fn next_position(&self) -> Option<WalPosition> {
+        self.next
+    }
+
+    /// The active segment, and where its next group stands.
+    pub fn active(&self) -> Option<(&Segment, WalPosition)> {
+        Some((self.by_generation.get(&self.newest)?, self.next?))
+    }
+
+    /// Bytes of the group that holds an index frame of this payload.
+    pub const fn index_group_size(&self, payload: usize) -> usize {
+        let size = group::HEADER_LENGTH as usize + frame::frame_size(payload);
+        size.next_multiple_of(self.config.shape.block_size() as usize)
+    }
+
+    /// A frame of the partition was laid into the active segment: `write` tells its index.
+    pub fn record(&mut self, id: TopicIdPartition, group: WalPosition, write: impl FnOnce(&mut SegmentIndex)) {
+        let segment = self.by_generation.get_mut(&group.generation).expect("frames are laid into the active segment");
+        segment.members.insert(id);
+        write(segment.index.as_mut().expect("the active segment's index is in memory"));
+    }
+
+    pub fn advance(&mut self, end: WalPosition) {
+        assert!(
+            self.next.is_some_and(|next| next.generation == end.generation && next < end),
+            "groups follow each other"
+        );
+        self.next = Some(end);
+        if let Some(segment) = self.by_generation.get_mut(&end.generation) {
+            segment.end = end.offset;
+        }
+    }
+
+    pub fn index_payload(&self) -> Option<Vec<u8>> {
+        let (segment, next) = self.active()?;
+        let index = segment.index.as_ref()?;
+        let size = self.index_group_size(index.encoded_length());
+        (next.offset as usize + size <= self.config.shape.trailer() as usize).then(|| index.encode())
+    }
+
+    pub fn seal(&mut self, index_group: Option<FinishedGroup>) -> Option<Trailer> {
+        self.next = None;
+        let segment = self.by_generation.get_mut(&self.newest)?;
+        let group = index_group?;
+        segment.end = group.end().offset;
+        let (generation, run) = (self.newest, self.run);
+        let trailer = Trailer { generation, run, index_group: group.position.offset, end: segment.end };
+        segment.trailer = Some(trailer);
+        Some(trailer)
+    }
+
+    /// Starts the next segment in `slot`, the one before it being sealed.
+    pub fn start(&mut self, slot: SlotId) -> StartedSegment {
+        assert!(self.next.is_none(), "the active segment is sealed before the next one starts");
+        let (wal, shape, run) = (self.config.wal, self.config.shape, self.run);
+        let before = u32::try_from(self.count()).expect("a WAL has fewer segments than a u32 counts");
+        self.newest = self.newest.next();
+        let header = SegmentHeader { wal, generation: self.newest, run, shape, before };
+        let (members, index, end) = (BTreeSet::new(), Some(SegmentIndex::default()), shape.first_group());
+        self.by_generation.insert(self.newest, Segment { slot, shape, members, index, trailer: None, end, holds: 0 });
+        self.next = Some(WalPosition { generation: self.newest, offset: end });
+        StartedSegment { slot, header }
+    }
+
+    // Durability.
+
+    pub fn on_synced(&mut self, end: WalPosition) {
+        self.synced = self.synced.max(end);
+    }
+
+    pub fn on_durable(&mut self, end: WalPosition) {
+        self.durable = self.durable.max(end);
+        self.drop_synced_indexes();
+    }
+
+    /// From here on the indexes of these segments are read from the disk.
+    fn drop_synced_indexes(&mut self) {
+        let durable = self.durable;
+        let sealed = self.by_generation.iter_mut().rev().filter(|(_, segment)| segment.trailer.is_some());
+        for (generation, segment) in sealed.take_while(|(_, segment)| segment.index.is_some()) {
+            if (WalPosition { generation: *generation, offset: segment.end }) <= durable {
+                segment.index = None;
+            }
+        }
+    }
+
+    pub const fn durable(&self) -> WalPosition {
+        self.durable
+    }
+
+    /// See [`super::SegmentTable::provable`].
+    pub fn provable(&self) -> WalPosition {
+        let before = self.by_generation.range(..self.newest).next_back();
+        let end = before.map(|(generation, segment)| WalPosition { generation: *generation, offset: segment.end });
+        self.synced.max(end.unwrap_or_default())
+    }
+
+    // Freeing.
+
+    /// Frees the oldest segment if no reader holds it and no partition `needs` it. Who does not need the segment now never will again, since
+    /// whatever a partition adds is in newer ones. So each member is looked at once, and the one that still needs it at every call.
+    pub fn free_oldest(
+        &mut self,
+        needs: impl Fn(TopicIdPartition, Generation) -> bool,
+    ) -> Option<(SlotId, Generation)> {
+        let mut oldest = self.by_generation.first_entry()?;
+        let generation = *oldest.key();
+        if generation == self.newest || oldest.get().holds > 0 {
+            return None;
+        }
+        let members = &mut oldest.get_mut().members;
+        while let Some(member) = members.first() {
+            if needs(*member, generation) {
+                return None;
+            }
+            members.pop_first();
+        }
+        Some((oldest.remove().slot, generation))
+    }
+
+    pub fn hold(&mut self, generation: Generation) {
+        if let Some(segment) = self.by_generation.get_mut(&generation) {
+            segment.holds += 1;
+        }
+    }
+
+    pub fn release(&mut self, generation: Generation) {
+        if let Some(segment) = self.by_generation.get_mut(&generation) {
+            segment.holds = segment.holds.saturating_sub(1);
+        }
+    }
+
+    pub fn check_invariants(&self) {
+        let generations: Vec<_> = self.generations().collect();
+        assert!(generations.windows(2).all(|pair| pair[0].next() == pair[1]), "generations have no gap");
+        assert!(self.is_empty() || generations.last() == Some(&self.newest), "the newest segment is in use");
+    }
+}
