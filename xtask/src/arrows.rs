@@ -1,7 +1,12 @@
 //! Which crate may depend on which: the house's floor plan as a table. A new arrow is a decision record first (`docs/adr`).
 
+use std::path::Path;
+
+use anyhow::Result;
+
 use crate::finding::Finding;
 use crate::manifests::Member;
+use crate::sources;
 
 /// Each crate's folder and the folders of the crates that it may use. Tests may use what lies above as well.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -31,6 +36,32 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("fuzz", &["model", "engine/core", "broker/core", "kafka-gateway"]),
     ("xtask", &[]),
 ];
+
+/// What a crate offers as its own, though another one below it defines it: this crate, that one, the names. Whoever may use the crate may use these
+/// names without an arrow to where they are defined; it offers no others of that crate.
+const WORDS: &[(&str, &str, &[&str])] = &[(
+    "engine/api",
+    "engine/core",
+    &[
+        // What a shard is asked and answers: `engine/core/src/shard/request.rs`.
+        "Append",
+        "Appended",
+        "ColdRead",
+        "LogConfig",
+        "OpenPartition",
+        "TimeTarget",
+        "TrimTo",
+        // Why it refuses: `engine/core/src/shard/error.rs`.
+        "AppendError",
+        "DeleteError",
+        "EngineStopped",
+        "OpenError",
+        "ReadError",
+        "TrimError",
+        // How far a log has come: `engine/core/src/log/frontiers.rs`.
+        "LogOffsets",
+    ],
+)];
 
 /// Outside crates that only the named folders may use, each with the reason.
 const CONFINED: &[(&str, &[&str], &str)] = &[
@@ -83,6 +114,26 @@ pub fn check(member: &Member) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A crate of [`WORDS`] hands on what is listed there and nothing else.
+pub fn check_words(root: &Path, member: &Member) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for (_, below, words) in WORDS.iter().filter(|(folder, ..)| *folder == member.folder) {
+        let reexport = format!("pub use rustmq_{}", below.replace('/', "_"));
+        for (path, text) in sources::texts(root, member)? {
+            let statements = text.split(&reexport).skip(1).filter_map(|rest| rest.split(';').next());
+            let names =
+                statements.flat_map(|statement| statement.rsplit(['{', ':']).next().unwrap_or_default().split(','));
+            let names = names.map(|name| name.trim_matches(|c: char| c.is_whitespace() || c == '}'));
+            for name in names.filter(|name| !name.is_empty() && !words.contains(name)) {
+                let message =
+                    format!("{name} of {below} is no word of {}: see WORDS in xtask/src/arrows.rs", member.folder);
+                findings.push(Finding::of_file(&path, message));
+            }
+        }
+    }
+    Ok(findings)
 }
 
 /// The table names only crates that are there, so that it stays the plan of this house.

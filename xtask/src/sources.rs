@@ -29,16 +29,25 @@ const GETTER: &str = concat!("fn ge", "t_");
 
 pub fn check(root: &Path, member: &Member) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
-    for file in rust_files(&root.join(&member.folder))? {
-        let path = file.strip_prefix(root).unwrap_or(&file).display().to_string();
-        let text = fs::read_to_string(&file).with_context(|| format!("reading {path}"))?;
-        findings.extend(check_name(&path, &file));
+    for (path, text) in texts(root, member)? {
+        findings.extend(check_name(&path));
         findings.extend(check_text(&path, &text));
     }
     Ok(findings)
 }
 
-fn check_name(path: &str, file: &Path) -> Option<Finding> {
+/// Each source file of the crate, by its path from `root`.
+pub fn texts(root: &Path, member: &Member) -> Result<Vec<(String, String)>> {
+    let read = |file: PathBuf| {
+        let path = file.strip_prefix(root).unwrap_or(&file).display().to_string();
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {path}"))?;
+        Ok((path, text))
+    };
+    rust_files(&root.join(&member.folder))?.into_iter().map(read).collect()
+}
+
+fn check_name(path: &str) -> Option<Finding> {
+    let file = Path::new(path);
     let stem = file.file_stem()?.to_str()?;
     if EMPTY_NAMES.contains(&stem) {
         return Some(Finding::of_file(path, format!("'{stem}' names nothing: call the file after the noun in it")));

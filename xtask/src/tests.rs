@@ -38,6 +38,14 @@ fn broken_rules_are_found() {
     check("engine/core", "tokio.workspace = true", "//! x\n", "sans-I/O");
     check("node", "monoio.workspace = true", "//! x\n", "engine/shard");
     check("model", "bytes = \"1\"", "//! x\n", "workspace.dependencies");
+    check(
+        "engine/api",
+        "",
+        "//! x\npub use rustmq_engine_core::shard::request::{Append,\n    Plan};\n",
+        "Plan of engine/core",
+    );
+    check("engine/api", "", "//! x\npub use rustmq_engine_core::wal;\n", "wal of engine/core");
+    check("engine/api", "", "//! x\npub use rustmq_engine_core as core;\n", "no word of engine/api");
     check("attic", "", "//! x\n", "decision record");
     check("model", "", "fn x() {}\n", "open the file");
     check("model", "", &format!("//! x\n{}", "\n".repeat(1_000)), "second noun");

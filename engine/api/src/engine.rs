@@ -4,52 +4,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use parking_lot::RwLock;
-use rustmq_model::batch::BatchHeader;
-use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
+use rustmq_engine_core::shard::error::{AppendError, DeleteError, EngineStopped, OpenError, TrimError};
+use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
+use rustmq_model::{Offset, TopicIdPartition};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use crate::config::LogConfig;
-use crate::error::{AppendError, DeleteError, EngineStopped, OpenError, ShutdownError, TrimError};
+use crate::error::ShutdownError;
 use crate::published::Published;
 use crate::reader::PartitionReader;
 use crate::request::{DiskRead, Request, TimeSearch};
 use crate::status::{DriverKind, EngineStatus, ShardGauges};
-
-/// A partition to create, or to take up under a leader epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenPartition {
-    pub id: TopicIdPartition,
-    pub leader_epoch: LeaderEpoch,
-    pub config: LogConfig,
-}
-
-/// A batch to append: validated, and the one that `header` was read from. Its base offset and leader epoch are assigned by the log.
-#[derive(Clone, Debug)]
-pub struct Append {
-    pub id: TopicIdPartition,
-    /// Refused unless it is the log's own; `None` does not ask.
-    pub leader_epoch: Option<LeaderEpoch>,
-    pub batch: Bytes,
-    pub header: BatchHeader,
-}
-
-/// A batch that is durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    pub base_offset: Offset,
-    /// The log start when it became durable.
-    pub log_start: Offset,
-    /// It repeats a batch of its producer: the offset is the original's, and nothing was appended. The original's largest timestamp.
-    pub duplicate_of: Option<Timestamp>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TrimTo {
-    Offset(Offset),
-    HighWatermark,
-}
 
 /// One shard as the handle sees it.
 #[derive(Clone, Debug)]

@@ -2,10 +2,10 @@
 //! messages that it shares with the shards.
 //!
 //! Reading order: [`Engine`] and [`PartitionReader`] are for users. [`request`], [`published`], [`chunk`] and [`status`] are the
-//! other side of the same seam, for the crate that runs the shards. No files and no threads here.
+//! other side of the same seam, for the crate that runs the shards. No files and no threads here. What a shard is asked and answers is
+//! named in `engine/core`, and the names are this crate's own to those who use it: nobody above needs to know the core.
 
 pub mod chunk;
-mod config;
 mod engine;
 mod error;
 pub mod published;
@@ -15,11 +15,12 @@ pub mod status;
 mod time_search;
 mod waiter;
 
-pub use config::LogConfig;
-pub use engine::{Append, AppendWait, Appended, Directory, Engine, OpenPartition, ShardHandle, TrimTo};
-pub use error::{AppendError, DeleteError, EngineStopped, OpenError, ReadError, ShutdownError, TrimError};
-pub use published::LogOffsets;
+pub use engine::{AppendWait, Directory, Engine, ShardHandle};
+pub use error::ShutdownError;
 pub use reader::{AbortedTransaction, Isolation, PATIENCE, PartitionReader, ReadBatches, ReadRequest};
+pub use rustmq_engine_core::log::LogOffsets;
+pub use rustmq_engine_core::shard::error::{AppendError, DeleteError, EngineStopped, OpenError, ReadError, TrimError};
+pub use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
 pub use status::{DriverKind, EngineStatus, ShardStatus};
 pub use time_search::FoundOffset;
 pub use waiter::FetchWaiter;

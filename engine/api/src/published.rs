@@ -7,22 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use rustmq_engine_core::log::LogOffsets;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
 
 use crate::waiter::{FetchWaiter, WaiterList};
-
-/// The offsets of one partition at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogOffsets {
-    pub log_start: Offset,
-    /// One past the last synced record.
-    pub durable_end: Offset,
-    /// One past the last record that every replica of the ISR has synced.
-    pub high_watermark: Offset,
-    /// What a read_committed reader stops at.
-    pub last_stable: Offset,
-    pub leader_epoch: LeaderEpoch,
-}
 
 /// A batch in memory. `bytes` is a part of a chunk.
 #[derive(Clone, Debug)]

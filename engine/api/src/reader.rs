@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustmq_engine_core::log::LogOffsets;
+use rustmq_engine_core::shard::error::ReadError;
+use rustmq_engine_core::shard::request::ColdRead;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, TopicIdPartition};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::engine::ShardHandle;
-use crate::error::ReadError;
-use crate::published::{LogOffsets, PartitionState, Published};
-use crate::request::{ColdRead, DiskRead};
+use crate::published::{PartitionState, Published};
+use crate::request::DiskRead;
 use crate::waiter::FetchWaiter;
 
 /// How long a read from disk waits for a place and for memory, unless its reader says so. Answers that no client takes are let go of within

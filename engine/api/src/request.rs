@@ -1,16 +1,16 @@
 //! What is asked of a shard. The handle's side of the one crossing between the two runtimes; the shard drains a bounded queue of
 //! these in one go. Every request is answered, or its reply is dropped because the shard has ended.
+//! The words of requests and answers are the core's; here they get their queues and replies.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustmq_model::{Offset, Timestamp, TopicIdPartition};
+use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, ReadError, TrimError};
+use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
+pub use rustmq_engine_core::shard::request::{ColdRead, TimeTarget};
+use rustmq_model::{Offset, TopicIdPartition};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::config::LogConfig;
-use crate::engine::{Append, Appended, OpenPartition, TrimTo};
-use crate::error::{AppendError, DeleteError, OpenError, ReadError, TrimError};
 use crate::published::Published;
 use crate::reader::ReadBatches;
 
@@ -67,29 +67,4 @@ pub struct TimeSearch {
     pub id: TopicIdPartition,
     pub target: TimeTarget,
     pub reply: Reply<Option<Offset>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ColdRead {
-    pub id: TopicIdPartition,
-    pub from: Offset,
-    /// Only batches that end at or below this.
-    pub until: Offset,
-    pub max_bytes: usize,
-    /// The first batch is answered even if it is larger than `max_bytes`, and memory for it is waited for.
-    pub at_least_one: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeTarget {
-    /// The first record with at least this timestamp.
-    AtLeast(Timestamp),
-    /// The first record with the largest timestamp of the log.
-    Largest,
-}
-
-impl fmt::Display for ColdRead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} from {}", self.id, self.from.0)
-    }
 }

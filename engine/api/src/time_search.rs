@@ -2,13 +2,14 @@
 //! that one is looked through, on a thread for what may take long.
 
 use bytes::Bytes;
+use rustmq_engine_core::shard::error::ReadError;
+use rustmq_engine_core::shard::request::TimeTarget;
 use rustmq_model::batch::{BatchHeader, TimestampType};
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, record};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::error::ReadError;
 use crate::reader::{Isolation, PartitionReader, ReadRequest};
-use crate::request::{TimeSearch, TimeTarget};
+use crate::request::TimeSearch;
 
 /// Batches are looked through in portions of this many bytes.
 const PORTION_BYTES: usize = 1 << 20;

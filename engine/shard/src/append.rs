@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use rustmq_engine_api::request::Reply;
 use rustmq_engine_api::{Append, AppendError, Appended};
 use rustmq_engine_core::log::{AppendDecision, AppendRejection};
+use rustmq_engine_core::shard::Now;
 use rustmq_engine_core::wal::segments::Purpose;
-use rustmq_model::{Offset, TopicIdPartition};
+use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
 use crate::answer::Answer;
-use crate::retention::now;
 use crate::shard::{Job, Shard, Stalled};
 use crate::wal_writer::NoRoom;
 
@@ -38,9 +38,9 @@ enum Outcome {
 }
 
 impl Shard {
-    pub(crate) fn append(&mut self, mut request: PartialAppend) -> Result<(), Stalled> {
+    pub(crate) fn append(&mut self, mut request: PartialAppend, now: Now) -> Result<(), Stalled> {
         while let Some(append) = request.rest.front() {
-            match self.append_batch(append) {
+            match self.append_batch(append, now) {
                 Outcome::Done(result) => request.results.push(result),
                 Outcome::Await => return Err(Stalled(Job::Append(request))),
             }
@@ -57,7 +57,7 @@ impl Shard {
         Ok(())
     }
 
-    fn append_batch(&mut self, append: &Append) -> Outcome {
+    fn append_batch(&mut self, append: &Append, now: Now) -> Outcome {
         let Append { id, leader_epoch, batch, header } = append;
         if let Some(reason) = &self.poisoned {
             return Outcome::Done(Err(AppendError::Storage { reason: reason.clone() }));
@@ -78,7 +78,7 @@ impl Shard {
             }
             Ok(AppendDecision::Append { .. }) => {}
         }
-        match self.room(batch.len(), Purpose::Append) {
+        match self.room(batch.len(), Purpose::Append, now) {
             Ok(()) => {}
             Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit) => return Outcome::Await,
             Err(NoRoom::Full) => return Outcome::Done(Err(AppendError::Full)),
@@ -86,14 +86,14 @@ impl Shard {
                 return Outcome::Done(Err(AppendError::Storage { reason: error.to_string() }));
             }
         }
-        let base_offset = self.lay(append);
+        let base_offset = self.lay(append, now.wall);
         appended(base_offset, None)
     }
 
-    fn lay(&mut self, append: &Append) -> Offset {
+    fn lay(&mut self, append: &Append, now: Timestamp) -> Offset {
         let partition = self.partitions.get_mut(&append.id).expect("the caller found it, and making room removes none");
         let base_offset = partition.log.end();
-        let (epoch, now) = (partition.leader_epoch(), now());
+        let epoch = partition.leader_epoch();
         self.wal.put_batch(append.id, &append.batch, &append.header, base_offset, epoch, now);
         partition.log.commit_append(&append.header, base_offset, now);
         self.around.metrics.appended_batches.inc();

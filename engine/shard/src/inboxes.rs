@@ -1,6 +1,7 @@
 //! What reaches a shard from other threads, and how much of it one turn takes.
 
 use rustmq_engine_api::request::{DiskRead, Request, TimeSearch};
+use rustmq_engine_core::shard::Now;
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use crate::event::Event;
@@ -21,10 +22,10 @@ pub(crate) struct Inboxes {
 }
 
 impl Shard {
-    pub(crate) fn take_events(&mut self) {
+    pub(crate) fn take_events(&mut self, now: Now) {
         for _ in 0..EVENTS_PER_TURN {
             let Ok(event) = self.inboxes.events.try_recv() else { return };
-            self.on_event(event);
+            self.on_event(event, now);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Runs the storage engine: one thread per shard, each with a write-ahead log, on monoio (`io_uring`, or epoll where that is
 //! forbidden). Executes what `engine/core` decides; the rest of the process holds it through `engine/api`.
 //!
-//! Reading order: [`start`], then `shard_thread` (the loop) and `standby` (who serves when the disk stalls), `inboxes`, `shard` (one turn),
+//! Reading order: [`start`], then `shard_thread` (the loop, which reads `clock`) and `standby` (who serves when the disk stalls), `inboxes`, `shard` (one turn),
 //! `wal_writer` (frames into commits), `append` and `requests` (what is asked for), `answer` (what is told), `reads`, `read_queue` and `window_cache`
 //! (what has left memory), `tail` and `memory_watch` (memory), `relocation` and `move_read` (what frees segments), `retention`, `slots`, `disk`,
 //! `recovery`, `folder`; `read_around`, `index_scan` and `aside` are for disks that lose sectors.
@@ -9,6 +9,7 @@
 mod answer;
 mod append;
 mod aside;
+mod clock;
 mod config;
 mod dio;
 mod disk;

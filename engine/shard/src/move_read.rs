@@ -280,7 +280,6 @@ mod tests {
             query: BatchQuery { partition: TopicIdPartition::default(), from, until },
             max_bytes: 1 << 20,
             at_least_one: true,
-            room_by: Instant::now(),
             destination: Destination::Move,
             done: EventSender::channel(1).0,
         }

@@ -8,9 +8,7 @@ use rustmq_engine_core::log::{CheckpointError, EpochStart};
 use rustmq_engine_core::log::{Gaps, LogLimits, LogPositions, PartitionLog, ReplayError};
 use rustmq_engine_core::wal::scan::{ReplayEvent, ReplayItem};
 use rustmq_engine_core::wal::{Control, SegmentShape};
-use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
-
-use crate::retention::now;
+use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
 
 /// A new segment's head holds checkpoints in at most this part of it; partitions that are left keep their place in older ones for longer.
 pub(crate) const CHECKPOINTS_PART: usize = 4;
@@ -69,6 +67,7 @@ impl Partition {
         items: &[ReplayItem],
         gaps: Gaps,
         limits: LogLimits,
+        now: Timestamp,
     ) -> Result<PartitionLog, PartitionReplayError> {
         let mut log: Option<PartitionLog> = None;
         for item in items {
@@ -87,7 +86,7 @@ impl Partition {
             log = Some(next);
         }
         let mut log = log.ok_or(PartitionReplayError::NoBase { id })?;
-        log.finish_replay(now());
+        log.finish_replay(now);
         Ok(log)
     }
 

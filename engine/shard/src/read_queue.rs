@@ -54,7 +54,7 @@ struct Queued {
 
 impl Queued {
     fn pop(&mut self, now: Instant) -> Option<Task> {
-        let is_over = |job: &ReadJob| job.room_by <= now || job.is_abandoned();
+        let is_over = |job: &ReadJob| job.room_by().is_some_and(|room_by| room_by <= now) || job.is_abandoned();
         if let Some(at) = self.waiting.iter().position(is_over) {
             return self.waiting.remove(at).map(Task::Refuse);
         }
@@ -82,7 +82,7 @@ impl Queued {
 
     /// When something is to be done though nothing comes.
     fn due(&self) -> Option<Instant> {
-        let refused = self.waiting.iter().map(|job| job.room_by);
+        let refused = self.waiting.iter().filter_map(ReadJob::room_by);
         refused.chain(self.read_at.map(|read_at| read_at + WARM)).min()
     }
 }
@@ -245,8 +245,7 @@ mod tests {
             query: BatchQuery { partition, from: Offset(0), until: Offset(1) },
             max_bytes: 1,
             at_least_one: true,
-            room_by: now + Duration::from_secs(600),
-            destination: Destination::Reader(reply, place),
+            destination: Destination::Reader { reply, room_by: now + Duration::from_secs(600), place },
             done: EventSender::channel(1).0,
         });
         let pop = || queue.queued.lock().pop(now);

@@ -52,7 +52,12 @@ const REBUILT_INDEX_AGE_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) enum Destination {
     /// With the place in the queue that it was given.
-    Reader(Reply<Result<ReadBatches, ReadError>>, OwnedSemaphorePermit),
+    Reader {
+        reply: Reply<Result<ReadBatches, ReadError>>,
+        /// Refused if it has not found memory by then.
+        room_by: Instant,
+        place: OwnedSemaphorePermit,
+    },
     /// Back to the shard, to be written anew.
     Move,
 }
@@ -68,8 +73,6 @@ pub(crate) struct ReadJob {
     pub query: BatchQuery,
     pub max_bytes: usize,
     pub at_least_one: bool,
-    /// Refused if it has not found memory by then.
-    pub room_by: Instant,
     pub destination: Destination,
     /// The shard holds the segment until it hears that the job is done.
     pub done: EventSender,
@@ -78,11 +81,19 @@ pub(crate) struct ReadJob {
 impl ReadJob {
     /// Nobody waits for the answer.
     pub(crate) fn is_abandoned(&self) -> bool {
-        matches!(&self.destination, Destination::Reader(reply, _) if reply.is_closed())
+        matches!(&self.destination, Destination::Reader { reply, .. } if reply.is_closed())
+    }
+
+    /// Until when it waits for memory. A move has memory of its own.
+    pub(crate) const fn room_by(&self) -> Option<Instant> {
+        match self.destination {
+            Destination::Reader { room_by, .. } => Some(room_by),
+            Destination::Move => None,
+        }
     }
 
     fn answer(self, batches: Result<Vec<Bytes>, ReadError>) {
-        if let Destination::Reader(reply, _place) = self.destination {
+        if let Destination::Reader { reply, place: _place, .. } = self.destination {
             let answer =
                 batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), offsets: LogOffsets::default() });
             // A reader that has gone does not need it.
@@ -173,7 +184,7 @@ impl ReadPool {
     /// Gives a move back if too many are queued. A reader's job has its place.
     pub(crate) fn submit(&self, job: ReadJob) -> Result<(), Box<ReadJob>> {
         match job.destination {
-            Destination::Reader(..) => self.readers.queue.push(job),
+            Destination::Reader { .. } => self.readers.queue.push(job),
             Destination::Move => {
                 return self.moves.try_send(job).map_err(|error| match error {
                     mpsc::TrySendError::Full(job) | mpsc::TrySendError::Disconnected(job) => Box::new(job),
@@ -293,7 +304,7 @@ impl Reader {
         let Places { extents, runs } = places;
         let mut found = Found::default();
         let max_bytes = job.max_bytes.min(self.memory.limit() / READ_PART);
-        let is_reader = matches!(job.destination, Destination::Reader(..));
+        let is_reader = matches!(job.destination, Destination::Reader { .. });
         let is_follower = is_reader && self.followers.take(job.query.partition, job.query.from);
         let reach = if is_follower { WINDOW } else { max_bytes.clamp(FIRST_WINDOW, WINDOW) };
         let mut last: Option<Arc<Window>> = None;

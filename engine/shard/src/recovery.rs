@@ -11,11 +11,11 @@ use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, RecoveryError};
 use rustmq_engine_core::wal::{RecoveredWal, Recovery, RecoveryOptions, SegmentShape, SlotId};
 
+use crate::clock::{since_1970, wall_time};
 use crate::dio::{self, DirectIo};
 use crate::disk::SlotFile;
 use crate::folder::{FolderError, WalFolder};
 use crate::read_around::{AroundFile, Persistence, ReadAroundError};
-use crate::retention::{now, since_1970};
 use crate::slots;
 
 /// Bytes to read at a time.
@@ -134,7 +134,7 @@ pub(crate) fn recover(
             file.forget_cached();
         }
         slots.push((slot, metadata.len()));
-        written.insert(slot, metadata.modified().map_or_else(|_| now(), since_1970));
+        written.insert(slot, metadata.modified().map_or_else(|_| wall_time(), since_1970));
         readers.insert(slot, file);
     }
     let window = WINDOW.min(shape.length());
@@ -163,7 +163,7 @@ pub(crate) fn recover(
     }
     // What was appended without a time, and is in no index yet, ages from the file's last write on.
     for segment in &mut wal.segments {
-        segment.index.date(written.get(&segment.slot).copied().unwrap_or_else(now));
+        segment.index.date(written.get(&segment.slot).copied().unwrap_or_else(wall_time));
     }
     // Closed first: a log that ran, with three descriptors a slot, must start again with as many.
     drop(readers);

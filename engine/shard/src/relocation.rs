@@ -1,14 +1,15 @@
 //! Moves what keeps the oldest segment from being freed: live batches and checkpoints are written anew at the log's end. What to move is the
 //! segment table's decision.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_engine_api::request::ColdRead;
+use rustmq_engine_core::shard::Now;
 use rustmq_engine_core::wal::segments::{BatchMove, Purpose, RelocationPlan};
 use rustmq_engine_core::wal::{DamagedRange, Generation};
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{Offset, TopicIdPartition};
+use rustmq_model::{Instant, Offset, TopicIdPartition};
 
 use crate::move_read::MoveError;
 use crate::reads::Destination;
@@ -69,18 +70,18 @@ pub(crate) struct Moving {
 
 impl Shard {
     /// Begins, or goes on, to move what the oldest segment still holds, if the table says that it pays.
-    pub(crate) fn relocate(&mut self) {
+    pub(crate) fn relocate(&mut self, now: Now) {
         if self.moving.is_some() || self.poisoned.is_some() {
             return;
         }
         let Some(plan) = self.wal.table.relocation() else {
             if self.wal.table.is_moving() {
-                self.relocate_after_laid();
+                self.relocate_after_laid(now);
             }
             return;
         };
-        let laid = self.lay_checkpoints(&plan).and_then(|()| self.lay_damaged(&plan));
-        self.relocate_after_laid();
+        let laid = self.lay_checkpoints(&plan, now).and_then(|()| self.lay_damaged(&plan, now));
+        self.relocate_after_laid(now);
         if laid.is_err() {
             // Gone on with in the next commit, or when a slot is prepared.
             return;
@@ -88,13 +89,13 @@ impl Shard {
         let Some(batches) = plan.batches.first().copied() else { return };
         let BatchMove { partition: id, from, until } = batches;
         let read = ColdRead { id, from, until, max_bytes: MOVE_BYTES, at_least_one: true };
-        match self.submit_read(read, Instant::now(), Destination::Move) {
+        match self.submit_read(read, Destination::Move) {
             Ok(()) => self.moving = Some(Moving { generation: plan.generation, batches }),
-            Err((_, error)) => self.move_later(id, &error.to_string()),
+            Err((_, error)) => self.move_later(id, &error.to_string(), now),
         }
     }
 
-    fn lay_checkpoints(&mut self, plan: &RelocationPlan) -> Result<(), NoRoom> {
+    fn lay_checkpoints(&mut self, plan: &RelocationPlan, now: Now) -> Result<(), NoRoom> {
         for id in &plan.checkpoints {
             let Some(partition) = self.partitions.get(id) else { continue };
             let checkpoint = partition.checkpoint();
@@ -102,16 +103,16 @@ impl Shard {
                 tracing::error!(partition = %id, bytes = checkpoint.len(), "a checkpoint does not fit a segment");
                 continue;
             }
-            self.room(checkpoint.len(), Purpose::Cleaning)?;
+            self.room(checkpoint.len(), Purpose::Cleaning, now)?;
             self.wal.put_checkpoint(*id, &checkpoint);
         }
         Ok(())
     }
 
     /// What could not be read back before is not read again: what stands for it moves.
-    fn lay_damaged(&mut self, plan: &RelocationPlan) -> Result<(), NoRoom> {
+    fn lay_damaged(&mut self, plan: &RelocationPlan, now: Now) -> Result<(), NoRoom> {
         for (id, range) in &plan.damaged {
-            self.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning)?;
+            self.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning, now)?;
             self.wal.put_damaged(*id, range);
         }
         Ok(())
@@ -122,33 +123,34 @@ impl Shard {
         id: TopicIdPartition,
         generation: Generation,
         batches: Result<Vec<Bytes>, MoveError>,
+        now: Now,
     ) {
         let is_asked = |moving: &mut Moving| moving.batches.partition == id && moving.generation == generation;
         // The partition was deleted meanwhile: what was read is dead.
         let Some(asked) = self.moving.take_if(is_asked) else { return };
         match batches {
             Ok(batches) => {
-                let _ = batches.iter().try_for_each(|batch| self.move_batch(id, batch).then_some(()));
+                let _ = batches.iter().try_for_each(|batch| self.move_batch(id, batch, now).then_some(()));
                 // The rest follows once these are durable.
-                self.relocate_after_laid();
+                self.relocate_after_laid(now);
             }
-            Err(MoveError::Later { reason }) => self.move_later(id, &reason),
-            Err(MoveError::Damaged { until, reason }) => self.mark_damaged(asked, until, &reason),
+            Err(MoveError::Later { reason }) => self.move_later(id, &reason, now),
+            Err(MoveError::Damaged { until, reason }) => self.mark_damaged(asked, until, &reason, now),
         }
     }
 
-    fn move_later(&mut self, id: TopicIdPartition, reason: &str) {
+    fn move_later(&mut self, id: TopicIdPartition, reason: &str, now: Now) {
         tracing::warn!(partition = %id, reason, "a segment cannot be moved now: it is tried again");
-        self.looks.at(Instant::now() + MOVE_PAUSE);
+        self.looks.at(now.at.plus(MOVE_PAUSE));
     }
 
     /// What cannot be read must keep its segment as little as what can: a mark moves in its place, and the log goes on.
-    fn mark_damaged(&mut self, asked: Moving, until: Offset, reason: &str) {
+    fn mark_damaged(&mut self, asked: Moving, until: Offset, reason: &str, now: Now) {
         let Moving { generation, batches: BatchMove { partition: id, from, until: end } } = asked;
         // None if the log was trimmed over it meanwhile, or cut off and written again.
         let range = self.wal.table.damaged_range(id, generation, from, until.min(end));
         if let Some(range) = range.filter(|_| self.poisoned.is_none())
-            && self.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning).is_ok()
+            && self.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning, now).is_ok()
         {
             self.wal.put_damaged(id, &range);
             self.around.metrics.damaged_ranges.inc();
@@ -156,18 +158,18 @@ impl Shard {
             tracing::error!(partition = %id, first, last, reason, "acknowledged records are damaged: their readers are refused, the log goes on");
         }
         // Without room for it, the batches are asked for again.
-        self.relocate_after_laid();
+        self.relocate_after_laid(now);
     }
 
     /// Whether the next one may follow.
-    fn move_batch(&mut self, id: TopicIdPartition, batch: &Bytes) -> bool {
+    fn move_batch(&mut self, id: TopicIdPartition, batch: &Bytes, now: Now) -> bool {
         let Some(partition) = self.partitions.get(&id).filter(|_| self.poisoned.is_none()) else { return false };
         let Ok(header) = BatchHeader::parse(batch) else { return false };
         if header.next_offset() <= partition.log.decided_log_start() {
             // Trimmed meanwhile.
             return true;
         }
-        if self.room(batch.len(), Purpose::Cleaning).is_err() {
+        if self.room(batch.len(), Purpose::Cleaning, now).is_err() {
             return false;
         }
         self.wal.put_relocated(id, batch, &header);

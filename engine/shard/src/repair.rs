@@ -16,6 +16,7 @@ use rustmq_engine_core::wal::{RecoveredWal, SegmentHeader, SegmentShape, Segment
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::aside::copy_for_repair;
+use crate::clock::wall_time;
 use crate::dio::{DirectIo, sync_dir, write_over};
 use crate::folder::{self, Folder, FolderError, WalFolder, WalOwner};
 use crate::partition::{self, Partition, PartitionReplayError};
@@ -132,7 +133,7 @@ fn plan_with_patience(dir: &Path, owner: Option<&WalOwner>, patience: Duration) 
         let bases = bases.map(|lost| LostRange { id: lost.partition, from: lost.from, until: lost.until });
         let mut lost: Vec<_> = bases.collect();
         for (id, items) in &recovered.partitions {
-            let log = Partition::replay(*id, items, Gaps::Repaired, partition::limits(shape))?;
+            let log = Partition::replay(*id, items, Gaps::Repaired, partition::limits(shape), wall_time())?;
             let log_start = log.decided_log_start();
             table.restore_log_start(*id, log_start);
             let range = |(from, until)| LostRange { id: *id, from, until };

@@ -1,12 +1,12 @@
 //! What is asked of a shard besides appends: opening, configuring, trimming, deleting, and where to read.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use rustmq_engine_api::published::Published;
 use rustmq_engine_api::request::{ColdRead, DiskRead, Reply, Request, TimeSearch, TimeTarget};
 use rustmq_engine_api::{DeleteError, LogConfig, OpenError, OpenPartition, ReadError, TrimError, TrimTo};
 use rustmq_engine_core::log::PartitionLog;
+use rustmq_engine_core::shard::Now;
 use rustmq_engine_core::wal::read_check::BatchQuery;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::{Located, LocatedExtents, Location, Purpose};
@@ -27,10 +27,11 @@ impl Shard {
         &mut self,
         partitions: Vec<OpenPartition>,
         reply: Reply<Vec<Result<Arc<Published>, OpenError>>>,
+        now: Now,
     ) -> Result<(), Stalled> {
         let mut results = Vec::with_capacity(partitions.len());
         for open in &partitions {
-            match self.open_one(*open) {
+            match self.open_one(*open, now) {
                 Ok(opened) => results.push(Ok(opened)),
                 Err(Refusal::Await) => return Err(Stalled(Job::Request(Request::Open { partitions, reply }))),
                 Err(Refusal::Open(error)) => results.push(Err(error)),
@@ -40,7 +41,7 @@ impl Shard {
         Ok(())
     }
 
-    fn open_one(&mut self, open: OpenPartition) -> Result<Opened, Refusal> {
+    fn open_one(&mut self, open: OpenPartition, now: Now) -> Result<Opened, Refusal> {
         let OpenPartition { id, leader_epoch, config } = open;
         if let Some(reason) = &self.poisoned {
             return Err(Refusal::Open(OpenError::Storage { reason: reason.clone() }));
@@ -53,7 +54,7 @@ impl Shard {
             }
             if leader_epoch > current {
                 let control = Control::EpochStart { epoch: leader_epoch, start };
-                self.room(control.payload_length(), Purpose::Append)?;
+                self.room(control.payload_length(), Purpose::Append, now)?;
                 if let Some(partition) = self.partitions.get_mut(&id) {
                     partition.log.begin_epoch(leader_epoch).expect("the epoch was compared just above");
                 }
@@ -62,7 +63,7 @@ impl Shard {
             return Ok(self.opened(id));
         }
         let control = Control::Open { epoch: leader_epoch, log_start: Offset::ZERO };
-        self.put_control(id, &control, Purpose::Append)?;
+        self.put_control(id, &control, Purpose::Append, now)?;
         let log = PartitionLog::open(partition::limits(self.wal.table.shape()), leader_epoch, Offset::ZERO);
         let partition = Partition::new(id, log, config, 0);
         self.partitions.insert(id, partition);
@@ -88,6 +89,7 @@ impl Shard {
         id: TopicIdPartition,
         to: TrimTo,
         reply: Reply<Result<Offset, TrimError>>,
+        now: Now,
     ) -> Result<(), Stalled> {
         if let Some(reason) = &self.poisoned {
             let _ = reply.send(Err(TrimError::Storage { reason: reason.clone() }));
@@ -106,7 +108,7 @@ impl Shard {
             let _ = reply.send(Err(TrimError::AboveHighWatermark { requested, high_watermark }));
             return Ok(());
         }
-        match self.lay_trim(id, requested) {
+        match self.lay_trim(id, requested, now) {
             Ok(log_start) => self.answer_when_durable(Answer::Trim { id, log_start, reply: Some(reply) }),
             Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit) => {
                 return Err(Stalled(Job::Request(Request::Trim { id, to, reply })));
@@ -122,9 +124,9 @@ impl Shard {
     }
 
     /// Trims the log and lays the frame. Answers the log start as decided; `requested` is not above the high watermark.
-    pub(crate) fn lay_trim(&mut self, id: TopicIdPartition, requested: Offset) -> Result<Offset, NoRoom> {
+    pub(crate) fn lay_trim(&mut self, id: TopicIdPartition, requested: Offset, now: Now) -> Result<Offset, NoRoom> {
         let control = Control::Trim { log_start: requested };
-        self.room(control.payload_length(), Purpose::Freeing)?;
+        self.room(control.payload_length(), Purpose::Freeing, now)?;
         let partition = self.partitions.get_mut(&id).expect("the caller found it, and making room removes none");
         let moved = partition.log.trim(requested).expect("the caller compared it with the high watermark");
         let decided = partition.log.decided_log_start();
@@ -138,18 +140,19 @@ impl Shard {
         &mut self,
         ids: Vec<TopicIdPartition>,
         reply: Reply<Vec<Result<(), DeleteError>>>,
+        now: Now,
     ) -> Result<(), Stalled> {
         // Room first, for all of them: from then on nothing stalls half-way.
         let close = Control::Close.payload_length();
         let known: Vec<_> = ids.iter().copied().filter(|id| self.partitions.contains_key(id)).collect();
         if let (None, Some(_)) = (&self.poisoned, known.first())
-            && let Err(NoRoom::AwaitSlot) = self.room(close, Purpose::Freeing)
+            && let Err(NoRoom::AwaitSlot) = self.room(close, Purpose::Freeing, now)
         {
             return Err(Stalled(Job::Request(Request::Delete { ids, reply })));
         }
         let (mut closed, mut results) = (Vec::new(), Vec::with_capacity(ids.len()));
         for id in ids {
-            results.push(self.delete_one(id, &mut closed));
+            results.push(self.delete_one(id, &mut closed, now));
         }
         if !closed.is_empty() {
             self.forget_laid(&closed.iter().map(|published| published.id).collect());
@@ -158,14 +161,19 @@ impl Shard {
         Ok(())
     }
 
-    fn delete_one(&mut self, id: TopicIdPartition, closed: &mut Vec<Arc<Published>>) -> Result<(), DeleteError> {
+    fn delete_one(
+        &mut self,
+        id: TopicIdPartition,
+        closed: &mut Vec<Arc<Published>>,
+        now: Now,
+    ) -> Result<(), DeleteError> {
         if let Some(reason) = &self.poisoned {
             return Err(DeleteError::Storage { reason: reason.clone() });
         }
         if !self.partitions.contains_key(&id) {
             return Err(DeleteError::UnknownPartition);
         }
-        match self.put_control(id, &Control::Close, Purpose::Freeing) {
+        match self.put_control(id, &Control::Close, Purpose::Freeing, now) {
             Ok(()) => {}
             Err(NoRoom::Memory(error)) => return Err(DeleteError::Storage { reason: error.to_string() }),
             // Asked again, it finds a slot.
@@ -198,8 +206,8 @@ impl Shard {
             let _ = reply.send(Err(error));
             return;
         }
-        if let Err((destination, error)) = self.submit_read(read, room_by, Destination::Reader(reply, place))
-            && let Destination::Reader(reply, _) = destination
+        if let Err((destination, error)) = self.submit_read(read, Destination::Reader { reply, room_by, place })
+            && let Destination::Reader { reply, .. } = destination
         {
             let _ = reply.send(Err(error));
         }
@@ -208,7 +216,6 @@ impl Shard {
     pub(crate) fn submit_read(
         &mut self,
         read: ColdRead,
-        room_by: Instant,
         destination: Destination,
     ) -> Result<(), (Destination, ReadError)> {
         let lost = || ReadError::Storage { reason: format!("{read} is in no segment") };
@@ -239,7 +246,6 @@ impl Shard {
             query: BatchQuery { partition: read.id, from, until },
             max_bytes,
             at_least_one: read.at_least_one,
-            room_by,
             destination,
             done: self.around.events.clone(),
         };

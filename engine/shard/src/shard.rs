@@ -10,13 +10,14 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustmq_engine_api::chunk::ChunkError;
 use rustmq_engine_api::request::{Reply, Request};
+use rustmq_engine_core::shard::Now;
 use rustmq_engine_core::wal::segments::Purpose;
 use rustmq_engine_core::wal::{Control, SlotId};
-use rustmq_model::TopicIdPartition;
+use rustmq_model::{Instant, TopicIdPartition};
 
 use crate::answer::Answer;
 use crate::append::PartialAppend;
@@ -155,14 +156,14 @@ impl Shard {
         around: Surroundings,
         holdings: Holdings,
         inboxes: Inboxes,
+        now: Now,
     ) -> Self {
         let Holdings { wal, partitions } = holdings;
-        let now = Instant::now();
         Self {
             number,
             folder,
-            idle_at: now + tuning.idle_proof_after,
-            retention_at: now + tuning.retention_interval,
+            idle_at: now.at.plus(tuning.idle_proof_after),
+            retention_at: now.at.plus(tuning.retention_interval),
             tuning,
             around,
             wal,
@@ -173,7 +174,7 @@ impl Shard {
             in_flight: None,
             unproven: true,
             preparing: 0,
-            slot_demand: SlotDemand::new(),
+            slot_demand: SlotDemand::new(now.at),
             poisoned: None,
             moving: None,
             commits_started: 0,
@@ -192,41 +193,41 @@ impl Shard {
     }
 
     /// Before the first turn.
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, now: Now) {
         // Segments that were freed, and not started again before the restart, first: their slots are there to go on in.
         self.free_segments();
         // Of a full log, what is to be moved: after the group that puts the run on disk, which goes alone.
-        self.relocate_after_laid();
+        self.relocate_after_laid(now);
         if self.wal.is_empty() {
-            self.relocate();
+            self.relocate(now);
         }
         self.report();
     }
 
     /// One turn: what the clock asks for, and of each inbox a bounded share, so that none holds up the others however full it is. Never
     /// waits, neither for the disk nor for anything else.
-    pub(crate) fn turn(&mut self, now: Instant) {
+    pub(crate) fn turn(&mut self, now: Now) {
         // By the clock and not by timers: those fire only when the thread waits, which it may never do under load.
-        if now >= self.retention_at {
-            self.retention_at = now + self.enforce_retention();
+        if now.at >= self.retention_at {
+            self.retention_at = now.at.plus(self.enforce_retention(now));
         }
-        if self.is_idle() && now >= self.idle_at {
+        if self.is_idle() && now.at >= self.idle_at {
             self.on_idle();
         }
-        if self.looks.take_due_at(now) {
-            self.relocate();
+        if self.looks.take_due_at(now.at) {
+            self.relocate(now);
         }
-        self.take_events();
+        self.take_events(now);
         self.take_disk_reads();
         self.take_time_searches();
         self.take_requests();
         self.prepare_slots();
-        self.lay_settling_checkpoints();
-        if let Err(error) = self.lay_head_checkpoints() {
+        self.lay_settling_checkpoints(now);
+        if let Err(error) = self.lay_head_checkpoints(now) {
             // They are due again at the next segment.
             tracing::warn!(shard = self.number, %error, "no memory for checkpoints");
         }
-        self.lay_backlog();
+        self.lay_backlog(now);
     }
 
     /// When the clock asks for the next turn.
@@ -285,16 +286,18 @@ impl Shard {
     }
 
     /// Lays what waits, as far as there is room.
-    pub(crate) fn lay_backlog(&mut self) {
+    pub(crate) fn lay_backlog(&mut self, now: Now) {
         while let Some(job) = self.backlog.pop_front() {
             if self.is_gathered_full() {
                 self.backlog.push_front(job);
                 return;
             }
             let result = match job {
-                Job::Append(append) => self.append(append),
-                Job::Request(Request::Append { appends, reply }) => self.append(PartialAppend::new(appends, reply)),
-                Job::Request(request) => self.handle(request),
+                Job::Append(append) => self.append(append, now),
+                Job::Request(Request::Append { appends, reply }) => {
+                    self.append(PartialAppend::new(appends, reply), now)
+                }
+                Job::Request(request) => self.handle(request, now),
             };
             if let Err(Stalled(job)) = result {
                 self.backlog.push_front(job);
@@ -303,13 +306,13 @@ impl Shard {
         }
     }
 
-    fn handle(&mut self, request: Request) -> Result<(), Stalled> {
+    fn handle(&mut self, request: Request, now: Now) -> Result<(), Stalled> {
         match request {
-            Request::Open { partitions, reply } => return self.open(partitions, reply),
+            Request::Open { partitions, reply } => return self.open(partitions, reply, now),
             Request::Configure { id, config, reply } => self.configure(id, config, reply),
-            Request::Append { appends, reply } => return self.append(PartialAppend::new(appends, reply)),
-            Request::Trim { id, to, reply } => return self.trim(id, to, reply),
-            Request::Delete { ids, reply } => return self.delete(ids, reply),
+            Request::Append { appends, reply } => return self.append(PartialAppend::new(appends, reply), now),
+            Request::Trim { id, to, reply } => return self.trim(id, to, reply, now),
+            Request::Delete { ids, reply } => return self.delete(ids, reply, now),
             Request::Shutdown { reply } => self.close(Some(reply)),
         }
         Ok(())
@@ -326,7 +329,7 @@ impl Shard {
 
     /// Starts a commit of everything that has gathered, unless one is in flight or nothing has. Whoever executes the steps says so to
     /// [`Self::on_committed`].
-    pub(crate) fn start_commit(&mut self) -> Option<Vec<Step>> {
+    pub(crate) fn start_commit(&mut self, started: Instant) -> Option<Vec<Step>> {
         if self.in_flight.is_some() || self.poisoned.is_some() {
             return None;
         }
@@ -338,14 +341,13 @@ impl Shard {
         let answers = std::mem::take(&mut self.gathered_answers);
         self.commits_started += 1;
         let number = self.commits_started;
-        let started = Instant::now();
         // What only proves that the log is idle is in nobody's way.
         let turn = holds_frames.then(|| self.around.reads.turns().begin_commit(bytes));
         self.in_flight = Some(InFlight { number, batches, end, bytes, holds_frames, answers, started, _turn: turn });
         Some(steps)
     }
 
-    pub(crate) fn on_committed(&mut self, result: Result<(), DiskError>) {
+    pub(crate) fn on_committed(&mut self, result: Result<(), DiskError>, now: Now) {
         let commit = self.in_flight.take().expect("a commit ends only while one is in flight");
         if let Err(error) = result {
             self.poison(&error.to_string());
@@ -355,11 +357,11 @@ impl Shard {
         let metrics = &self.around.metrics;
         metrics.commits.inc();
         metrics.committed_bytes.inc_by(commit.bytes as u64);
-        metrics.commit_seconds.observe(commit.started.elapsed().as_secs_f64());
+        metrics.commit_seconds.observe(now.at.since(commit.started).as_secs_f64());
         self.wal.on_committed(commit.end);
         if commit.holds_frames {
             self.unproven = true;
-            self.idle_at = Instant::now() + self.tuning.idle_proof_after;
+            self.idle_at = now.at.plus(self.tuning.idle_proof_after);
         }
         self.publish(commit.batches);
         for answer in commit.answers {
@@ -369,7 +371,7 @@ impl Shard {
         self.wal.tail.make_room(0);
         self.on_settled(commit.number);
         if self.looks.take_due(commit.number) {
-            self.relocate();
+            self.relocate(now);
         }
         self.report();
     }
@@ -424,7 +426,7 @@ impl Shard {
         self.report();
     }
 
-    fn lay_settling_checkpoints(&mut self) {
+    fn lay_settling_checkpoints(&mut self, now: Now) {
         let Some(Settling::Checkpoints(waiting)) = &mut self.settling else { return };
         // The group that puts the run on disk goes alone. Where there is none, the next segment's header does it.
         let committed = self.commits_started > u64::from(self.in_flight.is_some());
@@ -437,7 +439,7 @@ impl Shard {
             if let Some(partition) = self.partitions.get(&id) {
                 let checkpoint = partition.checkpoint();
                 let fits = checkpoint.len() <= self.wal.table.shape().payload_max() as usize;
-                if !fits || self.room(checkpoint.len(), Purpose::Cleaning).is_err() {
+                if !fits || self.room(checkpoint.len(), Purpose::Cleaning, now).is_err() {
                     break;
                 }
                 self.wal.put_checkpoint(id, &checkpoint);
@@ -494,26 +496,26 @@ impl Shard {
         }
     }
 
-    pub(crate) fn on_event(&mut self, event: Event) {
+    pub(crate) fn on_event(&mut self, event: Event, now: Now) {
         match event {
             Event::SlotReserved { slot, file } => {
                 self.preparing -= 1;
                 self.wal.files.insert(slot, file);
                 self.wal.table.on_slot_reserved(slot);
                 // What was to be moved may have waited for it.
-                self.relocate();
+                self.relocate(now);
             }
             Event::SlotFilled { slot } => {
                 self.preparing -= 1;
                 self.wal.table.on_slot_filled(slot);
-                self.relocate();
+                self.relocate(now);
             }
             Event::SlotFailed { slot } => {
                 self.preparing -= 1;
                 self.wal.files.remove(&slot);
                 self.wal.table.on_slot_failed(slot);
                 // On a full disk more is worth moving.
-                self.relocate();
+                self.relocate(now);
             }
             Event::PreparerPanicked => {
                 // With all that it was given: there will be no segment after those that are ready.
@@ -528,9 +530,11 @@ impl Shard {
                 if !self.free_segments() {
                     return;
                 }
-                self.relocate();
+                self.relocate(now);
             }
-            Event::MoveRead { partition, generation, batches } => self.on_move_read(partition, generation, batches),
+            Event::MoveRead { partition, generation, batches } => {
+                self.on_move_read(partition, generation, batches, now);
+            }
             Event::RepairForgotten(forgotten) => self.on_repair_forgotten(forgotten),
             Event::TailBudgetSet => self.wal.tail.make_room(0),
         }
@@ -583,7 +587,7 @@ impl Shard {
 
     /// Makes room for a frame, with the checkpoints that a new segment begins with. Trims and closes, of a few bytes each, find it also when the
     /// gathering commit is full, so that a request to delete many partitions is not left half done.
-    pub(crate) fn room(&mut self, payload: usize, purpose: Purpose) -> Result<(), NoRoom> {
+    pub(crate) fn room(&mut self, payload: usize, purpose: Purpose, now: Now) -> Result<(), NoRoom> {
         loop {
             if purpose != Purpose::Freeing && self.is_gathered_full() {
                 return Err(NoRoom::AwaitCommit);
@@ -591,32 +595,32 @@ impl Shard {
             match self.wal.room(payload, purpose) {
                 Ok(Room::Here) => return Ok(()),
                 Ok(Room::Rolled) => {
-                    self.on_rolled();
-                    self.lay_head_checkpoints()?;
+                    self.on_rolled(now);
+                    self.lay_head_checkpoints(now)?;
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn on_rolled(&mut self) {
-        self.slot_demand.on_rolled();
-        self.relocate_after_laid();
+    fn on_rolled(&mut self, now: Now) {
+        self.slot_demand.on_rolled(now.at);
+        self.relocate_after_laid(now);
         let room = self.wal.table.shape().length() as usize / CHECKPOINTS_PART;
         self.head = Some(Head { room, last: None });
     }
 
     /// Looks at the oldest segment when everything that was laid so far is durable.
-    pub(crate) fn relocate_after_laid(&mut self) {
+    pub(crate) fn relocate_after_laid(&mut self, now: Now) {
         if self.wal.is_empty() && self.in_flight.is_none() {
             // There is no commit that it could wait for.
-            self.looks.at(Instant::now() + MOVE_PAUSE);
+            self.looks.at(now.at.plus(MOVE_PAUSE));
         }
         self.looks.after(self.commits_started + u64::from(!self.wal.is_empty()));
     }
 
     /// Lays the checkpoints that the newest segment begins with, as far as this commit takes them; the rest comes with the next one.
-    fn lay_head_checkpoints(&mut self) -> Result<(), ChunkError> {
+    fn lay_head_checkpoints(&mut self, now: Now) -> Result<(), ChunkError> {
         let Some(mut head) = self.head.take() else { return Ok(()) };
         while !self.is_gathered_full() {
             let Some(id) = self.wal.table.checkpoint_due_after(head.last) else { return Ok(()) };
@@ -629,8 +633,8 @@ impl Shard {
             match self.wal.room(checkpoint.len(), Purpose::Cleaning) {
                 Ok(Room::Here) => self.wal.put_checkpoint(id, &checkpoint),
                 Ok(Room::Rolled) => {
-                    self.on_rolled();
-                    return self.lay_head_checkpoints();
+                    self.on_rolled(now);
+                    return self.lay_head_checkpoints(now);
                 }
                 Err(NoRoom::Memory(error)) => return Err(error),
                 // They stay due.
@@ -648,8 +652,9 @@ impl Shard {
         id: TopicIdPartition,
         control: &Control,
         purpose: Purpose,
+        now: Now,
     ) -> Result<(), NoRoom> {
-        self.room(control.payload_length(), purpose)?;
+        self.room(control.payload_length(), purpose, now)?;
         self.wal.put_control(id, control);
         Ok(())
     }

@@ -50,20 +50,20 @@ enum Urgency {
 /// How fast segments are used up, and so how the next slots are prepared.
 #[derive(Debug)]
 pub(crate) struct SlotDemand {
-    rolled: Instant,
+    rolled: rustmq_model::Instant,
     lasted: Duration,
     urgency: Arc<AtomicU8>,
 }
 
 impl SlotDemand {
-    pub(crate) fn new() -> Self {
-        Self { rolled: Instant::now(), lasted: PACE_MAX, urgency: Arc::new(AtomicU8::new(Urgency::Paced as u8)) }
+    pub(crate) fn new(now: rustmq_model::Instant) -> Self {
+        Self { rolled: now, lasted: PACE_MAX, urgency: Arc::new(AtomicU8::new(Urgency::Paced as u8)) }
     }
 
     /// A segment was started.
-    pub(crate) fn on_rolled(&mut self) {
-        self.lasted = self.rolled.elapsed();
-        self.rolled = Instant::now();
+    pub(crate) fn on_rolled(&mut self, now: rustmq_model::Instant) {
+        self.lasted = now.since(self.rolled);
+        self.rolled = now;
     }
 
     /// How long the filling of a slot may take. `None` where segments are used up fast: groups are large then, and writing everything twice
@@ -288,19 +288,22 @@ mod tests {
 
     #[test]
     fn slots_are_filled_slowly_unless_segments_are_used_up_fast() {
-        let mut demand = SlotDemand::new();
+        let mut now = rustmq_model::Instant::default();
+        let mut demand = SlotDemand::new(now);
         assert_eq!(demand.filled_over(), Some(PACE_MAX / 2));
-        demand.lasted = FILLED_IF_LASTING;
-        assert_eq!(demand.filled_over(), Some(FILLED_IF_LASTING / 2));
-        demand.on_rolled();
-        assert_eq!(demand.filled_over(), None, "the segment lasted no time at all");
-        demand.lasted = Duration::from_secs(3_600);
-        assert_eq!(demand.filled_over(), Some(PACE_MAX));
+        let mut roll_after = |lasted| {
+            now = now.plus(lasted);
+            demand.on_rolled(now);
+            demand.filled_over()
+        };
+        assert_eq!(roll_after(FILLED_IF_LASTING), Some(FILLED_IF_LASTING / 2));
+        assert_eq!(roll_after(Duration::ZERO), None, "the segment lasted no time at all");
+        assert_eq!(roll_after(Duration::from_secs(3_600)), Some(PACE_MAX));
     }
 
     #[test]
     fn a_pause_ends_when_the_slot_is_awaited_and_fails_when_the_shard_ends() {
-        let demand = SlotDemand::new();
+        let demand = SlotDemand::new(rustmq_model::Instant::default());
         let far = Instant::now() + Duration::from_secs(3_600);
         demand.tell(false, false);
         pause_until(far, &demand.urgency()).unwrap();

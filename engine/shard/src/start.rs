@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use rustmq_engine_api::chunk::{ChunkError, ChunkPool};
@@ -20,6 +20,7 @@ use rustmq_engine_core::wal::{SegmentShape, SegmentTable, SegmentTableConfig};
 use rustmq_model::ByteSize;
 use tokio::sync::mpsc;
 
+use crate::clock::Clock;
 use crate::config::{Driver, EngineConfig};
 use crate::dio::DirectIo;
 use crate::disk::Disk;
@@ -109,6 +110,7 @@ struct ShardPlan {
     fsync: bool,
     tuning: ShardTuning,
     driver: DriverKind,
+    clock: Clock,
     faults: Option<Arc<crate::disk::DiskFaults>>,
     around: Surroundings,
     standby: Standby<Shard>,
@@ -124,6 +126,7 @@ struct Layout {
     shape: SegmentShape,
     segments_max: u32,
     driver: DriverKind,
+    clock: Clock,
 }
 
 /// Starts the engine. Blocks while it recovers; answers when every partition can be read.
@@ -177,16 +180,16 @@ fn lay_out(config: &EngineConfig) -> Result<(Folder, Layout), StartError> {
     if !io.direct {
         tracing::warn!(dir = %config.dir.display(), "the file system has no O_DIRECT: the WAL goes through the page cache");
     }
-    Ok((folder, Layout { io, shape, segments_max, driver }))
+    Ok((folder, Layout { io, shape, segments_max, driver, clock: Clock::start() }))
 }
 
 /// One shard without a thread, and its handle, for tests that make its turns and its commits themselves.
 #[cfg(test)]
-pub(crate) fn shard_by_hand(config: &EngineConfig) -> Result<(Engine, Box<Shard>, Disk), StartError> {
+pub(crate) fn shard_by_hand(config: &EngineConfig) -> Result<(Engine, Box<Shard>, Disk, Clock), StartError> {
     let (folder, layout) = lay_out(config)?;
     let (engine, mut plans) = plan_shards(config, &Metrics::default(), &folder, &layout)?;
     let Built { shard, disk, .. } = build(plans.remove(0))?;
-    Ok((engine, shard, disk))
+    Ok((engine, shard, disk, layout.clock))
 }
 
 type Readiness = std_mpsc::Receiver<Result<ShardReady, StartError>>;
@@ -270,9 +273,10 @@ fn plan_shards(
                 io: layout.io,
             },
             driver: layout.driver,
+            clock: layout.clock,
             faults: config.faults.clone(),
             around,
-            standby: start_standby(number).map_err(thread_error)?,
+            standby: start_standby(number, layout.clock).map_err(thread_error)?,
             events: event_receiver,
             inbox: requests,
             disk_reads: asked_reads,
@@ -284,9 +288,9 @@ fn plan_shards(
     Ok((Engine::new(handles, directory, layout.driver), plans))
 }
 
-fn start_standby(shard: usize) -> io::Result<Standby<Shard>> {
+fn start_standby(shard: usize, clock: Clock) -> io::Result<Standby<Shard>> {
     let name = format!("rustmq-standby-{shard}");
-    Standby::start(name, STANDBY_PATIENCE, |shard: &mut Shard| shard.turn(Instant::now()))
+    Standby::start(name, STANDBY_PATIENCE, move |shard: &mut Shard| shard.turn(clock.now()))
 }
 
 /// The memory for recent batches of one shard of `wals`.
@@ -341,6 +345,7 @@ fn report_failure(ready: &std_mpsc::Sender<Result<ShardReady, StartError>>, erro
 }
 
 async fn serve(plan: ShardPlan, ready: std_mpsc::Sender<Result<ShardReady, StartError>>) {
+    let clock = plan.clock;
     match build(plan) {
         Err(error) => report_failure(&ready, error),
         Ok(Built { shard, disk, standby, readiness }) => {
@@ -349,7 +354,7 @@ async fn serve(plan: ShardPlan, ready: std_mpsc::Sender<Result<ShardReady, Start
             }
             drop(ready);
             // A task of its own: only tasks are woken from other threads.
-            monoio::spawn(shard_thread::run(shard, disk, standby)).await;
+            monoio::spawn(shard_thread::run(shard, disk, standby, clock)).await;
         }
     }
 }
@@ -381,10 +386,11 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
             "a torn group at the log's end was dropped: nothing proves that it was ever whole"
         );
     }
+    let replayed_at = plan.clock.now().wall;
     let mut table = SegmentTable::new(SegmentTableConfig { wal: folder.id, shape, segments_max }, &wal);
     let mut partitions = HashMap::new();
     for (id, items) in &wal.partitions {
-        let log = Partition::replay(*id, items, repaired, partition::limits(shape))?;
+        let log = Partition::replay(*id, items, repaired, partition::limits(shape), replayed_at)?;
         table.restore_log_start(*id, log.decided_log_start());
         let size_bytes = table.bytes_from(*id, log.decided_log_start());
         let partition = Partition::new(*id, log, LogConfig::unlimited(), size_bytes);
@@ -406,7 +412,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let holdings = Holdings { wal: writer, partitions };
     let (requests, events) = (plan.inbox, plan.events);
     let inboxes = Inboxes { requests, disk_reads: plan.disk_reads, time_searches: plan.time_searches, events };
-    let mut shard = Box::new(Shard::new(number, folder, tuning, around, holdings, inboxes));
+    let mut shard = Box::new(Shard::new(number, folder, tuning, around, holdings, inboxes, plan.clock.now()));
     // The run must be on disk before anything of it is: a proof names it.
     shard.prove_run().map_err(|error| StartError::Memory { error })?;
     if repaired == Gaps::Repaired {

@@ -2,13 +2,14 @@
 //! transactions and a time index; which append is taken, and what each append, sync, trim and truncation changes.
 //!
 //! Reading order: [`partition`] is the machine, [`append`] its answers to appends, [`replay`] how a restart rebuilds it from
-//! what [`checkpoint`] and the WAL's frames say; [`producers`], [`transactions`], [`epochs`] and [`time_index`] are its parts.
+//! what [`checkpoint`] and the WAL's frames say, [`frontiers`] what it shows of itself; [`producers`], [`transactions`], [`epochs`] and [`time_index`] are its parts.
 //! No batches are kept here: where their bytes are is known to [`crate::wal`] and to the shard.
 
 pub mod append;
 pub mod checkpoint;
 pub mod end_marker;
 pub mod epochs;
+pub mod frontiers;
 pub mod partition;
 pub mod producers;
 pub mod replay;
@@ -19,6 +20,7 @@ pub use append::{AppendDecision, AppendRejection};
 pub use checkpoint::CheckpointError;
 pub use end_marker::{EndMarker, EndMarkerError, TransactionEnd};
 pub use epochs::{EpochEnd, EpochStart};
+pub use frontiers::LogOffsets;
 pub use partition::{LogLimits, LogPositions, PartitionLog, RejectedEpoch, RejectedTrim, RejectedTruncation};
 pub use replay::{Gaps, ReplayError};
 pub use transactions::AbortedTransaction;

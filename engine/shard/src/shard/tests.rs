@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustmq_engine_api::request::{ColdRead, DiskRead, Reply, Request, TimeSearch, TimeTarget};
 use rustmq_engine_api::{Append, AppendError, Appended, Engine, LogConfig, OpenPartition, TrimTo};
+use rustmq_engine_core::shard::Now;
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{
@@ -16,8 +17,9 @@ use rustmq_model::{
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::Shard;
+use crate::clock::Clock;
 use crate::config::{Driver, EngineConfig};
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskError, Step};
 use crate::event::Event;
 use crate::inboxes::Inboxes;
 use crate::move_read::MoveError;
@@ -28,6 +30,7 @@ type AppendReply = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
 struct ByHand {
     shard: Box<Shard>,
     disk: Disk,
+    clock: Clock,
     /// The senders of the shard's inboxes.
     requests: mpsc::Sender<Request>,
     disk_reads: mpsc::Sender<DiskRead>,
@@ -55,7 +58,7 @@ impl ByHand {
         (config.segment_size, config.capacity) = (ByteSize::mib(1), ByteSize::mib(32));
         config.retention_interval = Duration::from_secs(86_400);
         change(&mut config);
-        let (engine, mut shard, disk) = shard_by_hand(&config).unwrap();
+        let (engine, mut shard, disk, clock) = shard_by_hand(&config).unwrap();
         let (requests, taken_requests) = mpsc::channel(10_000);
         let (disk_reads, taken_reads) = mpsc::channel(10_000);
         let (time_searches, taken_searches) = mpsc::channel(10_000);
@@ -68,7 +71,8 @@ impl ByHand {
         };
         // The preparation thread of slots has the sender of the first one.
         let mut prepared = std::mem::replace(&mut shard.inboxes, inboxes).events;
-        let mut by_hand = Self { shard, disk, requests, disk_reads, time_searches, events, engine, _folder: folder };
+        let mut by_hand =
+            Self { shard, disk, clock, requests, disk_reads, time_searches, events, engine, _folder: folder };
         let opens = (0..partitions).map(|partition| OpenPartition {
             id: id(partition),
             leader_epoch: LeaderEpoch(0),
@@ -76,11 +80,11 @@ impl ByHand {
         });
         let (reply, mut opened) = oneshot::channel();
         by_hand.requests.try_send(Request::Open { partitions: opens.collect(), reply }).unwrap();
-        by_hand.shard.begin();
+        by_hand.shard.begin(clock.now());
         while opened.try_recv().is_err() {
             by_hand.turn();
             if !by_hand.commit() {
-                by_hand.shard.on_event(prepared.blocking_recv().unwrap());
+                by_hand.on_event(prepared.blocking_recv().unwrap());
             }
         }
         // Those that come later, too.
@@ -92,14 +96,36 @@ impl ByHand {
     }
 
     fn turn(&mut self) {
-        self.shard.turn(Instant::now());
+        self.turn_in(Duration::ZERO);
+    }
+
+    /// A turn as it will be after `time`.
+    fn turn_in(&mut self, time: Duration) {
+        self.shard.turn(self.now_in(time));
+    }
+
+    fn now_in(&self, time: Duration) -> Now {
+        let now = self.clock.now();
+        Now { at: now.at.plus(time), ..now }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        self.shard.on_event(event, self.clock.now());
+    }
+
+    fn start_commit(&mut self) -> Option<Vec<Step>> {
+        self.shard.start_commit(self.clock.at())
+    }
+
+    fn on_committed(&mut self, result: Result<(), DiskError>) {
+        self.shard.on_committed(result, self.clock.now());
     }
 
     /// Makes the next commit, if something has gathered.
     fn commit(&mut self) -> bool {
-        let Some(steps) = self.shard.start_commit() else { return false };
+        let Some(steps) = self.start_commit() else { return false };
         let result = self.disk.execute_here(steps);
-        self.shard.on_committed(result);
+        self.on_committed(result);
         true
     }
 
@@ -150,7 +176,7 @@ impl ByHand {
         let (reply, answer) = oneshot::channel();
         let read = ColdRead { id: id(0), from: Offset(0), until: Offset(1), max_bytes: 1, at_least_one: true };
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        self.disk_reads.try_send(DiskRead { read, room_by: Instant::now(), place, reply }).unwrap();
+        self.disk_reads.try_send(DiskRead { read, room_by: std::time::Instant::now(), place, reply }).unwrap();
         answer
     }
 
@@ -197,9 +223,9 @@ fn the_last_group_is_proven_by_the_clock_also_while_reads_keep_the_shard_awake()
     let reads: Vec<_> = (0..1_000).map(|_| by_hand.read()).collect();
     by_hand.turn();
     assert!(!by_hand.commit(), "it is not due yet");
-    by_hand.shard.turn(Instant::now() + Duration::from_secs(3_601));
+    by_hand.turn_in(Duration::from_secs(3_601));
     assert!(by_hand.commit(), "the proof");
-    by_hand.shard.turn(Instant::now() + Duration::from_secs(7_202));
+    by_hand.turn_in(Duration::from_secs(7_202));
     assert!(!by_hand.commit(), "once");
     drop(reads);
 }
@@ -257,14 +283,14 @@ fn an_epoch_is_published_by_its_own_commit_and_not_by_the_one_before() {
     let reader = by_hand.engine.reader(id(0)).unwrap();
     let _appended = by_hand.append(0, &[1]);
     by_hand.turn();
-    let steps = by_hand.shard.start_commit().unwrap();
+    let steps = by_hand.start_commit().unwrap();
     // While that one is in flight.
     let lead = OpenPartition { id: id(0), leader_epoch: LeaderEpoch(5), config: LogConfig::unlimited() };
     let (reply, mut leading) = oneshot::channel();
     by_hand.requests.try_send(Request::Open { partitions: vec![lead], reply }).unwrap();
     by_hand.turn();
     let result = by_hand.disk.execute_here(steps);
-    by_hand.shard.on_committed(result);
+    by_hand.on_committed(result);
     assert_eq!(reader.offsets().high_watermark, Offset(1));
     assert_eq!(reader.offsets().leader_epoch, LeaderEpoch(0));
     assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(5)), None);
@@ -280,9 +306,9 @@ fn a_shard_whose_log_has_failed_writes_nothing_more() {
     let mut by_hand = ByHand::new(1, |_| {});
     let _failed = by_hand.append(0, &[10]);
     by_hand.turn();
-    let steps = by_hand.shard.start_commit().unwrap();
+    let steps = by_hand.start_commit().unwrap();
     drop(steps);
-    by_hand.shard.on_committed(Err(crate::disk::DiskError::Ended));
+    by_hand.on_committed(Err(DiskError::Ended));
     // Whatever lays a frame yet.
     by_hand.shard.wal.put_proof().unwrap();
     by_hand.turn();
@@ -309,7 +335,7 @@ fn a_move_that_cannot_go_on_now_is_begun_again_by_the_clock() {
     let moving = by_hand.shard.moving.expect("the first partition keeps the oldest segment");
     assert_eq!(moving.batches.partition, id(0));
     // A look that is due while the read is under way finds nothing to do, and none is left.
-    by_hand.shard.looks.take_due_at(Instant::now() + Duration::from_secs(2));
+    by_hand.shard.looks.take_due_at(by_hand.now_in(Duration::from_secs(2)).at);
     while by_hand.shard.moving.is_some() {
         let event = match by_hand.shard.inboxes.events.blocking_recv().unwrap() {
             Event::MoveRead { partition, generation, .. } => {
@@ -318,12 +344,12 @@ fn a_move_that_cannot_go_on_now_is_begun_again_by_the_clock() {
             }
             event => event,
         };
-        by_hand.shard.on_event(event);
+        by_hand.on_event(event);
     }
     // There is no commit that it could wait for.
     assert!(by_hand.shard.wal.is_empty());
-    assert!(by_hand.shard.turn_due() <= Instant::now() + Duration::from_secs(1));
-    by_hand.shard.turn(Instant::now() + Duration::from_secs(2));
+    assert!(by_hand.shard.turn_due() <= by_hand.now_in(Duration::from_secs(1)).at);
+    by_hand.turn_in(Duration::from_secs(2));
     let is_moved = !by_hand.shard.wal.is_empty();
     assert!(by_hand.shard.moving.is_some() || is_moved, "the same turn may find that the read is done");
 }

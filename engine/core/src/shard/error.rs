@@ -1,0 +1,152 @@
+//! Why a shard refused. One enum per operation; each says what the caller can do about it.
+
+use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
+
+use crate::log::LogOffsets;
+
+/// The engine is shutting down or its thread has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the storage engine has stopped")]
+pub struct EngineStopped;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    #[error("leader epoch {given} is below {current}, which the log already has")]
+    FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    /// Retriable: goes away when retention, trims or deletions free a segment.
+    #[error("the write-ahead log is full")]
+    Full,
+    #[error("the write-ahead log cannot be written: {reason}")]
+    Storage { reason: String },
+    #[error("the storage engine has stopped")]
+    Stopped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    #[error("the partition is not open here")]
+    UnknownPartition,
+    #[error("leader epoch {given} is below the current {current}")]
+    FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    #[error("leader epoch {given} is above the current {current}")]
+    UnknownLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    #[error("sequence {got} of producer {producer} is out of order: {expected} is next")]
+    OutOfOrderSequence { producer: ProducerId, expected: Sequence, got: Sequence },
+    #[error("epoch {got} of producer {producer} is fenced by epoch {current}")]
+    InvalidProducerEpoch { producer: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
+    /// Retriable: producers are forgotten when they expire.
+    #[error("the partition already remembers {limit} producers")]
+    ProducerLimit { limit: usize },
+    /// The batch contradicts itself, or is one that no client may write.
+    #[error("the batch is not valid: {reason}")]
+    InvalidBatch { reason: String },
+    #[error("the batch does not fit the producer's transaction: {reason}")]
+    InvalidTransaction { reason: String },
+    #[error("a batch of {size} bytes is larger than the log takes ({max})")]
+    TooLarge { size: usize, max: usize },
+    /// Retriable: goes away when retention, trims or deletions free a segment.
+    #[error("the write-ahead log is full")]
+    Full,
+    /// A write or a sync failed. Nothing more is acknowledged by this shard until the process is started again.
+    #[error("the write-ahead log cannot be written: {reason}")]
+    Storage { reason: String },
+    #[error("the storage engine has stopped")]
+    Stopped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TrimError {
+    #[error("the partition is not open here")]
+    UnknownPartition,
+    #[error("offset {requested} is above the high watermark {high_watermark}")]
+    AboveHighWatermark { requested: Offset, high_watermark: Offset },
+    #[error("the write-ahead log is full")]
+    Full,
+    #[error("the write-ahead log cannot be written: {reason}")]
+    Storage { reason: String },
+    #[error("the storage engine has stopped")]
+    Stopped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeleteError {
+    #[error("the partition is not open here")]
+    UnknownPartition,
+    #[error("the write-ahead log is full")]
+    Full,
+    #[error("the write-ahead log cannot be written: {reason}")]
+    Storage { reason: String },
+    #[error("the storage engine has stopped")]
+    Stopped,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    #[error("offset {requested} is outside the log: it has {log_start} to {end}",
+        log_start = offsets.log_start, end = offsets.durable_end)]
+    OutOfRange { requested: Offset, offsets: LogOffsets },
+    /// The partition was deleted, or the engine stopped.
+    #[error("the partition is closed")]
+    Closed,
+    /// Retriable: other reads from disk held all places or all memory for longer than the reader would wait.
+    #[error("too many reads from disk are waiting")]
+    Busy,
+    #[error("the data cannot be read back: {reason}")]
+    Storage { reason: String },
+}
+
+impl From<EngineStopped> for OpenError {
+    fn from(_: EngineStopped) -> Self {
+        Self::Stopped
+    }
+}
+
+impl From<EngineStopped> for AppendError {
+    fn from(_: EngineStopped) -> Self {
+        Self::Stopped
+    }
+}
+
+impl From<EngineStopped> for TrimError {
+    fn from(_: EngineStopped) -> Self {
+        Self::Stopped
+    }
+}
+
+impl From<EngineStopped> for DeleteError {
+    fn from(_: EngineStopped) -> Self {
+        Self::Stopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
+
+    use super::{AppendError, OpenError, ReadError, TrimError};
+    use crate::log::LogOffsets;
+
+    #[test]
+    fn texts_show_numbers_and_no_types() {
+        let check = |error: &dyn std::error::Error, text: &str| assert_eq!(error.to_string(), text);
+        let (producer, given, current) = (ProducerId(7), LeaderEpoch(2), LeaderEpoch(5));
+        check(
+            &AppendError::OutOfOrderSequence { producer, expected: Sequence(3), got: Sequence(4) },
+            "sequence 4 of producer 7 is out of order: 3 is next",
+        );
+        check(
+            &AppendError::InvalidProducerEpoch { producer, current: ProducerEpoch(1), got: ProducerEpoch(0) },
+            "epoch 0 of producer 7 is fenced by epoch 1",
+        );
+        check(&AppendError::FencedLeaderEpoch { given, current }, "leader epoch 2 is below the current 5");
+        check(
+            &AppendError::UnknownLeaderEpoch { given: current, current: given },
+            "leader epoch 5 is above the current 2",
+        );
+        check(&OpenError::FencedLeaderEpoch { given, current }, "leader epoch 2 is below 5, which the log already has");
+        let (requested, high_watermark) = (Offset(9), Offset(6));
+        check(&TrimError::AboveHighWatermark { requested, high_watermark }, "offset 9 is above the high watermark 6");
+        let offsets = LogOffsets { durable_end: Offset(6), ..LogOffsets::default() };
+        check(&ReadError::OutOfRange { requested, offsets }, "offset 9 is outside the log: it has 0 to 6");
+    }
+}
