@@ -17,20 +17,13 @@ mod pool;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rustmq_engine_core::shard::{Chunk, Memory, NoMemory};
 
 use self::mapping::Mapping;
 pub use self::pool::{ChunkPool, ChunkUsage};
 
 /// Chunks start on this; O_DIRECT asks for no more of memory.
 pub const ALIGNMENT: usize = 4096;
-
-/// The memory could not be mapped, or not be moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no memory for a chunk of {length} bytes: {errno}")]
-pub struct ChunkError {
-    pub length: usize,
-    pub errno: rustix::io::Errno,
-}
 
 /// A living chunk. It goes back to the pool with its last owner: from then on nobody can read it.
 #[derive(Debug)]
@@ -63,8 +56,8 @@ pub struct ChunkWriter {
 
 impl ChunkWriter {
     /// A chunk of at least `length` bytes, rounded up to what the pool gives: [`ChunkPool::chunk_length`].
-    pub fn new(length: usize, pool: &ChunkPool) -> Result<Self, ChunkError> {
-        let mapping = pool.take(length)?;
+    pub fn new(length: usize, pool: &ChunkPool) -> Result<Self, NoMemory> {
+        let mapping = pool.take_mapping(length)?;
         Ok(Self { memory: Arc::new(ChunkMemory { mapping: Some(mapping), pool: pool.clone() }), frozen: 0 })
     }
 
@@ -96,6 +89,33 @@ impl ChunkWriter {
     }
 }
 
+impl Chunk for ChunkWriter {
+    fn room(&self) -> usize {
+        self.room()
+    }
+
+    fn open_part(&mut self) -> &mut [u8] {
+        self.open_part()
+    }
+
+    fn freeze(&mut self, length: usize) -> Bytes {
+        self.freeze(length)
+    }
+}
+
+impl Memory for ChunkPool {
+    type Chunk = ChunkWriter;
+
+    fn take(&mut self, length: usize) -> Result<ChunkWriter, NoMemory> {
+        ChunkWriter::new(length, self)
+    }
+
+    fn is_short_of(&self, length: usize) -> bool {
+        let chunk = if length == 0 { 0 } else { self.chunk_length(length) };
+        self.usage().is_exceeded_by(chunk as u64)
+    }
+}
+
 /// A frozen part of a chunk.
 struct ChunkSlice {
     memory: Arc<ChunkMemory>,
@@ -114,6 +134,8 @@ impl AsRef<[u8]> for ChunkSlice {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+
+    use rustmq_engine_core::shard::{Memory, NoMemory};
 
     use super::{ALIGNMENT, ChunkPool, ChunkWriter};
 
@@ -164,6 +186,32 @@ mod tests {
         assert_eq!(pool.usage().living, 5 * ALIGNMENT as u64);
         drop((held, next, more));
         assert_eq!(pool.usage().living, 0);
+    }
+
+    #[test]
+    fn memory_is_short_of_what_is_beyond_the_budget_in_whole_pieces() {
+        let mut pool = pool();
+        let chunks = [pool.take(ALIGNMENT).unwrap(), pool.take(2 * ALIGNMENT).unwrap()];
+        assert!(!pool.is_short_of(1) && !pool.is_short_of(ALIGNMENT));
+        assert!(pool.is_short_of(ALIGNMENT + 1));
+        assert!(!pool.is_short_of(0));
+        let last = pool.take(ALIGNMENT).unwrap();
+        assert!(!pool.is_short_of(0), "the budget is met");
+        assert!(pool.is_short_of(1));
+        pool.set_budget(0);
+        assert!(pool.is_short_of(0));
+        drop((chunks, last));
+        assert!(!pool.is_short_of(0));
+    }
+
+    #[test]
+    fn a_chunk_that_the_system_has_no_memory_for_says_why() {
+        let error = pool().take(1 << 60).unwrap_err();
+        assert_eq!(error, NoMemory { length: 1 << 60, os_error: Some(12) });
+        assert_eq!(
+            error.to_string(),
+            "no memory for a chunk of 1152921504606846976 bytes: Cannot allocate memory (os error 12)"
+        );
     }
 
     #[test]

@@ -5,21 +5,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use rustmq_engine_core::log::LogOffsets;
-use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
+use rustmq_engine_core::shard::TailBatch;
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use crate::waiter::{FetchWaiter, WaiterList};
-
-/// A batch in memory. `bytes` is a part of a chunk.
-#[derive(Clone, Debug)]
-pub struct TailBatch {
-    pub base: Offset,
-    pub next: Offset,
-    pub max_timestamp: Timestamp,
-    pub bytes: Bytes,
-}
 
 /// The batches of a partition that are in memory: an unbroken end of its log.
 #[derive(Debug, Default)]

@@ -16,6 +16,12 @@ impl Clock {
         Self { origin: std::time::Instant::now() }
     }
 
+    /// It is later from here on, by as much.
+    #[cfg(test)]
+    pub(crate) fn advance(&mut self, time: std::time::Duration) {
+        self.origin -= time;
+    }
+
     pub(crate) fn now(self) -> Now {
         Now { at: self.at(), wall: wall_time() }
     }

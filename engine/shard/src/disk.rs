@@ -1,4 +1,4 @@
-//! Executes the writes and syncs of a commit, in order: on the shard's thread what is as a rule over sooner than another thread is woken, by
+//! Executes the steps of a commit, in order, on the files of the slots that they name: on the shard's thread what is as a rule over sooner than another thread is woken, by
 //! one of two drivers what is not. The first failure ends a commit and is reported; nothing is tried again.
 
 mod blocking;
@@ -15,14 +15,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use parking_lot::Mutex;
+use rustmq_engine_core::shard::DiskStep;
 use rustmq_engine_core::wal::SlotId;
 
 pub use faults::DiskFaults;
 pub(crate) use turns::{CommitTurn, DiskTurns};
 
 use crate::dio::DirectIo;
+use crate::slot_files::SlotFiles;
 use patience::Patience;
 use thread::ThreadDisk;
 use uring::UringDisk;
@@ -59,24 +60,18 @@ impl SlotFile {
     }
 }
 
-/// One thing to do. Steps of a commit are done one after the other.
-#[derive(Clone, Debug)]
-pub(crate) enum Step {
-    /// Offset and length are whole blocks; the memory is aligned.
-    Write {
-        file: Arc<SlotFile>,
-        offset: u64,
-        bytes: Bytes,
-    },
-    Sync {
-        file: Arc<SlotFile>,
-    },
-    /// Both in one. It makes nothing durable but what it writes.
-    WriteSynced {
-        file: Arc<SlotFile>,
-        offset: u64,
-        bytes: Bytes,
-    },
+/// What a commit does, and the files that it does it to.
+#[derive(Debug)]
+pub(crate) struct DiskWork {
+    pub steps: Vec<DiskStep>,
+    /// As they are when the commit starts: all that its steps name are among them.
+    pub files: SlotFiles,
+}
+
+impl DiskWork {
+    fn written(&self) -> usize {
+        self.steps.iter().map(DiskStep::written).sum()
+    }
 }
 
 /// What failed. The log beyond the last sync is in an unknown state from then on.
@@ -88,15 +83,6 @@ pub(crate) enum DiskError {
     Sync { path: PathBuf, error: io::Error },
     #[error("the disk thread has ended")]
     Ended,
-}
-
-impl Step {
-    fn written(&self) -> usize {
-        match self {
-            Self::Write { bytes, .. } | Self::WriteSynced { bytes, .. } => bytes.len(),
-            Self::Sync { .. } => 0,
-        }
-    }
 }
 
 /// One commit is in flight at a time.
@@ -132,25 +118,25 @@ impl Disk {
     }
 
     /// Whether the shard's thread had better execute this commit itself, by [`Self::execute_here`].
-    pub(crate) fn is_waited_for(&self, steps: &[Step]) -> bool {
-        self.patience.get().waits_for(written(steps))
+    pub(crate) fn is_waited_for(&self, work: &DiskWork) -> bool {
+        self.patience.get().waits_for(work.written())
     }
 
     /// On the calling thread, which waits: for as long as the disk takes, however quick it was so far. Returns when every step is done, or at
     /// the first that failed.
-    pub(crate) fn execute_here(&self, steps: Vec<Step>) -> Result<(), DiskError> {
-        let (bytes, started) = (written(&steps), Instant::now());
-        let result = blocking::execute(steps, self.faults.as_deref());
+    pub(crate) fn execute_here(&self, work: DiskWork) -> Result<(), DiskError> {
+        let (bytes, started) = (work.written(), Instant::now());
+        let result = blocking::execute(work, self.faults.as_deref());
         self.note(bytes, started);
         result
     }
 
     /// By the driver. Returns when every step is done, or at the first that failed.
-    pub(crate) async fn execute(&self, steps: Vec<Step>) -> Result<(), DiskError> {
-        let (bytes, started) = (written(&steps), Instant::now());
+    pub(crate) async fn execute(&self, work: DiskWork) -> Result<(), DiskError> {
+        let (bytes, started) = (work.written(), Instant::now());
         let result = match &self.driver {
-            DiskDriver::Uring(disk) => disk.execute(steps).await,
-            DiskDriver::Thread(disk) => disk.execute(steps).await,
+            DiskDriver::Uring(disk) => disk.execute(work).await,
+            DiskDriver::Thread(disk) => disk.execute(work).await,
         };
         self.note(bytes, started);
         result
@@ -168,10 +154,6 @@ impl Disk {
         patience.note(bytes, started.elapsed());
         self.patience.set(patience);
     }
-}
-
-fn written(steps: &[Step]) -> usize {
-    steps.iter().map(Step::written).sum()
 }
 
 fn write_error(file: &SlotFile, offset: u64, length: usize, error: io::Error) -> DiskError {

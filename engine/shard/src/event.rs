@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use rustmq_engine_core::shard::MoveError;
 use rustmq_engine_core::wal::{Generation, SlotId};
-use rustmq_model::TopicIdPartition;
 use tokio::sync::mpsc;
 
 use crate::disk::SlotFile;
 use crate::folder::FolderError;
-use crate::move_read::MoveError;
 
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -33,8 +32,7 @@ pub(crate) enum Event {
     Released,
     /// Batches of the oldest segment, read back to be moved.
     MoveRead {
-        partition: TopicIdPartition,
-        generation: Generation,
+        number: u64,
         batches: Result<Vec<Bytes>, MoveError>,
     },
     /// Recent batches may take another amount of memory: a smaller one is kept at once, also by a shard that is idle.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
 use rustmq_engine_api::chunk::ChunkPool;
+use rustmq_engine_core::shard::MoveError;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_model::{Offset, TopicIdPartition};
 
@@ -17,7 +18,7 @@ use crate::dio::read_at;
 use crate::event::Event;
 use crate::read_memory::ReadMemory;
 use crate::read_queue::WARM;
-use crate::reads::{ReadJob, Reader};
+use crate::reads::{Destination, ReadJob, Reader};
 use crate::window::{SegmentFile, WindowError};
 use crate::window_cache::{Demand, WindowCache};
 
@@ -30,15 +31,6 @@ const ATTEMPTS: u32 = 3;
 const PATIENCE_WITH_DEVICE: Duration = Duration::from_secs(600);
 /// Segments of which it is remembered that reads of them fail.
 const FAILING_MAX: usize = 64;
-
-/// Why a move cannot go on with a range of offsets.
-#[derive(Debug)]
-pub(crate) enum MoveError {
-    /// For a reason that may pass: the shard asks again.
-    Later { reason: String },
-    /// The batches from the first offset asked for on, up to `until`, cannot be read back.
-    Damaged { until: Offset, reason: String },
-}
 
 /// A segment that cannot be read everywhere.
 #[derive(Clone, Copy, Debug)]
@@ -99,9 +91,10 @@ impl Mover {
                     let reason = "the thread that reads has panicked".to_owned();
                     Err(MoveError::Later { reason })
                 });
-                let (partition, generation) = (job.query.partition, job.segment.place.generation);
-                job.done.send(Event::MoveRead { partition, generation, batches });
-                job.done.release(generation);
+                if let Destination::Move { number } = job.destination {
+                    job.done.send(Event::MoveRead { number, batches });
+                }
+                job.done.release(job.segment.place.generation);
                 next = inbox.recv_timeout(WARM).ok();
             }
             self.reader.windows.sweep();
@@ -280,7 +273,7 @@ mod tests {
             query: BatchQuery { partition: TopicIdPartition::default(), from, until },
             max_bytes: 1 << 20,
             at_least_one: true,
-            destination: Destination::Move,
+            destination: Destination::Move { number: 1 },
             done: EventSender::channel(1).0,
         }
     }

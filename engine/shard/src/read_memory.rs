@@ -8,7 +8,8 @@ use std::sync::atomic::AtomicU64;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
-use rustmq_engine_api::chunk::{ChunkError, ChunkPool, ChunkWriter};
+use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
+use rustmq_engine_core::shard::NoMemory;
 
 use crate::read_queue::ReadQueue;
 
@@ -67,7 +68,7 @@ impl ReadMemory {
 
     /// A buffer of `length` bytes or more; `None` without room. More than the whole budget is given when nothing else is held: a single group
     /// may be larger.
-    pub(crate) fn take(&self, length: usize) -> Result<Option<ReadBuffer>, ChunkError> {
+    pub(crate) fn take(&self, length: usize) -> Result<Option<ReadBuffer>, NoMemory> {
         let length = length.max(1).next_multiple_of(BUFFER_MIN);
         let Some((share, pool)) = self.share(length) else { return Ok(None) };
         Ok(Some(ReadBuffer { chunk: ChunkWriter::new(length, &pool)?, share }))

@@ -58,8 +58,8 @@ pub(crate) enum Destination {
         room_by: Instant,
         place: OwnedSemaphorePermit,
     },
-    /// Back to the shard, to be written anew.
-    Move,
+    /// Back to the shard, to be written anew. The number is that of its question.
+    Move { number: u64 },
 }
 
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl ReadJob {
     pub(crate) const fn room_by(&self) -> Option<Instant> {
         match self.destination {
             Destination::Reader { room_by, .. } => Some(room_by),
-            Destination::Move => None,
+            Destination::Move { .. } => None,
         }
     }
 
@@ -181,17 +181,20 @@ impl ReadPool {
         self.read_bytes_max
     }
 
-    /// Gives a move back if too many are queued. A reader's job has its place.
-    pub(crate) fn submit(&self, job: ReadJob) -> Result<(), Box<ReadJob>> {
-        match job.destination {
-            Destination::Reader { .. } => self.readers.queue.push(job),
-            Destination::Move => {
-                return self.moves.try_send(job).map_err(|error| match error {
-                    mpsc::TrySendError::Full(job) | mpsc::TrySendError::Disconnected(job) => Box::new(job),
-                });
-            }
-        }
-        Ok(())
+    /// A reader's job, which has its place in the queue.
+    pub(crate) fn submit(&self, job: ReadJob) {
+        self.readers.queue.push(job);
+    }
+
+    /// A job of a move. Answers whether it was taken: not if too many are queued.
+    pub(crate) fn submit_move(&self, job: ReadJob) -> bool {
+        self.moves.try_send(job).is_ok()
+    }
+
+    /// The same, but no move is ever taken.
+    #[cfg(test)]
+    pub(crate) fn without_mover(&self) -> Self {
+        Self { moves: mpsc::sync_channel(0).0, ..self.clone() }
     }
 }
 

@@ -10,16 +10,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustmq_engine_core::log::Gaps;
+use rustmq_engine_core::shard::starting::{PartitionReplayError, log_limits, replay};
 use rustmq_engine_core::wal::position::SegmentShapeError;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, DroppedTail};
 use rustmq_engine_core::wal::{RecoveredWal, SegmentHeader, SegmentShape, SegmentTable, SegmentTableConfig, SlotId};
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::aside::copy_for_repair;
-use crate::clock::wall_time;
 use crate::dio::{DirectIo, sync_dir, write_over};
 use crate::folder::{self, Folder, FolderError, WalFolder, WalOwner};
-use crate::partition::{self, Partition, PartitionReplayError};
 use crate::read_around::{AroundFile, PAGE, PageProbe, Persistence};
 use crate::recovery::{RecoverError, Recovered, UnreadableRun, UnreadableRuns, recover};
 
@@ -133,7 +132,7 @@ fn plan_with_patience(dir: &Path, owner: Option<&WalOwner>, patience: Duration) 
         let bases = bases.map(|lost| LostRange { id: lost.partition, from: lost.from, until: lost.until });
         let mut lost: Vec<_> = bases.collect();
         for (id, items) in &recovered.partitions {
-            let log = Partition::replay(*id, items, Gaps::Repaired, partition::limits(shape), wall_time())?;
+            let log = replay(*id, items, Gaps::Repaired, log_limits(shape))?;
             let log_start = log.decided_log_start();
             table.restore_log_start(*id, log_start);
             let range = |(from, until)| LostRange { id: *id, from, until };

@@ -12,6 +12,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
+use rustmq_engine_core::shard::{Preparation, Urgency};
 use rustmq_engine_core::wal::SlotId;
 
 use crate::dio::{DirectIo, sync_dir};
@@ -20,69 +21,21 @@ use crate::event::{Event, EventSender};
 
 /// Zeros to write at once.
 const FILL_BYTES: usize = 256 << 10;
-/// The longest that the filling of a slot is stretched to.
-const PACE_MAX: Duration = Duration::from_secs(5);
-/// Where segments last shorter than this, their slots are not filled.
-const FILLED_IF_LASTING: Duration = Duration::from_millis(400);
+/// How long it takes to hold the space of a slot where zeros must be written for it, unless it is awaited.
+const HELD_OVER: Duration = Duration::from_secs(5);
 /// How long a preparation that failed (a full disk, as a rule) keeps its slot from being asked for again.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Preparation {
-    /// The file is made, and its space held. Syncs in it pay for the file system's metadata.
-    Reserved,
-    /// Zeros are written over the whole length of a reserved slot, evenly over this time: in one burst they would hold up the syncs that
-    /// producers wait for.
-    Filled { over: Duration },
-}
+/// How a thread that fills slots is told of their urgency: it looks at it again and again.
+pub(crate) const PACED: u8 = 0;
+const AWAITED: u8 = 1;
+const ENDING: u8 = 2;
 
-/// How urgent a preparation is, as of now: the shard tells its thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Urgency {
-    Paced = 0,
-    /// No segment is ready: at full speed.
-    Awaited = 1,
-    /// The shard ends: a slot that is not done is given up.
-    Ending = 2,
-}
-
-/// How fast segments are used up, and so how the next slots are prepared.
-#[derive(Debug)]
-pub(crate) struct SlotDemand {
-    rolled: rustmq_model::Instant,
-    lasted: Duration,
-    urgency: Arc<AtomicU8>,
-}
-
-impl SlotDemand {
-    pub(crate) fn new(now: rustmq_model::Instant) -> Self {
-        Self { rolled: now, lasted: PACE_MAX, urgency: Arc::new(AtomicU8::new(Urgency::Paced as u8)) }
-    }
-
-    /// A segment was started.
-    pub(crate) fn on_rolled(&mut self, now: rustmq_model::Instant) {
-        self.lasted = now.since(self.rolled);
-        self.rolled = now;
-    }
-
-    /// How long the filling of a slot may take. `None` where segments are used up fast: groups are large then, and writing everything twice
-    /// would cost more than it spares.
-    pub(crate) fn filled_over(&self) -> Option<Duration> {
-        (self.lasted >= FILLED_IF_LASTING).then(|| (self.lasted / 2).min(PACE_MAX))
-    }
-
-    pub(crate) fn tell(&self, is_any_ready: bool, is_ending: bool) {
-        let urgency = match (is_ending, is_any_ready) {
-            (true, _) => Urgency::Ending,
-            (false, true) => Urgency::Paced,
-            (false, false) => Urgency::Awaited,
-        };
-        self.urgency.store(urgency as u8, Ordering::Relaxed);
-    }
-
-    pub(crate) fn urgency(&self) -> Arc<AtomicU8> {
-        Arc::clone(&self.urgency)
+pub(crate) const fn level(urgency: Urgency) -> u8 {
+    match urgency {
+        Urgency::Paced => PACED,
+        Urgency::Awaited => AWAITED,
+        Urgency::Ending => ENDING,
     }
 }
 
@@ -93,7 +46,7 @@ pub(crate) struct SlotJob {
     pub length: u64,
     pub io: DirectIo,
     pub preparation: Preparation,
-    /// From [`SlotDemand::urgency`].
+    /// One of the levels that [`level`] gives.
     pub urgency: Arc<AtomicU8>,
     pub done: EventSender,
 }
@@ -173,7 +126,7 @@ fn reserve(job: &SlotJob) -> io::Result<SlotFile> {
 fn hold(job: &SlotJob, file: &File) -> io::Result<()> {
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, job.length) {
         // A length alone holds nothing: a write into it could find the disk full, and what a commit cannot write is lost.
-        Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(job, file, PACE_MAX)?,
+        Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(job, file, HELD_OVER)?,
         done => done.map_err(io::Error::from)?,
     }
     if file.metadata()?.len() > job.length {
@@ -215,11 +168,11 @@ fn pause_until(time: Instant, urgency: &AtomicU8) -> io::Result<()> {
     const LOOK_EVERY: Duration = Duration::from_millis(10);
     loop {
         let now = urgency.load(Ordering::Relaxed);
-        if now == Urgency::Ending as u8 {
+        if now == ENDING {
             return Err(io::ErrorKind::Interrupted.into());
         }
         let left = time.saturating_duration_since(Instant::now());
-        if now == Urgency::Awaited as u8 || left.is_zero() {
+        if now == AWAITED || left.is_zero() {
             return Ok(());
         }
         std::thread::sleep(left.min(LOOK_EVERY));
@@ -237,9 +190,7 @@ mod tests {
 
     use rustmq_engine_core::wal::SlotId;
 
-    use super::{
-        FILLED_IF_LASTING, PACE_MAX, Preparation, SlotDemand, SlotJob, ToldOfPanic, Urgency, pause_until, prepare,
-    };
+    use super::{Preparation, SlotJob, ToldOfPanic, Urgency, level, pause_until, prepare};
     use crate::dio::DirectIo;
     use crate::event::{Event, EventSender};
 
@@ -267,7 +218,7 @@ mod tests {
             length,
             io,
             preparation,
-            urgency: Arc::new(AtomicU8::new(urgency as u8)),
+            urgency: Arc::new(AtomicU8::new(level(urgency))),
             done: EventSender::channel(1).0,
         };
         // More than any file system has.
@@ -287,29 +238,11 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_filled_slowly_unless_segments_are_used_up_fast() {
-        let mut now = rustmq_model::Instant::default();
-        let mut demand = SlotDemand::new(now);
-        assert_eq!(demand.filled_over(), Some(PACE_MAX / 2));
-        let mut roll_after = |lasted| {
-            now = now.plus(lasted);
-            demand.on_rolled(now);
-            demand.filled_over()
-        };
-        assert_eq!(roll_after(FILLED_IF_LASTING), Some(FILLED_IF_LASTING / 2));
-        assert_eq!(roll_after(Duration::ZERO), None, "the segment lasted no time at all");
-        assert_eq!(roll_after(Duration::from_secs(3_600)), Some(PACE_MAX));
-    }
-
-    #[test]
     fn a_pause_ends_when_the_slot_is_awaited_and_fails_when_the_shard_ends() {
-        let demand = SlotDemand::new(rustmq_model::Instant::default());
         let far = Instant::now() + Duration::from_secs(3_600);
-        demand.tell(false, false);
-        pause_until(far, &demand.urgency()).unwrap();
-        demand.tell(true, true);
-        assert!(pause_until(Instant::now(), &demand.urgency()).is_err());
-        let paced = AtomicU8::new(Urgency::Paced as u8);
-        pause_until(Instant::now(), &paced).unwrap();
+        let told = |urgency| AtomicU8::new(level(urgency));
+        pause_until(far, &told(Urgency::Awaited)).unwrap();
+        assert!(pause_until(Instant::now(), &told(Urgency::Ending)).is_err());
+        pause_until(Instant::now(), &told(Urgency::Paced)).unwrap();
     }
 }

@@ -1,18 +1,19 @@
 //! Starts the engine: the folder, the drivers, recovery of all WALs side by side, then a thread for each shard.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
-use rustmq_engine_api::chunk::{ChunkError, ChunkPool};
-use rustmq_engine_api::request::{DiskRead, Request, TimeSearch};
+use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_api::status::ShardGauges;
-use rustmq_engine_api::{Directory, DriverKind, Engine, LogConfig, ShardHandle};
+use rustmq_engine_api::{Directory, DriverKind, Engine, ShardHandle};
 use rustmq_engine_core::log::Gaps;
+use rustmq_engine_core::shard::starting::{PartitionReplayError, log_limits, replay_partitions};
+use rustmq_engine_core::shard::{Gathering, NoMemory, Shard, ShardConfig, SyncPolicy};
 use rustmq_engine_core::wal::position::SegmentShapeError;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, DroppedTail};
 use rustmq_engine_core::wal::segments::SEGMENTS_MIN;
@@ -24,27 +25,25 @@ use crate::clock::Clock;
 use crate::config::{Driver, EngineConfig};
 use crate::dio::DirectIo;
 use crate::disk::Disk;
-use crate::event::{Event, EventSender};
+use crate::driver::{Inboxes, Parts, ShardDriver, Surroundings};
+use crate::event::EventSender;
 use crate::folder::{self, Folder, FolderError, FolderOptions, WalFolder};
-use crate::inboxes::Inboxes;
 use crate::memory_watch::{MemoryWatch, WatchedShard};
 use crate::metrics::Metrics;
-use crate::partition::{self, Partition, PartitionReplayError};
 use crate::reads::{ReadLimits, ReadPool};
 use crate::recovery::{RecoverError, Recovered, recover};
-use crate::shard::{Holdings, Shard, ShardTuning, Surroundings};
 use crate::shard_thread;
+use crate::slot_files::SlotFiles;
 use crate::slots::SlotPreparer;
 use crate::standby::Standby;
-use crate::tail::TailMemory;
-use crate::wal_writer::WalWriter;
+use crate::views::Views;
 
 /// How long a shard's own commit holds up what needs no commit, at most twice as long: then the standby serves. Longer than most commits take
 /// that a shard makes itself, on a disk that is well.
 const STANDBY_PATIENCE: Duration = Duration::from_millis(5);
 /// Events that wait for a shard. Senders wait for room; the shard always takes them.
 const EVENTS: usize = 1024;
-/// See [`ShardTuning::gathered_bytes_max`].
+/// See [`ShardConfig::gathered_bytes_max`].
 const GATHERED_BYTES_MAX: usize = 16 << 20;
 const CHUNK_MIN: u64 = 64 << 10;
 const CHUNK_MAX: u64 = 4 << 20;
@@ -74,7 +73,7 @@ pub enum StartError {
     #[error("a thread of the storage engine cannot be started: {error}")]
     Thread { error: io::Error },
     #[error(transparent)]
-    Memory { error: ChunkError },
+    Memory { error: NoMemory },
     #[error("a thread of the storage engine ended while it started")]
     Ended,
 }
@@ -101,23 +100,29 @@ struct ShardReady {
     torn: bool,
 }
 
+/// What is configured of how a shard works.
+#[derive(Clone, Copy, Debug)]
+struct ShardTuning {
+    idle_proof_after: Duration,
+    retention_interval: Duration,
+    quick_commit: Duration,
+    is_synced: bool,
+}
+
 /// Everything that one shard starts with.
 struct ShardPlan {
     number: usize,
     folder: WalFolder,
     shape: SegmentShape,
     segments_max: u32,
-    fsync: bool,
+    io: DirectIo,
     tuning: ShardTuning,
     driver: DriverKind,
     clock: Clock,
     faults: Option<Arc<crate::disk::DiskFaults>>,
     around: Surroundings,
-    standby: Standby<Shard>,
-    events: mpsc::Receiver<Event>,
-    inbox: mpsc::Receiver<Request>,
-    disk_reads: mpsc::Receiver<DiskRead>,
-    time_searches: mpsc::Receiver<TimeSearch>,
+    standby: Standby<ShardDriver>,
+    inboxes: Inboxes,
 }
 
 /// What is the same for all shards.
@@ -185,11 +190,11 @@ fn lay_out(config: &EngineConfig) -> Result<(Folder, Layout), StartError> {
 
 /// One shard without a thread, and its handle, for tests that make its turns and its commits themselves.
 #[cfg(test)]
-pub(crate) fn shard_by_hand(config: &EngineConfig) -> Result<(Engine, Box<Shard>, Disk, Clock), StartError> {
+pub(crate) fn shard_by_hand(config: &EngineConfig) -> Result<(Engine, Box<ShardDriver>, Disk), StartError> {
     let (folder, layout) = lay_out(config)?;
     let (engine, mut plans) = plan_shards(config, &Metrics::default(), &folder, &layout)?;
     let Built { shard, disk, .. } = build(plans.remove(0))?;
-    Ok((engine, shard, disk, layout.clock))
+    Ok((engine, shard, disk))
 }
 
 type Readiness = std_mpsc::Receiver<Result<ShardReady, StartError>>;
@@ -245,7 +250,7 @@ fn plan_shards(
         let (inbox, requests) = mpsc::channel(config.inbox.max(1));
         let (disk_reads, asked_reads) = mpsc::channel(config.inbox.max(1));
         let (time_searches, asked_searches) = mpsc::channel(config.inbox.max(1));
-        let (events, event_receiver) = EventSender::channel(EVENTS);
+        let (events, news) = EventSender::channel(EVENTS);
         let chunks = tail_chunks(config.tail_memory, wals);
         watched.push(WatchedShard { chunks: chunks.clone(), events: events.clone() });
         let gauges = Arc::new(ShardGauges::new(chunks));
@@ -264,23 +269,19 @@ fn plan_shards(
             folder: wal.clone(),
             shape: layout.shape,
             segments_max: layout.segments_max,
-            fsync: config.fsync,
+            io: layout.io,
             tuning: ShardTuning {
                 idle_proof_after: config.idle_proof_after,
                 retention_interval: config.retention_interval,
                 quick_commit: config.quick_commit,
-                gathered_bytes_max: GATHERED_BYTES_MAX,
-                io: layout.io,
+                is_synced: config.fsync,
             },
             driver: layout.driver,
             clock: layout.clock,
             faults: config.faults.clone(),
             around,
-            standby: start_standby(number, layout.clock).map_err(thread_error)?,
-            events: event_receiver,
-            inbox: requests,
-            disk_reads: asked_reads,
-            time_searches: asked_searches,
+            standby: start_standby(number).map_err(thread_error)?,
+            inboxes: Inboxes { requests, disk_reads: asked_reads, time_searches: asked_searches, events: news },
         });
     }
     let watch = MemoryWatch { shards: watched, budget: config.tail_memory, source: config.memory_source.clone() };
@@ -288,9 +289,9 @@ fn plan_shards(
     Ok((Engine::new(handles, directory, layout.driver), plans))
 }
 
-fn start_standby(shard: usize, clock: Clock) -> io::Result<Standby<Shard>> {
+fn start_standby(shard: usize) -> io::Result<Standby<ShardDriver>> {
     let name = format!("rustmq-standby-{shard}");
-    Standby::start(name, STANDBY_PATIENCE, move |shard: &mut Shard| shard.turn(clock.now()))
+    Standby::start(name, STANDBY_PATIENCE, ShardDriver::turn)
 }
 
 /// The memory for recent batches of one shard of `wals`.
@@ -345,7 +346,6 @@ fn report_failure(ready: &std_mpsc::Sender<Result<ShardReady, StartError>>, erro
 }
 
 async fn serve(plan: ShardPlan, ready: std_mpsc::Sender<Result<ShardReady, StartError>>) {
-    let clock = plan.clock;
     match build(plan) {
         Err(error) => report_failure(&ready, error),
         Ok(Built { shard, disk, standby, readiness }) => {
@@ -354,27 +354,28 @@ async fn serve(plan: ShardPlan, ready: std_mpsc::Sender<Result<ShardReady, Start
             }
             drop(ready);
             // A task of its own: only tasks are woken from other threads.
-            monoio::spawn(shard_thread::run(shard, disk, standby, clock)).await;
+            monoio::spawn(shard_thread::run(shard, disk, standby)).await;
         }
     }
 }
 
 struct Built {
-    shard: Box<Shard>,
+    shard: Box<ShardDriver>,
     disk: Disk,
-    standby: Standby<Shard>,
+    standby: Standby<ShardDriver>,
     readiness: ShardReady,
 }
 
 /// Recovers the WAL and builds the shard over it.
 fn build(plan: ShardPlan) -> Result<Built, StartError> {
-    let ShardPlan { number, folder, shape, segments_max, fsync, tuning, driver, faults, around, .. } = plan;
+    let ShardPlan { inboxes, number, folder, shape, segments_max, io, tuning, driver, clock, faults, around, standby } =
+        plan;
     let (repaired, policy) = if folder.was_repaired()? {
         (Gaps::Repaired, CorruptionPolicy::Repaired)
     } else {
         (Gaps::Refused, CorruptionPolicy::Refuse)
     };
-    let Recovered { wal, files, .. } = recover(&folder, tuning.io, shape, policy)?;
+    let Recovered { wal, files, .. } = recover(&folder, io, shape, policy)?;
     if let Some(dropped) = &wal.dropped {
         let DroppedTail { slot, offset, damage, groups } = dropped;
         tracing::warn!(
@@ -386,37 +387,33 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
             "a torn group at the log's end was dropped: nothing proves that it was ever whole"
         );
     }
-    let replayed_at = plan.clock.now().wall;
+    let now = clock.now();
+    let limits = log_limits(shape);
     let mut table = SegmentTable::new(SegmentTableConfig { wal: folder.id, shape, segments_max }, &wal);
-    let mut partitions = HashMap::new();
-    for (id, items) in &wal.partitions {
-        let log = Partition::replay(*id, items, repaired, partition::limits(shape), replayed_at)?;
-        table.restore_log_start(*id, log.decided_log_start());
-        let size_bytes = table.bytes_from(*id, log.decided_log_start());
-        let partition = Partition::new(*id, log, LogConfig::unlimited(), size_bytes);
-        around.directory.insert(number, Arc::clone(&partition.published));
-        partitions.insert(*id, partition);
-    }
-    around
-        .gauges
-        .wal_capacity_bytes
-        .store(u64::from(segments_max) * u64::from(shape.length()), std::sync::atomic::Ordering::Relaxed);
+    let partitions = replay_partitions(&wal, repaired, limits, now.wall, &mut table)?;
+    let capacity = u64::from(segments_max) * u64::from(shape.length());
+    around.gauges.wal_capacity_bytes.store(capacity, Ordering::Relaxed);
     let disk = match driver {
         DriverKind::Uring => Disk::over_uring(tuning.quick_commit, faults),
         DriverKind::Epoll => Disk::over_thread(format!("rustmq-disk-{number}"), tuning.quick_commit, faults)
             .map_err(|error| StartError::Thread { error })?,
     };
-    let tail = TailMemory::new(around.gauges.chunks.clone());
-    let writer = WalWriter::new(folder.id, table, files, tail, fsync);
+    let syncs = if tuning.is_synced { SyncPolicy::EachCommit } else { SyncPolicy::Never };
+    let gathering = Gathering::new(folder.id, table, Views::new(around.gauges.chunks.clone()), syncs);
     let readiness = ShardReady { partitions: partitions.len(), torn: wal.dropped.is_some() };
-    let holdings = Holdings { wal: writer, partitions };
-    let (requests, events) = (plan.inbox, plan.events);
-    let inboxes = Inboxes { requests, disk_reads: plan.disk_reads, time_searches: plan.time_searches, events };
-    let mut shard = Box::new(Shard::new(number, folder, tuning, around, holdings, inboxes, plan.clock.now()));
-    // The run must be on disk before anything of it is: a proof names it.
-    shard.prove_run().map_err(|error| StartError::Memory { error })?;
+    let config = ShardConfig {
+        proof_after: tuning.idle_proof_after,
+        retention_interval: tuning.retention_interval,
+        gathered_bytes_max: GATHERED_BYTES_MAX,
+        read_bytes_max: around.reads.read_bytes_max(),
+        limits,
+    };
+    let mut machine = Shard::new(config, gathering, partitions, now).map_err(|error| StartError::Memory { error })?;
     if repaired == Gaps::Repaired {
-        shard.settle_repair();
+        machine.checkpoint_after_repair();
     }
-    Ok(Built { shard, disk, standby: plan.standby, readiness })
+    let (files, is_synced) = (SlotFiles::new(files), tuning.is_synced);
+    let parts = Parts { number, folder, io, around, machine, files, is_synced, clock, inboxes };
+    let shard = Box::new(ShardDriver::new(parts));
+    Ok(Built { shard, disk, standby, readiness })
 }

@@ -1,4 +1,4 @@
-//! The memory of recent batches is taken from the system once: with a full tail, appends of whatever size are laid into chunks that were
+//! The memory of recent batches is taken from the system once: with a full tail, appends of whatever size are copied into chunks that were
 //! used before. Counted are the page faults of the whole process, so that this file has one test and no other runs beside it.
 
 #![allow(clippy::unwrap_used)]
@@ -57,16 +57,16 @@ async fn write(engine: &Engine, kept: &mut Kept, batches: &[Bytes], bytes: usize
     let mut turn = batches.iter().cycle();
     while written < bytes {
         let mut appends: Vec<Append> = Vec::new();
-        let mut laid = 0;
-        while laid < REQUEST_BYTES {
+        let mut asked = 0;
+        while asked < REQUEST_BYTES {
             let next = turn.next().unwrap();
-            laid += next.len();
+            asked += next.len();
             appends.push(to_append(0, next.clone()));
         }
-        written += laid;
+        written += asked;
         let appended = engine.append(appends).await.wait().await;
         let last = appended.into_iter().map(|appended| appended.unwrap().base_offset).max().unwrap();
-        kept.0.push_back((last, laid));
+        kept.0.push_back((last, asked));
         kept.trim(engine).await;
     }
 }

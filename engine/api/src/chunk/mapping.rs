@@ -6,9 +6,10 @@
 use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 
+use rustix::io::Errno;
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap_fixed, munmap};
 
-use super::{ALIGNMENT, ChunkError};
+use super::{ALIGNMENT, NoMemory};
 
 /// A private anonymous mapping: page-aligned, and taken from the system only as it is touched.
 #[derive(Debug)]
@@ -25,12 +26,12 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Fresh memory. `length` is a multiple of [`ALIGNMENT`].
-    pub(super) fn new(length: usize) -> Result<Self, ChunkError> {
+    pub(super) fn new(length: usize) -> Result<Self, NoMemory> {
         // SAFETY: a new anonymous private mapping at an address that the kernel chooses touches no existing memory.
         let mapped = unsafe {
             mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
         };
-        let start = mapped.map_err(|errno| ChunkError { length, errno })?;
+        let start = mapped.map_err(|errno| no_memory(length, errno))?;
         let start = NonNull::new(start.cast::<u8>()).expect("the kernel maps nothing at address zero unless told to");
         Ok(Self { start, length })
     }
@@ -58,7 +59,7 @@ impl Mapping {
     /// One mapping of `length` that begins with the pages of `parts`, in any order; what they do not fill is fresh. The pages are moved, not
     /// copied, and not touched: each move is of one `piece`, since the kernel moves only what it holds as one area. So `parts` must have been
     /// mapped, cut and joined in whole pieces.
-    pub(super) fn joined(mut parts: Vec<Self>, length: usize, piece: usize) -> Result<Self, ChunkError> {
+    pub(super) fn joined(mut parts: Vec<Self>, length: usize, piece: usize) -> Result<Self, NoMemory> {
         let (mut joined, mut unfilled): (Option<Self>, _) = (None, Some(Self::new(length)?));
         while let Some(part) = parts.pop() {
             let (part, left) = part.split(piece);
@@ -80,7 +81,7 @@ impl Mapping {
     }
 
     /// The same pages at another place, whose own are given up.
-    fn moved_to(self, place: Self) -> Result<Self, ChunkError> {
+    fn moved_to(self, place: Self) -> Result<Self, NoMemory> {
         assert_eq!(self.length, place.length, "pages are moved to as many");
         // Not unmapped here whatever comes: the kernel may have done so before a failure, and another thread may have mapped there since.
         let place = ManuallyDrop::new(place);
@@ -89,7 +90,7 @@ impl Mapping {
             let (from, to) = (self.start.as_ptr().cast(), place.start.as_ptr().cast());
             mremap_fixed(from, self.length, self.length, MremapFlags::MAYMOVE, to)
         };
-        moved.map_err(|errno| ChunkError { length: self.length, errno })?;
+        moved.map_err(|errno| no_memory(self.length, errno))?;
         // The old place is unmapped already.
         let _ = ManuallyDrop::new(self);
         Ok(Self { start: place.start, length: place.length })
@@ -113,6 +114,10 @@ impl Drop for Mapping {
         // each page with one owner. A failure leaves the memory mapped, which harms nobody.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
     }
+}
+
+const fn no_memory(length: usize, errno: Errno) -> NoMemory {
+    NoMemory { length, os_error: Some(errno.raw_os_error()) }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::mapping::Mapping;
-use super::{ALIGNMENT, ChunkError};
+use super::{ALIGNMENT, NoMemory};
 
 /// Rounds without a chunk taken after which no spare is kept: see [`ChunkPool::trim`].
 const QUIET_ROUNDS: u32 = 4;
@@ -161,7 +161,7 @@ impl ChunkPool {
         drop(surplus);
     }
 
-    pub(super) fn take(&self, length: usize) -> Result<Mapping, ChunkError> {
+    pub(super) fn take_mapping(&self, length: usize) -> Result<Mapping, NoMemory> {
         let length = self.chunk_length(length);
         let mut state = self.0.state.lock();
         let mut spares = state.take_spares(length);

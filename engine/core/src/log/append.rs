@@ -86,7 +86,7 @@ impl PartitionLog {
         Ok(self.end)
     }
 
-    /// The batch was laid into the WAL's buffer: the log ends after it now, ahead of the disk. `header` as the producer sent it;
+    /// The batch was staged in the WAL's open group: the log ends after it now, ahead of the disk. `header` as the producer sent it;
     /// `base_offset` as [`Self::prepare_append`] decided just before; `now` by the broker's clock.
     pub fn commit_append(&mut self, header: &BatchHeader, base_offset: Offset, now: Timestamp) {
         self.commit(header, None, base_offset, now);

@@ -1,10 +1,51 @@
-//! One shard, without I/O: the words in which it is asked and answers, and the time that it is told.
+//! One shard: the logs of its partitions and the write-ahead log that they share, as a machine that is told the time and does no I/O.
 //!
-//! Reading order: [`request`] is what is asked of it, [`error`] why it refuses, [`now`] the time of a turn.
-//! Queues, threads and files are the driver's, and so is who waits for an answer.
+//! Reading order: [`machine`] is what a driver calls, [`turn`] the order of what it does, [`host`] what a driver lends, [`actions`] what it is
+//! asked for. The decisions, each in its file: [`appends`], [`placement`] (open, lead, trim, close), [`retention`], [`cleaner`] (freeing
+//! segments), [`repair_checkpoints`], [`slot_preparation`]; all of them get room from [`staging`], which plans commits in [`gathering`].
+//! [`commits`] says which commit is under way, [`waiting`] who is answered after it. [`starting`] makes the partitions of what recovery found.
 
+pub mod actions;
+mod appends;
+mod backlog;
+mod cleaner;
+pub mod commit;
+mod commits;
+pub mod disk_step;
 pub mod error;
+pub mod gathering;
+pub mod host;
+pub mod location;
+mod machine;
+pub mod memory;
 pub mod now;
+pub mod partitions;
+mod placement;
+mod repair_checkpoints;
 pub mod request;
+mod retention;
+pub mod slot_preparation;
+mod staging;
+pub mod starting;
+pub mod tail;
+mod turn;
+mod waiting;
 
+pub use actions::{Action, Fact, NewView, Publication, PublishedRun};
+pub use appends::AppendCount;
+pub use cleaner::MoveError;
+pub use commit::{Commit, StagedBatch, SyncPolicy};
+pub use commits::{CommitNumber, CommitSteps};
+pub use disk_step::DiskStep;
+pub use gathering::{BatchOf, Gathering, NoRoom, Room};
+pub use host::{Host, ReaderMemory};
+pub use location::{NextLocation, ReadPlan};
+pub use machine::{Shard, ShardConfig};
+pub use memory::{Chunk, Memory, NoMemory};
 pub use now::Now;
+pub use partitions::{Leadership, Partition, PartitionKey, Partitions};
+pub use slot_preparation::{Preparation, Urgency};
+pub use tail::TailBatch;
+
+#[cfg(test)]
+mod tests;

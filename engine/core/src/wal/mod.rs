@@ -1,7 +1,7 @@
 //! The write-ahead log, version 1 (`docs/formats/wal.md`): its bytes, what a restart finds in them, and which segment is used
 //! next, freed or moved.
 //!
-//! Reading order: [`position`], [`segment_header`], [`group`], [`frame`], [`extents`], [`index`] are the format; [`group_writer`] lays frames
+//! Reading order: [`position`], [`segment_header`], [`group`], [`frame`], [`extents`], [`index`] are the format; [`group_writer`] puts frames
 //! into a buffer; [`scan`] reads a segment's groups; [`recovery`] reads a whole WAL; [`segments`] decides about segments while
 //! it runs; [`read_check`] verifies what is read back for consumers. No files: bytes come from and go to the caller.
 

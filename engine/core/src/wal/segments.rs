@@ -1,5 +1,5 @@
 //! Which segment is written, which is next, which is free, what must move so that one becomes free, and where an offset is.
-//! The shard records every frame that it lays, reports what is durable, and executes what is asked for.
+//! The shard records every frame that it stages, reports what is durable, and executes what is asked for.
 //!
 //! ```text
 //! slot:  held ([`super::slots`]) --start_segment--> active --sealed--> full --poll_free--> held
@@ -41,7 +41,7 @@ use location::Locations;
 use placement::{Change, PendingChanges};
 use places::PartitionPlaces;
 
-/// See the module. Every frame is recorded when it is laid, in order; [`SegmentTable::on_durable`] follows the syncs.
+/// See the module. Every frame is recorded when it is staged, in order; [`SegmentTable::on_durable`] follows the syncs.
 #[derive(Clone, Debug)]
 pub struct SegmentTable {
     segments: SegmentsInUse,
@@ -203,7 +203,7 @@ impl SegmentTable {
         self.places.checkpoint_due_after(last)
     }
 
-    // Frames, as they are laid.
+    // Frames, as they are staged.
 
     pub fn record_batch(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) {
         self.segments.record(id, group, |index| index.record_batch(id, group.offset, header, false));
@@ -277,7 +277,7 @@ impl SegmentTable {
 
     /// Frees the oldest segment if nothing needs it, and readies its slot. Ask again until it answers `None`.
     pub fn poll_free(&mut self) -> Option<(SlotId, Generation)> {
-        // What voids a segment's content may have been laid, but not synced. The last such frame stands for all.
+        // What voids a segment's content may have been staged, but not synced. The last such frame stands for all.
         if self.durable() <= self.voided {
             return None;
         }

@@ -4,15 +4,18 @@ use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 
 use rustix::io::{Errno, ReadWriteFlags};
+use rustmq_engine_core::shard::DiskStep;
 
-use super::{DiskError, DiskFaults, SlotFile, Step, sync_error, write_error};
+use super::{DiskError, DiskFaults, DiskWork, SlotFile, sync_error, write_error};
 
-pub(super) fn execute(steps: Vec<Step>, faults: Option<&DiskFaults>) -> Result<(), DiskError> {
+pub(super) fn execute(DiskWork { steps, files }: DiskWork, faults: Option<&DiskFaults>) -> Result<(), DiskError> {
     for step in steps {
         match step {
-            Step::Write { file, offset, bytes } => write(&file, offset, &bytes, faults)?,
-            Step::Sync { file } => sync(&file, faults)?,
-            Step::WriteSynced { file, offset, bytes } => write_synced(&file, offset, &bytes, faults)?,
+            DiskStep::Write { slot, offset, bytes } => write(files.of(slot), offset.into(), &bytes, faults)?,
+            DiskStep::Sync { slot } => sync(files.of(slot), faults)?,
+            DiskStep::WriteSynced { slot, offset, bytes } => {
+                write_synced(files.of(slot), offset.into(), &bytes, faults)?;
+            }
         }
     }
     Ok(())

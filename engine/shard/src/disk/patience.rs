@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-/// Of more, laying the next commit meanwhile saves more than the wakes cost.
+/// Of more, gathering the next commit meanwhile saves more than the wakes cost.
 const BYTES_MAX: usize = 128 << 10;
 /// The mean moves by this part of the difference with each commit.
 const WEIGHT: u32 = 8;

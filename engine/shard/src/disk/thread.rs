@@ -6,32 +6,32 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use super::{DiskError, DiskFaults, Step, blocking};
+use super::{DiskError, DiskFaults, DiskWork, blocking};
 
 type Answer = oneshot::Sender<Result<(), DiskError>>;
 
 pub(crate) struct ThreadDisk {
     /// One commit is in flight at a time, so one place is enough. `None` only while dropped.
-    work: Option<mpsc::SyncSender<(Vec<Step>, Answer)>>,
+    work: Option<mpsc::SyncSender<(DiskWork, Answer)>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl ThreadDisk {
     pub(crate) fn start(name: String, faults: Option<Arc<DiskFaults>>) -> std::io::Result<Self> {
-        let (work, inbox) = mpsc::sync_channel::<(Vec<Step>, Answer)>(1);
+        let (work, inbox) = mpsc::sync_channel::<(DiskWork, Answer)>(1);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
-            while let Ok((steps, answer)) = inbox.recv() {
+            while let Ok((work, answer)) = inbox.recv() {
                 // A shard that does not wait any more is ending.
-                let _ = answer.send(blocking::execute(steps, faults.as_deref()));
+                let _ = answer.send(blocking::execute(work, faults.as_deref()));
             }
         })?;
         Ok(Self { work: Some(work), thread: Some(thread) })
     }
 
-    pub(super) async fn execute(&self, steps: Vec<Step>) -> Result<(), DiskError> {
+    pub(super) async fn execute(&self, work: DiskWork) -> Result<(), DiskError> {
         let (answer, done) = oneshot::channel();
-        let work = self.work.as_ref().ok_or(DiskError::Ended)?;
-        work.try_send((steps, answer)).map_err(|_| DiskError::Ended)?;
+        let thread = self.work.as_ref().ok_or(DiskError::Ended)?;
+        thread.try_send((work, answer)).map_err(|_| DiskError::Ended)?;
         done.await.map_err(|_| DiskError::Ended)?
     }
 }

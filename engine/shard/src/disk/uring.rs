@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use monoio::fs::File;
+use rustmq_engine_core::shard::DiskStep;
 use rustmq_engine_core::wal::SlotId;
 
-use super::{DiskError, DiskFaults, DriverFiles, SlotFile, Step, sync_error, write_error};
+use super::{DiskError, DiskFaults, DiskWork, DriverFiles, SlotFile, sync_error, write_error};
 
 /// The runtime submits to the ring, and looks at what is done, when the thread is about to sleep; or when a task has yielded this often
 /// without: twice for each task there is, and once more (`Runtime::block_on` of monoio 0.2).
@@ -48,28 +49,29 @@ impl UringDisk {
         Self { files: RefCell::default(), faults }
     }
 
-    pub(super) async fn execute(&self, steps: Vec<Step>) -> Result<(), DiskError> {
+    pub(super) async fn execute(&self, DiskWork { steps, files }: DiskWork) -> Result<(), DiskError> {
         for step in steps {
             match step {
-                Step::Write { file, offset, bytes } => {
-                    let length = bytes.len();
-                    let failed = |error| write_error(&file, offset, length, error);
+                DiskStep::Write { slot, offset, bytes } => {
+                    let (file, offset, length) = (files.of(slot), u64::from(offset), bytes.len());
+                    let failed = |error| write_error(file, offset, length, error);
                     self.before_write().map_err(failed)?;
-                    let files = self.files(&file).map_err(failed)?;
-                    files.plain.write_all_at(bytes, offset).await.0.map_err(failed)?;
+                    let driver = self.files(file).map_err(failed)?;
+                    driver.plain.write_all_at(bytes, offset).await.0.map_err(failed)?;
                 }
-                Step::Sync { file } => {
-                    let failed = |error| sync_error(&file, error);
+                DiskStep::Sync { slot } => {
+                    let file = files.of(slot);
+                    let failed = |error| sync_error(file, error);
                     self.before_sync().await.map_err(failed)?;
-                    self.files(&file).map_err(failed)?.plain.sync_data().await.map_err(failed)?;
+                    self.files(file).map_err(failed)?.plain.sync_data().await.map_err(failed)?;
                 }
-                Step::WriteSynced { file, offset, bytes } => {
-                    let length = bytes.len();
-                    let failed = |error| write_error(&file, offset, length, error);
+                DiskStep::WriteSynced { slot, offset, bytes } => {
+                    let (file, offset, length) = (files.of(slot), u64::from(offset), bytes.len());
+                    let failed = |error| write_error(file, offset, length, error);
                     self.before_write().map_err(failed)?;
-                    self.before_sync().await.map_err(|error| sync_error(&file, error))?;
-                    let files = self.files(&file).map_err(failed)?;
-                    files.synced.write_all_at(bytes, offset).await.0.map_err(failed)?;
+                    self.before_sync().await.map_err(|error| sync_error(file, error))?;
+                    let driver = self.files(file).map_err(failed)?;
+                    driver.synced.write_all_at(bytes, offset).await.0.map_err(failed)?;
                 }
             }
         }

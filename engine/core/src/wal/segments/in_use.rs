@@ -144,9 +144,9 @@ impl SegmentsInUse {
         size.next_multiple_of(self.config.shape.block_size() as usize)
     }
 
-    /// A frame of the partition was laid into the active segment: `write` tells its index.
+    /// A frame of the partition was staged in the active segment: `write` tells its index.
     pub fn record(&mut self, id: TopicIdPartition, group: WalPosition, write: impl FnOnce(&mut SegmentIndex)) {
-        let segment = self.by_generation.get_mut(&group.generation).expect("frames are laid into the active segment");
+        let segment = self.by_generation.get_mut(&group.generation).expect("frames are staged in the active segment");
         segment.members.insert(id);
         write(segment.index.as_mut().expect("the active segment's index is in memory"));
     }

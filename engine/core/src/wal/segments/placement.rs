@@ -16,7 +16,7 @@ pub(super) enum Change {
     Trim(Offset),
 }
 
-/// A change that was laid in `group`.
+/// A change that was staged in `group`.
 #[derive(Clone, Copy, Debug)]
 struct PendingChange {
     partition: TopicIdPartition,
@@ -24,7 +24,7 @@ struct PendingChange {
     change: Change,
 }
 
-/// The changes that were laid and are not durable yet.
+/// The changes that were staged and are not durable yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PendingChanges(VecDeque<PendingChange>);
 

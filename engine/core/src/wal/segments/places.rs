@@ -16,7 +16,7 @@ use crate::wal::spans::{Span, Spans};
 /// What one partition has in the WAL.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Places {
-    /// They live from the log start as laid on: what lies below is dead, but stays readable until the trim is durable.
+    /// They live from the log start as staged on: what lies below is dead, but stays readable until the trim is durable.
     spans: Spans,
     /// The log start as far as it is durable: of what lies wholly below there are no spans.
     trimmed: Offset,
@@ -35,7 +35,7 @@ impl Places {
         self.spans.live_from()
     }
 
-    /// What the segment holds that no trim, a laid one included, has cut off.
+    /// What the segment holds that no trim, a staged one included, has cut off.
     pub fn live_in(&self, generation: Generation) -> impl Iterator<Item = &Span> {
         self.spans.in_segment(generation).filter(|span| span.end > self.log_start())
     }

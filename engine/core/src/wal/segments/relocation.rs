@@ -1,4 +1,4 @@
-//! What must be written anew so that the oldest segment becomes free. A frame that was laid for it takes effect once it is durable: that is
+//! What must be written anew so that the oldest segment becomes free. A frame that was staged for it takes effect once it is durable: that is
 //! [`super::placement`]'s matter.
 
 use rustmq_model::{Offset, TopicIdPartition};

@@ -1,0 +1,182 @@
+//! What the machine asks of its driver. Each action is executed before the next one is asked for.
+
+use std::collections::VecDeque;
+
+use rustmq_model::{Offset, TopicIdPartition};
+
+use super::error::{AppendError, DeleteError, OpenError, TrimError};
+use super::gathering::NoRoom;
+use super::host::Host;
+use super::location::ReadPlan;
+use super::memory::NoMemory;
+use super::partitions::{Leadership, PartitionKey};
+use super::request::{Appended, ColdRead};
+use super::slot_preparation::{Preparation, Urgency};
+use super::tail::TailBatch;
+use crate::log::LogOffsets;
+use crate::wal::SlotId;
+
+/// What readers are shown of a partition when it is opened.
+#[derive(Clone, Debug)]
+pub struct NewView {
+    pub key: PartitionKey,
+    pub id: TopicIdPartition,
+    pub offsets: LogOffsets,
+    pub leadership: Leadership,
+    pub size_bytes: u64,
+}
+
+/// The durable batches of one partition in a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishedRun {
+    pub key: PartitionKey,
+    /// As they are then.
+    pub offsets: LogOffsets,
+    pub size_bytes: u64,
+    /// How many of the commit's batches are this partition's.
+    pub count: usize,
+}
+
+/// Everything that a commit makes readable.
+#[derive(Debug, Default)]
+pub struct Publication {
+    pub runs: Vec<PublishedRun>,
+    /// Run after run.
+    pub batches: Vec<TailBatch>,
+}
+
+/// Something that the driver notes in its log or its metrics. Nothing is to be done about it.
+#[derive(Debug)]
+pub enum Fact {
+    SegmentsFreed {
+        count: u64,
+    },
+    /// Acknowledged records are damaged: their readers are refused, the log goes on.
+    RangeDamaged {
+        id: TopicIdPartition,
+        first: Offset,
+        end: Offset,
+        reason: String,
+    },
+    /// A segment cannot be moved now: it is tried again.
+    MoveDelayed {
+        id: TopicIdPartition,
+        reason: String,
+    },
+    RetentionWaits {
+        id: TopicIdPartition,
+        no_room: NoRoom,
+    },
+    CheckpointTooLarge {
+        id: TopicIdPartition,
+        bytes: usize,
+    },
+    NoMemoryForCheckpoints(NoMemory),
+    NoMemoryForProof(NoMemory),
+    /// Every partition has a checkpoint behind the repaired damage.
+    RepairForgotten,
+    /// The next start does it all again.
+    RepairRemembered {
+        reason: String,
+    },
+}
+
+#[derive(Debug)]
+pub enum Action<H: Host> {
+    /// The log has failed: nothing more is acknowledged, in the life of this process. Told before anybody is refused for it.
+    Poison {
+        reason: String,
+    },
+    /// Before anything is published of it.
+    CreateView(Box<NewView>),
+    /// The partition may be found.
+    List {
+        key: PartitionKey,
+    },
+    /// It may not be found any more; whoever has found it goes on.
+    Unlist {
+        id: TopicIdPartition,
+    },
+    Publish(Publication),
+    PublishLogStart {
+        key: PartitionKey,
+        offsets: LogOffsets,
+        size_bytes: u64,
+    },
+    PublishLeadership {
+        key: PartitionKey,
+        leadership: Leadership,
+    },
+    /// The partition is gone: its readers hear of it, and its memory is let go of. Nothing speaks of this key after it.
+    CloseView {
+        key: PartitionKey,
+    },
+    AnswerOpen {
+        reply: H::OpenReply,
+        results: Vec<Result<PartitionKey, OpenError>>,
+    },
+    AnswerConfigure {
+        reply: H::DoneReply,
+    },
+    AnswerAppend {
+        reply: H::AppendReply,
+        results: Vec<Result<Appended, AppendError>>,
+    },
+    AnswerTrim {
+        reply: H::TrimReply,
+        result: Result<Offset, TrimError>,
+    },
+    AnswerDelete {
+        reply: H::DeleteReply,
+        results: Vec<Result<(), DeleteError>>,
+    },
+    /// Answered with an event about the slot.
+    PrepareSlot {
+        slot: SlotId,
+        preparation: Preparation,
+    },
+    /// How fast slots are prepared from here on.
+    PaceSlots(Urgency),
+    /// Batches to be read back; answered with [`super::Shard::on_moved`] and the same number. The segment is held until it is released.
+    ReadToMove {
+        number: u64,
+        read: ColdRead,
+        plan: Box<ReadPlan>,
+    },
+    /// The folder no longer has to say that the log was repaired; answered.
+    ForgetRepair,
+    Note(Box<Fact>),
+}
+
+/// What is still to be executed, in order.
+#[derive(Debug)]
+pub(super) struct Actions<H: Host>(VecDeque<Action<H>>);
+
+impl<H: Host> Default for Actions<H> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+impl<H: Host> Actions<H> {
+    pub(super) fn push(&mut self, action: Action<H>) {
+        self.0.push_back(action);
+    }
+
+    pub(super) fn note(&mut self, fact: Fact) {
+        self.push(Action::Note(Box::new(fact)));
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Action<H>> {
+        self.0.pop_front()
+    }
+
+    /// After a start, which asks for more at once than ever after.
+    pub(super) fn shrink(&mut self) {
+        self.0.shrink_to_fit();
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,142 @@
+//! Appends: each batch is judged by its partition's log, then staged. A request whose batches do not all find room goes on later, in order.
+
+use rustmq_model::Offset;
+
+use super::backlog::Progress;
+use super::error::AppendError;
+use super::gathering::NoRoom;
+use super::host::Host;
+use super::now::Now;
+use super::partitions::{PartitionKey, Partitions};
+use super::request::{Append, Appended};
+use super::staging::Staging;
+use super::waiting::Waiting;
+use crate::log::{AppendDecision, AppendRejection};
+use crate::wal::segments::Purpose;
+
+/// A request of which some batches may be staged already.
+#[derive(Debug)]
+pub(super) struct PartialAppend<H: Host> {
+    appends: Vec<Append>,
+    /// As many as are done with.
+    keys: Vec<PartitionKey>,
+    results: Vec<Result<Appended, AppendError>>,
+    reply: H::AppendReply,
+}
+
+/// What was staged, since the driver asked last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AppendCount {
+    pub batches: u64,
+    pub bytes: u64,
+}
+
+impl<H: Host> PartialAppend<H> {
+    pub(super) fn new(appends: Vec<Append>, reply: H::AppendReply) -> Self {
+        let count = appends.len();
+        Self { appends, keys: Vec::with_capacity(count), results: Vec::with_capacity(count), reply }
+    }
+
+    /// Stages as many of the batches as find room.
+    pub(super) fn stage(
+        &mut self,
+        partitions: &mut Partitions,
+        staging: &mut Staging<H::Memory>,
+        now: Now,
+        count: &mut AppendCount,
+    ) -> Progress {
+        while let Some(append) = self.appends.get_mut(self.results.len()) {
+            let result = match stage_batch(append, partitions, staging, now) {
+                Ok(Outcome::Await) => return Progress::Stalled,
+                Ok(Outcome::Staged(key, appended)) => {
+                    count.batches += 1;
+                    count.bytes += append.batch.len() as u64;
+                    Ok((key, appended))
+                }
+                Ok(Outcome::Duplicate(key, appended)) => Ok((key, appended)),
+                Err(error) => Err(error),
+            };
+            // Its memory is the client's request: others wait for it.
+            drop(std::mem::take(&mut append.batch));
+            self.keys.push(result.as_ref().map_or(PartitionKey::NONE, |(key, _)| *key));
+            self.results.push(result.map(|(_, appended)| appended));
+        }
+        Progress::Done
+    }
+
+    pub(super) fn into_waiting(self) -> Waiting<H> {
+        Waiting::Append { keys: self.keys, results: self.results, reply: self.reply }
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.results.iter().all(Result::is_err)
+    }
+}
+
+/// What became of one batch.
+enum Outcome {
+    Staged(PartitionKey, Appended),
+    Duplicate(PartitionKey, Appended),
+    /// It goes on with this batch later.
+    Await,
+}
+
+fn stage_batch<M: super::host::ReaderMemory>(
+    append: &Append,
+    partitions: &mut Partitions,
+    staging: &mut Staging<M>,
+    now: Now,
+) -> Result<Outcome, AppendError> {
+    let Append { id, leader_epoch, batch, header } = append;
+    if let Some(reason) = staging.poisoned() {
+        return Err(AppendError::Storage { reason: reason.to_owned() });
+    }
+    let max = staging.table().shape().payload_max() as usize;
+    if batch.len() > max || batch.len() != header.size {
+        return Err(AppendError::TooLarge { size: batch.len(), max });
+    }
+    let partition = partitions.find(*id).ok_or(AppendError::UnknownPartition)?;
+    let (key, log_start) = (partition.key, partition.log_start());
+    let appended = |base_offset: Offset, duplicate_of| Appended { base_offset, log_start, duplicate_of };
+    match partition.log.prepare_append(*leader_epoch, header).map_err(|rejection| refusal(&rejection))? {
+        AppendDecision::Duplicate { base_offset, timestamp, .. } => {
+            return Ok(Outcome::Duplicate(key, appended(base_offset, Some(timestamp))));
+        }
+        AppendDecision::Append { .. } => {}
+    }
+    let place = match staging.room(batch.len(), Purpose::Append, partitions) {
+        Ok(place) => place,
+        Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit) => return Ok(Outcome::Await),
+        Err(NoRoom::Full) => return Err(AppendError::Full),
+        Err(error @ (NoRoom::Memory(_) | NoRoom::Poisoned { .. })) => {
+            return Err(AppendError::Storage { reason: error.to_string() });
+        }
+    };
+    let partition = partitions.at_mut(key).expect("it was found, and making room closes none");
+    let base_offset = partition.log.end();
+    place.put_batch(partition, batch, header, base_offset, now.wall);
+    partition.log.commit_append(header, base_offset, now.wall);
+    Ok(Outcome::Staged(key, appended(base_offset, None)))
+}
+
+fn refusal(rejection: &AppendRejection) -> AppendError {
+    match *rejection {
+        AppendRejection::FencedLeaderEpoch { given, current } => AppendError::FencedLeaderEpoch { given, current },
+        AppendRejection::UnknownLeaderEpoch { given, current } => AppendError::UnknownLeaderEpoch { given, current },
+        AppendRejection::OutOfOrderSequence { producer_id, expected, got } => {
+            AppendError::OutOfOrderSequence { producer: producer_id, expected, got }
+        }
+        AppendRejection::InvalidProducerEpoch { producer_id, current, got } => {
+            AppendError::InvalidProducerEpoch { producer: producer_id, current, got }
+        }
+        AppendRejection::ProducerLimit { limit } => AppendError::ProducerLimit { limit },
+        AppendRejection::InvalidSequence { .. } | AppendRejection::RecordCount | AppendRejection::ControlBatch => {
+            AppendError::InvalidBatch { reason: rejection.to_string() }
+        }
+        AppendRejection::InvalidTransactionState { .. }
+        | AppendRejection::FencedCoordinator { .. }
+        | AppendRejection::AbortedTransactionLimit { .. } => {
+            AppendError::InvalidTransaction { reason: rejection.to_string() }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! A commit as it is planned: what is written and synced in one go, and what becomes readable once that is done.
+
+use super::disk_step::DiskStep;
+use super::partitions::PartitionKey;
+use super::tail::TailBatch;
+use crate::wal::WalPosition;
+
+/// A batch whose place in memory is fixed, waiting for its sync.
+#[derive(Clone, Debug)]
+pub struct StagedBatch {
+    pub key: PartitionKey,
+    pub chunk: u64,
+    pub batch: TailBatch,
+}
+
+/// What is written and synced in one go.
+#[derive(Debug)]
+pub struct Commit {
+    pub steps: Vec<DiskStep>,
+    /// In the order of the log.
+    pub batches: Vec<StagedBatch>,
+    /// Durable up to here afterwards.
+    pub end: WalPosition,
+    pub bytes: usize,
+    /// It holds frames, which a later group is to prove; or else it is such a proof.
+    pub holds_frames: bool,
+}
+
+/// Whether what a commit wrote is synced before it counts as durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncPolicy {
+    EachCommit,
+    /// Commits are only written. Segments are synced when they are sealed and started all the same.
+    Never,
+}
+
+impl SyncPolicy {
+    pub(super) fn applied_to(self, steps: Vec<DiskStep>) -> Vec<DiskStep> {
+        match self {
+            Self::EachCommit => synced(steps),
+            Self::Never => steps,
+        }
+    }
+}
+
+/// The steps, durable at the end. What is one write, as most commits are, takes its sync along: that spares the shard a turn.
+fn synced(mut steps: Vec<DiskStep>) -> Vec<DiskStep> {
+    match steps.pop() {
+        Some(DiskStep::Write { slot, offset, bytes }) if steps.is_empty() => {
+            steps.push(DiskStep::WriteSynced { slot, offset, bytes });
+        }
+        Some(DiskStep::Write { slot, offset, bytes }) => {
+            steps.push(DiskStep::Write { slot, offset, bytes });
+            steps.push(DiskStep::Sync { slot });
+        }
+        last => steps.extend(last),
+    }
+    steps
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::SyncPolicy;
+    use crate::shard::DiskStep::{self, Sync, Write, WriteSynced};
+    use crate::wal::SlotId;
+
+    const OLD: SlotId = SlotId(1);
+    const NEW: SlotId = SlotId(2);
+
+    fn write(slot: SlotId, offset: u32) -> DiskStep {
+        Write { slot, offset, bytes: Bytes::from_static(b"group") }
+    }
+
+    #[test]
+    fn a_commit_is_durable_once_its_last_step_is_done() {
+        let check = |steps: Vec<DiskStep>, expected: Vec<DiskStep>| {
+            assert_eq!(SyncPolicy::Never.applied_to(steps.clone()), steps);
+            assert_eq!(SyncPolicy::EachCommit.applied_to(steps), expected);
+        };
+        check(vec![], vec![]);
+        check(vec![write(OLD, 8)], vec![WriteSynced { slot: OLD, offset: 8, bytes: Bytes::from_static(b"group") }]);
+        check(vec![write(OLD, 8), write(OLD, 16)], vec![write(OLD, 8), write(OLD, 16), Sync { slot: OLD }]);
+        let roll = [write(OLD, 8), Sync { slot: OLD }, write(NEW, 0), Sync { slot: NEW }];
+        check(roll.to_vec(), roll.to_vec());
+        let behind = [&roll[..], &[write(NEW, 8)]].concat();
+        check(behind.clone(), [&behind[..], &[Sync { slot: NEW }]].concat());
+    }
+}

@@ -1,0 +1,363 @@
+//! Lays frames into chunks and turns what has gathered into the steps of a commit: groups at their places, a sealed segment's index
+//! and trailer, a new segment's header, and the syncs between them. Where things go is the segment table's decision.
+//!
+//! ```text
+//! room -> stage_* -> open group --chunk or segment at its end, take_commit--> planned steps --take_commit--> Commit
+//! ```
+//! Does not execute a step, judge a batch, or say when a commit starts.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{Timestamp, TopicIdPartition};
+
+use super::commit::{Commit, StagedBatch, SyncPolicy};
+use super::disk_step::DiskStep;
+use super::host::ReaderMemory;
+use super::memory::{Chunk, NoMemory};
+use super::partitions::PartitionKey;
+use super::tail::{TailBatch, TailMemory};
+use crate::wal::frame::{Control, DamagedRange, frame_size};
+use crate::wal::retention::dated;
+use crate::wal::segments::{Admission, Purpose};
+use crate::wal::{FinishedGroup, GroupKind, GroupWriter, SegmentTable, SlotId, WalId, WalPosition, group};
+
+/// Why a frame has no place now.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    #[error("the next segment is being prepared")]
+    AwaitSlot,
+    #[error("as much as one commit may take has gathered")]
+    AwaitCommit,
+    #[error("the write-ahead log is full")]
+    Full,
+    #[error(transparent)]
+    Memory(#[from] NoMemory),
+    #[error("{reason}")]
+    Poisoned { reason: String },
+}
+
+/// Whose batch is staged: the frame names the partition by its id, what becomes readable by its key.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchOf {
+    pub id: TopicIdPartition,
+    pub key: PartitionKey,
+}
+
+/// The answer to whoever asks for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// The frame can be staged now.
+    Here,
+    /// A new segment was started. Checkpoints belong at its head; then ask again.
+    Rolled,
+}
+
+#[derive(Debug)]
+struct OpenGroup {
+    writer: GroupWriter,
+    batches: Vec<OpenBatch>,
+}
+
+#[derive(Debug)]
+struct OpenBatch {
+    key: PartitionKey,
+    header: BatchHeader,
+    range: Range<usize>,
+}
+
+/// See the module. One commit may be under way while the next one gathers here.
+#[derive(Debug)]
+pub struct Gathering<M: ReaderMemory> {
+    wal: WalId,
+    pub table: SegmentTable,
+    memory: M,
+    tail: TailMemory,
+    chunk: Option<M::Chunk>,
+    chunk_number: u64,
+    open: Option<OpenGroup>,
+    steps: Vec<DiskStep>,
+    batches: Vec<StagedBatch>,
+    bytes: usize,
+    holds_frames: bool,
+    end: WalPosition,
+    syncs: SyncPolicy,
+}
+
+impl<M: ReaderMemory> Gathering<M> {
+    #[must_use]
+    pub fn new(wal: WalId, table: SegmentTable, memory: M, syncs: SyncPolicy) -> Self {
+        let end = table.durable();
+        Self {
+            wal,
+            table,
+            memory,
+            tail: TailMemory::default(),
+            chunk: None,
+            chunk_number: 0,
+            open: None,
+            steps: Vec::new(),
+            batches: Vec::new(),
+            bytes: 0,
+            holds_frames: false,
+            end,
+            syncs,
+        }
+    }
+
+    /// Bytes that wait for the next commit.
+    #[must_use]
+    pub fn gathered_bytes(&self) -> usize {
+        self.bytes + self.open.as_ref().map_or(0, |open| open.writer.length())
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty() && self.open.as_ref().is_none_or(|open| open.writer.is_empty())
+    }
+
+    // Room.
+
+    /// Makes room for a frame with `payload` bytes.
+    pub fn room(&mut self, payload: usize, purpose: Purpose) -> Result<Room, NoRoom> {
+        loop {
+            let size = self.open.as_ref().map_or_else(
+                || self.table.shape().padded(narrow(group::HEADER_LENGTH as usize + frame_size(payload))) as usize,
+                |open| open.writer.size_with(payload),
+            );
+            match self.table.admit(size, purpose) {
+                Admission::Full => return Err(NoRoom::Full),
+                Admission::AwaitSlot => return Err(NoRoom::AwaitSlot),
+                Admission::Roll => {
+                    self.roll()?;
+                    return Ok(Room::Rolled);
+                }
+                Admission::Fits if self.open.is_some() && self.chunk_room() >= size => return Ok(Room::Here),
+                // The chunk is at its end: the group ends, the next one starts a chunk.
+                Admission::Fits if self.open.is_some() => self.finish_group(GroupKind::Data),
+                Admission::Fits => {
+                    self.reserve(size)?;
+                    let at = self.table.next_position();
+                    self.open_group(at.expect("what fits in the active segment has a position in it"));
+                    return Ok(Room::Here);
+                }
+            }
+        }
+    }
+
+    fn chunk_room(&self) -> usize {
+        self.chunk.as_ref().map_or(0, Chunk::room)
+    }
+
+    /// Makes sure of `size` bytes in one chunk: of the present one, or of another. Between two groups only.
+    fn reserve(&mut self, size: usize) -> Result<(), NoMemory> {
+        if self.chunk_room() < size {
+            self.make_room(size);
+            self.chunk = Some(self.memory.take(size)?);
+            self.chunk_number += 1;
+        }
+        Ok(())
+    }
+
+    fn open_group(&mut self, at: WalPosition) {
+        let writer = GroupWriter::new(self.wal, self.table.run(), at, self.table.shape());
+        self.open = Some(OpenGroup { writer, batches: Vec::new() });
+    }
+
+    /// Lets the oldest readable batches leave memory until there is some for a chunk of `wanted` bytes, or nothing is left to give up: a reader
+    /// may hold what was given up. With none wanted, it is about what is taken already.
+    pub fn make_room(&mut self, wanted: usize) {
+        while self.tail.can_give_up() && self.memory.is_short_of(wanted) {
+            self.tail.give_up().for_each(|(key, through)| self.memory.evict(key, through));
+        }
+    }
+
+    pub const fn memory_mut(&mut self) -> &mut M {
+        &mut self.memory
+    }
+
+    /// Batches of a commit became readable. Those of one partition come in order.
+    pub fn on_published(&mut self, batches: &[StagedBatch]) {
+        let together = batches.chunk_by(|one, next| (one.key, one.chunk) == (next.key, next.chunk));
+        for last in together.filter_map(<[_]>::last) {
+            self.tail.note(last.chunk, last.key, last.batch.base);
+        }
+    }
+
+    // Frames. Only after `room` said `Here`.
+
+    /// The open group and its region.
+    fn stage<R>(&mut self, put: impl FnOnce(&mut OpenGroup, &mut [u8]) -> R) -> (WalPosition, R) {
+        let open = self.open.as_mut().expect("room was made, which opens a group");
+        let chunk = self.chunk.as_mut().expect("an open group lies in a chunk");
+        let result = put(open, chunk.open_part());
+        (open.writer.position(), result)
+    }
+
+    /// `header` is that of the batch in the log: with its base offset and leader epoch there.
+    pub fn stage_batch(&mut self, of: BatchOf, bytes: &[u8], header: &BatchHeader, now: Timestamp) {
+        let BatchOf { id, key } = of;
+        let (group, ()) = self.stage(|open, region| {
+            let range = open.writer.put_batch(region, id, bytes, header.base_offset, header.leader_epoch);
+            open.batches.push(OpenBatch { key, header: *header, range });
+        });
+        self.table.record_batch(id, group, &dated(header, now));
+    }
+
+    pub fn stage_relocated(&mut self, id: TopicIdPartition, bytes: &[u8], header: &BatchHeader) {
+        let (group, _) = self.stage(|open, region| open.writer.put_relocated(region, id, bytes));
+        self.table.record_relocated(id, group, header);
+    }
+
+    pub fn stage_damaged(&mut self, id: TopicIdPartition, range: &DamagedRange) {
+        let (group, ()) = self.stage(|open, region| open.writer.put_damaged(region, id, range));
+        self.table.record_damaged(id, group, range);
+    }
+
+    pub fn stage_control(&mut self, id: TopicIdPartition, control: &Control) {
+        let (group, ()) = self.stage(|open, region| open.writer.put_control(region, id, control));
+        self.table.record_control(id, group, control);
+    }
+
+    pub fn stage_checkpoint(&mut self, id: TopicIdPartition, checkpoint: &[u8]) {
+        let (group, ()) = self.stage(|open, region| open.writer.put_checkpoint(region, id, checkpoint));
+        self.table.record_checkpoint(id, group);
+    }
+
+    /// Plans a group without frames that says how far the log is durable. Without a place for it, does nothing, which is as well.
+    pub fn stage_proof(&mut self) -> Result<(), NoMemory> {
+        let Some(at) = self.table.next_position() else { return Ok(()) };
+        let shape = self.table.shape();
+        // Room may have been made for a frame that did not come.
+        self.open.take_if(|open| open.writer.is_empty());
+        if self.open.is_some() || at.offset + shape.block_size() > shape.trailer() {
+            return Ok(());
+        }
+        self.reserve(shape.block_size() as usize)?;
+        self.open_group(at);
+        self.finish_group(GroupKind::Proof);
+        Ok(())
+    }
+
+    /// Bytes of the partition's batches that no commit has taken yet.
+    #[must_use]
+    pub fn staged_bytes(&self, key: PartitionKey) -> u64 {
+        let staged = self.batches.iter().filter(|staged| staged.key == key).map(|staged| staged.batch.bytes.len());
+        let open = self.open.iter().flat_map(|open| &open.batches).filter(|open| open.key == key);
+        staged.chain(open.map(|open| open.range.len())).sum::<usize>() as u64
+    }
+
+    // Commits.
+
+    fn active_slot(&self) -> Option<SlotId> {
+        self.table.slot(self.table.next_position()?.generation)
+    }
+
+    /// Ends the open group, if there is one, and plans its write.
+    fn finish_group(&mut self, kind: GroupKind) {
+        let Some(OpenGroup { writer, batches }) = self.open.take() else { return };
+        if kind == GroupKind::Data && writer.is_empty() {
+            // Whoever asked for room had nothing to write.
+            return;
+        }
+        self.holds_frames |= !writer.is_empty();
+        let (finished, bytes) = self.plan_group(writer, kind);
+        for OpenBatch { key, header, range } in batches {
+            let batch = TailBatch {
+                base: header.base_offset,
+                next: header.next_offset(),
+                max_timestamp: header.max_timestamp,
+                bytes: bytes.slice(range),
+            };
+            self.batches.push(StagedBatch { key, chunk: self.chunk_number, batch });
+        }
+        self.table.advance(finished.end());
+    }
+
+    /// Writes the group's header, and plans its write to the active segment.
+    fn plan_group(&mut self, writer: GroupWriter, kind: GroupKind) -> (FinishedGroup, Bytes) {
+        let slot = self.active_slot().expect("a group has its place in an active segment");
+        let durable = self.table.provable();
+        let chunk = self.chunk.as_mut().expect("a group lies in a chunk");
+        let finished = writer.finish(chunk.open_part(), kind, durable);
+        let bytes = chunk.freeze(finished.padded as usize);
+        self.bytes += bytes.len();
+        self.end = finished.end();
+        self.steps.push(DiskStep::Write { slot, offset: finished.position.offset, bytes: bytes.clone() });
+        (finished, bytes)
+    }
+
+    /// Seals the active segment, if there is one, and starts the next.
+    fn roll(&mut self) -> Result<(), NoMemory> {
+        self.finish_group(GroupKind::Data);
+        let index = self.index_group();
+        let block = self.table.shape().block_size() as usize;
+        let sealed = index.as_ref().map_or(0, |(writer, payload)| writer.size_with(payload.len()) + block);
+        // Memory for all of it first: a segment is sealed with its trailer planned, and started with its header.
+        self.reserve(sealed + block)?;
+        if let Some(slot) = self.active_slot() {
+            self.seal(slot, index);
+        }
+        let started =
+            self.table.start_segment().expect("the table says to roll only with a slot ready and after a seal");
+        self.plan_block(started.slot, 0, |_, block| started.header.encode(block));
+        self.steps.push(DiskStep::Sync { slot: started.slot });
+        Ok(())
+    }
+
+    /// The group that ends the active segment, and the payload of its frame. Without room for it there is none, and the segment is scanned.
+    fn index_group(&self) -> Option<(GroupWriter, Vec<u8>)> {
+        let (at, payload) = (self.table.next_position()?, self.table.index_payload()?);
+        Some((GroupWriter::new(self.wal, self.table.run(), at, self.table.shape()), payload))
+    }
+
+    /// From here on the active segment must be synced, whatever fails.
+    fn seal(&mut self, slot: SlotId, index: Option<(GroupWriter, Vec<u8>)>) {
+        let finished = index.map(|(mut writer, payload)| {
+            let chunk = self.chunk.as_mut().expect("room was reserved in it");
+            writer.put_index(chunk.open_part(), &payload);
+            self.plan_group(writer, GroupKind::Index).0
+        });
+        if let Some(trailer) = self.table.seal(finished) {
+            self.plan_block(slot, self.table.shape().trailer(), |wal, block| trailer.encode(wal, block));
+        }
+        self.steps.push(DiskStep::Sync { slot });
+    }
+
+    /// Plans the write of one block, for which room was reserved.
+    fn plan_block(&mut self, slot: SlotId, offset: u32, encode: impl FnOnce(WalId, &mut [u8])) {
+        let length = self.table.shape().block_size() as usize;
+        let chunk = self.chunk.as_mut().expect("room was reserved in it");
+        encode(self.wal, &mut chunk.open_part()[..length]);
+        let bytes = chunk.freeze(length);
+        self.steps.push(DiskStep::Write { slot, offset, bytes });
+    }
+
+    /// Everything that has gathered, as one commit; `None` if nothing has.
+    pub fn take_commit(&mut self) -> Option<Commit> {
+        if self.is_empty() {
+            return None;
+        }
+        self.finish_group(GroupKind::Data);
+        let steps = self.syncs.applied_to(std::mem::take(&mut self.steps));
+        let (batches, bytes) = (std::mem::take(&mut self.batches), std::mem::take(&mut self.bytes));
+        let holds_frames = std::mem::take(&mut self.holds_frames);
+        Some(Commit { steps, batches, end: self.end, bytes, holds_frames })
+    }
+
+    /// The commit that ends at `end` is done. A later group says that it is durable only if it was synced.
+    pub fn on_committed(&mut self, end: WalPosition) {
+        match self.syncs {
+            SyncPolicy::EachCommit => self.table.on_synced(end),
+            SyncPolicy::Never => self.table.on_durable(end),
+        }
+    }
+}
+
+fn narrow(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+#![allow(clippy::unwrap_used)]
+
+mod driver;
+
+use rustmq_model::Offset;
+use rustmq_model::batch::BatchHeader;
+
+use self::driver::{Driver, TRAILER};
+use super::{NoRoom, SyncPolicy};
+use crate::shard::DiskStep::{self, Sync, Write, WriteSynced};
+use crate::shard::tests::batch;
+use crate::shard::tests::memory::VecMemory;
+use crate::shard::tests::slots::BLOCK;
+use crate::wal::SlotId;
+
+const PIECE: usize = 8 * BLOCK;
+/// More than any test takes.
+const AMPLE: usize = 1 << 20;
+const FIRST: SlotId = SlotId(0);
+const SECOND: SlotId = SlotId(1);
+
+fn driver() -> Driver {
+    Driver::new(VecMemory::new(PIECE, AMPLE), SyncPolicy::EachCommit)
+}
+
+/// What a step does, where, and how far it writes.
+fn outline(steps: &[DiskStep]) -> Vec<(&'static str, SlotId, usize, usize)> {
+    let outline = steps.iter().map(|step| match step {
+        Write { slot, offset, bytes } => ("write", *slot, *offset as usize, *offset as usize + bytes.len()),
+        WriteSynced { slot, offset, bytes } => {
+            ("write synced", *slot, *offset as usize, *offset as usize + bytes.len())
+        }
+        Sync { slot } => ("sync", *slot, 0, 0),
+    });
+    outline.collect()
+}
+
+#[test]
+fn a_commit_that_rolls_while_another_is_in_flight_loses_nothing_wherever_it_ends() {
+    let mut driver = driver();
+    (0..6).for_each(|_| driver.append(0, 1_000).unwrap());
+    let first = driver.gathering.take_commit().unwrap();
+    (0..10).for_each(|_| driver.append(0, 1_000).unwrap());
+    let second = driver.gathering.take_commit().unwrap();
+    assert!(first.steps.iter().all(|step| !matches!(step, Write { slot, .. } if *slot != FIRST)));
+    let start = outline(&first.steps).iter().map(|(.., end)| *end).max().unwrap();
+
+    let steps = outline(&second.steps);
+    let seal = steps.iter().position(|step| step.2 == TRAILER).expect("the first segment is sealed");
+    let groups = &steps[..seal];
+    assert!(groups.len() >= 2, "a group and the index: {steps:?}");
+    let mut at = start;
+    for (kind, slot, offset, end) in groups {
+        assert_eq!((*kind, *slot, *offset), ("write", FIRST, at), "groups follow each other: {steps:?}");
+        at = *end;
+    }
+    assert_eq!(
+        steps[seal..seal + 4],
+        [
+            ("write", FIRST, TRAILER, TRAILER + BLOCK),
+            ("sync", FIRST, 0, 0),
+            ("write", SECOND, 0, BLOCK),
+            ("sync", SECOND, 0, 0),
+        ]
+    );
+    assert_eq!((steps[seal + 4].1, steps[seal + 4].2), (SECOND, BLOCK));
+    assert_eq!(steps.last(), Some(&("sync", SECOND, 0, 0)));
+    assert_eq!((first.batches.len(), second.batches.len()), (6, 10));
+
+    driver.finish(first);
+    assert_eq!(driver.recovered(0), 6);
+    for done in 0..second.steps.len() {
+        driver.slots.execute(&second.steps[..done]);
+        assert!((6..=16).contains(&driver.recovered(0)), "after {done} steps");
+    }
+    driver.finish(second);
+    assert_eq!(driver.recovered(0), 16);
+    driver.gathering.table.check_invariants();
+}
+
+#[test]
+fn a_batch_that_is_larger_than_a_chunk_gets_one_of_its_own_in_the_same_commit() {
+    let mut driver = driver();
+    let taken = driver.gathering.memory.taken();
+    driver.append(0, 100).unwrap();
+    let large = PIECE + 1_000;
+    driver.append(0, large).unwrap();
+    driver.append(0, 100).unwrap();
+    assert_eq!(driver.gathering.memory.taken(), taken + 1);
+    let commit = driver.gathering.take_commit().unwrap();
+    let steps = outline(&commit.steps);
+    assert_eq!(steps.len(), 3, "a group in each chunk, and the sync: {steps:?}");
+    assert_eq!(steps[0].3, steps[1].2, "nothing is between them");
+    assert_eq!(commit.bytes, steps[1].3 - steps[0].2);
+    let chunks: Vec<_> = commit.batches.iter().map(|staged| staged.chunk).collect();
+    assert_eq!([chunks[1] - chunks[0], chunks[2] - chunks[1]], [1, 0]);
+    for (base, (staged, size)) in (0..).zip(commit.batches.iter().zip([100, large, 100])) {
+        let header = BatchHeader::parse(&staged.batch.bytes).unwrap();
+        assert_eq!(
+            (header.base_offset, staged.batch.base, staged.batch.next),
+            (Offset(base), Offset(base), Offset(base + 1))
+        );
+        let (as_given, as_staged) = (batch(size), &staged.batch.bytes);
+        // All that follows what the log assigns.
+        assert_eq!(as_given[16..], as_staged[16..]);
+    }
+    driver.finish(commit);
+    assert_eq!(driver.recovered(0), 3);
+}
+
+#[test]
+fn a_proof_without_room_is_left_out_and_the_segment_is_sealed_without_an_index() {
+    let mut driver = driver();
+    driver.append(0, 100).unwrap();
+    driver.gathering.stage_proof().unwrap();
+    let commit = driver.gathering.take_commit().unwrap();
+    assert_eq!((commit.steps.len(), commit.holds_frames), (1, true), "no proof while a group is open");
+    driver.finish(commit);
+    let mut end = 0;
+    while let ((), Some(proof)) = (driver.gathering.stage_proof().unwrap(), driver.gathering.take_commit()) {
+        assert!(!proof.holds_frames);
+        end = outline(&proof.steps)[0].3;
+        driver.finish(proof);
+    }
+    assert_eq!(end, TRAILER, "as many as have a place");
+    driver.append(0, 100).unwrap();
+    let commit = driver.gathering.take_commit().unwrap();
+    let sealed = [("sync", FIRST, 0, 0), ("write", SECOND, 0, BLOCK), ("sync", SECOND, 0, 0)];
+    assert_eq!(outline(&commit.steps)[..3], sealed);
+    driver.finish(commit);
+    assert_eq!(driver.recovered(0), 2);
+}
+
+/// Appends so much that segments roll, and looks at the disk whenever there is no memory. Answers how many chunks were taken, and whether there
+/// was no memory for the roll.
+fn fill_with_a_failure(after: Option<usize>) -> (usize, bool) {
+    const BATCHES: usize = 60;
+    let mut memory = VecMemory::new(2 * BLOCK, AMPLE);
+    memory.fails_after = after;
+    let mut driver = Driver::new(memory, SyncPolicy::EachCommit);
+    let mut has_failed_to_roll = false;
+    for number in 0..BATCHES {
+        let (before, in_use) = (driver.gathering.memory.fails_after, driver.gathering.table.segment_count());
+        match driver.append(0, 700) {
+            Ok(()) => assert_eq!(driver.gathering.memory.fails_after, before, "a failure is told"),
+            Err(error) => {
+                assert!(matches!(error, NoRoom::Memory(_)), "{error}");
+                let table = &driver.gathering.table;
+                assert!(
+                    table.next_position().is_some(),
+                    "what is sealed is followed, and what is started has its header"
+                );
+                let rolled = |driver: &Driver| driver.gathering.table.segment_count() > in_use;
+                let had_rolled = rolled(&driver);
+                driver.commit();
+                assert_eq!(driver.recovered(0), number, "what was staged is as good as without the failure");
+                driver.append(0, 700).unwrap();
+                has_failed_to_roll |= !had_rolled && rolled(&driver);
+            }
+        }
+        if number % 3 == 0 {
+            driver.commit();
+        }
+    }
+    driver.commit();
+    assert_eq!(driver.recovered(0), BATCHES);
+    assert!(driver.gathering.table.segment_count() >= 4);
+    driver.gathering.table.check_invariants();
+    (driver.gathering.memory.taken(), has_failed_to_roll)
+}
+
+#[test]
+fn memory_that_fails_at_any_chunk_leaves_a_log_that_goes_on() {
+    let (chunks, _) = fill_with_a_failure(None);
+    // Those before are of the partitions' opening.
+    let failed_to_roll = (2..chunks).filter(|after| fill_with_a_failure(Some(*after)).1).count();
+    assert!(failed_to_roll >= 3, "{failed_to_roll} of {chunks} failures met a roll");
+}
+
+/// A commit with one batch in a chunk of its own.
+fn fill_chunk(driver: &mut Driver, number: i32) {
+    driver.append(number, driver.gathering.memory.piece - BLOCK).unwrap();
+    assert!(driver.commit());
+}
+
+#[test]
+fn the_oldest_chunks_are_given_up_before_one_is_taken() {
+    // So small that no segment is full: a roll takes chunks too.
+    const PIECE: usize = 3 * BLOCK;
+    let mut driver = Driver::new(VecMemory::new(PIECE, 4 * PIECE), SyncPolicy::EachCommit);
+    let keys = [driver.key(0), driver.key(1)];
+    for number in [0, 1, 0] {
+        fill_chunk(&mut driver, number);
+    }
+    let evicted = |driver: &Driver, from: usize| driver.gathering.memory.evicted[from..].to_vec();
+    assert_eq!(evicted(&driver, 0), [], "all of it fits");
+    let held = driver.gathering.memory.readable[&keys[0]].batches[0].bytes.clone();
+    for number in [0, 1, 0, 0] {
+        fill_chunk(&mut driver, number);
+    }
+    let through = |number: usize, offset| (keys[number], Offset(offset));
+    // Of the oldest a reader holds one, so that the next oldest goes at once.
+    assert_eq!(evicted(&driver, 0), [through(0, 0), through(1, 0), through(0, 1), through(0, 2)]);
+    assert_eq!(driver.gathering.memory.most, 4 * PIECE, "never beyond the budget");
+    drop(held);
+    driver.gathering.memory.budget = 0;
+    driver.gathering.make_room(0);
+    assert_eq!(evicted(&driver, 4), [through(1, 1), through(0, 3)]);
+    let left = |number: usize| driver.gathering.memory.readable[&keys[number]].batches.iter().map(|batch| batch.base.0);
+    assert_eq!((Vec::from_iter(left(0)), left(1).count()), (vec![4], 0), "the newest chunk stays");
+    fill_chunk(&mut driver, 1);
+    assert_eq!(evicted(&driver, 6), [through(0, 4)], "what cannot be given up is taken beyond the budget");
+}
+
+#[test]
+fn two_lives_of_a_partition_are_told_apart_within_one_commit() {
+    let mut driver = driver();
+    driver.append(0, 100).unwrap();
+    driver.append(1, 100).unwrap();
+    // In a group that has ended, and in the open one.
+    driver.append(0, PIECE).unwrap();
+    let before = driver.key(0);
+    driver.close(0);
+    driver.open(0);
+    driver.append(0, 200).unwrap();
+    let after = driver.key(0);
+    let sizes = [100, PIECE, 200].map(|size| batch(size).len() as u64);
+    let staged = |key| driver.gathering.staged_bytes(key);
+    assert_eq!([staged(before), staged(after), staged(driver.key(1))], [sizes[0] + sizes[1], sizes[2], sizes[0]]);
+    let commit = driver.gathering.take_commit().unwrap();
+    let staged: Vec<_> = commit.batches.iter().map(|staged| (staged.key, staged.batch.base.0)).collect();
+    assert_eq!(staged, [(before, 0), (driver.key(1), 0), (before, 1), (after, 0)]);
+    driver.finish(commit);
+    assert_eq!((driver.recovered(0), driver.gathering.staged_bytes(after)), (1, 0));
+}
+
+#[test]
+fn commits_that_are_not_synced_prove_nothing() {
+    let mut driver = Driver::new(VecMemory::new(PIECE, AMPLE), SyncPolicy::Never);
+    let before = driver.gathering.table.provable();
+    driver.append(0, 100).unwrap();
+    let commit = driver.gathering.take_commit().unwrap();
+    assert!(matches!(commit.steps[..], [Write { .. }]));
+    let end = commit.end;
+    driver.finish(commit);
+    let table = &driver.gathering.table;
+    assert_eq!((table.durable(), table.provable()), (end, before));
+}

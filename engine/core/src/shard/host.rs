@@ -1,0 +1,27 @@
+//! What a driver lends the machine, chosen when it is compiled: production has chunks of mapped memory and channels, a simulation a vector and
+//! numbers.
+
+use std::fmt::Debug;
+
+use rustmq_model::Offset;
+
+use super::memory::Memory;
+use super::partitions::PartitionKey;
+
+/// The driver's types. Each reply is used once: whoever waits for it is told then, and not before.
+pub trait Host: Debug {
+    type Memory: ReaderMemory;
+    type OpenReply: Debug + Send;
+    type AppendReply: Debug + Send;
+    type TrimReply: Debug + Send;
+    type DeleteReply: Debug + Send;
+    /// For what answers nothing but that it is done.
+    type DoneReply: Debug + Send;
+}
+
+/// Memory whose batches readers share.
+pub trait ReaderMemory: Memory {
+    /// Lets go of what readers see of a partition's batches, up to and with the one at `through`. At once: the memory is wanted for others. Of a
+    /// partition whose view was closed there is nothing left.
+    fn evict(&mut self, key: PartitionKey, through: Offset);
+}

@@ -1,0 +1,248 @@
+//! [`Shard`]: what a driver calls. What happens in a turn stands in [`super::turn`], each decision in the file of its noun.
+
+use std::time::Duration;
+
+use rustmq_model::{Instant, Offset, TopicIdPartition};
+
+use super::actions::{Action, Actions, NewView};
+use super::appends::{AppendCount, PartialAppend};
+use super::backlog::{Backlog, Job};
+use super::cleaner::Cleaner;
+use super::commits::{CommitNumber, Commits};
+use super::error::ReadError;
+use super::gathering::Gathering;
+use super::host::Host;
+use super::location::{self, ReadPlan};
+use super::memory::NoMemory;
+use super::now::Now;
+use super::partitions::Partitions;
+use super::repair_checkpoints::RepairCheckpoints;
+use super::request::{Append, ColdRead, LogConfig, OpenPartition, TimeTarget, TrimTo};
+use super::retention::Retention;
+use super::slot_preparation::SlotPreparation;
+use super::staging::Staging;
+use super::waiting::{Waiting, WaitingAnswers};
+use crate::log::LogLimits;
+use crate::wal::{Generation, SegmentTable};
+
+/// Requests that wait in the machine itself, so that one commit takes many.
+const REQUESTS_MAX: usize = 256;
+
+/// How a shard works, apart from what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShardConfig {
+    /// How long the shard is idle before it proves what it wrote last.
+    pub proof_after: Duration,
+    pub retention_interval: Duration,
+    /// What may gather for one commit, and one frame more.
+    pub gathered_bytes_max: usize,
+    /// Of one read that a move asks for.
+    pub read_bytes_max: usize,
+    pub limits: LogLimits,
+}
+
+/// The logs of a shard's partitions and the write-ahead log that they share, as a machine without I/O.
+///
+/// ```text
+/// handle_* -> backlog -> stage (the cores decide) -> gathering --poll_commit--> in flight --on_committed--> publish, answer, free, evict
+/// ```
+/// The driver makes turns. In each it says what has happened (`handle_*`, `on_*`), then calls [`Self::stage`] once; after every call it executes
+/// what [`Self::poll_action`] asks for until nothing is left. [`Self::poll_commit`] begins the next commit when the driver can execute it, and
+/// [`Self::on_committed`] ends it. [`Self::poll_timeout`] says when the next turn is due without news. No call waits for anything.
+#[derive(Debug)]
+pub struct Shard<H: Host> {
+    pub(super) config: ShardConfig,
+    pub(super) partitions: Partitions,
+    pub(super) staging: Staging<H::Memory>,
+    pub(super) backlog: Backlog<H>,
+    pub(super) waiting: WaitingAnswers<H>,
+    pub(super) commits: Commits,
+    pub(super) cleaner: Cleaner,
+    pub(super) retention: Retention,
+    pub(super) slots: SlotPreparation,
+    pub(super) repair: RepairCheckpoints,
+    pub(super) closing: Option<Vec<H::DoneReply>>,
+    pub(super) appended: AppendCount,
+    /// The newest commit of which everything is published, and not yet followed up.
+    pub(super) durable: Option<CommitNumber>,
+    pub(super) actions: Actions<H>,
+}
+
+impl<H: Host> Shard<H> {
+    /// Of what recovery found; empty partitions if it found none. Plans the group that puts this run on disk, for the first commit.
+    pub fn new(
+        config: ShardConfig,
+        gathering: Gathering<H::Memory>,
+        partitions: Partitions,
+        now: Now,
+    ) -> Result<Self, NoMemory> {
+        let mut shard = Self {
+            partitions,
+            staging: Staging::new(gathering, config.gathered_bytes_max),
+            backlog: Backlog::default(),
+            waiting: WaitingAnswers::default(),
+            commits: Commits::new(now.at, config.proof_after),
+            cleaner: Cleaner::new(config.read_bytes_max),
+            retention: Retention::new(now.at, config.retention_interval),
+            slots: SlotPreparation::new(now.at),
+            repair: RepairCheckpoints::Over,
+            closing: None,
+            appended: AppendCount::default(),
+            durable: None,
+            actions: Actions::default(),
+            config,
+        };
+        // The run must be on disk before anything of it is: a proof names it.
+        shard.commits.on_proof_staged();
+        shard.staging.stage_run()?;
+        for partition in shard.partitions.iter() {
+            let (key, id) = (partition.key, partition.id);
+            let (offsets, size_bytes) = (partition.offsets(), partition.size_bytes());
+            let view = NewView { key, id, offsets, leadership: partition.leadership(), size_bytes };
+            shard.actions.push(Action::CreateView(Box::new(view)));
+            shard.actions.push(Action::List { key });
+        }
+        Ok(shard)
+    }
+
+    /// The log was repaired: every partition gets a checkpoint, and then the repair is forgotten.
+    pub fn checkpoint_after_repair(&mut self) {
+        self.repair = RepairCheckpoints::of_all(&self.partitions);
+    }
+
+    // Requests. They are staged in a turn.
+
+    /// Creates partitions, or takes up existing ones under a leader epoch.
+    pub fn handle_open(&mut self, partitions: Vec<OpenPartition>, reply: H::OpenReply) {
+        self.backlog.push(Job::Open { partitions, reply });
+    }
+
+    pub fn handle_configure(&mut self, id: TopicIdPartition, config: LogConfig, reply: H::DoneReply) {
+        self.backlog.push(Job::Configure { id, config, reply });
+    }
+
+    pub fn handle_append(&mut self, appends: Vec<Append>, reply: H::AppendReply) {
+        self.backlog.push(Job::Append(PartialAppend::new(appends, reply)));
+    }
+
+    pub fn handle_trim(&mut self, id: TopicIdPartition, to: TrimTo, reply: H::TrimReply) {
+        self.backlog.push(Job::Trim { id, to, reply });
+    }
+
+    pub fn handle_delete(&mut self, ids: Vec<TopicIdPartition>, reply: H::DeleteReply) {
+        self.backlog.push(Job::Delete { ids, reply });
+    }
+
+    /// Ends once what was asked before is done and proved. The driver answers it when it has let go of the folder.
+    pub fn handle_close(&mut self, reply: H::DoneReply) {
+        self.backlog.push(Job::Close { reply });
+    }
+
+    /// Whether so many requests more may be handed over now.
+    #[must_use]
+    pub fn takes_requests(&self) -> bool {
+        self.closing.is_none() && self.backlog.len() < REQUESTS_MAX
+    }
+
+    /// Whether news of requests should wake the driver: those taken before come first.
+    #[must_use]
+    pub fn awaits_requests(&self) -> bool {
+        self.closing.is_none() && self.backlog.is_empty()
+    }
+
+    #[must_use]
+    pub const fn is_closing(&self) -> bool {
+        self.closing.is_some()
+    }
+
+    // Questions. Nothing changes but which segments are held.
+
+    /// Where a read of what has left memory finds its batches. The segment is held until [`Self::on_released`].
+    pub fn plan_read(&mut self, read: &ColdRead) -> Result<ReadPlan, ReadError> {
+        location::judge_read(read, &self.partitions)?;
+        location::plan_read(read, self.staging.table_mut())
+    }
+
+    /// From where batches must be searched for a timestamp; `None` if the partition is not open.
+    #[must_use]
+    pub fn search_from(&self, id: TopicIdPartition, target: TimeTarget) -> Option<Offset> {
+        location::search_from(id, target, &self.partitions)
+    }
+
+    #[must_use]
+    pub const fn table(&self) -> &SegmentTable {
+        self.staging.table()
+    }
+
+    #[must_use]
+    pub fn partition_count(&self) -> usize {
+        self.partitions.len()
+    }
+
+    #[must_use]
+    pub fn poisoned(&self) -> Option<&str> {
+        self.staging.poisoned()
+    }
+
+    /// The memory that the driver lent.
+    pub const fn memory_mut(&mut self) -> &mut H::Memory {
+        self.staging.memory_mut()
+    }
+
+    /// What was appended since this was asked last.
+    pub const fn take_appended(&mut self) -> AppendCount {
+        std::mem::replace(&mut self.appended, AppendCount { batches: 0, bytes: 0 })
+    }
+
+    // Execution.
+
+    /// The next thing to be done.
+    pub fn poll_action(&mut self) -> Option<Action<H>> {
+        self.actions.poll()
+    }
+
+    /// When the next turn is due, if nothing happens before.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Instant {
+        let due = self.retention.due_at();
+        let proof = self.commits.proof_due(self.staging.is_empty()).filter(|_| self.poisoned().is_none());
+        let due = proof.map_or(due, |proof| due.min(proof));
+        self.cleaner.due_at().map_or(due, |look| due.min(look))
+    }
+
+    /// Answers at once if everything that was staged so far is durable, else when it is.
+    pub(super) fn answer_when_durable(&mut self, waiting: Waiting<H>) {
+        if let Some(reason) = self.staging.poisoned() {
+            // Nothing waits any more, but what was staged before the failure never became durable.
+            let reason = reason.to_owned();
+            waiting.refuse(&reason, &mut self.partitions, &mut self.actions);
+            return;
+        }
+        match self.commits.last_needed(self.staging.is_empty()) {
+            Some(commit) => self.waiting.push(commit, waiting),
+            None => self.complete(waiting),
+        }
+    }
+
+    pub(super) fn complete(&mut self, waiting: Waiting<H>) {
+        if waiting.complete(&mut self.partitions, &self.staging, &mut self.actions) {
+            self.cleaner.look_now();
+        }
+    }
+
+    /// Readers are done with segments, each as often as it says.
+    pub fn on_released(&mut self, now: Now, released: impl IntoIterator<Item = (Generation, u32)>) {
+        for (generation, count) in released {
+            (0..count).for_each(|_| self.staging.table_mut().release(generation));
+        }
+        if self.free_segments() {
+            self.look(now);
+        }
+    }
+
+    /// Panics where the machine contradicts itself.
+    pub fn check_invariants(&self) {
+        self.staging.table().check_invariants();
+        self.partitions.iter().for_each(|partition| partition.log.check_invariants());
+    }
+}

@@ -1,0 +1,261 @@
+//! The partitions of a shard, by id and by key. A key names one life of a partition: who is deleted and opened again under its id has another.
+//!
+//! ```text
+//! insert -> open --unlist--> closing (its close is staged, not durable) --forget--> gone, its slot is used again
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+
+use super::request::LogConfig;
+use crate::log::{LogOffsets, PartitionLog};
+
+/// Names a partition as long as it is open, and never another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionKey {
+    slot: u32,
+    life: u32,
+}
+
+impl PartitionKey {
+    /// Of no partition.
+    pub(super) const NONE: Self = Self { slot: u32::MAX, life: 0 };
+
+    /// Below the number of partitions that there were at a time: a driver can keep what it has of them in a vector. Only one key with this
+    /// slot is in use.
+    #[must_use]
+    pub const fn slot(self) -> usize {
+        self.slot as usize
+    }
+}
+
+/// Who leads a partition, and who led it from where on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leadership {
+    pub epoch: LeaderEpoch,
+    /// Each leadership and its start offset, oldest first.
+    pub history: Arc<[(LeaderEpoch, Offset)]>,
+}
+
+/// One partition: its log, its retention, and what readers are shown of it.
+#[derive(Debug)]
+pub struct Partition {
+    pub id: TopicIdPartition,
+    pub key: PartitionKey,
+    pub log: PartitionLog,
+    pub config: LogConfig,
+    /// The epoch that readers are shown: the newest one whose start is durable. Nothing else shows one: readers, and followers that compare
+    /// their logs, go by what a restart does not take back.
+    shown_epoch: LeaderEpoch,
+    /// Bytes of the batches between log start and durable end.
+    size_bytes: u64,
+}
+
+impl Partition {
+    /// The log start that is durable.
+    #[must_use]
+    pub fn log_start(&self) -> Offset {
+        self.log.positions().log_start
+    }
+
+    /// What readers are shown.
+    #[must_use]
+    pub fn offsets(&self) -> LogOffsets {
+        let positions = self.log.positions();
+        LogOffsets {
+            log_start: positions.log_start,
+            durable_end: positions.durable_end,
+            high_watermark: positions.high_watermark,
+            last_stable: positions.last_stable,
+            leader_epoch: self.shown_epoch,
+        }
+    }
+
+    #[must_use]
+    pub const fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// As staged, perhaps not durable yet.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        let history = self.log.epochs().iter().map(|begun| (begun.epoch, begun.start)).collect();
+        Leadership { epoch: self.log.leader_epoch(), history }
+    }
+
+    /// Batches up to `end` became durable.
+    pub(super) fn on_durable(&mut self, end: Offset, bytes: u64) {
+        self.log.on_durable(end);
+        self.size_bytes += bytes;
+    }
+
+    /// A trim became durable, and leaves so many bytes.
+    pub(super) fn on_trim_durable(&mut self, log_start: Offset, size_bytes: u64) {
+        self.log.on_trim_durable(log_start);
+        self.size_bytes = size_bytes;
+    }
+
+    /// A leadership became durable.
+    pub(super) fn on_leadership_durable(&mut self, epoch: LeaderEpoch) {
+        self.shown_epoch = epoch;
+    }
+
+    #[must_use]
+    pub fn checkpoint(&self) -> Vec<u8> {
+        let mut checkpoint = Vec::with_capacity(self.log.checkpoint_length());
+        self.log.encode_checkpoint(&mut checkpoint);
+        checkpoint
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    life: u32,
+    /// `None` once it is closed: as long as the close is not durable the slot is not used again.
+    partition: Option<Partition>,
+}
+
+#[derive(Debug, Default)]
+pub struct Partitions {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_id: HashMap<TopicIdPartition, PartitionKey>,
+    /// The same, for visits: their order is that of the ids in every run.
+    in_order: BTreeMap<TopicIdPartition, PartitionKey>,
+}
+
+impl Partitions {
+    /// Opens a partition that is not open. `size_bytes` is of its batches that are durable.
+    pub fn insert(
+        &mut self,
+        id: TopicIdPartition,
+        log: PartitionLog,
+        config: LogConfig,
+        size_bytes: u64,
+    ) -> &mut Partition {
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { life: 0, partition: None });
+            u32::try_from(self.slots.len() - 1).expect("partitions are counted in 32 bits")
+        });
+        let slot = &mut self.slots[number as usize];
+        let key = PartitionKey { slot: number, life: slot.life };
+        let before = (self.by_id.insert(id, key), self.in_order.insert(id, key));
+        assert_eq!(before, (None, None), "{id} is open already");
+        let shown_epoch = log.leader_epoch();
+        slot.partition.insert(Partition { id, key, log, config, shown_epoch, size_bytes })
+    }
+
+    /// Its close is staged: nobody finds it any more. Its key stays in use until [`Self::forget`].
+    pub fn close(&mut self, key: PartitionKey) -> Option<Partition> {
+        let partition = self.slots.get_mut(key.slot()).filter(|slot| slot.life == key.life)?.partition.take()?;
+        self.by_id.remove(&partition.id);
+        self.in_order.remove(&partition.id);
+        Some(partition)
+    }
+
+    /// Its close is done with: another partition may take its slot.
+    pub fn forget(&mut self, key: PartitionKey) {
+        let slot = &mut self.slots[key.slot()];
+        assert!(
+            slot.life == key.life && slot.partition.is_none(),
+            "a partition is closed before it is forgotten, once"
+        );
+        slot.life = slot.life.wrapping_add(1);
+        self.free.push(key.slot);
+    }
+
+    /// Whether the key is still in use: its partition is open, or its close is not done with.
+    #[must_use]
+    pub fn is_in_use(&self, key: PartitionKey) -> bool {
+        self.slots.get(key.slot()).is_some_and(|slot| slot.life == key.life)
+    }
+
+    #[must_use]
+    pub fn key(&self, id: TopicIdPartition) -> Option<PartitionKey> {
+        self.by_id.get(&id).copied()
+    }
+
+    #[must_use]
+    pub fn find(&self, id: TopicIdPartition) -> Option<&Partition> {
+        self.at(self.key(id)?)
+    }
+
+    /// `None` if it was closed.
+    #[must_use]
+    pub fn at(&self, key: PartitionKey) -> Option<&Partition> {
+        self.slots.get(key.slot()).filter(|slot| slot.life == key.life)?.partition.as_ref()
+    }
+
+    pub fn at_mut(&mut self, key: PartitionKey) -> Option<&mut Partition> {
+        self.slots.get_mut(key.slot()).filter(|slot| slot.life == key.life)?.partition.as_mut()
+    }
+
+    /// In the order of ids.
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = PartitionKey> {
+        self.in_order.values().copied()
+    }
+
+    /// In the order of ids.
+    pub fn iter(&self) -> impl Iterator<Item = &Partition> {
+        self.keys().filter_map(|key| self.at(key))
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.in_order.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.in_order.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustmq_model::{LeaderEpoch, Offset};
+
+    use super::{PartitionKey, Partitions};
+    use crate::log::{LogLimits, PartitionLog};
+    use crate::shard::request::LogConfig;
+    use crate::shard::tests::id;
+
+    fn open(partitions: &mut Partitions, number: i32) -> PartitionKey {
+        let log = PartitionLog::open(LogLimits::default(), LeaderEpoch(0), Offset::ZERO);
+        partitions.insert(id(number), log, LogConfig::unlimited(), 0).key
+    }
+
+    #[test]
+    fn a_slot_is_used_again_only_after_its_partition_is_forgotten_and_an_old_key_finds_nothing() {
+        let mut partitions = Partitions::default();
+        let (first, other) = (open(&mut partitions, 5), open(&mut partitions, 3));
+        assert_eq!(partitions.close(first).map(|partition| partition.id), Some(id(5)));
+        assert!(
+            partitions.close(first).is_none() && partitions.at(first).is_none() && partitions.find(id(5)).is_none()
+        );
+        let second = open(&mut partitions, 5);
+        assert_ne!(second.slot(), first.slot(), "the close of the first is not done with");
+        partitions.forget(first);
+        let third = open(&mut partitions, 4);
+        assert_eq!(third.slot(), first.slot());
+        assert_ne!(third, first);
+        assert!(
+            partitions.at(first).is_none() && partitions.at_mut(first).is_none() && partitions.close(first).is_none()
+        );
+        assert_eq!(partitions.at(third).map(|partition| partition.id), Some(id(4)));
+        assert_eq!(partitions.keys().collect::<Vec<_>>(), [other, third, second], "in the order of ids");
+        assert!(partitions.at(PartitionKey::NONE).is_none());
+    }
+
+    #[test]
+    #[should_panic(expected = "once")]
+    fn a_partition_is_not_forgotten_twice() {
+        let mut partitions = Partitions::default();
+        let key = open(&mut partitions, 0);
+        partitions.close(key);
+        partitions.forget(key);
+        partitions.forget(key);
+    }
+}

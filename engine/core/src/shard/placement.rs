@@ -1,0 +1,210 @@
+//! Opening, leading, trimming and closing partitions: what is staged for it. What is asked is judged here; what it changes for readers comes when
+//! it is durable ([`super::waiting`]).
+
+use rustmq_model::{Offset, TopicIdPartition};
+
+use super::actions::{Action, Actions, NewView};
+use super::error::{DeleteError, OpenError, TrimError};
+use super::gathering::NoRoom;
+use super::host::{Host, ReaderMemory};
+use super::partitions::{PartitionKey, Partitions};
+use super::request::{OpenPartition, TrimTo};
+use super::staging::Staging;
+use super::waiting::Opened;
+use crate::log::{LogLimits, PartitionLog};
+use crate::wal::Control;
+use crate::wal::segments::Purpose;
+
+/// Why something is not staged.
+pub(super) enum Refusal<E> {
+    /// It is asked again when there may be room.
+    Await,
+    Error(E),
+}
+
+/// Creates the partition, or takes it up under a leader epoch that is not lower.
+pub(super) fn open<H: Host>(
+    open: OpenPartition,
+    limits: LogLimits,
+    partitions: &mut Partitions,
+    staging: &mut Staging<H::Memory>,
+    actions: &mut Actions<H>,
+) -> Result<Opened, Refusal<OpenError>> {
+    if let Some(reason) = staging.poisoned() {
+        return Err(Refusal::Error(OpenError::Storage { reason: reason.to_owned() }));
+    }
+    match partitions.key(open.id) {
+        Some(key) => lead(key, open, partitions, staging),
+        None => create(open, limits, partitions, staging, actions),
+    }
+}
+
+fn create<H: Host>(
+    open: OpenPartition,
+    limits: LogLimits,
+    partitions: &mut Partitions,
+    staging: &mut Staging<H::Memory>,
+    actions: &mut Actions<H>,
+) -> Result<Opened, Refusal<OpenError>> {
+    let OpenPartition { id, leader_epoch, config } = open;
+    let control = Control::Open { epoch: leader_epoch, log_start: Offset::ZERO };
+    let place = staging.room(control.payload_length(), Purpose::Append, partitions)?;
+    let partition = partitions.insert(id, PartitionLog::open(limits, leader_epoch, Offset::ZERO), config, 0);
+    place.put_control(id, &control);
+    let (key, leadership) = (partition.key, partition.leadership());
+    let view = NewView { key, id, offsets: partition.offsets(), leadership: leadership.clone(), size_bytes: 0 };
+    actions.push(Action::CreateView(Box::new(view)));
+    Ok(Opened { key, leadership })
+}
+
+fn lead<M: ReaderMemory>(
+    key: PartitionKey,
+    open: OpenPartition,
+    partitions: &mut Partitions,
+    staging: &mut Staging<M>,
+) -> Result<Opened, Refusal<OpenError>> {
+    let OpenPartition { id, leader_epoch, config } = open;
+    let partition = partitions.at_mut(key).expect("the caller found it");
+    partition.config = config;
+    let (current, start) = (partition.log.leader_epoch(), partition.log.end());
+    if leader_epoch < current {
+        return Err(Refusal::Error(OpenError::FencedLeaderEpoch { given: leader_epoch, current }));
+    }
+    if leader_epoch > current {
+        let control = Control::EpochStart { epoch: leader_epoch, start };
+        let place = staging.room(control.payload_length(), Purpose::Append, partitions)?;
+        let partition = partitions.at_mut(key).expect("making room closes none");
+        partition.log.begin_epoch(leader_epoch).expect("the epoch was compared just above");
+        place.put_control(id, &control);
+    }
+    let partition = partitions.at(key).expect("making room closes none");
+    Ok(Opened { key, leadership: partition.leadership() })
+}
+
+/// Trims the log of an open partition. Answers the log start as decided.
+pub(super) fn trim<M: ReaderMemory>(
+    id: TopicIdPartition,
+    to: TrimTo,
+    partitions: &mut Partitions,
+    staging: &mut Staging<M>,
+) -> Result<(PartitionKey, Offset), Refusal<TrimError>> {
+    if let Some(reason) = staging.poisoned() {
+        return Err(Refusal::Error(TrimError::Storage { reason: reason.to_owned() }));
+    }
+    let partition = partitions.find(id).ok_or(Refusal::Error(TrimError::UnknownPartition))?;
+    let high_watermark = partition.log.positions().high_watermark;
+    let requested = match to {
+        TrimTo::HighWatermark => high_watermark,
+        TrimTo::Offset(offset) => offset,
+    };
+    if requested > high_watermark {
+        return Err(Refusal::Error(TrimError::AboveHighWatermark { requested, high_watermark }));
+    }
+    let key = partition.key;
+    Ok((key, trim_to(key, requested, partitions, staging)?))
+}
+
+/// The same for an offset that is not above the high watermark. One that the log starts at already, or above, writes nothing.
+pub(super) fn trim_to<M: ReaderMemory>(
+    key: PartitionKey,
+    requested: Offset,
+    partitions: &mut Partitions,
+    staging: &mut Staging<M>,
+) -> Result<Offset, NoRoom> {
+    let decided = partitions.at(key).expect("the caller found it").log.decided_log_start();
+    if requested <= decided {
+        return Ok(decided);
+    }
+    let control = Control::Trim { log_start: requested };
+    let place = staging.room(control.payload_length(), Purpose::Freeing, partitions)?;
+    let partition = partitions.at_mut(key).expect("making room closes none");
+    let moved = partition.log.trim(requested).expect("the caller compared it with the high watermark");
+    assert_eq!(moved, Some(requested), "it is above the log start");
+    place.put_control(partition.id, &control);
+    Ok(requested)
+}
+
+/// What became of a request to delete.
+#[derive(Debug, Default)]
+pub(super) struct Deleted {
+    pub closed: Vec<PartitionKey>,
+    pub results: Vec<Result<(), DeleteError>>,
+}
+
+/// Closes partitions: nobody finds them from here on. Room is made first, for all of them: nothing stalls half-way. `None` if there is none
+/// now.
+pub(super) fn delete<H: Host>(
+    ids: &[TopicIdPartition],
+    partitions: &mut Partitions,
+    staging: &mut Staging<H::Memory>,
+    actions: &mut Actions<H>,
+) -> Option<Deleted> {
+    let is_any_open = ids.iter().any(|id| partitions.key(*id).is_some());
+    if is_any_open
+        && let Err(NoRoom::AwaitSlot) = staging.room(Control::Close.payload_length(), Purpose::Freeing, partitions)
+    {
+        return None;
+    }
+    let mut deleted = Deleted::default();
+    for id in ids {
+        let result = close(*id, partitions, staging);
+        if let Ok(key) = &result {
+            actions.push(Action::Unlist { id: *id });
+            deleted.closed.push(*key);
+        }
+        deleted.results.push(result.map(|_| ()));
+    }
+    Some(deleted)
+}
+
+fn close<M: ReaderMemory>(
+    id: TopicIdPartition,
+    partitions: &mut Partitions,
+    staging: &mut Staging<M>,
+) -> Result<PartitionKey, DeleteError> {
+    if let Some(reason) = staging.poisoned() {
+        return Err(DeleteError::Storage { reason: reason.to_owned() });
+    }
+    let key = partitions.key(id).ok_or(DeleteError::UnknownPartition)?;
+    let place = match staging.room(Control::Close.payload_length(), Purpose::Freeing, partitions) {
+        Ok(place) => place,
+        // Asked again, it finds a slot.
+        Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit | NoRoom::Full) => return Err(DeleteError::Full),
+        Err(error @ (NoRoom::Memory(_) | NoRoom::Poisoned { .. })) => {
+            return Err(DeleteError::Storage { reason: error.to_string() });
+        }
+    };
+    place.put_control(id, &Control::Close);
+    partitions.close(key);
+    Ok(key)
+}
+
+/// An error of an operation, made from the want of room.
+pub(super) trait WithoutRoom {
+    const FULL: Self;
+    fn storage(reason: String) -> Self;
+}
+
+impl WithoutRoom for OpenError {
+    const FULL: Self = Self::Full;
+    fn storage(reason: String) -> Self {
+        Self::Storage { reason }
+    }
+}
+
+impl WithoutRoom for TrimError {
+    const FULL: Self = Self::Full;
+    fn storage(reason: String) -> Self {
+        Self::Storage { reason }
+    }
+}
+
+impl<E: WithoutRoom> From<NoRoom> for Refusal<E> {
+    fn from(no_room: NoRoom) -> Self {
+        match no_room {
+            NoRoom::AwaitSlot | NoRoom::AwaitCommit => Self::Await,
+            NoRoom::Full => Self::Error(E::FULL),
+            NoRoom::Memory(_) | NoRoom::Poisoned { .. } => Self::Error(E::storage(no_room.to_string())),
+        }
+    }
+}

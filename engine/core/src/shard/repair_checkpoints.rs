@@ -1,0 +1,73 @@
+//! After a repair every partition gets a checkpoint, so that no later start replays over a hole. Then the repair is forgotten.
+//!
+//! ```text
+//! waiting --all are staged--> staged --their commit is durable--> forgetting --forgotten, or not--> over
+//! ```
+
+use super::actions::{Action, Actions};
+use super::commits::{CommitNumber, Commits};
+use super::host::Host;
+use super::partitions::{PartitionKey, Partitions};
+use super::staging::Staging;
+use crate::wal::segments::Purpose;
+
+#[derive(Debug)]
+pub(super) enum RepairCheckpoints {
+    /// The log was not repaired, or all is done.
+    Over,
+    /// These have none yet; the next ones last.
+    Waiting(Vec<PartitionKey>),
+    /// On disk once this commit is.
+    Staged { commit: CommitNumber },
+    /// They are on disk, and the driver notes that in the folder. The shard ends only when it has.
+    Forgetting,
+}
+
+impl RepairCheckpoints {
+    pub(super) fn of_all(partitions: &Partitions) -> Self {
+        Self::Waiting(partitions.keys().rev().collect())
+    }
+
+    pub(super) const fn is_forgetting(&self) -> bool {
+        matches!(self, Self::Forgetting)
+    }
+
+    /// Stages as many as find room. What finds none is tried again in the next turn.
+    pub(super) fn stage<H: Host>(
+        &mut self,
+        commits: &Commits,
+        partitions: &Partitions,
+        staging: &mut Staging<H::Memory>,
+    ) {
+        let Self::Waiting(waiting) = self else { return };
+        // The group that puts the run on disk goes alone. Where there is none, the next segment's header does it.
+        let is_run_committed = commits.begun() > u64::from(commits.is_in_flight());
+        let is_run_unplanned = commits.begun() == 0 && staging.is_empty();
+        if staging.poisoned().is_some() || !(is_run_committed || is_run_unplanned) {
+            return;
+        }
+        while let Some(key) = waiting.last() {
+            if let Some(partition) = partitions.at(*key) {
+                let checkpoint = partition.checkpoint();
+                if checkpoint.len() > staging.table().shape().payload_max() as usize {
+                    return;
+                }
+                let Ok(place) = staging.room(checkpoint.len(), Purpose::Cleaning, partitions) else { return };
+                place.put_checkpoint(partition.id, &checkpoint);
+            }
+            waiting.pop();
+        }
+        *self = Self::Staged { commit: commits.begun() + 1 };
+    }
+
+    pub(super) fn on_durable<H: Host>(&mut self, durable: CommitNumber, actions: &mut Actions<H>) {
+        if matches!(self, Self::Staged { commit } if *commit <= durable) {
+            *self = Self::Forgetting;
+            actions.push(Action::ForgetRepair);
+        }
+    }
+
+    pub(super) fn on_forgotten(&mut self) {
+        *self = Self::Over;
+    }
+}

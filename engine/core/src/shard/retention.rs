@@ -1,0 +1,113 @@
+//! What the clock asks for: records that are kept no longer, and producers that are remembered no longer.
+
+use std::time::Duration;
+
+use rustmq_model::Instant;
+
+use super::actions::{Actions, Fact};
+use super::host::Host;
+use super::now::Now;
+use super::partitions::{PartitionKey, Partitions};
+use super::placement;
+use super::staging::Staging;
+use super::waiting::Waiting;
+use crate::wal::Control;
+use crate::wal::retention::{RetentionLimits, log_start_after};
+use crate::wal::segments::Purpose;
+
+/// Partitions that are looked at in one go: producers wait meanwhile.
+const PARTITIONS_AT_ONCE: usize = 128;
+/// Between one go and the next, for what came meanwhile.
+const PAUSE: Duration = Duration::from_millis(1);
+
+#[derive(Debug)]
+pub(super) struct Retention {
+    interval: Duration,
+    due_at: Instant,
+    /// Partitions that are yet to be looked at in this interval; the next ones last.
+    rest: Vec<PartitionKey>,
+}
+
+impl Retention {
+    pub(super) fn new(now: Instant, interval: Duration) -> Self {
+        Self { interval, due_at: now.plus(interval), rest: Vec::new() }
+    }
+
+    pub(super) const fn due_at(&self) -> Instant {
+        self.due_at
+    }
+
+    /// Looks at the next few partitions. `answer` gets what waits for the trims. Answers whether all of them have had their turn.
+    pub(super) fn run<H: Host>(
+        &mut self,
+        now: Now,
+        partitions: &mut Partitions,
+        staging: &mut Staging<H::Memory>,
+        actions: &mut Actions<H>,
+        mut answer: impl FnMut(Waiting<H>, &mut Partitions, &Staging<H::Memory>, &mut Actions<H>),
+    ) -> bool {
+        if staging.poisoned().is_some() {
+            self.due_at = now.at.plus(self.interval);
+            return false;
+        }
+        if self.rest.is_empty() {
+            self.rest = partitions.keys().rev().collect();
+        }
+        let later = self.rest.len().saturating_sub(PARTITIONS_AT_ONCE);
+        for key in self.rest.split_off(later).into_iter().rev() {
+            if let Some(trim) = expire_records(key, now, partitions, staging, actions) {
+                answer(trim, partitions, staging, actions);
+            }
+            expire_producers(key, now, partitions, staging);
+        }
+        let is_done = self.rest.is_empty();
+        self.due_at = now.at.plus(if is_done { self.interval } else { PAUSE });
+        is_done
+    }
+}
+
+fn expire_records<H: Host>(
+    key: PartitionKey,
+    now: Now,
+    partitions: &mut Partitions,
+    staging: &mut Staging<H::Memory>,
+    actions: &mut Actions<H>,
+) -> Option<Waiting<H>> {
+    let partition = partitions.at(key)?;
+    let id = partition.id;
+    let limits = RetentionLimits { time: partition.config.retention_time, bytes: partition.config.retention_bytes };
+    let table = staging.table();
+    let log_start = log_start_after(table.parts(id), table.bytes(id), limits, now.wall)?;
+    let log_start = log_start.min(partition.log.positions().high_watermark);
+    if log_start <= partition.log.decided_log_start() {
+        return None;
+    }
+    match placement::trim_to(key, log_start, partitions, staging) {
+        Ok(log_start) => Some(Waiting::Trim { key, log_start, reply: None }),
+        // Looked at again at the next interval.
+        Err(no_room) => {
+            actions.note(Fact::RetentionWaits { id, no_room });
+            None
+        }
+    }
+}
+
+fn expire_producers<M: super::host::ReaderMemory>(
+    key: PartitionKey,
+    now: Now,
+    partitions: &mut Partitions,
+    staging: &mut Staging<M>,
+) {
+    let Some(partition) = partitions.at(key) else { return };
+    let producers = partition.log.expire_producers(now.wall, partition.config.producer_expiry);
+    if producers.is_empty() {
+        return;
+    }
+    let control = Control::Expiry { producers };
+    let Ok(place) = staging.room(control.payload_length(), Purpose::Append, partitions) else { return };
+    let partition = partitions.at_mut(key).expect("it was found, and making room closes none");
+    if let Control::Expiry { producers } = &control {
+        partition.log.forget_producers(producers);
+    }
+    place.put_control(partition.id, &control);
+}

@@ -1,0 +1,104 @@
+//! A shard's partitions out of what recovery found: each log is replayed from its newest base on.
+
+use rustmq_model::{Timestamp, TopicIdPartition};
+
+use super::partitions::Partitions;
+use super::request::LogConfig;
+use super::staging::CHECKPOINTS_PART;
+use crate::log::{CheckpointError, EpochStart, Gaps, LogLimits, PartitionLog, ReplayError};
+use crate::wal::scan::{ReplayEvent, ReplayItem};
+use crate::wal::{Control, RecoveredWal, SegmentShape, SegmentTable};
+
+/// Bytes that one producer takes in a checkpoint, at most.
+const PRODUCER_BYTES: usize = 192;
+/// Bytes that one aborted transaction takes in a checkpoint.
+const ABORTED_BYTES: usize = 32;
+
+/// Bounds that keep a checkpoint within what a new segment's head has room for: half of that for producers, three eighths for aborted
+/// transactions, and the rest for the rest.
+#[must_use]
+pub fn log_limits(shape: SegmentShape) -> LogLimits {
+    let eighth = shape.length() as usize / CHECKPOINTS_PART / 8;
+    let default = LogLimits::default();
+    LogLimits {
+        producers_max: default.producers_max.min(4 * eighth / PRODUCER_BYTES),
+        aborted_max: default.aborted_max.min(3 * eighth / ABORTED_BYTES),
+    }
+}
+
+/// The frames of a partition do not follow from each other.
+#[derive(Debug, thiserror::Error)]
+pub enum PartitionReplayError {
+    #[error("partition {id}: {error}")]
+    Replay { id: TopicIdPartition, error: ReplayError },
+    #[error("partition {id}: {error}")]
+    Checkpoint { id: TopicIdPartition, error: CheckpointError },
+    #[error("partition {id} has frames but neither an open frame nor a checkpoint before them")]
+    NoBase { id: TopicIdPartition },
+}
+
+/// Replays every partition, and tells the table where its log starts.
+pub fn replay_partitions(
+    recovered: &RecoveredWal,
+    gaps: Gaps,
+    limits: LogLimits,
+    now: Timestamp,
+    table: &mut SegmentTable,
+) -> Result<Partitions, PartitionReplayError> {
+    let mut partitions = Partitions::default();
+    for (id, items) in &recovered.partitions {
+        let mut log = replay(*id, items, gaps, limits)?;
+        log.finish_replay(now);
+        table.restore_log_start(*id, log.decided_log_start());
+        let size_bytes = table.bytes_from(*id, log.decided_log_start());
+        partitions.insert(*id, log, LogConfig::unlimited(), size_bytes);
+    }
+    Ok(partitions)
+}
+
+/// One partition's log. Whoever wants it to go on from there calls [`PartitionLog::finish_replay`].
+pub fn replay(
+    id: TopicIdPartition,
+    items: &[ReplayItem],
+    gaps: Gaps,
+    limits: LogLimits,
+) -> Result<PartitionLog, PartitionReplayError> {
+    let mut log: Option<PartitionLog> = None;
+    for item in items {
+        let next = match (&item.event, log.take()) {
+            (ReplayEvent::Checkpoint(bytes), _) => {
+                PartitionLog::restore(limits, bytes).map_err(|error| PartitionReplayError::Checkpoint { id, error })?
+            }
+            (ReplayEvent::Control(Control::Open { epoch, log_start }), _) => {
+                PartitionLog::open(limits, *epoch, *log_start)
+            }
+            (_, None) => return Err(PartitionReplayError::NoBase { id }),
+            (event, Some(mut log)) => {
+                apply(&mut log, event, gaps).map_err(|error| PartitionReplayError::Replay { id, error })?;
+                log
+            }
+        };
+        log = Some(next);
+    }
+    log.ok_or(PartitionReplayError::NoBase { id })
+}
+
+fn apply(log: &mut PartitionLog, event: &ReplayEvent, gaps: Gaps) -> Result<(), ReplayError> {
+    match event {
+        ReplayEvent::Batch(header, marker) => log.replay_batch(header, *marker, gaps),
+        ReplayEvent::Control(Control::Trim { log_start }) => log.replay_trim(*log_start, gaps),
+        ReplayEvent::Control(Control::Truncate { end }) => log.replay_truncate(*end, gaps),
+        ReplayEvent::Control(Control::EpochStart { epoch, start }) => {
+            log.replay_epoch_start(EpochStart { epoch: *epoch, start: *start }, gaps)
+        }
+        ReplayEvent::Control(Control::Expiry { producers }) => {
+            log.replay_expiry(producers);
+            Ok(())
+        }
+        // Bases are handled by the caller; a close ends a partition, which recovery does not list.
+        ReplayEvent::Control(Control::Open { .. } | Control::Close) | ReplayEvent::Checkpoint(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

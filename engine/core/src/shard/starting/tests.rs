@@ -1,0 +1,54 @@
+#![allow(clippy::unwrap_used)]
+
+use crate::log::{EndMarker, PartitionLog, TransactionEnd};
+use crate::wal::SegmentShape;
+use rustmq_model::batch::{Attributes, BatchHeader};
+use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+use super::{CHECKPOINTS_PART, log_limits};
+
+const TRANSACTIONAL: Attributes = Attributes(0x10);
+const MARKER: Attributes = Attributes(0x30);
+
+fn header(producer: i64, epoch: i64, sequence: i32, attributes: Attributes) -> BatchHeader {
+    BatchHeader {
+        base_offset: Offset::ZERO,
+        size: 100,
+        leader_epoch: LeaderEpoch(-1),
+        crc: 0,
+        attributes,
+        last_offset_delta: 0,
+        base_timestamp: Timestamp(1_000),
+        max_timestamp: Timestamp(1_000),
+        producer_id: ProducerId(producer),
+        producer_epoch: ProducerEpoch(i16::try_from(epoch).unwrap()),
+        base_sequence: Sequence(sequence),
+        record_count: 1,
+    }
+}
+
+#[test]
+fn the_checkpoint_of_a_log_at_its_limits_fits_the_head_of_a_segment() {
+    let shape = SegmentShape::new(4096, 1 << 20).unwrap();
+    let mut log = PartitionLog::open(log_limits(shape), LeaderEpoch(0), Offset::ZERO);
+    let (mut without_producer, mut without_abort) = (0, 0);
+    for round in 0..20_000 {
+        let (producer, epoch) = (round % 1_000, round / 1_000);
+        let batch = header(producer, epoch, 0, TRANSACTIONAL);
+        if log.prepare_append(None, &batch).is_err() {
+            without_producer += 1;
+            continue;
+        }
+        log.commit_append(&batch, log.end(), Timestamp(1_000));
+        let batch = header(producer, epoch, -1, MARKER);
+        let marker = EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 0 };
+        match log.prepare_marker(None, &batch, marker) {
+            Ok(base) => log.commit_marker(&batch, marker, base, Timestamp(1_000)),
+            Err(_) => without_abort += 1,
+        }
+        log.on_durable(log.end());
+    }
+    assert!(without_producer > 0 && without_abort > 0, "{without_producer} and {without_abort}: limits are not met");
+    let length = log.checkpoint_length();
+    assert!(length <= shape.length() as usize / CHECKPOINTS_PART, "{length} bytes");
+}

@@ -1,0 +1,54 @@
+//! The batches that are still in memory, and which of them are forgotten when memory is short: chunks are given up oldest first, before a
+//! new one is taken, so that it is the same memory again. A chunk that a reader still holds stays taken until it is let go of.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use rustmq_model::{Offset, Timestamp};
+
+use super::partitions::PartitionKey;
+
+/// A batch in memory. `bytes` is a part of a chunk.
+#[derive(Clone, Debug)]
+pub struct TailBatch {
+    pub base: Offset,
+    pub next: Offset,
+    pub max_timestamp: Timestamp,
+    pub bytes: Bytes,
+}
+
+/// The last readable batch of each partition in one chunk.
+#[derive(Debug)]
+struct ChunkContent {
+    chunk: u64,
+    last: BTreeMap<PartitionKey, Offset>,
+}
+
+/// Which chunks hold readable batches, and of whom.
+#[derive(Debug, Default)]
+pub(super) struct TailMemory {
+    /// By number, which is the order of the log.
+    chunks: VecDeque<ChunkContent>,
+}
+
+impl TailMemory {
+    /// The batches of a partition up to the one at `base` became readable in `chunk`. Bases of one partition and chunk come in order.
+    pub(super) fn note(&mut self, chunk: u64, key: PartitionKey, base: Offset) {
+        let at = self.chunks.partition_point(|content| content.chunk < chunk);
+        if self.chunks.get(at).is_none_or(|content| content.chunk != chunk) {
+            self.chunks.insert(at, ChunkContent { chunk, last: BTreeMap::new() });
+        }
+        self.chunks[at].last.insert(key, base);
+    }
+
+    /// The newest chunk with batches is never given up: it may still be being filled.
+    pub(super) fn can_give_up(&self) -> bool {
+        self.chunks.len() >= 2
+    }
+
+    /// What leaves memory with the oldest chunk: of each partition, its batches up to and with the one at this offset.
+    pub(super) fn give_up(&mut self) -> impl Iterator<Item = (PartitionKey, Offset)> + use<> {
+        let oldest = if self.can_give_up() { self.chunks.pop_front() } else { None };
+        oldest.into_iter().flat_map(|oldest| oldest.last)
+    }
+}

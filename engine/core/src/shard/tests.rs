@@ -1,0 +1,22 @@
+//! The shard as a whole, without files and threads.
+
+#![allow(clippy::unwrap_used)]
+
+mod driver;
+mod execution;
+mod host;
+pub(super) mod memory;
+mod requests;
+pub(super) mod slots;
+
+mod cleaning;
+mod closing;
+mod commits;
+mod eviction;
+mod lives;
+mod poison;
+mod preparation;
+mod rolls;
+mod trims;
+
+pub(super) use requests::{batch, id};

@@ -1,0 +1,135 @@
+//! How a full log is freed: what keeps its oldest segment is written anew.
+
+use std::time::Duration;
+
+use rustmq_model::Offset;
+
+use super::driver::{Driver, Setting};
+use super::requests::{batch, id};
+use crate::shard::error::ReadError;
+use crate::shard::request::{ColdRead, TrimTo};
+use crate::shard::{Fact, MoveError};
+
+const KEPT: usize = 30_000;
+
+/// A full log, of which only what partitions 0 and 2 have in the oldest segment is still live. That of partition 0 is about to be read back.
+fn full() -> Driver {
+    let mut driver = Driver::with(3, Setting { blocks: 256, segments_max: 10, ..Setting::default() });
+    driver.append(0, &[KEPT]);
+    driver.append(2, &[KEPT]);
+    driver.settle();
+    while !driver.shard.table().is_full() {
+        driver.append(1, &[50_000]);
+        driver.settle();
+    }
+    driver.trim(1, TrimTo::HighWatermark);
+    assert!(driver.commit());
+    driver.turn();
+    assert_eq!(driver.moves.iter().map(|asked| asked.read.id).collect::<Vec<_>>(), [id(0)]);
+    driver
+}
+
+fn freed(driver: &Driver) -> u64 {
+    driver.facts.iter().map(|fact| if let Fact::SegmentsFreed { count } = fact { *count } else { 0 }).sum()
+}
+
+/// Commits everything that is staged, and answers no read.
+fn commit_all(driver: &mut Driver) {
+    while driver.begin_commit() {
+        driver.end_commit();
+        assert!(driver.moves.is_empty());
+        driver.turn();
+    }
+}
+
+#[test]
+fn a_full_log_is_freed_by_moving_what_is_live() {
+    let mut driver = full();
+    assert!(driver.shard.table().is_full());
+    driver.settle();
+    assert!(freed(&driver) > 0 && !driver.shard.table().is_full());
+    for number in [0, 2] {
+        assert_eq!(driver.on_disk(number), [batch(KEPT).len()]);
+    }
+    let end = driver.shown(1).offsets.durable_end;
+    let mut driver = driver.restart().unwrap();
+    for number in [0, 2] {
+        assert_eq!(driver.on_disk(number), [batch(KEPT).len()]);
+    }
+    assert_eq!((driver.shown(1).offsets.log_start, driver.shown(1).offsets.durable_end), (end, end));
+}
+
+#[test]
+fn a_move_that_cannot_go_on_now_is_begun_again_by_the_clock() {
+    let mut driver = full();
+    let asked = driver.moves.pop().unwrap();
+    // A look that is due while the read is under way finds nothing to do, and none is left.
+    commit_all(&mut driver);
+    driver.turn_in(Duration::from_secs(2));
+    assert!(driver.moves.is_empty() && !driver.begin_commit());
+    driver.end_move(&asked, Err(MoveError::Later { reason: "there is no memory".to_owned() }));
+    driver.turn();
+    // There is no commit that it could wait for.
+    assert!(driver.moves.is_empty() && !driver.begin_commit());
+    assert_eq!(driver.shard.poll_timeout(), driver.now.at.plus(Duration::from_secs(1)));
+    driver.turn_in(Duration::from_secs(1));
+    assert_eq!(driver.moves[0].read, asked.read);
+    driver.settle();
+    assert!(freed(&driver) > 0);
+}
+
+#[test]
+fn a_move_of_a_partition_that_is_deleted_is_of_no_more_account() {
+    let mut driver = full();
+    let first = driver.moves.pop().unwrap();
+    let read = driver.slots.read(&first.read, &first.plan.location);
+    assert!(read.is_ok());
+    commit_all(&mut driver);
+    driver.delete(&[0]);
+    driver.open(&[0], 9);
+    driver.append(0, &[77]);
+    assert!(driver.commit());
+    driver.turn();
+    // The next one does not wait for it.
+    let second = driver.moves.pop().unwrap();
+    assert_eq!(second.read.id, id(2));
+    commit_all(&mut driver);
+    driver.end_move(&first, read);
+    driver.turn();
+    assert!(!driver.begin_commit(), "what was read of it is dead");
+    let freed_before = freed(&driver);
+    let read = driver.slots.read(&second.read, &second.plan.location);
+    driver.end_move(&second, read);
+    driver.settle();
+    assert!(freed(&driver) > freed_before);
+    let mut driver = driver.restart().unwrap();
+    assert_eq!(driver.on_disk(0), [batch(77).len()]);
+    assert_eq!(driver.on_disk(2), [batch(KEPT).len()]);
+}
+
+#[test]
+fn a_segment_that_is_being_read_is_not_freed() {
+    let mut driver = full();
+    let asked = driver.moves.pop().unwrap();
+    driver.delete(&[0, 2]);
+    driver.settle();
+    let freed_before = freed(&driver);
+    driver.shard.on_released(driver.now, [(asked.plan.location.generation, 1)]);
+    driver.turn();
+    assert!(freed(&driver) > freed_before);
+}
+
+#[test]
+fn what_cannot_be_read_back_is_marked_and_holds_up_nobody_else() {
+    let mut driver = full();
+    let asked = driver.moves.pop().unwrap();
+    driver.end_move(&asked, Err(MoveError::Damaged { until: Offset(1), reason: "checksum".to_owned() }));
+    driver.settle();
+    let is_marked = |fact: &Fact| matches!(fact, Fact::RangeDamaged { id: of, first: Offset(0), end: Offset(1), .. } if *of == id(0));
+    assert_eq!(driver.facts.iter().filter(|fact| is_marked(fact)).count(), 1);
+    assert!(freed(&driver) > 0);
+    let mut driver = driver.restart().unwrap();
+    let read = ColdRead { id: id(0), from: Offset(0), until: Offset(1), max_bytes: 1, at_least_one: true };
+    assert!(matches!(driver.shard.plan_read(&read), Err(ReadError::Storage { .. })));
+    assert_eq!(driver.on_disk(2), [batch(KEPT).len()]);
+}

@@ -1,0 +1,128 @@
+//! How a shard ends.
+
+use rustmq_model::Offset;
+
+use super::driver::{Driver, Preparing, Setting};
+use crate::log::Gaps;
+use crate::shard::Urgency;
+use crate::shard::error::{AppendError, DeleteError, OpenError, TrimError};
+use crate::shard::request::{LogConfig, TrimTo};
+
+#[test]
+fn an_end_that_comes_while_a_commit_is_in_flight_proves_it() {
+    let in_flight = || {
+        let mut driver = Driver::with(1, Setting::default());
+        driver.append(0, &[10]);
+        driver.turn();
+        assert!(driver.begin_commit());
+        driver
+    };
+    let mut killed = in_flight();
+    killed.end_commit();
+    killed.damage_last_group();
+    assert_eq!(
+        killed.restart().unwrap().shown(0).offsets.durable_end,
+        Offset(0),
+        "nothing says that it ever was whole"
+    );
+
+    let mut closed = in_flight();
+    closed.close();
+    closed.turn();
+    assert!(!closed.shard.is_finished());
+    closed.end_commit();
+    closed.settle();
+    closed.finish();
+    closed.damage_last_group();
+    assert!(closed.restart().is_err());
+}
+
+#[test]
+fn an_end_proves_the_last_commit_also_after_a_request_that_wrote_nothing() {
+    let mut driver = Driver::with(1, Setting::default());
+    driver.append(0, &[10]);
+    assert!(driver.commit());
+    let trimmed = driver.trim(0, TrimTo::Offset(Offset(0)));
+    driver.turn();
+    assert_eq!(trimmed.answer(), Some(&Ok(Offset(0))));
+    driver.close();
+    driver.settle();
+    driver.finish();
+    driver.damage_last_group();
+    assert!(driver.restart().is_err(), "acknowledged records are lost");
+}
+
+#[test]
+fn all_who_ask_for_the_end_are_told_at_the_end() {
+    let mut driver = Driver::with(1, Setting::default());
+    let first = driver.close();
+    driver.turn();
+    let appended = driver.append(0, &[10]);
+    let second = driver.close();
+    driver.settle();
+    assert!(!first.is_answered() && !second.is_answered());
+    assert!(appended.answer().unwrap()[0].is_ok(), "what was taken is done");
+    driver.finish();
+    assert!(first.is_answered() && second.is_answered());
+}
+
+#[test]
+fn a_shard_ends_only_without_slots_that_are_being_prepared() {
+    let mut driver = Driver::with(1, Setting::default());
+    driver.setting.preparing = Preparing::ByTest;
+    driver.append(0, &[7_000; 3]);
+    driver.settle();
+    driver.turn();
+    assert!(!driver.preparations.is_empty(), "a slot is to take the place of the one that was used");
+    let asked = driver.preparations_asked;
+    driver.close();
+    driver.settle();
+    assert!(!driver.shard.is_finished());
+    assert_eq!((driver.urgency, driver.preparations_asked), (Urgency::Ending, asked), "no more is prepared");
+    driver.prepare();
+    driver.settle();
+    driver.finish();
+}
+
+#[test]
+fn a_shard_ends_only_when_the_folder_has_forgotten_the_repair() {
+    let mut driver = Driver::with(2, Setting::default());
+    driver.setting.gaps = Gaps::Repaired;
+    let mut driver = driver.restart().unwrap();
+    driver.turn();
+    assert!(driver.begin_commit());
+    assert!(!driver.in_flight.as_ref().unwrap().holds_frames, "the group that puts the run on disk goes alone");
+    driver.end_commit();
+    driver.settle();
+    assert!(driver.forgets_repair);
+    driver.close();
+    driver.settle();
+    assert!(!driver.shard.is_finished());
+    driver.shard.on_repair_forgotten(Err("the folder is read-only".to_owned()));
+    driver.turn();
+    driver.finish();
+}
+
+#[test]
+fn a_shard_whose_log_has_failed_refuses_everything_at_once_and_can_end() {
+    let mut driver = Driver::with(1, Setting::default());
+    driver.append(0, &[10]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    driver.fail_commit();
+    let appended = driver.append(0, &[10, 10]);
+    let opened = driver.open(&[0, 1], 0);
+    let (trimmed, deleted) = (driver.trim(0, TrimTo::HighWatermark), driver.delete(&[0]));
+    let configured = driver.configure(0, LogConfig::unlimited());
+    driver.turn();
+    let is_storage = |error: &AppendError| matches!(error, AppendError::Storage { .. });
+    assert!(appended.answer().unwrap().iter().all(|result| result.as_ref().is_err_and(is_storage)));
+    assert!(opened.answer().unwrap().iter().all(|result| matches!(result, Err(OpenError::Storage { .. }))));
+    assert!(matches!(trimmed.answer(), Some(Err(TrimError::Storage { .. }))));
+    assert!(matches!(deleted.answer().unwrap()[..], [Err(DeleteError::Storage { .. })]));
+    assert!(configured.is_answered());
+    let closed = driver.close();
+    driver.settle();
+    driver.finish();
+    assert!(closed.is_answered());
+}

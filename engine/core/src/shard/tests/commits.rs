@@ -1,0 +1,145 @@
+//! What goes into which commit, and who is told what when it is durable.
+
+use std::time::Duration;
+
+use rustmq_model::{LeaderEpoch, Offset, Timestamp};
+
+use super::driver::{Driver, Setting};
+use super::host::Told;
+use super::requests::batch_of;
+use crate::log::Gaps;
+use crate::shard::Fact;
+use crate::shard::request::TrimTo;
+
+const BOUND: usize = 128 << 10;
+const FRAME: usize = 40 << 10;
+/// A frame, what it is padded to, and the index of a segment that ends with it.
+const FRAME_MAX: usize = FRAME + (16 << 10);
+
+/// Segments of 1 MiB.
+fn roomy(gathered_bytes_max: usize) -> Setting {
+    Setting { blocks: 2_048, gathered_bytes_max, ..Setting::default() }
+}
+
+#[test]
+fn a_request_larger_than_a_commit_may_be_takes_several() {
+    let mut driver = Driver::with(1, roomy(BOUND));
+    let answer = driver.append(0, &[FRAME - 1_000; 100]);
+    driver.settle();
+    assert!((BOUND..BOUND + FRAME_MAX).contains(&driver.largest), "{} bytes in a commit", driver.largest);
+    let appended = answer.answer().unwrap().iter().map(|result| result.as_ref().unwrap().base_offset.0);
+    assert_eq!(Vec::from_iter(appended), Vec::from_iter(0..100));
+}
+
+#[test]
+fn checkpoints_go_on_in_the_next_commit_at_the_bound_of_one() {
+    const PARTITIONS: i32 = 12;
+    const PRODUCERS: i64 = 150;
+    let mut driver = Driver::with(PARTITIONS, roomy(1 << 20));
+    for partition in 0..PARTITIONS {
+        driver.append_all(partition, (0..PRODUCERS).map(batch_of).collect());
+        driver.settle();
+    }
+    let checkpoints: usize = driver.shard.partitions.iter().map(|partition| partition.checkpoint().len()).sum();
+    assert!(checkpoints > BOUND / 4 + FRAME_MAX, "{checkpoints}");
+    // After a repair, of every partition.
+    driver.setting = Setting { gaps: Gaps::Repaired, ..roomy(BOUND / 4) };
+    driver = driver.restart().unwrap();
+    driver.settle();
+    assert!((BOUND / 4..BOUND / 4 + FRAME_MAX).contains(&driver.largest), "{} bytes in a commit", driver.largest);
+    assert!(driver.forgets_repair);
+    driver.shard.on_repair_forgotten(Ok(()));
+    // At the head of a new segment, of those that have changed.
+    let mut answers: Vec<_> = (0..PARTITIONS).map(|partition| driver.append(partition, &[1])).collect();
+    driver.settle();
+    driver.largest = 0;
+    answers.push(driver.append(0, &[FRAME - 1_000; 30]));
+    let segments = driver.shard.table().segment_count();
+    driver.settle();
+    assert!(driver.shard.table().segment_count() > segments);
+    assert!(driver.largest < BOUND / 4 + FRAME_MAX, "{} bytes in a commit", driver.largest);
+    assert!(answers.iter().all(|answer| answer.answer().unwrap().iter().all(Result::is_ok)));
+    assert!(matches!(driver.facts[..], [Fact::RepairForgotten]), "{:?}", driver.facts);
+}
+
+#[test]
+fn an_epoch_is_published_by_its_own_commit_and_not_by_the_one_before() {
+    let mut driver = Driver::with(1, Setting::default());
+    driver.append(0, &[1]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    // While that one is in flight.
+    let leading = driver.open(&[0], 5);
+    driver.turn();
+    driver.end_commit();
+    let shown = |driver: &Driver| (driver.shown(0).offsets, driver.shown(0).leadership.history.to_vec());
+    let (offsets, history) = shown(&driver);
+    assert_eq!((offsets.high_watermark, offsets.leader_epoch), (Offset(1), LeaderEpoch(0)));
+    assert_eq!(history, [(LeaderEpoch(0), Offset(0))]);
+    assert!(!leading.is_answered());
+    assert!(driver.commit());
+    let (offsets, history) = shown(&driver);
+    assert_eq!((offsets.high_watermark, offsets.leader_epoch), (Offset(1), LeaderEpoch(5)));
+    assert_eq!(history, [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(5), Offset(1))]);
+    assert_eq!(leading.answer().unwrap()[..], [Ok(driver.key(0))]);
+}
+
+#[test]
+fn publications_come_before_the_answers_that_speak_of_them() {
+    let mut driver = Driver::with(2, Setting::default());
+    let (first, second) = (driver.key(0), driver.key(1));
+    let told = |driver: &mut Driver| {
+        driver.turn();
+        driver.told.clear();
+        assert!(driver.begin_commit());
+        driver.end_commit();
+        std::mem::take(&mut driver.told)
+    };
+    let (one, two) = (driver.append(1, &[1]).number, driver.append(0, &[1, 1]).number);
+    let batches = [Told::Batches(first, Offset(2)), Told::Batches(second, Offset(1))];
+    assert_eq!(told(&mut driver), [&batches[..], &[Told::Answer(one), Told::Answer(two)]].concat());
+    let leading = driver.open(&[0], 5).number;
+    assert_eq!(told(&mut driver), [Told::Leadership(first, LeaderEpoch(5)), Told::List(first), Told::Answer(leading)]);
+    let trimmed = driver.trim(0, TrimTo::Offset(Offset(1))).number;
+    assert_eq!(told(&mut driver), [Told::LogStart(first, Offset(1)), Told::Answer(trimmed)]);
+    let deleted = driver.delete(&[0]).number;
+    assert_eq!(told(&mut driver), [Told::Closed(first), Told::Answer(deleted)]);
+}
+
+#[test]
+fn a_batch_that_is_sent_again_is_answered_when_the_first_one_is_durable() {
+    let mut driver = Driver::with(1, Setting::default());
+    let first = driver.append_all(0, vec![batch_of(7)]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    let again = driver.append_all(0, vec![batch_of(7)]);
+    driver.turn();
+    assert!(!again.is_answered());
+    driver.end_commit();
+    assert_eq!(first.answer().unwrap()[0].as_ref().unwrap().duplicate_of, None);
+    let duplicate = again.answer().unwrap()[0].as_ref().unwrap();
+    assert_eq!((duplicate.base_offset, duplicate.duplicate_of), (Offset(0), Some(Timestamp(1_000))));
+    let later = driver.append_all(0, vec![batch_of(7)]);
+    driver.turn();
+    assert_eq!(later.answer(), again.answer(), "there is nothing to wait for");
+    assert!(!driver.begin_commit());
+}
+
+#[test]
+fn the_last_group_is_proved_by_the_clock_once() {
+    let mut driver = Driver::with(1, Setting { proof_after: Duration::from_secs(3_600), ..Setting::default() });
+    driver.turn_in(Duration::from_secs(60));
+    driver.append(0, &[1]);
+    assert!(driver.commit());
+    assert_eq!(driver.shard.poll_timeout(), driver.now.at.plus(Duration::from_secs(3_600)));
+    driver.turn_in(Duration::from_secs(3_599));
+    assert!(!driver.begin_commit(), "it is not due yet");
+    driver.turn_in(Duration::from_secs(1));
+    assert!(driver.begin_commit());
+    assert!(!driver.in_flight.as_ref().unwrap().holds_frames);
+    driver.end_commit();
+    driver.turn_in(Duration::from_secs(7_200));
+    assert!(!driver.begin_commit(), "once");
+    driver.damage_last_group();
+    assert!(driver.restart().is_err(), "acknowledged records are lost");
+}

@@ -1,0 +1,289 @@
+//! A driver without files and threads: the test makes turns, and says when a commit ends, a slot is prepared and a read is done. Checks that the
+//! machine speaks only of partitions whose view is open.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_model::{Instant, Timestamp, TopicIdPartition};
+
+use super::host::{TestHost, Told};
+use super::memory::VecMemory;
+use super::slots::{Slots, WAL, shape};
+use crate::log::Gaps;
+use crate::shard::request::ColdRead;
+use crate::shard::starting::{log_limits, replay_partitions};
+use crate::shard::{
+    CommitSteps, DiskStep, Fact, Gathering, MoveError, NewView, Now, PartitionKey, Preparation, ReadPlan, Shard,
+    ShardConfig, SyncPolicy, Urgency,
+};
+use crate::wal::group::HEADER_LENGTH;
+use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
+use crate::wal::{SegmentTable, SegmentTableConfig, SlotId};
+
+/// More than any test makes the machine do in one go.
+pub(super) const ROUNDS_MAX: usize = 10_000;
+
+/// How a shard of the tests works.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Of a segment.
+    pub blocks: u64,
+    pub segments_max: u32,
+    /// Of memory: the length of a chunk, and how much of it there is.
+    pub piece: usize,
+    pub budget: usize,
+    pub gathered_bytes_max: usize,
+    pub proof_after: Duration,
+    pub retention_interval: Duration,
+    /// Whether the log counts as repaired.
+    pub gaps: Gaps,
+    /// What happens to a slot that is to be prepared.
+    pub preparing: Preparing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preparing {
+    /// It is prepared by the next turn.
+    Soon,
+    /// The test says when.
+    ByTest,
+    /// Nobody even takes it.
+    Refused,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            blocks: 32,
+            segments_max: 64,
+            piece: 8 << 10,
+            budget: 64 << 20,
+            gathered_bytes_max: 1 << 20,
+            proof_after: Duration::from_secs(3_600),
+            retention_interval: Duration::from_secs(86_400),
+            gaps: Gaps::Refused,
+            preparing: Preparing::Soon,
+        }
+    }
+}
+
+/// Batches that are to be read back.
+#[derive(Debug)]
+pub struct AskedMove {
+    pub number: u64,
+    pub read: ColdRead,
+    pub plan: ReadPlan,
+}
+
+#[derive(Debug)]
+pub struct Driver {
+    pub shard: Shard<TestHost>,
+    pub slots: Slots,
+    pub setting: Setting,
+    pub now: Now,
+    pub told: Vec<Told>,
+    pub facts: Vec<Fact>,
+    pub views: BTreeMap<PartitionKey, NewView>,
+    pub listed: BTreeMap<TopicIdPartition, PartitionKey>,
+    pub in_flight: Option<CommitSteps>,
+    /// Where the newest group with frames stands.
+    pub last_group: Option<(SlotId, usize)>,
+    /// The most bytes of a commit.
+    pub largest: usize,
+    /// Slots that are being prepared.
+    pub preparations: Vec<(SlotId, Preparation)>,
+    /// How often one was asked for.
+    pub preparations_asked: usize,
+    pub urgency: Urgency,
+    /// Served by a turn, unless the test takes them before.
+    pub moves: Vec<AskedMove>,
+    /// The folder is to forget the repair, and does by the test's word.
+    pub forgets_repair: bool,
+    pub(super) requests: usize,
+}
+
+impl Driver {
+    /// A shard without partitions, before its first turn.
+    pub fn new(setting: Setting) -> Self {
+        let now = Now { at: Instant::from_nanos(1_000_000_000), wall: Timestamp(1_000_000) };
+        Self::start(setting, Slots::default(), now).unwrap()
+    }
+
+    /// With partitions 0 and up, on disk.
+    pub fn with(partitions: i32, setting: Setting) -> Self {
+        let mut driver = Self::new(setting);
+        let opened = driver.open(&Vec::from_iter(0..partitions), 0);
+        driver.settle();
+        assert!(opened.answer().unwrap().iter().all(Result::is_ok));
+        driver
+    }
+
+    fn start(setting: Setting, slots: Slots, now: Now) -> Result<Self, RecoveryError> {
+        let shape = shape(setting.blocks);
+        let policy = match setting.gaps {
+            Gaps::Refused => CorruptionPolicy::Refuse,
+            Gaps::Repaired => CorruptionPolicy::Repaired,
+        };
+        let recovered = slots.recover(shape, policy)?;
+        let config = SegmentTableConfig { wal: WAL, shape, segments_max: setting.segments_max };
+        let (mut table, limits) = (SegmentTable::new(config, &recovered), log_limits(shape));
+        let partitions = replay_partitions(&recovered, setting.gaps, limits, now.wall, &mut table).unwrap();
+        let memory = VecMemory::new(setting.piece, setting.budget);
+        let gathering = Gathering::new(WAL, table, memory, SyncPolicy::EachCommit);
+        let Setting { proof_after, retention_interval, gathered_bytes_max, .. } = setting;
+        let config =
+            ShardConfig { proof_after, retention_interval, gathered_bytes_max, read_bytes_max: 1 << 20, limits };
+        let mut driver = Self {
+            shard: Shard::new(config, gathering, partitions, now).unwrap(),
+            slots,
+            setting,
+            now,
+            told: Vec::new(),
+            facts: Vec::new(),
+            views: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            in_flight: None,
+            last_group: None,
+            largest: 0,
+            preparations: Vec::new(),
+            preparations_asked: 0,
+            urgency: Urgency::Paced,
+            moves: Vec::new(),
+            forgets_repair: false,
+            requests: 0,
+        };
+        if setting.gaps == Gaps::Repaired {
+            driver.shard.checkpoint_after_repair();
+        }
+        driver.shard.begin(driver.now);
+        driver.execute();
+        Ok(driver)
+    }
+
+    /// The process is killed, and another one starts.
+    pub fn restart(self) -> Result<Self, RecoveryError> {
+        Self::start(self.setting, self.slots, self.now)
+    }
+
+    // Turns.
+
+    /// One turn, after what has been prepared and read was told.
+    pub fn turn(&mut self) {
+        let moves = std::mem::take(&mut self.moves);
+        self.shard.handle_time(self.now);
+        self.execute();
+        if self.setting.preparing == Preparing::Soon {
+            self.prepare();
+        }
+        for asked in moves {
+            let batches = self.slots.read(&asked.read, &asked.plan.location);
+            self.end_move(&asked, batches);
+        }
+        self.shard.stage(self.now);
+        self.execute();
+        self.shard.check_invariants();
+    }
+
+    pub fn turn_in(&mut self, time: Duration) {
+        let millis = i64::try_from(time.as_millis()).unwrap();
+        self.now = Now { at: self.now.at.plus(time), wall: Timestamp(self.now.wall.0 + millis) };
+        self.turn();
+    }
+
+    /// All slots that were asked for are prepared.
+    pub fn prepare(&mut self) {
+        for (slot, preparation) in std::mem::take(&mut self.preparations) {
+            self.slots.prepare(slot, preparation, shape(self.setting.blocks));
+            match preparation {
+                Preparation::Reserved => self.shard.on_slot_reserved(self.now, slot),
+                Preparation::Filled { .. } => self.shard.on_slot_filled(self.now, slot),
+            }
+            self.execute();
+        }
+    }
+
+    pub fn fail_preparations(&mut self) {
+        for (slot, _) in std::mem::take(&mut self.preparations) {
+            self.shard.on_slot_failed(self.now, slot);
+            self.execute();
+        }
+    }
+
+    pub fn lose_preparations(&mut self) {
+        self.preparations.clear();
+        self.shard.on_preparation_lost();
+        self.execute();
+    }
+
+    pub fn end_move(&mut self, asked: &AskedMove, batches: Result<Vec<Bytes>, MoveError>) {
+        self.shard.on_released(self.now, [(asked.plan.location.generation, 1)]);
+        self.shard.on_moved(self.now, asked.number, batches);
+        self.execute();
+    }
+
+    /// Whether a commit has begun.
+    pub fn begin_commit(&mut self) -> bool {
+        let Some(commit) = self.shard.poll_commit(self.now) else { return false };
+        self.largest = self.largest.max(commit.bytes);
+        self.in_flight = Some(commit);
+        self.execute();
+        true
+    }
+
+    /// The commit is on disk.
+    pub fn end_commit(&mut self) {
+        let CommitSteps { number, steps, holds_frames, .. } = self.in_flight.take().unwrap();
+        self.slots.execute(&steps);
+        let writes = steps.iter().filter_map(|step| match step {
+            DiskStep::Write { slot, offset, .. } | DiskStep::WriteSynced { slot, offset, .. } => {
+                Some((*slot, *offset as usize))
+            }
+            DiskStep::Sync { .. } => None,
+        });
+        self.last_group = writes.last().filter(|_| holds_frames).or(self.last_group);
+        self.shard.on_committed(self.now, number, Ok(()));
+        self.execute();
+    }
+
+    /// The disk took nothing of the commit.
+    pub fn fail_commit(&mut self) {
+        let number = self.in_flight.take().unwrap().number;
+        self.shard.on_committed(self.now, number, Err("the disk is broken".to_owned()));
+        self.execute();
+    }
+
+    /// A turn and its commit, if there is something to write.
+    pub fn commit(&mut self) -> bool {
+        self.turn();
+        let has_begun = self.begin_commit();
+        if has_begun {
+            self.end_commit();
+        }
+        has_begun
+    }
+
+    /// The newest group with frames is no longer what was written.
+    pub fn damage_last_group(&mut self) {
+        let (slot, offset) = self.last_group.unwrap();
+        self.slots.0.get_mut(&slot).unwrap()[offset + HEADER_LENGTH as usize] ^= 0xFF;
+    }
+
+    /// Whoever asked for the end is told.
+    pub fn finish(&mut self) {
+        assert!(self.shard.is_finished());
+        self.shard.take_closing().iter().for_each(|reply| self.answer(reply, ()));
+    }
+
+    /// Until nothing is left to do.
+    pub fn settle(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let has_committed = self.commit();
+            let is_fed = self.setting.preparing == Preparing::Soon && !self.preparations.is_empty();
+            if !has_committed && !is_fed && self.moves.is_empty() {
+                return;
+            }
+        }
+        panic!("the shard comes to rest");
+    }
+}

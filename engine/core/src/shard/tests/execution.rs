@@ -1,0 +1,150 @@
+//! What the driver does about each action, and what readers see and find then.
+
+use rustmq_model::batch::BatchHeader;
+
+use super::driver::{AskedMove, Driver, Preparing, ROUNDS_MAX};
+use super::host::{Reply, TestHost, Told};
+use super::requests::id;
+use crate::shard::request::ColdRead;
+use crate::shard::{Action, NewView, PartitionKey, Publication, PublishedRun};
+
+impl Driver {
+    pub(super) fn execute(&mut self) {
+        for _ in 0..ROUNDS_MAX {
+            let Some(action) = self.shard.poll_action() else { return };
+            self.execute_one(action);
+        }
+        panic!("the machine asks for something without end");
+    }
+
+    fn execute_one(&mut self, action: Action<TestHost>) {
+        match action {
+            Action::Poison { .. } => self.told.push(Told::Poison),
+            Action::CreateView(view) => self.create(*view),
+            Action::List { key } => {
+                self.told.push(Told::List(key));
+                let id = self.view(key).id;
+                self.listed.insert(id, key);
+            }
+            Action::Unlist { id } => {
+                self.told.push(Told::Unlist(id));
+                self.listed.remove(&id);
+            }
+            Action::Publish(publication) => self.publish(publication),
+            Action::PublishLogStart { key, offsets, size_bytes } => {
+                self.told.push(Told::LogStart(key, offsets.log_start));
+                let view = self.view(key);
+                (view.offsets, view.size_bytes) = (offsets, size_bytes);
+                let readable = self.shard.memory_mut().readable.entry(key).or_default();
+                while readable.batches.pop_front_if(|batch| batch.next <= offsets.log_start).is_some() {}
+            }
+            Action::PublishLeadership { key, leadership } => {
+                self.told.push(Told::Leadership(key, leadership.epoch));
+                let view = self.view(key);
+                (view.offsets.leader_epoch, view.leadership) = (leadership.epoch, leadership);
+            }
+            Action::CloseView { key } => {
+                self.told.push(Told::Closed(key));
+                self.view(key);
+                self.views.remove(&key);
+                self.shard.memory_mut().readable.remove(&key);
+            }
+            Action::AnswerOpen { reply, results } => {
+                for key in results.iter().flatten() {
+                    self.view(*key);
+                }
+                self.answer(&reply, results);
+            }
+            Action::AnswerConfigure { reply } => self.answer(&reply, ()),
+            Action::AnswerAppend { reply, results } => self.answer(&reply, results),
+            Action::AnswerTrim { reply, result } => self.answer(&reply, result),
+            Action::AnswerDelete { reply, results } => self.answer(&reply, results),
+            Action::PrepareSlot { slot, preparation } => {
+                self.preparations_asked += 1;
+                match self.setting.preparing {
+                    Preparing::Soon | Preparing::ByTest => self.preparations.push((slot, preparation)),
+                    Preparing::Refused => self.shard.on_slot_failed(self.now, slot),
+                }
+            }
+            Action::PaceSlots(urgency) => self.urgency = urgency,
+            Action::ReadToMove { number, read, plan } => self.moves.push(AskedMove { number, read, plan: *plan }),
+            Action::ForgetRepair => self.forgets_repair = true,
+            Action::Note(fact) => self.facts.push(*fact),
+        }
+    }
+
+    pub(super) fn answer<T>(&mut self, reply: &Reply<T>, answer: T) {
+        self.told.push(Told::Answer(reply.number));
+        reply.tell(answer);
+    }
+
+    fn create(&mut self, view: NewView) {
+        let key = view.key;
+        self.told.push(Told::View(key));
+        let is_taken = self.views.keys().any(|other| other.slot() == key.slot());
+        assert!(!is_taken, "a view is closed before another one takes its slot");
+        self.views.insert(key, view);
+    }
+
+    fn publish(&mut self, Publication { runs, batches }: Publication) {
+        assert_eq!(runs.iter().map(|run| run.count).sum::<usize>(), batches.len());
+        let mut batches = batches.into_iter();
+        for PublishedRun { key, offsets, size_bytes, count } in runs {
+            self.told.push(Told::Batches(key, offsets.durable_end));
+            let view = self.view(key);
+            let mut end = view.offsets.durable_end;
+            (view.offsets, view.size_bytes) = (offsets, size_bytes);
+            let readable = self.shard.memory_mut().readable.entry(key).or_default();
+            for batch in batches.by_ref().take(count) {
+                assert_eq!(batch.base, end, "batches follow each other");
+                end = batch.next;
+                readable.show(batch);
+            }
+            assert_eq!(offsets.durable_end, end);
+        }
+    }
+
+    /// What readers see of a partition. The machine speaks of none without a view.
+    pub fn view(&mut self, key: PartitionKey) -> &mut NewView {
+        self.views
+            .get_mut(&key)
+            .expect("a view is created before anything is said of it, and nothing after it is closed")
+    }
+
+    pub fn key(&self, number: i32) -> PartitionKey {
+        self.listed[&id(number)]
+    }
+
+    /// What readers see of the partition that they find.
+    pub fn shown(&self, number: i32) -> &NewView {
+        &self.views[&self.key(number)]
+    }
+
+    /// Base offsets of the batches that readers find in memory.
+    pub fn in_memory(&mut self, number: i32) -> Vec<i64> {
+        let key = self.key(number);
+        let readable = self.shard.memory_mut().readable.get(&key);
+        readable.map_or_else(Vec::new, |readable| readable.batches.iter().map(|batch| batch.base.0).collect())
+    }
+
+    /// Sizes of the batches that are found on disk from the log start on.
+    pub fn on_disk(&mut self, number: i32) -> Vec<usize> {
+        let offsets = self.shown(number).offsets;
+        let (mut from, until) = (offsets.log_start, offsets.durable_end);
+        let mut sizes = Vec::new();
+        while from < until {
+            let read = ColdRead { id: id(number), from, until, max_bytes: 1 << 20, at_least_one: true };
+            let plan = self.shard.plan_read(&read).unwrap();
+            let batches = self.slots.read(&read, &plan.location).unwrap();
+            self.shard.on_released(self.now, [(plan.location.generation, 1)]);
+            for batch in batches {
+                let header = BatchHeader::parse(&batch).unwrap();
+                assert!(header.base_offset <= from, "no offset is left out");
+                sizes.push(header.size);
+                from = header.next_offset();
+            }
+        }
+        self.execute();
+        sizes
+    }
+}

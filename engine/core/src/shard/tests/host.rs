@@ -1,0 +1,63 @@
+//! What the tests lend the machine: answers are cells that the test looks into.
+
+use std::sync::{Arc, OnceLock};
+
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+
+use super::memory::VecMemory;
+use crate::shard::error::{AppendError, DeleteError, OpenError, TrimError};
+use crate::shard::request::Appended;
+use crate::shard::{Host, PartitionKey};
+
+/// Where one request's answer goes, once. Requests are numbered in the order in which they were made.
+#[derive(Clone, Debug)]
+pub struct Reply<T> {
+    pub number: usize,
+    answer: Arc<OnceLock<T>>,
+}
+
+impl<T> Reply<T> {
+    pub fn new(number: usize) -> Self {
+        Self { number, answer: Arc::default() }
+    }
+
+    pub fn tell(&self, answer: T) {
+        assert!(self.answer.set(answer).is_ok(), "request {} is answered once", self.number);
+    }
+
+    pub fn answer(&self) -> Option<&T> {
+        self.answer.get()
+    }
+
+    pub fn is_answered(&self) -> bool {
+        self.answer.get().is_some()
+    }
+}
+
+#[derive(Debug)]
+pub struct TestHost;
+
+impl Host for TestHost {
+    type Memory = VecMemory;
+    type OpenReply = Reply<Vec<Result<PartitionKey, OpenError>>>;
+    type AppendReply = Reply<Vec<Result<Appended, AppendError>>>;
+    type TrimReply = Reply<Result<Offset, TrimError>>;
+    type DeleteReply = Reply<Vec<Result<(), DeleteError>>>;
+    type DoneReply = Reply<()>;
+}
+
+/// What readers and clients were told, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Poison,
+    View(PartitionKey),
+    List(PartitionKey),
+    Unlist(TopicIdPartition),
+    /// Up to this offset.
+    Batches(PartitionKey, Offset),
+    LogStart(PartitionKey, Offset),
+    Leadership(PartitionKey, LeaderEpoch),
+    Closed(PartitionKey),
+    /// The request with this number.
+    Answer(usize),
+}

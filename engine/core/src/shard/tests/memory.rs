@@ -1,0 +1,123 @@
+//! Memory in vectors, which knows who holds what of it and what readers see.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use rustmq_model::Offset;
+
+use crate::shard::{Chunk, Memory, NoMemory, PartitionKey, ReaderMemory, TailBatch};
+
+/// The batches of a partition that are in memory, as readers see them.
+#[derive(Debug, Default)]
+pub struct Readable {
+    pub batches: VecDeque<TailBatch>,
+    /// The newest batch that readers were ever shown.
+    newest: Option<Offset>,
+}
+
+impl Readable {
+    pub fn show(&mut self, batch: TailBatch) {
+        self.newest = Some(batch.base);
+        self.batches.push_back(batch);
+    }
+}
+
+#[derive(Debug)]
+pub struct VecMemory {
+    /// Chunks are as long as whole pieces.
+    pub piece: usize,
+    pub budget: usize,
+    /// Chunks that are taken before there is no memory for one, once.
+    pub fails_after: Option<usize>,
+    /// The most bytes that somebody held at once.
+    pub most: usize,
+    /// Of partitions whose view is open.
+    pub readable: BTreeMap<PartitionKey, Readable>,
+    pub evicted: Vec<(PartitionKey, Offset)>,
+    /// The length of each chunk, and whether somebody holds it.
+    chunks: Vec<(usize, Weak<()>)>,
+}
+
+impl VecMemory {
+    pub const fn new(piece: usize, budget: usize) -> Self {
+        Self {
+            piece,
+            budget,
+            fails_after: None,
+            most: 0,
+            readable: BTreeMap::new(),
+            evicted: Vec::new(),
+            chunks: Vec::new(),
+        }
+    }
+
+    /// Chunks that were taken so far.
+    pub fn taken(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Bytes of the chunks that somebody holds.
+    pub fn living(&self) -> usize {
+        self.chunks.iter().filter(|(_, held)| held.strong_count() > 0).map(|(length, _)| length).sum()
+    }
+}
+
+impl Memory for VecMemory {
+    type Chunk = VecChunk;
+
+    fn take(&mut self, length: usize) -> Result<VecChunk, NoMemory> {
+        if self.fails_after.take_if(|after| *after == self.chunks.len()).is_some() {
+            return Err(NoMemory { length, os_error: None });
+        }
+        let (held, length) = (Arc::new(()), length.next_multiple_of(self.piece));
+        self.chunks.push((length, Arc::downgrade(&held)));
+        self.most = self.most.max(self.living());
+        Ok(VecChunk { open: vec![0xEE; length], held })
+    }
+
+    fn is_short_of(&self, length: usize) -> bool {
+        self.living() + length.next_multiple_of(self.piece) > self.budget
+    }
+}
+
+impl ReaderMemory for VecMemory {
+    fn evict(&mut self, key: PartitionKey, through: Offset) {
+        self.evicted.push((key, through));
+        let Some(readable) = self.readable.get_mut(&key) else { return };
+        assert!(readable.newest >= Some(through), "{key:?}: offset {through} is evicted before readers were shown it");
+        while readable.batches.pop_front_if(|batch| batch.base <= through).is_some() {}
+    }
+}
+
+#[derive(Debug)]
+pub struct VecChunk {
+    open: Vec<u8>,
+    held: Arc<()>,
+}
+
+struct VecSlice {
+    bytes: Vec<u8>,
+    _held: Arc<()>,
+}
+
+impl AsRef<[u8]> for VecSlice {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Chunk for VecChunk {
+    fn room(&self) -> usize {
+        self.open.len()
+    }
+
+    fn open_part(&mut self) -> &mut [u8] {
+        &mut self.open
+    }
+
+    fn freeze(&mut self, length: usize) -> Bytes {
+        let bytes = self.open.drain(..length).collect();
+        Bytes::from_owner(VecSlice { bytes, _held: Arc::clone(&self.held) })
+    }
+}

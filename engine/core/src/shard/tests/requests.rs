@@ -1,0 +1,93 @@
+//! What the tests ask of a shard.
+
+use bytes::Bytes;
+use rustmq_model::batch::{BatchHeader, Codec};
+use rustmq_model::record::BatchBuilder;
+use rustmq_model::{
+    LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicIdPartition,
+};
+
+use super::driver::Driver;
+use super::host::Reply;
+use crate::shard::PartitionKey;
+use crate::shard::error::{AppendError, DeleteError, OpenError, TrimError};
+use crate::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
+
+pub type Answers<T, E> = Reply<Vec<Result<T, E>>>;
+
+pub fn id(number: i32) -> TopicIdPartition {
+    TopicIdPartition { topic_id: TopicId(0xA0), partition: PartitionId(number) }
+}
+
+/// A batch with one record of so many bytes.
+pub fn batch(size: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None);
+    builder.push(Timestamp(1_000), None, Some(&vec![b'v'; size]), &[]);
+    builder.build()
+}
+
+/// The first batch of a producer.
+pub fn batch_of(producer: i64) -> Bytes {
+    let builder = BatchBuilder::new(Codec::None);
+    let mut builder = builder.producer(ProducerId(producer), ProducerEpoch(0), Sequence(0));
+    builder.push(Timestamp(1_000), None, Some(b"v"), &[]);
+    builder.build()
+}
+
+impl Driver {
+    fn reply<T>(&mut self) -> Reply<T> {
+        self.requests += 1;
+        Reply::new(self.requests - 1)
+    }
+
+    pub fn open(&mut self, numbers: &[i32], epoch: i32) -> Answers<PartitionKey, OpenError> {
+        self.open_with(numbers, epoch, LogConfig::unlimited())
+    }
+
+    pub fn open_with(&mut self, numbers: &[i32], epoch: i32, config: LogConfig) -> Answers<PartitionKey, OpenError> {
+        let leader_epoch = LeaderEpoch(epoch);
+        let open = |number: &i32| OpenPartition { id: id(*number), leader_epoch, config };
+        let reply = self.reply();
+        self.shard.handle_open(numbers.iter().map(open).collect(), reply.clone());
+        reply
+    }
+
+    /// A batch of each size.
+    pub fn append(&mut self, number: i32, sizes: &[usize]) -> Answers<Appended, AppendError> {
+        self.append_all(number, sizes.iter().map(|size| batch(*size)).collect())
+    }
+
+    pub fn append_all(&mut self, number: i32, batches: Vec<Bytes>) -> Answers<Appended, AppendError> {
+        let append = |batch: Bytes| {
+            let header = BatchHeader::parse(&batch).unwrap();
+            Append { id: id(number), leader_epoch: None, batch, header }
+        };
+        let reply = self.reply();
+        self.shard.handle_append(batches.into_iter().map(append).collect(), reply.clone());
+        reply
+    }
+
+    pub fn trim(&mut self, number: i32, to: TrimTo) -> Reply<Result<Offset, TrimError>> {
+        let reply = self.reply();
+        self.shard.handle_trim(id(number), to, reply.clone());
+        reply
+    }
+
+    pub fn delete(&mut self, numbers: &[i32]) -> Answers<(), DeleteError> {
+        let reply = self.reply();
+        self.shard.handle_delete(numbers.iter().map(|number| id(*number)).collect(), reply.clone());
+        reply
+    }
+
+    pub fn configure(&mut self, number: i32, config: LogConfig) -> Reply<()> {
+        let reply = self.reply();
+        self.shard.handle_configure(id(number), config, reply.clone());
+        reply
+    }
+
+    pub fn close(&mut self) -> Reply<()> {
+        let reply = self.reply();
+        self.shard.handle_close(reply.clone());
+        reply
+    }
+}

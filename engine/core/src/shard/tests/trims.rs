@@ -1,0 +1,124 @@
+//! Log starts that move up, and producers that are forgotten: by request and by the clock.
+
+use std::time::Duration;
+
+use rustmq_model::Offset;
+
+use super::driver::{Driver, Setting};
+use super::host::Told;
+use super::requests::{batch, batch_of};
+use crate::shard::error::TrimError;
+use crate::shard::request::{LogConfig, TrimTo};
+
+const SIZE: usize = 10;
+
+/// Partition 0 with five batches, each in a commit of its own.
+fn driver(config: LogConfig) -> Driver {
+    let mut driver = Driver::new(Setting::default());
+    driver.open_with(&[0], 0, config);
+    for _ in 0..5 {
+        driver.append(0, &[SIZE]);
+        driver.settle();
+    }
+    assert_eq!(driver.shown(0).size_bytes, 5 * batch(SIZE).len() as u64);
+    driver
+}
+
+/// What is left once a trim is durable, and after a restart.
+fn check_left(mut driver: Driver, first: i64) {
+    let left = usize::try_from(5 - first).unwrap();
+    let shown = driver.shown(0);
+    assert_eq!((shown.offsets.log_start, shown.offsets.durable_end), (Offset(first), Offset(5)));
+    assert_eq!(shown.size_bytes, (left * batch(SIZE).len()) as u64);
+    assert_eq!(driver.in_memory(0), Vec::from_iter(first..5));
+    let mut driver = driver.restart().unwrap();
+    let shown = driver.shown(0);
+    assert_eq!((shown.offsets.log_start, shown.offsets.durable_end), (Offset(first), Offset(5)));
+    assert_eq!(shown.size_bytes, (left * batch(SIZE).len()) as u64);
+    assert_eq!(driver.on_disk(0).len(), left);
+}
+
+#[test]
+fn a_trim_by_request_takes_effect_when_it_is_durable() {
+    let mut driver = driver(LogConfig::unlimited());
+    let above = driver.trim(0, TrimTo::Offset(Offset(6)));
+    let trimmed = driver.trim(0, TrimTo::Offset(Offset(3)));
+    driver.turn();
+    let (requested, high_watermark) = (Offset(6), Offset(5));
+    assert_eq!(above.answer(), Some(&Err(TrimError::AboveHighWatermark { requested, high_watermark })));
+    assert!(driver.begin_commit());
+    assert_eq!(driver.shown(0).offsets.log_start, Offset(0));
+    // Of what gathers meanwhile nothing is counted yet.
+    driver.append(0, &[SIZE]);
+    driver.turn();
+    driver.end_commit();
+    assert_eq!(trimmed.answer(), Some(&Ok(Offset(3))));
+    assert_eq!(driver.shown(0).size_bytes, 2 * batch(SIZE).len() as u64);
+    driver.settle();
+    assert_eq!(driver.shown(0).size_bytes, 3 * batch(SIZE).len() as u64);
+    let mut driver = driver.restart().unwrap();
+    assert_eq!((driver.shown(0).offsets.log_start, driver.on_disk(0).len()), (Offset(3), 3));
+}
+
+#[test]
+fn records_go_by_size_and_by_age() {
+    let check = |config, first| {
+        let mut driver = driver(config);
+        driver.turn_in(driver.setting.retention_interval - Duration::from_millis(1));
+        driver.settle();
+        assert_eq!(driver.shown(0).offsets.log_start, Offset(0), "it is not due yet");
+        driver.turn_in(Duration::from_millis(1));
+        driver.settle();
+        check_left(driver, first);
+    };
+    let bytes = |count: usize| Some((count * batch(SIZE).len()) as u64);
+    check(LogConfig { retention_bytes: bytes(2), ..LogConfig::unlimited() }, 3);
+    check(LogConfig { retention_time: Some(Duration::from_secs(60)), ..LogConfig::unlimited() }, 5);
+    check(LogConfig::unlimited(), 0);
+}
+
+#[test]
+fn retention_looks_at_so_many_partitions_at_once_and_goes_on_soon() {
+    const PARTITIONS: i32 = 130;
+    let mut driver = Driver::new(Setting { blocks: 256, ..Setting::default() });
+    let config = LogConfig { retention_time: Some(Duration::from_secs(60)), ..LogConfig::unlimited() };
+    driver.open_with(&Vec::from_iter(0..PARTITIONS), 0, config);
+    for partition in 0..PARTITIONS {
+        driver.append(partition, &[SIZE]);
+    }
+    driver.settle();
+    let keys: Vec<_> = (0..PARTITIONS).map(|partition| driver.key(partition)).collect();
+    let mut trimmed_in = |time| {
+        driver.told.clear();
+        driver.turn_in(time);
+        assert!(driver.begin_commit());
+        driver.end_commit();
+        let trimmed = driver.told.iter().filter_map(|told| match told {
+            Told::LogStart(key, Offset(1)) => Some(*key),
+            _ => None,
+        });
+        (Vec::from_iter(trimmed), driver.shard.poll_timeout().since(driver.now.at))
+    };
+    let interval = Setting::default().retention_interval;
+    assert_eq!(trimmed_in(interval), (keys[..128].to_vec(), Duration::from_millis(1)));
+    let (trimmed, due_in) = trimmed_in(Duration::from_millis(1));
+    assert_eq!(trimmed, keys[128..]);
+    assert!(due_in > Duration::from_secs(60), "{due_in:?}");
+}
+
+#[test]
+fn a_producer_that_is_forgotten_stays_forgotten() {
+    let sent_again = |producer_expiry| {
+        let mut driver = driver(LogConfig { producer_expiry, ..LogConfig::unlimited() });
+        driver.append_all(0, vec![batch_of(7)]);
+        driver.settle();
+        driver.turn_in(driver.setting.retention_interval);
+        driver.settle();
+        let mut driver = driver.restart().unwrap();
+        let again = driver.append_all(0, vec![batch_of(7)]);
+        driver.settle();
+        again.answer().unwrap()[0].as_ref().unwrap().base_offset
+    };
+    assert_eq!(sent_again(Duration::MAX), Offset(5), "where it was at first");
+    assert_eq!(sent_again(Duration::from_secs(60)), Offset(6));
+}

@@ -1,0 +1,338 @@
+//! What the machine does in a turn and when something ends: the order of its parts. It decides nothing else.
+
+use bytes::Bytes;
+
+use super::actions::{Action, Fact, Publication, PublishedRun};
+use super::backlog::{Job, Progress};
+use super::cleaner::{MoveError, Read};
+use super::commit::StagedBatch;
+use super::commits::{CommitNumber, CommitSteps, Finished};
+use super::host::Host;
+use super::machine::Shard;
+use super::now::Now;
+use super::placement::{self, Refusal};
+use super::waiting::Waiting;
+use crate::wal::SlotId;
+
+impl<H: Host> Shard<H> {
+    // Turns.
+
+    /// Before the first turn.
+    pub fn begin(&mut self, now: Now) {
+        self.actions.shrink();
+        // Segments that were freed, and not started again before the restart, first: their slots are there to go on in.
+        self.free_segments();
+        // Of a full log, what is to be moved: after the group that puts the run on disk, which goes alone.
+        self.cleaner.look_after_staged(now.at, self.staging.is_empty(), &self.commits);
+        if self.staging.is_empty() {
+            self.look(now);
+        }
+    }
+
+    /// What the clock asks for.
+    pub fn handle_time(&mut self, now: Now) {
+        if now.at >= self.retention.due_at() {
+            self.enforce_retention(now);
+        }
+        let proof = self.commits.proof_due(self.staging.is_empty());
+        if proof.is_some_and(|due| now.at >= due) {
+            self.prove();
+        }
+        if self.cleaner.take_due_at(now.at) {
+            self.look(now);
+        }
+    }
+
+    fn enforce_retention(&mut self, now: Now) {
+        let Self { retention, partitions, staging, actions, waiting, commits, cleaner, .. } = self;
+        let is_done = retention.run(now, partitions, staging, actions, |trim, partitions, staging, actions| {
+            match commits.last_needed(staging.is_empty()) {
+                Some(commit) => waiting.push(commit, trim),
+                // There was nothing to write: it is there already.
+                None => {
+                    if trim.complete(partitions, staging, actions) {
+                        cleaner.look_now();
+                    }
+                }
+            }
+        });
+        if is_done {
+            self.look(now);
+        }
+    }
+
+    /// Stages what waits, as far as there is room. Once a turn, when everything that has happened was told.
+    pub fn stage(&mut self, now: Now) {
+        assert!(self.actions.is_empty(), "what a commit published is shown before older batches are given up");
+        if let Some(durable) = self.durable.take() {
+            self.follow_up(now, durable);
+        }
+        let is_ending = self.is_closing() && self.backlog.is_empty();
+        self.slots.pace(self.staging.table(), is_ending, &mut self.actions);
+        if self.poisoned().is_none() {
+            if !is_ending {
+                self.slots.ask(self.staging.table_mut(), &mut self.actions);
+            }
+            self.repair.stage::<H>(&self.commits, &self.partitions, &mut self.staging);
+            if let Err(error) = self.staging.stage_head(&self.partitions) {
+                // They are due again at the next segment.
+                self.actions.note(Fact::NoMemoryForCheckpoints(error));
+            }
+        }
+        self.stage_backlog(now);
+        // An end that came while a commit was in flight still proves it.
+        if self.is_closing() && self.commits.proof_due(self.staging.is_empty()).is_some() {
+            self.prove();
+        }
+    }
+
+    /// The same for what came while a commit was handed over.
+    pub fn stage_backlog(&mut self, now: Now) {
+        while let Some(job) = self.backlog.pop() {
+            // Poisoned, everything is refused at once.
+            if self.staging.is_full() && self.poisoned().is_none() {
+                self.backlog.put_back(job);
+                return;
+            }
+            if let Some(stalled) = self.stage_job(now, job) {
+                self.backlog.put_back(stalled);
+                return;
+            }
+        }
+    }
+
+    /// The job, if it cannot go on now.
+    fn stage_job(&mut self, now: Now, job: Job<H>) -> Option<Job<H>> {
+        match job {
+            Job::Append(mut append) => {
+                let Self { partitions, staging, appended, .. } = self;
+                if append.stage(partitions, staging, now, appended) == Progress::Stalled {
+                    return Some(Job::Append(append));
+                }
+                let is_refused = append.is_refused();
+                let waiting = append.into_waiting();
+                if is_refused { self.complete(waiting) } else { self.answer_when_durable(waiting) }
+            }
+            Job::Open { partitions, reply } => {
+                // Done again from the start if it stalls: what is open by then stays as it is.
+                let mut results = Vec::with_capacity(partitions.len());
+                for open in &partitions {
+                    let limits = self.config.limits;
+                    let actions = &mut self.actions;
+                    match placement::open(*open, limits, &mut self.partitions, &mut self.staging, actions) {
+                        Ok(opened) => results.push(Ok(opened)),
+                        Err(Refusal::Await) => return Some(Job::Open { partitions, reply }),
+                        Err(Refusal::Error(error)) => results.push(Err(error)),
+                    }
+                }
+                self.answer_when_durable(Waiting::Open { results, reply });
+            }
+            Job::Configure { id, config, reply } => {
+                if let Some(partition) = self.partitions.key(id).and_then(|key| self.partitions.at_mut(key)) {
+                    partition.config = config;
+                }
+                self.actions.push(Action::AnswerConfigure { reply });
+            }
+            Job::Trim { id, to, reply } => match placement::trim(id, to, &mut self.partitions, &mut self.staging) {
+                Ok((key, log_start)) => {
+                    self.answer_when_durable(Waiting::Trim { key, log_start, reply: Some(reply) });
+                }
+                Err(Refusal::Await) => return Some(Job::Trim { id, to, reply }),
+                Err(Refusal::Error(error)) => self.actions.push(Action::AnswerTrim { reply, result: Err(error) }),
+            },
+            Job::Delete { ids, reply } => {
+                let Some(deleted) = placement::delete(&ids, &mut self.partitions, &mut self.staging, &mut self.actions)
+                else {
+                    return Some(Job::Delete { ids, reply });
+                };
+                deleted.closed.iter().for_each(|key| self.cleaner.on_closed(*key));
+                let placement::Deleted { closed, results } = deleted;
+                self.answer_when_durable(Waiting::Delete { closed, results, reply });
+            }
+            Job::Close { reply } => self.close(Some(reply)),
+        }
+        None
+    }
+
+    // Ends.
+
+    /// Every handle is gone: nobody asks for anything any more.
+    pub fn on_handles_gone(&mut self) {
+        self.close(None);
+    }
+
+    fn close(&mut self, reply: Option<H::DoneReply>) {
+        let is_first = self.closing.is_none();
+        self.closing.get_or_insert_default().extend(reply);
+        if is_first {
+            self.prove();
+        }
+    }
+
+    /// Whether the shard has ended, once the driver has executed every action: nothing is under way, and what is durable is proved.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        let is_quiet = !self.commits.is_in_flight() && self.staging.is_empty() && self.backlog.is_empty();
+        let is_proved = !self.commits.is_unproven() || self.poisoned().is_some() || !self.table().admits_proof();
+        self.is_closing()
+            && is_quiet
+            && is_proved
+            && self.slots.under_way() == 0
+            && !self.repair.is_forgetting()
+            && self.durable.is_none()
+            && self.actions.is_empty()
+    }
+
+    /// Who is to be told that the shard has ended.
+    pub fn take_closing(&mut self) -> Vec<H::DoneReply> {
+        self.closing.take().unwrap_or_default()
+    }
+
+    // Commits.
+
+    /// Begins a commit of everything that has gathered, unless one is in flight or nothing has.
+    pub fn poll_commit(&mut self, now: Now) -> Option<CommitSteps> {
+        assert!(self.actions.is_empty(), "actions are executed before a commit begins");
+        if self.commits.is_in_flight() || self.poisoned().is_some() {
+            return None;
+        }
+        let commit = self.commits.begin(self.staging.take_commit()?);
+        let rolls = self.staging.take_rolls();
+        if rolls > 0 {
+            self.slots.on_rolls(now.at, rolls);
+            self.cleaner.look_after(commit.number);
+        }
+        Some(commit)
+    }
+
+    /// The commit has ended: with an error, nothing of it counts, and nothing more is ever staged.
+    pub fn on_committed(&mut self, now: Now, number: CommitNumber, result: Result<(), String>) {
+        let Finished { batches, end, holds_frames } = self.commits.finish(number);
+        if let Err(reason) = result {
+            self.poison(&reason);
+            while let Some(waiting) = self.waiting.take_through(number) {
+                waiting.refuse(&reason, &mut self.partitions, &mut self.actions);
+            }
+            return;
+        }
+        self.staging.gathering_mut().on_committed(end);
+        self.commits.on_durable(now.at, holds_frames);
+        self.publish(batches);
+        while let Some(waiting) = self.waiting.take_through(number) {
+            self.complete(waiting);
+        }
+        self.durable = Some(number);
+    }
+
+    /// What a commit that is durable lets happen, once readers see what it published: what they hold of older batches can be given up only then.
+    fn follow_up(&mut self, now: Now, durable: CommitNumber) {
+        self.free_segments();
+        self.staging.gathering_mut().make_room(0);
+        self.repair.on_durable(durable, &mut self.actions);
+        if self.cleaner.take_due(durable) {
+            self.look(now);
+        }
+    }
+
+    /// Makes durable batches readable. They come in the order of the log; partitions are independent of each other.
+    fn publish(&mut self, mut batches: Vec<StagedBatch>) {
+        batches.sort_by_key(|staged| staged.key);
+        // A partition that was closed meanwhile has no readers.
+        batches.retain(|staged| self.partitions.at(staged.key).is_some());
+        if batches.is_empty() {
+            return;
+        }
+        self.staging.gathering_mut().on_published(&batches);
+        let mut runs = Vec::new();
+        for run in batches.chunk_by(|one, next| one.key == next.key) {
+            let (key, count) = (run[0].key, run.len());
+            let partition = self.partitions.at_mut(key).expect("what was closed is left out");
+            let bytes: usize = run.iter().map(|staged| staged.batch.bytes.len()).sum();
+            partition.on_durable(run[count - 1].batch.next, bytes as u64);
+            let (offsets, size_bytes) = (partition.offsets(), partition.size_bytes());
+            runs.push(PublishedRun { key, offsets, size_bytes, count });
+        }
+        let batches = batches.into_iter().map(|staged| staged.batch).collect();
+        self.actions.push(Action::Publish(Publication { runs, batches }));
+    }
+
+    /// Nothing more is acknowledged from here on; what is published can still be read. A commit in flight still ends.
+    fn poison(&mut self, reason: &str) {
+        self.staging.poison(reason.to_owned());
+        self.actions.push(Action::Poison { reason: reason.to_owned() });
+        while let Some(waiting) = self.waiting.take_after(self.commits.begun()) {
+            waiting.refuse(reason, &mut self.partitions, &mut self.actions);
+        }
+    }
+
+    fn prove(&mut self) {
+        self.commits.on_proof_staged();
+        if let Err(error) = self.staging.stage_proof() {
+            self.actions.note(Fact::NoMemoryForProof(error));
+        }
+    }
+
+    // Segments.
+
+    pub fn on_slot_reserved(&mut self, now: Now, slot: SlotId) {
+        self.slots.on_ended();
+        self.staging.table_mut().on_slot_reserved(slot);
+        // What was to be moved may have waited for it.
+        self.look(now);
+    }
+
+    pub fn on_slot_filled(&mut self, now: Now, slot: SlotId) {
+        self.slots.on_ended();
+        self.staging.table_mut().on_slot_filled(slot);
+        self.look(now);
+    }
+
+    pub fn on_slot_failed(&mut self, now: Now, slot: SlotId) {
+        self.slots.on_ended();
+        self.staging.table_mut().on_slot_failed(slot);
+        // On a full disk more is worth moving.
+        self.look(now);
+    }
+
+    /// Who prepares slots is gone, with all that it was given: there will be no segment after those that are ready.
+    pub fn on_preparation_lost(&mut self) {
+        self.slots.on_lost();
+        self.poison("the thread that prepares segments has panicked");
+    }
+
+    pub(super) fn free_segments(&mut self) -> bool {
+        let mut count = 0;
+        while self.staging.table_mut().poll_free().is_some() {
+            count += 1;
+        }
+        if count > 0 {
+            self.actions.note(Fact::SegmentsFreed { count });
+        }
+        count > 0
+    }
+
+    pub(super) fn look(&mut self, now: Now) {
+        let Self { cleaner, commits, partitions, staging, actions, .. } = self;
+        cleaner.look(now.at, commits, partitions, staging, actions);
+    }
+
+    /// The end of a [`Action::ReadToMove`].
+    pub fn on_moved(&mut self, now: Now, number: u64, batches: Result<Vec<Bytes>, MoveError>) {
+        let Self { cleaner, commits, partitions, staging, actions, .. } = self;
+        cleaner.on_read(now.at, Read { number, batches }, commits, partitions, staging, actions);
+    }
+
+    /// The folder no longer says that the log was repaired, or why it still does.
+    pub fn on_repair_forgotten(&mut self, result: Result<(), String>) {
+        self.repair.on_forgotten();
+        self.actions.note(match result {
+            Ok(()) => Fact::RepairForgotten,
+            Err(reason) => Fact::RepairRemembered { reason },
+        });
+    }
+
+    /// Recent batches may take another amount of memory: a smaller one is kept at once, also while the shard is idle.
+    pub fn on_memory_budget_set(&mut self) {
+        self.staging.gathering_mut().make_room(0);
+    }
+}

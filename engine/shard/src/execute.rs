@@ -1,0 +1,145 @@
+//! What is done about each action of a shard's machine.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustmq_engine_core::shard::{Action, Fact, MoveError, Preparation, Publication, PublishedRun};
+use rustmq_engine_core::wal::SlotId;
+
+use crate::driver::{ShardDriver, Threaded};
+use crate::event::Event;
+use crate::slots::{SlotJob, level};
+
+impl ShardDriver {
+    /// Executes what is asked for, until nothing is.
+    pub(crate) fn execute_all(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            self.execute(action);
+        }
+    }
+
+    /// Whoever asked may have gone: failed sends are nothing.
+    fn execute(&mut self, action: Action<Threaded>) {
+        let views = self.machine.memory_mut();
+        match action {
+            Action::Poison { reason } => {
+                tracing::error!(
+                    shard = self.number,
+                    reason,
+                    "the write-ahead log failed: nothing more is acknowledged"
+                );
+                self.around.gauges.poison(&reason);
+            }
+            Action::CreateView(view) => views.create(*view),
+            Action::List { key } => self.around.directory.insert(self.number, Arc::clone(views.of(key))),
+            Action::Unlist { id } => self.around.directory.remove(id),
+            Action::Publish(publication) => {
+                let Publication { runs, batches } = publication;
+                let mut batches = batches.into_iter();
+                for PublishedRun { key, offsets, size_bytes, count } in runs {
+                    views.of(key).publish(|state| {
+                        state.offsets = offsets;
+                        state.size_bytes = size_bytes;
+                        state.extend_tail(batches.by_ref().take(count));
+                    });
+                }
+            }
+            Action::PublishLogStart { key, offsets, size_bytes } => views.of(key).publish(|state| {
+                state.offsets = offsets;
+                state.size_bytes = size_bytes;
+                state.drop_below(offsets.log_start);
+            }),
+            Action::PublishLeadership { key, leadership } => views.of(key).publish(|state| {
+                state.offsets.leader_epoch = leadership.epoch;
+                state.epochs = leadership.history;
+            }),
+            Action::CloseView { key } => views.close(key),
+            Action::AnswerOpen { reply, results } => {
+                let results = results.into_iter();
+                let _ = reply.send(results.map(|result| result.map(|key| Arc::clone(views.of(key)))).collect());
+            }
+            Action::AnswerConfigure { reply } => drop(reply.send(())),
+            Action::AnswerAppend { reply, results } => drop(reply.send(results)),
+            Action::AnswerTrim { reply, result } => drop(reply.send(result)),
+            Action::AnswerDelete { reply, results } => drop(reply.send(results)),
+            Action::PrepareSlot { slot, preparation } => self.prepare_slot(slot, preparation),
+            Action::PaceSlots(urgency) => self.urgency.store(level(urgency), Ordering::Relaxed),
+            Action::ReadToMove { number, read, plan } => {
+                let generation = plan.location.generation;
+                if !self.submit_move(number, &read, *plan) {
+                    let (now, reason) = (self.clock.now(), "too many segments are being moved".to_owned());
+                    self.machine.on_released(now, [(generation, 1)]);
+                    self.machine.on_moved(now, number, Err(MoveError::Later { reason }));
+                }
+            }
+            Action::ForgetRepair => self.forget_repair(),
+            Action::Note(fact) => self.note(*fact),
+        }
+    }
+
+    fn prepare_slot(&mut self, slot: SlotId, preparation: Preparation) {
+        let job = SlotJob {
+            slot,
+            path: self.folder.slot_path(slot),
+            length: u64::from(self.machine.table().shape().length()),
+            io: self.io,
+            preparation,
+            urgency: Arc::clone(&self.urgency),
+            done: self.around.events.clone(),
+        };
+        if !self.around.slots.submit(job) {
+            self.files.remove(slot);
+            self.machine.on_slot_failed(self.clock.now(), slot);
+        }
+    }
+
+    /// On a thread of its own: it writes and syncs a file, which may take long.
+    fn forget_repair(&mut self) {
+        let (folder, done) = (self.folder.clone(), self.around.events.clone());
+        // What commits do not sync, the checkpoints among it, is on disk before the mark goes.
+        let unsynced = if self.is_synced { Vec::new() } else { self.files.all() };
+        let forget = move || {
+            let synced = unsynced.iter().try_for_each(|file| folder.sync(file));
+            let forgotten = synced.and_then(|()| folder.unmark_repaired());
+            // Its lock before the news: a shard that ends gives the folder back with it.
+            drop(folder);
+            done.send(Event::RepairForgotten(forgotten));
+        };
+        if let Err(error) = std::thread::Builder::new().name(format!("rustmq-repaired-{}", self.number)).spawn(forget) {
+            self.machine.on_repair_forgotten(Err(error.to_string()));
+        }
+    }
+
+    fn note(&mut self, fact: Fact) {
+        let shard = self.number;
+        match fact {
+            Fact::SegmentsFreed { count } => {
+                self.around.metrics.freed_segments.inc_by(count);
+                // Nothing else may happen for long: the log is not to be told full meanwhile.
+                self.report();
+            }
+            Fact::RangeDamaged { id, first, end, reason } => {
+                self.around.metrics.damaged_ranges.inc();
+                let (first, last) = (first.0, end.0 - 1);
+                tracing::error!(partition = %id, first, last, reason, "acknowledged records are damaged: their readers are refused, the log goes on");
+            }
+            Fact::MoveDelayed { id, reason } => {
+                tracing::warn!(partition = %id, reason, "a segment cannot be moved now: it is tried again");
+            }
+            Fact::RetentionWaits { id, no_room } => {
+                tracing::warn!(partition = %id, error = %no_room, "retention waits");
+            }
+            Fact::CheckpointTooLarge { id, bytes } => {
+                tracing::error!(partition = %id, bytes, "a checkpoint does not fit a segment");
+            }
+            Fact::NoMemoryForCheckpoints(error) => tracing::warn!(shard, %error, "no memory for checkpoints"),
+            Fact::NoMemoryForProof(error) => tracing::warn!(shard, %error, "no memory to prove the last group"),
+            Fact::RepairForgotten => {
+                tracing::info!(shard, "every partition has a checkpoint behind the repaired damage");
+            }
+            Fact::RepairRemembered { reason } => {
+                tracing::warn!(shard, reason, "the repair cannot be forgotten");
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! What readers see of a shard's partitions, and the memory that its recent batches take: whoever wants memory for new ones makes readers
+//! let go of old ones.
+
+use std::sync::Arc;
+
+use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
+use rustmq_engine_api::published::{PartitionState, Published};
+use rustmq_engine_core::shard::{Memory, NewView, NoMemory, PartitionKey, ReaderMemory};
+use rustmq_model::Offset;
+
+#[derive(Debug)]
+struct View {
+    key: PartitionKey,
+    published: Arc<Published>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Views {
+    chunks: ChunkPool,
+    /// By the key's slot.
+    views: Vec<Option<View>>,
+}
+
+impl Views {
+    pub(crate) fn new(chunks: ChunkPool) -> Self {
+        Self { chunks, views: Vec::new() }
+    }
+
+    pub(crate) fn create(&mut self, view: NewView) {
+        let NewView { key, id, offsets, leadership, size_bytes } = view;
+        let epochs = leadership.history;
+        let mut state = PartitionState { offsets, epochs, size_bytes, ..PartitionState::default() };
+        state.reset_tail(offsets.durable_end);
+        if self.views.len() <= key.slot() {
+            self.views.resize_with(key.slot() + 1, || None);
+        }
+        let before = self.views[key.slot()].replace(View { key, published: Published::new(id, state) });
+        assert!(before.is_none(), "a partition's view is closed before another one takes its slot");
+    }
+
+    pub(crate) fn find(&self, key: PartitionKey) -> Option<&Arc<Published>> {
+        self.views.get(key.slot())?.as_ref().filter(|view| view.key == key).map(|view| &view.published)
+    }
+
+    /// For what the machine says of a partition: it speaks of none without a view.
+    pub(crate) fn of(&self, key: PartitionKey) -> &Arc<Published> {
+        self.find(key).expect("a view is created before anything is said of it, and nothing after it is closed")
+    }
+
+    /// The partition is gone: its readers hear of it, and its memory is let go of.
+    pub(crate) fn close(&mut self, key: PartitionKey) {
+        self.of(key).publish(|state| {
+            state.closed = true;
+            state.reset_tail(state.offsets.durable_end);
+        });
+        self.views[key.slot()] = None;
+    }
+
+    /// The shard has ended: who waits for news of it is woken. What is in memory can still be read.
+    pub(crate) fn end(&self) {
+        for view in self.views.iter().flatten() {
+            view.published.publish(|state| state.closed = true);
+        }
+    }
+}
+
+impl Memory for Views {
+    type Chunk = ChunkWriter;
+
+    fn take(&mut self, length: usize) -> Result<ChunkWriter, NoMemory> {
+        self.chunks.take(length)
+    }
+
+    fn is_short_of(&self, length: usize) -> bool {
+        self.chunks.is_short_of(length)
+    }
+}
+
+impl ReaderMemory for Views {
+    fn evict(&mut self, key: PartitionKey, through: Offset) {
+        if let Some(published) = self.find(key) {
+            published.change(|state| state.evict_through(through));
+        }
+    }
+}
