@@ -161,6 +161,16 @@ impl ShardDriver {
         self.take_requests();
         self.machine.stage(now);
         self.execute_all();
+        self.count_appended();
+    }
+
+    /// What was staged is counted at once: its commit may take long, or fail.
+    fn count_appended(&mut self) {
+        let appended = self.machine.take_appended();
+        if appended.batches > 0 {
+            self.around.metrics.appended_batches.inc_by(appended.batches);
+            self.around.metrics.appended_bytes.inc_by(appended.bytes);
+        }
     }
 
     /// When the clock asks for the next turn.
@@ -225,6 +235,7 @@ impl ShardDriver {
     pub(crate) fn stage_next(&mut self) {
         self.machine.stage_backlog(self.clock.now());
         self.execute_all();
+        self.count_appended();
     }
 
     pub(crate) fn on_committed(&mut self, result: Result<(), DiskError>) {
@@ -287,10 +298,7 @@ impl ShardDriver {
         }
     }
 
-    pub(crate) fn report(&mut self) {
-        let appended = self.machine.take_appended();
-        self.around.metrics.appended_batches.inc_by(appended.batches);
-        self.around.metrics.appended_bytes.inc_by(appended.bytes);
+    pub(crate) fn report(&self) {
         let gauges = &self.around.gauges;
         let table = self.machine.table();
         let segment = u64::from(table.shape().length());
