@@ -457,15 +457,17 @@ impl Shard {
         }
         // On a thread of its own: it writes and syncs a file, which may take long.
         let (folder, done) = (self.folder.clone(), self.around.events.clone());
-        // What commits do not sync, the checkpoints among it, is on disk before the mark goes.
+        // Where commits sync nothing, all files are synced before the mark goes.
         let unsynced: Vec<_> =
             if self.wal.syncs() { Vec::new() } else { self.wal.files.values().map(Arc::clone).collect() };
         let forget = move || {
-            let forgotten =
-                unsynced.iter().try_for_each(|file| folder.sync(file)).and_then(|()| folder.unmark_repaired());
-            // Its lock before the news: a shard that ends gives the folder back with it.
-            drop(folder);
-            done.send(Event::RepairForgotten(forgotten));
+            let news = match unsynced.iter().try_for_each(|file| file.sync().map_err(|error| (&file.path, error))) {
+                Ok(()) => Event::RepairForgotten(folder.unmark_repaired()),
+                Err((path, error)) => Event::SyncFailed { reason: format!("cannot sync {}: {error}", path.display()) },
+            };
+            // Files and lock before the news: a shard that ends gives them back with it.
+            drop((unsynced, folder));
+            done.send(news);
         };
         match std::thread::Builder::new().name(format!("rustmq-settle-{}", self.number)).spawn(forget) {
             Ok(_) => self.settling = Some(Settling::Forgetting),
@@ -532,6 +534,10 @@ impl Shard {
             }
             Event::MoveRead { partition, generation, batches } => self.on_move_read(partition, generation, batches),
             Event::RepairForgotten(forgotten) => self.on_repair_forgotten(forgotten),
+            Event::SyncFailed { reason } => {
+                self.settling = None;
+                self.poison(&reason);
+            }
             Event::TailBudgetSet => self.wal.tail.make_room(0),
         }
         self.report();
