@@ -36,6 +36,24 @@ def named(result, list_name, key="name"):
     return {"results": {entry[key]: entry["error_code"] for entry in result[list_name]}}
 
 
+def keep_join(coordinator):
+    """The library (3.0.12) joins a second time if its join ends between two polls. From a group's leader that is a new rebalance, with
+    any broker."""
+    join, complete = coordinator._do_join_and_sync_async, coordinator._on_join_complete_async
+    joined = []
+
+    async def join_once():
+        if not joined:
+            joined.append(await join())
+        return joined[0]
+
+    async def complete_join(*answer):
+        joined.clear()
+        return await complete(*answer)
+
+    coordinator._do_join_and_sync_async, coordinator._on_join_complete_async = join_once, complete_join
+
+
 class Changes(ConsumerRebalanceListener):
     def __init__(self):
         self.count = 0
@@ -126,6 +144,7 @@ class Operations:
             auto_offset_reset=reset, partition_assignment_strategy=[STRATEGIES[strategy]],
             session_timeout_ms=session_ms, heartbeat_interval_ms=max(100, session_ms // 10),
             metadata_max_age_ms=1000)
+        keep_join(self.member._coordinator)
         self.member.subscribe(topics, listener=self.changes)
 
     def poll(self, ms):

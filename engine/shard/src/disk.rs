@@ -54,6 +54,13 @@ impl SlotFile {
         Ok(Self { slot, path, file, driver_files: Mutex::new(Some(driver_files)) })
     }
 
+    /// Whatever was written to the slot is on disk then.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        crate::dio::spoiled::check_sync(&self.file)?;
+        self.file.sync_data()
+    }
+
     /// The driver's descriptors; once.
     fn take_driver_files(&self) -> Option<DriverFiles> {
         self.driver_files.lock().take()

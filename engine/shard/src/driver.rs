@@ -281,6 +281,7 @@ impl ShardDriver {
             Event::RepairForgotten(forgotten) => {
                 self.machine.on_repair_forgotten(forgotten.map_err(|error| error.to_string()));
             }
+            Event::SyncFailed { reason } => self.machine.on_sync_failed(&reason),
             Event::TailBudgetSet => self.machine.on_memory_budget_set(),
         }
     }

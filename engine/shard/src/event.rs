@@ -39,6 +39,11 @@ pub(crate) enum Event {
     TailBudgetSet,
     /// The folder no longer says that the WAL was repaired, or why it still does.
     RepairForgotten(Result<(), FolderError>),
+    /// A sync beside the commits has failed. What it covered counts as lost: a later one may succeed
+    /// without it.
+    SyncFailed {
+        reason: String,
+    },
 }
 
 #[derive(Clone, Debug)]

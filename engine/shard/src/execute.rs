@@ -96,14 +96,16 @@ impl ShardDriver {
     /// On a thread of its own: it writes and syncs a file, which may take long.
     fn forget_repair(&mut self) {
         let (folder, done) = (self.folder.clone(), self.around.events.clone());
-        // What commits do not sync, the checkpoints among it, is on disk before the mark goes.
+        // Where commits sync nothing, all files are synced before the mark goes.
         let unsynced = if self.is_synced { Vec::new() } else { self.files.all() };
         let forget = move || {
-            let synced = unsynced.iter().try_for_each(|file| folder.sync(file));
-            let forgotten = synced.and_then(|()| folder.unmark_repaired());
-            // Its lock before the news: a shard that ends gives the folder back with it.
-            drop(folder);
-            done.send(Event::RepairForgotten(forgotten));
+            let news = match unsynced.iter().try_for_each(|file| file.sync().map_err(|error| (&file.path, error))) {
+                Ok(()) => Event::RepairForgotten(folder.unmark_repaired()),
+                Err((path, error)) => Event::SyncFailed { reason: format!("cannot sync {}: {error}", path.display()) },
+            };
+            // Files and lock before the news: a shard that ends gives them back with it.
+            drop((unsynced, folder));
+            done.send(news);
         };
         if let Err(error) = std::thread::Builder::new().name(format!("rustmq-repaired-{}", self.number)).spawn(forget) {
             self.machine.on_repair_forgotten(Err(error.to_string()));

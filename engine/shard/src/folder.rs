@@ -17,7 +17,6 @@ use rustmq_engine_core::wal::{SlotId, WalId};
 use serde::{Deserialize, Serialize};
 
 use crate::dio::sync_dir;
-use crate::disk::SlotFile;
 
 /// The version that this build writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
@@ -114,11 +113,6 @@ impl WalFolder {
         let path = self.dir.join(REPAIRED_FILE);
         let marked = fs::File::create(&path).and_then(|file| file.sync_all()).and_then(|()| sync_dir(&self.dir));
         marked.map_err(|error| FolderError::Io { path, error })
-    }
-
-    /// Whatever was written to the slot is on disk then.
-    pub(crate) fn sync(&self, slot: &SlotFile) -> Result<(), FolderError> {
-        slot.file.sync_data().map_err(|error| FolderError::Io { path: slot.path.clone(), error })
     }
 
     /// No start needs to know of the repair any more.

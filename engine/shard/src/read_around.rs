@@ -97,7 +97,7 @@ impl AroundFile {
         self.file.sync_all()
     }
 
-    /// Has clean pages read from the disk again, also where the page cache has them. Dirty ones stay.
+    /// Has clean pages read from the disk again, though the page cache has them. Dirty ones stay.
     pub(crate) fn forget_cached(&self) {
         // Where the advice is refused, or a page is in use, the cache is believed.
         let _ = fadvise(&self.file, 0, None, Advice::DontNeed);

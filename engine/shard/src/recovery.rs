@@ -28,8 +28,8 @@ pub enum RecoverError {
     #[error("{path}: {error}", path = path.display())]
     Io { path: PathBuf, error: io::Error },
     #[error(
-        "{path}: cannot be synced: {error}; what was written there may not be on the disk. Start once more: if it fails again, the device does, \
-         and what can be read should be copied to another one",
+        "{path}: cannot be synced: {error}; what was written to it last may not be on the disk, and the device may be failing: copy the log to \
+         another one, or start again to go on with what the disk has",
         path = path.display()
     )]
     Sync { path: PathBuf, error: io::Error },
@@ -120,18 +120,20 @@ pub(crate) fn recover(
         let path = folder.slot_path(slot);
         let opened = AroundFile::open(&path, persistence).and_then(|file| Ok((file.file().metadata()?, file)));
         let (metadata, file) = opened.map_err(|error| RecoverError::Io { path: path.clone(), error })?;
-        // A repair writes through the page cache. One that was killed has synced less than it wrote, and after a sync that failed the cache has
-        // pages that the disk has not.
-        if policy != CorruptionPolicy::Refuse {
-            match file.sync() {
-                Ok(()) => {}
-                // It reads from the disk what is there, and covers what is damaged.
-                Err(error) if policy == CorruptionPolicy::Repair => {
-                    tracing::warn!(path = %path.display(), %error, "a slot cannot be synced before it is repaired");
-                }
-                Err(error) => return Err(RecoverError::Sync { path, error }),
+        // After a sync that failed the cache has pages that the disk has not.
+        let synced = if policy == CorruptionPolicy::Refuse {
+            Ok(())
+        } else {
+            // A repair that was killed has synced less than it wrote through the page cache.
+            file.sync()
+        };
+        match synced {
+            Ok(()) => file.forget_cached(),
+            // The cache may have the only copy: a repair works with it.
+            Err(error) if policy == CorruptionPolicy::Repair => {
+                tracing::warn!(path = %path.display(), %error, "a slot cannot be synced before it is repaired");
             }
-            file.forget_cached();
+            Err(error) => return Err(RecoverError::Sync { path, error }),
         }
         slots.push((slot, metadata.len()));
         written.insert(slot, metadata.modified().map_or_else(|_| wall_time(), since_1970));
@@ -179,7 +181,9 @@ pub(crate) fn recover(
             rewrite_unproven(&wal, file).map_err(|error| RecoverError::Io { path: file.path.clone(), error })?;
         }
         // Its last groups may never have been synced, and count as durable from here on.
-        file.file.sync_data().map_err(|error| RecoverError::Sync { path: file.path.clone(), error })?;
+        if policy != CorruptionPolicy::Repair {
+            file.sync().map_err(|error| RecoverError::Sync { path: file.path.clone(), error })?;
+        }
     }
     Ok(Recovered { wal, files, unreadable })
 }
@@ -261,18 +265,25 @@ mod tests {
     }
 
     #[test]
-    fn a_start_after_a_repair_syncs_what_was_written_and_names_the_file_that_it_cannot_sync() {
+    fn a_start_syncs_what_a_repair_wrote_and_names_the_file_that_it_cannot_sync() {
         let (folder, _config) = one_partition();
         let wal = Folder::open(&folder.path().join("wal"), None).unwrap().wals.remove(0);
         let path = wal.slot_path(SlotId(0));
         let io = DirectIo::probe(&wal.dir, &wal.dir).unwrap();
         let shape = SegmentShape::new(u64::from(io.block_size), 1 << 20).unwrap();
         let slot = SpoiledFile::new(&path);
-        slot.fail_syncs(5);
+        slot.fail_syncs_after(0, 5);
         recover(&wal, io, shape, CorruptionPolicy::Repair).unwrap();
         let error = recover(&wal, io, shape, CorruptionPolicy::Repaired).unwrap_err();
         assert!(matches!(&error, RecoverError::Sync { path: named, .. } if *named == path), "{error}");
-        recover(&wal, io, shape, CorruptionPolicy::Refuse).unwrap();
+        let error = recover(&wal, io, shape, CorruptionPolicy::Refuse).unwrap_err();
+        assert!(matches!(&error, RecoverError::Sync { path: named, .. } if *named == path), "{error}");
+        // Once before it reads, and once before what it has read counts.
+        slot.fail_syncs_after(1, 5);
+        let error = recover(&wal, io, shape, CorruptionPolicy::Repaired).unwrap_err();
+        assert!(matches!(error, RecoverError::Sync { .. }), "{error}");
+        slot.fail_syncs_after(2, 5);
+        recover(&wal, io, shape, CorruptionPolicy::Repaired).unwrap();
     }
 
     #[test]

@@ -331,6 +331,12 @@ impl<H: Host> Shard<H> {
         });
     }
 
+    /// A sync beside the commits has failed. What it covered counts as lost: a later one may succeed without it.
+    pub fn on_sync_failed(&mut self, reason: &str) {
+        self.repair.on_forgotten();
+        self.poison(reason);
+    }
+
     /// Recent batches may take another amount of memory: a smaller one is kept at once, also while the shard is idle.
     pub fn on_memory_budget_set(&mut self) {
         self.staging.gathering_mut().make_room(0);

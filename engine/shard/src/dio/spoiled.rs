@@ -22,8 +22,8 @@ type FileId = (u64, u64);
 struct Places {
     unreadable: Vec<Unreadable>,
     failures: usize,
-    /// What syncs fail with.
-    sync_errno: Option<i32>,
+    /// Syncs that still succeed, and what later ones fail with.
+    syncs: Option<(usize, i32)>,
 }
 
 #[derive(Debug)]
@@ -64,15 +64,16 @@ impl SpoiledFile {
         self.change(|places| places.unreadable.push(Unreadable { range, errno, cached: EIO, left: None }));
     }
 
-    pub(crate) fn fail_syncs(&self, errno: i32) {
-        self.change(|places| places.sync_errno = Some(errno));
+    /// Syncs fail, but for the next few.
+    pub(crate) fn fail_syncs_after(&self, successes: usize, errno: i32) {
+        self.change(|places| places.syncs = Some((successes, errno)));
     }
 
     pub(crate) fn mend(&self) {
         self.change(|places| places.unreadable.clear());
     }
 
-    /// Reads that have failed so far.
+    /// Reads and syncs that have failed so far.
     pub(crate) fn failures(&self) -> usize {
         self.change(|places| places.failures)
     }
@@ -111,9 +112,22 @@ pub(super) fn check(file: &File, at: u64, length: usize) -> io::Result<()> {
 
 /// Fails if a sync of the file is to fail.
 pub(crate) fn check_sync(file: &File) -> io::Result<()> {
-    let files = FILES.lock();
-    let errno = if files.is_empty() { None } else { files.get(&id(file)).and_then(|places| places.sync_errno) };
-    errno.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
+    let mut files = FILES.lock();
+    if files.is_empty() {
+        return Ok(());
+    }
+    let Some(places) = files.get_mut(&id(file)) else { return Ok(()) };
+    match &mut places.syncs {
+        None => Ok(()),
+        Some((0, errno)) => {
+            places.failures += 1;
+            Err(io::Error::from_raw_os_error(*errno))
+        }
+        Some((successes, _)) => {
+            *successes -= 1;
+            Ok(())
+        }
+    }
 }
 
 /// A range that is written can be read again, as from the spare sectors of a real device.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustmq_engine_api::{Append, Engine, Isolation, LogConfig, OpenPartition, ReadRequest};
 use rustmq_engine_core::wal::{Generation, Run, SegmentHeader, SegmentShape};
@@ -390,5 +390,32 @@ fn a_repair_goes_around_hundreds_of_pages_and_the_start_after_it_meets_none() {
         let report = log.plan().carry_out().unwrap();
         assert_eq!((report.holes, report.unreadable), (1, 1), "{report:?}");
         log.check(&[(0, "the first"), (2, "the third")]).await;
+    });
+}
+
+#[test]
+fn without_fsync_the_mark_of_a_repair_goes_only_once_its_checkpoints_are_synced() {
+    run(async {
+        let mut log = Killed::with(&["a", "b"]).await;
+        log.config.fsync = false;
+        let mark = log.config.dir.join("wal-000/repaired");
+        Folder::open(&log.config.dir, None).unwrap().wals[0].mark_repaired().unwrap();
+        let slot = SpoiledFile::new(&log.slot(0));
+        // Those of the start succeed.
+        slot.fail_syncs_after(2, EIO);
+        let (engine, _) = start(&log.config, &Metrics::default()).unwrap();
+        let mut failure = engine.failures().remove(0);
+        let failed = failure.wait_for(Option::is_some);
+        tokio::time::timeout(Duration::from_secs(60), failed).await.expect("a failed sync is final").unwrap();
+        engine.shutdown().await;
+        assert!(mark.exists(), "the next start must do it again");
+        drop(slot);
+        let (engine, _) = start(&log.config, &Metrics::default()).unwrap();
+        let begun = Instant::now();
+        while mark.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "all is synced now");
+            tokio::task::yield_now().await;
+        }
+        engine.shutdown().await;
     });
 }

@@ -104,6 +104,23 @@ fn a_shard_ends_only_when_the_folder_has_forgotten_the_repair() {
 }
 
 #[test]
+fn a_sync_that_fails_before_the_folder_forgets_the_repair_is_final() {
+    let mut driver = Driver::with(1, Setting::default());
+    driver.setting.gaps = Gaps::Repaired;
+    let mut driver = driver.restart().unwrap();
+    driver.settle();
+    assert!(driver.forgets_repair);
+    driver.fail_sync();
+    let appended = driver.append(0, &[10]);
+    driver.turn();
+    assert!(matches!(appended.answer().unwrap()[..], [Err(AppendError::Storage { .. })]));
+    assert!(!driver.begin_commit());
+    driver.close();
+    driver.settle();
+    driver.finish();
+}
+
+#[test]
 fn a_shard_whose_log_has_failed_refuses_everything_at_once_and_can_end() {
     let mut driver = Driver::with(1, Setting::default());
     driver.append(0, &[10]);

@@ -216,6 +216,12 @@ impl Driver {
         self.execute();
     }
 
+    /// A sync beside the commits fails.
+    pub fn fail_sync(&mut self) {
+        self.shard.on_sync_failed("the disk is broken");
+        self.execute();
+    }
+
     pub fn end_move(&mut self, asked: &AskedMove, batches: Result<Vec<Bytes>, MoveError>) {
         self.shard.on_released(self.now, [(asked.plan.location.generation, 1)]);
         self.shard.on_moved(self.now, asked.number, batches);
