@@ -43,9 +43,10 @@ def keep_join(coordinator):
     joined = []
 
     async def join_once():
-        if not joined:
-            joined.append(await join())
-        return joined[0]
+        if not joined or joined[0] is not coordinator._generation:
+            assignment = await join()
+            joined[:] = coordinator._generation, assignment
+        return joined[1]
 
     async def complete_join(*answer):
         joined.clear()

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustmq_engine_api::chunk::ChunkPool;
@@ -29,7 +29,7 @@ pub enum RecoverError {
     Io { path: PathBuf, error: io::Error },
     #[error(
         "{path}: cannot be synced: {error}; what was written to it last may not be on the disk, and the device may be failing: copy the log to \
-         another one, or start again to go on with what the disk has",
+         another one",
         path = path.display()
     )]
     Sync { path: PathBuf, error: io::Error },
@@ -120,21 +120,7 @@ pub(crate) fn recover(
         let path = folder.slot_path(slot);
         let opened = AroundFile::open(&path, persistence).and_then(|file| Ok((file.file().metadata()?, file)));
         let (metadata, file) = opened.map_err(|error| RecoverError::Io { path: path.clone(), error })?;
-        // After a sync that failed the cache has pages that the disk has not.
-        let synced = if policy == CorruptionPolicy::Refuse {
-            Ok(())
-        } else {
-            // A repair that was killed has synced less than it wrote through the page cache.
-            file.sync()
-        };
-        match synced {
-            Ok(()) => file.forget_cached(),
-            // The cache may have the only copy: a repair works with it.
-            Err(error) if policy == CorruptionPolicy::Repair => {
-                tracing::warn!(path = %path.display(), %error, "a slot cannot be synced before it is repaired");
-            }
-            Err(error) => return Err(RecoverError::Sync { path, error }),
-        }
+        show_what_is_on_disk(&path, &file, policy)?;
         slots.push((slot, metadata.len()));
         written.insert(slot, metadata.modified().map_or_else(|_| wall_time(), since_1970));
         readers.insert(slot, file);
@@ -176,16 +162,32 @@ pub(crate) fn recover(
         let file = slots::open(slot, &path, io).map_err(|error| RecoverError::Io { path, error })?;
         files.insert(slot, Arc::new(file));
     }
-    if let Some(file) = wal.segments.last().and_then(|newest| files.get(&newest.slot)) {
-        if !io.direct && policy != CorruptionPolicy::Repair {
+    let newest = wal.segments.last().and_then(|newest| files.get(&newest.slot));
+    if let Some(file) = newest.filter(|_| policy != CorruptionPolicy::Repair) {
+        if !io.direct {
             rewrite_unproven(&wal, file).map_err(|error| RecoverError::Io { path: file.path.clone(), error })?;
         }
         // Its last groups may never have been synced, and count as durable from here on.
-        if policy != CorruptionPolicy::Repair {
-            file.sync().map_err(|error| RecoverError::Sync { path: file.path.clone(), error })?;
-        }
+        file.sync().map_err(|error| RecoverError::Sync { path: file.path.clone(), error })?;
     }
     Ok(Recovered { wal, files, unreadable })
+}
+
+/// After a repair. One that was killed has synced less than it wrote, and after a sync that failed the page cache has pages that the disk has not.
+fn show_what_is_on_disk(path: &Path, file: &AroundFile, policy: CorruptionPolicy) -> Result<(), RecoverError> {
+    if policy == CorruptionPolicy::Refuse {
+        return Ok(());
+    }
+    match file.sync() {
+        Ok(()) => {}
+        // It covers what is damaged on the disk, whatever that is.
+        Err(error) if policy == CorruptionPolicy::Repair => {
+            tracing::warn!(path = %path.display(), %error, "a slot cannot be synced before it is repaired: it is read from the disk");
+        }
+        Err(error) => return Err(RecoverError::Sync { path: path.to_path_buf(), error }),
+    }
+    file.forget_cached();
+    Ok(())
 }
 
 /// Acknowledged records may stand where the log would go on.
