@@ -37,7 +37,7 @@ fn a_commit_tells_what_it_changed() {
     let deleted = by_hand.delete(2);
     by_hand.turn();
     let work = by_hand.shard.start_commit().unwrap();
-    let (staged, _, ..) = counted();
+    let (staged, ..) = counted();
     assert_eq!(staged, 2, "what is staged counts before its commit, which may fail");
     assert_eq!((metrics.commits.get(), metrics.committed_bytes.get()), (commits, committed));
     let written: usize = work.steps.iter().map(rustmq_engine_core::shard::DiskStep::written).sum();
