@@ -9,6 +9,7 @@ pub(super) mod memory;
 mod requests;
 pub(super) mod slots;
 
+mod allocations;
 mod cleaning;
 mod closing;
 mod commits;
