@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rustmq_compat_tests::crash::admin::Admin;
-use rustmq_compat_tests::{install, kafka, process};
+use rustmq_compat_tests::{install, kafka, port, process};
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -78,9 +78,9 @@ impl Broker {
             return Ok(Broker { contender, body: Body::Fake(MockCluster::new(1)?), watch: None });
         }
         let folder = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(root)?;
-        let port = process::free_port()?;
-        let ports = kafka::Ports { kafka: port, advertised: port, controller: process::free_port()? };
-        let http = process::free_port()?;
+        let port = port::claim()?;
+        let ports = kafka::Ports { kafka: port, advertised: port, controller: port::claim()? };
+        let http = port::claim()?;
         let node = Node { child: None, rustmq, folder, ports, http, sync_delay: None, tail_memory: None };
         match contender {
             Contender::Kafka => kafka::prepare(node.folder.path(), &node.data_path(), ports, &[])?,

@@ -11,6 +11,7 @@ pub mod kafka;
 pub mod kcat;
 pub mod member;
 pub mod native;
+pub mod port;
 pub mod power_cut;
 pub mod process;
 pub mod program;

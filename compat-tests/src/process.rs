@@ -3,7 +3,6 @@
 
 use anyhow::{Context, Result, ensure};
 use std::io;
-use std::net::TcpListener;
 use std::process::{Child, Command};
 use std::sync::LazyLock;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
@@ -36,11 +35,6 @@ pub fn spawn(command: Command) -> io::Result<Child> {
     let (answer, spawned) = sync_channel(1);
     SPAWNER.send((command, answer)).expect("the spawning thread lives as long as the process");
     spawned.recv().expect("the spawning thread answers every order")
-}
-
-/// A loopback port that was free a moment ago.
-pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 /// Runs a short command of the system to its end; its output is in the error.

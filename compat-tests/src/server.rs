@@ -1,7 +1,7 @@
 //! A broker under test as a real process on free ports: start, readiness, kill -9, graceful stop, restart on the same data.
 //! The target is RustMQ, or Apache Kafka with `COMPAT_TARGET=kafka`; scenarios do not see the difference.
 
-use crate::{install, kafka, process};
+use crate::{install, kafka, port, process};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -90,13 +90,10 @@ impl Server {
     pub fn start_as(target: Target, settings: Settings) -> Result<Server> {
         let root = runs_folder()?;
         let folder = tempfile::Builder::new().prefix(&format!("{}-", std::process::id())).tempdir_in(root)?;
-        let port = process::free_port()?;
-        let ports = kafka::Ports {
-            kafka: port,
-            advertised: settings.advertised.unwrap_or(port),
-            controller: process::free_port()?,
-        };
-        let mut server = Server { target, folder, ports, http: process::free_port()?, settings, child: None };
+        let port = port::claim()?;
+        let ports =
+            kafka::Ports { kafka: port, advertised: settings.advertised.unwrap_or(port), controller: port::claim()? };
+        let mut server = Server { target, folder, ports, http: port::claim()?, settings, child: None };
         server.run()?;
         Ok(server)
     }
