@@ -6,6 +6,7 @@
 mod arrows;
 mod finding;
 mod manifests;
+mod rings;
 mod sources;
 mod test_repeat;
 
@@ -53,6 +54,7 @@ fn tidy(root: &Path) -> Result<Vec<Finding>> {
         findings.extend(arrows::check(member));
         findings.extend(arrows::check_words(root, member)?);
         findings.extend(sources::check(root, member)?);
+        findings.extend(rings::check(root, member)?);
     }
     findings.extend(arrows::check_table(&members));
     findings.extend(sources::check_readmes(root, &members));
