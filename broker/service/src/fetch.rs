@@ -146,15 +146,15 @@ impl Broker {
     ) -> Result<FetchedPartition, BrokerError> {
         let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch)?;
         if let Some(epoch) = partition.last_fetched_epoch {
-            let offsets = located.reader.offsets();
+            let frontiers = located.reader.frontiers();
             let end = located.reader.end_offset_for_epoch(epoch);
             let Some((found, end_offset)) = end else {
-                return Err(BrokerError::out_of_range(partition.from, offsets));
+                return Err(BrokerError::out_of_range(partition.from, frontiers));
             };
             if found < epoch || end_offset < partition.from {
                 let diverging = Some(EpochEnd { epoch: found, end_offset });
-                let (high_watermark, last_stable) = (offsets.high_watermark, offsets.last_stable);
-                let log_start = offsets.log_start;
+                let (high_watermark, last_stable) = (frontiers.high_watermark, frontiers.last_stable);
+                let log_start = frontiers.log_start;
                 return Ok(FetchedPartition {
                     high_watermark,
                     last_stable,
@@ -181,13 +181,13 @@ impl Broker {
             Err(ReadError::Closed) => return Err(located.gone()),
             read => read?,
         };
-        let ReadBatches { batches, aborted, offsets } = read;
-        // What has answered nothing has not looked at the offsets.
-        let offsets = if batches.is_empty() { located.reader.offsets() } else { offsets };
+        let ReadBatches { batches, aborted, frontiers } = read;
+        // What has answered nothing has not looked at the frontiers.
+        let frontiers = if batches.is_empty() { located.reader.frontiers() } else { frontiers };
         Ok(FetchedPartition {
-            high_watermark: offsets.high_watermark,
-            last_stable: offsets.last_stable,
-            log_start: offsets.log_start,
+            high_watermark: frontiers.high_watermark,
+            last_stable: frontiers.last_stable,
+            log_start: frontiers.log_start,
             batches,
             aborted,
             diverging: None,

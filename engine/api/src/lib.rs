@@ -18,7 +18,7 @@ mod waiter;
 pub use engine::{AppendWait, Directory, Engine, ShardHandle};
 pub use error::ShutdownError;
 pub use reader::{AbortedTransaction, Isolation, PATIENCE, PartitionReader, ReadBatches, ReadRequest};
-pub use rustmq_engine_core::log::LogOffsets;
+pub use rustmq_engine_core::log::Frontiers;
 pub use rustmq_engine_core::shard::error::{AppendError, DeleteError, EngineStopped, OpenError, ReadError, TrimError};
 pub use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
 pub use status::{DriverKind, EngineStatus, ShardStatus};

@@ -1,4 +1,4 @@
-//! What a shard publishes of one partition, and readers on any thread take without asking it: offsets, leader epochs, the batches
+//! What a shard publishes of one partition, and readers on any thread take without asking it: its frontiers, leader epochs, the batches
 //! that are still in memory, and the waiters for more. Only the partition's shard writes; writes are short, and readers hold the
 //! lock only to copy references.
 
@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use rustmq_engine_core::log::LogOffsets;
-use rustmq_engine_core::shard::TailBatch;
-use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+use rustmq_engine_core::log::Frontiers;
+use rustmq_engine_core::shard::{Leadership, TailBatch};
+use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::waiter::{FetchWaiter, WaiterList};
 
@@ -42,9 +42,8 @@ impl Tail {
 /// Everything that changes together.
 #[derive(Debug, Default)]
 pub struct PartitionState {
-    pub offsets: LogOffsets,
-    /// Each leadership and its start offset, oldest first.
-    pub epochs: Arc<[(LeaderEpoch, Offset)]>,
+    pub frontiers: Frontiers,
+    pub leadership: Leadership,
     /// Bytes of the batches between log start and durable end.
     pub size_bytes: u64,
     pub tail: Tail,

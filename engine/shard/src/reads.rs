@@ -13,7 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_api::request::Reply;
-use rustmq_engine_api::{LogOffsets, ReadBatches, ReadError};
+use rustmq_engine_api::{Frontiers, ReadBatches, ReadError};
 use rustmq_engine_core::wal::read_check::{BatchQuery, CheckedBatch};
 use rustmq_engine_core::wal::recovery::read_index;
 use rustmq_engine_core::wal::scan::SegmentPlace;
@@ -95,7 +95,7 @@ impl ReadJob {
     fn answer(self, batches: Result<Vec<Bytes>, ReadError>) {
         if let Destination::Reader { reply, place: _place, .. } = self.destination {
             let answer =
-                batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), offsets: LogOffsets::default() });
+                batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), frontiers: Frontiers::default() });
             // A reader that has gone does not need it.
             let _ = reply.send(answer);
         }

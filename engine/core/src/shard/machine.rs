@@ -97,8 +97,8 @@ impl<H: Host> Shard<H> {
         shard.staging.stage_run()?;
         for partition in shard.partitions.iter() {
             let (key, id) = (partition.key, partition.id);
-            let (offsets, size_bytes) = (partition.offsets(), partition.size_bytes());
-            let view = NewView { key, id, offsets, leadership: partition.leadership(), size_bytes };
+            let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
+            let view = NewView { key, id, frontiers, leadership: partition.leadership(), size_bytes };
             shard.actions.push(Action::CreateView(Box::new(view)));
             shard.actions.push(Action::List { key });
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::request::LogConfig;
-use crate::log::{LogOffsets, PartitionLog};
+use crate::log::{Frontiers, PartitionLog};
 
 /// Names a partition as long as it is open, and never another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,7 +32,7 @@ impl PartitionKey {
 }
 
 /// Who leads a partition, and who led it from where on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
     pub epoch: LeaderEpoch,
     /// Each leadership and its start offset, oldest first.
@@ -46,9 +46,6 @@ pub struct Partition {
     pub key: PartitionKey,
     pub log: PartitionLog,
     pub config: LogConfig,
-    /// The epoch that readers are shown: the newest one whose start is durable. Nothing else shows one: readers, and followers that compare
-    /// their logs, go by what a restart does not take back.
-    shown_epoch: LeaderEpoch,
     /// Bytes of the batches between log start and durable end.
     size_bytes: u64,
 }
@@ -57,20 +54,12 @@ impl Partition {
     /// The log start that is durable.
     #[must_use]
     pub fn log_start(&self) -> Offset {
-        self.log.positions().log_start
+        self.log.frontiers().log_start
     }
 
-    /// What readers are shown.
     #[must_use]
-    pub fn offsets(&self) -> LogOffsets {
-        let positions = self.log.positions();
-        LogOffsets {
-            log_start: positions.log_start,
-            durable_end: positions.durable_end,
-            high_watermark: positions.high_watermark,
-            last_stable: positions.last_stable,
-            leader_epoch: self.shown_epoch,
-        }
+    pub const fn frontiers(&self) -> Frontiers {
+        *self.log.frontiers()
     }
 
     #[must_use]
@@ -78,7 +67,8 @@ impl Partition {
         self.size_bytes
     }
 
-    /// As staged, perhaps not durable yet.
+    /// As staged, perhaps not durable yet. Readers, and followers that compare their logs, are shown it when it is: they go by what a restart does
+    /// not take back.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
         let history = self.log.epochs().iter().map(|begun| (begun.epoch, begun.start)).collect();
@@ -95,11 +85,6 @@ impl Partition {
     pub(super) fn on_trim_durable(&mut self, log_start: Offset, size_bytes: u64) {
         self.log.on_trim_durable(log_start);
         self.size_bytes = size_bytes;
-    }
-
-    /// A leadership became durable.
-    pub(super) fn on_leadership_durable(&mut self, epoch: LeaderEpoch) {
-        self.shown_epoch = epoch;
     }
 
     #[must_use]
@@ -143,8 +128,7 @@ impl Partitions {
         let key = PartitionKey { slot: number, life: slot.life };
         let before = (self.by_id.insert(id, key), self.in_order.insert(id, key));
         assert_eq!(before, (None, None), "{id} is open already");
-        let shown_epoch = log.leader_epoch();
-        slot.partition.insert(Partition { id, key, log, config, shown_epoch, size_bytes })
+        slot.partition.insert(Partition { id, key, log, config, size_bytes })
     }
 
     /// Its close is staged: nobody finds it any more. Its key stays in use until [`Self::forget`].

@@ -52,7 +52,7 @@ fn create<H: Host>(
     let partition = partitions.insert(id, PartitionLog::open(limits, leader_epoch, Offset::ZERO), config, 0);
     place.put_control(id, &control);
     let (key, leadership) = (partition.key, partition.leadership());
-    let view = NewView { key, id, offsets: partition.offsets(), leadership: leadership.clone(), size_bytes: 0 };
+    let view = NewView { key, id, frontiers: partition.frontiers(), leadership: leadership.clone(), size_bytes: 0 };
     actions.push(Action::CreateView(Box::new(view)));
     Ok(Opened { key, leadership })
 }
@@ -92,7 +92,7 @@ pub(super) fn trim<M: ReaderMemory>(
         return Err(Refusal::Error(TrimError::Storage { reason: reason.to_owned() }));
     }
     let partition = partitions.find(id).ok_or(Refusal::Error(TrimError::UnknownPartition))?;
-    let high_watermark = partition.log.positions().high_watermark;
+    let high_watermark = partition.log.frontiers().high_watermark;
     let requested = match to {
         TrimTo::HighWatermark => high_watermark,
         TrimTo::Offset(offset) => offset,

@@ -249,8 +249,8 @@ impl<H: Host> Shard<H> {
             let partition = self.partitions.at_mut(key).expect("what was closed is left out");
             let bytes: usize = run.iter().map(|staged| staged.batch.bytes.len()).sum();
             partition.on_durable(run[count - 1].batch.next, bytes as u64);
-            let (offsets, size_bytes) = (partition.offsets(), partition.size_bytes());
-            runs.push(PublishedRun { key, offsets, size_bytes, count });
+            let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
+            runs.push(PublishedRun { key, frontiers, size_bytes, count });
         }
         let batches = batches.into_iter().map(|staged| staged.batch).collect();
         self.actions.push(Action::Publish(Publication { runs, batches }));

@@ -101,8 +101,8 @@ impl<H: Host> Waiting<H> {
                     // What is staged is counted when it is published.
                     let size = staging.table().bytes_from(partition.id, log_start);
                     partition.on_trim_durable(log_start, size.saturating_sub(staging.staged_bytes(key)));
-                    let (offsets, size_bytes) = (partition.offsets(), partition.size_bytes());
-                    actions.push(Action::PublishLogStart { key, offsets, size_bytes });
+                    let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
+                    actions.push(Action::PublishLogStart { key, frontiers, size_bytes });
                 }
                 if let Some(reply) = reply {
                     actions.push(Action::AnswerTrim { reply, result: Ok(log_start) });
@@ -148,7 +148,7 @@ impl<H: Host> Waiting<H> {
 /// The partition may be found, under the leadership that is durable.
 fn show<H: Host>(
     Opened { key, leadership }: Opened,
-    partitions: &mut Partitions,
+    partitions: &Partitions,
     staging: &Staging<H::Memory>,
     actions: &mut Actions<H>,
 ) -> Result<PartitionKey, OpenError> {
@@ -157,8 +157,7 @@ fn show<H: Host>(
         return Err(OpenError::Storage { reason: staging.poisoned().unwrap_or_default().to_owned() });
     }
     // Not one whose close is staged: it is not to be found again.
-    if let Some(partition) = partitions.at_mut(key) {
-        partition.on_leadership_durable(leadership.epoch);
+    if partitions.at(key).is_some() {
         actions.push(Action::PublishLeadership { key, leadership });
         actions.push(Action::List { key });
     }

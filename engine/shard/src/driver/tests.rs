@@ -102,7 +102,7 @@ fn a_shard_whose_log_has_failed_writes_nothing_more() {
         by_hand.turn();
     }
     let reader = by_hand.reader(0);
-    assert_eq!(reader.offsets().durable_end, Offset(1));
+    assert_eq!(reader.frontiers().durable_end, Offset(1));
     assert_eq!(reader.read_in_memory(FROM_START).unwrap().unwrap().batches.len(), 1, "what is durable is read");
 }
 
@@ -188,8 +188,8 @@ fn what_recovery_found_can_be_found_before_the_first_turn() {
     assert_eq!(found, [0, 1, 2, 4].map(id));
     for (partition, size_bytes) in [0, 1, 2, 4].into_iter().zip(sizes) {
         let reader = by_hand.reader(partition);
-        let offsets = reader.offsets();
-        assert_eq!((offsets.log_start, offsets.high_watermark), (Offset(0), Offset(i64::from(partition))));
+        let frontiers = reader.frontiers();
+        assert_eq!((frontiers.log_start, frontiers.high_watermark), (Offset(0), Offset(i64::from(partition))));
         assert_eq!(reader.size_bytes(), size_bytes);
         assert!(!reader.is_closed());
         let in_memory = reader.read_in_memory(FROM_START).unwrap();
@@ -218,7 +218,7 @@ fn a_partition_that_is_deleted_and_created_again_in_one_commit_is_found_by_its_n
     assert_eq!(Vec::from_iter(bases), [Offset(0), Offset(1)]);
     let new = by_hand.reader(0);
     assert!(!new.is_closed());
-    assert_eq!(new.offsets().high_watermark, Offset(2));
+    assert_eq!(new.frontiers().high_watermark, Offset(2));
     assert_eq!(new.read_in_memory(FROM_START).unwrap().unwrap().batches.len(), 2, "none of the old one's");
 }
 
@@ -247,7 +247,7 @@ fn a_move_that_the_queue_does_not_take_is_released_and_tried_again() {
             by_hand.take_event();
         }
     }
-    assert_eq!(by_hand.reader(0).offsets().log_start, Offset(0));
+    assert_eq!(by_hand.reader(0).frontiers().log_start, Offset(0));
 }
 
 #[test]

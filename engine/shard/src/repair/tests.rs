@@ -113,9 +113,9 @@ async fn append_to(engine: &Engine, id: TopicIdPartition, value: &str) {
 
 async fn values(engine: &Engine) -> Vec<(i64, String)> {
     let reader = engine.reader(ID).unwrap();
-    let mut from = reader.offsets().log_start;
+    let mut from = reader.frontiers().log_start;
     let mut values = Vec::new();
-    while from < reader.offsets().high_watermark {
+    while from < reader.frontiers().high_watermark {
         let isolation = Isolation::ReadUncommitted;
         let request = ReadRequest { from, max_bytes: 1 << 20, at_least_one: true, isolation };
         for batch in reader.read(request).await.unwrap().batches {

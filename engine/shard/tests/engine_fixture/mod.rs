@@ -139,11 +139,11 @@ pub async fn append_value(engine: &Engine, partition: i32, value: &[u8]) -> Resu
 pub async fn read_all(reader: &PartitionReader, from: i64) -> Result<Vec<(i64, Bytes)>, ReadError> {
     let mut next = Offset(from);
     let mut records = Vec::new();
-    while next < reader.offsets().high_watermark {
+    while next < reader.frontiers().high_watermark {
         let isolation = Isolation::ReadUncommitted;
         let request = ReadRequest { from: next, max_bytes: 256 << 10, at_least_one: true, isolation };
         let read = reader.read(request).await?;
-        assert!(!read.batches.is_empty(), "at least one batch from {next:?} of {:?}", reader.offsets());
+        assert!(!read.batches.is_empty(), "at least one batch from {next:?} of {:?}", reader.frontiers());
         for batch in read.batches {
             let header = BatchHeader::parse(&batch).unwrap();
             header.validate(&batch).unwrap();
@@ -158,6 +158,6 @@ pub async fn read_all(reader: &PartitionReader, from: i64) -> Result<Vec<(i64, B
 }
 
 pub async fn values(reader: &PartitionReader) -> Vec<Bytes> {
-    let from = reader.offsets().log_start.0;
+    let from = reader.frontiers().log_start.0;
     read_all(reader, from).await.unwrap().into_iter().map(|(_, value)| value).collect()
 }
