@@ -59,6 +59,7 @@ const WORDS: &[(&str, &str, &[&str])] = &[(
         "ReadError",
         "TrimError",
         // How far a log has come: `engine/core/src/log/frontiers.rs`.
+        "Frontier",
         "Frontiers",
     ],
 )];

@@ -66,10 +66,7 @@ impl Broker {
     async fn list_offset(&self, isolation: Isolation, query: &OffsetQuery) -> Result<Option<FoundOffset>, BrokerError> {
         let reader = self.locate(&query.topic, query.partition, query.current_leader_epoch)?.reader;
         let (frontiers, leader_epoch) = reader.frontiers_and_epoch();
-        let limit = |frontiers: Frontiers| match isolation {
-            Isolation::ReadUncommitted => frontiers.high_watermark,
-            Isolation::ReadCommitted => frontiers.last_stable,
-        };
+        let limit = |frontiers: Frontiers| frontiers.of(isolation.frontier());
         let timestamp = Timestamp::NONE;
         // Asked after the search, which sees what was committed meanwhile.
         let below_limit = |found: Option<FoundOffset>| found.filter(|found| found.offset < limit(reader.frontiers()));

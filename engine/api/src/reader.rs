@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_engine_core::log::Frontiers;
+use rustmq_engine_core::log::{Frontier, Frontiers};
 use rustmq_engine_core::shard::Leadership;
 use rustmq_engine_core::shard::error::ReadError;
 use rustmq_engine_core::shard::request::ColdRead;
@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::engine::ShardHandle;
 use crate::published::{PartitionState, Published};
 use crate::request::DiskRead;
-use crate::waiter::FetchWaiter;
+use crate::waiter::{Awaited, FetchWaiter};
 
 /// How long a read from disk waits for a place and for memory, unless its reader says so. Answers that no client takes are let go of within
 /// about a second, so that only a disk that has stopped makes it as long.
@@ -29,6 +29,16 @@ pub enum Isolation {
     ReadUncommitted,
     /// To the last stable offset.
     ReadCommitted,
+}
+
+impl Isolation {
+    #[must_use]
+    pub const fn frontier(self) -> Frontier {
+        match self {
+            Self::ReadUncommitted => Frontier::HighWatermark,
+            Self::ReadCommitted => Frontier::LastStable,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,10 +181,7 @@ impl PartitionReader {
         if from < frontiers.log_start || from > frontiers.durable_end {
             return Err(ReadError::OutOfRange { requested: from, frontiers });
         }
-        let until = match isolation {
-            Isolation::ReadUncommitted => frontiers.high_watermark,
-            Isolation::ReadCommitted => frontiers.last_stable,
-        };
+        let until = frontiers.of(isolation.frontier());
         let mut answer = ReadBatches { frontiers, ..ReadBatches::default() };
         if from >= until || (max_bytes == 0 && !at_least_one) {
             return Ok(InMemory::Answer(answer));
@@ -195,10 +202,10 @@ impl PartitionReader {
         Ok(InMemory::Answer(answer))
     }
 
-    /// Registers `waiter` for one wake-up by the next news of this partition: new data below the high watermark, a new log start, its
+    /// Registers `waiter` for one wake-up by the next publication that has what is awaited, by another leadership or by the partition's
     /// end. Registration ends with the wake-up or when the waiter is dropped. Register before reading, wait after it.
-    pub fn watch(&self, waiter: &Arc<FetchWaiter>) {
-        self.published.watch(waiter);
+    pub fn watch(&self, waiter: &Arc<FetchWaiter>, awaited: Awaited) {
+        self.published.watch(waiter, awaited);
     }
 
     /// Where leader epoch `epoch` ended, for KIP-320's truncation check: the largest epoch of the log that is not above it, and the offset

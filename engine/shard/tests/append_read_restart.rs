@@ -6,7 +6,9 @@ mod engine_fixture;
 
 use bytes::Bytes;
 use engine_fixture::{append, append_value, batch, id, on_every_disk, open, read_all, to_append, values};
-use rustmq_engine_api::{AppendError, FetchWaiter, Isolation, OpenPartition, ReadError, ReadRequest};
+use rustmq_engine_api::{
+    AppendError, Awaited, FetchWaiter, Frontier, Isolation, OpenPartition, ReadError, ReadRequest,
+};
 use rustmq_model::{LeaderEpoch, Offset};
 
 #[test]
@@ -113,13 +115,14 @@ fn a_waiter_is_woken_by_the_next_append() {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         let waiter = FetchWaiter::new();
-        reader.watch(&waiter);
+        let awaited = Awaited { from: Offset(0), frontier: Frontier::HighWatermark, above: Offset(0) };
+        reader.watch(&waiter, awaited);
         let (wait, appended) = tokio::join!(waiter.wait(), append(&engine, 0, batch(&[b"news"])));
         let () = wait;
         appended.unwrap();
         assert_eq!(read_all(&reader, 0).await.unwrap(), [(0, Bytes::from("news"))]);
         engine.shutdown().await;
-        reader.watch(&waiter);
+        reader.watch(&waiter, awaited);
         waiter.wait().await;
     });
 }

@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::RwLock;
 use rustmq_broker_core::groups::{CoordinatorRecord, CoordinatorState, GroupError};
-use rustmq_engine_api::{Append, AppendError, Appended, Engine, Isolation, ReadError, ReadRequest, TrimTo};
+use rustmq_engine_api::{Append, AppendError, Appended, Engine, Frontier, Isolation, ReadError, ReadRequest, TrimTo};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Offset, record};
@@ -192,7 +192,8 @@ impl Driver {
                 let header = BatchHeader::parse(&batch).expect("the batch was built just now");
                 self.log_bytes += batch.len() as u64;
                 purposes.push(purpose);
-                appends.push(Append { id: self.shard.id, leader_epoch: None, batch, header });
+                let until = Frontier::HighWatermark;
+                appends.push(Append { id: self.shard.id, leader_epoch: None, batch, header, until });
             }
             if appends.is_empty() {
                 continue;

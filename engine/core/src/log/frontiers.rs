@@ -9,6 +9,19 @@
 
 use rustmq_model::Offset;
 
+/// Those that appends and readers wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frontier {
+    LastStable,
+    HighWatermark,
+    DurableEnd,
+}
+
+impl Frontier {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::LastStable, Self::HighWatermark, Self::DurableEnd];
+}
+
 /// The frontiers of one partition at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frontiers {
@@ -37,6 +50,15 @@ impl Frontiers {
             high_watermark: start,
             durable_end: start,
             log_end: start,
+        }
+    }
+
+    #[must_use]
+    pub const fn of(&self, frontier: Frontier) -> Offset {
+        match frontier {
+            Frontier::LastStable => self.last_stable,
+            Frontier::HighWatermark => self.high_watermark,
+            Frontier::DurableEnd => self.durable_end,
         }
     }
 

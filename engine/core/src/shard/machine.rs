@@ -21,7 +21,7 @@ use super::request::{Append, ColdRead, LogConfig, OpenPartition, TimeTarget, Tri
 use super::retention::Retention;
 use super::slot_preparation::SlotPreparation;
 use super::staging::Staging;
-use super::waiting::{Waiting, WaitingAnswers};
+use super::waiting::{Waiting, WaitingAnswers, WaitingAppend};
 use crate::log::LogLimits;
 use crate::wal::{Generation, SegmentTable};
 
@@ -36,6 +36,8 @@ pub struct ShardConfig {
     pub retention_interval: Duration,
     /// What may gather for one commit, and one frame more.
     pub gathered_bytes_max: usize,
+    /// Batches that may wait for a frontier, and those of one request more: then no append is taken before some have been passed.
+    pub waits_max: usize,
     /// Of one read that a move asks for.
     pub read_bytes_max: usize,
     pub limits: LogLimits,
@@ -208,6 +210,19 @@ impl<H: Host> Shard<H> {
         let proof = self.commits.proof_due(self.staging.is_empty()).filter(|_| self.poisoned().is_none());
         let due = proof.map_or(due, |proof| due.min(proof));
         self.cleaner.due_at().map_or(due, |look| due.min(look))
+    }
+
+    /// Answers when every batch is passed by the frontier that it waits for.
+    pub(super) fn answer_when_passed(&mut self, append: WaitingAppend<H>) {
+        if let Some(reason) = self.staging.poisoned() {
+            // Of a part of it the commit may have succeeded; it is refused as a whole.
+            let reason = reason.to_owned();
+            Waiting::Append(append).refuse(&reason, &mut self.partitions, &mut self.actions);
+            return;
+        }
+        if let Some(passed) = self.waiting.push_append(append, &self.partitions) {
+            self.complete(passed);
+        }
     }
 
     /// Answers at once if everything that was staged so far is durable, else when it is.

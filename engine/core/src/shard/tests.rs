@@ -18,5 +18,7 @@ mod poison;
 mod preparation;
 mod rolls;
 mod trims;
+mod waits;
 
+pub(super) use host::{Reply, TestHost};
 pub(super) use requests::{batch, id};

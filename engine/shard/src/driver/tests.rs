@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use rustmq_engine_api::{AppendError, FetchWaiter, Isolation, OpenError, ReadError, ReadRequest};
+use rustmq_engine_api::{AppendError, Awaited, FetchWaiter, Frontier, Isolation, OpenError, ReadError, ReadRequest};
 use rustmq_engine_core::shard::DiskStep;
 use rustmq_model::{ByteSize, Offset};
 use tokio::sync::oneshot::error::TryRecvError;
@@ -21,6 +21,7 @@ use crate::standby::Standby;
 
 const FROM_START: ReadRequest =
     ReadRequest { from: Offset(0), max_bytes: 1 << 20, at_least_one: true, isolation: Isolation::ReadUncommitted };
+const NEXT: Awaited = Awaited { from: Offset(0), frontier: Frontier::HighWatermark, above: Offset(0) };
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn is_woken(waiter: &FetchWaiter) -> bool {
@@ -132,7 +133,7 @@ fn check_readers_end(panic: impl FnOnce(ByHand)) {
     let mut unanswered = by_hand.append(0, &[10]);
     let waiters = readers.each_ref().map(|reader| {
         let waiter = FetchWaiter::new();
-        reader.watch(&waiter);
+        reader.watch(&waiter, NEXT);
         assert!(!reader.is_closed() && !is_woken(&waiter));
         waiter
     });
@@ -204,7 +205,7 @@ fn a_partition_that_is_deleted_and_created_again_in_one_commit_is_found_by_its_n
     by_hand.settle();
     let old = by_hand.reader(0);
     let waiter = FetchWaiter::new();
-    old.watch(&waiter);
+    old.watch(&waiter, Awaited { above: Offset(1), ..NEXT });
     let lost = by_hand.append(0, &[10]);
     let (deleted, opened) = (by_hand.delete(0), by_hand.open([0]));
     let appended = by_hand.append(0, &[20, 20]);
@@ -220,6 +221,33 @@ fn a_partition_that_is_deleted_and_created_again_in_one_commit_is_found_by_its_n
     assert!(!new.is_closed());
     assert_eq!(new.frontiers().high_watermark, Offset(2));
     assert_eq!(new.read_in_memory(FROM_START).unwrap().unwrap().batches.len(), 2, "none of the old one's");
+}
+
+#[test]
+fn a_publication_wakes_those_who_wait_for_it_and_a_leadership_all() {
+    let mut by_hand = ByHand::new(1, |_| {});
+    drop(by_hand.append(0, &[1, 1]));
+    by_hand.settle();
+    let reader = by_hand.reader(0);
+    let watch = |from, above| {
+        let waiter = FetchWaiter::new();
+        reader.watch(&waiter, Awaited { from: Offset(from), above: Offset(above), ..NEXT });
+        waiter
+    };
+    let (below, next, later) = (watch(0, 9), watch(2, 2), watch(2, 3));
+    let told = || [&below, &next, &later].map(|waiter| is_woken(waiter));
+    drop(by_hand.trim(0));
+    by_hand.settle();
+    assert_eq!(told(), [true, false, false], "its records are gone");
+    drop(by_hand.append(0, &[1]));
+    by_hand.settle();
+    assert_eq!(told(), [false, true, false]);
+    drop(by_hand.open([0]));
+    by_hand.settle();
+    assert_eq!(told(), [false, false, false], "under the leadership that it has");
+    drop(by_hand.lead([0], 1));
+    by_hand.settle();
+    assert_eq!(told(), [false, false, true]);
 }
 
 // Moves and slots.
