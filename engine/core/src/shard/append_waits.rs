@@ -13,7 +13,7 @@ use rustmq_model::Offset;
 
 use super::commits::StagedEnds;
 use super::host::Host;
-use super::partitions::{PartitionKey, Partitions};
+use super::partitions::{LogVersion, PartitionKey, Partitions};
 use super::waiting::{Order, WaitingAppend};
 use crate::log::{Frontier, Frontiers};
 
@@ -24,14 +24,20 @@ const KEPT: usize = 64;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AwaitedEnd {
     pub key: PartitionKey,
+    /// In which it was staged.
+    pub version: LogVersion,
     pub frontier: Frontier,
     pub end: Offset,
 }
 
 impl AwaitedEnd {
     /// Of a batch that is refused.
-    pub(super) const NONE: Self =
-        Self { key: PartitionKey::NONE, frontier: Frontier::DurableEnd, end: Offset(i64::MAX) };
+    pub(super) const NONE: Self = Self {
+        key: PartitionKey::NONE,
+        version: LogVersion::ZERO,
+        frontier: Frontier::DurableEnd,
+        end: Offset(i64::MAX),
+    };
 }
 
 /// Names a request as long as it waits, and never another one.
@@ -105,7 +111,7 @@ impl<H: Host> AppendWaits<H> {
         let request = RequestName { slot, life: self.slots[slot as usize].life };
         let mut left = 0;
         let stored = append.ends.iter().zip(&append.results).filter(|(_, result)| result.is_ok());
-        for (&AwaitedEnd { key, frontier, end }, _) in stored {
+        for (&AwaitedEnd { key, frontier, end, .. }, _) in stored {
             let is_passed = partitions.at(key).is_some_and(|open| open.frontiers().of(frontier) >= end);
             if !is_passed {
                 self.queues_mut(key).push(frontier, Wait { end, request });
@@ -171,18 +177,31 @@ impl<H: Host> AppendWaits<H> {
     pub(super) fn cut_back(&mut self, durable: &StagedEnds) -> Vec<(Order, WaitingAppend<H>)> {
         let mut lost = Vec::new();
         for at in 0..self.queues.len() {
-            let end = durable.end_at(at);
-            for frontier in 0..Frontier::ALL.len() {
-                let is_lost = |wait: &mut Wait| end.is_none_or(|end| wait.end > end);
-                while let Some(wait) = self.queues[at].0[frontier].pop_back_if(is_lost) {
-                    self.count -= 1;
-                    if self.slots[wait.request.slot as usize].life == wait.request.life {
-                        lost.extend(self.take(wait.request.slot).map(|request| (request.order, request.append)));
-                    }
+            self.cut_queues(at, durable.end_at(at), &mut lost);
+        }
+        lost
+    }
+
+    /// The log of a partition was cut back to `end`. Answers the appends that this takes a batch from, in their order.
+    pub(super) fn cut(&mut self, key: PartitionKey, end: Offset) -> Vec<WaitingAppend<H>> {
+        let mut lost = Vec::new();
+        if key.slot() < self.queues.len() {
+            self.cut_queues(key.slot(), Some(end), &mut lost);
+        }
+        lost.sort_unstable_by_key(|(order, _)| *order);
+        lost.into_iter().map(|(_, append)| append).collect()
+    }
+
+    fn cut_queues(&mut self, at: usize, end: Option<Offset>, lost: &mut Vec<(Order, WaitingAppend<H>)>) {
+        for frontier in 0..Frontier::ALL.len() {
+            let is_lost = |wait: &mut Wait| end.is_none_or(|end| wait.end > end);
+            while let Some(wait) = self.queues[at].0[frontier].pop_back_if(is_lost) {
+                self.count -= 1;
+                if self.slots[wait.request.slot as usize].life == wait.request.life {
+                    lost.extend(self.take(wait.request.slot).map(|request| (request.order, request.append)));
                 }
             }
         }
-        lost
     }
 
     fn take(&mut self, slot: u32) -> Option<Request<H>> {
@@ -212,7 +231,7 @@ mod tests {
 
     use super::{AppendWaits, AwaitedEnd, KEPT, StagedEnds};
     use crate::log::{Frontier, Frontiers, LogLimits, PartitionLog};
-    use crate::shard::partitions::{PartitionKey, Partitions};
+    use crate::shard::partitions::{LogVersion, PartitionKey, Partitions};
     use crate::shard::request::{Appended, LogConfig};
     use crate::shard::tests::{Reply, TestHost, id};
     use crate::shard::waiting::{Order, WaitingAppend};
@@ -239,7 +258,12 @@ mod tests {
             self.newest += 1;
             let number = usize::try_from(self.newest).unwrap();
             let appended = Appended { base_offset: Offset::ZERO, log_start: Offset::ZERO, duplicate_of: None };
-            let ends = ends.iter().map(|&(key, frontier, end)| AwaitedEnd { key, frontier, end: Offset(end) });
+            let ends = ends.iter().map(|&(key, frontier, end)| AwaitedEnd {
+                key,
+                version: LogVersion::ZERO,
+                frontier,
+                end: Offset(end),
+            });
             let ends: Vec<_> = ends.collect();
             let append = WaitingAppend { results: vec![Ok(appended); ends.len()], ends, reply: Reply::new(number) };
             let passed = self.waits.add(Order(self.newest), append, &self.partitions);

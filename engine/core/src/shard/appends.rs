@@ -98,7 +98,8 @@ fn stage_batch<M: super::host::ReaderMemory>(
     }
     let partition = partitions.find(*id).ok_or(AppendError::UnknownPartition)?;
     let (key, log_start) = (partition.key, partition.log_start());
-    let until = |end: Offset| AwaitedEnd { key, frontier: *frontier, end };
+    let version = partition.version;
+    let until = |end: Offset| AwaitedEnd { key, version, frontier: *frontier, end };
     let appended = |base_offset: Offset, duplicate_of| Appended { base_offset, log_start, duplicate_of };
     match partition.log.prepare_append(*leader_epoch, header).map_err(|rejection| refusal(&rejection))? {
         AppendDecision::Duplicate { base_offset, timestamp, must_wait_for, .. } => {

@@ -13,6 +13,7 @@ use super::commit::{Commit, StagedBatch};
 use super::disk_step::DiskStep;
 #[cfg(test)]
 use super::partitions::PartitionKey;
+use super::partitions::{Cut, Partitions};
 use crate::wal::WalPosition;
 
 /// Number of a commit, from 1 on.
@@ -33,9 +34,10 @@ pub struct CommitSteps {
 pub(super) struct StagedEnds(BTreeMap<usize, Offset>);
 
 impl StagedEnds {
-    /// Of batches in the order of the log.
-    pub(super) fn of(batches: &[StagedBatch]) -> Self {
-        Self(batches.iter().map(|staged| (staged.key.slot(), staged.batch.next)).collect())
+    /// Of batches in the order of the log. Those that their logs have no more end nowhere.
+    pub(super) fn of(batches: &[StagedBatch], partitions: &Partitions) -> Self {
+        let kept = batches.iter().filter(|staged| partitions.is_version(staged.key, staged.version));
+        Self(kept.map(|staged| (staged.key.slot(), staged.batch.next)).collect())
     }
 
     #[cfg(test)]
@@ -89,9 +91,18 @@ impl Commits {
         self.in_flight.is_some()
     }
 
+    /// A log was cut back: what it keeps of what is in flight is of the new version.
+    pub(super) fn on_cut(&mut self, cut: &Cut) {
+        self.in_flight
+            .iter_mut()
+            .flat_map(|in_flight| &mut in_flight.commit.batches)
+            .for_each(|staged| staged.on_cut(cut));
+    }
+
     /// What can still become durable when nothing more is committed.
-    pub(super) fn in_flight_ends(&self) -> StagedEnds {
-        self.in_flight.as_ref().map_or_else(StagedEnds::default, |in_flight| StagedEnds::of(&in_flight.commit.batches))
+    pub(super) fn in_flight_ends(&self, partitions: &Partitions) -> StagedEnds {
+        let batches = self.in_flight.as_ref().map_or(&[][..], |in_flight| &in_flight.commit.batches);
+        StagedEnds::of(batches, partitions)
     }
 
     /// The commit that makes everything durable which was staged so far; `None` if all of it is.

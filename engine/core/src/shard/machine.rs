@@ -25,6 +25,9 @@ use super::waiting::{Waiting, WaitingAnswers, WaitingAppend};
 use crate::log::LogLimits;
 use crate::wal::{Generation, SegmentTable};
 
+/// Why an append is refused whose place in the log another leader's has taken.
+pub(super) const CUT: &str = "another leader's log took its place";
+
 /// Requests that wait in the machine itself, so that one commit takes many.
 const REQUESTS_MAX: usize = 256;
 
@@ -218,6 +221,11 @@ impl<H: Host> Shard<H> {
             // Of a part of it the commit may have succeeded; it is refused as a whole.
             let reason = reason.to_owned();
             Waiting::Append(append).refuse(&reason, &mut self.partitions, &mut self.actions);
+            return;
+        }
+        if append.is_cut(&self.partitions) {
+            // While the rest of it waited for room. As a whole: where a batch is that the cut has left is not looked for.
+            Waiting::Append(append).refuse(CUT, &mut self.partitions, &mut self.actions);
             return;
         }
         if let Some(passed) = self.waiting.push_append(append, &self.partitions) {

@@ -44,7 +44,8 @@ pub use location::{NextLocation, ReadPlan};
 pub use machine::{Shard, ShardConfig};
 pub use memory::{Chunk, Memory, NoMemory};
 pub use now::Now;
-pub use partitions::{Leadership, Partition, PartitionKey, Partitions};
+pub use partitions::{Cut, Leadership, LogVersion, Partition, PartitionKey, Partitions};
+pub use placement::TruncateError;
 pub use slot_preparation::{Preparation, Urgency};
 pub use tail::TailBatch;
 

@@ -31,6 +31,23 @@ impl PartitionKey {
     }
 }
 
+/// Which bytes a partition's offsets stand for: counts the cuts of its log in this life. After one, the same offsets stand for others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogVersion(u32);
+
+impl LogVersion {
+    pub(super) const ZERO: Self = Self(0);
+}
+
+/// A log was cut back: what ends at or below `end` goes on under the version `after`; the rest of what had the version `before` is not in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub key: PartitionKey,
+    pub end: Offset,
+    pub before: LogVersion,
+    pub after: LogVersion,
+}
+
 /// Who leads a partition, and who led it from where on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
@@ -45,6 +62,7 @@ pub struct Partition {
     pub id: TopicIdPartition,
     pub key: PartitionKey,
     pub log: PartitionLog,
+    pub version: LogVersion,
     pub config: LogConfig,
     /// Bytes of the batches between log start and durable end.
     size_bytes: u64,
@@ -75,6 +93,13 @@ impl Partition {
         Leadership { epoch: self.log.leader_epoch(), history }
     }
 
+    /// The log was cut back to `end`.
+    pub(super) const fn cut(&mut self, end: Offset) -> Cut {
+        let before = self.version;
+        self.version = LogVersion(before.0.wrapping_add(1));
+        Cut { key: self.key, end, before, after: self.version }
+    }
+
     /// Batches up to `end` became durable.
     pub(super) fn on_durable(&mut self, end: Offset, bytes: u64) {
         self.log.on_durable(end);
@@ -100,6 +125,8 @@ struct Slot {
     life: u32,
     /// `None` once it is closed: as long as the close is not durable the slot is not used again.
     partition: Option<Partition>,
+    /// The version in which it was closed.
+    closed_in: LogVersion,
 }
 
 #[derive(Debug, Default)]
@@ -121,19 +148,21 @@ impl Partitions {
         size_bytes: u64,
     ) -> &mut Partition {
         let number = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { life: 0, partition: None });
+            self.slots.push(Slot { life: 0, partition: None, closed_in: LogVersion::default() });
             u32::try_from(self.slots.len() - 1).expect("partitions are counted in 32 bits")
         });
         let slot = &mut self.slots[number as usize];
         let key = PartitionKey { slot: number, life: slot.life };
         let before = (self.by_id.insert(id, key), self.in_order.insert(id, key));
         assert_eq!(before, (None, None), "{id} is open already");
-        slot.partition.insert(Partition { id, key, log, config, size_bytes })
+        slot.partition.insert(Partition { id, key, log, version: LogVersion::default(), config, size_bytes })
     }
 
     /// Its close is staged: nobody finds it any more. Its key stays in use until [`Self::forget`].
     pub fn close(&mut self, key: PartitionKey) -> Option<Partition> {
-        let partition = self.slots.get_mut(key.slot()).filter(|slot| slot.life == key.life)?.partition.take()?;
+        let slot = self.slots.get_mut(key.slot()).filter(|slot| slot.life == key.life)?;
+        let partition = slot.partition.take()?;
+        slot.closed_in = partition.version;
         self.by_id.remove(&partition.id);
         self.in_order.remove(&partition.id);
         Some(partition)
@@ -154,6 +183,15 @@ impl Partitions {
     #[must_use]
     pub fn is_in_use(&self, key: PartitionKey) -> bool {
         self.slots.get(key.slot()).is_some_and(|slot| slot.life == key.life)
+    }
+
+    /// Whether the partition's offsets still stand for what they stood for then; also once it is closed, until another one has its slot.
+    #[must_use]
+    pub(super) fn is_version(&self, key: PartitionKey, version: LogVersion) -> bool {
+        self.slots.get(key.slot()).is_some_and(|slot| match &slot.partition {
+            Some(open) => open.key == key && open.version == version,
+            None => slot.closed_in == version,
+        })
     }
 
     #[must_use]

@@ -7,11 +7,11 @@ use super::actions::{Action, Actions, NewView};
 use super::error::{DeleteError, OpenError, TrimError};
 use super::gathering::NoRoom;
 use super::host::{Host, ReaderMemory};
-use super::partitions::{PartitionKey, Partitions};
+use super::partitions::{Cut, PartitionKey, Partitions};
 use super::request::{OpenPartition, TrimTo};
 use super::staging::Staging;
 use super::waiting::Opened;
-use crate::log::{LogLimits, PartitionLog};
+use crate::log::{Frontiers, LogLimits, PartitionLog, RejectedTruncation};
 use crate::wal::Control;
 use crate::wal::segments::Purpose;
 
@@ -122,6 +122,46 @@ pub(super) fn trim_to<M: ReaderMemory>(
     assert_eq!(moved, Some(requested), "it is above the log start");
     place.put_control(partition.id, &control);
     Ok(requested)
+}
+
+/// Why a log is not cut back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TruncateError {
+    #[error("the partition is not open")]
+    UnknownPartition,
+    #[error(transparent)]
+    BelowHighWatermark(#[from] RejectedTruncation),
+    /// What is durable is not cut.
+    #[error("offset {requested} is below the durable end {durable_end}")]
+    BelowDurableEnd { requested: Offset, durable_end: Offset },
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+}
+
+/// Cuts off what is staged and ends above `to`. `None` if nothing does.
+pub(super) fn truncate<M: ReaderMemory>(
+    key: PartitionKey,
+    to: Offset,
+    partitions: &mut Partitions,
+    staging: &mut Staging<M>,
+) -> Result<Option<Cut>, TruncateError> {
+    let partition = partitions.at(key).ok_or(TruncateError::UnknownPartition)?;
+    let Frontiers { high_watermark, durable_end, log_end, .. } = partition.frontiers();
+    if to < high_watermark {
+        return Err(RejectedTruncation { requested: to, high_watermark }.into());
+    }
+    if to < durable_end {
+        return Err(TruncateError::BelowDurableEnd { requested: to, durable_end });
+    }
+    if to >= log_end {
+        return Ok(None);
+    }
+    let control = Control::Truncate { end: to };
+    let place = staging.room(control.payload_length(), Purpose::Freeing, partitions)?;
+    let partition = partitions.at_mut(key).expect("making room closes none");
+    partition.log.truncate(to).expect("it was compared with the high watermark just above");
+    place.put_control(partition.id, &control);
+    Ok(Some(partition.cut(to)))
 }
 
 /// What became of a request to delete.

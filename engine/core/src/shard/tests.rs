@@ -18,6 +18,7 @@ mod poison;
 mod preparation;
 mod rolls;
 mod trims;
+mod truncations;
 mod waits;
 
 pub(super) use host::{Reply, TestHost};

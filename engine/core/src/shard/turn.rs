@@ -1,6 +1,7 @@
 //! What the machine does in a turn and when something ends: the order of its parts. It decides nothing else.
 
 use bytes::Bytes;
+use rustmq_model::Offset;
 
 use super::actions::{Action, Fact, Publication, PublishedRun};
 use super::backlog::{Job, Progress};
@@ -8,9 +9,10 @@ use super::cleaner::{MoveError, Read};
 use super::commit::StagedBatch;
 use super::commits::{CommitNumber, CommitSteps, Finished, StagedEnds};
 use super::host::Host;
-use super::machine::Shard;
+use super::machine::{CUT, Shard};
 use super::now::Now;
-use super::placement::{self, Refusal};
+use super::partitions::PartitionKey;
+use super::placement::{self, Refusal, TruncateError};
 use super::waiting::Waiting;
 use crate::log::Frontiers;
 use crate::wal::SlotId;
@@ -214,7 +216,7 @@ impl<H: Host> Shard<H> {
         let Finished { batches, end, holds_frames } = self.commits.finish(number);
         if let Err(reason) = result {
             // Those who had gathered are told first.
-            self.poison(&reason, &StagedEnds::of(&batches));
+            self.poison(&reason, &StagedEnds::of(&batches, &self.partitions));
             self.refuse_lost(&reason, CommitNumber::MIN, &StagedEnds::default());
             return;
         }
@@ -239,8 +241,10 @@ impl<H: Host> Shard<H> {
 
     /// Moves frontiers over durable batches, and makes these readable. They come in the order of the log; partitions are independent of each other.
     fn publish(&mut self, mut batches: Vec<StagedBatch>) {
+        // What a log was cut back from is on disk, and not in the log: its offsets stand for others.
+        batches.retain(|staged| self.partitions.is_version(staged.key, staged.version));
         batches.sort_by_key(|staged| staged.key);
-        let mut runs = Vec::new();
+        let (mut runs, mut shown) = (Vec::new(), 0);
         for run in batches.chunk_by(|one, next| one.key == next.key) {
             let (key, count) = (run[0].key, run.len());
             let end = run[count - 1].batch.next;
@@ -254,13 +258,16 @@ impl<H: Host> Shard<H> {
             let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
             self.waiting.advance(key, &frontiers);
             runs.push(PublishedRun { key, frontiers, size_bytes, count });
+            shown += count;
         }
         self.waiting.order_reached();
         if runs.is_empty() {
             return;
         }
-        // A partition that was closed meanwhile has no readers.
-        batches.retain(|staged| self.partitions.at(staged.key).is_some());
+        if shown < batches.len() {
+            // A partition that was closed meanwhile has no readers.
+            batches.retain(|staged| self.partitions.at(staged.key).is_some());
+        }
         self.staging.gathering_mut().on_published(&batches);
         let batches = batches.into_iter().map(|staged| staged.batch).collect();
         self.actions.push(Action::Publish(Publication { runs, batches }));
@@ -285,6 +292,21 @@ impl<H: Host> Shard<H> {
         if let Err(error) = self.staging.stage_proof() {
             self.actions.note(Fact::NoMemoryForProof(error));
         }
+    }
+
+    // Replication.
+
+    /// Another leader's log goes another way from `to` on: what is staged from there on is taken back, and never becomes durable, however far the
+    /// commits go that hold it.
+    pub fn handle_truncate(&mut self, key: PartitionKey, to: Offset) -> Result<(), TruncateError> {
+        let Self { partitions, staging, commits, waiting, actions, .. } = self;
+        let Some(cut) = placement::truncate(key, to, partitions, staging)? else { return Ok(()) };
+        staging.gathering_mut().on_cut(&cut);
+        commits.on_cut(&cut);
+        for append in waiting.take_cut(key, to) {
+            Waiting::Append(append).refuse(CUT, partitions, actions);
+        }
+        Ok(())
     }
 
     // Segments.
@@ -312,7 +334,7 @@ impl<H: Host> Shard<H> {
     /// Who prepares slots is gone, with all that it was given: there will be no segment after those that are ready.
     pub fn on_preparation_lost(&mut self) {
         self.slots.on_lost();
-        self.poison("the thread that prepares segments has panicked", &self.commits.in_flight_ends());
+        self.poison("the thread that prepares segments has panicked", &self.commits.in_flight_ends(&self.partitions));
     }
 
     pub(super) fn free_segments(&mut self) -> bool {
@@ -349,7 +371,7 @@ impl<H: Host> Shard<H> {
     /// A sync beside the commits has failed. What it covered counts as lost: a later one may succeed without it.
     pub fn on_sync_failed(&mut self, reason: &str) {
         self.repair.on_forgotten();
-        self.poison(reason, &self.commits.in_flight_ends());
+        self.poison(reason, &self.commits.in_flight_ends(&self.partitions));
     }
 
     /// Recent batches may take another amount of memory: a smaller one is kept at once, also while the shard is idle.

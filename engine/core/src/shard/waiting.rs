@@ -34,6 +34,14 @@ pub(super) struct WaitingAppend<H: Host> {
     pub reply: H::AppendReply,
 }
 
+impl<H: Host> WaitingAppend<H> {
+    /// Whether a log was cut back since a batch of it was staged there.
+    pub(super) fn is_cut(&self, partitions: &Partitions) -> bool {
+        let mut stored = self.ends.iter().zip(&self.results).filter(|(_, result)| result.is_ok());
+        stored.any(|(end, _)| !partitions.is_version(end.key, end.version))
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Waiting<H: Host> {
     Append(WaitingAppend<H>),
@@ -112,6 +120,11 @@ impl<H: Host> WaitingAnswers<H> {
         }
     }
 
+    /// A log was cut back to `end`: those with a batch above it.
+    pub(super) fn take_cut(&mut self, key: PartitionKey, end: Offset) -> Vec<WaitingAppend<H>> {
+        self.appends.cut(key, end)
+    }
+
     /// The log has failed: those that wait for a commit after this one, or for a batch that ends elsewhere than `durable` says.
     pub(super) fn take_lost(&mut self, commit: CommitNumber, durable: &StagedEnds) -> Vec<Waiting<H>> {
         let first = self.others.partition_point(|(waits_for, ..)| *waits_for <= commit);
@@ -151,7 +164,8 @@ impl<H: Host> Waiting<H> {
                 if let Some(partition) = partitions.at_mut(key) {
                     // What is staged is counted when it is published.
                     let size = staging.table().bytes_from(partition.id, log_start);
-                    partition.on_trim_durable(log_start, size.saturating_sub(staging.staged_bytes(key)));
+                    let staged = staging.staged_bytes(partition);
+                    partition.on_trim_durable(log_start, size.saturating_sub(staged));
                     let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
                     actions.push(Action::PublishLogStart { key, frontiers, size_bytes });
                 }
