@@ -59,7 +59,8 @@ const WORDS: &[(&str, &str, &[&str])] = &[(
         "ReadError",
         "TrimError",
         // How far a log has come: `engine/core/src/log/frontiers.rs`.
-        "LogOffsets",
+        "Frontier",
+        "Frontiers",
     ],
 )];
 

@@ -4,7 +4,7 @@
 
 use rustmq_broker_core::groups::GroupError;
 use rustmq_controller_core::Rejection;
-use rustmq_engine_api::{AppendError, EngineStopped, LogOffsets, OpenError, ReadError, TrimError};
+use rustmq_engine_api::{AppendError, EngineStopped, Frontiers, OpenError, ReadError, TrimError};
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, TopicId, TopicName};
 
 /// What is wrong with one record of a batch that was refused.
@@ -131,7 +131,7 @@ impl From<AppendError> for BrokerError {
 impl From<ReadError> for BrokerError {
     fn from(error: ReadError) -> Self {
         match error {
-            ReadError::OutOfRange { requested, offsets } => Self::out_of_range(requested, offsets),
+            ReadError::OutOfRange { requested, frontiers } => Self::out_of_range(requested, frontiers),
             ReadError::Closed => Self::Stopping,
             ReadError::Busy => Self::Busy { what: "The queue of reads from disk" },
             ReadError::Storage { reason } => Self::Storage { reason },
@@ -171,8 +171,8 @@ impl From<EngineStopped> for BrokerError {
 }
 
 impl BrokerError {
-    pub(crate) fn out_of_range(requested: Offset, offsets: LogOffsets) -> Self {
-        let LogOffsets { log_start, durable_end: end, high_watermark, .. } = offsets;
+    pub(crate) fn out_of_range(requested: Offset, frontiers: Frontiers) -> Self {
+        let Frontiers { log_start, durable_end: end, high_watermark, .. } = frontiers;
         Self::OffsetOutOfRange { requested, log_start, end, high_watermark }
     }
 

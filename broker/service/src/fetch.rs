@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_engine_api::{AbortedTransaction, FetchWaiter, Isolation, PATIENCE, ReadBatches, ReadError, ReadRequest};
+use rustmq_engine_api::{
+    AbortedTransaction, Awaited, FetchWaiter, Frontiers, Isolation, PATIENCE, ReadBatches, ReadError, ReadRequest,
+};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId};
 use tokio::time::Instant;
@@ -55,6 +57,23 @@ pub struct FetchedPartition {
     pub diverging: Option<EpochEnd>,
 }
 
+impl FetchedPartition {
+    const fn show(&mut self, frontiers: Frontiers) {
+        self.high_watermark = frontiers.high_watermark;
+        self.last_stable = frontiers.last_stable;
+        self.log_start = frontiers.log_start;
+    }
+
+    /// What would be news to a reader at `from` who has seen this.
+    const fn awaits(&self, from: Offset, isolation: Isolation) -> Awaited {
+        let above = match isolation {
+            Isolation::ReadUncommitted => self.high_watermark,
+            Isolation::ReadCommitted => self.last_stable,
+        };
+        Awaited { from, frontier: isolation.frontier(), above }
+    }
+}
+
 /// What one partition may have of a pass.
 #[derive(Clone, Copy)]
 struct Share {
@@ -88,10 +107,10 @@ impl Broker {
             |pass: &Pass| request.partitions.is_empty() || pass.is_urgent || pass.bytes >= request.min_bytes;
         while !is_enough(&pass) && Instant::now() < deadline {
             let waiter = FetchWaiter::new();
-            for partition in &request.partitions {
-                if let Ok(located) = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch)
-                {
-                    located.reader.watch(&waiter);
+            for (partition, seen) in request.partitions.iter().zip(&pass.results) {
+                let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch);
+                if let (Ok(located), Ok(seen)) = (located, seen) {
+                    located.reader.watch(&waiter, seen.awaits(partition.from, request.isolation));
                 }
             }
             // What came between the last look and the registration wakes nobody: look again. Holding nothing, since reads from disk wait for
@@ -107,6 +126,7 @@ impl Broker {
                 () = stopped(&mut stop) => true,
             };
             if is_over {
+                self.show_newest(&request, &mut pass);
                 break;
             }
         }
@@ -146,15 +166,15 @@ impl Broker {
     ) -> Result<FetchedPartition, BrokerError> {
         let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch)?;
         if let Some(epoch) = partition.last_fetched_epoch {
-            let offsets = located.reader.offsets();
+            let frontiers = located.reader.frontiers();
             let end = located.reader.end_offset_for_epoch(epoch);
             let Some((found, end_offset)) = end else {
-                return Err(BrokerError::out_of_range(partition.from, offsets));
+                return Err(BrokerError::out_of_range(partition.from, frontiers));
             };
             if found < epoch || end_offset < partition.from {
                 let diverging = Some(EpochEnd { epoch: found, end_offset });
-                let (high_watermark, last_stable) = (offsets.high_watermark, offsets.last_stable);
-                let log_start = offsets.log_start;
+                let (high_watermark, last_stable) = (frontiers.high_watermark, frontiers.last_stable);
+                let log_start = frontiers.log_start;
                 return Ok(FetchedPartition {
                     high_watermark,
                     last_stable,
@@ -181,17 +201,27 @@ impl Broker {
             Err(ReadError::Closed) => return Err(located.gone()),
             read => read?,
         };
-        let ReadBatches { batches, aborted, offsets } = read;
-        // What has answered nothing has not looked at the offsets.
-        let offsets = if batches.is_empty() { located.reader.offsets() } else { offsets };
+        let ReadBatches { batches, aborted, frontiers } = read;
+        // What has answered nothing has not looked at the frontiers.
+        let frontiers = if batches.is_empty() { located.reader.frontiers() } else { frontiers };
         Ok(FetchedPartition {
-            high_watermark: offsets.high_watermark,
-            last_stable: offsets.last_stable,
-            log_start: offsets.log_start,
+            high_watermark: frontiers.high_watermark,
+            last_stable: frontiers.last_stable,
+            log_start: frontiers.log_start,
             batches,
             aborted,
             diverging: None,
         })
+    }
+
+    /// Not all that moves an offset ends a wait: what the wait has ended with says where they are by now.
+    fn show_newest(&self, request: &FetchRequest, pass: &mut Pass) {
+        for (partition, fetched) in request.partitions.iter().zip(&mut pass.results) {
+            let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch);
+            if let (Ok(fetched), Ok(located)) = (fetched, located) {
+                fetched.show(located.reader.frontiers());
+            }
+        }
     }
 
     fn observe_fetch(&self, pass: &Pass, started: Instant) {

@@ -118,7 +118,7 @@ impl LagCollector {
                         return Ok(());
                     }
                     room -= 1;
-                    let lag = located.reader.offsets().high_watermark.0.saturating_sub(committed.offset.0).max(0);
+                    let lag = located.reader.frontiers().high_watermark.0.saturating_sub(committed.offset.0).max(0);
                     let number = partition.partition.0.to_string();
                     let labels =
                         [("group", group.as_str()), ("topic", partition.topic.as_str()), ("partition", &number)];

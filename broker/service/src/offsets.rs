@@ -1,6 +1,6 @@
 //! Where a partition's log begins, ends, and what its offsets were at a time or in a leader epoch.
 
-use rustmq_engine_api::{FoundOffset, Isolation, LogOffsets, PartitionReader};
+use rustmq_engine_api::{FoundOffset, Frontiers, Isolation, PartitionReader};
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp};
 
 use crate::broker::Broker;
@@ -65,20 +65,17 @@ impl Broker {
 
     async fn list_offset(&self, isolation: Isolation, query: &OffsetQuery) -> Result<Option<FoundOffset>, BrokerError> {
         let reader = self.locate(&query.topic, query.partition, query.current_leader_epoch)?.reader;
-        let offsets = reader.offsets();
-        let limit = |offsets: LogOffsets| match isolation {
-            Isolation::ReadUncommitted => offsets.high_watermark,
-            Isolation::ReadCommitted => offsets.last_stable,
-        };
-        let (timestamp, leader_epoch) = (Timestamp::NONE, offsets.leader_epoch);
+        let (frontiers, leader_epoch) = reader.frontiers_and_epoch();
+        let limit = |frontiers: Frontiers| frontiers.of(isolation.frontier());
+        let timestamp = Timestamp::NONE;
         // Asked after the search, which sees what was committed meanwhile.
-        let below_limit = |found: Option<FoundOffset>| found.filter(|found| found.offset < limit(reader.offsets()));
+        let below_limit = |found: Option<FoundOffset>| found.filter(|found| found.offset < limit(reader.frontiers()));
         match query.at {
-            OffsetAt::Latest => Ok(Some(FoundOffset { offset: limit(offsets), timestamp, leader_epoch })),
+            OffsetAt::Latest => Ok(Some(FoundOffset { offset: limit(frontiers), timestamp, leader_epoch })),
             // Without an object tier everything is local.
             OffsetAt::Earliest | OffsetAt::EarliestLocal => {
-                let leader_epoch = epoch_at(&reader, offsets.log_start, leader_epoch);
-                Ok(Some(FoundOffset { offset: offsets.log_start, timestamp, leader_epoch }))
+                let leader_epoch = epoch_at(&reader, frontiers.log_start, leader_epoch);
+                Ok(Some(FoundOffset { offset: frontiers.log_start, timestamp, leader_epoch }))
             }
             OffsetAt::LatestTiered => Ok(None),
             OffsetAt::LargestTimestamp => Ok(below_limit(reader.max_timestamp().await?)),

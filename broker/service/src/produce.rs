@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_engine_api::{Append, AppendError, AppendWait, Appended};
+use rustmq_engine_api::{Append, AppendError, AppendWait, Appended, Frontier};
 use rustmq_model::{Offset, PartitionId, Timestamp, TopicName};
 use tokio::time::Instant;
 
@@ -33,6 +33,16 @@ pub enum Acks {
     Leader,
     /// The logs of all replicas in sync, which must be at least `min.insync.replicas`, or all there are.
     All,
+}
+
+impl Acks {
+    /// What must pass a batch before it is answered. Where nobody waits for the answer, as for the leader's log: the batch is held until then.
+    const fn frontier(self) -> Frontier {
+        match self {
+            Self::None | Self::Leader => Frontier::DurableEnd,
+            Self::All => Frontier::HighWatermark,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -155,7 +165,8 @@ impl Broker {
         let valid = validate(partition.records, &located.entry.config, now, limits).await?;
         let ValidBatch { bytes, header, log_append_time } = valid;
         let leader_epoch = Some(located.leader_epoch);
-        let append = Append { id: located.id, leader_epoch, batch: bytes, header };
+        let until = acks.frontier();
+        let append = Append { id: located.id, leader_epoch, batch: bytes, header, until };
         Ok((append, topic.name.clone(), log_append_time))
     }
 }

@@ -42,7 +42,7 @@ impl Broker {
         let to = match deletion.before {
             DeleteBefore::HighWatermark => TrimTo::HighWatermark,
             DeleteBefore::Offset(offset) if offset < Offset::ZERO => {
-                return Err(BrokerError::out_of_range(offset, located.reader.offsets()));
+                return Err(BrokerError::out_of_range(offset, located.reader.frontiers()));
             }
             DeleteBefore::Offset(offset) => TrimTo::Offset(offset),
         };

@@ -1,4 +1,4 @@
-//! What a shard publishes of one partition, and readers on any thread take without asking it: offsets, leader epochs, the batches
+//! What a shard publishes of one partition, and readers on any thread take without asking it: its frontiers, leader epochs, the batches
 //! that are still in memory, and the waiters for more. Only the partition's shard writes; writes are short, and readers hold the
 //! lock only to copy references.
 
@@ -6,11 +6,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use rustmq_engine_core::log::LogOffsets;
-use rustmq_engine_core::shard::TailBatch;
-use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+use rustmq_engine_core::log::Frontiers;
+use rustmq_engine_core::shard::{Leadership, TailBatch};
+use rustmq_model::{Offset, TopicIdPartition};
 
-use crate::waiter::{FetchWaiter, WaiterList};
+use crate::waiter::{Awaited, FetchWaiter, WaiterList};
 
 /// The batches of a partition that are in memory: an unbroken end of its log.
 #[derive(Debug, Default)]
@@ -42,9 +42,8 @@ impl Tail {
 /// Everything that changes together.
 #[derive(Debug, Default)]
 pub struct PartitionState {
-    pub offsets: LogOffsets,
-    /// Each leadership and its start offset, oldest first.
-    pub epochs: Arc<[(LeaderEpoch, Offset)]>,
+    pub frontiers: Frontiers,
+    pub leadership: Leadership,
     /// Bytes of the batches between log start and durable end.
     pub size_bytes: u64,
     pub tail: Tail,
@@ -100,15 +99,20 @@ impl Published {
         change(&mut self.state.write())
     }
 
-    /// For the partition's shard alone: makes the change, then wakes every waiter.
-    pub fn publish<R>(&self, change: impl FnOnce(&mut PartitionState) -> R) -> R {
-        let changed = self.change(change);
-        self.waiters.lock().wake_all();
-        changed
+    /// For the partition's shard alone: makes the change, then wakes those who wait for it, and all of them at the partition's end and under
+    /// another leadership.
+    pub fn publish(&self, change: impl FnOnce(&mut PartitionState)) {
+        let (frontiers, is_for_all) = self.change(|state| {
+            let epoch = state.leadership.epoch;
+            change(state);
+            (state.frontiers, state.closed || state.leadership.epoch != epoch)
+        });
+        let mut waiters = self.waiters.lock();
+        if is_for_all { waiters.wake_all() } else { waiters.wake_told_by(&frontiers) }
     }
 
-    pub(crate) fn watch(&self, waiter: &Arc<FetchWaiter>) {
-        self.waiters.lock().register(waiter);
+    pub(crate) fn watch(&self, waiter: &Arc<FetchWaiter>, awaited: Awaited) {
+        self.waiters.lock().register(waiter, awaited);
         // A closed partition publishes no more: whoever comes late is woken here.
         if self.state.read().closed {
             waiter.wake();

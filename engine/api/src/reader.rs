@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_engine_core::log::LogOffsets;
+use rustmq_engine_core::log::{Frontier, Frontiers};
+use rustmq_engine_core::shard::Leadership;
 use rustmq_engine_core::shard::error::ReadError;
 use rustmq_engine_core::shard::request::ColdRead;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, TopicIdPartition};
@@ -15,7 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::engine::ShardHandle;
 use crate::published::{PartitionState, Published};
 use crate::request::DiskRead;
-use crate::waiter::FetchWaiter;
+use crate::waiter::{Awaited, FetchWaiter};
 
 /// How long a read from disk waits for a place and for memory, unless its reader says so. Answers that no client takes are let go of within
 /// about a second, so that only a disk that has stopped makes it as long.
@@ -28,6 +29,16 @@ pub enum Isolation {
     ReadUncommitted,
     /// To the last stable offset.
     ReadCommitted,
+}
+
+impl Isolation {
+    #[must_use]
+    pub const fn frontier(self) -> Frontier {
+        match self {
+            Self::ReadUncommitted => Frontier::HighWatermark,
+            Self::ReadCommitted => Frontier::LastStable,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +64,7 @@ pub struct AbortedTransaction {
 pub struct ReadBatches {
     pub batches: Vec<Bytes>,
     pub aborted: Vec<AbortedTransaction>,
-    pub offsets: LogOffsets,
+    pub frontiers: Frontiers,
 }
 
 impl ReadBatches {
@@ -73,7 +84,7 @@ pub struct PartitionReader {
 /// What memory says about a read.
 enum InMemory {
     Answer(ReadBatches),
-    OnDisk(ColdRead, LogOffsets),
+    OnDisk(ColdRead, Frontiers),
 }
 
 impl PartitionReader {
@@ -87,8 +98,19 @@ impl PartitionReader {
     }
 
     #[must_use]
-    pub fn offsets(&self) -> LogOffsets {
-        self.published.read(|state| state.offsets)
+    pub fn frontiers(&self) -> Frontiers {
+        self.published.read(|state| state.frontiers)
+    }
+
+    #[must_use]
+    pub fn leader_epoch(&self) -> LeaderEpoch {
+        self.published.read(|state| state.leadership.epoch)
+    }
+
+    /// Both of one moment.
+    #[must_use]
+    pub fn frontiers_and_epoch(&self) -> (Frontiers, LeaderEpoch) {
+        self.published.read(|state| (state.frontiers, state.leadership.epoch))
     }
 
     /// Bytes of the batches between log start and durable end.
@@ -114,16 +136,16 @@ impl PartitionReader {
     pub async fn read_within(&self, request: ReadRequest, patience: Duration) -> Result<ReadBatches, ReadError> {
         match self.published.read(|state| self.read_memory(state, request))? {
             InMemory::Answer(batches) => Ok(batches),
-            InMemory::OnDisk(read, offsets) => {
+            InMemory::OnDisk(read, frontiers) => {
                 let room_by = Instant::now() + patience;
                 let Some(place) = self.place(request.at_least_one, room_by).await? else {
-                    return Ok(ReadBatches { offsets, ..ReadBatches::default() });
+                    return Ok(ReadBatches { frontiers, ..ReadBatches::default() });
                 };
                 let (reply, answer) = oneshot::channel();
                 let read = DiskRead { read, room_by: room_by.into_std(), place, reply };
                 self.shard.disk_reads.send(read).await.map_err(|_| ReadError::Closed)?;
                 let mut batches = answer.await.map_err(|_| ReadError::Closed)??;
-                batches.offsets = offsets;
+                batches.frontiers = frontiers;
                 Ok(batches)
             }
         }
@@ -151,25 +173,22 @@ impl PartitionReader {
     }
 
     fn read_memory(&self, state: &PartitionState, request: ReadRequest) -> Result<InMemory, ReadError> {
-        let offsets = state.offsets;
+        let frontiers = state.frontiers;
         let ReadRequest { from, max_bytes, at_least_one, isolation } = request;
         if state.closed {
             return Err(ReadError::Closed);
         }
-        if from < offsets.log_start || from > offsets.durable_end {
-            return Err(ReadError::OutOfRange { requested: from, offsets });
+        if from < frontiers.log_start || from > frontiers.durable_end {
+            return Err(ReadError::OutOfRange { requested: from, frontiers });
         }
-        let until = match isolation {
-            Isolation::ReadUncommitted => offsets.high_watermark,
-            Isolation::ReadCommitted => offsets.last_stable,
-        };
-        let mut answer = ReadBatches { offsets, ..ReadBatches::default() };
+        let until = frontiers.of(isolation.frontier());
+        let mut answer = ReadBatches { frontiers, ..ReadBatches::default() };
         if from >= until || (max_bytes == 0 && !at_least_one) {
             return Ok(InMemory::Answer(answer));
         }
         let Some(batches) = state.tail.batches_from(from) else {
             let read = ColdRead { id: self.published.id, from, until, max_bytes, at_least_one };
-            return Ok(InMemory::OnDisk(read, offsets));
+            return Ok(InMemory::OnDisk(read, frontiers));
         };
         let mut room = max_bytes;
         for batch in batches.take_while(|batch| batch.next <= until) {
@@ -183,10 +202,10 @@ impl PartitionReader {
         Ok(InMemory::Answer(answer))
     }
 
-    /// Registers `waiter` for one wake-up by the next news of this partition: new data below the high watermark, a new log start, its
+    /// Registers `waiter` for one wake-up by the next publication that has what is awaited, by another leadership or by the partition's
     /// end. Registration ends with the wake-up or when the waiter is dropped. Register before reading, wait after it.
-    pub fn watch(&self, waiter: &Arc<FetchWaiter>) {
-        self.published.watch(waiter);
+    pub fn watch(&self, waiter: &Arc<FetchWaiter>, awaited: Awaited) {
+        self.published.watch(waiter, awaited);
     }
 
     /// Where leader epoch `epoch` ended, for KIP-320's truncation check: the largest epoch of the log that is not above it, and the offset
@@ -195,12 +214,13 @@ impl PartitionReader {
     #[must_use]
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         self.published.read(|state| {
-            if epoch > state.offsets.leader_epoch {
+            let Leadership { epoch: current, history } = &state.leadership;
+            if epoch > *current {
                 return None;
             }
-            let after = state.epochs.partition_point(|(known, _)| *known <= epoch);
-            let found = after.checked_sub(1).map_or(epoch, |index| state.epochs[index].0);
-            let end = state.epochs.get(after).map_or(state.offsets.durable_end, |(_, start)| *start);
+            let after = history.partition_point(|(known, _)| *known <= epoch);
+            let found = after.checked_sub(1).map_or(epoch, |index| history[index].0);
+            let end = history.get(after).map_or(state.frontiers.durable_end, |(_, start)| *start);
             Some((found, end))
         })
     }

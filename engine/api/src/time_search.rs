@@ -94,7 +94,7 @@ impl PartitionReader {
         let search = TimeSearch { id: self.id(), target, reply };
         self.shard.time_searches.send(search).await.map_err(|_| ReadError::Closed)?;
         let start = answer.await.map_err(|_| ReadError::Closed)?;
-        let log_start = self.offsets().log_start;
+        let log_start = self.frontiers().log_start;
         Ok(start.map(|start| start.max(log_start)))
     }
 
@@ -104,7 +104,9 @@ impl PartitionReader {
             let isolation = Isolation::ReadUncommitted;
             let request = ReadRequest { from: *from, max_bytes: PORTION_BYTES, at_least_one: true, isolation };
             match self.read(request).await {
-                Err(ReadError::OutOfRange { offsets, .. }) if *from < offsets.log_start => *from = offsets.log_start,
+                Err(ReadError::OutOfRange { frontiers, .. }) if *from < frontiers.log_start => {
+                    *from = frontiers.log_start;
+                }
                 Err(error) => return Err(error),
                 Ok(read) => {
                     let parse = |batch: Bytes| BatchHeader::parse(&batch).ok().map(|header| (header, batch));

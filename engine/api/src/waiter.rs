@@ -1,8 +1,26 @@
-//! A long poll's end of the notification: one waiter, registered with any number of partitions, woken by the first that has news.
+//! A long poll's end of the notification: one waiter, registered with any number of partitions, woken by the first that has the news it waits for.
 
 use std::sync::{Arc, Weak};
 
+use rustmq_engine_core::log::{Frontier, Frontiers};
+use rustmq_model::Offset;
 use tokio::sync::Notify;
+
+/// The news of one partition that a reader waits for. It is told of the partition's end and of a change of leadership in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// Where it reads: a log start above it is news.
+    pub from: Offset,
+    pub frontier: Frontier,
+    /// The frontier is news above this: where the reader saw it.
+    pub above: Offset,
+}
+
+impl Awaited {
+    fn is_told_by(&self, frontiers: &Frontiers) -> bool {
+        frontiers.of(self.frontier) > self.above || frontiers.log_start > self.from
+    }
+}
 
 /// Waits for news of partitions. Register it first ([`crate::PartitionReader::watch`]), read, and only then wait: what is
 /// published between the reading and the waiting wakes it.
@@ -17,7 +35,7 @@ impl FetchWaiter {
         Arc::default()
     }
 
-    /// Returns once a watched partition has published something since it was registered. A wake-up is used up by one wait.
+    /// Returns once a watched partition has published what is waited for since it was registered. A wake-up is used up by one wait.
     pub async fn wait(&self) {
         self.notify.notified().await;
     }
@@ -31,45 +49,101 @@ impl FetchWaiter {
 /// The waiters of one partition. Dropped ones are swept when the list has doubled, so it stays within twice the live ones.
 #[derive(Debug, Default)]
 pub(crate) struct WaiterList {
-    waiters: Vec<Weak<FetchWaiter>>,
+    waiters: Vec<(Weak<FetchWaiter>, Awaited)>,
     sweep_at: usize,
 }
 
 impl WaiterList {
     const SWEEP_MIN: usize = 16;
 
-    pub(crate) fn register(&mut self, waiter: &Arc<FetchWaiter>) {
+    pub(crate) fn register(&mut self, waiter: &Arc<FetchWaiter>, awaited: Awaited) {
         if self.waiters.len() >= self.sweep_at.max(Self::SWEEP_MIN) {
-            self.waiters.retain(|waiter| waiter.strong_count() > 0);
+            self.waiters.retain(|(waiter, _)| waiter.strong_count() > 0);
             self.sweep_at = self.waiters.len() * 2;
         }
-        self.waiters.push(Arc::downgrade(waiter));
+        self.waiters.push((Arc::downgrade(waiter), awaited));
+    }
+
+    /// Wakes those that wait for what has come, each once.
+    pub(crate) fn wake_told_by(&mut self, frontiers: &Frontiers) {
+        self.wake(|awaited| awaited.is_told_by(frontiers));
     }
 
     pub(crate) fn wake_all(&mut self) {
-        for waiter in self.waiters.drain(..) {
-            if let Some(waiter) = waiter.upgrade() {
-                waiter.wake();
-            }
+        self.wake(|_| true);
+    }
+
+    fn wake(&mut self, is_told: impl Fn(&Awaited) -> bool) {
+        let told = self.waiters.extract_if(.., |(_, awaited)| is_told(awaited));
+        told.filter_map(|(waiter, _)| waiter.upgrade()).for_each(|waiter| waiter.wake());
+        if self.waiters.is_empty() {
+            self.sweep_at = 0;
         }
-        self.sweep_at = 0;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{FetchWaiter, WaiterList};
+    use std::future::Future;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll, Waker};
+
+    use rustmq_engine_core::log::{Frontier, Frontiers};
+    use rustmq_model::Offset;
+
+    use super::{Awaited, FetchWaiter, WaiterList};
+
+    const NEXT: Awaited = Awaited { from: Offset(0), frontier: Frontier::HighWatermark, above: Offset(0) };
+
+    fn is_woken(waiter: &FetchWaiter) -> bool {
+        pin!(waiter.wait()).poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
+    }
+
+    #[test]
+    fn a_waiter_is_woken_by_what_it_waits_for_and_once() {
+        let at = |log_start, last_stable, high_watermark| Frontiers {
+            log_start: Offset(log_start),
+            local_start: Offset(log_start),
+            last_stable: Offset(last_stable),
+            high_watermark: Offset(high_watermark),
+            durable_end: Offset(high_watermark),
+            log_end: Offset(high_watermark),
+        };
+        let mut list = WaiterList::default();
+        let awaiting = |frontier, above| Awaited { from: Offset(5), frontier, above: Offset(above) };
+        let mut register = |awaited| {
+            let waiter = FetchWaiter::new();
+            list.register(&waiter, awaited);
+            waiter
+        };
+        let uncommitted = register(awaiting(Frontier::HighWatermark, 10));
+        let committed = register(awaiting(Frontier::LastStable, 7));
+        let mut check = |frontiers: Frontiers, expected: [bool; 2]| {
+            list.wake_told_by(&frontiers);
+            let woken = [&uncommitted, &committed].map(|waiter: &Arc<FetchWaiter>| is_woken(waiter));
+            assert_eq!(woken, expected, "{frontiers:?}");
+        };
+        check(at(4, 7, 10), [false, false]);
+        check(at(5, 7, 11), [true, false]);
+        check(at(5, 7, 12), [false, false]);
+        check(at(6, 7, 12), [false, true]);
+        check(at(6, 12, 12), [false, false]);
+        list.register(&uncommitted, awaiting(Frontier::HighWatermark, 99));
+        list.wake_all();
+        assert!(is_woken(&uncommitted) && list.waiters.is_empty());
+    }
 
     #[test]
     fn dropped_waiters_do_not_pile_up() {
         let mut list = WaiterList::default();
         let kept = FetchWaiter::new();
-        list.register(&kept);
+        list.register(&kept, NEXT);
         for _ in 0..10_000 {
-            list.register(&FetchWaiter::new());
+            list.register(&FetchWaiter::new(), NEXT);
         }
         assert!(list.waiters.len() <= 2 * WaiterList::SWEEP_MIN, "{}", list.waiters.len());
-        assert!(list.waiters.iter().any(|waiter| waiter.strong_count() > 0));
+        assert!(list.waiters.iter().any(|(waiter, _)| waiter.strong_count() > 0));
         list.wake_all();
         assert!(list.waiters.is_empty());
     }

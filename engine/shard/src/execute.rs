@@ -36,23 +36,22 @@ impl ShardDriver {
             Action::Publish(publication) => {
                 let Publication { runs, batches } = publication;
                 let mut batches = batches.into_iter();
-                for PublishedRun { key, offsets, size_bytes, count } in runs {
+                for PublishedRun { key, frontiers, size_bytes, count } in runs {
                     views.of(key).publish(|state| {
-                        state.offsets = offsets;
+                        state.frontiers = frontiers;
                         state.size_bytes = size_bytes;
                         state.extend_tail(batches.by_ref().take(count));
                     });
                 }
             }
-            Action::PublishLogStart { key, offsets, size_bytes } => views.of(key).publish(|state| {
-                state.offsets = offsets;
+            Action::PublishLogStart { key, frontiers, size_bytes } => views.of(key).publish(|state| {
+                state.frontiers = frontiers;
                 state.size_bytes = size_bytes;
-                state.drop_below(offsets.log_start);
+                state.drop_below(frontiers.log_start);
             }),
-            Action::PublishLeadership { key, leadership } => views.of(key).publish(|state| {
-                state.offsets.leader_epoch = leadership.epoch;
-                state.epochs = leadership.history;
-            }),
+            Action::PublishLeadership { key, leadership } => {
+                views.of(key).publish(|state| state.leadership = leadership);
+            }
             Action::CloseView { key } => views.close(key),
             Action::AnswerOpen { reply, results } => {
                 let results = results.into_iter();

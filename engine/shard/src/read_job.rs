@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use rustmq_engine_api::request::Reply;
-use rustmq_engine_api::{LogOffsets, ReadBatches, ReadError};
+use rustmq_engine_api::{Frontiers, ReadBatches, ReadError};
 use rustmq_engine_core::wal::read_check::BatchQuery;
 use rustmq_engine_core::wal::segments::LocatedExtents;
 use tokio::sync::OwnedSemaphorePermit;
@@ -61,7 +61,7 @@ impl ReadJob {
     pub(crate) fn answer(self, batches: Result<Vec<Bytes>, ReadError>) {
         if let Destination::Reader { reply, place: _place, .. } = self.destination {
             let answer =
-                batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), offsets: LogOffsets::default() });
+                batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), frontiers: Frontiers::default() });
             // A reader that has gone does not need it.
             let _ = reply.send(answer);
         }

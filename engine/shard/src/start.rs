@@ -45,6 +45,9 @@ const STANDBY_PATIENCE: Duration = Duration::from_millis(5);
 const EVENTS: usize = 1024;
 /// See [`ShardConfig::gathered_bytes_max`].
 const GATHERED_BYTES_MAX: usize = 16 << 20;
+/// See [`ShardConfig::waits_max`]. About what two commits of the smallest batches hold: it is there for those that repeat others, which take no room in
+/// a commit.
+const WAITS_MAX: usize = 1 << 18;
 const CHUNK_MIN: u64 = 64 << 10;
 const CHUNK_MAX: u64 = 4 << 20;
 /// The tail memory of a shard is this many chunks, unless they would pass the bounds above.
@@ -405,6 +408,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         proof_after: tuning.idle_proof_after,
         retention_interval: tuning.retention_interval,
         gathered_bytes_max: GATHERED_BYTES_MAX,
+        waits_max: WAITS_MAX,
         read_bytes_max: around.reads.read_bytes_max(),
         limits,
     };

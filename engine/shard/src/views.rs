@@ -27,10 +27,9 @@ impl Views {
     }
 
     pub(crate) fn create(&mut self, view: NewView) {
-        let NewView { key, id, offsets, leadership, size_bytes } = view;
-        let epochs = leadership.history;
-        let mut state = PartitionState { offsets, epochs, size_bytes, ..PartitionState::default() };
-        state.reset_tail(offsets.durable_end);
+        let NewView { key, id, frontiers, leadership, size_bytes } = view;
+        let mut state = PartitionState { frontiers, leadership, size_bytes, ..PartitionState::default() };
+        state.reset_tail(frontiers.durable_end);
         if self.views.len() <= key.slot() {
             self.views.resize_with(key.slot() + 1, || None);
         }
@@ -51,7 +50,7 @@ impl Views {
     pub(crate) fn close(&mut self, key: PartitionKey) {
         self.of(key).publish(|state| {
             state.closed = true;
-            state.reset_tail(state.offsets.durable_end);
+            state.reset_tail(state.frontiers.durable_end);
         });
         self.views[key.slot()] = None;
     }

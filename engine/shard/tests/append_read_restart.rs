@@ -6,7 +6,9 @@ mod engine_fixture;
 
 use bytes::Bytes;
 use engine_fixture::{append, append_value, batch, id, on_every_disk, open, read_all, to_append, values};
-use rustmq_engine_api::{AppendError, FetchWaiter, Isolation, OpenPartition, ReadError, ReadRequest};
+use rustmq_engine_api::{
+    AppendError, Awaited, FetchWaiter, Frontier, Isolation, OpenPartition, ReadError, ReadRequest,
+};
 use rustmq_model::{LeaderEpoch, Offset};
 
 #[test]
@@ -21,7 +23,7 @@ fn appended_batches_get_offsets_in_order_and_are_read_from_memory() {
         assert_eq!(results[0].as_ref().unwrap().base_offset, Offset(1));
         assert_eq!(results[1], Err(AppendError::UnknownPartition));
         assert_eq!(results[2].as_ref().unwrap().base_offset, Offset(3));
-        assert_eq!(reader.offsets().high_watermark, Offset(4));
+        assert_eq!(reader.frontiers().high_watermark, Offset(4));
         let request = ReadRequest {
             from: Offset(2),
             max_bytes: 1 << 20,
@@ -46,7 +48,7 @@ fn a_restart_finds_everything_that_was_acknowledged() {
             assert_eq!(engine.partitions().len(), if round == 0 { 0 } else { 2 });
             let readers = [open(&engine, 0).await, open(&engine, 1).await];
             for (partition, reader) in (0..).zip(&readers) {
-                assert_eq!(reader.offsets().high_watermark, Offset(10 * round));
+                assert_eq!(reader.frontiers().high_watermark, Offset(10 * round));
                 for n in 0..10 {
                     let value = format!("{partition}-{round}-{n}");
                     assert_eq!(append_value(&engine, partition, value.as_bytes()).await, Ok(Offset(10 * round + n)));
@@ -100,7 +102,7 @@ fn leader_epochs_fence_and_survive() {
         engine.shutdown().await;
         let engine = fixture.start();
         let reader = engine.reader(id(0)).unwrap();
-        assert_eq!(reader.offsets().leader_epoch, LeaderEpoch(5));
+        assert_eq!(reader.leader_epoch(), LeaderEpoch(5));
         assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(4)), Some((LeaderEpoch(3), Offset(1))));
         assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(5)), Some((LeaderEpoch(5), Offset(2))));
         engine.shutdown().await;
@@ -113,13 +115,14 @@ fn a_waiter_is_woken_by_the_next_append() {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         let waiter = FetchWaiter::new();
-        reader.watch(&waiter);
+        let awaited = Awaited { from: Offset(0), frontier: Frontier::HighWatermark, above: Offset(0) };
+        reader.watch(&waiter, awaited);
         let (wait, appended) = tokio::join!(waiter.wait(), append(&engine, 0, batch(&[b"news"])));
         let () = wait;
         appended.unwrap();
         assert_eq!(read_all(&reader, 0).await.unwrap(), [(0, Bytes::from("news"))]);
         engine.shutdown().await;
-        reader.watch(&waiter);
+        reader.watch(&waiter, awaited);
         waiter.wait().await;
     });
 }

@@ -29,7 +29,7 @@ async fn poisoned(fixture: Fixture, fail: impl Fn(&Fixture)) {
     let told = engine.failures()[0].borrow().clone();
     assert!(told.is_some(), "whoever watches over the process must hear of it");
     assert_eq!(engine.status().shards[0].poisoned, told);
-    assert_eq!(reader.offsets().high_watermark, Offset(1));
+    assert_eq!(reader.frontiers().high_watermark, Offset(1));
     assert_eq!(values(&reader).await, ["kept"]);
     // The device works again, but the shard does not trust it: nothing is tried again.
     fixture.faults().fail_writes_after(i64::MAX);
@@ -120,7 +120,7 @@ fn a_trim_that_is_never_durable_hides_nothing() {
         fixture.faults().fail_syncs_after(0);
         let trimmed = engine.trim(id(0), TrimTo::Offset(Offset(600))).await;
         assert!(matches!(trimmed, Err(TrimError::Storage { .. })), "{trimmed:?}");
-        assert_eq!(reader.offsets().log_start, Offset(0));
+        assert_eq!(reader.frontiers().log_start, Offset(0));
         assert_eq!(read_all(&reader, 0).await.unwrap().len(), 700, "what is acknowledged stays readable");
         engine.shutdown().await;
     });

@@ -48,7 +48,7 @@ async fn eventually(engine: &Engine, is_so: impl Fn((u64, u64, u64)) -> bool, wh
 /// Reads the records one by one, and holds none: what is read from disk has a budget of its own.
 async fn count(reader: &PartitionReader) -> i64 {
     let mut next = Offset(0);
-    while next < reader.offsets().high_watermark {
+    while next < reader.frontiers().high_watermark {
         let isolation = Isolation::ReadUncommitted;
         let request = ReadRequest { from: next, max_bytes: 1 << 20, at_least_one: true, isolation };
         let read = reader.read(request).await.unwrap();

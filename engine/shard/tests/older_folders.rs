@@ -48,13 +48,13 @@ fn unpack(fixture: &Fixture) {
 
 /// Every batch from the log start to the high watermark.
 async fn batches(reader: &PartitionReader) -> Vec<(BatchHeader, Bytes)> {
-    let offsets = reader.offsets();
-    let (mut from, mut batches) = (offsets.log_start, Vec::new());
-    while from < offsets.high_watermark {
+    let frontiers = reader.frontiers();
+    let (mut from, mut batches) = (frontiers.log_start, Vec::new());
+    while from < frontiers.high_watermark {
         let isolation = Isolation::ReadUncommitted;
         let read =
             reader.read(ReadRequest { from, max_bytes: 256 << 10, at_least_one: true, isolation }).await.unwrap();
-        assert!(!read.batches.is_empty(), "nothing at {from} of {offsets:?}");
+        assert!(!read.batches.is_empty(), "nothing at {from} of {frontiers:?}");
         for batch in read.batches {
             let header = BatchHeader::parse(&batch).unwrap();
             header.validate(&batch).unwrap();
@@ -67,12 +67,12 @@ async fn batches(reader: &PartitionReader) -> Vec<(BatchHeader, Bytes)> {
 
 /// One partition in the words of the list.
 async fn describe(partition: i32, reader: &PartitionReader) -> String {
-    let offsets = reader.offsets();
-    assert_eq!(offsets.durable_end, offsets.high_watermark);
-    let (start, end, stable) = (offsets.log_start, offsets.durable_end, offsets.last_stable);
+    let frontiers = reader.frontiers();
+    assert_eq!(frontiers.durable_end, frontiers.high_watermark);
+    let (start, end, stable) = (frontiers.log_start, frontiers.durable_end, frontiers.last_stable);
     let mut text = format!("partition {partition}: {start} to {end}, stable to {stable}");
-    let ends = (0..=offsets.leader_epoch.0).map(|epoch| reader.end_offset_for_epoch(LeaderEpoch(epoch)).unwrap());
-    let are_known = |(epoch, end): &(LeaderEpoch, _)| *end > start || *epoch == offsets.leader_epoch;
+    let ends = (0..=reader.leader_epoch().0).map(|epoch| reader.end_offset_for_epoch(LeaderEpoch(epoch)).unwrap());
+    let are_known = |(epoch, end): &(LeaderEpoch, _)| *end > start || *epoch == reader.leader_epoch();
     for (epoch, end) in ends.filter(are_known).collect::<BTreeMap<_, _>>() {
         write!(text, ", epoch {epoch} to {end}").unwrap();
     }
@@ -135,7 +135,7 @@ async fn send_again(engine: &Engine, of_forgotten: bool) -> usize {
             }
             let Appended { base_offset, duplicate_of, .. } = append(engine, id.partition.0, batch).await.unwrap();
             let expected = if is_forgotten {
-                (reader.offsets().durable_end.plus(-1), None)
+                (reader.frontiers().durable_end.plus(-1), None)
             } else {
                 (header.base_offset, Some(header.max_timestamp))
             };
@@ -156,7 +156,7 @@ fn a_folder_of_26b01de_holds_what_was_acknowledged_and_goes_on() {
         // A repeated batch changes nothing.
         check(&engine, &listed()).await;
         for listed in engine.partitions() {
-            let end = engine.reader(listed).unwrap().offsets().durable_end;
+            let end = engine.reader(listed).unwrap().frontiers().durable_end;
             assert_eq!(append_value(&engine, listed.partition.0, b"of today").await, Ok(end));
         }
         assert_eq!(send_again(&engine, true).await, 1);

@@ -42,7 +42,7 @@ async fn fill(fixture: &Fixture) {
 async fn bases(reader: &PartitionReader) -> Vec<i64> {
     let mut bases = Vec::new();
     let mut from = Offset(0);
-    while from < reader.offsets().high_watermark {
+    while from < reader.frontiers().high_watermark {
         let isolation = Isolation::ReadUncommitted;
         let read = reader.read(ReadRequest { from, max_bytes: 1 << 20, at_least_one: true, isolation }).await.unwrap();
         assert!(!read.batches.is_empty());
@@ -75,7 +75,7 @@ fn damage_refuses_to_start_and_a_repair_keeps_the_rest() {
         for _ in 0..2 {
             let engine = fixture.start();
             let reader = open(&engine, 0).await;
-            let end = reader.offsets().high_watermark;
+            let end = reader.frontiers().high_watermark;
             let bases = bases(&reader).await;
             let expected: Vec<_> = (0..end.0).filter(|offset| *offset != 7).collect();
             assert_eq!(bases, expected);
@@ -110,7 +110,7 @@ fn damage_at_a_sealed_segments_end_is_never_taken_for_a_torn_tail() {
         let (engine, report) = start(&fixture.config, &Metrics::default()).unwrap();
         assert_eq!(report.torn_tails, 0);
         let reader = open(&engine, 0).await;
-        assert_eq!(reader.offsets().high_watermark, Offset(50));
+        assert_eq!(reader.frontiers().high_watermark, Offset(50));
         let read = read_all(&reader, 0).await;
         assert!(matches!(read, Err(ReadError::Storage { .. })), "the damage is told, not passed over: {read:?}");
         assert_eq!(read_all(&reader, 40).await.unwrap().len(), 10);
@@ -315,7 +315,7 @@ fn a_partition_that_lost_its_only_base_begins_at_what_is_left() {
         for _ in 0..2 {
             let engine = fixture.start();
             let reader = engine.reader(id(0)).unwrap();
-            assert_eq!(reader.offsets().log_start, Offset(1));
+            assert_eq!(reader.frontiers().log_start, Offset(1));
             let kept = engine_fixture::values(&reader).await;
             assert_eq!(kept[..4], ["value 01", "value 02", "value 03", "value 04"]);
             assert_eq!(engine_fixture::values(&engine.reader(id(1)).unwrap()).await.len(), 5);

@@ -107,7 +107,7 @@ fn readers_under_load_see_whole_batches_in_order() {
                         let header = BatchHeader::parse(&batch).unwrap();
                         header.validate(&batch).unwrap();
                         assert_eq!(header.base_offset, next);
-                        assert!(header.next_offset() <= reader.offsets().high_watermark);
+                        assert!(header.next_offset() <= reader.frontiers().high_watermark);
                         next = header.next_offset();
                     }
                     tokio::task::yield_now().await;

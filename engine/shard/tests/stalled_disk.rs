@@ -32,7 +32,7 @@ fn what_needs_no_sync_does_not_wait_for_one() {
         assert_eq!(found.offset, Offset(0));
         assert_eq!(reader.offset_for_timestamp(Timestamp(2_000)).await.unwrap(), None);
         assert_eq!(read_all(&reader, 0).await.unwrap().len(), 700, "most of them from the disk");
-        assert_eq!(reader.offsets().high_watermark, Offset(RECORDS), "nothing is readable without its sync");
+        assert_eq!(reader.frontiers().high_watermark, Offset(RECORDS), "nothing is readable without its sync");
         fixture.faults().release_syncs();
         assert_eq!(held.wait().await[0].as_ref().unwrap().base_offset, Offset(RECORDS));
         engine.shutdown().await;
@@ -48,7 +48,7 @@ fn appends_gather_behind_a_sync_that_stalls() {
         for _ in 0..3 * fixture.config.inbox {
             waits.push(engine.append(vec![to_append(0, batch(&[b"v"]))]).await);
         }
-        assert_eq!(reader.offsets().high_watermark, Offset(RECORDS), "nothing is acknowledged without its sync");
+        assert_eq!(reader.frontiers().high_watermark, Offset(RECORDS), "nothing is acknowledged without its sync");
         fixture.faults().release_syncs();
         for (offset, wait) in (RECORDS..).zip(waits) {
             assert_eq!(wait.wait().await[0].as_ref().unwrap().base_offset, Offset(offset));
@@ -92,7 +92,7 @@ fn a_shutdown_with_a_limit_does_not_wait_for_a_stalled_disk() {
         held.wait().await.remove(0).unwrap();
         engine.shutdown_within(Duration::from_secs(60)).await.unwrap();
         let engine = fixture.start();
-        assert_eq!(open(&engine, 0).await.offsets().high_watermark, Offset(RECORDS + 1));
+        assert_eq!(open(&engine, 0).await.frontiers().high_watermark, Offset(RECORDS + 1));
         engine.shutdown().await;
     });
 }

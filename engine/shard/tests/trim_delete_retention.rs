@@ -53,7 +53,7 @@ fn a_trim_is_answered_with_the_new_start_and_survives() {
         engine.shutdown().await;
         let engine = killed.start();
         let reader = engine.reader(id(0)).unwrap();
-        assert_eq!(reader.offsets().log_start, Offset(4));
+        assert_eq!(reader.frontiers().log_start, Offset(4));
         assert_eq!(values(&reader).await.len(), 6);
         assert_eq!(engine.trim(id(0), TrimTo::HighWatermark).await, Ok(Offset(10)));
         assert_eq!(append_value(&engine, 0, b"v").await, Ok(Offset(10)));
@@ -151,7 +151,7 @@ fn a_partition_opened_anew_right_after_its_deletion_starts_empty() {
             let (deleted, reader) = tokio::join!(engine.delete(vec![id(0)]), open(&engine, 0));
             assert_eq!(deleted, [Ok(())]);
             let _ = old.wait().await;
-            assert_eq!(reader.offsets().high_watermark, Offset(0));
+            assert_eq!(reader.frontiers().high_watermark, Offset(0));
             assert_eq!(append_value(&engine, 0, b"new").await, Ok(Offset(0)));
             assert_eq!(values(&reader).await, ["new"]);
         }
@@ -174,10 +174,10 @@ fn retention_cuts_by_size_and_by_time() {
         }
         engine_fixture::append(&engine, 1, batch_at(Timestamp(1_000), &[b"old"])).await.unwrap();
         engine_fixture::append(&engine, 1, batch_at(Timestamp(i64::MAX / 2), &[b"new"])).await.unwrap();
-        until("retention by size", async || by_size.offsets().log_start > Offset(60)).await;
+        until("retention by size", async || by_size.frontiers().log_start > Offset(60)).await;
         assert!(by_size.size_bytes() >= 500_000, "{}", by_size.size_bytes());
         assert!(values(&by_size).await.len() >= 16);
-        until("retention by time", async || by_time.offsets().log_start == Offset(1)).await;
+        until("retention by time", async || by_time.frontiers().log_start == Offset(1)).await;
         assert_eq!(values(&by_time).await, ["new"]);
         until("segments come back", async || used(&engine) <= 3).await;
         engine.shutdown().await;
@@ -188,7 +188,7 @@ fn retention_cuts_by_size_and_by_time() {
 async fn until_retention_has_looked(engine: &Engine) {
     let reader = engine.reader(id(1)).unwrap();
     let old = append(engine, 1, batch_at(Timestamp(1_000), &[b"old"])).await.unwrap().base_offset;
-    until("retention by time", async || reader.offsets().log_start > old).await;
+    until("retention by time", async || reader.frontiers().log_start > old).await;
 }
 
 fn hours(hours: u64) -> LogConfig {
@@ -208,9 +208,9 @@ fn records_without_a_time_age_from_their_append_on() {
         let brief = open_with(&engine, 2, brief).await;
         append(&engine, 0, undated.clone()).await.unwrap();
         append(&engine, 2, undated.clone()).await.unwrap();
-        until("the end of 20 ms", async || brief.offsets().log_start == Offset(1)).await;
+        until("the end of 20 ms", async || brief.frontiers().log_start == Offset(1)).await;
         until_retention_has_looked(&engine).await;
-        assert_eq!(engine.reader(id(0)).unwrap().offsets().log_start, Offset(0), "an hour has not passed");
+        assert_eq!(engine.reader(id(0)).unwrap().frontiers().log_start, Offset(0), "an hour has not passed");
         let (young, old) = (fixture.snapshot(), fixture.snapshot());
         engine.shutdown().await;
         for slot in old.slots() {
@@ -222,7 +222,7 @@ fn records_without_a_time_age_from_their_append_on() {
             let reader = open_with(&engine, 0, hours(1)).await;
             open_with(&engine, 1, hours(1)).await;
             until_retention_has_looked(&engine).await;
-            until("its turn", async || reader.offsets().log_start == log_start).await;
+            until("its turn", async || reader.frontiers().log_start == log_start).await;
             engine.shutdown().await;
         }
     });
@@ -271,7 +271,7 @@ fn the_size_counts_what_lies_above_the_log_start_once() {
                 assert!(append.wait().await[0].is_ok());
             }
             trim.await.unwrap().unwrap();
-            let (isolation, from) = (Isolation::ReadUncommitted, reader.offsets().log_start);
+            let (isolation, from) = (Isolation::ReadUncommitted, reader.frontiers().log_start);
             let read = reader.read(ReadRequest { from, max_bytes: 1 << 20, at_least_one: true, isolation });
             assert_eq!(reader.size_bytes(), read.await.unwrap().bytes() as u64);
         }
@@ -315,7 +315,7 @@ fn a_full_wal_is_cleaned_without_waiting_for_the_clock() {
             until("room", async || append_value(&engine, 0, &VALUE).await.is_ok()).await;
         }
         fill_up(&engine).await;
-        let kept = quiet.offsets().high_watermark.0;
+        let kept = quiet.frontiers().high_watermark.0;
         // Ended before anything has moved.
         let (trimmed, ()) = tokio::join!(engine.trim(id(0), TrimTo::HighWatermark), engine.shutdown());
         trimmed.unwrap();

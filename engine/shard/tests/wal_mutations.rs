@@ -221,7 +221,7 @@ async fn outcome(image: &Image, dir: &Path, mutation: &Mutation) -> Result<Outco
             writeln!(broken, "partition {partition} is gone").unwrap();
             continue;
         };
-        let (found, expected) = (reader.offsets(), written.values.len() as i64);
+        let (found, expected) = (reader.frontiers(), written.values.len() as i64);
         let lost_last = image.unproven == Some(*partition) && found.high_watermark.0 == expected - 1;
         dropped |= lost_last;
         if found.high_watermark.0 != expected && !lost_last || found.log_start.0 != written.log_start {
@@ -253,9 +253,9 @@ async fn outcome(image: &Image, dir: &Path, mutation: &Mutation) -> Result<Outco
 
 /// Reads a partition; how many offsets cannot be read. Each that can must be what was written.
 async fn check_values(reader: &PartitionReader, written: &Written, path: &Path) -> Result<usize, String> {
-    let mut next = reader.offsets().log_start;
+    let mut next = reader.frontiers().log_start;
     let mut unreadable = 0;
-    while next < reader.offsets().high_watermark {
+    while next < reader.frontiers().high_watermark {
         let isolation = Isolation::ReadUncommitted;
         let read = reader.read(ReadRequest { from: next, max_bytes: 64 << 10, at_least_one: true, isolation }).await;
         let read = match read {

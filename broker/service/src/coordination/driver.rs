@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::RwLock;
 use rustmq_broker_core::groups::{CoordinatorRecord, CoordinatorState, GroupError};
-use rustmq_engine_api::{Append, AppendError, Appended, Engine, Isolation, ReadError, ReadRequest, TrimTo};
+use rustmq_engine_api::{Append, AppendError, Appended, Engine, Frontier, Isolation, ReadError, ReadRequest, TrimTo};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Offset, record};
@@ -108,10 +108,10 @@ impl Driver {
 
     /// Replays the log. False if the partition ended before it was all read: then nothing must be served from what was.
     async fn load(&mut self) -> bool {
-        let offsets = self.shard.reader.offsets();
-        let mut from = offsets.log_start;
+        let frontiers = self.shard.reader.frontiers();
+        let mut from = frontiers.log_start;
         let started = tokio::time::Instant::now();
-        while from < offsets.high_watermark && self.shard.state() == CoordinatorState::Loading {
+        while from < frontiers.high_watermark && self.shard.state() == CoordinatorState::Loading {
             match self.load_portion(&mut from).await {
                 Ok(()) => {}
                 Err(ReadError::Closed) => return false,
@@ -124,7 +124,7 @@ impl Driver {
         }
         let seconds = started.elapsed().as_secs_f64();
         tracing::debug!(partition = %self.shard.id, offset = from.0, seconds, "groups are loaded");
-        from >= offsets.high_watermark
+        from >= frontiers.high_watermark
     }
 
     async fn load_portion(&mut self, from: &mut Offset) -> Result<(), ReadError> {
@@ -192,7 +192,8 @@ impl Driver {
                 let header = BatchHeader::parse(&batch).expect("the batch was built just now");
                 self.log_bytes += batch.len() as u64;
                 purposes.push(purpose);
-                appends.push(Append { id: self.shard.id, leader_epoch: None, batch, header });
+                let until = Frontier::HighWatermark;
+                appends.push(Append { id: self.shard.id, leader_epoch: None, batch, header, until });
             }
             if appends.is_empty() {
                 continue;

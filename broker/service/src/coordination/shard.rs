@@ -250,7 +250,7 @@ impl CoordinatorShard {
         let machine = self.machine.lock();
         // Under the lock: a record below this offset was made before, so that its group is among these, and what the machine
         // makes from here on lies above.
-        let below = self.reader.offsets().high_watermark;
+        let below = self.reader.frontiers().high_watermark;
         RewriteStart {
             below,
             point: machine.coordinator.rewrite_point(),

@@ -29,6 +29,34 @@ async fn a_long_poll_is_woken_by_a_produce() {
     house.stop().await;
 }
 
+/// Of two polls that wait for more than there is, one reads what is trimmed while they wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trim_ends_the_long_poll_that_it_takes_records_from_and_shows_in_the_others_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 1, &[]).await;
+    for _ in 0..4 {
+        house.produce("orders", 0, batch_of(&["v"])).await.unwrap();
+    }
+    let poll = |from, max_wait| {
+        let mut request = fetch_request("orders", 0, from);
+        (request.min_bytes, request.max_wait) = (1 << 20, max_wait);
+        let broker = Arc::clone(&house.broker);
+        tokio::spawn(async move { broker.fetch(request).await.remove(0) })
+    };
+    let taken_from = poll(0, Duration::from_secs(600));
+    let other = poll(3, Duration::from_secs(1));
+    tokio::task::yield_now().await;
+    let before = DeleteBefore::Offset(Offset(2));
+    let deletion = RecordDeletion { topic: named("orders"), partition: PartitionId(0), before };
+    house.broker.delete_records(vec![deletion]).await.remove(0).unwrap();
+    let taken_from = tokio::time::timeout(PATIENCE, taken_from).await.unwrap().unwrap();
+    assert!(matches!(taken_from, Err(BrokerError::OffsetOutOfRange { .. })), "{taken_from:?}");
+    let other = other.await.unwrap().unwrap();
+    assert_eq!((values(&other), other.log_start), (vec!["v".to_owned()], Offset(2)));
+    house.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_poll_ends_with_its_time_and_with_the_broker() {
     let dir = tempfile::tempdir().unwrap();

@@ -66,7 +66,7 @@ impl PartitionLog {
                 (original.base_offset, original.last_offset, original.timestamp);
             return Ok(AppendDecision::Duplicate { base_offset, last_offset, timestamp, must_wait_for });
         }
-        Ok(AppendDecision::Append { base_offset: self.end })
+        Ok(AppendDecision::Append { base_offset: self.end() })
     }
 
     /// Judges a control batch that ends a transaction. Answers the base offset to write it with.
@@ -83,7 +83,7 @@ impl PartitionLog {
         if marker.end == TransactionEnd::Abort && self.transactions.aborted.len() >= limit {
             return Err(AppendRejection::AbortedTransactionLimit { limit });
         }
-        Ok(self.end)
+        Ok(self.end())
     }
 
     /// The batch was staged in the WAL's open group: the log ends after it now, ahead of the disk. `header` as the producer sent it;
@@ -98,14 +98,14 @@ impl PartitionLog {
     }
 
     fn commit(&mut self, header: &BatchHeader, marker: Option<EndMarker>, base_offset: Offset, now: Timestamp) {
-        assert_eq!(base_offset, self.end, "an append is committed before the next one is prepared");
+        assert_eq!(base_offset, self.end(), "an append is committed before the next one is prepared");
         self.apply_batch(&BatchHeader { base_offset, leader_epoch: self.leader_epoch(), ..*header }, marker, now);
     }
 
     /// What a batch with its final offsets changes, whether it is new or replayed. `now` is the time of its append, or [`Timestamp::NONE`] in a
     /// replay, which does not know it.
     pub(super) fn apply_batch(&mut self, header: &BatchHeader, marker: Option<EndMarker>, now: Timestamp) {
-        self.end = header.next_offset();
+        self.frontiers.log_end = header.next_offset();
         self.times.append(header.base_offset, header.size, header.max_timestamp);
         if !header.has_producer() {
             return;
@@ -134,7 +134,7 @@ impl PartitionLog {
     }
 
     fn check_room(&self, header: &BatchHeader) -> Result<(), AppendRejection> {
-        let last = self.end.0.checked_add(i64::from(header.last_offset_delta));
+        let last = self.end().0.checked_add(i64::from(header.last_offset_delta));
         let fits = header.last_offset_delta >= 0 && last.is_some_and(|last| last < i64::MAX);
         if fits { Ok(()) } else { Err(AppendRejection::RecordCount) }
     }

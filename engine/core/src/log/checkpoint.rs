@@ -5,6 +5,7 @@ use bytes::{Buf, BufMut, TryGetError};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use super::epochs::{EpochHistory, EpochStart};
+use super::frontiers::Frontiers;
 use super::partition::{LogLimits, PartitionLog};
 use super::producers::{BATCHES_MAX, Producer, ProducerBatch, Producers, RecentBatches};
 use super::time_index::{TimeEntry, TimeIndex};
@@ -57,7 +58,9 @@ impl PartitionLog {
     /// Writes the whole state. `out` has room for [`Self::checkpoint_length`] bytes.
     pub fn encode_checkpoint(&self, out: &mut impl BufMut) {
         out.put_u16_le(VERSION);
-        [self.log_start, self.end, self.high_watermark].iter().for_each(|offset| out.put_i64_le(offset.0));
+        [self.decided_start, self.end(), self.frontiers.high_watermark]
+            .iter()
+            .for_each(|offset| out.put_i64_le(offset.0));
         put_count(out, self.epochs().len());
         for entry in self.epochs() {
             out.put_i32_le(entry.epoch.0);
@@ -109,18 +112,18 @@ impl PartitionLog {
         let unsound = |reason| CheckpointError::Unsound { reason };
         let open = producers.iter().filter_map(|(id, producer)| producer.open_transaction.map(|first| (first, id)));
         let open = open.collect();
-        let log = Self {
+        let mut frontiers = Frontiers { high_watermark, ..Frontiers::at(log_start) };
+        frontiers.move_end(end);
+        let mut log = Self {
             limits,
-            log_start,
-            durable_log_start: log_start,
-            end,
-            durable_end: end,
-            high_watermark,
+            frontiers,
+            decided_start: log_start,
             epochs: EpochHistory::from_starts(starts).ok_or(unsound("the leader epochs are out of order"))?,
             producers,
             transactions: Transactions { open, ended, aborted },
             times,
         };
+        log.settle_last_stable();
         log.soundness().map_err(unsound)?;
         Ok(log)
     }

@@ -1,16 +1,134 @@
-//! How far a log has come: the offsets that readers and refusals go by.
+//! How far a partition's log has come: the offsets that readers, waits and refusals go by, and what holds between them. What moves each of them is
+//! said in [`super::partition`]; what is decided and not durable yet (a trim, a leadership) moves none but the log's end.
+//!
+//! ```text
+//!  log start    local start                     high watermark      durable end      log end
+//!      |  in the tier  |  every replica has synced it  |  not everywhere  |  not yet synced  |
+//!      |---- last stable offset: somewhere here -------|
+//! ```
 
-use rustmq_model::{LeaderEpoch, Offset};
+use rustmq_model::Offset;
 
-/// The offsets of one partition at one moment.
+/// Those that appends and readers wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Frontier {
+    LastStable,
+    HighWatermark,
+    DurableEnd,
+}
+
+impl Frontier {
+    /// In the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::LastStable, Self::HighWatermark, Self::DurableEnd];
+}
+
+/// The frontiers of one partition at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogOffsets {
+pub struct Frontiers {
+    /// The first offset that a reader may ask for. The trim that put it there is synced.
     pub log_start: Offset,
-    /// One past the last synced record.
-    pub durable_end: Offset,
+    /// The first offset that is in the write-ahead log still.
+    pub local_start: Offset,
+    /// What a read_committed reader stops at. It may lie below the local start: a transaction that stays open does not hold up the tier.
+    pub last_stable: Offset,
     /// One past the last record that every replica of the ISR has synced.
     pub high_watermark: Offset,
-    /// What a read_committed reader stops at.
-    pub last_stable: Offset,
-    pub leader_epoch: LeaderEpoch,
+    /// One past the last record that is synced here.
+    pub durable_end: Offset,
+    /// One past the last record appended, synced or not.
+    pub log_end: Offset,
+}
+
+impl Frontiers {
+    /// Of an empty log that starts here: all of them coincide.
+    #[must_use]
+    pub const fn at(start: Offset) -> Self {
+        Self {
+            log_start: start,
+            local_start: start,
+            last_stable: start,
+            high_watermark: start,
+            durable_end: start,
+            log_end: start,
+        }
+    }
+
+    #[must_use]
+    pub const fn of(&self, frontier: Frontier) -> Offset {
+        match frontier {
+            Frontier::LastStable => self.last_stable,
+            Frontier::HighWatermark => self.high_watermark,
+            Frontier::DurableEnd => self.durable_end,
+        }
+    }
+
+    /// A trim is synced. Nothing below the log start is kept anywhere.
+    pub(super) fn raise_log_start(&mut self, to: Offset) {
+        self.log_start = to;
+        self.local_start = self.local_start.max(to);
+    }
+
+    /// A log that has lost its end, or found that it ends further on: all of what is left is synced.
+    pub(super) fn move_end(&mut self, to: Offset) {
+        self.log_end = to;
+        self.durable_end = to;
+    }
+
+    /// The log was cut back: nothing from `to` on is left.
+    pub(super) fn cut(&mut self, to: Offset) {
+        self.log_end = to;
+        self.durable_end = self.durable_end.min(to);
+        self.high_watermark = self.high_watermark.min(to);
+        self.last_stable = self.last_stable.min(to);
+    }
+
+    /// What always holds between them; the only place that says so.
+    pub(super) fn soundness(&self) -> Result<(), &'static str> {
+        let Self { log_start, local_start, last_stable, high_watermark, durable_end, log_end } = *self;
+        let rules = [
+            (log_start.0 >= 0, "the log starts below 0"),
+            (log_start <= local_start, "the log starts above what is local"),
+            (local_start <= high_watermark, "the log starts above the high watermark"),
+            (log_start <= last_stable, "the last stable offset is below the log start"),
+            (last_stable <= high_watermark, "the last stable offset is above the high watermark"),
+            (high_watermark <= durable_end, "the high watermark is above the durable end"),
+            (durable_end <= log_end, "the durable end is above the end"),
+        ];
+        rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(broken))
+    }
+}
+
+/// The rule of the sole replica, said here alone: what is durable here is durable on every replica. Where there are others, their acknowledgements
+/// decide: the watermark is the least durable end over the ISR.
+pub(super) const fn sole_high_watermark(frontiers: &Frontiers) -> Offset {
+    frontiers.durable_end
+}
+
+#[cfg(test)]
+mod tests {
+    use rustmq_model::Offset;
+
+    use super::Frontiers;
+
+    #[test]
+    fn each_rule_is_broken_by_one_frontier() {
+        let sound = Frontiers {
+            log_start: Offset(1),
+            local_start: Offset(3),
+            last_stable: Offset(2),
+            high_watermark: Offset(4),
+            durable_end: Offset(5),
+            log_end: Offset(6),
+        };
+        assert_eq!(sound.soundness(), Ok(()));
+        assert_eq!(Frontiers::at(Offset(7)).soundness(), Ok(()));
+        let check = |broken: Frontiers, expected| assert_eq!(broken.soundness(), Err(expected), "{broken:?}");
+        check(Frontiers { log_start: Offset(-1), ..sound }, "the log starts below 0");
+        check(Frontiers { local_start: Offset(0), ..sound }, "the log starts above what is local");
+        check(Frontiers { local_start: Offset(5), ..sound }, "the log starts above the high watermark");
+        check(Frontiers { last_stable: Offset(0), ..sound }, "the last stable offset is below the log start");
+        check(Frontiers { last_stable: Offset(5), ..sound }, "the last stable offset is above the high watermark");
+        check(Frontiers { durable_end: Offset(3), ..sound }, "the high watermark is above the durable end");
+        check(Frontiers { log_end: Offset(4), ..sound }, "the durable end is above the end");
+    }
 }

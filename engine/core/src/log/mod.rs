@@ -20,8 +20,8 @@ pub use append::{AppendDecision, AppendRejection};
 pub use checkpoint::CheckpointError;
 pub use end_marker::{EndMarker, EndMarkerError, TransactionEnd};
 pub use epochs::{EpochEnd, EpochStart};
-pub use frontiers::LogOffsets;
-pub use partition::{LogLimits, LogPositions, PartitionLog, RejectedEpoch, RejectedTrim, RejectedTruncation};
+pub use frontiers::{Frontier, Frontiers};
+pub use partition::{LogLimits, PartitionLog, RejectedEpoch, RejectedTrim, RejectedTruncation};
 pub use replay::{Gaps, ReplayError};
 pub use transactions::AbortedTransaction;
 

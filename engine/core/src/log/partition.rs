@@ -1,19 +1,15 @@
 //! [`PartitionLog`]: the state of one partition's log, and what syncs, trims, truncations and new leaderships change in it. Appends are
 //! in [`super::append`], recovery in [`super::replay`].
 //!
-//! ```text
-//!  log start      last stable      high watermark      durable end      end
-//!      |  retained     |   open or undecided   |  not everywhere  |  not yet synced  |
-//!      |               |    transactions       |                  |                  |
-//! ```
-//! Each of these is at or below the next. `end` and the producers run ahead of the disk; readers see no more than what lies below
-//! the high watermark.
+//! How far the log has come is said by its [`Frontiers`], and what holds between them there. The end and the producers run ahead of the disk, and so do
+//! a trim and a leadership until their frames are synced; readers see no more than what lies below the high watermark.
 
 use std::time::Duration;
 
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::epochs::{EpochEnd, EpochHistory, EpochStart};
+use super::frontiers::{Frontiers, sole_high_watermark};
 use super::producers::Producers;
 use super::time_index::TimeIndex;
 use super::transactions::{AbortedTransaction, Transactions};
@@ -31,17 +27,6 @@ impl Default for LogLimits {
     fn default() -> Self {
         Self { producers_max: 65_536, aborted_max: 100_000 }
     }
-}
-
-/// The offsets that readers go by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogPositions {
-    /// The log start that is synced, and so may be answered.
-    pub log_start: Offset,
-    pub durable_end: Offset,
-    pub high_watermark: Offset,
-    pub last_stable: Offset,
-    pub leader_epoch: LeaderEpoch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,12 +55,9 @@ pub struct RejectedTruncation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionLog {
     pub(super) limits: LogLimits,
-    /// Decided; may be ahead of the disk.
-    pub(super) log_start: Offset,
-    pub(super) durable_log_start: Offset,
-    pub(super) end: Offset,
-    pub(super) durable_end: Offset,
-    pub(super) high_watermark: Offset,
+    pub(super) frontiers: Frontiers,
+    /// Where the log is to start once the newest trim is synced: ahead of the frontier until then.
+    pub(super) decided_start: Offset,
     pub(super) epochs: EpochHistory,
     pub(super) producers: Producers,
     pub(super) transactions: Transactions,
@@ -90,11 +72,8 @@ impl PartitionLog {
         epochs.begin(epoch, log_start);
         Self {
             limits,
-            log_start,
-            durable_log_start: log_start,
-            end: log_start,
-            durable_end: log_start,
-            high_watermark: log_start,
+            frontiers: Frontiers::at(log_start),
+            decided_start: log_start,
             epochs,
             producers: Producers::default(),
             transactions: Transactions::default(),
@@ -103,26 +82,20 @@ impl PartitionLog {
     }
 
     #[must_use]
-    pub fn positions(&self) -> LogPositions {
-        LogPositions {
-            log_start: self.durable_log_start,
-            durable_end: self.durable_end,
-            high_watermark: self.high_watermark,
-            last_stable: self.last_stable(),
-            leader_epoch: self.leader_epoch(),
-        }
+    pub const fn frontiers(&self) -> &Frontiers {
+        &self.frontiers
     }
 
     /// One past the last record appended, synced or not.
     #[must_use]
     pub const fn end(&self) -> Offset {
-        self.end
+        self.frontiers.log_end
     }
 
-    /// The log start as decided: ahead of what [`Self::positions`] shows until its frame is synced.
+    /// The log start as decided: ahead of what [`Self::frontiers`] show until its frame is synced.
     #[must_use]
     pub const fn decided_log_start(&self) -> Offset {
-        self.log_start
+        self.decided_start
     }
 
     #[must_use]
@@ -139,14 +112,7 @@ impl PartitionLog {
     /// Where `epoch` ended in what is durable (KIP-101); `None` for an epoch above the current one.
     #[must_use]
     pub fn end_offset_for(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
-        self.epochs.end_offset_for(epoch, self.durable_end)
-    }
-
-    /// What a read_committed reader stops at.
-    #[must_use]
-    pub fn last_stable(&self) -> Offset {
-        let unstable = self.transactions.first_unstable().unwrap_or(self.high_watermark);
-        unstable.max(self.log_start).min(self.high_watermark)
+        self.epochs.end_offset_for(epoch, self.frontiers.durable_end)
     }
 
     /// The idempotent producers that are remembered (`DescribeProducers`).
@@ -163,73 +129,90 @@ impl PartitionLog {
     /// From where the log must be searched for the first record with at least `timestamp`.
     #[must_use]
     pub fn search_from(&self, timestamp: Timestamp) -> Offset {
-        self.times.search_from(timestamp, self.log_start)
+        self.times.search_from(timestamp, self.decided_start)
     }
 
     /// From where the log must be searched for the first record, below the high watermark, with the largest timestamp there.
     #[must_use]
     pub fn search_largest_from(&self) -> Offset {
-        self.times.search_largest_from(self.log_start, self.high_watermark)
+        self.times.search_largest_from(self.decided_start, self.frontiers.high_watermark)
     }
 
-    /// Everything below `end` is synced here. Answers the positions if any has moved.
-    pub fn on_durable(&mut self, end: Offset) -> Option<LogPositions> {
+    /// Everything below `end` is synced here. Answers whether that moves a frontier.
+    pub fn on_durable(&mut self, end: Offset) -> bool {
         // A truncation may have taken what was being synced.
-        let end = end.min(self.end);
-        if end <= self.durable_end {
-            return None;
+        let end = end.min(self.end());
+        let has_moved = end > self.frontiers.durable_end;
+        if has_moved {
+            self.frontiers.durable_end = end;
+            self.advance_high_watermark();
         }
-        self.durable_end = end;
-        // The only replica there is. With others, their acknowledgements move the high watermark, to the least durable end over the ISR.
-        self.raise_high_watermark(end);
-        Some(self.positions())
+        has_moved
+    }
+
+    pub(super) fn advance_high_watermark(&mut self) {
+        self.raise_high_watermark(sole_high_watermark(&self.frontiers));
     }
 
     pub(super) fn raise_high_watermark(&mut self, to: Offset) {
-        if to > self.high_watermark {
-            self.high_watermark = to;
+        if to > self.frontiers.high_watermark {
+            self.frontiers.high_watermark = to;
             self.transactions.on_high_watermark(to);
+            self.settle_last_stable();
         }
+    }
+
+    /// The last stable offset follows from the transactions and from what limits it: after a change of either.
+    pub(super) fn settle_last_stable(&mut self) {
+        self.frontiers.last_stable = self.last_stable();
+    }
+
+    fn last_stable(&self) -> Offset {
+        let high_watermark = self.frontiers.high_watermark;
+        self.transactions.first_unstable().unwrap_or(high_watermark).max(self.decided_start).min(high_watermark)
     }
 
     /// Moves the log start up (DeleteRecords, retention). Answers the start to write a trim frame with, or `None` if it is there
     /// already; readers see it after [`Self::on_trim_durable`].
     pub fn trim(&mut self, requested: Offset) -> Result<Option<Offset>, RejectedTrim> {
-        if requested > self.high_watermark {
-            return Err(RejectedTrim { requested, high_watermark: self.high_watermark });
+        let high_watermark = self.frontiers.high_watermark;
+        if requested > high_watermark {
+            return Err(RejectedTrim { requested, high_watermark });
         }
-        if requested <= self.log_start {
+        if requested <= self.decided_start {
             return Ok(None);
         }
         self.apply_trim(requested);
         Ok(Some(requested))
     }
 
-    /// The trim frame for `log_start` is synced. Answers the positions if the visible start has moved.
-    pub fn on_trim_durable(&mut self, log_start: Offset) -> Option<LogPositions> {
-        let log_start = log_start.min(self.log_start);
-        if log_start <= self.durable_log_start {
-            return None;
+    /// The trim frame for `log_start` is synced. Answers whether that moves a frontier.
+    pub fn on_trim_durable(&mut self, log_start: Offset) -> bool {
+        let log_start = log_start.min(self.decided_start);
+        let has_moved = log_start > self.frontiers.log_start;
+        if has_moved {
+            self.frontiers.raise_log_start(log_start);
         }
-        self.durable_log_start = log_start;
-        Some(self.positions())
+        has_moved
     }
 
     pub(super) fn apply_trim(&mut self, log_start: Offset) {
-        self.log_start = log_start;
+        self.decided_start = log_start;
         self.epochs.trim(log_start);
         self.transactions.trim(log_start);
         self.times.trim(log_start);
+        self.settle_last_stable();
     }
 
     /// Cuts the log back to `to`, where a new leader's log goes another way. Answers the end to write a truncate frame with, or `None` if
     /// it ends there or earlier already. What producers had before the cut is as good as their last five batches tell. A cut
     /// below the high watermark (an unclean election) is refused: what was settled there is told by replay only.
     pub fn truncate(&mut self, to: Offset) -> Result<Option<Offset>, RejectedTruncation> {
-        if to < self.high_watermark {
-            return Err(RejectedTruncation { requested: to, high_watermark: self.high_watermark });
+        let high_watermark = self.frontiers.high_watermark;
+        if to < high_watermark {
+            return Err(RejectedTruncation { requested: to, high_watermark });
         }
-        if to >= self.end {
+        if to >= self.end() {
             return Ok(None);
         }
         self.apply_truncation(to);
@@ -237,16 +220,15 @@ impl PartitionLog {
     }
 
     pub(super) fn apply_truncation(&mut self, to: Offset) {
-        let to = to.max(self.log_start).min(self.end);
-        self.end = to;
-        self.durable_end = self.durable_end.min(to);
-        self.high_watermark = self.high_watermark.min(to);
+        let to = to.max(self.decided_start).min(self.end());
+        self.frontiers.cut(to);
         self.truncate_epochs(to);
         self.producers.truncate(to);
         for ended in self.transactions.truncate(to) {
             self.producers.reopen(ended.producer_id, ended.producer_epoch, ended.first_offset);
         }
         self.times.truncate(to);
+        self.settle_last_stable();
     }
 
     fn truncate_epochs(&mut self, to: Offset) {
@@ -265,8 +247,8 @@ impl PartitionLog {
         if epoch == current {
             return Ok(None);
         }
-        self.epochs.begin(epoch, self.end);
-        Ok(Some(EpochStart { epoch, start: self.end }))
+        self.epochs.begin(epoch, self.end());
+        Ok(Some(EpochStart { epoch, start: self.end() }))
     }
 
     /// The producers to forget, by the leader's clock. Changes nothing: an expiry frame is written, then [`Self::forget_producers`] called.
@@ -281,6 +263,7 @@ impl PartitionLog {
                 self.transactions.abandon(first);
             }
         }
+        self.settle_last_stable();
     }
 
     /// Panics if the log contradicts itself, which no sequence of calls can bring about.
@@ -300,21 +283,24 @@ impl PartitionLog {
         let aborts = self.transactions.aborted.iter().map(|aborted| aborted.last_offset);
         let batches = self.producers.iter().filter_map(|(_, producer)| producer.batches.last());
         let mut known = ends.chain(aborts).chain(batches.map(|batch| batch.last_offset));
+        self.frontiers.soundness()?;
+        let (start, end) = (self.decided_start, self.end());
         let rules = [
-            (self.log_start.0 >= 0, "the log starts below 0"),
-            (self.durable_log_start <= self.log_start, "the visible log start is above the decided one"),
-            (self.log_start <= self.high_watermark, "the log starts above the high watermark"),
-            (self.high_watermark <= self.durable_end, "the high watermark is above the durable end"),
-            (self.durable_end <= self.end, "the durable end is above the end"),
+            (self.frontiers.log_start <= start, "the visible log start is above the decided one"),
+            (start <= self.frontiers.high_watermark, "the log is to start above the high watermark"),
+            (
+                self.frontiers.last_stable == self.last_stable(),
+                "the last stable offset is not that of the transactions",
+            ),
             (self.epochs.rises() && self.epochs.latest().is_some(), "the leader epochs are out of order"),
-            (self.epochs().last().is_some_and(|last| last.start <= self.end), "an epoch starts above the end"),
+            (self.epochs().last().is_some_and(|last| last.start <= end), "an epoch starts above the end"),
             (self.producers.iter().all(open), "a producer's open transaction is not in the list"),
             (self.transactions.open.len() == open_count, "an open transaction has no producer"),
             (self.transactions.is_ordered(), "the transactions are out of order"),
-            (known.all(|last| last < self.end), "a batch or marker is remembered from above the end"),
+            (known.all(|last| last < end), "a batch or marker is remembered from above the end"),
             (self.times.rises(), "the time index is out of order"),
-            (self.times.entries.last().is_none_or(|last| last.offset < self.end), "the time index passes the end"),
-            (self.transactions.open.keys().all(|first| *first < self.end), "a transaction begins above the end"),
+            (self.times.entries.last().is_none_or(|last| last.offset < end), "the time index passes the end"),
+            (self.transactions.open.keys().all(|first| *first < end), "a transaction begins above the end"),
             (
                 self.producers.iter().all(|(_, producer)| producer.batches.rise()),
                 "a producer's batches are out of order",

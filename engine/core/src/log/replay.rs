@@ -41,7 +41,7 @@ impl PartitionLog {
         marker: Option<EndMarker>,
         gaps: Gaps,
     ) -> Result<(), ReplayError> {
-        let (found, end) = (header.base_offset, self.end);
+        let (found, end) = (header.base_offset, self.end());
         if found < end || (found > end && gaps == Gaps::Refused) {
             return Err(ReplayError::Misplaced { found, end });
         }
@@ -51,37 +51,35 @@ impl PartitionLog {
         }
         self.epochs.begin(header.leader_epoch, found);
         self.apply_batch(header, marker, Timestamp::NONE);
-        self.durable_end = self.end;
+        self.frontiers.durable_end = self.end();
         Ok(())
     }
 
     pub fn replay_trim(&mut self, log_start: Offset, gaps: Gaps) -> Result<(), ReplayError> {
-        if log_start > self.end {
+        if log_start > self.end() {
             if gaps == Gaps::Refused {
-                return Err(ReplayError::TrimAboveEnd { requested: log_start, end: self.end });
+                return Err(ReplayError::TrimAboveEnd { requested: log_start, end: self.end() });
             }
-            self.end = log_start;
-            self.durable_end = log_start;
+            self.frontiers.move_end(log_start);
         }
-        if log_start > self.log_start {
-            self.high_watermark = self.high_watermark.max(log_start);
-            self.transactions.on_high_watermark(self.high_watermark);
+        if log_start > self.decided_start {
+            // No trim was taken above the high watermark.
+            self.raise_high_watermark(log_start);
             self.apply_trim(log_start);
-            self.durable_log_start = log_start;
+            self.frontiers.raise_log_start(log_start);
         }
         Ok(())
     }
 
     pub fn replay_truncate(&mut self, to: Offset, gaps: Gaps) -> Result<(), ReplayError> {
-        let outside = to < self.log_start || to > self.end;
+        let outside = to < self.decided_start || to > self.end();
         if outside && gaps == Gaps::Refused {
-            let (log_start, end) = (self.log_start, self.end);
+            let (log_start, end) = (self.decided_start, self.end());
             return Err(ReplayError::TruncationOutside { requested: to, log_start, end });
         }
-        if to > self.end {
-            self.end = to;
-            self.durable_end = to;
-        } else if to < self.end {
+        if to > self.end() {
+            self.frontiers.move_end(to);
+        } else if to < self.end() {
             self.apply_truncation(to);
         }
         Ok(())
@@ -89,12 +87,11 @@ impl PartitionLog {
 
     pub fn replay_epoch_start(&mut self, begun: EpochStart, gaps: Gaps) -> Result<(), ReplayError> {
         let EpochStart { epoch, start } = begun;
-        let misplaced = start < self.end || (start > self.end && gaps == Gaps::Refused);
+        let misplaced = start < self.end() || (start > self.end() && gaps == Gaps::Refused);
         if misplaced {
-            return Err(ReplayError::MisplacedEpoch { epoch, start, end: self.end });
+            return Err(ReplayError::MisplacedEpoch { epoch, start, end: self.end() });
         }
-        self.end = start;
-        self.durable_end = start;
+        self.frontiers.move_end(start);
         self.epochs.begin(epoch, start);
         Ok(())
     }
@@ -103,10 +100,10 @@ impl PartitionLog {
         self.forget_producers(ids);
     }
 
-    /// Everything was replayed, and the WAL's end is synced. The only replica there is: what is durable is committed. `now` by the broker's clock.
+    /// Everything was replayed, and the WAL's end is synced. `now` by the broker's clock.
     pub fn finish_replay(&mut self, now: Timestamp) {
         self.producers.finish_replay(now);
-        self.durable_end = self.end;
-        self.raise_high_watermark(self.end);
+        self.frontiers.durable_end = self.end();
+        self.advance_high_watermark();
     }
 }

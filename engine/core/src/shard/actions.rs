@@ -13,7 +13,7 @@ use super::partitions::{Leadership, PartitionKey};
 use super::request::{Appended, ColdRead};
 use super::slot_preparation::{Preparation, Urgency};
 use super::tail::TailBatch;
-use crate::log::LogOffsets;
+use crate::log::Frontiers;
 use crate::wal::SlotId;
 
 /// What readers are shown of a partition when it is opened.
@@ -21,7 +21,7 @@ use crate::wal::SlotId;
 pub struct NewView {
     pub key: PartitionKey,
     pub id: TopicIdPartition,
-    pub offsets: LogOffsets,
+    pub frontiers: Frontiers,
     pub leadership: Leadership,
     pub size_bytes: u64,
 }
@@ -31,7 +31,7 @@ pub struct NewView {
 pub struct PublishedRun {
     pub key: PartitionKey,
     /// As they are then.
-    pub offsets: LogOffsets,
+    pub frontiers: Frontiers,
     pub size_bytes: u64,
     /// How many of the commit's batches are this partition's.
     pub count: usize,
@@ -100,7 +100,7 @@ pub enum Action<H: Host> {
     Publish(Publication),
     PublishLogStart {
         key: PartitionKey,
-        offsets: LogOffsets,
+        frontiers: Frontiers,
         size_bytes: u64,
     },
     PublishLeadership {

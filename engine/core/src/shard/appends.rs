@@ -2,15 +2,16 @@
 
 use rustmq_model::Offset;
 
+use super::append_waits::AwaitedEnd;
 use super::backlog::Progress;
 use super::error::AppendError;
 use super::gathering::NoRoom;
 use super::host::Host;
 use super::now::Now;
-use super::partitions::{PartitionKey, Partitions};
+use super::partitions::Partitions;
 use super::request::{Append, Appended};
 use super::staging::Staging;
-use super::waiting::Waiting;
+use super::waiting::WaitingAppend;
 use crate::log::{AppendDecision, AppendRejection};
 use crate::wal::segments::Purpose;
 
@@ -19,7 +20,7 @@ use crate::wal::segments::Purpose;
 pub(super) struct PartialAppend<H: Host> {
     appends: Vec<Append>,
     /// As many as are done with.
-    keys: Vec<PartitionKey>,
+    ends: Vec<AwaitedEnd>,
     results: Vec<Result<Appended, AppendError>>,
     reply: H::AppendReply,
 }
@@ -34,7 +35,7 @@ pub struct AppendCount {
 impl<H: Host> PartialAppend<H> {
     pub(super) fn new(appends: Vec<Append>, reply: H::AppendReply) -> Self {
         let count = appends.len();
-        Self { appends, keys: Vec::with_capacity(count), results: Vec::with_capacity(count), reply }
+        Self { appends, ends: Vec::with_capacity(count), results: Vec::with_capacity(count), reply }
     }
 
     /// Stages as many of the batches as find room.
@@ -48,24 +49,24 @@ impl<H: Host> PartialAppend<H> {
         while let Some(append) = self.appends.get_mut(self.results.len()) {
             let result = match stage_batch(append, partitions, staging, now) {
                 Ok(Outcome::Await) => return Progress::Stalled,
-                Ok(Outcome::Staged(key, appended)) => {
+                Ok(Outcome::Staged(end, appended)) => {
                     count.batches += 1;
                     count.bytes += append.batch.len() as u64;
-                    Ok((key, appended))
+                    Ok((end, appended))
                 }
-                Ok(Outcome::Duplicate(key, appended)) => Ok((key, appended)),
+                Ok(Outcome::Duplicate(end, appended)) => Ok((end, appended)),
                 Err(error) => Err(error),
             };
             // Its memory is the client's request: others wait for it.
             drop(std::mem::take(&mut append.batch));
-            self.keys.push(result.as_ref().map_or(PartitionKey::NONE, |(key, _)| *key));
+            self.ends.push(result.as_ref().map_or(AwaitedEnd::NONE, |(end, _)| *end));
             self.results.push(result.map(|(_, appended)| appended));
         }
         Progress::Done
     }
 
-    pub(super) fn into_waiting(self) -> Waiting<H> {
-        Waiting::Append { keys: self.keys, results: self.results, reply: self.reply }
+    pub(super) fn into_waiting(self) -> WaitingAppend<H> {
+        WaitingAppend { ends: self.ends, results: self.results, reply: self.reply }
     }
 
     pub(super) fn is_refused(&self) -> bool {
@@ -75,8 +76,8 @@ impl<H: Host> PartialAppend<H> {
 
 /// What became of one batch.
 enum Outcome {
-    Staged(PartitionKey, Appended),
-    Duplicate(PartitionKey, Appended),
+    Staged(AwaitedEnd, Appended),
+    Duplicate(AwaitedEnd, Appended),
     /// It goes on with this batch later.
     Await,
 }
@@ -87,7 +88,7 @@ fn stage_batch<M: super::host::ReaderMemory>(
     staging: &mut Staging<M>,
     now: Now,
 ) -> Result<Outcome, AppendError> {
-    let Append { id, leader_epoch, batch, header } = append;
+    let Append { id, leader_epoch, batch, header, until: frontier } = append;
     if let Some(reason) = staging.poisoned() {
         return Err(AppendError::Storage { reason: reason.to_owned() });
     }
@@ -97,10 +98,12 @@ fn stage_batch<M: super::host::ReaderMemory>(
     }
     let partition = partitions.find(*id).ok_or(AppendError::UnknownPartition)?;
     let (key, log_start) = (partition.key, partition.log_start());
+    let version = partition.version;
+    let until = |end: Offset| AwaitedEnd { key, version, frontier: *frontier, end };
     let appended = |base_offset: Offset, duplicate_of| Appended { base_offset, log_start, duplicate_of };
     match partition.log.prepare_append(*leader_epoch, header).map_err(|rejection| refusal(&rejection))? {
-        AppendDecision::Duplicate { base_offset, timestamp, .. } => {
-            return Ok(Outcome::Duplicate(key, appended(base_offset, Some(timestamp))));
+        AppendDecision::Duplicate { base_offset, timestamp, must_wait_for, .. } => {
+            return Ok(Outcome::Duplicate(until(must_wait_for), appended(base_offset, Some(timestamp))));
         }
         AppendDecision::Append { .. } => {}
     }
@@ -116,7 +119,8 @@ fn stage_batch<M: super::host::ReaderMemory>(
     let base_offset = partition.log.end();
     place.put_batch(partition, batch, header, base_offset, now.wall);
     partition.log.commit_append(header, base_offset, now.wall);
-    Ok(Outcome::Staged(key, appended(base_offset, None)))
+    let end = partition.log.end();
+    Ok(Outcome::Staged(until(end), appended(base_offset, None)))
 }
 
 fn refusal(rejection: &AppendRejection) -> AppendError {

@@ -4,12 +4,16 @@
 //! idle --begin--> in flight --finish--> idle        unproven --prove--> proven --finish with frames--> unproven
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rustmq_model::Instant;
+use rustmq_model::{Instant, Offset};
 
 use super::commit::{Commit, StagedBatch};
 use super::disk_step::DiskStep;
+#[cfg(test)]
+use super::partitions::PartitionKey;
+use super::partitions::{Cut, Partitions};
 use crate::wal::WalPosition;
 
 /// Number of a commit, from 1 on.
@@ -23,6 +27,28 @@ pub struct CommitSteps {
     pub bytes: usize,
     /// It holds frames. One that only proves what is durable is in nobody's way.
     pub holds_frames: bool,
+}
+
+/// Where the batches of a commit end, in each partition that it has some of.
+#[derive(Debug, Default)]
+pub(super) struct StagedEnds(BTreeMap<usize, Offset>);
+
+impl StagedEnds {
+    /// Of batches in the order of the log. Those that their logs have no more end nowhere.
+    pub(super) fn of(batches: &[StagedBatch], partitions: &Partitions) -> Self {
+        let kept = batches.iter().filter(|staged| partitions.is_version(staged.key, staged.version));
+        Self(kept.map(|staged| (staged.key.slot(), staged.batch.next)).collect())
+    }
+
+    #[cfg(test)]
+    pub(super) fn at(ends: &[(PartitionKey, Offset)]) -> Self {
+        Self(ends.iter().map(|(key, end)| (key.slot(), *end)).collect())
+    }
+
+    /// By the slot of the partition's key: no other partition has it before a commit that is later.
+    pub(super) fn end_at(&self, slot: usize) -> Option<Offset> {
+        self.0.get(&slot).copied()
+    }
 }
 
 /// A commit that is done.
@@ -63,6 +89,20 @@ impl Commits {
 
     pub(super) const fn is_in_flight(&self) -> bool {
         self.in_flight.is_some()
+    }
+
+    /// A log was cut back: what it keeps of what is in flight is of the new version.
+    pub(super) fn on_cut(&mut self, cut: &Cut) {
+        self.in_flight
+            .iter_mut()
+            .flat_map(|in_flight| &mut in_flight.commit.batches)
+            .for_each(|staged| staged.on_cut(cut));
+    }
+
+    /// What can still become durable when nothing more is committed.
+    pub(super) fn in_flight_ends(&self, partitions: &Partitions) -> StagedEnds {
+        let batches = self.in_flight.as_ref().map_or(&[][..], |in_flight| &in_flight.commit.batches);
+        StagedEnds::of(batches, partitions)
     }
 
     /// The commit that makes everything durable which was staged so far; `None` if all of it is.

@@ -2,7 +2,7 @@
 
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
-use crate::log::LogOffsets;
+use crate::log::Frontiers;
 
 /// The engine is shutting down or its thread has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,8 +83,8 @@ pub enum DeleteError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     #[error("offset {requested} is outside the log: it has {log_start} to {end}",
-        log_start = offsets.log_start, end = offsets.durable_end)]
-    OutOfRange { requested: Offset, offsets: LogOffsets },
+        log_start = frontiers.log_start, end = frontiers.durable_end)]
+    OutOfRange { requested: Offset, frontiers: Frontiers },
     /// The partition was deleted, or the engine stopped.
     #[error("the partition is closed")]
     Closed,
@@ -124,7 +124,7 @@ mod tests {
     use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
     use super::{AppendError, OpenError, ReadError, TrimError};
-    use crate::log::LogOffsets;
+    use crate::log::Frontiers;
 
     #[test]
     fn texts_show_numbers_and_no_types() {
@@ -146,7 +146,7 @@ mod tests {
         check(&OpenError::FencedLeaderEpoch { given, current }, "leader epoch 2 is below 5, which the log already has");
         let (requested, high_watermark) = (Offset(9), Offset(6));
         check(&TrimError::AboveHighWatermark { requested, high_watermark }, "offset 9 is above the high watermark 6");
-        let offsets = LogOffsets { durable_end: Offset(6), ..LogOffsets::default() };
-        check(&ReadError::OutOfRange { requested, offsets }, "offset 9 is outside the log: it has 0 to 6");
+        let frontiers = Frontiers { durable_end: Offset(6), ..Frontiers::default() };
+        check(&ReadError::OutOfRange { requested, frontiers }, "offset 9 is outside the log: it has 0 to 6");
     }
 }

@@ -16,7 +16,7 @@ use super::commit::{Commit, StagedBatch, SyncPolicy};
 use super::disk_step::DiskStep;
 use super::host::ReaderMemory;
 use super::memory::{Chunk, NoMemory};
-use super::partitions::PartitionKey;
+use super::partitions::{Cut, LogVersion, PartitionKey};
 use super::tail::{TailBatch, TailMemory};
 use crate::wal::frame::{Control, DamagedRange, frame_size};
 use crate::wal::retention::dated;
@@ -43,6 +43,7 @@ pub enum NoRoom {
 pub struct BatchOf {
     pub id: TopicIdPartition,
     pub key: PartitionKey,
+    pub version: LogVersion,
 }
 
 /// The answer to whoever asks for room.
@@ -63,6 +64,7 @@ struct OpenGroup {
 #[derive(Debug)]
 struct OpenBatch {
     key: PartitionKey,
+    version: LogVersion,
     header: BatchHeader,
     range: Range<usize>,
 }
@@ -197,10 +199,10 @@ impl<M: ReaderMemory> Gathering<M> {
 
     /// `header` is that of the batch in the log: with its base offset and leader epoch there.
     pub fn stage_batch(&mut self, of: BatchOf, bytes: &[u8], header: &BatchHeader, now: Timestamp) {
-        let BatchOf { id, key } = of;
+        let BatchOf { id, key, version } = of;
         let (group, ()) = self.stage(|open, region| {
             let range = open.writer.put_batch(region, id, bytes, header.base_offset, header.leader_epoch);
-            open.batches.push(OpenBatch { key, header: *header, range });
+            open.batches.push(OpenBatch { key, version, header: *header, range });
         });
         self.table.record_batch(id, group, &dated(header, now));
     }
@@ -240,11 +242,23 @@ impl<M: ReaderMemory> Gathering<M> {
         Ok(())
     }
 
-    /// Bytes of the partition's batches that no commit has taken yet.
+    /// A log was cut back: what it keeps of what has gathered is of the new version.
+    pub(super) fn on_cut(&mut self, cut: &Cut) {
+        self.batches.iter_mut().for_each(|staged| staged.on_cut(cut));
+        for open in self.open.iter_mut().flat_map(|open| &mut open.batches) {
+            if (open.key, open.version) == (cut.key, cut.before) && open.header.next_offset() <= cut.end {
+                open.version = cut.after;
+            }
+        }
+    }
+
+    /// Bytes of the partition's batches, in this version of its log, that no commit has taken yet.
     #[must_use]
-    pub fn staged_bytes(&self, key: PartitionKey) -> u64 {
-        let staged = self.batches.iter().filter(|staged| staged.key == key).map(|staged| staged.batch.bytes.len());
-        let open = self.open.iter().flat_map(|open| &open.batches).filter(|open| open.key == key);
+    pub fn staged_bytes(&self, key: PartitionKey, version: LogVersion) -> u64 {
+        let is_asked_for = |other: PartitionKey, of: LogVersion| (other, of) == (key, version);
+        let staged = self.batches.iter().filter(|staged| is_asked_for(staged.key, staged.version));
+        let staged = staged.map(|staged| staged.batch.bytes.len());
+        let open = self.open.iter().flat_map(|open| &open.batches).filter(|open| is_asked_for(open.key, open.version));
         staged.chain(open.map(|open| open.range.len())).sum::<usize>() as u64
     }
 
@@ -263,14 +277,14 @@ impl<M: ReaderMemory> Gathering<M> {
         }
         self.holds_frames |= !writer.is_empty();
         let (finished, bytes) = self.plan_group(writer, kind);
-        for OpenBatch { key, header, range } in batches {
+        for OpenBatch { key, version, header, range } in batches {
             let batch = TailBatch {
                 base: header.base_offset,
                 next: header.next_offset(),
                 max_timestamp: header.max_timestamp,
                 bytes: bytes.slice(range),
             };
-            self.batches.push(StagedBatch { key, chunk: self.chunk_number, batch });
+            self.batches.push(StagedBatch { key, version, chunk: self.chunk_number, batch });
         }
         self.table.advance(finished.end());
     }

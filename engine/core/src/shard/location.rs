@@ -53,7 +53,7 @@ fn location_after(read: &ColdRead, from: Offset, table: &SegmentTable) -> Option
 pub(super) fn judge_read(read: &ColdRead, partitions: &Partitions) -> Result<(), ReadError> {
     let partition = partitions.find(read.id).ok_or(ReadError::Closed)?;
     if read.from < partition.log_start() {
-        return Err(ReadError::OutOfRange { requested: read.from, offsets: partition.offsets() });
+        return Err(ReadError::OutOfRange { requested: read.from, frontiers: partition.frontiers() });
     }
     Ok(())
 }

@@ -21,9 +21,12 @@ use super::request::{Append, ColdRead, LogConfig, OpenPartition, TimeTarget, Tri
 use super::retention::Retention;
 use super::slot_preparation::SlotPreparation;
 use super::staging::Staging;
-use super::waiting::{Waiting, WaitingAnswers};
+use super::waiting::{Waiting, WaitingAnswers, WaitingAppend};
 use crate::log::LogLimits;
 use crate::wal::{Generation, SegmentTable};
+
+/// Why an append is refused whose place in the log another leader's has taken.
+pub(super) const CUT: &str = "another leader's log took its place";
 
 /// Requests that wait in the machine itself, so that one commit takes many.
 const REQUESTS_MAX: usize = 256;
@@ -36,6 +39,8 @@ pub struct ShardConfig {
     pub retention_interval: Duration,
     /// What may gather for one commit, and one frame more.
     pub gathered_bytes_max: usize,
+    /// Batches that may wait for a frontier, and those of one request more: then no append is taken before some have been passed.
+    pub waits_max: usize,
     /// Of one read that a move asks for.
     pub read_bytes_max: usize,
     pub limits: LogLimits,
@@ -97,8 +102,8 @@ impl<H: Host> Shard<H> {
         shard.staging.stage_run()?;
         for partition in shard.partitions.iter() {
             let (key, id) = (partition.key, partition.id);
-            let (offsets, size_bytes) = (partition.offsets(), partition.size_bytes());
-            let view = NewView { key, id, offsets, leadership: partition.leadership(), size_bytes };
+            let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
+            let view = NewView { key, id, frontiers, leadership: partition.leadership(), size_bytes };
             shard.actions.push(Action::CreateView(Box::new(view)));
             shard.actions.push(Action::List { key });
         }
@@ -208,6 +213,24 @@ impl<H: Host> Shard<H> {
         let proof = self.commits.proof_due(self.staging.is_empty()).filter(|_| self.poisoned().is_none());
         let due = proof.map_or(due, |proof| due.min(proof));
         self.cleaner.due_at().map_or(due, |look| due.min(look))
+    }
+
+    /// Answers when every batch is passed by the frontier that it waits for.
+    pub(super) fn answer_when_passed(&mut self, append: WaitingAppend<H>) {
+        if let Some(reason) = self.staging.poisoned() {
+            // Of a part of it the commit may have succeeded; it is refused as a whole.
+            let reason = reason.to_owned();
+            Waiting::Append(append).refuse(&reason, &mut self.partitions, &mut self.actions);
+            return;
+        }
+        if append.is_cut(&self.partitions) {
+            // While the rest of it waited for room. As a whole: where a batch is that the cut has left is not looked for.
+            Waiting::Append(append).refuse(CUT, &mut self.partitions, &mut self.actions);
+            return;
+        }
+        if let Some(passed) = self.waiting.push_append(append, &self.partitions) {
+            self.complete(passed);
+        }
     }
 
     /// Answers at once if everything that was staged so far is durable, else when it is.

@@ -3,9 +3,10 @@
 //! Reading order: [`machine`] is what a driver calls, [`turn`] the order of what it does, [`host`] what a driver lends, [`actions`] what it is
 //! asked for. The decisions, each in its file: [`appends`], [`placement`] (open, lead, trim, close), [`retention`], [`cleaner`] (freeing
 //! segments), [`repair_checkpoints`], [`slot_preparation`]; all of them get room from [`staging`], which plans commits in [`gathering`].
-//! [`commits`] says which commit is under way, [`waiting`] who is answered after it. [`starting`] makes the partitions of what recovery found.
+//! [`commits`] says which commit is under way, [`waiting`] who is answered after it, [`append_waits`] which appends those are. [`starting`] makes the partitions of what recovery found.
 
 pub mod actions;
+mod append_waits;
 mod appends;
 mod backlog;
 mod cleaner;
@@ -43,7 +44,8 @@ pub use location::{NextLocation, ReadPlan};
 pub use machine::{Shard, ShardConfig};
 pub use memory::{Chunk, Memory, NoMemory};
 pub use now::Now;
-pub use partitions::{Leadership, Partition, PartitionKey, Partitions};
+pub use partitions::{Cut, Leadership, LogVersion, Partition, PartitionKey, Partitions};
+pub use placement::TruncateError;
 pub use slot_preparation::{Preparation, Urgency};
 pub use tail::TailBatch;
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::request::LogConfig;
-use crate::log::{LogOffsets, PartitionLog};
+use crate::log::{Frontiers, PartitionLog};
 
 /// Names a partition as long as it is open, and never another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,8 +31,25 @@ impl PartitionKey {
     }
 }
 
+/// Which bytes a partition's offsets stand for: counts the cuts of its log in this life. After one, the same offsets stand for others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogVersion(u32);
+
+impl LogVersion {
+    pub(super) const ZERO: Self = Self(0);
+}
+
+/// A log was cut back: what ends at or below `end` goes on under the version `after`; the rest of what had the version `before` is not in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    pub key: PartitionKey,
+    pub end: Offset,
+    pub before: LogVersion,
+    pub after: LogVersion,
+}
+
 /// Who leads a partition, and who led it from where on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
     pub epoch: LeaderEpoch,
     /// Each leadership and its start offset, oldest first.
@@ -45,10 +62,8 @@ pub struct Partition {
     pub id: TopicIdPartition,
     pub key: PartitionKey,
     pub log: PartitionLog,
+    pub version: LogVersion,
     pub config: LogConfig,
-    /// The epoch that readers are shown: the newest one whose start is durable. Nothing else shows one: readers, and followers that compare
-    /// their logs, go by what a restart does not take back.
-    shown_epoch: LeaderEpoch,
     /// Bytes of the batches between log start and durable end.
     size_bytes: u64,
 }
@@ -57,20 +72,12 @@ impl Partition {
     /// The log start that is durable.
     #[must_use]
     pub fn log_start(&self) -> Offset {
-        self.log.positions().log_start
+        self.log.frontiers().log_start
     }
 
-    /// What readers are shown.
     #[must_use]
-    pub fn offsets(&self) -> LogOffsets {
-        let positions = self.log.positions();
-        LogOffsets {
-            log_start: positions.log_start,
-            durable_end: positions.durable_end,
-            high_watermark: positions.high_watermark,
-            last_stable: positions.last_stable,
-            leader_epoch: self.shown_epoch,
-        }
+    pub const fn frontiers(&self) -> Frontiers {
+        *self.log.frontiers()
     }
 
     #[must_use]
@@ -78,11 +85,19 @@ impl Partition {
         self.size_bytes
     }
 
-    /// As staged, perhaps not durable yet.
+    /// As staged, perhaps not durable yet. Readers, and followers that compare their logs, are shown it when it is: they go by what a restart does
+    /// not take back.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
         let history = self.log.epochs().iter().map(|begun| (begun.epoch, begun.start)).collect();
         Leadership { epoch: self.log.leader_epoch(), history }
+    }
+
+    /// The log was cut back to `end`.
+    pub(super) const fn cut(&mut self, end: Offset) -> Cut {
+        let before = self.version;
+        self.version = LogVersion(before.0.wrapping_add(1));
+        Cut { key: self.key, end, before, after: self.version }
     }
 
     /// Batches up to `end` became durable.
@@ -95,11 +110,6 @@ impl Partition {
     pub(super) fn on_trim_durable(&mut self, log_start: Offset, size_bytes: u64) {
         self.log.on_trim_durable(log_start);
         self.size_bytes = size_bytes;
-    }
-
-    /// A leadership became durable.
-    pub(super) fn on_leadership_durable(&mut self, epoch: LeaderEpoch) {
-        self.shown_epoch = epoch;
     }
 
     #[must_use]
@@ -115,6 +125,8 @@ struct Slot {
     life: u32,
     /// `None` once it is closed: as long as the close is not durable the slot is not used again.
     partition: Option<Partition>,
+    /// The version in which it was closed.
+    closed_in: LogVersion,
 }
 
 #[derive(Debug, Default)]
@@ -136,20 +148,21 @@ impl Partitions {
         size_bytes: u64,
     ) -> &mut Partition {
         let number = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { life: 0, partition: None });
+            self.slots.push(Slot { life: 0, partition: None, closed_in: LogVersion::default() });
             u32::try_from(self.slots.len() - 1).expect("partitions are counted in 32 bits")
         });
         let slot = &mut self.slots[number as usize];
         let key = PartitionKey { slot: number, life: slot.life };
         let before = (self.by_id.insert(id, key), self.in_order.insert(id, key));
         assert_eq!(before, (None, None), "{id} is open already");
-        let shown_epoch = log.leader_epoch();
-        slot.partition.insert(Partition { id, key, log, config, shown_epoch, size_bytes })
+        slot.partition.insert(Partition { id, key, log, version: LogVersion::default(), config, size_bytes })
     }
 
     /// Its close is staged: nobody finds it any more. Its key stays in use until [`Self::forget`].
     pub fn close(&mut self, key: PartitionKey) -> Option<Partition> {
-        let partition = self.slots.get_mut(key.slot()).filter(|slot| slot.life == key.life)?.partition.take()?;
+        let slot = self.slots.get_mut(key.slot()).filter(|slot| slot.life == key.life)?;
+        let partition = slot.partition.take()?;
+        slot.closed_in = partition.version;
         self.by_id.remove(&partition.id);
         self.in_order.remove(&partition.id);
         Some(partition)
@@ -170,6 +183,15 @@ impl Partitions {
     #[must_use]
     pub fn is_in_use(&self, key: PartitionKey) -> bool {
         self.slots.get(key.slot()).is_some_and(|slot| slot.life == key.life)
+    }
+
+    /// Whether the partition's offsets still stand for what they stood for then; also once it is closed, until another one has its slot.
+    #[must_use]
+    pub(super) fn is_version(&self, key: PartitionKey, version: LogVersion) -> bool {
+        self.slots.get(key.slot()).is_some_and(|slot| match &slot.partition {
+            Some(open) => open.key == key && open.version == version,
+            None => slot.closed_in == version,
+        })
     }
 
     #[must_use]

@@ -7,11 +7,11 @@ use super::actions::{Action, Actions, NewView};
 use super::error::{DeleteError, OpenError, TrimError};
 use super::gathering::NoRoom;
 use super::host::{Host, ReaderMemory};
-use super::partitions::{PartitionKey, Partitions};
+use super::partitions::{Cut, PartitionKey, Partitions};
 use super::request::{OpenPartition, TrimTo};
 use super::staging::Staging;
 use super::waiting::Opened;
-use crate::log::{LogLimits, PartitionLog};
+use crate::log::{Frontiers, LogLimits, PartitionLog, RejectedTruncation};
 use crate::wal::Control;
 use crate::wal::segments::Purpose;
 
@@ -52,7 +52,7 @@ fn create<H: Host>(
     let partition = partitions.insert(id, PartitionLog::open(limits, leader_epoch, Offset::ZERO), config, 0);
     place.put_control(id, &control);
     let (key, leadership) = (partition.key, partition.leadership());
-    let view = NewView { key, id, offsets: partition.offsets(), leadership: leadership.clone(), size_bytes: 0 };
+    let view = NewView { key, id, frontiers: partition.frontiers(), leadership: leadership.clone(), size_bytes: 0 };
     actions.push(Action::CreateView(Box::new(view)));
     Ok(Opened { key, leadership })
 }
@@ -92,7 +92,7 @@ pub(super) fn trim<M: ReaderMemory>(
         return Err(Refusal::Error(TrimError::Storage { reason: reason.to_owned() }));
     }
     let partition = partitions.find(id).ok_or(Refusal::Error(TrimError::UnknownPartition))?;
-    let high_watermark = partition.log.positions().high_watermark;
+    let high_watermark = partition.log.frontiers().high_watermark;
     let requested = match to {
         TrimTo::HighWatermark => high_watermark,
         TrimTo::Offset(offset) => offset,
@@ -122,6 +122,46 @@ pub(super) fn trim_to<M: ReaderMemory>(
     assert_eq!(moved, Some(requested), "it is above the log start");
     place.put_control(partition.id, &control);
     Ok(requested)
+}
+
+/// Why a log is not cut back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TruncateError {
+    #[error("the partition is not open")]
+    UnknownPartition,
+    #[error(transparent)]
+    BelowHighWatermark(#[from] RejectedTruncation),
+    /// What is durable is not cut.
+    #[error("offset {requested} is below the durable end {durable_end}")]
+    BelowDurableEnd { requested: Offset, durable_end: Offset },
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+}
+
+/// Cuts off what is staged and ends above `to`. `None` if nothing does.
+pub(super) fn truncate<M: ReaderMemory>(
+    key: PartitionKey,
+    to: Offset,
+    partitions: &mut Partitions,
+    staging: &mut Staging<M>,
+) -> Result<Option<Cut>, TruncateError> {
+    let partition = partitions.at(key).ok_or(TruncateError::UnknownPartition)?;
+    let Frontiers { high_watermark, durable_end, log_end, .. } = partition.frontiers();
+    if to < high_watermark {
+        return Err(RejectedTruncation { requested: to, high_watermark }.into());
+    }
+    if to < durable_end {
+        return Err(TruncateError::BelowDurableEnd { requested: to, durable_end });
+    }
+    if to >= log_end {
+        return Ok(None);
+    }
+    let control = Control::Truncate { end: to };
+    let place = staging.room(control.payload_length(), Purpose::Freeing, partitions)?;
+    let partition = partitions.at_mut(key).expect("making room closes none");
+    partition.log.truncate(to).expect("it was compared with the high watermark just above");
+    place.put_control(partition.id, &control);
+    Ok(Some(partition.cut(to)))
 }
 
 /// What became of a request to delete.

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
 
+use crate::log::Frontier;
+
 /// Retention of one partition's log. Where the values come from (topic and broker settings) is not known here. Reloadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogConfig {
@@ -51,13 +53,15 @@ pub struct Append {
     pub leader_epoch: Option<LeaderEpoch>,
     pub batch: Bytes,
     pub header: BatchHeader,
+    /// What must have passed the batch before it is answered.
+    pub until: Frontier,
 }
 
-/// A batch that is durable.
+/// A batch that is as durable as was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     pub base_offset: Offset,
-    /// The log start when it became durable.
+    /// The log start when it became that.
     pub log_start: Offset,
     /// It repeats a batch of its producer: the offset is the original's, and nothing was appended. The original's largest timestamp.
     pub duplicate_of: Option<Timestamp>,

@@ -78,7 +78,7 @@ fn expire_records<H: Host>(
     let limits = RetentionLimits { time: partition.config.retention_time, bytes: partition.config.retention_bytes };
     let table = staging.table();
     let log_start = log_start_after(table.parts(id), table.bytes(id), limits, now.wall)?;
-    let log_start = log_start.min(partition.log.positions().high_watermark);
+    let log_start = log_start.min(partition.log.frontiers().high_watermark);
     if log_start <= partition.log.decided_log_start() {
         return None;
     }

@@ -11,7 +11,7 @@ use super::commit::Commit;
 use super::gathering::{BatchOf, Gathering, NoRoom, Room};
 use super::host::ReaderMemory;
 use super::memory::NoMemory;
-use super::partitions::{Partition, PartitionKey, Partitions};
+use super::partitions::{Partition, Partitions};
 use crate::wal::segments::Purpose;
 use crate::wal::{Control, DamagedRange, SegmentTable};
 
@@ -55,7 +55,12 @@ impl<M: ReaderMemory> Place<'_, M> {
         now: Timestamp,
     ) {
         let header = BatchHeader { base_offset, leader_epoch: partition.log.leader_epoch(), ..*header };
-        self.0.stage_batch(BatchOf { id: partition.id, key: partition.key }, bytes, &header, now);
+        self.0.stage_batch(
+            BatchOf { id: partition.id, key: partition.key, version: partition.version },
+            bytes,
+            &header,
+            now,
+        );
     }
 
     pub(super) fn put_control(self, id: TopicIdPartition, control: &Control) {
@@ -198,8 +203,8 @@ impl<M: ReaderMemory> Staging<M> {
 
     /// Bytes of the partition's batches that no commit has taken yet.
     #[must_use]
-    pub(super) fn staged_bytes(&self, key: PartitionKey) -> u64 {
-        self.gathering.staged_bytes(key)
+    pub(super) fn staged_bytes(&self, partition: &Partition) -> u64 {
+        self.gathering.staged_bytes(partition.key, partition.version)
     }
 
     pub(super) const fn gathering_mut(&mut self) -> &mut Gathering<M> {

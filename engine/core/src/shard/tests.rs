@@ -19,5 +19,8 @@ mod poison;
 mod preparation;
 mod rolls;
 mod trims;
+mod truncations;
+mod waits;
 
+pub(super) use host::{Reply, TestHost};
 pub(super) use requests::{batch, id};

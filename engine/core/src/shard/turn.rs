@@ -1,17 +1,20 @@
 //! What the machine does in a turn and when something ends: the order of its parts. It decides nothing else.
 
 use bytes::Bytes;
+use rustmq_model::Offset;
 
 use super::actions::{Action, Fact, Publication, PublishedRun};
 use super::backlog::{Job, Progress};
 use super::cleaner::{MoveError, Read};
 use super::commit::StagedBatch;
-use super::commits::{CommitNumber, CommitSteps, Finished};
+use super::commits::{CommitNumber, CommitSteps, Finished, StagedEnds};
 use super::host::Host;
-use super::machine::Shard;
+use super::machine::{CUT, Shard};
 use super::now::Now;
-use super::placement::{self, Refusal};
+use super::partitions::PartitionKey;
+use super::placement::{self, Refusal, TruncateError};
 use super::waiting::Waiting;
+use crate::log::Frontiers;
 use crate::wal::SlotId;
 
 impl<H: Host> Shard<H> {
@@ -106,12 +109,15 @@ impl<H: Host> Shard<H> {
         match job {
             Job::Append(mut append) => {
                 let Self { partitions, staging, appended, .. } = self;
+                if self.waiting.batches() >= self.config.waits_max && staging.poisoned().is_none() {
+                    return Some(Job::Append(append));
+                }
                 if append.stage(partitions, staging, now, appended) == Progress::Stalled {
                     return Some(Job::Append(append));
                 }
                 let is_refused = append.is_refused();
                 let waiting = append.into_waiting();
-                if is_refused { self.complete(waiting) } else { self.answer_when_durable(waiting) }
+                if is_refused { self.complete(Waiting::Append(waiting)) } else { self.answer_when_passed(waiting) }
             }
             Job::Open { partitions, reply } => {
                 // Done again from the start if it stalls: what is open by then stays as it is.
@@ -209,16 +215,15 @@ impl<H: Host> Shard<H> {
     pub fn on_committed(&mut self, now: Now, number: CommitNumber, result: Result<(), String>) {
         let Finished { batches, end, holds_frames } = self.commits.finish(number);
         if let Err(reason) = result {
-            self.poison(&reason);
-            while let Some(waiting) = self.waiting.take_through(number) {
-                waiting.refuse(&reason, &mut self.partitions, &mut self.actions);
-            }
+            // Those who had gathered are told first.
+            self.poison(&reason, &StagedEnds::of(&batches, &self.partitions));
+            self.refuse_lost(&reason, CommitNumber::MIN, &StagedEnds::default());
             return;
         }
         self.staging.gathering_mut().on_committed(end);
         self.commits.on_durable(now.at, holds_frames);
         self.publish(batches);
-        while let Some(waiting) = self.waiting.take_through(number) {
+        while let Some(waiting) = self.waiting.take_due(number) {
             self.complete(waiting);
         }
         self.durable = Some(number);
@@ -234,33 +239,50 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// Makes durable batches readable. They come in the order of the log; partitions are independent of each other.
+    /// Moves frontiers over durable batches, and makes these readable. They come in the order of the log; partitions are independent of each other.
     fn publish(&mut self, mut batches: Vec<StagedBatch>) {
+        // What a log was cut back from is on disk, and not in the log: its offsets stand for others.
+        batches.retain(|staged| self.partitions.is_version(staged.key, staged.version));
         batches.sort_by_key(|staged| staged.key);
-        // A partition that was closed meanwhile has no readers.
-        batches.retain(|staged| self.partitions.at(staged.key).is_some());
-        if batches.is_empty() {
-            return;
-        }
-        self.staging.gathering_mut().on_published(&batches);
-        let mut runs = Vec::new();
+        let (mut runs, mut shown) = (Vec::new(), 0);
         for run in batches.chunk_by(|one, next| one.key == next.key) {
             let (key, count) = (run[0].key, run.len());
-            let partition = self.partitions.at_mut(key).expect("what was closed is left out");
+            let end = run[count - 1].batch.next;
+            let Some(partition) = self.partitions.at_mut(key) else {
+                // It was closed meanwhile: nothing else moves its frontiers any more, but who has appended is answered.
+                self.waiting.advance(key, &Frontiers::at(end));
+                continue;
+            };
             let bytes: usize = run.iter().map(|staged| staged.batch.bytes.len()).sum();
-            partition.on_durable(run[count - 1].batch.next, bytes as u64);
-            let (offsets, size_bytes) = (partition.offsets(), partition.size_bytes());
-            runs.push(PublishedRun { key, offsets, size_bytes, count });
+            partition.on_durable(end, bytes as u64);
+            let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
+            self.waiting.advance(key, &frontiers);
+            runs.push(PublishedRun { key, frontiers, size_bytes, count });
+            shown += count;
         }
+        self.waiting.order_reached();
+        if runs.is_empty() {
+            return;
+        }
+        if shown < batches.len() {
+            // A partition that was closed meanwhile has no readers.
+            batches.retain(|staged| self.partitions.at(staged.key).is_some());
+        }
+        self.staging.gathering_mut().on_published(&batches);
         let batches = batches.into_iter().map(|staged| staged.batch).collect();
         self.actions.push(Action::Publish(Publication { runs, batches }));
     }
 
     /// Nothing more is acknowledged from here on; what is published can still be read. A commit in flight still ends.
-    fn poison(&mut self, reason: &str) {
+    fn poison(&mut self, reason: &str, in_flight: &StagedEnds) {
         self.staging.poison(reason.to_owned());
         self.actions.push(Action::Poison { reason: reason.to_owned() });
-        while let Some(waiting) = self.waiting.take_after(self.commits.begun()) {
+        self.refuse_lost(reason, self.commits.begun(), in_flight);
+    }
+
+    /// Of a log that has failed: only commits up to `committed` can still end well, and make their batches durable.
+    fn refuse_lost(&mut self, reason: &str, committed: CommitNumber, batches: &StagedEnds) {
+        for waiting in self.waiting.take_lost(committed, batches) {
             waiting.refuse(reason, &mut self.partitions, &mut self.actions);
         }
     }
@@ -270,6 +292,21 @@ impl<H: Host> Shard<H> {
         if let Err(error) = self.staging.stage_proof() {
             self.actions.note(Fact::NoMemoryForProof(error));
         }
+    }
+
+    // Replication.
+
+    /// Another leader's log goes another way from `to` on: what is staged from there on is taken back, and never becomes durable, however far the
+    /// commits go that hold it.
+    pub fn handle_truncate(&mut self, key: PartitionKey, to: Offset) -> Result<(), TruncateError> {
+        let Self { partitions, staging, commits, waiting, actions, .. } = self;
+        let Some(cut) = placement::truncate(key, to, partitions, staging)? else { return Ok(()) };
+        staging.gathering_mut().on_cut(&cut);
+        commits.on_cut(&cut);
+        for append in waiting.take_cut(key, to) {
+            Waiting::Append(append).refuse(CUT, partitions, actions);
+        }
+        Ok(())
     }
 
     // Segments.
@@ -297,7 +334,7 @@ impl<H: Host> Shard<H> {
     /// Who prepares slots is gone, with all that it was given: there will be no segment after those that are ready.
     pub fn on_preparation_lost(&mut self) {
         self.slots.on_lost();
-        self.poison("the thread that prepares segments has panicked");
+        self.poison("the thread that prepares segments has panicked", &self.commits.in_flight_ends(&self.partitions));
     }
 
     pub(super) fn free_segments(&mut self) -> bool {
@@ -334,7 +371,7 @@ impl<H: Host> Shard<H> {
     /// A sync beside the commits has failed. What it covered counts as lost: a later one may succeed without it.
     pub fn on_sync_failed(&mut self, reason: &str) {
         self.repair.on_forgotten();
-        self.poison(reason);
+        self.poison(reason, &self.commits.in_flight_ends(&self.partitions));
     }
 
     /// Recent batches may take another amount of memory: a smaller one is kept at once, also while the shard is idle.

@@ -1,16 +1,23 @@
-//! Answers that wait for a commit: what changes and who is told when it is durable, and who is refused when it failed.
+//! Answers that wait: appends for frontiers of their partitions, all others for a commit. What changes and who is told when it has come to that, and
+//! who is refused when it never will. Those that are due together are told in the order in which they were staged.
 
 use std::collections::VecDeque;
 
 use rustmq_model::Offset;
 
 use super::actions::{Action, Actions};
-use super::commits::CommitNumber;
+use super::append_waits::{AppendWaits, AwaitedEnd};
+use super::commits::{CommitNumber, StagedEnds};
 use super::error::{AppendError, DeleteError, OpenError, TrimError};
 use super::host::Host;
 use super::partitions::{Leadership, PartitionKey, Partitions};
 use super::request::Appended;
 use super::staging::Staging;
+use crate::log::Frontiers;
+
+/// The order in which requests were staged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Order(pub(super) u64);
 
 /// A partition that is open, and the leadership that the commit makes durable. A later one may have been staged by then.
 #[derive(Debug)]
@@ -20,13 +27,24 @@ pub(super) struct Opened {
 }
 
 #[derive(Debug)]
+pub(super) struct WaitingAppend<H: Host> {
+    /// Of each batch that was staged, or would be a duplicate; of others anything.
+    pub ends: Vec<AwaitedEnd>,
+    pub results: Vec<Result<Appended, AppendError>>,
+    pub reply: H::AppendReply,
+}
+
+impl<H: Host> WaitingAppend<H> {
+    /// Whether a log was cut back since a batch of it was staged there.
+    pub(super) fn is_cut(&self, partitions: &Partitions) -> bool {
+        let mut stored = self.ends.iter().zip(&self.results).filter(|(_, result)| result.is_ok());
+        stored.any(|(end, _)| !partitions.is_version(end.key, end.version))
+    }
+}
+
+#[derive(Debug)]
 pub(super) enum Waiting<H: Host> {
-    Append {
-        /// Of each batch that was staged, or would be a duplicate; of others anything.
-        keys: Vec<PartitionKey>,
-        results: Vec<Result<Appended, AppendError>>,
-        reply: H::AppendReply,
-    },
+    Append(WaitingAppend<H>),
     Open {
         results: Vec<Result<Opened, OpenError>>,
         reply: H::OpenReply,
@@ -44,31 +62,77 @@ pub(super) enum Waiting<H: Host> {
     },
 }
 
-/// In the order in which they were staged, which is that of their commits.
 #[derive(Debug)]
-pub(super) struct WaitingAnswers<H: Host>(VecDeque<(CommitNumber, Waiting<H>)>);
+pub(super) struct WaitingAnswers<H: Host> {
+    newest: Order,
+    appends: AppendWaits<H>,
+    /// In the order in which they were staged, which is that of their commits.
+    others: VecDeque<(CommitNumber, Order, Waiting<H>)>,
+}
 
 impl<H: Host> Default for WaitingAnswers<H> {
     fn default() -> Self {
-        Self(VecDeque::new())
+        Self { newest: Order::default(), appends: AppendWaits::default(), others: VecDeque::new() }
     }
 }
 
 impl<H: Host> WaitingAnswers<H> {
+    /// Batches that wait for a frontier.
+    pub(super) const fn batches(&self) -> usize {
+        self.appends.count()
+    }
+
+    fn next_order(&mut self) -> Order {
+        self.newest.0 += 1;
+        self.newest
+    }
+
+    /// Answers it if all that it waits for has come already.
+    pub(super) fn push_append(&mut self, append: WaitingAppend<H>, partitions: &Partitions) -> Option<Waiting<H>> {
+        let order = self.next_order();
+        self.appends.add(order, append, partitions).map(Waiting::Append)
+    }
+
+    /// One that is not an append.
     pub(super) fn push(&mut self, commit: CommitNumber, waiting: Waiting<H>) {
-        assert!(self.0.back().is_none_or(|(last, _)| *last <= commit), "what is staged later is durable later");
-        self.0.push_back((commit, waiting));
+        assert!(self.others.back().is_none_or(|(last, ..)| *last <= commit), "what is staged later is durable later");
+        let order = self.next_order();
+        self.others.push_back((commit, order, waiting));
     }
 
-    /// The next one that waits for a commit up to this.
-    pub(super) fn take_through(&mut self, commit: CommitNumber) -> Option<Waiting<H>> {
-        self.0.pop_front_if(|(waits_for, _)| *waits_for <= commit).map(|(_, waiting)| waiting)
+    /// The frontiers of a partition have moved; once those of all have that do so together, [`Self::order_reached`] follows.
+    pub(super) fn advance(&mut self, key: PartitionKey, frontiers: &Frontiers) {
+        self.appends.advance(key, frontiers);
     }
 
-    /// The next one that waits for a later commit.
-    pub(super) fn take_after(&mut self, commit: CommitNumber) -> Option<Waiting<H>> {
-        let first = self.0.partition_point(|(waits_for, _)| *waits_for <= commit);
-        self.0.remove(first).map(|(_, waiting)| waiting)
+    pub(super) fn order_reached(&mut self) {
+        self.appends.order_reached();
+    }
+
+    /// The next one that waits for nothing any more, all commits up to this one being durable.
+    pub(super) fn take_due(&mut self, commit: CommitNumber) -> Option<Waiting<H>> {
+        let other = self.others.front().filter(|(waits_for, ..)| *waits_for <= commit).map(|(_, order, _)| *order);
+        match self.appends.first_reached() {
+            Some(append) if other.is_none_or(|other| append < other) => {
+                self.appends.take_reached().map(Waiting::Append)
+            }
+            _ => other.and_then(|_| self.others.pop_front()).map(|(.., waiting)| waiting),
+        }
+    }
+
+    /// A log was cut back to `end`: those with a batch above it.
+    pub(super) fn take_cut(&mut self, key: PartitionKey, end: Offset) -> Vec<WaitingAppend<H>> {
+        self.appends.cut(key, end)
+    }
+
+    /// The log has failed: those that wait for a commit after this one, or for a batch that ends elsewhere than `durable` says.
+    pub(super) fn take_lost(&mut self, commit: CommitNumber, durable: &StagedEnds) -> Vec<Waiting<H>> {
+        let first = self.others.partition_point(|(waits_for, ..)| *waits_for <= commit);
+        let others = self.others.drain(first..).map(|(_, order, waiting)| (order, waiting));
+        let appends = self.appends.cut_back(durable).into_iter();
+        let mut lost: Vec<_> = others.chain(appends.map(|(order, append)| (order, Waiting::Append(append)))).collect();
+        lost.sort_unstable_by_key(|(order, _)| *order);
+        lost.into_iter().map(|(_, waiting)| waiting).collect()
     }
 }
 
@@ -81,9 +145,9 @@ impl<H: Host> Waiting<H> {
         actions: &mut Actions<H>,
     ) -> bool {
         match self {
-            Self::Append { keys, mut results, reply } => {
-                for (key, result) in keys.iter().zip(&mut results) {
-                    if let (Ok(appended), Some(partition)) = (result, partitions.at(*key)) {
+            Self::Append(WaitingAppend { ends, mut results, reply }) => {
+                for (end, result) in ends.iter().zip(&mut results) {
+                    if let (Ok(appended), Some(partition)) = (result, partitions.at(end.key)) {
                         appended.log_start = partition.log_start();
                     }
                 }
@@ -100,9 +164,10 @@ impl<H: Host> Waiting<H> {
                 if let Some(partition) = partitions.at_mut(key) {
                     // What is staged is counted when it is published.
                     let size = staging.table().bytes_from(partition.id, log_start);
-                    partition.on_trim_durable(log_start, size.saturating_sub(staging.staged_bytes(key)));
-                    let (offsets, size_bytes) = (partition.offsets(), partition.size_bytes());
-                    actions.push(Action::PublishLogStart { key, offsets, size_bytes });
+                    let staged = staging.staged_bytes(partition);
+                    partition.on_trim_durable(log_start, size.saturating_sub(staged));
+                    let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
+                    actions.push(Action::PublishLogStart { key, frontiers, size_bytes });
                 }
                 if let Some(reply) = reply {
                     actions.push(Action::AnswerTrim { reply, result: Ok(log_start) });
@@ -117,11 +182,11 @@ impl<H: Host> Waiting<H> {
         }
     }
 
-    /// The commit failed: nothing in it is acknowledged.
+    /// The log has failed: nothing of it is acknowledged.
     pub(super) fn refuse(self, reason: &str, partitions: &mut Partitions, actions: &mut Actions<H>) {
         let reason = || reason.to_owned();
         match self {
-            Self::Append { mut results, reply, .. } => {
+            Self::Append(WaitingAppend { mut results, reply, .. }) => {
                 refuse_all(&mut results, || AppendError::Storage { reason: reason() });
                 actions.push(Action::AnswerAppend { reply, results });
             }
@@ -148,7 +213,7 @@ impl<H: Host> Waiting<H> {
 /// The partition may be found, under the leadership that is durable.
 fn show<H: Host>(
     Opened { key, leadership }: Opened,
-    partitions: &mut Partitions,
+    partitions: &Partitions,
     staging: &Staging<H::Memory>,
     actions: &mut Actions<H>,
 ) -> Result<PartitionKey, OpenError> {
@@ -157,8 +222,7 @@ fn show<H: Host>(
         return Err(OpenError::Storage { reason: staging.poisoned().unwrap_or_default().to_owned() });
     }
     // Not one whose close is staged: it is not to be found again.
-    if let Some(partition) = partitions.at_mut(key) {
-        partition.on_leadership_durable(leadership.epoch);
+    if partitions.at(key).is_some() {
         actions.push(Action::PublishLeadership { key, leadership });
         actions.push(Action::List { key });
     }

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use rustmq_engine_api::{AppendError, FetchWaiter, Isolation, OpenError, ReadError, ReadRequest};
+use rustmq_engine_api::{AppendError, Awaited, FetchWaiter, Frontier, Isolation, OpenError, ReadError, ReadRequest};
 use rustmq_engine_core::shard::DiskStep;
 use rustmq_model::{ByteSize, Offset};
 use tokio::sync::oneshot::error::TryRecvError;
@@ -21,6 +21,7 @@ use crate::standby::Standby;
 
 const FROM_START: ReadRequest =
     ReadRequest { from: Offset(0), max_bytes: 1 << 20, at_least_one: true, isolation: Isolation::ReadUncommitted };
+const NEXT: Awaited = Awaited { from: Offset(0), frontier: Frontier::HighWatermark, above: Offset(0) };
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn is_woken(waiter: &FetchWaiter) -> bool {
@@ -102,7 +103,7 @@ fn a_shard_whose_log_has_failed_writes_nothing_more() {
         by_hand.turn();
     }
     let reader = by_hand.reader(0);
-    assert_eq!(reader.offsets().durable_end, Offset(1));
+    assert_eq!(reader.frontiers().durable_end, Offset(1));
     assert_eq!(reader.read_in_memory(FROM_START).unwrap().unwrap().batches.len(), 1, "what is durable is read");
 }
 
@@ -132,7 +133,7 @@ fn check_readers_end(panic: impl FnOnce(ByHand)) {
     let mut unanswered = by_hand.append(0, &[10]);
     let waiters = readers.each_ref().map(|reader| {
         let waiter = FetchWaiter::new();
-        reader.watch(&waiter);
+        reader.watch(&waiter, NEXT);
         assert!(!reader.is_closed() && !is_woken(&waiter));
         waiter
     });
@@ -188,8 +189,8 @@ fn what_recovery_found_can_be_found_before_the_first_turn() {
     assert_eq!(found, [0, 1, 2, 4].map(id));
     for (partition, size_bytes) in [0, 1, 2, 4].into_iter().zip(sizes) {
         let reader = by_hand.reader(partition);
-        let offsets = reader.offsets();
-        assert_eq!((offsets.log_start, offsets.high_watermark), (Offset(0), Offset(i64::from(partition))));
+        let frontiers = reader.frontiers();
+        assert_eq!((frontiers.log_start, frontiers.high_watermark), (Offset(0), Offset(i64::from(partition))));
         assert_eq!(reader.size_bytes(), size_bytes);
         assert!(!reader.is_closed());
         let in_memory = reader.read_in_memory(FROM_START).unwrap();
@@ -204,7 +205,7 @@ fn a_partition_that_is_deleted_and_created_again_in_one_commit_is_found_by_its_n
     by_hand.settle();
     let old = by_hand.reader(0);
     let waiter = FetchWaiter::new();
-    old.watch(&waiter);
+    old.watch(&waiter, Awaited { above: Offset(1), ..NEXT });
     let lost = by_hand.append(0, &[10]);
     let (deleted, opened) = (by_hand.delete(0), by_hand.open([0]));
     let appended = by_hand.append(0, &[20, 20]);
@@ -218,8 +219,35 @@ fn a_partition_that_is_deleted_and_created_again_in_one_commit_is_found_by_its_n
     assert_eq!(Vec::from_iter(bases), [Offset(0), Offset(1)]);
     let new = by_hand.reader(0);
     assert!(!new.is_closed());
-    assert_eq!(new.offsets().high_watermark, Offset(2));
+    assert_eq!(new.frontiers().high_watermark, Offset(2));
     assert_eq!(new.read_in_memory(FROM_START).unwrap().unwrap().batches.len(), 2, "none of the old one's");
+}
+
+#[test]
+fn a_publication_wakes_those_who_wait_for_it_and_a_leadership_all() {
+    let mut by_hand = ByHand::new(1, |_| {});
+    drop(by_hand.append(0, &[1, 1]));
+    by_hand.settle();
+    let reader = by_hand.reader(0);
+    let watch = |from, above| {
+        let waiter = FetchWaiter::new();
+        reader.watch(&waiter, Awaited { from: Offset(from), above: Offset(above), ..NEXT });
+        waiter
+    };
+    let (below, next, later) = (watch(0, 9), watch(2, 2), watch(2, 3));
+    let told = || [&below, &next, &later].map(|waiter| is_woken(waiter));
+    drop(by_hand.trim(0));
+    by_hand.settle();
+    assert_eq!(told(), [true, false, false], "its records are gone");
+    drop(by_hand.append(0, &[1]));
+    by_hand.settle();
+    assert_eq!(told(), [false, true, false]);
+    drop(by_hand.open([0]));
+    by_hand.settle();
+    assert_eq!(told(), [false, false, false], "under the leadership that it has");
+    drop(by_hand.lead([0], 1));
+    by_hand.settle();
+    assert_eq!(told(), [false, false, true]);
 }
 
 // Moves and slots.
@@ -247,7 +275,7 @@ fn a_move_that_the_queue_does_not_take_is_released_and_tried_again() {
             by_hand.take_event();
         }
     }
-    assert_eq!(by_hand.reader(0).offsets().log_start, Offset(0));
+    assert_eq!(by_hand.reader(0).frontiers().log_start, Offset(0));
 }
 
 #[test]

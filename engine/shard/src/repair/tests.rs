@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustmq_engine_api::{Append, Engine, Isolation, LogConfig, OpenPartition, ReadRequest};
+use rustmq_engine_api::{Append, Engine, Frontier, Isolation, LogConfig, OpenPartition, ReadRequest};
 use rustmq_engine_core::wal::{Generation, Run, SegmentHeader, SegmentShape};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::{self, BatchBuilder};
@@ -107,15 +107,15 @@ async fn append_to(engine: &Engine, id: TopicIdPartition, value: &str) {
     builder.push(Timestamp(1_000), None, Some(value.as_bytes()), &[]);
     let batch = builder.build();
     let header = BatchHeader::parse(&batch).unwrap();
-    let append = Append { id, leader_epoch: None, batch, header };
+    let append = Append { id, leader_epoch: None, batch, header, until: Frontier::DurableEnd };
     engine.append(vec![append]).await.wait().await.remove(0).unwrap();
 }
 
 async fn values(engine: &Engine) -> Vec<(i64, String)> {
     let reader = engine.reader(ID).unwrap();
-    let mut from = reader.offsets().log_start;
+    let mut from = reader.frontiers().log_start;
     let mut values = Vec::new();
-    while from < reader.offsets().high_watermark {
+    while from < reader.frontiers().high_watermark {
         let isolation = Isolation::ReadUncommitted;
         let request = ReadRequest { from, max_bytes: 1 << 20, at_least_one: true, isolation };
         for batch in reader.read(request).await.unwrap().batches {

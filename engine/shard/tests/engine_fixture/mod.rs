@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_engine_api::{
-    Append, AppendError, Appended, Engine, Isolation, LogConfig, OpenPartition, PartitionReader, ReadError, ReadRequest,
+    Append, AppendError, Appended, Engine, Frontier, Isolation, LogConfig, OpenPartition, PartitionReader, ReadError,
+    ReadRequest,
 };
 use rustmq_engine_shard::{DiskFaults, Driver, EngineConfig, Metrics, start};
 use rustmq_model::batch::{BatchHeader, Codec};
@@ -124,7 +125,7 @@ pub fn producer_batch(producer: i64, epoch: i16, sequence: i32, values: &[&[u8]]
 
 pub fn to_append(partition: i32, batch: Bytes) -> Append {
     let header = BatchHeader::parse(&batch).unwrap();
-    Append { id: id(partition), leader_epoch: None, batch, header }
+    Append { id: id(partition), leader_epoch: None, batch, header, until: Frontier::DurableEnd }
 }
 
 pub async fn append(engine: &Engine, partition: i32, batch: Bytes) -> Result<Appended, AppendError> {
@@ -139,11 +140,11 @@ pub async fn append_value(engine: &Engine, partition: i32, value: &[u8]) -> Resu
 pub async fn read_all(reader: &PartitionReader, from: i64) -> Result<Vec<(i64, Bytes)>, ReadError> {
     let mut next = Offset(from);
     let mut records = Vec::new();
-    while next < reader.offsets().high_watermark {
+    while next < reader.frontiers().high_watermark {
         let isolation = Isolation::ReadUncommitted;
         let request = ReadRequest { from: next, max_bytes: 256 << 10, at_least_one: true, isolation };
         let read = reader.read(request).await?;
-        assert!(!read.batches.is_empty(), "at least one batch from {next:?} of {:?}", reader.offsets());
+        assert!(!read.batches.is_empty(), "at least one batch from {next:?} of {:?}", reader.frontiers());
         for batch in read.batches {
             let header = BatchHeader::parse(&batch).unwrap();
             header.validate(&batch).unwrap();
@@ -158,6 +159,6 @@ pub async fn read_all(reader: &PartitionReader, from: i64) -> Result<Vec<(i64, B
 }
 
 pub async fn values(reader: &PartitionReader) -> Vec<Bytes> {
-    let from = reader.offsets().log_start.0;
+    let from = reader.frontiers().log_start.0;
     read_all(reader, from).await.unwrap().into_iter().map(|(_, value)| value).collect()
 }

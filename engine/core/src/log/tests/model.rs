@@ -258,7 +258,7 @@ impl Life {
 
     fn sync(&mut self, to: i64) {
         let moved = self.log.on_durable(Offset(to));
-        assert_eq!(moved.is_some(), to > self.high_watermark);
+        assert_eq!(moved, to > self.high_watermark);
         self.high_watermark = to;
     }
 
@@ -326,16 +326,16 @@ impl Life {
 
     fn compare(&self) {
         self.log.check_invariants();
-        let positions = self.log.positions();
+        let frontiers = self.log.frontiers();
         assert_eq!(self.log.end(), Offset(self.end));
-        assert_eq!(positions.leader_epoch, LeaderEpoch(self.epoch));
-        assert_eq!(positions.log_start, Offset(self.log_start));
-        assert_eq!(positions.high_watermark, Offset(self.high_watermark));
+        assert_eq!(self.log.leader_epoch(), LeaderEpoch(self.epoch));
+        assert_eq!(frontiers.log_start, Offset(self.log_start));
+        assert_eq!(frontiers.high_watermark, Offset(self.high_watermark));
         assert_eq!(self.log.checkpoint_length(), encoded(&self.log).len());
         let first_open = self.producers.values().filter_map(|producer| producer.open).min().unwrap_or(i64::MAX);
-        assert!(positions.last_stable.0 <= first_open.max(self.log_start), "an open transaction is not stable");
+        assert!(frontiers.last_stable.0 <= first_open.max(self.log_start), "an open transaction is not stable");
         if self.end == self.high_watermark {
-            assert_eq!(positions.last_stable.0, first_open.max(self.log_start).min(self.end));
+            assert_eq!(frontiers.last_stable.0, first_open.max(self.log_start).min(self.end));
         }
         let aborted = self.log.aborted_between(Offset(self.log_start), Offset(self.end));
         let aborted: Vec<_> = aborted.map(|one| (one.producer_id.0, one.first_offset.0, one.last_offset.0)).collect();

@@ -51,10 +51,12 @@ fn offsets_are_dense_and_visible_only_when_durable() {
     let mut log = open();
     assert_eq!(append(&mut log, &plain(3)), Ok(0));
     assert_eq!(append(&mut log, &plain(2)), Ok(3));
-    assert_eq!((log.end(), log.positions().high_watermark), (Offset(5), Offset(0)));
-    assert_eq!(log.on_durable(Offset(3)).unwrap().last_stable, Offset(3));
-    assert_eq!(log.on_durable(Offset(3)), None);
-    assert_eq!(log.on_durable(Offset(99)).unwrap().durable_end, Offset(5));
+    assert_eq!((log.end(), log.frontiers().high_watermark), (Offset(5), Offset(0)));
+    assert!(log.on_durable(Offset(3)));
+    assert_eq!(log.frontiers().last_stable, Offset(3));
+    assert!(!log.on_durable(Offset(3)));
+    assert!(log.on_durable(Offset(99)));
+    assert_eq!(log.frontiers().durable_end, Offset(5));
 }
 
 #[test]
@@ -149,14 +151,14 @@ fn the_last_stable_offset_stops_at_the_first_open_transaction() {
     append(&mut log, &transactional(2, 0, 0, 1)).unwrap();
     let last_stable = |log: &mut PartitionLog| {
         log.on_durable(log.end());
-        log.last_stable().0
+        log.frontiers().last_stable.0
     };
     assert_eq!(last_stable(&mut log), 2);
     let outside = AppendRejection::InvalidTransactionState { producer_id: ProducerId(1) };
     assert_eq!(append(&mut log, &idempotent(1, 0, 2, 1)), Err(outside));
     assert_eq!(end_transaction(&mut log, 1, 0, TransactionEnd::Abort), Ok(Offset(5)));
     // Decided, but not yet where every replica has it.
-    assert_eq!(log.last_stable(), Offset(2));
+    assert_eq!(log.frontiers().last_stable, Offset(2));
     assert_eq!(last_stable(&mut log), 4);
     assert_eq!(end_transaction(&mut log, 2, 1, TransactionEnd::Commit), Ok(Offset(6)));
     assert_eq!(last_stable(&mut log), 7);
@@ -200,10 +202,11 @@ fn a_trim_stops_at_the_high_watermark_and_shows_when_it_is_durable() {
     let high_watermark = Offset(10);
     assert_eq!(log.trim(Offset(11)), Err(RejectedTrim { requested: Offset(11), high_watermark }));
     assert_eq!(log.trim(Offset(4)), Ok(Some(Offset(4))));
-    assert_eq!((log.positions().log_start, log.decided_log_start()), (Offset(0), Offset(4)));
-    assert_eq!(log.on_trim_durable(Offset(4)).unwrap().log_start, Offset(4));
+    assert_eq!((log.frontiers().log_start, log.decided_log_start()), (Offset(0), Offset(4)));
+    assert!(log.on_trim_durable(Offset(4)));
+    assert_eq!(log.frontiers().log_start, Offset(4));
     assert_eq!(log.trim(Offset(3)), Ok(None));
-    assert_eq!(log.on_trim_durable(Offset(4)), None);
+    assert!(!log.on_trim_durable(Offset(4)));
 }
 
 #[test]

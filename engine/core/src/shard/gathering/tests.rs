@@ -8,6 +8,7 @@ use rustmq_model::batch::BatchHeader;
 use self::driver::{Driver, TRAILER};
 use super::{NoRoom, SyncPolicy};
 use crate::shard::DiskStep::{self, Sync, Write, WriteSynced};
+use crate::shard::LogVersion;
 use crate::shard::tests::batch;
 use crate::shard::tests::memory::VecMemory;
 use crate::shard::tests::slots::BLOCK;
@@ -225,13 +226,14 @@ fn two_lives_of_a_partition_are_told_apart_within_one_commit() {
     driver.append(0, 200).unwrap();
     let after = driver.key(0);
     let sizes = [100, PIECE, 200].map(|size| batch(size).len() as u64);
-    let staged = |key| driver.gathering.staged_bytes(key);
+    let staged = |key| driver.gathering.staged_bytes(key, LogVersion::default());
     assert_eq!([staged(before), staged(after), staged(driver.key(1))], [sizes[0] + sizes[1], sizes[2], sizes[0]]);
     let commit = driver.gathering.take_commit().unwrap();
     let staged: Vec<_> = commit.batches.iter().map(|staged| (staged.key, staged.batch.base.0)).collect();
     assert_eq!(staged, [(before, 0), (driver.key(1), 0), (before, 1), (after, 0)]);
     driver.finish(commit);
-    assert_eq!((driver.recovered(0), driver.gathering.staged_bytes(after)), (1, 0));
+    let staged_after = driver.gathering.staged_bytes(after, LogVersion::default());
+    assert_eq!((driver.recovered(0), staged_after), (1, 0));
 }
 
 #[test]

@@ -51,12 +51,12 @@ fn a_full_log_is_freed_by_moving_what_is_live() {
     for number in [0, 2] {
         assert_eq!(driver.on_disk(number), [batch(KEPT).len()]);
     }
-    let end = driver.shown(1).offsets.durable_end;
+    let end = driver.shown(1).frontiers.durable_end;
     let mut driver = driver.restart().unwrap();
     for number in [0, 2] {
         assert_eq!(driver.on_disk(number), [batch(KEPT).len()]);
     }
-    assert_eq!((driver.shown(1).offsets.log_start, driver.shown(1).offsets.durable_end), (end, end));
+    assert_eq!((driver.shown(1).frontiers.log_start, driver.shown(1).frontiers.durable_end), (end, end));
 }
 
 #[test]

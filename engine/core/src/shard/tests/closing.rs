@@ -21,7 +21,7 @@ fn an_end_that_comes_while_a_commit_is_in_flight_proves_it() {
     killed.end_commit();
     killed.damage_last_group();
     assert_eq!(
-        killed.restart().unwrap().shown(0).offsets.durable_end,
+        killed.restart().unwrap().shown(0).frontiers.durable_end,
         Offset(0),
         "nothing says that it ever was whole"
     );

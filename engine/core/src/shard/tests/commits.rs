@@ -72,15 +72,15 @@ fn an_epoch_is_published_by_its_own_commit_and_not_by_the_one_before() {
     let leading = driver.open(&[0], 5);
     driver.turn();
     driver.end_commit();
-    let shown = |driver: &Driver| (driver.shown(0).offsets, driver.shown(0).leadership.history.to_vec());
-    let (offsets, history) = shown(&driver);
-    assert_eq!((offsets.high_watermark, offsets.leader_epoch), (Offset(1), LeaderEpoch(0)));
-    assert_eq!(history, [(LeaderEpoch(0), Offset(0))]);
+    let shown = |driver: &Driver| (driver.shown(0).frontiers.high_watermark, driver.shown(0).leadership.clone());
+    let (high_watermark, leadership) = shown(&driver);
+    assert_eq!((high_watermark, leadership.epoch), (Offset(1), LeaderEpoch(0)));
+    assert_eq!(leadership.history[..], [(LeaderEpoch(0), Offset(0))]);
     assert!(!leading.is_answered());
     assert!(driver.commit());
-    let (offsets, history) = shown(&driver);
-    assert_eq!((offsets.high_watermark, offsets.leader_epoch), (Offset(1), LeaderEpoch(5)));
-    assert_eq!(history, [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(5), Offset(1))]);
+    let (high_watermark, leadership) = shown(&driver);
+    assert_eq!((high_watermark, leadership.epoch), (Offset(1), LeaderEpoch(5)));
+    assert_eq!(leadership.history[..], [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(5), Offset(1))]);
     assert_eq!(leading.answer().unwrap()[..], [Ok(driver.key(0))]);
 }
 

@@ -34,6 +34,7 @@ pub struct Setting {
     pub piece: usize,
     pub budget: usize,
     pub gathered_bytes_max: usize,
+    pub waits_max: usize,
     pub proof_after: Duration,
     pub retention_interval: Duration,
     /// Whether the log counts as repaired.
@@ -60,6 +61,7 @@ impl Default for Setting {
             piece: 8 << 10,
             budget: 64 << 20,
             gathered_bytes_max: 1 << 20,
+            waits_max: 1 << 16,
             proof_after: Duration::from_secs(3_600),
             retention_interval: Duration::from_secs(86_400),
             gaps: Gaps::Refused,
@@ -131,9 +133,15 @@ impl Driver {
         let partitions = replay_partitions(&recovered, setting.gaps, limits, now.wall, &mut table).unwrap();
         let memory = VecMemory::new(setting.piece, setting.budget);
         let gathering = Gathering::new(WAL, table, memory, SyncPolicy::EachCommit);
-        let Setting { proof_after, retention_interval, gathered_bytes_max, .. } = setting;
-        let config =
-            ShardConfig { proof_after, retention_interval, gathered_bytes_max, read_bytes_max: 1 << 20, limits };
+        let Setting { proof_after, retention_interval, gathered_bytes_max, waits_max, .. } = setting;
+        let config = ShardConfig {
+            proof_after,
+            retention_interval,
+            gathered_bytes_max,
+            waits_max,
+            read_bytes_max: 1 << 20,
+            limits,
+        };
         let mut driver = Self {
             shard: Shard::new(config, gathering, partitions, now).unwrap(),
             slots,

@@ -31,17 +31,17 @@ impl Driver {
                 self.listed.remove(&id);
             }
             Action::Publish(publication) => self.publish(publication),
-            Action::PublishLogStart { key, offsets, size_bytes } => {
-                self.told.push(Told::LogStart(key, offsets.log_start));
+            Action::PublishLogStart { key, frontiers, size_bytes } => {
+                self.told.push(Told::LogStart(key, frontiers.log_start));
                 let view = self.view(key);
-                (view.offsets, view.size_bytes) = (offsets, size_bytes);
+                (view.frontiers, view.size_bytes) = (frontiers, size_bytes);
                 let readable = self.shard.memory_mut().readable.entry(key).or_default();
-                while readable.batches.pop_front_if(|batch| batch.next <= offsets.log_start).is_some() {}
+                while readable.batches.pop_front_if(|batch| batch.next <= frontiers.log_start).is_some() {}
             }
             Action::PublishLeadership { key, leadership } => {
                 self.told.push(Told::Leadership(key, leadership.epoch));
                 let view = self.view(key);
-                (view.offsets.leader_epoch, view.leadership) = (leadership.epoch, leadership);
+                view.leadership = leadership;
             }
             Action::CloseView { key } => {
                 self.told.push(Told::Closed(key));
@@ -89,18 +89,18 @@ impl Driver {
     fn publish(&mut self, Publication { runs, batches }: Publication) {
         assert_eq!(runs.iter().map(|run| run.count).sum::<usize>(), batches.len());
         let mut batches = batches.into_iter();
-        for PublishedRun { key, offsets, size_bytes, count } in runs {
-            self.told.push(Told::Batches(key, offsets.durable_end));
+        for PublishedRun { key, frontiers, size_bytes, count } in runs {
+            self.told.push(Told::Batches(key, frontiers.durable_end));
             let view = self.view(key);
-            let mut end = view.offsets.durable_end;
-            (view.offsets, view.size_bytes) = (offsets, size_bytes);
+            let mut end = view.frontiers.durable_end;
+            (view.frontiers, view.size_bytes) = (frontiers, size_bytes);
             let readable = self.shard.memory_mut().readable.entry(key).or_default();
             for batch in batches.by_ref().take(count) {
                 assert_eq!(batch.base, end, "batches follow each other");
                 end = batch.next;
                 readable.show(batch);
             }
-            assert_eq!(offsets.durable_end, end);
+            assert_eq!(frontiers.durable_end, end);
         }
     }
 
@@ -120,7 +120,7 @@ impl Driver {
         &self.views[&self.key(number)]
     }
 
-    /// Base offsets of the batches that readers find in memory.
+    /// Base frontiers of the batches that readers find in memory.
     pub fn in_memory(&mut self, number: i32) -> Vec<i64> {
         let key = self.key(number);
         let readable = self.shard.memory_mut().readable.get(&key);
@@ -129,8 +129,8 @@ impl Driver {
 
     /// Sizes of the batches that are found on disk from the log start on.
     pub fn on_disk(&mut self, number: i32) -> Vec<usize> {
-        let offsets = self.shown(number).offsets;
-        let (mut from, until) = (offsets.log_start, offsets.durable_end);
+        let frontiers = self.shown(number).frontiers;
+        let (mut from, until) = (frontiers.log_start, frontiers.durable_end);
         let mut sizes = Vec::new();
         while from < until {
             let read = ColdRead { id: id(number), from, until, max_bytes: 1 << 20, at_least_one: true };

@@ -9,6 +9,7 @@ use rustmq_model::{
 
 use super::driver::Driver;
 use super::host::Reply;
+use crate::log::Frontier;
 use crate::shard::PartitionKey;
 use crate::shard::error::{AppendError, DeleteError, OpenError, TrimError};
 use crate::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
@@ -60,7 +61,7 @@ impl Driver {
     pub fn append_all(&mut self, number: i32, batches: Vec<Bytes>) -> Answers<Appended, AppendError> {
         let append = |batch: Bytes| {
             let header = BatchHeader::parse(&batch).unwrap();
-            Append { id: id(number), leader_epoch: None, batch, header }
+            Append { id: id(number), leader_epoch: None, batch, header, until: Frontier::DurableEnd }
         };
         let reply = self.reply();
         self.shard.handle_append(batches.into_iter().map(append).collect(), reply.clone());

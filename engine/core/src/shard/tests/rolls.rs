@@ -44,7 +44,7 @@ fn check_at_rolls(change: impl Fn(&mut Driver), is_new: impl Fn(&PartitionLog, &
             assert!(is_new(&log, &event), "{event:?} changes nothing in {log:?}");
         }
         let state =
-            |driver: &Driver| driver.shard.partitions.find(id(0)).map(|open| (open.offsets(), open.leadership()));
+            |driver: &Driver| driver.shard.partitions.find(id(0)).map(|open| (open.frontiers(), open.leadership()));
         let expected = state(&driver);
         assert_eq!(state(&driver.restart().unwrap()), expected);
     }

@@ -28,12 +28,12 @@ fn driver(config: LogConfig) -> Driver {
 fn check_left(mut driver: Driver, first: i64) {
     let left = usize::try_from(5 - first).unwrap();
     let shown = driver.shown(0);
-    assert_eq!((shown.offsets.log_start, shown.offsets.durable_end), (Offset(first), Offset(5)));
+    assert_eq!((shown.frontiers.log_start, shown.frontiers.durable_end), (Offset(first), Offset(5)));
     assert_eq!(shown.size_bytes, (left * batch(SIZE).len()) as u64);
     assert_eq!(driver.in_memory(0), Vec::from_iter(first..5));
     let mut driver = driver.restart().unwrap();
     let shown = driver.shown(0);
-    assert_eq!((shown.offsets.log_start, shown.offsets.durable_end), (Offset(first), Offset(5)));
+    assert_eq!((shown.frontiers.log_start, shown.frontiers.durable_end), (Offset(first), Offset(5)));
     assert_eq!(shown.size_bytes, (left * batch(SIZE).len()) as u64);
     assert_eq!(driver.on_disk(0).len(), left);
 }
@@ -47,7 +47,7 @@ fn a_trim_by_request_takes_effect_when_it_is_durable() {
     let (requested, high_watermark) = (Offset(6), Offset(5));
     assert_eq!(above.answer(), Some(&Err(TrimError::AboveHighWatermark { requested, high_watermark })));
     assert!(driver.begin_commit());
-    assert_eq!(driver.shown(0).offsets.log_start, Offset(0));
+    assert_eq!(driver.shown(0).frontiers.log_start, Offset(0));
     // Of what gathers meanwhile nothing is counted yet.
     driver.append(0, &[SIZE]);
     driver.turn();
@@ -57,7 +57,7 @@ fn a_trim_by_request_takes_effect_when_it_is_durable() {
     driver.settle();
     assert_eq!(driver.shown(0).size_bytes, 3 * batch(SIZE).len() as u64);
     let mut driver = driver.restart().unwrap();
-    assert_eq!((driver.shown(0).offsets.log_start, driver.on_disk(0).len()), (Offset(3), 3));
+    assert_eq!((driver.shown(0).frontiers.log_start, driver.on_disk(0).len()), (Offset(3), 3));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn records_go_by_size_and_by_age() {
         let mut driver = driver(config);
         driver.turn_in(driver.setting.retention_interval - Duration::from_millis(1));
         driver.settle();
-        assert_eq!(driver.shown(0).offsets.log_start, Offset(0), "it is not due yet");
+        assert_eq!(driver.shown(0).frontiers.log_start, Offset(0), "it is not due yet");
         driver.turn_in(Duration::from_millis(1));
         driver.settle();
         check_left(driver, first);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustmq_engine_api::request::{ColdRead, DiskRead, Reply, Request, TimeSearch, TimeTarget};
 use rustmq_engine_api::{
-    Append, AppendError, Appended, DeleteError, Engine, LogConfig, OpenError, OpenPartition, PartitionReader,
+    Append, AppendError, Appended, DeleteError, Engine, Frontier, LogConfig, OpenError, OpenPartition, PartitionReader,
     ReadBatches, ReadError, ShardStatus, TrimError, TrimTo,
 };
 use rustmq_model::batch::{BatchHeader, Codec};
@@ -159,7 +159,15 @@ impl ByHand {
         &self,
         partitions: impl IntoIterator<Item = i32>,
     ) -> Answer<Vec<Result<Arc<rustmq_engine_api::published::Published>, OpenError>>> {
-        let (leader_epoch, config) = (LeaderEpoch(0), LogConfig::unlimited());
+        self.lead(partitions, 0)
+    }
+
+    pub(super) fn lead(
+        &self,
+        partitions: impl IntoIterator<Item = i32>,
+        epoch: i32,
+    ) -> Answer<Vec<Result<Arc<rustmq_engine_api::published::Published>, OpenError>>> {
+        let (leader_epoch, config) = (LeaderEpoch(epoch), LogConfig::unlimited());
         let open = |partition| OpenPartition { id: id(partition), leader_epoch, config };
         let (reply, answer) = oneshot::channel();
         self.send(Request::Open { partitions: partitions.into_iter().map(open).collect(), reply });
@@ -173,7 +181,7 @@ impl ByHand {
             builder.push(Timestamp(1_000), None, Some(&vec![b'v'; *length]), &[]);
             let batch = builder.build();
             let header = BatchHeader::parse(&batch).unwrap();
-            Append { id: id(partition), leader_epoch: None, batch, header }
+            Append { id: id(partition), leader_epoch: None, batch, header, until: Frontier::DurableEnd }
         });
         let (reply, answer) = oneshot::channel();
         self.send(Request::Append { appends: batches.collect(), reply });

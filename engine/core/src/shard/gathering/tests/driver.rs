@@ -11,7 +11,7 @@ use crate::shard::request::LogConfig;
 use crate::shard::tests::memory::VecMemory;
 use crate::shard::tests::slots::{BLOCK, Slots, WAL, shape};
 use crate::shard::tests::{batch, id};
-use crate::shard::{Commit, PartitionKey, Partitions, Preparation, StagedBatch, SyncPolicy};
+use crate::shard::{Commit, LogVersion, PartitionKey, Partitions, Preparation, StagedBatch, SyncPolicy};
 use crate::wal::recovery::CorruptionPolicy;
 use crate::wal::scan::ReplayEvent;
 use crate::wal::segments::{Purpose, SEGMENTS_MIN};
@@ -76,7 +76,10 @@ impl Driver {
     pub(super) fn append(&mut self, number: i32, size: usize) -> Result<(), NoRoom> {
         let batch = batch(size);
         self.room(batch.len())?;
-        let (of, header) = (BatchOf { id: id(number), key: self.key(number) }, BatchHeader::parse(&batch).unwrap());
+        let (of, header) = (
+            BatchOf { id: id(number), key: self.key(number), version: LogVersion::default() },
+            BatchHeader::parse(&batch).unwrap(),
+        );
         let end = self.ends.get_mut(&of.key).unwrap();
         let header = BatchHeader { base_offset: Offset(*end), leader_epoch: LeaderEpoch(3), ..header };
         self.gathering.stage_batch(of, &batch, &header, Timestamp(1_000));

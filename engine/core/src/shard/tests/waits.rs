@@ -1,0 +1,123 @@
+//! What an append waits for, and what it does not.
+
+use rustmq_model::Offset;
+
+use super::driver::{Driver, Setting};
+use super::host::Told;
+use super::requests::{batch, batch_of};
+
+#[test]
+fn what_repeats_a_durable_batch_waits_for_nobody_else() {
+    let mut driver = Driver::with(1, Setting::default());
+    driver.append_all(0, vec![batch_of(7)]);
+    assert!(driver.commit());
+    let other = driver.append(0, &[1]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    let again = driver.append_all(0, vec![batch_of(7)]);
+    driver.turn();
+    assert_eq!(again.answer().unwrap()[0].as_ref().unwrap().base_offset, Offset(0));
+    assert!(!other.is_answered());
+}
+
+#[test]
+fn what_repeats_a_batch_waits_for_that_one_and_not_for_what_came_after_it() {
+    let mut driver = Driver::with(1, Setting::default());
+    let first = driver.append_all(0, vec![batch_of(7)]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    let (newer, again) = (driver.append(0, &[1]), driver.append_all(0, vec![batch_of(7)]));
+    driver.turn();
+    assert!(!again.is_answered());
+    driver.told.clear();
+    driver.end_commit();
+    assert_eq!(driver.told[1..], [Told::Answer(first.number), Told::Answer(again.number)]);
+    assert!(driver.commit());
+    assert!(newer.answer().unwrap()[0].is_ok());
+}
+
+#[test]
+fn so_many_batches_wait_and_no_more() {
+    let mut driver = Driver::with(2, Setting { waits_max: 4, ..Setting::default() });
+    let taken = [driver.append(0, &[1, 1]), driver.append(1, &[1; 5])];
+    let held_up = driver.append(0, &[1]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    driver.turn();
+    driver.end_commit();
+    assert!(taken.iter().all(|answer| answer.answer().unwrap().iter().all(Result::is_ok)));
+    assert!(driver.commit(), "it was not taken before");
+    assert!(held_up.answer().unwrap()[0].is_ok());
+    // What repeats others takes no room in a commit.
+    let first = driver.append_all(0, vec![batch_of(7)]);
+    let again: Vec<_> = (0..9).map(|_| driver.append_all(0, vec![batch_of(7)])).collect();
+    driver.turn();
+    assert!(driver.begin_commit());
+    driver.turn();
+    driver.end_commit();
+    assert!(first.is_answered());
+    assert_eq!(again.iter().filter(|answer| answer.is_answered()).count(), 3);
+    driver.turn();
+    assert!(again.iter().all(|answer| answer.answer().unwrap()[0].is_ok()));
+}
+
+#[test]
+fn what_is_held_up_is_refused_when_the_log_fails() {
+    let mut driver = Driver::with(1, Setting { waits_max: 1, ..Setting::default() });
+    let (taken, held_up) = (driver.append(0, &[1]), driver.append(0, &[1]));
+    driver.turn();
+    assert!(driver.begin_commit());
+    driver.fail_commit();
+    driver.turn();
+    assert!(taken.answer().unwrap()[0].is_err() && held_up.answer().unwrap()[0].is_err());
+}
+
+#[test]
+fn an_append_to_a_partition_that_is_closed_after_it_is_answered_before_the_close() {
+    let mut driver = Driver::with(1, Setting::default());
+    let key = driver.key(0);
+    let appended = driver.append(0, &[1]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    let (gathered, deleted) = (driver.append(0, &[1]), driver.delete(&[0]));
+    driver.turn();
+    driver.told.clear();
+    driver.end_commit();
+    assert_eq!(driver.told, [Told::Answer(appended.number)], "it has no readers to be told");
+    driver.told.clear();
+    assert!(driver.commit());
+    assert_eq!(driver.told, [Told::Answer(gathered.number), Told::Closed(key), Told::Answer(deleted.number)]);
+    assert!(appended.answer().unwrap()[0].is_ok() && gathered.answer().unwrap()[0].is_ok());
+}
+
+#[test]
+fn an_append_in_a_commit_that_still_ends_well_counts_though_the_close_after_it_was_refused() {
+    let mut driver = Driver::with(1, Setting::default());
+    let appended = driver.append(0, &[1]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    let deleted = driver.delete(&[0]);
+    driver.turn();
+    driver.lose_preparations();
+    assert!(deleted.answer().unwrap()[0].is_err() && !appended.is_answered());
+    driver.end_commit();
+    assert!(appended.answer().unwrap()[0].is_ok());
+}
+
+#[test]
+fn a_request_that_a_failure_takes_a_part_of_is_refused_once() {
+    let mut driver = Driver::with(2, Setting { gathered_bytes_max: 4_096, ..Setting::default() });
+    let torn = driver.append_all(0, (0..5).map(|_| batch(1_000)).collect());
+    driver.turn();
+    assert!(driver.begin_commit());
+    driver.turn();
+    assert!(!torn.is_answered());
+    let whole = driver.append(1, &[1]);
+    driver.turn();
+    driver.lose_preparations();
+    assert!(torn.answer().unwrap().iter().all(Result::is_err), "a part of it had gathered");
+    assert!(whole.answer().unwrap()[0].is_err());
+    // Its other part is durable.
+    driver.end_commit();
+    assert!(driver.restart().unwrap().on_disk(0).len() > 1);
+}
