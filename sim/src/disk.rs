@@ -42,6 +42,7 @@ mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::Bytes;
 use rustmq_engine_core::wal::SlotId;
 use rustmq_model::Instant;
 
@@ -184,6 +185,12 @@ impl Disk {
     #[must_use]
     pub fn harms(&self) -> &[Harmed] {
         &self.media.harms
+    }
+
+    /// What a read would show now, for whoever judges a run: it takes no time, and fails only where a sector cannot be read.
+    pub fn peek(&mut self, slot: SlotId, offset: u32, length: u32) -> Result<Bytes, DiskError> {
+        let file = self.media.folder.find(Name::Slot(slot)).ok_or(DiskError::NotFound)?;
+        self.media.read(file, offset, length)
     }
 
     /// Harms a sector that was written and is durable; `false` if it is not so. For runs that want a certain harm.

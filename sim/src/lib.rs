@@ -3,6 +3,7 @@
 
 mod dice;
 pub mod disk;
+pub mod node;
 mod schedule;
 mod trace;
 

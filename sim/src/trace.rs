@@ -57,6 +57,7 @@ pub struct Trace {
     hash: Fnv,
     steps: u64,
     log: Option<String>,
+    teller: Option<fn(&str)>,
 }
 
 impl Trace {
@@ -64,6 +65,12 @@ impl Trace {
     #[must_use]
     pub fn readable() -> Self {
         Self { log: Some(String::new()), ..Self::default() }
+    }
+
+    /// One whose lines are told as they come: of a run that does not come to its end, there is no afterwards.
+    #[must_use]
+    pub fn told(teller: fn(&str)) -> Self {
+        Self { teller: Some(teller), ..Self::readable() }
     }
 
     /// Something happened, and with which numbers.
@@ -84,6 +91,10 @@ impl Trace {
                 let _ = write!(log, " {name}={value}");
             }
             log.push('\n');
+            if let Some(tell) = self.teller {
+                tell(log);
+                log.clear();
+            }
         }
     }
 
