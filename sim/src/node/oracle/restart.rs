@@ -130,8 +130,13 @@ impl Oracle {
                 let opened = opened.unwrap_or_else(|| panic!("{id} is there, and nobody opened it"));
                 let is_free = durable.is_none() || model.pending.iter().take(opened).any(|p| p.asked == Asked::Delete);
                 assert!(is_free, "{id}: another life is there, and nobody ended the one before");
-                order.note_found(model.pending[opened].number);
-                model.pending.drain(..=opened);
+                if first_found(&pieces, &self.batches).is_some() {
+                    order.note_found(model.pending[opened].number);
+                    model.pending.drain(..=opened);
+                } else {
+                    // Which of several openings it was is not told by an empty log.
+                    model.pending.clear();
+                }
                 Life::default()
             }
         };
