@@ -7,6 +7,8 @@ TARGET ?= wal_reader
 SECONDS ?= 600
 BENCH_ROUNDS ?= $(if $(BASE),5,3)
 N ?= 30
+SEEDS ?= 1000
+SCENARIO_OF_SIM = $(or $(SCENARIO),node)
 BUILD = $(CARGO) build --release --workspace --all-targets
 TARGET_DIR = $(or $(CARGO_TARGET_DIR),target)
 BENCH = $(TARGET_DIR)/release/rustmq-bench
@@ -14,7 +16,7 @@ GUARD = $(BENCH) --guard --rounds 1 --warmup 5 --seconds 5 --only rustmq,kafka,k
 COMPAT = $(patsubst compat-tests/tests/%.rs,--test %,$(wildcard compat-tests/tests/*.rs)) \
 	$(patsubst compat-tests/tests/%/main.rs,--test %,$(wildcard compat-tests/tests/*/main.rs))
 
-.PHONY: run test test-repeat check clients compat compat-reference crash power-cut damage crash-planted bench bench-quick profile fuzz
+.PHONY: run test test-repeat check clients compat compat-reference crash power-cut damage crash-planted sim bench bench-quick profile fuzz
 
 # Builds RustMQ, without what only the tests need, and starts it on embedded defaults.
 run:
@@ -70,6 +72,11 @@ damage:
 # Shows that both proofs can fail: plants bugs in copies of the tree, and expects the audit to find each.
 crash-planted:
 	$(CARGO) run --release --bin planted
+
+# Simulations of a node from many seeds, on a disk that fails; with SEED, one of them, and with TRACE=1 each of its steps. Fails where a promise
+# is broken, and where too little comes up.
+sim:
+	$(CARGO) run --release -p rustmq-sim -- $(SCENARIO_OF_SIM) $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS))
 
 # RustMQ and Apache Kafka in turn, every scenario: hours, on a machine that does nothing else. With BASE=COMMIT
 # also that commit's RustMQ; fails where RustMQ is worse, and leaves the published results alone. See bench/README.md.

@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("compat-tests", &[]),
     ("bench", &["compat-tests"]),
     ("fuzz", &["model", "engine/core", "broker/core", "kafka-gateway"]),
+    ("sim", &["model", "engine/core"]),
     ("xtask", &[]),
 ];
 
@@ -78,7 +79,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
 /// What a sans-I/O crate must not link.
 const IMPURE: &[&str] =
     &["tokio", "monoio", "rand", "uuid", "rustix", "socket2", "tracing", "redb", "openraft", "axum"];
-const CORES: &[&str] = &["model", "engine/core", "controller/core", "broker/core"];
+const CORES: &[&str] = &["model", "engine/core", "controller/core", "broker/core", "sim"];
 
 fn folder_of(dependency: &str) -> Option<&'static str> {
     let name = dependency.strip_prefix("rustmq-")?;

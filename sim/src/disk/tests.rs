@@ -1,0 +1,5 @@
+mod bench;
+mod errors;
+mod model;
+mod names;
+mod writes;

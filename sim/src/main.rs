@@ -1,0 +1,175 @@
+//! `rustmq-sim node --seeds N`: runs simulations of many seeds, and says what came up in them. One that breaks a promise is printed with the
+//! command that runs it again.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks through them")]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use clap::{Parser, Subcommand};
+use rustmq_sim::Trace;
+use rustmq_sim::node::{self, Named, Report};
+
+/// Of the runs: they are made twice, and must go the same way.
+const TWICE_EVERY: u64 = 100;
+const OPERATIONS_LEAST: u64 = 1_000;
+/// Of the runs, in which each named event comes up.
+const PERCENT_LEAST: f64 = 5.0;
+/// Fewer runs say nothing about how often something comes up.
+const JUDGED_FROM: u64 = 500;
+/// Failures that are printed.
+const FAILURES_MAX: usize = 5;
+
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// One node, from clients to the disk.
+    Node(Seeds),
+}
+
+#[derive(Debug, clap::Args)]
+struct Seeds {
+    /// How many seeds are run.
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Threads that run them; as many as the machine has if it is 0.
+    #[arg(long, default_value_t = 0)]
+    threads: usize,
+    /// This seed alone.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Prints each step of that seed.
+    #[arg(long, requires = "seed")]
+    trace: bool,
+}
+
+/// What many runs were like.
+#[derive(Debug, Default)]
+struct Summary {
+    runs: u64,
+    operations: u64,
+    steps: u64,
+    /// In how many runs.
+    events: BTreeMap<Named, u64>,
+    failures: BTreeMap<u64, String>,
+}
+
+impl Summary {
+    fn add(&mut self, seed: u64, outcome: Result<Report, String>) {
+        self.runs += 1;
+        match outcome {
+            Ok(report) => {
+                self.operations += report.operations;
+                self.steps += report.trace.steps();
+                report.events.iter().for_each(|(named, _)| *self.events.entry(named).or_default() += 1);
+            }
+            Err(reason) => drop(self.failures.insert(seed, reason)),
+        }
+    }
+}
+
+thread_local! {
+    /// What the last panic of this thread said, and where.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+fn main() -> ExitCode {
+    let Scenario::Node(seeds) = Arguments::parse().scenario;
+    std::panic::set_hook(Box::new(|panic| PANIC.set(panic.to_string())));
+    let is_well = match seeds.seed {
+        Some(seed) => run_one(seed, seeds.trace),
+        None => run_many(&seeds),
+    };
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(seed: u64, trace: Trace) -> Result<Report, String> {
+    catch_unwind(AssertUnwindSafe(|| node::run(seed, trace))).map_err(|_| PANIC.take())
+}
+
+fn run_one(seed: u64, is_traced: bool) -> bool {
+    let trace = if is_traced { Trace::told(|line| print!("{line}")) } else { Trace::default() };
+    match run(seed, trace) {
+        Ok(report) => {
+            println!("seed {seed}: {} operations, {} steps", report.operations, report.trace.steps());
+            println!("{:?}", report.setting);
+            report.events.iter().for_each(|(named, count)| println!("{count:>6} {}", named.text()));
+            true
+        }
+        Err(reason) => {
+            eprintln!("seed {seed}: {reason}");
+            false
+        }
+    }
+}
+
+fn run_many(seeds: &Seeds) -> bool {
+    let threads = match seeds.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let (next, end) = (AtomicU64::new(seeds.first), seeds.first + seeds.seeds);
+    let summary = Mutex::new(Summary::default());
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        return;
+                    }
+                    let outcome = run_checked(seed);
+                    summary.lock().expect("a run that panics does not hold it").add(seed, outcome);
+                }
+            });
+        }
+    });
+    judge(&summary.into_inner().expect("no thread holds it"))
+}
+
+/// At times twice: the same seed goes the same way.
+fn run_checked(seed: u64) -> Result<Report, String> {
+    let report = run(seed, Trace::default())?;
+    if seed.is_multiple_of(TWICE_EVERY) {
+        let again = run(seed, Trace::default())?;
+        if again.trace.hash() != report.trace.hash() {
+            return Err("two runs of this seed went different ways".to_owned());
+        }
+    }
+    Ok(report)
+}
+
+fn judge(summary: &Summary) -> bool {
+    let Summary { runs, operations, steps, events, failures } = summary;
+    let sound = (runs - failures.len() as u64).max(1);
+    println!("{runs} seeds, on average {} operations and {} steps", operations / sound, steps / sound);
+    let mut is_well = true;
+    for named in Named::ALL {
+        let percent = 100.0 * events.get(&named).copied().unwrap_or(0) as f64 / sound as f64;
+        let is_rare = percent < PERCENT_LEAST && *runs >= JUDGED_FROM;
+        println!("{percent:>6.1} % {}{}", named.text(), if is_rare { ": too rare" } else { "" });
+        is_well &= !is_rare;
+    }
+    if operations / sound < OPERATIONS_LEAST {
+        println!("fewer than {OPERATIONS_LEAST} operations");
+        is_well = false;
+    }
+    for (seed, reason) in failures.iter().take(FAILURES_MAX) {
+        eprintln!("seed {seed}: {reason}\n    make sim SCENARIO=node SEED={seed}");
+    }
+    if !failures.is_empty() {
+        eprintln!("{} seeds of {runs} failed", failures.len());
+    }
+    is_well && failures.is_empty()
+}

@@ -1,0 +1,86 @@
+//! The batches that clients have made, told apart by their checksums, which are of everything but what the log assigns.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use rustmq_model::batch::{Attributes, BatchHeader, Codec, restate};
+use rustmq_model::record::BatchBuilder;
+use rustmq_model::{ProducerEpoch, ProducerId, Sequence, Timestamp};
+
+use crate::Dice;
+
+/// In the order in which they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BatchId(pub u32);
+
+/// Who writes a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Author {
+    Nobody,
+    Producer { id: ProducerId, epoch: ProducerEpoch, sequence: Sequence, is_transactional: bool },
+}
+
+#[derive(Debug, Default)]
+pub struct Batches {
+    made: Vec<(Bytes, BatchHeader)>,
+    by_checksum: BTreeMap<u32, BatchId>,
+}
+
+const TRANSACTIONAL: u16 = 0x10;
+
+impl Batches {
+    /// Of so many bytes or a little more, in one to three records.
+    pub fn make(&mut self, author: Author, size: usize, time: Timestamp, dice: &mut Dice) -> BatchId {
+        loop {
+            let bytes = build(author, size, time, dice);
+            let header = BatchHeader::parse(&bytes).expect("a batch was built");
+            if self.by_checksum.contains_key(&header.crc) {
+                continue;
+            }
+            let id = BatchId(u32::try_from(self.made.len()).expect("a run makes a few thousand"));
+            self.by_checksum.insert(header.crc, id);
+            self.made.push((bytes, header));
+            return id;
+        }
+    }
+
+    pub fn header(&self, id: BatchId) -> &BatchHeader {
+        &self.made[id.0 as usize].1
+    }
+
+    pub fn bytes(&self, id: BatchId) -> Bytes {
+        self.made[id.0 as usize].0.clone()
+    }
+
+    /// Which one it is, byte for byte.
+    pub fn identify(&self, header: &BatchHeader, bytes: &[u8]) -> BatchId {
+        let id = self.by_checksum.get(&header.crc).copied();
+        let id = id.unwrap_or_else(|| panic!("nobody made this batch: {header:?}"));
+        let (made, _) = &self.made[id.0 as usize];
+        // Base offset and leader epoch are the log's.
+        let is_same = made.len() == bytes.len() && made[8..12] == bytes[8..12] && made[16..] == bytes[16..];
+        assert!(is_same, "batch {} is not what was made: {header:?}", id.0);
+        id
+    }
+}
+
+fn build(author: Author, size: usize, time: Timestamp, dice: &mut Dice) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None);
+    if let Author::Producer { id, epoch, sequence, .. } = author {
+        builder = builder.producer(id, epoch, sequence);
+    }
+    let records = 1 + dice.below(3);
+    let fill = dice.roll().to_le_bytes();
+    let mut value = vec![fill[0]; size / records];
+    for number in 0..records {
+        let stamp = fill.len().min(value.len());
+        value[..stamp].copy_from_slice(&fill[..stamp]);
+        builder.push(Timestamp(time.0 + i64::try_from(number).expect("a few")), None, Some(&value), &[]);
+    }
+    let bytes = builder.build();
+    if !matches!(author, Author::Producer { is_transactional: true, .. }) {
+        return bytes;
+    }
+    let header = BatchHeader::parse(&bytes).expect("a batch was built");
+    restate(&bytes, Attributes(header.attributes.0 | TRANSACTIONAL), header.max_timestamp)
+}

@@ -1,0 +1,107 @@
+//! What a process runs on: the disk, the one queue of events, the trace. It may crash at any step.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_engine_core::shard::Now;
+use rustmq_engine_core::wal::SlotId;
+use rustmq_model::Timestamp;
+
+use crate::disk::{Crash, Disk, DiskError, Operation, OperationId, Outcome, Started};
+use crate::{Schedule, Trace};
+
+/// When virtual time begins, by the wall clock.
+const BEGINNING: i64 = 1_700_000_000_000;
+
+/// What happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An operation of the disk is done.
+    Disk(OperationId),
+    /// The clients do something.
+    Clients,
+    /// The clock asks for a turn.
+    Clock,
+    /// A preparation of a slot goes on; the number is of its pause.
+    Preparation(u64),
+}
+
+/// The process is gone: its step has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crashed;
+
+#[derive(Debug)]
+pub struct Computer {
+    pub disk: Disk,
+    pub trace: Trace,
+    pub schedule: Schedule<Event>,
+    /// Events until the crash.
+    steps_left: usize,
+}
+
+impl Computer {
+    pub const fn new(disk: Disk, trace: Trace, schedule: Schedule<Event>) -> Self {
+        Self { disk, trace, schedule, steps_left: usize::MAX }
+    }
+
+    pub fn now(&self) -> Now {
+        let at = self.schedule.now();
+        let millis = i64::try_from(at.as_nanos() / 1_000_000).expect("a run lasts days");
+        Now { at, wall: Timestamp(BEGINNING + millis) }
+    }
+
+    pub const fn crash_after(&mut self, steps: usize) {
+        self.steps_left = steps;
+    }
+
+    pub fn crash(&mut self, crash: Crash) {
+        self.disk.crash(self.schedule.now(), crash, &mut self.trace);
+        self.schedule.retain(|_| false);
+    }
+
+    pub fn start(&mut self, operation: Operation) -> OperationId {
+        let Started { id, done_at } = self.disk.start(self.schedule.now(), operation, &mut self.trace);
+        self.schedule.at(done_at, Event::Disk(id));
+        id
+    }
+
+    /// The next event. There always is one: the clock asks for turns without end.
+    pub fn advance(&mut self) -> Result<Event, Crashed> {
+        self.steps_left = self.steps_left.checked_sub(1).ok_or(Crashed)?;
+        Ok(self.schedule.advance().expect("something is waited for"))
+    }
+
+    pub fn complete(&mut self, id: OperationId) -> Result<Outcome, DiskError> {
+        let result = self.disk.complete(self.schedule.now(), id, &mut self.trace);
+        result.expect("events of an earlier process are dropped")
+    }
+
+    /// Waits for the operation, while nothing else goes on.
+    pub fn run(&mut self, operation: Operation) -> Result<Result<Outcome, DiskError>, Crashed> {
+        let id = self.start(operation);
+        let event = self.advance()?;
+        assert_eq!(event, Event::Disk(id), "nothing else goes on");
+        Ok(self.complete(id))
+    }
+
+    /// The same for a read of a slot.
+    pub fn read(&mut self, slot: SlotId, offset: u32, length: u32) -> Result<Result<Bytes, DiskError>, Crashed> {
+        Ok(self.run(Operation::Read { slot, offset, length })?.map(read_bytes))
+    }
+
+    pub fn wake_after(&mut self, delay: Duration, event: Event) {
+        self.schedule.after(delay, event);
+    }
+
+    pub fn note(&mut self, what: &str, fields: &[(&str, u64)]) {
+        self.trace.step(self.schedule.now(), what, fields);
+    }
+}
+
+/// The bytes of a read.
+pub fn read_bytes(outcome: Outcome) -> Bytes {
+    match outcome {
+        Outcome::Read(bytes) => bytes,
+        other => panic!("a read gives bytes, not {other:?}"),
+    }
+}

@@ -1,0 +1,131 @@
+//! What came up in a run, by name, so that a simulation in which nothing happens does not pass.
+
+use std::collections::BTreeMap;
+
+/// Each of them is to come up in one run of twenty at least.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Named {
+    PowerCut,
+    Kill,
+    CleanEnd,
+    CrashInStart,
+    CrashInStartTwice,
+    TornTailDropped,
+    UnknownFound,
+    UnknownLost,
+    SegmentRolled,
+    SegmentFreed,
+    BatchesMoved,
+    SlotFilled,
+    SlotFailed,
+    LogFull,
+    DiskFull,
+    ReadError,
+    Poison,
+    StartFailed,
+    StartRefused,
+    SectorHarmed,
+    DamageMark,
+    MoveDelayed,
+    ColdRead,
+    Eviction,
+    NoMemory,
+    Retention,
+    ProducersExpired,
+    Trim,
+    Deletion,
+    Lead,
+    Duplicate,
+}
+
+impl Named {
+    pub const ALL: [Self; 31] = [
+        Self::PowerCut,
+        Self::Kill,
+        Self::CleanEnd,
+        Self::CrashInStart,
+        Self::CrashInStartTwice,
+        Self::TornTailDropped,
+        Self::UnknownFound,
+        Self::UnknownLost,
+        Self::SegmentRolled,
+        Self::SegmentFreed,
+        Self::BatchesMoved,
+        Self::SlotFilled,
+        Self::SlotFailed,
+        Self::LogFull,
+        Self::DiskFull,
+        Self::ReadError,
+        Self::Poison,
+        Self::StartFailed,
+        Self::StartRefused,
+        Self::SectorHarmed,
+        Self::DamageMark,
+        Self::MoveDelayed,
+        Self::ColdRead,
+        Self::Eviction,
+        Self::NoMemory,
+        Self::Retention,
+        Self::ProducersExpired,
+        Self::Trim,
+        Self::Deletion,
+        Self::Lead,
+        Self::Duplicate,
+    ];
+
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::PowerCut => "power cut",
+            Self::Kill => "kill -9",
+            Self::CleanEnd => "clean end",
+            Self::CrashInStart => "crash in a start",
+            Self::CrashInStartTwice => "crash in a start after a crash in a start",
+            Self::TornTailDropped => "torn tail dropped",
+            Self::UnknownFound => "unacknowledged batch found",
+            Self::UnknownLost => "unacknowledged batch lost",
+            Self::SegmentRolled => "segment rolled",
+            Self::SegmentFreed => "segment freed",
+            Self::BatchesMoved => "batches moved",
+            Self::SlotFilled => "slot filled",
+            Self::SlotFailed => "slot failed",
+            Self::LogFull => "log full",
+            Self::DiskFull => "disk full",
+            Self::ReadError => "EIO on a read",
+            Self::Poison => "poison",
+            Self::StartFailed => "start failed",
+            Self::StartRefused => "start refused",
+            Self::SectorHarmed => "sector harmed",
+            Self::DamageMark => "damage mark",
+            Self::MoveDelayed => "move delayed",
+            Self::ColdRead => "cold read",
+            Self::Eviction => "eviction",
+            Self::NoMemory => "no memory",
+            Self::Retention => "retention",
+            Self::ProducersExpired => "producers expired",
+            Self::Trim => "trim",
+            Self::Deletion => "deletion",
+            Self::Lead => "new leader epoch",
+            Self::Duplicate => "duplicate",
+        }
+    }
+}
+
+/// How often each came up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Events(BTreeMap<Named, u64>);
+
+impl Events {
+    pub fn note(&mut self, named: Named) {
+        *self.0.entry(named).or_default() += 1;
+    }
+
+    #[must_use]
+    pub fn has(&self, named: Named) -> bool {
+        self.0.contains_key(&named)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (Named, u64)> {
+        self.0.iter().map(|(named, count)| (*named, *count))
+    }
+}

@@ -1,0 +1,81 @@
+//! What is done about each action of the machine: readers and clients are told, and whoever judges the run with them.
+
+use rustmq_engine_core::shard::{Action, Fact, Publication, PublishedRun};
+
+use super::events::Named;
+use super::host::NodeHost;
+use super::process::Process;
+use super::world::World;
+
+impl Process {
+    pub(super) fn execute_all(&mut self, world: &mut World) {
+        while let Some(action) = self.shard.poll_action() {
+            self.execute(action, world);
+        }
+    }
+
+    fn execute(&mut self, action: Action<NodeHost>, world: &mut World) {
+        match action {
+            Action::Poison { .. } => {
+                world.computer.note("poison", &[]);
+                world.oracle.on_poison(world.load.next_request());
+            }
+            Action::CreateView(view) => {
+                world.oracle.on_view(view.key, view.id, view.offsets);
+                world.load.on_shown(view.key, view.offsets.log_start, view.offsets.durable_end);
+            }
+            Action::List { key } => world.load.on_listed(key, world.oracle.id(key)),
+            Action::Unlist { id } => world.load.on_unlisted(id),
+            Action::Publish(publication) => self.publish(publication, world),
+            Action::PublishLogStart { key, offsets, .. } => {
+                self.shard.memory_mut().trim(key, offsets.log_start);
+                world.note_start(key, offsets);
+            }
+            Action::PublishLeadership { .. } => {}
+            Action::CloseView { key } => {
+                self.shard.memory_mut().close(key);
+                world.oracle.on_view_closed(key);
+                world.load.on_view_closed(key);
+            }
+            Action::AnswerOpen { reply, results } => world.on_opened(reply, &results),
+            Action::AnswerConfigure { reply } => world.load.on_configured(reply),
+            Action::AnswerAppend { reply, results } => world.on_appended(reply, &results),
+            Action::AnswerTrim { reply, result } => world.on_trimmed(reply, &result),
+            Action::AnswerDelete { reply, results } => world.on_deleted(reply, &results),
+            Action::PrepareSlot { slot, preparation } => self.take_preparation(slot, preparation, world),
+            Action::PaceSlots(urgency) => self.set_urgency(urgency, world),
+            Action::ReadToMove { number, read, plan } => self.read_to_move(number, read, *plan, world),
+            Action::ForgetRepair => panic!("nothing was repaired"),
+            Action::Note(fact) => note(&fact, world),
+        }
+    }
+
+    fn publish(&mut self, Publication { runs, batches }: Publication, world: &mut World) {
+        let mut batches = batches.into_iter();
+        for PublishedRun { key, offsets, count, .. } in runs {
+            for batch in batches.by_ref().take(count) {
+                world.oracle.on_published(key, &batch);
+                self.shard.memory_mut().show(key, batch);
+            }
+            world.note_shown(key, offsets);
+        }
+        assert!(batches.next().is_none(), "each batch is of a partition");
+    }
+}
+
+fn note(fact: &Fact, world: &mut World) {
+    let named = match fact {
+        Fact::SegmentsFreed { .. } => Named::SegmentFreed,
+        Fact::RangeDamaged { id, first, end, .. } => {
+            world.oracle.on_damaged(*id, *first, *end);
+            Named::DamageMark
+        }
+        Fact::MoveDelayed { .. } => Named::MoveDelayed,
+        Fact::RetentionWaits { .. } | Fact::NoMemoryForCheckpoints(_) | Fact::NoMemoryForProof(_) => return,
+        Fact::CheckpointTooLarge { id, bytes } => {
+            panic!("a checkpoint of {id} has {bytes} bytes: its limits are broken")
+        }
+        Fact::RepairForgotten | Fact::RepairRemembered { .. } => panic!("nothing was repaired"),
+    };
+    world.events.note(named);
+}

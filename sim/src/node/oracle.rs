@@ -1,0 +1,364 @@
+//! What must be in the logs, from what clients asked and were told, and what may be: nothing of it is the machine's own word. Panics where a
+//! promise is broken.
+//!
+//! ```text
+//! asked --published--> placed (durable) --> answered        asked --refused--> gone for good
+//!   |                    crash: it is there, in its order, with its bytes
+//!   +--crash or poison: whole or not at all, and in the order in which it was asked
+//! ```
+
+mod life;
+mod restart;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_engine_core::log::LogOffsets;
+use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, TrimError};
+use rustmq_engine_core::shard::request::{Appended, LogConfig, TrimTo};
+use rustmq_engine_core::shard::{PartitionKey, TailBatch};
+use rustmq_engine_core::wal::{SegmentTable, SlotId};
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{Instant, Offset, Timestamp, TopicIdPartition};
+
+use super::batches::{BatchId, Batches};
+use super::host::RequestNumber;
+use super::log_reader::{LogReader, Piece};
+use super::reads::headers;
+use super::start::WAL;
+use crate::disk::Disk;
+use life::{Life, Placed};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Append {
+        batch: BatchId,
+        wall: Timestamp,
+        /// Alone in its request: if it was refused, that was told.
+        is_alone: bool,
+    },
+    Open,
+    Delete,
+    Trim(TrimTo),
+}
+
+/// What is not answered, or with an error that leaves open what became of it.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    number: RequestNumber,
+    asked: Asked,
+    /// A batch that was published already.
+    placed: Option<Offset>,
+}
+
+/// One partition, over all lives of the node.
+#[derive(Debug)]
+struct Model {
+    /// Lives of the partition, the oldest first. One whose end is not durable is followed by another at most.
+    lives: Vec<Life>,
+    /// In the order in which they were asked.
+    pending: VecDeque<Pending>,
+    /// Its log start may move by itself.
+    may_retain: bool,
+    /// The least time after which a producer may be forgotten.
+    expiry: Duration,
+}
+
+impl Model {
+    const fn new() -> Self {
+        Self { lives: Vec::new(), pending: VecDeque::new(), may_retain: false, expiry: Duration::MAX }
+    }
+
+    fn take(&mut self, number: RequestNumber, is_it: impl Fn(&Asked) -> bool) -> Pending {
+        let at = self.pending.iter().position(|pending| pending.number == number && is_it(&pending.asked));
+        let at = at.unwrap_or_else(|| panic!("request {number} is answered once"));
+        self.pending.remove(at).expect("it was found there")
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Oracle {
+    pub batches: Batches,
+    models: BTreeMap<TopicIdPartition, Model>,
+    keys: BTreeMap<PartitionKey, TopicIdPartition>,
+    /// Requests from this one on came when the log had failed: nothing of them is ever there.
+    poisoned_from: Option<RequestNumber>,
+}
+
+/// What the disk has harmed, which excuses what is lost there.
+#[derive(Clone, Copy, Debug)]
+pub struct Harms<'a> {
+    pub disk: &'a Disk,
+    /// When the newest segment was started in each slot.
+    pub started: &'a BTreeMap<SlotId, Instant>,
+}
+
+impl Harms<'_> {
+    /// Whether a sector of the slot was harmed since its segment was started.
+    pub fn excuse(&self, slot: SlotId) -> bool {
+        let since = self.started.get(&slot).copied().unwrap_or_default();
+        self.disk.harms().iter().any(|harmed| harmed.slot == slot && harmed.at >= since)
+    }
+}
+
+impl Oracle {
+    fn model(&mut self, id: TopicIdPartition) -> &mut Model {
+        self.models.entry(id).or_insert_with(Model::new)
+    }
+
+    fn life(&mut self, key: PartitionKey) -> &mut Life {
+        let id = self.keys.get(&key).expect("a view is created before anything is said of it");
+        let lives = &mut self.models.get_mut(id).expect("the view has a partition").lives;
+        lives.iter_mut().find(|life| life.key == Some(key)).expect("nothing is said of a view after it is closed")
+    }
+
+    /// Of which partition it is a view.
+    pub fn id(&self, key: PartitionKey) -> TopicIdPartition {
+        self.keys[&key]
+    }
+
+    // What clients ask.
+
+    pub fn on_asked(&mut self, number: RequestNumber, id: TopicIdPartition, asked: Asked) {
+        self.model(id).pending.push_back(Pending { number, asked, placed: None });
+    }
+
+    pub fn on_configured(&mut self, id: TopicIdPartition, config: &LogConfig) {
+        let model = self.model(id);
+        model.may_retain |= config.retention_time.is_some() || config.retention_bytes.is_some();
+        model.expiry = model.expiry.min(config.producer_expiry);
+    }
+
+    /// Requests from `next` on find the log failed.
+    pub fn on_poison(&mut self, next: RequestNumber) {
+        self.poisoned_from.get_or_insert(next);
+    }
+
+    // What readers see.
+
+    pub fn on_view(&mut self, key: PartitionKey, id: TopicIdPartition, offsets: LogOffsets) {
+        self.keys.insert(key, id);
+        let model = self.model(id);
+        if let Some(life) = model.lives.iter_mut().find(|life| life.key.is_none()) {
+            life.key = Some(key);
+            assert_eq!((life.start, life.end), (offsets.log_start, offsets.durable_end), "{id} is shown as it is");
+        } else {
+            assert_eq!(offsets.durable_end, Offset::ZERO, "{id}: a new partition is empty");
+            model.lives.push(Life::new(key));
+        }
+    }
+
+    pub fn on_published(&mut self, key: PartitionKey, batch: &TailBatch) {
+        let header = BatchHeader::parse(&batch.bytes).expect("what is published is a batch");
+        let made = self.batches.identify(&header, &batch.bytes);
+        let id = self.keys[&key];
+        assert_eq!((header.base_offset, header.next_offset()), (batch.base, batch.next));
+        let poisoned_from = self.poisoned_from;
+        let model = self.model(id);
+        let is_it = |pending: &&mut Pending| {
+            matches!(pending.asked, Asked::Append { batch, .. } if batch == made) && pending.placed.is_none()
+        };
+        let pending = model.pending.iter_mut().find(is_it);
+        let pending = pending.unwrap_or_else(|| panic!("{id}: batch {} was not asked for", made.0));
+        pending.placed = Some(batch.base);
+        let Asked::Append { wall, .. } = pending.asked else { unreachable!("it is an append") };
+        assert!(poisoned_from.is_none_or(|from| pending.number < from), "{id}: a refused batch is published");
+        let expiry = self.models[&id].expiry;
+        self.life(key).append(Placed { batch: made, next: batch.next, wall }, batch.base, expiry);
+    }
+
+    /// Offsets as they are shown after a publication.
+    pub fn on_shown(&mut self, key: PartitionKey, offsets: LogOffsets) {
+        let life = self.life(key);
+        assert_eq!(offsets.durable_end, life.end, "what is shown is what was published");
+        assert!(offsets.log_start >= life.start, "a log start goes back: {offsets:?}, it was {}", life.start);
+        assert!(offsets.log_start <= offsets.high_watermark && offsets.high_watermark <= offsets.durable_end);
+        life.start = offsets.log_start;
+    }
+
+    pub fn on_view_closed(&mut self, key: PartitionKey) {
+        self.life(key).is_closed = true;
+    }
+
+    pub fn on_damaged(&mut self, id: TopicIdPartition, first: Offset, end: Offset) {
+        for life in &mut self.model(id).lives {
+            life.damaged.push(first..end);
+        }
+    }
+
+    // What clients are told.
+
+    pub fn on_appended(
+        &mut self,
+        number: RequestNumber,
+        (id, batch): (TopicIdPartition, BatchId),
+        result: &Result<Appended, AppendError>,
+    ) {
+        let poisoned_from = self.poisoned_from;
+        let count = i64::from(self.batches.header(batch).last_offset_delta) + 1;
+        let model = self.model(id);
+        let pending = model.take(number, |asked| matches!(asked, Asked::Append { batch: of, .. } if *of == batch));
+        match result {
+            Ok(Appended { base_offset, duplicate_of: None, .. }) => match pending.placed {
+                Some(placed) => assert_eq!(placed, *base_offset, "{id}: an offset is told as it was published"),
+                None => {
+                    let is_closing = model.pending.iter().any(|pending| pending.asked == Asked::Delete);
+                    assert!(is_closing, "{id}: batch {} is acknowledged before readers see it", batch.0);
+                    // Nobody reads it any more, and should the deletion be lost, it is there.
+                    let Asked::Append { wall, .. } = pending.asked else { unreachable!("it is an append") };
+                    let life = model.lives.iter_mut().find(|life| life.end == *base_offset);
+                    let life = life.unwrap_or_else(|| panic!("{id}: no log ends at {base_offset}"));
+                    life.append(Placed { batch, next: base_offset.plus(count), wall }, *base_offset, model.expiry);
+                }
+            },
+            Ok(Appended { base_offset, duplicate_of: Some(_), .. }) => {
+                let is_there = |life: &Life| life.batches.get(base_offset).is_some_and(|placed| placed.batch == batch);
+                let is_closing = model.pending.iter().any(|pending| pending.asked == Asked::Delete);
+                let is_found = model.lives.iter().any(is_there);
+                assert!(is_found || is_closing, "{id}: batch {} is no duplicate of {base_offset}", batch.0);
+            }
+            Err(AppendError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
+                model.keep(pending);
+            }
+            Err(_) => assert_eq!(pending.placed, None, "{id}: batch {} is refused, and published", batch.0),
+        }
+    }
+
+    pub fn on_opened(&mut self, number: RequestNumber, id: TopicIdPartition, result: &Result<PartitionKey, OpenError>) {
+        let poisoned_from = self.poisoned_from;
+        let model = self.model(id);
+        let pending = model.take(number, |asked| *asked == Asked::Open);
+        match result {
+            Ok(key) => {
+                if let Some(life) = model.lives.iter_mut().find(|life| life.key == Some(*key)) {
+                    life.is_durable = true;
+                }
+            }
+            Err(OpenError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
+                model.keep(pending);
+            }
+            Err(_) => {}
+        }
+    }
+
+    pub fn on_deleted(&mut self, number: RequestNumber, id: TopicIdPartition, result: &Result<(), DeleteError>) {
+        let poisoned_from = self.poisoned_from;
+        let model = self.model(id);
+        let pending = model.take(number, |asked| *asked == Asked::Delete);
+        match result {
+            Ok(()) => {
+                let at = model.lives.iter().position(|life| life.is_closed);
+                model.lives.remove(at.expect("the view is closed before its deletion is answered"));
+            }
+            Err(DeleteError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
+                model.keep(pending);
+            }
+            Err(_) => {}
+        }
+    }
+
+    pub fn on_trimmed(
+        &mut self,
+        number: RequestNumber,
+        (id, to): (TopicIdPartition, TrimTo),
+        result: &Result<Offset, TrimError>,
+    ) {
+        let poisoned_from = self.poisoned_from;
+        let model = self.model(id);
+        let pending = model.take(number, |asked| *asked == Asked::Trim(to));
+        match result {
+            Ok(log_start) => {
+                let is_shown = model.lives.iter().any(|life| life.start >= *log_start || life.is_closed);
+                let is_closing = model.pending.iter().any(|pending| pending.asked == Asked::Delete);
+                assert!(is_shown || is_closing, "{id}: a trim is answered before readers see it");
+            }
+            Err(TrimError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
+                model.keep(pending);
+            }
+            Err(_) => {}
+        }
+    }
+
+    // Reads.
+
+    /// Whether a mark for damage stands at the offset.
+    pub fn is_marked(&mut self, key: PartitionKey, at: Offset) -> bool {
+        self.life(key).is_marked(&(at..at.plus(1)))
+    }
+
+    /// Whether the log start moves there though nobody asked.
+    pub fn is_retained(&mut self, key: PartitionKey, log_start: Offset) -> bool {
+        let id = self.keys[&key];
+        let is_asked = self.models[&id].pending.iter().any(|pending| matches!(pending.asked, Asked::Trim(_)));
+        !is_asked && self.life(key).start < log_start
+    }
+
+    /// A reader was given these, from an offset on.
+    pub fn on_read(&mut self, key: PartitionKey, from: Offset, batches: &[Bytes]) {
+        let mut at = from;
+        for (header, bytes) in headers(batches) {
+            let made = self.batches.identify(&header, bytes);
+            // Its readers may see it for a while after it is closed.
+            let Some(id) = self.keys.get(&key) else { return };
+            let Some(life) = self.models[id].lives.iter().find(|life| life.key == Some(key)) else { return };
+            let is_first = at == from;
+            let follows =
+                if is_first { header.base_offset <= at && at < header.next_offset() } else { header.base_offset == at };
+            assert!(follows, "{id}: a read from {from} gives {} where {at} is next", header.base_offset);
+            let placed = life.batches.get(&header.base_offset).map(|placed| placed.batch);
+            assert_eq!(placed, Some(made), "{id}: a read gives another batch at {}", header.base_offset);
+            at = header.next_offset();
+        }
+        assert!(at > from, "a read gives at least one batch");
+    }
+
+    /// Holds all that is shown against what the disk has.
+    pub fn audit(&mut self, table: &SegmentTable, disk: &mut Disk, started: &BTreeMap<SlotId, Instant>) {
+        let harmed: BTreeSet<_> = disk.harms().iter().map(|harmed| harmed.slot).collect();
+        let excused: BTreeSet<_> = harmed.into_iter().filter(|slot| Harms { disk, started }.excuse(*slot)).collect();
+        let mut reader = LogReader::new(WAL, table, disk);
+        for (id, model) in &self.models {
+            // The segments know the newest life alone.
+            let [life] = &model.lives[..] else { continue };
+            if life.is_closed || model.pending.iter().any(|pending| pending.asked == Asked::Delete) {
+                continue;
+            }
+            let mut at = life.start;
+            for piece in reader.read(*id, life.start..life.end) {
+                at = piece.goes_on_from(*id, at);
+                match piece {
+                    Piece::Batch { header, bytes } => {
+                        let made = self.batches.identify(&header, &bytes);
+                        let placed = life.batches.get(&header.base_offset).map(|placed| placed.batch);
+                        assert_eq!(placed, Some(made), "{id}: another batch stands at {}", header.base_offset);
+                    }
+                    Piece::Marked(range) => {
+                        assert!(life.is_marked(&range), "{id}: {range:?} is marked as damaged, and was not");
+                    }
+                    Piece::Damaged { offsets, slot } => {
+                        let is_excused = excused.contains(&slot);
+                        assert!(is_excused, "{id}: {offsets:?} is damaged in slot {}, which nothing harmed", slot.0);
+                    }
+                    Piece::Missing(_) => unreachable!("the log does not go on there"),
+                }
+            }
+            assert_eq!(at, life.end, "{id}: all that is shown is there");
+        }
+    }
+
+    /// Nothing is left unanswered at an end in order.
+    pub fn on_ended(&self) {
+        for (id, model) in &self.models {
+            assert!(self.poisoned_from.is_some() || model.pending.is_empty(), "{id}: {:?}", model.pending);
+        }
+    }
+}
+
+impl Model {
+    /// What became of it is not known.
+    fn keep(&mut self, pending: Pending) {
+        let at = self.pending.partition_point(|other| other.number <= pending.number);
+        self.pending.insert(at, pending);
+    }
+}

@@ -1,0 +1,146 @@
+//! One life of a partition, from its opening to its deletion: which batch stands at which offset, and what its producers must be then.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use rustmq_engine_core::log::PartitionLog;
+use rustmq_engine_core::log::producers::{BATCHES_MAX, ProducerBatch};
+use rustmq_engine_core::shard::PartitionKey;
+use rustmq_model::{Offset, ProducerEpoch, ProducerId, Timestamp};
+
+use crate::node::batches::{BatchId, Batches};
+
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    pub batch: BatchId,
+    pub next: Offset,
+    /// When it was asked for: it was not appended before.
+    pub wall: Timestamp,
+}
+
+#[derive(Debug, Default)]
+pub struct Life {
+    /// Of the view in this life of the node.
+    pub key: Option<PartitionKey>,
+    /// The partition is open for good.
+    pub is_durable: bool,
+    /// Its view is closed; its deletion may not be durable.
+    pub is_closed: bool,
+    pub start: Offset,
+    pub end: Offset,
+    /// All that was ever published, what was trimmed too.
+    pub batches: BTreeMap<Offset, Placed>,
+    /// Offsets for which marks were written.
+    pub damaged: Vec<Range<Offset>>,
+}
+
+/// What is remembered of a producer.
+#[derive(Debug)]
+struct Remembered {
+    epoch: ProducerEpoch,
+    batches: Vec<(ProducerBatch, Timestamp)>,
+    open_transaction: Option<Offset>,
+}
+
+impl Life {
+    pub fn new(key: PartitionKey) -> Self {
+        Self { key: Some(key), ..Self::default() }
+    }
+
+    /// It is durable, and readers see it.
+    pub fn append(&mut self, placed: Placed, base: Offset, expiry: Duration) {
+        assert_eq!(base, self.end, "batches follow each other");
+        if expiry == Duration::MAX {
+            assert!(!self.has(placed.batch), "batch {} is in the log twice", placed.batch.0);
+        }
+        self.end = placed.next;
+        self.batches.insert(base, placed);
+    }
+
+    pub fn has(&self, batch: BatchId) -> bool {
+        self.batches.values().any(|placed| placed.batch == batch)
+    }
+
+    pub fn is_marked(&self, range: &Range<Offset>) -> bool {
+        let mut at = range.start;
+        while at < range.end {
+            let Some(next) =
+                self.damaged.iter().filter(|damaged| damaged.contains(&at)).map(|damaged| damaged.end).max()
+            else {
+                return false;
+            };
+            at = next;
+        }
+        true
+    }
+
+    /// What a replay of all that is there gives.
+    fn producers(&self, batches: &Batches) -> BTreeMap<ProducerId, Remembered> {
+        let mut producers: BTreeMap<ProducerId, Remembered> = BTreeMap::new();
+        for (base, placed) in &self.batches {
+            let header = batches.header(placed.batch);
+            if !header.has_producer() {
+                continue;
+            }
+            let epoch = header.producer_epoch;
+            let remembered = producers.entry(header.producer_id).or_insert_with(|| Remembered {
+                epoch,
+                batches: Vec::new(),
+                open_transaction: None,
+            });
+            if remembered.epoch != epoch {
+                (remembered.epoch, remembered.batches) = (epoch, Vec::new());
+            }
+            if header.attributes.is_transactional() {
+                remembered.open_transaction.get_or_insert(*base);
+            }
+            if remembered.batches.len() == BATCHES_MAX {
+                remembered.batches.remove(0);
+            }
+            let batch = ProducerBatch {
+                base_sequence: header.base_sequence,
+                last_sequence: header.last_sequence(),
+                base_offset: *base,
+                last_offset: placed.next.plus(-1),
+                timestamp: header.max_timestamp,
+            };
+            remembered.batches.push((batch, placed.wall));
+        }
+        producers
+    }
+
+    /// Holds what a start replayed against that. Answers whether a producer was forgotten, which it may be after `expiry`.
+    pub fn check_producers(&self, log: &PartitionLog, batches: &Batches, now: Timestamp, expiry: Duration) -> bool {
+        let expected = self.producers(batches);
+        let is_long = |from: Timestamp, until: Timestamp| {
+            u128::try_from(until.0 - from.0).is_ok_and(|millis| millis >= expiry.as_millis())
+        };
+        let mut is_any_forgotten = false;
+        for (id, producer) in &expected {
+            let times = producer.batches.iter().map(|(_, wall)| *wall).chain([now]).collect::<Vec<_>>();
+            let Some(found) = log.producers().find(*id) else {
+                is_any_forgotten = true;
+                assert!(producer.open_transaction.is_none(), "producer {id} is forgotten within a transaction");
+                let last = times[times.len() - 2];
+                assert!(is_long(last, now), "producer {id} is forgotten after {last:?}, at {now:?}");
+                continue;
+            };
+            assert_eq!(found.open_transaction, producer.open_transaction, "producer {id}");
+            assert_eq!(found.epoch, producer.epoch, "producer {id}");
+            let left = producer.batches.len().checked_sub(found.batches.len()).expect("no batch is made up");
+            let kept = producer.batches[left..].iter().map(|(batch, _)| batch);
+            assert!(found.batches.iter().eq(kept), "producer {id}: {found:?}, and not {producer:?}");
+            if left > 0 {
+                is_any_forgotten = true;
+                assert!(is_long(times[left - 1], times[left]), "producer {id} is forgotten too early");
+            }
+        }
+        let is_known = |id| expected.contains_key(&id);
+        assert!(log.producers().iter().all(|(id, _)| is_known(id)), "a producer that wrote nothing is remembered");
+        let open = expected.values().filter_map(|producer| producer.open_transaction).min();
+        let (start, end) = (log.decided_log_start(), log.end());
+        assert_eq!(log.last_stable(), open.unwrap_or(end).clamp(start, end), "the last stable offset");
+        is_any_forgotten
+    }
+}

@@ -1,0 +1,306 @@
+//! What a start found, held against what must and may be there.
+
+use std::collections::BTreeMap;
+
+use rustmq_engine_core::shard::Partitions;
+use rustmq_engine_core::shard::partitions::Partition;
+use rustmq_engine_core::shard::request::TrimTo;
+use rustmq_engine_core::wal::SlotId;
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{Instant, Offset, Timestamp, TopicIdPartition};
+
+use super::life::{Life, Placed};
+use super::{Asked, Harms, Model, Oracle, Pending};
+use crate::disk::Disk;
+use crate::node::batches::{BatchId, Batches};
+use crate::node::host::RequestNumber;
+use crate::node::log_reader::{LogReader, Piece};
+use crate::node::start::{Recovered, WAL};
+
+/// What became of what nobody was told about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    pub found: usize,
+    pub lost: usize,
+    pub forgotten_producers: usize,
+}
+
+/// The requests of which something is there, and of which nothing is: the log is one, so what is there was asked before what is not.
+#[derive(Debug, Default)]
+struct Order {
+    found: Option<RequestNumber>,
+    lost: Option<RequestNumber>,
+}
+
+impl Order {
+    fn note_found(&mut self, number: RequestNumber) {
+        self.found = self.found.max(Some(number));
+    }
+
+    fn note_lost(&mut self, number: RequestNumber) {
+        self.lost = Some(self.lost.map_or(number, |lost| lost.min(number)));
+    }
+}
+
+impl Oracle {
+    /// After a start has made durable what it found, and before it serves.
+    pub fn on_recovered(
+        &mut self,
+        recovered: &Recovered,
+        disk: &mut Disk,
+        started: &BTreeMap<SlotId, Instant>,
+        wall: Timestamp,
+    ) -> Findings {
+        self.keys.clear();
+        self.poisoned_from = None;
+        let dropped = recovered.wal.dropped.map(|dropped| dropped.slot);
+        let is_tail_harmed = dropped.is_some_and(|slot| Harms { disk, started }.excuse(slot));
+        let (mut findings, mut order) = (Findings::default(), Order::default());
+        for partition in recovered.partitions.iter() {
+            assert!(self.models.contains_key(&partition.id), "{} was never opened", partition.id);
+        }
+        let ids: Vec<_> = self.models.keys().copied().collect();
+        let mut restarts = Vec::new();
+        {
+            let harmed: Vec<_> = disk.harms().iter().map(|harmed| harmed.slot).collect();
+            let excused: BTreeMap<_, _> =
+                harmed.into_iter().map(|slot| (slot, Harms { disk, started }.excuse(slot))).collect();
+            let mut reader = LogReader::new(WAL, &recovered.table, disk);
+            for id in ids {
+                let pieces = recovered.partitions.find(id).map(|partition| {
+                    let positions = partition.log.positions();
+                    assert_eq!(positions.durable_end, partition.log.end(), "{id}: what a start finds is durable");
+                    reader.read(id, positions.log_start..positions.durable_end)
+                });
+                for piece in pieces.iter().flatten() {
+                    if let Piece::Damaged { offsets, slot } = piece {
+                        let is_excused = excused.get(slot).copied().unwrap_or(false);
+                        assert!(is_excused, "{id}: {offsets:?} is damaged in slot {}, which nothing harmed", slot.0);
+                    }
+                }
+                restarts.push((id, pieces));
+            }
+        }
+        for (id, pieces) in restarts {
+            let restart = Restart { id, pieces, is_tail_harmed };
+            self.restart_one(restart, &recovered.partitions, wall, &mut findings, &mut order);
+        }
+        if let (Some(found), Some(lost), false) = (order.found, order.lost, is_tail_harmed) {
+            assert!(found <= lost, "request {found} is there, and {lost}, which came before it, is not");
+        }
+        findings
+    }
+
+    fn restart_one(
+        &mut self,
+        Restart { id, pieces, is_tail_harmed }: Restart,
+        partitions: &Partitions,
+        wall: Timestamp,
+        findings: &mut Findings,
+        order: &mut Order,
+    ) {
+        let model = self.models.get_mut(&id).expect("the caller took the id from there");
+        let expiry = model.expiry;
+        let durable = std::mem::take(&mut model.lives).into_iter().find(|life| life.is_durable);
+        let Some(partition) = partitions.find(id) else {
+            let deleted = model.pending.iter().find(|pending| pending.asked == Asked::Delete);
+            assert!(durable.is_none() || deleted.is_some() || is_tail_harmed, "{id} is gone, and nobody deleted it");
+            if let (Some(_), Some(deleted)) = (&durable, deleted) {
+                order.note_found(deleted.number);
+            } else if deleted.is_none()
+                && let Some(opened) = model.pending.iter().find(|pending| pending.asked == Asked::Open)
+            {
+                order.note_lost(opened.number);
+            }
+            model.pending.clear();
+            return;
+        };
+        let pieces = pieces.expect("it was read");
+        let mut life = match durable {
+            Some(life) if !is_next_life(&life, model, partition, &pieces, &self.batches) => {
+                // What follows in the queue was asked of this life, up to its deletion, which is not there.
+                if let Some(at) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) {
+                    order.note_lost(model.pending[at].number);
+                    model.pending.truncate(at);
+                }
+                life
+            }
+            durable => {
+                let opened = opening_of(model, first_found(&pieces, &self.batches));
+                let opened = opened.unwrap_or_else(|| panic!("{id} is there, and nobody opened it"));
+                let is_free = durable.is_none() || model.pending.iter().take(opened).any(|p| p.asked == Asked::Delete);
+                assert!(is_free, "{id}: another life is there, and nobody ended the one before");
+                if first_found(&pieces, &self.batches).is_some() {
+                    order.note_found(model.pending[opened].number);
+                    model.pending.drain(..=opened);
+                } else {
+                    // Which of several openings it was is not told by an empty log.
+                    model.pending.clear();
+                }
+                Life::default()
+            }
+        };
+        (life.key, life.is_durable, life.is_closed) = (None, true, false);
+        let positions = partition.log.positions();
+        let mut at = positions.log_start;
+        for piece in &pieces {
+            at = piece.goes_on_from(id, at);
+        }
+        assert_eq!(at, positions.durable_end, "{id}: all of the log is there");
+        check_start(id, &life, model, positions.log_start);
+        life.start = positions.log_start;
+        if positions.durable_end < life.end {
+            assert!(
+                is_tail_harmed,
+                "{id} ends at {}: acknowledged are offsets up to {}",
+                positions.durable_end, life.end
+            );
+            life.batches.retain(|_, placed| placed.next <= positions.durable_end);
+            life.end = positions.durable_end;
+        }
+        let mut filling = Filling { id, life, pending: std::mem::take(&mut model.pending).into(), findings, order };
+        pieces.iter().for_each(|piece| filling.take_piece(piece, &self.batches));
+        filling.take_up_to(positions.durable_end, &self.batches);
+        let life = filling.finish();
+        assert_eq!(life.end, positions.durable_end, "{id}: nothing is left out at the end");
+        if !is_tail_harmed && life.check_producers(&partition.log, &self.batches, wall, expiry) {
+            findings.forgotten_producers += 1;
+        }
+        model.lives.push(life);
+    }
+}
+
+struct Restart {
+    id: TopicIdPartition,
+    pieces: Option<Vec<Piece>>,
+    is_tail_harmed: bool,
+}
+
+/// Whether what was found is of a life that was opened after this one was deleted.
+fn is_next_life(life: &Life, model: &Model, partition: &Partition, pieces: &[Piece], batches: &Batches) -> bool {
+    let Some(deleted) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) else { return false };
+    if partition.log.end() < life.end {
+        return true;
+    }
+    let Some((base, first)) = first_found(pieces, batches) else { return false };
+    let is_of_this = life.batches.get(&base).is_some_and(|placed| placed.batch == first);
+    !is_of_this && model.pending.iter().skip(deleted).any(|pending| appended(pending) == Some(first))
+}
+
+fn first_found(pieces: &[Piece], batches: &Batches) -> Option<(Offset, BatchId)> {
+    pieces.iter().find_map(|piece| match piece {
+        Piece::Batch { header, bytes } => Some((header.base_offset, batches.identify(header, bytes))),
+        _ => None,
+    })
+}
+
+/// The request that opened the life that this batch is of; of one without batches, the last that may have.
+fn opening_of(model: &Model, first: Option<(Offset, BatchId)>) -> Option<usize> {
+    let asked = |what: Asked, at: &usize| model.pending[*at].asked == what;
+    let is_first = |pending: &Pending| first.is_some_and(|(_, first)| appended(pending) == Some(first));
+    let before = model.pending.iter().position(is_first).unwrap_or(model.pending.len());
+    let last = (0..before).rev().find(|at| asked(Asked::Open, at))?;
+    let deleted = (0..last).rev().find(|at| asked(Asked::Delete, at));
+    (deleted.map_or(0, |at| at + 1)..=last).find(|at| asked(Asked::Open, at))
+}
+
+fn appended(pending: &Pending) -> Option<BatchId> {
+    match pending.asked {
+        Asked::Append { batch, .. } => Some(batch),
+        _ => None,
+    }
+}
+
+fn check_start(id: TopicIdPartition, life: &Life, model: &Model, start: Offset) {
+    assert!(start >= life.start, "{id}: the log start goes back from {} to {start}", life.start);
+    let is_asked = |pending: &Pending| match pending.asked {
+        Asked::Trim(TrimTo::Offset(offset)) => offset == start,
+        Asked::Trim(TrimTo::HighWatermark) => true,
+        _ => false,
+    };
+    let is_known = start == life.start || model.may_retain || model.pending.iter().any(is_asked);
+    assert!(is_known, "{id}: nobody asked for a log start of {start}");
+}
+
+/// A life that is filled with what was found of it.
+struct Filling<'a> {
+    id: TopicIdPartition,
+    life: Life,
+    pending: Vec<Pending>,
+    findings: &'a mut Findings,
+    order: &'a mut Order,
+}
+
+impl Filling<'_> {
+    fn take_piece(&mut self, piece: &Piece, batches: &Batches) {
+        match piece {
+            Piece::Batch { header, bytes } => {
+                let found = batches.identify(header, bytes);
+                if header.base_offset >= self.life.end {
+                    self.take_pending(Some(found), header.base_offset, batches.header(found));
+                }
+                let placed = self.life.batches.get(&header.base_offset);
+                assert!(
+                    placed.is_some_and(|placed| placed.batch == found),
+                    "{}: batch {} stands at {}, and not {placed:?}",
+                    self.id,
+                    found.0,
+                    header.base_offset
+                );
+            }
+            Piece::Marked(range) => {
+                self.take_up_to(range.end, batches);
+                assert!(self.life.is_marked(range), "{}: {range:?} is marked as damaged, and was not", self.id);
+            }
+            Piece::Damaged { offsets, .. } => self.take_up_to(offsets.end, batches),
+            Piece::Missing(range) => panic!("{}: {range:?} is in no segment", self.id),
+        }
+    }
+
+    /// What cannot be read up to there is what was asked for, in its order.
+    fn take_up_to(&mut self, end: Offset, batches: &Batches) {
+        while self.life.end < end {
+            let next = self.pending.iter().find(|pending| pending.placed.is_none()).and_then(appended);
+            let next = next.unwrap_or_else(|| panic!("{}: nobody asked for what is before {end}", self.id));
+            self.take_pending(None, self.life.end, batches.header(next));
+        }
+    }
+
+    /// The next one that was asked for; or this one, if those before it may have been refused.
+    fn take_pending(&mut self, found: Option<BatchId>, base: Offset, header: &BatchHeader) {
+        loop {
+            assert!(!self.pending.is_empty(), "{}: at {base} stands {found:?}, which nobody asked for", self.id);
+            let pending = self.pending.remove(0);
+            let Asked::Append { batch, wall, is_alone } = pending.asked else { continue };
+            if pending.placed.is_some() {
+                continue;
+            }
+            if found.is_none_or(|found| found == batch) {
+                assert_eq!(base, self.life.end, "{}: there is no hole", self.id);
+                let next = base.plus(i64::from(header.last_offset_delta) + 1);
+                self.life.batches.insert(base, Placed { batch, next, wall });
+                self.life.end = next;
+                self.findings.found += 1;
+                self.order.note_found(pending.number);
+                return;
+            }
+            let is_left_out = is_alone && !self.life.has(batch);
+            assert!(!is_left_out, "{}: batch {} is left out before {found:?}", self.id, batch.0);
+        }
+    }
+
+    fn finish(self) -> Life {
+        for pending in &self.pending {
+            if let (Asked::Append { is_alone, batch, .. }, None) = (pending.asked, pending.placed)
+                // One that is sent again is not appended again.
+                && !self.life.has(batch)
+            {
+                self.findings.lost += 1;
+                if is_alone {
+                    self.order.note_lost(pending.number);
+                }
+            }
+        }
+        self.life
+    }
+}

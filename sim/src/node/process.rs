@@ -1,0 +1,259 @@
+//! One life of a node: it starts, then makes turns as production does, and between them waits for what happens next. Everything that lasts is
+//! an operation of the disk, so it may be gone between any two of them. Decides nothing about the log.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rustmq_engine_core::shard::starting::log_limits;
+use rustmq_engine_core::shard::{CommitNumber, CommitSteps, DiskStep, Gathering, Shard, ShardConfig, SyncPolicy};
+use rustmq_engine_core::wal::{Generation, SlotId};
+use rustmq_model::Instant;
+
+use super::computer::{Crashed, Event};
+use super::events::Named;
+use super::host::NodeHost;
+use super::load::Request;
+use super::memory::NodeMemory;
+use super::preparation::Preparer;
+use super::reads::ReadTask;
+use super::start::{NoStart, WAL, recover};
+use super::world::World;
+use crate::disk::{DiskError, Operation, OperationId, Outcome};
+
+/// Requests that wait for the machine.
+const INBOX: usize = 64;
+/// Bytes of one read that a move asks for.
+const READ_BYTES_MAX: usize = 4 << 10;
+/// Turns between two looks at the machine's invariants.
+const TURNS_BETWEEN_CHECKS: u64 = 16;
+
+/// How a life ends, but for a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Closed,
+    /// The log has failed, and whoever runs the node ends it.
+    Poisoned,
+}
+
+/// A commit that is being executed.
+#[derive(Debug)]
+struct Writing {
+    number: CommitNumber,
+    steps: VecDeque<DiskStep>,
+    operation: OperationId,
+}
+
+#[derive(Debug)]
+pub struct Process {
+    pub(super) shard: Shard<NodeHost>,
+    pub(super) inbox: VecDeque<Request>,
+    pub(super) preparer: Preparer,
+    pub(super) reads: BTreeMap<OperationId, ReadTask>,
+    /// Segments that reads hold, where they are, how far they reach, and how often.
+    pub(super) holds: BTreeMap<(SlotId, Generation), (u32, u32)>,
+    writing: Option<Writing>,
+    wakes_at: Option<Instant>,
+    turns: u64,
+    /// Turns are made until the log's failure is noticed.
+    ends_after: Option<u64>,
+}
+
+impl Process {
+    /// Starts, and shows what it found.
+    pub fn start(world: &mut World) -> Result<Self, NoStart> {
+        let recovered = recover(&mut world.computer, &world.setting, &world.written)?;
+        if recovered.wal.dropped.is_some() {
+            world.events.note(Named::TornTailDropped);
+        }
+        let now = world.computer.now();
+        let disk = &mut world.computer.disk;
+        let findings = world.oracle.on_recovered(&recovered, disk, &world.started, now.wall);
+        for (count, named) in [
+            (findings.found, Named::UnknownFound),
+            (findings.lost, Named::UnknownLost),
+            (findings.forgotten_producers, Named::ProducersExpired),
+        ] {
+            if count > 0 {
+                world.events.note(named);
+            }
+        }
+        let memory = NodeMemory::new(world.setting.memory, world.dice.fork());
+        let gathering = Gathering::new(WAL, recovered.table, memory, SyncPolicy::EachCommit);
+        let setting = &world.setting;
+        let config = ShardConfig {
+            proof_after: setting.proof_after,
+            retention_interval: setting.retention_interval,
+            gathered_bytes_max: setting.gathered_bytes_max,
+            read_bytes_max: READ_BYTES_MAX,
+            limits: log_limits(setting.shape),
+        };
+        let shard = Shard::new(config, gathering, recovered.partitions, now);
+        let shard = shard.map_err(|_| NoStart::Failed(DiskError::Full))?;
+        let mut process = Self {
+            shard,
+            inbox: VecDeque::new(),
+            preparer: Preparer::default(),
+            reads: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            writing: None,
+            wakes_at: None,
+            turns: 0,
+            ends_after: None,
+        };
+        process.execute_all(world);
+        process.shard.begin(now);
+        process.execute_all(world);
+        Ok(process)
+    }
+
+    /// Until it ends or crashes.
+    pub fn serve(&mut self, world: &mut World) -> Result<End, Crashed> {
+        loop {
+            self.turn(world);
+            if self.shard.is_finished() {
+                return Ok(self.finish(world));
+            }
+            if self.ends_after.is_some_and(|turns| self.turns >= turns) {
+                return Ok(End::Poisoned);
+            }
+            if self.writing.is_none() && self.begin_commit(world) {
+                self.shard.stage_backlog(world.computer.now());
+                self.execute_all(world);
+            }
+            self.set_clock(world);
+            let event = world.computer.advance()?;
+            self.on_event(event, world);
+        }
+    }
+
+    fn turn(&mut self, world: &mut World) {
+        let now = world.computer.now();
+        self.shard.handle_time(now);
+        self.execute_all(world);
+        while self.shard.takes_requests() {
+            let Some(request) = self.inbox.pop_front() else { break };
+            request.hand_over(&mut self.shard);
+        }
+        self.shard.stage(now);
+        self.execute_all(world);
+        self.turns += 1;
+        if self.turns.is_multiple_of(TURNS_BETWEEN_CHECKS) {
+            self.shard.check_invariants();
+        }
+        if self.ends_after.is_none() && self.shard.poisoned().is_some() {
+            world.events.note(Named::Poison);
+            self.ends_after = Some(self.turns + world.dice.between(1, 60));
+        }
+    }
+
+    fn finish(&mut self, world: &mut World) -> End {
+        for number in self.shard.take_closing() {
+            world.load.on_closed(number);
+        }
+        if self.shard.poisoned().is_some() {
+            return End::Poisoned;
+        }
+        world.oracle.on_ended();
+        End::Closed
+    }
+
+    /// The clock asks for a turn, if nothing else does.
+    fn set_clock(&mut self, world: &mut World) {
+        let due = self.shard.poll_timeout();
+        if self.wakes_at.is_none_or(|at| due < at) {
+            self.wakes_at = Some(due);
+            world.computer.schedule.at(due, Event::Clock);
+        }
+    }
+
+    fn on_event(&mut self, event: Event, world: &mut World) {
+        match event {
+            Event::Clock => {
+                // An earlier one may have taken the place of this.
+                if self.wakes_at.is_some_and(|at| at <= world.computer.schedule.now()) {
+                    self.wakes_at = None;
+                }
+            }
+            Event::Clients => {
+                let is_open = self.inbox.len() < INBOX && !self.shard.is_closing();
+                world.act_as_clients(self, is_open);
+            }
+            Event::Preparation(pause) => {
+                if self.preparer.on_pause_over(pause) {
+                    self.prepare(world);
+                }
+            }
+            Event::Disk(id) => {
+                let result = world.computer.complete(id);
+                self.on_done(id, result, world);
+            }
+        }
+    }
+
+    fn on_done(&mut self, id: OperationId, result: Result<Outcome, DiskError>, world: &mut World) {
+        if let Some(writing) = self.writing.take_if(|writing| writing.operation == id) {
+            self.on_written(writing, result, world);
+        } else if let Some(task) = self.reads.remove(&id) {
+            self.on_read(task, result, world);
+        } else {
+            self.on_prepared(id, &result, world);
+        }
+    }
+
+    // Commits.
+
+    fn begin_commit(&mut self, world: &mut World) -> bool {
+        let Some(CommitSteps { number, steps, .. }) = self.shard.poll_commit(world.computer.now()) else {
+            return false;
+        };
+        self.execute_all(world);
+        let mut steps = VecDeque::from(steps);
+        let Some(step) = steps.pop_front() else {
+            self.end_commit(number, Ok(()), world);
+            return true;
+        };
+        let operation = self.write(step, world);
+        self.writing = Some(Writing { number, steps, operation });
+        true
+    }
+
+    fn on_written(&mut self, mut writing: Writing, result: Result<Outcome, DiskError>, world: &mut World) {
+        match (result, writing.steps.pop_front()) {
+            (Ok(_), Some(step)) => {
+                writing.operation = self.write(step, world);
+                self.writing = Some(writing);
+            }
+            (Ok(_), None) => self.end_commit(writing.number, Ok(()), world),
+            (Err(error), _) => self.end_commit(writing.number, Err(error.to_string()), world),
+        }
+    }
+
+    fn end_commit(&mut self, number: CommitNumber, result: Result<(), String>, world: &mut World) {
+        self.shard.on_committed(world.computer.now(), number, result);
+        self.execute_all(world);
+    }
+
+    fn write(&self, step: DiskStep, world: &mut World) -> OperationId {
+        let now = world.computer.now();
+        if let DiskStep::Write { slot, offset, .. } | DiskStep::WriteSynced { slot, offset, .. } = &step {
+            self.check_holds(*slot, *offset);
+            world.written.insert(*slot, now.wall);
+            if *offset == 0 {
+                world.events.note(Named::SegmentRolled);
+                world.started.insert(*slot, now.at);
+            }
+        }
+        world.computer.start(match step {
+            DiskStep::Write { slot, offset, bytes } => Operation::Write { slot, offset, bytes },
+            DiskStep::WriteSynced { slot, offset, bytes } => Operation::WriteSynced { slot, offset, bytes },
+            DiskStep::Sync { slot } => Operation::Sync { slot },
+        })
+    }
+
+    /// What a read may still want is not written over.
+    pub(super) fn check_holds(&self, slot: SlotId, offset: u32) {
+        for ((held, generation), (end, _)) in &self.holds {
+            let is_touched = *held == slot && offset < *end;
+            assert!(!is_touched, "slot {} is written to at {offset}, and a read holds {generation:?} there", slot.0);
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Reads back what has left memory, for readers and to be moved: the index if need be, then the groups, checked as production checks them. The
+//! segment is held until the end.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use rustmq_engine_core::shard::error::ReadError;
+use rustmq_engine_core::shard::request::ColdRead;
+use rustmq_engine_core::shard::{MoveError, PartitionKey, ReadPlan};
+use rustmq_engine_core::wal::read_check::{GroupCheck, check_group};
+use rustmq_engine_core::wal::recovery::read_index;
+use rustmq_engine_core::wal::scan::SegmentPlace;
+use rustmq_engine_core::wal::segments::{LocatedExtents, Location};
+use rustmq_engine_core::wal::{Extent, ReadRange};
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{Instant, Offset};
+
+use super::computer::read_bytes;
+use super::events::Named;
+use super::process::Process;
+use super::start::WAL;
+use super::world::World;
+use crate::disk::{DiskError, Operation, Outcome};
+
+/// Reads in a row that must fail: a device may fail once what it can do.
+const ATTEMPTS: u32 = 3;
+
+/// Who waits for a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    Move { number: u64 },
+    Client { key: PartitionKey },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Index,
+    /// From the first group on, up to the end of the segment's content.
+    Window,
+    /// The first group alone, so many bytes: it may be whole where others are not.
+    Group(u32),
+}
+
+#[derive(Debug)]
+pub struct ReadTask {
+    reader: Reader,
+    read: ColdRead,
+    at: Location,
+    extents: Vec<Extent>,
+    phase: Phase,
+    attempts: u32,
+    /// The device failed once at least.
+    has_failed: bool,
+}
+
+/// Batches that cannot be read back for now.
+#[derive(Clone, Copy, Debug)]
+pub struct Failing {
+    from: Offset,
+    since: Instant,
+}
+
+/// What is left to do, or the end.
+enum Next {
+    Read(Phase),
+    Found(Vec<Bytes>),
+    /// Up to this offset, for this reason.
+    Failed(Offset, String),
+}
+
+impl ReadTask {
+    const fn place(&self) -> SegmentPlace {
+        SegmentPlace { wal: WAL, shape: self.at.shape, generation: self.at.generation }
+    }
+
+    fn range(&self, phase: Phase) -> Range<u32> {
+        match (phase, &self.at.extents) {
+            (Phase::Index, LocatedExtents::Indexed(trailer)) => trailer.index_group..trailer.end,
+            (Phase::Index, LocatedExtents::Known(_)) => panic!("there is no index to read"),
+            (Phase::Window, _) => {
+                let first = self.extents.iter().map(|extent| extent.group_offset).min();
+                first.expect("there is something to read")..self.at.end
+            }
+            (Phase::Group(length), _) => {
+                let first = self.extents[0].group_offset;
+                first..first + length
+            }
+        }
+    }
+
+    /// Without an extent the whole range is in doubt.
+    fn doubtful_until(&self) -> Offset {
+        let until = self
+            .extents
+            .first()
+            .map_or(self.read.until, |extent| if extent.first > self.read.from { extent.first } else { extent.end });
+        until.min(self.at.until)
+    }
+
+    fn take_index(&mut self, bytes: &[u8]) -> Next {
+        let LocatedExtents::Indexed(trailer) = &self.at.extents else { panic!("there is no index to read") };
+        let index = read_index(self.place(), trailer.index_group, bytes);
+        let range = ReadRange { from: self.at.from, until: self.at.until, bytes: self.read.max_bytes };
+        let extents =
+            index.as_ref().and_then(|index| index.entry(self.read.id)).map(|entry| entry.extents.wanted(range));
+        match extents {
+            Some(extents) if !extents.is_empty() => {
+                self.extents = extents;
+                Next::Read(Phase::Window)
+            }
+            _ => Next::Failed(self.doubtful_until(), "the index is damaged".to_owned()),
+        }
+    }
+
+    /// Of groups, of which `bytes` are from `start` on.
+    fn take_groups(&self, bytes: &Bytes, start: u32) -> Next {
+        let (mut found, mut length, mut from) = (Vec::new(), 0, self.at.from);
+        for extent in &self.extents {
+            let Some(group_at) = extent.group_offset.checked_sub(start).map(|at| at as usize) else { break };
+            if group_at >= bytes.len() {
+                break;
+            }
+            let group = match check_group(self.place(), extent.group_offset, &bytes[group_at..]) {
+                Ok(GroupCheck::Whole(group)) => group,
+                Ok(GroupCheck::NeedBytes { length }) if found.is_empty() && self.phase != Phase::Window => {
+                    return Next::Read(Phase::Group(length));
+                }
+                Ok(GroupCheck::NeedBytes { .. }) => break,
+                Err(damage) if found.is_empty() => return Next::Failed(self.doubtful_until(), damage.to_string()),
+                Err(_) => break,
+            };
+            for batch in group.batches_of(self.read.id) {
+                let next = batch.header.next_offset();
+                // A batch that has moved within its segment is there twice.
+                if next <= from || next > self.at.until.min(extent.end) {
+                    continue;
+                }
+                length += batch.header.size;
+                if length > self.read.max_bytes && !(found.is_empty() && self.read.at_least_one) {
+                    return Next::Found(found);
+                }
+                from = next;
+                found.push(bytes.slice(group_at + batch.range.start..group_at + batch.range.end));
+            }
+        }
+        if found.is_empty() {
+            return Next::Failed(self.doubtful_until(), "the batch is not in its group".to_owned());
+        }
+        Next::Found(found)
+    }
+
+    fn next(&mut self, result: Result<Outcome, DiskError>) -> Next {
+        match (result.map(read_bytes), self.phase) {
+            (Ok(bytes), Phase::Index) => self.take_index(&bytes),
+            (Ok(bytes), phase) => self.take_groups(&bytes, self.range(phase).start),
+            (Err(_), Phase::Window) => {
+                self.has_failed = true;
+                Next::Read(Phase::Group(self.at.shape.block_size()))
+            }
+            (Err(error), _) => {
+                self.has_failed = true;
+                Next::Failed(self.doubtful_until(), error.to_string())
+            }
+        }
+    }
+
+    const fn first_phase(&self) -> Phase {
+        match self.at.extents {
+            LocatedExtents::Known(_) => Phase::Window,
+            LocatedExtents::Indexed(_) => Phase::Index,
+        }
+    }
+}
+
+impl Process {
+    pub(super) fn read_to_move(&mut self, number: u64, read: ColdRead, plan: ReadPlan, world: &mut World) {
+        self.begin_read(Reader::Move { number }, read, plan, world);
+    }
+
+    /// A consumer asks for what is not in memory.
+    pub(super) fn read_for_client(&mut self, key: PartitionKey, read: ColdRead, world: &mut World) {
+        match self.shard.plan_read(&read) {
+            Ok(plan) => self.begin_read(Reader::Client { key }, read, plan, world),
+            Err(ReadError::Storage { reason }) => {
+                let is_marked = world.oracle.is_marked(key, read.from);
+                assert!(is_marked, "{read} is refused: {reason}");
+            }
+            Err(ReadError::OutOfRange { offsets, .. }) => assert!(read.from < offsets.log_start, "{read}: {offsets:?}"),
+            Err(ReadError::Closed) => assert!(world.load.is_gone(read.id), "{read}: it is open"),
+            Err(error @ ReadError::Busy) => panic!("{read}: {error}"),
+        }
+    }
+
+    fn begin_read(&mut self, reader: Reader, read: ColdRead, plan: ReadPlan, world: &mut World) {
+        let at = plan.location;
+        let (end, count) = self.holds.entry((at.slot, at.generation)).or_insert((at.end, 0));
+        (*end, *count) = ((*end).max(at.end), *count + 1);
+        let extents = match &at.extents {
+            LocatedExtents::Known(extents) => extents.clone(),
+            LocatedExtents::Indexed(_) => Vec::new(),
+        };
+        let mut task = ReadTask { reader, read, at, extents, phase: Phase::Window, attempts: 1, has_failed: false };
+        task.phase = task.first_phase();
+        self.go_on_reading(task, world);
+    }
+
+    fn go_on_reading(&mut self, task: ReadTask, world: &mut World) {
+        let Range { start, end } = task.range(task.phase);
+        let operation = Operation::Read { slot: task.at.slot, offset: start, length: end - start };
+        let id = world.computer.start(operation);
+        self.reads.insert(id, task);
+    }
+
+    pub(super) fn on_read(&mut self, mut task: ReadTask, result: Result<Outcome, DiskError>, world: &mut World) {
+        if result.is_err() {
+            world.events.note(Named::ReadError);
+        }
+        match task.next(result) {
+            Next::Read(phase) => {
+                task.phase = phase;
+                self.go_on_reading(task, world);
+            }
+            Next::Failed(..) if task.attempts < ATTEMPTS => {
+                task.attempts += 1;
+                task.phase = task.first_phase();
+                if task.phase == Phase::Index {
+                    task.extents.clear();
+                }
+                self.go_on_reading(task, world);
+            }
+            Next::Found(found) => self.end_read(&task, Ok(found), world),
+            Next::Failed(until, reason) => self.end_read(&task, Err((until, reason)), world),
+        }
+    }
+
+    fn end_read(&mut self, task: &ReadTask, result: Result<Vec<Bytes>, (Offset, String)>, world: &mut World) {
+        let now = world.computer.now();
+        let key = (task.at.slot, task.at.generation);
+        let (_, count) = self.holds.get_mut(&key).expect("it is held");
+        *count -= 1;
+        if *count == 0 {
+            self.holds.remove(&key);
+        }
+        match task.reader {
+            Reader::Client { key } => {
+                match result {
+                    Ok(found) => {
+                        world.events.note(Named::ColdRead);
+                        world.oracle.on_read(key, task.read.from.max(task.at.from), &found);
+                    }
+                    Err((_, reason)) => {
+                        let is_excused = task.has_failed || world.is_harmed(task.at.slot);
+                        assert!(is_excused, "{}: {reason}, and nothing has harmed slot {}", task.read, task.at.slot.0);
+                    }
+                }
+                self.shard.on_released(now, [(task.at.generation, 1)]);
+            }
+            Reader::Move { number } => {
+                let batches = result.map_err(|(until, reason)| self.judge_failure(task, until, reason, world));
+                match &batches {
+                    Ok(_) => {
+                        world.failing = None;
+                        world.events.note(Named::BatchesMoved);
+                    }
+                    Err(MoveError::Later { .. }) => {}
+                    Err(MoveError::Damaged { .. }) => {
+                        world.failing = None;
+                        let slot = task.at.slot;
+                        assert!(world.is_harmed(slot), "slot {} is given up, and nothing has harmed it", slot.0);
+                    }
+                }
+                self.shard.on_moved(now, number, batches);
+                self.execute_all(world);
+                self.shard.on_released(now, [(task.at.generation, 1)]);
+            }
+        }
+        self.execute_all(world);
+    }
+
+    /// A place is given up when it could not be read for long.
+    fn judge_failure(&self, task: &ReadTask, until: Offset, reason: String, world: &mut World) -> MoveError {
+        let now = world.computer.schedule.now();
+        let from = task.read.from;
+        let failing = *world.failing.get_or_insert(Failing { from, since: now });
+        if failing.from != from {
+            world.failing = Some(Failing { from, since: now });
+            return MoveError::Later { reason };
+        }
+        if now.since(failing.since) < world.setting.patience {
+            return MoveError::Later { reason };
+        }
+        MoveError::Damaged { until, reason }
+    }
+}
+
+/// What was read, as the log has it.
+pub fn headers(batches: &[Bytes]) -> impl Iterator<Item = (BatchHeader, &Bytes)> {
+    batches.iter().map(|bytes| (BatchHeader::parse(bytes).expect("a checked group has batches"), bytes))
+}

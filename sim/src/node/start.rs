@@ -1,0 +1,137 @@
+//! What a start does before it serves, in the order and with the syncs of production: recovery over reads that may fail, what nothing proves
+//! written again, the newest segment synced, the partitions replayed.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+use rustmq_engine_core::log::Gaps;
+use rustmq_engine_core::shard::Partitions;
+use rustmq_engine_core::shard::starting::{log_limits, replay_partitions};
+use rustmq_engine_core::wal::group::fill_unreadable;
+use rustmq_engine_core::wal::recovery::CorruptionPolicy;
+use rustmq_engine_core::wal::{
+    RecoveredWal, Recovery, RecoveryOptions, SegmentShape, SegmentTable, SegmentTableConfig, SlotId, WalId,
+};
+use rustmq_model::Timestamp;
+
+use super::computer::{Computer, Crashed};
+use super::setting::Setting;
+use crate::disk::{DiskError, Operation, Outcome, SECTOR};
+
+pub const WAL: WalId = WalId([7; 16]);
+/// Bytes that recovery reads at a time: fewer than some groups have.
+const WINDOW: u32 = 2_048;
+
+/// Why there is nothing to serve.
+#[derive(Debug)]
+pub enum NoStart {
+    Crashed,
+    /// An operation failed: the next start may go better.
+    Failed(DiskError),
+    /// What is read is refused.
+    Refused(String),
+}
+
+impl From<Crashed> for NoStart {
+    fn from(_: Crashed) -> Self {
+        Self::Crashed
+    }
+}
+
+/// What a start found.
+#[derive(Debug)]
+pub struct Recovered {
+    pub wal: RecoveredWal,
+    pub table: SegmentTable,
+    pub partitions: Partitions,
+}
+
+/// `written` says when each slot was written last.
+pub fn recover(
+    computer: &mut Computer,
+    setting: &Setting,
+    written: &BTreeMap<SlotId, Timestamp>,
+) -> Result<Recovered, NoStart> {
+    let (mut wal, unreadable) = read_log(computer, setting.shape)?;
+    if let Some((slot, place)) =
+        unreadable.iter().find(|(slot, place)| wal.passes_over(*slot, u64::from(place.end - 1)))
+    {
+        return Err(NoStart::Refused(format!("slot {}: {place:?} cannot be read", slot.0)));
+    }
+    for segment in &mut wal.segments {
+        segment.index.date(written.get(&segment.slot).copied().unwrap_or(Timestamp(0)));
+    }
+    if let Some(newest) = wal.segments.last() {
+        rewrite_unproven(computer, &wal)?;
+        run(computer, Operation::Sync { slot: newest.slot })?;
+    }
+    let config = SegmentTableConfig { wal: WAL, shape: setting.shape, segments_max: setting.segments_max };
+    let mut table = SegmentTable::new(config, &wal);
+    let (limits, wall) = (log_limits(setting.shape), computer.now().wall);
+    let partitions = replay_partitions(&wal, Gaps::Refused, limits, wall, &mut table)
+        .map_err(|error| NoStart::Refused(error.to_string()))?;
+    Ok(Recovered { wal, table, partitions })
+}
+
+fn run(computer: &mut Computer, operation: Operation) -> Result<Outcome, NoStart> {
+    computer.run(operation)?.map_err(NoStart::Failed)
+}
+
+/// Places that cannot be read.
+type Unreadable = Vec<(SlotId, Range<u32>)>;
+
+fn read_log(computer: &mut Computer, shape: SegmentShape) -> Result<(RecoveredWal, Unreadable), NoStart> {
+    let Outcome::Slots(slots) = run(computer, Operation::List)? else { panic!("a folder has slots") };
+    let slots = slots.into_iter().map(|(slot, length)| (slot, u64::from(length))).collect();
+    let policy = CorruptionPolicy::Refuse;
+    let mut recovery = Recovery::new(RecoveryOptions { wal: WAL, shape, slots, window: WINDOW, policy });
+    let mut unreadable = Vec::new();
+    let refused = |error: rustmq_engine_core::wal::recovery::RecoveryError| NoStart::Refused(error.to_string());
+    while let Some(read) = recovery.poll_action() {
+        let bytes = read_around(computer, read.slot, read.offset, read.length, &mut unreadable)?;
+        recovery.on_read(&bytes).map_err(refused)?;
+    }
+    Ok((recovery.finish().map_err(refused)?, unreadable))
+}
+
+/// Sectors that cannot be read are damage at their place, and everything around them is read.
+fn read_around(
+    computer: &mut Computer,
+    slot: SlotId,
+    offset: u32,
+    length: u32,
+    unreadable: &mut Unreadable,
+) -> Result<Bytes, NoStart> {
+    match computer.read(slot, offset, length)? {
+        Ok(bytes) => return Ok(bytes),
+        Err(DiskError::Io) => {}
+        Err(error) => return Err(NoStart::Failed(error)),
+    }
+    let mut content = BytesMut::new();
+    for at in (offset..offset + length).step_by(SECTOR as usize) {
+        match computer.read(slot, at, SECTOR)? {
+            Ok(bytes) if bytes.is_empty() => break,
+            Ok(bytes) => content.extend_from_slice(&bytes),
+            Err(_) => {
+                let mut sector = [0; SECTOR as usize];
+                fill_unreadable(&mut sector);
+                content.extend_from_slice(&sector);
+                unreadable.push((slot, at..at + SECTOR));
+            }
+        }
+    }
+    Ok(content.freeze())
+}
+
+/// What a failed sync of an earlier process left is shown, and is not on the disk: written again, the sync writes it, or says that it cannot.
+fn rewrite_unproven(computer: &mut Computer, wal: &RecoveredWal) -> Result<(), NoStart> {
+    let Some(newest) = wal.segments.last() else { return Ok(()) };
+    let proven = Some(wal.proven).filter(|proven| proven.generation == newest.generation);
+    let at = proven.map_or(newest.shape.first_group(), |proven| proven.offset);
+    if at < newest.end {
+        let bytes = computer.read(newest.slot, at, newest.end - at)?.map_err(NoStart::Failed)?;
+        run(computer, Operation::Write { slot: newest.slot, offset: at, bytes })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,327 @@
+//! What outlasts a process: the computer and its disk, the clients, the judge. Says when a life begins and how it ends.
+
+use std::collections::BTreeMap;
+
+use rustmq_engine_core::log::LogOffsets;
+use rustmq_engine_core::shard::PartitionKey;
+use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, TrimError};
+use rustmq_engine_core::shard::request::{Appended, ColdRead};
+use rustmq_engine_core::wal::SlotId;
+use rustmq_model::{Instant, Offset, Timestamp};
+
+use super::Report;
+use super::computer::{Computer, Event};
+use super::events::{Events, Named};
+use super::host::RequestNumber;
+use super::load::{Deed, Load, Request};
+use super::oracle::{Asked, Harms, Oracle};
+use super::process::{End, Process};
+use super::reads::Failing;
+use super::setting::Setting;
+use super::start::NoStart;
+use crate::disk::{Crash, Disk, DiskError, DiskOptions, Faults, Harm, SECTOR, Speed};
+use crate::{Chance, Dice, Schedule, Trace};
+
+/// Starts in a row that are refused before the log counts as lost.
+const REFUSALS_MAX: u32 = 3;
+
+#[derive(Debug)]
+pub struct World {
+    pub setting: Setting,
+    pub dice: Dice,
+    pub computer: Computer,
+    pub oracle: Oracle,
+    pub load: Load,
+    pub events: Events,
+    /// When each slot was written last, by the wall clock.
+    pub written: BTreeMap<SlotId, Timestamp>,
+    /// When the newest segment was started in each slot.
+    pub started: BTreeMap<SlotId, Instant>,
+    /// Batches that are to be moved, and cannot be read.
+    pub failing: Option<Failing>,
+}
+
+/// Why a life is over.
+enum Life {
+    Ended(End),
+    Crashed { in_start: bool },
+    Failed(DiskError),
+    Refused(String),
+}
+
+impl World {
+    pub fn new(seed: u64, trace: Trace) -> Self {
+        let mut dice = Dice::new(seed);
+        let setting = Setting::draw(&mut dice);
+        let options = DiskOptions { number: 1, room: setting.room, faults: setting.faults, speed: Speed::USUAL };
+        let disk = Disk::new(options, dice.fork());
+        let computer = Computer::new(disk, trace, Schedule::new(dice.fork()));
+        let load = Load::new(&setting, dice.fork());
+        let (oracle, events) = (Oracle::default(), Events::default());
+        let (written, started) = (BTreeMap::new(), BTreeMap::new());
+        Self { setting, dice, computer, oracle, load, events, written, started, failing: None }
+    }
+
+    pub fn run(mut self) -> Report {
+        let (mut crashes_in_start, mut refusals) = (0, 0);
+        let requests = u64::try_from(self.setting.requests).expect("a few");
+        while self.load.next_request() < requests && refusals < REFUSALS_MAX {
+            // Short lives often end within the start.
+            let steps_max = if self.dice.below(3) == 0 { 60 } else { self.setting.steps_max };
+            self.computer.crash_after(self.dice.below(steps_max));
+            let life = self.live(false);
+            let is_in_start = matches!(life, Life::Crashed { in_start: true });
+            crashes_in_start = if is_in_start { crashes_in_start + 1 } else { 0 };
+            match crashes_in_start {
+                0 => {}
+                1 => self.events.note(Named::CrashInStart),
+                _ => self.events.note(Named::CrashInStartTwice),
+            }
+            refusals = self.judge_end(&life, refusals);
+        }
+        self.computer.disk.faults = Faults::NONE;
+        (self.setting.strike, self.setting.memory.fails) = (Chance::NEVER, Chance::NEVER);
+        if refusals < REFUSALS_MAX {
+            // At last, all is well.
+            self.computer.crash_after(usize::MAX);
+            let life = self.live(true);
+            match life {
+                Life::Ended(End::Closed) => {}
+                Life::Refused(_) => drop(self.judge_end(&life, 0)),
+                Life::Failed(error) => panic!("a disk that is well fails: {error}"),
+                Life::Ended(End::Poisoned) | Life::Crashed { .. } => panic!("on a disk that is well the log fails"),
+            }
+        }
+        if !self.computer.disk.harms().is_empty() {
+            self.events.note(Named::SectorHarmed);
+        }
+        let Self { setting, load, events, computer, .. } = self;
+        Report { setting, operations: load.next_request(), events, trace: computer.trace }
+    }
+
+    fn live(&mut self, is_last: bool) -> Life {
+        self.load.on_restart();
+        self.failing = None;
+        let mut process = match Process::start(self) {
+            Ok(process) => process,
+            Err(NoStart::Crashed) => return Life::Crashed { in_start: true },
+            Err(NoStart::Failed(error)) => return Life::Failed(error),
+            Err(NoStart::Refused(reason)) => return Life::Refused(reason),
+        };
+        self.audit(&process);
+        if is_last {
+            let number = self.load.close();
+            process.inbox.push_back(Request::Close(number));
+        } else {
+            self.computer.wake_after(std::time::Duration::ZERO, Event::Clients);
+        }
+        let life = process.serve(self).map_or(Life::Crashed { in_start: false }, Life::Ended);
+        let memory = process.shard.memory_mut();
+        for (count, named) in [(memory.evictions, Named::Eviction), (memory.failures, Named::NoMemory)] {
+            if count > 0 {
+                self.events.note(named);
+            }
+        }
+        life
+    }
+
+    /// Answers how many starts in a row were refused.
+    fn judge_end(&mut self, life: &Life, refusals: u32) -> u32 {
+        let is_clean = matches!(life, Life::Ended(End::Closed));
+        let crash = if is_clean || self.dice.coin() { Crash::Process } else { Crash::Power };
+        self.events.note(match (is_clean, crash) {
+            (true, _) => Named::CleanEnd,
+            (_, Crash::Process) => Named::Kill,
+            (_, Crash::Power) => Named::PowerCut,
+        });
+        self.computer.crash(crash);
+        match life {
+            Life::Failed(_) => {
+                self.events.note(Named::StartFailed);
+                0
+            }
+            Life::Refused(reason) => {
+                self.events.note(Named::StartRefused);
+                let has_errors = self.setting.faults.read != Chance::NEVER;
+                let is_harmed = !self.computer.disk.harms().is_empty();
+                assert!(has_errors || is_harmed, "a start refuses a log that nothing has harmed: {reason}");
+                refusals + 1
+            }
+            Life::Ended(_) | Life::Crashed { .. } => 0,
+        }
+    }
+
+    // Clients.
+
+    pub fn act_as_clients(&mut self, process: &mut Process, is_open: bool) {
+        self.strike();
+        if is_open {
+            let deed = self.load.choose();
+            self.carry_out(deed, process);
+        }
+        if is_open && self.dice.below(400) == 0 {
+            let number = self.load.close();
+            process.inbox.push_back(Request::Close(number));
+            return;
+        }
+        let pause = self.load.pause();
+        self.computer.wake_after(pause, Event::Clients);
+    }
+
+    /// A sector is harmed at times.
+    fn strike(&mut self) {
+        if self.dice.happens(self.setting.strike) {
+            let slots: Vec<_> = self.started.keys().copied().collect();
+            let sectors = self.setting.shape.length() / SECTOR;
+            let now = self.computer.schedule.now();
+            if let Some(slot) = slots.get(self.dice.below(slots.len().max(1))) {
+                let offset = u32::try_from(self.dice.below(sectors as usize)).expect("a slot is small") * SECTOR;
+                let harm = if self.dice.coin() { Harm::Unreadable } else { Harm::Flipped };
+                self.computer.disk.harm(now, *slot, offset, harm);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, deed: Deed, process: &mut Process) {
+        let wall = self.computer.now().wall;
+        let request = match deed {
+            Deed::Open => {
+                let (number, partitions) = (self.load.number(), self.load.open());
+                for open in &partitions {
+                    self.oracle.on_configured(open.id, &open.config);
+                    self.oracle.on_asked(number, open.id, Asked::Open);
+                }
+                self.load.asked.insert(number, partitions.iter().map(|open| open.id).collect());
+                Request::Open(number, partitions)
+            }
+            Deed::Append => {
+                let (number, largest) = (self.load.number(), self.setting.shape.payload_max() as usize);
+                let appends = self.load.append(number, largest, wall, &mut self.oracle.batches);
+                let is_alone = appends.len() == 1;
+                for append in &appends {
+                    let batch = self.oracle.batches.identify(&append.header, &append.batch);
+                    let partition = u64::from(append.id.partition.0.unsigned_abs());
+                    self.computer.note(
+                        "append",
+                        &[
+                            ("request", number),
+                            ("batch", batch.0.into()),
+                            ("partition", partition),
+                            ("size", append.header.size as u64),
+                        ],
+                    );
+                    self.oracle.on_asked(number, append.id, Asked::Append { batch, wall, is_alone });
+                }
+                Request::Append(number, appends)
+            }
+            Deed::Trim => {
+                let (number, id) = (self.load.number(), self.load.any_id());
+                let to = self.load.trim_to(id);
+                self.oracle.on_asked(number, id, Asked::Trim(to));
+                self.load.trims.insert(number, (id, to));
+                Request::Trim(number, id, to)
+            }
+            Deed::Delete => {
+                let (number, id) = (self.load.number(), self.load.any_id());
+                self.oracle.on_asked(number, id, Asked::Delete);
+                self.load.asked.insert(number, vec![id]);
+                Request::Delete(number, vec![id])
+            }
+            Deed::Configure => {
+                let (number, id, config) = (self.load.number(), self.load.any_id(), self.load.config());
+                self.oracle.on_configured(id, &config);
+                self.load.asked.insert(number, vec![id]);
+                Request::Configure(number, id, config)
+            }
+            Deed::Read => {
+                self.load.number();
+                return self.read(process);
+            }
+            Deed::Audit => return self.audit(process),
+        };
+        process.inbox.push_back(request);
+    }
+
+    /// A consumer reads from memory what is there, and asks for the rest.
+    fn read(&mut self, process: &mut Process) {
+        let id = self.load.any_id();
+        let Some((key, from, until)) = self.load.read_range(id) else { return };
+        let in_memory: Vec<_> =
+            process.shard.memory_mut().batches_from(key, from).map(|batch| batch.bytes.clone()).collect();
+        let cold_until = in_memory.first().map_or(until, |bytes| {
+            rustmq_model::batch::BatchHeader::parse(bytes).expect("what is published is a batch").base_offset
+        });
+        if cold_until <= from {
+            self.oracle.on_read(key, from, &in_memory);
+            return;
+        }
+        let read = ColdRead { id, from, until: cold_until, max_bytes: self.load.read_bytes(), at_least_one: true };
+        process.read_for_client(key, read, self);
+    }
+
+    /// All that is acknowledged is on disk, and is what it was.
+    fn audit(&mut self, process: &Process) {
+        self.oracle.audit(process.shard.table(), &mut self.computer.disk, &self.started);
+    }
+
+    pub fn is_harmed(&self, slot: SlotId) -> bool {
+        Harms { disk: &self.computer.disk, started: &self.started }.excuse(slot)
+    }
+
+    // Answers.
+
+    pub fn note_shown(&mut self, key: PartitionKey, offsets: LogOffsets) {
+        self.oracle.on_shown(key, offsets);
+        self.load.on_shown(key, offsets.log_start, offsets.durable_end);
+    }
+
+    pub fn note_start(&mut self, key: PartitionKey, offsets: LogOffsets) {
+        if self.oracle.is_retained(key, offsets.log_start) {
+            self.events.note(Named::Retention);
+        }
+        self.note_shown(key, offsets);
+    }
+
+    pub fn on_opened(&mut self, number: RequestNumber, results: &[Result<PartitionKey, OpenError>]) {
+        let ids = self.load.asked.remove(&number).unwrap_or_else(|| panic!("request {number} is answered once"));
+        for (id, result) in ids.iter().zip(results) {
+            self.oracle.on_opened(number, *id, result);
+            self.events.note(Named::Lead);
+        }
+    }
+
+    pub fn on_appended(&mut self, number: RequestNumber, results: &[Result<Appended, AppendError>]) {
+        let sent = self.load.on_appended(number, results);
+        for ((id, batch), result) in sent.into_iter().zip(results) {
+            let fields = [
+                ("request", number),
+                ("offset", result.as_ref().map_or(u64::MAX, |appended| appended.base_offset.0.unsigned_abs())),
+            ];
+            self.computer.note("appended", &fields);
+            match result {
+                Err(AppendError::Full) => self.events.note(Named::LogFull),
+                Ok(Appended { duplicate_of: Some(_), .. }) => self.events.note(Named::Duplicate),
+                _ => {}
+            }
+            self.oracle.on_appended(number, (id, batch), result);
+        }
+    }
+
+    pub fn on_trimmed(&mut self, number: RequestNumber, result: &Result<Offset, TrimError>) {
+        let trim = self.load.trims.remove(&number).unwrap_or_else(|| panic!("request {number} is answered once"));
+        if result.is_ok() {
+            self.events.note(Named::Trim);
+        }
+        self.oracle.on_trimmed(number, trim, result);
+    }
+
+    pub fn on_deleted(&mut self, number: RequestNumber, results: &[Result<(), DeleteError>]) {
+        let ids = self.load.asked.remove(&number).unwrap_or_else(|| panic!("request {number} is answered once"));
+        for (id, result) in ids.iter().zip(results) {
+            if result.is_ok() {
+                self.events.note(Named::Deletion);
+            }
+            self.oracle.on_deleted(number, *id, result);
+        }
+    }
+}

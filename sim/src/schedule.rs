@@ -1,0 +1,145 @@
+//! What happens next: one queue of events in virtual time. Of events that are due at one moment, the seed says which comes first, so that
+//! no order is relied on that nobody promised. Does not carry events out.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use rustmq_model::Instant;
+
+use crate::dice::Dice;
+
+/// The events that are to come. Time stands still but for [`Schedule::advance`].
+#[derive(Clone, Debug)]
+pub struct Schedule<E> {
+    now: Instant,
+    dice: Dice,
+    queue: BinaryHeap<Due<E>>,
+    taken: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Due<E> {
+    key: Key,
+    event: E,
+}
+
+/// Who comes first. The draw is without meaning but between events of one moment; the count makes the order total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    at: Instant,
+    draw: u64,
+    count: u64,
+}
+
+impl<E> PartialEq for Due<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl<E> Eq for Due<E> {}
+
+impl<E> PartialOrd for Due<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<E> Ord for Due<E> {
+    /// The heap gives its greatest first: that is the earliest.
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.key.cmp(&self.key)
+    }
+}
+
+impl<E> Schedule<E> {
+    #[must_use]
+    pub const fn new(dice: Dice) -> Self {
+        Self { now: Instant::from_nanos(0), dice, queue: BinaryHeap::new(), taken: 0 }
+    }
+
+    #[must_use]
+    pub const fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The event comes at this time, or next if that is past.
+    pub fn at(&mut self, at: Instant, event: E) {
+        let key = Key { at: at.max(self.now), draw: self.dice.roll(), count: self.taken };
+        self.taken += 1;
+        self.queue.push(Due { key, event });
+    }
+
+    pub fn after(&mut self, delay: Duration, event: E) {
+        self.at(self.now.plus(delay), event);
+    }
+
+    /// When the next event comes.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Instant> {
+        self.queue.peek().map(|due| due.key.at)
+    }
+
+    /// Moves time on to the next event, and gives it.
+    pub fn advance(&mut self) -> Option<E> {
+        let Due { key, event } = self.queue.pop()?;
+        self.now = key.at;
+        Some(event)
+    }
+
+    /// Drops events that nobody waits for any more: those of a process that has ended.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&E) -> bool) {
+        self.queue.retain(|due| is_kept(&due.event));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    use rustmq_model::Instant;
+
+    use super::Schedule;
+    use crate::dice::Dice;
+
+    fn all(schedule: &mut Schedule<u32>) -> Vec<u32> {
+        std::iter::from_fn(|| schedule.advance()).collect()
+    }
+
+    #[test]
+    fn events_come_in_the_order_of_their_time_and_time_goes_with_them() {
+        let mut schedule = Schedule::new(Dice::new(1));
+        for number in [30, 10, 20] {
+            schedule.at(Instant::from_nanos(number.into()), number);
+        }
+        assert_eq!(schedule.next_at(), Some(Instant::from_nanos(10)));
+        assert_eq!((schedule.advance(), schedule.now()), (Some(10), Instant::from_nanos(10)));
+        schedule.after(Duration::from_nanos(5), 15);
+        // What is past comes next, and time does not go back.
+        schedule.at(Instant::from_nanos(1), 1);
+        assert_eq!((schedule.advance(), schedule.now()), (Some(1), Instant::from_nanos(10)));
+        assert_eq!(all(&mut schedule), [15, 20, 30]);
+        assert_eq!((schedule.advance(), schedule.now()), (None, Instant::from_nanos(30)));
+    }
+
+    #[test]
+    fn the_seed_says_which_event_of_one_moment_comes_first() {
+        let order = |seed| {
+            let mut schedule = Schedule::new(Dice::new(seed));
+            (0..3).for_each(|number| schedule.at(Instant::from_nanos(7), number));
+            all(&mut schedule)
+        };
+        assert_eq!((0..200).map(order).collect::<BTreeSet<_>>().len(), 6, "each of the orders comes with some seed");
+        assert!((0..200).all(|seed| order(seed) == order(seed)));
+    }
+
+    #[test]
+    fn events_of_a_process_that_has_ended_can_be_dropped() {
+        let mut schedule = Schedule::new(Dice::new(1));
+        (0..6).for_each(|number| schedule.after(Duration::from_nanos(number.into()), number));
+        schedule.retain(|number| number % 2 == 0);
+        assert_eq!(all(&mut schedule), [0, 2, 4]);
+    }
+}
