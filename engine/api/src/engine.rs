@@ -8,24 +8,14 @@ use parking_lot::RwLock;
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, EngineStopped, OpenError, TrimError};
 use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
 use rustmq_model::{Offset, TopicIdPartition};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::error::ShutdownError;
 use crate::published::Published;
 use crate::reader::PartitionReader;
-use crate::request::{DiskRead, Request, TimeSearch};
-use crate::status::{DriverKind, EngineStatus, ShardGauges};
-
-/// One shard as the handle sees it.
-#[derive(Clone, Debug)]
-pub struct ShardHandle {
-    pub inbox: mpsc::Sender<Request>,
-    pub disk_reads: mpsc::Sender<DiskRead>,
-    pub time_searches: mpsc::Sender<TimeSearch>,
-    /// One for each read from disk that may be under way, over all shards.
-    pub read_places: Arc<Semaphore>,
-    pub gauges: Arc<ShardGauges>,
-}
+use crate::request::Request;
+use crate::shard_handle::ShardHandle;
+use crate::status::{DriverKind, EngineStatus};
 
 /// Which shard has which partition. Shards write it when they open and delete.
 #[derive(Debug, Default)]

@@ -4,75 +4,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use rustmq_engine_core::log::{Frontier, Frontiers};
+use rustmq_engine_core::log::Frontiers;
 use rustmq_engine_core::shard::Leadership;
 use rustmq_engine_core::shard::error::ReadError;
 use rustmq_engine_core::shard::request::ColdRead;
-use rustmq_model::{LeaderEpoch, Offset, ProducerId, TopicIdPartition};
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use crate::engine::ShardHandle;
 use crate::published::{PartitionState, Published};
+use crate::read::{ReadBatches, ReadRequest};
 use crate::request::DiskRead;
+use crate::shard_handle::ShardHandle;
 use crate::waiter::{Awaited, FetchWaiter};
 
 /// How long a read from disk waits for a place and for memory, unless its reader says so. Answers that no client takes are let go of within
 /// about a second, so that only a disk that has stopped makes it as long.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How far a read may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isolation {
-    /// To the high watermark.
-    ReadUncommitted,
-    /// To the last stable offset.
-    ReadCommitted,
-}
-
-impl Isolation {
-    #[must_use]
-    pub const fn frontier(self) -> Frontier {
-        match self {
-            Self::ReadUncommitted => Frontier::HighWatermark,
-            Self::ReadCommitted => Frontier::LastStable,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadRequest {
-    pub from: Offset,
-    /// Bytes of batches to answer at most.
-    pub max_bytes: usize,
-    /// Answer the first batch even if it is larger than `max_bytes`. A read from disk then waits for a place and for memory, so whoever asks for
-    /// this must not hold batches of an earlier one.
-    pub at_least_one: bool,
-    pub isolation: Isolation,
-}
-
-/// A transaction that was aborted: what a read_committed client filters out of the batches it is given (KIP-98).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AbortedTransaction {
-    pub producer_id: ProducerId,
-    pub first_offset: Offset,
-}
-
-/// Whole batches in order, without a gap. The first may start below the offset asked for: a client skips those records.
-#[derive(Clone, Debug, Default)]
-pub struct ReadBatches {
-    pub batches: Vec<Bytes>,
-    pub aborted: Vec<AbortedTransaction>,
-    pub frontiers: Frontiers,
-}
-
-impl ReadBatches {
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.batches.iter().map(Bytes::len).sum()
-    }
-}
 
 /// One partition, as readers see it. Cheap to clone; stays valid, and says so, when the partition is deleted.
 #[derive(Clone, Debug)]

@@ -12,7 +12,7 @@ use rustmq_model::{Offset, TopicIdPartition};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::published::Published;
-use crate::reader::ReadBatches;
+use crate::read::ReadBatches;
 
 pub type Reply<T> = oneshot::Sender<T>;
 

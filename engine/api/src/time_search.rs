@@ -8,7 +8,8 @@ use rustmq_model::batch::{BatchHeader, TimestampType};
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, record};
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::reader::{Isolation, PartitionReader, ReadRequest};
+use crate::read::{Isolation, ReadRequest};
+use crate::reader::PartitionReader;
 use crate::request::TimeSearch;
 
 /// Batches are looked through in portions of this many bytes.

@@ -1,11 +1,12 @@
 //! The partition log's answers to an append, and the appending side of [`PartitionLog`].
 
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use rustmq_model::{LeaderEpoch, Offset, Timestamp};
 
 use super::end_marker::{EndMarker, TransactionEnd};
 use super::partition::PartitionLog;
 use super::producers::Verdict;
+use super::rejection::AppendRejection;
 use super::transactions::EndedTransaction;
 
 /// What is to be done with a batch.
@@ -16,34 +17,6 @@ pub enum AppendDecision {
     /// It is in the log, or on its way there. Answered with the place of its original, once that is as durable as a new append would be:
     /// once the durable end (or the high watermark, for acks=all) has reached `must_wait_for`.
     Duplicate { base_offset: Offset, last_offset: Offset, timestamp: Timestamp, must_wait_for: Offset },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AppendRejection {
-    #[error("leader epoch {given} is below the current {current}")]
-    FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
-    #[error("leader epoch {given} is above the current {current}")]
-    UnknownLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
-    #[error("sequence {got} of producer {producer_id} is out of order: {expected} is next")]
-    OutOfOrderSequence { producer_id: ProducerId, expected: Sequence, got: Sequence },
-    #[error("epoch {got} of producer {producer_id} is fenced by epoch {current}")]
-    InvalidProducerEpoch { producer_id: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
-    #[error("a batch of producer {producer_id} needs an epoch and a sequence; it has {producer_epoch}, {sequence}")]
-    InvalidSequence { producer_id: ProducerId, producer_epoch: ProducerEpoch, sequence: Sequence },
-    #[error("producer {producer_id} has a transaction open: a batch outside of it must wait for its end")]
-    InvalidTransactionState { producer_id: ProducerId },
-    #[error("the transaction coordinator of epoch {got} is fenced by one of epoch {current}")]
-    FencedCoordinator { producer_id: ProducerId, current: i32, got: i32 },
-    /// Retriable: producers are forgotten when they expire.
-    #[error("the partition already remembers {limit} producers")]
-    ProducerLimit { limit: usize },
-    /// Retriable: aborted transactions are forgotten when the log is trimmed.
-    #[error("the partition already remembers {limit} aborted transactions")]
-    AbortedTransactionLimit { limit: usize },
-    #[error("only a transaction coordinator writes control batches")]
-    ControlBatch,
-    #[error("the batch says it has no records, or more than offsets are left")]
-    RecordCount,
 }
 
 impl PartitionLog {

@@ -6,7 +6,8 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Tim
 
 use super::epochs::{EpochHistory, EpochStart};
 use super::frontiers::Frontiers;
-use super::partition::{LogLimits, PartitionLog};
+use super::limits::LogLimits;
+use super::partition::PartitionLog;
 use super::producers::{BATCHES_MAX, Producer, ProducerBatch, Producers, RecentBatches};
 use super::time_index::{TimeEntry, TimeIndex};
 use super::transactions::{AbortedTransaction, EndedTransaction, Transactions};

@@ -10,18 +10,22 @@ pub mod checkpoint;
 pub mod end_marker;
 pub mod epochs;
 pub mod frontiers;
+pub mod limits;
 pub mod partition;
 pub mod producers;
+pub mod rejection;
 pub mod replay;
 pub mod time_index;
 pub mod transactions;
 
-pub use append::{AppendDecision, AppendRejection};
+pub use append::AppendDecision;
 pub use checkpoint::CheckpointError;
 pub use end_marker::{EndMarker, EndMarkerError, TransactionEnd};
 pub use epochs::{EpochEnd, EpochStart};
 pub use frontiers::{Frontier, Frontiers};
-pub use partition::{LogLimits, PartitionLog, RejectedEpoch, RejectedTrim, RejectedTruncation};
+pub use limits::LogLimits;
+pub use partition::{PartitionLog, RejectedEpoch, RejectedTrim, RejectedTruncation};
+pub use rejection::AppendRejection;
 pub use replay::{Gaps, ReplayError};
 pub use transactions::AbortedTransaction;
 

@@ -10,24 +10,10 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::epochs::{EpochEnd, EpochHistory, EpochStart};
 use super::frontiers::{Frontiers, sole_high_watermark};
+use super::limits::LogLimits;
 use super::producers::Producers;
 use super::time_index::TimeIndex;
 use super::transactions::{AbortedTransaction, Transactions};
-
-/// Bounds that the configuration sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogLimits {
-    /// Idempotent producers remembered per partition; past it, new ones are refused until others expire.
-    pub producers_max: usize,
-    /// Aborted transactions remembered per partition; past it no marker that aborts is taken until the log is trimmed.
-    pub aborted_max: usize,
-}
-
-impl Default for LogLimits {
-    fn default() -> Self {
-        Self { producers_max: 65_536, aborted_max: 100_000 }
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("leader epoch {given} is below {current}, which the log already has")]

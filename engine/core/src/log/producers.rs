@@ -8,9 +8,9 @@ use std::time::Duration;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
-use super::append::AppendRejection;
 use super::end_marker::EndMarker;
-use super::partition::LogLimits;
+use super::limits::LogLimits;
+use super::rejection::AppendRejection;
 
 /// Batches remembered per producer: as many as a client has in flight.
 pub const BATCHES_MAX: usize = 5;

@@ -1,0 +1,31 @@
+//! Why an append is not taken.
+
+use rustmq_model::{LeaderEpoch, ProducerEpoch, ProducerId, Sequence};
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendRejection {
+    #[error("leader epoch {given} is below the current {current}")]
+    FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    #[error("leader epoch {given} is above the current {current}")]
+    UnknownLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    #[error("sequence {got} of producer {producer_id} is out of order: {expected} is next")]
+    OutOfOrderSequence { producer_id: ProducerId, expected: Sequence, got: Sequence },
+    #[error("epoch {got} of producer {producer_id} is fenced by epoch {current}")]
+    InvalidProducerEpoch { producer_id: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
+    #[error("a batch of producer {producer_id} needs an epoch and a sequence; it has {producer_epoch}, {sequence}")]
+    InvalidSequence { producer_id: ProducerId, producer_epoch: ProducerEpoch, sequence: Sequence },
+    #[error("producer {producer_id} has a transaction open: a batch outside of it must wait for its end")]
+    InvalidTransactionState { producer_id: ProducerId },
+    #[error("the transaction coordinator of epoch {got} is fenced by one of epoch {current}")]
+    FencedCoordinator { producer_id: ProducerId, current: i32, got: i32 },
+    /// Retriable: producers are forgotten when they expire.
+    #[error("the partition already remembers {limit} producers")]
+    ProducerLimit { limit: usize },
+    /// Retriable: aborted transactions are forgotten when the log is trimmed.
+    #[error("the partition already remembers {limit} aborted transactions")]
+    AbortedTransactionLimit { limit: usize },
+    #[error("only a transaction coordinator writes control batches")]
+    ControlBatch,
+    #[error("the batch says it has no records, or more than offsets are left")]
+    RecordCount,
+}
