@@ -21,15 +21,15 @@ impl Process {
                 world.oracle.on_poison(world.load.next_request());
             }
             Action::CreateView(view) => {
-                world.oracle.on_view(view.key, view.id, view.offsets);
-                world.load.on_shown(view.key, view.offsets.log_start, view.offsets.durable_end);
+                world.oracle.on_view(view.key, view.id, view.frontiers);
+                world.load.on_shown(view.key, view.frontiers.log_start, view.frontiers.durable_end);
             }
             Action::List { key } => world.load.on_listed(key, world.oracle.id(key)),
             Action::Unlist { id } => world.load.on_unlisted(id),
             Action::Publish(publication) => self.publish(publication, world),
-            Action::PublishLogStart { key, offsets, .. } => {
-                self.shard.memory_mut().trim(key, offsets.log_start);
-                world.note_start(key, offsets);
+            Action::PublishLogStart { key, frontiers, .. } => {
+                self.shard.memory_mut().trim(key, frontiers.log_start);
+                world.note_start(key, frontiers);
             }
             Action::PublishLeadership { .. } => {}
             Action::CloseView { key } => {
@@ -52,12 +52,12 @@ impl Process {
 
     fn publish(&mut self, Publication { runs, batches }: Publication, world: &mut World) {
         let mut batches = batches.into_iter();
-        for PublishedRun { key, offsets, count, .. } in runs {
+        for PublishedRun { key, frontiers, count, .. } in runs {
             for batch in batches.by_ref().take(count) {
                 world.oracle.on_published(key, &batch);
                 self.shard.memory_mut().show(key, batch);
             }
-            world.note_shown(key, offsets);
+            world.note_shown(key, frontiers);
         }
         assert!(batches.next().is_none(), "each batch is of a partition");
     }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_engine_core::log::LogOffsets;
+use rustmq_engine_core::log::Frontiers;
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, TrimError};
 use rustmq_engine_core::shard::request::{Appended, LogConfig, TrimTo};
 use rustmq_engine_core::shard::{PartitionKey, TailBatch};
@@ -137,14 +137,14 @@ impl Oracle {
 
     // What readers see.
 
-    pub fn on_view(&mut self, key: PartitionKey, id: TopicIdPartition, offsets: LogOffsets) {
+    pub fn on_view(&mut self, key: PartitionKey, id: TopicIdPartition, frontiers: Frontiers) {
         self.keys.insert(key, id);
         let model = self.model(id);
         if let Some(life) = model.lives.iter_mut().find(|life| life.key.is_none()) {
             life.key = Some(key);
-            assert_eq!((life.start, life.end), (offsets.log_start, offsets.durable_end), "{id} is shown as it is");
+            assert_eq!((life.start, life.end), (frontiers.log_start, frontiers.durable_end), "{id} is shown as it is");
         } else {
-            assert_eq!(offsets.durable_end, Offset::ZERO, "{id}: a new partition is empty");
+            assert_eq!(frontiers.durable_end, Offset::ZERO, "{id}: a new partition is empty");
             model.lives.push(Life::new(key));
         }
     }
@@ -168,13 +168,13 @@ impl Oracle {
         self.life(key).append(Placed { batch: made, next: batch.next, wall }, batch.base, expiry);
     }
 
-    /// Offsets as they are shown after a publication.
-    pub fn on_shown(&mut self, key: PartitionKey, offsets: LogOffsets) {
+    /// Frontiers as they are shown after a publication.
+    pub fn on_shown(&mut self, key: PartitionKey, frontiers: Frontiers) {
         let life = self.life(key);
-        assert_eq!(offsets.durable_end, life.end, "what is shown is what was published");
-        assert!(offsets.log_start >= life.start, "a log start goes back: {offsets:?}, it was {}", life.start);
-        assert!(offsets.log_start <= offsets.high_watermark && offsets.high_watermark <= offsets.durable_end);
-        life.start = offsets.log_start;
+        assert_eq!(frontiers.durable_end, life.end, "what is shown is what was published");
+        assert!(frontiers.log_start >= life.start, "a log start goes back: {frontiers:?}, it was {}", life.start);
+        assert!(frontiers.log_start <= frontiers.high_watermark && frontiers.high_watermark <= frontiers.durable_end);
+        life.start = frontiers.log_start;
     }
 
     pub fn on_view_closed(&mut self, key: PartitionKey) {

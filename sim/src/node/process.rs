@@ -23,6 +23,8 @@ use crate::disk::{DiskError, Operation, OperationId, Outcome};
 const INBOX: usize = 64;
 /// Bytes of one read that a move asks for.
 const READ_BYTES_MAX: usize = 4 << 10;
+/// Few, so that it is met.
+const WAITS_MAX: usize = 24;
 /// Turns between two looks at the machine's invariants.
 const TURNS_BETWEEN_CHECKS: u64 = 16;
 
@@ -84,6 +86,7 @@ impl Process {
             retention_interval: setting.retention_interval,
             gathered_bytes_max: setting.gathered_bytes_max,
             read_bytes_max: READ_BYTES_MAX,
+            waits_max: WAITS_MAX,
             limits: log_limits(setting.shape),
         };
         let shard = Shard::new(config, gathering, recovered.partitions, now);

@@ -185,7 +185,9 @@ impl Process {
                 let is_marked = world.oracle.is_marked(key, read.from);
                 assert!(is_marked, "{read} is refused: {reason}");
             }
-            Err(ReadError::OutOfRange { offsets, .. }) => assert!(read.from < offsets.log_start, "{read}: {offsets:?}"),
+            Err(ReadError::OutOfRange { frontiers, .. }) => {
+                assert!(read.from < frontiers.log_start, "{read}: {frontiers:?}");
+            }
             Err(ReadError::Closed) => assert!(world.load.is_gone(read.id), "{read}: it is open"),
             Err(error @ ReadError::Busy) => panic!("{read}: {error}"),
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rustmq_engine_core::log::LogOffsets;
+use rustmq_engine_core::log::Frontiers;
 use rustmq_engine_core::shard::PartitionKey;
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, TrimError};
 use rustmq_engine_core::shard::request::{Appended, ColdRead};
@@ -270,16 +270,16 @@ impl World {
 
     // Answers.
 
-    pub fn note_shown(&mut self, key: PartitionKey, offsets: LogOffsets) {
-        self.oracle.on_shown(key, offsets);
-        self.load.on_shown(key, offsets.log_start, offsets.durable_end);
+    pub fn note_shown(&mut self, key: PartitionKey, frontiers: Frontiers) {
+        self.oracle.on_shown(key, frontiers);
+        self.load.on_shown(key, frontiers.log_start, frontiers.durable_end);
     }
 
-    pub fn note_start(&mut self, key: PartitionKey, offsets: LogOffsets) {
-        if self.oracle.is_retained(key, offsets.log_start) {
+    pub fn note_start(&mut self, key: PartitionKey, frontiers: Frontiers) {
+        if self.oracle.is_retained(key, frontiers.log_start) {
             self.events.note(Named::Retention);
         }
-        self.note_shown(key, offsets);
+        self.note_shown(key, frontiers);
     }
 
     pub fn on_opened(&mut self, number: RequestNumber, results: &[Result<PartitionKey, OpenError>]) {

@@ -68,7 +68,7 @@ impl Oracle {
             let mut reader = LogReader::new(WAL, &recovered.table, disk);
             for id in ids {
                 let pieces = recovered.partitions.find(id).map(|partition| {
-                    let positions = partition.log.positions();
+                    let positions = *partition.log.frontiers();
                     assert_eq!(positions.durable_end, partition.log.end(), "{id}: what a start finds is durable");
                     reader.read(id, positions.log_start..positions.durable_end)
                 });
@@ -141,7 +141,7 @@ impl Oracle {
             }
         };
         (life.key, life.is_durable, life.is_closed) = (None, true, false);
-        let positions = partition.log.positions();
+        let positions = *partition.log.frontiers();
         let mut at = positions.log_start;
         for piece in &pieces {
             at = piece.goes_on_from(id, at);
