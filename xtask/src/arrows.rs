@@ -60,8 +60,9 @@ const WORDS: &[(&str, &str, &[&str])] = &[(
         "ReadError",
         "TrimError",
         // How far a log has come: `engine/core/src/log/frontiers.rs`.
-        "Frontier",
+        "AppendFrontier",
         "Frontiers",
+        "ReadFrontier",
     ],
 )];
 

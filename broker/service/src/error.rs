@@ -112,8 +112,8 @@ impl From<AppendError> for BrokerError {
     fn from(error: AppendError) -> Self {
         let reason = error.to_string();
         match error {
-            // The partition was closed meanwhile: callers that know which one say so.
-            AppendError::UnknownPartition | AppendError::Stopped => Self::Stopping,
+            // The partition was closed meanwhile, or is led by another broker: callers that know which one say so.
+            AppendError::UnknownPartition | AppendError::CutOff | AppendError::Stopped => Self::Stopping,
             AppendError::FencedLeaderEpoch { given, current } => Self::FencedLeaderEpoch { given, current },
             AppendError::UnknownLeaderEpoch { given, current } => Self::UnknownLeaderEpoch { given, current },
             AppendError::OutOfOrderSequence { .. } => Self::OutOfOrderSequence { reason },

@@ -105,6 +105,7 @@ impl Broker {
         // Without a partition nothing can come: a consumer that ends its session must not wait for it.
         let is_enough =
             |pass: &Pass| request.partitions.is_empty() || pass.is_urgent || pass.bytes >= request.min_bytes;
+        let mut has_waited = false;
         while !is_enough(&pass) && Instant::now() < deadline {
             let waiter = FetchWaiter::new();
             for (partition, seen) in request.partitions.iter().zip(&pass.results) {
@@ -120,15 +121,19 @@ impl Broker {
             if is_enough(&pass) {
                 break;
             }
+            has_waited = true;
             let is_over = tokio::select! {
                 () = waiter.wait() => false,
                 () = tokio::time::sleep_until(deadline) => true,
                 () = stopped(&mut stop) => true,
             };
             if is_over {
-                self.show_newest(&request, &mut pass);
                 break;
             }
+        }
+        // Also where news and the deadline came together.
+        if has_waited && !is_enough(&pass) {
+            self.show_newest(&request, &mut pass);
         }
         self.observe_fetch(&pass, started);
         pass.results

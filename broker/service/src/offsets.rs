@@ -66,7 +66,7 @@ impl Broker {
     async fn list_offset(&self, isolation: Isolation, query: &OffsetQuery) -> Result<Option<FoundOffset>, BrokerError> {
         let reader = self.locate(&query.topic, query.partition, query.current_leader_epoch)?.reader;
         let (frontiers, leader_epoch) = reader.frontiers_and_epoch();
-        let limit = |frontiers: Frontiers| frontiers.of(isolation.frontier());
+        let limit = |frontiers: Frontiers| isolation.frontier().of(&frontiers);
         let timestamp = Timestamp::NONE;
         // Asked after the search, which sees what was committed meanwhile.
         let below_limit = |found: Option<FoundOffset>| found.filter(|found| found.offset < limit(reader.frontiers()));

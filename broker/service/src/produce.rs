@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_engine_api::{Append, AppendError, AppendWait, Appended, Frontier};
+use rustmq_engine_api::{Append, AppendError, AppendFrontier, AppendWait, Appended};
 use rustmq_model::{Offset, PartitionId, Timestamp, TopicName};
 use tokio::time::Instant;
 
@@ -37,10 +37,10 @@ pub enum Acks {
 
 impl Acks {
     /// What must pass a batch before it is answered. Where nobody waits for the answer, as for the leader's log: the batch is held until then.
-    const fn frontier(self) -> Frontier {
+    const fn frontier(self) -> AppendFrontier {
         match self {
-            Self::None | Self::Leader => Frontier::DurableEnd,
-            Self::All => Frontier::HighWatermark,
+            Self::None | Self::Leader => AppendFrontier::DurableEnd,
+            Self::All => AppendFrontier::HighWatermark,
         }
     }
 }
@@ -187,10 +187,8 @@ impl ProduceWait {
                 let answers = answers.as_mut();
                 let answers = answers.ok_or(BrokerError::RequestTimedOut { operation: "Storing the records" })?;
                 let appended = answers.next().expect("the engine answers every append");
-                let Appended { base_offset, log_start, duplicate_of } = appended.map_err(|error| match error {
-                    AppendError::UnknownPartition => BrokerError::NotLeader { topic, partition },
-                    other => other.into(),
-                })?;
+                let Appended { base_offset, log_start, duplicate_of } =
+                    appended.map_err(|error| refusal(error, topic, partition))?;
                 let log_append_time = match duplicate_of {
                     // The time that is in the log, not that of the repetition.
                     Some(original) if log_append_time != Timestamp::NONE => original,
@@ -207,5 +205,29 @@ impl ProduceWait {
         metrics.failures.inc_by(results.iter().filter(|result| result.is_err()).count() as u64);
         metrics.seconds.observe(self.started.elapsed().as_secs_f64());
         results
+    }
+}
+
+fn refusal(error: AppendError, topic: TopicName, partition: PartitionId) -> BrokerError {
+    match error {
+        AppendError::UnknownPartition | AppendError::CutOff => BrokerError::NotLeader { topic, partition },
+        other => other.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustmq_engine_api::AppendError;
+    use rustmq_model::{PartitionId, TopicName};
+
+    use super::refusal;
+    use crate::error::BrokerError;
+
+    #[test]
+    fn what_another_leaders_log_takes_the_place_of_is_sent_again_to_that_leader() {
+        for error in [AppendError::CutOff, AppendError::UnknownPartition] {
+            let refused = refusal(error, TopicName::new("orders").expect("a legal name"), PartitionId(3));
+            assert!(matches!(refused, BrokerError::NotLeader { partition: PartitionId(3), .. }), "{refused:?}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A read: what is asked, and what is answered.
 
 use bytes::Bytes;
-use rustmq_engine_core::log::{Frontier, Frontiers};
+use rustmq_engine_core::log::{Frontiers, ReadFrontier};
 use rustmq_model::{Offset, ProducerId};
 
 /// How far a read may go.
@@ -15,10 +15,10 @@ pub enum Isolation {
 
 impl Isolation {
     #[must_use]
-    pub const fn frontier(self) -> Frontier {
+    pub const fn frontier(self) -> ReadFrontier {
         match self {
-            Self::ReadUncommitted => Frontier::HighWatermark,
-            Self::ReadCommitted => Frontier::LastStable,
+            Self::ReadUncommitted => ReadFrontier::HighWatermark,
+            Self::ReadCommitted => ReadFrontier::LastStable,
         }
     }
 }

@@ -129,7 +129,7 @@ impl PartitionReader {
         if from < frontiers.log_start || from > frontiers.durable_end {
             return Err(ReadError::OutOfRange { requested: from, frontiers });
         }
-        let until = frontiers.of(isolation.frontier());
+        let until = isolation.frontier().of(&frontiers);
         let mut answer = ReadBatches { frontiers, ..ReadBatches::default() };
         if from >= until || (max_bytes == 0 && !at_least_one) {
             return Ok(InMemory::Answer(answer));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use rustmq_engine_core::log::{Frontier, Frontiers};
+use rustmq_engine_core::log::{Frontiers, ReadFrontier};
 use rustmq_model::Offset;
 use tokio::sync::Notify;
 
@@ -11,14 +11,14 @@ use tokio::sync::Notify;
 pub struct Awaited {
     /// Where it reads: a log start above it is news.
     pub from: Offset,
-    pub frontier: Frontier,
+    pub frontier: ReadFrontier,
     /// The frontier is news above this: where the reader saw it.
     pub above: Offset,
 }
 
 impl Awaited {
     fn is_told_by(&self, frontiers: &Frontiers) -> bool {
-        frontiers.of(self.frontier) > self.above || frontiers.log_start > self.from
+        self.frontier.of(frontiers) > self.above || frontiers.log_start > self.from
     }
 }
 
@@ -76,9 +76,8 @@ impl WaiterList {
     fn wake(&mut self, is_told: impl Fn(&Awaited) -> bool) {
         let told = self.waiters.extract_if(.., |(_, awaited)| is_told(awaited));
         told.filter_map(|(waiter, _)| waiter.upgrade()).for_each(|waiter| waiter.wake());
-        if self.waiters.is_empty() {
-            self.sweep_at = 0;
-        }
+        // Where many were woken, the list is to double from what is left.
+        self.sweep_at = self.sweep_at.min(self.waiters.len() * 2);
     }
 }
 
@@ -89,12 +88,12 @@ mod tests {
     use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
 
-    use rustmq_engine_core::log::{Frontier, Frontiers};
+    use rustmq_engine_core::log::{Frontiers, ReadFrontier};
     use rustmq_model::Offset;
 
     use super::{Awaited, FetchWaiter, WaiterList};
 
-    const NEXT: Awaited = Awaited { from: Offset(0), frontier: Frontier::HighWatermark, above: Offset(0) };
+    const NEXT: Awaited = Awaited { from: Offset(0), frontier: ReadFrontier::HighWatermark, above: Offset(0) };
 
     fn is_woken(waiter: &FetchWaiter) -> bool {
         pin!(waiter.wait()).poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(())
@@ -117,8 +116,8 @@ mod tests {
             list.register(&waiter, awaited);
             waiter
         };
-        let uncommitted = register(awaiting(Frontier::HighWatermark, 10));
-        let committed = register(awaiting(Frontier::LastStable, 7));
+        let uncommitted = register(awaiting(ReadFrontier::HighWatermark, 10));
+        let committed = register(awaiting(ReadFrontier::LastStable, 7));
         let mut check = |frontiers: Frontiers, expected: [bool; 2]| {
             list.wake_told_by(&frontiers);
             let woken = [&uncommitted, &committed].map(|waiter: &Arc<FetchWaiter>| is_woken(waiter));
@@ -129,7 +128,7 @@ mod tests {
         check(at(5, 7, 12), [false, false]);
         check(at(6, 7, 12), [false, true]);
         check(at(6, 12, 12), [false, false]);
-        list.register(&uncommitted, awaiting(Frontier::HighWatermark, 99));
+        list.register(&uncommitted, awaiting(ReadFrontier::HighWatermark, 99));
         list.wake_all();
         assert!(is_woken(&uncommitted) && list.waiters.is_empty());
     }
@@ -146,5 +145,20 @@ mod tests {
         assert!(list.waiters.iter().any(|(waiter, _)| waiter.strong_count() > 0));
         list.wake_all();
         assert!(list.waiters.is_empty());
+    }
+
+    #[test]
+    fn dropped_waiters_do_not_pile_up_where_many_have_waited_before() {
+        let mut list = WaiterList::default();
+        let later = FetchWaiter::new();
+        list.register(&later, Awaited { above: Offset(9), ..NEXT });
+        let many: Vec<_> = std::iter::repeat_with(FetchWaiter::new).take(10_000).collect();
+        many.iter().for_each(|waiter| list.register(waiter, NEXT));
+        list.wake_told_by(&Frontiers { high_watermark: Offset(1), ..Frontiers::default() });
+        assert_eq!(list.waiters.len(), 1);
+        for _ in 0..10_000 {
+            list.register(&FetchWaiter::new(), NEXT);
+        }
+        assert!(list.waiters.len() <= 2 * WaiterList::SWEEP_MIN, "{}", list.waiters.len());
     }
 }

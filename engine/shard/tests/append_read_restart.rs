@@ -7,7 +7,7 @@ mod engine_fixture;
 use bytes::Bytes;
 use engine_fixture::{append, append_value, batch, id, on_every_disk, open, read_all, to_append, values};
 use rustmq_engine_api::{
-    AppendError, Awaited, FetchWaiter, Frontier, Isolation, OpenPartition, ReadError, ReadRequest,
+    AppendError, Awaited, FetchWaiter, Isolation, OpenPartition, ReadError, ReadFrontier, ReadRequest,
 };
 use rustmq_model::{LeaderEpoch, Offset};
 
@@ -115,7 +115,7 @@ fn a_waiter_is_woken_by_the_next_append() {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         let waiter = FetchWaiter::new();
-        let awaited = Awaited { from: Offset(0), frontier: Frontier::HighWatermark, above: Offset(0) };
+        let awaited = Awaited { from: Offset(0), frontier: ReadFrontier::HighWatermark, above: Offset(0) };
         reader.watch(&waiter, awaited);
         let (wait, appended) = tokio::join!(waiter.wait(), append(&engine, 0, batch(&[b"news"])));
         let () = wait;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rustmq_engine_core::log::Frontier;
+use rustmq_engine_core::log::AppendFrontier;
 use rustmq_engine_core::shard::error::AppendError;
 use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
 use rustmq_engine_core::shard::{PartitionKey, Shard};
@@ -238,7 +238,7 @@ impl Load {
             self.sent.entry(number).or_default().push(Sent { id, producer, batch });
             let leader_epoch =
                 (self.dice.below(10) == 0).then(|| LeaderEpoch(self.epochs.get(&id).copied().unwrap_or(0)));
-            let until = if self.dice.coin() { Frontier::DurableEnd } else { Frontier::HighWatermark };
+            let until = if self.dice.coin() { AppendFrontier::DurableEnd } else { AppendFrontier::HighWatermark };
             appends.push(Append {
                 id,
                 leader_epoch,

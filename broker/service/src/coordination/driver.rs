@@ -10,7 +10,9 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::RwLock;
 use rustmq_broker_core::groups::{CoordinatorRecord, CoordinatorState, GroupError};
-use rustmq_engine_api::{Append, AppendError, Appended, Engine, Frontier, Isolation, ReadError, ReadRequest, TrimTo};
+use rustmq_engine_api::{
+    Append, AppendError, AppendFrontier, Appended, Engine, Isolation, ReadError, ReadRequest, TrimTo,
+};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Offset, record};
@@ -192,7 +194,7 @@ impl Driver {
                 let header = BatchHeader::parse(&batch).expect("the batch was built just now");
                 self.log_bytes += batch.len() as u64;
                 purposes.push(purpose);
-                let until = Frontier::HighWatermark;
+                let until = AppendFrontier::HighWatermark;
                 appends.push(Append { id: self.shard.id, leader_epoch: None, batch, header, until });
             }
             if appends.is_empty() {
@@ -209,7 +211,9 @@ impl Driver {
                 tracing::warn!(partition = %self.shard.id, %error, "a group's record was not stored");
                 match error {
                     AppendError::TooLarge { .. } => GroupError::RecordTooLarge,
-                    AppendError::UnknownPartition | AppendError::Stopped => GroupError::NotCoordinator,
+                    AppendError::UnknownPartition | AppendError::CutOff | AppendError::Stopped => {
+                        GroupError::NotCoordinator
+                    }
                     _ => GroupError::CoordinatorNotAvailable,
                 }
             });

@@ -13,7 +13,7 @@ use rustmq_broker_service::groups::{
 use rustmq_broker_service::*;
 use rustmq_controller_core::{Command, NewTopic, Placement, TopicSelector};
 use rustmq_controller_raft::{Controller, ControllerConfig};
-use rustmq_engine_api::{Append, Frontier};
+use rustmq_engine_api::{Append, AppendFrontier};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition, TopicName, TopicPartition};
@@ -229,8 +229,10 @@ async fn append_commit_without_id(house: &House, group: &str, topic: &str, offse
     let topic_id = house.broker.topic_id("__consumer_offsets").unwrap();
     let id = TopicIdPartition { topic_id, partition: coordinator_partition(group, 5) };
     let header = BatchHeader::parse(&batch).unwrap();
-    let wait =
-        house.engine.append(vec![Append { id, leader_epoch: None, batch, header, until: Frontier::DurableEnd }]).await;
+    let wait = house
+        .engine
+        .append(vec![Append { id, leader_epoch: None, batch, header, until: AppendFrontier::DurableEnd }])
+        .await;
     wait.wait().await.remove(0).unwrap();
 }
 

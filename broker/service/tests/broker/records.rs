@@ -1,5 +1,6 @@
 //! Produce, fetch, offsets and the deletion of records.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,8 @@ use rustmq_model::record::BatchBuilder;
 use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use crate::house::{House, PATIENCE, batch_at, batch_of, fetch_request, named, records, values};
+
+type Answers = Vec<Result<FetchedPartition, BrokerError>>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_poll_is_woken_by_a_produce() {
@@ -29,6 +32,14 @@ async fn a_long_poll_is_woken_by_a_produce() {
     house.stop().await;
 }
 
+/// A fetch that has begun to wait: whatever is published from here on is news to it.
+async fn waiting_fetch(broker: Arc<Broker>, request: FetchRequest) -> Pin<Box<impl Future<Output = Answers> + Send>> {
+    let mut fetch = Box::pin(async move { broker.fetch(request).await });
+    // What is in memory is read without a wait: the first one is for news.
+    assert!(futures_util::poll!(fetch.as_mut()).is_pending());
+    fetch
+}
+
 /// Of two polls that wait for more than there is, one reads what is trimmed while they wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trim_ends_the_long_poll_that_it_takes_records_from_and_shows_in_the_others_answer() {
@@ -41,19 +52,38 @@ async fn a_trim_ends_the_long_poll_that_it_takes_records_from_and_shows_in_the_o
     let poll = |from, max_wait| {
         let mut request = fetch_request("orders", 0, from);
         (request.min_bytes, request.max_wait) = (1 << 20, max_wait);
-        let broker = Arc::clone(&house.broker);
-        tokio::spawn(async move { broker.fetch(request).await.remove(0) })
+        waiting_fetch(Arc::clone(&house.broker), request)
     };
-    let taken_from = poll(0, Duration::from_secs(600));
-    let other = poll(3, Duration::from_secs(1));
-    tokio::task::yield_now().await;
+    let taken_from = tokio::spawn(poll(0, Duration::from_secs(600)).await);
+    let other = tokio::spawn(poll(3, Duration::from_secs(1)).await);
     let before = DeleteBefore::Offset(Offset(2));
     let deletion = RecordDeletion { topic: named("orders"), partition: PartitionId(0), before };
     house.broker.delete_records(vec![deletion]).await.remove(0).unwrap();
-    let taken_from = tokio::time::timeout(PATIENCE, taken_from).await.unwrap().unwrap();
+    let taken_from = tokio::time::timeout(PATIENCE, taken_from).await.unwrap().unwrap().remove(0);
     assert!(matches!(taken_from, Err(BrokerError::OffsetOutOfRange { .. })), "{taken_from:?}");
-    let other = other.await.unwrap().unwrap();
+    let other = other.await.unwrap().remove(0).unwrap();
     assert_eq!((values(&other), other.log_start), (vec!["v".to_owned()], Offset(2)));
+    house.stop().await;
+}
+
+/// Which of the two ends a poll is left to chance, so there are many.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_poll_whose_news_and_deadline_come_together_answers_the_newest_offsets() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 1, &[]).await;
+    let mut request = fetch_request("orders", 0, 0);
+    (request.min_bytes, request.max_wait) = (1 << 20, Duration::from_millis(200));
+    let mut polls = Vec::new();
+    for _ in 0..32 {
+        polls.push(waiting_fetch(Arc::clone(&house.broker), request.clone()).await);
+    }
+    house.produce("orders", 0, batch_of(&["news"])).await.unwrap();
+    // Nobody has looked at them since.
+    tokio::time::sleep(2 * request.max_wait).await;
+    for poll in polls {
+        assert_eq!(poll.await[0].as_ref().unwrap().high_watermark, Offset(1));
+    }
     house.stop().await;
 }
 

@@ -1,5 +1,6 @@
 //! How far a partition's log has come: the offsets that readers, waits and refusals go by, and what holds between them. What moves each of them is
-//! said in [`super::partition`]; what is decided and not durable yet (a trim, a leadership) moves none but the log's end.
+//! said in [`super::partition`]. An append moves the log's end at once, and a cut takes what it cuts off; what else is decided (a trim, a leadership)
+//! moves none before it is durable.
 //!
 //! ```text
 //!  log start    local start                     high watermark      durable end      log end
@@ -9,17 +10,44 @@
 
 use rustmq_model::Offset;
 
-/// Those that appends and readers wait for.
+/// What must pass a batch before its append is answered. Not the last stable offset: a batch may itself be what holds that up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Frontier {
-    LastStable,
-    HighWatermark,
+pub enum AppendFrontier {
+    /// For acks=1.
     DurableEnd,
+    /// For acks=all.
+    HighWatermark,
 }
 
-impl Frontier {
+impl AppendFrontier {
     /// In the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::LastStable, Self::HighWatermark, Self::DurableEnd];
+    pub const ALL: [Self; 2] = [Self::DurableEnd, Self::HighWatermark];
+
+    #[must_use]
+    pub const fn of(self, frontiers: &Frontiers) -> Offset {
+        match self {
+            Self::DurableEnd => frontiers.durable_end,
+            Self::HighWatermark => frontiers.high_watermark,
+        }
+    }
+}
+
+/// What readers stop at, and wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrontier {
+    HighWatermark,
+    /// For read_committed.
+    LastStable,
+}
+
+impl ReadFrontier {
+    #[must_use]
+    pub const fn of(self, frontiers: &Frontiers) -> Offset {
+        match self {
+            Self::HighWatermark => frontiers.high_watermark,
+            Self::LastStable => frontiers.last_stable,
+        }
+    }
 }
 
 /// The frontiers of one partition at one moment.
@@ -50,15 +78,6 @@ impl Frontiers {
             high_watermark: start,
             durable_end: start,
             log_end: start,
-        }
-    }
-
-    #[must_use]
-    pub const fn of(&self, frontier: Frontier) -> Offset {
-        match frontier {
-            Frontier::LastStable => self.last_stable,
-            Frontier::HighWatermark => self.high_watermark,
-            Frontier::DurableEnd => self.durable_end,
         }
     }
 

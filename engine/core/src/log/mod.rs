@@ -22,7 +22,7 @@ pub use append::AppendDecision;
 pub use checkpoint::CheckpointError;
 pub use end_marker::{EndMarker, EndMarkerError, TransactionEnd};
 pub use epochs::{EpochEnd, EpochStart};
-pub use frontiers::{Frontier, Frontiers};
+pub use frontiers::{AppendFrontier, Frontiers, ReadFrontier};
 pub use limits::LogLimits;
 pub use partition::{PartitionLog, RejectedEpoch, RejectedTrim, RejectedTruncation};
 pub use rejection::AppendRejection;

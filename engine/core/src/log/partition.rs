@@ -155,7 +155,7 @@ impl PartitionLog {
 
     fn last_stable(&self) -> Offset {
         let high_watermark = self.frontiers.high_watermark;
-        self.transactions.first_unstable().unwrap_or(high_watermark).max(self.decided_start).min(high_watermark)
+        self.transactions.first_unstable().unwrap_or(high_watermark).max(self.frontiers.log_start).min(high_watermark)
     }
 
     /// Moves the log start up (DeleteRecords, retention). Answers the start to write a trim frame with, or `None` if it is there
@@ -177,9 +177,15 @@ impl PartitionLog {
         let log_start = log_start.min(self.decided_start);
         let has_moved = log_start > self.frontiers.log_start;
         if has_moved {
-            self.frontiers.raise_log_start(log_start);
+            self.raise_log_start(log_start);
         }
         has_moved
+    }
+
+    /// What is trimmed is nobody's any more, though its transaction may be open.
+    pub(super) fn raise_log_start(&mut self, to: Offset) {
+        self.frontiers.raise_log_start(to);
+        self.settle_last_stable();
     }
 
     pub(super) fn apply_trim(&mut self, log_start: Offset) {
@@ -187,7 +193,6 @@ impl PartitionLog {
         self.epochs.trim(log_start);
         self.transactions.trim(log_start);
         self.times.trim(log_start);
-        self.settle_last_stable();
     }
 
     /// Cuts the log back to `to`, where a new leader's log goes another way. Answers the end to write a truncate frame with, or `None` if

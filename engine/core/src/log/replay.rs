@@ -66,7 +66,7 @@ impl PartitionLog {
             // No trim was taken above the high watermark.
             self.raise_high_watermark(log_start);
             self.apply_trim(log_start);
-            self.frontiers.raise_log_start(log_start);
+            self.raise_log_start(log_start);
         }
         Ok(())
     }

@@ -11,9 +11,7 @@ use rustmq_model::{Instant, Offset};
 
 use super::commit::{Commit, StagedBatch};
 use super::disk_step::DiskStep;
-#[cfg(test)]
-use super::partitions::PartitionKey;
-use super::partitions::{Cut, Partitions};
+use super::partitions::{Cut, LogVersion, PartitionKey, Partitions};
 use crate::wal::WalPosition;
 
 /// Number of a commit, from 1 on.
@@ -97,6 +95,13 @@ impl Commits {
             .iter_mut()
             .flat_map(|in_flight| &mut in_flight.commit.batches)
             .for_each(|staged| staged.on_cut(cut));
+    }
+
+    /// Where the partition's batches in flight, in this version of its log, begin and end.
+    pub(super) fn staged(&self, key: PartitionKey, version: LogVersion) -> impl Iterator<Item = (Offset, Offset)> {
+        let batches = self.in_flight.iter().flat_map(|in_flight| &in_flight.commit.batches);
+        let batches = batches.filter(move |staged| (staged.key, staged.version) == (key, version));
+        batches.map(|staged| (staged.batch.base, staged.batch.next))
     }
 
     /// What can still become durable when nothing more is committed.

@@ -47,6 +47,9 @@ pub enum AppendError {
     /// Retriable: goes away when retention, trims or deletions free a segment.
     #[error("the write-ahead log is full")]
     Full,
+    /// Retriable, with the partition's leader: what was appended is cut off, or a batch that the same request brought is.
+    #[error("another leader's log has taken its place")]
+    CutOff,
     /// A write or a sync failed. Nothing more is acknowledged by this shard until the process is started again.
     #[error("the write-ahead log cannot be written: {reason}")]
     Storage { reason: String },

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{Timestamp, TopicIdPartition};
+use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
 use super::commit::{Commit, StagedBatch, SyncPolicy};
 use super::disk_step::DiskStep;
@@ -260,6 +260,16 @@ impl<M: ReaderMemory> Gathering<M> {
         let staged = staged.map(|staged| staged.batch.bytes.len());
         let open = self.open.iter().flat_map(|open| &open.batches).filter(|open| is_asked_for(open.key, open.version));
         staged.chain(open.map(|open| open.range.len())).sum::<usize>() as u64
+    }
+
+    /// The same batches: where each begins and ends.
+    pub(super) fn staged(&self, key: PartitionKey, version: LogVersion) -> impl Iterator<Item = (Offset, Offset)> {
+        let is_asked_for = move |other: PartitionKey, of: LogVersion| (other, of) == (key, version);
+        let staged = self.batches.iter().filter(move |staged| is_asked_for(staged.key, staged.version));
+        let staged = staged.map(|staged| (staged.batch.base, staged.batch.next));
+        let open = self.open.iter().flat_map(|open| &open.batches);
+        let open = open.filter(move |open| is_asked_for(open.key, open.version));
+        staged.chain(open.map(|open| (open.header.base_offset, open.header.next_offset())))
     }
 
     // Commits.

@@ -9,7 +9,7 @@ use super::appends::{AppendCount, PartialAppend};
 use super::backlog::{Backlog, Job};
 use super::cleaner::Cleaner;
 use super::commits::{CommitNumber, Commits};
-use super::error::ReadError;
+use super::error::{AppendError, ReadError};
 use super::gathering::Gathering;
 use super::host::Host;
 use super::location::{self, ReadPlan};
@@ -24,9 +24,6 @@ use super::staging::Staging;
 use super::waiting::{Waiting, WaitingAnswers, WaitingAppend};
 use crate::log::LogLimits;
 use crate::wal::{Generation, SegmentTable};
-
-/// Why an append is refused whose place in the log another leader's has taken.
-pub(super) const CUT: &str = "another leader's log took its place";
 
 /// Requests that wait in the machine itself, so that one commit takes many.
 const REQUESTS_MAX: usize = 256;
@@ -225,7 +222,7 @@ impl<H: Host> Shard<H> {
         }
         if append.is_cut(&self.partitions) {
             // While the rest of it waited for room. As a whole: where a batch is that the cut has left is not looked for.
-            Waiting::Append(append).refuse(CUT, &mut self.partitions, &mut self.actions);
+            append.refuse(&AppendError::CutOff, &mut self.actions);
             return;
         }
         if let Some(passed) = self.waiting.push_append(append, &self.partitions) {
@@ -248,6 +245,12 @@ impl<H: Host> Shard<H> {
     }
 
     pub(super) fn complete(&mut self, waiting: Waiting<H>) {
+        if let Waiting::Delete { closed, .. } = &waiting {
+            // No frontier of theirs moves any more, and another partition may have their place from here on.
+            for append in closed.iter().flat_map(|key| self.waiting.take_closed(*key)) {
+                append.refuse(&AppendError::UnknownPartition, &mut self.actions);
+            }
+        }
         if waiting.complete(&mut self.partitions, &self.staging, &mut self.actions) {
             self.cleaner.look_now();
         }

@@ -56,6 +56,18 @@ pub struct Leadership {
     pub history: Arc<[(LeaderEpoch, Offset)]>,
 }
 
+impl Leadership {
+    /// The log was cut back to `end` before this was shown. A leadership that has no records left gives way to the next one, and this one goes on from
+    /// there: as in the log's own history.
+    pub(super) fn cut(&mut self, end: Offset) {
+        let kept = self.history.partition_point(|(_, start)| *start < end);
+        if kept < self.history.len() {
+            let begun = self.history[..kept].iter().copied();
+            self.history = begun.chain([(self.epoch, end)]).collect();
+        }
+    }
+}
+
 /// One partition: its log, its retention, and what readers are shown of it.
 #[derive(Debug)]
 pub struct Partition {

@@ -4,6 +4,7 @@
 use rustmq_model::{Offset, TopicIdPartition};
 
 use super::actions::{Action, Actions, NewView};
+use super::commits::Commits;
 use super::error::{DeleteError, OpenError, TrimError};
 use super::gathering::NoRoom;
 use super::host::{Host, ReaderMemory};
@@ -138,12 +139,13 @@ pub enum TruncateError {
     NoRoom(#[from] NoRoom),
 }
 
-/// Cuts off what is staged and ends above `to`. `None` if nothing does.
+/// Cuts off the staged batches that end above `to`. `None` if none does.
 pub(super) fn truncate<M: ReaderMemory>(
     key: PartitionKey,
     to: Offset,
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
+    commits: &Commits,
 ) -> Result<Option<Cut>, TruncateError> {
     let partition = partitions.at(key).ok_or(TruncateError::UnknownPartition)?;
     let Frontiers { high_watermark, durable_end, log_end, .. } = partition.frontiers();
@@ -156,12 +158,20 @@ pub(super) fn truncate<M: ReaderMemory>(
     if to >= log_end {
         return Ok(None);
     }
+    let version = partition.version;
+    // Where it is not the base of a batch. What is not durable is staged, or in flight.
+    let staged = commits.staged(key, version).chain(staging.staged(key, version));
+    let to = base_of_batch_at(to, staged).unwrap_or(to);
     let control = Control::Truncate { end: to };
     let place = staging.room(control.payload_length(), Purpose::Freeing, partitions)?;
     let partition = partitions.at_mut(key).expect("making room closes none");
     partition.log.truncate(to).expect("it was compared with the high watermark just above");
     place.put_control(partition.id, &control);
     Ok(Some(partition.cut(to)))
+}
+
+fn base_of_batch_at(offset: Offset, mut staged: impl Iterator<Item = (Offset, Offset)>) -> Option<Offset> {
+    staged.find(|(base, next)| (*base..*next).contains(&offset)).map(|(base, _)| base)
 }
 
 /// What became of a request to delete.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
 
-use crate::log::Frontier;
+use crate::log::AppendFrontier;
 
 /// Retention of one partition's log. Where the values come from (topic and broker settings) is not known here. Reloadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct Append {
     pub batch: Bytes,
     pub header: BatchHeader,
     /// What must have passed the batch before it is answered.
-    pub until: Frontier,
+    pub until: AppendFrontier,
 }
 
 /// A batch that is as durable as was asked for.

@@ -107,7 +107,13 @@ fn expire_producers<M: super::host::ReaderMemory>(
     let Ok(place) = staging.room(control.payload_length(), Purpose::Append, partitions) else { return };
     let partition = partitions.at_mut(key).expect("it was found, and making room closes none");
     if let Control::Expiry { producers } = &control {
+        let before = partition.frontiers();
         partition.log.forget_producers(producers);
+        assert_eq!(
+            before,
+            partition.frontiers(),
+            "whose transaction is open is not forgotten: there is nothing to publish"
+        );
     }
     place.put_control(partition.id, &control);
 }

@@ -11,7 +11,7 @@ use super::commit::Commit;
 use super::gathering::{BatchOf, Gathering, NoRoom, Room};
 use super::host::ReaderMemory;
 use super::memory::NoMemory;
-use super::partitions::{Partition, Partitions};
+use super::partitions::{LogVersion, Partition, PartitionKey, Partitions};
 use crate::wal::segments::Purpose;
 use crate::wal::{Control, DamagedRange, SegmentTable};
 
@@ -205,6 +205,11 @@ impl<M: ReaderMemory> Staging<M> {
     #[must_use]
     pub(super) fn staged_bytes(&self, partition: &Partition) -> u64 {
         self.gathering.staged_bytes(partition.key, partition.version)
+    }
+
+    /// The same batches: where each begins and ends.
+    pub(super) fn staged(&self, key: PartitionKey, version: LogVersion) -> impl Iterator<Item = (Offset, Offset)> {
+        self.gathering.staged(key, version)
     }
 
     pub(super) const fn gathering_mut(&mut self) -> &mut Gathering<M> {

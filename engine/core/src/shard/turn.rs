@@ -8,8 +8,9 @@ use super::backlog::{Job, Progress};
 use super::cleaner::{MoveError, Read};
 use super::commit::StagedBatch;
 use super::commits::{CommitNumber, CommitSteps, Finished, StagedEnds};
+use super::error::AppendError;
 use super::host::Host;
-use super::machine::{CUT, Shard};
+use super::machine::Shard;
 use super::now::Now;
 use super::partitions::PartitionKey;
 use super::placement::{self, Refusal, TruncateError};
@@ -297,16 +298,20 @@ impl<H: Host> Shard<H> {
     // Replication.
 
     /// Another leader's log goes another way from `to` on: what is staged from there on is taken back, and never becomes durable, however far the
-    /// commits go that hold it.
-    pub fn handle_truncate(&mut self, key: PartitionKey, to: Offset) -> Result<(), TruncateError> {
+    /// commits go that hold it. Answers where the log ends since, or `None` if it ended there or earlier already.
+    ///
+    /// A log holds whole batches. Where `to` lies inside of one, which the other log may cut into others, all of it goes: what is lost below `to`
+    /// was not durable, and whoever follows the other log asks it for what comes after the end that is answered. A refusal would make each caller ask
+    /// again for the same.
+    pub fn handle_truncate(&mut self, key: PartitionKey, to: Offset) -> Result<Option<Offset>, TruncateError> {
         let Self { partitions, staging, commits, waiting, actions, .. } = self;
-        let Some(cut) = placement::truncate(key, to, partitions, staging)? else { return Ok(()) };
+        let Some(cut) = placement::truncate(key, to, partitions, staging, commits)? else { return Ok(None) };
         staging.gathering_mut().on_cut(&cut);
         commits.on_cut(&cut);
-        for append in waiting.take_cut(key, to) {
-            Waiting::Append(append).refuse(CUT, partitions, actions);
+        for append in waiting.on_cut(&cut) {
+            append.refuse(&AppendError::CutOff, actions);
         }
-        Ok(())
+        Ok(Some(cut.end))
     }
 
     // Segments.

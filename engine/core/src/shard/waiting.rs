@@ -10,7 +10,7 @@ use super::append_waits::{AppendWaits, AwaitedEnd};
 use super::commits::{CommitNumber, StagedEnds};
 use super::error::{AppendError, DeleteError, OpenError, TrimError};
 use super::host::Host;
-use super::partitions::{Leadership, PartitionKey, Partitions};
+use super::partitions::{Cut, Leadership, PartitionKey, Partitions};
 use super::request::Appended;
 use super::staging::Staging;
 use crate::log::Frontiers;
@@ -37,8 +37,19 @@ pub(super) struct WaitingAppend<H: Host> {
 impl<H: Host> WaitingAppend<H> {
     /// Whether a log was cut back since a batch of it was staged there.
     pub(super) fn is_cut(&self, partitions: &Partitions) -> bool {
-        let mut stored = self.ends.iter().zip(&self.results).filter(|(_, result)| result.is_ok());
-        stored.any(|(end, _)| !partitions.is_version(end.key, end.version))
+        self.stored().any(|end| !partitions.is_version(end.key, end.version))
+    }
+
+    /// Those that are not refused already.
+    pub(super) fn stored(&self) -> impl Iterator<Item = &AwaitedEnd> {
+        self.ends.iter().zip(&self.results).filter(|(_, result)| result.is_ok()).map(|(end, _)| end)
+    }
+
+    /// As a whole.
+    pub(super) fn refuse(self, error: &AppendError, actions: &mut Actions<H>) {
+        let Self { mut results, reply, .. } = self;
+        refuse_all(&mut results, || error.clone());
+        actions.push(Action::AnswerAppend { reply, results });
     }
 }
 
@@ -77,9 +88,9 @@ impl<H: Host> Default for WaitingAnswers<H> {
 }
 
 impl<H: Host> WaitingAnswers<H> {
-    /// Batches that wait for a frontier.
+    /// Batches of appends that wait for frontiers.
     pub(super) const fn batches(&self) -> usize {
-        self.appends.count()
+        self.appends.batches()
     }
 
     fn next_order(&mut self) -> Order {
@@ -120,9 +131,20 @@ impl<H: Host> WaitingAnswers<H> {
         }
     }
 
-    /// A log was cut back to `end`: those with a batch above it.
-    pub(super) fn take_cut(&mut self, key: PartitionKey, end: Offset) -> Vec<WaitingAppend<H>> {
-        self.appends.cut(key, end)
+    /// A log was cut back: those with a batch that it took. What opens wait to show of their partition is cut back with it.
+    pub(super) fn on_cut(&mut self, cut: &Cut) -> Vec<WaitingAppend<H>> {
+        for (.., waiting) in &mut self.others {
+            if let Waiting::Open { results, .. } = waiting {
+                let opened = results.iter_mut().flatten().filter(|opened| opened.key == cut.key);
+                opened.for_each(|opened| opened.leadership.cut(cut.end));
+            }
+        }
+        self.appends.cut(cut.key, Some(cut.end))
+    }
+
+    /// A partition is gone: those that wait for it still.
+    pub(super) fn take_closed(&mut self, key: PartitionKey) -> Vec<WaitingAppend<H>> {
+        self.appends.cut(key, None)
     }
 
     /// The log has failed: those that wait for a commit after this one, or for a batch that ends elsewhere than `durable` says.
@@ -186,10 +208,7 @@ impl<H: Host> Waiting<H> {
     pub(super) fn refuse(self, reason: &str, partitions: &mut Partitions, actions: &mut Actions<H>) {
         let reason = || reason.to_owned();
         match self {
-            Self::Append(WaitingAppend { mut results, reply, .. }) => {
-                refuse_all(&mut results, || AppendError::Storage { reason: reason() });
-                actions.push(Action::AnswerAppend { reply, results });
-            }
+            Self::Append(append) => append.refuse(&AppendError::Storage { reason: reason() }, actions),
             Self::Open { results, reply } => {
                 let refused = |result: Result<Opened, OpenError>| {
                     result.and_then(|_| Err(OpenError::Storage { reason: reason() }))

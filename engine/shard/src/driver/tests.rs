@@ -8,7 +8,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use rustmq_engine_api::{AppendError, Awaited, FetchWaiter, Frontier, Isolation, OpenError, ReadError, ReadRequest};
+use rustmq_engine_api::{
+    AppendError, Awaited, FetchWaiter, Isolation, OpenError, ReadError, ReadFrontier, ReadRequest,
+};
 use rustmq_engine_core::shard::DiskStep;
 use rustmq_model::{ByteSize, Offset};
 use tokio::sync::oneshot::error::TryRecvError;
@@ -21,7 +23,7 @@ use crate::standby::Standby;
 
 const FROM_START: ReadRequest =
     ReadRequest { from: Offset(0), max_bytes: 1 << 20, at_least_one: true, isolation: Isolation::ReadUncommitted };
-const NEXT: Awaited = Awaited { from: Offset(0), frontier: Frontier::HighWatermark, above: Offset(0) };
+const NEXT: Awaited = Awaited { from: Offset(0), frontier: ReadFrontier::HighWatermark, above: Offset(0) };
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn is_woken(waiter: &FetchWaiter) -> bool {
@@ -248,6 +250,24 @@ fn a_publication_wakes_those_who_wait_for_it_and_a_leadership_all() {
     drop(by_hand.lead([0], 1));
     by_hand.settle();
     assert_eq!(told(), [false, false, true]);
+}
+
+#[test]
+fn a_trim_wakes_those_who_wait_for_the_last_stable_offset_that_it_moves() {
+    let mut by_hand = ByHand::new(1, |_| {});
+    drop(by_hand.append_in_transaction(0));
+    drop(by_hand.append(0, &[1]));
+    by_hand.settle();
+    let (reader, waiter) = (by_hand.reader(0), FetchWaiter::new());
+    assert_eq!(reader.frontiers().last_stable, Offset(0));
+    let frontier = Isolation::ReadCommitted.frontier();
+    reader.watch(&waiter, Awaited { from: Offset(2), frontier, above: Offset(0) });
+    drop(by_hand.trim(0));
+    by_hand.turn();
+    assert!(!is_woken(&waiter) && reader.frontiers().last_stable == Offset(0));
+    by_hand.settle();
+    assert!(is_woken(&waiter));
+    assert_eq!(reader.frontiers().last_stable, Offset(2));
 }
 
 // Moves and slots.

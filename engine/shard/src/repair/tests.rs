@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustmq_engine_api::{Append, Engine, Frontier, Isolation, LogConfig, OpenPartition, ReadRequest};
+use rustmq_engine_api::{Append, AppendFrontier, Engine, Isolation, LogConfig, OpenPartition, ReadRequest};
 use rustmq_engine_core::wal::{Generation, Run, SegmentHeader, SegmentShape};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::{self, BatchBuilder};
@@ -107,7 +107,7 @@ async fn append_to(engine: &Engine, id: TopicIdPartition, value: &str) {
     builder.push(Timestamp(1_000), None, Some(value.as_bytes()), &[]);
     let batch = builder.build();
     let header = BatchHeader::parse(&batch).unwrap();
-    let append = Append { id, leader_epoch: None, batch, header, until: Frontier::DurableEnd };
+    let append = Append { id, leader_epoch: None, batch, header, until: AppendFrontier::DurableEnd };
     engine.append(vec![append]).await.wait().await.remove(0).unwrap();
 }
 

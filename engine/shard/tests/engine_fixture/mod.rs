@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_engine_api::{
-    Append, AppendError, Appended, Engine, Frontier, Isolation, LogConfig, OpenPartition, PartitionReader, ReadError,
-    ReadRequest,
+    Append, AppendError, AppendFrontier, Appended, Engine, Isolation, LogConfig, OpenPartition, PartitionReader,
+    ReadError, ReadRequest,
 };
 use rustmq_engine_shard::{DiskFaults, Driver, EngineConfig, Metrics, start};
 use rustmq_model::batch::{BatchHeader, Codec};
@@ -125,7 +125,7 @@ pub fn producer_batch(producer: i64, epoch: i16, sequence: i32, values: &[&[u8]]
 
 pub fn to_append(partition: i32, batch: Bytes) -> Append {
     let header = BatchHeader::parse(&batch).unwrap();
-    Append { id: id(partition), leader_epoch: None, batch, header, until: Frontier::DurableEnd }
+    Append { id: id(partition), leader_epoch: None, batch, header, until: AppendFrontier::DurableEnd }
 }
 
 pub async fn append(engine: &Engine, partition: i32, batch: Bytes) -> Result<Appended, AppendError> {

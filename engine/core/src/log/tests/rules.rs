@@ -210,6 +210,24 @@ fn a_trim_stops_at_the_high_watermark_and_shows_when_it_is_durable() {
 }
 
 #[test]
+fn a_trim_lifts_the_last_stable_offset_when_it_is_durable() {
+    let mut log = open();
+    append(&mut log, &transactional(1, 0, 0, 2)).unwrap();
+    append(&mut log, &plain(8)).unwrap();
+    log.on_durable(Offset(10));
+    log.trim(Offset(4)).unwrap();
+    log.check_invariants();
+    assert_eq!(log.frontiers().last_stable, Offset(0), "a restart may find the log without the trim");
+    // Nor does what comes meanwhile.
+    append(&mut log, &plain(1)).unwrap();
+    log.on_durable(Offset(11));
+    assert_eq!(log.frontiers().last_stable, Offset(0));
+    assert!(log.on_trim_durable(Offset(4)));
+    log.check_invariants();
+    assert_eq!((log.frontiers().log_start, log.frontiers().last_stable), (Offset(4), Offset(4)));
+}
+
+#[test]
 fn a_truncation_takes_producers_and_transactions_back() {
     let mut log = open();
     append(&mut log, &transactional(1, 0, 0, 2)).unwrap();

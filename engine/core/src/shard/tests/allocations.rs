@@ -9,7 +9,7 @@ use rustmq_model::record::BatchBuilder;
 use super::driver::{Driver, Setting};
 use super::host::Reply;
 use super::requests::{Answers, id};
-use crate::log::Frontier;
+use crate::log::AppendFrontier;
 use crate::shard::error::AppendError;
 use crate::shard::request::{Append, Appended};
 
@@ -28,7 +28,8 @@ fn count(batches: usize, records: usize) -> u64 {
     let mut driver = Driver::with(1, setting);
     let batch = batch(records);
     let header = BatchHeader::parse(&batch).unwrap();
-    let append = || Append { id: id(0), leader_epoch: None, batch: batch.clone(), header, until: Frontier::DurableEnd };
+    let append =
+        || Append { id: id(0), leader_epoch: None, batch: batch.clone(), header, until: AppendFrontier::DurableEnd };
     let request = |_| (std::iter::repeat_with(append).take(batches).collect(), Reply::new(0));
     // The first ones make the room that later ones find.
     let mut warm: Vec<(Vec<Append>, _)> = (0..2 * COMMITS).map(request).collect();

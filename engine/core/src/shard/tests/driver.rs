@@ -10,7 +10,7 @@ use rustmq_model::{Instant, Timestamp, TopicIdPartition};
 use super::host::{TestHost, Told};
 use super::memory::VecMemory;
 use super::slots::{Slots, WAL, shape};
-use crate::log::Gaps;
+use crate::log::{AppendFrontier, Gaps};
 use crate::shard::request::ColdRead;
 use crate::shard::starting::{log_limits, replay_partitions};
 use crate::shard::{
@@ -35,6 +35,8 @@ pub struct Setting {
     pub budget: usize,
     pub gathered_bytes_max: usize,
     pub waits_max: usize,
+    /// What appends wait for.
+    pub until: AppendFrontier,
     pub proof_after: Duration,
     pub retention_interval: Duration,
     /// Whether the log counts as repaired.
@@ -62,6 +64,7 @@ impl Default for Setting {
             budget: 64 << 20,
             gathered_bytes_max: 1 << 20,
             waits_max: 1 << 16,
+            until: AppendFrontier::DurableEnd,
             proof_after: Duration::from_secs(3_600),
             retention_interval: Duration::from_secs(86_400),
             gaps: Gaps::Refused,

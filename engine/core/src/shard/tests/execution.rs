@@ -120,7 +120,7 @@ impl Driver {
         &self.views[&self.key(number)]
     }
 
-    /// Base frontiers of the batches that readers find in memory.
+    /// Base offsets of the batches that readers find in memory.
     pub fn in_memory(&mut self, number: i32) -> Vec<i64> {
         let key = self.key(number);
         let readable = self.shard.memory_mut().readable.get(&key);

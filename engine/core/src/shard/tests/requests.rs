@@ -9,7 +9,6 @@ use rustmq_model::{
 
 use super::driver::Driver;
 use super::host::Reply;
-use crate::log::Frontier;
 use crate::shard::PartitionKey;
 use crate::shard::error::{AppendError, DeleteError, OpenError, TrimError};
 use crate::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
@@ -27,6 +26,13 @@ pub fn batch(size: usize) -> Bytes {
     builder.build()
 }
 
+/// A batch with so many records.
+pub fn batch_with(records: usize) -> Bytes {
+    let mut builder = BatchBuilder::new(Codec::None);
+    (0..records).for_each(|_| builder.push(Timestamp(1_000), None, Some(b"v"), &[]));
+    builder.build()
+}
+
 /// The first batch of a producer.
 pub fn batch_of(producer: i64) -> Bytes {
     let builder = BatchBuilder::new(Codec::None);
@@ -35,8 +41,16 @@ pub fn batch_of(producer: i64) -> Bytes {
     builder.build()
 }
 
+/// The same within a transaction, which stays open.
+pub fn transactional_batch_of(producer: i64) -> Bytes {
+    let mut bytes = batch_of(producer).to_vec();
+    // In the low byte of its attributes. The log does not compare checksums.
+    bytes[22] |= 0x10;
+    bytes.into()
+}
+
 impl Driver {
-    fn reply<T>(&mut self) -> Reply<T> {
+    pub fn reply<T>(&mut self) -> Reply<T> {
         self.requests += 1;
         Reply::new(self.requests - 1)
     }
@@ -59,9 +73,10 @@ impl Driver {
     }
 
     pub fn append_all(&mut self, number: i32, batches: Vec<Bytes>) -> Answers<Appended, AppendError> {
+        let until = self.setting.until;
         let append = |batch: Bytes| {
             let header = BatchHeader::parse(&batch).unwrap();
-            Append { id: id(number), leader_epoch: None, batch, header, until: Frontier::DurableEnd }
+            Append { id: id(number), leader_epoch: None, batch, header, until }
         };
         let reply = self.reply();
         self.shard.handle_append(batches.into_iter().map(append).collect(), reply.clone());

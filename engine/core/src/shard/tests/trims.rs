@@ -6,7 +6,7 @@ use rustmq_model::Offset;
 
 use super::driver::{Driver, Setting};
 use super::host::Told;
-use super::requests::{batch, batch_of};
+use super::requests::{batch, batch_of, id, transactional_batch_of};
 use crate::shard::error::TrimError;
 use crate::shard::request::{LogConfig, TrimTo};
 
@@ -121,4 +121,37 @@ fn a_producer_that_is_forgotten_stays_forgotten() {
     };
     assert_eq!(sent_again(Duration::MAX), Offset(5), "where it was at first");
     assert_eq!(sent_again(Duration::from_secs(60)), Offset(6));
+}
+
+#[test]
+fn readers_hear_of_the_last_stable_offset_that_a_trim_moves_when_the_trim_is_durable() {
+    let mut driver = Driver::with(1, Setting::default());
+    driver.append_all(0, vec![transactional_batch_of(7)]);
+    driver.append(0, &[SIZE; 3]);
+    assert!(driver.commit());
+    driver.append(0, &[SIZE]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    driver.trim(0, TrimTo::Offset(Offset(2)));
+    driver.turn();
+    driver.end_commit();
+    let shown = driver.shown(0).frontiers;
+    assert_eq!((shown.last_stable, shown.high_watermark), (Offset(0), Offset(5)), "the trim is staged");
+    assert!(driver.commit());
+    let shown = driver.shown(0).frontiers;
+    assert_eq!((shown.log_start, shown.last_stable), (Offset(2), Offset(2)));
+}
+
+#[test]
+fn a_producer_with_an_open_transaction_is_not_forgotten_by_the_clock() {
+    let config = LogConfig { producer_expiry: Duration::from_secs(1), ..LogConfig::unlimited() };
+    let mut driver = Driver::new(Setting::default());
+    driver.open_with(&[0], 0, config);
+    driver.append_all(0, vec![transactional_batch_of(7), batch_of(8)]);
+    driver.settle();
+    driver.turn_in(2 * Setting::default().retention_interval);
+    driver.settle();
+    let log = &driver.shard.partitions.find(id(0)).unwrap().log;
+    let known: Vec<_> = log.producers().iter().map(|(id, _)| id.0).collect();
+    assert_eq!((known, log.frontiers().last_stable), (vec![7], Offset(0)));
 }

@@ -1,16 +1,17 @@
 //! A log that is cut back while its batches are on their way to the disk: the same offsets stand for other bytes then.
 
-use rustmq_model::Offset;
+use rustmq_model::{LeaderEpoch, Offset};
 
 use super::driver::{Driver, Setting};
 use super::host::{Reply, Told};
-use crate::log::RejectedTruncation;
+use super::requests::batch_with;
+use crate::log::{AppendFrontier, RejectedTruncation};
 use crate::shard::TruncateError;
 use crate::shard::error::AppendError;
 use crate::shard::request::{Appended, TrimTo};
 
 impl Driver {
-    fn truncate(&mut self, number: i32, to: i64) -> Result<(), TruncateError> {
+    fn truncate(&mut self, number: i32, to: i64) -> Result<Option<Offset>, TruncateError> {
         let key = self.key(number);
         let result = self.shard.handle_truncate(key, Offset(to));
         self.execute();
@@ -24,10 +25,15 @@ impl Driver {
 }
 
 fn base(reply: &Reply<Vec<Result<Appended, AppendError>>>) -> Option<i64> {
-    reply.answer().map(|results| results[0].as_ref().map_or(-1, |appended| appended.base_offset.0))
+    reply.answer().map(|results| match &results[0] {
+        Ok(appended) => appended.base_offset.0,
+        Err(AppendError::CutOff) => -1,
+        Err(_) => -2,
+    })
 }
 
-const REFUSED: Option<i64> = Some(-1);
+const CUT_OFF: Option<i64> = Some(-1);
+const REFUSED: Option<i64> = Some(-2);
 
 #[test]
 fn an_old_commit_does_not_declare_durable_what_was_appended_in_the_place_of_its_batches() {
@@ -36,7 +42,7 @@ fn an_old_commit_does_not_declare_durable_what_was_appended_in_the_place_of_its_
     driver.turn();
     assert!(driver.begin_commit());
     driver.truncate(0, 0).unwrap();
-    assert_eq!(base(&old), REFUSED);
+    assert_eq!(base(&old), CUT_OFF);
     let new = driver.append(0, &[300]);
     driver.turn();
     driver.told.clear();
@@ -53,16 +59,18 @@ fn an_old_commit_does_not_declare_durable_what_was_appended_in_the_place_of_its_
 
 #[test]
 fn what_a_cut_keeps_counts_with_its_own_commit() {
-    let mut driver = Driver::with(1, Setting::default());
-    let kept = driver.append(0, &[10]);
-    let taken = driver.append(0, &[20]);
-    driver.turn();
-    assert!(driver.begin_commit());
-    driver.truncate(0, 1).unwrap();
-    assert_eq!((base(&kept), base(&taken)), (None, REFUSED));
-    driver.end_commit();
-    assert_eq!((driver.durable_end(0), base(&kept)), (1, Some(0)));
-    assert_eq!(driver.in_memory(0), [0]);
+    for until in AppendFrontier::ALL {
+        let mut driver = Driver::with(1, Setting { until, ..Setting::default() });
+        let kept = driver.append(0, &[10]);
+        let taken = driver.append(0, &[20]);
+        driver.turn();
+        assert!(driver.begin_commit());
+        driver.truncate(0, 1).unwrap();
+        assert_eq!((base(&kept), base(&taken)), (None, CUT_OFF));
+        driver.end_commit();
+        assert_eq!((driver.durable_end(0), base(&kept)), (1, Some(0)));
+        assert_eq!(driver.in_memory(0), [0]);
+    }
 }
 
 #[test]
@@ -79,7 +87,7 @@ fn what_gathers_is_cut_as_often_as_it_is_asked_for() {
     driver.truncate(0, 4).unwrap();
     let third = driver.append(0, &[200]);
     assert!(driver.commit());
-    assert_eq!([base(&first), base(&second)], [REFUSED; 2], "each as a whole");
+    assert_eq!([base(&first), base(&second)], [CUT_OFF; 2], "each as a whole");
     assert_eq!((base(&third), base(&other)), (Some(4), Some(0)));
     assert_eq!((driver.durable_end(0), driver.durable_end(1)), (5, 5));
     assert_eq!(driver.in_memory(0), [0, 1, 2, 3, 4]);
@@ -90,19 +98,21 @@ fn what_gathers_is_cut_as_often_as_it_is_asked_for() {
 
 #[test]
 fn a_log_that_is_cut_and_closed_answers_only_what_was_appended_since() {
-    let mut driver = Driver::with(1, Setting::default());
-    let key = driver.key(0);
-    driver.append(0, &[10; 3]);
-    driver.turn();
-    assert!(driver.begin_commit());
-    driver.truncate(0, 0).unwrap();
-    let (new, deleted) = (driver.append(0, &[10]), driver.delete(&[0]));
-    driver.turn();
-    driver.told.clear();
-    driver.end_commit();
-    assert_eq!(driver.told, []);
-    assert!(driver.commit());
-    assert_eq!(driver.told, [Told::Answer(new.number), Told::Closed(key), Told::Answer(deleted.number)]);
+    for until in AppendFrontier::ALL {
+        let mut driver = Driver::with(1, Setting { until, ..Setting::default() });
+        let key = driver.key(0);
+        driver.append(0, &[10; 3]);
+        driver.turn();
+        assert!(driver.begin_commit());
+        driver.truncate(0, 0).unwrap();
+        let (new, deleted) = (driver.append(0, &[10]), driver.delete(&[0]));
+        driver.turn();
+        driver.told.clear();
+        driver.end_commit();
+        assert_eq!(driver.told, []);
+        assert!(driver.commit());
+        assert_eq!(driver.told, [Told::Answer(new.number), Told::Closed(key), Told::Answer(deleted.number)]);
+    }
 }
 
 #[test]
@@ -127,7 +137,7 @@ fn what_is_durable_is_not_cut() {
     assert!(driver.commit());
     let rejected = RejectedTruncation { requested: Offset(1), high_watermark: Offset(2) };
     assert_eq!(driver.truncate(0, 1), Err(TruncateError::BelowHighWatermark(rejected)));
-    assert_eq!(driver.truncate(0, 2), Ok(()));
+    assert_eq!(driver.truncate(0, 2), Ok(None));
     assert!(!driver.commit(), "there is nothing to write");
     let key = driver.key(0);
     driver.delete(&[0]);
@@ -161,10 +171,62 @@ fn a_request_that_is_cut_while_the_rest_of_it_waits_for_room_is_refused_as_a_who
     assert!(driver.begin_commit());
     driver.truncate(0, 0).unwrap();
     driver.turn();
-    assert_eq!(base(&cut), REFUSED);
+    assert_eq!(base(&cut), CUT_OFF);
     driver.end_commit();
     let new = driver.append(0, &[1]);
     driver.settle();
     assert!(base(&new).is_some_and(|base| base > 0), "the rest of it is in the log");
     assert_eq!(driver.on_disk(0).len(), usize::try_from(driver.durable_end(0)).unwrap());
+}
+
+#[test]
+fn a_cut_inside_a_batch_takes_all_of_it() {
+    for is_in_flight in [false, true] {
+        let mut driver = Driver::with(1, Setting::default());
+        driver.append(0, &[10]);
+        assert!(driver.commit());
+        let kept = driver.append_all(0, vec![batch_with(2)]);
+        let torn = driver.append_all(0, vec![batch_with(3)]);
+        let above = driver.append(0, &[10]);
+        driver.turn();
+        if is_in_flight {
+            assert!(driver.begin_commit());
+        }
+        assert_eq!(driver.truncate(0, 5), Ok(Some(Offset(3))));
+        assert_eq!([base(&torn), base(&above)], [CUT_OFF; 2]);
+        let new = driver.append_all(0, vec![batch_with(4)]);
+        if is_in_flight {
+            driver.turn();
+            driver.end_commit();
+        }
+        driver.settle();
+        assert_eq!((base(&kept), base(&new), driver.durable_end(0)), (Some(1), Some(3), 7));
+        assert_eq!(driver.in_memory(0), [0, 1, 3]);
+        let sizes = driver.on_disk(0);
+        assert_eq!(driver.restart().unwrap().on_disk(0), sizes);
+    }
+}
+
+#[test]
+fn a_leadership_that_was_staged_before_a_cut_is_shown_as_the_log_has_it_after_it() {
+    let mut driver = Driver::with(1, Setting::default());
+    driver.append(0, &[10, 10]);
+    assert!(driver.commit());
+    driver.append(0, &[10, 10]);
+    driver.open(&[0], 3);
+    driver.append(0, &[10]);
+    driver.open(&[0], 4);
+    driver.turn();
+    assert!(driver.begin_commit());
+    assert_eq!(driver.truncate(0, 3), Ok(Some(Offset(3))));
+    driver.told.clear();
+    driver.end_commit();
+    let key = driver.key(0);
+    let led = [3, 4].map(|epoch| Told::Leadership(key, LeaderEpoch(epoch)));
+    assert!(led.iter().all(|led| driver.told.contains(led)), "{:?}", driver.told);
+    let expected = [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(3))];
+    assert_eq!(driver.shown(0).leadership.history[..], expected);
+    assert_eq!(driver.shard.partitions.at(key).unwrap().leadership(), driver.shown(0).leadership);
+    driver.settle();
+    assert_eq!(driver.restart().unwrap().shown(0).leadership.history[..], expected);
 }

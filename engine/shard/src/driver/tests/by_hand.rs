@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use rustmq_engine_api::request::{ColdRead, DiskRead, Reply, Request, TimeSearch, TimeTarget};
 use rustmq_engine_api::{
-    Append, AppendError, Appended, DeleteError, Engine, Frontier, LogConfig, OpenError, OpenPartition, PartitionReader,
-    ReadBatches, ReadError, ShardStatus, TrimError, TrimTo,
+    Append, AppendError, AppendFrontier, Appended, DeleteError, Engine, LogConfig, OpenError, OpenPartition,
+    PartitionReader, ReadBatches, ReadError, ShardStatus, TrimError, TrimTo,
 };
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
-use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition};
+use rustmq_model::{
+    ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId,
+    TopicIdPartition,
+};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::{Driver, EngineConfig};
@@ -181,10 +184,26 @@ impl ByHand {
             builder.push(Timestamp(1_000), None, Some(&vec![b'v'; *length]), &[]);
             let batch = builder.build();
             let header = BatchHeader::parse(&batch).unwrap();
-            Append { id: id(partition), leader_epoch: None, batch, header, until: Frontier::DurableEnd }
+            Append { id: id(partition), leader_epoch: None, batch, header, until: AppendFrontier::DurableEnd }
         });
         let (reply, answer) = oneshot::channel();
         self.send(Request::Append { appends: batches.collect(), reply });
+        answer
+    }
+
+    /// The first batch of a transaction, which stays open.
+    pub(super) fn append_in_transaction(&self, partition: i32) -> Answer<Vec<Result<Appended, AppendError>>> {
+        let builder = BatchBuilder::new(Codec::None);
+        let mut builder = builder.producer(ProducerId(7), ProducerEpoch(0), Sequence(0));
+        builder.push(Timestamp(1_000), None, Some(b"v"), &[]);
+        let mut batch = builder.build().to_vec();
+        // In the low byte of its attributes. The log does not compare checksums.
+        batch[22] |= 0x10;
+        let header = BatchHeader::parse(&batch).unwrap();
+        let until = AppendFrontier::DurableEnd;
+        let append = Append { id: id(partition), leader_epoch: None, batch: batch.into(), header, until };
+        let (reply, answer) = oneshot::channel();
+        self.send(Request::Append { appends: vec![append], reply });
         answer
     }
 
