@@ -57,6 +57,8 @@ struct Pending {
 struct Model {
     /// Lives of the partition, the oldest first. One whose end is not durable is followed by another at most.
     lives: Vec<Life>,
+    /// Those whose end was durable: harm to the end of the log may take it back.
+    ended: Vec<Life>,
     /// In the order in which they were asked.
     pending: VecDeque<Pending>,
     /// Its log start may move by itself.
@@ -67,7 +69,13 @@ struct Model {
 
 impl Model {
     const fn new() -> Self {
-        Self { lives: Vec::new(), pending: VecDeque::new(), may_retain: false, expiry: Duration::MAX }
+        Self {
+            lives: Vec::new(),
+            ended: Vec::new(),
+            pending: VecDeque::new(),
+            may_retain: false,
+            expiry: Duration::MAX,
+        }
     }
 
     fn take(&mut self, number: RequestNumber, is_it: impl Fn(&Asked) -> bool) -> Pending {
@@ -97,8 +105,13 @@ pub struct Harms<'a> {
 impl Harms<'_> {
     /// Whether a sector of the slot was harmed since its segment was started.
     pub fn excuse(&self, slot: SlotId) -> bool {
+        self.excuse_from(slot, 0)
+    }
+
+    /// The same for its sectors from an offset on.
+    pub fn excuse_from(&self, slot: SlotId, offset: u32) -> bool {
         let since = self.started.get(&slot).copied().unwrap_or_default();
-        self.disk.harms().iter().any(|harmed| harmed.slot == slot && harmed.at >= since)
+        self.disk.harms().iter().any(|harmed| harmed.slot == slot && harmed.offset >= offset && harmed.at >= since)
     }
 }
 
@@ -249,7 +262,8 @@ impl Oracle {
         match result {
             Ok(()) => {
                 let at = model.lives.iter().position(|life| life.is_closed);
-                model.lives.remove(at.expect("the view is closed before its deletion is answered"));
+                let life = model.lives.remove(at.expect("the view is closed before its deletion is answered"));
+                model.ended.push(life);
             }
             Err(DeleteError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
                 model.keep(pending);

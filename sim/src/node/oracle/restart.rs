@@ -53,8 +53,9 @@ impl Oracle {
     ) -> Findings {
         self.keys.clear();
         self.poisoned_from = None;
-        let dropped = recovered.wal.dropped.map(|dropped| dropped.slot);
-        let is_tail_harmed = dropped.is_some_and(|slot| Harms { disk, started }.excuse(slot));
+        let harms = Harms { disk, started };
+        let dropped = recovered.wal.dropped;
+        let is_tail_harmed = dropped.is_some_and(|dropped| harms.excuse_from(dropped.slot, dropped.offset));
         let (mut findings, mut order) = (Findings::default(), Order::default());
         for partition in recovered.partitions.iter() {
             assert!(self.models.contains_key(&partition.id), "{} was never opened", partition.id);
@@ -101,21 +102,34 @@ impl Oracle {
     ) {
         let model = self.models.get_mut(&id).expect("the caller took the id from there");
         let expiry = model.expiry;
-        let durable = std::mem::take(&mut model.lives).into_iter().find(|life| life.is_durable);
+        let lives = std::mem::take(&mut model.lives);
+        let is_any_staged = lives.iter().any(|life| !life.is_durable);
+        let mut durable = lives.into_iter().find(|life| life.is_durable);
         let Some(partition) = partitions.find(id) else {
             let deleted = model.pending.iter().find(|pending| pending.asked == Asked::Delete);
             assert!(durable.is_none() || deleted.is_some() || is_tail_harmed, "{id} is gone, and nobody deleted it");
             if let (Some(_), Some(deleted)) = (&durable, deleted) {
                 order.note_found(deleted.number);
             } else if deleted.is_none()
-                && let Some(opened) = model.pending.iter().find(|pending| pending.asked == Asked::Open)
+                // One that finds the log full is refused, and that is told with a commit: only what a view was created for was not.
+                && is_any_staged
+                && let Some(opened) = model.pending.iter().rfind(|pending| pending.asked == Asked::Open)
             {
                 order.note_lost(opened.number);
             }
+            model.ended.extend(durable);
             model.pending.clear();
             return;
         };
         let pieces = pieces.expect("it was read");
+        let first = first_found(&pieces, &self.batches);
+        if is_tail_harmed && !durable.as_ref().is_some_and(|life| life.begins_with(first)) && !model.may_open(first) {
+            // The harm took the end of an earlier life, and all that came after it.
+            if let Some(at) = model.ended.iter().rposition(|life| life.begins_with(first)) {
+                durable = model.ended.drain(at..).next();
+                model.pending.clear();
+            }
+        }
         let mut life = match durable {
             Some(life) if !is_next_life(&life, model, partition, &pieces, &self.batches) => {
                 // What follows in the queue was asked of this life, up to its deletion, which is not there.
@@ -126,11 +140,12 @@ impl Oracle {
                 life
             }
             durable => {
-                let opened = opening_of(model, first_found(&pieces, &self.batches));
+                let opened = opening_of(model, first);
                 let opened = opened.unwrap_or_else(|| panic!("{id} is there, and nobody opened it"));
                 let is_free = durable.is_none() || model.pending.iter().take(opened).any(|p| p.asked == Asked::Delete);
                 assert!(is_free, "{id}: another life is there, and nobody ended the one before");
-                if first_found(&pieces, &self.batches).is_some() {
+                model.ended.extend(durable);
+                if first.is_some() {
                     order.note_found(model.pending[opened].number);
                     model.pending.drain(..=opened);
                 } else {
@@ -147,7 +162,9 @@ impl Oracle {
             at = piece.goes_on_from(id, at);
         }
         assert_eq!(at, positions.durable_end, "{id}: all of the log is there");
-        check_start(id, &life, model, positions.log_start);
+        if !is_tail_harmed {
+            check_start(id, &life, model, positions.log_start);
+        }
         life.start = positions.log_start;
         if positions.durable_end < life.end {
             assert!(
@@ -185,6 +202,16 @@ fn is_next_life(life: &Life, model: &Model, partition: &Partition, pieces: &[Pie
     let Some((base, first)) = first_found(pieces, batches) else { return false };
     let is_of_this = life.batches.get(&base).is_some_and(|placed| placed.batch == first);
     !is_of_this && model.pending.iter().skip(deleted).any(|pending| appended(pending) == Some(first))
+}
+
+impl Model {
+    /// Whether a life that begins with this batch may have been opened by what is not answered.
+    fn may_open(&self, first: Option<(Offset, BatchId)>) -> bool {
+        self.pending.iter().any(|pending| match first {
+            Some((_, first)) => appended(pending) == Some(first),
+            None => pending.asked == Asked::Open,
+        })
+    }
 }
 
 fn first_found(pieces: &[Piece], batches: &Batches) -> Option<(Offset, BatchId)> {
