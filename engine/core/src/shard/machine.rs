@@ -26,7 +26,7 @@ use crate::log::LogLimits;
 use crate::wal::{Generation, SegmentTable};
 
 /// Why an append is refused whose place in the log another leader's has taken.
-pub(super) const CUT: &str = "another leader's log took its place";
+pub const CUT: &str = "another leader's log took its place";
 
 /// Requests that wait in the machine itself, so that one commit takes many.
 const REQUESTS_MAX: usize = 256;

@@ -41,7 +41,7 @@ pub use disk_step::DiskStep;
 pub use gathering::{BatchOf, Gathering, NoRoom, Room};
 pub use host::{Host, ReaderMemory};
 pub use location::{NextLocation, ReadPlan};
-pub use machine::{Shard, ShardConfig};
+pub use machine::{CUT, Shard, ShardConfig};
 pub use memory::{Chunk, Memory, NoMemory};
 pub use now::Now;
 pub use partitions::{Cut, Leadership, LogVersion, Partition, PartitionKey, Partitions};

@@ -103,32 +103,14 @@ impl Oracle {
         let model = self.models.get_mut(&id).expect("the caller took the id from there");
         let expiry = model.expiry;
         let lives = std::mem::take(&mut model.lives);
-        let is_any_staged = lives.iter().any(|life| !life.is_durable);
-        let mut durable = lives.into_iter().find(|life| life.is_durable);
         let Some(partition) = partitions.find(id) else {
-            let deleted = model.pending.iter().find(|pending| pending.asked == Asked::Delete);
-            assert!(durable.is_none() || deleted.is_some() || is_tail_harmed, "{id} is gone, and nobody deleted it");
-            if let (Some(_), Some(deleted)) = (&durable, deleted) {
-                order.note_found(deleted.number);
-            } else if deleted.is_none()
-                // One that finds the log full is refused, and that is told with a commit: only what a view was created for was not.
-                && is_any_staged
-                && let Some(opened) = model.pending.iter().rfind(|pending| pending.asked == Asked::Open)
-            {
-                order.note_lost(opened.number);
-            }
-            model.ended.extend(durable);
-            model.pending.clear();
-            return;
+            return model.end(id, lives, is_tail_harmed, order);
         };
+        let mut durable = lives.into_iter().find(|life| life.is_durable);
         let pieces = pieces.expect("it was read");
         let first = first_found(&pieces, &self.batches);
         if is_tail_harmed && !durable.as_ref().is_some_and(|life| life.begins_with(first)) && !model.may_open(first) {
-            // The harm took the end of an earlier life, and all that came after it.
-            if let Some(at) = model.ended.iter().rposition(|life| life.begins_with(first)) {
-                durable = model.ended.drain(at..).next();
-                model.pending.clear();
-            }
+            durable = model.take_back(first).or(durable);
         }
         let mut life = match durable {
             Some(life) if !is_next_life(&life, model, partition, &pieces, &self.batches) => {
@@ -180,7 +162,8 @@ impl Oracle {
         filling.take_up_to(positions.durable_end, &self.batches);
         let life = filling.finish();
         assert_eq!(life.end, positions.durable_end, "{id}: nothing is left out at the end");
-        if !is_tail_harmed && life.check_producers(&partition.log, &self.batches, wall, expiry) {
+        let is_known = !is_tail_harmed && !model.was_cut;
+        if is_known && life.check_producers(&partition.log, &self.batches, wall, expiry) {
             findings.forgotten_producers += 1;
         }
         model.lives.push(life);
@@ -205,6 +188,32 @@ fn is_next_life(life: &Life, model: &Model, partition: &Partition, pieces: &[Pie
 }
 
 impl Model {
+    /// The partition is not there.
+    fn end(&mut self, id: TopicIdPartition, lives: Vec<Life>, is_tail_harmed: bool, order: &mut Order) {
+        let is_any_staged = lives.iter().any(|life| !life.is_durable);
+        let durable = lives.into_iter().find(|life| life.is_durable);
+        let deleted = self.pending.iter().find(|pending| pending.asked == Asked::Delete);
+        assert!(durable.is_none() || deleted.is_some() || is_tail_harmed, "{id} is gone, and nobody deleted it");
+        if let (Some(_), Some(deleted)) = (&durable, deleted) {
+            order.note_found(deleted.number);
+        } else if deleted.is_none()
+            // One that finds the log full is refused, and that is told with a commit: only what a view was created for was not.
+            && is_any_staged
+            && let Some(opened) = self.pending.iter().rfind(|pending| pending.asked == Asked::Open)
+        {
+            order.note_lost(opened.number);
+        }
+        self.ended.extend(durable);
+        self.pending.clear();
+    }
+
+    /// Harm has taken the end of an earlier life, and all that came after it.
+    fn take_back(&mut self, first: Option<(Offset, BatchId)>) -> Option<Life> {
+        let at = self.ended.iter().rposition(|life| life.begins_with(first))?;
+        self.pending.clear();
+        self.ended.drain(at..).next()
+    }
+
     /// Whether a life that begins with this batch may have been opened by what is not answered.
     fn may_open(&self, first: Option<(Offset, BatchId)>) -> bool {
         self.pending.iter().any(|pending| match first {
@@ -311,7 +320,7 @@ impl Filling<'_> {
                 self.order.note_found(pending.number);
                 return;
             }
-            let is_left_out = is_alone && !self.life.has(batch);
+            let is_left_out = is_alone && !pending.is_cut && !self.life.has(batch);
             assert!(!is_left_out, "{}: batch {} is left out before {found:?}", self.id, batch.0);
         }
     }
@@ -323,7 +332,7 @@ impl Filling<'_> {
                 && !self.life.has(batch)
             {
                 self.findings.lost += 1;
-                if is_alone {
+                if is_alone && !pending.is_cut {
                     self.order.note_lost(pending.number);
                 }
             }
