@@ -1,23 +1,28 @@
-//! `planted [NAME...]`: shows that the crash and the power-cut test fail when they must. Each patch in `compat-tests/planted` puts one
-//! bug into a scratch copy of the tree; the broker built from it must break promises that the crash test finds, or the test that the patch
-//! names in a line `Found by: TEST`. The copy's crates have a version of their own, and its broker a name, so that nothing built from it takes
-//! the place of the real one in the target folder that they share.
-#![allow(clippy::print_stdout)]
+//! Shows that the proofs fail when they must. Each patch in `compat-tests/planted` or `sim/planted` puts one bug into a scratch copy of the tree,
+//! and names in a line `Found by:` who finds it in what is built from that: `crash` (unless it names another) or `power_cut` by promises that
+//! the broker breaks, or `node within N`, which is the simulation of a node, by one of its first N seeds. The copy's crates have a version of
+//! their own, and its programs a name, so that nothing built from it takes the place of the real one in the target folder that they share.
 
-use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use anyhow::{Context, Result, bail, ensure};
+
+pub const USAGE: &str = "planted FOLDER [NAME...]";
+
 /// More than a sound run needs to find nothing.
 const ROUNDS: &str = "40";
+/// Seeds that are run before somebody looks whether one has failed.
+const SEEDS: u64 = 100;
 
-fn main() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("the crate lies in the repository")?;
-    let names: Vec<String> = std::env::args().skip(1).collect();
+/// All bugs in the folder, or those of these names.
+pub fn run(root: &Path, mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    let root = &root.canonicalize().context("finding the workspace")?;
+    let folder = root.join(arguments.next().context(USAGE)?).join("planted");
+    let names: Vec<String> = arguments.collect();
     let mut tried = 0;
-    for entry in fs::read_dir(root.join("compat-tests/planted"))? {
-        let patch = entry?.path();
+    for patch in patches(&folder)? {
         let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if names.is_empty() || names.contains(&name) {
             println!("{name}: {}", try_patch(root, &patch).with_context(|| name.clone())?);
@@ -28,25 +33,61 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What the test said about the bug.
+fn patches(folder: &Path) -> Result<Vec<PathBuf>> {
+    let listed = fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?;
+    let mut patches = listed.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    patches.sort();
+    Ok(patches)
+}
+
+/// What was said about the bug.
 fn try_patch(root: &Path, patch: &Path) -> Result<String> {
     // One tree for all bugs: what is the same in the next one is not compiled again.
     let tree = std::env::temp_dir().join("rustmq-planted");
     copy(root, &tree)?;
-    let planted = "rustmq-planted";
-    run(Command::new("patch").args(["-p1", "-i"]).arg(patch).current_dir(&tree))?;
-    replace(&tree.join("node/Cargo.toml"), "name = \"rustmq\"\n", &format!("name = \"{planted}\"\n"))?;
+    execute(Command::new("patch").args(["-p1", "-i"]).arg(patch).current_dir(&tree))?;
     // Cargo tells a workspace's crates apart by name, version and path within the workspace, not by where the workspace lies.
     replace(&tree.join("Cargo.toml"), "\nversion = \"0.1.0\"\n", "\nversion = \"0.1.0-planted\"\n")?;
+    let text = fs::read_to_string(patch)?;
+    let finder = text.lines().find_map(|line| line.strip_prefix("Found by: ")).unwrap_or("crash");
+    match finder.strip_prefix("node within ") {
+        Some(seeds) => simulate(root, &tree, seeds.parse().context("a number of seeds")?),
+        None => test(root, &tree, finder),
+    }
+}
+
+/// The program, built from the copy under another name.
+fn build(root: &Path, tree: &Path, manifest: &str, name: &str) -> Result<PathBuf> {
+    let planted = &format!("{name}-planted");
+    let bin = |name: &str| format!("[[bin]]\nname = \"{name}\"\n");
+    replace(&tree.join(manifest), &bin(name), &bin(planted))?;
     let target = target_folder(root);
     let mut build = Command::new("cargo");
     build.args(["build", "--release", "--bin", planted, "--target-dir"]).arg(&target);
-    run(build.current_dir(&tree))?;
-    let text = fs::read_to_string(patch)?;
-    let name = text.lines().find_map(|line| line.strip_prefix("Found by: ")).unwrap_or("crash");
+    execute(build.current_dir(tree))?;
+    Ok(target.join("release").join(planted))
+}
+
+fn simulate(root: &Path, tree: &Path, seeds: u64) -> Result<String> {
+    let simulation = build(root, tree, "sim/Cargo.toml", "rustmq-sim")?;
+    for first in (0..seeds).step_by(usize::try_from(SEEDS)?) {
+        let mut run = Command::new(&simulation);
+        let count = SEEDS.min(seeds - first);
+        let output = run.args(["node", "--first", &first.to_string(), "--seeds", &count.to_string()]).output()?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        if let Some((_, found)) = text.split_once("seed ") {
+            return Ok(format!("found by seed {}", found.lines().take(2).collect::<Vec<_>>().join(" ")));
+        }
+        ensure!(output.status.success(), "the simulation failed, but not by a broken promise:\n{text}");
+    }
+    bail!("the bug was not found by {seeds} seeds")
+}
+
+fn test(root: &Path, tree: &Path, name: &str) -> Result<String> {
+    let broker = build(root, tree, "node/Cargo.toml", "rustmq")?;
     let mut test = Command::new("cargo");
     test.args(["test", "--release", "--test", name, "acknowledged_work"]);
-    test.env("RUSTMQ_BINARY", target.join("release").join(planted)).current_dir(root);
+    test.env("RUSTMQ_BINARY", broker).current_dir(root);
     test.env("CRASH_ROUNDS", ROUNDS).env("POWER_CUT_ROUNDS", ROUNDS);
     let output = test.output()?;
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
@@ -83,7 +124,7 @@ fn copy(root: &Path, tree: &Path) -> Result<()> {
     Ok(())
 }
 
-fn run(command: &mut Command) -> Result<()> {
+fn execute(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("starting {command:?}"))?;
     let text = || String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{command:?} ended with {}:\n{}", output.status, text());
@@ -98,13 +139,14 @@ mod tests {
     #[test]
     fn every_planted_bug_applies_to_the_tree() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository");
-        let patches: Vec<_> = fs::read_dir(root.join("compat-tests/planted")).expect("it is there").collect();
-        assert!(!patches.is_empty());
-        for entry in patches {
-            let patch = entry.expect("it can be listed").path();
-            let mut command = Command::new("patch");
-            run(command.args(["-p1", "--dry-run", "--batch", "--forward", "-i"]).arg(&patch).current_dir(root))
-                .unwrap_or_else(|error| panic!("{}: {error}", patch.display()));
+        for folder in ["compat-tests/planted", "sim/planted"] {
+            let patches = patches(&root.join(folder)).expect("it can be listed");
+            assert!(!patches.is_empty());
+            for patch in patches {
+                let mut command = Command::new("patch");
+                execute(command.args(["-p1", "--dry-run", "--batch", "--forward", "-i"]).arg(&patch).current_dir(root))
+                    .unwrap_or_else(|error| panic!("{}: {error}", patch.display()));
+            }
         }
     }
 }
