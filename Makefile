@@ -16,7 +16,7 @@ GUARD = $(BENCH) --guard --rounds 1 --warmup 5 --seconds 5 --only rustmq,kafka,k
 COMPAT = $(patsubst compat-tests/tests/%.rs,--test %,$(wildcard compat-tests/tests/*.rs)) \
 	$(patsubst compat-tests/tests/%/main.rs,--test %,$(wildcard compat-tests/tests/*/main.rs))
 
-.PHONY: run test test-repeat check clients compat compat-reference crash power-cut damage crash-planted sim bench bench-quick profile fuzz
+.PHONY: run test test-repeat check clients compat compat-reference crash power-cut damage crash-planted sim sim-planted bench bench-quick profile fuzz
 
 # Builds RustMQ, without what only the tests need, and starts it on embedded defaults.
 run:
@@ -71,12 +71,16 @@ damage:
 
 # Shows that both proofs can fail: plants bugs in copies of the tree, and expects the audit to find each.
 crash-planted:
-	$(CARGO) run --release --bin planted
+	$(CARGO) xtask planted compat-tests
 
 # Simulations of a node from many seeds, on a disk that fails; with SEED, one of them, and with TRACE=1 each of its steps. Fails where a promise
 # is broken, and where too little comes up.
 sim:
 	$(CARGO) run --release -p rustmq-sim -- $(SCENARIO_OF_SIM) $(if $(SEED),--seed $(SEED) $(if $(TRACE),--trace),--seeds $(SEEDS))
+
+# Shows that they can fail: plants bugs in copies of the tree, and expects each to be found within the seeds that it names.
+sim-planted:
+	$(CARGO) xtask planted sim
 
 # RustMQ and Apache Kafka in turn, every scenario: hours, on a machine that does nothing else. With BASE=COMMIT
 # also that commit's RustMQ; fails where RustMQ is worse, and leaves the published results alone. See bench/README.md.

@@ -1,11 +1,12 @@
 //! The project's own tasks: `cargo xtask tidy` holds the tree against the house rules that a program can check, `cargo xtask test-repeat` looks
-//! for tests that pass by luck.
+//! for tests that pass by luck, `cargo xtask planted` for proofs that find nothing.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks through them")]
 
 mod arrows;
 mod finding;
 mod manifests;
+mod planted;
 mod rings;
 mod sources;
 mod test_repeat;
@@ -24,7 +25,11 @@ fn main() -> ExitCode {
     let outcome = match task.as_str() {
         "tidy" => report(root),
         "test-repeat" => test_repeat::Options::parse(arguments).and_then(|options| test_repeat::run(root, &options)),
-        other => Err(anyhow::anyhow!("there is no task '{other}'; there are: tidy, {}", test_repeat::USAGE)),
+        "planted" => planted::run(root, arguments),
+        other => {
+            let (repeat, planted) = (test_repeat::USAGE, planted::USAGE);
+            Err(anyhow::anyhow!("there is no task '{other}'; there are: tidy, {repeat}, {planted}"))
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

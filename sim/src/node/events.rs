@@ -36,10 +36,11 @@ pub enum Named {
     Deletion,
     Lead,
     Duplicate,
+    Cut,
 }
 
 impl Named {
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::PowerCut,
         Self::Kill,
         Self::CleanEnd,
@@ -71,6 +72,7 @@ impl Named {
         Self::Deletion,
         Self::Lead,
         Self::Duplicate,
+        Self::Cut,
     ];
 
     #[must_use]
@@ -107,6 +109,7 @@ impl Named {
             Self::Deletion => "deletion",
             Self::Lead => "new leader epoch",
             Self::Duplicate => "duplicate",
+            Self::Cut => "batch cut off",
         }
     }
 }

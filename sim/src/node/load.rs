@@ -54,6 +54,7 @@ pub enum Deed {
     Configure,
     Read,
     Audit,
+    Cut,
 }
 
 /// A producer in one partition, as its client knows it.
@@ -106,6 +107,7 @@ pub struct Load {
     pub(super) wants_room: bool,
     closing: Option<RequestNumber>,
     has_opened: bool,
+    cuts: bool,
 }
 
 impl Load {
@@ -126,6 +128,7 @@ impl Load {
             wants_room: false,
             closing: None,
             has_opened: false,
+            cuts: setting.cuts,
         }
     }
 
@@ -170,6 +173,9 @@ impl Load {
         }
         if std::mem::take(&mut self.wants_room) && self.dice.below(3) > 0 {
             return if self.dice.below(6) == 0 { Deed::Delete } else { Deed::Trim };
+        }
+        if self.cuts && self.dice.below(20) == 0 {
+            return Deed::Cut;
         }
         match self.dice.below(200) {
             0..140 => Deed::Append,
@@ -229,7 +235,8 @@ impl Load {
         wall: Timestamp,
         batches: &mut Batches,
     ) -> Vec<Append> {
-        let count = if self.dice.below(4) == 0 { 1 + self.dice.below(4) } else { 1 };
+        // One that is cut off takes those with it that are in its request, which nobody tells from it.
+        let count = if !self.cuts && self.dice.below(4) == 0 { 1 + self.dice.below(4) } else { 1 };
         let mut appends = Vec::new();
         for _ in 0..count {
             let id = self.any_id();
@@ -303,6 +310,14 @@ impl Load {
         let by = i64::try_from(self.dice.between(0, range - 1)).expect("it is small");
         let below = i64::from(self.dice.below(30) == 0);
         Some((key, Offset((start.0 + by - below).max(0)), end))
+    }
+
+    /// From where on another leader's log goes another way: from the durable end, where a batch ends for certain.
+    pub fn cut(&mut self) -> Option<(TopicIdPartition, PartitionKey, Offset)> {
+        let id = self.any_id();
+        let key = *self.listed.get(&id)?;
+        let (_, end) = *self.shown.get(&key)?;
+        Some((id, key, end))
     }
 
     pub fn read_bytes(&mut self) -> usize {

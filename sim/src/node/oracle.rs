@@ -50,6 +50,8 @@ struct Pending {
     asked: Asked,
     /// A batch that was published already.
     placed: Option<Offset>,
+    /// The log was cut back: it is not shown any more. A start may find it, if the cut is not durable.
+    is_cut: bool,
 }
 
 /// One partition, over all lives of the node.
@@ -57,17 +59,28 @@ struct Pending {
 struct Model {
     /// Lives of the partition, the oldest first. One whose end is not durable is followed by another at most.
     lives: Vec<Life>,
+    /// Those whose end was durable: harm to the end of the log may take it back.
+    ended: Vec<Life>,
     /// In the order in which they were asked.
     pending: VecDeque<Pending>,
     /// Its log start may move by itself.
     may_retain: bool,
     /// The least time after which a producer may be forgotten.
     expiry: Duration,
+    /// What is remembered of its producers may be less than what a cut left: it does not bring back what they pushed out.
+    was_cut: bool,
 }
 
 impl Model {
     const fn new() -> Self {
-        Self { lives: Vec::new(), pending: VecDeque::new(), may_retain: false, expiry: Duration::MAX }
+        Self {
+            lives: Vec::new(),
+            ended: Vec::new(),
+            pending: VecDeque::new(),
+            may_retain: false,
+            expiry: Duration::MAX,
+            was_cut: false,
+        }
     }
 
     fn take(&mut self, number: RequestNumber, is_it: impl Fn(&Asked) -> bool) -> Pending {
@@ -97,8 +110,13 @@ pub struct Harms<'a> {
 impl Harms<'_> {
     /// Whether a sector of the slot was harmed since its segment was started.
     pub fn excuse(&self, slot: SlotId) -> bool {
+        self.excuse_from(slot, 0)
+    }
+
+    /// The same for its sectors from an offset on.
+    pub fn excuse_from(&self, slot: SlotId, offset: u32) -> bool {
         let since = self.started.get(&slot).copied().unwrap_or_default();
-        self.disk.harms().iter().any(|harmed| harmed.slot == slot && harmed.at >= since)
+        self.disk.harms().iter().any(|harmed| harmed.slot == slot && harmed.offset >= offset && harmed.at >= since)
     }
 }
 
@@ -121,13 +139,19 @@ impl Oracle {
     // What clients ask.
 
     pub fn on_asked(&mut self, number: RequestNumber, id: TopicIdPartition, asked: Asked) {
-        self.model(id).pending.push_back(Pending { number, asked, placed: None });
+        self.model(id).pending.push_back(Pending { number, asked, placed: None, is_cut: false });
     }
 
     pub fn on_configured(&mut self, id: TopicIdPartition, config: &LogConfig) {
         let model = self.model(id);
         model.may_retain |= config.retention_time.is_some() || config.retention_bytes.is_some();
         model.expiry = model.expiry.min(config.producer_expiry);
+    }
+
+    /// The end of the log may be cut off.
+    pub fn on_cut(&mut self, id: TopicIdPartition) {
+        let model = self.model(id);
+        (model.was_cut, model.expiry) = (true, Duration::ZERO);
     }
 
     /// Requests from `next` on find the log failed.
@@ -157,7 +181,8 @@ impl Oracle {
         let poisoned_from = self.poisoned_from;
         let model = self.model(id);
         let is_it = |pending: &&mut Pending| {
-            matches!(pending.asked, Asked::Append { batch, .. } if batch == made) && pending.placed.is_none()
+            let is_made = matches!(pending.asked, Asked::Append { batch, .. } if batch == made);
+            is_made && pending.placed.is_none() && !pending.is_cut
         };
         let pending = model.pending.iter_mut().find(is_it);
         let pending = pending.unwrap_or_else(|| panic!("{id}: batch {} was not asked for", made.0));
@@ -221,6 +246,10 @@ impl Oracle {
             Err(AppendError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
                 model.keep(pending);
             }
+            Err(AppendError::CutOff) => {
+                assert_eq!(pending.placed, None, "{id}: batch {} is cut off, and published", batch.0);
+                model.keep(Pending { is_cut: true, ..pending });
+            }
             Err(_) => assert_eq!(pending.placed, None, "{id}: batch {} is refused, and published", batch.0),
         }
     }
@@ -249,7 +278,8 @@ impl Oracle {
         match result {
             Ok(()) => {
                 let at = model.lives.iter().position(|life| life.is_closed);
-                model.lives.remove(at.expect("the view is closed before its deletion is answered"));
+                let life = model.lives.remove(at.expect("the view is closed before its deletion is answered"));
+                model.ended.push(life);
             }
             Err(DeleteError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
                 model.keep(pending);
@@ -350,7 +380,8 @@ impl Oracle {
     /// Nothing is left unanswered at an end in order.
     pub fn on_ended(&self) {
         for (id, model) in &self.models {
-            assert!(self.poisoned_from.is_some() || model.pending.is_empty(), "{id}: {:?}", model.pending);
+            let is_answered = model.pending.iter().all(|pending| pending.is_cut);
+            assert!(self.poisoned_from.is_some() || is_answered, "{id}: {:?}", model.pending);
         }
     }
 }

@@ -4,9 +4,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use rustmq_engine_core::shard::starting::log_limits;
-use rustmq_engine_core::shard::{CommitNumber, CommitSteps, DiskStep, Gathering, Shard, ShardConfig, SyncPolicy};
+use rustmq_engine_core::shard::{
+    CommitNumber, CommitSteps, DiskStep, Gathering, PartitionKey, Shard, ShardConfig, SyncPolicy, TruncateError,
+};
 use rustmq_engine_core::wal::{Generation, SlotId};
-use rustmq_model::Instant;
+use rustmq_model::{Instant, Offset};
 
 use super::computer::{Crashed, Event};
 use super::events::Named;
@@ -200,6 +202,15 @@ impl Process {
         } else {
             self.on_prepared(id, &result, world);
         }
+    }
+
+    /// Another leader's log goes another way from there on. What is durable is not cut.
+    pub(super) fn cut(&mut self, key: PartitionKey, to: Offset, world: &mut World) {
+        match self.shard.handle_truncate(key, to) {
+            Ok(_) | Err(TruncateError::UnknownPartition | TruncateError::NoRoom(_)) => {}
+            Err(error) => panic!("{key:?} is not cut at {to}: {error}"),
+        }
+        self.execute_all(world);
     }
 
     // Commits.

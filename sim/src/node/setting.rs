@@ -39,6 +39,8 @@ pub struct Setting {
     pub room: u64,
     /// Of a request of the clients: a sector of the log is harmed.
     pub strike: Chance,
+    /// Another leader's log goes another way at times: the end of a log that is not durable is cut off.
+    pub cuts: bool,
     /// What the clients ask for in a run.
     pub requests: usize,
     /// Events in a life, at most.
@@ -80,6 +82,8 @@ impl Setting {
             } else {
                 Chance::NEVER
             },
+            // What is harmed and what is cut off are not told apart.
+            cuts: matches!(weather, Weather::Calm | Weather::Errors | Weather::Full) && dice.below(3) == 0,
             requests: 900 + dice.below(600),
             steps_max: 400 << dice.below(4),
         }

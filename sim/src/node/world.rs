@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use rustmq_engine_core::log::Frontiers;
-use rustmq_engine_core::shard::PartitionKey;
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, TrimError};
 use rustmq_engine_core::shard::request::{Appended, ColdRead};
+use rustmq_engine_core::shard::PartitionKey;
 use rustmq_engine_core::wal::SlotId;
 use rustmq_model::{Instant, Offset, Timestamp};
 
@@ -238,6 +238,14 @@ impl World {
                 return self.read(process);
             }
             Deed::Audit => return self.audit(process),
+            Deed::Cut => {
+                self.load.number();
+                if let Some((id, key, to)) = self.load.cut() {
+                    self.oracle.on_cut(id);
+                    process.cut(key, to, self);
+                }
+                return;
+            }
         };
         process.inbox.push_back(request);
     }
@@ -300,6 +308,7 @@ impl World {
             self.computer.note("appended", &fields);
             match result {
                 Err(AppendError::Full) => self.events.note(Named::LogFull),
+                Err(AppendError::CutOff) => self.events.note(Named::Cut),
                 Ok(Appended { duplicate_of: Some(_), .. }) => self.events.note(Named::Duplicate),
                 _ => {}
             }

@@ -62,6 +62,11 @@ impl Life {
         self.batches.values().any(|placed| placed.batch == batch)
     }
 
+    /// Whether its first batch that is found may be this one; without one, it may be any life.
+    pub fn begins_with(&self, first: Option<(Offset, BatchId)>) -> bool {
+        first.is_none_or(|(base, batch)| self.batches.get(&base).is_some_and(|placed| placed.batch == batch))
+    }
+
     pub fn is_marked(&self, range: &Range<Offset>) -> bool {
         let mut at = range.start;
         while at < range.end {

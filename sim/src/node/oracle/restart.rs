@@ -53,8 +53,9 @@ impl Oracle {
     ) -> Findings {
         self.keys.clear();
         self.poisoned_from = None;
-        let dropped = recovered.wal.dropped.map(|dropped| dropped.slot);
-        let is_tail_harmed = dropped.is_some_and(|slot| Harms { disk, started }.excuse(slot));
+        let harms = Harms { disk, started };
+        let dropped = recovered.wal.dropped;
+        let is_tail_harmed = dropped.is_some_and(|dropped| harms.excuse_from(dropped.slot, dropped.offset));
         let (mut findings, mut order) = (Findings::default(), Order::default());
         for partition in recovered.partitions.iter() {
             assert!(self.models.contains_key(&partition.id), "{} was never opened", partition.id);
@@ -101,21 +102,16 @@ impl Oracle {
     ) {
         let model = self.models.get_mut(&id).expect("the caller took the id from there");
         let expiry = model.expiry;
-        let durable = std::mem::take(&mut model.lives).into_iter().find(|life| life.is_durable);
+        let lives = std::mem::take(&mut model.lives);
         let Some(partition) = partitions.find(id) else {
-            let deleted = model.pending.iter().find(|pending| pending.asked == Asked::Delete);
-            assert!(durable.is_none() || deleted.is_some() || is_tail_harmed, "{id} is gone, and nobody deleted it");
-            if let (Some(_), Some(deleted)) = (&durable, deleted) {
-                order.note_found(deleted.number);
-            } else if deleted.is_none()
-                && let Some(opened) = model.pending.iter().find(|pending| pending.asked == Asked::Open)
-            {
-                order.note_lost(opened.number);
-            }
-            model.pending.clear();
-            return;
+            return model.end(id, lives, is_tail_harmed, order);
         };
+        let mut durable = lives.into_iter().find(|life| life.is_durable);
         let pieces = pieces.expect("it was read");
+        let first = first_found(&pieces, &self.batches);
+        if is_tail_harmed && !durable.as_ref().is_some_and(|life| life.begins_with(first)) && !model.may_open(first) {
+            durable = model.take_back(first).or(durable);
+        }
         let mut life = match durable {
             Some(life) if !is_next_life(&life, model, partition, &pieces, &self.batches) => {
                 // What follows in the queue was asked of this life, up to its deletion, which is not there.
@@ -126,11 +122,12 @@ impl Oracle {
                 life
             }
             durable => {
-                let opened = opening_of(model, first_found(&pieces, &self.batches));
+                let opened = opening_of(model, first);
                 let opened = opened.unwrap_or_else(|| panic!("{id} is there, and nobody opened it"));
                 let is_free = durable.is_none() || model.pending.iter().take(opened).any(|p| p.asked == Asked::Delete);
                 assert!(is_free, "{id}: another life is there, and nobody ended the one before");
-                if first_found(&pieces, &self.batches).is_some() {
+                model.ended.extend(durable);
+                if first.is_some() {
                     order.note_found(model.pending[opened].number);
                     model.pending.drain(..=opened);
                 } else {
@@ -147,7 +144,9 @@ impl Oracle {
             at = piece.goes_on_from(id, at);
         }
         assert_eq!(at, positions.durable_end, "{id}: all of the log is there");
-        check_start(id, &life, model, positions.log_start);
+        if !is_tail_harmed {
+            check_start(id, &life, model, positions.log_start);
+        }
         life.start = positions.log_start;
         if positions.durable_end < life.end {
             assert!(
@@ -163,7 +162,8 @@ impl Oracle {
         filling.take_up_to(positions.durable_end, &self.batches);
         let life = filling.finish();
         assert_eq!(life.end, positions.durable_end, "{id}: nothing is left out at the end");
-        if !is_tail_harmed && life.check_producers(&partition.log, &self.batches, wall, expiry) {
+        let is_known = !is_tail_harmed && !model.was_cut;
+        if is_known && life.check_producers(&partition.log, &self.batches, wall, expiry) {
             findings.forgotten_producers += 1;
         }
         model.lives.push(life);
@@ -185,6 +185,42 @@ fn is_next_life(life: &Life, model: &Model, partition: &Partition, pieces: &[Pie
     let Some((base, first)) = first_found(pieces, batches) else { return false };
     let is_of_this = life.batches.get(&base).is_some_and(|placed| placed.batch == first);
     !is_of_this && model.pending.iter().skip(deleted).any(|pending| appended(pending) == Some(first))
+}
+
+impl Model {
+    /// The partition is not there.
+    fn end(&mut self, id: TopicIdPartition, lives: Vec<Life>, is_tail_harmed: bool, order: &mut Order) {
+        let is_any_staged = lives.iter().any(|life| !life.is_durable);
+        let durable = lives.into_iter().find(|life| life.is_durable);
+        let deleted = self.pending.iter().find(|pending| pending.asked == Asked::Delete);
+        assert!(durable.is_none() || deleted.is_some() || is_tail_harmed, "{id} is gone, and nobody deleted it");
+        if let (Some(_), Some(deleted)) = (&durable, deleted) {
+            order.note_found(deleted.number);
+        } else if deleted.is_none()
+            // One that finds the log full is refused, and that is told with a commit: only what a view was created for was not.
+            && is_any_staged
+            && let Some(opened) = self.pending.iter().rfind(|pending| pending.asked == Asked::Open)
+        {
+            order.note_lost(opened.number);
+        }
+        self.ended.extend(durable);
+        self.pending.clear();
+    }
+
+    /// Harm has taken the end of an earlier life, and all that came after it.
+    fn take_back(&mut self, first: Option<(Offset, BatchId)>) -> Option<Life> {
+        let at = self.ended.iter().rposition(|life| life.begins_with(first))?;
+        self.pending.clear();
+        self.ended.drain(at..).next()
+    }
+
+    /// Whether a life that begins with this batch may have been opened by what is not answered.
+    fn may_open(&self, first: Option<(Offset, BatchId)>) -> bool {
+        self.pending.iter().any(|pending| match first {
+            Some((_, first)) => appended(pending) == Some(first),
+            None => pending.asked == Asked::Open,
+        })
+    }
 }
 
 fn first_found(pieces: &[Piece], batches: &Batches) -> Option<(Offset, BatchId)> {
@@ -284,7 +320,7 @@ impl Filling<'_> {
                 self.order.note_found(pending.number);
                 return;
             }
-            let is_left_out = is_alone && !self.life.has(batch);
+            let is_left_out = is_alone && !pending.is_cut && !self.life.has(batch);
             assert!(!is_left_out, "{}: batch {} is left out before {found:?}", self.id, batch.0);
         }
     }
@@ -296,7 +332,7 @@ impl Filling<'_> {
                 && !self.life.has(batch)
             {
                 self.findings.lost += 1;
-                if is_alone {
+                if is_alone && !pending.is_cut {
                     self.order.note_lost(pending.number);
                 }
             }

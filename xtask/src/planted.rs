@@ -1,0 +1,152 @@
+//! Shows that the proofs fail when they must. Each patch in `compat-tests/planted` or `sim/planted` puts one bug into a scratch copy of the tree,
+//! and names in a line `Found by:` who finds it in what is built from that: `crash` (unless it names another) or `power_cut` by promises that
+//! the broker breaks, or `node within N`, which is the simulation of a node, by one of its first N seeds. The copy's crates have a version of
+//! their own, and its programs a name, so that nothing built from it takes the place of the real one in the target folder that they share.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+pub const USAGE: &str = "planted FOLDER [NAME...]";
+
+/// More than a sound run needs to find nothing.
+const ROUNDS: &str = "40";
+/// Seeds that are run before somebody looks whether one has failed.
+const SEEDS: u64 = 100;
+
+/// All bugs in the folder, or those of these names.
+pub fn run(root: &Path, mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    let root = &root.canonicalize().context("finding the workspace")?;
+    let folder = root.join(arguments.next().context(USAGE)?).join("planted");
+    let names: Vec<String> = arguments.collect();
+    let mut tried = 0;
+    for patch in patches(&folder)? {
+        let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if names.is_empty() || names.contains(&name) {
+            println!("{name}: {}", try_patch(root, &patch).with_context(|| name.clone())?);
+            tried += 1;
+        }
+    }
+    ensure!(tried > 0, "no planted bug of that name");
+    Ok(())
+}
+
+fn patches(folder: &Path) -> Result<Vec<PathBuf>> {
+    let listed = fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?;
+    let mut patches = listed.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    patches.sort();
+    Ok(patches)
+}
+
+/// What was said about the bug.
+fn try_patch(root: &Path, patch: &Path) -> Result<String> {
+    // One tree for all bugs: what is the same in the next one is not compiled again.
+    let tree = std::env::temp_dir().join("rustmq-planted");
+    copy(root, &tree)?;
+    execute(Command::new("patch").args(["-p1", "-i"]).arg(patch).current_dir(&tree))?;
+    // Cargo tells a workspace's crates apart by name, version and path within the workspace, not by where the workspace lies.
+    replace(&tree.join("Cargo.toml"), "\nversion = \"0.1.0\"\n", "\nversion = \"0.1.0-planted\"\n")?;
+    let text = fs::read_to_string(patch)?;
+    let finder = text.lines().find_map(|line| line.strip_prefix("Found by: ")).unwrap_or("crash");
+    match finder.strip_prefix("node within ") {
+        Some(seeds) => simulate(root, &tree, seeds.parse().context("a number of seeds")?),
+        None => test(root, &tree, finder),
+    }
+}
+
+/// The program, built from the copy under another name.
+fn build(root: &Path, tree: &Path, manifest: &str, name: &str) -> Result<PathBuf> {
+    let planted = &format!("{name}-planted");
+    let bin = |name: &str| format!("[[bin]]\nname = \"{name}\"\n");
+    replace(&tree.join(manifest), &bin(name), &bin(planted))?;
+    let target = target_folder(root);
+    let mut build = Command::new("cargo");
+    build.args(["build", "--release", "--bin", planted, "--target-dir"]).arg(&target);
+    execute(build.current_dir(tree))?;
+    Ok(target.join("release").join(planted))
+}
+
+fn simulate(root: &Path, tree: &Path, seeds: u64) -> Result<String> {
+    let simulation = build(root, tree, "sim/Cargo.toml", "rustmq-sim")?;
+    for first in (0..seeds).step_by(usize::try_from(SEEDS)?) {
+        let mut run = Command::new(&simulation);
+        let count = SEEDS.min(seeds - first);
+        let output = run.args(["node", "--first", &first.to_string(), "--seeds", &count.to_string()]).output()?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        if let Some((_, found)) = text.split_once("seed ") {
+            return Ok(format!("found by seed {}", found.lines().take(2).collect::<Vec<_>>().join(" ")));
+        }
+        ensure!(output.status.success(), "the simulation failed, but not by a broken promise:\n{text}");
+    }
+    bail!("the bug was not found by {seeds} seeds")
+}
+
+fn test(root: &Path, tree: &Path, name: &str) -> Result<String> {
+    let broker = build(root, tree, "node/Cargo.toml", "rustmq")?;
+    let mut test = Command::new("cargo");
+    test.args(["test", "--release", "--test", name, "acknowledged_work"]);
+    test.env("RUSTMQ_BINARY", broker).current_dir(root);
+    test.env("CRASH_ROUNDS", ROUNDS).env("POWER_CUT_ROUNDS", ROUNDS);
+    let output = test.output()?;
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    ensure!(!output.status.success(), "the bug was not found in {ROUNDS} rounds");
+    let mut lines = text.lines().skip_while(|line| !line.contains("promises are broken"));
+    let Some(found) = lines.next() else { bail!("the test failed, but not by a broken promise:\n{text}") };
+    Ok(format!("{found} {}", lines.next().unwrap_or_default().trim()))
+}
+
+fn replace(file: &Path, old: &str, new: &str) -> Result<()> {
+    let text = fs::read_to_string(file)?;
+    ensure!(text.contains(old), "{} has no {old:?}", file.display());
+    Ok(fs::write(file, text.replace(old, new))?)
+}
+
+fn target_folder(root: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
+}
+
+/// Copies what belongs to the repository, new files included, over what an earlier run left. What is the same keeps its time.
+fn copy(root: &Path, tree: &Path) -> Result<()> {
+    let listed = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output()?;
+    ensure!(listed.status.success(), "git could not list the files");
+    for file in String::from_utf8(listed.stdout)?.lines() {
+        let (from, to) = (root.join(file), tree.join(file));
+        // A file that was removed and not committed yet is still listed.
+        let Ok(bytes) = fs::read(&from) else { continue };
+        if fs::read(&to).is_ok_and(|there| there == bytes) {
+            continue;
+        }
+        fs::create_dir_all(to.parent().context("a file lies in a folder")?)?;
+        fs::write(to, bytes)?;
+    }
+    Ok(())
+}
+
+fn execute(command: &mut Command) -> Result<()> {
+    let output = command.output().with_context(|| format!("starting {command:?}"))?;
+    let text = || String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{command:?} ended with {}:\n{}", output.status, text());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A proof whose bug cannot be planted any more proves nothing.
+    #[test]
+    fn every_planted_bug_applies_to_the_tree() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the repository");
+        for folder in ["compat-tests/planted", "sim/planted"] {
+            let patches = patches(&root.join(folder)).expect("it can be listed");
+            assert!(!patches.is_empty());
+            for patch in patches {
+                let mut command = Command::new("patch");
+                execute(command.args(["-p1", "--dry-run", "--batch", "--forward", "-i"]).arg(&patch).current_dir(root))
+                    .unwrap_or_else(|error| panic!("{}: {error}", patch.display()));
+            }
+        }
+    }
+}
