@@ -20,7 +20,7 @@ use crate::disk::{CommitTurn, DiskError, DiskWork};
 use crate::event::{Event, EventSender};
 use crate::folder::WalFolder;
 use crate::metrics::Metrics;
-use crate::reads::ReadPool;
+use crate::read_pool::ReadPool;
 use crate::slot_files::SlotFiles;
 use crate::slots::{self, SlotPreparer};
 use crate::views::Views;

@@ -6,7 +6,7 @@
 //! - what the machine is told: `event` (by other threads), `clock`;
 //! - what it asks for: `views` (what readers see, and the memory for it), `disk` (commits), `slots` and `slot_files` (the files that they go to),
 //!   `move_read` (batches that are to be written anew);
-//! - what readers ask for that has left memory: `read_plans`, `reads`, `read_queue`, `window_cache`;
+//! - what readers ask for that has left memory: `read_plans`, `read_pool`, `read_queue`, `reader`, `window_cache`;
 //! - what starts with it: `recovery`, `folder`, `repair`, `memory_watch`.
 //!
 //! `read_around`, `index_scan` and `aside` are for disks that lose sectors.
@@ -20,6 +20,7 @@ mod driver;
 mod event;
 mod execute;
 mod folder;
+mod index_cache;
 mod index_scan;
 mod memory_levels;
 mod memory_watch;
@@ -27,12 +28,15 @@ mod metrics;
 mod move_read;
 mod read_ahead;
 mod read_around;
+mod read_job;
 mod read_memory;
 mod read_plans;
+mod read_pool;
 mod read_queue;
-mod reads;
+mod reader;
 mod recovery;
 mod repair;
+mod segment_file;
 mod shard_thread;
 mod slot_files;
 mod slots;

@@ -16,10 +16,12 @@ use rustmq_model::{Offset, TopicIdPartition};
 use crate::aside::keep_segment;
 use crate::dio::read_at;
 use crate::event::Event;
+use crate::read_job::{Destination, ReadJob};
 use crate::read_memory::ReadMemory;
 use crate::read_queue::WARM;
-use crate::reads::{Destination, ReadJob, Reader};
-use crate::window::{SegmentFile, WindowError};
+use crate::reader::Reader;
+use crate::segment_file::SegmentFile;
+use crate::window::WindowError;
 use crate::window_cache::{Demand, WindowCache};
 
 /// Memory for what is read to be moved.
@@ -242,8 +244,9 @@ mod tests {
     use crate::dio::spoiled::SpoiledFile;
     use crate::event::EventSender;
     use crate::metrics::Metrics;
+    use crate::read_job::{Destination, ReadJob};
     use crate::read_memory::ReadMemory;
-    use crate::reads::{Destination, ReadJob, Reader};
+    use crate::reader::Reader;
     use crate::window::tests::{BLOCK, TestSegment};
     use crate::window_cache::WindowCache;
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use rustmq_engine_core::wal::Trailer;
 use rustmq_model::{Offset, TopicIdPartition};
 
-use crate::window::SegmentFile;
+use crate::segment_file::SegmentFile;
 
 /// Ends that are remembered: about as many readers are followed at once.
 const ENDS_MAX: usize = 512;

@@ -15,6 +15,8 @@ use crate::read_queue::ReadQueue;
 
 /// Lengths of buffers are multiples of this.
 const BUFFER_MIN: usize = 512 << 10;
+/// What one read may take of the memory, so that several can go on at once.
+const READ_PART: usize = 8;
 
 #[derive(Clone, Debug)]
 pub(crate) struct ReadMemory(Arc<Budget>);
@@ -64,6 +66,11 @@ impl ReadMemory {
 
     pub(crate) fn limit(&self) -> usize {
         self.0.limit
+    }
+
+    /// What one read may take at most.
+    pub(crate) fn read_bytes_max(&self) -> usize {
+        self.0.limit / READ_PART
     }
 
     /// A buffer of `length` bytes or more; `None` without room. More than the whole budget is given when nothing else is held: a single group

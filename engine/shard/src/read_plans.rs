@@ -10,8 +10,8 @@ use rustmq_engine_core::wal::segments::{LocatedExtents, Location};
 
 use crate::driver::ShardDriver;
 use crate::read_ahead::{Ahead, IndexedRange, NextPlace};
-use crate::reads::{Destination, ReadJob};
-use crate::window::SegmentFile;
+use crate::read_job::{Destination, ReadJob};
+use crate::segment_file::SegmentFile;
 
 impl ShardDriver {
     /// Hands a read to the read threads. Whoever asked may have gone.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::read_ahead::ReadAhead;
-use crate::reads::ReadJob;
+use crate::read_job::ReadJob;
 
 /// How long memory is kept for the next read.
 pub(crate) const WARM: Duration = Duration::from_secs(1);
@@ -226,7 +226,7 @@ mod tests {
 
     use super::{ReadQueue, Task};
     use crate::event::EventSender;
-    use crate::reads::{Destination, ReadJob};
+    use crate::read_job::{Destination, ReadJob};
     use crate::window::tests::TestSegment;
 
     #[test]

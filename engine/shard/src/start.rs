@@ -30,7 +30,7 @@ use crate::event::EventSender;
 use crate::folder::{self, Folder, FolderError, FolderOptions, WalFolder};
 use crate::memory_watch::{MemoryWatch, WatchedShard};
 use crate::metrics::Metrics;
-use crate::reads::{ReadLimits, ReadPool};
+use crate::read_pool::{ReadLimits, ReadPool};
 use crate::recovery::{RecoverError, Recovered, recover};
 use crate::shard_thread;
 use crate::slot_files::SlotFiles;

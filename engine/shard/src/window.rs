@@ -9,24 +9,11 @@ use bytes::Bytes;
 use rustmq_engine_api::ReadError;
 use rustmq_engine_core::wal::GroupDamage;
 use rustmq_engine_core::wal::read_check::{CheckedGroup, GroupCheck, check_group, group_size};
-use rustmq_engine_core::wal::scan::SegmentPlace;
 
-use crate::disk::{DiskTurns, SlotFile};
 use crate::read_around::Fault;
 use crate::read_memory::ReadBuffer;
 use crate::read_queue::ReadQueue;
-
-/// A segment to read from.
-#[derive(Clone, Debug)]
-pub(crate) struct SegmentFile {
-    pub place: SegmentPlace,
-    pub file: Arc<SlotFile>,
-    /// Where its durable content ends: what lies below does not change. Nothing beyond is read unless it is asked for.
-    pub end: u32,
-    /// What the device reads in, which may be more than the segment is laid out by: the folder has moved to it.
-    pub block_size: u32,
-    pub turns: Arc<DiskTurns>,
-}
+use crate::segment_file::SegmentFile;
 
 /// Where a window begins, and what is known of its first group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +75,11 @@ pub(crate) enum WindowError {
 }
 
 impl WindowError {
+    pub(crate) fn damaged(segment: &SegmentFile, offset: u32, reason: &str) -> Self {
+        let path = segment.file.path.display();
+        Self::Damaged { reason: format!("{path}, offset {offset}: {reason}") }
+    }
+
     /// Classifies an error that a read of the segment's file gave.
     pub(crate) fn of(error: &io::Error, reason: String) -> Self {
         match Fault::of(error) {
@@ -135,7 +127,7 @@ impl Window {
                 let reason = walk
                     .damage
                     .map_or_else(|| "the file ends before the group does".to_owned(), |damage| damage.to_string());
-                return Err(segment.damaged(start.offset, &reason));
+                return Err(WindowError::damaged(segment, start.offset, &reason));
             };
             let bytes = buffer.freeze(plan.at(offset + size));
             let checked = |(offset, _): &(u32, u32)| WindowGroup::check(segment, *offset, plan.at(*offset), &bytes);
@@ -208,13 +200,6 @@ impl WindowGroup {
             Err(damage) => Err(damage),
         };
         Self { offset, at, checked }
-    }
-}
-
-impl SegmentFile {
-    pub(crate) fn damaged(&self, offset: u32, reason: &str) -> WindowError {
-        let path = self.file.path.display();
-        WindowError::Damaged { reason: format!("{path}, offset {offset}: {reason}") }
     }
 }
 

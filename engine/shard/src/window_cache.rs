@@ -19,7 +19,8 @@ use rustmq_engine_core::wal::scan::SegmentPlace;
 
 use crate::metrics::Metrics;
 use crate::read_memory::{ReadBuffer, ReadMemory};
-use crate::window::{SegmentFile, Window, WindowError, WindowReach, WindowStart};
+use crate::segment_file::SegmentFile;
+use crate::window::{Window, WindowError, WindowReach, WindowStart};
 
 /// Windows that are read one after the other from the end of another, to reach a group that is near: readers who skip different groups come upon
 /// the same windows.
@@ -114,7 +115,7 @@ impl WindowCache {
                 Ok(_) if start.offset < offset => steps -= 1,
                 Ok(window) => {
                     let damage = window.damage(offset).map(|damage| damage.to_string()).unwrap_or_default();
-                    return Err(segment.damaged(offset, &damage));
+                    return Err(WindowError::damaged(segment, offset, &damage));
                 }
                 Err(WindowError::NoRoom { first_size: Some(size) }) if demand == Demand::Reader => {
                     windows.awaited = Some((segment.place, WindowStart { first_size: Some(size), ..start }));

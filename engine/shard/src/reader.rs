@@ -1,38 +1,23 @@
-//! Reads what has left memory: a few threads with a bounded queue, never the shard's own. The shard says where; what is read is checked, and
-//! shared by all who read the same place (`window`, `window_cache`). What a move reads has a thread of its own (`move_read`): cleaning a full
-//! log must not queue behind readers. In what order reads are served, and which wait for memory, is the queue's matter (`read_queue`).
+//! What a read thread does: finds a job's batches, window after window, and answers with slices of them.
 
-use std::collections::VecDeque;
-use std::io;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, mpsc};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
-use rustmq_engine_api::chunk::ChunkPool;
-use rustmq_engine_api::request::Reply;
-use rustmq_engine_api::{LogOffsets, ReadBatches, ReadError};
+use rustmq_engine_api::ReadError;
 use rustmq_engine_core::wal::read_check::{BatchQuery, CheckedBatch};
-use rustmq_engine_core::wal::recovery::read_index;
-use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::LocatedExtents;
-use rustmq_engine_core::wal::{Extent, RUNS_AHEAD, ReadRange, SegmentIndex, Trailer};
+use rustmq_engine_core::wal::{Extent, RUNS_AHEAD, ReadRange};
 use rustmq_model::Offset;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::dio::read_at;
-use crate::disk::DiskTurns;
-use crate::event::EventSender;
-use crate::index_scan::scan_index;
+use crate::index_cache::IndexCache;
 use crate::metrics::Metrics;
-use crate::move_read::Mover;
-use crate::read_ahead::{Ahead, Followers, IndexedRange, NextPlace, ReadAhead, beyond};
-use crate::read_around::Fault;
+use crate::read_ahead::{Ahead, Followers, IndexedRange, ReadAhead, beyond};
+use crate::read_job::{Destination, ReadJob};
 use crate::read_memory::ReadMemory;
 use crate::read_queue::{ReadQueue, Task};
-use crate::window::{SegmentFile, Window, WindowError};
+use crate::window::{Window, WindowError};
 use crate::window_cache::{Demand, WindowCache};
 
 /// Bytes to read at once for a reader who goes on; a larger group is read whole.
@@ -41,162 +26,6 @@ const WINDOW: usize = 1 << 20;
 const FIRST_WINDOW: usize = 256 << 10;
 /// An answer that takes less than this part of a window is copied, so that it does not keep the rest.
 const COPIED_PART: usize = 16;
-/// What one read may take of the memory, so that several can go on at once.
-const READ_PART: usize = 8;
-/// Indexes of sealed segments that are kept.
-const CACHED_INDEXES: usize = 16;
-/// An index that was made anew lacks what could not be read then, which may be readable again.
-const REBUILT_INDEX_AGE_MAX: Duration = Duration::from_secs(10);
-
-/// Where the batches go.
-#[derive(Debug)]
-pub(crate) enum Destination {
-    /// With the place in the queue that it was given.
-    Reader {
-        reply: Reply<Result<ReadBatches, ReadError>>,
-        /// Refused if it has not found memory by then.
-        room_by: Instant,
-        place: OwnedSemaphorePermit,
-    },
-    /// Back to the shard, to be written anew. The number is that of its question.
-    Move { number: u64 },
-}
-
-#[derive(Debug)]
-pub(crate) struct ReadJob {
-    pub segment: SegmentFile,
-    pub extents: LocatedExtents,
-    /// Where to read on from the last of known extents.
-    pub runs: Vec<Range<u32>>,
-    /// Where after that, if it is near.
-    pub next: Option<NextPlace>,
-    pub query: BatchQuery,
-    pub max_bytes: usize,
-    pub at_least_one: bool,
-    pub destination: Destination,
-    /// The shard holds the segment until it hears that the job is done.
-    pub done: EventSender,
-}
-
-impl ReadJob {
-    /// Nobody waits for the answer.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        matches!(&self.destination, Destination::Reader { reply, .. } if reply.is_closed())
-    }
-
-    /// Until when it waits for memory. A move has memory of its own.
-    pub(crate) const fn room_by(&self) -> Option<Instant> {
-        match self.destination {
-            Destination::Reader { room_by, .. } => Some(room_by),
-            Destination::Move { .. } => None,
-        }
-    }
-
-    fn answer(self, batches: Result<Vec<Bytes>, ReadError>) {
-        if let Destination::Reader { reply, place: _place, .. } = self.destination {
-            let answer =
-                batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), offsets: LogOffsets::default() });
-            // A reader that has gone does not need it.
-            let _ = reply.send(answer);
-        }
-        self.done.release(self.segment.place.generation);
-    }
-}
-
-/// The queues of the read threads, which end with the last clone.
-#[derive(Clone, Debug)]
-pub(crate) struct ReadPool {
-    readers: Arc<Readers>,
-    moves: mpsc::SyncSender<ReadJob>,
-    turns: Arc<DiskTurns>,
-    read_bytes_max: usize,
-}
-
-/// The readers' queue, and the places that bound it. Ends their threads when it is dropped.
-#[derive(Debug)]
-struct Readers {
-    queue: Arc<ReadQueue>,
-    places: Arc<Semaphore>,
-}
-
-impl Drop for Readers {
-    fn drop(&mut self) {
-        self.places.close();
-        self.queue.end();
-    }
-}
-
-/// What bounds the readers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ReadLimits {
-    pub threads: usize,
-    /// Reads that are queued, under way, or wait for memory.
-    pub places: usize,
-    pub memory_bytes: usize,
-    /// How long the mover waits for what cannot be read.
-    pub damage_patience: Duration,
-}
-
-impl ReadPool {
-    /// `shards` move, one segment each at a time.
-    pub(crate) fn start(limits: ReadLimits, shards: usize, metrics: &Metrics) -> io::Result<Self> {
-        let ReadLimits { threads, places, memory_bytes, damage_patience } = limits;
-        let threads = threads.max(1);
-        let queue = Arc::new(ReadQueue::new(threads));
-        let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
-        let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone(), Arc::clone(&queue));
-        let read_bytes_max = memory.limit() / READ_PART;
-        let reader = Reader {
-            indexes: Arc::default(),
-            followers: Arc::default(),
-            windows: Arc::new(WindowCache::new(memory.clone(), metrics.clone())),
-            memory,
-            queue: Arc::clone(&queue),
-            metrics: metrics.clone(),
-        };
-        // Made first: an error below ends the threads that run already.
-        let (moves, inbox) = mpsc::sync_channel(shards);
-        let pool = Self { readers: Arc::new(Readers { queue, places }), moves, turns: Arc::default(), read_bytes_max };
-        for number in 0..threads {
-            let reader = reader.clone();
-            std::thread::Builder::new().name(format!("rustmq-read-{number}")).spawn(move || reader.run())?;
-        }
-        let mut mover = Mover::new(&reader, damage_patience);
-        std::thread::Builder::new().name("rustmq-move".to_owned()).spawn(move || mover.run(&inbox))?;
-        Ok(pool)
-    }
-
-    /// Whoever asks for a read takes one of these first.
-    pub(crate) fn places(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.readers.places)
-    }
-
-    /// At the disk, which reads share with commits.
-    pub(crate) fn turns(&self) -> Arc<DiskTurns> {
-        Arc::clone(&self.turns)
-    }
-
-    /// What a read may take at most, so that several can go on at once.
-    pub(crate) fn read_bytes_max(&self) -> usize {
-        self.read_bytes_max
-    }
-
-    /// A reader's job, which has its place in the queue.
-    pub(crate) fn submit(&self, job: ReadJob) {
-        self.readers.queue.push(job);
-    }
-
-    /// A job of a move. Answers whether it was taken: not if too many are queued.
-    pub(crate) fn submit_move(&self, job: ReadJob) -> bool {
-        self.moves.try_send(job).is_ok()
-    }
-
-    /// The same, but no move is ever taken.
-    #[cfg(test)]
-    pub(crate) fn without_mover(&self) -> Self {
-        Self { moves: mpsc::sync_channel(0).0, ..self.clone() }
-    }
-}
 
 /// What a read thread works with.
 #[derive(Clone, Debug)]
@@ -235,7 +64,7 @@ pub(crate) struct FoundBatch {
 }
 
 impl Reader {
-    fn run(&self) {
+    pub(crate) fn run(&self) {
         loop {
             // A window that was read, and is held by no answer, may make room for those that wait.
             match self.queue.next() {
@@ -306,7 +135,7 @@ impl Reader {
     fn find_in(&self, places: &Places, job: &ReadJob, demand: Demand) -> Found {
         let Places { extents, runs } = places;
         let mut found = Found::default();
-        let max_bytes = job.max_bytes.min(self.memory.limit() / READ_PART);
+        let max_bytes = job.max_bytes.min(self.memory.read_bytes_max());
         let is_reader = matches!(job.destination, Destination::Reader { .. });
         let is_follower = is_reader && self.followers.take(job.query.partition, job.query.from);
         let reach = if is_follower { WINDOW } else { max_bytes.clamp(FIRST_WINDOW, WINDOW) };
@@ -450,7 +279,7 @@ impl Reader {
     }
 
     fn sweep(&self) {
-        self.indexes.entries.lock().clear();
+        self.indexes.clear();
         if !self.windows.sweep() {
             self.queue.sweep_again();
         }
@@ -476,79 +305,4 @@ fn guarded(job: ReadJob, run: impl FnOnce(ReadJob)) -> bool {
         done.release(generation);
     }
     ran.is_ok()
-}
-
-/// Indexes of sealed segments, the ones used last.
-#[derive(Debug, Default)]
-pub(crate) struct IndexCache {
-    entries: Mutex<VecDeque<CachedIndex>>,
-}
-
-#[derive(Clone, Debug)]
-struct CachedIndex {
-    place: SegmentPlace,
-    index: Arc<SegmentIndex>,
-    /// When it was made anew, from what could be read then; none for the one that is stored.
-    rebuilt: Option<Instant>,
-}
-
-impl IndexCache {
-    fn load(&self, segment: &SegmentFile, trailer: Trailer) -> Result<Arc<SegmentIndex>, WindowError> {
-        let path = &segment.file.path;
-        let of = |error: io::Error| {
-            let (path, offset) = (path.display(), trailer.index_group);
-            WindowError::of(&error, format!("{path}, offset {offset}: the index: {error}"))
-        };
-        if let Some(index) = self.load_stored(segment, trailer).map_err(of)? {
-            return Ok(index);
-        }
-        tracing::warn!(path = %path.display(), "a segment's index is damaged: it is made anew from the groups");
-        let index = scan_index(path, segment.place, trailer).map_err(of)?;
-        Ok(self.keep(segment.place, index, Some(Instant::now())))
-    }
-
-    /// The same, but `None` where the index on disk is damaged, or the slot has been used again.
-    fn load_stored(&self, segment: &SegmentFile, trailer: Trailer) -> io::Result<Option<Arc<SegmentIndex>>> {
-        if let Some(index) = self.cached(segment.place) {
-            return Ok(Some(index));
-        }
-        let index = read_stored_index(segment, trailer)?;
-        Ok(index.map(|index| self.keep(segment.place, index, None)))
-    }
-
-    fn cached(&self, place: SegmentPlace) -> Option<Arc<SegmentIndex>> {
-        let mut entries = self.entries.lock();
-        entries.retain(|entry| entry.rebuilt.is_none_or(|rebuilt| rebuilt.elapsed() < REBUILT_INDEX_AGE_MAX));
-        let at = entries.iter().position(|known| known.place == place)?;
-        let entry = entries.remove(at)?;
-        let index = Arc::clone(&entry.index);
-        entries.push_front(entry);
-        Some(index)
-    }
-
-    fn keep(&self, place: SegmentPlace, index: SegmentIndex, rebuilt: Option<Instant>) -> Arc<SegmentIndex> {
-        let index = Arc::new(index);
-        let mut entries = self.entries.lock();
-        entries.push_front(CachedIndex { place, index: Arc::clone(&index), rebuilt });
-        entries.truncate(CACHED_INDEXES);
-        index
-    }
-
-    /// An index that was made anew is made once more when it is wanted next.
-    pub(crate) fn forget_rebuilt(&self, place: SegmentPlace) {
-        self.entries.lock().retain(|known| known.place != place || known.rebuilt.is_none());
-    }
-}
-
-/// The index that the sealed segment ends with; `None` if it is damaged.
-fn read_stored_index(segment: &SegmentFile, trailer: Trailer) -> io::Result<Option<SegmentIndex>> {
-    let (at, length) = (trailer.index_group, trailer.end.saturating_sub(trailer.index_group));
-    // Whole blocks of the device.
-    let before = at % segment.block_size;
-    let length = (before + length).next_multiple_of(segment.block_size) as usize;
-    match read_at(&segment.file.file, u64::from(at - before), length, &ChunkPool::default()) {
-        Ok(bytes) => Ok(read_index(segment.place, at, bytes.get(before as usize..).unwrap_or_default())),
-        Err(error) if Fault::of(&error) == Fault::Medium => Ok(None),
-        Err(error) => Err(error),
-    }
 }
