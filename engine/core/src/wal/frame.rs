@@ -4,9 +4,10 @@
 use rustmq_model::batch::{BatchHeader, UNCHECKED_LENGTH};
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp, TopicIdPartition};
 
-use super::group::{self, GroupDamage, GroupHeader};
+use super::damage::{FrameDamage, GroupDamage};
+use super::group::{self, GroupHeader};
 use super::little_endian::{Reader, Writer};
-use super::position::{Generation, Run, WalId};
+use super::position::{Generation, Run, SegmentShape, WalId};
 
 pub const HEADER_LENGTH: u32 = 32;
 /// Frames start on multiples of this.
@@ -14,6 +15,15 @@ pub const ALIGNMENT: u32 = 8;
 const CRC_AT: usize = 28;
 /// The bound on one expiry frame's list, far above what a leader forgets at once.
 pub const EXPIRY_COUNT_MAX: usize = 65_536;
+
+impl SegmentShape {
+    /// The largest payload of a frame: what a group of one such frame takes is at most half a segment.
+    #[must_use]
+    pub const fn payload_max(self) -> u32 {
+        let half = self.length() / 2 / self.block_size() * self.block_size();
+        half - group::HEADER_LENGTH - HEADER_LENGTH
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
@@ -255,20 +265,6 @@ pub struct Frame<'a> {
     pub payload: &'a [u8],
     /// Where the payload stands, counted from the group's start.
     pub payload_at: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameDamage {
-    #[error("it is longer than its group")]
-    Length,
-    #[error("its kind {code} is not known")]
-    Kind { code: u8 },
-    #[error("its checksum is wrong")]
-    Checksum,
-    #[error("its batch is not sound")]
-    Batch,
-    #[error("its payload does not fit its kind")]
-    Payload,
 }
 
 /// Walks the frames of a group. `group` holds the whole group from its header on, at least `header.length` bytes. Ends after the

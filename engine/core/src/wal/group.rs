@@ -1,5 +1,6 @@
 //! The header of a group: what one commit writes from one buffer.
 
+use super::damage::GroupDamage;
 use super::little_endian::{Reader, Writer};
 use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
 
@@ -31,23 +32,6 @@ pub struct GroupHeader {
     pub frame_count: u32,
     /// The end of what was durable when the group was written.
     pub durable: WalPosition,
-}
-
-/// Why bytes are not a sound group of the segment and place they were read from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GroupDamage {
-    #[error("no group starts here")]
-    Absent,
-    #[error("the group header's checksum is wrong")]
-    Checksum,
-    #[error("the group header belongs to another place or has impossible fields")]
-    Fields,
-    #[error("the group's bytes end early")]
-    Truncated,
-    #[error("frame at offset {offset}: {damage}")]
-    Frame { offset: u32, damage: super::frame::FrameDamage },
-    #[error("the frames do not fill the group exactly")]
-    FrameCount,
 }
 
 impl GroupHeader {

@@ -1,10 +1,11 @@
 //! The write-ahead log, version 1 (`docs/formats/wal.md`): its bytes, what a restart finds in them, and which segment is used
 //! next, freed or moved.
 //!
-//! Reading order: [`position`], [`segment_header`], [`group`], [`frame`], [`extents`], [`index`] are the format; [`group_writer`] puts frames
+//! Reading order: [`position`], [`segment_header`], [`group`], [`frame`], [`extents`], [`index`] are the format, and [`damage`] what is none; [`group_writer`] puts frames
 //! into a buffer; [`scan`] reads a segment's groups; [`recovery`] reads a whole WAL; [`segments`] decides about segments while
 //! it runs; [`read_check`] verifies what is read back for consumers. No files: bytes come from and go to the caller.
 
+pub mod damage;
 pub mod extents;
 pub mod frame;
 mod fuzz;
@@ -22,10 +23,11 @@ pub mod segments;
 mod slots;
 pub mod spans;
 
+pub use damage::{FrameDamage, GroupDamage};
 pub use extents::{Extent, Extents, RUNS_AHEAD, ReadRange};
-pub use frame::{BatchKind, Control, DamagedRange, Frame, FrameDamage, FrameKind, FrameSeed};
+pub use frame::{BatchKind, Control, DamagedRange, Frame, FrameKind, FrameSeed};
 pub use fuzz::fuzz_wal_reader;
-pub use group::{GroupDamage, GroupHeader, GroupKind};
+pub use group::{GroupHeader, GroupKind};
 pub use group_writer::{FinishedGroup, GroupWriter};
 pub use index::{IndexEntry, SegmentIndex, Trailer};
 pub use position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};

@@ -108,11 +108,4 @@ impl SegmentShape {
     pub const fn padded(self, length: u32) -> u32 {
         length.saturating_add(self.block_size - 1) / self.block_size * self.block_size
     }
-
-    /// The largest payload of a frame: what a group of one such frame takes is at most half a segment.
-    #[must_use]
-    pub const fn payload_max(self) -> u32 {
-        let half = self.length / 2 / self.block_size * self.block_size;
-        half - super::group::HEADER_LENGTH - super::frame::HEADER_LENGTH
-    }
 }

@@ -7,8 +7,9 @@ use std::ops::Range;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, TopicIdPartition};
 
+use super::damage::GroupDamage;
 use super::frame::{self, Control, FrameBody};
-use super::group::{GroupDamage, GroupHeader, HEADER_LENGTH};
+use super::group::{GroupHeader, HEADER_LENGTH};
 use super::position::WalPosition;
 use super::scan::SegmentPlace;
 

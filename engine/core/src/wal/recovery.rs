@@ -21,8 +21,9 @@ pub use outcome::{
     RecoveryOptions,
 };
 
+use super::damage::GroupDamage;
 use super::frame::{Control, FrameBody, frames};
-use super::group::{GroupDamage, GroupHeader, GroupKind};
+use super::group::{GroupHeader, GroupKind};
 use super::index::{IndexEntry, SegmentIndex, Trailer};
 use super::position::{Generation, Run, SegmentShape, SlotId, WalPosition};
 use super::scan::{

@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use crate::log::EndMarker;
 
+use super::damage::GroupDamage;
 use super::frame::{self, BatchKind, Control, FrameBody};
-use super::group::{self, GroupDamage, GroupHeader, GroupKind};
+use super::group::{self, GroupHeader, GroupKind};
 use super::index::SegmentIndex;
 use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
 

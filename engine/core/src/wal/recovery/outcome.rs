@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rustmq_model::{Offset, TopicIdPartition};
 
-use crate::wal::group::GroupDamage;
+use crate::wal::damage::GroupDamage;
 use crate::wal::index::{SegmentIndex, Trailer};
 use crate::wal::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
 use crate::wal::scan::{Hole, ReplayItem};
