@@ -133,3 +133,33 @@ fn what_cannot_be_read_back_is_marked_and_holds_up_nobody_else() {
     assert!(matches!(driver.shard.plan_read(&read), Err(ReadError::Storage { .. })));
     assert_eq!(driver.on_disk(2), [batch(KEPT).len()]);
 }
+
+#[test]
+fn what_is_still_being_written_is_not_read_back() {
+    let mut driver = Driver::with(2, Setting { blocks: 64, segments_max: 6, ..Setting::default() });
+    let fill = |driver: &mut Driver, segments: usize| {
+        while driver.shard.table().segment_count() < segments {
+            driver.append(1, &[4_000]);
+            driver.settle();
+        }
+        driver.trim(1, TrimTo::HighWatermark);
+        driver.settle();
+    };
+    // Of two segments the older one is freed, and the newer one is dead for the most part.
+    fill(&mut driver, 2);
+    assert_eq!(driver.shard.table().segment_count(), 1);
+    driver.append(1, &[4_000; 4]);
+    driver.settle();
+    driver.trim(1, TrimTo::HighWatermark);
+    driver.settle();
+    driver.append(0, &[3_000; 3]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    assert!(driver.shard.table().segment_count() == 2 && driver.shard.table().is_full());
+    assert_eq!(driver.shard.table().relocation(), None, "its commit is under way");
+    driver.end_commit();
+    driver.turn();
+    assert_eq!(driver.moves.iter().map(|asked| asked.read.id).collect::<Vec<_>>(), [id(0)], "and then it is");
+    driver.settle();
+    assert_eq!(driver.on_disk(0), [batch(3_000).len(); 3]);
+}

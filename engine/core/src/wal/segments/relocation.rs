@@ -28,6 +28,10 @@ pub struct BatchMove {
 /// The plan, if one is needed and pays: see [`super::SegmentTable::relocation`].
 pub(super) fn plan(capacity: Capacity<'_>, places: &PartitionPlaces) -> Option<RelocationPlan> {
     let (generation, oldest) = capacity.segments.next_to_free()?;
+    // Nothing can be read back yet of what is still being written. Its commit is looked after once it is durable.
+    if generation >= capacity.segments.durable().generation {
+        return None;
+    }
     // A small WAL refuses new data before half of it is in use.
     let roomy = capacity.segments_used() < capacity.segments_left() && !capacity.is_full();
     if roomy {
