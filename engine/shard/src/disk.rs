@@ -4,93 +4,25 @@
 mod blocking;
 mod faults;
 mod patience;
+mod slot_file;
 mod thread;
 mod turns;
 mod uring;
+mod work;
 
 use std::cell::Cell;
-use std::fs::File;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
-use rustmq_engine_core::shard::DiskStep;
-use rustmq_engine_core::wal::SlotId;
-
 pub use faults::DiskFaults;
+pub(crate) use slot_file::SlotFile;
 pub(crate) use turns::{CommitTurn, DiskTurns};
+pub(crate) use work::{DiskError, DiskWork};
 
-use crate::dio::DirectIo;
-use crate::slot_files::SlotFiles;
 use patience::Patience;
 use thread::ThreadDisk;
 use uring::UringDisk;
-
-/// An open slot file.
-#[derive(Debug)]
-pub(crate) struct SlotFile {
-    pub slot: SlotId,
-    pub path: PathBuf,
-    pub file: File,
-    /// For a driver that wants descriptors of its own. Opened with the first: a commit must not need one that the process may not get, since
-    /// what it cannot write is lost.
-    driver_files: Mutex<Option<DriverFiles>>,
-}
-
-/// What a driver may own of a slot.
-#[derive(Debug)]
-struct DriverFiles {
-    plain: File,
-    /// Opened with O_DSYNC: a write is durable when it is done.
-    synced: File,
-}
-
-impl SlotFile {
-    pub(crate) fn open(slot: SlotId, path: PathBuf, io: DirectIo) -> io::Result<Self> {
-        let file = io.open(&path)?;
-        let driver_files = DriverFiles { plain: file.try_clone()?, synced: io.open_synced(&path)? };
-        Ok(Self { slot, path, file, driver_files: Mutex::new(Some(driver_files)) })
-    }
-
-    /// Whatever was written to the slot is on disk then.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        #[cfg(test)]
-        crate::dio::spoiled::check_sync(&self.file)?;
-        self.file.sync_data()
-    }
-
-    /// The driver's descriptors; once.
-    fn take_driver_files(&self) -> Option<DriverFiles> {
-        self.driver_files.lock().take()
-    }
-}
-
-/// What a commit does, and the files that it does it to.
-#[derive(Debug)]
-pub(crate) struct DiskWork {
-    pub steps: Vec<DiskStep>,
-    /// As they are when the commit starts: all that its steps name are among them.
-    pub files: SlotFiles,
-}
-
-impl DiskWork {
-    fn written(&self) -> usize {
-        self.steps.iter().map(DiskStep::written).sum()
-    }
-}
-
-/// What failed. The log beyond the last sync is in an unknown state from then on.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum DiskError {
-    #[error("cannot write {length} bytes at {offset} of {path}: {error}", path = path.display())]
-    Write { path: PathBuf, offset: u64, length: usize, error: io::Error },
-    #[error("cannot sync {path}: {error}", path = path.display())]
-    Sync { path: PathBuf, error: io::Error },
-    #[error("the disk thread has ended")]
-    Ended,
-}
 
 /// One commit is in flight at a time.
 pub(crate) struct Disk {
@@ -161,12 +93,4 @@ impl Disk {
         patience.note(bytes, started.elapsed());
         self.patience.set(patience);
     }
-}
-
-fn write_error(file: &SlotFile, offset: u64, length: usize, error: io::Error) -> DiskError {
-    DiskError::Write { path: file.path.clone(), offset, length, error }
-}
-
-fn sync_error(file: &SlotFile, error: io::Error) -> DiskError {
-    DiskError::Sync { path: file.path.clone(), error }
 }

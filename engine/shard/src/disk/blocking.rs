@@ -6,7 +6,9 @@ use std::os::unix::fs::FileExt;
 use rustix::io::{Errno, ReadWriteFlags};
 use rustmq_engine_core::shard::DiskStep;
 
-use super::{DiskError, DiskFaults, DiskWork, SlotFile, sync_error, write_error};
+use super::faults::DiskFaults;
+use super::slot_file::SlotFile;
+use super::work::{DiskError, DiskWork};
 
 pub(super) fn execute(DiskWork { steps, files }: DiskWork, faults: Option<&DiskFaults>) -> Result<(), DiskError> {
     for step in steps {
@@ -22,13 +24,13 @@ pub(super) fn execute(DiskWork { steps, files }: DiskWork, faults: Option<&DiskF
 }
 
 fn write(file: &SlotFile, offset: u64, bytes: &[u8], faults: Option<&DiskFaults>) -> Result<(), DiskError> {
-    let failed = |error| write_error(file, offset, bytes.len(), error);
+    let failed = |error| DiskError::of_write(file, offset, bytes.len(), error);
     faults.map_or(Ok(()), DiskFaults::before_write).map_err(failed)?;
     file.file.write_all_at(bytes, offset).map_err(failed)
 }
 
 fn sync(file: &SlotFile, faults: Option<&DiskFaults>) -> Result<(), DiskError> {
-    let failed = |error| sync_error(file, error);
+    let failed = |error| DiskError::of_sync(file, error);
     faults.map_or(Ok(()), DiskFaults::before_sync).map_err(failed)?;
     file.file.sync_data().map_err(failed)
 }
@@ -41,12 +43,12 @@ fn write_synced(
     faults: Option<&DiskFaults>,
 ) -> Result<(), DiskError> {
     if let Some(faults) = faults {
-        faults.before_write().map_err(|error| write_error(file, offset, bytes.len(), error))?;
-        faults.before_sync().map_err(|error| sync_error(file, error))?;
+        faults.before_write().map_err(|error| DiskError::of_write(file, offset, bytes.len(), error))?;
+        faults.before_sync().map_err(|error| DiskError::of_sync(file, error))?;
     }
     while !bytes.is_empty() {
         match rustix::io::pwritev2(&file.file, &[IoSlice::new(bytes)], offset, ReadWriteFlags::DSYNC) {
-            Ok(0) => return Err(write_error(file, offset, bytes.len(), io::ErrorKind::WriteZero.into())),
+            Ok(0) => return Err(DiskError::of_write(file, offset, bytes.len(), io::ErrorKind::WriteZero.into())),
             Ok(written) => {
                 bytes = &bytes[written..];
                 offset += written as u64;
@@ -57,7 +59,7 @@ fn write_synced(
                 write(file, offset, bytes, None)?;
                 return sync(file, None);
             }
-            Err(error) => return Err(write_error(file, offset, bytes.len(), error.into())),
+            Err(error) => return Err(DiskError::of_write(file, offset, bytes.len(), error.into())),
         }
     }
     Ok(())

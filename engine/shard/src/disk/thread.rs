@@ -6,7 +6,9 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use super::{DiskError, DiskFaults, DiskWork, blocking};
+use super::blocking;
+use super::faults::DiskFaults;
+use super::work::{DiskError, DiskWork};
 
 type Answer = oneshot::Sender<Result<(), DiskError>>;
 

@@ -12,7 +12,9 @@ use monoio::fs::File;
 use rustmq_engine_core::shard::DiskStep;
 use rustmq_engine_core::wal::SlotId;
 
-use super::{DiskError, DiskFaults, DiskWork, DriverFiles, SlotFile, sync_error, write_error};
+use super::faults::DiskFaults;
+use super::slot_file::{DriverFiles, SlotFile};
+use super::work::{DiskError, DiskWork};
 
 /// The runtime submits to the ring, and looks at what is done, when the thread is about to sleep; or when a task has yielded this often
 /// without: twice for each task there is, and once more (`Runtime::block_on` of monoio 0.2).
@@ -54,22 +56,22 @@ impl UringDisk {
             match step {
                 DiskStep::Write { slot, offset, bytes } => {
                     let (file, offset, length) = (files.of(slot), u64::from(offset), bytes.len());
-                    let failed = |error| write_error(file, offset, length, error);
+                    let failed = |error| DiskError::of_write(file, offset, length, error);
                     self.before_write().map_err(failed)?;
                     let driver = self.files(file).map_err(failed)?;
                     driver.plain.write_all_at(bytes, offset).await.0.map_err(failed)?;
                 }
                 DiskStep::Sync { slot } => {
                     let file = files.of(slot);
-                    let failed = |error| sync_error(file, error);
+                    let failed = |error| DiskError::of_sync(file, error);
                     self.before_sync().await.map_err(failed)?;
                     self.files(file).map_err(failed)?.plain.sync_data().await.map_err(failed)?;
                 }
                 DiskStep::WriteSynced { slot, offset, bytes } => {
                     let (file, offset, length) = (files.of(slot), u64::from(offset), bytes.len());
-                    let failed = |error| write_error(file, offset, length, error);
+                    let failed = |error| DiskError::of_write(file, offset, length, error);
                     self.before_write().map_err(failed)?;
-                    self.before_sync().await.map_err(|error| sync_error(file, error))?;
+                    self.before_sync().await.map_err(|error| DiskError::of_sync(file, error))?;
                     let driver = self.files(file).map_err(failed)?;
                     driver.synced.write_all_at(bytes, offset).await.0.map_err(failed)?;
                 }
