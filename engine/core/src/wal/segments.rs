@@ -296,7 +296,7 @@ impl SegmentTable {
     }
 
     /// What to write so that the oldest segment can be freed, when half of the WAL is in use, or new data is refused, and it pays: what would be copied is at
-    /// most half of what is dead in the WAL and waits behind it; at most all of it once new data is refused. A plan that turns out not
+    /// most half of what is dead in the WAL and waits behind it; at most all of it once new data is refused. None while the segment is not durable. A plan that turns out not
     /// to fit may be left halfway: what has moved stays moved.
     #[must_use]
     pub fn relocation(&self) -> Option<RelocationPlan> {

@@ -163,3 +163,34 @@ fn what_is_still_being_written_is_not_read_back() {
     driver.settle();
     assert_eq!(driver.on_disk(0), [batch(3_000).len(); 3]);
 }
+
+#[test]
+fn what_is_durable_is_moved_though_nothing_is_written_behind_it() {
+    // So little that the commit that seals the older segment ends there.
+    let setting = Setting { blocks: 64, segments_max: 6, gathered_bytes_max: 3_800, ..Setting::default() };
+    let mut driver = Driver::with(2, setting);
+    let append_dead = |driver: &mut Driver, count: usize| {
+        for _ in 0..count {
+            driver.append(1, &[4_000]);
+            driver.settle();
+        }
+        driver.trim(1, TrimTo::HighWatermark);
+        driver.settle();
+    };
+    while driver.shard.table().segment_count() < 2 {
+        driver.append(1, &[4_000]);
+        driver.settle();
+    }
+    append_dead(&mut driver, 4);
+    driver.append(0, &[3_000; 4]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    driver.end_commit();
+    let table = driver.shard.table();
+    assert!(
+        table.segment_count() == 2
+            && table.next_position().is_some_and(|at| at.generation > table.durable().generation)
+    );
+    driver.turn();
+    assert_eq!(driver.moves.len(), 1);
+}

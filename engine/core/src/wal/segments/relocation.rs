@@ -6,7 +6,7 @@ use rustmq_model::{Offset, TopicIdPartition};
 use super::admission::Capacity;
 use super::places::PartitionPlaces;
 use crate::wal::frame::DamagedRange;
-use crate::wal::position::Generation;
+use crate::wal::position::{Generation, WalPosition};
 
 /// What to write so that the oldest segment becomes free: checkpoints, what stands for damaged batches, and batches to read and relocate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,8 +28,8 @@ pub struct BatchMove {
 /// The plan, if one is needed and pays: see [`super::SegmentTable::relocation`].
 pub(super) fn plan(capacity: Capacity<'_>, places: &PartitionPlaces) -> Option<RelocationPlan> {
     let (generation, oldest) = capacity.segments.next_to_free()?;
-    // Nothing can be read back yet of what is still being written. Its commit is looked after once it is durable.
-    if generation >= capacity.segments.durable().generation {
+    // Nothing can be read back yet of what is still being written. The commit that sealed it is looked after.
+    if capacity.segments.durable() < (WalPosition { generation, offset: oldest.end }) {
         return None;
     }
     // A small WAL refuses new data before half of it is in use.
