@@ -312,12 +312,13 @@ impl Load {
         Some((key, Offset((start.0 + by - below).max(0)), end))
     }
 
-    /// From where on another leader's log goes another way: from the durable end, where a batch ends for certain.
+    /// From where on another leader's log goes another way: from the durable end or a little after it, perhaps inside of a batch.
     pub fn cut(&mut self) -> Option<(TopicIdPartition, PartitionKey, Offset)> {
         let id = self.any_id();
         let key = *self.listed.get(&id)?;
         let (_, end) = *self.shown.get(&key)?;
-        Some((id, key, end))
+        let by = i64::try_from(self.dice.below(4)).expect("it is small");
+        Some((id, key, end.plus(by)))
     }
 
     pub fn read_bytes(&mut self) -> usize {
