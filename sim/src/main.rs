@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 use rustmq_sim::Trace;
@@ -43,6 +44,9 @@ struct Seeds {
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     first: u64,
+    /// Begins no run later than after so many seconds: as many seeds are run as there is time for.
+    #[arg(long)]
+    within: Option<u64>,
     /// Threads that run them; as many as the machine has if it is 0.
     #[arg(long, default_value_t = 0)]
     threads: usize,
@@ -119,14 +123,17 @@ fn run_many(seeds: &Seeds) -> bool {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    let (next, end) = (AtomicU64::new(seeds.first), seeds.first + seeds.seeds);
+    let (next, end) = (AtomicU64::new(seeds.first), seeds.first.saturating_add(seeds.seeds));
+    #[expect(clippy::disallowed_methods, reason = "it bounds how long the tool runs, and no run sees it")]
+    let begun = Instant::now();
+    let is_late = || seeds.within.is_some_and(|within| begun.elapsed() >= Duration::from_secs(within));
     let summary = Mutex::new(Summary::default());
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end {
+                    if seed >= end || is_late() {
                         return;
                     }
                     let outcome = run_checked(seed);

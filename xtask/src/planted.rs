@@ -9,28 +9,42 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-pub const USAGE: &str = "planted FOLDER [NAME...]";
+pub const USAGE: &str = "planted FOLDER [--of-commit | NAME...]";
 
 /// More than a sound run needs to find nothing.
 const ROUNDS: &str = "40";
 /// Seeds that are run before somebody looks whether one has failed.
 const SEEDS: u64 = 100;
 
-/// All bugs in the folder, or those of these names.
+/// All bugs in the folder, those of these names, or with `--of-commit` the one whose turn it is: over many commits each has its own.
 pub fn run(root: &Path, mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let root = &root.canonicalize().context("finding the workspace")?;
-    let folder = root.join(arguments.next().context(USAGE)?).join("planted");
+    let mut patches = patches(&root.join(arguments.next().context(USAGE)?).join("planted"))?;
     let names: Vec<String> = arguments.collect();
-    let mut tried = 0;
-    for patch in patches(&folder)? {
-        let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if names.is_empty() || names.contains(&name) {
-            println!("{name}: {}", try_patch(root, &patch).with_context(|| name.clone())?);
-            tried += 1;
-        }
+    if names == ["--of-commit"] {
+        let turn = commit_number(root)? % patches.len();
+        patches = vec![patches.swap_remove(turn)];
+    } else if !names.is_empty() {
+        patches.retain(|patch| names.contains(&name(patch)));
     }
-    ensure!(tried > 0, "no planted bug of that name");
+    ensure!(!patches.is_empty(), "no planted bug of that name");
+    for patch in patches {
+        println!("{}: {}", name(&patch), try_patch(root, &patch).with_context(|| name(&patch))?);
+    }
     Ok(())
+}
+
+/// Of the bug that the patch plants.
+fn name(patch: &Path) -> String {
+    patch.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// A number that is as good as drawn anew with each commit: the clone may be too shallow to count them.
+fn commit_number(root: &Path) -> Result<usize> {
+    let head = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root).output()?;
+    ensure!(head.status.success(), "git could not name the commit");
+    let head = String::from_utf8(head.stdout)?;
+    usize::from_str_radix(head.get(..7).context("a commit's name is longer")?, 16).context("a commit's name is a number")
 }
 
 fn patches(folder: &Path) -> Result<Vec<PathBuf>> {
