@@ -148,6 +148,20 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_living_waiters_is_looked_through_when_it_has_doubled() {
+        let mut list = WaiterList::default();
+        let living: Vec<_> = std::iter::repeat_with(FetchWaiter::new).take(1_000).collect();
+        let mut sweeps = 0;
+        for waiter in &living {
+            let before = list.sweep_at;
+            list.register(waiter, NEXT);
+            sweeps += usize::from(list.sweep_at != before);
+            assert!(list.waiters.len() <= list.sweep_at.max(WaiterList::SWEEP_MIN));
+        }
+        assert_eq!(sweeps, 6, "at 16, 32, 64, 128, 256 and 512");
+    }
+
+    #[test]
     fn dropped_waiters_do_not_pile_up_where_many_have_waited_before() {
         let mut list = WaiterList::default();
         let later = FetchWaiter::new();

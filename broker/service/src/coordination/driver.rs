@@ -209,13 +209,7 @@ impl Driver {
         for (purpose, result) in results {
             let result = result.map(|_| ()).map_err(|error| {
                 tracing::warn!(partition = %self.shard.id, %error, "a group's record was not stored");
-                match error {
-                    AppendError::TooLarge { .. } => GroupError::RecordTooLarge,
-                    AppendError::UnknownPartition | AppendError::CutOff | AppendError::Stopped => {
-                        GroupError::NotCoordinator
-                    }
-                    _ => GroupError::CoordinatorNotAvailable,
-                }
+                refusal(&error)
             });
             self.finish(purpose, result);
         }
@@ -279,4 +273,29 @@ fn build(records: &[CoordinatorRecord]) -> Bytes {
         builder.push(now, Some(&record.key), record.value.as_deref(), &[]);
     }
     builder.build()
+}
+
+/// What a member is told whose record was not stored.
+const fn refusal(error: &AppendError) -> GroupError {
+    match error {
+        AppendError::TooLarge { .. } => GroupError::RecordTooLarge,
+        AppendError::UnknownPartition | AppendError::CutOff | AppendError::Stopped => GroupError::NotCoordinator,
+        _ => GroupError::CoordinatorNotAvailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustmq_broker_core::groups::GroupError;
+    use rustmq_engine_api::AppendError;
+
+    use super::refusal;
+
+    #[test]
+    fn members_look_for_another_coordinator_where_another_leads_the_log() {
+        for error in [AppendError::UnknownPartition, AppendError::CutOff, AppendError::Stopped] {
+            assert_eq!(refusal(&error), GroupError::NotCoordinator, "{error}");
+        }
+        assert_eq!(refusal(&AppendError::Full), GroupError::CoordinatorNotAvailable);
+    }
 }

@@ -123,6 +123,16 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_is_not_empty_while_a_repeated_batch_is_waited_for() {
+        let mut queue = WaitQueue::default();
+        assert!(add(&mut queue, &[5], 0) && add(&mut queue, &[3], 1));
+        assert_eq!(queue.pop_above(Some(Offset(4))).map(|wait| wait.end), Some(Offset(5)));
+        assert!(!queue.is_empty());
+        assert_eq!(queue.pop_passed(Offset(3)).map(|wait| wait.end), Some(Offset(3)));
+        assert!(queue.is_empty());
+    }
+
+    #[test]
     fn a_request_waits_once_for_what_it_asks_for_furthest_on() {
         let mut queue = WaitQueue::default();
         assert!(!add(&mut queue, &[], 0));

@@ -203,6 +203,8 @@ fn a_trim_stops_at_the_high_watermark_and_shows_when_it_is_durable() {
     assert_eq!(log.trim(Offset(11)), Err(RejectedTrim { requested: Offset(11), high_watermark }));
     assert_eq!(log.trim(Offset(4)), Ok(Some(Offset(4))));
     assert_eq!((log.frontiers().log_start, log.decided_log_start()), (Offset(0), Offset(4)));
+    assert_eq!(log.trim(Offset(3)), Ok(None), "it is decided already");
+    assert_eq!(log.decided_log_start(), Offset(4));
     assert!(log.on_trim_durable(Offset(4)));
     assert_eq!(log.frontiers().log_start, Offset(4));
     assert_eq!(log.trim(Offset(3)), Ok(None));

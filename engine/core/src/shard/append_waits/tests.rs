@@ -50,6 +50,12 @@ impl Test {
         passed.is_none().then_some(number)
     }
 
+    /// Who is refused then, in order.
+    fn cut(&mut self, key: PartitionKey, end: i64) -> Vec<usize> {
+        let lost = self.waits.cut(key, Some(Offset(end)));
+        lost.into_iter().map(|append| append.reply.number).collect()
+    }
+
     /// Who is told then, in order.
     fn advance(&mut self, moved: &[(PartitionKey, i64, i64)]) -> Vec<usize> {
         for &(key, high_watermark, durable_end) in moved {
@@ -108,6 +114,40 @@ fn a_cut_takes_from_the_back_and_what_it_took_is_not_told_again() {
     assert_eq!(test.advance(&[(keys[0], 0, 2), (keys[1], 0, 2)]), [kept]);
     assert_eq!(test.advance(&[(keys[1], 0, 3)]), [newer]);
     assert_eq!((test.waits.batches(), test.waits.waits), (0, 0));
+}
+
+#[test]
+fn those_that_a_cut_takes_are_refused_in_the_order_in_which_they_came() {
+    let (mut test, keys) = Test::with(1);
+    let frontiers = [0, 1, 1, 0, 1, 0].map(|at: usize| AppendFrontier::ALL[at]);
+    let added: Vec<_> = (1..).zip(frontiers).map(|(end, frontier)| test.add(&[(keys[0], frontier, end)])).collect();
+    let added: Vec<_> = added.into_iter().flatten().collect();
+    assert_eq!(test.cut(keys[0], 1), added[1..]);
+    assert_eq!(test.advance(&[(keys[0], 6, 6)]), added[..1]);
+}
+
+/// Its other waits stay in their queues until they are passed or cut.
+#[test]
+fn what_a_request_still_waits_for_when_it_is_refused_is_nobody_elses() {
+    let (mut test, keys) = Test::with(2);
+    let end = |at: usize, end| (keys[at], AppendFrontier::DurableEnd, end);
+    for is_passed in [false, true] {
+        let torn = test.add(&[end(0, 2), end(1, 2)]).unwrap();
+        assert_eq!(test.cut(keys[1], 1), [torn]);
+        assert_eq!((test.waits.batches(), test.waits.waits), (0, 1));
+        let newer = test.add(&[end(1, 3)]).unwrap();
+        if is_passed {
+            assert_eq!(test.advance(&[(keys[0], 0, 2)]), []);
+        } else {
+            assert_eq!(test.cut(keys[0], 1), []);
+        }
+        assert_eq!(test.advance(&[(keys[1], 0, 3)]), [newer]);
+        // With nobody else there.
+        let alone = test.add(&[end(0, 2), end(1, 2)]).unwrap();
+        assert_eq!(test.cut(keys[1], 1), [alone]);
+        assert_eq!(test.advance(&[(keys[0], 0, 2)]), []);
+        assert_eq!((test.waits.batches(), test.waits.waits), (0, 0));
+    }
 }
 
 #[test]
@@ -177,7 +217,8 @@ fn tables_of_requests_shrink_when_fewer_wait_for_long() {
             test.add(&[(keys[0], AppendFrontier::DurableEnd, end)]).unwrap();
         }
         assert_eq!(test.advance(&[(keys[0], 0, end)]).len(), count);
-        let AppendWaits { slots, free, reached, .. } = &test.waits;
+        let AppendWaits { queues, slots, free, reached, .. } = &test.waits;
+        assert!(queues[0].of.iter().all(|queue| queue.capacity() < 5_000), "there may be many of them");
         [slots.capacity(), free.capacity(), reached.capacity()]
     };
     let most = wait(5_000);

@@ -61,6 +61,27 @@ fn a_trim_by_request_takes_effect_when_it_is_durable() {
 }
 
 #[test]
+fn what_a_staged_trim_has_decided_is_not_decided_again() {
+    let retention_bytes = Some(2 * batch(SIZE).len() as u64);
+    let mut driver = driver(LogConfig { retention_bytes, ..LogConfig::unlimited() });
+    let key = driver.key(0);
+    let trimmed = driver.trim(0, TrimTo::Offset(Offset(3)));
+    driver.turn();
+    // Retention would go as far.
+    driver.turn_in(driver.setting.retention_interval);
+    driver.told.clear();
+    assert!(driver.begin_commit());
+    driver.end_commit();
+    assert_eq!(driver.told, [Told::LogStart(key, Offset(3)), Told::Answer(trimmed.number)]);
+    let trims = [4, 4, 2].map(|to| driver.trim(0, TrimTo::Offset(Offset(to))));
+    driver.turn();
+    assert!(trims.iter().all(|trim| !trim.is_answered()), "none of them before the first is durable");
+    assert!(driver.commit());
+    assert!(trims.iter().all(|trim| trim.answer() == Some(&Ok(Offset(4)))));
+    check_left(driver, 4);
+}
+
+#[test]
 fn records_go_by_size_and_by_age() {
     let check = |config, first| {
         let mut driver = driver(config);

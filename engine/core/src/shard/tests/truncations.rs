@@ -179,29 +179,41 @@ fn a_request_that_is_cut_while_the_rest_of_it_waits_for_room_is_refused_as_a_who
     assert_eq!(driver.on_disk(0).len(), usize::try_from(driver.durable_end(0)).unwrap());
 }
 
+/// Where the batches are that a cut finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    OpenGroup,
+    /// Which the same commit is to take.
+    GroupBefore,
+    InFlight,
+}
+
 #[test]
 fn a_cut_inside_a_batch_takes_all_of_it() {
-    for is_in_flight in [false, true] {
-        let mut driver = Driver::with(1, Setting::default());
+    for place in [Place::OpenGroup, Place::GroupBefore, Place::InFlight] {
+        let mut driver = Driver::with(2, Setting::default());
         driver.append(0, &[10]);
         assert!(driver.commit());
         let kept = driver.append_all(0, vec![batch_with(2)]);
         let torn = driver.append_all(0, vec![batch_with(3)]);
         let above = driver.append(0, &[10]);
+        if place == Place::GroupBefore {
+            driver.append(1, &[driver.setting.piece / 2; 2]);
+        }
         driver.turn();
-        if is_in_flight {
+        if place == Place::InFlight {
             assert!(driver.begin_commit());
         }
         assert_eq!(driver.truncate(0, 5), Ok(Some(Offset(3))));
         assert_eq!([base(&torn), base(&above)], [CUT_OFF; 2]);
         let new = driver.append_all(0, vec![batch_with(4)]);
-        if is_in_flight {
+        if place == Place::InFlight {
             driver.turn();
             driver.end_commit();
         }
         driver.settle();
         assert_eq!((base(&kept), base(&new), driver.durable_end(0)), (Some(1), Some(3), 7));
-        assert_eq!(driver.in_memory(0), [0, 1, 3]);
+        assert_eq!(driver.in_memory(0), [0, 1, 3], "{place:?}");
         let sizes = driver.on_disk(0);
         assert_eq!(driver.restart().unwrap().on_disk(0), sizes);
     }
@@ -209,13 +221,15 @@ fn a_cut_inside_a_batch_takes_all_of_it() {
 
 #[test]
 fn a_leadership_that_was_staged_before_a_cut_is_shown_as_the_log_has_it_after_it() {
-    let mut driver = Driver::with(1, Setting::default());
+    let mut driver = Driver::with(2, Setting::default());
     driver.append(0, &[10, 10]);
     assert!(driver.commit());
     driver.append(0, &[10, 10]);
     driver.open(&[0], 3);
     driver.append(0, &[10]);
     driver.open(&[0], 4);
+    driver.append(1, &[10; 5]);
+    driver.open(&[1], 4);
     driver.turn();
     assert!(driver.begin_commit());
     assert_eq!(driver.truncate(0, 3), Ok(Some(Offset(3))));
@@ -227,6 +241,8 @@ fn a_leadership_that_was_staged_before_a_cut_is_shown_as_the_log_has_it_after_it
     let expected = [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(3))];
     assert_eq!(driver.shown(0).leadership.history[..], expected);
     assert_eq!(driver.shard.partitions.at(key).unwrap().leadership(), driver.shown(0).leadership);
+    let other = [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(5))];
+    assert_eq!(driver.shown(1).leadership.history[..], other, "nothing of it was cut");
     driver.settle();
     assert_eq!(driver.restart().unwrap().shown(0).leadership.history[..], expected);
 }

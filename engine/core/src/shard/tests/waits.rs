@@ -94,6 +94,17 @@ fn what_is_held_up_is_refused_when_the_log_fails() {
 }
 
 #[test]
+fn what_is_held_up_is_refused_though_a_commit_is_in_flight_that_may_end_well() {
+    let mut driver = Driver::with(1, Setting { waits_max: 1, ..Setting::default() });
+    let (taken, held_up) = (driver.append(0, &[1]), driver.append(0, &[1]));
+    driver.turn();
+    assert!(driver.begin_commit());
+    driver.lose_preparations();
+    driver.turn();
+    assert!(held_up.answer().unwrap()[0].is_err() && !taken.is_answered());
+}
+
+#[test]
 fn an_append_to_a_partition_that_is_closed_after_it_is_answered_before_the_close() {
     for until in AppendFrontier::ALL {
         let mut driver = Driver::with(1, Setting { until, ..Setting::default() });
