@@ -44,7 +44,8 @@ fn commit_number(root: &Path) -> Result<usize> {
     let head = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root).output()?;
     ensure!(head.status.success(), "git could not name the commit");
     let head = String::from_utf8(head.stdout)?;
-    usize::from_str_radix(head.get(..7).context("a commit's name is longer")?, 16).context("a commit's name is a number")
+    usize::from_str_radix(head.get(..7).context("a commit's name is longer")?, 16)
+        .context("a commit's name is a number")
 }
 
 fn patches(folder: &Path) -> Result<Vec<PathBuf>> {
