@@ -1,5 +1,6 @@
 //! Executes the steps of a commit, in order, on the files of the slots that they name: on the shard's thread what is as a rule over sooner than another thread is woken, by
-//! one of two drivers what is not. The first failure ends a commit and is reported; nothing is tried again.
+//! one of two drivers what is not. The first failure ends a commit and is reported; nothing is tried again. Up to two commits are in flight, each in a lane
+//! of its own; how many, the shard's machine says.
 
 mod blocking;
 mod faults;
@@ -11,6 +12,7 @@ mod uring;
 mod work;
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,11 +22,23 @@ pub(crate) use slot_file::SlotFile;
 pub(crate) use turns::{CommitTurn, DiskTurns};
 pub(crate) use work::{DiskError, DiskWork};
 
+use blocking::SyncThrough;
 use patience::Patience;
 use thread::ThreadDisk;
 use uring::UringDisk;
 
-/// One commit is in flight at a time.
+/// What one of the commits in flight has to itself: its thread, and for each slot an open file that it syncs through. The kernel tells each open file once
+/// of a write-back that has failed. Through a common one, the sync of one commit could hear of the failure that the other's is about, which would end well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    First,
+    Second,
+}
+
+impl Lane {
+    pub(crate) const ALL: [Self; 2] = [Self::First, Self::Second];
+}
+
 pub(crate) struct Disk {
     driver: DiskDriver,
     patience: Cell<Patience>,
@@ -34,7 +48,7 @@ pub(crate) struct Disk {
 /// Who makes the commits that the shard does not wait for.
 enum DiskDriver {
     Uring(UringDisk),
-    Thread(ThreadDisk),
+    Threads([ThreadDisk; Lane::ALL.len()]),
 }
 
 impl Disk {
@@ -43,20 +57,24 @@ impl Disk {
         Self::new(DiskDriver::Uring(UringDisk::new(faults.clone())), quick_commit, faults)
     }
 
-    /// The same with a thread, of that name, where there is no `io_uring`.
-    pub(crate) fn over_thread(
-        name: String,
+    /// The same with threads, of these names, where there is no `io_uring`.
+    pub(crate) fn over_threads(
+        names: [String; Lane::ALL.len()],
         quick_commit: Duration,
         faults: Option<Arc<DiskFaults>>,
     ) -> io::Result<Self> {
-        Ok(Self::new(DiskDriver::Thread(ThreadDisk::start(name, faults.clone())?), quick_commit, faults))
+        let [first, second] = names;
+        // The first lane's are those by which the shard makes commits itself: nothing else is in flight then.
+        let first = ThreadDisk::start(first, SyncThrough::Slots, faults.clone())?;
+        let second = ThreadDisk::start(second, SyncThrough::DriverFiles(HashMap::new()), faults.clone())?;
+        Ok(Self::new(DiskDriver::Threads([first, second]), quick_commit, faults))
     }
 
     fn new(driver: DiskDriver, quick_commit: Duration, faults: Option<Arc<DiskFaults>>) -> Self {
         Self { driver, patience: Cell::new(Patience::new(quick_commit)), faults }
     }
 
-    /// Whether the shard's thread had better execute this commit itself, by [`Self::execute_here`].
+    /// Whether the shard's thread had better execute this commit itself, by [`Self::execute_here`], if no other is in flight.
     pub(crate) fn is_waited_for(&self, work: &DiskWork) -> bool {
         self.patience.get().waits_for(work.written())
     }
@@ -65,17 +83,17 @@ impl Disk {
     /// the first that failed.
     pub(crate) fn execute_here(&self, work: DiskWork) -> Result<(), DiskError> {
         let (bytes, started) = (work.written(), Instant::now());
-        let result = blocking::execute(work, self.faults.as_deref());
+        let result = blocking::execute(work, &mut SyncThrough::Slots, self.faults.as_deref());
         self.note(bytes, started);
         result
     }
 
     /// By the driver. Returns when every step is done, or at the first that failed.
-    pub(crate) async fn execute(&self, work: DiskWork) -> Result<(), DiskError> {
+    pub(crate) async fn execute(&self, lane: Lane, work: DiskWork) -> Result<(), DiskError> {
         let (bytes, started) = (work.written(), Instant::now());
         let result = match &self.driver {
-            DiskDriver::Uring(disk) => disk.execute(work).await,
-            DiskDriver::Thread(disk) => disk.execute(work).await,
+            DiskDriver::Uring(disk) => disk.execute(lane, work).await,
+            DiskDriver::Threads(disks) => disks[lane as usize].execute(work).await,
         };
         self.note(bytes, started);
         result

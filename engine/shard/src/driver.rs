@@ -82,7 +82,7 @@ pub(crate) struct ShardDriver {
     /// Whether a commit ends with a sync.
     pub(crate) is_synced: bool,
     pub(crate) clock: Clock,
-    under_way: Option<UnderWay>,
+    under_way: Vec<UnderWay>,
     has_ended: bool,
     /// The last field, and so dropped after the folder's lock: whoever finds the inbox closed may start again at once.
     pub(crate) inboxes: Inboxes,
@@ -118,7 +118,7 @@ impl ShardDriver {
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { number, folder, io, around, machine, files, is_synced, clock, inboxes } = parts;
         let urgency = Arc::new(AtomicU8::new(slots::PACED));
-        let (under_way, has_ended) = (None, false);
+        let (under_way, has_ended) = (Vec::new(), false);
         let mut driver = Self {
             number,
             folder,
@@ -221,14 +221,14 @@ impl ShardDriver {
         let _ = reply.send(self.machine.search_from(id, target));
     }
 
-    /// Starts a commit of everything that has gathered, unless one is in flight or nothing has. Whoever executes it says so to
-    /// [`Self::on_committed`].
+    /// Starts a commit of everything that has gathered, unless nothing has, or no other is to be in flight now. Whoever executes it says so
+    /// to [`Self::on_committed`].
     pub(crate) fn start_commit(&mut self) -> Option<DiskWork> {
         let CommitSteps { number, steps, bytes, holds_frames } = self.machine.poll_commit(self.clock.now())?;
         // What only proves that the log is idle is in nobody's way.
         let turn = holds_frames.then(|| self.around.reads.turns().begin_commit(bytes));
-        self.under_way = Some(UnderWay { number, bytes, started: Instant::now(), _turn: turn });
-        Some(DiskWork { steps, files: self.files.clone() })
+        self.under_way.push(UnderWay { number, bytes, started: Instant::now(), _turn: turn });
+        Some(DiskWork { number, steps, files: self.files.clone() })
     }
 
     /// Stages what has come while a commit was handed over: the next one gathers.
@@ -238,8 +238,9 @@ impl ShardDriver {
         self.count_appended();
     }
 
-    pub(crate) fn on_committed(&mut self, result: Result<(), DiskError>) {
-        let commit = self.under_way.take().expect("a commit ends only while one is under way");
+    pub(crate) fn on_committed(&mut self, number: CommitNumber, result: Result<(), DiskError>) {
+        let at = self.under_way.iter().position(|commit| commit.number == number);
+        let commit = self.under_way.swap_remove(at.expect("a commit ends only while it is under way"));
         if result.is_ok() {
             let metrics = &self.around.metrics;
             metrics.commits.inc();
@@ -247,7 +248,7 @@ impl ShardDriver {
             metrics.commit_seconds.observe(commit.started.elapsed().as_secs_f64());
         }
         let now = self.clock.now();
-        self.machine.on_committed(now, commit.number, result.map_err(|error| error.to_string()));
+        self.machine.on_committed(now, number, result.map_err(|error| error.to_string()));
         self.execute_all();
         self.report();
     }

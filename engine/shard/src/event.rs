@@ -39,8 +39,8 @@ pub(crate) enum Event {
     TailBudgetSet,
     /// The folder no longer says that the WAL was repaired, or why it still does.
     RepairForgotten(Result<(), FolderError>),
-    /// A sync beside the commits has failed. What it covered counts as lost: a later one may succeed
-    /// without it.
+    /// A sync beside the commits has failed. What it covered counts as lost, what is in flight with it: a later sync may succeed without it, and where
+    /// commits are not synced there is none.
     SyncFailed {
         reason: String,
     },

@@ -4,7 +4,7 @@
 //! Reading order: [`start`], then `driver` (a shard's machine with all that it needs, and one turn of it), `execute` (what is done about each of the
 //! machine's decisions), `shard_thread` (makes turns, and waits between them) and `standby` (makes them while the disk stalls). Then
 //! - what the machine is told: `event` (by other threads), `clock`;
-//! - what it asks for: `views` (what readers see, and the memory for it), `disk` (commits), `slots` and `slot_files` (the files that they go to),
+//! - what it asks for: `views` (what readers see, and the memory for it), `disk` and `executions` (commits), `slots` and `slot_files` (the files that they go to),
 //!   `move_read` (batches that are to be written anew);
 //! - what readers ask for that has left memory: `read_plans`, `read_pool`, `read_queue`, `reader`, `window_cache`;
 //! - what starts with it: `recovery`, `folder`, `repair`, `memory_watch`.
@@ -19,6 +19,7 @@ mod disk;
 mod driver;
 mod event;
 mod execute;
+mod executions;
 mod folder;
 mod index_cache;
 mod index_scan;

@@ -48,6 +48,8 @@ const GATHERED_BYTES_MAX: usize = 16 << 20;
 /// See [`ShardConfig::waits_max`]. About what two commits of the smallest batches hold: it is there for those that repeat others, which take no room in
 /// a commit.
 const WAITS_MAX: usize = 1 << 18;
+/// See [`ShardConfig::slow_commit`]. Below it, a second commit costs more processor time than it saves waiting.
+const SLOW_COMMIT: Duration = Duration::from_millis(1);
 const CHUNK_MIN: u64 = 64 << 10;
 const CHUNK_MAX: u64 = 4 << 20;
 /// The tail memory of a shard is this many chunks, unless they would pass the bounds above.
@@ -398,8 +400,10 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     around.gauges.wal_capacity_bytes.store(capacity, Ordering::Relaxed);
     let disk = match driver {
         DriverKind::Uring => Disk::over_uring(tuning.quick_commit, faults),
-        DriverKind::Epoll => Disk::over_thread(format!("rustmq-disk-{number}"), tuning.quick_commit, faults)
-            .map_err(|error| StartError::Thread { error })?,
+        DriverKind::Epoll => {
+            let names = [format!("rustmq-disk-{number}"), format!("rustmq-disk2-{number}")];
+            Disk::over_threads(names, tuning.quick_commit, faults).map_err(|error| StartError::Thread { error })?
+        }
     };
     let syncs = if tuning.is_synced { SyncPolicy::EachCommit } else { SyncPolicy::Never };
     let gathering = Gathering::new(folder.id, table, Views::new(around.gauges.chunks.clone()), syncs);
@@ -407,6 +411,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let config = ShardConfig {
         proof_after: tuning.idle_proof_after,
         retention_interval: tuning.retention_interval,
+        slow_commit: SLOW_COMMIT,
         gathered_bytes_max: GATHERED_BYTES_MAX,
         waits_max: WAITS_MAX,
         read_bytes_max: around.reads.read_bytes_max(),

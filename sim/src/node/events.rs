@@ -37,10 +37,12 @@ pub enum Named {
     Lead,
     Duplicate,
     Cut,
+    TwoCommits,
+    CommitsOutOfOrder,
 }
 
 impl Named {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::PowerCut,
         Self::Kill,
         Self::CleanEnd,
@@ -73,6 +75,8 @@ impl Named {
         Self::Lead,
         Self::Duplicate,
         Self::Cut,
+        Self::TwoCommits,
+        Self::CommitsOutOfOrder,
     ];
 
     #[must_use]
@@ -110,6 +114,8 @@ impl Named {
             Self::Lead => "new leader epoch",
             Self::Duplicate => "duplicate",
             Self::Cut => "batch cut off",
+            Self::TwoCommits => "two commits in flight",
+            Self::CommitsOutOfOrder => "two commits out of order",
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rustmq_engine_core::shard::starting::log_limits;
 use rustmq_engine_core::shard::{
-    CommitNumber, CommitSteps, DiskStep, Gathering, PartitionKey, Shard, ShardConfig, SyncPolicy, TruncateError,
+    CommitNumber, CommitSteps, DiskStep, Gathering, PartitionKey, Shard, ShardConfig, TruncateError,
 };
 use rustmq_engine_core::wal::{Generation, SlotId};
 use rustmq_model::{Instant, Offset};
@@ -54,7 +54,8 @@ pub struct Process {
     pub(super) reads: BTreeMap<OperationId, ReadTask>,
     /// Segments that reads hold, where they are, how far they reach, and how often.
     pub(super) holds: BTreeMap<(SlotId, Generation), (u32, u32)>,
-    writing: Option<Writing>,
+    /// The older one first.
+    writing: Vec<Writing>,
     wakes_at: Option<Instant>,
     turns: u64,
     /// Turns are made until the log's failure is noticed.
@@ -81,11 +82,12 @@ impl Process {
             }
         }
         let memory = NodeMemory::new(world.setting.memory, world.dice.fork());
-        let gathering = Gathering::new(WAL, recovered.table, memory, SyncPolicy::EachCommit);
+        let gathering = Gathering::new(WAL, recovered.table, memory, world.setting.syncs);
         let setting = &world.setting;
         let config = ShardConfig {
             proof_after: setting.proof_after,
             retention_interval: setting.retention_interval,
+            slow_commit: setting.slow_commit,
             gathered_bytes_max: setting.gathered_bytes_max,
             read_bytes_max: READ_BYTES_MAX,
             waits_max: WAITS_MAX,
@@ -99,7 +101,7 @@ impl Process {
             preparer: Preparer::default(),
             reads: BTreeMap::new(),
             holds: BTreeMap::new(),
-            writing: None,
+            writing: Vec::new(),
             wakes_at: None,
             turns: 0,
             ends_after: None,
@@ -120,7 +122,7 @@ impl Process {
             if self.ends_after.is_some_and(|turns| self.turns >= turns) {
                 return Ok(End::Poisoned);
             }
-            if self.writing.is_none() && self.begin_commit(world) {
+            while self.begin_commit(world) {
                 self.shard.stage_backlog(world.computer.now());
                 self.execute_all(world);
             }
@@ -195,8 +197,8 @@ impl Process {
     }
 
     fn on_done(&mut self, id: OperationId, result: Result<Outcome, DiskError>, world: &mut World) {
-        if let Some(writing) = self.writing.take_if(|writing| writing.operation == id) {
-            self.on_written(writing, result, world);
+        if let Some(at) = self.writing.iter().position(|writing| writing.operation == id) {
+            self.on_written(at, result, world);
         } else if let Some(task) = self.reads.remove(&id) {
             self.on_read(task, result, world);
         } else {
@@ -226,19 +228,23 @@ impl Process {
             return true;
         };
         let operation = self.write(step, world);
-        self.writing = Some(Writing { number, steps, operation });
+        self.writing.push(Writing { number, steps, operation });
+        if self.writing.len() == 2 {
+            world.events.note(Named::TwoCommits);
+        }
         true
     }
 
-    fn on_written(&mut self, mut writing: Writing, result: Result<Outcome, DiskError>, world: &mut World) {
-        match (result, writing.steps.pop_front()) {
-            (Ok(_), Some(step)) => {
-                writing.operation = self.write(step, world);
-                self.writing = Some(writing);
-            }
-            (Ok(_), None) => self.end_commit(writing.number, Ok(()), world),
-            (Err(error), _) => self.end_commit(writing.number, Err(error.to_string()), world),
+    fn on_written(&mut self, at: usize, result: Result<Outcome, DiskError>, world: &mut World) {
+        if let (Ok(_), Some(step)) = (&result, self.writing[at].steps.pop_front()) {
+            self.writing[at].operation = self.write(step, world);
+            return;
         }
+        if at > 0 && result.is_ok() {
+            world.events.note(Named::CommitsOutOfOrder);
+        }
+        let number = self.writing.remove(at).number;
+        self.end_commit(number, result.map(|_| ()).map_err(|error| error.to_string()), world);
     }
 
     fn end_commit(&mut self, number: CommitNumber, result: Result<(), String>, world: &mut World) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustmq_engine_core::shard::SyncPolicy;
 use rustmq_engine_core::wal::SegmentShape;
 
 use super::memory::MemoryOptions;
@@ -31,10 +32,15 @@ pub struct Setting {
     pub memory: MemoryOptions,
     pub gathered_bytes_max: usize,
     pub proof_after: Duration,
+    /// With none, two commits may be in flight from the start on; with a whole second, they hardly ever are.
+    pub slow_commit: Duration,
     pub retention_interval: Duration,
     /// How long a place must be unreadable before it is given up.
     pub patience: Duration,
     pub faults: Faults,
+    /// Where commits are only written, the process may be killed, and nothing is lost by that. The power is not cut then, and syncs do not fail: nothing is
+    /// promised for these.
+    pub syncs: SyncPolicy,
     /// Bytes that slots may take.
     pub room: u64,
     /// Of a request of the clients: a sector of the log is harmed.
@@ -65,6 +71,9 @@ impl Setting {
             budget: (16 << 10) << dice.below(4),
             fails: if weather == Weather::Storm || dice.below(4) == 0 { Chance::percent(1) } else { Chance::NEVER },
         };
+        let syncs = if dice.below(8) == 0 { SyncPolicy::Never } else { SyncPolicy::EachCommit };
+        let faults = faults(weather);
+        let faults = if syncs == SyncPolicy::Never { Faults { sync: Chance::NEVER, ..faults } } else { faults };
         Self {
             weather,
             shape,
@@ -73,9 +82,11 @@ impl Setting {
             memory,
             gathered_bytes_max: 8 << 10 << dice.below(3),
             proof_after: Duration::from_millis(dice.between(5, 200)),
+            slow_commit: Duration::from_micros([0, 1_000, 1_000_000][dice.below(3)]),
             retention_interval: Duration::from_secs(dice.between(2, 300)),
             patience: Duration::from_millis(dice.between(2_000, 10_000)),
-            faults: faults(weather),
+            faults,
+            syncs,
             room,
             strike: if matches!(weather, Weather::Harm | Weather::Storm) {
                 Chance::per_million(3_000)

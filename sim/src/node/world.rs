@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use rustmq_engine_core::log::Frontiers;
-use rustmq_engine_core::shard::PartitionKey;
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, TrimError};
 use rustmq_engine_core::shard::request::{Appended, ColdRead};
+use rustmq_engine_core::shard::{PartitionKey, SyncPolicy};
 use rustmq_engine_core::wal::SlotId;
 use rustmq_model::{Instant, Offset, Timestamp};
 
@@ -128,7 +128,8 @@ impl World {
     /// Answers how many starts in a row were refused.
     fn judge_end(&mut self, life: &Life, refusals: u32) -> u32 {
         let is_clean = matches!(life, Life::Ended(End::Closed));
-        let crash = if is_clean || self.dice.coin() { Crash::Process } else { Crash::Power };
+        let is_kept = is_clean || self.setting.syncs == SyncPolicy::Never;
+        let crash = if is_kept || self.dice.coin() { Crash::Process } else { Crash::Power };
         self.events.note(match (is_clean, crash) {
             (true, _) => Named::CleanEnd,
             (_, Crash::Process) => Named::Kill,

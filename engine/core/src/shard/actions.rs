@@ -83,7 +83,8 @@ pub enum Fact {
 
 #[derive(Debug)]
 pub enum Action<H: Host> {
-    /// The log has failed: nothing more is acknowledged, in the life of this process. Told before anybody is refused for it.
+    /// The log has failed: nothing that is staged from here on is acknowledged, in the life of this process; nor what is in flight, if it was the disk. Told
+    /// before anybody is refused for it.
     Poison {
         reason: String,
     },

@@ -1,15 +1,19 @@
-//! Which commit is under way, and whether something proves the one before. One commit is written at a time; the next one gathers meanwhile.
+//! Which commits are under way, and whether something proves what is durable. One is written at a time, and up to two while the disk is slow; the
+//! next one gathers meanwhile. They may end in any order, and count in their own: what is durable is the unbroken beginning of the log.
 //!
 //! ```text
-//! idle --begin--> in flight --finish--> idle        unproven --prove--> proven --finish with frames--> unproven
+//! begin --> in flight --on_written--> written --all before it are, too--> durable (take_durable)
+//!               '----------- lose -----'----> lost, however it ends
+//! unproven --prove--> proven --durable, with frames--> unproven
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rustmq_model::{Instant, Offset};
 
 use super::commit::{Commit, StagedBatch};
+use super::disk_pace::DiskPace;
 use super::disk_step::DiskStep;
 use super::partitions::{Cut, LogVersion, PartitionKey, Partitions};
 use crate::wal::WalPosition;
@@ -27,14 +31,14 @@ pub struct CommitSteps {
     pub holds_frames: bool,
 }
 
-/// Where the batches of a commit end, in each partition that it has some of.
+/// Where the batches in flight end, in each partition that has some.
 #[derive(Debug, Default)]
 pub(super) struct StagedEnds(BTreeMap<usize, Offset>);
 
 impl StagedEnds {
     /// Of batches in the order of the log. Those that their logs have no more end nowhere.
-    pub(super) fn of(batches: &[StagedBatch], partitions: &Partitions) -> Self {
-        let kept = batches.iter().filter(|staged| partitions.is_version(staged.key, staged.version));
+    fn of<'a>(batches: impl Iterator<Item = &'a StagedBatch>, partitions: &Partitions) -> Self {
+        let kept = batches.filter(|staged| partitions.is_version(staged.key, staged.version));
         Self(kept.map(|staged| (staged.key.slot(), staged.batch.next)).collect())
     }
 
@@ -49,9 +53,10 @@ impl StagedEnds {
     }
 }
 
-/// A commit that is done.
+/// A commit that is durable, as all before it are.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub(super) struct Durable {
+    pub number: CommitNumber,
     /// In the order of the log.
     pub batches: Vec<StagedBatch>,
     pub end: WalPosition,
@@ -60,15 +65,23 @@ pub(super) struct Finished {
 
 #[derive(Debug)]
 struct InFlight {
-    number: CommitNumber,
-    commit: Finished,
+    began: Instant,
+    bytes: usize,
+    /// Nothing else may be in flight with it.
+    is_alone: bool,
+    is_written: bool,
+    commit: Durable,
 }
 
 #[derive(Debug)]
 pub(super) struct Commits {
     /// Commits begun so far: the number of the newest.
     begun: CommitNumber,
-    in_flight: Option<InFlight>,
+    /// Two at most, the older one first.
+    in_flight: VecDeque<InFlight>,
+    /// Nothing of what is in flight counts.
+    are_lost: bool,
+    pace: DiskPace,
     /// Nothing after the newest group says that it is durable.
     is_unproven: bool,
     /// When the shard has been idle for long enough to prove what it wrote last.
@@ -77,62 +90,124 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    pub(super) fn new(now: Instant, proof_after: Duration) -> Self {
-        Self { begun: 0, in_flight: None, is_unproven: true, proof_at: now.plus(proof_after), proof_after }
+    pub(super) fn new(now: Instant, proof_after: Duration, slow_commit: Duration) -> Self {
+        Self {
+            begun: 0,
+            in_flight: VecDeque::new(),
+            are_lost: false,
+            pace: DiskPace::new(slow_commit),
+            is_unproven: true,
+            proof_at: now.plus(proof_after),
+            proof_after,
+        }
     }
 
     pub(super) const fn begun(&self) -> CommitNumber {
         self.begun
     }
 
-    pub(super) const fn is_in_flight(&self) -> bool {
-        self.in_flight.is_some()
+    pub(super) fn is_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// Whether the first commit, which puts the run on disk, is durable.
+    pub(super) fn is_first_durable(&self) -> bool {
+        self.begun > self.in_flight.len() as CommitNumber
+    }
+
+    /// Whether a commit may begin now; one that `rolls` starts a segment.
+    ///
+    /// One that rolls goes alone: the new segment's groups say that the one before is durable to its end, and only the syncs within the commit see to
+    /// that. So does the first: a group of a run must not be on disk without the one that proves the run, or a later start takes the same run again.
+    pub(super) fn admits(&self, rolls: bool) -> bool {
+        match self.in_flight.len() {
+            0 => true,
+            1 => self.pace.is_slow() && !rolls && !self.in_flight[0].is_alone,
+            _ => false,
+        }
     }
 
     /// A log was cut back: what it keeps of what is in flight is of the new version.
     pub(super) fn on_cut(&mut self, cut: &Cut) {
-        self.in_flight
-            .iter_mut()
-            .flat_map(|in_flight| &mut in_flight.commit.batches)
-            .for_each(|staged| staged.on_cut(cut));
+        let batches = self.in_flight.iter_mut().flat_map(|in_flight| &mut in_flight.commit.batches);
+        batches.for_each(|staged| staged.on_cut(cut));
+    }
+
+    fn batches(&self) -> impl Iterator<Item = &StagedBatch> {
+        self.in_flight.iter().flat_map(|in_flight| &in_flight.commit.batches)
     }
 
     /// Where the partition's batches in flight, in this version of its log, begin and end.
     pub(super) fn staged(&self, key: PartitionKey, version: LogVersion) -> impl Iterator<Item = (Offset, Offset)> {
-        let batches = self.in_flight.iter().flat_map(|in_flight| &in_flight.commit.batches);
-        let batches = batches.filter(move |staged| (staged.key, staged.version) == (key, version));
+        let batches = self.batches().filter(move |staged| (staged.key, staged.version) == (key, version));
         batches.map(|staged| (staged.batch.base, staged.batch.next))
     }
 
     /// What can still become durable when nothing more is committed.
     pub(super) fn in_flight_ends(&self, partitions: &Partitions) -> StagedEnds {
-        let batches = self.in_flight.as_ref().map_or(&[][..], |in_flight| &in_flight.commit.batches);
-        StagedEnds::of(batches, partitions)
+        StagedEnds::of(self.batches(), partitions)
     }
 
     /// The commit that makes everything durable which was staged so far; `None` if all of it is.
-    pub(super) const fn last_needed(&self, is_staging_empty: bool) -> Option<CommitNumber> {
-        match (is_staging_empty, self.in_flight.is_some()) {
+    pub(super) fn last_needed(&self, is_staging_empty: bool) -> Option<CommitNumber> {
+        match (is_staging_empty, self.is_in_flight()) {
             (false, _) => Some(self.begun + 1),
             (true, true) => Some(self.begun),
             (true, false) => None,
         }
     }
 
-    pub(super) fn begin(&mut self, commit: Commit) -> CommitSteps {
-        assert!(self.in_flight.is_none(), "one commit is in flight at a time");
+    pub(super) fn begin(&mut self, now: Instant, commit: Commit, rolls: bool) -> CommitSteps {
+        assert!(self.admits(rolls), "two commits are in flight at most, and only such as may be");
         let Commit { steps, batches, end, bytes, holds_frames } = commit;
         self.begun += 1;
         let number = self.begun;
-        self.in_flight = Some(InFlight { number, commit: Finished { batches, end, holds_frames } });
+        self.in_flight.push_back(InFlight {
+            began: now,
+            bytes,
+            is_alone: rolls || number == 1,
+            is_written: false,
+            commit: Durable { number, batches, end, holds_frames },
+        });
         CommitSteps { number, steps, bytes, holds_frames }
     }
 
-    /// It has ended, well or not.
-    pub(super) fn finish(&mut self, number: CommitNumber) -> Finished {
-        let in_flight = self.in_flight.take().expect("a commit ends only while one is in flight");
-        assert_eq!(in_flight.number, number, "the commit that ends is the one in flight");
-        in_flight.commit
+    fn at(&self, number: CommitNumber) -> usize {
+        let at = self.in_flight.iter().position(|in_flight| in_flight.commit.number == number);
+        at.expect("a commit ends once, and only one in flight")
+    }
+
+    /// It has ended well. It counts once those before it have, too: [`Self::take_durable`].
+    pub(super) fn on_written(&mut self, now: Instant, number: CommitNumber) {
+        let at = self.at(number);
+        self.in_flight[at].is_written = true;
+        self.pace.note(self.in_flight[at].bytes, now.since(self.in_flight[at].began));
+        if self.are_lost {
+            self.in_flight.remove(at);
+        }
+    }
+
+    /// The oldest one in flight, if all of it is on disk. Commits count from the front alone: a later one may be whole where this one is torn, and a
+    /// start drops it then.
+    pub(super) fn take_durable(&mut self) -> Option<Durable> {
+        self.in_flight.pop_front_if(|oldest| oldest.is_written).map(|oldest| oldest.commit)
+    }
+
+    /// It has ended badly, after [`Self::lose`].
+    pub(super) fn on_failed(&mut self, number: CommitNumber) {
+        assert!(self.are_lost, "a commit that fails takes all others with it");
+        self.in_flight.remove(self.at(number));
+    }
+
+    pub(super) const fn are_lost(&self) -> bool {
+        self.are_lost
+    }
+
+    /// Nothing of what is in flight counts from here on, however it ends.
+    pub(super) fn lose(&mut self) {
+        self.are_lost = true;
+        self.in_flight.retain(|in_flight| !in_flight.is_written);
+        self.in_flight.iter_mut().for_each(|in_flight| in_flight.commit.batches.clear());
     }
 
     /// What a commit wrote is durable; if it held frames, nothing proves that yet.
@@ -154,6 +229,6 @@ impl Commits {
 
     /// When a proof is due, if nothing is staged before.
     pub(super) fn proof_due(&self, is_staging_empty: bool) -> Option<Instant> {
-        (self.is_unproven && self.in_flight.is_none() && is_staging_empty).then_some(self.proof_at)
+        (self.is_unproven && !self.is_in_flight() && is_staging_empty).then_some(self.proof_at)
     }
 }

@@ -34,6 +34,8 @@ pub struct ShardConfig {
     /// How long the shard is idle before it proves what it wrote last.
     pub proof_after: Duration,
     pub retention_interval: Duration,
+    /// From how long on, beyond what their bytes take, commits make the disk count as slow: then two of them are in flight. With none, always.
+    pub slow_commit: Duration,
     /// What may gather for one commit, and one frame more.
     pub gathered_bytes_max: usize,
     /// Batches that may wait for a frontier, and those of one request more: then no append is taken before some have been passed.
@@ -50,7 +52,8 @@ pub struct ShardConfig {
 /// ```
 /// The driver makes turns. In each it says what has happened (`handle_*`, `on_*`), then calls [`Self::stage`] once; after every call it executes
 /// what [`Self::poll_action`] asks for until nothing is left. [`Self::poll_commit`] begins the next commit when the driver can execute it, and
-/// [`Self::on_committed`] ends it. [`Self::poll_timeout`] says when the next turn is due without news. No call waits for anything.
+/// [`Self::on_committed`] ends it; while the disk is slow there may be two, which end in any order. [`Self::poll_timeout`] says when the next turn is due
+/// without news. No call waits for anything.
 #[derive(Debug)]
 pub struct Shard<H: Host> {
     pub(super) config: ShardConfig,
@@ -83,7 +86,7 @@ impl<H: Host> Shard<H> {
             staging: Staging::new(gathering, config.gathered_bytes_max),
             backlog: Backlog::default(),
             waiting: WaitingAnswers::default(),
-            commits: Commits::new(now.at, config.proof_after),
+            commits: Commits::new(now.at, config.proof_after, config.slow_commit),
             cleaner: Cleaner::new(config.read_bytes_max),
             retention: Retention::new(now.at, config.retention_interval),
             slots: SlotPreparation::new(now.at),

@@ -41,9 +41,8 @@ impl RepairCheckpoints {
     ) {
         let Self::Waiting(waiting) = self else { return };
         // The group that puts the run on disk goes alone. Where there is none, the next segment's header does it.
-        let is_run_committed = commits.begun() > u64::from(commits.is_in_flight());
         let is_run_unplanned = commits.begun() == 0 && staging.is_empty();
-        if staging.poisoned().is_some() || !(is_run_committed || is_run_unplanned) {
+        if staging.poisoned().is_some() || !(commits.is_first_durable() || is_run_unplanned) {
             return;
         }
         while let Some(key) = waiting.last() {

@@ -155,6 +155,11 @@ impl<M: ReaderMemory> Staging<M> {
         self.head = Some(Head { room, last: None });
     }
 
+    /// Whether what has gathered starts a segment.
+    pub(super) const fn has_rolled(&self) -> bool {
+        self.rolls > 0
+    }
+
     /// How many segments were started since this was asked last.
     pub(super) const fn take_rolls(&mut self) -> u32 {
         std::mem::replace(&mut self.rolls, 0)

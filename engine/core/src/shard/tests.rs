@@ -20,6 +20,7 @@ mod preparation;
 mod rolls;
 mod trims;
 mod truncations;
+mod two_commits;
 mod waits;
 
 pub(super) use host::{Reply, TestHost};

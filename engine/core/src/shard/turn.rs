@@ -7,7 +7,7 @@ use super::actions::{Action, Fact, Publication, PublishedRun};
 use super::backlog::{Job, Progress};
 use super::cleaner::{MoveError, Read};
 use super::commit::StagedBatch;
-use super::commits::{CommitNumber, CommitSteps, Finished, StagedEnds};
+use super::commits::{CommitNumber, CommitSteps, Durable, StagedEnds};
 use super::error::AppendError;
 use super::host::Host;
 use super::machine::Shard;
@@ -197,14 +197,15 @@ impl<H: Host> Shard<H> {
 
     // Commits.
 
-    /// Begins a commit of everything that has gathered, unless one is in flight or nothing has.
+    /// Begins a commit of everything that has gathered, unless nothing has, or what is in flight admits no other.
     pub fn poll_commit(&mut self, now: Now) -> Option<CommitSteps> {
         assert!(self.actions.is_empty(), "actions are executed before a commit begins");
-        if self.commits.is_in_flight() || self.poisoned().is_some() {
+        if self.poisoned().is_some() || !self.commits.admits(self.staging.has_rolled()) {
             return None;
         }
-        let commit = self.commits.begin(self.staging.take_commit()?);
+        let commit = self.staging.take_commit()?;
         let rolls = self.staging.take_rolls();
+        let commit = self.commits.begin(now.at, commit, rolls > 0);
         if rolls > 0 {
             self.slots.on_rolls(now.at, rolls);
             self.cleaner.look_after(commit.number);
@@ -212,15 +213,24 @@ impl<H: Host> Shard<H> {
         Some(commit)
     }
 
-    /// The commit has ended: with an error, nothing of it counts, and nothing more is ever staged.
+    /// A commit has ended; two may do so in any order. With an error, nothing of it counts, nor of another one in flight, and nothing more is ever staged.
     pub fn on_committed(&mut self, now: Now, number: CommitNumber, result: Result<(), String>) {
-        let Finished { batches, end, holds_frames } = self.commits.finish(number);
-        if let Err(reason) = result {
-            // Those who had gathered are told first.
-            self.poison(&reason, &StagedEnds::of(&batches, &self.partitions));
-            self.refuse_lost(&reason, CommitNumber::MIN, &StagedEnds::default());
-            return;
+        match result {
+            Ok(()) => self.commits.on_written(now.at, number),
+            Err(reason) => {
+                // The first failure is told. What it has taken with it may end as it likes.
+                if !self.commits.are_lost() {
+                    self.lose(&reason);
+                }
+                self.commits.on_failed(number);
+            }
         }
+        while let Some(durable) = self.commits.take_durable() {
+            self.on_durable(now, durable);
+        }
+    }
+
+    fn on_durable(&mut self, now: Now, Durable { number, batches, end, holds_frames }: Durable) {
         self.staging.gathering_mut().on_committed(end);
         self.commits.on_durable(now.at, holds_frames);
         self.publish(batches);
@@ -274,11 +284,21 @@ impl<H: Host> Shard<H> {
         self.actions.push(Action::Publish(Publication { runs, batches }));
     }
 
-    /// Nothing more is acknowledged from here on; what is published can still be read. A commit in flight still ends.
-    fn poison(&mut self, reason: &str, in_flight: &StagedEnds) {
+    /// Nothing more is staged from here on; what is published can still be read. What is in flight still ends, and counts if it ends well.
+    fn poison(&mut self, reason: &str) {
         self.staging.poison(reason.to_owned());
         self.actions.push(Action::Poison { reason: reason.to_owned() });
-        self.refuse_lost(reason, self.commits.begun(), in_flight);
+        let in_flight = self.commits.in_flight_ends(&self.partitions);
+        self.refuse_lost(reason, self.commits.begun(), &in_flight);
+    }
+
+    /// The same when the disk has failed: what is in flight does not count either. A failure may be told to one sync alone, and be about what another one
+    /// covers, which then ends well.
+    fn lose(&mut self, reason: &str) {
+        // Those who had gathered are told first.
+        self.poison(reason);
+        self.commits.lose();
+        self.refuse_lost(reason, CommitNumber::MIN, &StagedEnds::default());
     }
 
     /// Of a log that has failed: only commits up to `committed` can still end well, and make their batches durable.
@@ -339,7 +359,7 @@ impl<H: Host> Shard<H> {
     /// Who prepares slots is gone, with all that it was given: there will be no segment after those that are ready.
     pub fn on_preparation_lost(&mut self) {
         self.slots.on_lost();
-        self.poison("the thread that prepares segments has panicked", &self.commits.in_flight_ends(&self.partitions));
+        self.poison("the thread that prepares segments has panicked");
     }
 
     pub(super) fn free_segments(&mut self) -> bool {
@@ -373,10 +393,11 @@ impl<H: Host> Shard<H> {
         });
     }
 
-    /// A sync beside the commits has failed. What it covered counts as lost: a later one may succeed without it.
+    /// A sync beside the commits has failed. What it covered counts as lost, what is in flight with it: a later sync may succeed without it, and there may
+    /// be none.
     pub fn on_sync_failed(&mut self, reason: &str) {
         self.repair.on_forgotten();
-        self.poison(reason, &self.commits.in_flight_ends(&self.partitions));
+        self.lose(reason);
     }
 
     /// Recent batches may take another amount of memory: a smaller one is kept at once, also while the shard is idle.

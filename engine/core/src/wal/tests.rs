@@ -5,3 +5,4 @@ mod format;
 mod lives;
 mod rolling;
 mod torn;
+mod two_commits;

@@ -1,22 +1,49 @@
 //! Writes and syncs on the calling thread, which waits for them.
 
+use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 
 use rustix::io::{Errno, ReadWriteFlags};
 use rustmq_engine_core::shard::DiskStep;
+use rustmq_engine_core::wal::SlotId;
 
 use super::faults::DiskFaults;
-use super::slot_file::SlotFile;
+use super::slot_file::{DriverFiles, SlotFile};
 use super::work::{DiskError, DiskWork};
 
-pub(super) fn execute(DiskWork { steps, files }: DiskWork, faults: Option<&DiskFaults>) -> Result<(), DiskError> {
+/// Through which descriptors a thread syncs what it wrote; see [`super::Lane`].
+pub(super) enum SyncThrough {
+    /// The slots' own.
+    Slots,
+    /// Those for a driver: slots are few and never removed.
+    DriverFiles(HashMap<SlotId, DriverFiles>),
+}
+
+impl SyncThrough {
+    fn file<'a>(&'a mut self, slot: &'a SlotFile) -> &'a File {
+        match self {
+            Self::Slots => &slot.file,
+            Self::DriverFiles(files) => {
+                let taken = || slot.take_driver_files().expect("a slot has one driver, which keeps its files");
+                &files.entry(slot.slot).or_insert_with(taken).synced
+            }
+        }
+    }
+}
+
+pub(super) fn execute(
+    DiskWork { steps, files, .. }: DiskWork,
+    through: &mut SyncThrough,
+    faults: Option<&DiskFaults>,
+) -> Result<(), DiskError> {
     for step in steps {
         match step {
             DiskStep::Write { slot, offset, bytes } => write(files.of(slot), offset.into(), &bytes, faults)?,
-            DiskStep::Sync { slot } => sync(files.of(slot), faults)?,
+            DiskStep::Sync { slot } => sync(files.of(slot), through, faults)?,
             DiskStep::WriteSynced { slot, offset, bytes } => {
-                write_synced(files.of(slot), offset.into(), &bytes, faults)?;
+                write_synced(files.of(slot), through, offset.into(), &bytes, faults)?;
             }
         }
     }
@@ -29,15 +56,16 @@ fn write(file: &SlotFile, offset: u64, bytes: &[u8], faults: Option<&DiskFaults>
     file.file.write_all_at(bytes, offset).map_err(failed)
 }
 
-fn sync(file: &SlotFile, faults: Option<&DiskFaults>) -> Result<(), DiskError> {
+fn sync(file: &SlotFile, through: &mut SyncThrough, faults: Option<&DiskFaults>) -> Result<(), DiskError> {
     let failed = |error| DiskError::of_sync(file, error);
     faults.map_or(Ok(()), DiskFaults::before_sync).map_err(failed)?;
-    file.file.sync_data().map_err(failed)
+    through.file(file).sync_data().map_err(failed)
 }
 
 /// In one system call: with forced unit access where the device has it, which spares flushing all that is in its cache.
 fn write_synced(
     file: &SlotFile,
+    through: &mut SyncThrough,
     mut offset: u64,
     mut bytes: &[u8],
     faults: Option<&DiskFaults>,
@@ -47,7 +75,7 @@ fn write_synced(
         faults.before_sync().map_err(|error| DiskError::of_sync(file, error))?;
     }
     while !bytes.is_empty() {
-        match rustix::io::pwritev2(&file.file, &[IoSlice::new(bytes)], offset, ReadWriteFlags::DSYNC) {
+        match rustix::io::pwritev2(through.file(file), &[IoSlice::new(bytes)], offset, ReadWriteFlags::DSYNC) {
             Ok(0) => return Err(DiskError::of_write(file, offset, bytes.len(), io::ErrorKind::WriteZero.into())),
             Ok(written) => {
                 bytes = &bytes[written..];
@@ -57,7 +85,7 @@ fn write_synced(
             // Some sandboxes have the call without its flags. Of these bytes nothing was written.
             Err(Errno::OPNOTSUPP) => {
                 write(file, offset, bytes, None)?;
-                return sync(file, None);
+                return sync(file, through, None);
             }
             Err(error) => return Err(DiskError::of_write(file, offset, bytes.len(), error.into())),
         }

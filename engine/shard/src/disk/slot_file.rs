@@ -24,7 +24,7 @@ pub(crate) struct SlotFile {
 #[derive(Debug)]
 pub(super) struct DriverFiles {
     pub plain: File,
-    /// Opened with O_DSYNC: a write is durable when it is done.
+    /// Opened with O_DSYNC: a write is durable when it is done. An open file of its own, while `plain` is the slot's.
     pub synced: File,
 }
 

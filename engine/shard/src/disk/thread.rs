@@ -1,4 +1,5 @@
-//! Writes and syncs on a thread beside the shard, where there is no `io_uring`: so the next group gathers meanwhile.
+//! Writes and syncs on a thread beside the shard, where there is no `io_uring`: so the next group gathers meanwhile. There is one for each commit that
+//! may be in flight.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -6,25 +7,29 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
-use super::blocking;
+use super::blocking::{self, SyncThrough};
 use super::faults::DiskFaults;
 use super::work::{DiskError, DiskWork};
 
 type Answer = oneshot::Sender<Result<(), DiskError>>;
 
 pub(crate) struct ThreadDisk {
-    /// One commit is in flight at a time, so one place is enough. `None` only while dropped.
+    /// It has one commit at a time, so one place is enough. `None` only while dropped.
     work: Option<mpsc::SyncSender<(DiskWork, Answer)>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl ThreadDisk {
-    pub(crate) fn start(name: String, faults: Option<Arc<DiskFaults>>) -> std::io::Result<Self> {
+    pub(super) fn start(
+        name: String,
+        mut through: SyncThrough,
+        faults: Option<Arc<DiskFaults>>,
+    ) -> std::io::Result<Self> {
         let (work, inbox) = mpsc::sync_channel::<(DiskWork, Answer)>(1);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             while let Ok((work, answer)) = inbox.recv() {
                 // A shard that does not wait any more is ending.
-                let _ = answer.send(blocking::execute(work, faults.as_deref()));
+                let _ = answer.send(blocking::execute(work, &mut through, faults.as_deref()));
             }
         })?;
         Ok(Self { work: Some(work), thread: Some(thread) })

@@ -12,6 +12,7 @@ use monoio::fs::File;
 use rustmq_engine_core::shard::DiskStep;
 use rustmq_engine_core::wal::SlotId;
 
+use super::Lane;
 use super::faults::DiskFaults;
 use super::slot_file::{DriverFiles, SlotFile};
 use super::work::{DiskError, DiskWork};
@@ -46,12 +47,21 @@ struct Files {
     synced: File,
 }
 
+impl Files {
+    fn synced_by(&self, lane: Lane) -> &File {
+        match lane {
+            Lane::First => &self.synced,
+            Lane::Second => &self.plain,
+        }
+    }
+}
+
 impl UringDisk {
     pub(crate) fn new(faults: Option<Arc<DiskFaults>>) -> Self {
         Self { files: RefCell::default(), faults }
     }
 
-    pub(super) async fn execute(&self, DiskWork { steps, files }: DiskWork) -> Result<(), DiskError> {
+    pub(super) async fn execute(&self, lane: Lane, DiskWork { steps, files, .. }: DiskWork) -> Result<(), DiskError> {
         for step in steps {
             match step {
                 DiskStep::Write { slot, offset, bytes } => {
@@ -65,7 +75,7 @@ impl UringDisk {
                     let file = files.of(slot);
                     let failed = |error| DiskError::of_sync(file, error);
                     self.before_sync().await.map_err(failed)?;
-                    self.files(file).map_err(failed)?.plain.sync_data().await.map_err(failed)?;
+                    self.files(file).map_err(failed)?.synced_by(lane).sync_data().await.map_err(failed)?;
                 }
                 DiskStep::WriteSynced { slot, offset, bytes } => {
                     let (file, offset, length) = (files.of(slot), u64::from(offset), bytes.len());
@@ -73,7 +83,10 @@ impl UringDisk {
                     self.before_write().map_err(failed)?;
                     self.before_sync().await.map_err(|error| DiskError::of_sync(file, error))?;
                     let driver = self.files(file).map_err(failed)?;
-                    driver.synced.write_all_at(bytes, offset).await.0.map_err(failed)?;
+                    driver.synced_by(lane).write_all_at(bytes, offset).await.0.map_err(failed)?;
+                    if lane == Lane::Second {
+                        driver.plain.sync_data().await.map_err(|error| DiskError::of_sync(file, error))?;
+                    }
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use rustmq_engine_core::shard::DiskStep;
+use rustmq_engine_core::shard::{CommitNumber, DiskStep};
 
 use super::slot_file::SlotFile;
 use crate::slot_files::SlotFiles;
@@ -11,6 +11,7 @@ use crate::slot_files::SlotFiles;
 /// What a commit does, and the files that it does it to.
 #[derive(Debug)]
 pub(crate) struct DiskWork {
+    pub number: CommitNumber,
     pub steps: Vec<DiskStep>,
     /// As they are when the commit starts: all that its steps name are among them.
     pub files: SlotFiles,

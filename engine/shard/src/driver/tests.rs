@@ -87,10 +87,10 @@ fn a_shard_whose_log_has_failed_writes_nothing_more() {
     by_hand.settle();
     let failed = by_hand.append(0, &[10]);
     by_hand.turn();
-    drop(by_hand.shard.start_commit().unwrap());
+    let number = by_hand.shard.start_commit().unwrap().number;
     let gathered = by_hand.append(1, &[10]);
     by_hand.turn();
-    by_hand.shard.on_committed(Err(DiskError::Ended));
+    by_hand.shard.on_committed(number, Err(DiskError::Ended));
     let reason = DiskError::Ended.to_string();
     let refused = Err(AppendError::Storage { reason: reason.clone() });
     assert_eq!([answer(failed).remove(0), answer(gathered).remove(0)], [refused.clone(), refused.clone()]);
@@ -120,8 +120,8 @@ fn a_partition_that_was_closed_by_a_failed_deletion_before_its_open_was_durable_
     by_hand.turn();
     by_hand.shard.on_event(Event::PreparerPanicked);
     assert!(answer(deleted).remove(0).is_err());
-    let result = by_hand.disk.execute_here(work);
-    by_hand.shard.on_committed(result);
+    let (number, result) = (work.number, by_hand.disk.execute_here(work));
+    by_hand.shard.on_committed(number, result);
     assert!(matches!(answer(opened).remove(0), Err(OpenError::Storage { .. })));
     assert_eq!(by_hand.engine.partitions(), [id(0)]);
 }
@@ -316,7 +316,7 @@ fn every_slot_that_a_commit_names_has_its_file() {
             assert_eq!(file.slot, slot);
             slots.insert(slot);
         }
-        let result = by_hand.disk.execute_here(work);
-        by_hand.shard.on_committed(result);
+        let (number, result) = (work.number, by_hand.disk.execute_here(work));
+        by_hand.shard.on_committed(number, result);
     }
 }

@@ -91,7 +91,7 @@ fn a_shard_ends_only_when_the_folder_has_forgotten_the_repair() {
     let mut driver = driver.restart().unwrap();
     driver.turn();
     assert!(driver.begin_commit());
-    assert!(!driver.in_flight.as_ref().unwrap().holds_frames, "the group that puts the run on disk goes alone");
+    assert!(!driver.in_flight[0].holds_frames, "the group that puts the run on disk goes alone");
     driver.end_commit();
     driver.settle();
     assert!(driver.forgets_repair);

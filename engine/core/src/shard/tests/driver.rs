@@ -1,7 +1,7 @@
 //! A driver without files and threads: the test makes turns, and says when a commit ends, a slot is prepared and a read is done. Checks that the
 //! machine speaks only of partitions whose view is open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub struct Setting {
     /// What appends wait for.
     pub until: AppendFrontier,
     pub proof_after: Duration,
+    /// With none, two commits may be in flight.
+    pub slow_commit: Duration,
     pub retention_interval: Duration,
     /// Whether the log counts as repaired.
     pub gaps: Gaps,
@@ -66,6 +68,7 @@ impl Default for Setting {
             waits_max: 1 << 16,
             until: AppendFrontier::DurableEnd,
             proof_after: Duration::from_secs(3_600),
+            slow_commit: Duration::from_millis(1),
             retention_interval: Duration::from_secs(86_400),
             gaps: Gaps::Refused,
             preparing: Preparing::Soon,
@@ -91,7 +94,8 @@ pub struct Driver {
     pub facts: Vec<Fact>,
     pub views: BTreeMap<PartitionKey, NewView>,
     pub listed: BTreeMap<TopicIdPartition, PartitionKey>,
-    pub in_flight: Option<CommitSteps>,
+    /// The older one first.
+    pub in_flight: VecDeque<CommitSteps>,
     /// Where the newest group with frames stands.
     pub last_group: Option<(SlotId, usize)>,
     /// The most bytes of a commit.
@@ -106,6 +110,16 @@ pub struct Driver {
     /// The folder is to forget the repair, and does by the test's word.
     pub forgets_repair: bool,
     pub(super) requests: usize,
+}
+
+/// Where a commit writes.
+pub(super) fn writes(commit: &CommitSteps) -> impl Iterator<Item = (SlotId, usize)> {
+    commit.steps.iter().filter_map(|step| match step {
+        DiskStep::Write { slot, offset, .. } | DiskStep::WriteSynced { slot, offset, .. } => {
+            Some((*slot, *offset as usize))
+        }
+        DiskStep::Sync { .. } => None,
+    })
 }
 
 impl Driver {
@@ -136,9 +150,10 @@ impl Driver {
         let partitions = replay_partitions(&recovered, setting.gaps, limits, now.wall, &mut table).unwrap();
         let memory = VecMemory::new(setting.piece, setting.budget);
         let gathering = Gathering::new(WAL, table, memory, SyncPolicy::EachCommit);
-        let Setting { proof_after, retention_interval, gathered_bytes_max, waits_max, .. } = setting;
+        let Setting { proof_after, slow_commit, retention_interval, gathered_bytes_max, waits_max, .. } = setting;
         let config = ShardConfig {
             proof_after,
+            slow_commit,
             retention_interval,
             gathered_bytes_max,
             waits_max,
@@ -154,7 +169,7 @@ impl Driver {
             facts: Vec::new(),
             views: BTreeMap::new(),
             listed: BTreeMap::new(),
-            in_flight: None,
+            in_flight: VecDeque::new(),
             last_group: None,
             largest: 0,
             preparations: Vec::new(),
@@ -175,6 +190,11 @@ impl Driver {
     /// The process is killed, and another one starts.
     pub fn restart(self) -> Result<Self, RecoveryError> {
         Self::start(self.setting, self.slots, self.now)
+    }
+
+    /// Another one starts on what is on disk now, as after a kill at this moment.
+    pub fn killed_now(&self) -> Result<Self, RecoveryError> {
+        Self::start(self.setting, self.slots.clone(), self.now)
     }
 
     // Turns.
@@ -243,29 +263,43 @@ impl Driver {
     pub fn begin_commit(&mut self) -> bool {
         let Some(commit) = self.shard.poll_commit(self.now) else { return false };
         self.largest = self.largest.max(commit.bytes);
-        self.in_flight = Some(commit);
+        let newest = writes(&commit).last().filter(|_| commit.holds_frames);
+        self.last_group = newest.or(self.last_group);
+        self.in_flight.push_back(commit);
         self.execute();
         true
     }
 
-    /// The commit is on disk.
+    /// The commit is on disk; of two, the older one.
     pub fn end_commit(&mut self) {
-        let CommitSteps { number, steps, holds_frames, .. } = self.in_flight.take().unwrap();
+        self.end_commit_at(0);
+    }
+
+    /// The younger one is on disk, before the other.
+    pub fn end_younger_commit(&mut self) {
+        assert_eq!(self.in_flight.len(), 2);
+        self.end_commit_at(1);
+    }
+
+    fn end_commit_at(&mut self, at: usize) {
+        let CommitSteps { number, steps, .. } = self.in_flight.remove(at).unwrap();
         self.slots.execute(&steps);
-        let writes = steps.iter().filter_map(|step| match step {
-            DiskStep::Write { slot, offset, .. } | DiskStep::WriteSynced { slot, offset, .. } => {
-                Some((*slot, *offset as usize))
-            }
-            DiskStep::Sync { .. } => None,
-        });
-        self.last_group = writes.last().filter(|_| holds_frames).or(self.last_group);
         self.shard.on_committed(self.now, number, Ok(()));
         self.execute();
     }
 
-    /// The disk took nothing of the commit.
+    /// The disk took nothing of the commit; of two, of the older one.
     pub fn fail_commit(&mut self) {
-        let number = self.in_flight.take().unwrap().number;
+        self.fail_commit_at(0);
+    }
+
+    pub fn fail_younger_commit(&mut self) {
+        assert_eq!(self.in_flight.len(), 2);
+        self.fail_commit_at(1);
+    }
+
+    fn fail_commit_at(&mut self, at: usize) {
+        let number = self.in_flight.remove(at).unwrap().number;
         self.shard.on_committed(self.now, number, Err("the disk is broken".to_owned()));
         self.execute();
     }

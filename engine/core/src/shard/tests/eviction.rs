@@ -14,7 +14,7 @@ fn the_oldest_batches_leave_memory_when_it_is_short_and_not_before_readers_were_
     for number in 0..10 {
         driver.append(number % 2, &[SIZE]);
         driver.turn();
-        if driver.in_flight.is_some() {
+        if !driver.in_flight.is_empty() {
             driver.end_commit();
         }
         assert!(driver.begin_commit());

@@ -54,6 +54,24 @@ fn a_commit_that_was_in_flight_at_a_failure_still_counts() {
 }
 
 #[test]
+fn a_sync_that_fails_beside_a_commit_takes_it_along_however_it_ends() {
+    let mut driver = Driver::with(1, Setting::default());
+    let written = driver.append(0, &[1]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    driver.told.clear();
+    driver.fail_sync();
+    assert_eq!(driver.told, [Told::Poison, Told::Answer(written.number)]);
+    assert!(is_refused(&written));
+    driver.end_commit();
+    driver.turn();
+    assert_eq!((driver.told.len(), driver.shown(0).frontiers.durable_end), (2, Offset(0)));
+    driver.close();
+    driver.settle();
+    driver.finish();
+}
+
+#[test]
 fn a_request_of_which_a_part_was_written_is_refused_as_a_whole() {
     let mut driver = Driver::with(1, Setting { gathered_bytes_max: 4_096, ..Setting::default() });
     let answer = driver.append(0, &[1_000; 10]);

@@ -109,8 +109,8 @@ impl ByHand {
     /// Makes the next commit, if something has gathered.
     pub(super) fn commit(&mut self) -> bool {
         let Some(work) = self.shard.start_commit() else { return false };
-        let result = self.disk.execute_here(work);
-        self.shard.on_committed(result);
+        let (number, result) = (work.number, self.disk.execute_here(work));
+        self.shard.on_committed(number, result);
         true
     }
 

@@ -41,8 +41,8 @@ fn a_commit_tells_what_it_changed() {
     assert_eq!(staged, 2, "what is staged counts before its commit, which may fail");
     assert_eq!((metrics.commits.get(), metrics.committed_bytes.get()), (commits, committed));
     let written: usize = work.steps.iter().map(rustmq_engine_core::shard::DiskStep::written).sum();
-    let result = by_hand.disk.execute_here(work);
-    by_hand.shard.on_committed(result);
+    let (number, result) = (work.number, by_hand.disk.execute_here(work));
+    by_hand.shard.on_committed(number, result);
     assert!(answer(appended).iter().all(Result::is_ok) && answer(deleted)[0].is_ok());
     let bytes = by_hand.reader(0).size_bytes();
     assert_eq!(counted(), (2, bytes, commits + 1, committed + written as u64));

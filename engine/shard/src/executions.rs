@@ -1,0 +1,78 @@
+//! The commits that the disk's driver executes: up to two, each in a lane of its own, which end in any order.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use rustmq_engine_core::shard::CommitNumber;
+
+use crate::disk::{Disk, DiskError, DiskWork, Lane};
+
+type CommitResult = Result<(), DiskError>;
+
+struct Execution {
+    number: CommitNumber,
+    future: Pin<Box<dyn Future<Output = CommitResult>>>,
+    /// Not reported yet.
+    result: Option<CommitResult>,
+}
+
+pub(crate) struct Executions {
+    disk: Rc<Disk>,
+    lanes: [Option<Execution>; Lane::ALL.len()],
+}
+
+impl Executions {
+    pub(crate) const fn new(disk: Rc<Disk>) -> Self {
+        Self { disk, lanes: [None, None] }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lanes.iter().all(Option::is_none)
+    }
+
+    /// It goes on only while it is asked how far it has come.
+    pub(crate) fn begin(&mut self, work: DiskWork) {
+        let free = Lane::ALL.into_iter().find(|lane| self.lanes[*lane as usize].is_none());
+        let lane = free.expect("no more commits are in flight than there are lanes");
+        let (number, disk) = (work.number, Rc::clone(&self.disk));
+        let future = Box::pin(async move { disk.execute(lane, work).await });
+        self.lanes[lane as usize] = Some(Execution { number, future, result: None });
+    }
+
+    /// A commit that has ended, once one has. Each is told once.
+    pub(crate) async fn ended(&mut self) -> (CommitNumber, CommitResult) {
+        poll_fn(|context| self.poll_ended(context)).await
+    }
+
+    /// One that has ended by now. They go as far as they can.
+    pub(crate) async fn ended_now(&mut self) -> Option<(CommitNumber, CommitResult)> {
+        poll_fn(|context| {
+            Poll::Ready(match self.poll_ended(context) {
+                Poll::Ready(ended) => Some(ended),
+                Poll::Pending => None,
+            })
+        })
+        .await
+    }
+
+    /// Failures first: one of them takes with it whatever is not told yet.
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<(CommitNumber, CommitResult)> {
+        for execution in self.lanes.iter_mut().flatten().filter(|execution| execution.result.is_none()) {
+            if let Poll::Ready(result) = execution.future.as_mut().poll(context) {
+                execution.result = Some(result);
+            }
+        }
+        let has = |at: &usize, is_it: fn(&CommitResult) -> bool| {
+            self.lanes[*at].as_ref().and_then(|execution| execution.result.as_ref()).is_some_and(is_it)
+        };
+        let mut lanes = 0..self.lanes.len();
+        let failed = lanes.clone().find(|at| has(at, Result::is_err));
+        let ended = failed.or_else(|| lanes.find(|at| has(at, Result::is_ok)));
+        match ended.and_then(|at| self.lanes[at].take()) {
+            Some(Execution { number, result: Some(result), .. }) => Poll::Ready((number, result)),
+            _ => Poll::Pending,
+        }
+    }
+}
