@@ -37,10 +37,11 @@ pub enum Named {
     Lead,
     Duplicate,
     Cut,
+    StaleChange,
 }
 
 impl Named {
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::PowerCut,
         Self::Kill,
         Self::CleanEnd,
@@ -73,6 +74,7 @@ impl Named {
         Self::Lead,
         Self::Duplicate,
         Self::Cut,
+        Self::StaleChange,
     ];
 
     #[must_use]
@@ -110,6 +112,7 @@ impl Named {
             Self::Lead => "new leader epoch",
             Self::Duplicate => "duplicate",
             Self::Cut => "batch cut off",
+            Self::StaleChange => "stale change dropped",
         }
     }
 }

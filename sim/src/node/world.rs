@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use rustmq_engine_core::log::Frontiers;
+use rustmq_engine_core::shard::PartitionKey;
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, TrimError};
 use rustmq_engine_core::shard::request::{Appended, ColdRead};
-use rustmq_engine_core::shard::PartitionKey;
 use rustmq_engine_core::wal::SlotId;
 use rustmq_model::{Instant, Offset, Timestamp};
 

@@ -23,7 +23,7 @@ pub struct CommitSteps {
     pub number: CommitNumber,
     pub steps: Vec<DiskStep>,
     pub bytes: usize,
-    /// It holds frames. One that only proves what is durable is in nobody's way.
+    /// It holds frames. One that only proves what is durable, or only starts a segment, is in nobody's way.
     pub holds_frames: bool,
 }
 
@@ -108,6 +108,11 @@ impl Commits {
     pub(super) fn in_flight_ends(&self, partitions: &Partitions) -> StagedEnds {
         let batches = self.in_flight.as_ref().map_or(&[][..], |in_flight| &in_flight.commit.batches);
         StagedEnds::of(batches, partitions)
+    }
+
+    /// What may still become durable when nothing more is committed is staged before this; `None` if nothing is in flight.
+    pub(super) fn in_flight_end(&self) -> Option<WalPosition> {
+        self.in_flight.as_ref().map(|in_flight| in_flight.commit.end)
     }
 
     /// The commit that makes everything durable which was staged so far; `None` if all of it is.
