@@ -127,6 +127,9 @@ impl ShardDriver {
             Fact::MoveDelayed { id, reason } => {
                 tracing::warn!(partition = %id, reason, "a segment cannot be moved now: it is tried again");
             }
+            Fact::StaleChange { id } => {
+                tracing::debug!(partition = %id, "a change of where the log is came too late: it is dropped");
+            }
             Fact::RetentionWaits { id, no_room } => {
                 tracing::warn!(partition = %id, error = %no_room, "retention waits");
             }

@@ -39,10 +39,11 @@ pub enum Named {
     Cut,
     TwoCommits,
     CommitsOutOfOrder,
+    StaleChange,
 }
 
 impl Named {
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::PowerCut,
         Self::Kill,
         Self::CleanEnd,
@@ -77,6 +78,7 @@ impl Named {
         Self::Cut,
         Self::TwoCommits,
         Self::CommitsOutOfOrder,
+        Self::StaleChange,
     ];
 
     #[must_use]
@@ -116,6 +118,7 @@ impl Named {
             Self::Cut => "batch cut off",
             Self::TwoCommits => "two commits in flight",
             Self::CommitsOutOfOrder => "two commits out of order",
+            Self::StaleChange => "stale change dropped",
         }
     }
 }

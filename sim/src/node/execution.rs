@@ -71,6 +71,7 @@ fn note(fact: &Fact, world: &mut World) {
             Named::DamageMark
         }
         Fact::MoveDelayed { .. } => Named::MoveDelayed,
+        Fact::StaleChange { .. } => Named::StaleChange,
         Fact::RetentionWaits { .. } | Fact::NoMemoryForCheckpoints(_) | Fact::NoMemoryForProof(_) => return,
         Fact::CheckpointTooLarge { id, bytes } => {
             panic!("a checkpoint of {id} has {bytes} bytes: its limits are broken")

@@ -63,6 +63,10 @@ pub enum Fact {
         id: TopicIdPartition,
         reason: String,
     },
+    /// What was to become of the partition's log is of no account any more: the partition is gone, or its log was cut back meanwhile.
+    StaleChange {
+        id: TopicIdPartition,
+    },
     RetentionWaits {
         id: TopicIdPartition,
         no_room: NoRoom,

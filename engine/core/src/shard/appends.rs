@@ -5,10 +5,10 @@ use rustmq_model::Offset;
 use super::append_waits::AwaitedEnd;
 use super::backlog::Progress;
 use super::error::AppendError;
-use super::gathering::NoRoom;
 use super::host::Host;
 use super::now::Now;
 use super::partitions::Partitions;
+use super::placement::Refusal;
 use super::request::{Append, Appended};
 use super::staging::Staging;
 use super::waiting::WaitingAppend;
@@ -48,14 +48,14 @@ impl<H: Host> PartialAppend<H> {
     ) -> Progress {
         while let Some(append) = self.appends.get_mut(self.results.len()) {
             let result = match stage_batch(append, partitions, staging, now) {
-                Ok(Outcome::Await) => return Progress::Stalled,
+                Err(Refusal::Await) => return Progress::Stalled,
                 Ok(Outcome::Staged(end, appended)) => {
                     count.batches += 1;
                     count.bytes += append.batch.len() as u64;
                     Ok((end, appended))
                 }
                 Ok(Outcome::Duplicate(end, appended)) => Ok((end, appended)),
-                Err(error) => Err(error),
+                Err(Refusal::Error(error)) => Err(error),
             };
             // Its memory is the client's request: others wait for it.
             drop(std::mem::take(&mut append.batch));
@@ -78,8 +78,6 @@ impl<H: Host> PartialAppend<H> {
 enum Outcome {
     Staged(AwaitedEnd, Appended),
     Duplicate(AwaitedEnd, Appended),
-    /// It goes on with this batch later.
-    Await,
 }
 
 fn stage_batch<M: super::host::ReaderMemory>(
@@ -87,38 +85,33 @@ fn stage_batch<M: super::host::ReaderMemory>(
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
     now: Now,
-) -> Result<Outcome, AppendError> {
+) -> Result<Outcome, Refusal<AppendError>> {
+    let refused = |error| Err(Refusal::Error(error));
     let Append { id, leader_epoch, batch, header, until: frontier } = append;
     if let Some(reason) = staging.poisoned() {
-        return Err(AppendError::Storage { reason: reason.to_owned() });
+        return refused(AppendError::Storage { reason: reason.to_owned() });
     }
     let max = staging.table().shape().payload_max() as usize;
     if batch.len() > max || batch.len() != header.size {
-        return Err(AppendError::TooLarge { size: batch.len(), max });
+        return refused(AppendError::TooLarge { size: batch.len(), max });
     }
-    let partition = partitions.find(*id).ok_or(AppendError::UnknownPartition)?;
+    let Some(partition) = partitions.find(*id) else { return refused(AppendError::UnknownPartition) };
     let (key, log_start) = (partition.key, partition.log_start());
     let version = partition.version;
     let until = |end: Offset| AwaitedEnd { key, version, frontier: *frontier, end };
     let appended = |base_offset: Offset, duplicate_of| Appended { base_offset, log_start, duplicate_of };
-    match partition.log.prepare_append(*leader_epoch, header).map_err(|rejection| refusal(&rejection))? {
-        AppendDecision::Duplicate { base_offset, timestamp, must_wait_for, .. } => {
+    match partition.log.prepare_append(*leader_epoch, header) {
+        Err(rejection) => return refused(refusal(&rejection)),
+        Ok(AppendDecision::Duplicate { base_offset, timestamp, must_wait_for, .. }) => {
             return Ok(Outcome::Duplicate(until(must_wait_for), appended(base_offset, Some(timestamp))));
         }
-        AppendDecision::Append { .. } => {}
+        Ok(AppendDecision::Append { .. }) => {}
     }
-    let place = match staging.room(batch.len(), Purpose::Append, partitions) {
-        Ok(place) => place,
-        Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit) => return Ok(Outcome::Await),
-        Err(NoRoom::Full) => return Err(AppendError::Full),
-        Err(error @ (NoRoom::Memory(_) | NoRoom::Poisoned { .. })) => {
-            return Err(AppendError::Storage { reason: error.to_string() });
-        }
-    };
+    let place = staging.room(batch.len(), Purpose::Append, partitions)?;
     let partition = partitions.at_mut(key).expect("it was found, and making room closes none");
     let base_offset = partition.log.end();
-    place.put_batch(partition, batch, header, base_offset, now.wall);
     partition.log.commit_append(header, base_offset, now.wall);
+    place.put_batch(partition, batch, header, base_offset, now.wall);
     let end = partition.log.end();
     Ok(Outcome::Staged(until(end), appended(base_offset, None)))
 }

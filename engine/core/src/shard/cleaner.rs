@@ -12,7 +12,8 @@ use super::commits::{CommitNumber, Commits};
 use super::gathering::NoRoom;
 use super::host::{Host, ReaderMemory};
 use super::location::plan_read;
-use super::partitions::{PartitionKey, Partitions};
+use super::partitions::{LogVersion, Partition, PartitionKey, Partitions};
+use super::placement_change::{Placement, PlacementChange};
 use super::request::ColdRead;
 use super::staging::Staging;
 use crate::wal::segments::{BatchMove, Purpose, RelocationPlan};
@@ -44,6 +45,8 @@ pub(super) struct Read {
 struct Moving {
     number: u64,
     key: PartitionKey,
+    /// Of the log when the move was planned: after a cut, what is read may be none of it.
+    version: LogVersion,
     generation: Generation,
     batches: BatchMove,
 }
@@ -107,7 +110,8 @@ impl Cleaner {
         self.moving.take_if(|moving| moving.key == key);
     }
 
-    /// Begins, or goes on, to move what the oldest segment still holds, if the table says that it pays.
+    /// Begins, or goes on, to move what the oldest segment still holds, if the table says that it pays, and no move is staged already. Answers the
+    /// moves that are staged at once.
     pub(super) fn look<H: Host>(
         &mut self,
         now: Instant,
@@ -115,32 +119,42 @@ impl Cleaner {
         partitions: &Partitions,
         staging: &mut Staging<H::Memory>,
         actions: &mut Actions<H>,
-    ) {
+    ) -> Vec<PlacementChange> {
+        let mut moves = Vec::new();
         if self.moving.is_some() || staging.poisoned().is_some() {
-            return;
+            return moves;
         }
-        let Some(plan) = staging.table().relocation() else {
-            if staging.table().is_moving() {
-                self.look_after_staged(now, staging.is_empty(), commits);
-            }
-            return;
-        };
+        let Some(plan) = staging.table().relocation() else { return moves };
         let staged = stage_checkpoints(&plan, partitions, staging, actions)
-            .and_then(|()| stage_damaged(&plan, partitions, staging));
+            .and_then(|()| stage_damaged(&plan, partitions, staging, &mut moves));
         self.look_after_staged(now, staging.is_empty(), commits);
-        if staged.is_err() {
-            // Gone on with in the next commit, or when a slot is prepared.
-            return;
+        if staged.is_ok()
+            && let Some(batches) = plan.batches.first()
+        {
+            self.ask_for(now, plan.generation, *batches, partitions, staging, actions);
         }
-        let Some(batches) = plan.batches.first().copied() else { return };
+        // Else it is gone on with in the next commit, or when a slot is prepared.
+        moves
+    }
+
+    fn ask_for<H: Host>(
+        &mut self,
+        now: Instant,
+        generation: Generation,
+        batches: BatchMove,
+        partitions: &Partitions,
+        staging: &mut Staging<H::Memory>,
+        actions: &mut Actions<H>,
+    ) {
         let BatchMove { partition: id, from, until } = batches;
-        let Some(key) = partitions.key(id) else { return };
+        let Some(partition) = partitions.find(id) else { return };
+        let (key, version) = (partition.key, partition.version);
         let max_bytes = MOVE_BYTES.min(self.read_bytes_max);
         let read = ColdRead { id, from, until, max_bytes, at_least_one: true };
         match plan_read(&read, staging.table_mut()) {
             Ok(planned) => {
                 self.newest_read += 1;
-                self.moving = Some(Moving { number: self.newest_read, key, generation: plan.generation, batches });
+                self.moving = Some(Moving { number: self.newest_read, key, version, generation, batches });
                 actions.push(Action::ReadToMove { number: self.newest_read, read, plan: Box::new(planned) });
             }
             Err(error) => self.delay(now, id, error.to_string(), actions),
@@ -152,7 +166,7 @@ impl Cleaner {
         self.look_at = Some(now.plus(PAUSE));
     }
 
-    /// What was asked for was read, or was not.
+    /// What was asked for was read, or was not. Answers the moves that are staged.
     pub(super) fn on_read<H: Host>(
         &mut self,
         now: Instant,
@@ -161,23 +175,34 @@ impl Cleaner {
         partitions: &Partitions,
         staging: &mut Staging<H::Memory>,
         actions: &mut Actions<H>,
-    ) {
+    ) -> Vec<PlacementChange> {
+        let mut moves = Vec::new();
         // The partition was closed meanwhile if it is not this one: what was read is dead.
-        let Some(asked) = self.moving.take_if(|moving| moving.number == number) else { return };
+        let Some(asked) = self.moving.take_if(|moving| moving.number == number) else { return moves };
+        let id = asked.batches.partition;
+        let Some(partition) = partitions.at(asked.key).filter(|partition| partition.version == asked.version) else {
+            actions.note(Fact::StaleChange { id });
+            self.look_after_staged(now, staging.is_empty(), commits);
+            return moves;
+        };
         match batches {
             Ok(batches) => {
-                let moves = |batch: &Bytes| stage_move(asked.key, batch, partitions, staging).then_some(());
-                let _ = batches.iter().try_for_each(moves);
+                let stage = |batch: &Bytes| stage_move(partition, batch, partitions, staging, &mut moves).then_some(());
+                let _ = batches.iter().try_for_each(stage);
                 // The rest follows once these are durable.
                 self.look_after_staged(now, staging.is_empty(), commits);
             }
-            Err(MoveError::Later { reason }) => self.delay(now, asked.batches.partition, reason, actions),
+            Err(MoveError::Later { reason }) => self.delay(now, id, reason, actions),
             Err(MoveError::Damaged { until, reason }) => {
-                mark_damaged(&asked, until, reason, partitions, staging, actions);
+                moves.extend(mark_damaged(&asked, until, partition, partitions, staging).map(|(range, change)| {
+                    actions.note(Fact::RangeDamaged { id, first: range.first, end: range.end, reason });
+                    change
+                }));
                 // Without room for it, the batches are asked for again.
                 self.look_after_staged(now, staging.is_empty(), commits);
             }
         }
+        moves
     }
 }
 
@@ -204,45 +229,46 @@ fn stage_damaged<M: ReaderMemory>(
     plan: &RelocationPlan,
     partitions: &Partitions,
     staging: &mut Staging<M>,
+    moves: &mut Vec<PlacementChange>,
 ) -> Result<(), NoRoom> {
     for (id, range) in &plan.damaged {
+        let Some(partition) = partitions.find(*id) else { continue };
         let place = staging.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning, partitions)?;
-        place.put_damaged(*id, range);
+        moves.push(PlacementChange::of(partition, Placement::Move(place.put_damaged(*id, range))));
     }
     Ok(())
 }
 
 /// What cannot be read must keep its segment as little as what can: a mark moves in its place, and the log goes on.
-fn mark_damaged<H: Host>(
+fn mark_damaged<M: ReaderMemory>(
     asked: &Moving,
     until: Offset,
-    reason: String,
+    partition: &Partition,
     partitions: &Partitions,
-    staging: &mut Staging<H::Memory>,
-    actions: &mut Actions<H>,
-) {
+    staging: &mut Staging<M>,
+) -> Option<(DamagedRange, PlacementChange)> {
     let Moving { generation, batches: BatchMove { partition: id, from, until: end }, .. } = *asked;
-    // None if the log was trimmed over it meanwhile, or cut off and written again.
-    let Some(range) = staging.table().damaged_range(id, generation, from, until.min(end)) else { return };
-    let Ok(place) = staging.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning, partitions) else { return };
-    place.put_damaged(id, &range);
-    actions.note(Fact::RangeDamaged { id, first: range.first, end: range.end, reason });
+    // None if the log was trimmed over it meanwhile.
+    let range = staging.table().damaged_range(id, generation, from, until.min(end))?;
+    let place = staging.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning, partitions).ok()?;
+    Some((range, PlacementChange::of(partition, Placement::Move(place.put_damaged(id, &range)))))
 }
 
 /// Whether the next one may follow.
 fn stage_move<M: ReaderMemory>(
-    key: PartitionKey,
+    partition: &Partition,
     batch: &Bytes,
     partitions: &Partitions,
     staging: &mut Staging<M>,
+    moves: &mut Vec<PlacementChange>,
 ) -> bool {
-    let Some(partition) = partitions.at(key) else { return false };
     let Ok(header) = BatchHeader::parse(batch) else { return false };
     if header.next_offset() <= partition.log.decided_log_start() {
         // Trimmed meanwhile.
         return true;
     }
     let Ok(place) = staging.room(batch.len(), Purpose::Cleaning, partitions) else { return false };
-    place.put_relocated(partition.id, batch, &header);
+    let to = place.put_relocated(partition.id, batch, &header);
+    moves.push(PlacementChange::of(partition, Placement::Move(to)));
     true
 }

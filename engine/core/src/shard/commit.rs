@@ -32,7 +32,7 @@ pub struct Commit {
     /// Durable up to here afterwards.
     pub end: WalPosition,
     pub bytes: usize,
-    /// It holds frames, which a later group is to prove; or else it is such a proof.
+    /// It holds frames, which a later group is to prove; or else it is such a proof, or starts a segment for frames that found no room then.
     pub holds_frames: bool,
 }
 

@@ -27,7 +27,7 @@ pub struct CommitSteps {
     pub number: CommitNumber,
     pub steps: Vec<DiskStep>,
     pub bytes: usize,
-    /// It holds frames. One that only proves what is durable is in nobody's way.
+    /// It holds frames. One that only proves what is durable, or only starts a segment, is in nobody's way.
     pub holds_frames: bool,
 }
 
@@ -146,6 +146,11 @@ impl Commits {
     /// What can still become durable when nothing more is committed.
     pub(super) fn in_flight_ends(&self, partitions: &Partitions) -> StagedEnds {
         StagedEnds::of(self.batches(), partitions)
+    }
+
+    /// What may still become durable when nothing more is committed is staged before this; `None` if nothing is in flight.
+    pub(super) fn in_flight_end(&self) -> Option<WalPosition> {
+        self.in_flight.back().map(|in_flight| in_flight.commit.end)
     }
 
     /// The commit that makes everything durable which was staged so far; `None` if all of it is.

@@ -21,6 +21,7 @@ use super::tail::{TailBatch, TailMemory};
 use crate::wal::frame::{Control, DamagedRange, frame_size};
 use crate::wal::retention::dated;
 use crate::wal::segments::{Admission, Purpose};
+use crate::wal::spans::Span;
 use crate::wal::{FinishedGroup, GroupKind, GroupWriter, SegmentTable, SlotId, WalId, WalPosition, group};
 
 /// Why a frame has no place now.
@@ -84,6 +85,8 @@ pub struct Gathering<M: ReaderMemory> {
     bytes: usize,
     holds_frames: bool,
     end: WalPosition,
+    /// Where the newest finished group stands.
+    last_group: Option<WalPosition>,
     syncs: SyncPolicy,
 }
 
@@ -104,6 +107,7 @@ impl<M: ReaderMemory> Gathering<M> {
             bytes: 0,
             holds_frames: false,
             end,
+            last_group: None,
             syncs,
         }
     }
@@ -117,6 +121,13 @@ impl<M: ReaderMemory> Gathering<M> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.open.as_ref().is_none_or(|open| open.writer.is_empty())
+    }
+
+    /// Where the newest group of this run stands, those included that are not written yet.
+    #[must_use]
+    pub fn last_staged(&self) -> Option<WalPosition> {
+        let open = self.open.as_ref().filter(|open| !open.writer.is_empty());
+        open.map(|open| open.writer.position()).or(self.last_group)
     }
 
     // Room.
@@ -207,14 +218,14 @@ impl<M: ReaderMemory> Gathering<M> {
         self.table.record_batch(id, group, &dated(header, now));
     }
 
-    pub fn stage_relocated(&mut self, id: TopicIdPartition, bytes: &[u8], header: &BatchHeader) {
+    pub fn stage_relocated(&mut self, id: TopicIdPartition, bytes: &[u8], header: &BatchHeader) -> Span {
         let (group, _) = self.stage(|open, region| open.writer.put_relocated(region, id, bytes));
-        self.table.record_relocated(id, group, header);
+        self.table.record_relocated(id, group, header)
     }
 
-    pub fn stage_damaged(&mut self, id: TopicIdPartition, range: &DamagedRange) {
+    pub fn stage_damaged(&mut self, id: TopicIdPartition, range: &DamagedRange) -> Span {
         let (group, ()) = self.stage(|open, region| open.writer.put_damaged(region, id, range));
-        self.table.record_damaged(id, group, range);
+        self.table.record_damaged(id, group, range)
     }
 
     pub fn stage_control(&mut self, id: TopicIdPartition, control: &Control) {
@@ -307,7 +318,7 @@ impl<M: ReaderMemory> Gathering<M> {
         let finished = writer.finish(chunk.open_part(), kind, durable);
         let bytes = chunk.freeze(finished.padded as usize);
         self.bytes += bytes.len();
-        self.end = finished.end();
+        (self.end, self.last_group) = (finished.end(), Some(finished.position));
         self.steps.push(DiskStep::Write { slot, offset: finished.position.offset, bytes: bytes.clone() });
         (finished, bytes)
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustmq_model::{Instant, Offset, TopicIdPartition};
 
-use super::actions::{Action, Actions, NewView};
+use super::actions::{Action, Actions, Fact, NewView};
 use super::appends::{AppendCount, PartialAppend};
 use super::backlog::{Backlog, Job};
 use super::cleaner::Cleaner;
@@ -16,12 +16,13 @@ use super::location::{self, ReadPlan};
 use super::memory::NoMemory;
 use super::now::Now;
 use super::partitions::Partitions;
+use super::placement_change::{Placement, PlacementChange};
 use super::repair_checkpoints::RepairCheckpoints;
 use super::request::{Append, ColdRead, LogConfig, OpenPartition, TimeTarget, TrimTo};
 use super::retention::Retention;
 use super::slot_preparation::SlotPreparation;
 use super::staging::Staging;
-use super::waiting::{Waiting, WaitingAnswers, WaitingAppend};
+use super::waiting::{Answer, Waiting, WaitingAnswers, WaitingAppend};
 use crate::log::LogLimits;
 use crate::wal::{Generation, SegmentTable};
 
@@ -233,28 +234,49 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// Answers at once if everything that was staged so far is durable, else when it is.
-    pub(super) fn answer_when_durable(&mut self, waiting: Waiting<H>) {
+    /// They take effect once what was staged so far is durable, in their order.
+    pub(super) fn apply_when_durable(&mut self, changes: impl IntoIterator<Item = PlacementChange>) {
+        changes.into_iter().for_each(|change| self.when_durable(Waiting::Change(change)));
+    }
+
+    /// The same, and then the answer to who asked for them.
+    pub(super) fn answer_when_durable(
+        &mut self,
+        changes: impl IntoIterator<Item = PlacementChange>,
+        answer: Answer<H>,
+    ) {
+        self.apply_when_durable(changes);
+        self.when_durable(Waiting::Answer(answer));
+    }
+
+    fn when_durable(&mut self, waiting: Waiting<H>) {
         if let Some(reason) = self.staging.poisoned() {
             // Nothing waits any more, but what was staged before the failure never became durable.
             let reason = reason.to_owned();
             waiting.refuse(&reason, &mut self.partitions, &mut self.actions);
             return;
         }
-        match self.commits.last_needed(self.staging.is_empty()) {
-            Some(commit) => self.waiting.push(commit, waiting),
+        match self.staging.last_staged() {
+            Some(at) => self.waiting.push(at, waiting),
             None => self.complete(waiting),
         }
     }
 
     pub(super) fn complete(&mut self, waiting: Waiting<H>) {
-        if let Waiting::Delete { closed, .. } = &waiting {
-            // No frontier of theirs moves any more, and another partition may have their place from here on.
-            for append in closed.iter().flat_map(|key| self.waiting.take_closed(*key)) {
-                append.refuse(&AppendError::UnknownPartition, &mut self.actions);
+        match &waiting {
+            Waiting::Change(change) if change.is_stale(&self.partitions) => {
+                self.actions.note(Fact::StaleChange { id: change.id });
+                return;
             }
+            Waiting::Change(PlacementChange { key, what: Placement::Close, .. }) => {
+                // No frontier of it moves any more, and another partition may have its place from here on.
+                for append in self.waiting.take_closed(*key) {
+                    append.refuse(&AppendError::UnknownPartition, &mut self.actions);
+                }
+            }
+            _ => {}
         }
-        if waiting.complete(&mut self.partitions, &self.staging, &mut self.actions) {
+        if waiting.complete(&mut self.partitions, &mut self.staging, &mut self.actions) {
             self.cleaner.look_now();
         }
     }

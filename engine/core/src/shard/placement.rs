@@ -1,17 +1,17 @@
-//! Opening, leading, trimming and closing partitions: what is staged for it. What is asked is judged here; what it changes for readers comes when
-//! it is durable ([`super::waiting`]).
+//! Opening, leading, trimming and closing partitions: what is asked is judged here, and staged. What it changes for readers comes when it is durable
+//! ([`super::placement_change`]).
 
 use rustmq_model::{Offset, TopicIdPartition};
 
 use super::actions::{Action, Actions, NewView};
 use super::commits::Commits;
-use super::error::{DeleteError, OpenError, TrimError};
+use super::error::{AppendError, DeleteError, OpenError, TrimError};
 use super::gathering::NoRoom;
 use super::host::{Host, ReaderMemory};
 use super::partitions::{Cut, PartitionKey, Partitions};
+use super::placement_change::{Placement, PlacementChange};
 use super::request::{OpenPartition, TrimTo};
 use super::staging::Staging;
-use super::waiting::Opened;
 use crate::log::{Frontiers, LogLimits, PartitionLog, RejectedTruncation};
 use crate::wal::Control;
 use crate::wal::segments::Purpose;
@@ -30,7 +30,7 @@ pub(super) fn open<H: Host>(
     partitions: &mut Partitions,
     staging: &mut Staging<H::Memory>,
     actions: &mut Actions<H>,
-) -> Result<Opened, Refusal<OpenError>> {
+) -> Result<PlacementChange, Refusal<OpenError>> {
     if let Some(reason) = staging.poisoned() {
         return Err(Refusal::Error(OpenError::Storage { reason: reason.to_owned() }));
     }
@@ -46,7 +46,7 @@ fn create<H: Host>(
     partitions: &mut Partitions,
     staging: &mut Staging<H::Memory>,
     actions: &mut Actions<H>,
-) -> Result<Opened, Refusal<OpenError>> {
+) -> Result<PlacementChange, Refusal<OpenError>> {
     let OpenPartition { id, leader_epoch, config } = open;
     let control = Control::Open { epoch: leader_epoch, log_start: Offset::ZERO };
     let place = staging.room(control.payload_length(), Purpose::Append, partitions)?;
@@ -55,7 +55,7 @@ fn create<H: Host>(
     let (key, leadership) = (partition.key, partition.leadership());
     let view = NewView { key, id, frontiers: partition.frontiers(), leadership: leadership.clone(), size_bytes: 0 };
     actions.push(Action::CreateView(Box::new(view)));
-    Ok(Opened { key, leadership })
+    Ok(PlacementChange::of(partition, Placement::Lead(leadership)))
 }
 
 fn lead<M: ReaderMemory>(
@@ -63,7 +63,7 @@ fn lead<M: ReaderMemory>(
     open: OpenPartition,
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
-) -> Result<Opened, Refusal<OpenError>> {
+) -> Result<PlacementChange, Refusal<OpenError>> {
     let OpenPartition { id, leader_epoch, config } = open;
     let partition = partitions.at_mut(key).expect("the caller found it");
     partition.config = config;
@@ -79,16 +79,25 @@ fn lead<M: ReaderMemory>(
         place.put_control(id, &control);
     }
     let partition = partitions.at(key).expect("making room closes none");
-    Ok(Opened { key, leadership: partition.leadership() })
+    Ok(PlacementChange::of(partition, Placement::Lead(partition.leadership())))
 }
 
-/// Trims the log of an open partition. Answers the log start as decided.
+/// What became of a request to trim.
+#[derive(Debug)]
+pub(super) struct Trimmed {
+    /// As decided.
+    pub log_start: Offset,
+    /// `None` if the log starts there already, or above, or will once an earlier trim is durable.
+    pub change: Option<PlacementChange>,
+}
+
+/// Trims the log of an open partition.
 pub(super) fn trim<M: ReaderMemory>(
     id: TopicIdPartition,
     to: TrimTo,
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
-) -> Result<(PartitionKey, Offset), Refusal<TrimError>> {
+) -> Result<Trimmed, Refusal<TrimError>> {
     if let Some(reason) = staging.poisoned() {
         return Err(Refusal::Error(TrimError::Storage { reason: reason.to_owned() }));
     }
@@ -101,20 +110,19 @@ pub(super) fn trim<M: ReaderMemory>(
     if requested > high_watermark {
         return Err(Refusal::Error(TrimError::AboveHighWatermark { requested, high_watermark }));
     }
-    let key = partition.key;
-    Ok((key, trim_to(key, requested, partitions, staging)?))
+    let (key, log_start) = (partition.key, partition.log.decided_log_start().max(requested));
+    Ok(Trimmed { log_start, change: trim_to(key, requested, partitions, staging)? })
 }
 
-/// The same for an offset that is not above the high watermark. One that the log starts at already, or above, writes nothing.
+/// The same for an offset that is not above the high watermark.
 pub(super) fn trim_to<M: ReaderMemory>(
     key: PartitionKey,
     requested: Offset,
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
-) -> Result<Offset, NoRoom> {
-    let decided = partitions.at(key).expect("the caller found it").log.decided_log_start();
-    if requested <= decided {
-        return Ok(decided);
+) -> Result<Option<PlacementChange>, NoRoom> {
+    if requested <= partitions.at(key).expect("the caller found it").log.decided_log_start() {
+        return Ok(None);
     }
     let control = Control::Trim { log_start: requested };
     let place = staging.room(control.payload_length(), Purpose::Freeing, partitions)?;
@@ -122,7 +130,7 @@ pub(super) fn trim_to<M: ReaderMemory>(
     let moved = partition.log.trim(requested).expect("the caller compared it with the high watermark");
     assert_eq!(moved, Some(requested), "it is above the log start");
     place.put_control(partition.id, &control);
-    Ok(requested)
+    Ok(Some(PlacementChange::of(partition, Placement::Trim(requested))))
 }
 
 /// Why a log is not cut back.
@@ -177,7 +185,8 @@ fn base_of_batch_at(offset: Offset, mut staged: impl Iterator<Item = (Offset, Of
 /// What became of a request to delete.
 #[derive(Debug, Default)]
 pub(super) struct Deleted {
-    pub closed: Vec<PartitionKey>,
+    /// One for each partition that was open.
+    pub closed: Vec<PlacementChange>,
     pub results: Vec<Result<(), DeleteError>>,
 }
 
@@ -198,11 +207,10 @@ pub(super) fn delete<H: Host>(
     let mut deleted = Deleted::default();
     for id in ids {
         let result = close(*id, partitions, staging);
-        if let Ok(key) = &result {
+        deleted.results.push(result.map(|change| {
             actions.push(Action::Unlist { id: *id });
-            deleted.closed.push(*key);
-        }
-        deleted.results.push(result.map(|_| ()));
+            deleted.closed.push(change);
+        }));
     }
     Some(deleted)
 }
@@ -211,7 +219,7 @@ fn close<M: ReaderMemory>(
     id: TopicIdPartition,
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
-) -> Result<PartitionKey, DeleteError> {
+) -> Result<PlacementChange, DeleteError> {
     if let Some(reason) = staging.poisoned() {
         return Err(DeleteError::Storage { reason: reason.to_owned() });
     }
@@ -225,14 +233,21 @@ fn close<M: ReaderMemory>(
         }
     };
     place.put_control(id, &Control::Close);
-    partitions.close(key);
-    Ok(key)
+    let partition = partitions.close(key).expect("it was found, and making room closes none");
+    Ok(PlacementChange::of(&partition, Placement::Close))
 }
 
 /// An error of an operation, made from the want of room.
 pub(super) trait WithoutRoom {
     const FULL: Self;
     fn storage(reason: String) -> Self;
+}
+
+impl WithoutRoom for AppendError {
+    const FULL: Self = Self::Full;
+    fn storage(reason: String) -> Self {
+        Self::Storage { reason }
+    }
 }
 
 impl WithoutRoom for OpenError {

@@ -9,8 +9,8 @@ use super::host::Host;
 use super::now::Now;
 use super::partitions::{PartitionKey, Partitions};
 use super::placement;
+use super::placement_change::PlacementChange;
 use super::staging::Staging;
-use super::waiting::Waiting;
 use crate::wal::Control;
 use crate::wal::retention::{RetentionLimits, log_start_after};
 use crate::wal::segments::Purpose;
@@ -37,33 +37,39 @@ impl Retention {
         self.due_at
     }
 
-    /// Looks at the next few partitions. `answer` gets what waits for the trims. Answers whether all of them have had their turn.
+    /// Looks at the next few partitions. Answers the trims that are staged.
     pub(super) fn run<H: Host>(
         &mut self,
         now: Now,
         partitions: &mut Partitions,
         staging: &mut Staging<H::Memory>,
         actions: &mut Actions<H>,
-        mut answer: impl FnMut(Waiting<H>, &mut Partitions, &Staging<H::Memory>, &mut Actions<H>),
-    ) -> bool {
+    ) -> Looked {
+        let mut trims = Vec::new();
         if staging.poisoned().is_some() {
             self.due_at = now.at.plus(self.interval);
-            return false;
+            return Looked { trims, is_last: false };
         }
         if self.rest.is_empty() {
             self.rest = partitions.keys().rev().collect();
         }
         let later = self.rest.len().saturating_sub(PARTITIONS_AT_ONCE);
         for key in self.rest.split_off(later).into_iter().rev() {
-            if let Some(trim) = expire_records(key, now, partitions, staging, actions) {
-                answer(trim, partitions, staging, actions);
-            }
+            trims.extend(expire_records(key, now, partitions, staging, actions));
             expire_producers(key, now, partitions, staging);
         }
-        let is_done = self.rest.is_empty();
-        self.due_at = now.at.plus(if is_done { self.interval } else { PAUSE });
-        is_done
+        let is_last = self.rest.is_empty();
+        self.due_at = now.at.plus(if is_last { self.interval } else { PAUSE });
+        Looked { trims, is_last }
     }
+}
+
+/// What came of a look at a few partitions.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub trims: Vec<PlacementChange>,
+    /// All partitions have had their turn.
+    pub is_last: bool,
 }
 
 fn expire_records<H: Host>(
@@ -72,24 +78,18 @@ fn expire_records<H: Host>(
     partitions: &mut Partitions,
     staging: &mut Staging<H::Memory>,
     actions: &mut Actions<H>,
-) -> Option<Waiting<H>> {
+) -> Option<PlacementChange> {
     let partition = partitions.at(key)?;
     let id = partition.id;
     let limits = RetentionLimits { time: partition.config.retention_time, bytes: partition.config.retention_bytes };
     let table = staging.table();
     let log_start = log_start_after(table.parts(id), table.bytes(id), limits, now.wall)?;
     let log_start = log_start.min(partition.log.frontiers().high_watermark);
-    if log_start <= partition.log.decided_log_start() {
-        return None;
-    }
-    match placement::trim_to(key, log_start, partitions, staging) {
-        Ok(log_start) => Some(Waiting::Trim { key, log_start, reply: None }),
+    placement::trim_to(key, log_start, partitions, staging).unwrap_or_else(|no_room| {
         // Looked at again at the next interval.
-        Err(no_room) => {
-            actions.note(Fact::RetentionWaits { id, no_room });
-            None
-        }
-    }
+        actions.note(Fact::RetentionWaits { id, no_room });
+        None
+    })
 }
 
 fn expire_producers<M: super::host::ReaderMemory>(

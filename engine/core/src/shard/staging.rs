@@ -1,7 +1,8 @@
 //! Room for frames, for everybody who writes one. Where a segment is rolled, the next one begins with the checkpoints that are due.
 //!
 //! The order in which a frame is written: judge what it says, ask for room, change the partition's log, put the frame. Room comes before the
-//! change, since a roll checkpoints the log as it is: a checkpoint that knew of the change would stand before the frame that makes it.
+//! change, since a roll checkpoints the log as it is: a checkpoint that knew of the change would stand before the frame that makes it. Nothing comes
+//! between change and frame.
 
 use bytes::Bytes;
 use rustmq_model::batch::BatchHeader;
@@ -13,7 +14,8 @@ use super::host::ReaderMemory;
 use super::memory::NoMemory;
 use super::partitions::{LogVersion, Partition, PartitionKey, Partitions};
 use crate::wal::segments::Purpose;
-use crate::wal::{Control, DamagedRange, SegmentTable};
+use crate::wal::spans::Span;
+use crate::wal::{Control, DamagedRange, SegmentTable, WalPosition};
 
 /// A new segment's head holds checkpoints in at most this part of it; partitions that are left keep their place in older ones for longer.
 pub(super) const CHECKPOINTS_PART: usize = 4;
@@ -71,14 +73,14 @@ impl<M: ReaderMemory> Place<'_, M> {
         self.0.stage_checkpoint(id, checkpoint);
     }
 
-    /// A batch that moves within the log.
-    pub(super) fn put_relocated(self, id: TopicIdPartition, batch: &Bytes, header: &BatchHeader) {
-        self.0.stage_relocated(id, batch, header);
+    /// A batch that moves within the log. Answers where to.
+    pub(super) fn put_relocated(self, id: TopicIdPartition, batch: &Bytes, header: &BatchHeader) -> Span {
+        self.0.stage_relocated(id, batch, header)
     }
 
-    /// What stands for batches that should move, and cannot be read.
-    pub(super) fn put_damaged(self, id: TopicIdPartition, range: &DamagedRange) {
-        self.0.stage_damaged(id, range);
+    /// What stands for batches that should move, and cannot be read. Answers where it is.
+    pub(super) fn put_damaged(self, id: TopicIdPartition, range: &DamagedRange) -> Span {
+        self.0.stage_damaged(id, range)
     }
 }
 
@@ -104,6 +106,12 @@ impl<M: ReaderMemory> Staging<M> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.gathering.is_empty()
+    }
+
+    /// The newest group that was staged; `None` if all of them are durable.
+    #[must_use]
+    pub(super) fn last_staged(&self) -> Option<WalPosition> {
+        self.gathering.last_staged().filter(|last| *last >= self.table().durable())
     }
 
     /// Nothing more is staged, but for what makes room, before the next commit.

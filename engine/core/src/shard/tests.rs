@@ -8,6 +8,7 @@ mod host;
 pub(super) mod memory;
 mod requests;
 pub(super) mod slots;
+mod stale_moves;
 
 mod allocations;
 mod cleaning;

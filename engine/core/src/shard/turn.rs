@@ -13,10 +13,11 @@ use super::host::Host;
 use super::machine::Shard;
 use super::now::Now;
 use super::partitions::PartitionKey;
-use super::placement::{self, Refusal, TruncateError};
-use super::waiting::Waiting;
+use super::placement::{self, Deleted, Refusal, Trimmed, TruncateError};
+use super::retention::Looked;
+use super::waiting::{Answer, Waiting};
 use crate::log::Frontiers;
-use crate::wal::SlotId;
+use crate::wal::{SlotId, WalPosition};
 
 impl<H: Host> Shard<H> {
     // Turns.
@@ -48,19 +49,10 @@ impl<H: Host> Shard<H> {
     }
 
     fn enforce_retention(&mut self, now: Now) {
-        let Self { retention, partitions, staging, actions, waiting, commits, cleaner, .. } = self;
-        let is_done = retention.run(now, partitions, staging, actions, |trim, partitions, staging, actions| {
-            match commits.last_needed(staging.is_empty()) {
-                Some(commit) => waiting.push(commit, trim),
-                // There was nothing to write: it is there already.
-                None => {
-                    if trim.complete(partitions, staging, actions) {
-                        cleaner.look_now();
-                    }
-                }
-            }
-        });
-        if is_done {
+        let Self { retention, partitions, staging, actions, .. } = self;
+        let Looked { trims, is_last } = retention.run(now, partitions, staging, actions);
+        self.apply_when_durable(trims);
+        if is_last {
             self.look(now);
         }
     }
@@ -127,12 +119,14 @@ impl<H: Host> Shard<H> {
                     let limits = self.config.limits;
                     let actions = &mut self.actions;
                     match placement::open(*open, limits, &mut self.partitions, &mut self.staging, actions) {
-                        Ok(opened) => results.push(Ok(opened)),
+                        Ok(led) => results.push(Ok(led)),
                         Err(Refusal::Await) => return Some(Job::Open { partitions, reply }),
                         Err(Refusal::Error(error)) => results.push(Err(error)),
                     }
                 }
-                self.answer_when_durable(Waiting::Open { results, reply });
+                let keys =
+                    results.iter().map(|result| result.as_ref().map(|led| led.key).map_err(Clone::clone)).collect();
+                self.answer_when_durable(results.into_iter().flatten(), Answer::Open { results: keys, reply });
             }
             Job::Configure { id, config, reply } => {
                 if let Some(partition) = self.partitions.key(id).and_then(|key| self.partitions.at_mut(key)) {
@@ -141,20 +135,20 @@ impl<H: Host> Shard<H> {
                 self.actions.push(Action::AnswerConfigure { reply });
             }
             Job::Trim { id, to, reply } => match placement::trim(id, to, &mut self.partitions, &mut self.staging) {
-                Ok((key, log_start)) => {
-                    self.answer_when_durable(Waiting::Trim { key, log_start, reply: Some(reply) });
+                Ok(Trimmed { log_start, change }) => {
+                    self.answer_when_durable(change, Answer::Trim { log_start, reply });
                 }
                 Err(Refusal::Await) => return Some(Job::Trim { id, to, reply }),
                 Err(Refusal::Error(error)) => self.actions.push(Action::AnswerTrim { reply, result: Err(error) }),
             },
             Job::Delete { ids, reply } => {
-                let Some(deleted) = placement::delete(&ids, &mut self.partitions, &mut self.staging, &mut self.actions)
+                let Some(Deleted { closed, results }) =
+                    placement::delete(&ids, &mut self.partitions, &mut self.staging, &mut self.actions)
                 else {
                     return Some(Job::Delete { ids, reply });
                 };
-                deleted.closed.iter().for_each(|key| self.cleaner.on_closed(*key));
-                let placement::Deleted { closed, results } = deleted;
-                self.answer_when_durable(Waiting::Delete { closed, results, reply });
+                closed.iter().for_each(|change| self.cleaner.on_closed(change.key));
+                self.answer_when_durable(closed, Answer::Delete { results, reply });
             }
             Job::Close { reply } => self.close(Some(reply)),
         }
@@ -234,7 +228,7 @@ impl<H: Host> Shard<H> {
         self.staging.gathering_mut().on_committed(end);
         self.commits.on_durable(now.at, holds_frames);
         self.publish(batches);
-        while let Some(waiting) = self.waiting.take_due(number) {
+        while let Some(waiting) = self.waiting.take_due(self.staging.table().durable()) {
             self.complete(waiting);
         }
         self.durable = Some(number);
@@ -288,8 +282,9 @@ impl<H: Host> Shard<H> {
     fn poison(&mut self, reason: &str) {
         self.staging.poison(reason.to_owned());
         self.actions.push(Action::Poison { reason: reason.to_owned() });
+        let end = self.commits.in_flight_end().unwrap_or_default();
         let in_flight = self.commits.in_flight_ends(&self.partitions);
-        self.refuse_lost(reason, self.commits.begun(), &in_flight);
+        self.refuse_lost(reason, end, &in_flight);
     }
 
     /// The same when the disk has failed: what is in flight does not count either. A failure may be told to one sync alone, and be about what another one
@@ -298,12 +293,12 @@ impl<H: Host> Shard<H> {
         // Those who had gathered are told first.
         self.poison(reason);
         self.commits.lose();
-        self.refuse_lost(reason, CommitNumber::MIN, &StagedEnds::default());
+        self.refuse_lost(reason, WalPosition::default(), &StagedEnds::default());
     }
 
-    /// Of a log that has failed: only commits up to `committed` can still end well, and make their batches durable.
-    fn refuse_lost(&mut self, reason: &str, committed: CommitNumber, batches: &StagedEnds) {
-        for waiting in self.waiting.take_lost(committed, batches) {
+    /// Of a log that has failed: only what is staged before `end` can still become durable, with these batches.
+    fn refuse_lost(&mut self, reason: &str, end: WalPosition, batches: &StagedEnds) {
+        for waiting in self.waiting.take_lost(end, batches) {
             waiting.refuse(reason, &mut self.partitions, &mut self.actions);
         }
     }
@@ -374,14 +369,19 @@ impl<H: Host> Shard<H> {
     }
 
     pub(super) fn look(&mut self, now: Now) {
-        let Self { cleaner, commits, partitions, staging, actions, .. } = self;
-        cleaner.look(now.at, commits, partitions, staging, actions);
+        let Self { cleaner, commits, partitions, staging, waiting, actions, .. } = self;
+        if waiting.is_moving() {
+            return cleaner.look_after_staged(now.at, staging.is_empty(), commits);
+        }
+        let moves = cleaner.look(now.at, commits, partitions, staging, actions);
+        self.apply_when_durable(moves);
     }
 
     /// The end of a [`Action::ReadToMove`].
     pub fn on_moved(&mut self, now: Now, number: u64, batches: Result<Vec<Bytes>, MoveError>) {
         let Self { cleaner, commits, partitions, staging, actions, .. } = self;
-        cleaner.on_read(now.at, Read { number, batches }, commits, partitions, staging, actions);
+        let moves = cleaner.on_read(now.at, Read { number, batches }, commits, partitions, staging, actions);
+        self.apply_when_durable(moves);
     }
 
     /// The folder no longer says that the log was repaired, or why it still does.

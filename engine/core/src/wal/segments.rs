@@ -12,7 +12,6 @@
 mod admission;
 mod in_use;
 mod location;
-mod placement;
 mod places;
 mod relocation;
 
@@ -38,16 +37,15 @@ pub use relocation::{BatchMove, RelocationPlan};
 use admission::Capacity;
 use in_use::SegmentsInUse;
 use location::Locations;
-use placement::{Change, PendingChanges};
 use places::PartitionPlaces;
 
-/// See the module. Every frame is recorded when it is staged, in order; [`SegmentTable::on_durable`] follows the syncs.
+/// See the module. Every frame is recorded when it is staged, in order; [`SegmentTable::on_durable`] follows the syncs. Trims and moves change where
+/// batches are only when the shard says so, once they are durable: [`SegmentTable::apply_trim`] and [`SegmentTable::apply_move`].
 #[derive(Clone, Debug)]
 pub struct SegmentTable {
     segments: SegmentsInUse,
     slots: Slots,
     places: PartitionPlaces,
-    pending: PendingChanges,
     /// The group of the last frame that can free something: all but plain batches.
     voided: WalPosition,
 }
@@ -65,7 +63,6 @@ impl SegmentTable {
             segments: SegmentsInUse::new(config, recovered),
             slots: Slots::recovered(recovered, RESERVE),
             places,
-            pending: PendingChanges::default(),
             voided: WalPosition::default(),
         }
     }
@@ -210,32 +207,27 @@ impl SegmentTable {
         self.places.record_batch(id, Span::of_batch(group.generation, header));
     }
 
-    /// A relocated batch: it is found at its new place once that is durable.
-    pub fn record_relocated(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) {
+    /// A relocated batch. Answers its new place, where it is found once that is applied.
+    pub fn record_relocated(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) -> Span {
         self.voided = group;
         // It does not grow younger by moving.
         let held = self.places.of(id).and_then(|places| places.spans().find(header.base_offset));
         let header = &retention::dated(header, held.map_or(Timestamp::NONE, |span| span.max_timestamp));
         self.segments.record(id, group, |index| index.record_batch(id, group.offset, header, true));
-        self.pending.push(id, group, Change::Move(Span::of_batch(group.generation, header)));
+        Span::of_batch(group.generation, header)
     }
 
-    /// What stands for damaged batches: they are answered for from here once that is durable, and are in their segment no more.
-    pub fn record_damaged(&mut self, id: TopicIdPartition, group: WalPosition, range: &DamagedRange) {
+    /// What stands for damaged batches: they are answered for from there once that is applied, and are in their segment no more.
+    pub fn record_damaged(&mut self, id: TopicIdPartition, group: WalPosition, range: &DamagedRange) -> Span {
         self.voided = group;
         self.segments.record(id, group, |index| index.record_damaged(id, group.offset, range));
-        self.pending.push(id, group, Change::Move(Span::of_damaged(group.generation, range)));
+        Span::of_damaged(group.generation, range)
     }
 
     pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
         self.voided = group;
         self.segments.record(id, group, |index| index.record_control(id, group.offset, control));
         self.places.record_control(id, group, control);
-        match control {
-            Control::Close => self.pending.forget(id),
-            Control::Trim { log_start } => self.pending.push(id, group, Change::Trim(*log_start)),
-            Control::Open { .. } | Control::Truncate { .. } | Control::EpochStart { .. } | Control::Expiry { .. } => {}
-        }
     }
 
     pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition) {
@@ -255,9 +247,16 @@ impl SegmentTable {
     /// Everything before `end` counts as durable: it is synced, or written and not to be synced.
     pub fn on_durable(&mut self, end: WalPosition) {
         self.segments.on_durable(end);
-        while let Some((partition, change)) = self.pending.pop_durable(end) {
-            self.places.apply(partition, change);
-        }
+    }
+
+    /// What was moved, or what stands for it, is there from now on: it is durable, and the partition's log is what it was when it was staged.
+    pub fn apply_move(&mut self, id: TopicIdPartition, to: Span) {
+        self.places.apply_move(id, to);
+    }
+
+    /// The log starts there from now on: that is durable. One below an earlier one changes nothing.
+    pub fn apply_trim(&mut self, id: TopicIdPartition, log_start: Offset) {
+        self.places.apply_trim(id, log_start);
     }
 
     #[must_use]
@@ -297,16 +296,10 @@ impl SegmentTable {
 
     /// What to write so that the oldest segment can be freed, when half of the WAL is in use, or new data is refused, and it pays: what would be copied is at
     /// most half of what is dead in the WAL and waits behind it; at most all of it once new data is refused. None while the segment is not durable. A plan that turns out not
-    /// to fit may be left halfway: what has moved stays moved.
+    /// to fit may be left halfway: what has moved stays moved. It holds what was moved and is not applied yet, too: whoever moves asks again only then.
     #[must_use]
     pub fn relocation(&self) -> Option<RelocationPlan> {
-        if self.is_moving() { None } else { relocation::plan(self.capacity(), &self.places) }
-    }
-
-    /// Relocated batches are not durable yet at their new places: there is no other plan before they are.
-    #[must_use]
-    pub fn is_moving(&self) -> bool {
-        self.pending.is_moving()
+        relocation::plan(self.capacity(), &self.places)
     }
 
     /// What stands for the live batches from `from` on below `until`, which cannot be read, as far as that segment holds them still.

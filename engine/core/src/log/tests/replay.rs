@@ -181,3 +181,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn trims_and_expiries_that_are_replayed_once_more_change_nothing() {
+    let mut log = full();
+    log.replay_trim(Offset(8), Gaps::Refused).unwrap();
+    log.replay_expiry(&[ProducerId(1)]);
+    let before = log.clone();
+    for again in [6, 8] {
+        log.replay_trim(Offset(again), Gaps::Refused).unwrap();
+    }
+    log.replay_expiry(&[ProducerId(1)]);
+    assert_eq!(log, before);
+}

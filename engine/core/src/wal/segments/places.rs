@@ -1,12 +1,11 @@
-//! Where each partition's batches are, from where it is replayed, and where its log starts. Changes that wait for their sync come from
-//! [`super::placement`]. Knows segments by their generation alone.
+//! Where each partition's batches are, from where it is replayed, and where its log starts. Moves and trims are applied once they are durable: which
+//! of them are, and still hold, the shard says. Knows segments by their generation alone.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use rustmq_model::{Offset, TopicIdPartition};
 
-use super::placement::Change;
 use crate::wal::extents::Extent;
 use crate::wal::frame::{Control, DamagedRange};
 use crate::wal::index::{IndexEntry, SegmentIndex};
@@ -98,11 +97,13 @@ impl Places {
     }
 
     /// A batch that has moved, or what stands for it, may lie below the log start, out of a span that reached over it: then it ends here.
-    fn apply(&mut self, change: Change) {
-        match change {
-            Change::Move(span) => self.spans.relocate(span),
-            Change::Trim(log_start) => self.trimmed = log_start,
-        }
+    fn apply_move(&mut self, to: Span) {
+        self.spans.relocate(to);
+        self.spans.trim(self.trimmed);
+    }
+
+    fn apply_trim(&mut self, log_start: Offset) {
+        self.trimmed = self.trimmed.max(log_start);
         self.spans.trim(self.trimmed);
     }
 
@@ -166,7 +167,7 @@ impl PartitionPlaces {
     pub fn restore_log_start(&mut self, id: TopicIdPartition, log_start: Offset) {
         self.change(id, |places| {
             places.spans.set_live_from(log_start);
-            places.apply(Change::Trim(log_start));
+            places.apply_trim(log_start);
         });
     }
 
@@ -193,9 +194,14 @@ impl PartitionPlaces {
         });
     }
 
-    /// The change is durable.
-    pub fn apply(&mut self, id: TopicIdPartition, change: Change) {
-        self.change(id, |places| places.apply(change));
+    /// See [`super::SegmentTable::apply_move`].
+    pub fn apply_move(&mut self, id: TopicIdPartition, to: Span) {
+        self.change(id, |places| places.apply_move(to));
+    }
+
+    /// See [`super::SegmentTable::apply_trim`].
+    pub fn apply_trim(&mut self, id: TopicIdPartition, log_start: Offset) {
+        self.change(id, |places| places.apply_trim(log_start));
     }
 
     /// Nothing if the partition is not open.

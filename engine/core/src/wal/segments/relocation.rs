@@ -1,5 +1,5 @@
-//! What must be written anew so that the oldest segment becomes free. A frame that was staged for it takes effect once it is durable: that is
-//! [`super::placement`]'s matter.
+//! What must be written anew so that the oldest segment becomes free. A frame that was staged for it takes effect once it is durable: when that is,
+//! and whether it still holds then, the shard knows.
 
 use rustmq_model::{Offset, TopicIdPartition};
 

@@ -12,6 +12,7 @@ use crate::wal::group::GroupKind;
 use crate::wal::recovery::{CorruptionPolicy, GoOn, Recovery, RecoveryError, RecoveryOptions};
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
 use crate::wal::segments::{Admission, Located, LocatedExtents, Location, Purpose, SEGMENTS_MIN};
+use crate::wal::spans::Span;
 use crate::wal::{
     Control, DamagedRange, FinishedGroup, GroupWriter, ReadRange, RecoveredWal, SegmentShape, SegmentTable,
     SegmentTableConfig, SlotId, WalId, WalPosition,
@@ -107,12 +108,21 @@ pub(super) fn state_of(recovered: &RecoveredWal) -> State {
     recovered.partitions.iter().map(|(id, items)| (*id, events(items))).collect()
 }
 
+/// What changes where batches are once it is durable.
+#[derive(Clone, Copy, Debug)]
+enum Staged {
+    Trim(Offset),
+    Move(Span),
+}
+
 /// A running WAL.
 #[derive(Clone, Debug)]
 pub(super) struct Shard {
     pub shape: SegmentShape,
     pub disk: Disk,
     pub table: SegmentTable,
+    /// Trims and moves that are not durable yet, and their groups.
+    staged: Vec<(WalPosition, TopicIdPartition, Staged)>,
     /// Writes since the last sync, in order, and what the state is once each of them is whole.
     pub in_flight: Vec<(Write, State)>,
     /// What was synced.
@@ -157,6 +167,7 @@ impl Shard {
             shape,
             disk,
             table,
+            staged: Vec::new(),
             in_flight: Vec::new(),
             durable_state,
             state,
@@ -284,6 +295,13 @@ impl Shard {
             self.durable_state = self.state.clone();
         }
         self.table.on_synced(self.end);
+        let end = self.end;
+        for (_, id, change) in self.staged.extract_if(.., |(group, ..)| *group < end) {
+            match change {
+                Staged::Trim(log_start) => self.table.apply_trim(id, log_start),
+                Staged::Move(to) => self.table.apply_move(id, to),
+            }
+        }
         self.table.check_invariants();
     }
 
@@ -328,11 +346,13 @@ impl Shard {
         }
         let writer = self.writer.as_mut().unwrap();
         writer.put_control(&mut self.region, id, &control);
-        self.table.record_control(id, writer.position(), &control);
+        let group = writer.position();
+        self.table.record_control(id, group, &control);
         match &control {
             Control::Close => {
                 self.state.remove(&id);
                 self.served.remove(&id);
+                self.staged.retain(|(_, of, _)| *of != id);
                 return true;
             }
             Control::Open { .. } => self.state.insert(id, Vec::new()),
@@ -341,6 +361,7 @@ impl Shard {
                 None
             }
             Control::Trim { log_start } => {
+                self.staged.push((group, id, Staged::Trim(*log_start)));
                 self.served.entry(id).or_default().retain(|base, _| *base >= log_start.0);
                 None
             }
@@ -367,7 +388,8 @@ impl Shard {
 
     /// Everything that frees space: relocation, then freeing.
     pub(super) fn clean(&mut self) -> usize {
-        if let Some(plan) = self.table.relocation() {
+        let is_moving = self.staged.iter().any(|(.., change)| matches!(change, Staged::Move(_)));
+        if let Some(plan) = self.table.relocation().filter(|_| !is_moving) {
             let generation = plan.generation;
             for id in plan.checkpoints {
                 self.checkpoint(id);
@@ -396,7 +418,8 @@ impl Shard {
                     let writer = self.writer.as_mut().unwrap();
                     writer.put_relocated(&mut self.region, moved.partition, &bytes);
                     let header = BatchHeader::parse(&bytes).unwrap();
-                    self.table.record_relocated(moved.partition, writer.position(), &header);
+                    let to = self.table.record_relocated(moved.partition, writer.position(), &header);
+                    self.staged.push((writer.position(), moved.partition, Staged::Move(to)));
                     from = header.next_offset();
                 }
             }
@@ -414,7 +437,8 @@ impl Shard {
         self.damaged_laid += 1;
         let writer = self.writer.as_mut().unwrap();
         writer.put_damaged(&mut self.region, id, range);
-        self.table.record_damaged(id, writer.position(), range);
+        let to = self.table.record_damaged(id, writer.position(), range);
+        self.staged.push((writer.position(), id, Staged::Move(to)));
     }
 
     pub(super) fn locate(&self, id: TopicIdPartition, offset: Offset) -> Option<Located> {

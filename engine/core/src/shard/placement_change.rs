@@ -1,0 +1,106 @@
+//! A change of where a partition's log is, or who leads it: staged now, and in effect once it is durable. What is asked is judged in
+//! [`super::placement`], [`super::retention`] and [`super::cleaner`]; the queue of what is staged is [`super::waiting`]'s.
+//!
+//! ```text
+//! planned --(a move is read back)--> staged --its group is durable--> applied
+//!                                      |                    '-------> dropped: its partition is gone, or its log was cut
+//!                                      '--the log fails--> refused
+//! ```
+//! A move that cannot be read back is a change as well: a mark takes the place of the batches, and the log goes on.
+
+use rustmq_model::{Offset, TopicIdPartition};
+
+use super::actions::{Action, Actions};
+use super::host::Host;
+use super::partitions::{Leadership, LogVersion, Partition, PartitionKey, Partitions};
+use super::staging::Staging;
+use crate::wal::spans::Span;
+
+#[derive(Debug)]
+pub(super) struct PlacementChange {
+    pub id: TopicIdPartition,
+    pub key: PartitionKey,
+    /// Of the log when the change was planned.
+    version: LogVersion,
+    pub what: Placement,
+}
+
+#[derive(Debug)]
+pub(super) enum Placement {
+    /// The log starts there. Below an earlier start it changes nothing.
+    Trim(Offset),
+    /// Batches are there from now on, or the mark that stands for them.
+    Move(Span),
+    /// The partition is open and may be found, under this leadership. A later one may have been staged by then.
+    Lead(Leadership),
+    /// The partition is gone.
+    Close,
+}
+
+impl PlacementChange {
+    pub(super) const fn of(partition: &Partition, what: Placement) -> Self {
+        Self { id: partition.id, key: partition.key, version: partition.version, what }
+    }
+
+    pub(super) const fn is_move(&self) -> bool {
+        matches!(self.what, Placement::Move(_))
+    }
+
+    /// Whether what it was planned for is not there any more. A move is of bytes, which a cut may have taken; the others are of the partition.
+    pub(super) fn is_stale(&self, partitions: &Partitions) -> bool {
+        match self.what {
+            Placement::Close => false,
+            Placement::Trim(_) | Placement::Lead(_) => partitions.at(self.key).is_none(),
+            Placement::Move(_) => partitions.at(self.key).is_none_or(|partition| partition.version != self.version),
+        }
+    }
+
+    /// It is durable, and not stale. Answers whether a segment may be free since.
+    pub(super) fn apply<H: Host>(
+        self,
+        partitions: &mut Partitions,
+        staging: &mut Staging<H::Memory>,
+        actions: &mut Actions<H>,
+    ) -> bool {
+        let Self { id, key, what, .. } = self;
+        match what {
+            Placement::Trim(log_start) => {
+                staging.table_mut().apply_trim(id, log_start);
+                let partition = partitions.at_mut(key).expect("the change is not stale");
+                // What is staged is counted when it is published.
+                let size = staging.table().bytes_from(id, log_start);
+                let staged = staging.staged_bytes(partition);
+                partition.on_trim_durable(log_start, size.saturating_sub(staged));
+                let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
+                actions.push(Action::PublishLogStart { key, frontiers, size_bytes });
+                true
+            }
+            Placement::Move(to) => {
+                staging.table_mut().apply_move(id, to);
+                // Whoever moves looks again by itself.
+                false
+            }
+            Placement::Lead(leadership) => {
+                actions.push(Action::PublishLeadership { key, leadership });
+                actions.push(Action::List { key });
+                false
+            }
+            Placement::Close => {
+                close(key, partitions, actions);
+                true
+            }
+        }
+    }
+
+    /// The log has failed: it is never durable. The shard has let go of a partition that is closed, so nobody else would end its readers.
+    pub(super) fn refuse<H: Host>(self, partitions: &mut Partitions, actions: &mut Actions<H>) {
+        if matches!(self.what, Placement::Close) {
+            close(self.key, partitions, actions);
+        }
+    }
+}
+
+fn close<H: Host>(key: PartitionKey, partitions: &mut Partitions, actions: &mut Actions<H>) {
+    actions.push(Action::CloseView { key });
+    partitions.forget(key);
+}
