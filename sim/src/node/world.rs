@@ -7,7 +7,7 @@ use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, Trim
 use rustmq_engine_core::shard::request::{Appended, ColdRead};
 use rustmq_engine_core::shard::{PartitionKey, SyncPolicy};
 use rustmq_engine_core::wal::SlotId;
-use rustmq_model::{Instant, Offset, Timestamp};
+use rustmq_model::{Instant, Offset, Timestamp, TopicIdPartition};
 
 use super::Report;
 use super::computer::{Computer, Event};
@@ -201,7 +201,7 @@ impl World {
                 let is_alone = appends.len() == 1;
                 for append in &appends {
                     let batch = self.oracle.batches.identify(&append.header, &append.batch);
-                    let partition = u64::from(append.id.partition.0.unsigned_abs());
+                    let partition = partition_of(append.id);
                     self.computer.note(
                         "append",
                         &[
@@ -218,12 +218,14 @@ impl World {
             Deed::Trim => {
                 let (number, id) = (self.load.number(), self.load.any_id());
                 let to = self.load.trim_to(id);
+                self.computer.note("trim", &[("request", number), ("partition", partition_of(id))]);
                 self.oracle.on_asked(number, id, Asked::Trim(to));
                 self.load.trims.insert(number, (id, to));
                 Request::Trim(number, id, to)
             }
             Deed::Delete => {
                 let (number, id) = (self.load.number(), self.load.any_id());
+                self.computer.note("delete", &[("request", number), ("partition", partition_of(id))]);
                 self.oracle.on_asked(number, id, Asked::Delete);
                 self.load.asked.insert(number, vec![id]);
                 Request::Delete(number, vec![id])
@@ -242,6 +244,7 @@ impl World {
             Deed::Cut => {
                 self.load.number();
                 if let Some((id, key, to)) = self.load.cut() {
+                    self.computer.note("cut", &[("partition", partition_of(id)), ("to", to.0.unsigned_abs())]);
                     self.oracle.on_cut(id);
                     process.cut(key, to, self);
                 }
@@ -334,4 +337,9 @@ impl World {
             self.oracle.on_deleted(number, *id, result);
         }
     }
+}
+
+/// As the trace names it.
+fn partition_of(id: TopicIdPartition) -> u64 {
+    u64::from(id.partition.0.unsigned_abs())
 }

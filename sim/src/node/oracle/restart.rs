@@ -113,6 +113,11 @@ impl Oracle {
             durable = model.take_back(first).or(durable);
         }
         let mut life = match durable {
+            // Which of the two it was is not told by two empty logs, nor what became of all that was asked.
+            Some(life) if partition.log.end() == Offset(0) && is_empty_and_followed(&life, model) => {
+                model.pending.clear();
+                life
+            }
             Some(life) if !is_next_life(&life, model, partition, &pieces, &self.batches) => {
                 // What follows in the queue was asked of this life, up to its deletion, which is not there.
                 if let Some(at) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) {
@@ -174,6 +179,12 @@ struct Restart {
     id: TopicIdPartition,
     pieces: Option<Vec<Piece>>,
     is_tail_harmed: bool,
+}
+
+/// Whether another life may have followed this one, in which nothing was appended.
+fn is_empty_and_followed(life: &Life, model: &Model) -> bool {
+    let after = model.pending.iter().skip_while(|pending| pending.asked != Asked::Delete);
+    life.end == Offset(0) && after.into_iter().any(|pending| pending.asked == Asked::Open)
 }
 
 /// Whether what was found is of a life that was opened after this one was deleted.
