@@ -45,6 +45,8 @@ pub struct EngineConfig {
     pub driver: Driver,
     /// While small commits take less than this in the mean, a shard makes them itself; others it leaves to the driver. Zero leaves all to it.
     pub quick_commit: Duration,
+    /// While commits take this or more in the mean, beyond what their bytes take, a shard has two in flight. Zero: always.
+    pub slow_commit: Duration,
     /// Threads that read what has left memory.
     pub read_threads: usize,
     /// Memory for what they read, until it is sent; a read that finds no room waits for it in turn, as long as its reader does.
@@ -86,6 +88,7 @@ impl EngineConfig {
             fsync: true,
             driver: Driver::Auto,
             quick_commit: Duration::from_millis(1),
+            slow_commit: Duration::from_millis(1),
             read_threads: 3,
             read_memory: ByteSize::mib(64),
             read_queue: 256,

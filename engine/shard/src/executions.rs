@@ -76,3 +76,41 @@ impl Executions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::future::ready;
+    use std::task::{Context, Poll, Waker};
+
+    use super::{Execution, Executions};
+    use crate::disk::{Disk, DiskError};
+
+    /// Two commits that are done when it is asked.
+    fn ended(results: [Result<(), DiskError>; 2]) -> Executions {
+        let mut executions = Executions::new(Disk::over_uring(std::time::Duration::ZERO, None).into());
+        for (at, result) in results.into_iter().enumerate() {
+            let (number, future) = (at as u64 + 1, Box::pin(ready(result)));
+            executions.lanes[at] = Some(Execution { number, future, result: None });
+        }
+        executions
+    }
+
+    #[test]
+    fn each_end_is_told_once_and_a_failure_before_a_success() {
+        let check = |results: [Result<(), DiskError>; 2], expected: [(u64, bool); 2]| {
+            let mut executions = ended(results);
+            let mut next = || match executions.poll_ended(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready((number, result)) => Some((number, result.is_ok())),
+                Poll::Pending => None,
+            };
+            assert_eq!([next(), next(), next()], [Some(expected[0]), Some(expected[1]), None]);
+            assert!(executions.is_empty());
+        };
+        let failed = || Err(DiskError::Ended);
+        check([Ok(()), Ok(())], [(1, true), (2, true)]);
+        check([Ok(()), failed()], [(2, false), (1, true)]);
+        check([failed(), Ok(())], [(1, false), (2, true)]);
+    }
+}

@@ -48,8 +48,6 @@ const GATHERED_BYTES_MAX: usize = 16 << 20;
 /// See [`ShardConfig::waits_max`]. About what two commits of the smallest batches hold: it is there for those that repeat others, which take no room in
 /// a commit.
 const WAITS_MAX: usize = 1 << 18;
-/// See [`ShardConfig::slow_commit`]. Below it, a second commit costs more processor time than it saves waiting.
-const SLOW_COMMIT: Duration = Duration::from_millis(1);
 const CHUNK_MIN: u64 = 64 << 10;
 const CHUNK_MAX: u64 = 4 << 20;
 /// The tail memory of a shard is this many chunks, unless they would pass the bounds above.
@@ -111,6 +109,7 @@ struct ShardTuning {
     idle_proof_after: Duration,
     retention_interval: Duration,
     quick_commit: Duration,
+    slow_commit: Duration,
     is_synced: bool,
 }
 
@@ -279,6 +278,7 @@ fn plan_shards(
                 idle_proof_after: config.idle_proof_after,
                 retention_interval: config.retention_interval,
                 quick_commit: config.quick_commit,
+                slow_commit: config.slow_commit,
                 is_synced: config.fsync,
             },
             driver: layout.driver,
@@ -411,7 +411,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let config = ShardConfig {
         proof_after: tuning.idle_proof_after,
         retention_interval: tuning.retention_interval,
-        slow_commit: SLOW_COMMIT,
+        slow_commit: tuning.slow_commit,
         gathered_bytes_max: GATHERED_BYTES_MAX,
         waits_max: WAITS_MAX,
         read_bytes_max: around.reads.read_bytes_max(),

@@ -10,7 +10,8 @@ use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use engine_fixture::{
-    Fixture, append, append_value, batch, id, on_every_disk, open, producer_batch, read_all, to_append, values,
+    Fixture, append, append_value, batch, id, on_every_disk, on_slow_disks, open, producer_batch, read_all, to_append,
+    values,
 };
 use rustmq_engine_api::{AppendError, DeleteError, Isolation, ReadRequest, TrimError, TrimTo};
 use rustmq_model::Offset;
@@ -52,6 +53,40 @@ fn a_failed_sync_poisons_the_shard() {
 #[test]
 fn a_failed_write_poisons_the_shard() {
     on_every_disk(async |fixture| poisoned(fixture, |fixture| fixture.faults().fail_writes_after(0)).await);
+}
+
+/// The second commit's write fails while the first one's sync lasts.
+#[test]
+fn of_two_commits_in_flight_one_takes_the_other_when_it_fails() {
+    on_slow_disks(async |fixture| {
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        append_value(&engine, 0, b"kept").await.unwrap();
+        fixture.faults().hold_syncs();
+        fixture.faults().fail_writes_after(1);
+        let mut first = tokio::spawn(engine.append(vec![to_append(0, batch(&[b"first"]))]).await.wait());
+        let mut others = Vec::new();
+        let refused = loop {
+            // What comes once the first is in flight is in the second.
+            others.push(engine.append(vec![to_append(0, batch(&[b"other"]))]).await);
+            tokio::select! {
+                biased;
+                refused = &mut first => break refused.unwrap(),
+                () = tokio::task::yield_now() => {}
+            }
+        };
+        assert!(matches!(refused[0], Err(AppendError::Storage { .. })), "{refused:?}");
+        fixture.faults().release_syncs();
+        for other in others {
+            assert!(other.wait().await[0].is_err());
+        }
+        engine.shutdown().await;
+        fixture.faults().fail_writes_after(i64::MAX);
+        let engine = fixture.start();
+        assert_eq!(values(&engine.reader(id(0)).unwrap()).await[0], "kept");
+        append_value(&engine, 0, b"after").await.unwrap();
+        engine.shutdown().await;
+    });
 }
 
 #[test]

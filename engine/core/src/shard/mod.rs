@@ -3,8 +3,8 @@
 //! Reading order: [`machine`] is what a driver calls, [`turn`] the order of what it does, [`host`] what a driver lends, [`actions`] what it is
 //! asked for. The decisions, each in its file: [`appends`], [`placement`] (open, lead, trim, close), [`retention`], [`cleaner`] (freeing
 //! segments), [`repair_checkpoints`], [`slot_preparation`]; all of them get room from [`staging`], which plans commits in [`gathering`].
-//! [`commits`] says which commits are under way, [`disk_pace`] whether there may be two, [`waiting`] what takes effect and who is answered after
-//! them, [`placement_change`] what that effect is, [`append_waits`] which appends those are and [`wait_queue`] in which order. [`starting`] makes
+//! [`commits`] says which commits are under way, [`disk_pace`] whether there may be two, [`publication`] what readers see of one, [`waiting`] what takes
+//! effect and who is answered after it, [`placement_change`] what that effect is, [`append_waits`] which appends those are and [`wait_queue`] in which order. [`starting`] makes
 //! the partitions of what recovery found.
 
 pub mod actions;
@@ -26,6 +26,7 @@ pub mod now;
 pub mod partitions;
 mod placement;
 mod placement_change;
+mod publication;
 mod repair_checkpoints;
 pub mod request;
 mod retention;

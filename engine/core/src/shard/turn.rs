@@ -3,10 +3,9 @@
 use bytes::Bytes;
 use rustmq_model::Offset;
 
-use super::actions::{Action, Fact, Publication, PublishedRun};
+use super::actions::{Action, Fact};
 use super::backlog::{Job, Progress};
 use super::cleaner::{MoveError, Read};
-use super::commit::StagedBatch;
 use super::commits::{CommitNumber, CommitSteps, Durable, StagedEnds};
 use super::error::AppendError;
 use super::host::Host;
@@ -14,9 +13,9 @@ use super::machine::Shard;
 use super::now::Now;
 use super::partitions::PartitionKey;
 use super::placement::{self, Deleted, Refusal, Trimmed, TruncateError};
+use super::publication;
 use super::retention::Looked;
 use super::waiting::{Answer, Waiting};
-use crate::log::Frontiers;
 use crate::wal::{SlotId, WalPosition};
 
 impl<H: Host> Shard<H> {
@@ -227,7 +226,10 @@ impl<H: Host> Shard<H> {
     fn on_durable(&mut self, now: Now, Durable { number, batches, end, holds_frames }: Durable) {
         self.staging.gathering_mut().on_committed(end);
         self.commits.on_durable(now.at, holds_frames);
-        self.publish(batches);
+        let Self { partitions, waiting, staging, .. } = self;
+        if let Some(publication) = publication::publish(batches, partitions, waiting, staging.gathering_mut()) {
+            self.actions.push(Action::Publish(publication));
+        }
         while let Some(waiting) = self.waiting.take_due(self.staging.table().durable()) {
             self.complete(waiting);
         }
@@ -242,40 +244,6 @@ impl<H: Host> Shard<H> {
         if self.cleaner.take_due(durable) {
             self.look(now);
         }
-    }
-
-    /// Moves frontiers over durable batches, and makes these readable. They come in the order of the log; partitions are independent of each other.
-    fn publish(&mut self, mut batches: Vec<StagedBatch>) {
-        // What a log was cut back from is on disk, and not in the log: its offsets stand for others.
-        batches.retain(|staged| self.partitions.is_version(staged.key, staged.version));
-        batches.sort_by_key(|staged| staged.key);
-        let (mut runs, mut shown) = (Vec::new(), 0);
-        for run in batches.chunk_by(|one, next| one.key == next.key) {
-            let (key, count) = (run[0].key, run.len());
-            let end = run[count - 1].batch.next;
-            let Some(partition) = self.partitions.at_mut(key) else {
-                // It was closed meanwhile: nothing else moves its frontiers any more, but who has appended is answered.
-                self.waiting.advance(key, &Frontiers::at(end));
-                continue;
-            };
-            let bytes: usize = run.iter().map(|staged| staged.batch.bytes.len()).sum();
-            partition.on_durable(end, bytes as u64);
-            let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
-            self.waiting.advance(key, &frontiers);
-            runs.push(PublishedRun { key, frontiers, size_bytes, count });
-            shown += count;
-        }
-        self.waiting.order_reached();
-        if runs.is_empty() {
-            return;
-        }
-        if shown < batches.len() {
-            // A partition that was closed meanwhile has no readers.
-            batches.retain(|staged| self.partitions.at(staged.key).is_some());
-        }
-        self.staging.gathering_mut().on_published(&batches);
-        let batches = batches.into_iter().map(|staged| staged.batch).collect();
-        self.actions.push(Action::Publish(Publication { runs, batches }));
     }
 
     /// Nothing more is staged from here on; what is published can still be read. What is in flight still ends, and counts if it ends well.

@@ -77,19 +77,41 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-/// Runs a scenario on each driver, and where the shard makes small commits itself, however slow the disk.
+/// Runs a scenario on each driver, with one commit in flight and with two, and where the shard makes small commits itself, however slow the disk.
 pub fn on_every_disk<F: Future<Output = ()>>(scenario: impl Fn(Fixture) -> F) {
-    let ways =
-        [(Driver::Uring, Duration::ZERO), (Driver::Epoll, Duration::ZERO), (Driver::Uring, Duration::from_secs(60))];
-    for (driver, quick_commit) in ways {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut fixture = Fixture::new(driver);
-        fixture.config.quick_commit = quick_commit;
-        let bounded = async { tokio::time::timeout(Duration::from_secs(60), scenario(fixture)).await };
-        runtime.block_on(bounded).unwrap_or_else(|_| {
-            panic!("the scenario on {driver:?} takes more than a minute; commits under {quick_commit:?} are the shard's own")
-        });
+    const NEVER: Duration = Duration::from_secs(60);
+    let ways = [
+        (Driver::Uring, Duration::ZERO, NEVER),
+        (Driver::Epoll, Duration::ZERO, NEVER),
+        (Driver::Uring, Duration::ZERO, Duration::ZERO),
+        (Driver::Epoll, Duration::ZERO, Duration::ZERO),
+        (Driver::Uring, NEVER, NEVER),
+    ];
+    for (driver, quick_commit, slow_commit) in ways {
+        on_disk(driver, quick_commit, slow_commit, &scenario);
     }
+}
+
+/// On each driver, where it has two commits in flight.
+pub fn on_slow_disks<F: Future<Output = ()>>(scenario: impl Fn(Fixture) -> F) {
+    for driver in [Driver::Uring, Driver::Epoll] {
+        on_disk(driver, Duration::ZERO, Duration::ZERO, &scenario);
+    }
+}
+
+fn on_disk<F: Future<Output = ()>>(
+    driver: Driver,
+    quick_commit: Duration,
+    slow_commit: Duration,
+    scenario: impl Fn(Fixture) -> F,
+) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut fixture = Fixture::new(driver);
+    (fixture.config.quick_commit, fixture.config.slow_commit) = (quick_commit, slow_commit);
+    let bounded = async { tokio::time::timeout(Duration::from_secs(60), scenario(fixture)).await };
+    runtime.block_on(bounded).unwrap_or_else(|_| {
+        panic!("the scenario on {driver:?} takes more than a minute; commits under {quick_commit:?} are the shard's own, and from {slow_commit:?} on there are two")
+    });
 }
 
 pub fn id(partition: i32) -> TopicIdPartition {

@@ -73,7 +73,7 @@ fn what_is_written_before_its_turn_is_told_in_its_turn() {
     driver.end_commit();
     let batches = [1, 2].map(|end| Told::Batches(driver.key(0), Offset(end)));
     let [first, second] = [older.number, younger.number].map(Told::Answer);
-    assert_eq!(driver.told, [batches[0].clone(), first, batches[1].clone(), second]);
+    assert_eq!(driver.told, [batches[0], first, batches[1], second]);
     assert!(is_stored(&older) && is_stored(&younger));
     assert_eq!(driver.restart().unwrap().on_disk(0).len(), 2);
 }

@@ -1,0 +1,47 @@
+//! What durable batches change for readers, and for those who wait for frontiers.
+
+use super::actions::{Publication, PublishedRun};
+use super::commit::StagedBatch;
+use super::gathering::Gathering;
+use super::host::Host;
+use super::partitions::Partitions;
+use super::waiting::WaitingAnswers;
+use crate::log::Frontiers;
+
+/// Moves frontiers over durable batches, and makes these readable. They come in the order of the log; partitions are independent of each other.
+pub(super) fn publish<H: Host>(
+    mut batches: Vec<StagedBatch>,
+    partitions: &mut Partitions,
+    waiting: &mut WaitingAnswers<H>,
+    gathering: &mut Gathering<H::Memory>,
+) -> Option<Publication> {
+    // What a log was cut back from is on disk, and not in the log: its offsets stand for others.
+    batches.retain(|staged| partitions.is_version(staged.key, staged.version));
+    batches.sort_by_key(|staged| staged.key);
+    let (mut runs, mut shown) = (Vec::new(), 0);
+    for run in batches.chunk_by(|one, next| one.key == next.key) {
+        let (key, count) = (run[0].key, run.len());
+        let end = run[count - 1].batch.next;
+        let Some(partition) = partitions.at_mut(key) else {
+            // It was closed meanwhile: nothing else moves its frontiers any more, but who has appended is answered.
+            waiting.advance(key, &Frontiers::at(end));
+            continue;
+        };
+        let bytes: usize = run.iter().map(|staged| staged.batch.bytes.len()).sum();
+        partition.on_durable(end, bytes as u64);
+        let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
+        waiting.advance(key, &frontiers);
+        runs.push(PublishedRun { key, frontiers, size_bytes, count });
+        shown += count;
+    }
+    waiting.order_reached();
+    if runs.is_empty() {
+        return None;
+    }
+    if shown < batches.len() {
+        // A partition that was closed meanwhile has no readers.
+        batches.retain(|staged| partitions.at(staged.key).is_some());
+    }
+    gathering.on_published(&batches);
+    Some(Publication { runs, batches: batches.into_iter().map(|staged| staged.batch).collect() })
+}
