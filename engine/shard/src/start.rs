@@ -45,9 +45,9 @@ const STANDBY_PATIENCE: Duration = Duration::from_millis(5);
 const EVENTS: usize = 1024;
 /// See [`ShardConfig::gathered_bytes_max`].
 const GATHERED_BYTES_MAX: usize = 16 << 20;
-/// See [`ShardConfig::waits_max`]. About what two commits of the smallest batches hold: it is there for those that repeat others, which take no room in
-/// a commit.
-const WAITS_MAX: usize = 1 << 18;
+/// See [`ShardConfig::waits_max`]. Above what three commits of the smallest batches hold, of which two are in flight: it is there for those that repeat
+/// others, which take no room in a commit.
+const WAITS_MAX: usize = 1 << 19;
 const CHUNK_MIN: u64 = 64 << 10;
 const CHUNK_MAX: u64 = 4 << 20;
 /// The tail memory of a shard is this many chunks, unless they would pass the bounds above.

@@ -13,6 +13,10 @@ use rustmq_engine_api::{Append, Engine, TrimTo};
 use rustmq_engine_shard::Driver;
 use rustmq_model::{ByteSize, Offset};
 
+/// The broker's own: the system's takes and gives back, as it finds the end of its heap, what a commit's list of batches lies in.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 /// What a commit gathers while another is under way, at a high rate.

@@ -17,14 +17,15 @@ use super::wait_queue::{RequestName, Wait, WaitQueue};
 use super::waiting::{Order, WaitingAppend};
 use crate::log::{AppendFrontier, Frontiers};
 
-/// A batch that is staged, or one that it repeats: where it ends, and what must pass that.
+/// Batches that follow each other in a request to one partition, staged or repeating what was: where the furthest of them ends, and what must pass that.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AwaitedEnd {
     pub key: PartitionKey,
-    /// In which it was staged.
+    /// In which they were staged.
     pub version: LogVersion,
     pub frontier: AppendFrontier,
     pub end: Offset,
+    pub batches: usize,
 }
 
 impl AwaitedEnd {
@@ -34,7 +35,22 @@ impl AwaitedEnd {
         version: LogVersion::ZERO,
         frontier: AppendFrontier::DurableEnd,
         end: Offset(i64::MAX),
+        batches: 1,
     };
+
+    pub(super) fn is_stored(&self) -> bool {
+        self.key != PartitionKey::NONE
+    }
+
+    /// Takes up what comes after it in the request, if one frontier passes both.
+    pub(super) fn join(&mut self, next: Self) -> bool {
+        let joins = (self.key, self.version, self.frontier) == (next.key, next.version, next.frontier);
+        if joins {
+            self.end = self.end.max(next.end);
+            self.batches += next.batches;
+        }
+        joins
+    }
 }
 
 /// The waits of one partition.
@@ -123,7 +139,7 @@ impl<H: Host> AppendWaits<H> {
             left += usize::from(self.queue_mut(key, frontier).push_asked(request));
         }
         self.waits += left;
-        self.batches += append.ends.len();
+        self.batches += append.results.len();
         self.slots[request.slot as usize].request = Some(Request { order, append, left });
         None
     }
@@ -223,7 +239,7 @@ impl<H: Host> AppendWaits<H> {
         let request = named.request.take()?;
         named.life = named.life.wrapping_add(1);
         self.free.push(slot);
-        self.batches -= request.append.ends.len();
+        self.batches -= request.append.results.len();
         if self.waits == 0 && self.free.len() == self.slots.len() {
             self.begin_anew();
         }

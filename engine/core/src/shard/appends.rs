@@ -15,12 +15,15 @@ use super::waiting::WaitingAppend;
 use crate::log::{AppendDecision, AppendRejection};
 use crate::wal::segments::Purpose;
 
+/// Most requests have no more; for any batch they could have one.
+const ENDS_AT_FIRST: usize = 32;
+
 /// A request of which some batches may be staged already.
 #[derive(Debug)]
 pub(super) struct PartialAppend<H: Host> {
     appends: Vec<Append>,
-    /// As many as are done with.
     ends: Vec<AwaitedEnd>,
+    /// As many as are done with.
     results: Vec<Result<Appended, AppendError>>,
     reply: H::AppendReply,
 }
@@ -35,7 +38,7 @@ pub struct AppendCount {
 impl<H: Host> PartialAppend<H> {
     pub(super) fn new(appends: Vec<Append>, reply: H::AppendReply) -> Self {
         let count = appends.len();
-        Self { appends, ends: Vec::with_capacity(count), results: Vec::with_capacity(count), reply }
+        Self { appends, ends: Vec::with_capacity(count.min(ENDS_AT_FIRST)), results: Vec::with_capacity(count), reply }
     }
 
     /// Stages as many of the batches as find room.
@@ -59,7 +62,10 @@ impl<H: Host> PartialAppend<H> {
             };
             // Its memory is the client's request: others wait for it.
             drop(std::mem::take(&mut append.batch));
-            self.ends.push(result.as_ref().map_or(AwaitedEnd::NONE, |(end, _)| *end));
+            let end = result.as_ref().map_or(AwaitedEnd::NONE, |(end, _)| *end);
+            if !self.ends.last_mut().is_some_and(|last| last.join(end)) {
+                self.ends.push(end);
+            }
             self.results.push(result.map(|(_, appended)| appended));
         }
         Progress::Done
@@ -98,7 +104,7 @@ fn stage_batch<M: super::host::ReaderMemory>(
     let Some(partition) = partitions.find(*id) else { return refused(AppendError::UnknownPartition) };
     let (key, log_start) = (partition.key, partition.log_start());
     let version = partition.version;
-    let until = |end: Offset| AwaitedEnd { key, version, frontier: *frontier, end };
+    let until = |end: Offset| AwaitedEnd { key, version, frontier: *frontier, end, batches: 1 };
     let appended = |base_offset: Offset, duplicate_of| Appended { base_offset, log_start, duplicate_of };
     match partition.log.prepare_append(*leader_epoch, header) {
         Err(rejection) => return refused(refusal(&rejection)),

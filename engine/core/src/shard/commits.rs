@@ -1,5 +1,5 @@
 //! Which commits are under way, and whether something proves what is durable. One is written at a time, and up to two while the disk is slow; the
-//! next one gathers meanwhile. They may end in any order, and count in their own: what is durable is the unbroken beginning of the log.
+//! next one gathers meanwhile. They may end in any order, and are counted in the order in which they began: what is durable is the unbroken beginning of the log.
 //!
 //! ```text
 //! begin --> in flight --on_written--> written --all before it are, too--> durable (take_durable)
@@ -82,6 +82,8 @@ pub(super) struct Commits {
     /// Nothing of what is in flight counts.
     are_lost: bool,
     pace: DiskPace,
+    /// When one was written last.
+    written_at: Instant,
     /// Nothing after the newest group says that it is durable.
     is_unproven: bool,
     /// When the shard has been idle for long enough to prove what it wrote last.
@@ -96,6 +98,7 @@ impl Commits {
             in_flight: VecDeque::new(),
             are_lost: false,
             pace: DiskPace::new(slow_commit),
+            written_at: now,
             is_unproven: true,
             proof_at: now.plus(proof_after),
             proof_after,
@@ -143,6 +146,12 @@ impl Commits {
         batches.map(|staged| (staged.batch.base, staged.batch.next))
     }
 
+    /// Bytes of these batches.
+    pub(super) fn staged_bytes(&self, key: PartitionKey, version: LogVersion) -> u64 {
+        let batches = self.batches().filter(|staged| (staged.key, staged.version) == (key, version));
+        batches.map(|staged| staged.batch.bytes.len()).sum::<usize>() as u64
+    }
+
     /// What can still become durable when nothing more is committed.
     pub(super) fn in_flight_ends(&self, partitions: &Partitions) -> StagedEnds {
         StagedEnds::of(self.batches(), partitions)
@@ -186,7 +195,10 @@ impl Commits {
     pub(super) fn on_written(&mut self, now: Instant, number: CommitNumber) {
         let at = self.at(number);
         self.in_flight[at].is_written = true;
-        self.pace.note(self.in_flight[at].bytes, now.since(self.in_flight[at].began));
+        // A disk that takes one after the other has begun with this one when it was done with the last: two in flight do not make it slow.
+        let began = self.in_flight[at].began.max(self.written_at);
+        self.written_at = now;
+        self.pace.note(self.in_flight[at].bytes, now.since(began));
         if self.are_lost {
             self.in_flight.remove(at);
         }

@@ -265,7 +265,10 @@ impl<H: Host> Shard<H> {
     pub(super) fn complete(&mut self, waiting: Waiting<H>) {
         match &waiting {
             Waiting::Change(change) if change.is_stale(&self.partitions) => {
-                self.actions.note(Fact::StaleChange { id: change.id });
+                // What was planned for a partition that is gone is nothing to speak of.
+                if self.partitions.at(change.key).is_some() {
+                    self.actions.note(Fact::StaleChange { id: change.id });
+                }
                 return;
             }
             Waiting::Change(PlacementChange { key, what: Placement::Close, .. }) => {
@@ -276,7 +279,7 @@ impl<H: Host> Shard<H> {
             }
             _ => {}
         }
-        if waiting.complete(&mut self.partitions, &mut self.staging, &mut self.actions) {
+        if waiting.complete(&mut self.partitions, &mut self.staging, &self.commits, &mut self.actions) {
             self.cleaner.look_now();
         }
     }

@@ -11,6 +11,7 @@
 use rustmq_model::{Offset, TopicIdPartition};
 
 use super::actions::{Action, Actions};
+use super::commits::Commits;
 use super::host::Host;
 use super::partitions::{Leadership, LogVersion, Partition, PartitionKey, Partitions};
 use super::staging::Staging;
@@ -60,6 +61,7 @@ impl PlacementChange {
         self,
         partitions: &mut Partitions,
         staging: &mut Staging<H::Memory>,
+        commits: &Commits,
         actions: &mut Actions<H>,
     ) -> bool {
         let Self { id, key, what, .. } = self;
@@ -67,10 +69,10 @@ impl PlacementChange {
             Placement::Trim(log_start) => {
                 staging.table_mut().apply_trim(id, log_start);
                 let partition = partitions.at_mut(key).expect("the change is not stale");
-                // What is staged is counted when it is published.
+                // What gathers or is in flight is counted when it is published.
                 let size = staging.table().bytes_from(id, log_start);
-                let staged = staging.staged_bytes(partition);
-                partition.on_trim_durable(log_start, size.saturating_sub(staged));
+                let unpublished = staging.staged_bytes(partition) + commits.staged_bytes(key, partition.version);
+                partition.on_trim_durable(log_start, size.saturating_sub(unpublished));
                 let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
                 actions.push(Action::PublishLogStart { key, frontiers, size_bytes });
                 true

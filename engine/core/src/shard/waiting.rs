@@ -7,10 +7,10 @@ use rustmq_model::Offset;
 
 use super::actions::{Action, Actions};
 use super::append_waits::{AppendWaits, AwaitedEnd};
-use super::commits::StagedEnds;
+use super::commits::{Commits, StagedEnds};
 use super::error::{AppendError, DeleteError, OpenError, TrimError};
 use super::host::Host;
-use super::partitions::{Cut, PartitionKey, Partitions};
+use super::partitions::{Cut, Partition, PartitionKey, Partitions};
 use super::placement_change::{Placement, PlacementChange};
 use super::request::Appended;
 use super::staging::Staging;
@@ -23,7 +23,7 @@ pub(super) struct Order(pub(super) u64);
 
 #[derive(Debug)]
 pub(super) struct WaitingAppend<H: Host> {
-    /// Of each batch that was staged, or would be a duplicate; of others anything.
+    /// Of all batches, in the order of the request.
     pub ends: Vec<AwaitedEnd>,
     pub results: Vec<Result<Appended, AppendError>>,
     pub reply: H::AppendReply,
@@ -37,15 +37,17 @@ impl<H: Host> WaitingAppend<H> {
 
     /// Those that are not refused already.
     pub(super) fn stored(&self) -> impl Iterator<Item = &AwaitedEnd> {
-        self.ends.iter().zip(&self.results).filter(|(_, result)| result.is_ok()).map(|(end, _)| end)
+        self.ends.iter().filter(|end| end.is_stored())
     }
 
     /// Every batch is passed by what it waited for.
     fn complete(self, partitions: &Partitions, actions: &mut Actions<H>) {
         let Self { ends, mut results, reply } = self;
-        for (end, result) in ends.iter().zip(&mut results) {
-            if let (Ok(appended), Some(partition)) = (result, partitions.at(end.key)) {
-                appended.log_start = partition.log_start();
+        let mut left = results.iter_mut();
+        for end in ends {
+            let log_start = partitions.at(end.key).map(Partition::log_start);
+            for appended in left.by_ref().take(end.batches).flatten() {
+                appended.log_start = log_start.unwrap_or(appended.log_start);
             }
         }
         actions.push(Action::AnswerAppend { reply, results });
@@ -178,11 +180,12 @@ impl<H: Host> Waiting<H> {
         self,
         partitions: &mut Partitions,
         staging: &mut Staging<H::Memory>,
+        commits: &Commits,
         actions: &mut Actions<H>,
     ) -> bool {
         match self {
             Self::Append(append) => append.complete(partitions, actions),
-            Self::Change(change) => return change.apply(partitions, staging, actions),
+            Self::Change(change) => return change.apply(partitions, staging, commits, actions),
             Self::Answer(answer) => answer.tell(partitions, staging, actions),
         }
         false

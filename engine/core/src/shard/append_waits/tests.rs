@@ -43,6 +43,7 @@ impl Test {
             version: LogVersion::ZERO,
             frontier,
             end: Offset(end),
+            batches: 1,
         });
         let ends: Vec<_> = ends.collect();
         let append = WaitingAppend { results: vec![Ok(appended); ends.len()], ends, reply: Reply::new(number) };

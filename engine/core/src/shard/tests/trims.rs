@@ -14,7 +14,11 @@ const SIZE: usize = 10;
 
 /// Partition 0 with five batches, each in a commit of its own.
 fn driver(config: LogConfig) -> Driver {
-    let mut driver = Driver::new(Setting::default());
+    driver_in(Setting::default(), config)
+}
+
+fn driver_in(setting: Setting, config: LogConfig) -> Driver {
+    let mut driver = Driver::new(setting);
     driver.open_with(&[0], 0, config);
     for _ in 0..5 {
         driver.append(0, &[SIZE]);
@@ -58,6 +62,29 @@ fn a_trim_by_request_takes_effect_when_it_is_durable() {
     assert_eq!(driver.shown(0).size_bytes, 3 * batch(SIZE).len() as u64);
     let mut driver = driver.restart().unwrap();
     assert_eq!((driver.shown(0).frontiers.log_start, driver.on_disk(0).len()), (Offset(3), 3));
+}
+
+#[test]
+fn a_trim_counts_nothing_of_a_younger_commit_in_flight() {
+    for is_younger_first in [false, true] {
+        let mut driver =
+            driver_in(Setting { slow_commit: Duration::ZERO, ..Setting::default() }, LogConfig::unlimited());
+        driver.trim(0, TrimTo::Offset(Offset(3)));
+        driver.turn();
+        assert!(driver.begin_commit());
+        driver.append(0, &[SIZE]);
+        driver.turn();
+        assert!(driver.begin_commit());
+        if is_younger_first {
+            driver.end_younger_commit();
+        }
+        driver.end_commit();
+        if !is_younger_first {
+            assert_eq!(driver.shown(0).size_bytes, 2 * batch(SIZE).len() as u64);
+            driver.end_commit();
+        }
+        assert_eq!(driver.shown(0).size_bytes, 3 * batch(SIZE).len() as u64);
+    }
 }
 
 #[test]

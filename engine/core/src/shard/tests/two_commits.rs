@@ -1,4 +1,4 @@
-//! Two commits in flight, as there are on a slow disk: they end in any order, and count in theirs.
+//! Two commits in flight, as there are on a slow disk: they end in any order, and are counted in the order in which they began.
 
 use std::time::Duration;
 

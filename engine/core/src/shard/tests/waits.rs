@@ -18,7 +18,7 @@ impl Driver {
         let (key, reply) = (self.key(number), self.reply());
         let frontier = AppendFrontier::HighWatermark;
         let append = WaitingAppend {
-            ends: vec![AwaitedEnd { key, version: LogVersion::ZERO, frontier, end: Offset(end) }],
+            ends: vec![AwaitedEnd { key, version: LogVersion::ZERO, frontier, end: Offset(end), batches: 1 }],
             results: vec![Ok(Appended { base_offset: Offset::ZERO, log_start: Offset::ZERO, duplicate_of: None })],
             reply: reply.clone(),
         };
