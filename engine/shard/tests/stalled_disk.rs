@@ -61,7 +61,8 @@ fn appends_gather_behind_a_sync_that_stalls() {
 fn look_ups_do_not_wait_behind_appends_that_have_no_room() {
     on_every_disk(async |mut fixture| {
         fixture.config.segment_size = ByteSize::mib(16);
-        fixture.config.capacity = ByteSize::mib(128);
+        // Room for two commits in flight, what gathers behind them, and all that the queues hold.
+        fixture.config.capacity = ByteSize::mib(512);
         let (engine, reader) = stalled(&fixture).await;
         // Until what may gather is full, and then the queues before it.
         let mut waits = Vec::new();
