@@ -94,7 +94,7 @@ impl Setting {
                 Chance::NEVER
             },
             // What is harmed and what is cut off are not told apart.
-            cuts: matches!(weather, Weather::Calm | Weather::Errors | Weather::Full) && dice.below(3) == 0,
+            cuts: matches!(weather, Weather::Calm | Weather::Errors | Weather::Full) && dice.coin(),
             requests: 900 + dice.below(600),
             steps_max: 400 << dice.below(4),
         }
