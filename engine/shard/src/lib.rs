@@ -6,7 +6,7 @@
 //! - what the machine is told: `event` (by other threads), `clock`;
 //! - what it asks for: `views` (what readers see, and the memory for it), `disk` and `executions` (commits), `slots` and `slot_files` (the files that they go to),
 //!   `move_read` (batches that are to be written anew);
-//! - what readers ask for that has left memory: `read_plans`, `read_pool`, `read_queue`, `reader`, `window_cache`;
+//! - what readers ask for that has left memory: `read_plans`, `read_pool`, `read_queue`, `reader`, `window_cache`, `groups_apart`;
 //! - what starts with it: `recovery`, `folder`, `repair`, `memory_watch`.
 //!
 //! `read_around`, `index_scan` and `aside` are for disks that lose sectors.
@@ -21,6 +21,7 @@ mod event;
 mod execute;
 mod executions;
 mod folder;
+mod groups_apart;
 mod index_cache;
 mod index_scan;
 mod memory_levels;

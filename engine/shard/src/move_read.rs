@@ -237,8 +237,8 @@ mod tests {
     use prometheus_client::metrics::gauge::Gauge;
     use rustmq_engine_core::wal::read_check::BatchQuery;
     use rustmq_engine_core::wal::segments::LocatedExtents;
-    use rustmq_engine_core::wal::{Extent, Run, Trailer};
-    use rustmq_model::{Offset, Timestamp, TopicIdPartition};
+    use rustmq_engine_core::wal::{Run, Trailer};
+    use rustmq_model::{Offset, TopicIdPartition};
 
     use super::{MOVE_MEMORY, MoveError, Mover, Suspect};
     use crate::dio::spoiled::SpoiledFile;
@@ -260,13 +260,7 @@ mod tests {
 
     /// Asks for the batches of the groups from that one on.
     fn job(test: &TestSegment, first: usize) -> ReadJob {
-        let extent = |at: usize| {
-            let offset = i64::try_from(at).unwrap();
-            let (first, end) = (Offset(offset), Offset(offset + 1));
-            let group_offset = test.offsets[at];
-            Extent { group_offset, bytes: 1, first, end, max_timestamp: Timestamp(1), is_damaged: false }
-        };
-        let extents: Vec<_> = (first..test.offsets.len()).map(extent).collect();
+        let extents: Vec<_> = (first..test.offsets.len()).map(|at| test.extent(at)).collect();
         let (from, until) = (extents[0].first, extents.last().unwrap().end);
         ReadJob {
             segment: test.segment.clone(),

@@ -11,12 +11,14 @@ use rustmq_engine_core::wal::segments::LocatedExtents;
 use rustmq_engine_core::wal::{Extent, RUNS_AHEAD, ReadRange};
 use rustmq_model::Offset;
 
+use crate::groups_apart::{GroupsApart, PlacedGroup};
 use crate::index_cache::IndexCache;
 use crate::metrics::Metrics;
 use crate::read_ahead::{Ahead, Followers, IndexedRange, ReadAhead, beyond};
 use crate::read_job::{Destination, ReadJob};
 use crate::read_memory::ReadMemory;
 use crate::read_queue::{ReadQueue, Task};
+use crate::segment_file::SegmentFile;
 use crate::window::{Window, WindowError};
 use crate::window_cache::{Demand, WindowCache};
 
@@ -140,10 +142,11 @@ impl Reader {
         let is_follower = is_reader && self.followers.take(job.query.partition, job.query.from);
         let reach = if is_follower { WINDOW } else { max_bytes.clamp(FIRST_WINDOW, WINDOW) };
         let mut last: Option<Arc<Window>> = None;
+        let mut size_max = None;
         let mut room = max_bytes;
         let mut next = job.query.from;
         let mut looked_to = next;
-        'extents: for extent in extents {
+        'extents: for (number, extent) in extents.iter().enumerate() {
             if extent.first > looked_to || extent.is_damaged {
                 found.error = Some(missing(job, looked_to));
                 break;
@@ -152,15 +155,19 @@ impl Reader {
             let group_offset = extent.group_offset;
             let window = match last.take().filter(|window| window.group(group_offset).is_some()) {
                 Some(window) => window,
-                None => match self.windows.get(&job.segment, group_offset, reach, demand) {
-                    Ok(window) => window,
-                    Err(error) => {
-                        found.error = Some(error);
-                        break;
+                None => {
+                    match self.window(&job.segment, &extents[number..], size_max.filter(|_| is_reader), reach, demand) {
+                        Ok(window) => window,
+                        Err(error) => {
+                            found.error = Some(error);
+                            break;
+                        }
                     }
-                },
+                }
             };
-            let (group, at) = window.group(group_offset).expect("the window was chosen for it");
+            let (group, PlacedGroup { at, size, .. }) =
+                window.group(group_offset).expect("the window was chosen for it");
+            size_max = size_max.max(Some(size));
             // What lies above the extent was truncated by a later group.
             let until = job.query.until.min(extent.end);
             for CheckedBatch { header, range } in group.batches_of(job.query.partition) {
@@ -184,10 +191,27 @@ impl Reader {
         if extents.is_empty() && next < job.query.until {
             found.error = Some(missing(job, next));
         }
-        if let (true, Some(window)) = (is_follower, last) {
+        if let Some(window) = last.filter(|window| is_follower && !window.is_apart()) {
             self.go_on(job, runs, window.range.end);
         }
         found
+    }
+
+    /// The window with the group of the first extent; with those of the others too where they lie apart, if the size of groups before them is known.
+    fn window(
+        &self,
+        segment: &SegmentFile,
+        extents: &[Extent],
+        known_size: Option<u32>,
+        reach: usize,
+        demand: Demand,
+    ) -> Result<Arc<Window>, WindowError> {
+        let apart = known_size.filter(|_| demand == Demand::Reader);
+        let apart = apart.and_then(|size| GroupsApart::of(extents, size, 2 * WINDOW));
+        match apart.and_then(|apart| self.windows.apart(segment, &apart)) {
+            Some(window) => Ok(window),
+            None => self.windows.get(segment, extents[0].group_offset, reach, demand),
+        }
     }
 
     /// Has the next windows read of one who is in the window that ends here.
@@ -306,3 +330,6 @@ fn guarded(job: ReadJob, run: impl FnOnce(ReadJob)) -> bool {
     }
     ran.is_ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use rustmq_engine_api::ReadError;
 use rustmq_engine_core::wal::GroupDamage;
 use rustmq_engine_core::wal::read_check::{CheckedGroup, GroupCheck, check_group, group_size};
 
+use crate::groups_apart::{GroupsApart, PlacedGroup};
 use crate::read_around::Fault;
 use crate::read_memory::ReadBuffer;
 use crate::read_queue::ReadQueue;
@@ -45,7 +46,7 @@ impl WindowReach {
 
 #[derive(Debug)]
 pub(crate) struct Window {
-    /// From the first group's offset to the end of the last.
+    /// From the first group's offset to the end of the last. Where groups lie apart, of those alone that stand together with the last.
     pub range: Range<u32>,
     /// The size of the group after it, where that is known.
     pub next_size: Option<u32>,
@@ -55,9 +56,7 @@ pub(crate) struct Window {
 
 #[derive(Debug)]
 struct WindowGroup {
-    offset: u32,
-    /// Where it stands in the bytes.
-    at: usize,
+    place: PlacedGroup,
     checked: Result<CheckedGroup, GroupDamage>,
 }
 
@@ -130,28 +129,57 @@ impl Window {
                 return Err(WindowError::damaged(segment, start.offset, &reason));
             };
             let bytes = buffer.freeze(plan.at(offset + size));
-            let checked = |(offset, _): &(u32, u32)| WindowGroup::check(segment, *offset, plan.at(*offset), &bytes);
-            let groups = walk.groups.iter().map(checked).collect();
-            return Ok(Self {
-                range: start.offset..offset + size,
-                next_size: walk.next_size,
-                groups,
-                bytes: Arc::new(bytes),
+            let placed = walk.groups.iter().map(|(offset, size)| PlacedGroup {
+                offset: *offset,
+                size: *size,
+                at: plan.at(*offset),
             });
+            let window = Self::of(segment, start.offset..offset + size, placed, bytes);
+            return Ok(Self { next_size: walk.next_size, ..window });
         }
     }
 
+    /// Reads groups that lie apart. An error if the first is not among what was read.
+    pub(crate) fn read_apart(
+        segment: &SegmentFile,
+        apart: &GroupsApart,
+        take: &dyn Fn(usize) -> Result<Option<ReadBuffer>, WindowError>,
+    ) -> Result<Self, WindowError> {
+        let (bytes, groups) = apart.read(segment, take)?;
+        let first = apart.runs()[0].start;
+        let Some(last) = groups.last().filter(|_| groups[0].offset == first) else {
+            return Err(WindowError::damaged(segment, first, "it is larger than was thought, or cannot be read"));
+        };
+        let last_run =
+            apart.runs().iter().rev().find(|run| run.start <= last.offset).expect("each begins with a group");
+        let range = last_run.start..last.offset + last.size;
+        Ok(Self::of(segment, range, groups.iter().copied(), bytes))
+    }
+
+    fn of(segment: &SegmentFile, range: Range<u32>, groups: impl Iterator<Item = PlacedGroup>, bytes: Bytes) -> Self {
+        let groups = groups.map(|place| WindowGroup::check(segment, place, &bytes)).collect();
+        Self { range, next_size: None, groups, bytes: Arc::new(bytes) }
+    }
+
+    /// Whether its groups lie apart.
+    pub(crate) fn is_apart(&self) -> bool {
+        self.groups.first().is_some_and(|first| first.place.offset < self.range.start)
+    }
+
     /// The sound group at `offset`, and where it stands in the bytes.
-    pub(crate) fn group(&self, offset: u32) -> Option<(&CheckedGroup, usize)> {
-        let at = self.groups.binary_search_by_key(&offset, |group| group.offset).ok()?;
-        let group = &self.groups[at];
-        Some((group.checked.as_ref().ok()?, group.at))
+    pub(crate) fn group(&self, offset: u32) -> Option<(&CheckedGroup, PlacedGroup)> {
+        let group = self.find(offset)?;
+        Some((group.checked.as_ref().ok()?, group.place))
     }
 
     /// Why the group at `offset` cannot be served, if it is damaged.
     pub(crate) fn damage(&self, offset: u32) -> Option<GroupDamage> {
-        let at = self.groups.binary_search_by_key(&offset, |group| group.offset).ok()?;
-        self.groups[at].checked.as_ref().err().copied()
+        self.find(offset)?.checked.as_ref().err().copied()
+    }
+
+    fn find(&self, offset: u32) -> Option<&WindowGroup> {
+        let at = self.groups.binary_search_by_key(&offset, |group| group.place.offset).ok()?;
+        Some(&self.groups[at])
     }
 
     /// Its bytes for an answer. The queue hears when nobody holds them any more: then the window may make room for another.
@@ -192,14 +220,14 @@ impl Drop for Hold {
 }
 
 impl WindowGroup {
-    fn check(segment: &SegmentFile, offset: u32, at: usize, bytes: &Bytes) -> Self {
-        let checked = match check_group(segment.place, offset, &bytes[at..]) {
+    fn check(segment: &SegmentFile, place: PlacedGroup, bytes: &Bytes) -> Self {
+        let checked = match check_group(segment.place, place.offset, &bytes[place.at..]) {
             Ok(GroupCheck::Whole(group)) => Ok(group),
             // The walk took whole groups only.
             Ok(GroupCheck::NeedBytes { .. }) => Err(GroupDamage::Truncated),
             Err(damage) => Err(damage),
         };
-        Self { offset, at, checked }
+        Self { place, checked }
     }
 }
 

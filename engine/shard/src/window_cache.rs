@@ -17,6 +17,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use rustmq_engine_core::wal::scan::SegmentPlace;
 
+use crate::groups_apart::GroupsApart;
 use crate::metrics::Metrics;
 use crate::read_memory::{ReadBuffer, ReadMemory};
 use crate::segment_file::SegmentFile;
@@ -38,8 +39,8 @@ struct CachedWindow {
 struct Windows {
     /// Used last comes first.
     cached: VecDeque<CachedWindow>,
-    /// As far as is known before.
-    being_read: Vec<(SegmentPlace, Range<u32>)>,
+    /// As far as is known before: one range, or several where groups lie apart.
+    being_read: Vec<(SegmentPlace, Arc<[Range<u32>]>)>,
     /// The group that a read found no memory for after it had learnt its size. So a reader that waits for it does not read the disk each time
     /// that a little memory is given back. One is enough: of those that wait only the first is looked at.
     awaited: Option<(SegmentPlace, WindowStart)>,
@@ -109,8 +110,10 @@ impl WindowCache {
                 Demand::Ahead => WindowReach::Run(windows.bytes_before_next(segment.place, offset, bytes)),
                 _ => WindowReach::Bytes(bytes),
             };
-            let read = self.read(&mut windows, segment, start, reach, demand);
-            match read {
+            let length = u32::try_from(reach.bytes()).unwrap_or(u32::MAX).max(start.first_size.unwrap_or(0));
+            let range = start.offset..start.offset.saturating_add(length);
+            let read = || self.read_window(segment, start, reach);
+            match self.read(&mut windows, segment.place, &[range].into(), demand, read) {
                 Ok(window) if window.group(offset).is_some() => return Ok(window),
                 Ok(_) if start.offset < offset => steps -= 1,
                 Ok(window) => {
@@ -128,34 +131,51 @@ impl WindowCache {
         }
     }
 
+    /// A window with the groups that lie apart, or one that has the first of them. `None` where that is not to be had so: [`Self::get`] reads
+    /// it by itself, and says why it cannot.
+    pub(crate) fn apart(&self, segment: &SegmentFile, apart: &GroupsApart) -> Option<Arc<Window>> {
+        let first = apart.runs()[0].start;
+        let mut windows = self.windows.lock();
+        loop {
+            if let Some(window) = windows.find(segment.place, first, Demand::Reader) {
+                return Some(window);
+            }
+            if !windows.is_being_read(segment.place, first) {
+                break;
+            }
+            self.done.wait(&mut windows);
+        }
+        let read =
+            || Window::read_apart(segment, apart, &|bytes| self.make_room(bytes)).inspect(|read| self.count(read));
+        let read = self.read(&mut windows, segment.place, &apart.runs().into(), Demand::Reader, read);
+        read.ok().filter(|window| window.group(first).is_some())
+    }
+
     /// Reads a window and keeps it; others go on meanwhile.
     fn read(
         &self,
         windows: &mut MutexGuard<'_, Windows>,
-        segment: &SegmentFile,
-        start: WindowStart,
-        reach: WindowReach,
+        place: SegmentPlace,
+        ranges: &Arc<[Range<u32>]>,
         demand: Demand,
+        read: impl FnOnce() -> Result<Window, WindowError>,
     ) -> Result<Arc<Window>, WindowError> {
-        let length = u32::try_from(reach.bytes()).unwrap_or(u32::MAX).max(start.first_size.unwrap_or(0));
-        let range = start.offset..start.offset.saturating_add(length);
-        windows.being_read.push((segment.place, range.clone()));
-        let read = || catch_unwind(AssertUnwindSafe(|| self.read_unlocked(segment, start, reach)));
+        windows.being_read.push((place, Arc::clone(ranges)));
+        let read = || catch_unwind(AssertUnwindSafe(read));
         // After a panic too: others wait for the end of this read.
         let read = MutexGuard::unlocked(windows, read).unwrap_or_else(|_| {
             let reason = "the thread that read has panicked".to_owned();
             Err(WindowError::Hindered { reason })
         });
-        windows.being_read.retain(|reading| *reading != (segment.place, range.clone()));
+        windows.being_read.retain(|(_, reading)| !Arc::ptr_eq(reading, ranges));
         self.done.notify_all();
         let window = Arc::new(read?);
-        let cached =
-            CachedWindow { place: segment.place, window: Arc::clone(&window), is_used: demand == Demand::Reader };
+        let cached = CachedWindow { place, window: Arc::clone(&window), is_used: demand == Demand::Reader };
         windows.cached.push_front(cached);
         Ok(window)
     }
 
-    fn read_unlocked(
+    fn read_window(
         &self,
         segment: &SegmentFile,
         start: WindowStart,
@@ -169,9 +189,13 @@ impl WindowCache {
             }
             read => read?,
         };
+        self.count(&window);
+        Ok(window)
+    }
+
+    fn count(&self, window: &Window) {
         self.metrics.cold_windows.inc();
         self.metrics.cold_window_bytes.inc_by(window.length() as u64);
-        Ok(window)
     }
 
     /// Memory for a window, for which others go that were used longest ago.
@@ -209,7 +233,8 @@ impl Windows {
     }
 
     fn is_being_read(&self, place: SegmentPlace, offset: u32) -> bool {
-        self.being_read.iter().any(|(of, range)| *of == place && range.contains(&offset))
+        let holds = |ranges: &[Range<u32>]| ranges.iter().any(|range| range.contains(&offset));
+        self.being_read.iter().any(|(of, ranges)| *of == place && holds(ranges))
     }
 
     /// The start, with the size of its group where that was found out by a read that had no memory.
@@ -230,7 +255,8 @@ impl Windows {
     /// Of so many bytes, those before the next window, which begins with a group: runs of other partitions begin elsewhere.
     fn bytes_before_next(&self, place: SegmentPlace, offset: u32, bytes: usize) -> usize {
         let cached = self.cached.iter().filter(|known| known.place == place).map(|known| known.window.range.start);
-        let being_read = self.being_read.iter().filter(|(of, _)| *of == place).map(|(_, range)| range.start);
+        let being_read = self.being_read.iter().filter(|(of, _)| *of == place).flat_map(|(_, ranges)| ranges.iter());
+        let being_read = being_read.map(|range| range.start);
         let next = cached.chain(being_read).filter(|start| *start > offset).min();
         next.map_or(bytes, |next| bytes.min((next - offset) as usize))
     }

@@ -10,20 +10,17 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::RwLock;
 use rustmq_broker_core::groups::{CoordinatorRecord, CoordinatorState, GroupError};
-use rustmq_engine_api::{
-    Append, AppendError, AppendFrontier, Appended, Engine, Isolation, ReadError, ReadRequest, TrimTo,
-};
+use rustmq_engine_api::{Append, AppendError, AppendFrontier, Appended, Engine, ReadError, TrimTo};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Offset, record};
 
+use super::log_reader::{LogReader, Portion};
 use super::shard::{AppendPurpose, QueuedAppend, RewriteStart, SharedShard};
 use crate::clock::wall_clock;
 use crate::config::BrokerLimits;
 use crate::view::ClusterView;
 
-/// Bytes of the log that are read at a time when it is loaded.
-const LOAD_BYTES: usize = 1 << 20;
 /// A log that cannot be read is tried again after this.
 const LOAD_RETRY: Duration = Duration::from_secs(1);
 /// Appends that go to the engine in one request.
@@ -110,37 +107,29 @@ impl Driver {
 
     /// Replays the log. False if the partition ended before it was all read: then nothing must be served from what was.
     async fn load(&mut self) -> bool {
-        let frontiers = self.shard.reader.frontiers();
-        let mut from = frontiers.log_start;
+        let mut log = LogReader::new(self.shard.reader.clone());
         let started = tokio::time::Instant::now();
-        while from < frontiers.high_watermark && self.shard.state() == CoordinatorState::Loading {
-            match self.load_portion(&mut from).await {
-                Ok(()) => {}
+        while !log.is_at_end() && self.shard.state() == CoordinatorState::Loading {
+            match log.next().await {
+                Ok(portion) => self.load_portion(&portion),
                 Err(ReadError::Closed) => return false,
                 Err(error) => {
-                    let offset = from.0;
+                    let offset = log.position().0;
                     tracing::error!(partition = %self.shard.id, offset, %error, "groups cannot be loaded: trying again");
                     tokio::time::sleep(LOAD_RETRY).await;
                 }
             }
         }
-        let seconds = started.elapsed().as_secs_f64();
-        tracing::debug!(partition = %self.shard.id, offset = from.0, seconds, "groups are loaded");
-        from >= frontiers.high_watermark
+        let (offset, seconds) = (log.position().0, started.elapsed().as_secs_f64());
+        tracing::debug!(partition = %self.shard.id, offset, seconds, "groups are loaded");
+        log.is_at_end()
     }
 
-    async fn load_portion(&mut self, from: &mut Offset) -> Result<(), ReadError> {
-        let isolation = Isolation::ReadCommitted;
-        let request = ReadRequest { from: *from, max_bytes: LOAD_BYTES, at_least_one: true, isolation };
-        let read = self.shard.reader.read(request).await?;
-        for batch in read.batches {
-            let header =
-                BatchHeader::parse(&batch).map_err(|error| ReadError::Storage { reason: error.to_string() })?;
-            self.load_batch(&batch, *from);
+    fn load_portion(&mut self, portion: &Portion) {
+        for batch in &portion.batches {
+            self.load_batch(batch, portion.from);
             self.log_bytes += batch.len() as u64;
-            *from = header.next_offset().max(*from);
         }
-        Ok(())
     }
 
     /// Drops offsets of topics that are deleted, even if there are others under their names by now. Deletions that the view learns of

@@ -1,9 +1,10 @@
 //! The group coordinators that run here: one for each partition of `__consumer_offsets` that this broker leads.
 //!
 //! What a group does is decided by the machines of `rustmq-broker-core`. Here they get their clock, their log and their callers:
-//! [`shard`] guards one machine and its callers, [`driver`] is the task that loads it, appends for it and keeps its log short.
+//! [`shard`] guards one machine and its callers, [`driver`] is the task that loads it ([`log_reader`]), appends for it and keeps its log short.
 
 mod driver;
+mod log_reader;
 mod shard;
 mod wait;
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use prometheus_client::metrics::gauge::Gauge;
 use rustmq_engine_core::wal::scan::SegmentPlace;
-use rustmq_engine_core::wal::{Generation, GroupKind, GroupWriter, Run, SegmentShape, SlotId, WalId, WalPosition};
+use rustmq_engine_core::wal::{
+    Extent, Generation, GroupKind, GroupWriter, Run, SegmentShape, SlotId, WalId, WalPosition,
+};
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
-use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
+use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicIdPartition};
 
-use super::{SegmentFile, Window, WindowError, WindowReach, WindowStart};
+use super::{GroupsApart, PlacedGroup, SegmentFile, Window, WindowError, WindowReach, WindowStart};
 use crate::dio::DirectIo;
 use crate::disk::SlotFile;
 use crate::read_memory::ReadMemory;
@@ -27,16 +29,29 @@ pub(crate) struct TestSegment {
 
 impl TestSegment {
     pub(crate) fn new(generation: u64, sizes: &[usize]) -> Self {
+        let batches = (0..).zip(sizes).map(|(offset, size)| (TopicIdPartition::default(), Offset(offset), *size));
+        Self::of(generation, batches)
+    }
+
+    /// The same, but every other group has a batch of another partition.
+    pub(crate) fn interleaved(generation: u64, sizes: &[usize]) -> Self {
+        let own = TopicIdPartition::default();
+        let other = TopicIdPartition { partition: PartitionId(1), ..own };
+        let batches = (0..).zip(sizes);
+        Self::of(generation, batches.map(|(at, size)| (if at % 2 == 0 { own } else { other }, Offset(at / 2), *size)))
+    }
+
+    fn of(generation: u64, batches: impl Iterator<Item = (TopicIdPartition, Offset, usize)>) -> Self {
         let shape = SegmentShape::new(u64::from(BLOCK), 4 << 20).unwrap();
         let mut image = vec![0; shape.length() as usize];
         let mut at = WalPosition { generation: Generation(generation), offset: shape.first_group() };
         let mut offsets = Vec::new();
-        for (offset, size) in (0..).zip(sizes) {
+        for (partition, offset, size) in batches {
             let mut builder = BatchBuilder::new(Codec::None);
-            builder.push(Timestamp(1), None, Some(&vec![b'v'; *size]), &[]);
+            builder.push(Timestamp(1), None, Some(&vec![b'v'; size]), &[]);
             let region = &mut image[at.offset as usize..];
             let mut writer = GroupWriter::new(WAL, Run(1), at, shape);
-            writer.put_batch(region, TopicIdPartition::default(), &builder.build(), Offset(offset), LeaderEpoch(0));
+            writer.put_batch(region, partition, &builder.build(), offset, LeaderEpoch(0));
             offsets.push(at.offset);
             at = writer.finish(region, GroupKind::Data, WalPosition::default()).end();
         }
@@ -55,6 +70,25 @@ impl TestSegment {
         let mut image = std::fs::read(&path).unwrap();
         image[at as usize] ^= 1;
         std::fs::write(&path, image).unwrap();
+    }
+
+    /// The groups at these places, if each has about `size` bytes.
+    fn read_apart(&self, groups: &[usize], size: u32) -> Result<Window, WindowError> {
+        let extents: Vec<_> = groups.iter().map(|at| self.extent(*at)).collect();
+        let apart = GroupsApart::of(&extents, size, 1 << 20).unwrap();
+        let memory = ReadMemory::new(64 << 20, Gauge::default(), Arc::default());
+        Window::read_apart(&self.segment, &apart, &|bytes| Ok(memory.take(bytes).unwrap()))
+    }
+
+    /// Of the one batch of a group.
+    pub(crate) fn extent(&self, at: usize) -> Extent {
+        self.extent_of(at, at)
+    }
+
+    pub(crate) fn extent_of(&self, at: usize, offset: usize) -> Extent {
+        let offset = i64::try_from(offset).unwrap();
+        let (first, end, max_timestamp) = (Offset(offset), Offset(offset + 1), Timestamp(1));
+        Extent { group_offset: self.offsets[at], bytes: 1, first, end, max_timestamp, is_damaged: false }
     }
 
     fn read(&self, offset: u32, reach: WindowReach) -> Result<Window, WindowError> {
@@ -122,10 +156,35 @@ fn a_window_is_whole_blocks_of_a_device_with_larger_ones_than_the_segments() {
     for from in [0, 1, 3] {
         let window = test.read(test.offsets[from], WindowReach::Bytes(30_000)).unwrap();
         assert_eq!(groups(&test, &window)[0], from);
-        let (group, at) = window.group(test.offsets[from]).unwrap();
+        let (group, PlacedGroup { at, .. }) = window.group(test.offsets[from]).unwrap();
         let batch = group.batches_of(TopicIdPartition::default()).next().unwrap();
         let bytes = window.hold(&Arc::default()).slice(at + batch.range.start..at + batch.range.end);
         assert_eq!(bytes.len(), batch.header.size);
         batch.header.validate(&bytes).unwrap();
     }
+}
+
+#[test]
+fn groups_that_lie_apart_are_read_without_what_lies_between() {
+    let sizes: Vec<usize> = (0..9).map(|at| if at % 2 == 0 { 5_000 } else { 300_000 }).collect();
+    let mut test = TestSegment::new(1, &sizes);
+    for block_size in [BLOCK, 65_536] {
+        test.segment.block_size = block_size;
+        let window = test.read_apart(&[0, 2, 4, 8], 5_000).unwrap();
+        assert_eq!(groups(&test, &window), [0, 2, 4, 8], "in blocks of {block_size}");
+        assert!(window.is_apart() && window.length() < 5 * 131_072);
+        assert_eq!(window.range, test.offsets[8]..test.segment.end);
+        let (group, PlacedGroup { at, .. }) = window.group(test.offsets[4]).unwrap();
+        let batch = group.batches_of(TopicIdPartition::default()).next().unwrap();
+        let bytes = window.hold(&Arc::default()).slice(at + batch.range.start..at + batch.range.end);
+        batch.header.validate(&bytes).unwrap();
+        assert_eq!(batch.header.base_offset, Offset(4));
+    }
+    // What cannot be served, or is larger than was thought, is left to whoever comes to it.
+    test.damage(test.offsets[2] + 4_000);
+    test.damage(test.offsets[4] + 4);
+    let window = test.read_apart(&[0, 2, 4, 5, 8], 5_000).unwrap();
+    assert_eq!(groups(&test, &window), [0, 8]);
+    test.read_apart(&[1, 8], 5_000).unwrap_err();
+    test.read_apart(&[4, 8], 5_000).unwrap_err();
 }

@@ -1,0 +1,60 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use prometheus_client::metrics::gauge::Gauge;
+use rustmq_engine_core::wal::read_check::BatchQuery;
+use rustmq_engine_core::wal::segments::LocatedExtents;
+use rustmq_model::TopicIdPartition;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::Reader;
+use crate::event::EventSender;
+use crate::metrics::Metrics;
+use crate::read_job::{Destination, ReadJob};
+use crate::read_memory::ReadMemory;
+use crate::window::tests::TestSegment;
+use crate::window_cache::{Demand, WindowCache};
+
+fn reader() -> Reader {
+    let (metrics, queue) = (Metrics::default(), Arc::default());
+    let memory = ReadMemory::new(64 << 20, Gauge::default(), Arc::clone(&queue));
+    let windows = Arc::new(WindowCache::new(memory.clone(), metrics.clone()));
+    Reader { indexes: Arc::default(), followers: Arc::default(), windows, memory, queue, metrics }
+}
+
+/// A consumer's read of all of the partition's batches, one in every other group.
+fn job(test: &TestSegment) -> ReadJob {
+    let extents: Vec<_> = (0..test.offsets.len()).step_by(2).map(|at| test.extent_of(at, at / 2)).collect();
+    let (from, until) = (extents[0].first, extents.last().unwrap().end);
+    let (reply, _) = oneshot::channel();
+    let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    ReadJob {
+        segment: test.segment.clone(),
+        extents: LocatedExtents::Known(extents),
+        runs: Vec::new(),
+        next: None,
+        query: BatchQuery { partition: TopicIdPartition::default(), from, until },
+        max_bytes: 64 << 10,
+        at_least_one: true,
+        destination: Destination::Reader { reply, room_by: Instant::now(), place },
+        done: EventSender::channel(1).0,
+    }
+}
+
+#[test]
+fn of_batches_that_lie_apart_little_more_is_read_than_their_groups_and_those_close_together_share_windows() {
+    let check = |between: usize, bytes: std::ops::Range<u64>, windows: u64| {
+        let (reader, test) = (reader(), TestSegment::interleaved(1, &[1_000, between].repeat(8)));
+        let found = reader.find(&job(&test), Demand::Reader);
+        assert!(found.error.is_none() && found.batches.len() == 8, "{found:?}");
+        let read = reader.metrics.cold_window_bytes.get();
+        assert!(bytes.contains(&read), "{read} bytes were read with {between} between");
+        assert_eq!(reader.metrics.cold_windows.get(), windows, "with {between} between");
+    };
+    let content = |between: u64| 8 * (4_096 + between);
+    // The first window is as it is for all, and shows how large the groups are.
+    check(200_000, 0..content(200_000) / 3, 2);
+    check(40_000, content(40_000) - 50_000..content(40_000) + 50_000, 2);
+}
