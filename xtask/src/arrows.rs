@@ -50,7 +50,6 @@ const WORDS: &[(&str, &str, &[&str])] = &[(
         "ColdRead",
         "LogConfig",
         "OpenPartition",
-        "TimeTarget",
         "TrimTo",
         // Why it refuses: `engine/core/src/shard/error.rs`.
         "AppendError",

@@ -1,14 +1,14 @@
 //! What a shard publishes of one partition, and readers on any thread take without asking it: its frontiers, leader epochs, the batches
-//! that are still in memory, and the waiters for more. Only the partition's shard writes; writes are short, and readers hold the
+//! that are still in memory, from where to search for a time, and the waiters for more. Only the partition's shard writes; writes are short, and readers hold the
 //! lock only to copy references.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use rustmq_engine_core::log::Frontiers;
+use rustmq_engine_core::log::{Frontiers, TimeIndex};
 use rustmq_engine_core::shard::{Leadership, TailBatch};
-use rustmq_model::{Offset, TopicIdPartition};
+use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
 use crate::waiter::{Awaited, FetchWaiter, WaiterList};
 
@@ -47,13 +47,18 @@ pub struct PartitionState {
     /// Bytes of the batches between log start and durable end.
     pub size_bytes: u64,
     pub tail: Tail,
+    /// Over the durable batches.
+    pub times: TimeIndex,
     pub closed: bool,
 }
 
 impl PartitionState {
     /// Adds batches that have become durable. They follow what the tail holds.
     pub fn extend_tail(&mut self, batches: impl IntoIterator<Item = TailBatch>) {
-        self.tail.batches.extend(batches);
+        let Self { tail, times, .. } = self;
+        tail.batches.extend(batches.into_iter().inspect(|batch| {
+            times.append(batch.base, batch.bytes.len(), batch.max_timestamp);
+        }));
     }
 
     /// Forgets the batches up to and with the one at `last`; a reader that still holds one keeps its memory.
@@ -72,6 +77,19 @@ impl PartitionState {
     pub fn drop_below(&mut self, log_start: Offset) {
         while self.tail.batches.pop_front_if(|batch| batch.next <= log_start).is_some() {}
         self.tail.from = self.tail.from.max(log_start);
+        self.times.trim(log_start);
+    }
+
+    /// No record that is still there lies below the answer and has at least this timestamp.
+    #[must_use]
+    pub fn search_from(&self, timestamp: Timestamp) -> Offset {
+        self.times.search_from(timestamp, self.frontiers.log_start)
+    }
+
+    /// The first of the records below the high watermark that have the largest timestamp does not lie below the answer.
+    #[must_use]
+    pub fn search_largest_from(&self) -> Offset {
+        self.times.search_largest_from(self.frontiers.log_start, self.frontiers.high_watermark)
     }
 }
 
@@ -124,6 +142,7 @@ impl Published {
 mod tests {
     use super::{PartitionState, TailBatch};
     use bytes::Bytes;
+    use rustmq_engine_core::log::Frontiers;
     use rustmq_model::{Offset, Timestamp};
 
     fn batch(base: i64, next: i64) -> TailBatch {
@@ -153,5 +172,25 @@ mod tests {
         state.drop_below(Offset(18));
         assert_eq!(bases(&state, 17), Some(vec![16]), "a batch that the log start cuts stays");
         assert_eq!(bases(&state, 18), Some(vec![16]));
+    }
+    #[test]
+    fn a_search_by_time_begins_after_batches_that_are_all_earlier_and_in_the_log() {
+        let mut state = PartitionState { frontiers: Frontiers::at(Offset(100)), ..PartitionState::default() };
+        state.frontiers.log_start = Offset(0);
+        let large = Bytes::from(vec![0; 40 << 10]);
+        state.extend_tail((0..100).map(|offset| TailBatch {
+            max_timestamp: Timestamp(offset * 10),
+            bytes: large.clone(),
+            ..batch(offset, offset + 1)
+        }));
+        assert_eq!(state.search_from(Timestamp(505)), Offset(51));
+        assert_eq!(state.search_largest_from(), Offset(98));
+        state.frontiers.high_watermark = Offset(60);
+        assert_eq!(state.search_largest_from(), Offset(59), "what lies above is not to be seen yet");
+        state.evict_through(Offset(80));
+        assert_eq!(state.search_from(Timestamp(505)), Offset(51), "memory has no part in it");
+        state.frontiers.log_start = Offset(70);
+        state.drop_below(Offset(70));
+        assert_eq!(state.search_from(Timestamp(505)), Offset(70));
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, ReadError, TrimError};
+pub use rustmq_engine_core::shard::request::ColdRead;
 use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
-pub use rustmq_engine_core::shard::request::{ColdRead, TimeTarget};
 use rustmq_model::{Offset, TopicIdPartition};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -58,13 +58,4 @@ pub struct DiskRead {
     /// One of the places that bound how many such reads there are, given back with the answer.
     pub place: OwnedSemaphorePermit,
     pub reply: Reply<Result<ReadBatches, ReadError>>,
-}
-
-/// Asks from where batches must be searched for a timestamp: the latest place that is not too late. It has a queue of its own: in the inbox it
-/// would wait behind appends, and those may wait for a disk.
-#[derive(Debug)]
-pub struct TimeSearch {
-    pub id: TopicIdPartition,
-    pub target: TimeTarget,
-    pub reply: Reply<Option<Offset>>,
 }

@@ -1,16 +1,15 @@
-//! Offsets by timestamp, exact to the record: the shard's sparse index says where to start, batch headers say which batch, and only
-//! that one is looked through, on a thread for what may take long.
+//! Offsets by timestamp, exact to the record: the sparse index that the shard publishes says where to start, batch headers say which batch, and
+//! only that one is looked through, on a thread for what may take long.
 
 use bytes::Bytes;
 use rustmq_engine_core::shard::error::ReadError;
-use rustmq_engine_core::shard::request::TimeTarget;
 use rustmq_model::batch::{BatchHeader, TimestampType};
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, record};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
+use crate::published::PartitionState;
 use crate::read::{Isolation, ReadRequest};
 use crate::reader::PartitionReader;
-use crate::request::TimeSearch;
 
 /// Batches are looked through in portions of this many bytes.
 const PORTION_BYTES: usize = 1 << 20;
@@ -40,7 +39,7 @@ struct Candidate {
 impl PartitionReader {
     /// The first record below the high watermark with at least this timestamp.
     pub async fn offset_for_timestamp(&self, timestamp: Timestamp) -> Result<Option<FoundOffset>, ReadError> {
-        let Some(mut from) = self.search_from(TimeTarget::AtLeast(timestamp)).await? else { return Ok(None) };
+        let mut from = self.published.read(|state| state.search_from(timestamp));
         loop {
             let batches = self.portion(&mut from).await?;
             if batches.is_empty() {
@@ -60,7 +59,7 @@ impl PartitionReader {
 
     /// The first record from the log start to the high watermark that has the largest timestamp of these (KIP-734).
     pub async fn max_timestamp(&self) -> Result<Option<FoundOffset>, ReadError> {
-        let Some(mut from) = self.search_from(TimeTarget::Largest).await? else { return Ok(None) };
+        let mut from = self.published.read(PartitionState::search_largest_from);
         let mut best: Option<Candidate> = None;
         loop {
             let batches = self.portion(&mut from).await?;
@@ -88,15 +87,6 @@ impl PartitionReader {
         }
         let Some(Candidate { largest, header, batch, from }) = best else { return Ok(None) };
         find_record(&header, &batch, from, largest).await
-    }
-
-    async fn search_from(&self, target: TimeTarget) -> Result<Option<Offset>, ReadError> {
-        let (reply, answer) = oneshot::channel();
-        let search = TimeSearch { id: self.id(), target, reply };
-        self.shard.time_searches.send(search).await.map_err(|_| ReadError::Closed)?;
-        let start = answer.await.map_err(|_| ReadError::Closed)?;
-        let log_start = self.frontiers().log_start;
-        Ok(start.map(|start| start.max(log_start)))
     }
 
     /// The next batches to look through; moves `from` up if the log start has passed it meanwhile.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use rustmq_engine_api::published::Published;
-use rustmq_engine_api::request::{DiskRead, Reply, Request, TimeSearch};
+use rustmq_engine_api::request::{DiskRead, Reply, Request};
 use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::{AppendError, Appended, DeleteError, Directory, OpenError, TrimError};
 use rustmq_engine_core::shard::{CommitNumber, CommitSteps, Host, Now, Shard};
@@ -27,7 +27,6 @@ use crate::views::Views;
 
 /// Each is looked up in the indexes of the segments, which takes longer than staging a small batch.
 const READS_PER_TURN: usize = 32;
-const SEARCHES_PER_TURN: usize = 32;
 const EVENTS_PER_TURN: usize = 256;
 
 /// The types of a shard that runs on threads.
@@ -47,7 +46,6 @@ impl Host for Threaded {
 pub(crate) struct Inboxes {
     pub requests: mpsc::Receiver<Request>,
     pub disk_reads: mpsc::Receiver<DiskRead>,
-    pub time_searches: mpsc::Receiver<TimeSearch>,
     pub events: mpsc::Receiver<Event>,
 }
 
@@ -154,10 +152,6 @@ impl ShardDriver {
             self.on_event(event);
         }
         self.take_disk_reads();
-        for _ in 0..SEARCHES_PER_TURN {
-            let Ok(search) = self.inboxes.time_searches.try_recv() else { break };
-            self.search(search);
-        }
         self.take_requests();
         self.machine.stage(now);
         self.execute_all();
@@ -213,12 +207,6 @@ impl ShardDriver {
             Request::Delete { ids, reply } => self.machine.handle_delete(ids, reply),
             Request::Shutdown { reply } => self.machine.handle_close(reply),
         }
-    }
-
-    pub(crate) fn search(&self, search: TimeSearch) {
-        let TimeSearch { id, target, reply } = search;
-        // Whoever asked may have gone.
-        let _ = reply.send(self.machine.search_from(id, target));
     }
 
     /// Starts a commit of everything that has gathered, unless nothing has, or no other is to be in flight now. Whoever executes it says so

@@ -64,7 +64,6 @@ async fn wait(shard: &mut ShardDriver, executions: &mut Executions) -> Option<(C
             None => shard.on_handles_gone(),
         },
         Some(read) = inboxes.disk_reads.recv(), if takes_reads => shard.read(read),
-        Some(search) = inboxes.time_searches.recv() => shard.search(search),
         () = monoio::time::sleep_until(due) => {}
     }
     None

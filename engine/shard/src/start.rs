@@ -253,13 +253,12 @@ fn plan_shards(
     for (number, wal) in folder.wals.iter().enumerate() {
         let (inbox, requests) = mpsc::channel(config.inbox.max(1));
         let (disk_reads, asked_reads) = mpsc::channel(config.inbox.max(1));
-        let (time_searches, asked_searches) = mpsc::channel(config.inbox.max(1));
         let (events, news) = EventSender::channel(EVENTS);
         let chunks = tail_chunks(config.tail_memory, wals);
         watched.push(WatchedShard { chunks: chunks.clone(), events: events.clone() });
         let gauges = Arc::new(ShardGauges::new(chunks));
         let read_places = reads.places();
-        handles.push(ShardHandle { inbox, disk_reads, time_searches, read_places, gauges: Arc::clone(&gauges) });
+        handles.push(ShardHandle { inbox, disk_reads, read_places, gauges: Arc::clone(&gauges) });
         let around = Surroundings {
             events,
             reads: reads.clone(),
@@ -286,7 +285,7 @@ fn plan_shards(
             faults: config.faults.clone(),
             around,
             standby: start_standby(number).map_err(thread_error)?,
-            inboxes: Inboxes { requests, disk_reads: asked_reads, time_searches: asked_searches, events: news },
+            inboxes: Inboxes { requests, disk_reads: asked_reads, events: news },
         });
     }
     let watch = MemoryWatch { shards: watched, budget: config.tail_memory, source: config.memory_source.clone() };

@@ -27,8 +27,8 @@ impl Views {
     }
 
     pub(crate) fn create(&mut self, view: NewView) {
-        let NewView { key, id, frontiers, leadership, size_bytes } = view;
-        let mut state = PartitionState { frontiers, leadership, size_bytes, ..PartitionState::default() };
+        let NewView { key, id, frontiers, leadership, size_bytes, times } = view;
+        let mut state = PartitionState { frontiers, leadership, size_bytes, times, ..PartitionState::default() };
         state.reset_tail(frontiers.durable_end);
         if self.views.len() <= key.slot() {
             self.views.resize_with(key.slot() + 1, || None);

@@ -27,6 +27,7 @@ pub use limits::LogLimits;
 pub use partition::{PartitionLog, RejectedEpoch, RejectedTrim, RejectedTruncation};
 pub use rejection::AppendRejection;
 pub use replay::{Gaps, ReplayError};
+pub use time_index::TimeIndex;
 pub use transactions::AbortedTransaction;
 
 #[cfg(test)]

@@ -112,16 +112,10 @@ impl PartitionLog {
         self.transactions.aborted_between(from, until)
     }
 
-    /// From where the log must be searched for the first record with at least `timestamp`.
+    /// From where batches must be searched for a timestamp, those included that are not durable.
     #[must_use]
-    pub fn search_from(&self, timestamp: Timestamp) -> Offset {
-        self.times.search_from(timestamp, self.decided_start)
-    }
-
-    /// From where the log must be searched for the first record, below the high watermark, with the largest timestamp there.
-    #[must_use]
-    pub fn search_largest_from(&self) -> Offset {
-        self.times.search_largest_from(self.decided_start, self.frontiers.high_watermark)
+    pub const fn times(&self) -> &TimeIndex {
+        &self.times
     }
 
     /// Everything below `end` is synced here. Answers whether that moves a frontier.

@@ -1,5 +1,5 @@
 //! From where a log must be searched for a timestamp: a sparse, bounded index over its batches. Which record it is, only the
-//! batches themselves say.
+//! batches themselves say. The log has one over all of its batches, for its checkpoints; readers have one over those that are durable.
 
 use rustmq_model::{Offset, Timestamp};
 
@@ -36,7 +36,7 @@ impl Default for TimeIndex {
 
 impl TimeIndex {
     /// Notes a batch that begins at `base`, has `size` bytes, and no record later than `max_timestamp`.
-    pub(super) fn append(&mut self, base: Offset, size: usize, max_timestamp: Timestamp) {
+    pub fn append(&mut self, base: Offset, size: usize, max_timestamp: Timestamp) {
         if self.bytes_since >= self.interval_bytes {
             self.push(TimeEntry { largest: self.largest, offset: base });
             self.bytes_since = 0;
@@ -57,12 +57,14 @@ impl TimeIndex {
         self.entries.push(entry);
     }
 
-    pub(super) fn trim(&mut self, log_start: Offset) {
+    /// The log starts there now.
+    pub fn trim(&mut self, log_start: Offset) {
         let gone = self.entries.partition_point(|entry| entry.offset <= log_start);
         self.entries.drain(..gone);
     }
 
-    pub(super) fn truncate(&mut self, end: Offset) {
+    /// Nothing is left from `end` on.
+    pub fn truncate(&mut self, end: Offset) {
         let kept = self.entries.partition_point(|entry| entry.offset < end);
         self.entries.truncate(kept);
         self.inexact_below = self.inexact_below.max(end);

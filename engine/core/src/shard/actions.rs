@@ -9,11 +9,11 @@ use super::gathering::NoRoom;
 use super::host::Host;
 use super::location::ReadPlan;
 use super::memory::NoMemory;
-use super::partitions::{Leadership, PartitionKey};
+use super::partitions::{Leadership, Partition, PartitionKey};
 use super::request::{Appended, ColdRead};
 use super::slot_preparation::{Preparation, Urgency};
 use super::tail::TailBatch;
-use crate::log::Frontiers;
+use crate::log::{Frontiers, TimeIndex};
 use crate::wal::SlotId;
 
 /// What readers are shown of a partition when it is opened.
@@ -24,6 +24,21 @@ pub struct NewView {
     pub frontiers: Frontiers,
     pub leadership: Leadership,
     pub size_bytes: u64,
+    pub times: TimeIndex,
+}
+
+impl NewView {
+    /// Of a partition whose log is durable to its end.
+    pub(super) fn of(partition: &Partition) -> Self {
+        Self {
+            key: partition.key,
+            id: partition.id,
+            frontiers: partition.frontiers(),
+            leadership: partition.leadership(),
+            size_bytes: partition.size_bytes(),
+            times: partition.log.times().clone(),
+        }
+    }
 }
 
 /// The durable batches of one partition in a commit.

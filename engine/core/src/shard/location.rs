@@ -4,7 +4,7 @@ use rustmq_model::Offset;
 
 use super::error::ReadError;
 use super::partitions::Partitions;
-use super::request::{ColdRead, TimeTarget};
+use super::request::ColdRead;
 use crate::wal::segments::{Located, Location};
 use crate::wal::{DamagedRange, RUNS_AHEAD, ReadRange, SegmentTable};
 
@@ -56,16 +56,4 @@ pub(super) fn judge_read(read: &ColdRead, partitions: &Partitions) -> Result<(),
         return Err(ReadError::OutOfRange { requested: read.from, frontiers: partition.frontiers() });
     }
     Ok(())
-}
-
-/// From where batches must be searched for a timestamp: the latest place that is not too late.
-pub(super) fn search_from(
-    id: rustmq_model::TopicIdPartition,
-    target: TimeTarget,
-    partitions: &Partitions,
-) -> Option<Offset> {
-    partitions.find(id).map(|partition| match target {
-        TimeTarget::AtLeast(timestamp) => partition.log.search_from(timestamp),
-        TimeTarget::Largest => partition.log.search_largest_from(),
-    })
 }

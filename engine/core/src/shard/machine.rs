@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rustmq_model::{Instant, Offset, TopicIdPartition};
+use rustmq_model::{Instant, TopicIdPartition};
 
 use super::actions::{Action, Actions, Fact, NewView};
 use super::appends::{AppendCount, PartialAppend};
@@ -18,7 +18,7 @@ use super::now::Now;
 use super::partitions::Partitions;
 use super::placement_change::{Placement, PlacementChange};
 use super::repair_checkpoints::RepairCheckpoints;
-use super::request::{Append, ColdRead, LogConfig, OpenPartition, TimeTarget, TrimTo};
+use super::request::{Append, ColdRead, LogConfig, OpenPartition, TrimTo};
 use super::retention::Retention;
 use super::slot_preparation::SlotPreparation;
 use super::staging::Staging;
@@ -102,11 +102,8 @@ impl<H: Host> Shard<H> {
         shard.commits.on_proof_staged();
         shard.staging.stage_run()?;
         for partition in shard.partitions.iter() {
-            let (key, id) = (partition.key, partition.id);
-            let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
-            let view = NewView { key, id, frontiers, leadership: partition.leadership(), size_bytes };
-            shard.actions.push(Action::CreateView(Box::new(view)));
-            shard.actions.push(Action::List { key });
+            shard.actions.push(Action::CreateView(Box::new(NewView::of(partition))));
+            shard.actions.push(Action::List { key: partition.key });
         }
         Ok(shard)
     }
@@ -167,12 +164,6 @@ impl<H: Host> Shard<H> {
     pub fn plan_read(&mut self, read: &ColdRead) -> Result<ReadPlan, ReadError> {
         location::judge_read(read, &self.partitions)?;
         location::plan_read(read, self.staging.table_mut())
-    }
-
-    /// From where batches must be searched for a timestamp; `None` if the partition is not open.
-    #[must_use]
-    pub fn search_from(&self, id: TopicIdPartition, target: TimeTarget) -> Option<Offset> {
-        location::search_from(id, target, &self.partitions)
     }
 
     #[must_use]

@@ -52,10 +52,8 @@ fn create<H: Host>(
     let place = staging.room(control.payload_length(), Purpose::Append, partitions)?;
     let partition = partitions.insert(id, PartitionLog::open(limits, leader_epoch, Offset::ZERO), config, 0);
     place.put_control(id, &control);
-    let (key, leadership) = (partition.key, partition.leadership());
-    let view = NewView { key, id, frontiers: partition.frontiers(), leadership: leadership.clone(), size_bytes: 0 };
-    actions.push(Action::CreateView(Box::new(view)));
-    Ok(PlacementChange::of(partition, Placement::Lead(leadership)))
+    actions.push(Action::CreateView(Box::new(NewView::of(partition))));
+    Ok(PlacementChange::of(partition, Placement::Lead(partition.leadership())))
 }
 
 fn lead<M: ReaderMemory>(

@@ -90,11 +90,3 @@ impl fmt::Display for ColdRead {
         write!(f, "{} from {}", self.id, self.from.0)
     }
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeTarget {
-    /// The first record with at least this timestamp.
-    AtLeast(Timestamp),
-    /// The first record with the largest timestamp of the log.
-    Largest,
-}

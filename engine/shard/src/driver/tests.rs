@@ -40,7 +40,6 @@ fn a_turn_takes_a_share_of_every_inbox_however_full_the_others_are() {
     by_hand.settle();
     (0..EVENTS).for_each(|_| by_hand.shard.around.events.send(Event::Released));
     let reads: Vec<_> = (0..3_000).map(|_| by_hand.read()).collect();
-    let mut searches: Vec<_> = (0..3_000).map(|_| by_hand.search()).collect();
     let mut appends: Vec<_> = (0..3_000).map(|_| by_hand.append(0, &[1])).collect();
     for turn in 1..=3 {
         by_hand.turn();
@@ -50,11 +49,9 @@ fn a_turn_takes_a_share_of_every_inbox_however_full_the_others_are() {
         let (events, left, news) = (inboxes.events.len(), EVENTS - 256 * turn, 32 * turn + 2);
         assert!((left..=left + news).contains(&events), "{events} events wait after turn {turn}");
         assert_eq!(inboxes.disk_reads.len(), 3_000 - 32 * turn);
-        assert_eq!(inboxes.time_searches.len(), 3_000 - 32 * turn);
         assert_eq!(inboxes.requests.len(), 3_000 - 256 * turn);
         assert!(appends[256 * turn - 1].try_recv().is_ok(), "what a turn takes is acknowledged by its commit");
         assert!(appends[256 * turn].try_recv().is_err());
-        assert_eq!(searches[32 * turn - 1].try_recv(), Ok(Some(Offset(0))));
     }
     drop(reads);
 }

@@ -357,14 +357,16 @@ impl Life {
     fn compare_times(&self) {
         let visible = || self.batches.values().filter(|batch| batch.last_offset().0 >= self.log_start);
         for timestamp in (0..2_000).step_by(333) {
-            let from = self.log.search_from(Timestamp(timestamp));
+            let from = self.log.times().search_from(Timestamp(timestamp), self.log.decided_log_start());
             let first = visible().find(|batch| batch.max_timestamp.0 >= timestamp);
             assert!(from >= Offset(self.log_start) && first.is_none_or(|first| from <= first.last_offset()));
         }
         let committed = || visible().filter(|batch| batch.last_offset().0 < self.high_watermark);
         let largest = committed().map(|batch| batch.max_timestamp).max();
         let first = committed().find(|batch| Some(batch.max_timestamp) == largest);
-        assert!(first.is_none_or(|first| self.log.search_largest_from() <= first.last_offset()));
+        let (log_start, until) = (self.log.decided_log_start(), self.log.frontiers().high_watermark);
+        let from = self.log.times().search_largest_from(log_start, until);
+        assert!(first.is_none_or(|first| from <= first.last_offset()));
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustmq_engine_api::request::{ColdRead, DiskRead, Reply, Request, TimeSearch, TimeTarget};
+use rustmq_engine_api::request::{ColdRead, DiskRead, Request};
 use rustmq_engine_api::{
     Append, AppendError, AppendFrontier, Appended, DeleteError, Engine, LogConfig, OpenError, OpenPartition,
     PartitionReader, ReadBatches, ReadError, ShardStatus, TrimError, TrimTo,
@@ -34,7 +34,6 @@ pub(super) struct ByHand {
     pub engine: Engine,
     requests: mpsc::Sender<Request>,
     disk_reads: mpsc::Sender<DiskRead>,
-    time_searches: mpsc::Sender<TimeSearch>,
     /// The inbox of events, if no turn is to take any.
     kept_events: Option<mpsc::Receiver<Event>>,
     config: EngineConfig,
@@ -69,11 +68,9 @@ impl ByHand {
         let (engine, mut shard, disk) = shard_by_hand(&config).unwrap();
         let (requests, taken_requests) = mpsc::channel(10_000);
         let (disk_reads, taken_reads) = mpsc::channel(10_000);
-        let (time_searches, taken_searches) = mpsc::channel(10_000);
         shard.inboxes.requests = taken_requests;
         shard.inboxes.disk_reads = taken_reads;
-        shard.inboxes.time_searches = taken_searches;
-        Self { shard, disk, engine, requests, disk_reads, time_searches, kept_events: None, config, folder }
+        Self { shard, disk, engine, requests, disk_reads, kept_events: None, config, folder }
     }
 
     /// Ends the shard in good order and starts it again: the new one has made no turn yet.
@@ -225,13 +222,6 @@ impl ByHand {
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let room_by = Instant::now() + PATIENCE;
         self.disk_reads.try_send(DiskRead { read: first_of(0), room_by, place, reply }).unwrap();
-        answer
-    }
-
-    pub(super) fn search(&self) -> Answer<Option<Offset>> {
-        let (reply, answer): (Reply<_>, _) = oneshot::channel();
-        let target = TimeTarget::AtLeast(Timestamp(0));
-        self.time_searches.try_send(TimeSearch { id: id(0), target, reply }).unwrap();
         answer
     }
 
