@@ -26,6 +26,11 @@ impl Offset {
 #[serde(transparent)]
 pub struct LeaderEpoch(pub i32);
 
+impl LeaderEpoch {
+    /// No leadership.
+    pub const NONE: Self = Self(-1);
+}
+
 /// The index of a partition within its topic, counted from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustmq_engine_core::log::Frontiers;
-use rustmq_engine_core::shard::Leadership;
 use rustmq_engine_core::shard::error::ReadError;
 use rustmq_engine_core::shard::request::ColdRead;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
@@ -158,18 +157,12 @@ impl PartitionReader {
 
     /// Where leader epoch `epoch` ended, for KIP-320's truncation check: the largest epoch of the log that is not above it, and the offset
     /// at which the next one began, or the log's end. One that is older than the log ended where the log begins. `None` for one above the
-    /// current.
+    /// latest that the log knows of.
     #[must_use]
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         self.published.read(|state| {
-            let Leadership { epoch: current, history } = &state.leadership;
-            if epoch > *current {
-                return None;
-            }
-            let after = history.partition_point(|(known, _)| *known <= epoch);
-            let found = after.checked_sub(1).map_or(epoch, |index| history[index].0);
-            let end = history.get(after).map_or(state.frontiers.durable_end, |(_, start)| *start);
-            Some((found, end))
+            let found = state.leadership.end_offset_for(epoch, state.frontiers.durable_end);
+            found.map(|found| (found.epoch, found.end))
         })
     }
 }

@@ -4,6 +4,7 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp};
 
 use super::end_marker::{EndMarker, TransactionEnd};
+use super::epochs::EpochStart;
 use super::partition::PartitionLog;
 use super::producers::Verdict;
 use super::rejection::AppendRejection;
@@ -78,6 +79,7 @@ impl PartitionLog {
     /// What a batch with its final offsets changes, whether it is new or replayed. `now` is the time of its append, or [`Timestamp::NONE`] in a
     /// replay, which does not know it.
     pub(super) fn apply_batch(&mut self, header: &BatchHeader, marker: Option<EndMarker>, now: Timestamp) {
+        self.enter_epoch(EpochStart { epoch: header.leader_epoch, start: header.base_offset });
         self.frontiers.log_end = header.next_offset();
         self.times.append(header.base_offset, header.size, header.max_timestamp);
         if !header.has_producer() {

@@ -113,13 +113,15 @@ impl PartitionLog {
         let unsound = |reason| CheckpointError::Unsound { reason };
         let open = producers.iter().filter_map(|(id, producer)| producer.open_transaction.map(|first| (first, id)));
         let open = open.collect();
+        let epochs = EpochHistory::from_starts(starts).ok_or(unsound("the leader epochs are out of order"))?;
         let mut frontiers = Frontiers { high_watermark, ..Frontiers::at(log_start) };
         frontiers.move_end(end);
         let mut log = Self {
             limits,
             frontiers,
             decided_start: log_start,
-            epochs: EpochHistory::from_starts(starts).ok_or(unsound("the leader epochs are out of order"))?,
+            leader_epoch: epochs.latest().unwrap_or(LeaderEpoch::NONE),
+            epochs,
             producers,
             transactions: Transactions { open, ended, aborted },
             times,

@@ -43,9 +43,9 @@ impl EpochHistory {
         self.starts.last().map(|last| last.epoch)
     }
 
-    /// Notes that `epoch` begins at `start`. An epoch that is not newer than the last changes nothing.
+    /// Notes that `epoch` begins at `start`. An epoch that is not newer than the last changes nothing, and so does none at all.
     pub(super) fn begin(&mut self, epoch: LeaderEpoch, start: Offset) {
-        if self.latest().is_some_and(|latest| latest >= epoch) {
+        if self.latest().unwrap_or(LeaderEpoch::NONE) >= epoch {
             return;
         }
         self.truncate(start);
@@ -70,26 +70,26 @@ impl EpochHistory {
         }
     }
 
-    /// Where `epoch` ended in a log that ends at `log_end`; `None` for an epoch above the latest.
-    #[must_use]
-    pub fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<EpochEnd> {
-        let after = self.starts.partition_point(|entry| entry.epoch <= epoch);
-        if after == self.starts.len() {
-            return (self.latest() == Some(epoch)).then_some(EpochEnd { epoch, end: log_end });
-        }
-        let found = after.checked_sub(1).map_or(epoch, |floor| self.starts[floor].epoch);
-        Some(EpochEnd { epoch: found, end: self.starts[after].start })
-    }
-
     pub(super) fn rises(&self) -> bool {
         let rises = |pair: &[EpochStart]| pair[0].epoch < pair[1].epoch && pair[0].start < pair[1].start;
         self.starts.len() <= EPOCHS_MAX && self.starts.windows(2).all(rises)
     }
 }
 
+/// Where `epoch` ended in a log of this history that ends at `log_end`; `None` for an epoch above the latest, of which the log knows nothing.
+#[must_use]
+pub fn end_offset_for(starts: &[EpochStart], epoch: LeaderEpoch, log_end: Offset) -> Option<EpochEnd> {
+    let after = starts.partition_point(|entry| entry.epoch <= epoch);
+    let floor = after.checked_sub(1).map(|floor| starts[floor].epoch);
+    match starts.get(after) {
+        Some(next) => Some(EpochEnd { epoch: floor.unwrap_or(epoch), end: next.start }),
+        None => (floor == Some(epoch)).then_some(EpochEnd { epoch, end: log_end }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{EpochEnd, EpochHistory, EpochStart};
+    use super::{EpochEnd, EpochHistory, EpochStart, end_offset_for};
     use rustmq_model::{LeaderEpoch, Offset};
 
     fn history(starts: &[(i32, i64)]) -> EpochHistory {
@@ -108,6 +108,9 @@ mod tests {
     fn an_epoch_without_records_gives_way_to_the_next() {
         check(&history(&[(1, 0), (2, 10), (3, 10), (5, 20)]), &[(1, 0), (3, 10), (5, 20)]);
         check(&history(&[(4, 0), (3, 10), (4, 12)]), &[(4, 0)]);
+        check(&history(&[(-1, 0)]), &[]);
+        // A leadership of an empty log, and the next one of it.
+        check(&history(&[(0, 7), (2, 7)]), &[(2, 7)]);
     }
 
     #[test]
@@ -115,7 +118,8 @@ mod tests {
         let history = history(&[(2, 10), (4, 20), (7, 30)]);
         let check = |epoch, expected: Option<(i32, i64)>| {
             let expected = expected.map(|(epoch, end)| EpochEnd { epoch: LeaderEpoch(epoch), end: Offset(end) });
-            assert_eq!(history.end_offset_for(LeaderEpoch(epoch), Offset(44)), expected, "epoch {epoch}");
+            let end = end_offset_for(history.starts(), LeaderEpoch(epoch), Offset(44));
+            assert_eq!(end, expected, "epoch {epoch}");
         };
         check(7, Some((7, 44)));
         check(8, None);
@@ -123,7 +127,7 @@ mod tests {
         check(4, Some((4, 30)));
         check(2, Some((2, 20)));
         check(1, Some((1, 10)));
-        assert_eq!(EpochHistory::default().end_offset_for(LeaderEpoch(0), Offset(0)), None);
+        assert_eq!(end_offset_for(&[], LeaderEpoch(0), Offset(0)), None, "an empty history knows none");
     }
 
     #[test]
@@ -141,5 +145,7 @@ mod tests {
         let mut history = history(&all);
         history.truncate(Offset(20));
         check(&history, &[(2, 10)]);
+        history.truncate(Offset(10));
+        check(&history, &[]);
     }
 }

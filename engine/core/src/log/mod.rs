@@ -21,7 +21,7 @@ pub mod transactions;
 pub use append::AppendDecision;
 pub use checkpoint::CheckpointError;
 pub use end_marker::{EndMarker, EndMarkerError, TransactionEnd};
-pub use epochs::{EpochEnd, EpochStart};
+pub use epochs::{EpochEnd, EpochStart, end_offset_for};
 pub use frontiers::{AppendFrontier, Frontiers, ReadFrontier};
 pub use limits::LogLimits;
 pub use partition::{PartitionLog, RejectedEpoch, RejectedTrim, RejectedTruncation};

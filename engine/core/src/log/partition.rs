@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
-use super::epochs::{EpochEnd, EpochHistory, EpochStart};
+use super::epochs::{EpochEnd, EpochHistory, EpochStart, end_offset_for};
 use super::frontiers::{Frontiers, sole_high_watermark};
 use super::limits::LogLimits;
 use super::producers::Producers;
@@ -16,7 +16,7 @@ use super::time_index::TimeIndex;
 use super::transactions::{AbortedTransaction, Transactions};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("leader epoch {given} is below {current}, which the log already has")]
+#[error("leader epoch {given} is below {current}, in which the partition is served")]
 pub struct RejectedEpoch {
     pub given: LeaderEpoch,
     pub current: LeaderEpoch,
@@ -44,6 +44,10 @@ pub struct PartitionLog {
     pub(super) frontiers: Frontiers,
     /// Where the log is to start once the newest trim is synced: ahead of the frontier until then.
     pub(super) decided_start: Offset,
+    /// The epoch in which this broker was told to serve the partition, as its leader or as a follower. It only rises, and is on no disk: a restart
+    /// begins with what the history says.
+    pub(super) leader_epoch: LeaderEpoch,
+    /// What leaders began, and whose batches these are. It never knows a later epoch than `leader_epoch`.
     pub(super) epochs: EpochHistory,
     pub(super) producers: Producers,
     pub(super) transactions: Transactions,
@@ -51,7 +55,7 @@ pub struct PartitionLog {
 }
 
 impl PartitionLog {
-    /// An empty log that starts at `log_start`, led in `epoch`: what an open frame says.
+    /// An empty log that starts at `log_start`: what an open frame says. It is led in `epoch`; with [`LeaderEpoch::NONE`] nobody has begun to.
     #[must_use]
     pub fn open(limits: LogLimits, epoch: LeaderEpoch, log_start: Offset) -> Self {
         let mut epochs = EpochHistory::default();
@@ -60,6 +64,7 @@ impl PartitionLog {
             limits,
             frontiers: Frontiers::at(log_start),
             decided_start: log_start,
+            leader_epoch: epoch,
             epochs,
             producers: Producers::default(),
             transactions: Transactions::default(),
@@ -84,21 +89,22 @@ impl PartitionLog {
         self.decided_start
     }
 
+    /// The epoch in which this broker serves the partition.
     #[must_use]
-    pub fn leader_epoch(&self) -> LeaderEpoch {
-        self.epochs.latest().expect("a log is opened with an epoch, and no truncation takes the first one")
+    pub const fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch
     }
 
-    /// Leadership history, oldest first.
+    /// Leadership history, oldest first. It may be empty: of a log that was reset, or cut back to its beginning.
     #[must_use]
     pub fn epochs(&self) -> &[EpochStart] {
         self.epochs.starts()
     }
 
-    /// Where `epoch` ended in what is durable (KIP-101); `None` for an epoch above the current one.
+    /// Where `epoch` ended in what is durable (KIP-101); `None` for an epoch that the history does not reach.
     #[must_use]
     pub fn end_offset_for(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
-        self.epochs.end_offset_for(epoch, self.frontiers.durable_end)
+        end_offset_for(self.epochs(), epoch, self.frontiers.durable_end)
     }
 
     /// The idempotent producers that are remembered (`DescribeProducers`).
@@ -207,7 +213,7 @@ impl PartitionLog {
     pub(super) fn apply_truncation(&mut self, to: Offset) {
         let to = to.max(self.decided_start).min(self.end());
         self.frontiers.cut(to);
-        self.truncate_epochs(to);
+        self.epochs.truncate(to);
         self.producers.truncate(to);
         for ended in self.transactions.truncate(to) {
             self.producers.reopen(ended.producer_id, ended.producer_epoch, ended.first_offset);
@@ -216,24 +222,35 @@ impl PartitionLog {
         self.settle_last_stable();
     }
 
-    fn truncate_epochs(&mut self, to: Offset) {
-        let current = self.leader_epoch();
-        self.epochs.truncate(to);
-        // The epoch a broker serves in does not fall with the records it had from it.
-        self.epochs.begin(current, to);
+    /// Judges a leadership of this broker. Answers the start to write an epoch-start frame with, and to tell [`Self::lead`]; `None` if it has begun already.
+    pub fn prepare_lead(&self, epoch: LeaderEpoch) -> Result<Option<EpochStart>, RejectedEpoch> {
+        self.check_epoch(epoch)?;
+        let has_begun = self.epochs.latest() == Some(epoch);
+        Ok((!has_begun).then(|| EpochStart { epoch, start: self.end() }))
     }
 
-    /// A leadership begins. Answers the start to write an epoch-start frame with, or `None` if the log is in that epoch already.
-    pub fn begin_epoch(&mut self, epoch: LeaderEpoch) -> Result<Option<EpochStart>, RejectedEpoch> {
-        let current = self.leader_epoch();
-        if epoch < current {
-            return Err(RejectedEpoch { given: epoch, current });
-        }
-        if epoch == current {
-            return Ok(None);
-        }
-        self.epochs.begin(epoch, self.end());
-        Ok(Some(EpochStart { epoch, start: self.end() }))
+    /// A leadership of this broker begins, as [`Self::prepare_lead`] decided just before.
+    pub fn lead(&mut self, begun: EpochStart) {
+        assert_eq!(begun.start, self.end(), "a leadership begins where the log ends");
+        self.enter_epoch(begun);
+    }
+
+    /// Another broker leads in `epoch`, and this one follows. The history learns of it from that one's batches alone: an entry for what
+    /// was only heard of would claim an epoch's start that its leader never made.
+    pub fn follow(&mut self, epoch: LeaderEpoch) -> Result<(), RejectedEpoch> {
+        self.check_epoch(epoch)?;
+        self.leader_epoch = epoch;
+        Ok(())
+    }
+
+    fn check_epoch(&self, given: LeaderEpoch) -> Result<(), RejectedEpoch> {
+        let current = self.leader_epoch;
+        if given < current { Err(RejectedEpoch { given, current }) } else { Ok(()) }
+    }
+
+    pub(super) fn enter_epoch(&mut self, EpochStart { epoch, start }: EpochStart) {
+        self.epochs.begin(epoch, start);
+        self.leader_epoch = self.leader_epoch.max(epoch);
     }
 
     /// The producers to forget, by the leader's clock. Changes nothing: an expiry frame is written, then [`Self::forget_producers`] called.
@@ -277,8 +294,9 @@ impl PartitionLog {
                 self.frontiers.last_stable == self.last_stable(),
                 "the last stable offset is not that of the transactions",
             ),
-            (self.epochs.rises() && self.epochs.latest().is_some(), "the leader epochs are out of order"),
-            (self.epochs().last().is_some_and(|last| last.start <= end), "an epoch starts above the end"),
+            (self.epochs.rises(), "the leader epochs are out of order"),
+            (self.epochs().last().is_none_or(|last| last.start <= end), "an epoch starts above the end"),
+            (self.epochs.latest() <= Some(self.leader_epoch), "the history knows an epoch that nobody was told of"),
             (self.producers.iter().all(open), "a producer's open transaction is not in the list"),
             (self.transactions.open.len() == open_count, "an open transaction has no producer"),
             (self.transactions.is_ordered(), "the transactions are out of order"),

@@ -49,7 +49,6 @@ impl PartitionLog {
         if header.last_offset_delta < 0 || last.is_none_or(|last| last == i64::MAX) {
             return Err(ReplayError::Empty { base: found });
         }
-        self.epochs.begin(header.leader_epoch, found);
         self.apply_batch(header, marker, Timestamp::NONE);
         self.frontiers.durable_end = self.end();
         Ok(())
@@ -92,7 +91,7 @@ impl PartitionLog {
             return Err(ReplayError::MisplacedEpoch { epoch, start, end: self.end() });
         }
         self.frontiers.move_end(start);
-        self.epochs.begin(epoch, start);
+        self.enter_epoch(begun);
         Ok(())
     }
 

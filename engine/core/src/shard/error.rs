@@ -11,7 +11,7 @@ pub struct EngineStopped;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    #[error("leader epoch {given} is below {current}, which the log already has")]
+    #[error("leader epoch {given} is below {current}, in which the partition is served")]
     FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
     /// Retriable: goes away when retention, trims or deletions free a segment.
     #[error("the write-ahead log is full")]
@@ -146,7 +146,7 @@ mod tests {
             &AppendError::UnknownLeaderEpoch { given: current, current: given },
             "leader epoch 5 is above the current 2",
         );
-        check(&OpenError::FencedLeaderEpoch { given, current }, "leader epoch 2 is below 5, which the log already has");
+        check(&OpenError::FencedLeaderEpoch { given, current }, "leader epoch 2 is below 5, in which the partition is served");
         let (requested, high_watermark) = (Offset(9), Offset(6));
         check(&TrimError::AboveHighWatermark { requested, high_watermark }, "offset 9 is above the high watermark 6");
         let frontiers = Frontiers { durable_end: Offset(6), ..Frontiers::default() };

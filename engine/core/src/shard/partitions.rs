@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::request::LogConfig;
-use crate::log::{Frontiers, PartitionLog};
+use crate::log::{EpochEnd, EpochStart, Frontiers, PartitionLog, end_offset_for};
 
 /// Names a partition as long as it is open, and never another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,23 +48,27 @@ pub struct Cut {
     pub after: LogVersion,
 }
 
-/// Who leads a partition, and who led it from where on.
+/// The epoch in which a partition is served, and who led it from where on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
     pub epoch: LeaderEpoch,
-    /// Each leadership and its start offset, oldest first.
-    pub history: Arc<[(LeaderEpoch, Offset)]>,
+    /// Each leadership that the log knows of, oldest first: perhaps not the present one, and none of an empty log that nobody has begun to lead.
+    pub history: Arc<[EpochStart]>,
 }
 
 impl Leadership {
-    /// The log was cut back to `end` before this was shown. A leadership that has no records left gives way to the next one, and this one goes on from
-    /// there: as in the log's own history.
+    /// The log was cut back to `end` before this was shown.
     pub(super) fn cut(&mut self, end: Offset) {
-        let kept = self.history.partition_point(|(_, start)| *start < end);
+        let kept = self.history.partition_point(|begun| begun.start < end);
         if kept < self.history.len() {
-            let begun = self.history[..kept].iter().copied();
-            self.history = begun.chain([(self.epoch, end)]).collect();
+            self.history = self.history[..kept].into();
         }
+    }
+
+    /// Where `epoch` ended in a log that ends at `log_end`; `None` if its history does not reach that epoch.
+    #[must_use]
+    pub fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<EpochEnd> {
+        end_offset_for(&self.history, epoch, log_end)
     }
 }
 
@@ -101,8 +105,7 @@ impl Partition {
     /// not take back.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
-        let history = self.log.epochs().iter().map(|begun| (begun.epoch, begun.start)).collect();
-        Leadership { epoch: self.log.leader_epoch(), history }
+        Leadership { epoch: self.log.leader_epoch(), history: self.log.epochs().into() }
     }
 
     /// The log was cut back to `end`.

@@ -12,7 +12,7 @@ use super::partitions::{Cut, PartitionKey, Partitions};
 use super::placement_change::{Placement, PlacementChange};
 use super::request::{OpenPartition, TrimTo};
 use super::staging::Staging;
-use crate::log::{Frontiers, LogLimits, PartitionLog, RejectedTruncation};
+use crate::log::{EpochStart, Frontiers, LogLimits, PartitionLog, RejectedEpoch, RejectedTruncation};
 use crate::wal::Control;
 use crate::wal::segments::Purpose;
 
@@ -65,15 +65,15 @@ fn lead<M: ReaderMemory>(
     let OpenPartition { id, leader_epoch, config } = open;
     let partition = partitions.at_mut(key).expect("the caller found it");
     partition.config = config;
-    let (current, start) = (partition.log.leader_epoch(), partition.log.end());
-    if leader_epoch < current {
-        return Err(Refusal::Error(OpenError::FencedLeaderEpoch { given: leader_epoch, current }));
-    }
-    if leader_epoch > current {
-        let control = Control::EpochStart { epoch: leader_epoch, start };
+    let begun = partition.log.prepare_lead(leader_epoch);
+    let begun = begun.map_err(|RejectedEpoch { given, current }| {
+        Refusal::Error(OpenError::FencedLeaderEpoch { given, current })
+    })?;
+    if let Some(EpochStart { epoch, start }) = begun {
+        let control = Control::EpochStart { epoch, start };
         let place = staging.room(control.payload_length(), Purpose::Append, partitions)?;
         let partition = partitions.at_mut(key).expect("making room closes none");
-        partition.log.begin_epoch(leader_epoch).expect("the epoch was compared just above");
+        partition.log.lead(EpochStart { epoch, start });
         place.put_control(id, &control);
     }
     let partition = partitions.at(key).expect("making room closes none");

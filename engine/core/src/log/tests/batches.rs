@@ -1,5 +1,6 @@
 //! Batch headers for tests: the log looks at nothing else of a batch.
 
+use super::super::{EpochStart, PartitionLog, RejectedEpoch};
 use rustmq_model::batch::{Attributes, BatchHeader};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
@@ -39,6 +40,13 @@ pub fn transactional(id: i64, epoch: i16, sequence: i32, count: i32) -> BatchHea
 
 pub fn marker(id: i64, epoch: i16) -> BatchHeader {
     BatchHeader { attributes: MARKER, ..idempotent(id, epoch, -1, 1) }
+}
+
+/// The log is led in `epoch` from here on, if that is a new one.
+pub fn lead(log: &mut PartitionLog, epoch: i32) -> Result<Option<EpochStart>, RejectedEpoch> {
+    let begun = log.prepare_lead(LeaderEpoch(epoch))?;
+    begun.into_iter().for_each(|begun| log.lead(begun));
+    Ok(begun)
 }
 
 pub fn at(header: BatchHeader, base: i64, leader_epoch: i32) -> BatchHeader {

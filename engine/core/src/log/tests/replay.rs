@@ -8,7 +8,7 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::super::*;
-use super::batches::{at, idempotent, marker, plain, transactional};
+use super::batches::{at, idempotent, lead, marker, plain, transactional};
 
 const NOW: Timestamp = Timestamp(1_000);
 
@@ -35,7 +35,7 @@ fn full() -> PartitionLog {
         let base = log.end();
         log.commit_marker(&marker(id, 1), EndMarker { end, coordinator_epoch: 9 }, base, NOW);
     }
-    log.begin_epoch(LeaderEpoch(4)).unwrap();
+    lead(&mut log, 4).unwrap();
     log.on_durable(Offset(8));
     log.trim(Offset(7)).unwrap();
     log.on_trim_durable(Offset(7));

@@ -6,7 +6,7 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use super::super::*;
-use super::batches::{idempotent, marker, plain, transactional};
+use super::batches::{idempotent, lead, marker, plain, transactional};
 
 fn open() -> PartitionLog {
     PartitionLog::open(LogLimits::default(), LeaderEpoch(3), Offset::ZERO)
@@ -237,7 +237,7 @@ fn a_truncation_takes_producers_and_transactions_back() {
     append(&mut log, &idempotent(2, 0, 0, 1)).unwrap();
     append(&mut log, &transactional(1, 0, 2, 1)).unwrap();
     end_transaction(&mut log, 1, 0, TransactionEnd::Abort).unwrap();
-    log.begin_epoch(LeaderEpoch(5)).unwrap();
+    lead(&mut log, 5).unwrap();
     assert!(log.truncate(Offset(1)).is_err());
     assert_eq!(log.truncate(Offset(9)), Ok(None));
     assert_eq!(log.truncate(Offset(2)), Ok(Some(Offset(2))));
@@ -255,13 +255,59 @@ fn a_truncation_takes_producers_and_transactions_back() {
 fn a_leadership_begins_once_and_never_goes_back() {
     let mut log = open();
     append(&mut log, &plain(4)).unwrap();
-    assert_eq!(log.begin_epoch(LeaderEpoch(3)), Ok(None));
+    assert_eq!(lead(&mut log, 3), Ok(None));
     let current = LeaderEpoch(3);
-    assert_eq!(log.begin_epoch(LeaderEpoch(2)), Err(RejectedEpoch { given: LeaderEpoch(2), current }));
+    assert_eq!(lead(&mut log, 2), Err(RejectedEpoch { given: LeaderEpoch(2), current }));
     let begun = EpochStart { epoch: LeaderEpoch(6), start: Offset(4) };
-    assert_eq!(log.begin_epoch(LeaderEpoch(6)), Ok(Some(begun)));
+    assert_eq!(lead(&mut log, 6), Ok(Some(begun)));
     log.on_durable(Offset(4));
     assert_eq!(log.end_offset_for(LeaderEpoch(3)), Some(EpochEnd { epoch: current, end: Offset(4) }));
     assert_eq!(log.end_offset_for(LeaderEpoch(6)), Some(EpochEnd { epoch: LeaderEpoch(6), end: Offset(4) }));
     assert_eq!(log.end_offset_for(LeaderEpoch(7)), None);
+}
+
+#[test]
+fn what_a_follower_hears_of_is_not_in_its_history_before_a_batch_brings_it() {
+    let mut log = open();
+    append(&mut log, &plain(4)).unwrap();
+    let known = log.epochs().to_vec();
+    log.follow(LeaderEpoch(5)).unwrap();
+    log.check_invariants();
+    assert_eq!((log.leader_epoch(), log.epochs()), (LeaderEpoch(5), &known[..]));
+    assert_eq!(log.end_offset_for(LeaderEpoch(5)), None);
+    let current = LeaderEpoch(5);
+    assert_eq!(log.follow(LeaderEpoch(4)), Err(RejectedEpoch { given: LeaderEpoch(4), current }));
+    assert!(log.prepare_append(Some(LeaderEpoch(3)), &plain(1)).is_err());
+    append(&mut log, &plain(2)).unwrap();
+    let begun = EpochStart { epoch: LeaderEpoch(5), start: Offset(4) };
+    assert_eq!(log.epochs(), [known[0], begun]);
+}
+
+#[test]
+fn a_log_that_nobody_has_begun_to_lead_knows_no_epoch() {
+    let mut log = PartitionLog::open(LogLimits::default(), LeaderEpoch::NONE, Offset(7));
+    log.check_invariants();
+    assert_eq!((log.leader_epoch(), log.epochs()), (LeaderEpoch::NONE, &[][..]));
+    assert_eq!(log.end_offset_for(LeaderEpoch(0)), None);
+    let begun = |epoch| EpochStart { epoch: LeaderEpoch(epoch), start: Offset(7) };
+    assert_eq!(lead(&mut log, 0), Ok(Some(begun(0))));
+    assert_eq!(lead(&mut log, 2), Ok(Some(begun(2))), "nothing was written under the one before");
+    assert_eq!(log.epochs(), [begun(2)]);
+}
+
+#[test]
+fn a_truncation_leaves_the_epoch_that_was_told_and_none_that_began_above_it() {
+    let mut log = open();
+    append(&mut log, &plain(4)).unwrap();
+    lead(&mut log, 6).unwrap();
+    append(&mut log, &plain(4)).unwrap();
+    log.truncate(Offset(4)).unwrap();
+    log.check_invariants();
+    let before = EpochStart { epoch: LeaderEpoch(3), start: Offset(0) };
+    assert_eq!((log.leader_epoch(), log.epochs()), (LeaderEpoch(6), &[before][..]));
+    log.truncate(Offset(0)).unwrap();
+    log.check_invariants();
+    assert_eq!((log.leader_epoch(), log.epochs()), (LeaderEpoch(6), &[][..]));
+    let begun = EpochStart { epoch: LeaderEpoch(6), start: Offset(0) };
+    assert_eq!(lead(&mut log, 6), Ok(Some(begun)), "it begins again with the first record");
 }

@@ -6,7 +6,7 @@ use rustmq_model::{LeaderEpoch, Offset, Timestamp};
 
 use super::driver::{Driver, Setting};
 use super::host::Told;
-use super::requests::batch_of;
+use super::requests::{batch_of, begun};
 use crate::log::Gaps;
 use crate::shard::Fact;
 use crate::shard::request::TrimTo;
@@ -75,12 +75,12 @@ fn an_epoch_is_published_by_its_own_commit_and_not_by_the_one_before() {
     let shown = |driver: &Driver| (driver.shown(0).frontiers.high_watermark, driver.shown(0).leadership.clone());
     let (high_watermark, leadership) = shown(&driver);
     assert_eq!((high_watermark, leadership.epoch), (Offset(1), LeaderEpoch(0)));
-    assert_eq!(leadership.history[..], [(LeaderEpoch(0), Offset(0))]);
+    assert_eq!(leadership.history[..], [begun(0, 0)]);
     assert!(!leading.is_answered());
     assert!(driver.commit());
     let (high_watermark, leadership) = shown(&driver);
     assert_eq!((high_watermark, leadership.epoch), (Offset(1), LeaderEpoch(5)));
-    assert_eq!(leadership.history[..], [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(5), Offset(1))]);
+    assert_eq!(leadership.history[..], [begun(0, 0), begun(5, 1)]);
     assert_eq!(leading.answer().unwrap()[..], [Ok(driver.key(0))]);
 }
 

@@ -9,6 +9,7 @@ use rustmq_model::{
 
 use super::driver::Driver;
 use super::host::Reply;
+use crate::log::EpochStart;
 use crate::shard::PartitionKey;
 use crate::shard::error::{AppendError, DeleteError, OpenError, TrimError};
 use crate::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
@@ -17,6 +18,11 @@ pub type Answers<T, E> = Reply<Vec<Result<T, E>>>;
 
 pub fn id(number: i32) -> TopicIdPartition {
     TopicIdPartition { topic_id: TopicId(0xA0), partition: PartitionId(number) }
+}
+
+/// What a history says of a leadership.
+pub fn begun(epoch: i32, start: i64) -> EpochStart {
+    EpochStart { epoch: LeaderEpoch(epoch), start: Offset(start) }
 }
 
 /// A batch with one record of so many bytes.

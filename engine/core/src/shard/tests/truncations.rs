@@ -4,7 +4,7 @@ use rustmq_model::{LeaderEpoch, Offset};
 
 use super::driver::{Driver, Setting};
 use super::host::{Reply, Told};
-use super::requests::batch_with;
+use super::requests::{batch_with, begun};
 use crate::log::{AppendFrontier, RejectedTruncation};
 use crate::shard::TruncateError;
 use crate::shard::error::AppendError;
@@ -238,10 +238,10 @@ fn a_leadership_that_was_staged_before_a_cut_is_shown_as_the_log_has_it_after_it
     let key = driver.key(0);
     let led = [3, 4].map(|epoch| Told::Leadership(key, LeaderEpoch(epoch)));
     assert!(led.iter().all(|led| driver.told.contains(led)), "{:?}", driver.told);
-    let expected = [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(3))];
+    let expected = [begun(0, 0)];
     assert_eq!(driver.shown(0).leadership.history[..], expected);
     assert_eq!(driver.shard.partitions.at(key).unwrap().leadership(), driver.shown(0).leadership);
-    let other = [(LeaderEpoch(0), Offset(0)), (LeaderEpoch(4), Offset(5))];
+    let other = [begun(0, 0), begun(4, 5)];
     assert_eq!(driver.shown(1).leadership.history[..], other, "nothing of it was cut");
     driver.settle();
     assert_eq!(driver.restart().unwrap().shown(0).leadership.history[..], expected);
