@@ -2,11 +2,12 @@
 //! between any two events, in its starts too, and after each start and with each answer it is held against what was promised.
 //!
 //! Reading order: [`setting`] draws a run, [`computer`] is what a process runs on, [`start`] and [`process`] are a life of the node
-//! ([`execution`], [`preparation`], [`reads`] are its parts, [`host`] and [`memory`] what the machine is lent), [`load`] the clients, [`oracle`]
+//! ([`execution`], [`preparation`], [`reads`] are its parts, [`host`] and [`memory`] what the machine is lent), [`load`] the clients, [`cuts`] the other replicas, [`oracle`]
 //! the judge, [`events`] what came up.
 
 mod batches;
 mod computer;
+mod cuts;
 mod events;
 mod execution;
 mod host;

@@ -73,6 +73,13 @@ impl PartitionState {
         self.tail = Tail { from, batches: VecDeque::new() };
     }
 
+    /// The log was cut back, and its frontiers say to what.
+    pub fn cut_tail(&mut self) {
+        let left = self.frontiers.log_start..self.frontiers.durable_end;
+        self.tail.batches.retain(|batch| batch.next > left.start && batch.next <= left.end);
+        self.tail.from = self.tail.from.clamp(left.start, left.end);
+    }
+
     /// Forgets batches that lie wholly below the log start.
     pub fn drop_below(&mut self, log_start: Offset) {
         while self.tail.batches.pop_front_if(|batch| batch.next <= log_start).is_some() {}
@@ -173,6 +180,7 @@ mod tests {
         assert_eq!(bases(&state, 17), Some(vec![16]), "a batch that the log start cuts stays");
         assert_eq!(bases(&state, 18), Some(vec![16]));
     }
+
     #[test]
     fn a_search_by_time_begins_after_batches_that_are_all_earlier_and_in_the_log() {
         let mut state = PartitionState { frontiers: Frontiers::at(Offset(100)), ..PartitionState::default() };
@@ -192,5 +200,24 @@ mod tests {
         state.frontiers.log_start = Offset(70);
         state.drop_below(Offset(70));
         assert_eq!(state.search_from(Timestamp(505)), Offset(70));
+    }
+
+    #[test]
+    fn a_tail_that_was_cut_goes_on_with_what_takes_its_place() {
+        let mut state = PartitionState::default();
+        let mut cut = |log_start, end| {
+            state.frontiers.log_start = Offset(log_start);
+            state.frontiers.durable_end = Offset(end);
+            state.cut_tail();
+            let left = bases(&state, log_start);
+            state.extend_tail([batch(end, end + 5)]);
+            (left, bases(&state, end))
+        };
+        assert_eq!(cut(0, 10), (Some(vec![]), Some(vec![10])));
+        assert_eq!(cut(0, 15), (Some(vec![10]), Some(vec![15])));
+        assert_eq!(cut(0, 15), (Some(vec![10]), Some(vec![15])), "what followed is gone");
+        assert_eq!(cut(12, 12), (Some(vec![]), Some(vec![12])), "nothing is left of a log that starts anew");
+        assert_eq!(cut(90, 90), (Some(vec![]), Some(vec![90])));
+        assert_eq!(cut(3, 3), (Some(vec![]), Some(vec![3])));
     }
 }

@@ -10,6 +10,7 @@ use rustmq_engine_api::published::Published;
 use rustmq_engine_api::request::{DiskRead, Reply, Request};
 use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::{AppendError, Appended, DeleteError, Directory, OpenError, TrimError};
+use rustmq_engine_core::shard::error::CutError;
 use rustmq_engine_core::shard::{CommitNumber, CommitSteps, Host, Now, Shard};
 use rustmq_model::Offset;
 use tokio::sync::mpsc::{self, error::TryRecvError};
@@ -39,6 +40,7 @@ impl Host for Threaded {
     type AppendReply = Reply<Vec<Result<Appended, AppendError>>>;
     type TrimReply = Reply<Result<Offset, TrimError>>;
     type DeleteReply = Reply<Vec<Result<(), DeleteError>>>;
+    type CutReply = Reply<Result<Offset, CutError>>;
     type DoneReply = Reply<()>;
 }
 
@@ -267,6 +269,7 @@ impl ShardDriver {
             Event::PreparerPanicked => self.machine.on_preparation_lost(),
             Event::Released => self.machine.on_released(now, self.around.events.take_released()),
             Event::MoveRead { number, batches } => self.machine.on_moved(now, number, batches),
+            Event::LogRebuilt { number, log } => self.machine.on_rebuilt(now, number, log.map(|log| *log)),
             Event::RepairForgotten(forgotten) => {
                 self.machine.on_repair_forgotten(forgotten.map_err(|error| error.to_string()));
             }

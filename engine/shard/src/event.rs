@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rustmq_engine_core::shard::MoveError;
+use rustmq_engine_core::log::PartitionLog;
+use rustmq_engine_core::shard::{MoveError, RebuildError};
 use rustmq_engine_core::wal::{Generation, SlotId};
 use tokio::sync::mpsc;
 
@@ -34,6 +35,11 @@ pub(crate) enum Event {
     MoveRead {
         number: u64,
         batches: Result<Vec<Bytes>, MoveError>,
+    },
+    /// What a log was, read back for a cut.
+    LogRebuilt {
+        number: u64,
+        log: Result<Box<PartitionLog>, RebuildError>,
     },
     /// Recent batches may take another amount of memory: a smaller one is kept at once, also by a shard that is idle.
     TailBudgetSet,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustmq_engine_core::shard::{Action, Fact, MoveError, Preparation, Publication, PublishedRun};
+use rustmq_engine_core::shard::{Action, Fact, MoveError, Preparation, Publication, PublishedRun, RebuildError};
 use rustmq_engine_core::wal::SlotId;
 
 use crate::driver::{ShardDriver, Threaded};
@@ -44,7 +44,7 @@ impl ShardDriver {
                     });
                 }
             }
-            Action::PublishLogStart { key, frontiers, size_bytes } => views.of(key).publish(|state| {
+            Action::PublishFrontiers { key, frontiers, size_bytes } => views.of(key).publish(|state| {
                 state.frontiers = frontiers;
                 state.size_bytes = size_bytes;
                 state.drop_below(frontiers.log_start);
@@ -52,6 +52,11 @@ impl ShardDriver {
             Action::PublishLeadership { key, leadership } => {
                 views.of(key).publish(|state| state.leadership = leadership);
             }
+            Action::PublishCut { key, frontiers, leadership, size_bytes, times } => views.of(key).publish(|state| {
+                (state.frontiers, state.leadership, state.size_bytes) = (frontiers, leadership, size_bytes);
+                state.times = *times;
+                state.cut_tail();
+            }),
             Action::CloseView { key } => views.close(key),
             Action::AnswerOpen { reply, results } => {
                 let results = results.into_iter();
@@ -61,6 +66,7 @@ impl ShardDriver {
             Action::AnswerAppend { reply, results } => drop(reply.send(results)),
             Action::AnswerTrim { reply, result } => drop(reply.send(result)),
             Action::AnswerDelete { reply, results } => drop(reply.send(results)),
+            Action::AnswerCut { reply, result } => drop(reply.send(result)),
             Action::PrepareSlot { slot, preparation } => self.prepare_slot(slot, preparation),
             Action::PaceSlots(urgency) => self.urgency.store(level(urgency), Ordering::Relaxed),
             Action::ReadToMove { number, read, plan } => {
@@ -69,6 +75,12 @@ impl ShardDriver {
                     let (now, reason) = (self.clock.now(), "too many segments are being moved".to_owned());
                     self.machine.on_released(now, [(generation, 1)]);
                     self.machine.on_moved(now, number, Err(MoveError::Later { reason }));
+                }
+            }
+            Action::Rebuild { number, rebuild } => {
+                if !self.submit_rebuild(number, rebuild) {
+                    let reason = "the thread that reads back has ended".to_owned();
+                    self.machine.on_rebuilt(self.clock.now(), number, Err(RebuildError::NotRead { reason }));
                 }
             }
             Action::ForgetRepair => self.forget_repair(),

@@ -36,6 +36,7 @@ mod read_plans;
 mod read_pool;
 mod read_queue;
 mod reader;
+mod rebuild_job;
 mod recovery;
 mod repair;
 mod segment_file;

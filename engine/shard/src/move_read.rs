@@ -20,6 +20,7 @@ use crate::read_job::{Destination, ReadJob};
 use crate::read_memory::ReadMemory;
 use crate::read_queue::WARM;
 use crate::reader::Reader;
+use crate::rebuild_job::RebuildJob;
 use crate::segment_file::SegmentFile;
 use crate::window::WindowError;
 use crate::window_cache::{Demand, WindowCache};
@@ -33,6 +34,17 @@ const ATTEMPTS: u32 = 3;
 const PATIENCE_WITH_DEVICE: Duration = Duration::from_secs(600);
 /// Segments of which it is remembered that reads of them fail.
 const FAILING_MAX: usize = 64;
+
+/// What the thread does.
+#[derive(Debug)]
+pub(crate) enum ReadBack {
+    Move(Box<ReadJob>),
+    Rebuild(RebuildJob),
+}
+
+impl ReadBack {
+    pub(crate) const KINDS: usize = 2;
+}
 
 /// A segment that cannot be read everywhere.
 #[derive(Clone, Copy, Debug)]
@@ -84,23 +96,30 @@ impl Mover {
     }
 
     /// Until nobody can send any more. The next job is likely to want the same windows, so they are kept for a while.
-    pub(crate) fn run(&mut self, inbox: &mpsc::Receiver<ReadJob>) {
+    pub(crate) fn run(&mut self, inbox: &mpsc::Receiver<ReadBack>) {
         while let Ok(job) = inbox.recv() {
             let mut next = Some(job);
             while let Some(job) = next {
-                // One job that panics must not take the thread with it, which all shards need. What it leaves is consistent between any two steps.
-                let batches = catch_unwind(AssertUnwindSafe(|| self.read(&job))).unwrap_or_else(|_| {
-                    let reason = "the thread that reads has panicked".to_owned();
-                    Err(MoveError::Later { reason })
-                });
-                if let Destination::Move { number } = job.destination {
-                    job.done.send(Event::MoveRead { number, batches });
+                match job {
+                    ReadBack::Move(job) => self.run_move(&job),
+                    ReadBack::Rebuild(job) => job.run(),
                 }
-                job.done.release(job.segment.place.generation);
                 next = inbox.recv_timeout(WARM).ok();
             }
             self.reader.windows.sweep();
         }
+    }
+
+    fn run_move(&mut self, job: &ReadJob) {
+        // One job that panics must not take the thread with it, which all shards need. What it leaves is consistent between any two steps.
+        let batches = catch_unwind(AssertUnwindSafe(|| self.read(job))).unwrap_or_else(|_| {
+            let reason = "the thread that reads has panicked".to_owned();
+            Err(MoveError::Later { reason })
+        });
+        if let Destination::Move { number } = job.destination {
+            job.done.send(Event::MoveRead { number, batches });
+        }
+        job.done.release(job.segment.place.generation);
     }
 
     /// At least one batch, or the reason why there is none.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rustmq_engine_api::request::{ColdRead, DiskRead};
-use rustmq_engine_core::shard::{NextLocation, ReadPlan};
+use rustmq_engine_core::shard::{LogRebuild, NextLocation, ReadPlan};
 use rustmq_engine_core::wal::read_check::BatchQuery;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::{LocatedExtents, Location};
@@ -11,6 +11,7 @@ use rustmq_engine_core::wal::segments::{LocatedExtents, Location};
 use crate::driver::ShardDriver;
 use crate::read_ahead::{Ahead, IndexedRange, NextPlace};
 use crate::read_job::{Destination, ReadJob};
+use crate::rebuild_job::RebuildJob;
 use crate::segment_file::SegmentFile;
 
 impl ShardDriver {
@@ -33,6 +34,12 @@ impl ShardDriver {
         // Who frees a full log does not wait for readers.
         job.segment.turns = Arc::default();
         self.around.reads.submit_move(job)
+    }
+
+    /// Hands a log that is to be read back to the same thread. Answers whether that took it.
+    pub(crate) fn submit_rebuild(&self, number: u64, rebuild: Box<LogRebuild>) -> bool {
+        let (files, block_size, done) = (self.files.clone(), self.io.block_size, self.around.events.clone());
+        self.around.reads.submit_rebuild(RebuildJob { number, rebuild, files, block_size, done })
     }
 
     fn job(&self, read: &ColdRead, plan: ReadPlan, destination: Destination) -> ReadJob {

@@ -10,18 +10,19 @@ use tokio::sync::Semaphore;
 
 use crate::disk::DiskTurns;
 use crate::metrics::Metrics;
-use crate::move_read::Mover;
+use crate::move_read::{Mover, ReadBack};
 use crate::read_job::ReadJob;
 use crate::read_memory::ReadMemory;
 use crate::read_queue::ReadQueue;
 use crate::reader::Reader;
+use crate::rebuild_job::RebuildJob;
 use crate::window_cache::WindowCache;
 
 /// The queues of the read threads, which end with the last clone.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadPool {
     readers: Arc<Readers>,
-    moves: mpsc::SyncSender<ReadJob>,
+    moves: mpsc::SyncSender<ReadBack>,
     turns: Arc<DiskTurns>,
     read_bytes_max: usize,
 }
@@ -52,7 +53,7 @@ pub(crate) struct ReadLimits {
 }
 
 impl ReadPool {
-    /// `shards` move, one segment each at a time.
+    /// `shards` read back, one segment to be moved and one log to be cut each at a time.
     pub(crate) fn start(limits: ReadLimits, shards: usize, metrics: &Metrics) -> io::Result<Self> {
         let ReadLimits { threads, places, memory_bytes, damage_patience } = limits;
         let threads = threads.max(1);
@@ -69,7 +70,7 @@ impl ReadPool {
             metrics: metrics.clone(),
         };
         // Made first: an error below ends the threads that run already.
-        let (moves, inbox) = mpsc::sync_channel(shards);
+        let (moves, inbox) = mpsc::sync_channel(shards * ReadBack::KINDS);
         let pool = Self { readers: Arc::new(Readers { queue, places }), moves, turns: Arc::default(), read_bytes_max };
         for number in 0..threads {
             let reader = reader.clone();
@@ -102,7 +103,12 @@ impl ReadPool {
 
     /// A job of a move. Answers whether it was taken: not if too many are queued.
     pub(crate) fn submit_move(&self, job: ReadJob) -> bool {
-        self.moves.try_send(job).is_ok()
+        self.moves.try_send(ReadBack::Move(Box::new(job))).is_ok()
+    }
+
+    /// A log that is to be read back. Answers whether it was taken.
+    pub(crate) fn submit_rebuild(&self, job: RebuildJob) -> bool {
+        self.moves.try_send(ReadBack::Rebuild(job)).is_ok()
     }
 
     /// The same, but no move is ever taken.

@@ -11,7 +11,7 @@ use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::{Directory, DriverKind, Engine, ShardHandle};
-use rustmq_engine_core::log::Gaps;
+use rustmq_engine_core::log::{Gaps, Replicas};
 use rustmq_engine_core::shard::starting::{PartitionReplayError, log_limits, replay_partitions};
 use rustmq_engine_core::shard::{Gathering, NoMemory, Shard, ShardConfig, SyncPolicy};
 use rustmq_engine_core::wal::position::SegmentShapeError;
@@ -394,7 +394,8 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let now = clock.now();
     let limits = log_limits(shape);
     let mut table = SegmentTable::new(SegmentTableConfig { wal: folder.id, shape, segments_max }, &wal);
-    let partitions = replay_partitions(&wal, repaired, limits, now.wall, &mut table)?;
+    let replicas = Replicas::Sole;
+    let partitions = replay_partitions(&wal, repaired, limits, replicas, now.wall, &mut table)?;
     let capacity = u64::from(segments_max) * u64::from(shape.length());
     around.gauges.wal_capacity_bytes.store(capacity, Ordering::Relaxed);
     let disk = match driver {
@@ -415,6 +416,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         waits_max: WAITS_MAX,
         read_bytes_max: around.reads.read_bytes_max(),
         limits,
+        replicas,
     };
     let mut machine = Shard::new(config, gathering, partitions, now).map_err(|error| StartError::Memory { error })?;
     if repaired == Gaps::Repaired {

@@ -37,13 +37,18 @@ pub enum Named {
     Lead,
     Duplicate,
     Cut,
+    CutOfDurable,
+    CutAfterRestart,
+    BaseRead,
+    BaseGivenUp,
+    Reset,
     TwoCommits,
     CommitsOutOfOrder,
     StaleChange,
 }
 
 impl Named {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 39] = [
         Self::PowerCut,
         Self::Kill,
         Self::CleanEnd,
@@ -76,6 +81,10 @@ impl Named {
         Self::Lead,
         Self::Duplicate,
         Self::Cut,
+        Self::CutOfDurable,
+        Self::CutAfterRestart,
+        Self::BaseRead,
+        Self::Reset,
         Self::TwoCommits,
         Self::CommitsOutOfOrder,
         Self::StaleChange,
@@ -116,6 +125,11 @@ impl Named {
             Self::Lead => "new leader epoch",
             Self::Duplicate => "duplicate",
             Self::Cut => "batch cut off",
+            Self::CutOfDurable => "durable batch cut off",
+            Self::CutAfterRestart => "cut after a restart",
+            Self::BaseRead => "base of a cut read",
+            Self::BaseGivenUp => "base of a cut given up",
+            Self::Reset => "log reset",
             Self::TwoCommits => "two commits in flight",
             Self::CommitsOutOfOrder => "two commits out of order",
             Self::StaleChange => "stale change dropped",

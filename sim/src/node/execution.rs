@@ -22,16 +22,21 @@ impl Process {
             }
             Action::CreateView(view) => {
                 world.oracle.on_view(view.key, view.id, view.frontiers);
-                world.load.on_shown(view.key, view.frontiers.log_start, view.frontiers.durable_end);
+                world.load.on_shown(view.key, &view.frontiers);
             }
             Action::List { key } => world.load.on_listed(key, world.oracle.id(key)),
             Action::Unlist { id } => world.load.on_unlisted(id),
             Action::Publish(publication) => self.publish(publication, world),
-            Action::PublishLogStart { key, frontiers, .. } => {
+            Action::PublishFrontiers { key, frontiers, .. } => {
                 self.shard.memory_mut().trim(key, frontiers.log_start);
                 world.note_start(key, frontiers);
             }
             Action::PublishLeadership { .. } => {}
+            Action::PublishCut { key, frontiers, .. } => {
+                self.shard.memory_mut().cut(key, &frontiers);
+                let partition = self.shard.partition(world.oracle.id(key)).expect("a cut is shown of what is open");
+                world.on_cut_shown(key, &frontiers, partition);
+            }
             Action::CloseView { key } => {
                 self.shard.memory_mut().close(key);
                 world.oracle.on_view_closed(key);
@@ -42,6 +47,10 @@ impl Process {
             Action::AnswerAppend { reply, results } => world.on_appended(reply, &results),
             Action::AnswerTrim { reply, result } => world.on_trimmed(reply, &result),
             Action::AnswerDelete { reply, results } => world.on_deleted(reply, &results),
+            Action::AnswerCut { reply, result } => {
+                self.inbox.extend(world.on_cut_answered(reply, &result));
+            }
+            Action::Rebuild { number, rebuild } => self.begin_rebuild(number, rebuild, world),
             Action::PrepareSlot { slot, preparation } => self.take_preparation(slot, preparation, world),
             Action::PaceSlots(urgency) => self.set_urgency(urgency, world),
             Action::ReadToMove { number, read, plan } => self.read_to_move(number, read, *plan, world),
@@ -54,7 +63,8 @@ impl Process {
         let mut batches = batches.into_iter();
         for PublishedRun { key, frontiers, count, .. } in runs {
             for batch in batches.by_ref().take(count) {
-                world.oracle.on_published(key, &batch);
+                let now = world.computer.now().wall;
+                world.oracle.on_published(key, &batch, now);
                 self.shard.memory_mut().show(key, batch);
             }
             world.note_shown(key, frontiers);

@@ -16,5 +16,6 @@ impl Host for NodeHost {
     type AppendReply = RequestNumber;
     type TrimReply = RequestNumber;
     type DeleteReply = RequestNumber;
+    type CutReply = RequestNumber;
     type DoneReply = RequestNumber;
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rustmq_engine_core::log::AppendFrontier;
+use rustmq_engine_core::log::{AppendFrontier, Frontiers};
 use rustmq_engine_core::shard::error::AppendError;
 use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
 use rustmq_engine_core::shard::{PartitionKey, Shard};
@@ -13,6 +13,7 @@ use rustmq_model::{
 };
 
 use super::batches::{Author, BatchId, Batches};
+use super::cuts::Followed;
 use super::host::{NodeHost, RequestNumber};
 use super::setting::Setting;
 use crate::Dice;
@@ -89,11 +90,20 @@ struct Sent {
     batch: BatchId,
 }
 
+/// What clients were shown of a log.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    pub start: Offset,
+    pub high_watermark: Offset,
+    pub end: Offset,
+}
+
 #[derive(Debug)]
 pub struct Load {
-    dice: Dice,
+    pub(super) dice: Dice,
     ids: Vec<TopicIdPartition>,
-    epochs: BTreeMap<TopicIdPartition, i32>,
+    pub(super) epochs: BTreeMap<TopicIdPartition, i32>,
+    pub(super) followed: Followed,
     numbered: BTreeMap<(usize, TopicIdPartition), Numbered>,
     sent: BTreeMap<RequestNumber, Vec<Sent>>,
     /// What was asked of whole partitions.
@@ -101,7 +111,7 @@ pub struct Load {
     pub(super) trims: BTreeMap<RequestNumber, (TopicIdPartition, TrimTo)>,
     /// Partitions that readers find, and how far they see.
     pub(super) listed: BTreeMap<TopicIdPartition, PartitionKey>,
-    pub(super) shown: BTreeMap<PartitionKey, (Offset, Offset)>,
+    pub(super) shown: BTreeMap<PartitionKey, Shown>,
     requests: RequestNumber,
     /// The log was full: something is to go.
     pub(super) wants_room: bool,
@@ -118,6 +128,7 @@ impl Load {
             dice,
             ids: (0..count).map(partition).collect(),
             epochs: BTreeMap::new(),
+            followed: Followed::default(),
             numbered: BTreeMap::new(),
             sent: BTreeMap::new(),
             asked: BTreeMap::new(),
@@ -174,7 +185,7 @@ impl Load {
         if std::mem::take(&mut self.wants_room) && self.dice.below(3) > 0 {
             return if self.dice.below(6) == 0 { Deed::Delete } else { Deed::Trim };
         }
-        if self.cuts && self.dice.below(20) == 0 {
+        if self.cuts && self.dice.below(30) == 0 {
             return Deed::Cut;
         }
         match self.dice.below(200) {
@@ -192,6 +203,10 @@ impl Load {
         self.ids[self.dice.below(self.ids.len())]
     }
 
+    pub fn ids(&self) -> Vec<TopicIdPartition> {
+        self.ids.clone()
+    }
+
     pub fn is_gone(&self, id: TopicIdPartition) -> bool {
         !self.listed.contains_key(&id)
     }
@@ -205,14 +220,18 @@ impl Load {
         let mut opens = Vec::new();
         for id in self.ids.clone() {
             if is_all || id == chosen {
-                let raise = i32::from(self.dice.below(4) == 0);
-                let epoch = self.epochs.entry(id).or_default();
-                *epoch += raise;
-                let leader_epoch = LeaderEpoch(*epoch);
-                opens.push(OpenPartition { id, leader_epoch, config: self.config() });
+                opens.push(self.open_one(id));
             }
         }
         opens
+    }
+
+    pub(super) fn open_one(&mut self, id: TopicIdPartition) -> OpenPartition {
+        let is_raised = self.followed.end(id) || self.dice.below(4) == 0;
+        let epoch = self.epochs.entry(id).or_default();
+        *epoch += i32::from(is_raised);
+        let leader_epoch = LeaderEpoch(*epoch);
+        OpenPartition { id, leader_epoch, config: self.config() }
     }
 
     pub fn config(&mut self) -> LogConfig {
@@ -240,11 +259,15 @@ impl Load {
         let mut appends = Vec::new();
         for _ in 0..count {
             let id = self.any_id();
+            if self.followed.has(id) {
+                continue;
+            }
             let producer = Some(self.dice.below(2 * PRODUCERS)).filter(|producer| *producer < PRODUCERS);
             let batch = self.batch(id, producer, largest, wall, batches);
             self.sent.entry(number).or_default().push(Sent { id, producer, batch });
-            let leader_epoch =
-                (self.dice.below(10) == 0).then(|| LeaderEpoch(self.epochs.get(&id).copied().unwrap_or(0)));
+            // Where others lead at times, who is not asked for an epoch would write in theirs.
+            let says_epoch = self.dice.below(10) == 0 || self.cuts;
+            let leader_epoch = says_epoch.then(|| LeaderEpoch(self.epochs.get(&id).copied().unwrap_or(0)));
             let until = if self.dice.coin() { AppendFrontier::DurableEnd } else { AppendFrontier::HighWatermark };
             appends.push(Append {
                 id,
@@ -292,8 +315,9 @@ impl Load {
 
     pub fn trim_to(&mut self, id: TopicIdPartition) -> TrimTo {
         let shown = self.listed.get(&id).and_then(|key| self.shown.get(key)).copied();
-        let Some((start, end)) = shown.filter(|_| self.dice.below(4) > 0) else { return TrimTo::HighWatermark };
-        let range = u64::try_from(end.0 - start.0).expect("a log ends after its start");
+        let shown = shown.filter(|_| self.dice.below(4) > 0);
+        let Some(Shown { start, high_watermark, .. }) = shown else { return TrimTo::HighWatermark };
+        let range = u64::try_from(high_watermark.0 - start.0).expect("a log ends after its start");
         let beyond = u64::from(self.dice.below(20) == 0);
         let by = self.dice.between(0, range + beyond);
         TrimTo::Offset(start.plus(i64::try_from(by).expect("it is small")))
@@ -302,7 +326,7 @@ impl Load {
     /// From where a consumer reads on, and up to where.
     pub fn read_range(&mut self, id: TopicIdPartition) -> Option<(PartitionKey, Offset, Offset)> {
         let key = *self.listed.get(&id)?;
-        let (start, end) = *self.shown.get(&key)?;
+        let Shown { start, high_watermark: end, .. } = *self.shown.get(&key)?;
         if start >= end {
             return None;
         }
@@ -310,15 +334,6 @@ impl Load {
         let by = i64::try_from(self.dice.between(0, range - 1)).expect("it is small");
         let below = i64::from(self.dice.below(30) == 0);
         Some((key, Offset((start.0 + by - below).max(0)), end))
-    }
-
-    /// From where on another leader's log goes another way: from the durable end or a little after it, perhaps inside of a batch.
-    pub fn cut(&mut self) -> Option<(TopicIdPartition, PartitionKey, Offset)> {
-        let id = self.any_id();
-        let key = *self.listed.get(&id)?;
-        let (_, end) = *self.shown.get(&key)?;
-        let by = i64::try_from(self.dice.below(4)).expect("it is small");
-        Some((id, key, end.plus(by)))
     }
 
     pub fn read_bytes(&mut self) -> usize {
@@ -333,6 +348,10 @@ impl Load {
 
     pub fn on_configured(&mut self, number: RequestNumber) {
         assert!(self.asked.remove(&number).is_some(), "request {number} is answered once");
+    }
+
+    pub const fn is_closing(&self) -> bool {
+        self.closing.is_some()
     }
 
     pub fn close(&mut self) -> RequestNumber {
@@ -373,8 +392,9 @@ impl Load {
         self.listed.remove(&id);
     }
 
-    pub fn on_shown(&mut self, key: PartitionKey, start: Offset, end: Offset) {
-        self.shown.insert(key, (start, end));
+    pub fn on_shown(&mut self, key: PartitionKey, frontiers: &Frontiers) {
+        let Frontiers { log_start: start, high_watermark, durable_end: end, .. } = *frontiers;
+        self.shown.insert(key, Shown { start, high_watermark, end });
     }
 
     pub fn on_view_closed(&mut self, key: PartitionKey) {

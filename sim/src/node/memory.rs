@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use rustmq_engine_core::log::Frontiers;
 use rustmq_engine_core::shard::{Chunk, Memory, NoMemory, PartitionKey, ReaderMemory, TailBatch};
 use rustmq_model::Offset;
 
@@ -44,6 +45,13 @@ impl NodeMemory {
     pub fn trim(&mut self, key: PartitionKey, log_start: Offset) {
         if let Some(batches) = self.readable.get_mut(&key) {
             while batches.pop_front_if(|batch| batch.next <= log_start).is_some() {}
+        }
+    }
+
+    /// The log was cut back, and these are its frontiers.
+    pub fn cut(&mut self, key: PartitionKey, frontiers: &Frontiers) {
+        if let Some(batches) = self.readable.get_mut(&key) {
+            batches.retain(|batch| batch.next > frontiers.log_start && batch.next <= frontiers.durable_end);
         }
     }
 

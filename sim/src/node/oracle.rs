@@ -7,6 +7,7 @@
 //!   +--crash or poison: whole or not at all, and in the order in which it was asked
 //! ```
 
+mod cuts;
 mod life;
 mod restart;
 
@@ -16,11 +17,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustmq_engine_core::log::Frontiers;
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, TrimError};
-use rustmq_engine_core::shard::request::{Appended, LogConfig, TrimTo};
+use rustmq_engine_core::shard::request::{Appended, CutTo, LogConfig, TrimTo};
 use rustmq_engine_core::shard::{PartitionKey, TailBatch};
 use rustmq_engine_core::wal::{SegmentTable, SlotId};
 use rustmq_model::batch::BatchHeader;
-use rustmq_model::{Instant, Offset, Timestamp, TopicIdPartition};
+use rustmq_model::{Instant, LeaderEpoch, Offset, Timestamp, TopicIdPartition};
 
 use super::batches::{BatchId, Batches};
 use super::host::RequestNumber;
@@ -28,6 +29,8 @@ use super::log_reader::{LogReader, Piece};
 use super::reads::headers;
 use super::start::WAL;
 use crate::disk::Disk;
+use cuts::AskedCut;
+pub use cuts::{Excuses, ShownCut};
 use life::{Life, Placed};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +53,7 @@ struct Pending {
     asked: Asked,
     /// A batch that was published already.
     placed: Option<Offset>,
-    /// The log was cut back: it is not shown any more. A start may find it, if the cut is not durable.
+    /// It is answered, with its log cut back, or about to go: it is not shown any more. A start may find it, if that is not durable.
     is_cut: bool,
 }
 
@@ -67,8 +70,8 @@ struct Model {
     may_retain: bool,
     /// The least time after which a producer may be forgotten.
     expiry: Duration,
-    /// What is remembered of its producers may be less than what a cut left: it does not bring back what they pushed out.
-    was_cut: bool,
+    /// Of its newest life: one at a time.
+    cut: Option<AskedCut>,
 }
 
 impl Model {
@@ -79,7 +82,7 @@ impl Model {
             pending: VecDeque::new(),
             may_retain: false,
             expiry: Duration::MAX,
-            was_cut: false,
+            cut: None,
         }
     }
 
@@ -97,6 +100,8 @@ pub struct Oracle {
     keys: BTreeMap<PartitionKey, TopicIdPartition>,
     /// Requests from this one on came when the log had failed: nothing of them is ever there.
     poisoned_from: Option<RequestNumber>,
+    /// Epochs that another replica led.
+    heard: BTreeSet<(TopicIdPartition, LeaderEpoch)>,
 }
 
 /// What the disk has harmed, which excuses what is lost there.
@@ -148,12 +153,6 @@ impl Oracle {
         model.expiry = model.expiry.min(config.producer_expiry);
     }
 
-    /// The end of the log may be cut off.
-    pub fn on_cut(&mut self, id: TopicIdPartition) {
-        let model = self.model(id);
-        (model.was_cut, model.expiry) = (true, Duration::ZERO);
-    }
-
     /// Requests from `next` on find the log failed.
     pub fn on_poison(&mut self, next: RequestNumber) {
         self.poisoned_from.get_or_insert(next);
@@ -173,7 +172,7 @@ impl Oracle {
         }
     }
 
-    pub fn on_published(&mut self, key: PartitionKey, batch: &TailBatch) {
+    pub fn on_published(&mut self, key: PartitionKey, batch: &TailBatch, now: Timestamp) {
         let header = BatchHeader::parse(&batch.bytes).expect("what is published is a batch");
         let made = self.batches.identify(&header, &batch.bytes);
         let id = self.keys[&key];
@@ -182,24 +181,32 @@ impl Oracle {
         let model = self.model(id);
         let is_it = |pending: &&mut Pending| {
             let is_made = matches!(pending.asked, Asked::Append { batch, .. } if batch == made);
-            is_made && pending.placed.is_none() && !pending.is_cut
+            is_made && pending.placed.is_none()
         };
-        let pending = model.pending.iter_mut().find(is_it);
+        // One that was refused for a cut that is not made, or not yet, is still on its way.
+        let pending = model.pending.iter_mut().filter(is_it).min_by_key(|pending| pending.is_cut);
         let pending = pending.unwrap_or_else(|| panic!("{id}: batch {} was not asked for", made.0));
         pending.placed = Some(batch.base);
         let Asked::Append { wall, .. } = pending.asked else { unreachable!("it is an append") };
         assert!(poisoned_from.is_none_or(|from| pending.number < from), "{id}: a refused batch is published");
         let expiry = self.models[&id].expiry;
-        self.life(key).append(Placed { batch: made, next: batch.next, wall }, batch.base, expiry);
+        self.life(key).append(Placed { batch: made, next: batch.next, wall, until: now }, batch.base, expiry);
     }
 
     /// Frontiers as they are shown after a publication.
     pub fn on_shown(&mut self, key: PartitionKey, frontiers: Frontiers) {
+        let cut = self.models[&self.keys[&key]].cut.map(|cut| cut.to);
         let life = self.life(key);
-        assert_eq!(frontiers.durable_end, life.end, "what is shown is what was published");
+        match cut {
+            // What is staged may be shown of before the cut is.
+            Some(CutTo::EmptyAt(_)) => return,
+            Some(CutTo::End(_)) => assert!(frontiers.durable_end <= life.end, "what is shown was published"),
+            None => assert_eq!(frontiers.durable_end, life.end, "what is shown is what was published"),
+        }
         assert!(frontiers.log_start >= life.start, "a log start goes back: {frontiers:?}, it was {}", life.start);
         assert!(frontiers.log_start <= frontiers.high_watermark && frontiers.high_watermark <= frontiers.durable_end);
         life.start = frontiers.log_start;
+        life.committed = life.committed.max(frontiers.high_watermark);
     }
 
     pub fn on_view_closed(&mut self, key: PartitionKey) {
@@ -232,9 +239,15 @@ impl Oracle {
                     assert!(is_closing, "{id}: batch {} is acknowledged before readers see it", batch.0);
                     // Nobody reads it any more, and should the deletion be lost, it is there.
                     let Asked::Append { wall, .. } = pending.asked else { unreachable!("it is an append") };
-                    let life = model.lives.iter_mut().find(|life| life.end == *base_offset);
-                    let life = life.unwrap_or_else(|| panic!("{id}: no log ends at {base_offset}"));
-                    life.append(Placed { batch, next: base_offset.plus(count), wall }, *base_offset, model.expiry);
+                    match model.lives.first_mut().filter(|life| life.end == *base_offset) {
+                        Some(life) => {
+                            let (next, until) = (base_offset.plus(count), Timestamp(i64::MAX));
+                            let placed = Placed { batch, next, wall, until };
+                            life.append(placed, *base_offset, model.expiry);
+                        }
+                        // One before it waits for the other replicas, and is not answered.
+                        None => model.keep(Pending { is_cut: true, ..pending }),
+                    }
                 }
             },
             Ok(Appended { base_offset, duplicate_of: Some(_), .. }) => {
@@ -247,9 +260,13 @@ impl Oracle {
                 model.keep(pending);
             }
             Err(AppendError::CutOff) => {
-                assert_eq!(pending.placed, None, "{id}: batch {} is cut off, and published", batch.0);
-                model.keep(Pending { is_cut: true, ..pending });
+                // What was published is in the log until it is cut.
+                if pending.placed.is_none() {
+                    model.keep(Pending { is_cut: true, ..pending });
+                }
             }
+            // It waited for the other replicas, and will not any more.
+            Err(AppendError::UnknownPartition) => {}
             Err(_) => assert_eq!(pending.placed, None, "{id}: batch {} is refused, and published", batch.0),
         }
     }
@@ -299,7 +316,8 @@ impl Oracle {
         let pending = model.take(number, |asked| *asked == Asked::Trim(to));
         match result {
             Ok(log_start) => {
-                let is_shown = model.lives.iter().any(|life| life.start >= *log_start || life.is_closed);
+                let is_reset = model.cut.is_some_and(|cut| matches!(cut.to, CutTo::EmptyAt(_)));
+                let is_shown = model.lives.iter().any(|life| life.start >= *log_start || life.is_closed || is_reset);
                 let is_closing = model.pending.iter().any(|pending| pending.asked == Asked::Delete);
                 assert!(is_shown || is_closing, "{id}: a trim is answered before readers see it");
             }
@@ -315,6 +333,12 @@ impl Oracle {
     /// Whether a mark for damage stands at the offset.
     pub fn is_marked(&mut self, key: PartitionKey, at: Offset) -> bool {
         self.life(key).is_marked(&(at..at.plus(1)))
+    }
+
+    /// How often its log was reset; of one that is gone, it makes no difference.
+    pub fn resets(&self, key: PartitionKey) -> u32 {
+        let lives = self.keys.get(&key).and_then(|id| self.models.get(id)).into_iter().flat_map(|model| &model.lives);
+        lives.filter(|life| life.key == Some(key)).map(|life| life.resets).sum()
     }
 
     /// Whether the log start moves there though nobody asked.
@@ -351,7 +375,10 @@ impl Oracle {
         for (id, model) in &self.models {
             // The segments know the newest life alone.
             let [life] = &model.lives[..] else { continue };
-            if life.is_closed || model.pending.iter().any(|pending| pending.asked == Asked::Delete) {
+            if life.is_closed
+                || model.cut.is_some()
+                || model.pending.iter().any(|pending| pending.asked == Asked::Delete)
+            {
                 continue;
             }
             let mut at = life.start;

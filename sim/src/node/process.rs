@@ -4,13 +4,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use rustmq_engine_core::shard::starting::log_limits;
-use rustmq_engine_core::shard::{
-    CommitNumber, CommitSteps, DiskStep, Gathering, PartitionKey, Shard, ShardConfig, TruncateError,
-};
+use rustmq_engine_core::shard::{CommitNumber, CommitSteps, DiskStep, Gathering, Shard, ShardConfig};
 use rustmq_engine_core::wal::{Generation, SlotId};
-use rustmq_model::{Instant, Offset};
+use rustmq_model::Instant;
 
 use super::computer::{Crashed, Event};
+use super::cuts::RebuildTask;
 use super::events::Named;
 use super::host::NodeHost;
 use super::load::Request;
@@ -52,6 +51,8 @@ pub struct Process {
     pub(super) inbox: VecDeque<Request>,
     pub(super) preparer: Preparer,
     pub(super) reads: BTreeMap<OperationId, ReadTask>,
+    /// The read of a log that is to be cut.
+    pub(super) rebuilding: Option<(OperationId, RebuildTask)>,
     /// Segments that reads hold, where they are, how far they reach, and how often.
     pub(super) holds: BTreeMap<(SlotId, Generation), (u32, u32)>,
     /// The older one first.
@@ -92,6 +93,7 @@ impl Process {
             read_bytes_max: READ_BYTES_MAX,
             waits_max: WAITS_MAX,
             limits: log_limits(setting.shape),
+            replicas: setting.replicas(),
         };
         let shard = Shard::new(config, gathering, recovered.partitions, now);
         let shard = shard.map_err(|_| NoStart::Failed(DiskError::Full))?;
@@ -100,6 +102,7 @@ impl Process {
             inbox: VecDeque::new(),
             preparer: Preparer::default(),
             reads: BTreeMap::new(),
+            rebuilding: None,
             holds: BTreeMap::new(),
             writing: Vec::new(),
             wakes_at: None,
@@ -136,6 +139,10 @@ impl Process {
         let now = world.computer.now();
         self.shard.handle_time(now);
         self.execute_all(world);
+        if world.setting.cuts && world.load.is_closing() {
+            // Nobody acknowledges after the end: what there is, the others have.
+            world.acknowledge_all(self);
+        }
         while self.shard.takes_requests() {
             let Some(request) = self.inbox.pop_front() else { break };
             request.hand_over(&mut self.shard);
@@ -143,6 +150,7 @@ impl Process {
         self.shard.stage(now);
         self.execute_all(world);
         self.turns += 1;
+        world.has_been_full |= self.shard.table().is_full();
         if self.turns.is_multiple_of(TURNS_BETWEEN_CHECKS) {
             self.shard.check_invariants();
         }
@@ -201,18 +209,11 @@ impl Process {
             self.on_written(at, result, world);
         } else if let Some(task) = self.reads.remove(&id) {
             self.on_read(task, result, world);
+        } else if let Some((_, task)) = self.rebuilding.take_if(|(operation, _)| *operation == id) {
+            self.on_rebuild_read(task, result, world);
         } else {
             self.on_prepared(id, &result, world);
         }
-    }
-
-    /// Another leader's log goes another way from there on. What is durable is not cut.
-    pub(super) fn cut(&mut self, key: PartitionKey, to: Offset, world: &mut World) {
-        match self.shard.handle_truncate(key, to) {
-            Ok(_) | Err(TruncateError::UnknownPartition | TruncateError::NoRoom(_)) => {}
-            Err(error) => panic!("{key:?} is not cut at {to}: {error}"),
-        }
-        self.execute_all(world);
     }
 
     // Commits.

@@ -28,8 +28,14 @@ const ATTEMPTS: u32 = 3;
 /// Who waits for a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
-    Move { number: u64 },
-    Client { key: PartitionKey },
+    Move {
+        number: u64,
+    },
+    /// Who reads goes on with the log as it was before a reset.
+    Client {
+        key: PartitionKey,
+        resets: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,10 +186,14 @@ impl Process {
     /// A consumer asks for what is not in memory.
     pub(super) fn read_for_client(&mut self, key: PartitionKey, read: ColdRead, world: &mut World) {
         match self.shard.plan_read(&read) {
-            Ok(plan) => self.begin_read(Reader::Client { key }, read, plan, world),
+            Ok(plan) => {
+                let resets = world.oracle.resets(key);
+                self.begin_read(Reader::Client { key, resets }, read, plan, world);
+            }
             Err(ReadError::Storage { reason }) => {
-                let is_marked = world.oracle.is_marked(key, read.from);
-                assert!(is_marked, "{read} is refused: {reason}");
+                // What a reset takes from the segments is shown when it is durable.
+                let is_lost = world.oracle.is_marked(key, read.from) || world.oracle.is_being_cut(read.id);
+                assert!(is_lost, "{read} is refused: {reason}");
             }
             Err(ReadError::OutOfRange { frontiers, .. }) => {
                 assert!(read.from < frontiers.log_start, "{read}: {frontiers:?}");
@@ -244,8 +254,9 @@ impl Process {
             self.holds.remove(&key);
         }
         match task.reader {
-            Reader::Client { key } => {
+            Reader::Client { key, resets } => {
                 match result {
+                    Ok(_) if world.oracle.resets(key) != resets => {}
                     Ok(found) => {
                         world.events.note(Named::ColdRead);
                         world.oracle.on_read(key, task.read.from.max(task.at.from), &found);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rustmq_engine_core::log::Replicas;
 use rustmq_engine_core::shard::SyncPolicy;
 use rustmq_engine_core::wal::SegmentShape;
 
@@ -45,7 +46,8 @@ pub struct Setting {
     pub room: u64,
     /// Of a request of the clients: a sector of the log is harmed.
     pub strike: Chance,
-    /// Another leader's log goes another way at times: the end of a log that is not durable is cut off.
+    /// There are other replicas: a log's watermark is held back until they have it, and its end is cut off at times, where another leader's log went another
+    /// way.
     pub cuts: bool,
     /// What the clients ask for in a run.
     pub requests: usize,
@@ -54,6 +56,11 @@ pub struct Setting {
 }
 
 impl Setting {
+    /// Where logs are cut, others have them too.
+    pub const fn replicas(&self) -> Replicas {
+        if self.cuts { Replicas::Several } else { Replicas::Sole }
+    }
+
     pub fn draw(dice: &mut Dice) -> Self {
         let weather = match dice.below(8) {
             0..2 => Weather::Calm,

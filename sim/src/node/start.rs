@@ -69,7 +69,7 @@ pub fn recover(
     let config = SegmentTableConfig { wal: WAL, shape: setting.shape, segments_max: setting.segments_max };
     let mut table = SegmentTable::new(config, &wal);
     let (limits, wall) = (log_limits(setting.shape), computer.now().wall);
-    let partitions = replay_partitions(&wal, Gaps::Refused, limits, wall, &mut table)
+    let partitions = replay_partitions(&wal, Gaps::Refused, limits, setting.replicas(), wall, &mut table)
         .map_err(|error| NoStart::Refused(error.to_string()))?;
     Ok(Recovered { wal, table, partitions })
 }

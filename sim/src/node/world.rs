@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use rustmq_engine_core::log::Frontiers;
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, TrimError};
-use rustmq_engine_core::shard::request::{Appended, ColdRead};
+use rustmq_engine_core::shard::partitions::Partition;
+use rustmq_engine_core::shard::request::{Appended, ColdRead, OpenPartition};
 use rustmq_engine_core::shard::{PartitionKey, SyncPolicy};
 use rustmq_engine_core::wal::SlotId;
 use rustmq_model::{Instant, Offset, Timestamp, TopicIdPartition};
@@ -14,7 +15,7 @@ use super::computer::{Computer, Event};
 use super::events::{Events, Named};
 use super::host::RequestNumber;
 use super::load::{Deed, Load, Request};
-use super::oracle::{Asked, Harms, Oracle};
+use super::oracle::{Asked, Harms, Oracle, ShownCut};
 use super::process::{End, Process};
 use super::reads::Failing;
 use super::setting::Setting;
@@ -39,6 +40,8 @@ pub struct World {
     pub started: BTreeMap<SlotId, Instant>,
     /// Batches that are to be moved, and cannot be read.
     pub failing: Option<Failing>,
+    /// The log was full once: it may have given up what a cut needs.
+    pub has_been_full: bool,
 }
 
 /// Why a life is over.
@@ -59,7 +62,8 @@ impl World {
         let load = Load::new(&setting, dice.fork());
         let (oracle, events) = (Oracle::default(), Events::default());
         let (written, started) = (BTreeMap::new(), BTreeMap::new());
-        Self { setting, dice, computer, oracle, load, events, written, started, failing: None }
+        let (failing, has_been_full) = (None, false);
+        Self { setting, dice, computer, oracle, load, events, written, started, failing, has_been_full }
     }
 
     pub fn run(mut self) -> Report {
@@ -156,6 +160,9 @@ impl World {
 
     pub fn act_as_clients(&mut self, process: &mut Process, is_open: bool) {
         self.strike();
+        if self.setting.cuts && self.dice.below(2) == 0 {
+            self.acknowledge(process);
+        }
         if is_open {
             let deed = self.load.choose();
             self.carry_out(deed, process);
@@ -188,16 +195,15 @@ impl World {
         let request = match deed {
             Deed::Open => {
                 let (number, partitions) = (self.load.number(), self.load.open());
-                for open in &partitions {
-                    self.oracle.on_configured(open.id, &open.config);
-                    self.oracle.on_asked(number, open.id, Asked::Open);
-                }
-                self.load.asked.insert(number, partitions.iter().map(|open| open.id).collect());
+                self.note_opening(number, &partitions);
                 Request::Open(number, partitions)
             }
             Deed::Append => {
                 let (number, largest) = (self.load.number(), self.setting.shape.payload_max() as usize);
                 let appends = self.load.append(number, largest, wall, &mut self.oracle.batches);
+                if appends.is_empty() {
+                    return;
+                }
                 let is_alone = appends.len() == 1;
                 for append in &appends {
                     let batch = self.oracle.batches.identify(&append.header, &append.batch);
@@ -225,6 +231,9 @@ impl World {
             }
             Deed::Delete => {
                 let (number, id) = (self.load.number(), self.load.any_id());
+                if self.oracle.is_being_cut(id) {
+                    return;
+                }
                 self.computer.note("delete", &[("request", number), ("partition", partition_of(id))]);
                 self.oracle.on_asked(number, id, Asked::Delete);
                 self.load.asked.insert(number, vec![id]);
@@ -241,25 +250,25 @@ impl World {
                 return self.read(process);
             }
             Deed::Audit => return self.audit(process),
-            Deed::Cut => {
-                self.load.number();
-                if let Some((id, key, to)) = self.load.cut() {
-                    self.computer.note("cut", &[("partition", partition_of(id)), ("to", to.0.unsigned_abs())]);
-                    self.oracle.on_cut(id);
-                    process.cut(key, to, self);
-                }
-                return;
-            }
+            Deed::Cut => return self.cut(process),
         };
         process.inbox.push_back(request);
+    }
+
+    pub(super) fn note_opening(&mut self, number: RequestNumber, partitions: &[OpenPartition]) {
+        for open in partitions {
+            self.oracle.on_configured(open.id, &open.config);
+            self.oracle.on_asked(number, open.id, Asked::Open);
+        }
+        self.load.asked.insert(number, partitions.iter().map(|open| open.id).collect());
     }
 
     /// A consumer reads from memory what is there, and asks for the rest.
     fn read(&mut self, process: &mut Process) {
         let id = self.load.any_id();
         let Some((key, from, until)) = self.load.read_range(id) else { return };
-        let in_memory: Vec<_> =
-            process.shard.memory_mut().batches_from(key, from).map(|batch| batch.bytes.clone()).collect();
+        let in_memory = process.shard.memory_mut().batches_from(key, from).take_while(|batch| batch.next <= until);
+        let in_memory: Vec<_> = in_memory.map(|batch| batch.bytes.clone()).collect();
         let cold_until = in_memory.first().map_or(until, |bytes| {
             rustmq_model::batch::BatchHeader::parse(bytes).expect("what is published is a batch").base_offset
         });
@@ -284,7 +293,17 @@ impl World {
 
     pub fn note_shown(&mut self, key: PartitionKey, frontiers: Frontiers) {
         self.oracle.on_shown(key, frontiers);
-        self.load.on_shown(key, frontiers.log_start, frontiers.durable_end);
+        self.load.on_shown(key, &frontiers);
+    }
+
+    pub fn on_cut_shown(&mut self, key: PartitionKey, frontiers: &Frontiers, partition: &Partition) {
+        let now = self.computer.now().wall;
+        let shown = self.oracle.on_cut_shown(key, frontiers, partition, now);
+        self.load.on_shown(key, frontiers);
+        let ShownCut { is_reset, took_durable, took_recovered } = shown;
+        let came_up =
+            [(is_reset, Named::Reset), (took_durable, Named::CutOfDurable), (took_recovered, Named::CutAfterRestart)];
+        came_up.into_iter().filter(|(has, _)| *has).for_each(|(_, named)| self.events.note(named));
     }
 
     pub fn note_start(&mut self, key: PartitionKey, frontiers: Frontiers) {

@@ -103,6 +103,7 @@ impl PartitionLog {
         let (current, given) = (self.leader_epoch(), expected.unwrap_or(self.leader_epoch()));
         match given.cmp(&current) {
             std::cmp::Ordering::Less => Err(AppendRejection::FencedLeaderEpoch { given, current }),
+            std::cmp::Ordering::Equal if self.is_being_cut() => Err(AppendRejection::BeingCut),
             std::cmp::Ordering::Equal => Ok(()),
             std::cmp::Ordering::Greater => Err(AppendRejection::UnknownLeaderEpoch { given, current }),
         }

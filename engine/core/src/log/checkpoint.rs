@@ -5,7 +5,7 @@ use bytes::{Buf, BufMut, TryGetError};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use super::epochs::{EpochHistory, EpochStart};
-use super::frontiers::Frontiers;
+use super::frontiers::{Frontiers, WatermarkRule};
 use super::limits::LogLimits;
 use super::partition::PartitionLog;
 use super::producers::{BATCHES_MAX, Producer, ProducerBatch, Producers, RecentBatches};
@@ -119,6 +119,8 @@ impl PartitionLog {
         let mut log = Self {
             limits,
             frontiers,
+            watermark: WatermarkRule::Sole,
+            is_being_cut: false,
             decided_start: log_start,
             leader_epoch: epochs.latest().unwrap_or(LeaderEpoch::NONE),
             epochs,

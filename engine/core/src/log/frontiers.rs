@@ -117,10 +117,52 @@ impl Frontiers {
     }
 }
 
-/// The rule of the sole replica, said here alone: what is durable here is durable on every replica. Where there are others, their acknowledgements
-/// decide: the watermark is the least durable end over the ISR.
-pub(super) const fn sole_high_watermark(frontiers: &Frontiers) -> Offset {
-    frontiers.durable_end
+/// Who else has a copy of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replicas {
+    /// Nobody.
+    Sole,
+    /// Others, whose acknowledgements are to be waited for.
+    Several,
+}
+
+impl Replicas {
+    /// The rule until more is told, for a log that is committed up to an offset.
+    #[must_use]
+    pub const fn first_rule(self, high_watermark: Offset) -> WatermarkRule {
+        match self {
+            Self::Sole => WatermarkRule::Sole,
+            Self::Several => WatermarkRule::Acknowledged(high_watermark),
+        }
+    }
+}
+
+/// What the high watermark follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatermarkRule {
+    /// What is durable here is durable on every replica: there is no other.
+    Sole,
+    /// The others' acknowledgements decide: the watermark is the least durable end over the ISR, and theirs is this.
+    Acknowledged(Offset),
+}
+
+impl WatermarkRule {
+    /// Of a log that was cut back: what was acknowledged beyond its watermark was acknowledged of other bytes.
+    pub(super) const fn after_cut(self, high_watermark: Offset) -> Self {
+        match self {
+            Self::Sole => Self::Sole,
+            Self::Acknowledged(_) => Self::Acknowledged(high_watermark),
+        }
+    }
+
+    /// Of a log with these frontiers.
+    #[must_use]
+    pub fn high_watermark(self, frontiers: &Frontiers) -> Offset {
+        match self {
+            Self::Sole => frontiers.durable_end,
+            Self::Acknowledged(end) => frontiers.durable_end.min(end),
+        }
+    }
 }
 
 #[cfg(test)]

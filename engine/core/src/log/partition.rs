@@ -1,5 +1,5 @@
-//! [`PartitionLog`]: the state of one partition's log, and what syncs, trims, truncations and new leaderships change in it. Appends are
-//! in [`super::append`], recovery in [`super::replay`].
+//! [`PartitionLog`]: the state of one partition's log, and what syncs, trims and new leaderships change in it. Appends are
+//! in [`super::append`], cuts in [`super::cutting`], recovery in [`super::replay`].
 //!
 //! How far the log has come is said by its [`Frontiers`], and what holds between them there. The end and the producers run ahead of the disk, and so do
 //! a trim and a leadership until their frames are synced; readers see no more than what lies below the high watermark.
@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::epochs::{EpochEnd, EpochHistory, EpochStart, end_offset_for};
-use super::frontiers::{Frontiers, sole_high_watermark};
+use super::frontiers::{Frontiers, WatermarkRule};
 use super::limits::LogLimits;
 use super::producers::Producers;
 use super::time_index::TimeIndex;
@@ -29,19 +29,15 @@ pub struct RejectedTrim {
     pub high_watermark: Offset,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("offset {requested} is below the high watermark {high_watermark}")]
-pub struct RejectedTruncation {
-    pub requested: Offset,
-    pub high_watermark: Offset,
-}
-
 /// One partition's log, without its bytes. The same calls in the same order give the same state, and so do [`Self::restore`] and the
 /// replay of what was written since.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionLog {
     pub(super) limits: LogLimits,
     pub(super) frontiers: Frontiers,
+    pub(super) watermark: WatermarkRule,
+    /// The log is about to be cut, or was, and that is not durable.
+    pub(super) is_being_cut: bool,
     /// Where the log is to start once the newest trim is synced: ahead of the frontier until then.
     pub(super) decided_start: Offset,
     /// The epoch in which this broker was told to serve the partition, as its leader or as a follower. It only rises, and is on no disk: a restart
@@ -63,6 +59,8 @@ impl PartitionLog {
         Self {
             limits,
             frontiers: Frontiers::at(log_start),
+            watermark: WatermarkRule::Sole,
+            is_being_cut: false,
             decided_start: log_start,
             leader_epoch: epoch,
             epochs,
@@ -70,6 +68,11 @@ impl PartitionLog {
             transactions: Transactions::default(),
             times: TimeIndex::default(),
         }
+    }
+
+    #[must_use]
+    pub const fn limits(&self) -> LogLimits {
+        self.limits
     }
 
     #[must_use]
@@ -136,16 +139,30 @@ impl PartitionLog {
         has_moved
     }
 
-    pub(super) fn advance_high_watermark(&mut self) {
-        self.raise_high_watermark(sole_high_watermark(&self.frontiers));
+    #[must_use]
+    pub const fn watermark_rule(&self) -> WatermarkRule {
+        self.watermark
     }
 
-    pub(super) fn raise_high_watermark(&mut self, to: Offset) {
-        if to > self.frontiers.high_watermark {
+    /// What the high watermark follows from here on. Answers whether that moves it.
+    pub fn follow_watermark(&mut self, rule: WatermarkRule) -> bool {
+        self.watermark = rule;
+        self.advance_high_watermark()
+    }
+
+    pub(super) fn advance_high_watermark(&mut self) -> bool {
+        !self.is_being_cut && self.raise_high_watermark(self.watermark.high_watermark(&self.frontiers))
+    }
+
+    /// It never falls: what was committed stays so.
+    pub(super) fn raise_high_watermark(&mut self, to: Offset) -> bool {
+        let has_moved = to > self.frontiers.high_watermark;
+        if has_moved {
             self.frontiers.high_watermark = to;
             self.transactions.on_high_watermark(to);
             self.settle_last_stable();
         }
+        has_moved
     }
 
     /// The last stable offset follows from the transactions and from what limits it: after a change of either.
@@ -193,33 +210,6 @@ impl PartitionLog {
         self.epochs.trim(log_start);
         self.transactions.trim(log_start);
         self.times.trim(log_start);
-    }
-
-    /// Cuts the log back to `to`, where a new leader's log goes another way. Answers the end to write a truncate frame with, or `None` if
-    /// it ends there or earlier already. What producers had before the cut is as good as their last five batches tell. A cut
-    /// below the high watermark (an unclean election) is refused: what was settled there is told by replay only.
-    pub fn truncate(&mut self, to: Offset) -> Result<Option<Offset>, RejectedTruncation> {
-        let high_watermark = self.frontiers.high_watermark;
-        if to < high_watermark {
-            return Err(RejectedTruncation { requested: to, high_watermark });
-        }
-        if to >= self.end() {
-            return Ok(None);
-        }
-        self.apply_truncation(to);
-        Ok(Some(to))
-    }
-
-    pub(super) fn apply_truncation(&mut self, to: Offset) {
-        let to = to.max(self.decided_start).min(self.end());
-        self.frontiers.cut(to);
-        self.epochs.truncate(to);
-        self.producers.truncate(to);
-        for ended in self.transactions.truncate(to) {
-            self.producers.reopen(ended.producer_id, ended.producer_epoch, ended.first_offset);
-        }
-        self.times.truncate(to);
-        self.settle_last_stable();
     }
 
     /// Judges a leadership of this broker. Answers the start to write an epoch-start frame with, and to tell [`Self::lead`]; `None` if it has begun already.

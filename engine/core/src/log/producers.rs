@@ -71,13 +71,6 @@ impl RecentBatches {
             }
         }
     }
-
-    /// Forgets what reaches to or above `end`.
-    fn truncate(&mut self, end: Offset) {
-        self.batches.iter_mut().filter(|slot| slot.is_some_and(|batch| batch.last_offset >= end)).for_each(|slot| {
-            *slot = None;
-        });
-    }
 }
 
 /// What is remembered of one producer.
@@ -256,21 +249,5 @@ impl Producers {
     /// Answers where a transaction was open, which is so only if the decision was not made by [`Self::expired`].
     pub(super) fn forget(&mut self, id: ProducerId) -> Option<Offset> {
         self.by_id.remove(&id).and_then(|producer| producer.open_transaction)
-    }
-
-    /// Forgets batches at or above `end`, and producers of whom it takes the last one. One whose epoch began above `end` is then unknown,
-    /// and not back in the epoch before.
-    pub(super) fn truncate(&mut self, end: Offset) {
-        self.by_id.retain(|_, producer| {
-            let had_batches = !producer.batches.is_empty();
-            producer.batches.truncate(end);
-            producer.open_transaction = producer.open_transaction.filter(|first| *first < end);
-            !had_batches || !producer.batches.is_empty() || producer.open_transaction.is_some()
-        });
-    }
-
-    /// A marker was truncated: the transaction that began at `first` is open again.
-    pub(super) fn reopen(&mut self, id: ProducerId, epoch: ProducerEpoch, first: Offset) {
-        self.by_id.entry(id).or_insert_with(|| Producer::new(epoch)).open_transaction = Some(first);
     }
 }

@@ -8,6 +8,9 @@ pub enum AppendRejection {
     FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
     #[error("leader epoch {given} is above the current {current}")]
     UnknownLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    /// Retriable, with the partition's leader.
+    #[error("the end of the log is being cut off")]
+    BeingCut,
     #[error("sequence {got} of producer {producer_id} is out of order: {expected} is next")]
     OutOfOrderSequence { producer_id: ProducerId, expected: Sequence, got: Sequence },
     #[error("epoch {got} of producer {producer_id} is fenced by epoch {current}")]

@@ -6,6 +6,7 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::end_marker::EndMarker;
 use super::epochs::EpochStart;
+use super::frontiers::Replicas;
 use super::partition::PartitionLog;
 
 /// Whether offsets may be missing between batches.
@@ -26,8 +27,8 @@ pub enum ReplayError {
     Empty { base: Offset },
     #[error("a trim to {requested} is above the log's end {end}")]
     TrimAboveEnd { requested: Offset, end: Offset },
-    #[error("a truncation to {requested} is outside the log, which has {log_start} to {end}")]
-    TruncationOutside { requested: Offset, log_start: Offset, end: Offset },
+    #[error("a truncation to {end} is not followed by the state that it left")]
+    TruncationAlone { end: Offset },
     #[error("leader epoch {epoch} begins at {start}, the log ends at {end}")]
     MisplacedEpoch { epoch: LeaderEpoch, start: Offset, end: Offset },
 }
@@ -70,20 +71,6 @@ impl PartitionLog {
         Ok(())
     }
 
-    pub fn replay_truncate(&mut self, to: Offset, gaps: Gaps) -> Result<(), ReplayError> {
-        let outside = to < self.decided_start || to > self.end();
-        if outside && gaps == Gaps::Refused {
-            let (log_start, end) = (self.decided_start, self.end());
-            return Err(ReplayError::TruncationOutside { requested: to, log_start, end });
-        }
-        if to > self.end() {
-            self.frontiers.move_end(to);
-        } else if to < self.end() {
-            self.apply_truncation(to);
-        }
-        Ok(())
-    }
-
     pub fn replay_epoch_start(&mut self, begun: EpochStart, gaps: Gaps) -> Result<(), ReplayError> {
         let EpochStart { epoch, start } = begun;
         let misplaced = start < self.end() || (start > self.end() && gaps == Gaps::Refused);
@@ -100,9 +87,9 @@ impl PartitionLog {
     }
 
     /// Everything was replayed, and the WAL's end is synced. `now` by the broker's clock.
-    pub fn finish_replay(&mut self, now: Timestamp) {
+    pub fn finish_replay(&mut self, replicas: Replicas, now: Timestamp) {
         self.producers.finish_replay(now);
         self.frontiers.durable_end = self.end();
-        self.advance_high_watermark();
+        self.follow_watermark(replicas.first_rule(self.frontiers.high_watermark));
     }
 }

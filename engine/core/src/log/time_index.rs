@@ -21,7 +21,7 @@ pub struct TimeIndex {
     pub(super) entries: Vec<TimeEntry>,
     /// At least the largest timestamp of all records so far, trimmed ones included.
     pub(super) largest: Timestamp,
-    /// Below this the log was truncated once, so that `largest` may be one of a record that is gone.
+    /// Below this a truncation by an earlier version may have left, in `largest` and in entries, the time of a record that is gone.
     pub(super) inexact_below: Offset,
     pub(super) interval_bytes: u64,
     pub(super) bytes_since: u64,
@@ -61,13 +61,6 @@ impl TimeIndex {
     pub fn trim(&mut self, log_start: Offset) {
         let gone = self.entries.partition_point(|entry| entry.offset <= log_start);
         self.entries.drain(..gone);
-    }
-
-    /// Nothing is left from `end` on.
-    pub fn truncate(&mut self, end: Offset) {
-        let kept = self.entries.partition_point(|entry| entry.offset < end);
-        self.entries.truncate(kept);
-        self.inexact_below = self.inexact_below.max(end);
     }
 
     /// No record below the answer (and at or above `log_start`) has at least `timestamp`.
@@ -141,7 +134,8 @@ mod tests {
     #[test]
     fn after_a_truncation_the_largest_is_searched_from_the_start() {
         let mut index = filled(100);
-        index.truncate(Offset(60));
+        index.entries.retain(|entry| entry.offset < Offset(60));
+        index.inexact_below = Offset(60);
         assert_eq!(index.search_largest_from(Offset(10), Offset(60)), Offset(10));
         assert_eq!(index.search_from(Timestamp(590), Offset(10)), Offset(59));
     }

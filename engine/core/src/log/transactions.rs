@@ -77,17 +77,6 @@ impl Transactions {
         self.aborted.drain(..gone);
     }
 
-    /// Forgets what began or ended at or above `end`. Answers the transactions that are open again, which the producers must know.
-    pub(super) fn truncate(&mut self, end: Offset) -> Vec<EndedTransaction> {
-        self.open.retain(|first, _| *first < end);
-        self.aborted.retain(|aborted| aborted.last_offset < end);
-        let cut = self.ended.partition_point(|ended| ended.last_offset < end);
-        let mut again = self.ended.split_off(cut);
-        again.retain(|ended| ended.first_offset < end);
-        again.iter().for_each(|ended| self.begin(ended.producer_id, ended.first_offset));
-        again
-    }
-
     /// Aborted transactions with records in `from..until`, by their end.
     pub fn aborted_between(&self, from: Offset, until: Offset) -> impl Iterator<Item = &AbortedTransaction> {
         let first = self.aborted.partition_point(|aborted| aborted.last_offset < from);

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 
 use rustmq_model::{Offset, TopicIdPartition};
 
-use super::error::{AppendError, DeleteError, OpenError, TrimError};
+use super::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
 use super::gathering::NoRoom;
 use super::host::Host;
 use super::location::ReadPlan;
+use super::log_rebuild::LogRebuild;
 use super::memory::NoMemory;
 use super::partitions::{Leadership, Partition, PartitionKey};
 use super::request::{Appended, ColdRead};
@@ -118,10 +119,20 @@ pub enum Action<H: Host> {
         id: TopicIdPartition,
     },
     Publish(Publication),
-    PublishLogStart {
+    /// They have moved, and there are no new batches.
+    PublishFrontiers {
         key: PartitionKey,
         frontiers: Frontiers,
         size_bytes: u64,
+    },
+    /// The log was cut back: of its batches, those between log start and durable end are left. After a reset there are none.
+    PublishCut {
+        key: PartitionKey,
+        frontiers: Frontiers,
+        leadership: Leadership,
+        size_bytes: u64,
+        /// What is left of it.
+        times: Box<TimeIndex>,
     },
     PublishLeadership {
         key: PartitionKey,
@@ -150,6 +161,11 @@ pub enum Action<H: Host> {
         reply: H::DeleteReply,
         results: Vec<Result<(), DeleteError>>,
     },
+    /// Where the log ends since.
+    AnswerCut {
+        reply: H::CutReply,
+        result: Result<Offset, CutError>,
+    },
     /// Answered with an event about the slot.
     PrepareSlot {
         slot: SlotId,
@@ -162,6 +178,12 @@ pub enum Action<H: Host> {
         number: u64,
         read: ColdRead,
         plan: Box<ReadPlan>,
+    },
+    /// What a log was, to be read back: its reads are to be executed one after the other, and its end answered with [`super::Shard::on_rebuilt`] and the same
+    /// number. One at a time.
+    Rebuild {
+        number: u64,
+        rebuild: Box<LogRebuild>,
     },
     /// The folder no longer has to say that the log was repaired; answered.
     ForgetRepair,

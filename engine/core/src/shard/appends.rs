@@ -126,6 +126,7 @@ fn refusal(rejection: &AppendRejection) -> AppendError {
     match *rejection {
         AppendRejection::FencedLeaderEpoch { given, current } => AppendError::FencedLeaderEpoch { given, current },
         AppendRejection::UnknownLeaderEpoch { given, current } => AppendError::UnknownLeaderEpoch { given, current },
+        AppendRejection::BeingCut => AppendError::CutOff,
         AppendRejection::OutOfOrderSequence { producer_id, expected, got } => {
             AppendError::OutOfOrderSequence { producer: producer_id, expected, got }
         }

@@ -219,7 +219,7 @@ fn stage_checkpoints<H: Host>(
             actions.note(Fact::CheckpointTooLarge { id: *id, bytes: checkpoint.len() });
             continue;
         }
-        staging.room(checkpoint.len(), Purpose::Cleaning, partitions)?.put_checkpoint(*id, &checkpoint);
+        staging.room(checkpoint.len(), Purpose::Cleaning, partitions)?.put_checkpoint(partition, &checkpoint);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! A commit as it is planned: what is written and synced in one go, and what becomes readable once that is done.
 
 use super::disk_step::DiskStep;
-use super::partitions::{Cut, LogVersion, PartitionKey};
+use super::partitions::{LogVersion, PartitionKey};
 use super::tail::TailBatch;
 use crate::wal::WalPosition;
 
@@ -9,18 +9,10 @@ use crate::wal::WalPosition;
 #[derive(Clone, Debug)]
 pub struct StagedBatch {
     pub key: PartitionKey,
-    /// Of the log when it was staged, or since: it becomes durable only if the log still has it.
+    /// Of the log when it was staged: it becomes durable only if the log still has it.
     pub version: LogVersion,
     pub chunk: u64,
     pub batch: TailBatch,
-}
-
-impl StagedBatch {
-    pub(super) fn on_cut(&mut self, cut: &Cut) {
-        if (self.key, self.version) == (cut.key, cut.before) && self.batch.next <= cut.end {
-            self.version = cut.after;
-        }
-    }
 }
 
 /// What is written and synced in one go.

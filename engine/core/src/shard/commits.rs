@@ -15,7 +15,7 @@ use rustmq_model::{Instant, Offset};
 use super::commit::{Commit, StagedBatch};
 use super::disk_pace::DiskPace;
 use super::disk_step::DiskStep;
-use super::partitions::{Cut, LogVersion, PartitionKey, Partitions};
+use super::partitions::{LogVersion, PartitionKey, Partitions};
 use crate::wal::WalPosition;
 
 /// Number of a commit, from 1 on.
@@ -130,23 +130,11 @@ impl Commits {
         }
     }
 
-    /// A log was cut back: what it keeps of what is in flight is of the new version.
-    pub(super) fn on_cut(&mut self, cut: &Cut) {
-        let batches = self.in_flight.iter_mut().flat_map(|in_flight| &mut in_flight.commit.batches);
-        batches.for_each(|staged| staged.on_cut(cut));
-    }
-
     fn batches(&self) -> impl Iterator<Item = &StagedBatch> {
         self.in_flight.iter().flat_map(|in_flight| &in_flight.commit.batches)
     }
 
-    /// Where the partition's batches in flight, in this version of its log, begin and end.
-    pub(super) fn staged(&self, key: PartitionKey, version: LogVersion) -> impl Iterator<Item = (Offset, Offset)> {
-        let batches = self.batches().filter(move |staged| (staged.key, staged.version) == (key, version));
-        batches.map(|staged| (staged.batch.base, staged.batch.next))
-    }
-
-    /// Bytes of these batches.
+    /// Bytes of the partition's batches in flight, in this version of its log.
     pub(super) fn staged_bytes(&self, key: PartitionKey, version: LogVersion) -> u64 {
         let batches = self.batches().filter(|staged| (staged.key, staged.version) == (key, version));
         batches.map(|staged| staged.batch.bytes.len()).sum::<usize>() as u64

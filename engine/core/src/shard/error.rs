@@ -2,7 +2,7 @@
 
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
-use crate::log::Frontiers;
+use crate::log::{Frontiers, RejectedTruncation};
 
 /// The engine is shutting down or its thread has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +69,37 @@ pub enum TrimError {
     Storage { reason: String },
     #[error("the storage engine has stopped")]
     Stopped,
+}
+
+/// Why a log is not cut. It is as it was then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CutError {
+    #[error("the partition is not open here")]
+    UnknownPartition,
+    #[error("leader epoch {given} is below the current {current}")]
+    FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
+    /// The log differs where it is committed: it is to be reset.
+    #[error("offset {requested} is below the high watermark {high_watermark}")]
+    BelowHighWatermark { requested: Offset, high_watermark: Offset },
+    /// It cannot be told what the log was there. Asked again, it may be: a read may fail once. Else it is to be reset.
+    #[error("it cannot be told what the log was there: {reason}")]
+    Unknown { reason: String },
+    /// Retriable.
+    #[error("the log is being cut already")]
+    UnderWay,
+    #[error("a reset or a later leadership has taken the place of this cut")]
+    Superseded,
+    /// Retriable: goes away when retention, trims or deletions free a segment.
+    #[error("the write-ahead log is full")]
+    Full,
+    #[error("the write-ahead log cannot be written: {reason}")]
+    Storage { reason: String },
+}
+
+impl From<RejectedTruncation> for CutError {
+    fn from(RejectedTruncation { requested, high_watermark }: RejectedTruncation) -> Self {
+        Self::BelowHighWatermark { requested, high_watermark }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -146,7 +177,10 @@ mod tests {
             &AppendError::UnknownLeaderEpoch { given: current, current: given },
             "leader epoch 5 is above the current 2",
         );
-        check(&OpenError::FencedLeaderEpoch { given, current }, "leader epoch 2 is below 5, in which the partition is served");
+        check(
+            &OpenError::FencedLeaderEpoch { given, current },
+            "leader epoch 2 is below 5, in which the partition is served",
+        );
         let (requested, high_watermark) = (Offset(9), Offset(6));
         check(&TrimError::AboveHighWatermark { requested, high_watermark }, "offset 9 is above the high watermark 6");
         let frontiers = Frontiers { durable_end: Offset(6), ..Frontiers::default() };

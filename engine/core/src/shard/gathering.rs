@@ -16,8 +16,9 @@ use super::commit::{Commit, StagedBatch, SyncPolicy};
 use super::disk_step::DiskStep;
 use super::host::ReaderMemory;
 use super::memory::{Chunk, NoMemory};
-use super::partitions::{Cut, LogVersion, PartitionKey};
+use super::partitions::{LogVersion, PartitionKey};
 use super::tail::{TailBatch, TailMemory};
+use crate::log::Frontiers;
 use crate::wal::frame::{Control, DamagedRange, frame_size};
 use crate::wal::retention::dated;
 use crate::wal::segments::{Admission, Purpose};
@@ -198,6 +199,11 @@ impl<M: ReaderMemory> Gathering<M> {
         }
     }
 
+    /// Readers see a log cut back: what it has in memory ends below `end`.
+    pub(super) fn on_cut(&mut self, key: PartitionKey, end: Offset) {
+        self.tail.cut(key, end);
+    }
+
     // Frames. Only after `room` said `Here`.
 
     /// The open group and its region.
@@ -233,9 +239,10 @@ impl<M: ReaderMemory> Gathering<M> {
         self.table.record_control(id, group, control);
     }
 
-    pub fn stage_checkpoint(&mut self, id: TopicIdPartition, checkpoint: &[u8]) {
+    /// `frontiers` are those of the log that it holds.
+    pub fn stage_checkpoint(&mut self, id: TopicIdPartition, checkpoint: &[u8], frontiers: &Frontiers) {
         let (group, ()) = self.stage(|open, region| open.writer.put_checkpoint(region, id, checkpoint));
-        self.table.record_checkpoint(id, group);
+        self.table.record_checkpoint(id, group, frontiers);
     }
 
     /// Plans a group without frames that says how far the log is durable. Without a place for it, does nothing, which is as well.
@@ -253,16 +260,6 @@ impl<M: ReaderMemory> Gathering<M> {
         Ok(())
     }
 
-    /// A log was cut back: what it keeps of what has gathered is of the new version.
-    pub(super) fn on_cut(&mut self, cut: &Cut) {
-        self.batches.iter_mut().for_each(|staged| staged.on_cut(cut));
-        for open in self.open.iter_mut().flat_map(|open| &mut open.batches) {
-            if (open.key, open.version) == (cut.key, cut.before) && open.header.next_offset() <= cut.end {
-                open.version = cut.after;
-            }
-        }
-    }
-
     /// Bytes of the partition's batches, in this version of its log, that no commit has taken yet.
     #[must_use]
     pub fn staged_bytes(&self, key: PartitionKey, version: LogVersion) -> u64 {
@@ -271,16 +268,6 @@ impl<M: ReaderMemory> Gathering<M> {
         let staged = staged.map(|staged| staged.batch.bytes.len());
         let open = self.open.iter().flat_map(|open| &open.batches).filter(|open| is_asked_for(open.key, open.version));
         staged.chain(open.map(|open| open.range.len())).sum::<usize>() as u64
-    }
-
-    /// The same batches: where each begins and ends.
-    pub(super) fn staged(&self, key: PartitionKey, version: LogVersion) -> impl Iterator<Item = (Offset, Offset)> {
-        let is_asked_for = move |other: PartitionKey, of: LogVersion| (other, of) == (key, version);
-        let staged = self.batches.iter().filter(move |staged| is_asked_for(staged.key, staged.version));
-        let staged = staged.map(|staged| (staged.batch.base, staged.batch.next));
-        let open = self.open.iter().flat_map(|open| &open.batches);
-        let open = open.filter(move |open| is_asked_for(open.key, open.version));
-        staged.chain(open.map(|open| (open.header.base_offset, open.header.next_offset())))
     }
 
     // Commits.

@@ -15,6 +15,8 @@ pub trait Host: Debug {
     type AppendReply: Debug + Send;
     type TrimReply: Debug + Send;
     type DeleteReply: Debug + Send;
+    /// For truncations and resets.
+    type CutReply: Debug + Send;
     /// For what answers nothing but that it is done.
     type DoneReply: Debug + Send;
 }

@@ -9,13 +9,14 @@ use super::appends::{AppendCount, PartialAppend};
 use super::backlog::{Backlog, Job};
 use super::cleaner::Cleaner;
 use super::commits::{CommitNumber, Commits};
+use super::cuts::Cuts;
 use super::error::{AppendError, ReadError};
 use super::gathering::Gathering;
 use super::host::Host;
 use super::location::{self, ReadPlan};
 use super::memory::NoMemory;
 use super::now::Now;
-use super::partitions::Partitions;
+use super::partitions::{Partition, Partitions};
 use super::placement_change::{Placement, PlacementChange};
 use super::repair_checkpoints::RepairCheckpoints;
 use super::request::{Append, ColdRead, LogConfig, OpenPartition, TrimTo};
@@ -23,7 +24,7 @@ use super::retention::Retention;
 use super::slot_preparation::SlotPreparation;
 use super::staging::Staging;
 use super::waiting::{Answer, Waiting, WaitingAnswers, WaitingAppend};
-use crate::log::LogLimits;
+use crate::log::{LogLimits, Replicas};
 use crate::wal::{Generation, SegmentTable};
 
 /// Requests that wait in the machine itself, so that one commit takes many.
@@ -41,9 +42,11 @@ pub struct ShardConfig {
     pub gathered_bytes_max: usize,
     /// Batches that may wait for a frontier, and those of one request more: then no append is taken before some have been passed.
     pub waits_max: usize,
-    /// Of one read that a move asks for.
+    /// Of one read that a move or a cut asks for.
     pub read_bytes_max: usize,
     pub limits: LogLimits,
+    /// Of the partitions that are opened here.
+    pub replicas: Replicas,
 }
 
 /// The logs of a shard's partitions and the write-ahead log that they share, as a machine without I/O.
@@ -64,6 +67,7 @@ pub struct Shard<H: Host> {
     pub(super) waiting: WaitingAnswers<H>,
     pub(super) commits: Commits,
     pub(super) cleaner: Cleaner,
+    pub(super) cuts: Cuts<H>,
     pub(super) retention: Retention,
     pub(super) slots: SlotPreparation,
     pub(super) repair: RepairCheckpoints,
@@ -89,6 +93,7 @@ impl<H: Host> Shard<H> {
             waiting: WaitingAnswers::default(),
             commits: Commits::new(now.at, config.proof_after, config.slow_commit),
             cleaner: Cleaner::new(config.read_bytes_max),
+            cuts: Cuts::new(config.read_bytes_max),
             retention: Retention::new(now.at, config.retention_interval),
             slots: SlotPreparation::new(now.at),
             repair: RepairCheckpoints::Over,
@@ -164,6 +169,12 @@ impl<H: Host> Shard<H> {
     pub fn plan_read(&mut self, read: &ColdRead) -> Result<ReadPlan, ReadError> {
         location::judge_read(read, &self.partitions)?;
         location::plan_read(read, self.staging.table_mut())
+    }
+
+    /// `None` if it is not open.
+    #[must_use]
+    pub fn partition(&self, id: TopicIdPartition) -> Option<&Partition> {
+        self.partitions.find(id)
     }
 
     #[must_use]
@@ -264,8 +275,15 @@ impl<H: Host> Shard<H> {
             }
             Waiting::Change(PlacementChange { key, what: Placement::Close, .. }) => {
                 // No frontier of it moves any more, and another partition may have its place from here on.
-                for append in self.waiting.take_closed(*key) {
+                for append in self.waiting.take_above(*key, None) {
                     append.refuse(&AppendError::UnknownPartition, &mut self.actions);
+                }
+            }
+            Waiting::Change(PlacementChange { key, what: Placement::Cut(_), .. }) => {
+                let partition = self.partitions.at_mut(*key).expect("the change is not stale");
+                if partition.log.end_cut() {
+                    self.waiting.advance(*key, &partition.frontiers());
+                    self.waiting.order_reached();
                 }
             }
             _ => {}

@@ -1,7 +1,7 @@
 //! One shard: the logs of its partitions and the write-ahead log that they share, as a machine that is told the time and does no I/O.
 //!
 //! Reading order: [`machine`] is what a driver calls, [`turn`] the order of what it does, [`host`] what a driver lends, [`actions`] what it is
-//! asked for. The decisions, each in its file: [`appends`], [`placement`] (open, lead, trim, close), [`retention`], [`cleaner`] (freeing
+//! asked for. The decisions, each in its file: [`appends`], [`placement`] (open, lead, trim, close), [`cuts`] (truncate, reset) with [`log_rebuild`], [`retention`], [`cleaner`] (freeing
 //! segments), [`repair_checkpoints`], [`slot_preparation`]; all of them get room from [`staging`], which plans commits in [`gathering`].
 //! [`commits`] says which commits are under way, [`disk_pace`] whether there may be two, [`publication`] what readers see of one, [`waiting`] what takes
 //! effect and who is answered after it, [`placement_change`] what that effect is, [`append_waits`] which appends those are and [`wait_queue`] in which order. [`starting`] makes
@@ -14,12 +14,14 @@ mod backlog;
 mod cleaner;
 pub mod commit;
 mod commits;
+mod cuts;
 mod disk_pace;
 pub mod disk_step;
 pub mod error;
 pub mod gathering;
 pub mod host;
 pub mod location;
+mod log_rebuild;
 mod machine;
 pub mod memory;
 pub mod now;
@@ -48,11 +50,11 @@ pub use disk_step::DiskStep;
 pub use gathering::{BatchOf, Gathering, NoRoom, Room};
 pub use host::{Host, ReaderMemory};
 pub use location::{NextLocation, ReadPlan};
+pub use log_rebuild::{LogRebuild, RebuildError};
 pub use machine::{Shard, ShardConfig};
 pub use memory::{Chunk, Memory, NoMemory};
 pub use now::Now;
-pub use partitions::{Cut, Leadership, LogVersion, Partition, PartitionKey, Partitions};
-pub use placement::TruncateError;
+pub use partitions::{Leadership, LogVersion, Partition, PartitionKey, Partitions};
 pub use slot_preparation::{Preparation, Urgency};
 pub use tail::TailBatch;
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::request::LogConfig;
-use crate::log::{EpochEnd, EpochStart, Frontiers, PartitionLog, end_offset_for};
+use crate::log::{EpochEnd, EpochStart, Frontiers, PartitionLog, WatermarkRule, end_offset_for};
 
 /// Names a partition as long as it is open, and never another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,21 +31,20 @@ impl PartitionKey {
     }
 }
 
-/// Which bytes a partition's offsets stand for: counts the cuts of its log in this life. After one, the same offsets stand for others.
+/// Which bytes a partition's offsets stand for, in this life of it. After a truncation or a reset of its log the same offsets stand for others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogVersion(u32);
-
-impl LogVersion {
-    pub(super) const ZERO: Self = Self(0);
+pub struct LogVersion {
+    resets: u32,
+    truncations: u32,
 }
 
-/// A log was cut back: what ends at or below `end` goes on under the version `after`; the rest of what had the version `before` is not in the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cut {
-    pub key: PartitionKey,
-    pub end: Offset,
-    pub before: LogVersion,
-    pub after: LogVersion,
+impl LogVersion {
+    pub(super) const ZERO: Self = Self { resets: 0, truncations: 0 };
+
+    /// Whether one follows from the other without a reset: what is committed is the same in both.
+    pub(super) const fn is_same_log(self, other: Self) -> bool {
+        self.resets == other.resets
+    }
 }
 
 /// The epoch in which a partition is served, and who led it from where on.
@@ -57,14 +56,6 @@ pub struct Leadership {
 }
 
 impl Leadership {
-    /// The log was cut back to `end` before this was shown.
-    pub(super) fn cut(&mut self, end: Offset) {
-        let kept = self.history.partition_point(|begun| begun.start < end);
-        if kept < self.history.len() {
-            self.history = self.history[..kept].into();
-        }
-    }
-
     /// Where `epoch` ended in a log that ends at `log_end`; `None` if its history does not reach that epoch.
     #[must_use]
     pub fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<EpochEnd> {
@@ -108,11 +99,21 @@ impl Partition {
         Leadership { epoch: self.log.leader_epoch(), history: self.log.epochs().into() }
     }
 
-    /// The log was cut back to `end`.
-    pub(super) const fn cut(&mut self, end: Offset) -> Cut {
-        let before = self.version;
-        self.version = LogVersion(before.0.wrapping_add(1));
-        Cut { key: self.key, end, before, after: self.version }
+    /// The log is cut back to what `kept` says of it.
+    pub(super) fn truncate(&mut self, kept: PartitionLog) {
+        self.version.truncations = self.version.truncations.wrapping_add(1);
+        self.log = kept;
+    }
+
+    /// The log is dropped, and starts again.
+    pub(super) fn reset(&mut self, at: Offset) {
+        self.version.resets = self.version.resets.wrapping_add(1);
+        self.log.reset(at);
+    }
+
+    /// A truncation or reset became durable, and leaves so many bytes.
+    pub(super) const fn on_cut_durable(&mut self, size_bytes: u64) {
+        self.size_bytes = size_bytes;
     }
 
     /// Batches up to `end` became durable.
@@ -142,6 +143,8 @@ struct Slot {
     partition: Option<Partition>,
     /// The version in which it was closed.
     closed_in: LogVersion,
+    /// What its high watermark followed then.
+    closed_rule: WatermarkRule,
 }
 
 #[derive(Debug, Default)]
@@ -163,7 +166,8 @@ impl Partitions {
         size_bytes: u64,
     ) -> &mut Partition {
         let number = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { life: 0, partition: None, closed_in: LogVersion::default() });
+            let (closed_in, closed_rule) = (LogVersion::default(), WatermarkRule::Sole);
+            self.slots.push(Slot { life: 0, partition: None, closed_in, closed_rule });
             u32::try_from(self.slots.len() - 1).expect("partitions are counted in 32 bits")
         });
         let slot = &mut self.slots[number as usize];
@@ -177,10 +181,18 @@ impl Partitions {
     pub fn close(&mut self, key: PartitionKey) -> Option<Partition> {
         let slot = self.slots.get_mut(key.slot()).filter(|slot| slot.life == key.life)?;
         let partition = slot.partition.take()?;
-        slot.closed_in = partition.version;
+        (slot.closed_in, slot.closed_rule) = (partition.version, partition.log.watermark_rule());
         self.by_id.remove(&partition.id);
         self.in_order.remove(&partition.id);
         Some(partition)
+    }
+
+    /// How far a closed partition has come that is durable up to `end`: nothing else moves its frontiers any more, but who has appended is answered.
+    #[must_use]
+    pub(super) fn frontiers_of_closed(&self, key: PartitionKey, end: Offset) -> Frontiers {
+        let rule = self.slots.get(key.slot()).map_or(WatermarkRule::Sole, |slot| slot.closed_rule);
+        let frontiers = Frontiers::at(end);
+        Frontiers { high_watermark: rule.high_watermark(&frontiers), ..frontiers }
     }
 
     /// Its close is done with: another partition may take its slot.

@@ -4,15 +4,14 @@
 use rustmq_model::{Offset, TopicIdPartition};
 
 use super::actions::{Action, Actions, NewView};
-use super::commits::Commits;
-use super::error::{AppendError, DeleteError, OpenError, TrimError};
+use super::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
 use super::gathering::NoRoom;
 use super::host::{Host, ReaderMemory};
-use super::partitions::{Cut, PartitionKey, Partitions};
+use super::partitions::{PartitionKey, Partitions};
 use super::placement_change::{Placement, PlacementChange};
 use super::request::{OpenPartition, TrimTo};
 use super::staging::Staging;
-use crate::log::{EpochStart, Frontiers, LogLimits, PartitionLog, RejectedEpoch, RejectedTruncation};
+use crate::log::{EpochStart, LogLimits, PartitionLog, RejectedEpoch, Replicas};
 use crate::wal::Control;
 use crate::wal::segments::Purpose;
 
@@ -23,10 +22,17 @@ pub(super) enum Refusal<E> {
     Error(E),
 }
 
+/// What a log begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NewLog {
+    pub limits: LogLimits,
+    pub replicas: Replicas,
+}
+
 /// Creates the partition, or takes it up under a leader epoch that is not lower.
 pub(super) fn open<H: Host>(
     open: OpenPartition,
-    limits: LogLimits,
+    new: NewLog,
     partitions: &mut Partitions,
     staging: &mut Staging<H::Memory>,
     actions: &mut Actions<H>,
@@ -36,13 +42,13 @@ pub(super) fn open<H: Host>(
     }
     match partitions.key(open.id) {
         Some(key) => lead(key, open, partitions, staging),
-        None => create(open, limits, partitions, staging, actions),
+        None => create(open, new, partitions, staging, actions),
     }
 }
 
 fn create<H: Host>(
     open: OpenPartition,
-    limits: LogLimits,
+    NewLog { limits, replicas }: NewLog,
     partitions: &mut Partitions,
     staging: &mut Staging<H::Memory>,
     actions: &mut Actions<H>,
@@ -50,7 +56,9 @@ fn create<H: Host>(
     let OpenPartition { id, leader_epoch, config } = open;
     let control = Control::Open { epoch: leader_epoch, log_start: Offset::ZERO };
     let place = staging.room(control.payload_length(), Purpose::Append, partitions)?;
-    let partition = partitions.insert(id, PartitionLog::open(limits, leader_epoch, Offset::ZERO), config, 0);
+    let mut log = PartitionLog::open(limits, leader_epoch, Offset::ZERO);
+    log.follow_watermark(replicas.first_rule(Offset::ZERO));
+    let partition = partitions.insert(id, log, config, 0);
     place.put_control(id, &control);
     actions.push(Action::CreateView(Box::new(NewView::of(partition))));
     Ok(PlacementChange::of(partition, Placement::Lead(partition.leadership())))
@@ -66,9 +74,8 @@ fn lead<M: ReaderMemory>(
     let partition = partitions.at_mut(key).expect("the caller found it");
     partition.config = config;
     let begun = partition.log.prepare_lead(leader_epoch);
-    let begun = begun.map_err(|RejectedEpoch { given, current }| {
-        Refusal::Error(OpenError::FencedLeaderEpoch { given, current })
-    })?;
+    let begun = begun
+        .map_err(|RejectedEpoch { given, current }| Refusal::Error(OpenError::FencedLeaderEpoch { given, current }))?;
     if let Some(EpochStart { epoch, start }) = begun {
         let control = Control::EpochStart { epoch, start };
         let place = staging.room(control.payload_length(), Purpose::Append, partitions)?;
@@ -129,55 +136,6 @@ pub(super) fn trim_to<M: ReaderMemory>(
     assert_eq!(moved, Some(requested), "it is above the log start");
     place.put_control(partition.id, &control);
     Ok(Some(PlacementChange::of(partition, Placement::Trim(requested))))
-}
-
-/// Why a log is not cut back.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TruncateError {
-    #[error("the partition is not open")]
-    UnknownPartition,
-    #[error(transparent)]
-    BelowHighWatermark(#[from] RejectedTruncation),
-    /// What is durable is not cut.
-    #[error("offset {requested} is below the durable end {durable_end}")]
-    BelowDurableEnd { requested: Offset, durable_end: Offset },
-    #[error(transparent)]
-    NoRoom(#[from] NoRoom),
-}
-
-/// Cuts off the staged batches that end above `to`. `None` if none does.
-pub(super) fn truncate<M: ReaderMemory>(
-    key: PartitionKey,
-    to: Offset,
-    partitions: &mut Partitions,
-    staging: &mut Staging<M>,
-    commits: &Commits,
-) -> Result<Option<Cut>, TruncateError> {
-    let partition = partitions.at(key).ok_or(TruncateError::UnknownPartition)?;
-    let Frontiers { high_watermark, durable_end, log_end, .. } = partition.frontiers();
-    if to < high_watermark {
-        return Err(RejectedTruncation { requested: to, high_watermark }.into());
-    }
-    if to < durable_end {
-        return Err(TruncateError::BelowDurableEnd { requested: to, durable_end });
-    }
-    if to >= log_end {
-        return Ok(None);
-    }
-    let version = partition.version;
-    // Where it is not the base of a batch. What is not durable is staged, or in flight.
-    let staged = commits.staged(key, version).chain(staging.staged(key, version));
-    let to = base_of_batch_at(to, staged).unwrap_or(to);
-    let control = Control::Truncate { end: to };
-    let place = staging.room(control.payload_length(), Purpose::Freeing, partitions)?;
-    let partition = partitions.at_mut(key).expect("making room closes none");
-    partition.log.truncate(to).expect("it was compared with the high watermark just above");
-    place.put_control(partition.id, &control);
-    Ok(Some(partition.cut(to)))
-}
-
-fn base_of_batch_at(offset: Offset, mut staged: impl Iterator<Item = (Offset, Offset)>) -> Option<Offset> {
-    staged.find(|(base, next)| (*base..*next).contains(&offset)).map(|(base, _)| base)
 }
 
 /// What became of a request to delete.
@@ -256,6 +214,13 @@ impl WithoutRoom for OpenError {
 }
 
 impl WithoutRoom for TrimError {
+    const FULL: Self = Self::Full;
+    fn storage(reason: String) -> Self {
+        Self::Storage { reason }
+    }
+}
+
+impl WithoutRoom for CutError {
     const FULL: Self = Self::Full;
     fn storage(reason: String) -> Self {
         Self::Storage { reason }

@@ -34,6 +34,8 @@ pub(super) enum Placement {
     Move(Span),
     /// The partition is open and may be found, under this leadership. A later one may have been staged by then.
     Lead(Leadership),
+    /// The log was truncated or reset, and has this leadership since.
+    Cut(Leadership),
     /// The partition is gone.
     Close,
 }
@@ -47,12 +49,18 @@ impl PlacementChange {
         matches!(self.what, Placement::Move(_))
     }
 
-    /// Whether what it was planned for is not there any more. A move is of bytes, which a cut may have taken; the others are of the partition.
+    /// Whether what it was planned for is not there any more. A move is of bytes, which a cut may have taken; a trim is of a log, which a reset ends; a leadership is
+    /// of the partition.
     pub(super) fn is_stale(&self, partitions: &Partitions) -> bool {
         match self.what {
             Placement::Close => false,
-            Placement::Trim(_) | Placement::Lead(_) => partitions.at(self.key).is_none(),
-            Placement::Move(_) => partitions.at(self.key).is_none_or(|partition| partition.version != self.version),
+            Placement::Lead(_) => partitions.at(self.key).is_none(),
+            Placement::Trim(_) => {
+                partitions.at(self.key).is_none_or(|partition| !partition.version.is_same_log(self.version))
+            }
+            Placement::Move(_) | Placement::Cut(_) => {
+                partitions.at(self.key).is_none_or(|partition| partition.version != self.version)
+            }
         }
     }
 
@@ -74,7 +82,7 @@ impl PlacementChange {
                 let unpublished = staging.staged_bytes(partition) + commits.staged_bytes(key, partition.version);
                 partition.on_trim_durable(log_start, size.saturating_sub(unpublished));
                 let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
-                actions.push(Action::PublishLogStart { key, frontiers, size_bytes });
+                actions.push(Action::PublishFrontiers { key, frontiers, size_bytes });
                 true
             }
             Placement::Move(to) => {
@@ -86,6 +94,17 @@ impl PlacementChange {
                 actions.push(Action::PublishLeadership { key, leadership });
                 actions.push(Action::List { key });
                 false
+            }
+            Placement::Cut(leadership) => {
+                let partition = partitions.at_mut(key).expect("the change is not stale");
+                let frontiers = partition.frontiers();
+                // Nothing of it gathers or is in flight: it takes appends from here on.
+                let size_bytes = staging.table().bytes_from(id, frontiers.log_start);
+                partition.on_cut_durable(size_bytes);
+                staging.gathering_mut().on_cut(key, frontiers.durable_end);
+                let times = Box::new(partition.log.times().clone());
+                actions.push(Action::PublishCut { key, frontiers, leadership, size_bytes, times });
+                true
             }
             Placement::Close => {
                 close(key, partitions, actions);

@@ -6,7 +6,6 @@ use super::gathering::Gathering;
 use super::host::Host;
 use super::partitions::Partitions;
 use super::waiting::WaitingAnswers;
-use crate::log::Frontiers;
 
 /// Moves frontiers over durable batches, and makes these readable. They come in the order of the log; partitions are independent of each other.
 pub(super) fn publish<H: Host>(
@@ -23,8 +22,7 @@ pub(super) fn publish<H: Host>(
         let (key, count) = (run[0].key, run.len());
         let end = run[count - 1].batch.next;
         let Some(partition) = partitions.at_mut(key) else {
-            // It was closed meanwhile: nothing else moves its frontiers any more, but who has appended is answered.
-            waiting.advance(key, &Frontiers::at(end));
+            waiting.advance(key, &partitions.frontiers_of_closed(key, end));
             continue;
         };
         let bytes: usize = run.iter().map(|staged| staged.batch.bytes.len()).sum();

@@ -52,7 +52,7 @@ impl RepairCheckpoints {
                     return;
                 }
                 let Ok(place) = staging.room(checkpoint.len(), Purpose::Cleaning, partitions) else { return };
-                place.put_checkpoint(partition.id, &checkpoint);
+                place.put_checkpoint(partition, &checkpoint);
             }
             waiting.pop();
         }

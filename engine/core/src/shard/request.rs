@@ -67,6 +67,23 @@ pub struct Appended {
     pub duplicate_of: Option<Timestamp>,
 }
 
+/// A log that goes another way than its leader's from somewhere on, as the leader of this epoch says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CutLog {
+    pub id: TopicIdPartition,
+    pub leader_epoch: LeaderEpoch,
+    pub to: CutTo,
+}
+
+/// What is left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutTo {
+    /// It ends there; earlier, if that lies inside of a batch. Not below its high watermark.
+    End(Offset),
+    /// Nothing: it starts again there.
+    EmptyAt(Offset),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrimTo {
     Offset(Offset),

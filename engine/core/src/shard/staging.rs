@@ -12,7 +12,8 @@ use super::commit::Commit;
 use super::gathering::{BatchOf, Gathering, NoRoom, Room};
 use super::host::ReaderMemory;
 use super::memory::NoMemory;
-use super::partitions::{LogVersion, Partition, PartitionKey, Partitions};
+use super::partitions::{Partition, Partitions};
+use crate::wal::frame::frame_size;
 use crate::wal::segments::Purpose;
 use crate::wal::spans::Span;
 use crate::wal::{Control, DamagedRange, SegmentTable, WalPosition};
@@ -69,8 +70,15 @@ impl<M: ReaderMemory> Place<'_, M> {
         self.0.stage_control(id, control);
     }
 
-    pub(super) fn put_checkpoint(self, id: TopicIdPartition, checkpoint: &[u8]) {
-        self.0.stage_checkpoint(id, checkpoint);
+    /// What [`Partition::checkpoint`] says.
+    pub(super) fn put_checkpoint(self, partition: &Partition, checkpoint: &[u8]) {
+        self.0.stage_checkpoint(partition.id, checkpoint, &partition.frontiers());
+    }
+
+    /// The log of `partition` was just cut back: the cut, and what it left. They are in one group, or neither is.
+    pub(super) fn put_truncation(self, partition: &Partition, truncation: &Control) {
+        self.0.stage_control(partition.id, truncation);
+        self.0.stage_checkpoint(partition.id, &partition.checkpoint(), &partition.frontiers());
     }
 
     /// A batch that moves within the log. Answers where to.
@@ -157,6 +165,11 @@ impl<M: ReaderMemory> Staging<M> {
         Ok(Place(&mut self.gathering))
     }
 
+    /// As much room as these two frames take together.
+    pub(super) fn size_of_truncation(truncation: &Control, checkpoint: usize) -> usize {
+        frame_size(truncation.payload_length()) + checkpoint
+    }
+
     fn on_rolled(&mut self) {
         self.rolls += 1;
         let room = self.table().shape().length() as usize / CHECKPOINTS_PART;
@@ -185,7 +198,7 @@ impl<M: ReaderMemory> Staging<M> {
             }
             let checkpoint = partition.checkpoint();
             match self.gathering.room(checkpoint.len(), Purpose::Cleaning) {
-                Ok(Room::Here) => self.gathering.stage_checkpoint(id, &checkpoint),
+                Ok(Room::Here) => self.gathering.stage_checkpoint(id, &checkpoint, &partition.frontiers()),
                 Ok(Room::Rolled) => {
                     self.on_rolled();
                     return self.stage_head(partitions);
@@ -218,11 +231,6 @@ impl<M: ReaderMemory> Staging<M> {
     #[must_use]
     pub(super) fn staged_bytes(&self, partition: &Partition) -> u64 {
         self.gathering.staged_bytes(partition.key, partition.version)
-    }
-
-    /// The same batches: where each begins and ends.
-    pub(super) fn staged(&self, key: PartitionKey, version: LogVersion) -> impl Iterator<Item = (Offset, Offset)> {
-        self.gathering.staged(key, version)
     }
 
     pub(super) const fn gathering_mut(&mut self) -> &mut Gathering<M> {

@@ -5,7 +5,7 @@ use rustmq_model::{Timestamp, TopicIdPartition};
 use super::partitions::Partitions;
 use super::request::LogConfig;
 use super::staging::CHECKPOINTS_PART;
-use crate::log::{CheckpointError, EpochStart, Gaps, LogLimits, PartitionLog, ReplayError};
+use crate::log::{CheckpointError, EpochStart, Gaps, LogLimits, PartitionLog, ReplayError, Replicas};
 use crate::wal::scan::{ReplayEvent, ReplayItem};
 use crate::wal::{Control, RecoveredWal, SegmentShape, SegmentTable};
 
@@ -37,18 +37,22 @@ pub enum PartitionReplayError {
     NoBase { id: TopicIdPartition },
 }
 
-/// Replays every partition, and tells the table where its log starts.
+/// Replays every partition, and tells the table where its log starts, and how far it had come at its base.
 pub fn replay_partitions(
     recovered: &RecoveredWal,
     gaps: Gaps,
     limits: LogLimits,
+    replicas: Replicas,
     now: Timestamp,
     table: &mut SegmentTable,
 ) -> Result<Partitions, PartitionReplayError> {
     let mut partitions = Partitions::default();
     for (id, items) in &recovered.partitions {
-        let mut log = replay(*id, items, gaps, limits)?;
-        log.finish_replay(now);
+        let (first, rest) = items.split_first().ok_or(PartitionReplayError::NoBase { id: *id })?;
+        let base = replay_event(*id, &first.event, None, gaps, limits)?;
+        table.restore_base(*id, first.group, base.end());
+        let mut log = go_on(*id, Some(base), rest, gaps, limits)?;
+        log.finish_replay(replicas, now);
         table.restore_log_start(*id, log.decided_log_start());
         let size_bytes = table.bytes_from(*id, log.decided_log_start());
         partitions.insert(*id, log, LogConfig::unlimited(), size_bytes);
@@ -63,31 +67,51 @@ pub fn replay(
     gaps: Gaps,
     limits: LogLimits,
 ) -> Result<PartitionLog, PartitionReplayError> {
-    let mut log: Option<PartitionLog> = None;
+    go_on(id, None, items, gaps, limits)
+}
+
+fn go_on(
+    id: TopicIdPartition,
+    mut log: Option<PartitionLog>,
+    items: &[ReplayItem],
+    gaps: Gaps,
+    limits: LogLimits,
+) -> Result<PartitionLog, PartitionReplayError> {
     for item in items {
-        let next = match (&item.event, log.take()) {
-            (ReplayEvent::Checkpoint(bytes), _) => {
-                PartitionLog::restore(limits, bytes).map_err(|error| PartitionReplayError::Checkpoint { id, error })?
-            }
-            (ReplayEvent::Control(Control::Open { epoch, log_start }), _) => {
-                PartitionLog::open(limits, *epoch, *log_start)
-            }
-            (_, None) => return Err(PartitionReplayError::NoBase { id }),
-            (event, Some(mut log)) => {
-                apply(&mut log, event, gaps).map_err(|error| PartitionReplayError::Replay { id, error })?;
-                log
-            }
-        };
-        log = Some(next);
+        log = Some(replay_event(id, &item.event, log, gaps, limits)?);
     }
     log.ok_or(PartitionReplayError::NoBase { id })
+}
+
+/// The log after the event; a base needs none before it.
+pub(super) fn replay_event(
+    id: TopicIdPartition,
+    event: &ReplayEvent,
+    log: Option<PartitionLog>,
+    gaps: Gaps,
+    limits: LogLimits,
+) -> Result<PartitionLog, PartitionReplayError> {
+    match (event, log) {
+        (ReplayEvent::Checkpoint(bytes), _) => {
+            PartitionLog::restore(limits, bytes).map_err(|error| PartitionReplayError::Checkpoint { id, error })
+        }
+        (ReplayEvent::Control(Control::Open { epoch, log_start }), _) => {
+            Ok(PartitionLog::open(limits, *epoch, *log_start))
+        }
+        (_, None) => Err(PartitionReplayError::NoBase { id }),
+        (event, Some(mut log)) => {
+            apply(&mut log, event, gaps).map_err(|error| PartitionReplayError::Replay { id, error })?;
+            Ok(log)
+        }
+    }
 }
 
 fn apply(log: &mut PartitionLog, event: &ReplayEvent, gaps: Gaps) -> Result<(), ReplayError> {
     match event {
         ReplayEvent::Batch(header, marker) => log.replay_batch(header, *marker, gaps),
         ReplayEvent::Control(Control::Trim { log_start }) => log.replay_trim(*log_start, gaps),
-        ReplayEvent::Control(Control::Truncate { end }) => log.replay_truncate(*end, gaps),
+        // What the log was after it stands in its group, and recovery begins there.
+        ReplayEvent::Control(Control::Truncate { end }) => Err(ReplayError::TruncationAlone { end: *end }),
         ReplayEvent::Control(Control::EpochStart { epoch, start }) => {
             log.replay_epoch_start(EpochStart { epoch: *epoch, start: *start }, gaps)
         }

@@ -41,6 +41,12 @@ impl TailMemory {
         self.chunks[at].last.insert(key, base);
     }
 
+    /// A log was cut back to `end`: other batches may have the offsets from there on, in later chunks.
+    pub(super) fn cut(&mut self, key: PartitionKey, end: Offset) {
+        let lasts = self.chunks.iter_mut().filter_map(|content| content.last.get_mut(&key));
+        lasts.for_each(|last| *last = (*last).min(end.plus(-1)));
+    }
+
     /// The newest chunk with batches is never given up: it may still be being filled.
     pub(super) fn can_give_up(&self) -> bool {
         self.chunks.len() >= 2
@@ -50,5 +56,25 @@ impl TailMemory {
     pub(super) fn give_up(&mut self) -> impl Iterator<Item = (PartitionKey, Offset)> + use<> {
         let oldest = if self.can_give_up() { self.chunks.pop_front() } else { None };
         oldest.into_iter().flat_map(|oldest| oldest.last)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustmq_model::Offset;
+
+    use super::TailMemory;
+    use crate::shard::PartitionKey;
+
+    #[test]
+    fn what_takes_the_place_of_batches_that_were_cut_off_does_not_leave_memory_with_their_chunk() {
+        let mut tail = TailMemory::default();
+        for (chunk, base) in [(1, 9), (2, 20)] {
+            tail.note(chunk, PartitionKey::NONE, Offset(base));
+        }
+        tail.cut(PartitionKey::NONE, Offset(5));
+        tail.note(3, PartitionKey::NONE, Offset(8));
+        let mut given_up = || tail.give_up().map(|(_, through)| through.0).collect::<Vec<_>>();
+        assert_eq!((given_up(), given_up(), given_up()), (vec![4], vec![4], vec![]));
     }
 }

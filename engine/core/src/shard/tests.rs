@@ -18,6 +18,7 @@ mod eviction;
 mod lives;
 mod poison;
 mod preparation;
+mod resets;
 mod rolls;
 mod trims;
 mod truncations;

@@ -1,21 +1,24 @@
 //! What the machine does in a turn and when something ends: the order of its parts. It decides nothing else.
 
 use bytes::Bytes;
-use rustmq_model::Offset;
+use rustmq_model::{Offset, TopicIdPartition};
 
 use super::actions::{Action, Fact};
 use super::backlog::{Job, Progress};
 use super::cleaner::{MoveError, Read};
 use super::commits::{CommitNumber, CommitSteps, Durable, StagedEnds};
-use super::error::AppendError;
+use super::cuts::StagedCut;
 use super::host::Host;
+use super::log_rebuild::RebuildError;
 use super::machine::Shard;
 use super::now::Now;
 use super::partitions::PartitionKey;
-use super::placement::{self, Deleted, Refusal, Trimmed, TruncateError};
+use super::placement::{self, Deleted, NewLog, Refusal, Trimmed};
 use super::publication;
+use super::request::CutLog;
 use super::retention::Looked;
 use super::waiting::{Answer, Waiting};
+use crate::log::{PartitionLog, WatermarkRule};
 use crate::wal::{SlotId, WalPosition};
 
 impl<H: Host> Shard<H> {
@@ -74,6 +77,7 @@ impl<H: Host> Shard<H> {
                 self.actions.note(Fact::NoMemoryForCheckpoints(error));
             }
         }
+        self.stage_cuts(now);
         self.stage_backlog(now);
         // An end that came while a commit was in flight still proves it.
         if self.is_closing() && self.commits.proof_due(self.staging.is_empty()).is_some() {
@@ -115,10 +119,15 @@ impl<H: Host> Shard<H> {
                 // Done again from the start if it stalls: what is open by then stays as it is.
                 let mut results = Vec::with_capacity(partitions.len());
                 for open in &partitions {
-                    let limits = self.config.limits;
+                    let new = NewLog { limits: self.config.limits, replicas: self.config.replicas };
                     let actions = &mut self.actions;
-                    match placement::open(*open, limits, &mut self.partitions, &mut self.staging, actions) {
-                        Ok(led) => results.push(Ok(led)),
+                    match placement::open(*open, new, &mut self.partitions, &mut self.staging, actions) {
+                        Ok(led) => {
+                            if self.cuts.on_led(led.key, open.leader_epoch, &mut self.actions) {
+                                self.keep_uncut(led.key);
+                            }
+                            results.push(Ok(led));
+                        }
                         Err(Refusal::Await) => return Some(Job::Open { partitions, reply }),
                         Err(Refusal::Error(error)) => results.push(Err(error)),
                     }
@@ -146,7 +155,10 @@ impl<H: Host> Shard<H> {
                 else {
                     return Some(Job::Delete { ids, reply });
                 };
-                closed.iter().for_each(|change| self.cleaner.on_closed(change.key));
+                for change in &closed {
+                    self.cleaner.on_closed(change.key);
+                    self.cuts.on_closed(change.key, &mut self.actions);
+                }
                 self.answer_when_durable(closed, Answer::Delete { results, reply });
             }
             Job::Close { reply } => self.close(Some(reply)),
@@ -177,6 +189,7 @@ impl<H: Host> Shard<H> {
         self.is_closing()
             && is_quiet
             && is_proved
+            && self.cuts.is_empty()
             && self.slots.under_way() == 0
             && !self.repair.is_forgetting()
             && self.durable.is_none()
@@ -230,9 +243,7 @@ impl<H: Host> Shard<H> {
         if let Some(publication) = publication::publish(batches, partitions, waiting, staging.gathering_mut()) {
             self.actions.push(Action::Publish(publication));
         }
-        while let Some(waiting) = self.waiting.take_due(self.staging.table().durable()) {
-            self.complete(waiting);
-        }
+        self.complete_due();
         self.durable = Some(number);
     }
 
@@ -250,6 +261,7 @@ impl<H: Host> Shard<H> {
     fn poison(&mut self, reason: &str) {
         self.staging.poison(reason.to_owned());
         self.actions.push(Action::Poison { reason: reason.to_owned() });
+        self.cuts.refuse_all(reason, &mut self.actions);
         let end = self.commits.in_flight_end().unwrap_or_default();
         let in_flight = self.commits.in_flight_ends(&self.partitions);
         self.refuse_lost(reason, end, &in_flight);
@@ -280,21 +292,76 @@ impl<H: Host> Shard<H> {
 
     // Replication.
 
-    /// Another leader's log goes another way from `to` on: what is staged from there on is taken back, and never becomes durable, however far the
-    /// commits go that hold it. Answers where the log ends since, or `None` if it ended there or earlier already.
+    /// Another leader's log goes another way: the end of this one is cut off, or all of it. Answered once that is durable.
     ///
-    /// A log holds whole batches. Where `to` lies inside of one, which the other log may cut into others, all of it goes: what is lost below `to`
-    /// was not durable, and whoever follows the other log asks it for what comes after the end that is answered. A refusal would make each caller ask
-    /// again for the same.
-    pub fn handle_truncate(&mut self, key: PartitionKey, to: Offset) -> Result<Option<Offset>, TruncateError> {
-        let Self { partitions, staging, commits, waiting, actions, .. } = self;
-        let Some(cut) = placement::truncate(key, to, partitions, staging, commits)? else { return Ok(None) };
-        staging.gathering_mut().on_cut(&cut);
-        commits.on_cut(&cut);
-        for append in waiting.on_cut(&cut) {
-            append.refuse(&AppendError::CutOff, actions);
+    /// A log holds whole batches. Where the end lies inside of one, which the other log may cut into others, all of it goes, and the answer says so: a refusal
+    /// would make each caller ask again for the same.
+    pub fn handle_cut(&mut self, cut: CutLog, reply: H::CutReply) {
+        let Self { cuts, partitions, staging, waiting, actions, .. } = self;
+        cuts.ask(cut, reply, partitions, staging, waiting, actions);
+    }
+
+    /// The end of an [`Action::Rebuild`].
+    pub fn on_rebuilt(&mut self, now: Now, number: u64, log: Result<PartitionLog, RebuildError>) {
+        let refused = self.cuts.on_rebuilt(number, log, &mut self.staging, &mut self.actions);
+        refused.into_iter().for_each(|key| self.keep_uncut(key));
+        // Segments were held for it.
+        if self.free_segments() {
+            self.look(now);
         }
-        Ok(Some(cut.end))
+    }
+
+    fn stage_cuts(&mut self, now: Now) {
+        if self.cuts.is_empty() {
+            return;
+        }
+        for key in self.cuts.keys() {
+            let Self { cuts, partitions, staging, waiting, actions, .. } = self;
+            cuts.begin_rebuild(key, partitions, staging, actions);
+            match cuts.stage(key, now.wall, partitions, staging, waiting, actions) {
+                Ok(None) => {}
+                Ok(Some(StagedCut { change, end, reply })) => {
+                    self.answer_when_durable([change], Answer::Cut { end, reply });
+                }
+                Err(_) => self.keep_uncut(key),
+            }
+        }
+    }
+
+    /// A cut of the log was asked for, and is not made: the log goes on.
+    fn keep_uncut(&mut self, key: PartitionKey) {
+        let Some(partition) = self.partitions.at_mut(key) else { return };
+        if partition.log.end_cut() {
+            self.show_frontiers(key);
+        }
+    }
+
+    /// How far the partition's other replicas have acknowledged its log. Nothing if it is not open, or if it is being cut: that is about the log as it was.
+    pub fn handle_watermark(&mut self, id: TopicIdPartition, acknowledged: Offset) {
+        let Some(key) = self.partitions.key(id) else { return };
+        let partition = self.partitions.at_mut(key).expect("its id has this key");
+        if partition.log.is_being_cut() {
+            return;
+        }
+        if partition.log.follow_watermark(WatermarkRule::Acknowledged(acknowledged)) {
+            self.show_frontiers(key);
+        }
+    }
+
+    /// Frontiers have moved without a commit: who waits for them is answered.
+    fn show_frontiers(&mut self, key: PartitionKey) {
+        let Some(partition) = self.partitions.at(key) else { return };
+        let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
+        self.actions.push(Action::PublishFrontiers { key, frontiers, size_bytes });
+        self.waiting.advance(key, &frontiers);
+        self.waiting.order_reached();
+        self.complete_due();
+    }
+
+    fn complete_due(&mut self) {
+        while let Some(waiting) = self.waiting.take_due(self.staging.table().durable()) {
+            self.complete(waiting);
+        }
     }
 
     // Segments.
@@ -327,7 +394,10 @@ impl<H: Host> Shard<H> {
 
     pub(super) fn free_segments(&mut self) -> bool {
         let mut count = 0;
-        while self.staging.table_mut().poll_free().is_some() {
+        let Self { staging, partitions, .. } = self;
+        let high_watermark =
+            |id| partitions.find(id).map_or(Offset(i64::MAX), |partition| partition.log.frontiers().high_watermark);
+        while staging.table_mut().poll_free(high_watermark).is_some() {
             count += 1;
         }
         if count > 0 {

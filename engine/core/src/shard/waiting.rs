@@ -8,10 +8,10 @@ use rustmq_model::Offset;
 use super::actions::{Action, Actions};
 use super::append_waits::{AppendWaits, AwaitedEnd};
 use super::commits::{Commits, StagedEnds};
-use super::error::{AppendError, DeleteError, OpenError, TrimError};
+use super::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
 use super::host::Host;
-use super::partitions::{Cut, Partition, PartitionKey, Partitions};
-use super::placement_change::{Placement, PlacementChange};
+use super::partitions::{Partition, PartitionKey, Partitions};
+use super::placement_change::PlacementChange;
 use super::request::Appended;
 use super::staging::Staging;
 use crate::log::Frontiers;
@@ -67,6 +67,7 @@ pub(super) enum Answer<H: Host> {
     Open { results: Vec<Result<PartitionKey, OpenError>>, reply: H::OpenReply },
     Trim { log_start: Offset, reply: H::TrimReply },
     Delete { results: Vec<Result<(), DeleteError>>, reply: H::DeleteReply },
+    Cut { end: Offset, reply: H::CutReply },
 }
 
 #[derive(Debug)]
@@ -146,21 +147,9 @@ impl<H: Host> WaitingAnswers<H> {
         }
     }
 
-    /// A log was cut back: those with a batch that it took. Leaderships that wait to be shown of the partition are cut back with it.
-    pub(super) fn on_cut(&mut self, cut: &Cut) -> Vec<WaitingAppend<H>> {
-        for staged in &mut self.staged {
-            if let Waiting::Change(PlacementChange { key, what: Placement::Lead(leadership), .. }) = &mut staged.waiting
-                && *key == cut.key
-            {
-                leadership.cut(cut.end);
-            }
-        }
-        self.appends.cut(cut.key, Some(cut.end))
-    }
-
-    /// A partition is gone: those that wait for it still.
-    pub(super) fn take_closed(&mut self, key: PartitionKey) -> Vec<WaitingAppend<H>> {
-        self.appends.cut(key, None)
+    /// A log is cut back to `end`, or all of it is gone: those with a batch that this takes.
+    pub(super) fn take_above(&mut self, key: PartitionKey, end: Option<Offset>) -> Vec<WaitingAppend<H>> {
+        self.appends.cut(key, end)
     }
 
     /// The log has failed: those that wait for a group at or after `end`, or for a batch that ends elsewhere than `durable` says.
@@ -215,6 +204,7 @@ impl<H: Host> Answer<H> {
             }
             Self::Trim { log_start, reply } => actions.push(Action::AnswerTrim { reply, result: Ok(log_start) }),
             Self::Delete { results, reply } => actions.push(Action::AnswerDelete { reply, results }),
+            Self::Cut { end, reply } => actions.push(Action::AnswerCut { reply, result: Ok(end) }),
         }
     }
 
@@ -231,6 +221,9 @@ impl<H: Host> Answer<H> {
             Self::Delete { mut results, reply } => {
                 refuse_all(&mut results, || DeleteError::Storage { reason: reason() });
                 actions.push(Action::AnswerDelete { reply, results });
+            }
+            Self::Cut { reply, .. } => {
+                actions.push(Action::AnswerCut { reply, result: Err(CutError::Storage { reason: reason() }) });
             }
         }
     }

@@ -10,6 +10,7 @@
 //! Each part of this has its own module; [`SegmentTable`] puts them together and decides nothing by itself but when a segment may be freed.
 
 mod admission;
+mod bases;
 mod in_use;
 mod location;
 mod places;
@@ -29,7 +30,9 @@ use super::recovery::RecoveredWal;
 use super::retention::{self, Part};
 use super::slots::Slots;
 use super::spans::Span;
+use crate::log::Frontiers;
 pub use admission::{Admission, Purpose, RESERVE, SEGMENTS_MIN};
+pub use bases::{GroupRange, ReplayRange};
 pub use in_use::{SegmentTableConfig, StartedSegment};
 pub use location::{Located, LocatedExtents, Location};
 pub use relocation::{BatchMove, RelocationPlan};
@@ -57,7 +60,8 @@ impl SegmentTable {
         assert!(config.segments_max >= SEGMENTS_MIN, "the configuration gives a WAL its least number of segments");
         let mut places = PartitionPlaces::new(recovered.partitions.keys().copied());
         for segment in &recovered.segments {
-            places.take_up(segment.generation, &segment.index);
+            let (generation, offset) = (segment.generation, segment.shape.first_group());
+            places.take_up(WalPosition { generation, offset }, &segment.index);
         }
         Self {
             segments: SegmentsInUse::new(config, recovered),
@@ -70,6 +74,11 @@ impl SegmentTable {
     /// The log start that replay gave: what lies below is not live.
     pub fn restore_log_start(&mut self, partition: TopicIdPartition, log_start: Offset) {
         self.places.restore_log_start(partition, log_start);
+    }
+
+    /// What replay began with: the group of the newest base, and where the log ended then.
+    pub fn restore_base(&mut self, partition: TopicIdPartition, at: WalPosition, end: Offset) {
+        self.places.restore_base(partition, at, end);
     }
 
     const fn capacity(&self) -> Capacity<'_> {
@@ -230,10 +239,11 @@ impl SegmentTable {
         self.places.record_control(id, group, control);
     }
 
-    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition) {
+    /// `frontiers` are those of the log that it holds.
+    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition, frontiers: &Frontiers) {
         self.voided = group;
         self.segments.record(id, group, |index| index.record_checkpoint(id, group.offset));
-        self.places.record_checkpoint(id, group);
+        self.places.record_checkpoint(id, group, frontiers);
     }
 
     // Durability.
@@ -274,13 +284,18 @@ impl SegmentTable {
 
     // Freeing.
 
-    /// Frees the oldest segment if nothing needs it, and readies its slot. Ask again until it answers `None`.
-    pub fn poll_free(&mut self) -> Option<(SlotId, Generation)> {
+    /// Frees the oldest segment if nothing needs it, and readies its slot. Ask again until it answers `None`. A log whose high watermark lies below its
+    /// newest checkpoint may be cut back to before that, and keeps an older one for it. Not in a full WAL: whoever cuts such a log finds no base, and
+    /// resets it.
+    pub fn poll_free(&mut self, high_watermark: impl Fn(TopicIdPartition) -> Offset) -> Option<(SlotId, Generation)> {
         // What voids a segment's content may have been staged, but not synced. The last such frame stands for all.
         if self.durable() <= self.voided {
             return None;
         }
-        let (slot, generation) = self.segments.free_oldest(|id, generation| self.places.needs(id, generation))?;
+        let is_full = self.is_full();
+        let cuts = |id| (!is_full).then(|| high_watermark(id));
+        let (slot, generation) =
+            self.segments.free_oldest(|id, generation| self.places.needs(id, generation, cuts(id)))?;
         self.slots.give_back(slot);
         Some((slot, generation))
     }
@@ -312,6 +327,14 @@ impl SegmentTable {
         until: Offset,
     ) -> Option<DamagedRange> {
         self.places.of(id)?.damaged_range(generation, from, until)
+    }
+
+    /// From where a partition's log is replayed up to an offset: all that is durable of it. What lies in the segments does not change while they are held.
+    #[must_use]
+    pub fn replay_range(&self, id: TopicIdPartition, until: Offset) -> ReplayRange {
+        let places = self.places.of(id);
+        places
+            .map_or_else(ReplayRange::default, |places| bases::replay_range(id, until, places.bases(), &self.segments))
     }
 
     // Looking up.

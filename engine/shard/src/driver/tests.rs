@@ -12,7 +12,8 @@ use rustmq_engine_api::{
     AppendError, Awaited, FetchWaiter, Isolation, OpenError, ReadError, ReadFrontier, ReadRequest,
 };
 use rustmq_engine_core::shard::DiskStep;
-use rustmq_model::{ByteSize, Offset};
+use rustmq_engine_core::shard::request::{CutLog, CutTo};
+use rustmq_model::{ByteSize, LeaderEpoch, Offset};
 use tokio::sync::oneshot::error::TryRecvError;
 
 use self::by_hand::{ByHand, answer, id};
@@ -316,4 +317,39 @@ fn every_slot_that_a_commit_names_has_its_file() {
         let (number, result) = (work.number, by_hand.disk.execute_here(work));
         by_hand.shard.on_committed(number, result);
     }
+}
+
+#[test]
+fn a_log_is_cut_back_to_what_the_read_thread_found_it_was() {
+    let mut by_hand = ByHand::new(1, |_| {});
+    by_hand.shard.machine.handle_watermark(id(0), Offset(0));
+    drop(by_hand.append(0, &[10, 10]));
+    by_hand.settle();
+    drop(by_hand.append(0, &[10, 10, 10]));
+    by_hand.settle();
+    let reader = by_hand.reader(0);
+    let cut = |by_hand: &mut ByHand, to| {
+        let (reply, cut) = tokio::sync::oneshot::channel();
+        let leader_epoch = LeaderEpoch(1);
+        by_hand.shard.machine.handle_cut(CutLog { id: id(0), leader_epoch, to }, reply);
+        by_hand.shard.execute_all();
+        cut
+    };
+    let truncated = cut(&mut by_hand, CutTo::End(Offset(3)));
+    by_hand.turn();
+    // Other threads have news, too.
+    while !by_hand.commit() {
+        by_hand.take_event();
+        by_hand.turn();
+    }
+    assert_eq!((answer(truncated), reader.frontiers().durable_end), (Ok(Offset(3)), Offset(3)));
+    by_hand.shard.machine.handle_watermark(id(0), Offset(9));
+    by_hand.shard.execute_all();
+    assert_eq!(reader.read_in_memory(FROM_START).unwrap().unwrap().batches.len(), 3);
+    let reset = cut(&mut by_hand, CutTo::EmptyAt(Offset(7)));
+    by_hand.settle();
+    assert_eq!((answer(reset), reader.frontiers().log_start), (Ok(Offset(7)), Offset(7)));
+    assert_eq!((reader.leader_epoch(), reader.end_offset_for_epoch(LeaderEpoch(1))), (LeaderEpoch(1), None));
+    let by_hand = by_hand.restart();
+    assert_eq!(by_hand.reader(0).frontiers().durable_end, Offset(7));
 }

@@ -17,6 +17,8 @@ pub struct Placed {
     pub next: Offset,
     /// When it was asked for: it was not appended before.
     pub wall: Timestamp,
+    /// When it was found to be there: it was not appended later.
+    pub until: Timestamp,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +31,11 @@ pub struct Life {
     pub is_closed: bool,
     pub start: Offset,
     pub end: Offset,
+    /// The highest watermark that was shown.
+    pub committed: Offset,
+    /// What a start found that is still there ends here.
+    pub recovered_end: Offset,
+    pub resets: u32,
     /// All that was ever published, what was trimmed too.
     pub batches: BTreeMap<Offset, Placed>,
     /// Offsets for which marks were written.
@@ -39,7 +46,7 @@ pub struct Life {
 #[derive(Debug)]
 struct Remembered {
     epoch: ProducerEpoch,
-    batches: Vec<(ProducerBatch, Timestamp)>,
+    batches: Vec<(ProducerBatch, Placed)>,
     open_transaction: Option<Offset>,
 }
 
@@ -60,6 +67,25 @@ impl Life {
 
     pub fn has(&self, batch: BatchId) -> bool {
         self.batches.values().any(|placed| placed.batch == batch)
+    }
+
+    /// Where a cut at this offset leaves the log: it holds whole batches.
+    pub fn boundary(&self, to: Offset) -> Offset {
+        let to = to.min(self.end);
+        let below = self.batches.range(..to).next_back();
+        below.map_or(to, |(base, placed)| if placed.next <= to { to } else { *base })
+    }
+
+    pub fn truncate(&mut self, end: Offset) {
+        self.batches.split_off(&end);
+        self.end = end;
+    }
+
+    /// Nothing is left, and what comes begins at this offset.
+    pub fn reset(&mut self, at: Offset) {
+        self.batches.clear();
+        (self.start, self.end, self.committed) = (at, at, at);
+        self.resets += 1;
     }
 
     /// Whether its first batch that is found may be this one; without one, it may be any life.
@@ -110,7 +136,7 @@ impl Life {
                 last_offset: placed.next.plus(-1),
                 timestamp: header.max_timestamp,
             };
-            remembered.batches.push((batch, placed.wall));
+            remembered.batches.push((batch, *placed));
         }
         producers
     }
@@ -123,12 +149,11 @@ impl Life {
         };
         let mut is_any_forgotten = false;
         for (id, producer) in &expected {
-            let times = producer.batches.iter().map(|(_, wall)| *wall).chain([now]).collect::<Vec<_>>();
             let Some(found) = log.producers().find(*id) else {
                 is_any_forgotten = true;
                 assert!(producer.open_transaction.is_none(), "producer {id} is forgotten within a transaction");
-                let last = times[times.len() - 2];
-                assert!(is_long(last, now), "producer {id} is forgotten after {last:?}, at {now:?}");
+                let last = producer.batches.last().expect("it has written").1;
+                assert!(is_long(last.wall, now), "producer {id} is forgotten after {last:?}, at {now:?}");
                 continue;
             };
             assert_eq!(found.open_transaction, producer.open_transaction, "producer {id}");
@@ -138,13 +163,15 @@ impl Life {
             assert!(found.batches.iter().eq(kept), "producer {id}: {found:?}, and not {producer:?}");
             if left > 0 {
                 is_any_forgotten = true;
-                assert!(is_long(times[left - 1], times[left]), "producer {id} is forgotten too early");
+                let until = producer.batches.get(left).map_or(now, |(_, next)| next.until);
+                let (_, last) = producer.batches[left - 1];
+                assert!(is_long(last.wall, until), "producer {id} is forgotten too early");
             }
         }
         let is_known = |id| expected.contains_key(&id);
         assert!(log.producers().iter().all(|(id, _)| is_known(id)), "a producer that wrote nothing is remembered");
         let open = expected.values().filter_map(|producer| producer.open_transaction).min();
-        let (start, end) = (log.decided_log_start(), log.end());
+        let (start, end) = (log.frontiers().log_start, log.frontiers().high_watermark);
         assert_eq!(log.frontiers().last_stable, open.unwrap_or(end).clamp(start, end), "the last stable offset");
         is_any_forgotten
     }

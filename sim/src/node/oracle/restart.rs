@@ -143,12 +143,10 @@ impl Oracle {
             }
         };
         (life.key, life.is_durable, life.is_closed) = (None, true, false);
+        model.settle_cut(&mut life, partition);
         let positions = *partition.log.frontiers();
-        let mut at = positions.log_start;
-        for piece in &pieces {
-            at = piece.goes_on_from(id, at);
-        }
-        assert_eq!(at, positions.durable_end, "{id}: all of the log is there");
+        let end = pieces.iter().fold(positions.log_start, |at, piece| piece.goes_on_from(id, at));
+        assert_eq!(end, positions.durable_end, "{id}: all of the log is there");
         if !is_tail_harmed {
             check_start(id, &life, model, positions.log_start);
         }
@@ -162,16 +160,18 @@ impl Oracle {
             life.batches.retain(|_, placed| placed.next <= positions.durable_end);
             life.end = positions.durable_end;
         }
-        let mut filling = Filling { id, life, pending: std::mem::take(&mut model.pending).into(), findings, order };
+        let pending = std::mem::take(&mut model.pending).into();
+        let mut filling = Filling { id, life, pending, now: wall, findings, order };
         pieces.iter().for_each(|piece| filling.take_piece(piece, &self.batches));
         filling.take_up_to(positions.durable_end, &self.batches);
-        let life = filling.finish();
+        let mut life = filling.finish();
         assert_eq!(life.end, positions.durable_end, "{id}: nothing is left out at the end");
-        let is_known = !is_tail_harmed && !model.was_cut;
-        if is_known && life.check_producers(&partition.log, &self.batches, wall, expiry) {
+        if !is_tail_harmed && life.check_producers(&partition.log, &self.batches, wall, expiry) {
             findings.forgotten_producers += 1;
         }
+        life.recovered_end = life.end;
         model.lives.push(life);
+        self.check_epochs(partition);
     }
 }
 
@@ -216,6 +216,7 @@ impl Model {
         }
         self.ended.extend(durable);
         self.pending.clear();
+        self.cut = None;
     }
 
     /// The log is empty, whichever life it is of: what was appended after the last opening is not there.
@@ -286,6 +287,7 @@ struct Filling<'a> {
     id: TopicIdPartition,
     life: Life,
     pending: Vec<Pending>,
+    now: Timestamp,
     findings: &'a mut Findings,
     order: &'a mut Order,
 }
@@ -337,7 +339,7 @@ impl Filling<'_> {
             if found.is_none_or(|found| found == batch) {
                 assert_eq!(base, self.life.end, "{}: there is no hole", self.id);
                 let next = base.plus(i64::from(header.last_offset_delta) + 1);
-                self.life.batches.insert(base, Placed { batch, next, wall });
+                self.life.batches.insert(base, Placed { batch, next, wall, until: self.now });
                 self.life.end = next;
                 self.findings.found += 1;
                 self.order.note_found(pending.number);

@@ -90,7 +90,6 @@ fn step() -> impl Strategy<Value = Step> {
 enum Written {
     Batch(BatchHeader, Option<EndMarker>),
     Trim(Offset),
-    Truncate(Offset),
     EpochStart(EpochStart),
     Expiry(Vec<ProducerId>),
 }
@@ -116,6 +115,8 @@ struct Life {
     log: PartitionLog,
     checkpoint: Vec<u8>,
     written: Vec<Written>,
+    /// And since the log was opened, but for what was cut off.
+    all: Vec<Written>,
     /// By base offset; what was trimmed stays, what was truncated goes.
     batches: BTreeMap<i64, BatchHeader>,
     producers: BTreeMap<i64, ModelProducer>,
@@ -133,9 +134,23 @@ impl Life {
         let log = PartitionLog::open(LogLimits::default(), LeaderEpoch(1), Offset::ZERO);
         let checkpoint = encoded(&log);
         let (batches, producers) = (BTreeMap::new(), BTreeMap::new());
-        let (written, aborted) = (Vec::new(), Vec::new());
+        let (written, all, aborted) = (Vec::new(), Vec::new(), Vec::new());
         let (end, high_watermark, log_start, epoch, now) = (0, 0, 0, 1, 5_000);
-        Self { size, log, checkpoint, written, batches, producers, end, high_watermark, log_start, epoch, aborted, now }
+        Self {
+            size,
+            log,
+            checkpoint,
+            written,
+            all,
+            batches,
+            producers,
+            end,
+            high_watermark,
+            log_start,
+            epoch,
+            aborted,
+            now,
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -164,6 +179,11 @@ impl Life {
         self.compare();
     }
 
+    fn write(&mut self, written: Written) {
+        self.written.push(written.clone());
+        self.all.push(written);
+    }
+
     const fn part_of(&self, from: i64, to: i64, part: u8) -> i64 {
         from + (to - from) * part as i64 / 255
     }
@@ -182,7 +202,7 @@ impl Life {
             producer.last_append = self.now;
         }
         let placed = at(header, self.end, self.epoch);
-        self.written.push(Written::Batch(placed, marker));
+        self.write(Written::Batch(placed, marker));
         self.batches.insert(self.end, placed);
         self.end += i64::from(header.record_count);
     }
@@ -266,7 +286,7 @@ impl Life {
         let moved = self.log.trim(Offset(to)).unwrap();
         assert_eq!(moved.is_some(), to > self.log_start);
         if let Some(to) = moved {
-            self.written.push(Written::Trim(to));
+            self.write(Written::Trim(to));
             self.log.on_trim_durable(to);
         }
         self.log_start = to;
@@ -275,11 +295,28 @@ impl Life {
     fn truncate(&mut self, back: usize) {
         let bases = self.batches.keys().rev().copied().filter(|base| *base >= self.high_watermark);
         let Some(to) = bases.take(back).last() else { return };
-        assert_eq!(self.log.truncate(Offset(to)), Ok(Some(Offset(to))));
-        self.written.push(Written::Truncate(Offset(to)));
+        assert_eq!(self.log.prepare_truncation(Offset(to)), Ok(true));
+        self.log.begin_cut();
+        let mut is_past = false;
+        self.all.retain(|written| match written {
+            Written::Batch(header, _) => {
+                is_past |= header.next_offset().0 > to;
+                !is_past
+            }
+            Written::EpochStart(begun) => begun.start.0 < to,
+            Written::Expiry(_) => !is_past,
+            Written::Trim(_) => true,
+        });
+        let mut kept = PartitionLog::open(LogLimits::default(), LeaderEpoch(1), Offset::ZERO);
+        replay(&mut kept, &self.all);
+        kept.continue_cut(&self.log, Timestamp(self.now));
+        self.log = kept;
+        assert!(!self.log.end_cut());
+        self.checkpoint = encoded(&self.log);
+        self.written.clear();
         self.batches.split_off(&to);
         self.end = to;
-        // What producers are left with after a cut has tests of its own: the model takes it over.
+        // The same as of a log that never had more: the model takes it over.
         self.producers.clear();
         for (id, producer) in self.log.producers().iter() {
             let batch = |batch: &super::super::producers::ProducerBatch| {
@@ -295,11 +332,10 @@ impl Life {
     }
 
     fn begin_epoch(&mut self, epoch: i32) {
-        let epoch = epoch.max(0);
         let is_known = self.log.epochs().last().is_some_and(|last| last.epoch.0 == epoch);
         let begun = lead(&mut self.log, epoch).unwrap();
         assert_eq!(begun.is_none(), is_known);
-        self.written.extend(begun.map(Written::EpochStart));
+        begun.into_iter().for_each(|begun| self.write(Written::EpochStart(begun)));
         self.epoch = epoch;
     }
 
@@ -312,20 +348,18 @@ impl Life {
             assert_eq!(forgotten.open, None, "{id:?} has a transaction open");
             assert!(forgotten.last_append + 1_500 <= self.now, "{id:?} wrote at {}", forgotten.last_append);
         }
-        self.written.push(Written::Expiry(expired));
+        self.write(Written::Expiry(expired));
     }
 
     fn restart(&mut self) {
         self.sync(self.end);
-        let replayed = replayed(&self.checkpoint, &self.written, Timestamp(self.now));
+        let mut replayed = replayed(&self.checkpoint, &self.written, Timestamp(self.now));
         for (id, producer) in replayed.producers().iter() {
             let before = self.log.producers().find(id).map(|producer| producer.last_timestamp);
             assert!(before.is_none_or(|before| (before..=Timestamp(self.now)).contains(&producer.last_timestamp)));
         }
-        // No less than it holds, and no more than was told before.
-        let told = replayed.leader_epoch();
-        assert!(told.0 <= self.epoch && replayed.epochs().last().is_none_or(|last| last.epoch <= told));
-        (self.epoch, self.log.leader_epoch) = (told.0, told);
+        // The broker is told again.
+        replayed.follow(LeaderEpoch(self.epoch)).unwrap();
         assert_eq!(without_times(&replayed), without_times(&self.log));
         self.log = replayed;
     }
@@ -392,18 +426,21 @@ fn without_times(log: &PartitionLog) -> PartitionLog {
 
 fn replayed(checkpoint: &[u8], written: &[Written], now: Timestamp) -> PartitionLog {
     let mut log = PartitionLog::restore(LogLimits::default(), checkpoint).unwrap();
+    replay(&mut log, written);
+    log.finish_replay(Replicas::Sole, now);
+    log
+}
+
+fn replay(log: &mut PartitionLog, written: &[Written]) {
     for written in written {
         match written {
             Written::Batch(header, marker) => log.replay_batch(header, *marker, Gaps::Refused).unwrap(),
             Written::Trim(to) => log.replay_trim(*to, Gaps::Refused).unwrap(),
-            Written::Truncate(to) => log.replay_truncate(*to, Gaps::Refused).unwrap(),
             Written::EpochStart(begun) => log.replay_epoch_start(*begun, Gaps::Refused).unwrap(),
             Written::Expiry(ids) => log.replay_expiry(ids),
         }
         log.check_invariants();
     }
-    log.finish_replay(now);
-    log
 }
 
 proptest! {

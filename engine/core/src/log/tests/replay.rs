@@ -54,7 +54,7 @@ fn a_checkpoint_restores_the_log_with_all_of_it_durable() {
     let mut log = full();
     let mut restored = PartitionLog::restore(limits(), &encoded(&log)).unwrap();
     assert_eq!(encoded(&restored), encoded(&log));
-    restored.finish_replay(NOW);
+    restored.finish_replay(Replicas::Sole, NOW);
     log.on_durable(log.end());
     assert_eq!(restored, log);
 }
@@ -100,7 +100,7 @@ fn a_producer_is_not_forgotten_early_after_a_restart() {
     let mut log = PartitionLog::restore(limits(), &encoded(&log)).unwrap();
     // Its records are a day old; when it was appended, the log does not say.
     log.replay_batch(&at(idempotent(3, 0, 0, 1), 7, 1), None, Gaps::Refused).unwrap();
-    log.finish_replay(day);
+    log.finish_replay(Replicas::Sole, day);
     assert_eq!(log.expire_producers(Timestamp(day.0 + 499), expiry), [ProducerId(1)]);
     assert_eq!(log.expire_producers(Timestamp(day.0 + 500), expiry), [1, 2, 3].map(ProducerId));
 }
@@ -121,15 +121,12 @@ fn a_batch_follows_the_one_before_unless_a_repair_says_otherwise() {
     assert_eq!(log.end(), Offset(42));
     let above = ReplayError::TrimAboveEnd { requested: Offset(43), end: Offset(42) };
     assert_eq!(log.replay_trim(Offset(43), Gaps::Refused), Err(above));
-    let (log_start, end) = (Offset(5), Offset(42));
-    let outside = ReplayError::TruncationOutside { requested: Offset(4), log_start, end };
-    assert_eq!(log.replay_truncate(Offset(4), Gaps::Refused), Err(outside));
+    let end = Offset(42);
     let begun = EpochStart { epoch: LeaderEpoch(2), start: Offset(44) };
     let misplaced = ReplayError::MisplacedEpoch { epoch: LeaderEpoch(2), start: Offset(44), end };
     assert_eq!(log.replay_epoch_start(begun, Gaps::Refused), Err(misplaced));
     log.replay_epoch_start(begun, Gaps::Repaired).unwrap();
-    log.replay_truncate(Offset(47), Gaps::Repaired).unwrap();
-    assert_eq!(log.end(), Offset(47), "what was lost below it is not given out again");
+    assert_eq!(log.end(), Offset(44), "what was lost below it is not given out again");
     log.replay_trim(Offset(50), Gaps::Repaired).unwrap();
     log.check_invariants();
     assert_eq!(log.decided_log_start(), Offset(50));
@@ -170,7 +167,7 @@ proptest! {
         }
         if let Ok(mut log) = PartitionLog::restore(limits(), &bytes) {
             log.check_invariants();
-            log.finish_replay(NOW);
+            log.finish_replay(Replicas::Sole, NOW);
             let header = idempotent(1, 2, 7, 1);
             if let Ok(AppendDecision::Append { base_offset }) = log.prepare_append(None, &header) {
                 log.commit_append(&header, base_offset, NOW);

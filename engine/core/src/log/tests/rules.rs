@@ -230,25 +230,86 @@ fn a_trim_lifts_the_last_stable_offset_when_it_is_durable() {
 }
 
 #[test]
-fn a_truncation_takes_producers_and_transactions_back() {
+fn a_truncation_leaves_the_log_as_it_was_at_the_cut() {
     let mut log = open();
     append(&mut log, &transactional(1, 0, 0, 2)).unwrap();
-    log.on_durable(Offset(2));
+    append(&mut log, &plain(2)).unwrap();
+    log.follow_watermark(WatermarkRule::Acknowledged(Offset(3)));
+    log.on_durable(Offset(4));
+    log.trim(Offset(1)).unwrap();
+    let kept = log.clone();
     append(&mut log, &idempotent(2, 0, 0, 1)).unwrap();
     append(&mut log, &transactional(1, 0, 2, 1)).unwrap();
     end_transaction(&mut log, 1, 0, TransactionEnd::Abort).unwrap();
     lead(&mut log, 5).unwrap();
-    assert!(log.truncate(Offset(1)).is_err());
-    assert_eq!(log.truncate(Offset(9)), Ok(None));
-    assert_eq!(log.truncate(Offset(2)), Ok(Some(Offset(2))));
-    log.check_invariants();
-    assert_eq!((log.end(), log.leader_epoch()), (Offset(2), LeaderEpoch(5)));
-    assert!(log.producers().find(ProducerId(2)).is_none());
-    assert_eq!(log.aborted_between(Offset(0), Offset(9)).count(), 0);
-    // Open again, and where its first batch left it.
-    assert_eq!(log.producers().find(ProducerId(1)).unwrap().open_transaction, Some(Offset(0)));
-    assert_eq!(append(&mut log, &transactional(1, 0, 2, 1)), Ok(2));
-    assert_eq!(end_transaction(&mut log, 1, 0, TransactionEnd::Commit), Ok(Offset(3)));
+    log.on_durable(Offset(7));
+    log.trim(Offset(3)).unwrap();
+    let high_watermark = Offset(3);
+    assert_eq!(log.prepare_truncation(Offset(2)), Err(RejectedTruncation { requested: Offset(2), high_watermark }));
+    assert_eq!((log.prepare_truncation(Offset(7)), log.prepare_truncation(Offset(4))), (Ok(false), Ok(true)));
+
+    log.begin_cut();
+    assert_eq!(log.prepare_append(None, &plain(1)), Err(AppendRejection::BeingCut));
+    let marker_now =
+        log.prepare_marker(None, &marker(1, 0), EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 1 });
+    assert_eq!(marker_now, Err(AppendRejection::BeingCut));
+    assert!(!log.follow_watermark(WatermarkRule::Sole), "it stands still");
+    let mut cut = kept;
+    cut.continue_cut(&log, Timestamp(2_000));
+    cut.check_invariants();
+    assert_eq!((cut.end(), cut.leader_epoch(), cut.decided_log_start()), (Offset(4), LeaderEpoch(5), Offset(3)));
+    assert_eq!(cut.frontiers().durable_end, Offset(4));
+    assert!(cut.producers().find(ProducerId(2)).is_none());
+    assert_eq!(cut.aborted_between(Offset(0), Offset(9)).count(), 0);
+    assert_eq!(cut.end_offset_for(LeaderEpoch(5)), None, "it began above the cut");
+    assert!(cut.is_being_cut());
+    assert!(cut.end_cut());
+    assert_eq!(cut.frontiers().high_watermark, Offset(4));
+    // The transaction is open again, and goes on where its first batch left it.
+    assert_eq!(append(&mut cut, &transactional(1, 0, 2, 1)), Ok(4));
+    assert_eq!(end_transaction(&mut cut, 1, 0, TransactionEnd::Commit), Ok(Offset(5)));
+}
+
+#[test]
+fn a_cut_that_is_not_made_lets_the_watermark_go_on() {
+    let mut log = open();
+    append(&mut log, &plain(4)).unwrap();
+    log.begin_cut();
+    assert!(log.on_durable(Offset(4)));
+    assert_eq!(log.frontiers().high_watermark, Offset(0));
+    assert!(log.end_cut());
+    assert_eq!(log.frontiers().high_watermark, Offset(4));
+    assert!(!log.end_cut());
+}
+
+#[test]
+fn a_watermark_waits_for_the_others_and_never_falls() {
+    let mut log = open();
+    append(&mut log, &plain(9)).unwrap();
+    log.follow_watermark(WatermarkRule::Acknowledged(Offset(2)));
+    log.on_durable(Offset(5));
+    assert_eq!(log.frontiers().high_watermark, Offset(2));
+    assert!(!log.follow_watermark(WatermarkRule::Acknowledged(Offset(1))));
+    assert!(log.follow_watermark(WatermarkRule::Acknowledged(Offset(7))), "as far as it is durable here");
+    assert_eq!(log.frontiers().high_watermark, Offset(5));
+    log.on_durable(Offset(9));
+    assert_eq!(log.frontiers().high_watermark, Offset(7));
+}
+
+#[test]
+fn a_log_that_is_reset_starts_empty_and_knows_what_it_was_told() {
+    let mut log = open();
+    append(&mut log, &transactional(1, 0, 0, 2)).unwrap();
+    log.on_durable(Offset(2));
+    log.follow(LeaderEpoch(8)).unwrap();
+    for at in [1, 70] {
+        log.reset(Offset(at));
+        log.check_invariants();
+        assert_eq!(*log.frontiers(), Frontiers::at(Offset(at)));
+        assert_eq!((log.leader_epoch(), log.epochs()), (LeaderEpoch(8), &[][..]));
+        assert!(log.producers().is_empty());
+    }
+    assert_eq!(append(&mut log, &transactional(1, 0, 0, 1)), Ok(70));
 }
 
 #[test]
@@ -293,21 +354,4 @@ fn a_log_that_nobody_has_begun_to_lead_knows_no_epoch() {
     assert_eq!(lead(&mut log, 0), Ok(Some(begun(0))));
     assert_eq!(lead(&mut log, 2), Ok(Some(begun(2))), "nothing was written under the one before");
     assert_eq!(log.epochs(), [begun(2)]);
-}
-
-#[test]
-fn a_truncation_leaves_the_epoch_that_was_told_and_none_that_began_above_it() {
-    let mut log = open();
-    append(&mut log, &plain(4)).unwrap();
-    lead(&mut log, 6).unwrap();
-    append(&mut log, &plain(4)).unwrap();
-    log.truncate(Offset(4)).unwrap();
-    log.check_invariants();
-    let before = EpochStart { epoch: LeaderEpoch(3), start: Offset(0) };
-    assert_eq!((log.leader_epoch(), log.epochs()), (LeaderEpoch(6), &[before][..]));
-    log.truncate(Offset(0)).unwrap();
-    log.check_invariants();
-    assert_eq!((log.leader_epoch(), log.epochs()), (LeaderEpoch(6), &[][..]));
-    let begun = EpochStart { epoch: LeaderEpoch(6), start: Offset(0) };
-    assert_eq!(lead(&mut log, 6), Ok(Some(begun)), "it begins again with the first record");
 }

@@ -10,12 +10,12 @@ use rustmq_model::{Instant, Timestamp, TopicIdPartition};
 use super::host::{TestHost, Told};
 use super::memory::VecMemory;
 use super::slots::{Slots, WAL, shape};
-use crate::log::{AppendFrontier, Gaps};
+use crate::log::{AppendFrontier, Gaps, Replicas};
 use crate::shard::request::ColdRead;
 use crate::shard::starting::{log_limits, replay_partitions};
 use crate::shard::{
-    CommitSteps, DiskStep, Fact, Gathering, MoveError, NewView, Now, PartitionKey, Preparation, ReadPlan, Shard,
-    ShardConfig, SyncPolicy, Urgency,
+    CommitSteps, DiskStep, Fact, Gathering, LogRebuild, MoveError, NewView, Now, PartitionKey, Preparation, ReadPlan,
+    Shard, ShardConfig, SyncPolicy, Urgency,
 };
 use crate::wal::group::HEADER_LENGTH;
 use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
@@ -35,8 +35,10 @@ pub struct Setting {
     pub budget: usize,
     pub gathered_bytes_max: usize,
     pub waits_max: usize,
+    pub read_bytes_max: usize,
     /// What appends wait for.
     pub until: AppendFrontier,
+    pub replicas: Replicas,
     pub proof_after: Duration,
     /// With none, two commits may be in flight.
     pub slow_commit: Duration,
@@ -66,7 +68,9 @@ impl Default for Setting {
             budget: 64 << 20,
             gathered_bytes_max: 1 << 20,
             waits_max: 1 << 16,
+            read_bytes_max: 1 << 20,
             until: AppendFrontier::DurableEnd,
+            replicas: Replicas::Sole,
             proof_after: Duration::from_secs(3_600),
             slow_commit: Duration::from_millis(1),
             retention_interval: Duration::from_secs(86_400),
@@ -107,6 +111,8 @@ pub struct Driver {
     pub urgency: Urgency,
     /// Served by a turn, unless the test takes them before.
     pub moves: Vec<AskedMove>,
+    /// Logs that are to be read back: the same.
+    pub rebuilds: Vec<(u64, LogRebuild)>,
     /// The folder is to forget the repair, and does by the test's word.
     pub forgets_repair: bool,
     pub(super) requests: usize,
@@ -147,7 +153,8 @@ impl Driver {
         let recovered = slots.recover(shape, policy)?;
         let config = SegmentTableConfig { wal: WAL, shape, segments_max: setting.segments_max };
         let (mut table, limits) = (SegmentTable::new(config, &recovered), log_limits(shape));
-        let partitions = replay_partitions(&recovered, setting.gaps, limits, now.wall, &mut table).unwrap();
+        let partitions =
+            replay_partitions(&recovered, setting.gaps, limits, setting.replicas, now.wall, &mut table).unwrap();
         let memory = VecMemory::new(setting.piece, setting.budget);
         let gathering = Gathering::new(WAL, table, memory, SyncPolicy::EachCommit);
         let Setting { proof_after, slow_commit, retention_interval, gathered_bytes_max, waits_max, .. } = setting;
@@ -157,8 +164,9 @@ impl Driver {
             retention_interval,
             gathered_bytes_max,
             waits_max,
-            read_bytes_max: 1 << 20,
+            read_bytes_max: setting.read_bytes_max,
             limits,
+            replicas: setting.replicas,
         };
         let mut driver = Self {
             shard: Shard::new(config, gathering, partitions, now).unwrap(),
@@ -176,6 +184,7 @@ impl Driver {
             preparations_asked: 0,
             urgency: Urgency::Paced,
             moves: Vec::new(),
+            rebuilds: Vec::new(),
             forgets_repair: false,
             requests: 0,
         };
@@ -202,6 +211,7 @@ impl Driver {
     /// One turn, after what has been prepared and read was told.
     pub fn turn(&mut self) {
         let moves = std::mem::take(&mut self.moves);
+        let rebuilds = std::mem::take(&mut self.rebuilds);
         self.shard.handle_time(self.now);
         self.execute();
         if self.setting.preparing == Preparing::Soon {
@@ -210,6 +220,9 @@ impl Driver {
         for asked in moves {
             let batches = self.slots.read(&asked.read, &asked.plan.location);
             self.end_move(&asked, batches);
+        }
+        for (number, rebuild) in rebuilds {
+            self.end_rebuild(number, rebuild);
         }
         self.shard.stage(self.now);
         self.execute();
@@ -256,6 +269,15 @@ impl Driver {
     pub fn end_move(&mut self, asked: &AskedMove, batches: Result<Vec<Bytes>, MoveError>) {
         self.shard.on_released(self.now, [(asked.plan.location.generation, 1)]);
         self.shard.on_moved(self.now, asked.number, batches);
+        self.execute();
+    }
+
+    pub fn end_rebuild(&mut self, number: u64, mut rebuild: LogRebuild) {
+        while let Some(read) = rebuild.poll_action() {
+            let slot = &self.slots.0[&read.slot];
+            rebuild.on_read(Ok(&Bytes::copy_from_slice(&slot[read.offset as usize..][..read.length as usize])));
+        }
+        self.shard.on_rebuilt(self.now, number, rebuild.finish());
         self.execute();
     }
 
@@ -331,7 +353,7 @@ impl Driver {
         for _ in 0..ROUNDS_MAX {
             let has_committed = self.commit();
             let is_fed = self.setting.preparing == Preparing::Soon && !self.preparations.is_empty();
-            if !has_committed && !is_fed && self.moves.is_empty() {
+            if !has_committed && !is_fed && self.moves.is_empty() && self.rebuilds.is_empty() {
                 return;
             }
         }

@@ -31,7 +31,7 @@ impl Driver {
                 self.listed.remove(&id);
             }
             Action::Publish(publication) => self.publish(publication),
-            Action::PublishLogStart { key, frontiers, size_bytes } => {
+            Action::PublishFrontiers { key, frontiers, size_bytes } => {
                 self.told.push(Told::LogStart(key, frontiers.log_start));
                 let view = self.view(key);
                 (view.frontiers, view.size_bytes) = (frontiers, size_bytes);
@@ -42,6 +42,14 @@ impl Driver {
                 self.told.push(Told::Leadership(key, leadership.epoch));
                 let view = self.view(key);
                 view.leadership = leadership;
+            }
+            Action::PublishCut { key, frontiers, leadership, size_bytes, .. } => {
+                self.told.push(Told::Cut(key, frontiers.durable_end));
+                let view = self.view(key);
+                (view.frontiers, view.leadership, view.size_bytes) = (frontiers, leadership, size_bytes);
+                let readable = self.shard.memory_mut().readable.entry(key).or_default();
+                let left = frontiers.log_start..frontiers.durable_end;
+                readable.batches.retain(|batch| batch.next > left.start && batch.next <= left.end);
             }
             Action::CloseView { key } => {
                 self.told.push(Told::Closed(key));
@@ -59,6 +67,7 @@ impl Driver {
             Action::AnswerAppend { reply, results } => self.answer(&reply, results),
             Action::AnswerTrim { reply, result } => self.answer(&reply, result),
             Action::AnswerDelete { reply, results } => self.answer(&reply, results),
+            Action::AnswerCut { reply, result } => self.answer(&reply, result),
             Action::PrepareSlot { slot, preparation } => {
                 self.preparations_asked += 1;
                 match self.setting.preparing {
@@ -68,6 +77,7 @@ impl Driver {
             }
             Action::PaceSlots(urgency) => self.urgency = urgency,
             Action::ReadToMove { number, read, plan } => self.moves.push(AskedMove { number, read, plan: *plan }),
+            Action::Rebuild { number, rebuild } => self.rebuilds.push((number, *rebuild)),
             Action::ForgetRepair => self.forgets_repair = true,
             Action::Note(fact) => self.facts.push(*fact),
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::memory::VecMemory;
-use crate::shard::error::{AppendError, DeleteError, OpenError, TrimError};
+use crate::shard::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
 use crate::shard::request::Appended;
 use crate::shard::{Host, PartitionKey};
 
@@ -43,6 +43,7 @@ impl Host for TestHost {
     type AppendReply = Reply<Vec<Result<Appended, AppendError>>>;
     type TrimReply = Reply<Result<Offset, TrimError>>;
     type DeleteReply = Reply<Vec<Result<(), DeleteError>>>;
+    type CutReply = Reply<Result<Offset, CutError>>;
     type DoneReply = Reply<()>;
 }
 
@@ -57,6 +58,8 @@ pub enum Told {
     Batches(PartitionKey, Offset),
     LogStart(PartitionKey, Offset),
     Leadership(PartitionKey, LeaderEpoch),
+    /// Back to this offset.
+    Cut(PartitionKey, Offset),
     Closed(PartitionKey),
     /// The request with this number.
     Answer(usize),

@@ -1,7 +1,7 @@
 //! What the tests ask of a shard.
 
 use bytes::Bytes;
-use rustmq_model::batch::{BatchHeader, Codec};
+use rustmq_model::batch::{Attributes, BatchHeader, Codec, restate};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{
     LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicIdPartition,
@@ -11,8 +11,8 @@ use super::driver::Driver;
 use super::host::Reply;
 use crate::log::EpochStart;
 use crate::shard::PartitionKey;
-use crate::shard::error::{AppendError, DeleteError, OpenError, TrimError};
-use crate::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
+use crate::shard::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
+use crate::shard::request::{Append, Appended, CutLog, CutTo, LogConfig, OpenPartition, TrimTo};
 
 pub type Answers<T, E> = Reply<Vec<Result<T, E>>>;
 
@@ -49,10 +49,9 @@ pub fn batch_of(producer: i64) -> Bytes {
 
 /// The same within a transaction, which stays open.
 pub fn transactional_batch_of(producer: i64) -> Bytes {
-    let mut bytes = batch_of(producer).to_vec();
-    // In the low byte of its attributes. The log does not compare checksums.
-    bytes[22] |= 0x10;
-    bytes.into()
+    let bytes = batch_of(producer);
+    let header = BatchHeader::parse(&bytes).unwrap();
+    restate(&bytes, Attributes(header.attributes.0 | 0x10), header.max_timestamp)
 }
 
 impl Driver {
@@ -93,6 +92,24 @@ impl Driver {
         let reply = self.reply();
         self.shard.handle_trim(id(number), to, reply.clone());
         reply
+    }
+
+    pub fn cut(&mut self, number: i32, to: CutTo) -> Reply<Result<Offset, CutError>> {
+        self.cut_in(number, 0, to)
+    }
+
+    pub fn cut_in(&mut self, number: i32, epoch: i32, to: CutTo) -> Reply<Result<Offset, CutError>> {
+        let reply = self.reply();
+        let cut = CutLog { id: id(number), leader_epoch: LeaderEpoch(epoch), to };
+        self.shard.handle_cut(cut, reply.clone());
+        self.execute();
+        reply
+    }
+
+    /// The other replicas have so much.
+    pub fn acknowledge(&mut self, number: i32, end: i64) {
+        self.shard.handle_watermark(id(number), Offset(end));
+        self.execute();
     }
 
     pub fn delete(&mut self, numbers: &[i32]) -> Answers<(), DeleteError> {

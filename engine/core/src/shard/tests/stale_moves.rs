@@ -1,14 +1,11 @@
 //! Moves that are under way when their log is cut back: the same offsets stand for other bytes then.
 
-use rustmq_model::{LeaderEpoch, Offset};
+use rustmq_model::Offset;
 
 use super::driver::{AskedMove, Driver, Setting};
 use super::requests::{batch, id};
-use crate::log::{Frontiers, LogLimits, PartitionLog};
 use crate::shard::Fact;
-use crate::shard::request::TrimTo;
-use crate::wal::Control;
-use crate::wal::segments::Purpose;
+use crate::shard::request::{CutTo, TrimTo};
 
 /// The only batch of partition 0 is to be moved.
 fn moving() -> (Driver, AskedMove) {
@@ -30,17 +27,10 @@ fn moving() -> (Driver, AskedMove) {
     }
 }
 
-/// The log of partition 0 is cut back to its beginning.
+/// The log of partition 0 is dropped, and starts again where it was.
 fn cut(driver: &mut Driver) {
-    let key = driver.key(0);
-    let shard = &mut driver.shard;
-    let control = Control::Truncate { end: Offset(0) };
-    let place = shard.staging.room(control.payload_length(), Purpose::Freeing, &shard.partitions).unwrap();
-    let partition = shard.partitions.at_mut(key).unwrap();
-    partition.log = PartitionLog::open(LogLimits::default(), LeaderEpoch(0), Offset(0));
-    partition.cut(Offset(0));
-    place.put_control(id(0), &control);
-    driver.view(key).frontiers = Frontiers::at(Offset(0));
+    driver.cut(0, CutTo::EmptyAt(Offset(0)));
+    driver.turn();
 }
 
 fn stale(driver: &Driver) -> usize {
@@ -65,6 +55,7 @@ fn a_move_that_was_staged_before_a_cut_does_not_take_the_place_of_what_was_appen
         driver.turn();
     }
     cut(&mut driver);
+    driver.settle();
     driver.append(0, &[77]);
     driver.settle();
     check(driver);
@@ -75,9 +66,9 @@ fn what_was_read_to_be_moved_before_a_cut_is_not_written_after_it() {
     let (mut driver, asked) = moving();
     let read = driver.slots.read(&asked.read, &asked.plan.location);
     cut(&mut driver);
-    driver.append(0, &[77]);
-    driver.turn();
     driver.end_move(&asked, read);
+    driver.settle();
+    driver.append(0, &[77]);
     driver.settle();
     check(driver);
 }

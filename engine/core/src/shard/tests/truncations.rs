@@ -1,26 +1,35 @@
-//! A log that is cut back while its batches are on their way to the disk: the same offsets stand for other bytes then.
+//! Logs that are cut back to where another leader's log goes another way: what is durable too, after a restart too.
 
 use rustmq_model::{LeaderEpoch, Offset};
 
 use super::driver::{Driver, Setting};
 use super::host::{Reply, Told};
-use super::requests::{batch_with, begun};
-use crate::log::{AppendFrontier, RejectedTruncation};
-use crate::shard::TruncateError;
-use crate::shard::error::AppendError;
-use crate::shard::request::{Appended, TrimTo};
+use super::requests::{batch_of, batch_with, begun, transactional_batch_of};
+use crate::log::{AppendFrontier, Replicas};
+use crate::shard::error::{AppendError, CutError};
+use crate::shard::request::{Appended, CutTo, TrimTo};
+use crate::wal::group::HEADER_LENGTH;
+
+/// A partition that others have copies of.
+fn replicated(partitions: i32) -> Driver {
+    Driver::with(partitions, Setting { replicas: Replicas::Several, ..Setting::default() })
+}
 
 impl Driver {
-    fn truncate(&mut self, number: i32, to: i64) -> Result<Option<Offset>, TruncateError> {
-        let key = self.key(number);
-        let result = self.shard.handle_truncate(key, Offset(to));
-        self.execute();
-        self.shard.check_invariants();
-        result
+    fn truncate(&mut self, number: i32, to: i64) -> Reply<Result<Offset, CutError>> {
+        self.cut(number, CutTo::End(Offset(to)))
     }
 
     fn durable_end(&self, number: i32) -> i64 {
         self.shown(number).frontiers.durable_end.0
+    }
+
+    /// So many batches of one record, each durable.
+    fn fill(&mut self, number: i32, count: usize) {
+        for _ in 0..count {
+            self.append(number, &[10]);
+            self.settle();
+        }
     }
 }
 
@@ -35,214 +44,374 @@ fn base(reply: &Reply<Vec<Result<Appended, AppendError>>>) -> Option<i64> {
 const CUT_OFF: Option<i64> = Some(-1);
 const REFUSED: Option<i64> = Some(-2);
 
+fn ended(reply: &Reply<Result<Offset, CutError>>) -> Option<i64> {
+    reply.answer().map(|result| result.as_ref().map_or(-1, |end| end.0))
+}
+
 #[test]
-fn an_old_commit_does_not_declare_durable_what_was_appended_in_the_place_of_its_batches() {
-    let mut driver = Driver::with(1, Setting::default());
-    let old = driver.append(0, &[10, 10, 10]);
+fn what_is_durable_is_cut_and_the_cut_is_durable_before_it_is_answered() {
+    let mut driver = replicated(1);
+    driver.fill(0, 5);
+    driver.acknowledge(0, 2);
+    let key = driver.key(0);
+    let cut = driver.truncate(0, 3);
     driver.turn();
-    assert!(driver.begin_commit());
-    driver.truncate(0, 0).unwrap();
-    assert_eq!(base(&old), CUT_OFF);
-    let new = driver.append(0, &[300]);
+    let refused = driver.append(0, &[10]);
     driver.turn();
+    assert_eq!((base(&refused), ended(&cut), driver.durable_end(0)), (CUT_OFF, None, 5));
+    assert_eq!(driver.killed_now().unwrap().durable_end(0), 5, "nothing of it is on disk");
     driver.told.clear();
+    assert!(driver.begin_commit());
     driver.end_commit();
-    assert_eq!((driver.durable_end(0), base(&new), &driver.told[..]), (0, None, &[][..]));
-    assert!(driver.commit());
-    assert_eq!((driver.durable_end(0), base(&new)), (1, Some(0)));
-    assert_eq!((driver.in_memory(0), driver.on_disk(0).len()), (vec![0], 1));
-    let size = driver.on_disk(0);
-    assert!(size[0] > 300 && driver.shown(0).size_bytes == size[0] as u64);
-    let mut driver = driver.restart().unwrap();
-    assert_eq!(driver.on_disk(0), size);
-}
-
-#[test]
-fn what_a_cut_keeps_counts_with_its_own_commit() {
-    for until in AppendFrontier::ALL {
-        let mut driver = Driver::with(1, Setting { until, ..Setting::default() });
-        let kept = driver.append(0, &[10]);
-        let taken = driver.append(0, &[20]);
-        driver.turn();
-        assert!(driver.begin_commit());
-        driver.truncate(0, 1).unwrap();
-        assert_eq!((base(&kept), base(&taken)), (None, CUT_OFF));
-        driver.end_commit();
-        assert_eq!((driver.durable_end(0), base(&kept)), (1, Some(0)));
-        assert_eq!(driver.in_memory(0), [0]);
-    }
-}
-
-#[test]
-fn what_gathers_is_cut_as_often_as_it_is_asked_for() {
-    let mut driver = Driver::with(2, Setting::default());
-    let first = driver.append(0, &[10; 5]);
-    let other = driver.append(1, &[10; 5]);
-    driver.turn();
-    driver.truncate(0, 4).unwrap();
-    driver.truncate(0, 2).unwrap();
-    let second = driver.append(0, &[100; 3]);
-    driver.turn();
-    driver.truncate(0, 4).unwrap();
-    driver.truncate(0, 4).unwrap();
-    let third = driver.append(0, &[200]);
-    assert!(driver.commit());
-    assert_eq!([base(&first), base(&second)], [CUT_OFF; 2], "each as a whole");
-    assert_eq!((base(&third), base(&other)), (Some(4), Some(0)));
-    assert_eq!((driver.durable_end(0), driver.durable_end(1)), (5, 5));
-    assert_eq!(driver.in_memory(0), [0, 1, 2, 3, 4]);
+    assert_eq!(driver.told, [Told::Cut(key, Offset(3)), Told::Answer(cut.number)]);
+    assert_eq!((ended(&cut), driver.in_memory(0)), (Some(3), vec![0, 1, 2]));
+    assert_eq!(driver.killed_now().unwrap().durable_end(0), 3);
+    let other = driver.append(0, &[500]);
+    driver.settle();
+    assert_eq!((base(&other), driver.durable_end(0), driver.in_memory(0)), (Some(3), 4, vec![0, 1, 2, 3]));
     let sizes = driver.on_disk(0);
-    assert_eq!(driver.shown(0).size_bytes, sizes.iter().sum::<usize>() as u64);
+    assert!(sizes[3] > 500 && driver.shown(0).size_bytes == sizes.iter().sum::<usize>() as u64);
     assert_eq!(driver.restart().unwrap().on_disk(0), sizes);
 }
 
 #[test]
-fn a_log_that_is_cut_and_closed_answers_only_what_was_appended_since() {
-    for until in AppendFrontier::ALL {
-        let mut driver = Driver::with(1, Setting { until, ..Setting::default() });
-        let key = driver.key(0);
-        driver.append(0, &[10; 3]);
+fn a_log_is_cut_after_a_restart_and_after_another_cut() {
+    let mut driver = replicated(1);
+    driver.fill(0, 6);
+    driver.acknowledge(0, 2);
+    for (to, restarts) in [(5, true), (4, true), (3, false), (2, true)] {
+        if restarts {
+            driver = driver.restart().unwrap();
+        }
+        driver.acknowledge(0, 2);
+        let cut = driver.truncate(0, to);
+        driver.settle();
+        assert_eq!((ended(&cut), driver.durable_end(0)), (Some(to), to));
+        driver.append(0, &[100, 100, 100]);
+        driver.settle();
+    }
+    let sizes = driver.on_disk(0);
+    assert_eq!((sizes.len(), driver.durable_end(0)), (5, 5));
+    assert_eq!(driver.restart().unwrap().on_disk(0), sizes);
+}
+
+#[test]
+fn producers_are_what_they_were_at_the_cut() {
+    let mut driver = replicated(1);
+    driver.append_all(0, vec![batch_of(1)]);
+    driver.append_all(0, vec![transactional_batch_of(2)]);
+    driver.settle();
+    let state = |driver: &Driver| {
+        let log = &driver.shard.partitions.at(driver.key(0)).unwrap().log;
+        let producers = log.producers().iter().map(|(id, producer)| (id, producer.batches, producer.open_transaction));
+        (producers.collect::<Vec<_>>(), log.frontiers().last_stable)
+    };
+    driver.acknowledge(0, 2);
+    let before = state(&driver);
+    driver.append_all(0, vec![batch_of(3)]);
+    driver.settle();
+    driver.truncate(0, 2);
+    driver.settle();
+    assert_eq!(state(&driver), before);
+    let (repeated, anew) = (driver.append_all(0, vec![batch_of(1)]), driver.append_all(0, vec![batch_of(3)]));
+    driver.settle();
+    let duplicate = |reply: &Reply<Vec<Result<Appended, AppendError>>>| {
+        reply.answer().unwrap()[0].as_ref().unwrap().duplicate_of.is_some()
+    };
+    assert_eq!((base(&repeated), base(&anew)), (Some(0), Some(2)));
+    assert!(duplicate(&repeated) && !duplicate(&anew), "a batch that was cut off is new");
+}
+
+#[test]
+fn what_waits_above_a_cut_is_refused_at_once_and_what_waits_below_it_goes_on() {
+    let setting = Setting { until: AppendFrontier::HighWatermark, replicas: Replicas::Several, ..Setting::default() };
+    let mut driver = Driver::with(1, setting);
+    let kept = driver.append_all(0, vec![batch_with(2)]);
+    let torn = driver.append_all(0, vec![batch_with(3)]);
+    let above = driver.append(0, &[10]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    let cut = driver.truncate(0, 4);
+    assert_eq!((base(&kept), base(&torn), base(&above)), (None, CUT_OFF, CUT_OFF));
+    driver.turn();
+    assert!(driver.rebuilds.is_empty(), "it is read back once it is on disk");
+    driver.end_commit();
+    driver.settle();
+    assert_eq!((ended(&cut), base(&kept)), (Some(2), None), "a log holds whole batches");
+    driver.acknowledge(0, 9);
+    assert_eq!(base(&kept), Some(0));
+    assert_eq!(driver.restart().unwrap().on_disk(0).len(), 1);
+}
+
+#[test]
+fn a_cut_is_refused_where_it_is_not_to_be() {
+    let mut driver = replicated(2);
+    driver.fill(0, 4);
+    driver.acknowledge(0, 2);
+    let (high_watermark, requested) = (Offset(2), Offset(1));
+    let result = |reply: Reply<Result<Offset, CutError>>| reply.answer().cloned();
+    let below = driver.truncate(0, 1);
+    assert_eq!(result(below), Some(Err(CutError::BelowHighWatermark { requested, high_watermark })));
+    let beyond = driver.truncate(0, 4);
+    assert_eq!(result(beyond), Some(Ok(Offset(4))));
+    driver.open(&[0], 3);
+    driver.settle();
+    let (given, current) = (LeaderEpoch(2), LeaderEpoch(3));
+    let fenced = driver.cut_in(0, 2, CutTo::End(Offset(3)));
+    assert_eq!(result(fenced), Some(Err(CutError::FencedLeaderEpoch { given, current })));
+    let (first, second) = (driver.cut_in(0, 4, CutTo::End(Offset(3))), driver.cut_in(0, 4, CutTo::End(Offset(2))));
+    assert_eq!((first.answer(), result(second)), (None, Some(Err(CutError::UnderWay))));
+    driver.delete(&[0]);
+    driver.turn();
+    assert_eq!(result(first), Some(Err(CutError::UnknownPartition)));
+    driver.settle();
+    let gone = driver.shard.partition(super::id(0)).is_none();
+    assert!(gone && driver.shard.table().segment_count() > 0);
+    driver.truncate(1, 0);
+    driver.lose_preparations();
+    let lost = driver.truncate(1, 0);
+    assert!(matches!(result(lost), Some(Err(CutError::Storage { .. }))));
+}
+
+#[test]
+fn a_cut_without_a_base_is_refused_and_the_log_goes_on() {
+    let mut driver = replicated(1);
+    driver.fill(0, 2);
+    let (slot, offset) = driver.last_group.unwrap();
+    driver.fill(0, 2);
+    driver.acknowledge(0, 1);
+    driver.slots.0.get_mut(&slot).unwrap()[offset + HEADER_LENGTH as usize] ^= 0xFF;
+    let cut = driver.truncate(0, 3);
+    driver.settle();
+    assert!(matches!(cut.answer(), Some(Err(CutError::Unknown { .. }))), "{cut:?}");
+    driver.fill(0, 1);
+    driver.acknowledge(0, 5);
+    assert_eq!((driver.durable_end(0), driver.shown(0).frontiers.high_watermark), (5, Offset(5)));
+    let reset = driver.cut(0, CutTo::EmptyAt(Offset(5)));
+    driver.settle();
+    assert_eq!(ended(&reset), Some(5));
+}
+
+#[test]
+fn the_watermark_stands_still_while_a_log_is_cut_and_counts_nothing_that_was_acknowledged_before() {
+    let mut driver = replicated(1);
+    driver.fill(0, 4);
+    driver.truncate(0, 2);
+    driver.acknowledge(0, 4);
+    driver.turn();
+    driver.turn();
+    driver.acknowledge(0, 4);
+    assert_eq!(driver.shown(0).frontiers.high_watermark, Offset(0));
+    assert!(driver.begin_commit(), "the cut is staged");
+    driver.acknowledge(0, 4);
+    driver.end_commit();
+    driver.fill(0, 2);
+    assert_eq!(driver.shown(0).frontiers.high_watermark, Offset(0), "what was acknowledged are other bytes");
+    driver.acknowledge(0, 3);
+    assert_eq!(driver.shown(0).frontiers.high_watermark, Offset(3));
+}
+
+#[test]
+fn trims_go_on_while_a_log_is_cut() {
+    let mut driver = replicated(1);
+    driver.fill(0, 6);
+    driver.acknowledge(0, 3);
+    let cut = driver.truncate(0, 4);
+    driver.turn();
+    let trims = [1, 3].map(|to| {
+        let trim = driver.trim(0, TrimTo::Offset(Offset(to)));
         driver.turn();
-        assert!(driver.begin_commit());
-        driver.truncate(0, 0).unwrap();
-        let (new, deleted) = (driver.append(0, &[10]), driver.delete(&[0]));
+        trim
+    });
+    driver.settle();
+    assert!(trims.iter().all(|trim| matches!(trim.answer(), Some(Ok(_)))));
+    let frontiers = driver.shown(0).frontiers;
+    assert_eq!((ended(&cut), frontiers.log_start, frontiers.durable_end), (Some(4), Offset(3), Offset(4)));
+    assert_eq!(driver.on_disk(0).len(), 1);
+    assert_eq!(driver.restart().unwrap().shown(0).frontiers.log_start, Offset(3));
+}
+
+#[test]
+fn what_a_follower_was_told_is_fenced_by_and_is_not_in_its_history() {
+    let mut driver = replicated(1);
+    driver.fill(0, 2);
+    driver.open(&[0], 1);
+    driver.fill(0, 2);
+    driver.cut_in(0, 4, CutTo::End(Offset(3)));
+    driver.settle();
+    let shown = &driver.shown(0).leadership;
+    assert_eq!((shown.epoch, &shown.history[..]), (LeaderEpoch(4), &[begun(0, 0), begun(1, 2)][..]));
+    driver.cut_in(0, 5, CutTo::End(Offset(2)));
+    driver.settle();
+    assert_eq!(driver.shown(0).leadership.history[..], [begun(0, 0)], "its first record was cut off");
+    let restarted = driver.killed_now().unwrap();
+    let restarted = &restarted.shown(0).leadership;
+    assert_eq!((restarted.epoch, &restarted.history[..]), (LeaderEpoch(0), &[begun(0, 0)][..]));
+}
+
+#[test]
+fn a_later_leadership_takes_the_place_of_a_cut() {
+    let mut driver = replicated(1);
+    driver.fill(0, 4);
+    driver.acknowledge(0, 4);
+    driver.fill(0, 2);
+    let cut = driver.cut_in(0, 3, CutTo::End(Offset(4)));
+    driver.open(&[0], 4);
+    driver.settle();
+    assert_eq!(cut.answer(), Some(&Err(CutError::Superseded)));
+    driver.fill(0, 1);
+    assert_eq!(driver.durable_end(0), 7);
+    assert_eq!(driver.restart().unwrap().shown(0).leadership.history[..], [begun(0, 0), begun(4, 6)]);
+}
+
+#[test]
+fn a_roll_while_a_log_is_cut_changes_nothing() {
+    for count in 1..24 {
+        let mut driver = replicated(2);
+        driver.fill(0, 6);
+        driver.acknowledge(0, 2);
+        let before = driver.shard.table().segment_count();
+        let cut = driver.truncate(0, 3);
         driver.turn();
-        driver.told.clear();
-        driver.end_commit();
-        assert_eq!(driver.told, []);
-        assert!(driver.commit());
-        assert_eq!(driver.told, [Told::Answer(new.number), Told::Closed(key), Told::Answer(deleted.number)]);
+        driver.append(1, &vec![400; count]);
+        driver.settle();
+        driver.settle();
+        assert_eq!((ended(&cut), driver.durable_end(0)), (Some(3), 3));
+        driver.fill(0, 1);
+        let sizes = driver.on_disk(0);
+        if count == 23 {
+            assert!(driver.shard.table().segment_count() > before, "a segment was rolled");
+        }
+        assert_eq!(driver.restart().unwrap().on_disk(0), sizes);
     }
 }
 
-#[test]
-fn a_failure_refuses_what_took_the_place_of_a_commit_that_still_ends_well() {
-    let mut driver = Driver::with(1, Setting::default());
-    driver.append(0, &[10; 3]);
-    driver.turn();
-    assert!(driver.begin_commit());
-    driver.truncate(0, 0).unwrap();
-    let new = driver.append(0, &[10]);
-    driver.turn();
-    driver.lose_preparations();
-    assert_eq!(base(&new), REFUSED);
-    driver.end_commit();
-    assert_eq!(driver.durable_end(0), 0);
-}
-
-#[test]
-fn what_is_durable_is_not_cut() {
-    let mut driver = Driver::with(1, Setting::default());
-    driver.append(0, &[10, 10]);
-    assert!(driver.commit());
-    let rejected = RejectedTruncation { requested: Offset(1), high_watermark: Offset(2) };
-    assert_eq!(driver.truncate(0, 1), Err(TruncateError::BelowHighWatermark(rejected)));
-    assert_eq!(driver.truncate(0, 2), Ok(None));
-    assert!(!driver.commit(), "there is nothing to write");
-    let key = driver.key(0);
-    driver.delete(&[0]);
-    driver.turn();
-    assert_eq!(driver.shard.handle_truncate(key, Offset(2)), Err(TruncateError::UnknownPartition));
-}
-
-#[test]
-fn a_trim_counts_nothing_of_what_was_cut() {
-    let mut driver = Driver::with(1, Setting::default());
-    driver.append(0, &[10]);
-    assert!(driver.commit());
-    driver.append(0, &[20]);
-    driver.trim(0, TrimTo::Offset(Offset(1)));
-    driver.turn();
-    assert!(driver.begin_commit());
-    driver.append(0, &[500]);
-    driver.turn();
-    driver.truncate(0, 2).unwrap();
-    driver.end_commit();
-    assert_eq!(driver.shown(0).frontiers.log_start, Offset(1));
-    let sizes = driver.on_disk(0);
-    assert_eq!(driver.shown(0).size_bytes, sizes[0] as u64);
-}
-
-#[test]
-fn a_request_that_is_cut_while_the_rest_of_it_waits_for_room_is_refused_as_a_whole() {
-    let mut driver = Driver::with(1, Setting { gathered_bytes_max: 4_096, ..Setting::default() });
-    let cut = driver.append(0, &[1_000; 6]);
-    driver.turn();
-    assert!(driver.begin_commit());
-    driver.truncate(0, 0).unwrap();
-    driver.turn();
-    assert_eq!(base(&cut), CUT_OFF);
-    driver.end_commit();
-    let new = driver.append(0, &[1]);
-    driver.settle();
-    assert!(base(&new).is_some_and(|base| base > 0), "the rest of it is in the log");
-    assert_eq!(driver.on_disk(0).len(), usize::try_from(driver.durable_end(0)).unwrap());
-}
-
-/// Where the batches are that a cut finds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    OpenGroup,
-    /// Which the same commit is to take.
-    GroupBefore,
-    InFlight,
-}
-
-#[test]
-fn a_cut_inside_a_batch_takes_all_of_it() {
-    for place in [Place::OpenGroup, Place::GroupBefore, Place::InFlight] {
-        let mut driver = Driver::with(2, Setting::default());
-        driver.append(0, &[10]);
-        assert!(driver.commit());
-        let kept = driver.append_all(0, vec![batch_with(2)]);
-        let torn = driver.append_all(0, vec![batch_with(3)]);
-        let above = driver.append(0, &[10]);
-        if place == Place::GroupBefore {
-            driver.append(1, &[driver.setting.piece / 2; 2]);
-        }
-        driver.turn();
-        if place == Place::InFlight {
-            assert!(driver.begin_commit());
-        }
-        assert_eq!(driver.truncate(0, 5), Ok(Some(Offset(3))));
-        assert_eq!([base(&torn), base(&above)], [CUT_OFF; 2]);
-        let new = driver.append_all(0, vec![batch_with(4)]);
-        if place == Place::InFlight {
-            driver.turn();
-            driver.end_commit();
-        }
+/// A log of many segments, and where its watermark stands.
+fn long(watermark: i64) -> Driver {
+    // Less than most groups have.
+    let setting =
+        Setting { replicas: Replicas::Several, segments_max: 40, read_bytes_max: 1_000, ..Setting::default() };
+    let mut driver = Driver::with(1, setting);
+    for _ in 0..60 {
+        driver.append(0, &[1_500]);
         driver.settle();
-        assert_eq!((base(&kept), base(&new), driver.durable_end(0)), (Some(1), Some(3), 7));
-        assert_eq!(driver.in_memory(0), [0, 1, 3], "{place:?}");
+        driver.acknowledge(0, watermark);
+    }
+    assert!(driver.shard.table().segment_count() > 5);
+    driver
+}
+
+#[test]
+fn a_long_log_is_cut_down_to_its_watermark_from_the_base_below_it() {
+    for (watermark, restarts) in [(0, false), (0, true), (29, false), (29, true), (59, true)] {
+        let mut driver = long(watermark);
+        if restarts {
+            driver = driver.restart().unwrap();
+            driver.acknowledge(0, watermark);
+        }
+        let cut = driver.truncate(0, watermark);
+        driver.settle();
+        assert_eq!(ended(&cut), Some(watermark));
+        driver.fill(0, 1);
         let sizes = driver.on_disk(0);
+        assert_eq!(sizes.len(), usize::try_from(watermark).unwrap() + 1);
         assert_eq!(driver.restart().unwrap().on_disk(0), sizes);
     }
 }
 
 #[test]
-fn a_leadership_that_was_staged_before_a_cut_is_shown_as_the_log_has_it_after_it() {
-    let mut driver = Driver::with(2, Setting::default());
-    driver.append(0, &[10, 10]);
-    assert!(driver.commit());
-    driver.append(0, &[10, 10]);
-    driver.open(&[0], 3);
-    driver.append(0, &[10]);
-    driver.open(&[0], 4);
-    driver.append(1, &[10; 5]);
-    driver.open(&[1], 4);
-    driver.turn();
-    assert!(driver.begin_commit());
-    assert_eq!(driver.truncate(0, 3), Ok(Some(Offset(3))));
-    driver.told.clear();
-    driver.end_commit();
-    let key = driver.key(0);
-    let led = [3, 4].map(|epoch| Told::Leadership(key, LeaderEpoch(epoch)));
-    assert!(led.iter().all(|led| driver.told.contains(led)), "{:?}", driver.told);
-    let expected = [begun(0, 0)];
-    assert_eq!(driver.shown(0).leadership.history[..], expected);
-    assert_eq!(driver.shard.partitions.at(key).unwrap().leadership(), driver.shown(0).leadership);
-    let other = [begun(0, 0), begun(4, 5)];
-    assert_eq!(driver.shown(1).leadership.history[..], other, "nothing of it was cut");
+fn a_segment_with_the_base_below_the_watermark_is_kept_until_the_watermark_has_passed_another() {
+    let mut driver = long(20);
+    driver.acknowledge(0, 20);
+    driver.trim(0, TrimTo::Offset(Offset(20)));
     driver.settle();
-    assert_eq!(driver.restart().unwrap().shown(0).leadership.history[..], expected);
+    let kept = driver.shard.table().segment_count();
+    let cut = driver.killed_now().map(|mut restarted| {
+        restarted.acknowledge(0, 20);
+        let cut = restarted.truncate(0, 20);
+        restarted.settle();
+        ended(&cut)
+    });
+    assert_eq!(cut.unwrap(), Some(20));
+    driver.acknowledge(0, 60);
+    driver.trim(0, TrimTo::Offset(Offset(60)));
+    driver.settle();
+    let freed = driver.shard.table().segment_count();
+    assert!(freed <= 2 && kept > freed, "{kept} and {freed} segments");
+}
+
+#[test]
+fn a_full_log_gives_up_the_base_of_a_cut_and_asks_for_a_reset() {
+    let setting = Setting { replicas: Replicas::Several, segments_max: 10, ..Setting::default() };
+    let mut driver = Driver::with(2, setting);
+    driver.append(0, &[10, 10]);
+    driver.settle();
+    let full = loop {
+        let appended = driver.append(1, &[1_500]);
+        driver.settle();
+        driver.acknowledge(1, i64::MAX);
+        driver.append(0, &[10]);
+        driver.trim(1, TrimTo::HighWatermark);
+        driver.settle();
+        if base(&appended) == Some(-2) || driver.shard.table().generations().next().unwrap().0 > 8 {
+            break driver.shard.table().segment_count();
+        }
+    };
+    assert!(full <= 10);
+    let cut = driver.truncate(0, 0);
+    driver.settle();
+    assert!(matches!(cut.answer(), Some(Err(CutError::Unknown { .. }))), "{cut:?}");
+}
+
+#[test]
+fn what_other_replicas_lack_is_not_acknowledged_by_the_end_of_its_partition() {
+    for (until, answer) in [(AppendFrontier::DurableEnd, Some(0)), (AppendFrontier::HighWatermark, REFUSED)] {
+        let mut driver = Driver::with(1, Setting { until, replicas: Replicas::Several, ..Setting::default() });
+        let appended = driver.append(0, &[10]);
+        driver.delete(&[0]);
+        driver.settle();
+        assert_eq!(base(&appended), answer);
+    }
+}
+
+#[test]
+fn a_shard_ends_when_a_cut_has_ended() {
+    let mut driver = replicated(1);
+    driver.fill(0, 3);
+    let (cut, closed) = (driver.truncate(0, 1), driver.close());
+    driver.turn();
+    let (number, rebuild) = driver.rebuilds.pop().unwrap();
+    driver.settle();
+    assert!(!driver.shard.is_finished());
+    driver.end_rebuild(number, rebuild);
+    driver.settle();
+    assert_eq!((ended(&cut), driver.durable_end(0)), (Some(1), 1));
+    driver.finish();
+    assert!(closed.is_answered());
+}
+
+#[test]
+fn segments_that_are_read_back_are_not_freed_in_a_full_log_either() {
+    let setting = Setting { replicas: Replicas::Several, segments_max: 10, ..Setting::default() };
+    let mut driver = Driver::with(2, setting);
+    driver.append(0, &[10, 10]);
+    driver.settle();
+    let cut = driver.truncate(0, 1);
+    driver.turn();
+    let (number, rebuild) = driver.rebuilds.pop().unwrap();
+    let oldest_after = |driver: &mut Driver, batches: usize| {
+        for _ in 0..batches {
+            driver.append(1, &[1_500]);
+            driver.settle();
+            driver.acknowledge(1, i64::MAX);
+            driver.trim(1, TrimTo::HighWatermark);
+            driver.settle();
+        }
+        driver.shard.table().generations().next().unwrap().0
+    };
+    assert_eq!(oldest_after(&mut driver, 100), 1);
+    driver.end_rebuild(number, rebuild);
+    driver.settle();
+    assert_eq!(ended(&cut), Some(1));
+    assert!(oldest_after(&mut driver, 100) > 1);
 }

@@ -6,6 +6,8 @@ use std::ops::Bound;
 
 use rustmq_model::{Offset, TopicIdPartition};
 
+use super::bases::Bases;
+use crate::log::Frontiers;
 use crate::wal::extents::Extent;
 use crate::wal::frame::{Control, DamagedRange};
 use crate::wal::index::{IndexEntry, SegmentIndex};
@@ -19,9 +21,8 @@ pub(super) struct Places {
     spans: Spans,
     /// The log start as far as it is durable: of what lies wholly below there are no spans.
     trimmed: Offset,
-    /// The newest checkpoint or open frame's group.
-    base: WalPosition,
-    /// Frames follow the base.
+    bases: Bases,
+    /// Frames follow the newest base.
     changed: bool,
 }
 
@@ -46,7 +47,11 @@ impl Places {
 
     /// Whether a replay that began after the segment would miss something.
     pub fn is_based_in(&self, generation: Generation) -> bool {
-        self.base.generation <= generation
+        self.bases.is_newest_in(generation)
+    }
+
+    pub const fn bases(&self) -> &Bases {
+        &self.bases
     }
 
     /// See [`super::SegmentTable::damaged_range`].
@@ -59,9 +64,11 @@ impl Places {
     }
 
     /// Segments are taken up oldest first.
-    fn take_up(&mut self, generation: Generation, entry: &IndexEntry) {
+    fn take_up(&mut self, first_group: WalPosition, entry: &IndexEntry) {
+        let generation = first_group.generation;
         if entry.voids_earlier {
             self.spans.clear();
+            self.bases = Bases::default();
         }
         if let Some(end) = entry.truncated_to {
             self.spans.truncate(end);
@@ -72,7 +79,7 @@ impl Places {
             self.spans.insert(Span { first, end, generation, bytes, max_timestamp, is_damaged });
         }
         if entry.base_group != 0 {
-            self.base = WalPosition { generation, offset: entry.base_group };
+            self.bases.take_up(first_group);
             // Frames of the base's own group may follow it: one checkpoint too many does no harm.
             self.changed = true;
         } else if entry.last_group != 0 {
@@ -83,7 +90,9 @@ impl Places {
     fn record_control(&mut self, group: WalPosition, control: &Control) {
         self.changed = true;
         match control {
-            Control::Open { .. } => *self = Self { base: group, ..Self::default() },
+            Control::Open { log_start, .. } => {
+                *self = Self { bases: Bases::open(group, *log_start), ..Self::default() };
+            }
             Control::Truncate { end } => self.truncate(*end),
             Control::Trim { log_start } => self.spans.set_live_from(*log_start),
             Control::EpochStart { .. } | Control::Expiry { .. } | Control::Close => {}
@@ -143,10 +152,10 @@ impl PartitionPlaces {
         self.live_bytes
     }
 
-    /// Whether the partition would lose something with the segment, or with one before it.
-    pub fn needs(&self, id: TopicIdPartition, generation: Generation) -> bool {
+    /// Whether the partition would lose something with the segment, or with one before it: its log may be cut down to `cuts`, if it may be cut at all.
+    pub fn needs(&self, id: TopicIdPartition, generation: Generation, cuts: Option<Offset>) -> bool {
         self.of(id).is_some_and(|places| {
-            places.is_based_in(generation) || places.spans.in_segment(generation).next().is_some()
+            places.bases.need(generation, cuts) || places.spans.in_segment(generation).next().is_some()
         })
     }
 
@@ -158,10 +167,15 @@ impl PartitionPlaces {
     }
 
     /// What a recovered segment holds. They are taken up oldest first.
-    pub fn take_up(&mut self, generation: Generation, index: &SegmentIndex) {
+    pub fn take_up(&mut self, first_group: WalPosition, index: &SegmentIndex) {
         for (id, entry) in index.entries() {
-            self.change(*id, |places| places.take_up(generation, entry));
+            self.change(*id, |places| places.take_up(first_group, entry));
         }
+    }
+
+    /// The base that a restart replayed the partition from: where its log ended then.
+    pub fn restore_base(&mut self, id: TopicIdPartition, at: WalPosition, end: Offset) {
+        self.change(id, |places| places.bases.restore(at, end));
     }
 
     pub fn restore_log_start(&mut self, id: TopicIdPartition, log_start: Offset) {
@@ -187,9 +201,9 @@ impl PartitionPlaces {
         }
     }
 
-    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition) {
+    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition, frontiers: &Frontiers) {
         self.change_or_add(id, |places| {
-            places.base = group;
+            places.bases.push(group, frontiers);
             places.changed = false;
         });
     }

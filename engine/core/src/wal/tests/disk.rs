@@ -8,6 +8,7 @@ use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition};
 
+use crate::log::Frontiers;
 use crate::wal::group::GroupKind;
 use crate::wal::recovery::{CorruptionPolicy, GoOn, Recovery, RecoveryError, RecoveryOptions};
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
@@ -159,7 +160,7 @@ impl Shard {
         for (id, items) in &state {
             table.restore_log_start(*id, log_start(items));
         }
-        while table.poll_free().is_some() {}
+        while table.poll_free(|_| Offset(i64::MAX)).is_some() {}
         prepare(&mut table, &mut disk, shape, room);
         let region = vec![0xEE; shape.length() as usize];
         let (durable_state, served, end) = (state.clone(), BTreeMap::new(), recovered.durable);
@@ -382,7 +383,7 @@ impl Shard {
         bytes.extend_from_slice(&self.end_offset(id).0.to_le_bytes());
         let writer = self.writer.as_mut().unwrap();
         writer.put_checkpoint(&mut self.region, id, &bytes);
-        self.table.record_checkpoint(id, writer.position());
+        self.table.record_checkpoint(id, writer.position(), &Frontiers::at(self.end_offset(id)));
         self.state.insert(id, vec![ReplayEvent::Checkpoint(Bytes::from(bytes))]);
     }
 
@@ -426,7 +427,7 @@ impl Shard {
         }
         self.commit();
         let mut freed = 0;
-        while self.table.poll_free().is_some() {
+        while self.table.poll_free(|_| Offset(i64::MAX)).is_some() {
             freed += 1;
         }
         freed

@@ -1,0 +1,225 @@
+//! The state of a log at an offset, read back from the WAL: from a base (a checkpoint or open frame) at or below it, and the frames that follow. Reads
+//! are asked for one at a time and fed back. A driver executes them on a thread that may wait: the shard's never sees these bytes.
+//!
+//! ```text
+//! the newest base --its groups, and all that follow--> the log at the offset
+//!        '--no base at or below the offset is there: the next older one
+//! ```
+
+use bytes::Bytes;
+use rustmq_model::{Offset, TopicIdPartition};
+
+use super::starting::{PartitionReplayError, replay_event};
+use crate::log::{Gaps, LogLimits, PartitionLog};
+use crate::wal::damage::GroupDamage;
+use crate::wal::recovery::ReadRequest;
+use crate::wal::scan::{ReplayEvent, check_group, group_items};
+use crate::wal::segments::{GroupRange, ReplayRange};
+use crate::wal::{Control, GroupHeader, GroupKind, SlotId};
+
+/// Bytes that are read at a time, at the most. A larger group is read whole.
+const WINDOW_MAX: u32 = 1 << 20;
+
+/// Why it cannot be told what the log was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RebuildError {
+    #[error("no checkpoint at or below offset {until} is left")]
+    NoBase { until: Offset },
+    #[error("slot {:05}, offset {offset}: {damage}", slot.0)]
+    Damaged { slot: SlotId, offset: u32, damage: GroupDamage },
+    #[error("slot {:05}, offset {offset}: {reason}", slot.0)]
+    Unreadable { slot: SlotId, offset: u32, reason: String },
+    #[error("{reason}")]
+    NotRead { reason: String },
+    #[error("the log contradicts itself: {reason}")]
+    Unsound { reason: String },
+}
+
+/// Which log, and up to where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LogPrefix {
+    pub id: TopicIdPartition,
+    /// Batches that reach beyond are left out.
+    pub until: Offset,
+    pub limits: LogLimits,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct LogRebuild {
+    prefix: Prefix,
+    range: ReplayRange,
+    /// The one of the range's bases that is tried.
+    base: usize,
+    /// The one of the range's segments that is read.
+    segment: usize,
+    /// The next group in it.
+    at: u32,
+    /// Bytes to ask for: a window, or a group that is larger.
+    wanted: u32,
+    window: u32,
+    failed: Option<RebuildError>,
+}
+
+impl LogRebuild {
+    /// Reads no more than `read_bytes_max` at a time, but for a group that is larger.
+    pub(super) fn new(of: LogPrefix, range: ReplayRange, read_bytes_max: usize) -> Self {
+        let window = u32::try_from(read_bytes_max).unwrap_or(WINDOW_MAX).min(WINDOW_MAX);
+        let mut rebuild = Self {
+            prefix: Prefix { of, log: None, is_past: false },
+            range,
+            base: 0,
+            segment: 0,
+            at: 0,
+            wanted: window,
+            window,
+            failed: None,
+        };
+        rebuild.begin_at_base();
+        rebuild
+    }
+
+    /// The read to execute next; `None` once [`Self::finish`] can be called.
+    #[must_use]
+    pub fn poll_action(&self) -> Option<ReadRequest> {
+        let GroupRange { slot, place, end, .. } = self.group_range()?;
+        let length = place.shape.padded(self.wanted).min(end - self.at);
+        Some(ReadRequest { slot: *slot, offset: self.at, length })
+    }
+
+    fn group_range(&self) -> Option<&GroupRange> {
+        self.range.segments.get(self.segment).filter(|_| self.failed.is_none())
+    }
+
+    fn begin_at_base(&mut self) {
+        let Some(base) = self.range.bases.get(self.base) else {
+            self.failed = Some(RebuildError::NoBase { until: self.prefix.of.until });
+            return;
+        };
+        let segments = &self.range.segments;
+        self.segment = segments.partition_point(|range| range.place.generation < base.generation);
+        self.at = base.offset;
+        self.wanted = self.window;
+    }
+
+    /// Takes the bytes of the read that [`Self::poll_action`] last gave, or why there are none.
+    pub fn on_read(&mut self, bytes: Result<&Bytes, String>) {
+        let Some(range) = self.group_range().copied() else { return };
+        let taken = match bytes {
+            Ok(bytes) => self.take_groups(range, bytes),
+            Err(reason) => Err(RebuildError::Unreadable { slot: range.slot, offset: self.at, reason }),
+        };
+        match taken {
+            Ok(()) if self.at >= range.end => self.next_segment(),
+            Ok(()) => {}
+            Err(error) => self.failed = Some(error),
+        }
+    }
+
+    /// As many groups as there are whole ones.
+    fn take_groups(&mut self, range: GroupRange, bytes: &Bytes) -> Result<(), RebuildError> {
+        let (slot, start) = (range.slot, self.at);
+        let damaged = |offset, damage| RebuildError::Damaged { slot, offset, damage };
+        while self.at < range.end {
+            let offset = self.at;
+            let rest = bytes.slice((offset - start) as usize..);
+            let header = match check_group(range.place, offset, &rest) {
+                Ok(header) => header,
+                Err(GroupDamage::Truncated) => return self.ask_for_more(range, &rest, bytes.len()),
+                Err(damage) => return Err(damaged(offset, damage)),
+            };
+            match header.kind {
+                // It may cover frames of the partition.
+                GroupKind::Hole => return Err(damaged(offset, GroupDamage::Absent)),
+                GroupKind::Data => {
+                    let items = group_items(range.place, offset, &rest).map_err(|damage| damaged(offset, damage))?;
+                    let id = self.prefix.of.id;
+                    items.iter().filter(|(of, _)| *of == id).try_for_each(|(_, item)| self.prefix.take(&item.event))?;
+                }
+                GroupKind::Proof | GroupKind::Index => {}
+            }
+            self.at = offset + range.place.shape.padded(header.length);
+            self.wanted = self.window;
+            if (self.at - start) as usize >= bytes.len() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The group goes on behind the bytes. One that does so though it was asked for as a whole is not all there.
+    fn ask_for_more(&mut self, range: GroupRange, rest: &Bytes, read: usize) -> Result<(), RebuildError> {
+        let shape = range.place.shape;
+        let whole = GroupHeader::parse(range.place.wal, rest).map_or(0, |header| shape.padded(header.length));
+        let wanted = whole.max(self.window);
+        if rest.len() == read && self.wanted >= wanted {
+            let (slot, offset) = (range.slot, self.at);
+            return Err(RebuildError::Damaged { slot, offset, damage: GroupDamage::Truncated });
+        }
+        self.wanted = wanted;
+        Ok(())
+    }
+
+    fn next_segment(&mut self) {
+        self.segment += 1;
+        match self.range.segments.get(self.segment) {
+            Some(range) => self.at = range.from,
+            None if self.prefix.log.is_none() => {
+                self.prefix.is_past = false;
+                self.base += 1;
+                self.begin_at_base();
+            }
+            None => {}
+        }
+    }
+
+    /// Call when [`Self::poll_action`] gives nothing.
+    pub fn finish(self) -> Result<PartitionLog, RebuildError> {
+        match (self.failed, self.prefix.log) {
+            (Some(error), _) => Err(error),
+            (None, Some(log)) => Ok(log),
+            (None, None) => Err(RebuildError::NoBase { until: self.prefix.of.until }),
+        }
+    }
+}
+
+/// The log up to the offset, as far as it is read.
+#[derive(Debug)]
+struct Prefix {
+    of: LogPrefix,
+    /// From the newest base that is at or below the offset.
+    log: Option<PartitionLog>,
+    /// What comes now follows batches that are left out.
+    is_past: bool,
+}
+
+impl Prefix {
+    fn take(&mut self, event: &ReplayEvent) -> Result<(), RebuildError> {
+        let LogPrefix { id, until, limits } = self.of;
+        let unsound = |error: PartitionReplayError| RebuildError::Unsound { reason: error.to_string() };
+        match event {
+            ReplayEvent::Checkpoint(_) | ReplayEvent::Control(Control::Open { .. }) => {
+                let base = replay_event(id, event, None, Gaps::Refused, limits).map_err(unsound)?;
+                self.is_past = base.end() > until;
+                if !self.is_past {
+                    self.log = Some(base);
+                }
+            }
+            ReplayEvent::Batch(header, _) if header.next_offset() > until => self.is_past = true,
+            // The state that a cut left follows it in its group.
+            ReplayEvent::Control(Control::Truncate { .. }) => self.is_past = true,
+            event if !self.is_past => {
+                if let Some(log) = self.log.take() {
+                    let log = replay_event(id, event, Some(log), Gaps::Refused, limits).map_err(unsound)?;
+                    self.log = Some(log);
+                }
+            }
+            // Producers that were forgotten after a batch that is left out were forgotten in a longer log. Trims are known to who cuts it.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

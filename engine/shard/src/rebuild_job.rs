@@ -1,0 +1,62 @@
+//! Reads back what a log was, so that its end can be cut off: executes the reads that the core asks for, on the thread that reads what is moved. What the
+//! bytes mean is the core's.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use bytes::Bytes;
+use rustmq_engine_api::chunk::ChunkPool;
+use rustmq_engine_core::log::PartitionLog;
+use rustmq_engine_core::shard::{LogRebuild, RebuildError};
+use rustmq_engine_core::wal::recovery::ReadRequest;
+
+use crate::dio::read_at;
+use crate::event::{Event, EventSender};
+use crate::slot_files::SlotFiles;
+
+/// Reads in a row that must fail: a device may fail once what it can do.
+const ATTEMPTS: u32 = 3;
+
+#[derive(Debug)]
+pub(crate) struct RebuildJob {
+    pub number: u64,
+    pub rebuild: Box<LogRebuild>,
+    /// The shard holds the segments that are read until it hears of the end.
+    pub files: SlotFiles,
+    /// What the device reads in, which may be more than a segment is laid out by.
+    pub block_size: u32,
+    pub done: EventSender,
+}
+
+impl RebuildJob {
+    pub(crate) fn run(self) {
+        let Self { number, rebuild, files, block_size, done } = self;
+        // A panic must not take the thread with it, which all shards need.
+        let log = catch_unwind(AssertUnwindSafe(|| execute(*rebuild, &files, block_size))).unwrap_or_else(|_| {
+            let reason = "the thread that reads has panicked".to_owned();
+            Err(RebuildError::NotRead { reason })
+        });
+        done.send(Event::LogRebuilt { number, log: log.map(Box::new) });
+    }
+}
+
+fn execute(mut rebuild: LogRebuild, files: &SlotFiles, block_size: u32) -> Result<PartitionLog, RebuildError> {
+    let pool = ChunkPool::default();
+    while let Some(read) = rebuild.poll_action() {
+        let mut bytes = read_blocks(files, read, block_size, &pool);
+        for _ in 1..ATTEMPTS {
+            bytes = bytes.or_else(|_| read_blocks(files, read, block_size, &pool));
+        }
+        rebuild.on_read(bytes.as_ref().map_err(ToString::to_string));
+    }
+    rebuild.finish()
+}
+
+fn read_blocks(files: &SlotFiles, read: ReadRequest, block_size: u32, pool: &ChunkPool) -> io::Result<Bytes> {
+    let ReadRequest { slot, offset, length } = read;
+    let start = offset - offset % block_size;
+    let end = (offset + length).next_multiple_of(block_size);
+    let bytes = read_at(&files.of(slot).file, u64::from(start), (end - start) as usize, pool)?;
+    let wanted = (offset - start) as usize..(offset - start + length) as usize;
+    Ok(bytes.slice(wanted.start.min(bytes.len())..wanted.end.min(bytes.len())))
+}

@@ -1,0 +1,194 @@
+//! What a partition's other replicas do to it, drawn: they acknowledge its log by and by, and at times another of them has led, and its log went another
+//! way, or no way at all that this one knows. Then this node leads again. Executes what the machine asks for meanwhile.
+
+use std::collections::BTreeSet;
+
+use rustmq_engine_core::shard::error::CutError;
+use rustmq_engine_core::shard::request::{CutLog, CutTo, OpenPartition};
+use rustmq_engine_core::shard::{LogRebuild, RebuildError};
+use rustmq_engine_core::wal::recovery::ReadRequest;
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+
+use super::computer::read_bytes;
+use super::events::Named;
+use super::host::RequestNumber;
+use super::load::{Load, Request};
+use super::oracle::Excuses;
+use super::process::Process;
+use super::world::World;
+use crate::Chance;
+use crate::disk::{DiskError, Operation, Outcome};
+
+/// Reads in a row that must fail: a device may fail once what it can do.
+const ATTEMPTS: u32 = 3;
+
+/// A log that is being read back.
+#[derive(Debug)]
+pub struct RebuildTask {
+    number: u64,
+    rebuild: Box<LogRebuild>,
+    attempts: u32,
+}
+
+/// Partitions that another replica leads, as far as the clients know.
+#[derive(Debug, Default)]
+pub struct Followed(BTreeSet<TopicIdPartition>);
+
+impl Followed {
+    pub fn begin(&mut self, id: TopicIdPartition) {
+        self.0.insert(id);
+    }
+
+    /// This node leads again, in an epoch of its own. Answers whether it did not before.
+    pub fn end(&mut self, id: TopicIdPartition) -> bool {
+        self.0.remove(&id)
+    }
+
+    pub fn has(&self, id: TopicIdPartition) -> bool {
+        self.0.contains(&id)
+    }
+}
+
+impl Load {
+    /// Up to where the others have some log now. Never less than before: the caller asks for what is shown.
+    pub fn acknowledge(&mut self) -> Option<(TopicIdPartition, Offset)> {
+        let id = self.any_id();
+        let shown = *self.shown.get(self.listed.get(&id)?)?;
+        let (from, until) = (shown.high_watermark, shown.end);
+        let to = if self.dice.below(3) == 0 { self.between(from, until) } else { until };
+        Some((id, to))
+    }
+
+    /// A log that is to be cut: not below `committed`, unless nothing of it is of any use.
+    pub fn cut(&mut self, id: TopicIdPartition, committed: Offset) -> Option<CutLog> {
+        let shown = *self.shown.get(self.listed.get(&id)?)?;
+        let epoch = self.epochs.entry(id).or_default();
+        *epoch += 1;
+        let leader_epoch = LeaderEpoch(*epoch);
+        self.followed.begin(id);
+        let most = shown.end.plus(3);
+        let to = if self.dice.below(5) == 0 {
+            CutTo::EmptyAt(self.between(shown.start, most))
+        } else {
+            // As far back as it may be, at times.
+            let to = if self.dice.below(3) == 0 { committed } else { self.between(committed, most.max(committed)) };
+            CutTo::End(to)
+        };
+        Some(CutLog { id, leader_epoch, to })
+    }
+
+    /// This node leads the partition again.
+    pub fn lead_again(&mut self, id: TopicIdPartition) -> Vec<OpenPartition> {
+        vec![self.open_one(id)]
+    }
+
+    fn between(&mut self, from: Offset, until: Offset) -> Offset {
+        let range = u64::try_from(until.0 - from.0).expect("the caller orders them");
+        let by = i64::try_from(self.dice.between(0, range)).expect("it is small");
+        from.plus(by)
+    }
+}
+
+impl World {
+    /// The others have more of some log.
+    pub(super) fn acknowledge(&mut self, process: &mut Process) {
+        if let Some((id, to)) = self.load.acknowledge() {
+            // Whole batches.
+            if let Some(to) = self.oracle.boundary(id, to) {
+                process.shard.handle_watermark(id, to);
+                process.execute_all(self);
+            }
+        }
+    }
+
+    /// They have all that there is and will be.
+    pub(super) fn acknowledge_all(&mut self, process: &mut Process) {
+        for id in self.load.ids() {
+            process.shard.handle_watermark(id, Offset(i64::MAX - 1));
+            process.execute_all(self);
+        }
+    }
+
+    pub(super) fn cut(&mut self, process: &mut Process) {
+        let (number, id) = (self.load.number(), self.load.any_id());
+        let Some(committed) = self.oracle.committed(id) else { return };
+        let Some(cut) = self.load.cut(id, committed) else { return };
+        let to = match cut.to {
+            CutTo::End(to) | CutTo::EmptyAt(to) => to,
+        };
+        let partition = u64::from(id.partition.0.unsigned_abs());
+        let is_reset = u64::from(matches!(cut.to, CutTo::EmptyAt(_)));
+        let fields =
+            [("request", number), ("partition", partition), ("to", to.0.unsigned_abs()), ("is reset", is_reset)];
+        self.computer.note("cut", &fields);
+        self.oracle.on_cut_asked(number, cut);
+        self.load.asked.insert(number, vec![id]);
+        process.shard.handle_cut(cut, number);
+        process.execute_all(self);
+    }
+
+    /// The node leads the partition again, unless it is about to end.
+    pub(super) fn on_cut_answered(
+        &mut self,
+        number: RequestNumber,
+        result: &Result<Offset, CutError>,
+    ) -> Option<Request> {
+        let ids = self.load.asked.remove(&number).unwrap_or_else(|| panic!("request {number} is answered once"));
+        let excuses =
+            Excuses { has_failing_reads: self.setting.faults.read != Chance::NEVER, has_been_full: self.has_been_full };
+        self.oracle.on_cut_answered(number, ids[0], result, excuses);
+        let fields = [("request", number), ("end", result.as_ref().map_or(u64::MAX, |end| end.0.unsigned_abs()))];
+        self.computer.note("cut answered", &fields);
+        if self.load.is_closing() {
+            return None;
+        }
+        let (number, partitions) = (self.load.number(), self.load.lead_again(ids[0]));
+        self.note_opening(number, &partitions);
+        Some(Request::Open(number, partitions))
+    }
+}
+
+impl Process {
+    pub(super) fn begin_rebuild(&mut self, number: u64, rebuild: Box<LogRebuild>, world: &mut World) {
+        self.go_on_rebuilding(RebuildTask { number, rebuild, attempts: 1 }, world);
+    }
+
+    fn go_on_rebuilding(&mut self, task: RebuildTask, world: &mut World) {
+        let Some(ReadRequest { slot, offset, length }) = task.rebuild.poll_action() else {
+            return self.end_rebuild(task, world);
+        };
+        let id = world.computer.start(Operation::Read { slot, offset, length });
+        self.rebuilding = Some((id, task));
+    }
+
+    pub(super) fn on_rebuild_read(
+        &mut self,
+        mut task: RebuildTask,
+        result: Result<Outcome, DiskError>,
+        world: &mut World,
+    ) {
+        match result {
+            Err(_) if task.attempts < ATTEMPTS => {
+                world.events.note(Named::ReadError);
+                task.attempts += 1;
+            }
+            result => {
+                task.attempts = 1;
+                let bytes = result.map(read_bytes);
+                task.rebuild.on_read(bytes.as_ref().map_err(ToString::to_string));
+            }
+        }
+        self.go_on_rebuilding(task, world);
+    }
+
+    fn end_rebuild(&mut self, RebuildTask { number, rebuild, .. }: RebuildTask, world: &mut World) {
+        let log = rebuild.finish();
+        match &log {
+            Ok(_) => world.events.note(Named::BaseRead),
+            Err(RebuildError::NoBase { .. }) => world.events.note(Named::BaseGivenUp),
+            Err(_) => {}
+        }
+        self.shard.on_rebuilt(world.computer.now(), number, log);
+        self.execute_all(world);
+    }
+}

@@ -1,0 +1,166 @@
+//! Cuts of a log: what must be left of it, and what may be while nobody was told.
+
+use rustmq_engine_core::log::Frontiers;
+use rustmq_engine_core::shard::PartitionKey;
+use rustmq_engine_core::shard::error::CutError;
+use rustmq_engine_core::shard::partitions::Partition;
+use rustmq_engine_core::shard::request::{CutLog, CutTo};
+use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
+
+use super::life::Life;
+use super::{Asked, Model, Oracle};
+use crate::node::host::RequestNumber;
+
+/// A cut that is not answered, or with an error that leaves open what became of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AskedCut {
+    number: RequestNumber,
+    pub to: CutTo,
+    is_shown: bool,
+}
+
+/// Why it may be that a log cannot be cut.
+#[derive(Clone, Copy, Debug)]
+pub struct Excuses {
+    pub has_failing_reads: bool,
+    pub has_been_full: bool,
+}
+
+/// What a cut was like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShownCut {
+    pub is_reset: bool,
+    pub took_durable: bool,
+    /// Of what was there when the node started.
+    pub took_recovered: bool,
+}
+
+impl Oracle {
+    /// No replica may lose what lies below; `None` if the partition is not for certain there.
+    pub fn committed(&self, id: TopicIdPartition) -> Option<Offset> {
+        let model = self.models.get(&id)?;
+        let [life] = &model.lives[..] else { return None };
+        let is_certain = life.is_durable && !life.is_closed && model.cut.is_none();
+        let may_go = model.pending.iter().any(|pending| pending.asked == Asked::Delete);
+        (is_certain && !may_go).then_some(life.committed)
+    }
+
+    /// Where the batch begins that this offset is inside of, or the offset.
+    pub fn boundary(&self, id: TopicIdPartition, at: Offset) -> Option<Offset> {
+        let life = self.models.get(&id)?.lives.last()?;
+        Some(life.boundary(at))
+    }
+
+    /// Whether a cut of the partition's log is not answered.
+    pub fn is_being_cut(&self, id: TopicIdPartition) -> bool {
+        self.models.get(&id).is_some_and(|model| model.cut.is_some())
+    }
+
+    pub fn on_cut_asked(&mut self, number: RequestNumber, CutLog { id, leader_epoch, to }: CutLog) {
+        self.heard.insert((id, leader_epoch));
+        self.model(id).cut = Some(AskedCut { number, to, is_shown: false });
+    }
+
+    /// Readers see the log cut, as it is now.
+    pub fn on_cut_shown(
+        &mut self,
+        key: PartitionKey,
+        frontiers: &Frontiers,
+        partition: &Partition,
+        now: Timestamp,
+    ) -> ShownCut {
+        let id = self.keys[&key];
+        let cut = self.models.get_mut(&id).and_then(|model| model.cut.as_mut());
+        let cut = cut.unwrap_or_else(|| panic!("{id} is cut, and nobody asked for it"));
+        assert!(!cut.is_shown, "{id} is cut twice");
+        cut.is_shown = true;
+        let to = cut.to;
+        let expiry = self.models[&id].expiry;
+        let life = self.life(key);
+        let before = life.end;
+        match to {
+            CutTo::End(to) => {
+                let end = life.boundary(to);
+                assert_eq!(frontiers.durable_end, end, "{id} is cut back to {to}");
+                assert!(end >= life.committed || to < life.committed, "{id}: what is committed is cut");
+                life.truncate(end);
+            }
+            CutTo::EmptyAt(at) => {
+                assert_eq!(*frontiers, Frontiers::at(at), "{id} starts empty");
+                life.reset(at);
+            }
+        }
+        let is_reset = matches!(to, CutTo::EmptyAt(_));
+        let (took_durable, took_recovered) = (life.end < before, life.end < life.recovered_end);
+        life.recovered_end = life.recovered_end.min(life.end);
+        life.committed = life.committed.max(frontiers.high_watermark);
+        // What was cut off never comes back.
+        self.models.get_mut(&id).expect("it was found").pending.retain(|pending| !pending.is_cut);
+        let life = self.models[&id].lives.iter().find(|life| life.key == Some(key)).expect("it was found");
+        life.check_producers(&partition.log, &self.batches, now, expiry);
+        self.check_epochs(partition);
+        ShownCut { is_reset, took_durable: took_durable && !is_reset, took_recovered: took_recovered && !is_reset }
+    }
+
+    pub fn on_cut_answered(
+        &mut self,
+        number: RequestNumber,
+        id: TopicIdPartition,
+        result: &Result<Offset, CutError>,
+        excuses: Excuses,
+    ) {
+        let is_poisoned = self.poisoned_from.is_some();
+        let model = self.model(id);
+        let Some(cut) = model.cut.filter(|cut| cut.number == number) else {
+            panic!("{id}: cut {number} is answered once");
+        };
+        match result {
+            Ok(end) => {
+                let is_there = model.lives.iter().any(|life| life.end == *end);
+                let nothing_to_cut = matches!(cut.to, CutTo::End(to) if to >= *end);
+                assert!((cut.is_shown && is_there) || nothing_to_cut, "{id}: a cut is answered before readers see it");
+            }
+            // It may be on the disk.
+            Err(CutError::Storage { .. }) if is_poisoned => return,
+            Err(CutError::Unknown { reason }) => {
+                let is_excused =
+                    if reason.contains("no checkpoint") { excuses.has_been_full } else { excuses.has_failing_reads };
+                assert!(is_excused, "{id}: it cannot be told what the log was: {reason}");
+            }
+            Err(CutError::BelowHighWatermark { .. } | CutError::UnknownPartition | CutError::UnderWay) => {
+                panic!("{id}: {result:?} for {cut:?}")
+            }
+            Err(_) => {}
+        }
+        assert!(result.is_ok() || !cut.is_shown, "{id}: a cut that is refused is shown");
+        model.cut = None;
+    }
+
+    /// No leadership is known that this node has only heard of: its leader's batches never came.
+    pub(super) fn check_epochs(&self, partition: &Partition) {
+        let is_heard = |epoch: LeaderEpoch| self.heard.contains(&(partition.id, epoch));
+        let epochs = partition.log.epochs();
+        assert!(epochs.iter().all(|begun| !is_heard(begun.epoch)), "{}: {epochs:?}", partition.id);
+    }
+}
+
+impl Model {
+    /// A start has found the log as it is now: cut, or as it was.
+    pub(super) fn settle_cut(&mut self, life: &mut Life, partition: &Partition) {
+        let Some(AskedCut { to, is_shown: false, .. }) = self.cut.take() else { return };
+        let Frontiers { log_start, durable_end, .. } = *partition.log.frontiers();
+        match to {
+            CutTo::End(to) if durable_end < life.end => {
+                assert_eq!(durable_end, life.boundary(to), "{}: cut back to {to}, or not at all", partition.id);
+                life.truncate(durable_end);
+            }
+            CutTo::EmptyAt(at) if (log_start, durable_end) == (at, at) => {
+                let is_new = partition.log.epochs().is_empty() && partition.log.producers().is_empty();
+                if is_new || (life.start, life.end) != (at, at) {
+                    life.reset(at);
+                }
+            }
+            _ => {}
+        }
+    }
+}
