@@ -17,7 +17,7 @@ use super::placement_change::{Placement, PlacementChange};
 use super::request::ColdRead;
 use super::staging::Staging;
 use crate::wal::segments::{BatchMove, Purpose, RelocationPlan};
-use crate::wal::{DamagedRange, Generation};
+use crate::wal::{CheckpointPiece, DamagedRange, Generation};
 
 /// Bytes of batches that one step of a move reads.
 const MOVE_BYTES: usize = 4 << 20;
@@ -215,11 +215,12 @@ fn stage_checkpoints<H: Host>(
     for id in &plan.checkpoints {
         let Some(partition) = partitions.find(*id) else { continue };
         let checkpoint = partition.checkpoint();
-        if checkpoint.len() > staging.table().shape().payload_max() as usize {
+        let payload = CheckpointPiece::payload_length(checkpoint.len());
+        if payload > staging.table().shape().payload_max() as usize {
             actions.note(Fact::CheckpointTooLarge { id: *id, bytes: checkpoint.len() });
             continue;
         }
-        staging.room(checkpoint.len(), Purpose::Cleaning, partitions)?.put_checkpoint(*id, &checkpoint);
+        staging.room(payload, Purpose::Cleaning, partitions)?.put_checkpoint(*id, &checkpoint);
     }
     Ok(())
 }

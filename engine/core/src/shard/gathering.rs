@@ -18,11 +18,14 @@ use super::host::ReaderMemory;
 use super::memory::{Chunk, NoMemory};
 use super::partitions::{Cut, LogVersion, PartitionKey};
 use super::tail::{TailBatch, TailMemory};
-use crate::wal::frame::{Control, DamagedRange, frame_size};
+use crate::wal::frame::frame_size;
 use crate::wal::retention::dated;
 use crate::wal::segments::{Admission, Purpose};
 use crate::wal::spans::Span;
-use crate::wal::{FinishedGroup, GroupKind, GroupWriter, SegmentTable, SlotId, WalId, WalPosition, group};
+use crate::wal::{
+    CheckpointPiece, Control, DamagedRange, FinishedGroup, GroupKind, GroupWriter, SegmentTable, SlotId, WalId,
+    WalPosition, group,
+};
 
 /// Why a frame has no place now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -234,8 +237,12 @@ impl<M: ReaderMemory> Gathering<M> {
     }
 
     pub fn stage_checkpoint(&mut self, id: TopicIdPartition, checkpoint: &[u8]) {
-        let (group, ()) = self.stage(|open, region| open.writer.put_checkpoint(region, id, checkpoint));
-        self.table.record_checkpoint(id, group);
+        let (group, piece) = self.stage(|open, region| {
+            let piece = CheckpointPiece { begun_at: open.writer.next_frame(), number: 0, count: 1 };
+            open.writer.put_checkpoint(region, id, &piece, checkpoint);
+            piece
+        });
+        self.table.record_checkpoint(id, group, &piece);
     }
 
     /// Plans a group without frames that says how far the log is durable. Without a place for it, does nothing, which is as well.

@@ -9,6 +9,7 @@ use super::commits::{CommitNumber, Commits};
 use super::host::Host;
 use super::partitions::{PartitionKey, Partitions};
 use super::staging::Staging;
+use crate::wal::CheckpointPiece;
 use crate::wal::segments::Purpose;
 
 #[derive(Debug)]
@@ -48,10 +49,11 @@ impl RepairCheckpoints {
         while let Some(key) = waiting.last() {
             if let Some(partition) = partitions.at(*key) {
                 let checkpoint = partition.checkpoint();
-                if checkpoint.len() > staging.table().shape().payload_max() as usize {
+                let payload = CheckpointPiece::payload_length(checkpoint.len());
+                if payload > staging.table().shape().payload_max() as usize {
                     return;
                 }
-                let Ok(place) = staging.room(checkpoint.len(), Purpose::Cleaning, partitions) else { return };
+                let Ok(place) = staging.room(payload, Purpose::Cleaning, partitions) else { return };
                 place.put_checkpoint(partition.id, &checkpoint);
             }
             waiting.pop();

@@ -15,7 +15,7 @@ use super::memory::NoMemory;
 use super::partitions::{LogVersion, Partition, PartitionKey, Partitions};
 use crate::wal::segments::Purpose;
 use crate::wal::spans::Span;
-use crate::wal::{Control, DamagedRange, SegmentTable, WalPosition};
+use crate::wal::{CheckpointPiece, Control, DamagedRange, SegmentTable, WalPosition};
 
 /// A new segment's head holds checkpoints in at most this part of it; partitions that are left keep their place in older ones for longer.
 pub(super) const CHECKPOINTS_PART: usize = 4;
@@ -184,7 +184,7 @@ impl<M: ReaderMemory> Staging<M> {
                 continue;
             }
             let checkpoint = partition.checkpoint();
-            match self.gathering.room(checkpoint.len(), Purpose::Cleaning) {
+            match self.gathering.room(CheckpointPiece::payload_length(checkpoint.len()), Purpose::Cleaning) {
                 Ok(Room::Here) => self.gathering.stage_checkpoint(id, &checkpoint),
                 Ok(Room::Rolled) => {
                     self.on_rolled();

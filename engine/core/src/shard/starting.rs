@@ -91,8 +91,8 @@ fn apply(log: &mut PartitionLog, event: &ReplayEvent, gaps: Gaps) -> Result<(), 
         ReplayEvent::Control(Control::EpochStart { epoch, start }) => {
             log.replay_epoch_start(EpochStart { epoch: *epoch, start: *start }, gaps)
         }
-        ReplayEvent::Control(Control::Expiry { producers }) => {
-            log.replay_expiry(producers);
+        ReplayEvent::Control(Control::Expiry { decided_at, producers }) => {
+            log.replay_expiry(*decided_at, producers);
             Ok(())
         }
         // Bases are handled by the caller; a close ends a partition, which recovery does not list.

@@ -21,13 +21,15 @@ pub use outcome::{
     RecoveryOptions,
 };
 
+use super::control::Control;
 use super::damage::GroupDamage;
-use super::frame::{Control, FrameBody, frames};
+use super::format_version::{FormatVersion, Unknown};
+use super::frame::{FrameBody, frames};
 use super::group::{GroupHeader, GroupKind};
-use super::index::{IndexEntry, SegmentIndex, Trailer};
+use super::index::{IndexEntry, IndexError, SegmentIndex, Trailer};
 use super::position::{Generation, Run, SegmentShape, SlotId, WalPosition};
 use super::scan::{
-    DamagePolicy, Hole, ReplayEvent, ReplayItem, ScanNeed, SegmentPlace, SegmentScan, check_group, group_items,
+    DamagePolicy, Hole, ReplayEvent, ReplayItem, ScanNeed, SegmentPlace, SegmentScan, check_group, scan_group,
 };
 use super::segment_header::{SegmentHeader, SegmentHeaderError};
 
@@ -399,6 +401,9 @@ impl Recovery {
         mut scan: SegmentScan,
         trailer: Option<Trailer>,
     ) -> Result<(), RecoveryError> {
+        if let Some((offset, unknown)) = scan.unknown {
+            return Err(self.newer(segment, offset, unknown));
+        }
         let is_tail = self.tail == Some(segment);
         let place = self.place(segment);
         let empty = scan.end == place.shape.first_group();
@@ -437,6 +442,11 @@ impl Recovery {
         self.keep(segment, scan.end, scan.index, trailer)
     }
 
+    /// Not damage, which a repair would cover.
+    fn newer(&self, segment: usize, offset: u32, unknown: Unknown) -> RecoveryError {
+        RecoveryError::Newer { slot: self.found[segment].slot, offset, unknown }
+    }
+
     /// The segment was started but holds no group: the log's tail is in the one before.
     fn step_down(&mut self, segment: usize) -> Result<(), RecoveryError> {
         self.started_empty.insert(0, self.found[segment].slot);
@@ -464,7 +474,8 @@ impl Recovery {
 
     fn on_tail(&mut self, segment: usize, scan: &SegmentScan) {
         let Found { slot, header, .. } = &self.found[segment];
-        let (slot, generation, shape) = (*slot, header.generation, header.shape);
+        let SegmentHeader { version, generation, shape, .. } = *header;
+        let slot = *slot;
         let at = WalPosition { generation, offset: scan.end };
         if let Some((offset, damage)) = scan.damage() {
             let left = match damage {
@@ -480,7 +491,9 @@ impl Recovery {
         self.proven = scan.proven;
         self.tail_claim = Some(scan.proven).filter(|proven| proven.generation < generation);
         self.durable = if scan.end == shape.first_group() { scan.proven } else { at };
-        let closed = scan.sealed || shape != self.options.shape || scan.end >= shape.trailer();
+        // What an older build began is not gone on with: it would read what this one writes, and not know it.
+        let is_older = version != FormatVersion::CURRENT;
+        let closed = scan.sealed || is_older || shape != self.options.shape || scan.end >= shape.trailer();
         self.go_on = if closed { GoOn::NewSegment } else { GoOn::InSegment(at) };
     }
 
@@ -499,12 +512,16 @@ impl Recovery {
     }
 
     fn on_index(&mut self, segment: usize, trailer: Trailer, bytes: &Bytes) -> Result<(), RecoveryError> {
-        let Some(index) = read_index(self.place(segment), trailer.index_group, bytes) else {
-            let scan = self.scan(segment, DamagePolicy::Stop);
-            // An index holds no data of its own: a start makes it anew from the groups before it, and a repair covers it.
-            let is_covered = self.options.policy == CorruptionPolicy::Repair;
-            let scan = if is_covered { scan } else { scan.until(trailer.index_group) };
-            return self.begin_scan(segment, scan, Some(trailer));
+        let index = match parse_index(self.place(segment), trailer.index_group, bytes) {
+            Ok(index) => index,
+            Err(IndexError::Unknown(unknown)) => return Err(self.newer(segment, trailer.index_group, unknown)),
+            Err(IndexError::Damaged) => {
+                let scan = self.scan(segment, DamagePolicy::Stop);
+                // An index holds no data of its own: a start makes it anew from the groups before it, and a repair covers it.
+                let is_covered = self.options.policy == CorruptionPolicy::Repair;
+                let scan = if is_covered { scan } else { scan.until(trailer.index_group) };
+                return self.begin_scan(segment, scan, Some(trailer));
+            }
         };
         // A start trusts the index: damage that it does not come across shows when it is read. A repair looks at everything.
         if self.options.policy == CorruptionPolicy::Repair {
@@ -560,10 +577,11 @@ impl Recovery {
         };
         let place = self.place(segment);
         let length = GroupHeader::parse(place.wal, bytes).map_or(0, |header| header.length);
-        match group_items(place, offset, bytes) {
-            Ok(items) => {
+        match scan_group(place, offset, bytes) {
+            Ok(SegmentScan { unknown: Some((offset, unknown)), .. }) => Err(self.newer(segment, offset, unknown)),
+            Ok(scan) => {
                 groups.pop();
-                self.collect(items);
+                self.collect(scan.items);
                 self.read_bases(segment, trailer, index, groups)
             }
             Err(GroupDamage::Truncated) if length > self.options.window && (bytes.len() as u64) < u64::from(length) => {
@@ -661,8 +679,17 @@ const fn replay_of(entry: &IndexEntry) -> EntryReplay {
 /// Reads the index out of an index group.
 #[must_use]
 pub fn read_index(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Option<SegmentIndex> {
-    let header = check_group(place, offset, bytes).ok().filter(|header| header.kind == GroupKind::Index)?;
-    let group = bytes.get(..header.length as usize)?;
-    let frame = frames(place.wal, &header, group).next()?.ok()?;
-    matches!(frame.body, FrameBody::SegmentIndex).then(|| SegmentIndex::parse(frame.payload)).flatten()
+    parse_index(place, offset, bytes).ok()
+}
+
+fn parse_index(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<SegmentIndex, IndexError> {
+    let header = check_group(place, offset, bytes).ok().filter(|header| header.kind == GroupKind::Index);
+    let header = header.ok_or(IndexError::Damaged)?;
+    let group = bytes.get(..header.length as usize).ok_or(IndexError::Damaged)?;
+    let frame = frames(place.wal, &header, group).next().and_then(Result::ok).ok_or(IndexError::Damaged)?;
+    match frame.body {
+        FrameBody::SegmentIndex => SegmentIndex::parse(header.version, header.generation, frame.payload),
+        FrameBody::Unknown(unknown) => Err(IndexError::Unknown(unknown)),
+        _ => Err(IndexError::Damaged),
+    }
 }

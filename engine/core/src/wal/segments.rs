@@ -20,8 +20,9 @@ use std::ops::Range;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
+use super::checkpoint_piece::CheckpointPiece;
+use super::control::{Control, DamagedRange};
 use super::extents::ReadRange;
-use super::frame::{Control, DamagedRange};
 use super::group_writer::FinishedGroup;
 use super::index::Trailer;
 use super::position::{Generation, Run, SegmentShape, SlotId, WalPosition};
@@ -226,13 +227,13 @@ impl SegmentTable {
 
     pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
         self.voided = group;
-        self.segments.record(id, group, |index| index.record_control(id, group.offset, control));
+        self.segments.record(id, group, |index| index.record_control(id, group, control));
         self.places.record_control(id, group, control);
     }
 
-    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition) {
+    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition, piece: &CheckpointPiece) {
         self.voided = group;
-        self.segments.record(id, group, |index| index.record_checkpoint(id, group.offset));
+        self.segments.record(id, group, |index| index.record_checkpoint(id, group, piece));
         self.places.record_checkpoint(id, group);
     }
 

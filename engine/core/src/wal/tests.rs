@@ -3,6 +3,7 @@
 mod disk;
 mod format;
 mod lives;
+mod newer;
 mod rolling;
 mod torn;
 mod two_commits;

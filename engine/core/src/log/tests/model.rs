@@ -92,7 +92,8 @@ enum Written {
     Trim(Offset),
     Truncate(Offset),
     EpochStart(EpochStart),
-    Expiry(Vec<ProducerId>),
+    /// The end at which it was decided, and who is forgotten.
+    Expiry(Offset, Vec<ProducerId>),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -303,14 +304,14 @@ impl Life {
 
     fn expire(&mut self, later: i64) {
         self.now += later;
-        let expired = self.log.expire_producers(Timestamp(self.now), Duration::from_millis(1_500));
-        self.log.forget_producers(&expired);
+        let expired = self.log.expire_producers(Timestamp(self.now), Duration::from_millis(1_500), usize::MAX);
+        self.log.forget_producers(Offset(self.end), &expired);
         for id in &expired {
             let forgotten = self.producers.remove(&id.0).unwrap();
             assert_eq!(forgotten.open, None, "{id:?} has a transaction open");
             assert!(forgotten.last_append + 1_500 <= self.now, "{id:?} wrote at {}", forgotten.last_append);
         }
-        self.written.push(Written::Expiry(expired));
+        self.written.push(Written::Expiry(Offset(self.end), expired));
     }
 
     fn restart(&mut self) {
@@ -393,7 +394,7 @@ fn replayed(checkpoint: &[u8], written: &[Written], now: Timestamp) -> Partition
             Written::Trim(to) => log.replay_trim(*to, Gaps::Refused).unwrap(),
             Written::Truncate(to) => log.replay_truncate(*to, Gaps::Refused).unwrap(),
             Written::EpochStart(begun) => log.replay_epoch_start(*begun, Gaps::Refused).unwrap(),
-            Written::Expiry(ids) => log.replay_expiry(ids),
+            Written::Expiry(decided_at, ids) => log.replay_expiry(*decided_at, ids),
         }
         log.check_invariants();
     }

@@ -6,8 +6,8 @@ use std::ops::Bound;
 
 use rustmq_model::{Offset, TopicIdPartition};
 
+use crate::wal::control::{Control, DamagedRange};
 use crate::wal::extents::Extent;
-use crate::wal::frame::{Control, DamagedRange};
 use crate::wal::index::{IndexEntry, SegmentIndex};
 use crate::wal::position::{Generation, WalPosition};
 use crate::wal::spans::{Span, Spans};
@@ -72,7 +72,7 @@ impl Places {
             self.spans.insert(Span { first, end, generation, bytes, max_timestamp, is_damaged });
         }
         if entry.base_group != 0 {
-            self.base = WalPosition { generation, offset: entry.base_group };
+            self.base = entry.base_begins;
             // Frames of the base's own group may follow it: one checkpoint too many does no harm.
             self.changed = true;
         } else if entry.last_group != 0 {

@@ -5,7 +5,7 @@ use rustmq_model::{Offset, TopicIdPartition};
 
 use super::admission::Capacity;
 use super::places::PartitionPlaces;
-use crate::wal::frame::DamagedRange;
+use crate::wal::control::DamagedRange;
 use crate::wal::position::{Generation, WalPosition};
 
 /// What to write so that the oldest segment becomes free: checkpoints, what stands for damaged batches, and batches to read and relocate.

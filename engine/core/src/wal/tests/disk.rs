@@ -14,8 +14,8 @@ use crate::wal::scan::{ReplayEvent, SegmentPlace};
 use crate::wal::segments::{Admission, Located, LocatedExtents, Location, Purpose, SEGMENTS_MIN};
 use crate::wal::spans::Span;
 use crate::wal::{
-    Control, DamagedRange, FinishedGroup, GroupWriter, ReadRange, RecoveredWal, SegmentShape, SegmentTable,
-    SegmentTableConfig, SlotId, WalId, WalPosition,
+    CheckpointPiece, Control, DamagedRange, FinishedGroup, GroupWriter, ReadRange, RecoveredWal, SegmentShape,
+    SegmentTable, SegmentTableConfig, SlotId, WalId, WalPosition,
 };
 use crate::wal::{read_check, recovery};
 
@@ -377,12 +377,16 @@ impl Shard {
 
     /// The test's checkpoint: log start, log end.
     pub(super) fn checkpoint(&mut self, id: TopicIdPartition) {
-        assert!(self.make_room(16, Purpose::Cleaning), "a checkpoint fits in the reserve");
+        assert!(
+            self.make_room(CheckpointPiece::payload_length(16), Purpose::Cleaning),
+            "a checkpoint fits in the reserve"
+        );
         let mut bytes = log_start(&self.state[&id]).0.to_le_bytes().to_vec();
         bytes.extend_from_slice(&self.end_offset(id).0.to_le_bytes());
         let writer = self.writer.as_mut().unwrap();
-        writer.put_checkpoint(&mut self.region, id, &bytes);
-        self.table.record_checkpoint(id, writer.position());
+        let piece = CheckpointPiece { begun_at: writer.next_frame(), number: 0, count: 1 };
+        writer.put_checkpoint(&mut self.region, id, &piece, &bytes);
+        self.table.record_checkpoint(id, writer.position(), &piece);
         self.state.insert(id, vec![ReplayEvent::Checkpoint(Bytes::from(bytes))]);
     }
 
