@@ -92,6 +92,29 @@ fn segment() -> Vec<u8> {
     image
 }
 
+/// A segment with a checkpoint in two pieces, each in a group of its own, and with other frames between them.
+fn pieces() -> Vec<u8> {
+    let mut image = vec![0; shape().length() as usize];
+    let version = FormatVersion::V2;
+    SegmentHeader { version, wal: WAL, generation: GENERATION, run: Run(3), shape: shape(), before: 0 }
+        .encode(&mut image[..512]);
+    let mut at = WalPosition { generation: GENERATION, offset: shape().first_group() };
+    let mut writer = GroupWriter::new(WAL, Run(3), at, shape());
+    let region = &mut image[at.offset as usize..];
+    writer.put_control(region, PARTITION, &Control::Open { epoch: LeaderEpoch(5), log_start: Offset(100) });
+    let begun_at = writer.next_frame();
+    writer.put_checkpoint(region, PARTITION, &CheckpointPiece { begun_at, number: 0, count: 2 }, b"the first half, ");
+    writer.put_batch(region, PARTITION, &batch(), Offset(100), LeaderEpoch(6));
+    at = writer.finish(region, GroupKind::Data, WalPosition::default()).end();
+    let mut writer = GroupWriter::new(WAL, Run(3), at, shape());
+    let region = &mut image[at.offset as usize..];
+    writer.put_control(region, PARTITION, &Control::Trim { log_start: Offset(101) });
+    writer.put_checkpoint(region, PARTITION, &CheckpointPiece { begun_at, number: 1, count: 2 }, b"the second half");
+    writer.put_control(region, PARTITION, &Control::Truncate { end: Offset(102) });
+    writer.finish(region, GroupKind::Data, at);
+    image
+}
+
 fn recover(image: &[u8]) -> Result<RecoveredWal, RecoveryError> {
     let policy = CorruptionPolicy::Refuse;
     let slots = vec![(SlotId(0), image.len() as u64)];
@@ -127,6 +150,20 @@ fn a_segment_of_either_version_is_read() {
         assert_eq!(events, expected);
         assert_eq!(recovered.partitions.len(), 1);
     }
+}
+
+#[test]
+fn a_checkpoint_in_pieces_is_written_byte_for_byte_and_stands_where_it_was_begun() {
+    let golden = include_bytes!("fixtures/v2/pieces.bin");
+    assert!(pieces() == golden);
+    let recovered = recover(golden).expect("the fixture is sound");
+    let mut events = recovered.partitions[&PARTITION].iter().map(|item| item.event.clone());
+    let whole = Bytes::from_static(b"the first half, the second half");
+    assert_eq!(events.next(), Some(ReplayEvent::Checkpoint(whole)));
+    assert!(matches!(events.next(), Some(ReplayEvent::Batch(header, None)) if header.base_offset == Offset(100)));
+    assert_eq!(events.next(), Some(ReplayEvent::Control(Control::Trim { log_start: Offset(101) })));
+    assert_eq!(events.next(), Some(ReplayEvent::Control(Control::Truncate { end: Offset(102) })));
+    assert_eq!(events.next(), None);
 }
 
 #[test]

@@ -40,10 +40,12 @@ pub enum Named {
     TwoCommits,
     CommitsOutOfOrder,
     StaleChange,
+    CheckpointInPieces,
+    CrashInCheckpoint,
 }
 
 impl Named {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::PowerCut,
         Self::Kill,
         Self::CleanEnd,
@@ -79,6 +81,8 @@ impl Named {
         Self::TwoCommits,
         Self::CommitsOutOfOrder,
         Self::StaleChange,
+        Self::CheckpointInPieces,
+        Self::CrashInCheckpoint,
     ];
 
     #[must_use]
@@ -119,6 +123,8 @@ impl Named {
             Self::TwoCommits => "two commits in flight",
             Self::CommitsOutOfOrder => "two commits out of order",
             Self::StaleChange => "stale change dropped",
+            Self::CheckpointInPieces => "checkpoint in pieces",
+            Self::CrashInCheckpoint => "crash inside a checkpoint",
         }
     }
 }

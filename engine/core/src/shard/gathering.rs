@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
+use super::checkpointing::NextPiece;
 use super::commit::{Commit, StagedBatch, SyncPolicy};
 use super::disk_step::DiskStep;
 use super::host::ReaderMemory;
@@ -236,13 +237,17 @@ impl<M: ReaderMemory> Gathering<M> {
         self.table.record_control(id, group, control);
     }
 
-    pub fn stage_checkpoint(&mut self, id: TopicIdPartition, checkpoint: &[u8]) {
+    /// A piece of a checkpoint. Answers where the checkpoint was begun: the first piece begins it here.
+    pub(super) fn stage_piece(&mut self, piece: NextPiece<'_>) -> WalPosition {
+        let NextPiece { id, begun_at, number, count, bytes } = piece;
         let (group, piece) = self.stage(|open, region| {
-            let piece = CheckpointPiece { begun_at: open.writer.next_frame(), number: 0, count: 1 };
-            open.writer.put_checkpoint(region, id, &piece, checkpoint);
+            let begun_at = begun_at.unwrap_or_else(|| open.writer.next_frame());
+            let piece = CheckpointPiece { begun_at, number, count };
+            open.writer.put_checkpoint(region, id, &piece, bytes);
             piece
         });
-        self.table.record_checkpoint(id, group, &piece);
+        self.table.record_checkpoint(id, group, &piece, bytes.len());
+        piece.begun_at
     }
 
     /// Plans a group without frames that says how far the log is durable. Without a place for it, does nothing, which is as well.

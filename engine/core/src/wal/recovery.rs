@@ -6,16 +6,20 @@
 //! headers of all slots -> scan of the newest segment -> per older segment, newest first:
 //!     trailer -> index -> (nothing | groups of bases | scan)          no sound index -> scan
 //! ```
-//! A segment is scanned only if some partition's newest base (checkpoint, open or close) leaves frames to replay in it. A repair scans all.
+//! A segment is scanned only if some partition's newest base (checkpoint, open or close) leaves frames to replay in it, or lies in several groups of it. A repair
+//! scans all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+use rustmq_model::Offset;
 
+mod bases;
 mod headless;
+mod index_group;
 mod outcome;
 
+pub use index_group::read_index;
 pub use outcome::{
     BaseLost, CorruptionPolicy, DroppedTail, GoOn, ReadRequest, RecoveredSegment, RecoveredWal, RecoveryError,
     RecoveryOptions,
@@ -24,16 +28,15 @@ pub use outcome::{
 use super::control::Control;
 use super::damage::GroupDamage;
 use super::format_version::{FormatVersion, Unknown};
-use super::frame::{FrameBody, frames};
-use super::group::{GroupHeader, GroupKind};
-use super::index::{IndexEntry, IndexError, SegmentIndex, Trailer};
+use super::group::GroupHeader;
+use super::index::{IndexError, SegmentIndex, Trailer};
 use super::position::{Generation, Run, SegmentShape, SlotId, WalPosition};
-use super::scan::{
-    DamagePolicy, Hole, ReplayEvent, ReplayItem, ScanNeed, SegmentPlace, SegmentScan, check_group, scan_group,
-};
+use super::scan::{DamagePolicy, Hole, ReplayEvent, ReplayItem, ScanNeed, SegmentPlace, SegmentScan, scan_group};
 use super::segment_header::{SegmentHeader, SegmentHeaderError};
 
+use bases::{Bases, EntryReplay, Replayed, begun_by};
 use headless::Headless;
+use index_group::parse_index;
 
 /// Enough of a slot for its header and, whatever the block size, the header of its first group.
 const HEAD_LENGTH: u32 = 2 * SegmentShape::BLOCK_SIZE_MAX;
@@ -105,10 +108,7 @@ pub struct Recovery {
     holes: Vec<(SlotId, SegmentShape, Hole)>,
     /// Newest first, until the end.
     segments: Vec<RecoveredSegment>,
-    /// Per partition, newest segment first.
-    replay: BTreeMap<TopicIdPartition, Vec<Vec<ReplayItem>>>,
-    /// Partitions whose newest base is found.
-    covered: BTreeSet<TopicIdPartition>,
+    bases: Bases,
 }
 
 impl Recovery {
@@ -134,8 +134,7 @@ impl Recovery {
             dropped: None,
             holes: Vec::new(),
             segments: Vec::new(),
-            replay: BTreeMap::new(),
-            covered: BTreeSet::new(),
+            bases: Bases::default(),
         }
     }
 
@@ -192,25 +191,21 @@ impl Recovery {
     pub fn finish(mut self) -> Result<RecoveredWal, RecoveryError> {
         let mut partitions = BTreeMap::new();
         let mut bases_lost = self.gone();
-        for (partition, mut parts) in std::mem::take(&mut self.replay) {
-            parts.reverse();
-            let mut items = parts.concat();
-            match items.first() {
-                None => {}
-                Some(ReplayItem { event: ReplayEvent::Control(Control::Close), .. }) if items.len() == 1 => {}
-                Some(ReplayItem {
-                    event: ReplayEvent::Control(Control::Open { .. }) | ReplayEvent::Checkpoint(_),
-                    ..
-                }) => {
+        for Replayed { partition, oldest: generation, mut items } in std::mem::take(&mut self.bases).finish() {
+            match items.first().map(|first| &first.event) {
+                Some(ReplayEvent::Control(Control::Close)) if items.len() == 1 => {}
+                Some(ReplayEvent::Control(Control::Open { .. }) | ReplayEvent::Checkpoint(_)) => {
                     partitions.insert(partition, items);
                 }
-                Some(first) if self.options.policy == CorruptionPolicy::Refuse => {
-                    return Err(RecoveryError::MissingBase { partition, generation: first.group.generation });
+                _ if self.options.policy == CorruptionPolicy::Refuse => {
+                    return Err(RecoveryError::MissingBase { partition, generation });
                 }
-                Some(first) => {
+                // Nothing is left but pieces of a checkpoint.
+                None => {}
+                Some(_) => {
                     let (epoch, log_start) = begun_by(&items);
                     let event = ReplayEvent::Control(Control::Open { epoch, log_start });
-                    items.insert(0, ReplayItem { group: first.group, event });
+                    items.insert(0, ReplayItem { group: items[0].group, event });
                     partitions.insert(partition, items);
                     bases_lost.push(BaseLost { partition, from: Offset::ZERO, until: log_start });
                 }
@@ -243,7 +238,7 @@ impl Recovery {
             return Vec::new();
         }
         for (partition, entry) in self.segments.iter().flat_map(|segment| segment.index.entries()) {
-            if self.covered.contains(partition) || self.replay.contains_key(partition) {
+            if self.bases.knows(*partition) {
                 continue;
             }
             for extent in entry.extents.iter() {
@@ -438,7 +433,7 @@ impl Recovery {
         }
         // One whose index is damaged proves where the segment ends, and no more.
         let trailer = trailer.filter(|_| scan.holes.is_empty() && scan.sealed);
-        self.collect(std::mem::take(&mut scan.items));
+        self.bases.collect(place.generation, std::mem::take(&mut scan.items));
         self.keep(segment, scan.end, scan.index, trailer)
     }
 
@@ -528,15 +523,11 @@ impl Recovery {
             return self.start_scan(segment, DamagePolicy::Stop, Some(trailer));
         }
         let mut groups = BTreeSet::new();
+        let generation = self.place(segment).generation;
         for (partition, entry) in index.entries() {
-            if self.covered.contains(partition) {
-                continue;
-            }
-            match replay_of(entry) {
+            match self.bases.wants(*partition, generation, entry) {
                 EntryReplay::Nothing => {}
-                EntryReplay::Closed => {
-                    self.covered.insert(*partition);
-                }
+                EntryReplay::Closed => self.bases.on_closed(*partition),
                 EntryReplay::Group(group) => {
                     groups.insert(group);
                 }
@@ -581,7 +572,7 @@ impl Recovery {
             Ok(SegmentScan { unknown: Some((offset, unknown)), .. }) => Err(self.newer(segment, offset, unknown)),
             Ok(scan) => {
                 groups.pop();
-                self.collect(scan.items);
+                self.bases.collect(place.generation, scan.items);
                 self.read_bases(segment, trailer, index, groups)
             }
             Err(GroupDamage::Truncated) if length > self.options.window && (bytes.len() as u64) < u64::from(length) => {
@@ -593,27 +584,6 @@ impl Recovery {
                 Ok(())
             }
             Err(_) => self.start_scan(segment, DamagePolicy::Stop, Some(trailer)),
-        }
-    }
-
-    /// Adds what a segment holds of partitions whose newest base is not found yet, from their base in it on.
-    fn collect(&mut self, items: Vec<(TopicIdPartition, ReplayItem)>) {
-        let mut parts: BTreeMap<TopicIdPartition, Vec<ReplayItem>> = BTreeMap::new();
-        for (partition, item) in items {
-            if self.covered.contains(&partition) {
-                continue;
-            }
-            let part = parts.entry(partition).or_default();
-            if is_base(&item.event) {
-                part.clear();
-            }
-            part.push(item);
-        }
-        for (partition, part) in parts {
-            if part.first().is_some_and(|first| is_base(&first.event)) {
-                self.covered.insert(partition);
-            }
-            self.replay.entry(partition).or_default().push(part);
         }
     }
 
@@ -630,66 +600,5 @@ impl Recovery {
         self.segments.push(RecoveredSegment { slot, generation, shape, end, index, trailer });
         self.step = segment.checked_sub(1).map_or(Step::Done, |segment| Step::Trailer { segment });
         Ok(())
-    }
-}
-
-const fn is_base(event: &ReplayEvent) -> bool {
-    matches!(event, ReplayEvent::Checkpoint(_) | ReplayEvent::Control(Control::Open { .. } | Control::Close))
-}
-
-/// Under which leader epoch, and at which offset, a partition begins whose base is lost: as the first of its frames that are left say.
-fn begun_by(items: &[ReplayItem]) -> (LeaderEpoch, Offset) {
-    let epoch = items.iter().find_map(|item| match &item.event {
-        ReplayEvent::Batch(header, _) => Some(header.leader_epoch),
-        ReplayEvent::Control(Control::EpochStart { epoch, .. }) => Some(*epoch),
-        _ => None,
-    });
-    let log_start = items.iter().find_map(|item| match &item.event {
-        ReplayEvent::Batch(header, _) => Some(header.base_offset),
-        ReplayEvent::Control(
-            Control::EpochStart { start: offset, .. }
-            | Control::Trim { log_start: offset }
-            | Control::Truncate { end: offset },
-        ) => Some(*offset),
-        _ => None,
-    });
-    (epoch.unwrap_or(LeaderEpoch(0)), log_start.unwrap_or(Offset::ZERO))
-}
-
-/// What must be read of a segment for one partition whose newest base is not in a later one.
-enum EntryReplay {
-    Nothing,
-    Closed,
-    Group(u32),
-    Segment,
-}
-
-const fn replay_of(entry: &IndexEntry) -> EntryReplay {
-    if entry.last_group == 0 {
-        EntryReplay::Nothing
-    } else if entry.base_group != entry.last_group {
-        EntryReplay::Segment
-    } else if entry.closed {
-        EntryReplay::Closed
-    } else {
-        EntryReplay::Group(entry.base_group)
-    }
-}
-
-/// Reads the index out of an index group.
-#[must_use]
-pub fn read_index(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Option<SegmentIndex> {
-    parse_index(place, offset, bytes).ok()
-}
-
-fn parse_index(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<SegmentIndex, IndexError> {
-    let header = check_group(place, offset, bytes).ok().filter(|header| header.kind == GroupKind::Index);
-    let header = header.ok_or(IndexError::Damaged)?;
-    let group = bytes.get(..header.length as usize).ok_or(IndexError::Damaged)?;
-    let frame = frames(place.wal, &header, group).next().and_then(Result::ok).ok_or(IndexError::Damaged)?;
-    match frame.body {
-        FrameBody::SegmentIndex => SegmentIndex::parse(header.version, header.generation, frame.payload),
-        FrameBody::Unknown(unknown) => Err(IndexError::Unknown(unknown)),
-        _ => Err(IndexError::Damaged),
     }
 }

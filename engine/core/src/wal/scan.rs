@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::log::EndMarker;
 
+use super::checkpoint_piece::CheckpointPiece;
 use super::control::Control;
 use super::damage::GroupDamage;
 use super::format_version::{FormatVersion, Unknown};
@@ -14,6 +15,23 @@ use super::frame::{self, BatchKind, FrameBody};
 use super::group::{self, GroupHeader, GroupKind};
 use super::index::SegmentIndex;
 use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
+
+/// What a frame says of its partition's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScannedEvent {
+    /// As in [`ReplayEvent`].
+    Batch(BatchHeader, Option<EndMarker>),
+    Control(Control),
+    /// With its bytes.
+    Piece(CheckpointPiece, Bytes),
+}
+
+/// One of them with the group that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    pub group: WalPosition,
+    pub event: ScannedEvent,
+}
 
 /// A change of a partition, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +130,7 @@ pub struct SegmentScan {
     /// The highest run of any group, also of those after damage.
     pub run_seen: Run,
     pub index: SegmentIndex,
-    pub items: Vec<(TopicIdPartition, ReplayItem)>,
+    pub items: Vec<(TopicIdPartition, Scanned)>,
     /// The greatest durable position that any sound group of the segment names.
     pub proven: WalPosition,
     /// The last group is an index: nothing more is written to this segment.
@@ -292,15 +310,15 @@ impl SegmentScan {
                         continue;
                     }
                     let bytes = frame.payload_at..frame.payload_at + batch.size;
-                    ReplayEvent::Batch(batch, end_marker(&batch, || group.slice(bytes)))
+                    ScannedEvent::Batch(batch, end_marker(&batch, || group.slice(bytes)))
                 }
                 FrameBody::Control(control) => {
                     self.index.record_control(id, position, &control);
-                    ReplayEvent::Control(control)
+                    ScannedEvent::Control(control)
                 }
                 FrameBody::Checkpoint(piece, bytes) => {
                     self.index.record_checkpoint(id, position, &piece);
-                    ReplayEvent::Checkpoint(Bytes::copy_from_slice(&frame.payload[bytes]))
+                    ScannedEvent::Piece(piece, Bytes::copy_from_slice(&frame.payload[bytes]))
                 }
                 FrameBody::Damaged(range) => {
                     self.index.record_damaged(id, position.offset, &range);
@@ -312,7 +330,7 @@ impl SegmentScan {
                     return;
                 }
             };
-            self.items.push((id, ReplayItem { group: position, event }));
+            self.items.push((id, Scanned { group: position, event }));
         }
     }
 }

@@ -28,6 +28,7 @@ use super::index::Trailer;
 use super::position::{Generation, Run, SegmentShape, SlotId, WalPosition};
 use super::recovery::RecoveredWal;
 use super::retention::{self, Part};
+use super::scan::{ReplayEvent, ReplayItem};
 use super::slots::Slots;
 use super::spans::Span;
 pub use admission::{Admission, Purpose, RESERVE, SEGMENTS_MIN};
@@ -59,6 +60,12 @@ impl SegmentTable {
         let mut places = PartitionPlaces::new(recovered.partitions.keys().copied());
         for segment in &recovered.segments {
             places.take_up(segment.generation, &segment.index);
+        }
+        for (id, items) in &recovered.partitions {
+            if let Some(ReplayItem { group, event }) = items.first() {
+                let bytes = if let ReplayEvent::Checkpoint(bytes) = event { bytes.len() } else { 0 };
+                places.restore_base(*id, *group, bytes);
+            }
         }
         Self {
             segments: SegmentsInUse::new(config, recovered),
@@ -231,10 +238,19 @@ impl SegmentTable {
         self.places.record_control(id, group, control);
     }
 
-    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition, piece: &CheckpointPiece) {
-        self.voided = group;
+    /// A piece of a checkpoint with so many bytes of it. Up to the last one the partition's older base counts.
+    pub fn record_checkpoint(
+        &mut self,
+        id: TopicIdPartition,
+        group: WalPosition,
+        piece: &CheckpointPiece,
+        bytes: usize,
+    ) {
+        if piece.is_last() {
+            self.voided = group;
+        }
         self.segments.record(id, group, |index| index.record_checkpoint(id, group, piece));
-        self.places.record_checkpoint(id, group);
+        self.places.record_checkpoint(id, piece, bytes);
     }
 
     // Durability.
@@ -295,8 +311,8 @@ impl SegmentTable {
         self.segments.release(generation);
     }
 
-    /// What to write so that the oldest segment can be freed, when half of the WAL is in use, or new data is refused, and it pays: what would be copied is at
-    /// most half of what is dead in the WAL and waits behind it; at most all of it once new data is refused. None while the segment is not durable. A plan that turns out not
+    /// What to write so that the oldest segment can be freed, when half of the WAL is in use, or new data is refused, and it pays: what would be written, batches
+    /// and checkpoints, is at most half of what is dead in the WAL and waits behind it; at most all of it once new data is refused. None while the segment is not durable. A plan that turns out not
     /// to fit may be left halfway: what has moved stays moved. It holds what was moved and is not applied yet, too: whoever moves asks again only then.
     #[must_use]
     pub fn relocation(&self) -> Option<RelocationPlan> {

@@ -4,6 +4,7 @@ mod disk;
 mod format;
 mod lives;
 mod newer;
+mod pieces;
 mod rolling;
 mod torn;
 mod two_commits;

@@ -6,6 +6,7 @@ use std::ops::Bound;
 
 use rustmq_model::{Offset, TopicIdPartition};
 
+use crate::wal::checkpoint_piece::CheckpointPiece;
 use crate::wal::control::{Control, DamagedRange};
 use crate::wal::extents::Extent;
 use crate::wal::index::{IndexEntry, SegmentIndex};
@@ -19,9 +20,13 @@ pub(super) struct Places {
     spans: Spans,
     /// The log start as far as it is durable: of what lies wholly below there are no spans.
     trimmed: Offset,
-    /// The newest checkpoint or open frame's group.
+    /// Where the newest base begins, which is an open frame, or a checkpoint of which every piece is staged.
     base: WalPosition,
-    /// Frames follow the base.
+    /// Of the base, where it is a checkpoint.
+    base_bytes: u64,
+    /// Of the pieces that are staged of the checkpoint that is under way.
+    begun_bytes: u64,
+    /// Frames follow the base, or the checkpoint that is under way.
     changed: bool,
 }
 
@@ -39,9 +44,26 @@ impl Places {
         self.spans.in_segment(generation).filter(|span| span.end > self.log_start())
     }
 
-    /// Bytes of all that live, without what lies below the log start in a span that reaches over it.
+    /// Bytes of all that live, without what lies below the log start in a span that reaches over it. The checkpoint that counts is no less alive than batches:
+    /// to write it anew frees as much as it takes.
     const fn live_bytes(&self) -> u64 {
-        self.spans.live_bytes()
+        self.spans.live_bytes() + self.base_bytes + self.begun_bytes
+    }
+
+    /// Of the newest checkpoint.
+    pub const fn base_bytes(&self) -> u64 {
+        self.base_bytes
+    }
+
+    fn record_piece(&mut self, piece: &CheckpointPiece, bytes: usize) {
+        if piece.number == 0 {
+            (self.changed, self.begun_bytes) = (false, 0);
+        }
+        self.begun_bytes += bytes as u64;
+        if piece.is_last() {
+            self.base = piece.begun_at;
+            self.base_bytes = std::mem::take(&mut self.begun_bytes);
+        }
     }
 
     /// Whether a replay that began after the segment would miss something.
@@ -71,13 +93,8 @@ impl Places {
             let bytes = u64::from(bytes);
             self.spans.insert(Span { first, end, generation, bytes, max_timestamp, is_damaged });
         }
-        if entry.base_group != 0 {
-            self.base = entry.base_begins;
-            // Frames of the base's own group may follow it: one checkpoint too many does no harm.
-            self.changed = true;
-        } else if entry.last_group != 0 {
-            self.changed = true;
-        }
+        // Frames of the base's own group may follow it: one checkpoint too many does no harm.
+        self.changed |= entry.last_group != 0;
     }
 
     fn record_control(&mut self, group: WalPosition, control: &Control) {
@@ -164,6 +181,11 @@ impl PartitionPlaces {
         }
     }
 
+    /// Where what is replayed begins, with a checkpoint of so many bytes or with none.
+    pub fn restore_base(&mut self, id: TopicIdPartition, base: WalPosition, bytes: usize) {
+        self.change(id, |places| (places.base, places.base_bytes) = (base, bytes as u64));
+    }
+
     pub fn restore_log_start(&mut self, id: TopicIdPartition, log_start: Offset) {
         self.change(id, |places| {
             places.spans.set_live_from(log_start);
@@ -187,11 +209,8 @@ impl PartitionPlaces {
         }
     }
 
-    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition) {
-        self.change_or_add(id, |places| {
-            places.base = group;
-            places.changed = false;
-        });
+    pub fn record_checkpoint(&mut self, id: TopicIdPartition, piece: &CheckpointPiece, bytes: usize) {
+        self.change_or_add(id, |places| places.record_piece(piece, bytes));
     }
 
     /// See [`super::SegmentTable::apply_move`].

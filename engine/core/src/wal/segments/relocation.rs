@@ -42,6 +42,7 @@ pub(super) fn plan(capacity: Capacity<'_>, places: &PartitionPlaces) -> Option<R
     for id in &oldest.members {
         let Some(places) = places.of(*id) else { continue };
         if places.is_based_in(generation) {
+            live += places.base_bytes();
             plan.checkpoints.push(*id);
         }
         for span in places.live_in(generation) {

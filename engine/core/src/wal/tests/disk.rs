@@ -386,8 +386,24 @@ impl Shard {
         let writer = self.writer.as_mut().unwrap();
         let piece = CheckpointPiece { begun_at: writer.next_frame(), number: 0, count: 1 };
         writer.put_checkpoint(&mut self.region, id, &piece, &bytes);
-        self.table.record_checkpoint(id, writer.position(), &piece);
+        self.table.record_checkpoint(id, writer.position(), &piece, bytes.len());
         self.state.insert(id, vec![ReplayEvent::Checkpoint(Bytes::from(bytes))]);
+    }
+
+    /// A piece of the same, which has two: what the log was when the first one was laid. Answers where that is.
+    pub(super) fn checkpoint_piece(
+        &mut self,
+        id: TopicIdPartition,
+        begun_at: Option<WalPosition>,
+        bytes: i64,
+    ) -> WalPosition {
+        assert!(self.make_room(CheckpointPiece::payload_length(8), Purpose::Cleaning));
+        let writer = self.writer.as_mut().unwrap();
+        let number = u32::from(begun_at.is_some());
+        let piece = CheckpointPiece { begun_at: begun_at.unwrap_or_else(|| writer.next_frame()), number, count: 2 };
+        writer.put_checkpoint(&mut self.region, id, &piece, &bytes.to_le_bytes());
+        self.table.record_checkpoint(id, writer.position(), &piece, 8);
+        piece.begun_at
     }
 
     /// Everything that frees space: relocation, then freeing.
