@@ -21,6 +21,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "batch_view", run: batch_view },
     Target { name: "record_outlines", run: record_outlines },
     Target { name: "wal_reader", run: rustmq_engine_core::wal::fuzz_wal_reader },
+    Target { name: "wal_frames", run: rustmq_engine_core::wal::fuzz_wal_frames },
     Target { name: "group_machine", run: rustmq_broker_core::groups::fuzz_group_machine },
     Target { name: "frame_decoder", run: rustmq_kafka_gateway::fuzz_frame_decoder },
 ];

@@ -53,6 +53,11 @@ fn wal_reader() {
 }
 
 #[test]
+fn wal_frames() {
+    explore("wal_frames");
+}
+
+#[test]
 fn group_machine() {
     explore("group_machine");
 }

@@ -5,6 +5,7 @@
 
 pub mod capped_mean;
 pub mod log;
+pub mod parts;
 pub mod shard;
 pub mod tail_budget;
 pub mod wal;

@@ -1,12 +1,12 @@
-//! Version 1 of the WAL's bytes, held by fixtures that are never edited: what this build writes is what they say, and what they
-//! say is read.
+//! Versions 1 and 2 of the WAL's bytes, held by fixtures that are never edited: what this build writes is what those of version 2 say, and what
+//! both say is read.
 
 use bytes::Bytes;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, GoOn, RecoveryError};
 use rustmq_engine_core::wal::scan::ReplayEvent;
 use rustmq_engine_core::wal::{
-    Control, Generation, GroupKind, GroupWriter, RecoveredWal, Recovery, RecoveryOptions, Run, SegmentHeader,
-    SegmentIndex, SegmentShape, SlotId, Trailer, WalId, WalPosition,
+    CheckpointPiece, Control, DamagedRange, FormatVersion, Generation, GroupKind, GroupWriter, RecoveredWal, Recovery,
+    RecoveryOptions, Run, SegmentHeader, SegmentIndex, SegmentShape, SlotId, Trailer, Unknown, WalId, WalPosition,
 };
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
@@ -28,10 +28,14 @@ fn batch() -> Bytes {
     builder.build()
 }
 
+/// A part that a later build may add: it may be passed over.
+const OPTIONAL: &[u8] = &[5, 0, 4, 0, 0, 0, b'p', b'a', b'r', b't'];
+
 /// A sealed segment with every kind of frame.
 fn segment() -> Vec<u8> {
     let mut image = vec![0; shape().length() as usize];
-    SegmentHeader { wal: WAL, generation: GENERATION, run: Run(3), shape: shape(), before: 0 }
+    let version = FormatVersion::V2;
+    SegmentHeader { version, wal: WAL, generation: GENERATION, run: Run(3), shape: shape(), before: 0 }
         .encode(&mut image[..512]);
     let mut index = SegmentIndex::default();
     let mut at = WalPosition { generation: GENERATION, offset: shape().first_group() };
@@ -39,18 +43,18 @@ fn segment() -> Vec<u8> {
     let controls = [
         Control::Open { epoch: LeaderEpoch(5), log_start: Offset(100) },
         Control::EpochStart { epoch: LeaderEpoch(6), start: Offset(100) },
-        Control::Expiry { producers: vec![ProducerId(7), ProducerId(8)] },
+        Control::Expiry { decided_at: Offset(100), producers: vec![ProducerId(7), ProducerId(8)] },
     ];
     let mut writer = GroupWriter::new(WAL, Run(3), at, shape());
     let region = &mut image[at.offset as usize..];
     for control in &controls {
         writer.put_control(region, PARTITION, control);
-        index.record_control(PARTITION, at.offset, control);
+        index.record_control(PARTITION, at, control);
     }
     let range = writer.put_batch(region, PARTITION, &batch(), Offset(100), LeaderEpoch(6));
     let header = BatchHeader::parse(&region[range.clone()]).expect("a batch was laid");
     index.record_batch(PARTITION, at.offset, &header, false);
-    let moved = region[range].to_vec();
+    let moved = [&region[range], OPTIONAL].concat();
     let group = writer.finish(region, GroupKind::Data, durable);
 
     (at, durable) = (group.end(), group.end());
@@ -60,17 +64,21 @@ fn segment() -> Vec<u8> {
     (at, durable) = (group.end(), group.end());
     let region = &mut image[at.offset as usize..];
     let mut writer = GroupWriter::new(WAL, Run(4), at, shape());
-    writer.put_checkpoint(region, PARTITION, b"a checkpoint");
-    index.record_checkpoint(PARTITION, at.offset);
+    let piece = CheckpointPiece { begun_at: writer.next_frame(), number: 0, count: 1 };
+    writer.put_checkpoint(region, PARTITION, &piece, b"a checkpoint");
+    index.record_checkpoint(PARTITION, at, &piece);
     writer.put_relocated(region, PARTITION, &moved);
     index.record_batch(PARTITION, at.offset, &header, true);
     for control in [Control::Trim { log_start: Offset(101) }, Control::Truncate { end: Offset(102) }] {
         writer.put_control(region, PARTITION, &control);
-        index.record_control(PARTITION, at.offset, &control);
+        index.record_control(PARTITION, at, &control);
     }
     let gone = TopicIdPartition { partition: PartitionId(9), ..PARTITION };
     writer.put_control(region, gone, &Control::Close);
-    index.record_control(gone, at.offset, &Control::Close);
+    index.record_control(gone, at, &Control::Close);
+    let damaged = DamagedRange { first: Offset(90), end: Offset(95), max_timestamp: Timestamp(1_600_000_000_000) };
+    writer.put_damaged(region, PARTITION, &damaged);
+    index.record_damaged(PARTITION, at.offset, &damaged);
     let group = writer.finish(region, GroupKind::Data, durable);
 
     (at, durable) = (group.end(), group.end());
@@ -81,6 +89,29 @@ fn segment() -> Vec<u8> {
     let (index_group, end) = (at.offset, group.end().offset);
     let trailer = Trailer { generation: GENERATION, run: Run(4), index_group, end };
     trailer.encode(WAL, &mut image[shape().trailer() as usize..]);
+    image
+}
+
+/// A segment with a checkpoint in two pieces, each in a group of its own, and with other frames between them.
+fn pieces() -> Vec<u8> {
+    let mut image = vec![0; shape().length() as usize];
+    let version = FormatVersion::V2;
+    SegmentHeader { version, wal: WAL, generation: GENERATION, run: Run(3), shape: shape(), before: 0 }
+        .encode(&mut image[..512]);
+    let mut at = WalPosition { generation: GENERATION, offset: shape().first_group() };
+    let mut writer = GroupWriter::new(WAL, Run(3), at, shape());
+    let region = &mut image[at.offset as usize..];
+    writer.put_control(region, PARTITION, &Control::Open { epoch: LeaderEpoch(5), log_start: Offset(100) });
+    let begun_at = writer.next_frame();
+    writer.put_checkpoint(region, PARTITION, &CheckpointPiece { begun_at, number: 0, count: 2 }, b"the first half, ");
+    writer.put_batch(region, PARTITION, &batch(), Offset(100), LeaderEpoch(6));
+    at = writer.finish(region, GroupKind::Data, WalPosition::default()).end();
+    let mut writer = GroupWriter::new(WAL, Run(3), at, shape());
+    let region = &mut image[at.offset as usize..];
+    writer.put_control(region, PARTITION, &Control::Trim { log_start: Offset(101) });
+    writer.put_checkpoint(region, PARTITION, &CheckpointPiece { begun_at, number: 1, count: 2 }, b"the second half");
+    writer.put_control(region, PARTITION, &Control::Truncate { end: Offset(102) });
+    writer.finish(region, GroupKind::Data, at);
     image
 }
 
@@ -97,44 +128,96 @@ fn recover(image: &[u8]) -> Result<RecoveredWal, RecoveryError> {
 }
 
 #[test]
-fn a_segment_is_written_byte_for_byte_as_in_version_1() {
-    let (written, golden) = (segment(), include_bytes!("fixtures/v1/segment.bin"));
+fn a_segment_is_written_byte_for_byte_as_in_version_2() {
+    let (written, golden) = (segment(), include_bytes!("fixtures/v2/segment.bin"));
     let differs = written.iter().zip(golden).position(|(a, b)| a != b);
     assert_eq!((written.len(), differs), (golden.len(), None), "the first byte that differs");
 }
 
 #[test]
-fn a_segment_of_version_1_is_read() {
-    let recovered = recover(include_bytes!("fixtures/v1/segment.bin")).expect("the fixture is sound");
-    assert_eq!(recovered.run, Run(5));
-    assert_eq!(recovered.go_on, GoOn::NewSegment);
-    let events: Vec<_> = recovered.partitions[&PARTITION].iter().map(|item| item.event.clone()).collect();
-    let expected = [
-        ReplayEvent::Checkpoint(Bytes::from_static(b"a checkpoint")),
-        ReplayEvent::Control(Control::Trim { log_start: Offset(101) }),
-        ReplayEvent::Control(Control::Truncate { end: Offset(102) }),
-    ];
-    assert_eq!(events, expected);
-    assert_eq!(recovered.partitions.len(), 1);
+fn a_segment_of_either_version_is_read() {
+    let images: [&[u8]; 2] = [include_bytes!("fixtures/v1/segment.bin"), include_bytes!("fixtures/v2/segment.bin")];
+    for image in images {
+        let recovered = recover(image).expect("the fixture is sound");
+        assert_eq!(recovered.run, Run(5));
+        assert_eq!(recovered.go_on, GoOn::NewSegment);
+        let events: Vec<_> = recovered.partitions[&PARTITION].iter().map(|item| item.event.clone()).collect();
+        let expected = [
+            ReplayEvent::Checkpoint(Bytes::from_static(b"a checkpoint")),
+            ReplayEvent::Control(Control::Trim { log_start: Offset(101) }),
+            ReplayEvent::Control(Control::Truncate { end: Offset(102) }),
+        ];
+        assert_eq!(events, expected);
+        assert_eq!(recovered.partitions.len(), 1);
+    }
 }
 
 #[test]
-fn damage_before_the_proven_end_is_refused_in_version_1() {
-    let refused = recover(include_bytes!("fixtures/v1/corrupt.bin"));
-    assert!(matches!(refused, Err(RecoveryError::Corruption { offset: 512, .. })), "{refused:?}");
+fn a_checkpoint_in_pieces_is_written_byte_for_byte_and_stands_where_it_was_begun() {
+    let golden = include_bytes!("fixtures/v2/pieces.bin");
+    assert!(pieces() == golden);
+    let recovered = recover(golden).expect("the fixture is sound");
+    let mut events = recovered.partitions[&PARTITION].iter().map(|item| item.event.clone());
+    let whole = Bytes::from_static(b"the first half, the second half");
+    assert_eq!(events.next(), Some(ReplayEvent::Checkpoint(whole)));
+    assert!(matches!(events.next(), Some(ReplayEvent::Batch(header, None)) if header.base_offset == Offset(100)));
+    assert_eq!(events.next(), Some(ReplayEvent::Control(Control::Trim { log_start: Offset(101) })));
+    assert_eq!(events.next(), Some(ReplayEvent::Control(Control::Truncate { end: Offset(102) })));
+    assert_eq!(events.next(), None);
 }
 
 #[test]
-fn a_torn_tail_of_version_1_is_dropped() {
+fn damage_before_the_proven_end_is_refused_in_either_version() {
+    let images: [&[u8]; 2] = [include_bytes!("fixtures/v1/corrupt.bin"), include_bytes!("fixtures/v2/corrupt.bin")];
+    for image in images {
+        let refused = recover(image);
+        assert!(matches!(refused, Err(RecoveryError::Corruption { offset: 512, .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_torn_tail_of_either_version_is_dropped_and_only_the_second_is_gone_on_with() {
+    let images: [&[u8]; 2] = [include_bytes!("fixtures/v1/torn.bin"), include_bytes!("fixtures/v2/torn.bin")];
+    for (image, is_gone_on_with) in images.into_iter().zip([false, true]) {
+        let recovered = recover(image).expect("a torn tail is not corruption");
+        let tail = recovered.dropped.expect("something was dropped");
+        let at = WalPosition { generation: GENERATION, offset: tail.offset };
+        let expected = if is_gone_on_with { GoOn::InSegment(at) } else { GoOn::NewSegment };
+        assert_eq!((recovered.go_on, recovered.durable), (expected, at));
+        assert_eq!(recovered.partitions[&PARTITION].len(), 4);
+    }
+}
+
+#[test]
+fn an_expiry_of_the_first_version_forgets_whoever_it_names() {
     let recovered = recover(include_bytes!("fixtures/v1/torn.bin")).expect("a torn tail is not corruption");
-    let tail = recovered.dropped.expect("something was dropped");
-    let at = WalPosition { generation: GENERATION, offset: tail.offset };
-    assert_eq!(recovered.go_on, GoOn::InSegment(at));
-    assert_eq!(recovered.partitions[&PARTITION].len(), 4);
+    let expected = Control::Expiry { decided_at: Offset(i64::MAX), producers: vec![ProducerId(7), ProducerId(8)] };
+    let mut events = recovered.partitions[&PARTITION].iter().map(|item| &item.event);
+    assert!(events.any(|event| *event == ReplayEvent::Control(expected.clone())));
 }
 
 #[test]
-fn another_version_is_refused_by_name() {
-    let refused = recover(include_bytes!("fixtures/v1/version-2.bin"));
+fn a_later_version_is_refused_by_name() {
+    let refused = recover(include_bytes!("fixtures/v2/version-3.bin"));
     assert!(matches!(refused, Err(RecoveryError::Header { slot: SlotId(0), .. })), "{refused:?}");
+    let text = refused.expect_err("it was refused just above").to_string();
+    assert!(text.contains("version 3") && text.contains("newer RustMQ"), "{text}");
+}
+
+#[test]
+fn groups_say_their_version_themselves() {
+    // A header of version 2 over groups of version 1, which nothing writes.
+    let recovered = recover(include_bytes!("fixtures/v1/version-2.bin")).expect("the groups are sound");
+    assert_eq!(recovered.partitions[&PARTITION].len(), 3);
+}
+
+#[test]
+fn what_this_build_does_not_know_is_refused_with_its_place() {
+    let check = |image: &[u8], unknown| {
+        let refused = recover(image);
+        let newer = RecoveryError::Newer { slot: SlotId(0), offset: 512, unknown };
+        assert_eq!(refused.map(|recovered| recovered.run), Err(newer));
+    };
+    check(include_bytes!("fixtures/v2/unknown-kind.bin"), Unknown::Kind { code: 99 });
+    check(include_bytes!("fixtures/v2/critical-part.bin"), Unknown::Part { code: 1, tag: 0x8005 });
 }

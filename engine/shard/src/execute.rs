@@ -145,9 +145,6 @@ impl ShardDriver {
             Fact::RetentionWaits { id, no_room } => {
                 tracing::warn!(partition = %id, error = %no_room, "retention waits");
             }
-            Fact::CheckpointTooLarge { id, bytes } => {
-                tracing::error!(partition = %id, bytes, "a checkpoint does not fit a segment");
-            }
             Fact::NoMemoryForCheckpoints(error) => tracing::warn!(shard, %error, "no memory for checkpoints"),
             Fact::NoMemoryForProof(error) => tracing::warn!(shard, %error, "no memory to prove the last group"),
             Fact::RepairForgotten => {

@@ -170,7 +170,7 @@ impl Reader {
             size_max = size_max.max(Some(size));
             // What lies above the extent was truncated by a later group.
             let until = job.query.until.min(extent.end);
-            for CheckedBatch { header, range } in group.batches_of(job.query.partition) {
+            for CheckedBatch { header, range, with_parts } in group.batches_of(job.query.partition) {
                 // A batch that has moved within its segment is there twice.
                 if header.next_offset() <= next || header.next_offset() > until {
                     continue;
@@ -183,6 +183,7 @@ impl Reader {
                 room = room.saturating_sub(range.len());
                 next = header.next_offset();
                 found.end = Some(next);
+                let range = if is_reader { range } else { with_parts };
                 let range = at + range.start..at + range.end;
                 found.batches.push(FoundBatch { window: Arc::clone(&window), range });
             }

@@ -45,6 +45,8 @@ const STANDBY_PATIENCE: Duration = Duration::from_millis(5);
 const EVENTS: usize = 1024;
 /// See [`ShardConfig::gathered_bytes_max`].
 const GATHERED_BYTES_MAX: usize = 16 << 20;
+/// What a commit writes of a checkpoint that takes several: the producers of all partitions wait for it.
+const CHECKPOINT_PIECE_BYTES_MAX: usize = 256 << 10;
 /// See [`ShardConfig::waits_max`]. Above what three commits of the smallest batches hold, of which two are in flight: it is there for those that repeat
 /// others, which take no room in a commit.
 const WAITS_MAX: usize = 1 << 19;
@@ -415,6 +417,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         gathered_bytes_max: GATHERED_BYTES_MAX,
         waits_max: WAITS_MAX,
         read_bytes_max: around.reads.read_bytes_max(),
+        checkpoint_piece_bytes_max: CHECKPOINT_PIECE_BYTES_MAX,
         limits,
         replicas,
     };

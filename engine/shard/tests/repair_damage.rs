@@ -214,7 +214,7 @@ fn of_several_logs_none_is_written_to_unless_all_can_be_repaired() {
 
 /// The frame that moves the log start of partition 0 to 1.
 fn trim_frame() -> Vec<u8> {
-    let mut frame = vec![8, 0, 0, 0, 7, 0, 0, 0];
+    let mut frame = vec![9, 0, 0, 0, 7, 0, 0, 0];
     frame.extend(id(0).topic_id.0.to_be_bytes());
     frame.extend(id(0).partition.0.to_le_bytes());
     frame
@@ -328,7 +328,7 @@ fn a_partition_that_lost_its_only_base_begins_at_what_is_left() {
 
 /// The first bytes of the frame that opens a partition.
 fn open_frame(partition: i32) -> Vec<u8> {
-    let mut frame = vec![12, 0, 0, 0, 5, 0, 0, 0];
+    let mut frame = vec![13, 0, 0, 0, 5, 0, 0, 0];
     frame.extend(id(partition).topic_id.0.to_be_bytes());
     frame.extend(id(partition).partition.0.to_le_bytes());
     frame

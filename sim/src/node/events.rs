@@ -45,10 +45,12 @@ pub enum Named {
     TwoCommits,
     CommitsOutOfOrder,
     StaleChange,
+    CheckpointInPieces,
+    CrashInCheckpoint,
 }
 
 impl Named {
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::PowerCut,
         Self::Kill,
         Self::CleanEnd,
@@ -88,6 +90,8 @@ impl Named {
         Self::TwoCommits,
         Self::CommitsOutOfOrder,
         Self::StaleChange,
+        Self::CheckpointInPieces,
+        Self::CrashInCheckpoint,
     ];
 
     #[must_use]
@@ -133,6 +137,8 @@ impl Named {
             Self::TwoCommits => "two commits in flight",
             Self::CommitsOutOfOrder => "two commits out of order",
             Self::StaleChange => "stale change dropped",
+            Self::CheckpointInPieces => "checkpoint in pieces",
+            Self::CrashInCheckpoint => "crash inside a checkpoint",
         }
     }
 }

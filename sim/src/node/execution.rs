@@ -83,9 +83,6 @@ fn note(fact: &Fact, world: &mut World) {
         Fact::MoveDelayed { .. } => Named::MoveDelayed,
         Fact::StaleChange { .. } => Named::StaleChange,
         Fact::RetentionWaits { .. } | Fact::NoMemoryForCheckpoints(_) | Fact::NoMemoryForProof(_) => return,
-        Fact::CheckpointTooLarge { id, bytes } => {
-            panic!("a checkpoint of {id} has {bytes} bytes: its limits are broken")
-        }
         Fact::RepairForgotten | Fact::RepairRemembered { .. } => panic!("nothing was repaired"),
     };
     world.events.note(named);

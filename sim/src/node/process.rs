@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rustmq_engine_core::shard::starting::log_limits;
 use rustmq_engine_core::shard::{CommitNumber, CommitSteps, DiskStep, Gathering, Shard, ShardConfig};
-use rustmq_engine_core::wal::{Generation, SlotId};
+use rustmq_engine_core::wal::frame::{FrameBody, frames};
+use rustmq_engine_core::wal::{CheckpointPiece, Generation, GroupHeader, SlotId};
 use rustmq_model::Instant;
 
 use super::computer::{Crashed, Event};
@@ -43,6 +44,26 @@ struct Writing {
     number: CommitNumber,
     steps: VecDeque<DiskStep>,
     operation: OperationId,
+    /// The newest piece of a checkpoint that it writes.
+    piece: Option<CheckpointPiece>,
+}
+
+/// The newest piece of a checkpoint among what is written.
+fn newest_piece(steps: &[DiskStep]) -> Option<CheckpointPiece> {
+    let groups = steps.iter().rev().filter_map(|step| match step {
+        DiskStep::Write { bytes, .. } | DiskStep::WriteSynced { bytes, .. } => Some(bytes),
+        DiskStep::Sync { .. } => None,
+    });
+    let mut pieces = groups.filter_map(|bytes| {
+        let header = GroupHeader::parse(WAL, bytes).ok()?;
+        let bodies = frames(WAL, &header, bytes).map(|frame| frame.expect("what is written is sound").body);
+        let pieces = bodies.filter_map(|body| match body {
+            FrameBody::Checkpoint(piece, _) if piece.count > 1 => Some(piece),
+            _ => None,
+        });
+        pieces.last()
+    });
+    pieces.next()
 }
 
 #[derive(Debug)]
@@ -59,6 +80,8 @@ pub struct Process {
     writing: Vec<Writing>,
     wakes_at: Option<Instant>,
     turns: u64,
+    /// Of the checkpoint that is under way some pieces are written, and others are not.
+    pub(super) is_in_checkpoint: bool,
     /// Turns are made until the log's failure is noticed.
     ends_after: Option<u64>,
 }
@@ -91,6 +114,7 @@ impl Process {
             slow_commit: setting.slow_commit,
             gathered_bytes_max: setting.gathered_bytes_max,
             read_bytes_max: READ_BYTES_MAX,
+            checkpoint_piece_bytes_max: setting.checkpoint_piece_bytes_max,
             waits_max: WAITS_MAX,
             limits: log_limits(setting.shape),
             replicas: setting.replicas(),
@@ -107,6 +131,7 @@ impl Process {
             writing: Vec::new(),
             wakes_at: None,
             turns: 0,
+            is_in_checkpoint: false,
             ends_after: None,
         };
         process.execute_all(world);
@@ -223,13 +248,14 @@ impl Process {
             return false;
         };
         self.execute_all(world);
+        let piece = newest_piece(&steps);
         let mut steps = VecDeque::from(steps);
         let Some(step) = steps.pop_front() else {
             self.end_commit(number, Ok(()), world);
             return true;
         };
         let operation = self.write(step, world);
-        self.writing.push(Writing { number, steps, operation });
+        self.writing.push(Writing { number, steps, operation, piece });
         if self.writing.len() == 2 {
             world.events.note(Named::TwoCommits);
         }
@@ -244,7 +270,13 @@ impl Process {
         if at > 0 && result.is_ok() {
             world.events.note(Named::CommitsOutOfOrder);
         }
-        let number = self.writing.remove(at).number;
+        let Writing { number, piece, .. } = self.writing.remove(at);
+        if let Some(piece) = piece.filter(|_| result.is_ok()) {
+            self.is_in_checkpoint = !piece.is_last();
+            if piece.is_last() {
+                world.events.note(Named::CheckpointInPieces);
+            }
+        }
         self.end_commit(number, result.map(|_| ()).map_err(|error| error.to_string()), world);
     }
 

@@ -146,7 +146,8 @@ impl ReadTask {
                     return Next::Found(found);
                 }
                 from = next;
-                found.push(bytes.slice(group_at + batch.range.start..group_at + batch.range.end));
+                let range = if matches!(self.reader, Reader::Move { .. }) { &batch.with_parts } else { &batch.range };
+                found.push(bytes.slice(group_at + range.start..group_at + range.end));
             }
         }
         if found.is_empty() {

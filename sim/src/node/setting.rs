@@ -32,6 +32,8 @@ pub struct Setting {
     pub partitions: usize,
     pub memory: MemoryOptions,
     pub gathered_bytes_max: usize,
+    /// Small ones make most checkpoints take several commits.
+    pub checkpoint_piece_bytes_max: usize,
     pub proof_after: Duration,
     /// With none, two commits may be in flight from the start on; with a whole second, they hardly ever are.
     pub slow_commit: Duration,
@@ -88,6 +90,7 @@ impl Setting {
             partitions: 1 + dice.below(5),
             memory,
             gathered_bytes_max: 8 << 10 << dice.below(3),
+            checkpoint_piece_bytes_max: [96, 256, 64 << 10][dice.below(3)],
             proof_after: Duration::from_millis(dice.between(5, 200)),
             slow_commit: Duration::from_micros([0, 1_000, 1_000_000][dice.below(3)]),
             retention_interval: Duration::from_secs(dice.between(2, 300)),

@@ -120,6 +120,9 @@ impl World {
             self.computer.wake_after(std::time::Duration::ZERO, Event::Clients);
         }
         let life = process.serve(self).map_or(Life::Crashed { in_start: false }, Life::Ended);
+        if process.is_in_checkpoint && matches!(life, Life::Crashed { .. }) {
+            self.events.note(Named::CrashInCheckpoint);
+        }
         let memory = process.shard.memory_mut();
         for (count, named) in [(memory.evictions, Named::Eviction), (memory.failures, Named::NoMemory)] {
             if count > 0 {

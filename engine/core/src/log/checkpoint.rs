@@ -1,5 +1,6 @@
-//! The checkpoint of a partition log: the payload of a checkpoint frame (`docs/formats/wal.md`), version 1. Little-endian. It says the whole
-//! state as of the frame; what the log has appended but not synced comes before that frame, and so is durable with it.
+//! The checkpoint of a partition log: what the pieces of a checkpoint hold together (`docs/formats/wal.md`), version 2; version 1 is read. Little-endian. It says the whole
+//! state as of its first piece; what the log has appended but not synced comes before that, and so is durable with it. Parts that this build does not
+//! know are not kept: they speak of a state that is another one when the log is checkpointed again.
 
 use bytes::{Buf, BufMut, TryGetError};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
@@ -11,14 +12,19 @@ use super::partition::PartitionLog;
 use super::producers::{BATCHES_MAX, Producer, ProducerBatch, Producers, RecentBatches};
 use super::time_index::{TimeEntry, TimeIndex};
 use super::transactions::{AbortedTransaction, EndedTransaction, Transactions};
+use crate::parts::{self, PartsError};
 
-pub const VERSION: u16 = 1;
+/// What is written.
+pub const VERSION: u16 = 2;
+/// Does not say where a producer wrote last, and has no parts.
+const FIRST_VERSION: u16 = 1;
 /// Stands for "no transaction is open".
 const NO_OFFSET: i64 = -1;
 
 const FIXED_LENGTH: usize = 2 + 3 * 8 + 4 * 4 + (4 * 8 + 4);
 const EPOCH_LENGTH: usize = 12;
-const PRODUCER_LENGTH: usize = 8 + 2 + 4 + 8 + 8 + 1;
+const PRODUCER_LENGTH: usize = FIRST_PRODUCER_LENGTH + 8;
+const FIRST_PRODUCER_LENGTH: usize = 8 + 2 + 4 + 8 + 8 + 1;
 const BATCH_LENGTH: usize = 4 + 4 + 3 * 8;
 const ABORTED_LENGTH: usize = 4 * 8;
 const ENDED_LENGTH: usize = 8 + 2 + 2 * 8;
@@ -26,8 +32,14 @@ const TIME_LENGTH: usize = 16;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
-    #[error("checkpoint version {found} is not known; this is version {VERSION}")]
+    #[error(
+        "checkpoint version {found} is not known: a newer RustMQ wrote it; this one reads versions up to {VERSION}"
+    )]
     Version { found: u16 },
+    #[error(
+        "the checkpoint has the part {tag:#06x}, which must not be passed over: a newer RustMQ wrote it, and this one does not know it"
+    )]
+    UnknownPart { tag: u16 },
     #[error("the checkpoint ends early")]
     Truncated,
     #[error("the checkpoint goes on for {count} bytes after its end")]
@@ -97,19 +109,17 @@ impl PartitionLog {
     /// Reads what [`Self::encode_checkpoint`] wrote. The log is as it was then, with all of it durable.
     pub fn restore(limits: LogLimits, mut checkpoint: &[u8]) -> Result<Self, CheckpointError> {
         let input = &mut checkpoint;
-        let found = input.try_get_u16_le()?;
-        if found != VERSION {
-            return Err(CheckpointError::Version { found });
+        let version = input.try_get_u16_le()?;
+        if !(FIRST_VERSION..=VERSION).contains(&version) {
+            return Err(CheckpointError::Version { found: version });
         }
         let (log_start, end, high_watermark) = (take_offset(input)?, take_offset(input)?, take_offset(input)?);
         let starts = take_list(input, EPOCH_LENGTH, take_epoch)?;
-        let producers = take_producers(input)?;
+        let producers = take_producers(input, version)?;
         let aborted = take_list(input, ABORTED_LENGTH, take_aborted)?;
         let ended = take_list(input, ENDED_LENGTH, take_ended)?;
         let times = take_times(input)?;
-        if input.has_remaining() {
-            return Err(CheckpointError::Trailing { count: input.remaining() });
-        }
+        check_parts(input, version)?;
         let unsound = |reason| CheckpointError::Unsound { reason };
         let open = producers.iter().filter_map(|(id, producer)| producer.open_transaction.map(|first| (first, id)));
         let open = open.collect();
@@ -134,6 +144,16 @@ impl PartitionLog {
     }
 }
 
+fn check_parts(parts: &[u8], version: u16) -> Result<(), CheckpointError> {
+    if version == FIRST_VERSION && !parts.is_empty() {
+        return Err(CheckpointError::Trailing { count: parts.len() });
+    }
+    parts::pass_over(parts).map_err(|error| match error {
+        PartsError::Truncated => CheckpointError::Truncated,
+        PartsError::Critical { tag } => CheckpointError::UnknownPart { tag },
+    })
+}
+
 fn put_count(out: &mut impl BufMut, count: usize) {
     out.put_u32_le(u32::try_from(count).expect("every list of a log is bounded far below 2^32"));
 }
@@ -143,6 +163,7 @@ fn put_producer(out: &mut impl BufMut, id: ProducerId, producer: &Producer) {
     out.put_i16_le(producer.epoch.0);
     out.put_i32_le(producer.coordinator_epoch);
     out.put_i64_le(producer.last_timestamp.0);
+    out.put_i64_le(producer.last_offset.0);
     out.put_i64_le(producer.open_transaction.map_or(NO_OFFSET, |first| first.0));
     out.put_u8(u8::try_from(producer.batches.len()).expect("five batches at most"));
     for batch in producer.batches.iter() {
@@ -181,9 +202,10 @@ fn take_epoch(input: &mut &[u8]) -> Result<EpochStart, CheckpointError> {
     Ok(EpochStart { epoch: LeaderEpoch(input.try_get_i32_le()?), start: take_offset(input)? })
 }
 
-fn take_producers(input: &mut &[u8]) -> Result<Producers, CheckpointError> {
+fn take_producers(input: &mut &[u8], version: u16) -> Result<Producers, CheckpointError> {
     let mut producers = Producers::default();
-    for (id, producer) in take_list(input, PRODUCER_LENGTH, take_producer)? {
+    let length = if version == FIRST_VERSION { FIRST_PRODUCER_LENGTH } else { PRODUCER_LENGTH };
+    for (id, producer) in take_list(input, length, |input| take_producer(input, version))? {
         if producers.insert(id, producer).is_some() {
             return Err(CheckpointError::Unsound { reason: "a producer is there twice" });
         }
@@ -191,11 +213,12 @@ fn take_producers(input: &mut &[u8]) -> Result<Producers, CheckpointError> {
     Ok(producers)
 }
 
-fn take_producer(input: &mut &[u8]) -> Result<(ProducerId, Producer), CheckpointError> {
+fn take_producer(input: &mut &[u8], version: u16) -> Result<(ProducerId, Producer), CheckpointError> {
     let id = ProducerId(input.try_get_i64_le()?);
     let epoch = ProducerEpoch(input.try_get_i16_le()?);
     let coordinator_epoch = input.try_get_i32_le()?;
     let last_timestamp = Timestamp(input.try_get_i64_le()?);
+    let last_offset = if version == FIRST_VERSION { None } else { Some(Offset(input.try_get_i64_le()?)) };
     let open_transaction = match input.try_get_i64_le()? {
         NO_OFFSET => None,
         first if first >= 0 => Some(Offset(first)),
@@ -209,7 +232,9 @@ fn take_producer(input: &mut &[u8]) -> Result<(ProducerId, Producer), Checkpoint
     for _ in 0..count {
         batches.push(take_batch(input)?);
     }
-    Ok((id, Producer { epoch, coordinator_epoch, last_timestamp, open_transaction, batches }))
+    // Of its batches at least that is known. An expiry that comes later was decided at a later end.
+    let last_offset = last_offset.unwrap_or_else(|| batches.last_offset());
+    Ok((id, Producer { epoch, coordinator_epoch, last_timestamp, last_offset, open_transaction, batches }))
 }
 
 fn take_batch(input: &mut &[u8]) -> Result<ProducerBatch, CheckpointError> {

@@ -243,15 +243,16 @@ impl PartitionLog {
         self.leader_epoch = self.leader_epoch.max(epoch);
     }
 
-    /// The producers to forget, by the leader's clock. Changes nothing: an expiry frame is written, then [`Self::forget_producers`] called.
+    /// The producers to forget, by the leader's clock, at most `count_max`. Changes nothing: an expiry frame is written, then [`Self::forget_producers`] called.
     #[must_use]
-    pub fn expire_producers(&self, now: Timestamp, expiry: Duration) -> Vec<ProducerId> {
-        self.producers.expired(now, expiry)
+    pub fn expire_producers(&self, now: Timestamp, expiry: Duration, count_max: usize) -> Vec<ProducerId> {
+        self.producers.expired(now, expiry, count_max)
     }
 
-    pub fn forget_producers(&mut self, ids: &[ProducerId]) {
+    /// The log ended at `decided_at` when that was decided: who has written from there on is not forgotten.
+    pub fn forget_producers(&mut self, decided_at: Offset, ids: &[ProducerId]) {
         for id in ids {
-            if let Some(first) = self.producers.forget(*id) {
+            if let Some(first) = self.producers.forget(*id, decided_at) {
                 self.transactions.abandon(first);
             }
         }
@@ -273,8 +274,8 @@ impl PartitionLog {
         let open_count = self.producers.iter().filter(|(_, producer)| producer.open_transaction.is_some()).count();
         let ends = self.transactions.ended.iter().map(|ended| ended.last_offset);
         let aborts = self.transactions.aborted.iter().map(|aborted| aborted.last_offset);
-        let batches = self.producers.iter().filter_map(|(_, producer)| producer.batches.last());
-        let mut known = ends.chain(aborts).chain(batches.map(|batch| batch.last_offset));
+        let written = self.producers.iter().map(|(_, producer)| producer.last_offset);
+        let mut known = ends.chain(aborts).chain(written);
         self.frontiers.soundness()?;
         let (start, end) = (self.decided_start, self.end());
         let rules = [
@@ -297,6 +298,10 @@ impl PartitionLog {
             (
                 self.producers.iter().all(|(_, producer)| producer.batches.rise()),
                 "a producer's batches are out of order",
+            ),
+            (
+                self.producers.iter().all(|(_, producer)| producer.last_offset >= producer.batches.last_offset()),
+                "a producer has a batch beyond what it wrote last",
             ),
         ];
         rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(broken))

@@ -14,8 +14,8 @@ use super::rejection::AppendRejection;
 
 /// Batches remembered per producer: as many as a client has in flight.
 pub const BATCHES_MAX: usize = 5;
-/// Producers forgotten by one decision, so that it fits one frame of the WAL.
-pub const EXPIRY_COUNT_MAX: usize = 65_536;
+/// Of a producer that has written nothing that is still in the log.
+pub(super) const NOWHERE: Offset = Offset(-1);
 
 /// One batch that a producer appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,11 @@ impl RecentBatches {
         self.iter().next_back()
     }
 
+    /// Where the newest of them ends.
+    pub(super) fn last_offset(&self) -> Offset {
+        self.last().map_or(NOWHERE, |last| last.last_offset)
+    }
+
     pub(super) fn rise(&self) -> bool {
         let mut next = Offset(i64::MIN);
         self.iter().all(|batch| {
@@ -82,6 +87,8 @@ pub struct Producer {
     /// When its last batch or marker was appended, by the broker's clock: what expiry goes by. Producers may state any time, that of records
     /// which they copy for instance; one that is forgotten for that could have a repeated batch stored twice.
     pub last_timestamp: Timestamp,
+    /// Where that batch or marker ends.
+    pub last_offset: Offset,
     /// Where the transaction that is open here began.
     pub open_transaction: Option<Offset>,
     pub batches: RecentBatches,
@@ -89,8 +96,9 @@ pub struct Producer {
 
 impl Producer {
     fn new(epoch: ProducerEpoch) -> Self {
-        let (coordinator_epoch, last_timestamp, open_transaction) = (-1, Timestamp::NONE, None);
-        Self { epoch, coordinator_epoch, last_timestamp, open_transaction, batches: RecentBatches::default() }
+        let (coordinator_epoch, last_timestamp, last_offset) = (-1, Timestamp::NONE, NOWHERE);
+        let (open_transaction, batches) = (None, RecentBatches::default());
+        Self { epoch, coordinator_epoch, last_timestamp, last_offset, open_transaction, batches }
     }
 
     fn enter_epoch(&mut self, epoch: ProducerEpoch) {
@@ -199,7 +207,7 @@ impl Producers {
     pub(super) fn append(&mut self, header: &BatchHeader, now: Timestamp) -> Option<Offset> {
         let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
         producer.enter_epoch(header.producer_epoch);
-        producer.last_timestamp = now;
+        (producer.last_timestamp, producer.last_offset) = (now, header.last_offset());
         // A coordinator writes for a producer without numbering what it writes.
         if header.base_sequence.0 >= 0 {
             producer.batches.push(ProducerBatch {
@@ -222,7 +230,7 @@ impl Producers {
         let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
         producer.enter_epoch(header.producer_epoch);
         producer.coordinator_epoch = marker.coordinator_epoch;
-        producer.last_timestamp = now;
+        (producer.last_timestamp, producer.last_offset) = (now, header.last_offset());
         producer.open_transaction.take()
     }
 
@@ -235,19 +243,21 @@ impl Producers {
         });
     }
 
-    /// Those that wrote nothing for `expiry` before `now` and have no transaction open. At most [`EXPIRY_COUNT_MAX`].
+    /// Those that wrote nothing for `expiry` before `now` and have no transaction open. At most `count_max`: the rest is forgotten later.
     #[must_use]
-    pub fn expired(&self, now: Timestamp, expiry: Duration) -> Vec<ProducerId> {
+    pub fn expired(&self, now: Timestamp, expiry: Duration, count_max: usize) -> Vec<ProducerId> {
         let expiry = i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX);
         let old = |producer: &Producer| {
             producer.open_transaction.is_none() && now.0.saturating_sub(producer.last_timestamp.0) >= expiry
         };
         let ids = self.by_id.iter().filter(|(_, producer)| old(producer)).map(|(id, _)| *id);
-        ids.take(EXPIRY_COUNT_MAX).collect()
+        ids.take(count_max).collect()
     }
 
-    /// Answers where a transaction was open, which is so only if the decision was not made by [`Self::expired`].
-    pub(super) fn forget(&mut self, id: ProducerId) -> Option<Offset> {
+    /// Forgets the producer, unless it has written from `decided_at` on. Answers where a transaction was open, which is so only if the decision was not
+    /// made by [`Self::expired`].
+    pub(super) fn forget(&mut self, id: ProducerId, decided_at: Offset) -> Option<Offset> {
+        self.by_id.get(&id).filter(|producer| producer.last_offset < decided_at)?;
         self.by_id.remove(&id).and_then(|producer| producer.open_transaction)
     }
 }

@@ -82,8 +82,8 @@ impl PartitionLog {
         Ok(())
     }
 
-    pub fn replay_expiry(&mut self, ids: &[ProducerId]) {
-        self.forget_producers(ids);
+    pub fn replay_expiry(&mut self, decided_at: Offset, ids: &[ProducerId]) {
+        self.forget_producers(decided_at, ids);
     }
 
     /// Everything was replayed, and the WAL's end is synced. `now` by the broker's clock.

@@ -87,10 +87,6 @@ pub enum Fact {
         id: TopicIdPartition,
         no_room: NoRoom,
     },
-    CheckpointTooLarge {
-        id: TopicIdPartition,
-        bytes: usize,
-    },
     NoMemoryForCheckpoints(NoMemory),
     NoMemoryForProof(NoMemory),
     /// Every partition has a checkpoint behind the repaired damage.

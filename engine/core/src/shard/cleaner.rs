@@ -125,7 +125,7 @@ impl Cleaner {
             return moves;
         }
         let Some(plan) = staging.table().relocation() else { return moves };
-        let staged = stage_checkpoints(&plan, partitions, staging, actions)
+        let staged = stage_checkpoints(&plan, partitions, staging)
             .and_then(|()| stage_damaged(&plan, partitions, staging, &mut moves));
         self.look_after_staged(now, staging.is_empty(), commits);
         if staged.is_ok()
@@ -206,20 +206,14 @@ impl Cleaner {
     }
 }
 
-fn stage_checkpoints<H: Host>(
+/// One that takes several commits is in the plan again until it is staged.
+fn stage_checkpoints<M: ReaderMemory>(
     plan: &RelocationPlan,
     partitions: &Partitions,
-    staging: &mut Staging<H::Memory>,
-    actions: &mut Actions<H>,
+    staging: &mut Staging<M>,
 ) -> Result<(), NoRoom> {
-    for id in &plan.checkpoints {
-        let Some(partition) = partitions.find(*id) else { continue };
-        let checkpoint = partition.checkpoint();
-        if checkpoint.len() > staging.table().shape().payload_max() as usize {
-            actions.note(Fact::CheckpointTooLarge { id: *id, bytes: checkpoint.len() });
-            continue;
-        }
-        staging.room(checkpoint.len(), Purpose::Cleaning, partitions)?.put_checkpoint(partition, &checkpoint);
+    for partition in plan.checkpoints.iter().filter_map(|id| partitions.find(*id)) {
+        staging.checkpoint(partition, partitions)?;
     }
     Ok(())
 }

@@ -12,18 +12,21 @@ use bytes::Bytes;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
+use super::checkpointing::NextPiece;
 use super::commit::{Commit, StagedBatch, SyncPolicy};
 use super::disk_step::DiskStep;
 use super::host::ReaderMemory;
 use super::memory::{Chunk, NoMemory};
 use super::partitions::{LogVersion, PartitionKey};
 use super::tail::{TailBatch, TailMemory};
-use crate::log::Frontiers;
-use crate::wal::frame::{Control, DamagedRange, frame_size};
+use crate::wal::frame::frame_size;
 use crate::wal::retention::dated;
 use crate::wal::segments::{Admission, Purpose};
 use crate::wal::spans::Span;
-use crate::wal::{FinishedGroup, GroupKind, GroupWriter, SegmentTable, SlotId, WalId, WalPosition, group};
+use crate::wal::{
+    CheckpointPiece, Control, DamagedRange, FinishedGroup, GroupKind, GroupWriter, SegmentTable, SlotId, WalId,
+    WalPosition, group,
+};
 
 /// Why a frame has no place now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -239,10 +242,17 @@ impl<M: ReaderMemory> Gathering<M> {
         self.table.record_control(id, group, control);
     }
 
-    /// `frontiers` are those of the log that it holds.
-    pub fn stage_checkpoint(&mut self, id: TopicIdPartition, checkpoint: &[u8], frontiers: &Frontiers) {
-        let (group, ()) = self.stage(|open, region| open.writer.put_checkpoint(region, id, checkpoint));
-        self.table.record_checkpoint(id, group, frontiers);
+    /// A piece of a checkpoint. Answers where the checkpoint was begun: the first piece begins it here.
+    pub(super) fn stage_piece(&mut self, piece: NextPiece<'_>) -> WalPosition {
+        let NextPiece { id, begun_at, number, count, bytes, frontiers } = piece;
+        let (group, piece) = self.stage(|open, region| {
+            let begun_at = begun_at.unwrap_or_else(|| open.writer.next_frame());
+            let piece = CheckpointPiece { begun_at, number, count };
+            open.writer.put_checkpoint(region, id, &piece, bytes);
+            piece
+        });
+        self.table.record_checkpoint(id, group, &piece, bytes.len(), frontiers);
+        piece.begun_at
     }
 
     /// Plans a group without frames that says how far the log is durable. Without a place for it, does nothing, which is as well.

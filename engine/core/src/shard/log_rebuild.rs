@@ -13,9 +13,9 @@ use super::starting::{PartitionReplayError, replay_event};
 use crate::log::{Gaps, LogLimits, PartitionLog};
 use crate::wal::damage::GroupDamage;
 use crate::wal::recovery::ReadRequest;
-use crate::wal::scan::{ReplayEvent, check_group, group_items};
+use crate::wal::scan::{ReplayEvent, Scanned, ScannedEvent, check_group, scan_group};
 use crate::wal::segments::{GroupRange, ReplayRange};
-use crate::wal::{Control, GroupHeader, GroupKind, SlotId};
+use crate::wal::{CheckpointPiece, CheckpointPieces, Control, GroupHeader, GroupKind, SlotId};
 
 /// Bytes that are read at a time, at the most. A larger group is read whole.
 const WINDOW_MAX: u32 = 1 << 20;
@@ -66,7 +66,7 @@ impl LogRebuild {
     pub(super) fn new(of: LogPrefix, range: ReplayRange, read_bytes_max: usize) -> Self {
         let window = u32::try_from(read_bytes_max).unwrap_or(WINDOW_MAX).min(WINDOW_MAX);
         let mut rebuild = Self {
-            prefix: Prefix { of, log: None, is_past: false },
+            prefix: Prefix { of, log: None, is_past: false, begun: None },
             range,
             base: 0,
             segment: 0,
@@ -98,7 +98,8 @@ impl LogRebuild {
         };
         let segments = &self.range.segments;
         self.segment = segments.partition_point(|range| range.place.generation < base.generation);
-        self.at = base.offset;
+        // Where the base is somewhere in its segment, it is looked for from there on.
+        self.at = segments.get(self.segment).map_or(base.offset, |range| base.offset.max(range.from));
         self.wanted = self.window;
     }
 
@@ -132,9 +133,13 @@ impl LogRebuild {
                 // It may cover frames of the partition.
                 GroupKind::Hole => return Err(damaged(offset, GroupDamage::Absent)),
                 GroupKind::Data => {
-                    let items = group_items(range.place, offset, &rest).map_err(|damage| damaged(offset, damage))?;
+                    let scan = scan_group(range.place, offset, &rest).map_err(|damage| damaged(offset, damage))?;
+                    if let Some((_, unknown)) = scan.unknown {
+                        return Err(RebuildError::Unsound { reason: unknown.to_string() });
+                    }
                     let id = self.prefix.of.id;
-                    items.iter().filter(|(of, _)| *of == id).try_for_each(|(_, item)| self.prefix.take(&item.event))?;
+                    let items = scan.items.into_iter().filter(|(of, _)| *of == id);
+                    items.map(|(_, item)| item).try_for_each(|item| self.prefix.take(item))?;
                 }
                 GroupKind::Proof | GroupKind::Index => {}
             }
@@ -165,7 +170,7 @@ impl LogRebuild {
         match self.range.segments.get(self.segment) {
             Some(range) => self.at = range.from,
             None if self.prefix.log.is_none() => {
-                self.prefix.is_past = false;
+                (self.prefix.is_past, self.prefix.begun) = (false, None);
                 self.base += 1;
                 self.begin_at_base();
             }
@@ -191,10 +196,47 @@ struct Prefix {
     log: Option<PartitionLog>,
     /// What comes now follows batches that are left out.
     is_past: bool,
+    begun: Option<BegunCheckpoint>,
+}
+
+/// A checkpoint of which not all pieces have been read.
+#[derive(Debug)]
+struct BegunCheckpoint {
+    pieces: CheckpointPieces,
+    /// What the log took after its first piece: it is replayed on top.
+    since: Vec<ReplayEvent>,
 }
 
 impl Prefix {
-    fn take(&mut self, event: &ReplayEvent) -> Result<(), RebuildError> {
+    fn take(&mut self, Scanned { event, .. }: Scanned) -> Result<(), RebuildError> {
+        let event = match event {
+            ScannedEvent::Piece(piece, bytes) => return self.take_piece(&piece, bytes),
+            ScannedEvent::Batch(header, marker) => ReplayEvent::Batch(header, marker),
+            ScannedEvent::Control(control) => ReplayEvent::Control(control),
+        };
+        if matches!(event, ReplayEvent::Control(Control::Open { .. } | Control::Close)) {
+            self.begun = None;
+        }
+        self.take_event(&event)?;
+        if let Some(begun) = &mut self.begun {
+            begun.since.push(event);
+        }
+        Ok(())
+    }
+
+    fn take_piece(&mut self, piece: &CheckpointPiece, bytes: Bytes) -> Result<(), RebuildError> {
+        if piece.number == 0 {
+            self.begun = Some(BegunCheckpoint { pieces: CheckpointPieces::begun_by(piece), since: Vec::new() });
+        }
+        let whole = self.begun.as_mut().and_then(|begun| begun.pieces.take(piece, bytes));
+        if let (Some(whole), Some(BegunCheckpoint { since, .. })) = (whole, self.begun.take_if(|_| piece.is_last())) {
+            self.take_event(&ReplayEvent::Checkpoint(whole))?;
+            since.iter().try_for_each(|event| self.take_event(event))?;
+        }
+        Ok(())
+    }
+
+    fn take_event(&mut self, event: &ReplayEvent) -> Result<(), RebuildError> {
         let LogPrefix { id, until, limits } = self.of;
         let unsound = |error: PartitionReplayError| RebuildError::Unsound { reason: error.to_string() };
         match event {

@@ -44,6 +44,8 @@ pub struct ShardConfig {
     pub waits_max: usize,
     /// Of one read that a move or a cut asks for.
     pub read_bytes_max: usize,
+    /// Of a checkpoint in one frame. A larger one is written in pieces.
+    pub checkpoint_piece_bytes_max: usize,
     pub limits: LogLimits,
     /// Of the partitions that are opened here.
     pub replicas: Replicas,
@@ -88,7 +90,7 @@ impl<H: Host> Shard<H> {
     ) -> Result<Self, NoMemory> {
         let mut shard = Self {
             partitions,
-            staging: Staging::new(gathering, config.gathered_bytes_max),
+            staging: Staging::new(gathering, config.gathered_bytes_max, config.checkpoint_piece_bytes_max),
             backlog: Backlog::default(),
             waiting: WaitingAnswers::default(),
             commits: Commits::new(now.at, config.proof_after, config.slow_commit),

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`machine`] is what a driver calls, [`turn`] the order of what it does, [`host`] what a driver lends, [`actions`] what it is
 //! asked for. The decisions, each in its file: [`appends`], [`placement`] (open, lead, trim, close), [`cuts`] (truncate, reset) with [`log_rebuild`], [`retention`], [`cleaner`] (freeing
-//! segments), [`repair_checkpoints`], [`slot_preparation`]; all of them get room from [`staging`], which plans commits in [`gathering`].
+//! segments), [`repair_checkpoints`], [`slot_preparation`]; all of them get room from [`staging`], which plans commits in [`gathering`], and checkpoints in [`checkpointing`].
 //! [`commits`] says which commits are under way, [`disk_pace`] whether there may be two, [`publication`] what readers see of one, [`waiting`] what takes
 //! effect and who is answered after it, [`placement_change`] what that effect is, [`append_waits`] which appends those are and [`wait_queue`] in which order. [`starting`] makes
 //! the partitions of what recovery found.
@@ -11,6 +11,7 @@ pub mod actions;
 mod append_waits;
 mod appends;
 mod backlog;
+mod checkpointing;
 mod cleaner;
 pub mod commit;
 mod commits;

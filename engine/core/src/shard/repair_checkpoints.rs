@@ -5,18 +5,22 @@
 //! ```
 
 use super::actions::{Action, Actions};
+use super::checkpointing::Progress;
 use super::commits::{CommitNumber, Commits};
 use super::host::Host;
 use super::partitions::{PartitionKey, Partitions};
 use super::staging::Staging;
-use crate::wal::segments::Purpose;
 
 #[derive(Debug)]
 pub(super) enum RepairCheckpoints {
     /// The log was not repaired, or all is done.
     Over,
-    /// These have none yet; the next ones last.
-    Waiting(Vec<PartitionKey>),
+    Waiting {
+        /// These have none yet; the next ones last.
+        waiting: Vec<PartitionKey>,
+        /// The checkpoint of the next one is under way.
+        begun: Option<PartitionKey>,
+    },
     /// On disk once this commit is.
     Staged { commit: CommitNumber },
     /// They are on disk, and the driver notes that in the folder. The shard ends only when it has.
@@ -25,7 +29,7 @@ pub(super) enum RepairCheckpoints {
 
 impl RepairCheckpoints {
     pub(super) fn of_all(partitions: &Partitions) -> Self {
-        Self::Waiting(partitions.keys().rev().collect())
+        Self::Waiting { waiting: partitions.keys().rev().collect(), begun: None }
     }
 
     pub(super) const fn is_forgetting(&self) -> bool {
@@ -39,20 +43,25 @@ impl RepairCheckpoints {
         partitions: &Partitions,
         staging: &mut Staging<H::Memory>,
     ) {
-        let Self::Waiting(waiting) = self else { return };
+        let Self::Waiting { waiting, begun } = self else { return };
         // The group that puts the run on disk goes alone. Where there is none, the next segment's header does it.
         let is_run_unplanned = commits.begun() == 0 && staging.is_empty();
         if staging.poisoned().is_some() || !(commits.is_first_durable() || is_run_unplanned) {
             return;
         }
-        while let Some(key) = waiting.last() {
-            if let Some(partition) = partitions.at(*key) {
-                let checkpoint = partition.checkpoint();
-                if checkpoint.len() > staging.table().shape().payload_max() as usize {
-                    return;
+        while let Some(key) = waiting.last().copied() {
+            let is_begun = begun.take_if(|begun| *begun == key).is_some();
+            // One that takes several commits is done with when it goes on no more.
+            let is_staged = is_begun && !staging.is_checkpointing(key);
+            if let Some(partition) = partitions.at(key).filter(|_| !is_staged) {
+                match staging.checkpoint(partition, partitions) {
+                    Ok(Progress::Staged) => {}
+                    Ok(Progress::UnderWay) => {
+                        *begun = Some(key);
+                        return;
+                    }
+                    Ok(Progress::Awaits) | Err(_) => return,
                 }
-                let Ok(place) = staging.room(checkpoint.len(), Purpose::Cleaning, partitions) else { return };
-                place.put_checkpoint(partition, &checkpoint);
             }
             waiting.pop();
         }

@@ -99,16 +99,18 @@ fn expire_producers<M: super::host::ReaderMemory>(
     staging: &mut Staging<M>,
 ) {
     let Some(partition) = partitions.at(key) else { return };
-    let producers = partition.log.expire_producers(now.wall, partition.config.producer_expiry);
+    let count_max = Control::expiry_count_max(staging.table().shape().payload_max() as usize);
+    let producers = partition.log.expire_producers(now.wall, partition.config.producer_expiry, count_max);
     if producers.is_empty() {
         return;
     }
-    let control = Control::Expiry { producers };
+    let decided_at = partition.log.end();
+    let control = Control::Expiry { decided_at, producers };
     let Ok(place) = staging.room(control.payload_length(), Purpose::Append, partitions) else { return };
     let partition = partitions.at_mut(key).expect("it was found, and making room closes none");
-    if let Control::Expiry { producers } = &control {
+    if let Control::Expiry { producers, .. } = &control {
         let before = partition.frontiers();
-        partition.log.forget_producers(producers);
+        partition.log.forget_producers(decided_at, producers);
         assert_eq!(
             before,
             partition.frontiers(),

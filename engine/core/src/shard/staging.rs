@@ -8,18 +8,19 @@ use bytes::Bytes;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
+use super::checkpointing::{Checkpointing, NextPiece, Progress};
 use super::commit::Commit;
 use super::gathering::{BatchOf, Gathering, NoRoom, Room};
 use super::host::ReaderMemory;
 use super::memory::NoMemory;
-use super::partitions::{Partition, Partitions};
+use super::partitions::{Partition, PartitionKey, Partitions};
 use crate::wal::frame::frame_size;
 use crate::wal::segments::Purpose;
 use crate::wal::spans::Span;
-use crate::wal::{Control, DamagedRange, SegmentTable, WalPosition};
+use crate::wal::{CheckpointPiece, Control, DamagedRange, SegmentShape, SegmentTable, WalPosition};
 
-/// A new segment's head holds checkpoints in at most this part of it; partitions that are left keep their place in older ones for longer.
-pub(super) const CHECKPOINTS_PART: usize = 4;
+/// Checkpoints at the heads of new segments take this part of the log, all in all; partitions that are left keep their place in older ones for longer.
+const CHECKPOINTS_PART: i64 = 4;
 
 /// What the next commit gathers, and the rules of who may add to it.
 #[derive(Debug)]
@@ -27,20 +28,59 @@ pub struct Staging<M: ReaderMemory> {
     gathering: Gathering<M>,
     /// What may gather for one commit, and one frame more: then there is no room before the next one.
     gathered_bytes_max: usize,
-    head: Option<Head>,
+    checkpoints: Checkpointing,
+    head: Head,
     /// Segments started since [`Self::take_rolls`].
     rolls: u32,
     /// Why the log takes no more frames, ever.
     poisoned: Option<String>,
 }
 
-/// The checkpoints that the newest segment begins with, as long as some are left to stage.
-#[derive(Debug)]
+/// The checkpoints that the newest segment begins with, as long as some are left to stage. A segment that begins with many leaves less to the next ones.
+#[derive(Debug, Default)]
 struct Head {
-    /// Bytes that they may still take.
-    room: usize,
-    /// The last one that was looked at: they go in order.
+    is_staging: bool,
+    /// Bytes that they may still take; below zero, what they have taken of the next segments' share.
+    room: i64,
+    /// The last one that was looked at: they go in order, and the next segment goes on after it.
     last: Option<TopicIdPartition>,
+    /// The one before the first that this segment looked at.
+    end: Option<TopicIdPartition>,
+    /// The order has come to its end, and goes on from the beginning.
+    has_turned: bool,
+}
+
+/// Bytes of checkpoints that a segment adds to what may be written of them.
+fn share_of(shape: SegmentShape) -> i64 {
+    i64::from(shape.length()) / CHECKPOINTS_PART
+}
+
+impl Head {
+    fn begin(&mut self, shape: SegmentShape) {
+        let last = self.last;
+        *self = Self { is_staging: true, room: self.room.min(0) + share_of(shape), last, end: last, has_turned: false };
+    }
+
+    /// The next partition whose checkpoint is due, each once a segment.
+    fn next(&mut self, table: &SegmentTable) -> Option<TopicIdPartition> {
+        let mut due = table.checkpoint_due_after(self.last);
+        if due.is_none() && !self.has_turned {
+            (self.has_turned, self.last) = (true, None);
+            due = table.checkpoint_due_after(None);
+        }
+        due.filter(|due| !self.has_turned || Some(*due) <= self.end)
+    }
+}
+
+/// What became of a checkpoint that is due at a segment's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// It is staged, or begun, or not worth it here.
+    Passed,
+    /// Another segment was started, which begins with checkpoints of its own.
+    Rolled,
+    /// Another one is under way, and soon done with.
+    Awaits,
 }
 
 /// Room for one frame.
@@ -70,15 +110,16 @@ impl<M: ReaderMemory> Place<'_, M> {
         self.0.stage_control(id, control);
     }
 
-    /// What [`Partition::checkpoint`] says.
-    pub(super) fn put_checkpoint(self, partition: &Partition, checkpoint: &[u8]) {
-        self.0.stage_checkpoint(partition.id, checkpoint, &partition.frontiers());
+    /// A checkpoint that one frame holds.
+    fn put_checkpoint(self, partition: &Partition, checkpoint: &[u8]) {
+        let (id, frontiers) = (partition.id, &partition.frontiers());
+        self.0.stage_piece(NextPiece { id, begun_at: None, number: 0, count: 1, bytes: checkpoint, frontiers });
     }
 
     /// The log of `partition` was just cut back: the cut, and what it left. They are in one group, or neither is.
     pub(super) fn put_truncation(self, partition: &Partition, truncation: &Control) {
         self.0.stage_control(partition.id, truncation);
-        self.0.stage_checkpoint(partition.id, &partition.checkpoint(), &partition.frontiers());
+        self.put_checkpoint(partition, &partition.checkpoint());
     }
 
     /// A batch that moves within the log. Answers where to.
@@ -94,8 +135,9 @@ impl<M: ReaderMemory> Place<'_, M> {
 
 impl<M: ReaderMemory> Staging<M> {
     #[must_use]
-    pub const fn new(gathering: Gathering<M>, gathered_bytes_max: usize) -> Self {
-        Self { gathering, gathered_bytes_max, head: None, rolls: 0, poisoned: None }
+    pub fn new(gathering: Gathering<M>, gathered_bytes_max: usize, piece_bytes_max: usize) -> Self {
+        let checkpoints = Checkpointing::new(piece_bytes_max, gathering.table.shape());
+        Self { gathering, gathered_bytes_max, checkpoints, head: Head::default(), rolls: 0, poisoned: None }
     }
 
     #[must_use]
@@ -137,7 +179,8 @@ impl<M: ReaderMemory> Staging<M> {
     pub(super) fn poison(&mut self, reason: String) {
         self.poisoned.get_or_insert(reason);
         let _ = self.gathering.take_commit();
-        self.head = None;
+        self.head = Head::default();
+        self.checkpoints.give_up();
     }
 
     /// Room for a frame with `payload` bytes.
@@ -147,6 +190,11 @@ impl<M: ReaderMemory> Staging<M> {
         purpose: Purpose,
         partitions: &Partitions,
     ) -> Result<Place<'_, M>, NoRoom> {
+        self.make_room(payload, purpose, partitions)?;
+        Ok(Place(&mut self.gathering))
+    }
+
+    fn make_room(&mut self, payload: usize, purpose: Purpose, partitions: &Partitions) -> Result<(), NoRoom> {
         loop {
             if let Some(reason) = &self.poisoned {
                 return Err(NoRoom::Poisoned { reason: reason.clone() });
@@ -155,25 +203,23 @@ impl<M: ReaderMemory> Staging<M> {
                 return Err(NoRoom::AwaitCommit);
             }
             match self.gathering.room(payload, purpose)? {
-                Room::Here => break,
+                Room::Here => return Ok(()),
                 Room::Rolled => {
                     self.on_rolled();
-                    self.stage_head(partitions)?;
+                    self.stage_checkpoints(partitions)?;
                 }
             }
         }
-        Ok(Place(&mut self.gathering))
     }
 
     /// As much room as these two frames take together.
     pub(super) fn size_of_truncation(truncation: &Control, checkpoint: usize) -> usize {
-        frame_size(truncation.payload_length()) + checkpoint
+        frame_size(truncation.payload_length()) + CheckpointPiece::payload_length(checkpoint)
     }
 
     fn on_rolled(&mut self) {
         self.rolls += 1;
-        let room = self.table().shape().length() as usize / CHECKPOINTS_PART;
-        self.head = Some(Head { room, last: None });
+        self.head.begin(self.table().shape());
     }
 
     /// Whether what has gathered starts a segment.
@@ -186,31 +232,116 @@ impl<M: ReaderMemory> Staging<M> {
         std::mem::replace(&mut self.rolls, 0)
     }
 
-    /// Stages the checkpoints that the newest segment begins with, as far as this commit takes them; the rest comes with the next one.
-    pub(super) fn stage_head(&mut self, partitions: &Partitions) -> Result<(), NoMemory> {
-        let Some(mut head) = self.head.take() else { return Ok(()) };
-        while !self.is_full() {
-            let Some(id) = self.table().checkpoint_due_after(head.last) else { return Ok(()) };
-            head.last = Some(id);
-            let Some(partition) = partitions.find(id) else { continue };
-            if partition.log.checkpoint_length() > head.room {
-                continue;
-            }
-            let checkpoint = partition.checkpoint();
-            match self.gathering.room(checkpoint.len(), Purpose::Cleaning) {
-                Ok(Room::Here) => self.gathering.stage_checkpoint(id, &checkpoint, &partition.frontiers()),
-                Ok(Room::Rolled) => {
-                    self.on_rolled();
-                    return self.stage_head(partitions);
-                }
-                Err(NoRoom::Memory(error)) => return Err(error),
-                // They stay due.
-                Err(_) => return Ok(()),
-            }
-            head.room -= checkpoint.len();
+    // Checkpoints.
+
+    /// Stages the partition's checkpoint, or begins to: so it is asked for again until it is staged. What is to be freed does not wait for a segment's head.
+    pub(super) fn checkpoint(&mut self, partition: &Partition, partitions: &Partitions) -> Result<Progress, NoRoom> {
+        if self.is_checkpointing(partition.key) {
+            return Ok(Progress::UnderWay);
         }
-        self.head = Some(head);
+        if self.checkpoints.is_small(partition.log.checkpoint_length()) {
+            let checkpoint = partition.checkpoint();
+            let payload = CheckpointPiece::payload_length(checkpoint.len());
+            self.room(payload, Purpose::Cleaning, partitions)?.put_checkpoint(partition, &checkpoint);
+            return Ok(Progress::Staged);
+        }
+        if self.checkpoints.is_free() {
+            self.make_room(self.checkpoints.payload_max(), Purpose::Cleaning, partitions)?;
+        }
+        // Making room may have begun one.
+        if self.checkpoints.is_free() {
+            self.begin_checkpoint(partition);
+        }
+        Ok(if self.is_checkpointing(partition.key) { Progress::UnderWay } else { Progress::Awaits })
+    }
+
+    /// Whether pieces of the partition's checkpoint are yet to be staged.
+    pub(super) fn is_checkpointing(&self, key: PartitionKey) -> bool {
+        self.checkpoints.key() == Some(key)
+    }
+
+    /// There is room for a piece. The first one is staged at once: the checkpoint holds what was staged before it, and nothing else.
+    fn begin_checkpoint(&mut self, partition: &Partition) {
+        self.checkpoints.begin(partition);
+        self.put_piece();
+    }
+
+    fn put_piece(&mut self) {
+        let Some(piece) = self.checkpoints.next() else { return };
+        let begun_at = self.gathering.stage_piece(piece);
+        self.checkpoints.on_staged(begun_at);
+    }
+
+    /// Goes on with the checkpoint that is under way, and with those that the newest segment begins with, as far as this commit takes them.
+    pub(super) fn stage_checkpoints(&mut self, partitions: &Partitions) -> Result<(), NoMemory> {
+        match self.go_on(partitions).and_then(|()| self.stage_head(partitions)) {
+            Err(NoRoom::Memory(error)) => {
+                self.head.is_staging = false;
+                Err(error)
+            }
+            // They stay due.
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Stages the next piece of the checkpoint that is under way, unless the present commit has one.
+    fn go_on(&mut self, partitions: &Partitions) -> Result<(), NoRoom> {
+        if self.checkpoints.is_stale(partitions) {
+            self.checkpoints.give_up();
+        }
+        let Some(payload) = self.checkpoints.next().map(|piece| piece.payload_length()) else { return Ok(()) };
+        if self.is_full() {
+            return Err(NoRoom::AwaitCommit);
+        }
+        while self.gathering.room(payload, Purpose::Cleaning)? == Room::Rolled {
+            self.on_rolled();
+        }
+        self.put_piece();
         Ok(())
+    }
+
+    fn stage_head(&mut self, partitions: &Partitions) -> Result<(), NoRoom> {
+        while self.head.is_staging && !self.is_full() {
+            let due = self.head.next(&self.gathering.table).filter(|_| self.head.room > 0);
+            let Some(id) = due else {
+                self.head.is_staging = false;
+                return Ok(());
+            };
+            match partitions.find(id).map_or(Ok(Due::Passed), |partition| self.stage_due(partition))? {
+                Due::Passed => self.head.last = Some(id),
+                Due::Rolled => {}
+                Due::Awaits => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn stage_due(&mut self, partition: &Partition) -> Result<Due, NoRoom> {
+        let bytes = partition.log.checkpoint_length();
+        let length = i64::try_from(bytes).expect("a checkpoint is in memory");
+        let is_small = self.checkpoints.is_small(bytes);
+        // What is left of a full log is for what frees it.
+        let is_too_large = !is_small && self.table().is_full() && length > self.head.room;
+        if is_too_large || self.is_checkpointing(partition.key) {
+            return Ok(Due::Passed);
+        }
+        if !is_small && !self.checkpoints.is_free() {
+            // Many are larger than a piece, and few take longer than a segment's head: those hold up nobody.
+            let is_long = self.checkpoints.bytes_left() > share_of(self.table().shape());
+            return Ok(if is_long { Due::Passed } else { Due::Awaits });
+        }
+        let payload = if is_small { CheckpointPiece::payload_length(bytes) } else { self.checkpoints.payload_max() };
+        if self.gathering.room(payload, Purpose::Cleaning)? == Room::Rolled {
+            self.on_rolled();
+            return Ok(Due::Rolled);
+        }
+        if is_small {
+            Place(&mut self.gathering).put_checkpoint(partition, &partition.checkpoint());
+        } else {
+            self.begin_checkpoint(partition);
+        }
+        self.head.room -= length;
+        Ok(Due::Passed)
     }
 
     /// Plans a group that proves what is durable, if there is a place for it: else the next segment proves as much.
@@ -224,6 +355,7 @@ impl<M: ReaderMemory> Staging<M> {
     }
 
     pub(super) fn take_commit(&mut self) -> Option<Commit> {
+        self.checkpoints.on_commit();
         self.gathering.take_commit()
     }
 

@@ -4,21 +4,20 @@ use rustmq_model::{Timestamp, TopicIdPartition};
 
 use super::partitions::Partitions;
 use super::request::LogConfig;
-use super::staging::CHECKPOINTS_PART;
 use crate::log::{CheckpointError, EpochStart, Gaps, LogLimits, PartitionLog, ReplayError, Replicas};
 use crate::wal::scan::{ReplayEvent, ReplayItem};
 use crate::wal::{Control, RecoveredWal, SegmentShape, SegmentTable};
 
 /// Bytes that one producer takes in a checkpoint, at most.
-const PRODUCER_BYTES: usize = 192;
+const PRODUCER_BYTES: usize = 200;
 /// Bytes that one aborted transaction takes in a checkpoint.
 const ABORTED_BYTES: usize = 32;
 
-/// Bounds that keep a checkpoint within what a new segment's head has room for: half of that for producers, three eighths for aborted
-/// transactions, and the rest for the rest.
+/// Bounds that keep a checkpoint within the length of a segment, so that what is kept back for the oldest segment's checkpoints and batches holds them:
+/// half of that for producers, three eighths for aborted transactions, and the rest for the rest.
 #[must_use]
 pub fn log_limits(shape: SegmentShape) -> LogLimits {
-    let eighth = shape.length() as usize / CHECKPOINTS_PART / 8;
+    let eighth = shape.length() as usize / 8;
     let default = LogLimits::default();
     LogLimits {
         producers_max: default.producers_max.min(4 * eighth / PRODUCER_BYTES),
@@ -50,7 +49,7 @@ pub fn replay_partitions(
     for (id, items) in &recovered.partitions {
         let (first, rest) = items.split_first().ok_or(PartitionReplayError::NoBase { id: *id })?;
         let base = replay_event(*id, &first.event, None, gaps, limits)?;
-        table.restore_base(*id, first.group, base.end());
+        table.restore_base_end(*id, base.end());
         let mut log = go_on(*id, Some(base), rest, gaps, limits)?;
         log.finish_replay(replicas, now);
         table.restore_log_start(*id, log.decided_log_start());
@@ -115,8 +114,8 @@ fn apply(log: &mut PartitionLog, event: &ReplayEvent, gaps: Gaps) -> Result<(), 
         ReplayEvent::Control(Control::EpochStart { epoch, start }) => {
             log.replay_epoch_start(EpochStart { epoch: *epoch, start: *start }, gaps)
         }
-        ReplayEvent::Control(Control::Expiry { producers }) => {
-            log.replay_expiry(producers);
+        ReplayEvent::Control(Control::Expiry { decided_at, producers }) => {
+            log.replay_expiry(*decided_at, producers);
             Ok(())
         }
         // Bases are handled by the caller; a close ends a partition, which recovery does not list.

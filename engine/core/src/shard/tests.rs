@@ -11,6 +11,7 @@ pub(super) mod slots;
 mod stale_moves;
 
 mod allocations;
+mod checkpoints;
 mod cleaning;
 mod closing;
 mod commits;

@@ -72,8 +72,9 @@ impl<H: Host> Shard<H> {
                 self.slots.ask(self.staging.table_mut(), &mut self.actions);
             }
             self.repair.stage::<H>(&self.commits, &self.partitions, &mut self.staging);
-            if let Err(error) = self.staging.stage_head(&self.partitions) {
-                // They are due again at the next segment.
+            // At its end the shard does not wait for one: the next start has an older one.
+            if !is_ending && let Err(error) = self.staging.stage_checkpoints(&self.partitions) {
+                // They are due again at the next segment, and a piece in the next turn.
                 self.actions.note(Fact::NoMemoryForCheckpoints(error));
             }
         }

@@ -1,20 +1,25 @@
 //! Frames: one batch or one control record of one partition, inside a group. Encoding goes through
 //! [`super::group_writer`]; reading walks a whole group with [`frames`].
 
-use rustmq_model::batch::{BatchHeader, UNCHECKED_LENGTH};
-use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp, TopicIdPartition};
+use std::ops::Range;
 
+use rustmq_model::TopicIdPartition;
+use rustmq_model::batch::{BatchHeader, LENGTH_OVERHEAD, UNCHECKED_LENGTH};
+
+use super::checkpoint_piece::CheckpointPiece;
+use super::control::{Control, DamagedRange};
 use super::damage::{FrameDamage, GroupDamage};
+use super::format_version::{FormatVersion, PAYLOAD_VERSION, Unknown};
+use super::frame_kind::FrameKind;
 use super::group::{self, GroupHeader};
 use super::little_endian::{Reader, Writer};
-use super::position::{Generation, Run, SegmentShape, WalId};
+use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
+use crate::parts::{self, PartsError};
 
 pub const HEADER_LENGTH: u32 = 32;
 /// Frames start on multiples of this.
 pub const ALIGNMENT: u32 = 8;
 const CRC_AT: usize = 28;
-/// The bound on one expiry frame's list, far above what a leader forgets at once.
-pub const EXPIRY_COUNT_MAX: usize = 65_536;
 
 impl SegmentShape {
     /// The largest payload of a frame: what a group of one such frame takes is at most half a segment.
@@ -25,177 +30,11 @@ impl SegmentShape {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameKind {
-    Batch,
-    RelocatedBatch,
-    Truncate,
-    EpochStart,
-    Open,
-    Close,
-    Trim,
-    Expiry,
-    Checkpoint,
-    SegmentIndex,
-    DamagedRange,
-}
-
-impl FrameKind {
-    const fn code(self) -> u8 {
-        match self {
-            Self::Batch => 1,
-            Self::RelocatedBatch => 2,
-            Self::Truncate => 3,
-            Self::EpochStart => 4,
-            Self::Open => 5,
-            Self::Close => 6,
-            Self::Trim => 7,
-            Self::Expiry => 8,
-            Self::Checkpoint => 9,
-            Self::SegmentIndex => 10,
-            Self::DamagedRange => 11,
-        }
-    }
-
-    const fn from_code(code: u8) -> Option<Self> {
-        Some(match code {
-            1 => Self::Batch,
-            2 => Self::RelocatedBatch,
-            3 => Self::Truncate,
-            4 => Self::EpochStart,
-            5 => Self::Open,
-            6 => Self::Close,
-            7 => Self::Trim,
-            8 => Self::Expiry,
-            9 => Self::Checkpoint,
-            10 => Self::SegmentIndex,
-            11 => Self::DamagedRange,
-            _ => return None,
-        })
-    }
-
-    const fn is_batch(self) -> bool {
-        matches!(self, Self::Batch | Self::RelocatedBatch)
-    }
-}
-
 /// Whether a batch is new in the log or was only moved within the WAL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchKind {
     Appended,
     Relocated,
-}
-
-/// A change of a partition that is not a batch. `Open` starts a partition afresh: what the WAL held of it before is void.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Control {
-    Truncate { end: Offset },
-    EpochStart { epoch: LeaderEpoch, start: Offset },
-    Open { epoch: LeaderEpoch, log_start: Offset },
-    Close,
-    Trim { log_start: Offset },
-    Expiry { producers: Vec<ProducerId> },
-}
-
-impl Control {
-    #[must_use]
-    pub const fn kind(&self) -> FrameKind {
-        match self {
-            Self::Truncate { .. } => FrameKind::Truncate,
-            Self::EpochStart { .. } => FrameKind::EpochStart,
-            Self::Open { .. } => FrameKind::Open,
-            Self::Close => FrameKind::Close,
-            Self::Trim { .. } => FrameKind::Trim,
-            Self::Expiry { .. } => FrameKind::Expiry,
-        }
-    }
-
-    /// Bytes of the payload.
-    #[must_use]
-    pub fn payload_length(&self) -> usize {
-        match self {
-            Self::Truncate { .. } | Self::Trim { .. } => 8,
-            Self::EpochStart { .. } | Self::Open { .. } => 12,
-            Self::Close => 0,
-            Self::Expiry { producers } => 4 + 8 * producers.len(),
-        }
-    }
-
-    pub(crate) fn encode(&self, payload: &mut [u8]) {
-        let mut out = Writer::new(payload);
-        match self {
-            Self::Truncate { end: offset } | Self::Trim { log_start: offset } => out.i64(offset.0),
-            Self::EpochStart { epoch, start: offset } | Self::Open { epoch, log_start: offset } => {
-                out.put(&epoch.0.to_le_bytes());
-                out.i64(offset.0);
-            }
-            Self::Close => {}
-            Self::Expiry { producers } => {
-                assert!(producers.len() <= EXPIRY_COUNT_MAX, "an expiry frame's list is bounded by its writer");
-                out.u32(u32::try_from(producers.len()).expect("the list is bounded just above"));
-                producers.iter().for_each(|producer| out.i64(producer.0));
-            }
-        }
-    }
-
-    fn parse(kind: FrameKind, payload: &[u8]) -> Option<Self> {
-        let mut fields = Reader::new(payload);
-        let control = match kind {
-            FrameKind::Truncate => Self::Truncate { end: offset(&mut fields)? },
-            FrameKind::Trim => Self::Trim { log_start: offset(&mut fields)? },
-            FrameKind::EpochStart => {
-                Self::EpochStart { epoch: LeaderEpoch(fields.i32()?), start: offset(&mut fields)? }
-            }
-            FrameKind::Open => Self::Open { epoch: LeaderEpoch(fields.i32()?), log_start: offset(&mut fields)? },
-            FrameKind::Close => Self::Close,
-            FrameKind::Expiry => {
-                let count = usize::try_from(fields.u32()?).ok().filter(|count| *count <= EXPIRY_COUNT_MAX)?;
-                if fields.remaining() != 8 * count {
-                    return None;
-                }
-                let producers = (0..count).map(|_| fields.i64().map(ProducerId)).collect::<Option<_>>()?;
-                Self::Expiry { producers }
-            }
-            FrameKind::Batch
-            | FrameKind::RelocatedBatch
-            | FrameKind::Checkpoint
-            | FrameKind::SegmentIndex
-            | FrameKind::DamagedRange => return None,
-        };
-        (fields.remaining() == 0).then_some(control)
-    }
-}
-
-/// Offsets of a partition whose batches could not be read back when they were to move. The frame moves in their place: what holds it answers for
-/// them that they are damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DamagedRange {
-    pub first: Offset,
-    pub end: Offset,
-    /// Not below that of any batch of the range: retention counts its age from here.
-    pub max_timestamp: Timestamp,
-}
-
-impl DamagedRange {
-    pub const PAYLOAD_LENGTH: usize = 24;
-
-    pub(crate) fn encode(&self, payload: &mut [u8]) {
-        let mut out = Writer::new(payload);
-        out.i64(self.first.0);
-        out.i64(self.end.0);
-        out.i64(self.max_timestamp.0);
-    }
-
-    fn parse(payload: &[u8]) -> Option<Self> {
-        let mut fields = Reader::new(payload);
-        let (first, end) = (offset(&mut fields)?, offset(&mut fields)?);
-        let range = Self { first, end, max_timestamp: Timestamp(fields.i64()?) };
-        (fields.remaining() == 0 && first < end).then_some(range)
-    }
-}
-
-fn offset(fields: &mut Reader<'_>) -> Option<Offset> {
-    fields.i64().filter(|offset| *offset >= 0).map(Offset)
 }
 
 /// Where the checksums of a group's frames start: WAL, generation and run. The frame's own offset is mixed in per frame.
@@ -210,10 +49,23 @@ impl FrameSeed {
         Self(crc32c::crc32c_append(crc, &run.0.to_le_bytes()))
     }
 
-    fn checksum(self, frame_offset: u32, header: &[u8], checked: &[u8]) -> u32 {
+    fn checksum(self, frame_offset: u32, header: &[u8], checked: [&[u8]; 2]) -> u32 {
         let crc = crc32c::crc32c_append(self.0, &frame_offset.to_le_bytes());
-        crc32c::crc32c_append(crc32c::crc32c_append(crc, &header[..CRC_AT]), checked)
+        let crc = crc32c::crc32c_append(crc, &header[..CRC_AT]);
+        checked.iter().fold(crc, |crc, bytes| crc32c::crc32c_append(crc, bytes))
     }
+}
+
+/// What the frame's checksum covers of a payload. A batch has a CRC of its own from there on; the parts behind it have none. `None` if the payload
+/// cannot hold the batch that it begins with.
+fn checked(is_batch: bool, payload: &[u8]) -> Option<[&[u8]; 2]> {
+    if !is_batch {
+        return Some([payload, &[]]);
+    }
+    let fields = payload.first_chunk::<UNCHECKED_LENGTH>()?;
+    let length = u32::from_be_bytes([fields[8], fields[9], fields[10], fields[11]]);
+    let size = usize::try_from(length).ok()?.checked_add(LENGTH_OVERHEAD)?;
+    Some([fields, payload.get(size..)?])
 }
 
 /// Bytes that a frame with `payload` bytes takes, header and padding included.
@@ -222,39 +74,46 @@ pub const fn frame_size(payload: usize) -> usize {
     (HEADER_LENGTH as usize + payload).next_multiple_of(ALIGNMENT as usize)
 }
 
-/// Writes header and padding around a payload that is already in place, `HEADER_LENGTH` bytes into `frame`.
-pub(crate) fn seal(
+/// Writes header and padding around a payload that is already in place, `HEADER_LENGTH` bytes into `frame`. Does not if the payload should begin with a
+/// batch and cannot: then it answers false.
+#[must_use]
+pub(super) fn seal(
     seed: FrameSeed,
     offset: u32,
     kind: FrameKind,
     partition: TopicIdPartition,
     payload: u32,
     frame: &mut [u8],
-) {
+) -> bool {
     let (header, rest) = frame.split_at_mut(HEADER_LENGTH as usize);
     let mut out = Writer::new(header);
     out.u32(payload);
     out.put(&[kind.code(), 0, 0, 0]);
     out.partition(partition);
     let (body, padding) = rest.split_at_mut(payload as usize);
-    let checked = if kind.is_batch() { &body[..UNCHECKED_LENGTH] } else { body };
+    let Some(checked) = checked(kind.is_batch(), body) else { return false };
     let crc = seed.checksum(offset, header, checked);
     header[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     padding.fill(0);
+    true
 }
 
 /// What a frame says, verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameBody {
+    /// The batch is at the beginning of the payload; parts may follow it.
     Batch {
         kind: BatchKind,
         header: BatchHeader,
     },
     Control(Control),
-    /// The partition log's own encoding, opaque here.
-    Checkpoint,
+    /// A piece of a checkpoint, and where in the payload its bytes lie. They are the partition log's own encoding, opaque here.
+    Checkpoint(CheckpointPiece, Range<usize>),
+    /// Read by [`super::index`].
     SegmentIndex,
     Damaged(DamagedRange),
+    /// The frame is whole. A newer build wrote it.
+    Unknown(Unknown),
 }
 
 /// One verified frame of a group. `payload` borrows the group's bytes.
@@ -293,7 +152,8 @@ pub fn frames<'a>(
             return Some(Err(GroupDamage::Truncated));
         };
         let offset = header.offset.saturating_add(u32::try_from(at).unwrap_or(u32::MAX));
-        match parse(seed, offset, bytes, at) {
+        let place = WalPosition { generation: header.generation, offset };
+        match parse(seed, header.version, place, bytes, at) {
             Ok(frame) => {
                 left -= 1;
                 // The last frame's padding is part of the group's length.
@@ -308,7 +168,13 @@ pub fn frames<'a>(
     })
 }
 
-fn parse(seed: FrameSeed, offset: u32, bytes: &[u8], at: usize) -> Result<Frame<'_>, FrameDamage> {
+fn parse(
+    seed: FrameSeed,
+    version: FormatVersion,
+    place: WalPosition,
+    bytes: &[u8],
+    at: usize,
+) -> Result<Frame<'_>, FrameDamage> {
     let (header, rest) = bytes.split_at_checked(HEADER_LENGTH as usize).ok_or(FrameDamage::Length)?;
     let mut fields = Reader::new(header);
     let (Some(length), Some([code, _, _, _]), Some(partition), Some(crc)) =
@@ -320,26 +186,80 @@ fn parse(seed: FrameSeed, offset: u32, bytes: &[u8], at: usize) -> Result<Frame<
     if frame_size(payload.len()) > bytes.len() {
         return Err(FrameDamage::Length);
     }
-    let kind = FrameKind::from_code(code).ok_or(FrameDamage::Kind { code })?;
-    let checked = if kind.is_batch() { payload.get(..UNCHECKED_LENGTH).ok_or(FrameDamage::Batch)? } else { payload };
-    if seed.checksum(offset, header, checked) != crc {
+    let kind = FrameKind::from_code(code);
+    if kind.is_none() && version == FormatVersion::V1 {
+        return Err(FrameDamage::Kind { code });
+    }
+    let is_batch = kind.is_some_and(FrameKind::is_batch);
+    let checked = checked(is_batch, payload).ok_or(FrameDamage::Batch)?;
+    if seed.checksum(place.offset, header, checked) != crc {
         return Err(FrameDamage::Checksum);
     }
     let body = match kind {
-        FrameKind::Batch => FrameBody::Batch { kind: BatchKind::Appended, header: sound_batch(payload)? },
-        FrameKind::RelocatedBatch => FrameBody::Batch { kind: BatchKind::Relocated, header: sound_batch(payload)? },
-        FrameKind::Checkpoint => FrameBody::Checkpoint,
-        FrameKind::SegmentIndex => FrameBody::SegmentIndex,
-        FrameKind::DamagedRange => FrameBody::Damaged(DamagedRange::parse(payload).ok_or(FrameDamage::Payload)?),
-        control => FrameBody::Control(Control::parse(control, payload).ok_or(FrameDamage::Payload)?),
+        None => FrameBody::Unknown(Unknown::Kind { code }),
+        Some(FrameKind::Batch) => batch_body(FrameKind::Batch, BatchKind::Appended, version, payload)?,
+        Some(FrameKind::RelocatedBatch) => {
+            batch_body(FrameKind::RelocatedBatch, BatchKind::Relocated, version, payload)?
+        }
+        Some(FrameKind::SegmentIndex) => FrameBody::SegmentIndex,
+        Some(kind) => state_body(kind, version, place, payload)?,
     };
     Ok(Frame { partition, body, payload, payload_at: at + HEADER_LENGTH as usize })
 }
 
 /// The batch's own CRC and a sane offset range; what else a producer's batch must satisfy was checked before it was stored.
-fn sound_batch(payload: &[u8]) -> Result<BatchHeader, FrameDamage> {
+fn batch_body(
+    frame: FrameKind,
+    kind: BatchKind,
+    version: FormatVersion,
+    payload: &[u8],
+) -> Result<FrameBody, FrameDamage> {
     let header = BatchHeader::parse(payload).map_err(|_| FrameDamage::Batch)?;
-    let sound = header.size == payload.len() && header.base_offset.0 >= 0 && header.last_offset_delta >= 0;
-    let crc = crc32c::crc32c(&payload[UNCHECKED_LENGTH..]);
-    if sound && crc == header.crc { Ok(header) } else { Err(FrameDamage::Batch) }
+    let (batch, parts) = payload.split_at(header.size);
+    let crc = crc32c::crc32c(&batch[UNCHECKED_LENGTH..]);
+    let is_sound = crc == header.crc && header.base_offset.0 >= 0 && header.last_offset_delta >= 0;
+    if !is_sound || (version == FormatVersion::V1 && !parts.is_empty()) {
+        return Err(FrameDamage::Batch);
+    }
+    with_parts(frame, FrameBody::Batch { kind, header }, parts)
+}
+
+/// All but batches and indexes: version, fixed fields, parts.
+fn state_body(
+    kind: FrameKind,
+    version: FormatVersion,
+    place: WalPosition,
+    payload: &[u8],
+) -> Result<FrameBody, FrameDamage> {
+    if version == FormatVersion::V1 && kind == FrameKind::Checkpoint {
+        return Ok(FrameBody::Checkpoint(CheckpointPiece::whole(place), 0..payload.len()));
+    }
+    let mut fields = Reader::new(payload);
+    if version == FormatVersion::V2 {
+        let version = fields.u8().ok_or(FrameDamage::Payload)?;
+        if version != PAYLOAD_VERSION {
+            return Ok(FrameBody::Unknown(Unknown::Version { code: kind.code(), version }));
+        }
+    }
+    let body = match kind {
+        FrameKind::Checkpoint => {
+            CheckpointPiece::parse(place, &mut fields).map(|(piece, bytes)| FrameBody::Checkpoint(piece, bytes))
+        }
+        FrameKind::DamagedRange => DamagedRange::parse(&mut fields).map(FrameBody::Damaged),
+        control => Control::parse(control, version, &mut fields).map(FrameBody::Control),
+    };
+    let body = body.ok_or(FrameDamage::Payload)?;
+    if version == FormatVersion::V1 && fields.remaining() > 0 {
+        return Err(FrameDamage::Payload);
+    }
+    with_parts(kind, body, fields.rest())
+}
+
+/// The body, unless something follows it that must not be passed over.
+fn with_parts(kind: FrameKind, body: FrameBody, parts: &[u8]) -> Result<FrameBody, FrameDamage> {
+    match parts::pass_over(parts) {
+        Ok(()) => Ok(body),
+        Err(PartsError::Critical { tag }) => Ok(FrameBody::Unknown(Unknown::Part { code: kind.code(), tag })),
+        Err(PartsError::Truncated) => Err(FrameDamage::Payload),
+    }
 }

@@ -1,12 +1,15 @@
 //! The header of a group: what one commit writes from one buffer.
 
 use super::damage::GroupDamage;
+use super::format_version::FormatVersion;
 use super::little_endian::{Reader, Writer};
 use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
 
 pub const HEADER_LENGTH: u32 = 64;
 pub(crate) const MAGIC: [u8; 4] = *b"RMQG";
 const CRC_AT: usize = 60;
+/// What stands for version 1, which has zeros there.
+const UNVERSIONED: u16 = 0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupKind {
@@ -23,6 +26,8 @@ pub enum GroupKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupHeader {
     pub kind: GroupKind,
+    /// Of its frames.
+    pub version: FormatVersion,
     /// Bytes of header and frames, before padding.
     pub length: u32,
     pub generation: Generation,
@@ -54,6 +59,10 @@ impl GroupHeader {
         fields.u64(self.durable.generation.0);
         fields.u32(self.durable.offset);
         fields.u32(kind);
+        fields.u16(match self.version {
+            FormatVersion::V1 => UNVERSIONED,
+            version @ FormatVersion::V2 => version.number(),
+        });
         fields.zeros_to(CRC_AT);
         let crc = checksum(wal, &out[..CRC_AT]);
         out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
@@ -86,7 +95,11 @@ impl GroupHeader {
             4 => GroupKind::Hole,
             _ => return None,
         };
-        Some(Self { kind, length, generation, run, offset, frame_count, durable })
+        let version = match fields.u16()? {
+            UNVERSIONED => FormatVersion::V1,
+            number => FormatVersion::from_number(number)?,
+        };
+        Some(Self { kind, version, length, generation, run, offset, frame_count, durable })
     }
 
     /// Reads the header of a group that is due at `at`, and checks that it belongs there.

@@ -6,7 +6,11 @@ use std::ops::Range;
 use rustmq_model::batch;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
-use super::frame::{self, Control, DamagedRange, FrameKind, FrameSeed, frame_size};
+use super::checkpoint_piece::CheckpointPiece;
+use super::control::{Control, DamagedRange};
+use super::format_version::FormatVersion;
+use super::frame::{self, FrameSeed, frame_size};
+use super::frame_kind::FrameKind;
 use super::group::{GroupHeader, GroupKind, HEADER_LENGTH};
 use super::position::{Run, SegmentShape, WalId, WalPosition};
 
@@ -76,7 +80,17 @@ impl GroupWriter {
         (self.length + frame_size(payload)).next_multiple_of(self.shape.block_size() as usize)
     }
 
-    /// Copies a batch and writes the two fields that the log assigns. Answers where the batch lies in the region.
+    /// Where the next frame stands in the WAL.
+    #[must_use]
+    pub fn next_frame(&self) -> WalPosition {
+        WalPosition { generation: self.at.generation, offset: self.at.offset + self.frame_offset() }
+    }
+
+    fn frame_offset(&self) -> u32 {
+        u32::try_from(self.length).expect("a group is shorter than its segment")
+    }
+
+    /// Copies a batch, with the parts that follow it if there are any, and writes the two fields that the log assigns. Answers where the batch lies in the region.
     pub fn put_batch(
         &mut self,
         region: &mut [u8],
@@ -91,7 +105,7 @@ impl GroupWriter {
         })
     }
 
-    /// Copies a batch that moves within the WAL, unchanged.
+    /// Copies a batch that moves within the WAL, unchanged, with the parts that follow it: nobody has to know them.
     pub fn put_relocated(&mut self, region: &mut [u8], partition: TopicIdPartition, bytes: &[u8]) -> Range<usize> {
         self.put(region, FrameKind::RelocatedBatch, partition, bytes.len(), |payload| payload.copy_from_slice(bytes))
     }
@@ -107,11 +121,16 @@ impl GroupWriter {
         self.put(region, control.kind(), partition, length, |payload| control.encode(payload));
     }
 
-    /// The partition's whole state, in the partition log's encoding.
-    pub fn put_checkpoint(&mut self, region: &mut [u8], partition: TopicIdPartition, checkpoint: &[u8]) {
-        self.put(region, FrameKind::Checkpoint, partition, checkpoint.len(), |payload| {
-            payload.copy_from_slice(checkpoint);
-        });
+    /// A piece of a checkpoint, which is in the partition log's encoding.
+    pub fn put_checkpoint(
+        &mut self,
+        region: &mut [u8],
+        partition: TopicIdPartition,
+        piece: &CheckpointPiece,
+        bytes: &[u8],
+    ) {
+        let length = CheckpointPiece::payload_length(bytes.len());
+        self.put(region, FrameKind::Checkpoint, partition, length, |payload| piece.encode(bytes, payload));
     }
 
     /// The one frame of an index group; see [`super::segments::SegmentTable::seal`].
@@ -132,9 +151,10 @@ impl GroupWriter {
         let frame = &mut region[start..start + frame_size(length)];
         let payload = frame::HEADER_LENGTH as usize..frame::HEADER_LENGTH as usize + length;
         fill(&mut frame[payload.clone()]);
-        let offset = self.at.offset + u32::try_from(start).expect("a group is shorter than its segment");
+        let offset = self.next_frame().offset;
         let narrow = u32::try_from(length).expect("a payload is shorter than its segment");
-        frame::seal(self.seed, offset, kind, partition, narrow, frame);
+        let is_sealed = frame::seal(self.seed, offset, kind, partition, narrow, frame);
+        assert!(is_sealed, "a batch is laid whole");
         self.length += frame_size(length);
         self.frame_count += 1;
         start + payload.start..start + payload.end
@@ -143,11 +163,12 @@ impl GroupWriter {
     /// Writes the header and the padding. `durable` is the end of what is synced at this moment.
     pub fn finish(self, region: &mut [u8], kind: GroupKind, durable: WalPosition) -> FinishedGroup {
         assert!(durable <= self.at, "a group is written after what is durable");
-        let length = u32::try_from(self.length).expect("a group is shorter than its segment");
+        let length = self.frame_offset();
         let padded = self.shape.padded(length);
         assert!(padded <= self.shape.trailer() - self.at.offset, "a group ends before its segment's trailer");
         let header = GroupHeader {
             kind,
+            version: FormatVersion::CURRENT,
             length,
             generation: self.at.generation,
             run: self.run,

@@ -6,14 +6,20 @@ use std::collections::BTreeMap;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
+use super::checkpoint_piece::CheckpointPiece;
+use super::control::{Control, DamagedRange};
 use super::extents::{Extent, Extents};
-use super::frame::{Control, DamagedRange};
+use super::format_version::{FormatVersion, PAYLOAD_VERSION, Unknown};
+use super::frame_kind::FrameKind;
 use super::group::HEADER_LENGTH;
 use super::little_endian::{Reader, Writer};
-use super::position::{Generation, Run, SegmentShape, WalId};
+use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
+use crate::parts::{self, PartsError};
 
-const ENTRY_LENGTH: usize = 48;
+const ENTRY_LENGTH: usize = 56;
 const EXTENT_LENGTH: usize = 32;
+/// Bytes of an encoded index before its entries.
+const FIXED_LENGTH: usize = 1 + 4;
 const VOIDS: u32 = 1;
 const CLOSED: u32 = 2;
 
@@ -24,9 +30,12 @@ pub struct IndexEntry {
     pub voids_earlier: bool,
     /// The partition is deleted as of the segment's end.
     pub closed: bool,
-    /// The group of the newest checkpoint, open or close frame.
+    /// The group of the newest open or close frame, or of the last piece of the newest checkpoint that ends here.
     pub base_group: u32,
-    /// The group of the last frame of any kind, relocated batches apart: they change no state.
+    /// Where that base begins: for a checkpoint, where its first piece stands, which may be in an earlier segment.
+    pub base_begins: WalPosition,
+    /// The group of the last frame of any kind that changes the partition's state. Relocated batches change none, and nor do the pieces of a checkpoint but
+    /// the last.
     pub last_group: u32,
     /// The lowest truncation in the segment: earlier segments hold nothing of the log from here on.
     pub truncated_to: Option<Offset>,
@@ -75,9 +84,9 @@ impl SegmentIndex {
         self.extent_count = self.extent_count + extents.len() - before;
     }
 
-    pub fn record_control(&mut self, id: TopicIdPartition, group_offset: u32, control: &Control) {
+    pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
         let entry = self.entries.entry(id).or_default();
-        entry.last_group = group_offset;
+        entry.last_group = group.offset;
         let before = entry.extents.len();
         match control {
             Control::Truncate { end } => {
@@ -88,7 +97,7 @@ impl SegmentIndex {
                 entry.extents.clear();
                 entry.voids_earlier = true;
                 entry.closed = matches!(control, Control::Close);
-                entry.base_group = group_offset;
+                (entry.base_group, entry.base_begins) = (group.offset, group);
                 entry.truncated_to = None;
             }
             Control::EpochStart { .. } | Control::Trim { .. } | Control::Expiry { .. } => {}
@@ -96,10 +105,12 @@ impl SegmentIndex {
         self.extent_count -= before - entry.extents.len();
     }
 
-    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group_offset: u32) {
+    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition, piece: &CheckpointPiece) {
         let entry = self.entries.entry(id).or_default();
-        entry.base_group = group_offset;
-        entry.last_group = group_offset;
+        if piece.is_last() {
+            (entry.base_group, entry.base_begins) = (group.offset, piece.begun_at);
+            entry.last_group = group.offset;
+        }
     }
 
     /// What has no time yet, as a scan finds it, ages from `at` on.
@@ -110,7 +121,7 @@ impl SegmentIndex {
     /// Bytes of the encoded index.
     #[must_use]
     pub fn encoded_length(&self) -> usize {
-        4 + self.entries.len() * ENTRY_LENGTH + self.extent_count * EXTENT_LENGTH
+        FIXED_LENGTH + self.entries.len() * ENTRY_LENGTH + self.extent_count * EXTENT_LENGTH
     }
 
     /// The most that one more frame can add to [`Self::encoded_length`].
@@ -121,6 +132,7 @@ impl SegmentIndex {
         let mut bytes = vec![0; self.encoded_length()];
         let mut out = Writer::new(&mut bytes);
         let count = |length: usize| u32::try_from(length).expect("a segment has fewer frames than bytes");
+        out.put(&[PAYLOAD_VERSION]);
         out.u32(count(self.entries.len()));
         for (id, entry) in &self.entries {
             out.partition(*id);
@@ -129,7 +141,8 @@ impl SegmentIndex {
             out.u32(entry.last_group);
             out.i64(entry.truncated_to.map_or(-1, |offset| offset.0));
             out.u32(count(entry.extents.len()));
-            out.u32(0);
+            out.u64(entry.base_begins.generation.0);
+            out.u32(entry.base_begins.offset);
             let mut extents: Vec<_> = entry.extents.iter().collect();
             extents.sort_by_key(|extent| extent.group_offset);
             for extent in extents {
@@ -143,10 +156,27 @@ impl SegmentIndex {
         bytes
     }
 
-    /// Reads an encoded index; `None` if the bytes are not one.
-    #[must_use]
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
+    /// Reads the index of the segment of that generation, encoded as in that version.
+    pub fn parse(version: FormatVersion, generation: Generation, bytes: &[u8]) -> Result<Self, IndexError> {
         let mut fields = Reader::new(bytes);
+        let code = FrameKind::SegmentIndex.code();
+        if version == FormatVersion::V2 {
+            let version = fields.u8().ok_or(IndexError::Damaged)?;
+            if version != PAYLOAD_VERSION {
+                return Err(IndexError::Unknown(Unknown::Version { code, version }));
+            }
+        }
+        let index = Self::parse_entries(version, generation, &mut fields).ok_or(IndexError::Damaged)?;
+        match parts::pass_over(fields.rest()) {
+            Ok(()) if version == FormatVersion::V2 || fields.remaining() == 0 => Ok(index),
+            Err(PartsError::Critical { tag }) if version == FormatVersion::V2 => {
+                Err(IndexError::Unknown(Unknown::Part { code, tag }))
+            }
+            Ok(()) | Err(PartsError::Critical { .. } | PartsError::Truncated) => Err(IndexError::Damaged),
+        }
+    }
+
+    fn parse_entries(version: FormatVersion, generation: Generation, fields: &mut Reader<'_>) -> Option<Self> {
         let mut index = Self::default();
         for _ in 0..fields.u32()? {
             let id = fields.partition()?;
@@ -154,20 +184,36 @@ impl SegmentIndex {
             let (base_group, last_group) = (fields.u32()?, fields.u32()?);
             let truncated_to = Some(fields.i64()?).filter(|offset| *offset >= 0).map(Offset);
             let count = usize::try_from(fields.u32()?).ok()?;
-            fields.u32()?;
-            if count > fields.remaining() / EXTENT_LENGTH {
+            let base_begins = match version {
+                FormatVersion::V1 => {
+                    fields.u32()?;
+                    WalPosition { generation, offset: base_group }
+                }
+                FormatVersion::V2 => WalPosition { generation: Generation(fields.u64()?), offset: fields.u32()? },
+            };
+            if count > fields.remaining() / EXTENT_LENGTH || base_begins.generation > generation {
                 return None;
             }
-            let extents = (0..count).map(|_| parse_extent(&mut fields)).collect::<Option<Extents>>()?;
+            let extents = (0..count).map(|_| parse_extent(fields)).collect::<Option<Extents>>()?;
             index.extent_count += extents.len();
             let (voids_earlier, closed) = (flags & VOIDS != 0, flags & CLOSED != 0);
-            let entry = IndexEntry { voids_earlier, closed, base_group, last_group, truncated_to, extents };
+            let entry =
+                IndexEntry { voids_earlier, closed, base_group, base_begins, last_group, truncated_to, extents };
             if index.entries.insert(id, entry).is_some() {
                 return None;
             }
         }
-        (fields.remaining() == 0).then_some(index)
+        Some(index)
     }
+}
+
+/// Why an index cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexError {
+    /// It can be made anew from the segment's groups.
+    Damaged,
+    /// The segment, or its index, holds what this build does not know.
+    Unknown(Unknown),
 }
 
 fn parse_extent(fields: &mut Reader<'_>) -> Option<Extent> {

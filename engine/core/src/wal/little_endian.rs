@@ -22,6 +22,20 @@ impl<'a> Reader<'a> {
         Some(*head)
     }
 
+    /// What is left.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(crate) fn skip(&mut self, length: usize) -> Option<()> {
+        self.0 = self.0.get(length..)?;
+        Some(())
+    }
+
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.bytes().map(|[byte]| byte)
+    }
+
     pub(crate) fn u16(&mut self) -> Option<u16> {
         self.bytes().map(u16::from_le_bytes)
     }
@@ -63,6 +77,10 @@ impl<'a> Writer<'a> {
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         self.out[self.at..self.at + bytes.len()].copy_from_slice(bytes);
         self.at += bytes.len();
+    }
+
+    pub(crate) fn u16(&mut self, value: u16) {
+        self.put(&value.to_le_bytes());
     }
 
     pub(crate) fn u32(&mut self, value: u32) {

@@ -1,13 +1,17 @@
-//! The write-ahead log, version 1 (`docs/formats/wal.md`): its bytes, what a restart finds in them, and which segment is used
+//! The write-ahead log (`docs/formats/wal.md`): its bytes, what a restart finds in them, and which segment is used
 //! next, freed or moved.
 //!
-//! Reading order: [`position`], [`segment_header`], [`group`], [`frame`], [`extents`], [`index`] are the format, and [`damage`] what is none; [`group_writer`] puts frames
+//! Reading order: [`position`], [`format_version`], [`segment_header`], [`group`], [`frame_kind`], [`frame`], [`control`], [`checkpoint_piece`], [`extents`], [`index`] are the format, and [`damage`] what is none; [`group_writer`] puts frames
 //! into a buffer; [`scan`] reads a segment's groups; [`recovery`] reads a whole WAL; [`segments`] decides about segments while
 //! it runs; [`read_check`] verifies what is read back for consumers. No files: bytes come from and go to the caller.
 
+pub mod checkpoint_piece;
+pub mod control;
 pub mod damage;
 pub mod extents;
+pub mod format_version;
 pub mod frame;
+mod frame_kind;
 mod fuzz;
 pub mod group;
 pub mod group_writer;
@@ -23,10 +27,14 @@ pub mod segments;
 mod slots;
 pub mod spans;
 
+pub use checkpoint_piece::{CheckpointPiece, CheckpointPieces};
+pub use control::{Control, DamagedRange};
 pub use damage::{FrameDamage, GroupDamage};
 pub use extents::{Extent, Extents, RUNS_AHEAD, ReadRange};
-pub use frame::{BatchKind, Control, DamagedRange, Frame, FrameKind, FrameSeed};
-pub use fuzz::fuzz_wal_reader;
+pub use format_version::{FormatVersion, Unknown};
+pub use frame::{BatchKind, Frame, FrameSeed};
+pub use frame_kind::FrameKind;
+pub use fuzz::{fuzz_wal_frames, fuzz_wal_reader};
 pub use group::{GroupHeader, GroupKind};
 pub use group_writer::{FinishedGroup, GroupWriter};
 pub use index::{IndexEntry, SegmentIndex, Trailer};

@@ -7,17 +7,20 @@ use std::ops::Range;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, TopicIdPartition};
 
+use super::control::Control;
 use super::damage::GroupDamage;
-use super::frame::{self, Control, FrameBody};
+use super::frame::{self, FrameBody};
 use super::group::{GroupHeader, HEADER_LENGTH};
 use super::position::WalPosition;
 use super::scan::SegmentPlace;
 
-/// A batch in the bytes that were read: `range` counts from the group's first byte.
+/// A batch in the bytes that were read. Ranges count from the group's first byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedBatch {
     pub header: BatchHeader,
     pub range: Range<usize>,
+    /// The batch with the parts that follow it: what a move copies.
+    pub with_parts: Range<usize>,
 }
 
 /// What is asked of groups: batches of `partition` that hold offsets from `from` on and lie below `until`.
@@ -81,12 +84,18 @@ pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<Gro
         let mut void = |end| voids.entry(frame.partition).or_default().push((batches.len(), end));
         match frame.body {
             FrameBody::Batch { header, .. } => {
-                let range = frame.payload_at..frame.payload_at + frame.payload.len();
-                batches.push((frame.partition, CheckedBatch { header, range }));
+                let range = frame.payload_at..frame.payload_at + header.size;
+                let with_parts = frame.payload_at..frame.payload_at + frame.payload.len();
+                batches.push((frame.partition, CheckedBatch { header, range, with_parts }));
             }
             FrameBody::Control(Control::Open { .. } | Control::Close) => void(Offset::ZERO),
             FrameBody::Control(Control::Truncate { end }) => void(end),
-            FrameBody::Control(_) | FrameBody::Checkpoint | FrameBody::SegmentIndex | FrameBody::Damaged(_) => {}
+            // A start refuses what it does not know.
+            FrameBody::Control(_)
+            | FrameBody::Checkpoint(..)
+            | FrameBody::SegmentIndex
+            | FrameBody::Damaged(_)
+            | FrameBody::Unknown(_) => {}
         }
     }
     let mut at = 0..;

@@ -6,32 +6,37 @@
 //! headers of all slots -> scan of the newest segment -> per older segment, newest first:
 //!     trailer -> index -> (nothing | groups of bases | scan)          no sound index -> scan
 //! ```
-//! A segment is scanned only if some partition's newest base (checkpoint, open or close) leaves frames to replay in it. A repair scans all.
+//! A segment is scanned only if some partition's newest base (checkpoint, open or close) leaves frames to replay in it, or lies in several groups of it. A repair
+//! scans all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
+use rustmq_model::Offset;
 
+mod bases;
 mod headless;
+mod index_group;
 mod outcome;
 
+pub use index_group::read_index;
 pub use outcome::{
     BaseLost, CorruptionPolicy, DroppedTail, GoOn, ReadRequest, RecoveredSegment, RecoveredWal, RecoveryError,
     RecoveryOptions,
 };
 
+use super::control::Control;
 use super::damage::GroupDamage;
-use super::frame::{Control, FrameBody, frames};
-use super::group::{GroupHeader, GroupKind};
-use super::index::{IndexEntry, SegmentIndex, Trailer};
+use super::format_version::{FormatVersion, Unknown};
+use super::group::GroupHeader;
+use super::index::{IndexError, SegmentIndex, Trailer};
 use super::position::{Generation, Run, SegmentShape, SlotId, WalPosition};
-use super::scan::{
-    DamagePolicy, Hole, ReplayEvent, ReplayItem, ScanNeed, SegmentPlace, SegmentScan, check_group, group_items,
-};
+use super::scan::{DamagePolicy, Hole, ReplayEvent, ReplayItem, ScanNeed, SegmentPlace, SegmentScan, scan_group};
 use super::segment_header::{SegmentHeader, SegmentHeaderError};
 
+use bases::{Bases, EntryReplay, Replayed, begun_by};
 use headless::Headless;
+use index_group::parse_index;
 
 /// Enough of a slot for its header and, whatever the block size, the header of its first group.
 const HEAD_LENGTH: u32 = 2 * SegmentShape::BLOCK_SIZE_MAX;
@@ -103,10 +108,7 @@ pub struct Recovery {
     holes: Vec<(SlotId, SegmentShape, Hole)>,
     /// Newest first, until the end.
     segments: Vec<RecoveredSegment>,
-    /// Per partition, newest segment first.
-    replay: BTreeMap<TopicIdPartition, Vec<Vec<ReplayItem>>>,
-    /// Partitions whose newest base is found.
-    covered: BTreeSet<TopicIdPartition>,
+    bases: Bases,
 }
 
 impl Recovery {
@@ -132,8 +134,7 @@ impl Recovery {
             dropped: None,
             holes: Vec::new(),
             segments: Vec::new(),
-            replay: BTreeMap::new(),
-            covered: BTreeSet::new(),
+            bases: Bases::default(),
         }
     }
 
@@ -190,25 +191,21 @@ impl Recovery {
     pub fn finish(mut self) -> Result<RecoveredWal, RecoveryError> {
         let mut partitions = BTreeMap::new();
         let mut bases_lost = self.gone();
-        for (partition, mut parts) in std::mem::take(&mut self.replay) {
-            parts.reverse();
-            let mut items = parts.concat();
-            match items.first() {
-                None => {}
-                Some(ReplayItem { event: ReplayEvent::Control(Control::Close), .. }) if items.len() == 1 => {}
-                Some(ReplayItem {
-                    event: ReplayEvent::Control(Control::Open { .. }) | ReplayEvent::Checkpoint(_),
-                    ..
-                }) => {
+        for Replayed { partition, oldest: generation, mut items } in std::mem::take(&mut self.bases).finish() {
+            match items.first().map(|first| &first.event) {
+                Some(ReplayEvent::Control(Control::Close)) if items.len() == 1 => {}
+                Some(ReplayEvent::Control(Control::Open { .. }) | ReplayEvent::Checkpoint(_)) => {
                     partitions.insert(partition, items);
                 }
-                Some(first) if self.options.policy == CorruptionPolicy::Refuse => {
-                    return Err(RecoveryError::MissingBase { partition, generation: first.group.generation });
+                _ if self.options.policy == CorruptionPolicy::Refuse => {
+                    return Err(RecoveryError::MissingBase { partition, generation });
                 }
-                Some(first) => {
+                // Nothing is left but pieces of a checkpoint.
+                None => {}
+                Some(_) => {
                     let (epoch, log_start) = begun_by(&items);
                     let event = ReplayEvent::Control(Control::Open { epoch, log_start });
-                    items.insert(0, ReplayItem { group: first.group, event });
+                    items.insert(0, ReplayItem { group: items[0].group, event });
                     partitions.insert(partition, items);
                     bases_lost.push(BaseLost { partition, from: Offset::ZERO, until: log_start });
                 }
@@ -241,7 +238,7 @@ impl Recovery {
             return Vec::new();
         }
         for (partition, entry) in self.segments.iter().flat_map(|segment| segment.index.entries()) {
-            if self.covered.contains(partition) || self.replay.contains_key(partition) {
+            if self.bases.knows(*partition) {
                 continue;
             }
             for extent in entry.extents.iter() {
@@ -399,6 +396,9 @@ impl Recovery {
         mut scan: SegmentScan,
         trailer: Option<Trailer>,
     ) -> Result<(), RecoveryError> {
+        if let Some((offset, unknown)) = scan.unknown {
+            return Err(self.newer(segment, offset, unknown));
+        }
         let is_tail = self.tail == Some(segment);
         let place = self.place(segment);
         let empty = scan.end == place.shape.first_group();
@@ -433,8 +433,13 @@ impl Recovery {
         }
         // One whose index is damaged proves where the segment ends, and no more.
         let trailer = trailer.filter(|_| scan.holes.is_empty() && scan.sealed);
-        self.collect(std::mem::take(&mut scan.items));
+        self.bases.collect(place.generation, std::mem::take(&mut scan.items));
         self.keep(segment, scan.end, scan.index, trailer)
+    }
+
+    /// Not damage, which a repair would cover.
+    fn newer(&self, segment: usize, offset: u32, unknown: Unknown) -> RecoveryError {
+        RecoveryError::Newer { slot: self.found[segment].slot, offset, unknown }
     }
 
     /// The segment was started but holds no group: the log's tail is in the one before.
@@ -464,7 +469,8 @@ impl Recovery {
 
     fn on_tail(&mut self, segment: usize, scan: &SegmentScan) {
         let Found { slot, header, .. } = &self.found[segment];
-        let (slot, generation, shape) = (*slot, header.generation, header.shape);
+        let SegmentHeader { version, generation, shape, .. } = *header;
+        let slot = *slot;
         let at = WalPosition { generation, offset: scan.end };
         if let Some((offset, damage)) = scan.damage() {
             let left = match damage {
@@ -480,7 +486,9 @@ impl Recovery {
         self.proven = scan.proven;
         self.tail_claim = Some(scan.proven).filter(|proven| proven.generation < generation);
         self.durable = if scan.end == shape.first_group() { scan.proven } else { at };
-        let closed = scan.sealed || shape != self.options.shape || scan.end >= shape.trailer();
+        // What an older build began is not gone on with: it would read what this one writes, and not know it.
+        let is_older = version != FormatVersion::CURRENT;
+        let closed = scan.sealed || is_older || shape != self.options.shape || scan.end >= shape.trailer();
         self.go_on = if closed { GoOn::NewSegment } else { GoOn::InSegment(at) };
     }
 
@@ -499,27 +507,27 @@ impl Recovery {
     }
 
     fn on_index(&mut self, segment: usize, trailer: Trailer, bytes: &Bytes) -> Result<(), RecoveryError> {
-        let Some(index) = read_index(self.place(segment), trailer.index_group, bytes) else {
-            let scan = self.scan(segment, DamagePolicy::Stop);
-            // An index holds no data of its own: a start makes it anew from the groups before it, and a repair covers it.
-            let is_covered = self.options.policy == CorruptionPolicy::Repair;
-            let scan = if is_covered { scan } else { scan.until(trailer.index_group) };
-            return self.begin_scan(segment, scan, Some(trailer));
+        let index = match parse_index(self.place(segment), trailer.index_group, bytes) {
+            Ok(index) => index,
+            Err(IndexError::Unknown(unknown)) => return Err(self.newer(segment, trailer.index_group, unknown)),
+            Err(IndexError::Damaged) => {
+                let scan = self.scan(segment, DamagePolicy::Stop);
+                // An index holds no data of its own: a start makes it anew from the groups before it, and a repair covers it.
+                let is_covered = self.options.policy == CorruptionPolicy::Repair;
+                let scan = if is_covered { scan } else { scan.until(trailer.index_group) };
+                return self.begin_scan(segment, scan, Some(trailer));
+            }
         };
         // A start trusts the index: damage that it does not come across shows when it is read. A repair looks at everything.
         if self.options.policy == CorruptionPolicy::Repair {
             return self.start_scan(segment, DamagePolicy::Stop, Some(trailer));
         }
         let mut groups = BTreeSet::new();
+        let generation = self.place(segment).generation;
         for (partition, entry) in index.entries() {
-            if self.covered.contains(partition) {
-                continue;
-            }
-            match replay_of(entry) {
+            match self.bases.wants(*partition, generation, entry) {
                 EntryReplay::Nothing => {}
-                EntryReplay::Closed => {
-                    self.covered.insert(*partition);
-                }
+                EntryReplay::Closed => self.bases.on_closed(*partition),
                 EntryReplay::Group(group) => {
                     groups.insert(group);
                 }
@@ -560,10 +568,11 @@ impl Recovery {
         };
         let place = self.place(segment);
         let length = GroupHeader::parse(place.wal, bytes).map_or(0, |header| header.length);
-        match group_items(place, offset, bytes) {
-            Ok(items) => {
+        match scan_group(place, offset, bytes) {
+            Ok(SegmentScan { unknown: Some((offset, unknown)), .. }) => Err(self.newer(segment, offset, unknown)),
+            Ok(scan) => {
                 groups.pop();
-                self.collect(items);
+                self.bases.collect(place.generation, scan.items);
                 self.read_bases(segment, trailer, index, groups)
             }
             Err(GroupDamage::Truncated) if length > self.options.window && (bytes.len() as u64) < u64::from(length) => {
@@ -575,27 +584,6 @@ impl Recovery {
                 Ok(())
             }
             Err(_) => self.start_scan(segment, DamagePolicy::Stop, Some(trailer)),
-        }
-    }
-
-    /// Adds what a segment holds of partitions whose newest base is not found yet, from their base in it on.
-    fn collect(&mut self, items: Vec<(TopicIdPartition, ReplayItem)>) {
-        let mut parts: BTreeMap<TopicIdPartition, Vec<ReplayItem>> = BTreeMap::new();
-        for (partition, item) in items {
-            if self.covered.contains(&partition) {
-                continue;
-            }
-            let part = parts.entry(partition).or_default();
-            if is_base(&item.event) {
-                part.clear();
-            }
-            part.push(item);
-        }
-        for (partition, part) in parts {
-            if part.first().is_some_and(|first| is_base(&first.event)) {
-                self.covered.insert(partition);
-            }
-            self.replay.entry(partition).or_default().push(part);
         }
     }
 
@@ -613,56 +601,4 @@ impl Recovery {
         self.step = segment.checked_sub(1).map_or(Step::Done, |segment| Step::Trailer { segment });
         Ok(())
     }
-}
-
-const fn is_base(event: &ReplayEvent) -> bool {
-    matches!(event, ReplayEvent::Checkpoint(_) | ReplayEvent::Control(Control::Open { .. } | Control::Close))
-}
-
-/// Under which leader epoch, and at which offset, a partition begins whose base is lost: as the first of its frames that are left say.
-fn begun_by(items: &[ReplayItem]) -> (LeaderEpoch, Offset) {
-    let epoch = items.iter().find_map(|item| match &item.event {
-        ReplayEvent::Batch(header, _) => Some(header.leader_epoch),
-        ReplayEvent::Control(Control::EpochStart { epoch, .. }) => Some(*epoch),
-        _ => None,
-    });
-    let log_start = items.iter().find_map(|item| match &item.event {
-        ReplayEvent::Batch(header, _) => Some(header.base_offset),
-        ReplayEvent::Control(
-            Control::EpochStart { start: offset, .. }
-            | Control::Trim { log_start: offset }
-            | Control::Truncate { end: offset },
-        ) => Some(*offset),
-        _ => None,
-    });
-    (epoch.unwrap_or(LeaderEpoch(0)), log_start.unwrap_or(Offset::ZERO))
-}
-
-/// What must be read of a segment for one partition whose newest base is not in a later one.
-enum EntryReplay {
-    Nothing,
-    Closed,
-    Group(u32),
-    Segment,
-}
-
-const fn replay_of(entry: &IndexEntry) -> EntryReplay {
-    if entry.last_group == 0 {
-        EntryReplay::Nothing
-    } else if entry.base_group != entry.last_group {
-        EntryReplay::Segment
-    } else if entry.closed {
-        EntryReplay::Closed
-    } else {
-        EntryReplay::Group(entry.base_group)
-    }
-}
-
-/// Reads the index out of an index group.
-#[must_use]
-pub fn read_index(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Option<SegmentIndex> {
-    let header = check_group(place, offset, bytes).ok().filter(|header| header.kind == GroupKind::Index)?;
-    let group = bytes.get(..header.length as usize)?;
-    let frame = frames(place.wal, &header, group).next()?.ok()?;
-    matches!(frame.body, FrameBody::SegmentIndex).then(|| SegmentIndex::parse(frame.payload)).flatten()
 }

@@ -7,11 +7,31 @@ use bytes::Bytes;
 
 use crate::log::EndMarker;
 
+use super::checkpoint_piece::CheckpointPiece;
+use super::control::Control;
 use super::damage::GroupDamage;
-use super::frame::{self, BatchKind, Control, FrameBody};
+use super::format_version::{FormatVersion, Unknown};
+use super::frame::{self, BatchKind, FrameBody};
 use super::group::{self, GroupHeader, GroupKind};
 use super::index::SegmentIndex;
 use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
+
+/// What a frame says of its partition's state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScannedEvent {
+    /// As in [`ReplayEvent`].
+    Batch(BatchHeader, Option<EndMarker>),
+    Control(Control),
+    /// With its bytes.
+    Piece(CheckpointPiece, Bytes),
+}
+
+/// One of them with the group that holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scanned {
+    pub group: WalPosition,
+    pub event: ScannedEvent,
+}
 
 /// A change of a partition, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +93,8 @@ pub struct Hole {
     pub length: u32,
     /// The run of the group before it, so that runs do not fall along the segment.
     pub run: Run,
+    /// Of the groups beside it.
+    pub version: FormatVersion,
     pub durable: WalPosition,
 }
 
@@ -82,8 +104,8 @@ impl Hole {
         block.fill(0);
         let (generation, run, offset) = (self.generation, self.run, self.offset);
         let kind = GroupKind::Hole;
-        let header =
-            GroupHeader { kind, length: self.length, generation, run, offset, frame_count: 0, durable: self.durable };
+        let Self { version, length, durable, .. } = *self;
+        let header = GroupHeader { kind, version, length, generation, run, offset, frame_count: 0, durable };
         header.encode(wal, block);
     }
 }
@@ -104,10 +126,11 @@ pub struct SegmentScan {
     /// The end of the sound groups from the segment's start on.
     pub end: u32,
     pub run: Run,
+    version: FormatVersion,
     /// The highest run of any group, also of those after damage.
     pub run_seen: Run,
     pub index: SegmentIndex,
-    pub items: Vec<(TopicIdPartition, ReplayItem)>,
+    pub items: Vec<(TopicIdPartition, Scanned)>,
     /// The greatest durable position that any sound group of the segment names.
     pub proven: WalPosition,
     /// The last group is an index: nothing more is written to this segment.
@@ -115,6 +138,8 @@ pub struct SegmentScan {
     pub holes: Vec<Hole>,
     /// Groups that start after the first damage, and are sound.
     pub groups_after_damage: u32,
+    /// The group that ends the scan: it is sound, and holds what a newer build wrote.
+    pub unknown: Option<(u32, Unknown)>,
 }
 
 /// What a scan wants next.
@@ -142,12 +167,14 @@ impl SegmentScan {
             end: place.shape.first_group(),
             run: header_run,
             run_seen: header_run,
+            version: FormatVersion::CURRENT,
             index: SegmentIndex::default(),
             items: Vec::new(),
             proven: WalPosition::default(),
             sealed: false,
             holes: Vec::new(),
             groups_after_damage: 0,
+            unknown: None,
         }
     }
 
@@ -173,7 +200,8 @@ impl SegmentScan {
         if let Some((offset, _)) = self.damage.take_if(|(offset, _)| *offset < proven) {
             let generation = self.place.generation;
             let durable = WalPosition { generation, offset: self.end };
-            self.holes.push(Hole { generation, offset, length: proven - offset, run: self.run, durable });
+            let (length, run, version) = (proven - offset, self.run, self.version);
+            self.holes.push(Hole { generation, offset, length, run, version, durable });
             self.end = proven;
         }
     }
@@ -212,7 +240,12 @@ impl SegmentScan {
                     let length = header.map_or(block, |header| self.place.shape.padded(header.length));
                     return self.need(length.max(window));
                 }
-                Ok(header) => self.on_group(&header, &bytes.slice(skipped..)),
+                Ok(header) => {
+                    self.on_group(&header, &bytes.slice(skipped..));
+                    if self.unknown.is_some() {
+                        return ScanNeed::Done;
+                    }
+                }
                 Err(damage) => {
                     self.on_damage(self.at, damage, rest.get(..block as usize).unwrap_or(rest));
                     self.at += block;
@@ -246,7 +279,8 @@ impl SegmentScan {
                 let generation = self.place.generation;
                 let durable = WalPosition { generation, offset: self.end }.min(header.durable);
                 let length = header.offset - damaged;
-                self.holes.push(Hole { generation, offset: damaged, length, run: self.run, durable });
+                let (run, version) = (self.run, header.version);
+                self.holes.push(Hole { generation, offset: damaged, length, run, version, durable });
                 self.damage = None;
             } else {
                 self.groups_after_damage += 1;
@@ -257,7 +291,7 @@ impl SegmentScan {
             return;
         }
         self.end = end;
-        self.run = header.run;
+        (self.run, self.version) = (header.run, header.version);
         self.sealed = header.kind == GroupKind::Index;
         if header.kind == GroupKind::Data {
             self.collect(header, group);
@@ -275,24 +309,28 @@ impl SegmentScan {
                     if kind == BatchKind::Relocated {
                         continue;
                     }
-                    let payload = frame.payload_at..frame.payload_at + frame.payload.len();
-                    ReplayEvent::Batch(batch, end_marker(&batch, || group.slice(payload)))
+                    let bytes = frame.payload_at..frame.payload_at + batch.size;
+                    ScannedEvent::Batch(batch, end_marker(&batch, || group.slice(bytes)))
                 }
                 FrameBody::Control(control) => {
-                    self.index.record_control(id, position.offset, &control);
-                    ReplayEvent::Control(control)
+                    self.index.record_control(id, position, &control);
+                    ScannedEvent::Control(control)
                 }
-                FrameBody::Checkpoint => {
-                    self.index.record_checkpoint(id, position.offset);
-                    ReplayEvent::Checkpoint(Bytes::copy_from_slice(frame.payload))
+                FrameBody::Checkpoint(piece, bytes) => {
+                    self.index.record_checkpoint(id, position, &piece);
+                    ScannedEvent::Piece(piece, Bytes::copy_from_slice(&frame.payload[bytes]))
                 }
                 FrameBody::Damaged(range) => {
                     self.index.record_damaged(id, position.offset, &range);
                     continue;
                 }
                 FrameBody::SegmentIndex => continue,
+                FrameBody::Unknown(unknown) => {
+                    self.unknown = Some((position.offset, unknown));
+                    return;
+                }
             };
-            self.items.push((id, ReplayItem { group: position, event }));
+            self.items.push((id, Scanned { group: position, event }));
         }
     }
 }
@@ -302,14 +340,10 @@ fn end_marker(header: &BatchHeader, batch: impl FnOnce() -> Bytes) -> Option<End
     header.attributes.is_control().then(|| EndMarker::read(&batch()).ok().flatten()).flatten()
 }
 
-/// The replay items of one sound group, for reading a checkpoint without scanning its segment.
-pub fn group_items(
-    place: SegmentPlace,
-    offset: u32,
-    bytes: &Bytes,
-) -> Result<Vec<(TopicIdPartition, ReplayItem)>, GroupDamage> {
+/// What one group holds for a replay, for reading a checkpoint without scanning its segment.
+pub fn scan_group(place: SegmentPlace, offset: u32, bytes: &Bytes) -> Result<SegmentScan, GroupDamage> {
     let header = check_group(place, offset, bytes)?;
     let mut scan = SegmentScan::new(place, header.run, DamagePolicy::Stop);
     scan.collect(&header, bytes);
-    Ok(scan.items)
+    Ok(scan)
 }

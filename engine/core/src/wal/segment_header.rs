@@ -1,15 +1,16 @@
 //! Block 0 of a segment: which WAL, which generation, which sizes. Written and synced before the first group.
 
+use super::format_version::FormatVersion;
 use super::little_endian::{Reader, Writer};
 use super::position::{Generation, Run, SegmentShape, WalId};
 
 pub const HEADER_LENGTH: u32 = 64;
 const MAGIC: [u8; 8] = *b"RMQWSEG1";
-const VERSION: u16 = 1;
 const CRC_AT: usize = 60;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
+    pub version: FormatVersion,
     pub wal: WalId,
     pub generation: Generation,
     /// The run in which the segment was started.
@@ -26,7 +27,10 @@ pub enum SegmentHeaderError {
     Absent,
     #[error("the segment header's checksum is wrong")]
     Damaged,
-    #[error("the segment has format version {version}; this build reads version {VERSION}")]
+    #[error(
+        "the segment has format version {version}, which a newer RustMQ wrote; this build reads versions up to {}",
+        FormatVersion::CURRENT.number()
+    )]
     Version { version: u16 },
     #[error("the segment header's fields are out of bounds")]
     Fields,
@@ -45,7 +49,7 @@ impl SegmentHeader {
         let length = block.len();
         let mut out = Writer::new(block);
         out.put(&MAGIC);
-        out.put(&VERSION.to_le_bytes());
+        out.u16(self.version.number());
         out.put(&[0; 2]);
         out.u32(self.shape.block_size());
         out.put(&self.wal.0);
@@ -66,14 +70,12 @@ impl SegmentHeader {
         if crc32c::crc32c(&bytes[..CRC_AT]).to_le_bytes() != bytes[CRC_AT..] {
             return Err(SegmentHeaderError::Damaged);
         }
-        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
-        if version != VERSION {
-            return Err(SegmentHeaderError::Version { version });
-        }
-        Self::parse_fields(&bytes[10..]).ok_or(SegmentHeaderError::Fields)
+        let number = u16::from_le_bytes([bytes[8], bytes[9]]);
+        let version = FormatVersion::from_number(number).ok_or(SegmentHeaderError::Version { version: number })?;
+        Self::parse_fields(version, &bytes[10..]).ok_or(SegmentHeaderError::Fields)
     }
 
-    fn parse_fields(bytes: &[u8]) -> Option<Self> {
+    fn parse_fields(version: FormatVersion, bytes: &[u8]) -> Option<Self> {
         let mut fields = Reader::new(bytes);
         fields.u16()?;
         let block_size = fields.u32()?;
@@ -82,6 +84,6 @@ impl SegmentHeader {
         let run = Run(fields.u64()?);
         let shape = SegmentShape::new(u64::from(block_size), fields.u64()?).ok()?;
         let before = fields.u32().filter(|before| u64::from(*before) < generation.0)?;
-        Some(Self { wal, generation, run, shape, before })
+        Some(Self { version, wal, generation, run, shape, before })
     }
 }

@@ -21,13 +21,15 @@ use std::ops::Range;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
+use super::checkpoint_piece::CheckpointPiece;
+use super::control::{Control, DamagedRange};
 use super::extents::ReadRange;
-use super::frame::{Control, DamagedRange};
 use super::group_writer::FinishedGroup;
 use super::index::Trailer;
 use super::position::{Generation, Run, SegmentShape, SlotId, WalPosition};
 use super::recovery::RecoveredWal;
 use super::retention::{self, Part};
+use super::scan::{ReplayEvent, ReplayItem};
 use super::slots::Slots;
 use super::spans::Span;
 use crate::log::Frontiers;
@@ -60,8 +62,13 @@ impl SegmentTable {
         assert!(config.segments_max >= SEGMENTS_MIN, "the configuration gives a WAL its least number of segments");
         let mut places = PartitionPlaces::new(recovered.partitions.keys().copied());
         for segment in &recovered.segments {
-            let (generation, offset) = (segment.generation, segment.shape.first_group());
-            places.take_up(WalPosition { generation, offset }, &segment.index);
+            places.take_up(segment.generation, &segment.index);
+        }
+        for (id, items) in &recovered.partitions {
+            if let Some(ReplayItem { group, event }) = items.first() {
+                let bytes = if let ReplayEvent::Checkpoint(bytes) = event { bytes.len() } else { 0 };
+                places.restore_base(*id, *group, bytes);
+            }
         }
         Self {
             segments: SegmentsInUse::new(config, recovered),
@@ -77,8 +84,8 @@ impl SegmentTable {
     }
 
     /// What replay began with: the group of the newest base, and where the log ended then.
-    pub fn restore_base(&mut self, partition: TopicIdPartition, at: WalPosition, end: Offset) {
-        self.places.restore_base(partition, at, end);
+    pub fn restore_base_end(&mut self, partition: TopicIdPartition, end: Offset) {
+        self.places.restore_base_end(partition, end);
     }
 
     const fn capacity(&self) -> Capacity<'_> {
@@ -235,15 +242,24 @@ impl SegmentTable {
 
     pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
         self.voided = group;
-        self.segments.record(id, group, |index| index.record_control(id, group.offset, control));
+        self.segments.record(id, group, |index| index.record_control(id, group, control));
         self.places.record_control(id, group, control);
     }
 
-    /// `frontiers` are those of the log that it holds.
-    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition, frontiers: &Frontiers) {
-        self.voided = group;
-        self.segments.record(id, group, |index| index.record_checkpoint(id, group.offset));
-        self.places.record_checkpoint(id, group, frontiers);
+    /// A piece of a checkpoint with so many bytes of it. `frontiers` are those of the log that the checkpoint holds. Up to the last one the partition's older base counts.
+    pub fn record_checkpoint(
+        &mut self,
+        id: TopicIdPartition,
+        group: WalPosition,
+        piece: &CheckpointPiece,
+        bytes: usize,
+        frontiers: &Frontiers,
+    ) {
+        if piece.is_last() {
+            self.voided = group;
+        }
+        self.segments.record(id, group, |index| index.record_checkpoint(id, group, piece));
+        self.places.record_checkpoint(id, group, piece, bytes, frontiers);
     }
 
     // Durability.
@@ -309,8 +325,8 @@ impl SegmentTable {
         self.segments.release(generation);
     }
 
-    /// What to write so that the oldest segment can be freed, when half of the WAL is in use, or new data is refused, and it pays: what would be copied is at
-    /// most half of what is dead in the WAL and waits behind it; at most all of it once new data is refused. None while the segment is not durable. A plan that turns out not
+    /// What to write so that the oldest segment can be freed, when half of the WAL is in use, or new data is refused, and it pays: what would be written, batches
+    /// and checkpoints, is at most half of what is dead in the WAL and waits behind it; at most all of it once new data is refused. None while the segment is not durable. A plan that turns out not
     /// to fit may be left halfway: what has moved stays moved. It holds what was moved and is not applied yet, too: whoever moves asks again only then.
     #[must_use]
     pub fn relocation(&self) -> Option<RelocationPlan> {

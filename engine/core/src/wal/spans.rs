@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
-use super::frame::DamagedRange;
+use super::control::DamagedRange;
 use super::position::Generation;
 
 /// A range of offsets in one segment.

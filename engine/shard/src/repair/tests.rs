@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustmq_engine_api::{Append, AppendFrontier, Engine, Isolation, LogConfig, OpenPartition, ReadRequest};
-use rustmq_engine_core::wal::{Generation, Run, SegmentHeader, SegmentShape};
+use rustmq_engine_core::wal::{FormatVersion, Generation, Run, SegmentHeader, SegmentShape};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::{self, BatchBuilder};
 use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition};
@@ -190,7 +190,8 @@ fn an_unreadable_page_in_a_segment_without_a_group_ends_a_start_until_a_repair()
         let log = Killed::with(&["the first", "the last"]).await;
         let wal = Folder::open(&log.config.dir, None).unwrap().wals.remove(0).id;
         let shape = SegmentShape::new(4096, SEGMENT).unwrap();
-        let header = SegmentHeader { wal, generation: Generation(2), run: Run(1), shape, before: 1 };
+        let version = FormatVersion::CURRENT;
+        let header = SegmentHeader { version, wal, generation: Generation(2), run: Run(1), shape, before: 1 };
         let mut bytes = vec![0; usize::try_from(SEGMENT).unwrap()];
         header.encode(&mut bytes[..4096]);
         std::fs::write(log.slot(1), bytes).unwrap();

@@ -91,7 +91,8 @@ enum Written {
     Batch(BatchHeader, Option<EndMarker>),
     Trim(Offset),
     EpochStart(EpochStart),
-    Expiry(Vec<ProducerId>),
+    /// The end at which it was decided, and who is forgotten.
+    Expiry(Offset, Vec<ProducerId>),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -304,7 +305,7 @@ impl Life {
                 !is_past
             }
             Written::EpochStart(begun) => begun.start.0 < to,
-            Written::Expiry(_) => !is_past,
+            Written::Expiry(..) => !is_past,
             Written::Trim(_) => true,
         });
         let mut kept = PartitionLog::open(LogLimits::default(), LeaderEpoch(1), Offset::ZERO);
@@ -341,14 +342,14 @@ impl Life {
 
     fn expire(&mut self, later: i64) {
         self.now += later;
-        let expired = self.log.expire_producers(Timestamp(self.now), Duration::from_millis(1_500));
-        self.log.forget_producers(&expired);
+        let expired = self.log.expire_producers(Timestamp(self.now), Duration::from_millis(1_500), usize::MAX);
+        self.log.forget_producers(Offset(self.end), &expired);
         for id in &expired {
             let forgotten = self.producers.remove(&id.0).unwrap();
             assert_eq!(forgotten.open, None, "{id:?} has a transaction open");
             assert!(forgotten.last_append + 1_500 <= self.now, "{id:?} wrote at {}", forgotten.last_append);
         }
-        self.write(Written::Expiry(expired));
+        self.write(Written::Expiry(Offset(self.end), expired));
     }
 
     fn restart(&mut self) {
@@ -437,7 +438,7 @@ fn replay(log: &mut PartitionLog, written: &[Written]) {
             Written::Batch(header, marker) => log.replay_batch(header, *marker, Gaps::Refused).unwrap(),
             Written::Trim(to) => log.replay_trim(*to, Gaps::Refused).unwrap(),
             Written::EpochStart(begun) => log.replay_epoch_start(*begun, Gaps::Refused).unwrap(),
-            Written::Expiry(ids) => log.replay_expiry(ids),
+            Written::Expiry(decided_at, ids) => log.replay_expiry(*decided_at, ids),
         }
         log.check_invariants();
     }

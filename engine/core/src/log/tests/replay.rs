@@ -9,6 +9,8 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::super::*;
 use super::batches::{at, idempotent, lead, marker, plain, transactional};
+use crate::parts::CRITICAL;
+use crate::parts::tests::part;
 
 const NOW: Timestamp = Timestamp(1_000);
 
@@ -59,22 +61,43 @@ fn a_checkpoint_restores_the_log_with_all_of_it_durable() {
     assert_eq!(restored, log);
 }
 
-#[test]
-fn the_bytes_of_version_one_stay() {
-    let mut log = PartitionLog::open(limits(), LeaderEpoch(1), Offset(5));
-    log.commit_append(&idempotent(7, 2, 3, 4), Offset(5), NOW);
+/// The checkpoint of a log of which producer 7 has written offsets 5 to 8, in a version of which this says the bytes that are not in the other.
+fn bytes_of(version: u8, last_offset: &[u8]) -> Vec<u8> {
     #[rustfmt::skip]
-    let expected: &[&[u8]] = &[
-        &[1, 0],
+    let bytes: &[&[u8]] = &[
+        &[version, 0],
         &[5, 0, 0, 0, 0, 0, 0, 0], &[9, 0, 0, 0, 0, 0, 0, 0], &[5, 0, 0, 0, 0, 0, 0, 0],
         &[1, 0, 0, 0], &[1, 0, 0, 0], &[5, 0, 0, 0, 0, 0, 0, 0],
-        &[1, 0, 0, 0], &[7, 0, 0, 0, 0, 0, 0, 0], &[2, 0], &[255; 4], &[232, 3, 0, 0, 0, 0, 0, 0], &[255; 8],
+        &[1, 0, 0, 0], &[7, 0, 0, 0, 0, 0, 0, 0], &[2, 0], &[255; 4], &[232, 3, 0, 0, 0, 0, 0, 0], last_offset, &[255; 8],
         &[1], &[3, 0, 0, 0], &[6, 0, 0, 0], &[5, 0, 0, 0, 0, 0, 0, 0], &[8, 0, 0, 0, 0, 0, 0, 0], &[232, 3, 0, 0, 0, 0, 0, 0],
         &[0; 4], &[0; 4],
         &[232, 3, 0, 0, 0, 0, 0, 0], &[0; 8], &[0, 128, 0, 0, 0, 0, 0, 0], &[100, 0, 0, 0, 0, 0, 0, 0],
         &[0; 4],
     ];
-    assert_eq!(encoded(&log), expected.concat());
+    bytes.concat()
+}
+
+#[test]
+fn the_bytes_of_both_versions_stay() {
+    let mut log = PartitionLog::open(limits(), LeaderEpoch(1), Offset(5));
+    log.commit_append(&idempotent(7, 2, 3, 4), Offset(5), NOW);
+    let second = bytes_of(2, &[8, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(encoded(&log), second);
+    let restored = PartitionLog::restore(limits(), &bytes_of(1, &[])).unwrap();
+    assert_eq!(encoded(&restored), second, "the first version is read");
+}
+
+#[test]
+fn parts_of_a_checkpoint_are_passed_over_unless_they_must_not_be() {
+    let bytes = encoded(&full());
+    let with = |parts: &[Vec<u8>]| PartitionLog::restore(limits(), &[&bytes[..], &parts.concat()].concat());
+    let restored = with(&[part(3, b"optional"), part(4, b"")]).unwrap();
+    assert_eq!(encoded(&restored), bytes, "they are not kept: the log goes on from there");
+    let tag = CRITICAL | 3;
+    let refused = with(&[part(1, b"optional"), part(tag, b"critical")]).unwrap_err();
+    assert_eq!(refused, CheckpointError::UnknownPart { tag });
+    assert!(refused.to_string().contains("a newer RustMQ wrote it"), "{refused}");
+    assert!(PartitionLog::restore(limits(), &[bytes_of(1, &[]), part(3, b"optional")].concat()).is_err());
 }
 
 #[test]
@@ -85,10 +108,12 @@ fn a_cut_or_foreign_checkpoint_is_refused() {
         assert_eq!(error, CheckpointError::Truncated, "cut at {length}");
     }
     let longer = [bytes.clone(), vec![0]].concat();
+    assert_eq!(PartitionLog::restore(limits(), &longer).unwrap_err(), CheckpointError::Truncated);
+    let longer = [bytes_of(1, &[]), vec![0]].concat();
     assert_eq!(PartitionLog::restore(limits(), &longer).unwrap_err(), CheckpointError::Trailing { count: 1 });
     let mut newer = bytes;
-    newer[0] = 2;
-    assert_eq!(PartitionLog::restore(limits(), &newer).unwrap_err(), CheckpointError::Version { found: 2 });
+    newer[0] = 3;
+    assert_eq!(PartitionLog::restore(limits(), &newer).unwrap_err(), CheckpointError::Version { found: 3 });
 }
 
 #[test]
@@ -101,8 +126,9 @@ fn a_producer_is_not_forgotten_early_after_a_restart() {
     // Its records are a day old; when it was appended, the log does not say.
     log.replay_batch(&at(idempotent(3, 0, 0, 1), 7, 1), None, Gaps::Refused).unwrap();
     log.finish_replay(Replicas::Sole, day);
-    assert_eq!(log.expire_producers(Timestamp(day.0 + 499), expiry), [ProducerId(1)]);
-    assert_eq!(log.expire_producers(Timestamp(day.0 + 500), expiry), [1, 2, 3].map(ProducerId));
+    assert_eq!(log.expire_producers(Timestamp(day.0 + 499), expiry, 9), [ProducerId(1)]);
+    assert_eq!(log.expire_producers(Timestamp(day.0 + 500), expiry, 9), [1, 2, 3].map(ProducerId));
+    assert_eq!(log.expire_producers(Timestamp(day.0 + 500), expiry, 2), [1, 2].map(ProducerId), "the rest comes later");
 }
 
 #[test]
@@ -172,8 +198,8 @@ proptest! {
             if let Ok(AppendDecision::Append { base_offset }) = log.prepare_append(None, &header) {
                 log.commit_append(&header, base_offset, NOW);
             }
-            log.forget_producers(&log.expire_producers(Timestamp(i64::MAX), Duration::ZERO));
-            log.replay_expiry(&[ProducerId(3)]);
+            log.forget_producers(log.end(), &log.expire_producers(Timestamp(i64::MAX), Duration::ZERO, 9));
+            log.replay_expiry(log.end(), &[ProducerId(3)]);
             log.check_invariants();
         }
     }
@@ -183,11 +209,27 @@ proptest! {
 fn trims_and_expiries_that_are_replayed_once_more_change_nothing() {
     let mut log = full();
     log.replay_trim(Offset(8), Gaps::Refused).unwrap();
-    log.replay_expiry(&[ProducerId(1)]);
+    let decided_at = log.end();
+    log.replay_expiry(decided_at, &[ProducerId(1)]);
     let before = log.clone();
     for again in [6, 8] {
         log.replay_trim(Offset(again), Gaps::Refused).unwrap();
     }
-    log.replay_expiry(&[ProducerId(1)]);
+    log.replay_expiry(decided_at, &[ProducerId(1)]);
     assert_eq!(log, before);
+}
+
+#[test]
+fn an_expiry_that_comes_late_leaves_who_has_written_since_it_was_decided() {
+    let mut log = empty();
+    (1..=4).for_each(|id| log.commit_append(&idempotent(id, 0, 0, 1), log.end(), NOW));
+    let decided_at = log.end();
+    log.commit_append(&idempotent(1, 0, 1, 1), log.end(), NOW);
+    let marker_of = EndMarker { end: TransactionEnd::Commit, coordinator_epoch: 9 };
+    log.commit_marker(&marker(2, 0), marker_of, log.end(), NOW);
+    // A checkpoint between does not forget who has.
+    let mut log = PartitionLog::restore(limits(), &encoded(&log)).unwrap();
+    log.replay_expiry(decided_at, &[1, 2, 3].map(ProducerId));
+    let known: Vec<_> = log.producers().iter().map(|(id, _)| id.0).collect();
+    assert_eq!(known, [1, 2, 4]);
 }

@@ -137,9 +137,9 @@ fn producers_are_bounded_and_expire() {
         append_at(&mut log, &header, id * 1_000).unwrap();
     }
     assert_eq!(append(&mut log, &idempotent(3, 0, 0, 1)), Err(AppendRejection::ProducerLimit { limit: 2 }));
-    let expired = log.expire_producers(Timestamp(1_500), Duration::from_millis(500));
+    let expired = log.expire_producers(Timestamp(1_500), Duration::from_millis(500), usize::MAX);
     assert_eq!(expired, [ProducerId(1)]);
-    log.forget_producers(&expired);
+    log.forget_producers(log.end(), &expired);
     assert_eq!(append(&mut log, &idempotent(3, 0, 0, 1)), Ok(2));
 }
 

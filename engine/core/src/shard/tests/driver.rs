@@ -10,7 +10,7 @@ use rustmq_model::{Instant, Timestamp, TopicIdPartition};
 use super::host::{TestHost, Told};
 use super::memory::VecMemory;
 use super::slots::{Slots, WAL, shape};
-use crate::log::{AppendFrontier, Gaps, Replicas};
+use crate::log::{AppendFrontier, Gaps, LogLimits, Replicas};
 use crate::shard::request::ColdRead;
 use crate::shard::starting::{log_limits, replay_partitions};
 use crate::shard::{
@@ -36,6 +36,10 @@ pub struct Setting {
     pub gathered_bytes_max: usize,
     pub waits_max: usize,
     pub read_bytes_max: usize,
+    /// Of a checkpoint in one frame; a segment bears no more than a sixteenth of its length.
+    pub piece_bytes_max: usize,
+    /// Those that the shape asks for, if there are none.
+    pub limits: Option<LogLimits>,
     /// What appends wait for.
     pub until: AppendFrontier,
     pub replicas: Replicas,
@@ -69,6 +73,8 @@ impl Default for Setting {
             gathered_bytes_max: 1 << 20,
             waits_max: 1 << 16,
             read_bytes_max: 1 << 20,
+            piece_bytes_max: 1 << 20,
+            limits: None,
             until: AppendFrontier::DurableEnd,
             replicas: Replicas::Sole,
             proof_after: Duration::from_secs(3_600),
@@ -152,7 +158,8 @@ impl Driver {
         };
         let recovered = slots.recover(shape, policy)?;
         let config = SegmentTableConfig { wal: WAL, shape, segments_max: setting.segments_max };
-        let (mut table, limits) = (SegmentTable::new(config, &recovered), log_limits(shape));
+        let (mut table, limits) =
+            (SegmentTable::new(config, &recovered), setting.limits.unwrap_or_else(|| log_limits(shape)));
         let partitions =
             replay_partitions(&recovered, setting.gaps, limits, setting.replicas, now.wall, &mut table).unwrap();
         let memory = VecMemory::new(setting.piece, setting.budget);
@@ -165,6 +172,7 @@ impl Driver {
             gathered_bytes_max,
             waits_max,
             read_bytes_max: setting.read_bytes_max,
+            checkpoint_piece_bytes_max: setting.piece_bytes_max,
             limits,
             replicas: setting.replicas,
         };

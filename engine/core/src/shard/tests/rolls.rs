@@ -74,7 +74,7 @@ fn a_checkpoint_at_a_roll_knows_nothing_of_the_frame_that_rolled() {
         },
         |log, event| {
             let is_known = |producers: &Vec<_>| producers.iter().all(|id| log.producers().find(*id).is_some());
-            matches!(event, ReplayEvent::Control(Control::Expiry { producers }) if is_known(producers))
+            matches!(event, ReplayEvent::Control(Control::Expiry { producers, .. }) if is_known(producers))
         },
     );
 }

@@ -87,7 +87,7 @@ impl Slots {
                     return Ok(found);
                 }
                 let at = extent.group_offset as usize;
-                found.push(Bytes::copy_from_slice(&bytes[at + batch.range.start..at + batch.range.end]));
+                found.push(Bytes::copy_from_slice(&bytes[at + batch.with_parts.start..at + batch.with_parts.end]));
             }
         }
         Ok(found)

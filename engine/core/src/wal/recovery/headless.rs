@@ -69,7 +69,8 @@ impl Recovery {
             let shape = self.shape_with_group_at(offset).ok_or(unknown)?;
             // From the oldest one on all are there, or their order shows that one is missing.
             let before = u32::try_from(generation.0 - oldest.0).unwrap_or(u32::MAX);
-            let header = SegmentHeader { wal, generation, run, shape, before };
+            let version = group.version;
+            let header = SegmentHeader { version, wal, generation, run, shape, before };
             let first_durable = (offset == shape.first_group()).then_some(group.durable);
             self.run_seen = self.run_seen.max(run);
             self.found.push(Found { slot, header, first_durable });

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::wal::damage::GroupDamage;
+use crate::wal::format_version::Unknown;
 use crate::wal::index::{SegmentIndex, Trailer};
 use crate::wal::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
 use crate::wal::scan::{Hole, ReplayItem};
@@ -64,6 +65,12 @@ pub enum RecoveryError {
     ForeignSegment { slot: SlotId },
     #[error("slot {slot:05}: {error}", slot = slot.0)]
     Header { slot: SlotId, error: SegmentHeaderError },
+    #[error(
+        "slot {slot:05}, offset {offset}: there is {unknown}: a newer RustMQ wrote it, and this one does not know it. Start that one, or a later one; \
+         nothing is damaged, and a repair would change nothing",
+        slot = slot.0
+    )]
+    Newer { slot: SlotId, offset: u32, unknown: Unknown },
     #[error("slots {first:05} and {second:05} both hold generation {generation}", first = first.0, second = second.0, generation = generation.0)]
     DuplicateGeneration { first: SlotId, second: SlotId, generation: Generation },
     #[error(

@@ -14,7 +14,7 @@ struct Base {
     /// Its group.
     at: WalPosition,
     /// Where the log ended then. A restart does not know that of the segments that it found, nor how many bases there are in one: a single entry at the
-    /// segment's first group stands for them.
+    /// segment's beginning stands for them.
     end: Option<Offset>,
 }
 
@@ -30,9 +30,9 @@ impl Bases {
         Self(vec![Base { at, end: Some(log_start) }])
     }
 
-    /// Segments are taken up oldest first. One has bases somewhere from its first group on.
-    pub fn take_up(&mut self, first_group: WalPosition) {
-        self.0.push(Base { at: first_group, end: None });
+    /// Segments are taken up oldest first. A base begins somewhere in this one.
+    pub fn take_up(&mut self, generation: Generation) {
+        self.0.push(Base { at: WalPosition { generation, offset: 0 }, end: None });
     }
 
     /// A checkpoint, and how far its log had come.
@@ -41,9 +41,16 @@ impl Bases {
         self.0.push(Base { at, end: Some(frontiers.log_end) });
     }
 
-    /// The newest one that a restart found is known: it was replayed.
-    pub fn restore(&mut self, at: WalPosition, end: Offset) {
-        self.0.push(Base { at, end: Some(end) });
+    /// The newest one that a restart found: it is replayed from there.
+    pub fn restore(&mut self, at: WalPosition) {
+        self.0.push(Base { at, end: None });
+    }
+
+    /// Where the log ended at that one.
+    pub fn restore_end(&mut self, end: Offset) {
+        if let Some(newest) = self.0.last_mut() {
+            newest.end = Some(end);
+        }
     }
 
     /// Whether a replay that began after the segment would miss something.

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustmq_model::TopicIdPartition;
 
+use crate::wal::format_version::FormatVersion;
 use crate::wal::frame;
 use crate::wal::group;
 use crate::wal::group_writer::FinishedGroup;
@@ -186,7 +187,8 @@ impl SegmentsInUse {
         let (wal, shape, run) = (self.config.wal, self.config.shape, self.run);
         let before = u32::try_from(self.count()).expect("a WAL has fewer segments than a u32 counts");
         self.newest = self.newest.next();
-        let header = SegmentHeader { wal, generation: self.newest, run, shape, before };
+        let version = FormatVersion::CURRENT;
+        let header = SegmentHeader { version, wal, generation: self.newest, run, shape, before };
         let (members, index, end) = (BTreeSet::new(), Some(SegmentIndex::default()), shape.first_group());
         self.by_generation.insert(self.newest, Segment { slot, shape, members, index, trailer: None, end, holds: 0 });
         self.next = Some(WalPosition { generation: self.newest, offset: end });

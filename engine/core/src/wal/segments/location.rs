@@ -7,8 +7,8 @@ use rustmq_model::{Offset, TopicIdPartition};
 
 use super::in_use::SegmentsInUse;
 use super::places::PartitionPlaces;
+use crate::wal::control::DamagedRange;
 use crate::wal::extents::{Extent, ReadRange};
-use crate::wal::frame::DamagedRange;
 use crate::wal::index::{IndexEntry, Trailer};
 use crate::wal::position::{Generation, SegmentShape, SlotId};
 use crate::wal::retention::Part;

@@ -8,8 +8,9 @@ use rustmq_model::{Offset, TopicIdPartition};
 
 use super::bases::Bases;
 use crate::log::Frontiers;
+use crate::wal::checkpoint_piece::CheckpointPiece;
+use crate::wal::control::{Control, DamagedRange};
 use crate::wal::extents::Extent;
-use crate::wal::frame::{Control, DamagedRange};
 use crate::wal::index::{IndexEntry, SegmentIndex};
 use crate::wal::position::{Generation, WalPosition};
 use crate::wal::spans::{Span, Spans};
@@ -21,8 +22,14 @@ pub(super) struct Places {
     spans: Spans,
     /// The log start as far as it is durable: of what lies wholly below there are no spans.
     trimmed: Offset,
+    /// Open frames, and checkpoints of which every piece is staged.
     bases: Bases,
-    /// Frames follow the newest base.
+    /// Of the newest base, where it is a checkpoint.
+    base_bytes: u64,
+    /// The group with the first piece of the checkpoint that is under way, and the bytes of the pieces that are staged.
+    begun: WalPosition,
+    begun_bytes: u64,
+    /// Frames follow the newest base, or the checkpoint that is under way.
     changed: bool,
 }
 
@@ -40,9 +47,26 @@ impl Places {
         self.spans.in_segment(generation).filter(|span| span.end > self.log_start())
     }
 
-    /// Bytes of all that live, without what lies below the log start in a span that reaches over it.
+    /// Bytes of all that live, without what lies below the log start in a span that reaches over it. The checkpoint that counts is no less alive than batches:
+    /// to write it anew frees as much as it takes.
     const fn live_bytes(&self) -> u64 {
-        self.spans.live_bytes()
+        self.spans.live_bytes() + self.base_bytes + self.begun_bytes
+    }
+
+    /// Of the newest checkpoint.
+    pub const fn base_bytes(&self) -> u64 {
+        self.base_bytes
+    }
+
+    fn record_piece(&mut self, group: WalPosition, piece: &CheckpointPiece, bytes: usize, frontiers: &Frontiers) {
+        if piece.number == 0 {
+            (self.changed, self.begun, self.begun_bytes) = (false, group, 0);
+        }
+        self.begun_bytes += bytes as u64;
+        if piece.is_last() {
+            self.bases.push(self.begun, frontiers);
+            self.base_bytes = std::mem::take(&mut self.begun_bytes);
+        }
     }
 
     /// Whether a replay that began after the segment would miss something.
@@ -64,8 +88,7 @@ impl Places {
     }
 
     /// Segments are taken up oldest first.
-    fn take_up(&mut self, first_group: WalPosition, entry: &IndexEntry) {
-        let generation = first_group.generation;
+    fn take_up(&mut self, generation: Generation, entry: &IndexEntry) {
         if entry.voids_earlier {
             self.spans.clear();
             self.bases = Bases::default();
@@ -79,12 +102,10 @@ impl Places {
             self.spans.insert(Span { first, end, generation, bytes, max_timestamp, is_damaged });
         }
         if entry.base_group != 0 {
-            self.bases.take_up(first_group);
-            // Frames of the base's own group may follow it: one checkpoint too many does no harm.
-            self.changed = true;
-        } else if entry.last_group != 0 {
-            self.changed = true;
+            self.bases.take_up(entry.base_begins.generation);
         }
+        // Frames of the base's own group may follow it: one checkpoint too many does no harm.
+        self.changed |= entry.last_group != 0;
     }
 
     fn record_control(&mut self, group: WalPosition, control: &Control) {
@@ -167,15 +188,23 @@ impl PartitionPlaces {
     }
 
     /// What a recovered segment holds. They are taken up oldest first.
-    pub fn take_up(&mut self, first_group: WalPosition, index: &SegmentIndex) {
+    pub fn take_up(&mut self, generation: Generation, index: &SegmentIndex) {
         for (id, entry) in index.entries() {
-            self.change(*id, |places| places.take_up(first_group, entry));
+            self.change(*id, |places| places.take_up(generation, entry));
         }
     }
 
-    /// The base that a restart replayed the partition from: where its log ended then.
-    pub fn restore_base(&mut self, id: TopicIdPartition, at: WalPosition, end: Offset) {
-        self.change(id, |places| places.bases.restore(at, end));
+    /// What is replayed of the partition begins there, with a checkpoint of so many bytes or with none.
+    pub fn restore_base(&mut self, id: TopicIdPartition, at: WalPosition, bytes: usize) {
+        self.change(id, |places| {
+            places.bases.restore(at);
+            places.base_bytes = bytes as u64;
+        });
+    }
+
+    /// The log ended there at the base from which it was replayed.
+    pub fn restore_base_end(&mut self, id: TopicIdPartition, end: Offset) {
+        self.change(id, |places| places.bases.restore_end(end));
     }
 
     pub fn restore_log_start(&mut self, id: TopicIdPartition, log_start: Offset) {
@@ -201,11 +230,15 @@ impl PartitionPlaces {
         }
     }
 
-    pub fn record_checkpoint(&mut self, id: TopicIdPartition, group: WalPosition, frontiers: &Frontiers) {
-        self.change_or_add(id, |places| {
-            places.bases.push(group, frontiers);
-            places.changed = false;
-        });
+    pub fn record_checkpoint(
+        &mut self,
+        id: TopicIdPartition,
+        group: WalPosition,
+        piece: &CheckpointPiece,
+        bytes: usize,
+        frontiers: &Frontiers,
+    ) {
+        self.change_or_add(id, |places| places.record_piece(group, piece, bytes, frontiers));
     }
 
     /// See [`super::SegmentTable::apply_move`].

@@ -5,7 +5,7 @@ use rustmq_model::{Offset, TopicIdPartition};
 
 use super::admission::Capacity;
 use super::places::PartitionPlaces;
-use crate::wal::frame::DamagedRange;
+use crate::wal::control::DamagedRange;
 use crate::wal::position::{Generation, WalPosition};
 
 /// What to write so that the oldest segment becomes free: checkpoints, what stands for damaged batches, and batches to read and relocate.
@@ -42,6 +42,7 @@ pub(super) fn plan(capacity: Capacity<'_>, places: &PartitionPlaces) -> Option<R
     for id in &oldest.members {
         let Some(places) = places.of(*id) else { continue };
         if places.is_based_in(generation) {
+            live += places.base_bytes();
             plan.checkpoints.push(*id);
         }
         for span in places.live_in(generation) {

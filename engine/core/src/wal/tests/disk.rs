@@ -15,8 +15,8 @@ use crate::wal::scan::{ReplayEvent, SegmentPlace};
 use crate::wal::segments::{Admission, Located, LocatedExtents, Location, Purpose, SEGMENTS_MIN};
 use crate::wal::spans::Span;
 use crate::wal::{
-    Control, DamagedRange, FinishedGroup, GroupWriter, ReadRange, RecoveredWal, SegmentShape, SegmentTable,
-    SegmentTableConfig, SlotId, WalId, WalPosition,
+    CheckpointPiece, Control, DamagedRange, FinishedGroup, GroupWriter, ReadRange, RecoveredWal, SegmentShape,
+    SegmentTable, SegmentTableConfig, SlotId, WalId, WalPosition,
 };
 use crate::wal::{read_check, recovery};
 
@@ -378,13 +378,33 @@ impl Shard {
 
     /// The test's checkpoint: log start, log end.
     pub(super) fn checkpoint(&mut self, id: TopicIdPartition) {
-        assert!(self.make_room(16, Purpose::Cleaning), "a checkpoint fits in the reserve");
+        assert!(
+            self.make_room(CheckpointPiece::payload_length(16), Purpose::Cleaning),
+            "a checkpoint fits in the reserve"
+        );
         let mut bytes = log_start(&self.state[&id]).0.to_le_bytes().to_vec();
         bytes.extend_from_slice(&self.end_offset(id).0.to_le_bytes());
         let writer = self.writer.as_mut().unwrap();
-        writer.put_checkpoint(&mut self.region, id, &bytes);
-        self.table.record_checkpoint(id, writer.position(), &Frontiers::at(self.end_offset(id)));
+        let piece = CheckpointPiece { begun_at: writer.next_frame(), number: 0, count: 1 };
+        writer.put_checkpoint(&mut self.region, id, &piece, &bytes);
+        self.table.record_checkpoint(id, writer.position(), &piece, bytes.len(), &Frontiers::at(self.end_offset(id)));
         self.state.insert(id, vec![ReplayEvent::Checkpoint(Bytes::from(bytes))]);
+    }
+
+    /// A piece of the same, which has two: what the log was when the first one was laid. Answers where that is.
+    pub(super) fn checkpoint_piece(
+        &mut self,
+        id: TopicIdPartition,
+        begun_at: Option<WalPosition>,
+        bytes: i64,
+    ) -> WalPosition {
+        assert!(self.make_room(CheckpointPiece::payload_length(8), Purpose::Cleaning));
+        let writer = self.writer.as_mut().unwrap();
+        let number = u32::from(begun_at.is_some());
+        let piece = CheckpointPiece { begun_at: begun_at.unwrap_or_else(|| writer.next_frame()), number, count: 2 };
+        writer.put_checkpoint(&mut self.region, id, &piece, &bytes.to_le_bytes());
+        self.table.record_checkpoint(id, writer.position(), &piece, 8, &Frontiers::at(self.end_offset(id)));
+        piece.begun_at
     }
 
     /// Everything that frees space: relocation, then freeing.

@@ -5,10 +5,18 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::disk::{BLOCK, WAL, partition, shape};
 use crate::log::{EndMarker, TransactionEnd};
+use crate::wal::index::IndexError;
 use crate::wal::scan::ReplayEvent;
 use crate::wal::{
-    Control, DamagedRange, Generation, GroupKind, GroupWriter, Run, SegmentIndex, SegmentShape, WalPosition, frame,
+    CheckpointPiece, Control, DamagedRange, FormatVersion, Generation, GroupKind, GroupWriter, Run, SegmentIndex,
+    SegmentShape, WalPosition, frame,
 };
+
+const GENERATION: Generation = Generation(4);
+
+fn parsed(index: &[u8]) -> Result<SegmentIndex, IndexError> {
+    SegmentIndex::parse(FormatVersion::V2, GENERATION, index)
+}
 
 #[test]
 fn shapes_are_bounded() {
@@ -32,8 +40,8 @@ fn control_frames_read_back_as_they_were_laid() {
         Control::EpochStart { epoch: LeaderEpoch(2), start: Offset(9) },
         Control::Truncate { end: Offset(7) },
         Control::Trim { log_start: Offset(6) },
-        Control::Expiry { producers: vec![ProducerId(1), ProducerId(i64::MAX)] },
-        Control::Expiry { producers: vec![] },
+        Control::Expiry { decided_at: Offset(8), producers: vec![ProducerId(1), ProducerId(i64::MAX)] },
+        Control::Expiry { decided_at: Offset(0), producers: vec![] },
         Control::Close,
     ];
     let at = WalPosition { generation: Generation(4), offset: 512 };
@@ -64,8 +72,9 @@ fn a_damaged_range_has_its_bytes_and_an_extent_of_none() {
     let header = crate::wal::GroupHeader::parse_at(WAL, shape(32), at, &region).unwrap();
     let frame = frame::frames(WAL, &header, &region).next().unwrap().unwrap();
     assert_eq!(region[64 + 4], 11, "its kind");
-    assert_eq!(frame.payload[..16], [2, 1, 0, 0, 0, 0, 0, 0, 44, 1, 0, 0, 0, 0, 0, 0]);
-    assert_eq!(frame.payload[16..], [0xFF; 8]);
+    assert_eq!(frame.payload[0], 1, "the version of its payload");
+    assert_eq!(frame.payload[1..17], [2, 1, 0, 0, 0, 0, 0, 0, 44, 1, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(frame.payload[17..], [0xFF; 8]);
     assert_eq!(frame.body, frame::FrameBody::Damaged(range));
 
     let mut index = SegmentIndex::default();
@@ -74,7 +83,7 @@ fn a_damaged_range_has_its_bytes_and_an_extent_of_none() {
     index.record_damaged(partition(3), 512, &range);
     // What follows it is no part of it.
     index.record_batch(partition(3), 512, &header, true);
-    let read = SegmentIndex::parse(&index.encode()).unwrap();
+    let read = parsed(&index.encode()).unwrap();
     assert_eq!(read, index);
     let extents = &read.entry(partition(3)).unwrap().extents;
     assert_eq!(extents.iter().map(|extent| extent.is_damaged).collect::<Vec<_>>(), [true, false]);
@@ -85,23 +94,24 @@ proptest! {
     fn an_index_reads_back(batches in proptest::collection::vec((0..5i32, 1..40u32, 0..50i64, 1..5i64), 0..60)) {
         let mut index = SegmentIndex::default();
         for (number, group, first, count) in batches {
+            let at = WalPosition { generation: GENERATION, offset: group * 512 };
             let mut header = rustmq_model::batch::BatchHeader::parse(&super::disk::batch(1, 9, 0)).unwrap();
             header.base_offset = Offset(first);
             header.last_offset_delta = i32::try_from(count - 1).unwrap();
             index.record_batch(partition(number), group * 512, &header, group % 7 == 0);
             if group % 11 == 0 {
-                index.record_checkpoint(partition(number), group * 512);
+                index.record_checkpoint(partition(number), at, &CheckpointPiece { begun_at: at, number: group % 2, count: 2 });
             }
             if group % 13 == 0 {
-                index.record_control(partition(number), group * 512, &Control::Truncate { end: Offset(first) });
+                index.record_control(partition(number), at, &Control::Truncate { end: Offset(first) });
             }
         }
         let bytes = index.encode();
         prop_assert_eq!(bytes.len(), index.encoded_length());
-        let read = SegmentIndex::parse(&bytes);
-        prop_assert_eq!(read.as_ref(), Some(&index));
+        let read = parsed(&bytes);
+        prop_assert_eq!(read.as_ref(), Ok(&index));
         for cut in 0..bytes.len() {
-            prop_assert!(SegmentIndex::parse(&bytes[..cut]).is_none());
+            prop_assert_eq!(parsed(&bytes[..cut]), Err(IndexError::Damaged));
         }
     }
 }
@@ -149,5 +159,5 @@ fn what_has_no_time_is_given_one_apart_from_what_has() {
     let extents = &index.entry(partition(0)).unwrap().extents;
     let found: Vec<_> = extents.iter().map(|extent| (extent.end.0, extent.max_timestamp.0)).collect();
     assert_eq!(found, [(2, 900), (4, 7), (5, 900)]);
-    assert_eq!(SegmentIndex::parse(&index.encode()).as_ref(), Some(&index));
+    assert_eq!(parsed(&index.encode()).as_ref(), Ok(&index));
 }

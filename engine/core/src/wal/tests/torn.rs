@@ -392,7 +392,7 @@ fn a_header_whose_block_size_cannot_be_told_is_not_rebuilt() {
     );
 }
 
-fn write_repair(disk: &mut Disk, repaired: &RecoveredWal) {
+pub(super) fn write_repair(disk: &mut Disk, repaired: &RecoveredWal) {
     for (slot, shape) in &repaired.void_trailers {
         disk.write_some(&Write::of(*slot, shape.trailer() as usize, vec![0; BLOCK]), |_| true);
     }

@@ -1,0 +1,242 @@
+//! What a newer build has written into frames: it is passed over where it may be, and refused in words where it may not, and is never damage.
+
+use bytes::Bytes;
+use rustmq_model::{LeaderEpoch, Offset, ProducerId};
+
+use super::disk::{BLOCK, Disk, Shard, WAL, batch, partition, shape};
+use crate::parts::CRITICAL;
+use crate::parts::tests::part;
+use crate::wal::read_check::{self, GroupCheck};
+use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
+use crate::wal::scan::{ReplayEvent, SegmentPlace};
+use crate::wal::{
+    Control, FinishedGroup, FormatVersion, GroupHeader, GroupKind, GroupWriter, Run, SlotId, Unknown, WalPosition,
+    frame, group,
+};
+
+const CRC_AT: usize = 28;
+
+/// What a later build makes of a frame.
+type Change<'a> = &'a dyn Fn(&mut [u8]);
+
+/// A group of one expiry frame, of which a later build has made something else: `change` is given the frame's header and payload.
+fn foreign(at: WalPosition, run: Run, durable: WalPosition, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut region = vec![0; 4 * BLOCK];
+    let mut writer = GroupWriter::new(WAL, run, at, shape(32));
+    let control = Control::Expiry { decided_at: Offset(3), producers: vec![ProducerId(0); 4] };
+    writer.put_control(&mut region, partition(0), &control);
+    let FinishedGroup { length, padded, .. } = writer.finish(&mut region, GroupKind::Data, durable);
+    let frame_at = group::HEADER_LENGTH as usize;
+    change(&mut region[frame_at..length as usize]);
+    reseal(at, run, &mut region[frame_at..]);
+    region.truncate(padded as usize);
+    region
+}
+
+/// Gives the first frame of a group its checksum again.
+fn reseal(at: WalPosition, run: Run, frame: &mut [u8]) {
+    let payload = u32::from_le_bytes(frame[..4].try_into().unwrap()) as usize;
+    let seed = [&WAL.0[..], &at.generation.0.to_le_bytes(), &run.0.to_le_bytes()].concat();
+    let offset = (at.offset + group::HEADER_LENGTH).to_le_bytes();
+    let checked = [&seed[..], &offset, &frame[..CRC_AT], &frame[32..32 + payload]].concat();
+    frame[CRC_AT..32].copy_from_slice(&crc32c::crc32c(&checked).to_le_bytes());
+}
+
+/// The frame as another kind.
+fn kind(frame: &mut [u8]) {
+    frame[4] = 12;
+}
+
+fn version(frame: &mut [u8]) {
+    frame[32] = 2;
+}
+
+/// No producers, and in their place a part.
+fn with_part(tag: u16) -> impl Fn(&mut [u8]) {
+    move |frame| {
+        frame[41..45].fill(0);
+        frame[45..77].copy_from_slice(&part(tag, &[0xAB; 26]));
+    }
+}
+
+/// A log of one partition with two batches, and where it goes on.
+fn log() -> (Shard, WalPosition) {
+    let mut shard = Shard::open(Disk::default(), shape(32), 8).unwrap();
+    shard.open_partition(partition(0));
+    (0..2).for_each(|fill| assert!(shard.append(partition(0), &batch(1, 100, fill))));
+    shard.commit();
+    let at = shard.table.next_position().unwrap();
+    (shard, at)
+}
+
+fn put(disk: &mut Disk, at: WalPosition, bytes: &[u8]) {
+    let slot = disk.0.get_mut(&SlotId(0)).unwrap();
+    slot[at.offset as usize..at.offset as usize + bytes.len()].copy_from_slice(bytes);
+}
+
+const POLICIES: [CorruptionPolicy; 3] =
+    [CorruptionPolicy::Refuse, CorruptionPolicy::Repaired, CorruptionPolicy::Repair];
+
+#[test]
+fn what_must_not_be_passed_over_is_refused_in_words_whether_it_is_proven_or_not() {
+    let tag = CRITICAL | 9;
+    let cases: [(Change<'_>, Unknown); 3] = [
+        (&kind, Unknown::Kind { code: 12 }),
+        (&version, Unknown::Version { code: 8, version: 2 }),
+        (&with_part(tag), Unknown::Part { code: 8, tag }),
+    ];
+    for ((change, unknown), is_proven) in cases.into_iter().flat_map(|case| [(case, false), (case, true)]) {
+        let (mut shard, at) = log();
+        let group = foreign(at, Run(1), WalPosition::default(), change);
+        put(&mut shard.disk, at, &group);
+        if is_proven {
+            let proof = WalPosition { offset: at.offset + u32::try_from(group.len()).unwrap(), ..at };
+            let mut region = vec![0; BLOCK];
+            GroupWriter::new(WAL, Run(1), proof, shape(32)).finish(&mut region, GroupKind::Proof, proof);
+            put(&mut shard.disk, proof, &region);
+        }
+        for policy in POLICIES {
+            let refused = shard.disk.recover(shape(32), policy).unwrap_err();
+            assert_eq!(refused, RecoveryError::Newer { slot: SlotId(0), offset: at.offset, unknown });
+            let text = refused.to_string();
+            assert!(text.contains("a newer RustMQ wrote it") && text.contains(&unknown.to_string()), "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_may_be_passed_over_changes_nothing() {
+    let (mut shard, at) = log();
+    put(&mut shard.disk, at, &foreign(at, Run(1), WalPosition::default(), with_part(9)));
+    let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
+    let last = recovered.partitions[&partition(0)].last().unwrap();
+    let expected = Control::Expiry { decided_at: Offset(3), producers: Vec::new() };
+    assert_eq!(last.event, ReplayEvent::Control(expected));
+    assert!(recovered.dropped.is_none());
+}
+
+#[test]
+fn what_is_torn_is_dropped_whoever_wrote_it() {
+    // Behind damage that nothing proves.
+    let (mut shard, at) = log();
+    let behind = WalPosition { offset: at.offset + 512, ..at };
+    put(&mut shard.disk, at, &[0xEE; BLOCK]);
+    put(&mut shard.disk, behind, &foreign(behind, Run(1), WalPosition::default(), kind));
+    let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
+    assert_eq!(recovered.dropped.map(|tail| (tail.offset, tail.groups)), Some((at.offset, 1)));
+    // In a group that is not whole.
+    let (mut shard, at) = log();
+    let mut region = vec![0; 4 * BLOCK];
+    let mut writer = GroupWriter::new(WAL, Run(1), at, shape(32));
+    (0..2).for_each(|_| writer.put_control(&mut region, partition(0), &Control::Trim { log_start: Offset(1) }));
+    let length = writer.finish(&mut region, GroupKind::Data, WalPosition::default()).length as usize;
+    let frame_at = group::HEADER_LENGTH as usize;
+    region[frame_at + 4] = 12;
+    reseal(at, Run(1), &mut region[frame_at..]);
+    region[length - 1] ^= 1;
+    region[length - 10] ^= 1;
+    put(&mut shard.disk, at, &region);
+    let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
+    assert_eq!(recovered.dropped.map(|tail| tail.offset), Some(at.offset));
+}
+
+#[test]
+fn in_the_first_version_another_kind_is_damage() {
+    let (mut shard, at) = log();
+    let mut region = foreign(at, Run(1), WalPosition::default(), kind);
+    let header = GroupHeader::parse_at(WAL, shape(32), at, &region).unwrap();
+    GroupHeader { version: FormatVersion::V1, ..header }.encode(WAL, &mut region);
+    put(&mut shard.disk, at, &region);
+    let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
+    assert_eq!(recovered.dropped.map(|tail| tail.offset), Some(at.offset));
+}
+
+#[test]
+fn an_index_says_what_its_segment_holds_that_must_be_known() {
+    for tag in [9, CRITICAL | 9] {
+        let (mut shard, at) = log();
+        let index = [shard.table.index_payload().unwrap(), part(tag, b"of the segment")].concat();
+        let mut region = vec![0; 4 * BLOCK];
+        let mut writer = GroupWriter::new(WAL, Run(1), at, shape(32));
+        writer.put_index(&mut region, &index);
+        let group = writer.finish(&mut region, GroupKind::Index, at);
+        shard.table.advance(group.end());
+        put(&mut shard.disk, at, &region[..group.padded as usize]);
+        let trailer = shard.table.seal(Some(group)).unwrap();
+        let mut block = vec![0; BLOCK];
+        trailer.encode(WAL, &mut block);
+        put(&mut shard.disk, WalPosition { offset: shape(32).trailer(), ..at }, &block);
+        // Only a segment that another one follows is known by its index.
+        let started = shard.table.start_segment().unwrap();
+        let slot = shard.disk.0.get_mut(&started.slot).unwrap();
+        started.header.encode(&mut slot[..BLOCK]);
+        let next = shard.table.next_position().unwrap();
+        let proof = GroupWriter::new(WAL, Run(1), next, shape(32));
+        proof.finish(&mut slot[next.offset as usize..], GroupKind::Proof, group.end());
+        for policy in POLICIES {
+            let recovered = shard.disk.recover(shape(32), policy);
+            match recovered {
+                Ok(recovered) => assert!(tag == 9 && recovered.partitions.len() == 1),
+                Err(refused) => {
+                    let unknown = Unknown::Part { code: 10, tag };
+                    assert_eq!(refused, RecoveryError::Newer { slot: SlotId(0), offset: at.offset, unknown });
+                    assert_eq!(tag, CRITICAL | 9);
+                }
+            }
+        }
+    }
+}
+
+/// A group with one batch and what follows it, checked.
+fn read(at: WalPosition, put: impl FnOnce(&mut GroupWriter, &mut [u8])) -> (Vec<u8>, Option<(Bytes, Bytes)>) {
+    let mut region = vec![0; 4 * BLOCK];
+    let mut writer = GroupWriter::new(WAL, Run(1), at, shape(32));
+    put(&mut writer, &mut region);
+    writer.finish(&mut region, GroupKind::Data, WalPosition::default());
+    let place = SegmentPlace { wal: WAL, shape: shape(32), generation: at.generation };
+    let Ok(GroupCheck::Whole(group)) = read_check::check_group(place, at.offset, &region) else {
+        return (region, None);
+    };
+    let found = group.batches_of(partition(0)).next().map(|found| {
+        let slice = |range: &std::ops::Range<usize>| Bytes::copy_from_slice(&region[range.clone()]);
+        (slice(&found.range), slice(&found.with_parts))
+    });
+    (region, found)
+}
+
+#[test]
+fn the_parts_of_a_batch_move_with_it_and_readers_do_not_see_them() {
+    let (_, at) = log();
+    let (stored, parts) = (batch(1, 100, 7), [part(9, b"of the tier"), part(10, b"")].concat());
+    let laid = [&stored[..], &parts].concat();
+    let (_, found) = read(at, |writer, region| {
+        writer.put_batch(region, partition(0), &laid, Offset(2), LeaderEpoch(3));
+    });
+    let (alone, with_parts) = found.unwrap();
+    assert_eq!(alone.len(), stored.len());
+    assert_eq!(with_parts[..], [&alone[..], &parts].concat());
+    let elsewhere = WalPosition { offset: at.offset + 512, ..at };
+    let (mut region, found) = read(elsewhere, |writer, region| {
+        writer.put_relocated(region, partition(0), &with_parts);
+    });
+    assert_eq!(found, Some((alone, with_parts)));
+    // The frame's checksum covers them: the batch's own does not.
+    let part_at = group::HEADER_LENGTH as usize + frame::HEADER_LENGTH as usize + stored.len() + 8;
+    region[part_at] ^= 1;
+    let place = SegmentPlace { wal: WAL, shape: shape(32), generation: at.generation };
+    assert!(read_check::check_group(place, elsewhere.offset, &region).is_err());
+}
+
+#[test]
+fn a_batch_with_a_part_that_must_be_known_is_not_served_and_ends_a_start() {
+    let (mut shard, at) = log();
+    let laid = [&batch(1, 100, 7)[..], &part(CRITICAL | 5, b"sealed")].concat();
+    let (region, found) = read(at, |writer, region| {
+        writer.put_batch(region, partition(0), &laid, Offset(2), LeaderEpoch(3));
+    });
+    assert_eq!(found, None);
+    put(&mut shard.disk, at, &region[..2 * BLOCK]);
+    let refused = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap_err();
+    let unknown = Unknown::Part { code: 1, tag: CRITICAL | 5 };
+    assert_eq!(refused, RecoveryError::Newer { slot: SlotId(0), offset: at.offset, unknown });
+}
