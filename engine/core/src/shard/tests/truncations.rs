@@ -212,6 +212,20 @@ fn the_watermark_stands_still_while_a_log_is_cut_and_counts_nothing_that_was_ack
 }
 
 #[test]
+fn what_was_acknowledged_of_cut_batches_does_not_count_for_those_in_their_place() {
+    let mut driver = replicated(1);
+    driver.fill(0, 4);
+    driver.acknowledge(0, 9);
+    driver.append(0, &[10]);
+    driver.turn();
+    let cut = driver.truncate(0, 4);
+    driver.settle();
+    assert_eq!(ended(&cut), Some(4));
+    driver.fill(0, 1);
+    assert_eq!((driver.durable_end(0), driver.shown(0).frontiers.high_watermark), (5, Offset(4)));
+}
+
+#[test]
 fn trims_go_on_while_a_log_is_cut() {
     let mut driver = replicated(1);
     driver.fill(0, 6);
