@@ -1,4 +1,4 @@
-//! `rustmq-sim node --seeds N`: runs simulations of many seeds, and says what came up in them. One that breaks a promise is printed with the
+//! `rustmq-sim node --seeds N`, `rustmq-sim cluster --seeds N`: runs simulations of many seeds, and says what came up in them. One that breaks a promise is printed with the
 //! command that runs it again.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks through them")]
 
@@ -11,8 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
-use rustmq_sim::Trace;
-use rustmq_sim::node::{self, Named, Report};
+use rustmq_sim::{Trace, cluster, node};
 
 /// Of the runs: they are made twice, and must go the same way.
 const TWICE_EVERY: u64 = 100;
@@ -27,13 +26,51 @@ const FAILURES_MAX: usize = 5;
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
-    scenario: Scenario,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-enum Scenario {
+enum Command {
     /// One node, from clients to the disk.
     Node(Seeds),
+    /// Three replicas of a partition, the network between them, and a controller.
+    Cluster(Seeds),
+}
+
+/// What is run, and what is to come up in it.
+#[derive(Clone, Copy, Debug)]
+struct Scenario {
+    name: &'static str,
+    run: fn(u64, Trace) -> Report,
+    events: fn() -> Vec<&'static str>,
+}
+
+const NODE: Scenario = Scenario {
+    name: "node",
+    run: |seed, trace| {
+        let node::Report { setting, operations, events, trace } = node::run(seed, trace);
+        let events = events.iter().map(|(named, count)| (named.text(), count)).collect();
+        Report { setting: format!("{setting:?}"), operations, events, trace }
+    },
+    events: || node::Named::ALL.map(node::Named::text).to_vec(),
+};
+const CLUSTER: Scenario = Scenario {
+    name: "cluster",
+    run: |seed, trace| {
+        let cluster::Report { setting, operations, events, trace } = cluster::run(seed, trace);
+        let events = events.iter().map(|(named, count)| (named.text(), count)).collect();
+        Report { setting: format!("{setting:?}"), operations, events, trace }
+    },
+    events: || cluster::Named::ALL.map(cluster::Named::text).to_vec(),
+};
+
+/// What one run was like, whatever was run.
+#[derive(Debug)]
+struct Report {
+    setting: String,
+    operations: u64,
+    events: BTreeMap<&'static str, u64>,
+    trace: Trace,
 }
 
 #[derive(Debug, clap::Args)]
@@ -65,7 +102,7 @@ struct Summary {
     operations: u64,
     steps: u64,
     /// In how many runs.
-    events: BTreeMap<Named, u64>,
+    events: BTreeMap<&'static str, u64>,
     failures: BTreeMap<u64, String>,
 }
 
@@ -76,7 +113,7 @@ impl Summary {
             Ok(report) => {
                 self.operations += report.operations;
                 self.steps += report.trace.steps();
-                report.events.iter().for_each(|(named, _)| *self.events.entry(named).or_default() += 1);
+                report.events.keys().for_each(|named| *self.events.entry(named).or_default() += 1);
             }
             Err(reason) => drop(self.failures.insert(seed, reason)),
         }
@@ -89,26 +126,29 @@ thread_local! {
 }
 
 fn main() -> ExitCode {
-    let Scenario::Node(seeds) = Arguments::parse().scenario;
+    let (scenario, seeds) = match Arguments::parse().command {
+        Command::Node(seeds) => (NODE, seeds),
+        Command::Cluster(seeds) => (CLUSTER, seeds),
+    };
     std::panic::set_hook(Box::new(|panic| PANIC.set(panic.to_string())));
     let is_well = match seeds.seed {
-        Some(seed) => run_one(seed, seeds.trace),
-        None => run_many(&seeds),
+        Some(seed) => run_one(scenario, seed, seeds.trace),
+        None => run_many(scenario, &seeds),
     };
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn run(seed: u64, trace: Trace) -> Result<Report, String> {
-    catch_unwind(AssertUnwindSafe(|| node::run(seed, trace))).map_err(|_| PANIC.take())
+fn run(scenario: Scenario, seed: u64, trace: Trace) -> Result<Report, String> {
+    catch_unwind(AssertUnwindSafe(|| (scenario.run)(seed, trace))).map_err(|_| PANIC.take())
 }
 
-fn run_one(seed: u64, is_traced: bool) -> bool {
+fn run_one(scenario: Scenario, seed: u64, is_traced: bool) -> bool {
     let trace = if is_traced { Trace::told(|line| print!("{line}")) } else { Trace::default() };
-    match run(seed, trace) {
+    match run(scenario, seed, trace) {
         Ok(report) => {
             println!("seed {seed}: {} operations, {} steps", report.operations, report.trace.steps());
-            println!("{:?}", report.setting);
-            report.events.iter().for_each(|(named, count)| println!("{count:>6} {}", named.text()));
+            println!("{}", report.setting);
+            report.events.iter().for_each(|(named, count)| println!("{count:>6} {named}"));
             true
         }
         Err(reason) => {
@@ -118,7 +158,7 @@ fn run_one(seed: u64, is_traced: bool) -> bool {
     }
 }
 
-fn run_many(seeds: &Seeds) -> bool {
+fn run_many(scenario: Scenario, seeds: &Seeds) -> bool {
     let threads = match seeds.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
@@ -136,20 +176,20 @@ fn run_many(seeds: &Seeds) -> bool {
                     if seed >= end || is_late() {
                         return;
                     }
-                    let outcome = run_checked(seed);
+                    let outcome = run_checked(scenario, seed);
                     summary.lock().expect("a run that panics does not hold it").add(seed, outcome);
                 }
             });
         }
     });
-    judge(&summary.into_inner().expect("no thread holds it"))
+    judge(scenario, &summary.into_inner().expect("no thread holds it"))
 }
 
 /// At times twice: the same seed goes the same way.
-fn run_checked(seed: u64) -> Result<Report, String> {
-    let report = run(seed, Trace::default())?;
+fn run_checked(scenario: Scenario, seed: u64) -> Result<Report, String> {
+    let report = run(scenario, seed, Trace::default())?;
     if seed.is_multiple_of(TWICE_EVERY) {
-        let again = run(seed, Trace::default())?;
+        let again = run(scenario, seed, Trace::default())?;
         if again.trace.hash() != report.trace.hash() {
             return Err("two runs of this seed went different ways".to_owned());
         }
@@ -157,15 +197,15 @@ fn run_checked(seed: u64) -> Result<Report, String> {
     Ok(report)
 }
 
-fn judge(summary: &Summary) -> bool {
+fn judge(scenario: Scenario, summary: &Summary) -> bool {
     let Summary { runs, operations, steps, events, failures } = summary;
     let sound = (runs - failures.len() as u64).max(1);
     println!("{runs} seeds, on average {} operations and {} steps", operations / sound, steps / sound);
     let mut is_well = true;
-    for named in Named::ALL {
-        let percent = 100.0 * events.get(&named).copied().unwrap_or(0) as f64 / sound as f64;
+    for named in (scenario.events)() {
+        let percent = 100.0 * events.get(named).copied().unwrap_or(0) as f64 / sound as f64;
         let is_rare = percent < PERCENT_LEAST && *runs >= JUDGED_FROM;
-        println!("{percent:>6.1} % {}{}", named.text(), if is_rare { ": too rare" } else { "" });
+        println!("{percent:>6.1} % {}{}", named, if is_rare { ": too rare" } else { "" });
         is_well &= !is_rare;
     }
     if operations / sound < OPERATIONS_LEAST {
@@ -173,7 +213,7 @@ fn judge(summary: &Summary) -> bool {
         is_well = false;
     }
     for (seed, reason) in failures.iter().take(FAILURES_MAX) {
-        eprintln!("seed {seed}: {reason}\n    make sim SCENARIO=node SEED={seed}");
+        eprintln!("seed {seed}: {reason}\n    make sim SCENARIO={} SEED={seed}", scenario.name);
     }
     if !failures.is_empty() {
         eprintln!("{} seeds of {runs} failed", failures.len());

@@ -1,6 +1,6 @@
 //! Shows that the proofs fail when they must. Each patch in `compat-tests/planted` or `sim/planted` puts one bug into a scratch copy of the tree,
 //! and names in a line `Found by:` who finds it in what is built from that: `crash` (unless it names another) or `power_cut` by promises that
-//! the broker breaks, or `node within N`, which is the simulation of a node, by one of its first N seeds. The copy's crates have a version of
+//! the broker breaks, or `node within N` or `cluster within N`, which are simulations, by one of their first N seeds. The copy's crates have a version of
 //! their own, and its programs a name, so that nothing built from it takes the place of the real one in the target folder that they share.
 
 use std::fs;
@@ -65,8 +65,8 @@ fn try_patch(root: &Path, patch: &Path) -> Result<String> {
     replace(&tree.join("Cargo.toml"), "\nversion = \"0.1.0\"\n", "\nversion = \"0.1.0-planted\"\n")?;
     let text = fs::read_to_string(patch)?;
     let finder = text.lines().find_map(|line| line.strip_prefix("Found by: ")).unwrap_or("crash");
-    match finder.strip_prefix("node within ") {
-        Some(seeds) => simulate(root, &tree, seeds.parse().context("a number of seeds")?),
+    match finder.split_once(" within ") {
+        Some((scenario, seeds)) => simulate(root, &tree, scenario, seeds.parse().context("a number of seeds")?),
         None => test(root, &tree, finder),
     }
 }
@@ -83,12 +83,12 @@ fn build(root: &Path, tree: &Path, manifest: &str, name: &str) -> Result<PathBuf
     Ok(target.join("release").join(planted))
 }
 
-fn simulate(root: &Path, tree: &Path, seeds: u64) -> Result<String> {
+fn simulate(root: &Path, tree: &Path, scenario: &str, seeds: u64) -> Result<String> {
     let simulation = build(root, tree, "sim/Cargo.toml", "rustmq-sim")?;
     for first in (0..seeds).step_by(usize::try_from(SEEDS)?) {
         let mut run = Command::new(&simulation);
         let count = SEEDS.min(seeds - first);
-        let output = run.args(["node", "--first", &first.to_string(), "--seeds", &count.to_string()]).output()?;
+        let output = run.args([scenario, "--first", &first.to_string(), "--seeds", &count.to_string()]).output()?;
         let text = String::from_utf8_lossy(&output.stderr);
         if let Some((_, found)) = text.split_once("seed ") {
             return Ok(format!("found by seed {}", found.lines().take(2).collect::<Vec<_>>().join(" ")));

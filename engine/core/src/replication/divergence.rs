@@ -1,0 +1,164 @@
+//! Where the logs of a follower and its leader part (KIP-101, KIP-279), from their epoch histories.
+//! A record's epoch and offset name its bytes: one leader wrote an epoch, in one run. So up to the
+//! end of the largest epoch that both logs have, the shorter end of the two, they are the same.
+
+use rustmq_model::{LeaderEpoch, Offset};
+
+use super::log_view::LogView;
+use super::message::{Hello, HistoryPage, Verdict};
+use crate::log::EpochStart;
+
+impl HistoryPage {
+    /// The page of `log`'s history that has `newer` newer entries, of `count_max` entries at most.
+    /// `None` if there is none.
+    pub(super) fn of(log: &LogView<'_>, newer: usize, count_max: usize) -> Option<Self> {
+        let until = log.epochs.len().checked_sub(newer)?;
+        let from = until.saturating_sub(count_max);
+        let end = log.epochs.get(until).map_or(log.end, |entry| entry.start);
+        Some(Self { starts: log.epochs[from..until].to_vec(), end, newer, has_older: from > 0 })
+    }
+
+    /// Whether a log can have such a history, in `epoch` or before.
+    fn is_sound(&self, epoch: LeaderEpoch, count_max: usize) -> bool {
+        let rises = |pair: &[EpochStart]| pair[0].epoch < pair[1].epoch && pair[0].start < pair[1].start;
+        let fits = |last: &EpochStart| last.epoch <= epoch && last.start <= self.end;
+        self.starts.len() <= count_max
+            && self.starts.windows(2).all(rises)
+            && self.starts.first().is_none_or(|first| first.epoch.0 >= 0 && first.start.0 >= 0)
+            && self.starts.last().is_none_or(fits)
+            && !(self.starts.is_empty() && self.has_older)
+    }
+}
+
+impl Hello {
+    /// Whether what a follower says of its log can be true, when its leader's log ends at
+    /// `leader_end`.
+    pub(super) fn is_sound(&self, leader_end: Offset, count_max: usize) -> bool {
+        let Self { conversation, local_start, end, high_watermark, history } = self;
+        (0 <= local_start.0 && local_start <= high_watermark && high_watermark <= end && end.0 < i64::MAX)
+            && history.end <= *end
+            // The controller told it where to start: below what was committed, which a leader has.
+            && *local_start <= leader_end
+            && history.is_sound(conversation.epoch, count_max)
+    }
+}
+
+/// What the follower of a sound hello is to do to have a beginning of `log`.
+pub(super) fn judge(log: &LogView<'_>, hello: &Hello) -> Verdict {
+    let reset = Verdict::Reset { start: log.local_start };
+    let found = hello.history.starts.iter().enumerate().rev().find_map(|(index, theirs)| {
+        let at = log.epochs.binary_search_by_key(&theirs.epoch, |ours| ours.epoch).ok()?;
+        let our_end = log.epochs.get(at + 1).map_or(log.end, |next| next.start);
+        let their_end = hello.history.starts.get(index + 1).map_or(hello.history.end, |next| next.start);
+        Some(our_end.min(their_end))
+    });
+    let to = match found {
+        Some(to) => to,
+        None if hello.history.has_older => {
+            return Verdict::OlderPage { newer: hello.history.newer + hello.history.starts.len() };
+        }
+        // Nothing in common but where both start: below it neither has anything that could differ.
+        None if hello.local_start == log.local_start => log.local_start,
+        None => return reset,
+    };
+    // Below its start the leader cannot tell; and nothing that was once committed is cut in an
+    // election that was clean.
+    let floor = log.local_start.max(hello.local_start).max(hello.high_watermark);
+    if to < floor { reset } else { Verdict::Cut { to } }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustmq_model::{LeaderEpoch, Offset};
+
+    use super::{EpochStart, Hello, HistoryPage, LogView, Verdict, judge};
+    use crate::replication::assignment::Starts;
+    use crate::replication::message::{Conversation, Handshake};
+
+    fn history(starts: &[(i32, i64)]) -> Vec<EpochStart> {
+        starts.iter().map(|&(epoch, start)| EpochStart { epoch: LeaderEpoch(epoch), start: Offset(start) }).collect()
+    }
+
+    fn view(epochs: &[EpochStart], local_start: i64, end: i64) -> LogView<'_> {
+        let (local_start, end) = (Offset(local_start), Offset(end));
+        LogView { starts: Starts::default(), local_start, durable_end: end, end, epochs }
+    }
+
+    fn hello(log: &LogView<'_>, high_watermark: i64, newer: usize, count_max: usize) -> Hello {
+        let conversation = Conversation { epoch: LeaderEpoch(9), handshake: Handshake::default() };
+        let history = HistoryPage::of(log, newer, count_max).unwrap();
+        let high_watermark = Offset(high_watermark);
+        Hello { conversation, local_start: log.local_start, end: log.end, high_watermark, history }
+    }
+
+    /// The logs are given as epochs, local start and end; the follower's with its high watermark.
+    /// Whatever the size of its pages, the verdict is the same.
+    fn check(leader: (&[(i32, i64)], i64, i64), follower: (&[(i32, i64)], i64, i64, i64), expected: Verdict) {
+        let (ours, theirs) = (history(leader.0), history(follower.0));
+        let (ours, theirs) = (view(&ours, leader.1, leader.2), view(&theirs, follower.1, follower.2));
+        for count_max in 1..=5 {
+            let mut newer = 0;
+            let verdict = loop {
+                let hello = hello(&theirs, follower.3, newer, count_max);
+                assert!(hello.is_sound(ours.end, count_max));
+                match judge(&ours, &hello) {
+                    Verdict::OlderPage { newer: next } => newer = next,
+                    verdict => break verdict,
+                }
+            };
+            assert_eq!(verdict, expected, "{leader:?} {follower:?}, pages of {count_max}");
+        }
+    }
+
+    #[test]
+    fn logs_part_at_the_end_of_the_last_epoch_that_both_have() {
+        let cut = |to| Verdict::Cut { to: Offset(to) };
+        // A follower that is behind, one that is ahead in an epoch, and one that wrote an epoch
+        // which nobody else has.
+        check((&[(1, 0), (4, 10)], 0, 20), (&[(1, 0)], 0, 7, 0), cut(7));
+        check((&[(1, 0), (4, 10)], 0, 20), (&[(1, 0)], 0, 14, 0), cut(10));
+        check((&[(1, 0), (4, 10)], 0, 20), (&[(1, 0), (3, 8)], 0, 15, 5), cut(8));
+        // KIP-279: two leaders in a row lost what they wrote.
+        check((&[(1, 0), (5, 6)], 0, 9), (&[(1, 0), (2, 6), (3, 7), (4, 8)], 0, 12, 6), cut(6));
+        check((&[(1, 0), (3, 6), (5, 9)], 0, 12), (&[(1, 0), (2, 4), (4, 8)], 0, 12, 4), cut(4));
+        // Within the leader's own epoch, after a new handshake.
+        check((&[(1, 0), (9, 10)], 0, 30), (&[(1, 0), (9, 10)], 0, 25, 20), cut(25));
+        check((&[(9, 0)], 0, 5), (&[(0, 0)], 0, 0, 0), cut(0));
+    }
+
+    #[test]
+    fn what_cannot_be_kept_is_dropped() {
+        let reset = |start| Verdict::Reset { start: Offset(start) };
+        // Below the leader's start, in an epoch that both know and in none.
+        check((&[(1, 0), (4, 10)], 15, 20), (&[(1, 0)], 0, 7, 0), reset(15));
+        check((&[(4, 15)], 15, 20), (&[(1, 0), (2, 9)], 0, 17, 0), reset(15));
+        check((&[(4, 15)], 15, 20), (&[(1, 16)], 16, 17, 16), reset(15));
+        // A cut below what was committed once is no cut of a clean election.
+        check((&[(1, 0), (4, 10)], 0, 20), (&[(1, 0), (3, 8)], 0, 15, 9), reset(0));
+    }
+
+    #[test]
+    fn a_hello_that_contradicts_itself_is_not_judged() {
+        let epochs = history(&[(1, 0), (3, 8)]);
+        let sound = hello(&view(&epochs, 0, 15), 9, 0, 2);
+        assert!(sound.is_sound(Offset(0), 2));
+        let check = |change: &dyn Fn(&mut Hello)| {
+            let mut broken = sound.clone();
+            change(&mut broken);
+            assert!(!broken.is_sound(Offset(0), 2), "{broken:?}");
+        };
+        check(&|hello| hello.local_start = Offset(-1));
+        check(&|hello| hello.high_watermark = Offset(16));
+        check(&|hello| hello.local_start = Offset(10));
+        check(&|hello| (hello.local_start, hello.high_watermark) = (Offset(1), Offset(9)));
+        check(&|hello| hello.end = Offset(i64::MAX));
+        check(&|hello| hello.history.end = Offset(16));
+        check(&|hello| hello.history.end = Offset(7));
+        check(&|hello| hello.history.starts[1].epoch = LeaderEpoch(10));
+        check(&|hello| hello.history.starts[1].epoch = LeaderEpoch(1));
+        check(&|hello| hello.history.starts[1].start = Offset(0));
+        check(&|hello| hello.history.starts[0].start = Offset(-1));
+        check(&|hello| hello.history.starts.push(EpochStart { epoch: LeaderEpoch(4), start: Offset(9) }));
+        check(&|hello| (hello.history.starts, hello.history.has_older) = (Vec::new(), true));
+    }
+}

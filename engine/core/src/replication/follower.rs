@@ -1,0 +1,212 @@
+//! The part of a replica that follows.
+//!
+//! ```text
+//!                 Answer: cut            the cut is durable
+//!  Handshaking ---------------> Truncating --------------> Following
+//!    ^     |                                                ^  |
+//!    |     '------------------> Resetting ------------------'  |
+//!    |            Answer: reset          the log is new        |
+//!    '------------- Void, or silence; the next number ---------'
+//! ```
+//! Takes no batch and no high watermark before it follows, and nothing of another epoch, leader or
+//! handshake ever.
+
+use std::ops::Range;
+
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
+
+use super::actions::Ignored;
+use super::limits::ReplicationLimits;
+use super::log_view::LogView;
+use super::message::{Ack, Answer, Conversation, Handshake, Hello, HistoryPage, Message, Push, Verdict};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FollowerState {
+    /// The page of its history that has so many newer entries was told, or is to be.
+    Handshaking {
+        newer: usize,
+        hello_at: Instant,
+    },
+    Truncating,
+    Resetting,
+    Following,
+}
+
+#[derive(Debug)]
+pub(super) struct Follower {
+    pub leader: BrokerId,
+    pub conversation: Conversation,
+    pub state: FollowerState,
+    limits: ReplicationLimits,
+    heard_at: Instant,
+    /// The durable end that the leader was told last.
+    told: Option<Offset>,
+    /// As the leader said; it counts when this replica follows, and up to where its own log is
+    /// durable.
+    leader_high_watermark: Offset,
+}
+
+/// The step that follows from an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    SayHello,
+    Truncate { to: Offset },
+    Reset { start: Offset },
+    Follow,
+}
+
+impl Follower {
+    pub(super) fn new(
+        now: Instant,
+        leader: BrokerId,
+        epoch: LeaderEpoch,
+        handshake: Handshake,
+        limits: ReplicationLimits,
+    ) -> Self {
+        let conversation = Conversation { epoch, handshake };
+        let state = FollowerState::Handshaking { newer: 0, hello_at: now };
+        let (told, leader_high_watermark) = (None, Offset::ZERO);
+        Self { leader, conversation, state, limits, heard_at: now, told, leader_high_watermark }
+    }
+
+    /// All that was said so far is void.
+    pub(super) fn begin_handshake(&mut self, now: Instant, handshake: Handshake) {
+        *self = Self::new(now, self.leader, self.conversation.epoch, handshake, self.limits);
+    }
+
+    /// The log is as the leader wants it.
+    pub(super) fn follow(&mut self, now: Instant) {
+        (self.state, self.heard_at) = (FollowerState::Following, now);
+    }
+
+    /// The hello that is due.
+    pub(super) fn hello(&mut self, now: Instant, log: &LogView<'_>, high_watermark: Offset) -> Option<Message> {
+        let FollowerState::Handshaking { newer, hello_at } = &mut self.state else { return None };
+        if *hello_at > now {
+            return None;
+        }
+        *hello_at = now.plus(self.limits.retry_interval);
+        let history = HistoryPage::of(log, *newer, self.limits.history_page_max)?;
+        let (local_start, end) = (log.local_start, log.end);
+        Some(Message::Hello(Hello { conversation: self.conversation, local_start, end, high_watermark, history }))
+    }
+
+    pub(super) fn handle_answer(
+        &mut self,
+        now: Instant,
+        log: &LogView<'_>,
+        answer: &Answer,
+        high_watermark: Offset,
+    ) -> Result<Step, Ignored> {
+        let FollowerState::Handshaking { newer: told, .. } = self.state else { return Err(Ignored::WrongState) };
+        let step = match answer.verdict {
+            Verdict::OlderPage { newer } if newer == told + self.limits.history_page_max => {
+                self.state = FollowerState::Handshaking { newer, hello_at: now };
+                return Ok(Step::SayHello);
+            }
+            // Of a page before.
+            Verdict::OlderPage { .. } => return Err(Ignored::WrongState),
+            // No message cuts off a committed record, whoever sends it.
+            Verdict::Cut { to } if to < log.local_start.max(high_watermark) || to > log.end => {
+                return Err(Ignored::Malformed);
+            }
+            Verdict::Reset { start } if start.0 < 0 || start.0 == i64::MAX => return Err(Ignored::Malformed),
+            Verdict::Cut { to } if to == log.end => {
+                self.follow(now);
+                Step::Follow
+            }
+            Verdict::Cut { to } => {
+                self.state = FollowerState::Truncating;
+                Step::Truncate { to }
+            }
+            Verdict::Reset { start } => {
+                self.state = FollowerState::Resetting;
+                Step::Reset { start }
+            }
+        };
+        self.leader_high_watermark = answer.high_watermark;
+        Ok(step)
+    }
+
+    /// Answers which of the batches are to be appended: the log does not have them yet.
+    pub(super) fn handle_push(
+        &mut self,
+        now: Instant,
+        log: &LogView<'_>,
+        push: &Push,
+        batches: &[BatchHeader],
+    ) -> Result<Range<usize>, Ignored> {
+        if self.state != FollowerState::Following {
+            return Err(Ignored::WrongState);
+        }
+        self.heard_at = now;
+        self.leader_high_watermark = self.leader_high_watermark.max(push.high_watermark);
+        if batches.is_empty() {
+            return if push.first == push.end { Ok(0..0) } else { Err(Ignored::Malformed) };
+        }
+        self.check_batches(push, batches)?;
+        if push.first > log.end {
+            return Err(Ignored::Gap);
+        }
+        let is_known = log.epoch_before(push.first).zip(push.previous_epoch);
+        if is_known.is_some_and(|(ours, leaders)| ours != leaders) {
+            return Err(Ignored::PreviousDiffers);
+        }
+        let had = batches.partition_point(|batch| batch.next_offset() <= log.end);
+        match batches.get(had) {
+            // The logs' batches have other bounds: no leader's log has such a beginning.
+            Some(next) if next.base_offset != log.end => Err(Ignored::PreviousDiffers),
+            _ => Ok(had..batches.len()),
+        }
+    }
+
+    /// Whether the batches follow each other from the first offset to the end, in epochs that do
+    /// not fall and are not the future.
+    fn check_batches(&self, push: &Push, batches: &[BatchHeader]) -> Result<(), Ignored> {
+        let (mut next, mut epoch) = (push.first, push.previous_epoch.unwrap_or(LeaderEpoch(0)));
+        for batch in batches {
+            let last = batch.base_offset.0.checked_add(i64::from(batch.last_offset_delta));
+            let has_records = batch.last_offset_delta >= 0 && last.is_some_and(|last| last < i64::MAX);
+            if batch.base_offset != next || !has_records || batch.leader_epoch < epoch {
+                return Err(Ignored::Malformed);
+            }
+            (next, epoch) = (batch.next_offset(), batch.leader_epoch);
+        }
+        if next == push.end && epoch <= self.conversation.epoch { Ok(()) } else { Err(Ignored::Malformed) }
+    }
+
+    /// Where the high watermark may stand here.
+    pub(super) fn watermark(&self, durable_end: Offset) -> Option<Offset> {
+        let is_following = self.state == FollowerState::Following;
+        is_following.then(|| self.leader_high_watermark.min(durable_end))
+    }
+
+    /// Tells the durable end, again if need be: the last message may have been lost.
+    pub(super) fn ack(&mut self, durable_end: Offset) -> Option<Message> {
+        if self.state != FollowerState::Following {
+            return None;
+        }
+        self.told = Some(durable_end);
+        Some(Message::Ack(Ack { conversation: self.conversation, durable_end }))
+    }
+
+    /// Tells the durable end if it has moved since the leader was told.
+    pub(super) fn ack_news(&mut self, durable_end: Offset) -> Option<Message> {
+        if self.told < Some(durable_end) { self.ack(durable_end) } else { None }
+    }
+
+    /// Nothing was heard of the leader for too long: it may have ended this handshake, or lost its
+    /// own memory of it.
+    pub(super) fn is_forsaken(&self, now: Instant) -> bool {
+        self.state == FollowerState::Following && now.since(self.heard_at) >= self.limits.silence_max
+    }
+
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        match self.state {
+            FollowerState::Handshaking { hello_at, .. } => Some(hello_at),
+            FollowerState::Following => Some(self.heard_at.plus(self.limits.silence_max)),
+            FollowerState::Truncating | FollowerState::Resetting => None,
+        }
+    }
+}

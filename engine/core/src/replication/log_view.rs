@@ -1,0 +1,30 @@
+//! A replica's log as the machine sees it with each input: how far it has come, and its epochs. The
+//! machine keeps no copy of it.
+
+use rustmq_model::{LeaderEpoch, Offset};
+
+use super::assignment::Starts;
+use crate::log::EpochStart;
+
+#[derive(Clone, Copy, Debug)]
+pub struct LogView<'a> {
+    pub starts: Starts,
+    /// The first offset that the log itself still holds.
+    pub local_start: Offset,
+    pub durable_end: Offset,
+    pub end: Offset,
+    /// Oldest first.
+    pub epochs: &'a [EpochStart],
+}
+
+impl LogView<'_> {
+    /// Of the record before `offset`. `None` where the log does not hold it.
+    #[must_use]
+    pub fn epoch_before(&self, offset: Offset) -> Option<LeaderEpoch> {
+        if offset <= self.local_start {
+            return None;
+        }
+        let below = self.epochs.partition_point(|entry| entry.start < offset);
+        below.checked_sub(1).map(|index| self.epochs[index].epoch)
+    }
+}

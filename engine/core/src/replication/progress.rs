@@ -1,0 +1,176 @@
+//! How far one follower is, as its leader knows it within its epoch.
+//!
+//! ```text
+//!            Hello: a sound page                      Ack
+//!  Unheard ----------------------> Answered ---------------> Pushing
+//!     |  '--> Paging (older page) ----^                         |
+//!     '-----> Withheld (a reset, and the controller has         | below the local start: Void
+//!             not taken it out of the ISR) --^                  v
+//!   any: a Hello of a later handshake begins anew             Ended
+//! ```
+
+use rustmq_model::{Instant, Offset};
+
+use super::actions::Ignored;
+use super::divergence;
+use super::lag::Lag;
+use super::limits::ReplicationLimits;
+use super::log_view::LogView;
+use super::message::{Ack, Answer, Handshake, Hello, Verdict};
+use super::window::Window;
+
+#[derive(Debug)]
+enum Stage {
+    Unheard,
+    Paging,
+    Withheld,
+    /// The same answer goes to each copy of the hello: whichever the follower takes, it has done
+    /// the same.
+    Answered {
+        answer: Answer,
+        /// The end of the common log, once the follower has carried the answer out.
+        agreed: Offset,
+    },
+    Pushing(Pushing),
+    Ended,
+}
+
+#[derive(Debug)]
+pub(super) struct Pushing {
+    pub window: Window,
+    /// Synced at the follower, by an acknowledgement of this epoch and handshake.
+    acked: Offset,
+    pub is_reading: bool,
+    pub heartbeat_at: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Progress {
+    stage: Stage,
+    /// The newest one that was heard of.
+    handshake: Handshake,
+    pub lag: Lag,
+    /// A join that was refused is not asked for again before this.
+    pub joins_from: Option<Instant>,
+}
+
+/// Whether a follower may be told to drop its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resets {
+    Allowed,
+    /// It may be a member of the ISR, and could be elected in the midst of it.
+    Withheld,
+}
+
+impl Progress {
+    /// A leadership begins, with a log that ends at `end`.
+    pub(super) fn new(now: Instant, end: Offset) -> Self {
+        Self { stage: Stage::Unheard, handshake: Handshake::default(), lag: Lag::new(now, end), joins_from: None }
+    }
+
+    pub(super) const fn handshake(&self) -> Handshake {
+        self.handshake
+    }
+
+    /// The follower's synced end, as far as it may be counted.
+    pub(super) const fn acked(&self) -> Option<Offset> {
+        match &self.stage {
+            Stage::Pushing(pushing) => Some(pushing.acked),
+            Stage::Unheard | Stage::Paging | Stage::Withheld | Stage::Answered { .. } | Stage::Ended => None,
+        }
+    }
+
+    pub(super) const fn pushing(&mut self) -> Option<&mut Pushing> {
+        match &mut self.stage {
+            Stage::Pushing(pushing) => Some(pushing),
+            Stage::Unheard | Stage::Paging | Stage::Withheld | Stage::Answered { .. } | Stage::Ended => None,
+        }
+    }
+
+    pub(super) const fn is_withheld(&self) -> bool {
+        matches!(self.stage, Stage::Withheld)
+    }
+
+    /// When something is due by itself.
+    pub(super) fn due_at(&self, limits: &ReplicationLimits) -> Option<Instant> {
+        let Stage::Pushing(pushing) = &self.stage else { return None };
+        [Some(pushing.heartbeat_at), pushing.window.resend_at(limits)].into_iter().flatten().min()
+    }
+
+    /// Gives the answer, unless it has to wait.
+    pub(super) fn on_hello(
+        &mut self,
+        log: &LogView<'_>,
+        hello: &Hello,
+        resets: Resets,
+        high_watermark: Offset,
+    ) -> Result<Option<Answer>, Ignored> {
+        let handshake = hello.conversation.handshake;
+        if handshake < self.handshake {
+            return Err(Ignored::StaleHandshake);
+        }
+        if handshake > self.handshake {
+            (self.handshake, self.stage) = (handshake, Stage::Unheard);
+        }
+        match &self.stage {
+            Stage::Unheard | Stage::Paging | Stage::Withheld => {}
+            Stage::Answered { answer, .. } => return Ok(Some(*answer)),
+            Stage::Pushing(_) | Stage::Ended => return Err(Ignored::StaleHandshake),
+        }
+        let verdict = divergence::judge(log, hello);
+        let answer = Answer { conversation: hello.conversation, verdict, high_watermark };
+        self.stage = match verdict {
+            Verdict::OlderPage { .. } => Stage::Paging,
+            Verdict::Cut { to } => Stage::Answered { answer, agreed: to },
+            Verdict::Reset { .. } if resets == Resets::Withheld => {
+                self.stage = Stage::Withheld;
+                return Ok(None);
+            }
+            Verdict::Reset { start } => Stage::Answered { answer, agreed: start },
+        };
+        Ok(Some(answer))
+    }
+
+    pub(super) fn on_ack(&mut self, now: Instant, end: Offset, ack: &Ack) -> Result<(), Ignored> {
+        let handshake = ack.conversation.handshake;
+        match handshake.cmp(&self.handshake) {
+            std::cmp::Ordering::Less => return Err(Ignored::StaleHandshake),
+            std::cmp::Ordering::Greater => return Err(Ignored::UnknownHandshake),
+            std::cmp::Ordering::Equal => {}
+        }
+        let acked = ack.durable_end;
+        match &mut self.stage {
+            Stage::Answered { agreed, .. } if acked <= *agreed => {
+                let window = Window::new(now, *agreed);
+                self.stage = Stage::Pushing(Pushing { window, acked, is_reading: false, heartbeat_at: now });
+            }
+            Stage::Answered { .. } => return Err(Ignored::BeyondPushed),
+            Stage::Pushing(pushing) => {
+                if acked > pushing.window.furthest() {
+                    return Err(Ignored::BeyondPushed);
+                }
+                if acked < pushing.acked {
+                    return Err(Ignored::BelowAcknowledged);
+                }
+                pushing.acked = acked;
+                pushing.window.on_ack(now, acked);
+            }
+            Stage::Unheard | Stage::Paging | Stage::Withheld | Stage::Ended => return Err(Ignored::WrongState),
+        }
+        self.lag.on_ack(now, acked, end);
+        Ok(())
+    }
+
+    /// The leader does not have the next batches any more. The follower has to say hello again.
+    pub(super) fn end(&mut self) {
+        self.stage = Stage::Ended;
+    }
+
+    pub(super) fn check_invariants(&self, end: Offset, limits: &ReplicationLimits) {
+        if let Stage::Pushing(pushing) = &self.stage {
+            pushing.window.check_invariants(limits);
+            let furthest = pushing.window.furthest();
+            assert!(pushing.acked <= furthest && furthest <= end, "a follower has what its leader has not");
+        }
+    }
+}

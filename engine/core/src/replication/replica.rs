@@ -1,0 +1,532 @@
+//! [`Replica`]: one partition's replica as a machine. It decides about the messages to its peers,
+//! the changes of its log, and its high watermark. It holds no log and no bytes: a view of the log
+//! comes with each input, and batches pass by as headers.
+//!
+//! ```text
+//!            the assignment names another leader        .--> Follower
+//!  Idle -----------------------------------------------'
+//!   ^ '---- the assignment names this run, and no change of the log is under way --> Leader
+//!   |                                                                                  |  the controller: that epoch is over
+//!   |                                                                                  v
+//!   '----------------- the next leader epoch, from any role ------------------------ Fenced
+//! ```
+//! A change of the log (a cut, a reset) is held apart from the role. While one is under way, no
+//! role begins and no hello is said; one that was begun in an epoch is brought to its end in the
+//! next. So no log leads, or is compared with another, in the midst of it.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use rustmq_model::batch::BatchHeader;
+use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
+
+use super::ack_level::{AckLevel, ProduceRefusal};
+use super::actions::{Action, Ignored, WaitRefusal};
+use super::assignment::{Assignment, Change, Member, Proposal, Refusal, Run};
+use super::follower::{Follower, FollowerState, Step};
+use super::leader::{BatchesRead, Leader};
+use super::limits::ReplicationLimits;
+use super::log_view::LogView;
+use super::message::{Answer, Conversation, Handshake, Hello, Message, Push};
+
+/// Actions that wait to be executed: a few for each follower, and the driver takes them after each
+/// input.
+const ACTIONS_MAX: usize = 1_024;
+
+#[derive(Debug)]
+enum Role {
+    Idle,
+    /// The controller has refused a proposal because this epoch is over. The next epoch has not
+    /// come yet.
+    Fenced,
+    Leader(Leader),
+    Follower(Follower),
+}
+
+/// The role of a replica, as others may see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleName {
+    Idle,
+    Fenced,
+    Leader,
+    Handshaking,
+    Truncating,
+    Resetting,
+    Following,
+}
+
+/// A change of the log that the driver has not reported as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LogChange {
+    Truncate { to: Offset },
+    Reset { start: Offset },
+}
+
+#[derive(Debug)]
+pub struct Replica {
+    me: Member,
+    limits: ReplicationLimits,
+    role: Role,
+    assignment: Option<Assignment>,
+    change: Option<LogChange>,
+    high_watermark: Offset,
+    /// Handshakes begun in this run.
+    handshakes: u64,
+    lease_until: Instant,
+    actions: VecDeque<Action>,
+}
+
+impl Replica {
+    /// A run begins, with the log that recovery has found, which starts for readers at `start`.
+    /// `reset` is the start of a reset that was noted and not brought to its end: it is now, before
+    /// anything else.
+    #[must_use]
+    pub fn open(me: Member, limits: ReplicationLimits, start: Offset, reset: Option<Offset>) -> Self {
+        let mut replica = Self {
+            me,
+            limits,
+            role: Role::Idle,
+            assignment: None,
+            change: None,
+            // How far others had the log, the leader will say.
+            high_watermark: start,
+            handshakes: 0,
+            lease_until: Instant::default(),
+            actions: VecDeque::new(),
+        };
+        if let Some(start) = reset {
+            replica.begin_reset(start);
+        }
+        replica
+    }
+
+    /// The broker has registered anew: it is another run, and leads nothing that it led.
+    pub fn handle_registration(&mut self, now: Instant, log: &LogView<'_>, run: Run) {
+        self.me.run = run;
+        self.leave_role();
+        self.advance(now, log);
+    }
+
+    /// The controller has said when the lease ends, by this broker's clock, counted from when it
+    /// was asked for.
+    pub fn handle_lease(&mut self, until: Instant) {
+        self.lease_until = self.lease_until.max(until);
+    }
+
+    pub fn handle_assignment(&mut self, now: Instant, log: &LogView<'_>, given: Assignment) -> Result<(), Ignored> {
+        let known = self.assignment.as_ref();
+        let is_newer = known.is_none_or(|known| {
+            given.partition_epoch > known.partition_epoch && given.leader_epoch >= known.leader_epoch
+        });
+        if !is_newer {
+            return Err(Ignored::StaleAssignment);
+        }
+        let is_same_epoch = known.is_some_and(|known| known.leader_epoch == given.leader_epoch);
+        if !is_same_epoch {
+            self.leave_role();
+        } else if let Role::Leader(leader) = &mut self.role
+            && let Some(refusal) = leader.on_assignment(now, &given)
+        {
+            self.actions.push_back(Action::RefuseWaits(refusal));
+        }
+        self.assignment = Some(given);
+        self.advance(now, log);
+        Ok(())
+    }
+
+    /// The controller has refused a proposal.
+    pub fn handle_refusal(
+        &mut self,
+        now: Instant,
+        log: &LogView<'_>,
+        proposal: &Proposal,
+        refusal: Refusal,
+    ) -> Result<(), Ignored> {
+        let Role::Leader(leader) = &mut self.role else { return Err(Ignored::WrongRole) };
+        if proposal.leader_epoch != leader.epoch() {
+            return Err(Ignored::StaleEpoch);
+        }
+        if refusal == Refusal::FencedLeaderEpoch {
+            self.leave_role();
+            self.role = Role::Fenced;
+        } else {
+            leader.on_refused(now, proposal, refusal)?;
+        }
+        self.advance(now, log);
+        Ok(())
+    }
+
+    /// A message of a peer, with the headers of the batches that came with it. Answers which of
+    /// these are to be appended, before anything else.
+    pub fn handle_message(
+        &mut self,
+        now: Instant,
+        log: &LogView<'_>,
+        from: BrokerId,
+        message: &Message,
+        batches: &[BatchHeader],
+    ) -> Result<Range<usize>, Ignored> {
+        self.check_conversation(from, message)?;
+        let appended = match message {
+            Message::Hello(hello) => self.handle_hello(log, from, hello).map(|()| 0..0)?,
+            Message::Ack(ack) => {
+                let Role::Leader(leader) = &mut self.role else { return Err(Ignored::WrongRole) };
+                leader.on_ack(now, from, ack)?;
+                0..0
+            }
+            Message::Answer(answer) => self.handle_answer(now, log, answer).map(|()| 0..0)?,
+            Message::Push(push) => self.handle_push(now, log, push, batches)?,
+            Message::Void(_) => {
+                self.begin_handshake(now);
+                0..0
+            }
+        };
+        self.advance(now, log);
+        Ok(appended)
+    }
+
+    /// The log goes on further: a leader's, by batches of clients.
+    pub fn on_appended(&mut self, now: Instant, log: &LogView<'_>) {
+        if let Role::Leader(leader) = &mut self.role {
+            leader.on_appended(now, log.end);
+            self.advance(now, log);
+        }
+    }
+
+    /// More of the log is durable.
+    pub fn on_durable(&mut self, now: Instant, log: &LogView<'_>) {
+        if let Role::Follower(follower) = &mut self.role
+            && let Some(message) = follower.ack_news(log.durable_end)
+        {
+            self.actions.push_back(Action::Send { to: follower.leader, message });
+        }
+        self.advance(now, log);
+    }
+
+    /// The driver has executed [`Action::ReadBatches`]. Answers the header that goes out ahead of
+    /// the batches.
+    pub fn on_batches_read(&mut self, now: Instant, log: &LogView<'_>, read: &BatchesRead) -> Result<Push, Ignored> {
+        let Role::Leader(leader) = &mut self.role else { return Err(Ignored::WrongRole) };
+        let push = leader.on_batches_read(now, log, read, self.high_watermark);
+        self.advance(now, log);
+        push
+    }
+
+    /// The cut or the reset that was asked for is durable.
+    pub fn on_log_changed(&mut self, now: Instant, log: &LogView<'_>) -> Result<(), Ignored> {
+        let change = self.change.take().ok_or(Ignored::WrongCompletion)?;
+        match change {
+            LogChange::Truncate { to } => assert_eq!((log.end, log.durable_end), (to, to), "the log is cut"),
+            LogChange::Reset { start } => {
+                assert_eq!((log.local_start, log.end), (start, start), "the log begins anew");
+                self.high_watermark = start;
+            }
+        }
+        if let Role::Follower(follower) = &mut self.role
+            && matches!(follower.state, FollowerState::Truncating | FollowerState::Resetting)
+        {
+            follower.follow(now);
+            let ack = follower.ack(log.durable_end).map(|message| Action::Send { to: follower.leader, message });
+            self.actions.extend(ack);
+        }
+        self.advance(now, log);
+        Ok(())
+    }
+
+    /// [`Action::MoveStarts`] is executed.
+    pub fn on_starts_moved(&mut self, now: Instant, log: &LogView<'_>) {
+        self.advance(now, log);
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant, log: &LogView<'_>) {
+        if matches!(&self.role, Role::Follower(follower) if follower.is_forsaken(now)) {
+            self.begin_handshake(now);
+        }
+        self.advance(now, log);
+    }
+
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.role {
+            // Nothing is said before the log is as it is to be.
+            _ if self.change.is_some() => None,
+            Role::Idle | Role::Fenced => None,
+            Role::Leader(leader) => leader.due_at(),
+            Role::Follower(follower) => follower.due_at(),
+        }
+    }
+
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Whether an append that asks for `level` is taken, and in which epoch.
+    pub fn admit(&self, now: Instant, level: AckLevel) -> Result<LeaderEpoch, ProduceRefusal> {
+        let leader = self.leader().ok_or(ProduceRefusal::NotLeader)?;
+        if now >= self.lease_until {
+            return Err(ProduceRefusal::LeaseExpired);
+        }
+        let in_sync = leader.in_sync();
+        if level == AckLevel::All && !in_sync.is_enough() {
+            let (in_sync, least) = (in_sync.certain_count(), in_sync.least());
+            return Err(ProduceRefusal::NotEnoughReplicas { in_sync, least });
+        }
+        Ok(leader.epoch())
+    }
+
+    /// Appends with this level that end here or below may be answered. `None` while nothing may be:
+    /// another replica may lead.
+    #[must_use]
+    pub fn acknowledged(&self, now: Instant, log: &LogView<'_>, level: AckLevel) -> Option<Offset> {
+        let leader = self.leader().filter(|_| now < self.lease_until)?;
+        leader.acknowledged(level, log.durable_end, self.high_watermark)
+    }
+
+    /// Asks the controller to move a start. Answers whether it was asked: only the leader does, and
+    /// only up to the high watermark.
+    pub fn propose_start(&mut self, change: Change) -> bool {
+        let high_watermark = self.high_watermark;
+        let is_committed = match change {
+            Change::LogStart(start) => start <= high_watermark,
+            Change::TierEnd { from, to } => from < to && to <= high_watermark,
+            Change::InSync(_) => false,
+        };
+        let Some(leader) = self.leader().filter(|_| is_committed) else { return false };
+        let (leader_epoch, partition_epoch) = (leader.epoch(), leader.in_sync().partition_epoch());
+        self.actions.push_back(Action::Propose(Proposal { leader_epoch, partition_epoch, change }));
+        true
+    }
+
+    #[must_use]
+    pub const fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    /// The end that a consumer may be told. `None` (`OFFSET_NOT_AVAILABLE`) until all that earlier
+    /// leaders may have told of is below the high watermark.
+    #[must_use]
+    pub fn latest(&self) -> Option<Offset> {
+        let leader = self.leader()?;
+        (self.high_watermark >= leader.epoch_start()).then_some(self.high_watermark)
+    }
+
+    /// The epoch that this replica leads in.
+    #[must_use]
+    pub fn leading(&self) -> Option<LeaderEpoch> {
+        self.leader().map(Leader::epoch)
+    }
+
+    #[must_use]
+    pub const fn role(&self) -> RoleName {
+        match &self.role {
+            Role::Idle => RoleName::Idle,
+            Role::Fenced => RoleName::Fenced,
+            Role::Leader(_) => RoleName::Leader,
+            Role::Follower(follower) => match follower.state {
+                FollowerState::Handshaking { .. } => RoleName::Handshaking,
+                FollowerState::Truncating => RoleName::Truncating,
+                FollowerState::Resetting => RoleName::Resetting,
+                FollowerState::Following => RoleName::Following,
+            },
+        }
+    }
+
+    /// Panics if the machine contradicts itself or its log.
+    pub fn check_invariants(&self, log: &LogView<'_>) {
+        assert!(self.actions.len() <= ACTIONS_MAX, "the driver does not execute what it is asked for");
+        let is_resetting = matches!(self.change, Some(LogChange::Reset { .. }));
+        let is_within = log.local_start <= self.high_watermark && self.high_watermark <= log.durable_end;
+        assert!(is_within || is_resetting, "the high watermark {} is outside of {log:?}", self.high_watermark);
+        match &self.role {
+            Role::Leader(leader) => {
+                assert!(self.change.is_none(), "a log leads in the midst of a change");
+                leader.check_invariants(self.high_watermark);
+            }
+            Role::Follower(follower) => {
+                let is_changing = matches!(follower.state, FollowerState::Truncating | FollowerState::Resetting);
+                assert!(!is_changing || self.change.is_some(), "a follower waits for a change that nobody makes");
+            }
+            Role::Idle | Role::Fenced => {}
+        }
+    }
+
+    fn leader(&self) -> Option<&Leader> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader),
+            Role::Idle | Role::Fenced | Role::Follower(_) => None,
+        }
+    }
+
+    /// Whether the message is of the epoch that this replica plays a part in, from one who may send
+    /// it, and of a handshake that is under way.
+    fn check_conversation(&self, from: BrokerId, message: &Message) -> Result<(), Ignored> {
+        let Conversation { epoch, handshake } = message.conversation();
+        let known = self.assignment.as_ref().ok_or(Ignored::WrongRole)?;
+        match epoch.cmp(&known.leader_epoch) {
+            std::cmp::Ordering::Less => return Err(Ignored::StaleEpoch),
+            // Only the controller can tell whether there is such an epoch.
+            std::cmp::Ordering::Greater => return Err(Ignored::FutureEpoch),
+            std::cmp::Ordering::Equal => {}
+        }
+        match (&self.role, message) {
+            (Role::Leader(_), Message::Hello(_) | Message::Ack(_)) => {
+                if known.replicas.contains(&from) && from != self.me.broker {
+                    Ok(())
+                } else {
+                    Err(Ignored::WrongSender)
+                }
+            }
+            (Role::Follower(follower), Message::Answer(_) | Message::Push(_) | Message::Void(_)) => {
+                if from != follower.leader {
+                    return Err(Ignored::WrongSender);
+                }
+                match handshake.cmp(&follower.conversation.handshake) {
+                    std::cmp::Ordering::Less => Err(Ignored::StaleHandshake),
+                    std::cmp::Ordering::Equal => Ok(()),
+                    std::cmp::Ordering::Greater => Err(Ignored::UnknownHandshake),
+                }
+            }
+            _ => Err(Ignored::WrongRole),
+        }
+    }
+
+    fn handle_hello(&mut self, log: &LogView<'_>, from: BrokerId, hello: &Hello) -> Result<(), Ignored> {
+        let Role::Leader(leader) = &mut self.role else { return Err(Ignored::WrongRole) };
+        let answer = leader.on_hello(log, from, hello, self.high_watermark)?;
+        self.actions.extend(answer.map(|answer| Action::Send { to: from, message: Message::Answer(answer) }));
+        Ok(())
+    }
+
+    fn handle_answer(&mut self, now: Instant, log: &LogView<'_>, answer: &Answer) -> Result<(), Ignored> {
+        let Role::Follower(follower) = &mut self.role else { return Err(Ignored::WrongRole) };
+        match follower.handle_answer(now, log, answer, self.high_watermark)? {
+            Step::SayHello => {}
+            Step::Truncate { to } => {
+                self.change = Some(LogChange::Truncate { to });
+                self.actions.push_back(Action::Truncate { to });
+            }
+            Step::Reset { start } => self.begin_reset(start),
+            Step::Follow => {
+                let ack = follower.ack(log.durable_end).map(|message| Action::Send { to: follower.leader, message });
+                self.actions.extend(ack);
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_push(
+        &mut self,
+        now: Instant,
+        log: &LogView<'_>,
+        push: &Push,
+        batches: &[BatchHeader],
+    ) -> Result<Range<usize>, Ignored> {
+        let Role::Follower(follower) = &mut self.role else { return Err(Ignored::WrongRole) };
+        let (leader, taken) = (follower.leader, follower.handle_push(now, log, push, batches));
+        if taken == Err(Ignored::PreviousDiffers) {
+            self.begin_handshake(now);
+        } else if taken.as_ref().is_ok_and(Range::is_empty)
+            && let Some(message) = follower.ack(log.durable_end)
+        {
+            // An earlier acknowledgement may have been lost.
+            self.actions.push_back(Action::Send { to: leader, message });
+        }
+        if taken.is_err() {
+            self.advance(now, log);
+        }
+        taken
+    }
+
+    fn next_handshake(&mut self) -> Handshake {
+        self.handshakes += 1;
+        Handshake { run: self.me.run, count: self.handshakes }
+    }
+
+    fn begin_handshake(&mut self, now: Instant) {
+        let handshake = self.next_handshake();
+        if let Role::Follower(follower) = &mut self.role {
+            follower.begin_handshake(now, handshake);
+        }
+    }
+
+    fn begin_reset(&mut self, start: Offset) {
+        assert!(self.change.is_none(), "one change of the log at a time");
+        self.change = Some(LogChange::Reset { start });
+        self.actions.push_back(Action::Reset { start });
+    }
+
+    fn leave_role(&mut self) {
+        if matches!(self.role, Role::Leader(_)) {
+            self.actions.push_back(Action::RefuseWaits(WaitRefusal::NotLeader));
+        }
+        self.role = Role::Idle;
+    }
+
+    /// Does the work that is due after an input.
+    fn advance(&mut self, now: Instant, log: &LogView<'_>) {
+        if self.change.is_some() {
+            return;
+        }
+        self.take_role(now, log);
+        if self.change.is_some() || self.follow_starts(log) {
+            return;
+        }
+        self.raise_watermark(log);
+        match &mut self.role {
+            Role::Leader(leader) => leader.advance(now, log, self.high_watermark, &mut self.actions),
+            Role::Follower(follower) => {
+                let hello = follower.hello(now, log, self.high_watermark);
+                self.actions.extend(hello.map(|message| Action::Send { to: follower.leader, message }));
+            }
+            Role::Idle | Role::Fenced => {}
+        }
+    }
+
+    /// The log starts where the controller says, on every replica: once it is known to be the
+    /// leader's, and durable up to there. Were it moved before, what producers have done would be
+    /// told by records that others never had. Answers whether the driver was asked for it.
+    fn follow_starts(&mut self, log: &LogView<'_>) -> bool {
+        let Some(starts) = self.assignment.as_ref().map(|assignment| assignment.starts) else { return false };
+        let is_agreed = matches!(self.role(), RoleName::Leader | RoleName::Following);
+        let is_behind = log.starts.log_start < starts.log_start || log.starts.tier_end < starts.tier_end;
+        if !is_agreed || !is_behind || starts.local() > log.durable_end {
+            return false;
+        }
+        self.high_watermark = self.high_watermark.max(starts.local());
+        self.actions.push_back(Action::MoveStarts(starts));
+        true
+    }
+
+    fn take_role(&mut self, now: Instant, log: &LogView<'_>) {
+        let Some(assignment) = &self.assignment else { return };
+        let epoch = assignment.leader_epoch;
+        if !matches!(self.role, Role::Idle) || !assignment.replicas.contains(&self.me.broker) {
+            return;
+        }
+        let Some(leader) = assignment.leader else { return };
+        let committed_end = assignment.starts.local();
+        if leader == self.me && committed_end > log.end {
+            // Only an unclean election brings this about. The log below is whole elsewhere, and
+            // nobody's here.
+            self.begin_reset(committed_end);
+        } else if leader == self.me {
+            self.role = Role::Leader(Leader::new(now, self.me.broker, assignment, self.limits, log.end));
+            self.actions.push_back(Action::BeginEpoch { epoch });
+        } else if leader.broker != self.me.broker {
+            let handshake = self.next_handshake();
+            self.role = Role::Follower(Follower::new(now, leader.broker, epoch, handshake, self.limits));
+        }
+    }
+
+    fn raise_watermark(&mut self, log: &LogView<'_>) {
+        let to = match &self.role {
+            Role::Leader(leader) => leader.watermark(log.durable_end),
+            Role::Follower(follower) => follower.watermark(log.durable_end),
+            Role::Idle | Role::Fenced => None,
+        };
+        if let Some(to) = to.filter(|to| *to > self.high_watermark) {
+            self.high_watermark = to;
+            self.actions.push_back(Action::RaiseHighWatermark { to });
+        }
+    }
+}

@@ -1,0 +1,6 @@
+#![allow(clippy::unwrap_used)]
+
+mod acknowledgements;
+mod changes;
+mod handshakes;
+mod peers;

@@ -1,0 +1,143 @@
+//! Changes of a log outlast the roles in which they began; and who leads, and who does not.
+
+use rustmq_model::{LeaderEpoch, Offset};
+
+use super::peers::{LIMITS, Peer, assignment, at, following, member};
+use crate::replication::{
+    Action, Answer, Assignment, Change, Ignored, Member, Message, Proposal, Refusal, Replica, RoleName, Run, Starts,
+    Verdict, WaitRefusal,
+};
+
+/// Broker 2 was told by 1, the leader of epoch 5, to cut its log at 8.
+fn truncating() -> Peer {
+    let (mut leader, mut follower) = (Peer::new(1, &[(1, 0)], 10), Peer::new(2, &[(1, 0), (2, 8)], 12));
+    let given = assignment(5, 1, 1, &[1, 2, 3]);
+    leader.assign(at(0), &given).unwrap();
+    follower.assign(at(0), &given).unwrap();
+    let hello = follower.said();
+    leader.hear(at(0), 2, &hello).unwrap();
+    let answer = leader.said();
+    follower.hear(at(0), 1, &answer).unwrap();
+    assert_eq!(follower.replica.role(), RoleName::Truncating);
+    follower
+}
+
+#[test]
+fn nothing_is_led_or_said_in_the_midst_of_a_cut() {
+    let mut replica = truncating();
+    replica.assign(at(1), &assignment(6, 2, 2, &[1, 2, 3])).unwrap();
+    assert_eq!((replica.replica.role(), replica.replica.poll_timeout()), (RoleName::Idle, None));
+    replica.assign(at(2), &assignment(7, 3, 3, &[1, 2, 3])).unwrap();
+    replica.with(|machine, log| machine.handle_timeout(at(3), log));
+    assert!(replica.says_nothing());
+    replica.change_log(at(4));
+    assert_eq!(replica.replica.role(), RoleName::Handshaking);
+    let Message::Hello(hello) = replica.said() else { panic!("a follower says hello") };
+    assert_eq!((hello.conversation.epoch, hello.end), (LeaderEpoch(7), Offset(8)));
+}
+
+#[test]
+fn a_leader_begins_when_its_cut_is_durable() {
+    let mut replica = truncating();
+    replica.assign(at(1), &assignment(6, 2, 2, &[1, 2, 3])).unwrap();
+    replica.change_log(at(4));
+    assert_eq!(replica.replica.leading(), Some(LeaderEpoch(6)));
+    replica.take(|action| *action == Action::BeginEpoch { epoch: LeaderEpoch(6) });
+    assert_eq!(replica.replica.latest(), None);
+}
+
+#[test]
+fn a_reset_that_was_begun_is_brought_to_its_end_first() {
+    let mut replica = Peer::new(2, &[], 0);
+    replica.replica = Replica::open(member(2), LIMITS, Offset(0), Some(Offset(40)));
+    replica.assign(at(0), &assignment(6, 2, 2, &[1, 2, 3])).unwrap();
+    assert_eq!(replica.replica.leading(), None);
+    replica.change_log(at(1));
+    assert_eq!(replica.replica.leading(), Some(LeaderEpoch(6)));
+    assert_eq!((replica.end, replica.replica.high_watermark()), (40, Offset(40)));
+}
+
+#[test]
+fn no_log_leads_below_the_committed_end() {
+    let mut replica = Peer::new(2, &[(1, 0)], 10);
+    let starts = Starts { log_start: Offset(0), tier_end: Offset(25) };
+    replica.assign(at(0), &Assignment { starts, ..assignment(6, 2, 2, &[2]) }).unwrap();
+    assert_eq!(replica.replica.leading(), None);
+    replica.starts = starts;
+    replica.change_log(at(1));
+    assert_eq!((replica.replica.leading(), replica.end), (Some(LeaderEpoch(6)), 25));
+}
+
+#[test]
+fn only_the_run_that_the_controller_names_leads() {
+    let mut replica = Peer::new(2, &[(1, 0)], 10);
+    replica.with(|machine, log| machine.handle_registration(at(0), log, Run(9)));
+    replica.assign(at(0), &assignment(6, 2, 2, &[1, 2, 3])).unwrap();
+    assert_eq!(replica.replica.role(), RoleName::Idle, "what an earlier run led, it does not lead");
+    let mut given = assignment(7, 3, 2, &[1, 2, 3]);
+    given.leader = Some(Member { run: Run(9), ..member(2) });
+    replica.assign(at(1), &given).unwrap();
+    assert_eq!(replica.replica.role(), RoleName::Leader);
+    assert_eq!(replica.assign(at(2), &assignment(6, 9, 1, &[1])), Err(Ignored::StaleAssignment));
+    assert_eq!(replica.assign(at(2), &given), Err(Ignored::StaleAssignment));
+    replica.with(|machine, log| machine.handle_registration(at(3), log, Run(12)));
+    assert_eq!(replica.replica.role(), RoleName::Idle);
+    replica.take(|action| *action == Action::RefuseWaits(WaitRefusal::NotLeader));
+}
+
+#[test]
+fn a_leader_that_the_controller_refuses_leads_no_more() {
+    let (mut leader, _) = following();
+    let change = Change::LogStart(Offset(1));
+    let proposal = |epoch| Proposal { leader_epoch: LeaderEpoch(epoch), partition_epoch: Default::default(), change };
+    let refuse = |leader: &mut Peer, epoch| {
+        leader.with(|replica, log| replica.handle_refusal(at(1), log, &proposal(epoch), Refusal::FencedLeaderEpoch))
+    };
+    assert_eq!(refuse(&mut leader, 4), Err(Ignored::StaleEpoch));
+    assert_eq!(leader.replica.role(), RoleName::Leader);
+    refuse(&mut leader, 5).unwrap();
+    assert_eq!(leader.replica.role(), RoleName::Fenced);
+    // The same epoch is over for good, whatever else changes in it.
+    leader.assign(at(2), &assignment(5, 8, 1, &[1, 2])).unwrap();
+    assert_eq!(leader.replica.role(), RoleName::Fenced);
+    leader.assign(at(3), &assignment(6, 9, 3, &[1, 2, 3])).unwrap();
+    assert_eq!(leader.replica.role(), RoleName::Handshaking);
+}
+
+#[test]
+fn starts_are_proposed_by_the_leader_and_followed_by_all_that_have_them() {
+    let (mut leader, mut follower) = following();
+    assert!(!follower.replica.propose_start(Change::LogStart(Offset(0))));
+    assert!(!leader.replica.propose_start(Change::LogStart(Offset(4))), "it is not committed yet");
+    let starts = Starts { log_start: Offset(4), tier_end: Offset(7) };
+    let given = Assignment { starts, ..assignment(5, 2, 1, &[1, 2]) };
+    follower.durable_end = 6;
+    follower.assign(at(1), &given).unwrap();
+    assert!(follower.asked.is_empty(), "it is not durable here, and may still be cut off");
+    follower.sync(at(2));
+    follower.take(|action| *action == Action::MoveStarts(starts));
+    assert_eq!(follower.replica.high_watermark(), Offset(7));
+    leader.assign(at(2), &given).unwrap();
+    leader.take(|action| *action == Action::MoveStarts(starts));
+}
+
+#[test]
+fn a_watermark_that_came_with_an_answer_counts_after_the_cut() {
+    let given = assignment(5, 1, 1, &[1, 2, 3]);
+    let mut follower = Peer::new(2, &[(1, 0), (2, 8)], 12);
+    follower.assign(at(0), &given).unwrap();
+    let answer = Answer {
+        conversation: follower.said().conversation(),
+        verdict: Verdict::Cut { to: Offset(8) },
+        high_watermark: Offset(10),
+    };
+    follower.hear(at(0), 1, &Message::Answer(answer)).unwrap();
+    assert_eq!(follower.replica.high_watermark(), Offset(0));
+    follower.change_log(at(1));
+    assert_eq!(follower.replica.high_watermark(), Offset(8));
+    // What was committed once is not cut off by any answer.
+    let mut other = Peer::new(2, &[(1, 0), (2, 8)], 12);
+    other.replica = Replica::open(member(2), LIMITS, Offset(9), None);
+    other.assign(at(0), &given).unwrap();
+    assert_eq!(other.hear(at(0), 1, &Message::Answer(answer)), Err(Ignored::Malformed));
+}

@@ -1,0 +1,100 @@
+//! The clients that read: from whichever broker says that it leads, and never from one of an older
+//! epoch than they have seen. Each batch that they are given is held against the judge's truth, and
+//! neither their place nor the latest offset that they were told goes back.
+
+use rustmq_engine_core::log::{Frontiers, TransactionEnd};
+use rustmq_engine_core::replication::Replica;
+use rustmq_model::{LeaderEpoch, Offset};
+
+use super::batches::Batch;
+use super::events::{Events, Named};
+use super::oracle::Oracle;
+use super::replica_log::ReplicaLog;
+
+/// Batches in one answer.
+const BATCHES_MAX: usize = 20;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Isolation {
+    Uncommitted,
+    Committed,
+}
+
+#[derive(Debug)]
+pub struct Consumer {
+    isolation: Isolation,
+    position: Offset,
+    epoch: LeaderEpoch,
+    latest: Offset,
+}
+
+impl Consumer {
+    pub fn new(index: usize) -> Self {
+        let isolation = if index.is_multiple_of(2) { Isolation::Committed } else { Isolation::Uncommitted };
+        Self { isolation, position: Offset::ZERO, epoch: LeaderEpoch(0), latest: Offset::ZERO }
+    }
+
+    /// Reads on, if this replica leads. `stored_from` is where the tier ends, as the controller has
+    /// it.
+    pub fn fetch(
+        &mut self,
+        replica: &Replica,
+        log: &ReplicaLog,
+        stored_from: Offset,
+        oracle: &Oracle,
+        events: &mut Events,
+    ) {
+        let Some(epoch) = replica.leading().filter(|epoch| *epoch >= self.epoch) else { return };
+        self.epoch = epoch;
+        match replica.latest() {
+            None => events.note(Named::NotAvailable),
+            Some(latest) => {
+                assert!(latest >= self.latest, "the latest offset went back from {} to {latest}", self.latest);
+                self.latest = latest;
+            }
+        }
+        let frontiers = log.core().frontiers();
+        self.position = self.position.max(frontiers.log_start);
+        if self.position < log.local_start() {
+            self.read_tier(log, stored_from, oracle, events);
+            return;
+        }
+        let until = match self.isolation {
+            Isolation::Uncommitted => frontiers.high_watermark,
+            Isolation::Committed => frontiers.last_stable,
+        };
+        // A log start may lie within a batch, and hold the last stable offset up there.
+        let whole = log.between(self.position, until).take_while(|batch| batch.end() <= until);
+        let batches: Vec<_> = whole.take(BATCHES_MAX).collect();
+        for batch in batches {
+            self.take(batch, log, frontiers, oracle, events);
+        }
+    }
+
+    fn take(&mut self, batch: &Batch, log: &ReplicaLog, frontiers: &Frontiers, oracle: &Oracle, events: &mut Events) {
+        oracle.on_served(batch);
+        assert!(batch.end() <= frontiers.high_watermark, "a batch is served before it is committed");
+        if self.isolation == Isolation::Committed
+            && batch.header.attributes.is_transactional()
+            && batch.marker.is_none()
+        {
+            let mut aborted = log.core().aborted_between(batch.first(), batch.end());
+            let is_aborted = aborted.any(|aborted| aborted.producer_id == batch.header.producer_id);
+            let expected = if is_aborted { TransactionEnd::Abort } else { TransactionEnd::Commit };
+            assert_eq!(oracle.outcome(batch), Some(expected), "a read_committed consumer is misled at {batch:?}");
+            if is_aborted {
+                events.note(Named::AbortedFiltered);
+            }
+        }
+        self.position = self.position.max(batch.end());
+    }
+
+    /// The tier must have the records that the log has no more.
+    fn read_tier(&mut self, log: &ReplicaLog, stored_from: Offset, oracle: &Oracle, events: &mut Events) {
+        let local_start = log.local_start();
+        assert!(local_start <= stored_from, "the log starts at {local_start}, and the tier ends at {stored_from}");
+        assert!(oracle.committed_end() >= local_start);
+        events.note(Named::TierRead);
+        self.position = local_start;
+    }
+}

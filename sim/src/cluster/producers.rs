@@ -1,0 +1,158 @@
+//! The clients that write. A plain one sends a batch once, with any ack level. An idempotent one
+//! goes on with a batch, at any broker, until it is answered, and a transactional one does so with
+//! all batches of a transaction and with the marker that ends it.
+
+use std::time::Duration;
+
+use rustmq_engine_core::log::TransactionEnd;
+use rustmq_engine_core::replication::AckLevel;
+use rustmq_model::{Instant, ProducerEpoch, ProducerId, Sequence};
+
+use super::batches::{Author, Batch};
+use crate::Dice;
+
+/// After so long without an answer, a batch is sent again.
+const ANSWER_WAIT: Duration = Duration::from_millis(60);
+/// After a refusal.
+const RETRY_WAIT: Duration = Duration::from_millis(5);
+
+#[derive(Clone, Copy, Debug)]
+pub struct Request {
+    pub producer: usize,
+    /// Of the producer's batches: the same for each try.
+    pub number: u32,
+    pub level: AckLevel,
+    pub batch: Batch,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Idempotent,
+    Transactional,
+}
+
+/// The open transaction of a producer.
+#[derive(Clone, Copy, Debug)]
+struct Transaction {
+    batches_left: u32,
+    end: TransactionEnd,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Outstanding {
+    request: Request,
+    send_at: Instant,
+}
+
+#[derive(Debug)]
+pub struct Producer {
+    index: usize,
+    kind: Kind,
+    next_sequence: Sequence,
+    outstanding: Option<Outstanding>,
+    transaction: Option<Transaction>,
+    sent: u32,
+    dice: Dice,
+}
+
+/// Names a batch like no other.
+#[derive(Debug, Default)]
+pub struct Names(u32);
+
+impl Names {
+    fn next(&mut self) -> u32 {
+        self.0 += 1;
+        self.0
+    }
+}
+
+impl Producer {
+    pub fn new(index: usize, dice: Dice) -> Self {
+        let kind = [Kind::Idempotent, Kind::Transactional, Kind::Plain][index % 3];
+        let (outstanding, transaction) = (None, None);
+        Self { index, kind, next_sequence: Sequence(0), outstanding, transaction, sent: 0, dice }
+    }
+
+    /// Whether it has finished everything that it has begun.
+    pub const fn is_done(&self) -> bool {
+        self.outstanding.is_none() && self.transaction.is_none()
+    }
+
+    /// The request that is due. With `finishes`, nothing new is begun.
+    pub fn step(&mut self, now: Instant, names: &mut Names, finishes: bool) -> Option<Request> {
+        if self.outstanding.is_none() {
+            if finishes && self.transaction.is_none() {
+                return None;
+            }
+            let request = self.next_request(names, finishes);
+            self.outstanding = Some(Outstanding { request, send_at: now });
+        }
+        let outstanding = self.outstanding.as_mut().filter(|outstanding| outstanding.send_at <= now)?;
+        outstanding.send_at = now.plus(ANSWER_WAIT);
+        let request = outstanding.request;
+        if self.kind == Kind::Plain {
+            self.outstanding = None;
+        }
+        Some(request)
+    }
+
+    fn next_request(&mut self, names: &mut Names, finishes: bool) -> Request {
+        self.sent += 1;
+        let records = i32::try_from(1 + self.dice.below(3)).expect("a few");
+        let batch = Batch::plain(names.next(), records, 80 + self.dice.below(200));
+        let (id, epoch) = (i64::try_from(self.index).expect("a few producers"), ProducerEpoch(0));
+        let author = Author { id: ProducerId(id), epoch, sequence: self.next_sequence };
+        let (level, batch) = match self.kind {
+            Kind::Plain => (self.level(), batch),
+            Kind::Idempotent => (AckLevel::All, batch.of(author)),
+            Kind::Transactional => (AckLevel::All, self.next_of_transaction(names, batch.of(author), finishes)),
+        };
+        if batch.header.has_producer() && batch.marker.is_none() {
+            self.next_sequence = self.next_sequence.plus(records);
+        }
+        Request { producer: self.index, number: self.sent, level, batch }
+    }
+
+    fn next_of_transaction(&mut self, names: &mut Names, batch: Batch, finishes: bool) -> Batch {
+        let dice = &mut self.dice;
+        let transaction = self.transaction.get_or_insert_with(|| Transaction {
+            batches_left: u32::try_from(1 + dice.below(4)).expect("a few"),
+            end: if dice.below(3) == 0 { TransactionEnd::Abort } else { TransactionEnd::Commit },
+        });
+        if transaction.batches_left > 0 && !finishes {
+            transaction.batches_left -= 1;
+            return batch.in_transaction();
+        }
+        transaction.batches_left = 0;
+        let marker = Batch::plain(names.next(), 1, 78);
+        let Author { id, epoch, .. } =
+            Author { id: batch.header.producer_id, epoch: batch.header.producer_epoch, sequence: Sequence::NONE };
+        marker.of(Author { id, epoch, sequence: Sequence::NONE }).ending(transaction.end)
+    }
+
+    fn level(&mut self) -> AckLevel {
+        match self.dice.below(6) {
+            0 => AckLevel::None,
+            1 => AckLevel::Leader,
+            2 => AckLevel::Majority,
+            3 => AckLevel::Custom(1 + self.dice.below(3)),
+            _ => AckLevel::All,
+        }
+    }
+
+    /// The answer to one of its tries. Says how a transaction has ended, if one has.
+    pub fn on_answer(&mut self, now: Instant, number: u32, is_success: bool) -> Option<TransactionEnd> {
+        let outstanding = self.outstanding.as_mut().filter(|outstanding| outstanding.request.number == number)?;
+        if !is_success {
+            outstanding.send_at = outstanding.send_at.min(now.plus(RETRY_WAIT));
+            return None;
+        }
+        let ended = outstanding.request.batch.marker.map(|marker| marker.end);
+        self.outstanding = None;
+        if ended.is_some() {
+            self.transaction = None;
+        }
+        ended
+    }
+}

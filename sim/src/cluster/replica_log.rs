@@ -1,0 +1,214 @@
+//! One replica's log: the real [`PartitionLog`], the batches that it is of, and the state of before
+//! them, from which it is made anew after a cut. Each frame of the medium is applied once when it
+//! is written, and once more after a crash, by the same code.
+//!
+//! `PartitionLog` takes durable records for committed, as a sole replica's log may. So it is told
+//! that a record is durable when the high watermark passes it; the medium's durable end is kept
+//! here.
+
+use std::rc::Rc;
+
+use rustmq_engine_core::log::{AppendDecision, AppendRejection, EpochStart, LogLimits, PartitionLog};
+use rustmq_engine_core::replication::{LogView, Starts};
+use rustmq_model::{LeaderEpoch, Offset, Timestamp};
+
+use super::batches::Batch;
+use super::medium::Frame;
+
+/// No leader's: each log is opened with it.
+const OPENED_IN: LeaderEpoch = LeaderEpoch(0);
+
+#[derive(Clone, Copy, Debug)]
+struct Stored {
+    batch: Batch,
+    frame: usize,
+}
+
+#[derive(Debug)]
+pub struct ReplicaLog {
+    core: PartitionLog,
+    /// As of [`Self::local_start`].
+    before: PartitionLog,
+    stored: Vec<Stored>,
+    starts: Starts,
+    high_watermark: Offset,
+    reset_noted: Option<Offset>,
+}
+
+/// A log that nothing was written to.
+pub fn empty() -> PartitionLog {
+    PartitionLog::open(LogLimits::default(), OPENED_IN, Offset::ZERO)
+}
+
+/// The log goes on by a batch that has its place.
+pub fn append(core: &mut PartitionLog, batch: &Batch) {
+    let Batch { header, marker } = batch;
+    if header.leader_epoch > core.leader_epoch() {
+        core.begin_epoch(header.leader_epoch).expect("it is newer");
+    }
+    match marker {
+        Some(marker) => core.commit_marker(header, *marker, header.base_offset, Timestamp::NONE),
+        None => core.commit_append(header, header.base_offset, Timestamp::NONE),
+    }
+}
+
+/// Records below `high_watermark` are committed, and those below `log_start` are gone.
+pub fn settle(core: &mut PartitionLog, high_watermark: Offset, log_start: Offset) {
+    core.on_durable(high_watermark);
+    let log_start = log_start.min(core.frontiers().high_watermark);
+    if let Some(start) = core.trim(log_start).expect("it is not above the high watermark") {
+        core.on_trim_durable(start);
+    }
+}
+
+impl ReplicaLog {
+    fn new(before: PartitionLog) -> Self {
+        let start = before.end();
+        let starts = Starts { log_start: before.decided_log_start(), tier_end: Offset::ZERO };
+        let (core, stored) = (before.clone(), Vec::new());
+        Self { core, before, stored, starts, high_watermark: start, reset_noted: None }
+    }
+
+    /// The log as a start finds it.
+    pub fn recover(frames: &[Frame]) -> Self {
+        let mut log = Self::new(empty());
+        frames.iter().enumerate().for_each(|(number, frame)| log.apply(number, frame));
+        // How far the others had it, a start does not know.
+        log.high_watermark = log.local_start().max(log.starts.local());
+        log.rebuild();
+        log
+    }
+
+    pub fn apply(&mut self, number: usize, frame: &Frame) {
+        match frame {
+            Frame::Batch(batch) => {
+                append(&mut self.core, batch);
+                self.stored.push(Stored { batch: *batch, frame: number });
+            }
+            Frame::EpochStart(EpochStart { epoch, .. }) => {
+                self.core.begin_epoch(*epoch).expect("a leader's epoch is newer than its log");
+            }
+            Frame::Starts(starts) => self.move_starts(*starts),
+            Frame::Truncate(to) => {
+                let kept = self.stored.partition_point(|stored| stored.batch.end() <= *to);
+                self.stored.truncate(kept);
+                self.rebuild();
+                assert_eq!(self.end(), *to, "a cut is between two batches");
+            }
+            Frame::ResetNoted(start) => {
+                *self = Self::new(empty());
+                self.reset_noted = Some(*start);
+            }
+            Frame::Reset(before) => *self = Self::new(PartitionLog::clone(before)),
+        }
+    }
+
+    /// The batches that are left and the state before them tell the producers' state.
+    fn rebuild(&mut self) {
+        self.core = self.before.clone();
+        self.stored.iter().for_each(|stored| append(&mut self.core, &stored.batch));
+        settle(&mut self.core, self.high_watermark, self.starts.log_start);
+        self.core.check_invariants();
+    }
+
+    fn move_starts(&mut self, starts: Starts) {
+        self.starts.log_start = self.starts.log_start.max(starts.log_start);
+        self.starts.tier_end = self.starts.tier_end.max(starts.tier_end);
+        let gone = self.stored.partition_point(|stored| stored.batch.end() <= self.starts.local());
+        for stored in self.stored.drain(..gone) {
+            append(&mut self.before, &stored.batch);
+        }
+        let end = self.before.end();
+        settle(&mut self.before, end, self.starts.log_start);
+        self.raise_high_watermark(self.starts.local());
+        settle(&mut self.core, self.high_watermark, self.starts.log_start);
+    }
+
+    pub fn raise_high_watermark(&mut self, to: Offset) {
+        self.high_watermark = self.high_watermark.max(to);
+        self.core.on_durable(self.high_watermark);
+    }
+
+    pub const fn core(&self) -> &PartitionLog {
+        &self.core
+    }
+
+    pub const fn high_watermark(&self) -> Offset {
+        self.high_watermark
+    }
+
+    pub const fn reset_noted(&self) -> Option<Offset> {
+        self.reset_noted
+    }
+
+    pub const fn starts(&self) -> Starts {
+        self.starts
+    }
+
+    /// The first stored batch begins here.
+    pub const fn local_start(&self) -> Offset {
+        self.before.end()
+    }
+
+    pub const fn end(&self) -> Offset {
+        self.core.end()
+    }
+
+    /// `synced` frames of the medium are durable.
+    pub fn durable_end(&self, synced: usize) -> Offset {
+        let durable = self.stored.partition_point(|stored| stored.frame < synced);
+        durable.checked_sub(1).map_or(self.local_start(), |last| self.stored[last].batch.end())
+    }
+
+    pub fn view(&self, synced: usize) -> LogView<'_> {
+        let (local_start, end, durable_end) = (self.local_start(), self.end(), self.durable_end(synced));
+        LogView { starts: self.starts, local_start, durable_end, end, epochs: self.core.epochs() }
+    }
+
+    /// Whole batches from `first` on, `bytes_max` or one of them.
+    pub fn read(&self, first: Offset, bytes_max: usize) -> Vec<Batch> {
+        let from = self.stored.partition_point(|stored| stored.batch.end() <= first);
+        let mut left = bytes_max;
+        let mut batches = Vec::new();
+        for stored in &self.stored[from..] {
+            if !batches.is_empty() && stored.batch.header.size > left {
+                break;
+            }
+            left = left.saturating_sub(stored.batch.header.size);
+            batches.push(stored.batch);
+        }
+        batches
+    }
+
+    /// The batches with records in `from..until`.
+    pub fn between(&self, from: Offset, until: Offset) -> impl Iterator<Item = &Batch> {
+        let first = self.stored.partition_point(|stored| stored.batch.end() <= from);
+        self.stored[first..].iter().map(|stored| &stored.batch).take_while(move |batch| batch.first() < until)
+    }
+
+    /// Those that frames from `from` to `until` brought and that are left.
+    pub fn written_between(&self, from: usize, until: usize) -> impl Iterator<Item = &Batch> {
+        let first = self.stored.partition_point(|stored| stored.frame < from);
+        self.stored[first..].iter().take_while(move |stored| stored.frame < until).map(|stored| &stored.batch)
+    }
+
+    /// Judges a batch of a client that this replica's leadership is to append.
+    pub fn judge(&self, batch: &Batch) -> Result<AppendDecision, AppendRejection> {
+        match batch.marker {
+            Some(marker) => self
+                .core
+                .prepare_marker(None, &batch.header, marker)
+                .map(|base_offset| AppendDecision::Append { base_offset }),
+            None => self.core.prepare_append(None, &batch.header),
+        }
+    }
+}
+
+/// The state of a log that holds these batches and no more, as a tier's index has it for their end.
+pub fn state_of<'a>(batches: impl Iterator<Item = &'a Batch>, log_start: Offset) -> Rc<PartitionLog> {
+    let mut core = empty();
+    batches.for_each(|batch| append(&mut core, batch));
+    let end = core.end();
+    settle(&mut core, end, log_start);
+    Rc::new(core)
+}

@@ -1,0 +1,96 @@
+//! How a run is set up, drawn from its seed. Some runs are calm in one way or another, so that rare
+//! things are not always hidden by frequent ones.
+
+use std::time::Duration;
+
+use rustmq_engine_core::replication::ReplicationLimits;
+
+use crate::{Chance, Delay, Dice};
+
+pub const BROKERS: usize = 3;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub in_sync_min: usize,
+    pub limits: ReplicationLimits,
+    pub lease: Duration,
+    pub heartbeat: Duration,
+    /// Of a message.
+    pub lost: Chance,
+    pub doubled: Chance,
+    pub late: Chance,
+    pub delay: Delay,
+    pub late_delay: Delay,
+    /// Messages come in the order of their sending, unless they are late or doubled.
+    pub has_streams: bool,
+    /// Of a broker: it is told at once that the partition has changed.
+    pub told: Chance,
+    pub sync: Delay,
+    /// How long a log takes to be dropped.
+    pub drop: Delay,
+    /// Between two requests of one client.
+    pub pace: Delay,
+    /// Between two of the things that go wrong.
+    pub trouble: Delay,
+    pub down: Delay,
+    pub cut: Delay,
+    /// Of a restart, if the disk may be lost.
+    pub replaced: Chance,
+    /// Between two proposals of a log start or of a tier end.
+    pub housekeeping: Delay,
+    pub producers: usize,
+    pub consumers: usize,
+    /// The clients' requests before all is well.
+    pub requests: u64,
+    /// How much clocks run too fast or too slow, in thousandths, at the most.
+    pub drift: u64,
+}
+
+impl Setting {
+    pub fn draw(dice: &mut Dice) -> Self {
+        let is_lossy = dice.below(3) > 0;
+        let is_slow = dice.below(3) == 0;
+        let millis = Duration::from_millis;
+        let heartbeat = dice.between(15, 60);
+        let limits = ReplicationLimits {
+            window_bytes: 200 << dice.below(6),
+            push_bytes: 100 << dice.below(6),
+            pushes_max: 1 + dice.below(8),
+            history_page_max: 1 + dice.below(4) / 3,
+            heartbeat_interval: millis(dice.between(5, 30)),
+            resend_after: millis(dice.between(10, 60)),
+            retry_interval: millis(dice.between(5, 40)),
+            silence_max: millis(dice.between(60, 200)),
+            lag_time_max: millis(dice.between(15, 300)),
+        };
+        Self {
+            in_sync_min: 1 + dice.below(3).min(1),
+            limits,
+            lease: millis(dice.between(2, 5) * heartbeat),
+            heartbeat: millis(heartbeat),
+            lost: if is_lossy {
+                Chance::per_million(u32::try_from(dice.between(1_000, 60_000)).expect("small"))
+            } else {
+                Chance::NEVER
+            },
+            doubled: if dice.coin() { Chance::percent(3) } else { Chance::NEVER },
+            late: Chance::per_million(u32::try_from(dice.between(0, 40_000)).expect("small")),
+            delay: Delay::micros(50, 1_000 << dice.below(3)),
+            late_delay: Delay::micros(5_000, 200_000),
+            has_streams: dice.coin(),
+            told: Chance::percent([0, 50, 100][dice.below(3)]),
+            sync: if is_slow { Delay::micros(200, 20_000) } else { Delay::micros(50, 2_000) },
+            drop: Delay::micros(5_000, 150_000),
+            pace: Delay::micros(300, 6_000),
+            trouble: Delay::micros(5_000, 100_000 << dice.below(4)),
+            down: Delay::micros(1_000, 500_000),
+            cut: Delay::micros(2_000, 800_000),
+            replaced: Chance::percent(30),
+            housekeeping: Delay::micros(1_000, 40_000 << dice.below(4)),
+            producers: 3 + dice.below(4),
+            consumers: 2 + dice.below(2),
+            requests: 1_000 + dice.between(0, 600),
+            drift: dice.between(0, 20),
+        }
+    }
+}
