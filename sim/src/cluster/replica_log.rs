@@ -44,7 +44,7 @@ pub fn empty() -> PartitionLog {
 pub fn append(core: &mut PartitionLog, batch: &Batch) {
     let Batch { header, marker } = batch;
     if header.leader_epoch > core.leader_epoch() {
-        core.begin_epoch(header.leader_epoch).expect("it is newer");
+        core.follow(header.leader_epoch).expect("it is newer");
     }
     match marker {
         Some(marker) => core.commit_marker(header, *marker, header.base_offset, Timestamp::NONE),
@@ -86,7 +86,8 @@ impl ReplicaLog {
                 self.stored.push(Stored { batch: *batch, frame: number });
             }
             Frame::EpochStart(EpochStart { epoch, .. }) => {
-                self.core.begin_epoch(*epoch).expect("a leader's epoch is newer than its log");
+                let begun = self.core.prepare_lead(*epoch).expect("a leader's epoch is newer than its log");
+                self.core.lead(begun.expect("it has not begun before"));
             }
             Frame::Starts(starts) => self.move_starts(*starts),
             Frame::Truncate(to) => {
