@@ -346,7 +346,9 @@ impl Broker {
             }
             Action::BeginEpoch { epoch } => self.begin_epoch(world, epoch),
             Action::Truncate { to } => {
-                world.events.note(Named::Truncation);
+                if to < process.log.end() {
+                    world.events.note(Named::Truncation);
+                }
                 let frame = write(&mut process.log, medium, Frame::Truncate(to));
                 process.awaited = Some(Awaited::LogChange { frame });
             }

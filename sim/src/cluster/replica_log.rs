@@ -43,6 +43,7 @@ pub fn empty() -> PartitionLog {
 /// The log goes on by a batch that has its place.
 pub fn append(core: &mut PartitionLog, batch: &Batch) {
     let Batch { header, marker } = batch;
+    assert!(header.leader_epoch >= core.leader_epoch(), "a batch is not filed under a later epoch than its own");
     if header.leader_epoch > core.leader_epoch() {
         core.follow(header.leader_epoch).expect("it is newer");
     }

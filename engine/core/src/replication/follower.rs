@@ -112,7 +112,7 @@ impl Follower {
                 return Err(Ignored::Malformed);
             }
             Verdict::Reset { start } if start.0 < 0 || start.0 == i64::MAX => return Err(Ignored::Malformed),
-            Verdict::Cut { to } if to == log.end => {
+            Verdict::Cut { to } if to == log.end && !log.has_epoch_from(to) => {
                 self.follow(now);
                 Step::Follow
             }
@@ -157,6 +157,10 @@ impl Follower {
         match batches.get(had) {
             // The logs' batches have other bounds: no leader's log has such a beginning.
             Some(next) if next.base_offset != log.end => Err(Ignored::PreviousDiffers),
+            // The batch would be filed under an epoch that it is not of, and be cut off as such later.
+            Some(next) if log.epochs.last().is_some_and(|last| next.leader_epoch < last.epoch) => {
+                Err(Ignored::PreviousDiffers)
+            }
             _ => Ok(had..batches.len()),
         }
     }

@@ -18,6 +18,13 @@ pub struct LogView<'a> {
 }
 
 impl LogView<'_> {
+    /// Whether an epoch begins at `offset` or above. Where the log ends there, nothing was appended in
+    /// that epoch; a batch of an older epoch must not follow before a cut has taken it.
+    #[must_use]
+    pub fn has_epoch_from(&self, offset: Offset) -> bool {
+        self.epochs.last().is_some_and(|last| last.start >= offset)
+    }
+
     /// Of the record before `offset`. `None` where the log does not hold it.
     #[must_use]
     pub fn epoch_before(&self, offset: Offset) -> Option<LeaderEpoch> {

@@ -22,6 +22,21 @@ fn truncating() -> Peer {
     follower
 }
 
+/// Broker 2 has led epoch 5 without an append; the leader of epoch 6 has batches of epoch 4 that were never pushed to it.
+#[test]
+fn an_epoch_without_a_batch_is_cut_before_older_batches_follow() {
+    let (mut leader, mut follower) = (Peer::new(1, &[(4, 0), (6, 11)], 11), Peer::new(2, &[(4, 0), (5, 10)], 10));
+    let given = assignment(6, 1, 1, &[1, 2, 3]);
+    leader.assign(at(0), &given).unwrap();
+    follower.assign(at(0), &given).unwrap();
+    let hello = follower.said();
+    leader.hear(at(0), 2, &hello).unwrap();
+    let answer = leader.said();
+    follower.hear(at(0), 1, &answer).unwrap();
+    follower.take(|action| *action == Action::Truncate { to: Offset(10) });
+    assert_eq!(follower.replica.role(), RoleName::Truncating);
+}
+
 #[test]
 fn nothing_is_led_or_said_in_the_midst_of_a_cut() {
     let mut replica = truncating();
