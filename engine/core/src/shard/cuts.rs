@@ -251,6 +251,11 @@ fn judge<H: Host>(
     last: Option<WalPosition>,
     asked: Option<&AskedCut<H>>,
 ) -> Result<Judged, CutError> {
+    if let CutTo::EmptyAt(at) = to
+        && !(0..i64::MAX).contains(&at.0)
+    {
+        return Err(CutError::InvalidStart { at });
+    }
     let fenced = |RejectedEpoch { given, current }| CutError::FencedLeaderEpoch { given, current };
     log.follow(leader_epoch).map_err(fenced)?;
     // A truncation may never come to its end, where its base cannot be read.

@@ -84,6 +84,8 @@ pub enum CutError {
     /// It cannot be told what the log was there. Asked again, it may be: a read may fail once. Else it is to be reset.
     #[error("it cannot be told what the log was there: {reason}")]
     Unknown { reason: String },
+    #[error("offset {at} cannot be where a log starts: name one from 0 to below {}", i64::MAX)]
+    InvalidStart { at: Offset },
     /// Retriable.
     #[error("the log is being cut already")]
     UnderWay,

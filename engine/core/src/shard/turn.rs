@@ -65,7 +65,8 @@ impl<H: Host> Shard<H> {
         if let Some(durable) = self.durable.take() {
             self.follow_up(now, durable);
         }
-        let is_ending = self.is_closing() && self.backlog.is_empty();
+        // A cut may need a segment of its own.
+        let is_ending = self.is_closing() && self.backlog.is_empty() && self.cuts.is_empty();
         self.slots.pace(self.staging.table(), is_ending, &mut self.actions);
         if self.poisoned().is_none() {
             if !is_ending {

@@ -51,6 +51,19 @@ fn a_log_that_is_reset_starts_empty_with_no_history_also_after_a_restart() {
 }
 
 #[test]
+fn a_reset_to_where_no_log_can_start_is_refused() {
+    for at in [-1, i64::MIN, i64::MAX] {
+        let mut driver = Driver::with(1, Setting::default());
+        driver.append(0, &[10]);
+        driver.settle();
+        let reset = driver.reset(at);
+        driver.settle();
+        assert_eq!(reset.answer(), Some(&Err(CutError::InvalidStart { at: Offset(at) })));
+        assert_eq!(driver.in_memory(0), [0], "the log is as it was");
+    }
+}
+
+#[test]
 fn an_old_commit_does_not_declare_durable_what_was_appended_after_a_reset() {
     let setting = Setting { slow_commit: std::time::Duration::ZERO, ..Setting::default() };
     for until in AppendFrontier::ALL {
