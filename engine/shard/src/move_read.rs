@@ -93,10 +93,12 @@ impl Mover {
                     let reason = "the thread that reads has panicked".to_owned();
                     Err(MoveError::Later { reason })
                 });
-                if let Destination::Move { number } = job.destination {
-                    job.done.send(Event::MoveRead { number, batches });
+                let ReadJob { destination, hold, .. } = job;
+                // Before the shard hears of it, which may have to free the segment then.
+                drop(hold);
+                if let Destination::Move { number, done } = destination {
+                    done.send(Event::MoveRead { number, batches });
                 }
-                job.done.release(job.segment.place.generation);
                 next = inbox.recv_timeout(WARM).ok();
             }
             self.reader.windows.sweep();
@@ -264,14 +266,14 @@ mod tests {
         let (from, until) = (extents[0].first, extents.last().unwrap().end);
         ReadJob {
             segment: test.segment.clone(),
+            hold: test.hold(),
             extents: LocatedExtents::Known(extents),
             runs: Vec::new(),
             next: None,
             query: BatchQuery { partition: TopicIdPartition::default(), from, until },
             max_bytes: 1 << 20,
             at_least_one: true,
-            destination: Destination::Move { number: 1 },
-            done: EventSender::channel(1).0,
+            destination: Destination::Move { number: 1, done: EventSender::channel(1).0 },
         }
     }
 

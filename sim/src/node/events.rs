@@ -40,10 +40,11 @@ pub enum Named {
     TwoCommits,
     CommitsOutOfOrder,
     StaleChange,
+    StaleMap,
 }
 
 impl Named {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::PowerCut,
         Self::Kill,
         Self::CleanEnd,
@@ -79,6 +80,7 @@ impl Named {
         Self::TwoCommits,
         Self::CommitsOutOfOrder,
         Self::StaleChange,
+        Self::StaleMap,
     ];
 
     #[must_use]
@@ -119,6 +121,7 @@ impl Named {
             Self::TwoCommits => "two commits in flight",
             Self::CommitsOutOfOrder => "two commits out of order",
             Self::StaleChange => "stale change dropped",
+            Self::StaleMap => "segment retired before its reader came",
         }
     }
 }

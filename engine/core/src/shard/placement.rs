@@ -13,8 +13,8 @@ use super::placement_change::{Placement, PlacementChange};
 use super::request::{OpenPartition, TrimTo};
 use super::staging::Staging;
 use crate::log::{Frontiers, LogLimits, PartitionLog, RejectedTruncation};
-use crate::wal::Control;
 use crate::wal::segments::Purpose;
+use crate::wal::{Control, LocationMap};
 
 /// Why something is not staged.
 pub(super) enum Refusal<E> {
@@ -52,7 +52,7 @@ fn create<H: Host>(
     let place = staging.room(control.payload_length(), Purpose::Append, partitions)?;
     let partition = partitions.insert(id, PartitionLog::open(limits, leader_epoch, Offset::ZERO), config, 0);
     place.put_control(id, &control);
-    actions.push(Action::CreateView(Box::new(NewView::of(partition))));
+    actions.push(Action::CreateView(Box::new(NewView::of(partition, LocationMap::default()))));
     Ok(PlacementChange::of(partition, Placement::Lead(partition.leadership())))
 }
 

@@ -13,8 +13,7 @@ use super::gathering::{BatchOf, Gathering, NoRoom, Room};
 use super::host::ReaderMemory;
 use super::memory::NoMemory;
 use super::partitions::{LogVersion, Partition, PartitionKey, Partitions};
-use crate::wal::segments::Purpose;
-use crate::wal::spans::Span;
+use crate::wal::segments::{MovedBatches, Purpose};
 use crate::wal::{Control, DamagedRange, SegmentTable, WalPosition};
 
 /// A new segment's head holds checkpoints in at most this part of it; partitions that are left keep their place in older ones for longer.
@@ -74,12 +73,12 @@ impl<M: ReaderMemory> Place<'_, M> {
     }
 
     /// A batch that moves within the log. Answers where to.
-    pub(super) fn put_relocated(self, id: TopicIdPartition, batch: &Bytes, header: &BatchHeader) -> Span {
+    pub(super) fn put_relocated(self, id: TopicIdPartition, batch: &Bytes, header: &BatchHeader) -> MovedBatches {
         self.0.stage_relocated(id, batch, header)
     }
 
     /// What stands for batches that should move, and cannot be read. Answers where it is.
-    pub(super) fn put_damaged(self, id: TopicIdPartition, range: &DamagedRange) -> Span {
+    pub(super) fn put_damaged(self, id: TopicIdPartition, range: &DamagedRange) -> MovedBatches {
         self.0.stage_damaged(id, range)
     }
 }

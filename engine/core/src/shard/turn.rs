@@ -1,5 +1,7 @@
 //! What the machine does in a turn and when something ends: the order of its parts. It decides nothing else.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rustmq_model::Offset;
 
@@ -18,6 +20,9 @@ use super::retention::Looked;
 use super::waiting::{Answer, Waiting};
 use crate::wal::{SlotId, WalPosition};
 
+/// How long a segment waits for its readers before it is looked at again, unless a commit ends sooner.
+const READERS_PAUSE: Duration = Duration::from_millis(20);
+
 impl<H: Host> Shard<H> {
     // Turns.
 
@@ -25,7 +30,7 @@ impl<H: Host> Shard<H> {
     pub fn begin(&mut self, now: Now) {
         self.actions.shrink();
         // Segments that were freed, and not started again before the restart, first: their slots are there to go on in.
-        self.free_segments();
+        self.free_segments(now);
         // Of a full log, what is to be moved: after the group that puts the run on disk, which goes alone.
         self.cleaner.look_after_staged(now.at, self.staging.is_empty(), &self.commits);
         if self.staging.is_empty() {
@@ -35,6 +40,8 @@ impl<H: Host> Shard<H> {
 
     /// What the clock asks for.
     pub fn handle_time(&mut self, now: Now) {
+        // First: what comes after it may have something to be shown.
+        let is_freed = self.free_at.take_if(|at| *at <= now.at).is_some() && self.free_segments(now);
         if now.at >= self.retention.due_at() {
             self.enforce_retention(now);
         }
@@ -42,7 +49,7 @@ impl<H: Host> Shard<H> {
         if proof.is_some_and(|due| now.at >= due) {
             self.prove();
         }
-        if self.cleaner.take_due_at(now.at) {
+        if self.cleaner.take_due_at(now.at) || is_freed {
             self.look(now);
         }
     }
@@ -238,7 +245,7 @@ impl<H: Host> Shard<H> {
 
     /// What a commit that is durable lets happen, once readers see what it published: what they hold of older batches can be given up only then.
     fn follow_up(&mut self, now: Now, durable: CommitNumber) {
-        self.free_segments();
+        self.free_segments(now);
         self.staging.gathering_mut().make_room(0);
         self.repair.on_durable(durable, &mut self.actions);
         if self.cleaner.take_due(durable) {
@@ -325,7 +332,9 @@ impl<H: Host> Shard<H> {
         self.poison("the thread that prepares segments has panicked");
     }
 
-    pub(super) fn free_segments(&mut self) -> bool {
+    /// Once readers were shown what the log is: a segment that is free is found by none of them.
+    fn free_segments(&mut self, now: Now) -> bool {
+        assert!(self.actions.is_empty(), "readers are shown where batches are before their segment is freed");
         let mut count = 0;
         while self.staging.table_mut().poll_free().is_some() {
             count += 1;
@@ -333,6 +342,7 @@ impl<H: Host> Shard<H> {
         if count > 0 {
             self.actions.note(Fact::SegmentsFreed { count });
         }
+        self.free_at = self.table().awaits_readers().then(|| now.at.plus(READERS_PAUSE));
         count > 0
     }
 

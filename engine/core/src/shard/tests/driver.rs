@@ -182,6 +182,7 @@ impl Driver {
         if setting.gaps == Gaps::Repaired {
             driver.shard.checkpoint_after_repair();
         }
+        driver.execute();
         driver.shard.begin(driver.now);
         driver.execute();
         Ok(driver)
@@ -209,7 +210,7 @@ impl Driver {
         }
         for asked in moves {
             let batches = self.slots.read(&asked.read, &asked.plan.location);
-            self.end_move(&asked, batches);
+            self.end_move(asked, batches);
         }
         self.shard.stage(self.now);
         self.execute();
@@ -253,9 +254,10 @@ impl Driver {
         self.execute();
     }
 
-    pub fn end_move(&mut self, asked: &AskedMove, batches: Result<Vec<Bytes>, MoveError>) {
-        self.shard.on_released(self.now, [(asked.plan.location.generation, 1)]);
-        self.shard.on_moved(self.now, asked.number, batches);
+    pub fn end_move(&mut self, asked: AskedMove, batches: Result<Vec<Bytes>, MoveError>) {
+        let number = asked.number;
+        drop(asked);
+        self.shard.on_moved(self.now, number, batches);
         self.execute();
     }
 
