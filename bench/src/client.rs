@@ -18,7 +18,8 @@ pub struct Producing {
 /// What a producer promises about the order of its records, and so how many requests it may have in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// 5 requests in flight. librdkafka's thread spins while a record waits for its request: of an open loop on few processors the
+    /// 5 requests in flight, but one for each partition: librdkafka holds the messages in flight of a partition
+    /// against that limit. Its thread spins while a record waits for its request: of an open loop on few processors the
     /// tail would be the time that a broker's threads wait for that thread, whichever broker it is.
     Idempotent,
     /// As many requests as it takes: librdkafka's default.

@@ -1,7 +1,7 @@
 //! How much one producer gets acknowledged: 1 KiB on one and on twelve partitions, small records, compressed records.
 
 use crate::bar::{Bar, Limit};
-use crate::client::Producing;
+use crate::client::{Order, Producing};
 use crate::contender::Contender::{self, Floor, Kafka, KafkaFlush, Rustmq, RustmqEpoll};
 use crate::figure::{Figure, Unit};
 use crate::flood::{self, Flood};
@@ -28,7 +28,7 @@ enum Kind {
 /// What a sync of a disk without a volatile cache of its own, or of one over a network, takes.
 const SYNC_DELAY: Duration = Duration::from_millis(2);
 
-pub const ALL: [Produce; 7] = [
+pub const ALL: [Produce; 8] = [
     Produce {
         name: "produce-1p",
         flood: Flood { partitions: 1, record_bytes: 1024, producing: Producing::BULK },
@@ -42,6 +42,16 @@ pub const ALL: [Produce; 7] = [
     Produce {
         name: "produce-1p-slow-sync",
         flood: Flood { partitions: 1, record_bytes: 1024, producing: Producing::BULK },
+        kind: Kind::SlowSync,
+    },
+    // librdkafka's idempotent producer has one request of a partition in flight (ADR 18): this one has many.
+    Produce {
+        name: "produce-1p-slow-sync-pipelined",
+        flood: Flood {
+            partitions: 1,
+            record_bytes: 1024,
+            producing: Producing { order: Order::None, ..Producing::BULK },
+        },
         kind: Kind::SlowSync,
     },
     Produce {

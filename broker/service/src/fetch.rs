@@ -64,13 +64,23 @@ impl FetchedPartition {
         self.log_start = frontiers.log_start;
     }
 
-    /// What would be news to a reader at `from` who has seen this.
-    const fn awaits(&self, from: Offset, isolation: Isolation) -> Awaited {
-        let above = match isolation {
+    /// Where the reader must stop.
+    const fn limit(&self, isolation: Isolation) -> Offset {
+        match isolation {
             Isolation::ReadUncommitted => self.high_watermark,
             Isolation::ReadCommitted => self.last_stable,
-        };
-        Awaited { from, frontier: isolation.frontier(), above }
+        }
+    }
+
+    /// What would be news to a reader at `from` who has seen this.
+    const fn awaits(&self, from: Offset, isolation: Isolation) -> Awaited {
+        Awaited { from, frontier: isolation.frontier(), above: self.limit(isolation) }
+    }
+
+    /// Whether there is more for a reader at `from` than this has.
+    fn leaves(&self, from: Offset, isolation: Isolation) -> bool {
+        let last = self.batches.last().and_then(|batch| BatchHeader::parse(batch).ok());
+        self.diverging.is_none() && last.map_or(from, |last| last.next_offset()) < self.limit(isolation)
     }
 }
 
@@ -92,10 +102,15 @@ struct Pass {
     bytes: usize,
     /// An error or a divergence, which the reader must hear of at once.
     is_urgent: bool,
+    /// Batches come with it, and others are there that it has no room for.
+    leaves_some: bool,
 }
 
 impl Broker {
     /// Reads what is there, and waits for more up to `max_wait` as long as it is less than `min_bytes`. Dropping the future ends the wait.
+    ///
+    /// Batches are whole, so an answer that is full may be smaller than `min_bytes`, though that is not above `max_bytes`: then there is nothing
+    /// to wait for.
     pub async fn fetch(&self, request: FetchRequest) -> Vec<Result<FetchedPartition, BrokerError>> {
         let started = Instant::now();
         let deadline = started + request.max_wait;
@@ -103,8 +118,9 @@ impl Broker {
         let mut stop = self.stop.subscribe();
         let mut pass = self.pass(&request, read_until).await;
         // Without a partition nothing can come: a consumer that ends its session must not wait for it.
-        let is_enough =
-            |pass: &Pass| request.partitions.is_empty() || pass.is_urgent || pass.bytes >= request.min_bytes;
+        let is_enough = |pass: &Pass| {
+            request.partitions.is_empty() || pass.is_urgent || pass.leaves_some || pass.bytes >= request.min_bytes
+        };
         let mut has_waited = false;
         while !is_enough(&pass) && Instant::now() < deadline {
             let waiter = FetchWaiter::new();
@@ -143,7 +159,9 @@ impl Broker {
     async fn pass(&self, request: &FetchRequest, read_until: Instant) -> Pass {
         let limit = usize::try_from(self.settings().fetch_bytes_max).unwrap_or(usize::MAX);
         let mut room = request.max_bytes.min(limit);
-        let mut pass = Pass { results: Vec::with_capacity(request.partitions.len()), bytes: 0, is_urgent: false };
+        let results = Vec::with_capacity(request.partitions.len());
+        let mut pass = Pass { results, bytes: 0, is_urgent: false, leaves_some: false };
+        let mut is_some_left = false;
         for partition in &request.partitions {
             let is_first = pass.bytes == 0;
             let patience = read_until.saturating_duration_since(Instant::now()).min(PATIENCE);
@@ -155,11 +173,13 @@ impl Broker {
                     pass.bytes += bytes;
                     room = room.saturating_sub(bytes);
                     pass.is_urgent |= fetched.diverging.is_some();
+                    is_some_left |= fetched.leaves(partition.from, request.isolation);
                 }
                 Err(_) => pass.is_urgent = true,
             }
             pass.results.push(result);
         }
+        pass.leaves_some = is_some_left && pass.bytes > 0;
         pass
     }
 

@@ -45,7 +45,7 @@ pub struct EngineConfig {
     pub driver: Driver,
     /// While small commits take less than this in the mean, a shard makes them itself; others it leaves to the driver. Zero leaves all to it.
     pub quick_commit: Duration,
-    /// While commits take this or more in the mean, beyond what their bytes take, a shard has two in flight. Zero: always.
+    /// While commits take this or more in the mean, beyond what their bytes take, a shard may have two in flight. Zero: always.
     pub slow_commit: Duration,
     /// Threads that read what has left memory.
     pub read_threads: usize,

@@ -13,7 +13,8 @@ use rustmq_engine_api::{Append, Engine, TrimTo};
 use rustmq_engine_shard::Driver;
 use rustmq_model::{ByteSize, Offset};
 
-/// The broker's own: the system's takes and gives back, as it finds the end of its heap, what a commit's list of batches lies in.
+/// The broker's allocator. The system's gives memory at the end of its heap back after each commit and
+/// takes it again for the next one's list of batches, which would count as page faults.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -89,6 +89,27 @@ async fn a_long_poll_whose_news_and_deadline_come_together_answers_the_newest_of
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_that_is_full_of_whole_batches_does_not_wait_for_its_least_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start(&dir).await;
+    house.create("orders", 1, &[]).await;
+    for _ in 0..2 {
+        house.produce("orders", 0, batch_of(&[&"v".repeat(600)])).await.unwrap();
+    }
+    let mut request = fetch_request("orders", 0, 0);
+    (request.min_bytes, request.max_bytes, request.max_wait) = (1000, 1000, Duration::from_secs(600));
+    let fetch = tokio::time::timeout(PATIENCE, house.broker.fetch(request.clone()));
+    assert_eq!(values(&fetch.await.unwrap().remove(0).unwrap()).len(), 1);
+    // The second batch alone is all that is there: a third one may come.
+    request.partitions[0].from = Offset(1);
+    let mut fetch = waiting_fetch(Arc::clone(&house.broker), request).await;
+    assert!(futures_util::poll!(fetch.as_mut()).is_pending());
+    house.produce("orders", 0, batch_of(&[&"v".repeat(600)])).await.unwrap();
+    assert_eq!(values(&tokio::time::timeout(PATIENCE, fetch).await.unwrap().remove(0).unwrap()).len(), 1);
+    house.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_poll_ends_with_its_time_and_with_the_broker() {
     let dir = tempfile::tempdir().unwrap();
     let house = House::start(&dir).await;

@@ -81,7 +81,7 @@ pub enum Fact {
         id: TopicIdPartition,
         reason: String,
     },
-    /// What was to become of the partition's log is of no account any more: the partition is gone, or its log was cut back meanwhile.
+    /// A staged change of the partition's log is dropped: the log was cut back after the change was planned.
     StaleChange {
         id: TopicIdPartition,
     },

@@ -7,26 +7,26 @@
 
 use std::time::Duration;
 
+use crate::capped_mean::CappedMean;
+
 /// What a commit's bytes are taken to cost: a gigabyte takes a second. A disk that needs longer for them leaves time to gather another commit, too, so
 /// it may count as slow.
 const BYTES_PER_NANOSECOND: u64 = 1;
-/// The mean moves by this part of the difference with each commit.
-const WEIGHT: u32 = 8;
 /// A commit counts as at most this many times the limit: one that was slow is an accident, several are a slow disk.
 const OUTLIER: u32 = 4;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DiskPace {
-    /// Of how long commits wait beyond what their bytes cost.
-    mean: Duration,
+    /// How long commits wait beyond what their bytes cost.
+    waits: CappedMean,
     limit: Duration,
     is_slow: bool,
 }
 
 impl DiskPace {
     /// With no limit, every disk is slow.
-    pub(super) const fn new(limit: Duration) -> Self {
-        Self { mean: Duration::ZERO, limit, is_slow: limit.is_zero() }
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { waits: CappedMean::new(limit * OUTLIER), limit, is_slow: limit.is_zero() }
     }
 
     pub(super) const fn is_slow(self) -> bool {
@@ -36,8 +36,8 @@ impl DiskPace {
     /// A commit of so many bytes took that long.
     pub(super) fn note(&mut self, bytes: usize, took: Duration) {
         let waited = took.saturating_sub(Duration::from_nanos(bytes as u64 / BYTES_PER_NANOSECOND));
-        self.mean = (self.mean * (WEIGHT - 1) + waited.min(self.limit * OUTLIER)) / WEIGHT;
-        self.is_slow = self.mean >= if self.is_slow { self.limit / 2 } else { self.limit };
+        self.waits.note(waited);
+        self.is_slow = self.waits.mean() >= if self.is_slow { self.limit / 2 } else { self.limit };
     }
 }
 

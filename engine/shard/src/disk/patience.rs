@@ -3,35 +3,34 @@
 
 use std::time::Duration;
 
-/// Of more, gathering the next commit meanwhile saves more than the wakes cost.
+use rustmq_engine_core::capped_mean::CappedMean;
+
+/// For more bytes, gathering the next commit meanwhile saves more than the wakes cost.
 const BYTES_MAX: usize = 128 << 10;
-/// The mean moves by this part of the difference with each commit.
-const WEIGHT: u32 = 8;
 /// A commit counts as at most this many times the limit: one that was slow is an accident, several are a slow disk.
 const OUTLIER: u32 = 4;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// Of how long small commits take.
-    mean: Duration,
+    /// How long small commits take.
+    small_commits: CappedMean,
     limit: Duration,
 }
 
 impl Patience {
     /// The shard waits itself while small commits take less than `limit` in the mean. Zero: never.
     pub(super) fn new(limit: Duration) -> Self {
-        Self { mean: Duration::ZERO, limit }
+        Self { small_commits: CappedMean::new(limit * OUTLIER), limit }
     }
 
     pub(super) fn waits_for(self, bytes: usize) -> bool {
-        bytes <= BYTES_MAX && self.mean < self.limit
+        bytes <= BYTES_MAX && self.small_commits.mean() < self.limit
     }
 
     /// A commit took that long, whoever made it.
     pub(super) fn note(&mut self, bytes: usize, took: Duration) {
         if bytes <= BYTES_MAX {
-            let counted = took.min(self.limit * OUTLIER);
-            self.mean = (self.mean * (WEIGHT - 1) + counted) / WEIGHT;
+            self.small_commits.note(took);
         }
     }
 }

@@ -115,7 +115,7 @@ impl Oracle {
         let mut life = match durable {
             // Which of the two it was is not told by two empty logs, nor what became of all that was asked.
             Some(life) if partition.log.end() == Offset(0) && is_empty_and_followed(&life, model) => {
-                model.pending.clear();
+                model.give_up_pending(order);
                 life
             }
             Some(life) if !is_next_life(&life, model, partition, &pieces, &self.batches) => {
@@ -137,7 +137,7 @@ impl Oracle {
                     model.pending.drain(..=opened);
                 } else {
                     // Which of several openings it was is not told by an empty log.
-                    model.pending.clear();
+                    model.give_up_pending(order);
                 }
                 Life::default()
             }
@@ -215,6 +215,18 @@ impl Model {
             order.note_lost(opened.number);
         }
         self.ended.extend(durable);
+        self.pending.clear();
+    }
+
+    /// The log is empty, whichever life it is of: what was appended after the last opening is not there.
+    fn give_up_pending(&mut self, order: &mut Order) {
+        let opened = self.pending.iter().rposition(|pending| pending.asked == Asked::Open);
+        let is_lost = |pending: &&Pending| {
+            matches!(pending.asked, Asked::Append { is_alone: true, .. }) && pending.placed.is_none() && !pending.is_cut
+        };
+        if let Some(pending) = self.pending.iter().skip(opened.unwrap_or(usize::MAX)).find(is_lost) {
+            order.note_lost(pending.number);
+        }
         self.pending.clear();
     }
 

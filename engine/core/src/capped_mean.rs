@@ -1,0 +1,50 @@
+//! A mean over the last durations of one kind, which no single one of them can move far.
+
+use std::time::Duration;
+
+/// The mean moves by this part of the difference with each duration.
+const WEIGHT: u32 = 8;
+
+/// An exponentially weighted mean. One accident changes it by at most an eighth of the cap; several in
+/// a row show.
+#[derive(Clone, Copy, Debug)]
+pub struct CappedMean {
+    mean: Duration,
+    /// A longer duration counts as this one.
+    cap: Duration,
+}
+
+impl CappedMean {
+    #[must_use]
+    pub const fn new(cap: Duration) -> Self {
+        Self { mean: Duration::ZERO, cap }
+    }
+
+    pub fn note(&mut self, duration: Duration) {
+        self.mean = (self.mean * (WEIGHT - 1) + duration.min(self.cap)) / WEIGHT;
+    }
+
+    #[must_use]
+    pub const fn mean(self) -> Duration {
+        self.mean
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::CappedMean;
+
+    #[test]
+    fn one_accident_counts_as_the_cap_and_many_bring_the_mean_there() {
+        let cap = Duration::from_millis(8);
+        let mut mean = CappedMean::new(cap);
+        mean.note(Duration::from_secs(60));
+        assert_eq!(mean.mean(), Duration::from_millis(1));
+        (0..100).for_each(|_| mean.note(Duration::from_secs(60)));
+        assert!(mean.mean() > cap * 99 / 100 && mean.mean() <= cap);
+        (0..100).for_each(|_| mean.note(Duration::ZERO));
+        assert!(mean.mean() < Duration::from_micros(1));
+    }
+}
