@@ -7,13 +7,14 @@ use std::time::Duration;
 use rustmq_engine_core::log::Frontiers;
 use rustmq_engine_core::shard::error::ReadError;
 use rustmq_engine_core::shard::request::ColdRead;
+use rustmq_engine_core::wal::LocationMap;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::published::{PartitionState, Published};
 use crate::read::{ReadBatches, ReadRequest};
-use crate::request::DiskRead;
+use crate::request::{DiskRead, Submitted};
 use crate::shard_handle::ShardHandle;
 use crate::waiter::{Awaited, FetchWaiter};
 
@@ -31,7 +32,14 @@ pub struct PartitionReader {
 /// What memory says about a read.
 enum InMemory {
     Answer(ReadBatches),
-    OnDisk(ColdRead, Frontiers),
+    OnDisk(OnDisk),
+}
+
+/// What has left memory, and where it is. All of one moment.
+struct OnDisk {
+    read: ColdRead,
+    frontiers: Frontiers,
+    locations: Arc<LocationMap>,
 }
 
 impl PartitionReader {
@@ -83,19 +91,43 @@ impl PartitionReader {
     pub async fn read_within(&self, request: ReadRequest, patience: Duration) -> Result<ReadBatches, ReadError> {
         match self.published.read(|state| self.read_memory(state, request))? {
             InMemory::Answer(batches) => Ok(batches),
-            InMemory::OnDisk(read, frontiers) => {
+            InMemory::OnDisk(found) => {
                 let room_by = Instant::now() + patience;
-                let Some(place) = self.place(request.at_least_one, room_by).await? else {
-                    return Ok(ReadBatches { frontiers, ..ReadBatches::default() });
-                };
-                let (reply, answer) = oneshot::channel();
-                let read = DiskRead { read, room_by: room_by.into_std(), place, reply };
-                self.shard.disk_reads.send(read).await.map_err(|_| ReadError::Closed)?;
-                let mut batches = answer.await.map_err(|_| ReadError::Closed)??;
-                batches.frontiers = frontiers;
-                Ok(batches)
+                match self.place(request.at_least_one, room_by).await? {
+                    Some(place) => self.read_disk(request, found, room_by, place).await,
+                    None => Ok(ReadBatches { frontiers: found.frontiers, ..ReadBatches::default() }),
+                }
             }
         }
+    }
+
+    async fn read_disk(
+        &self,
+        request: ReadRequest,
+        found: OnDisk,
+        room_by: Instant,
+        place: OwnedSemaphorePermit,
+    ) -> Result<ReadBatches, ReadError> {
+        let (reply, answer) = oneshot::channel();
+        let OnDisk { read, mut frontiers, locations } = found;
+        let mut asked = Box::new(DiskRead { read, locations, room_by: room_by.into_std(), place, reply });
+        while let Submitted::Retired(retired) = self.published.disk.submit(asked) {
+            // Its batches have moved since, or are not in the log any more: either was shown before.
+            asked = retired;
+            match self.published.read(|state| self.read_memory(state, request))? {
+                InMemory::Answer(batches) => return Ok(batches),
+                InMemory::OnDisk(found) if Arc::ptr_eq(&found.locations, &asked.locations) => {
+                    let read = found.read;
+                    return Err(ReadError::Storage { reason: format!("{read} is in no segment that is in use") });
+                }
+                InMemory::OnDisk(found) => {
+                    (asked.read, asked.locations, frontiers) = (found.read, found.locations, found.frontiers);
+                }
+            }
+        }
+        let mut batches = answer.await.map_err(|_| ReadError::Closed)??;
+        batches.frontiers = frontiers;
+        Ok(batches)
     }
 
     /// A place among the reads from disk; `None` if there is none and the read does not wait.
@@ -133,9 +165,9 @@ impl PartitionReader {
         if from >= until || (max_bytes == 0 && !at_least_one) {
             return Ok(InMemory::Answer(answer));
         }
-        let Some(batches) = state.tail.batches_from(from) else {
+        let Some(batches) = state.log.batches_from(from) else {
             let read = ColdRead { id: self.published.id, from, until, max_bytes, at_least_one };
-            return Ok(InMemory::OnDisk(read, frontiers));
+            return Ok(InMemory::OnDisk(OnDisk { read, frontiers, locations: state.log.locations() }));
         };
         let mut room = max_bytes;
         for batch in batches.take_while(|batch| batch.next <= until) {
@@ -166,3 +198,6 @@ impl PartitionReader {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::request::{DiskRead, Request};
+use crate::request::Request;
 use crate::status::ShardGauges;
 
 #[derive(Clone, Debug)]
 pub struct ShardHandle {
     pub inbox: mpsc::Sender<Request>,
-    pub disk_reads: mpsc::Sender<DiskRead>,
     /// One for each read from disk that may be under way, over all shards.
     pub read_places: Arc<Semaphore>,
     pub gauges: Arc<ShardGauges>,

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use rustmq_engine_api::published::Published;
-use rustmq_engine_api::request::{DiskRead, Reply, Request};
+use rustmq_engine_api::request::{Reply, Request};
 use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::{AppendError, Appended, DeleteError, Directory, OpenError, TrimError};
 use rustmq_engine_core::shard::error::CutError;
 use rustmq_engine_core::shard::{CommitNumber, CommitSteps, Host, Now, Shard};
+use rustmq_engine_core::wal::SlotId;
 use rustmq_model::Offset;
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
@@ -22,12 +23,11 @@ use crate::event::{Event, EventSender};
 use crate::folder::WalFolder;
 use crate::metrics::Metrics;
 use crate::read_pool::ReadPool;
+use crate::shard_reads::ShardReads;
 use crate::slot_files::SlotFiles;
 use crate::slots::{self, SlotPreparer};
 use crate::views::Views;
 
-/// Each is looked up in the indexes of the segments, which takes longer than staging a small batch.
-const READS_PER_TURN: usize = 32;
 const EVENTS_PER_TURN: usize = 256;
 
 /// The types of a shard that runs on threads.
@@ -47,7 +47,6 @@ impl Host for Threaded {
 /// What reaches a shard from other threads.
 pub(crate) struct Inboxes {
     pub requests: mpsc::Receiver<Request>,
-    pub disk_reads: mpsc::Receiver<DiskRead>,
     pub events: mpsc::Receiver<Event>,
 }
 
@@ -77,6 +76,8 @@ pub(crate) struct ShardDriver {
     pub(crate) around: Surroundings,
     pub(crate) machine: Shard<Threaded>,
     pub(crate) files: SlotFiles,
+    /// The same files, for readers.
+    pub(crate) reads: Arc<ShardReads>,
     /// How fast slots are prepared: their thread looks at it.
     pub(crate) urgency: Arc<AtomicU8>,
     /// Whether a commit ends with a sync.
@@ -108,6 +109,7 @@ pub(crate) struct Parts {
     pub around: Surroundings,
     pub machine: Shard<Threaded>,
     pub files: SlotFiles,
+    pub reads: Arc<ShardReads>,
     pub is_synced: bool,
     pub clock: Clock,
     pub inboxes: Inboxes,
@@ -116,7 +118,7 @@ pub(crate) struct Parts {
 impl ShardDriver {
     /// Shows the partitions that recovery found.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { number, folder, io, around, machine, files, is_synced, clock, inboxes } = parts;
+        let Parts { number, folder, io, around, machine, files, reads, is_synced, clock, inboxes } = parts;
         let urgency = Arc::new(AtomicU8::new(slots::PACED));
         let (under_way, has_ended) = (Vec::new(), false);
         let mut driver = Self {
@@ -126,6 +128,7 @@ impl ShardDriver {
             around,
             machine,
             files,
+            reads,
             urgency,
             is_synced,
             clock,
@@ -153,7 +156,6 @@ impl ShardDriver {
             let Ok(event) = self.inboxes.events.try_recv() else { break };
             self.on_event(event);
         }
-        self.take_disk_reads();
         self.take_requests();
         self.machine.stage(now);
         self.execute_all();
@@ -172,16 +174,6 @@ impl ShardDriver {
     /// When the clock asks for the next turn.
     pub(crate) fn turn_due(&self) -> Instant {
         self.clock.point(self.machine.poll_timeout())
-    }
-
-    fn take_disk_reads(&mut self) {
-        if self.machine.is_closing() {
-            return;
-        }
-        for _ in 0..READS_PER_TURN {
-            let Ok(read) = self.inboxes.disk_reads.try_recv() else { return };
-            self.read(read);
-        }
     }
 
     fn take_requests(&mut self) {
@@ -245,13 +237,9 @@ impl ShardDriver {
 
     /// What another thread has to tell.
     pub(crate) fn on_event(&mut self, event: Event) {
-        let is_read_done = matches!(event, Event::Released);
         self.tell(self.clock.now(), event);
         self.execute_all();
-        // Reads end by the thousand: what they let be freed is reported where it is noted.
-        if !is_read_done {
-            self.report();
-        }
+        self.report();
     }
 
     fn tell(&mut self, now: Now, event: Event) {
@@ -259,23 +247,29 @@ impl ShardDriver {
             Event::SlotReserved { slot, file } => {
                 // First: the machine may ask at once for what needs the file.
                 self.files.insert(slot, file);
+                self.reads.set_files(self.files.clone());
                 self.machine.on_slot_reserved(now, slot);
             }
             Event::SlotFilled { slot } => self.machine.on_slot_filled(now, slot),
             Event::SlotFailed { slot } => {
-                self.files.remove(slot);
+                self.lose_file(slot);
                 self.machine.on_slot_failed(now, slot);
             }
             Event::PreparerPanicked => self.machine.on_preparation_lost(),
-            Event::Released => self.machine.on_released(now, self.around.events.take_released()),
             Event::MoveRead { number, batches } => self.machine.on_moved(now, number, batches),
-            Event::LogRebuilt { number, log } => self.machine.on_rebuilt(now, number, log.map(|log| *log)),
+            Event::LogRebuilt { number, log } => self.machine.on_rebuilt(number, log.map(|log| *log)),
             Event::RepairForgotten(forgotten) => {
                 self.machine.on_repair_forgotten(forgotten.map_err(|error| error.to_string()));
             }
             Event::SyncFailed { reason } => self.machine.on_sync_failed(&reason),
             Event::TailBudgetSet => self.machine.on_memory_budget_set(),
         }
+    }
+
+    /// The file of a slot may be gone.
+    pub(crate) fn lose_file(&mut self, slot: SlotId) {
+        self.files.remove(slot);
+        self.reads.set_files(self.files.clone());
     }
 
     /// After the last turn: what still waits is dropped, which tells it that the shard has stopped.

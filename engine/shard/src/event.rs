@@ -1,13 +1,11 @@
 //! What a shard's other threads tell it. Their number is bounded by the work that it gave them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 use rustmq_engine_core::log::PartitionLog;
 use rustmq_engine_core::shard::{MoveError, RebuildError};
-use rustmq_engine_core::wal::{Generation, SlotId};
+use rustmq_engine_core::wal::SlotId;
 use tokio::sync::mpsc;
 
 use crate::disk::SlotFile;
@@ -28,9 +26,6 @@ pub(crate) enum Event {
     },
     /// The thread that prepares slots is gone.
     PreparerPanicked,
-    /// Read threads have done with segments: [`EventSender::take_released`] says with which. At most one of these is on its way, however many
-    /// reads end meanwhile.
-    Released,
     /// Batches of the oldest segment, read back to be moved.
     MoveRead {
         number: u64,
@@ -53,63 +48,21 @@ pub(crate) enum Event {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct EventSender {
-    events: mpsc::Sender<Event>,
-    /// How many reads of each segment have ended since the shard took them.
-    released: Arc<Mutex<BTreeMap<Generation, u32>>>,
-}
+pub(crate) struct EventSender(mpsc::Sender<Event>);
 
 impl EventSender {
     pub(crate) fn channel(places: usize) -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(places);
-        (Self { events: sender, released: Arc::default() }, receiver)
+        (Self(sender), receiver)
     }
 
     /// Whether nobody takes events any more.
     pub(crate) fn has_ended(&self) -> bool {
-        self.events.is_closed()
+        self.0.is_closed()
     }
 
     /// From a plain thread. A shard that has ended needs no news.
     pub(crate) fn send(&self, event: Event) {
-        let _ = self.events.blocking_send(event);
-    }
-
-    /// From a read thread that has done with a segment. The shard is told only of the first one that it has not taken.
-    pub(crate) fn release(&self, generation: Generation) {
-        let is_first = {
-            let mut released = self.released.lock();
-            let is_first = released.is_empty();
-            *released.entry(generation).or_default() += 1;
-            is_first
-        };
-        if is_first {
-            self.send(Event::Released);
-        }
-    }
-
-    /// For the shard: the segments that were released since it asked last, and how often.
-    pub(crate) fn take_released(&self) -> BTreeMap<Generation, u32> {
-        std::mem::take(&mut self.released.lock())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use rustmq_engine_core::wal::Generation;
-
-    use super::{Event, EventSender};
-
-    #[test]
-    fn reads_that_end_while_the_shard_is_busy_take_one_place_of_its_queue() {
-        let (sender, mut events) = EventSender::channel(1);
-        (0..100).for_each(|_| sender.release(Generation(3)));
-        sender.release(Generation(4));
-        assert!(matches!(events.try_recv(), Ok(Event::Released)));
-        let released: Vec<_> = sender.take_released().into_iter().collect();
-        assert_eq!(released, [(Generation(3), 100), (Generation(4), 1)]);
-        assert!(events.try_recv().is_err());
-        sender.release(Generation(4));
-        assert!(events.try_recv().is_ok(), "what was taken is over");
+        let _ = self.0.blocking_send(event);
     }
 }

@@ -3,11 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustmq_engine_core::shard::{Action, Fact, MoveError, Preparation, Publication, PublishedRun, RebuildError};
+use rustmq_engine_api::request::ColdRead;
+use rustmq_engine_core::shard::{
+    Action, Fact, LogRebuild, MoveError, Preparation, Publication, PublishedRun, ReadPlan, RebuildError,
+};
 use rustmq_engine_core::wal::SlotId;
 
 use crate::driver::{ShardDriver, Threaded};
 use crate::event::Event;
+use crate::read_job::Destination;
+use crate::rebuild_job::RebuildJob;
 use crate::slots::{SlotJob, level};
 
 impl ShardDriver {
@@ -40,22 +45,26 @@ impl ShardDriver {
                     views.of(key).publish(|state| {
                         state.frontiers = frontiers;
                         state.size_bytes = size_bytes;
-                        state.extend_tail(batches.by_ref().take(count));
+                        state.extend(batches.by_ref().take(count));
                     });
                 }
             }
             Action::PublishFrontiers { key, frontiers, size_bytes } => views.of(key).publish(|state| {
                 state.frontiers = frontiers;
                 state.size_bytes = size_bytes;
-                state.drop_below(frontiers.log_start);
+                state.trim();
             }),
+            Action::PublishMove { key, moved } => {
+                let segments = self.machine.table().shared().clone();
+                self.machine.memory_mut().of(key).change(|state| state.log.relocate(moved, &segments));
+            }
             Action::PublishLeadership { key, leadership } => {
                 views.of(key).publish(|state| state.leadership = leadership);
             }
             Action::PublishCut { key, frontiers, leadership, size_bytes, times } => views.of(key).publish(|state| {
                 (state.frontiers, state.leadership, state.size_bytes) = (frontiers, leadership, size_bytes);
                 state.times = *times;
-                state.cut_tail();
+                state.log.cut(frontiers.log_start..frontiers.durable_end);
             }),
             Action::CloseView { key } => views.close(key),
             Action::AnswerOpen { reply, results } => {
@@ -70,22 +79,35 @@ impl ShardDriver {
             Action::PrepareSlot { slot, preparation } => self.prepare_slot(slot, preparation),
             Action::PaceSlots(urgency) => self.urgency.store(level(urgency), Ordering::Relaxed),
             Action::ReadToMove { number, read, plan } => {
-                let generation = plan.location.generation;
                 if !self.submit_move(number, &read, *plan) {
-                    let (now, reason) = (self.clock.now(), "too many segments are being moved".to_owned());
-                    self.machine.on_released(now, [(generation, 1)]);
-                    self.machine.on_moved(now, number, Err(MoveError::Later { reason }));
+                    let reason = "too many segments are being moved".to_owned();
+                    self.machine.on_moved(self.clock.now(), number, Err(MoveError::Later { reason }));
                 }
             }
             Action::Rebuild { number, rebuild } => {
                 if !self.submit_rebuild(number, rebuild) {
                     let reason = "the thread that reads back has ended".to_owned();
-                    self.machine.on_rebuilt(self.clock.now(), number, Err(RebuildError::NotRead { reason }));
+                    self.machine.on_rebuilt(number, Err(RebuildError::NotRead { reason }));
                 }
             }
             Action::ForgetRepair => self.forget_repair(),
             Action::Note(fact) => self.note(*fact),
         }
+    }
+
+    /// Hands a read for a move to the thread that moves. Answers whether that took it.
+    fn submit_move(&self, number: u64, read: &ColdRead, plan: ReadPlan) -> bool {
+        let done = self.around.events.clone();
+        let mut job = self.reads.job(read, plan, Destination::Move { number, done });
+        // Who frees a full log does not wait for readers.
+        job.segment.turns = Arc::default();
+        self.around.reads.submit_move(job)
+    }
+
+    /// Hands a log that is to be read back to the same thread. Answers whether that took it.
+    fn submit_rebuild(&self, number: u64, rebuild: Box<LogRebuild>) -> bool {
+        let (files, block_size, done) = (self.files.clone(), self.io.block_size, self.around.events.clone());
+        self.around.reads.submit_rebuild(RebuildJob { number, rebuild, files, block_size, done })
     }
 
     fn prepare_slot(&mut self, slot: SlotId, preparation: Preparation) {
@@ -99,7 +121,7 @@ impl ShardDriver {
             done: self.around.events.clone(),
         };
         if !self.around.slots.submit(job) {
-            self.files.remove(slot);
+            self.lose_file(slot);
             self.machine.on_slot_failed(self.clock.now(), slot);
         }
     }

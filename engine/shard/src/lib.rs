@@ -6,7 +6,7 @@
 //! - what the machine is told: `event` (by other threads), `clock`;
 //! - what it asks for: `views` (what readers see, and the memory for it), `disk` and `executions` (commits), `slots` and `slot_files` (the files that they go to),
 //!   `move_read` (batches that are to be written anew);
-//! - what readers ask for that has left memory: `read_plans`, `read_pool`, `read_queue`, `reader`, `window_cache`, `groups_apart`;
+//! - what readers ask for that has left memory: `shard_reads`, `read_pool`, `read_queue`, `reader`, `window_cache`, `groups_apart`;
 //! - what starts with it: `recovery`, `folder`, `repair`, `memory_watch`.
 //!
 //! `read_around`, `index_scan` and `aside` are for disks that lose sectors.
@@ -32,7 +32,6 @@ mod read_ahead;
 mod read_around;
 mod read_job;
 mod read_memory;
-mod read_plans;
 mod read_pool;
 mod read_queue;
 mod reader;
@@ -40,6 +39,7 @@ mod rebuild_job;
 mod recovery;
 mod repair;
 mod segment_file;
+mod shard_reads;
 mod shard_thread;
 mod slot_files;
 mod slots;

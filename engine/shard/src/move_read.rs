@@ -101,7 +101,7 @@ impl Mover {
             let mut next = Some(job);
             while let Some(job) = next {
                 match job {
-                    ReadBack::Move(job) => self.run_move(&job),
+                    ReadBack::Move(job) => self.run_move(*job),
                     ReadBack::Rebuild(job) => job.run(),
                 }
                 next = inbox.recv_timeout(WARM).ok();
@@ -110,16 +110,18 @@ impl Mover {
         }
     }
 
-    fn run_move(&mut self, job: &ReadJob) {
+    fn run_move(&mut self, job: ReadJob) {
         // One job that panics must not take the thread with it, which all shards need. What it leaves is consistent between any two steps.
-        let batches = catch_unwind(AssertUnwindSafe(|| self.read(job))).unwrap_or_else(|_| {
+        let batches = catch_unwind(AssertUnwindSafe(|| self.read(&job))).unwrap_or_else(|_| {
             let reason = "the thread that reads has panicked".to_owned();
             Err(MoveError::Later { reason })
         });
-        if let Destination::Move { number } = job.destination {
-            job.done.send(Event::MoveRead { number, batches });
+        let ReadJob { destination, hold, .. } = job;
+        // Before the shard hears of it, which may have to free the segment then.
+        drop(hold);
+        if let Destination::Move { number, done } = destination {
+            done.send(Event::MoveRead { number, batches });
         }
-        job.done.release(job.segment.place.generation);
     }
 
     /// At least one batch, or the reason why there is none.
@@ -283,14 +285,14 @@ mod tests {
         let (from, until) = (extents[0].first, extents.last().unwrap().end);
         ReadJob {
             segment: test.segment.clone(),
+            hold: test.hold(),
             extents: LocatedExtents::Known(extents),
             runs: Vec::new(),
             next: None,
             query: BatchQuery { partition: TopicIdPartition::default(), from, until },
             max_bytes: 1 << 20,
             at_least_one: true,
-            destination: Destination::Move { number: 1 },
-            done: EventSender::channel(1).0,
+            destination: Destination::Move { number: 1, done: EventSender::channel(1).0 },
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use rustmq_engine_api::request::Reply;
 use rustmq_engine_api::{Frontiers, ReadBatches, ReadError};
+use rustmq_engine_core::wal::SegmentHold;
 use rustmq_engine_core::wal::read_check::BatchQuery;
 use rustmq_engine_core::wal::segments::LocatedExtents;
 use tokio::sync::OwnedSemaphorePermit;
@@ -25,12 +26,14 @@ pub(crate) enum Destination {
         place: OwnedSemaphorePermit,
     },
     /// Back to the shard, to be written anew. The number is that of its question.
-    Move { number: u64 },
+    Move { number: u64, done: EventSender },
 }
 
 #[derive(Debug)]
 pub(crate) struct ReadJob {
     pub segment: SegmentFile,
+    /// The segment is not freed while there is the job.
+    pub hold: SegmentHold,
     pub extents: LocatedExtents,
     /// Where to read on from the last of known extents.
     pub runs: Vec<Range<u32>>,
@@ -40,8 +43,6 @@ pub(crate) struct ReadJob {
     pub max_bytes: usize,
     pub at_least_one: bool,
     pub destination: Destination,
-    /// The shard holds the segment until it hears that the job is done.
-    pub done: EventSender,
 }
 
 impl ReadJob {
@@ -65,6 +66,5 @@ impl ReadJob {
             // A reader that has gone does not need it.
             let _ = reply.send(answer);
         }
-        self.done.release(self.segment.place.generation);
     }
 }

@@ -1,4 +1,4 @@
-//! Reads what has left memory: a few threads with a bounded queue, never the shard's own. The shard says where; what is read is checked, and
+//! Reads what has left memory: a few threads with a bounded queue, never the shard's own. The partition's map says where; what is read is checked, and
 //! shared by all who read the same place (`reader`, `window_cache`). What a move reads has a thread of its own (`move_read`): cleaning a full
 //! log must not queue behind readers. In what order reads are served, and which wait for memory, is the queue's matter (`read_queue`).
 

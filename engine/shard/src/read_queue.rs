@@ -225,7 +225,6 @@ mod tests {
     use tokio::sync::{Semaphore, oneshot};
 
     use super::{ReadQueue, Task};
-    use crate::event::EventSender;
     use crate::read_job::{Destination, ReadJob};
     use crate::window::tests::TestSegment;
 
@@ -238,6 +237,7 @@ mod tests {
         let now = Instant::now();
         let queue = ReadQueue::default();
         queue.await_room(ReadJob {
+            hold: test.hold(),
             segment: test.segment,
             extents: LocatedExtents::Known(Vec::new()),
             runs: Vec::new(),
@@ -246,7 +246,6 @@ mod tests {
             max_bytes: 1,
             at_least_one: true,
             destination: Destination::Reader { reply, room_by: now + Duration::from_secs(600), place },
-            done: EventSender::channel(1).0,
         });
         let pop = || queue.queued.lock().pop(now);
         let Some(Task::Resume(job)) = pop() else { panic!("it waits") };

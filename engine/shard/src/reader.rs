@@ -320,16 +320,11 @@ fn missing(job: &ReadJob, offset: Offset) -> WindowError {
     }
 }
 
-/// Whether `run` came to its end. One read that panics must take neither the thread with it, which others need, nor keep its segment from being
-/// freed. Its reader is told by the answer that does not come.
+/// Whether `run` came to its end. One read that panics must not take the thread with it, which others need. Its reader is told by the answer that does
+/// not come.
 fn guarded(job: ReadJob, run: impl FnOnce(ReadJob)) -> bool {
-    let (generation, done) = (job.segment.place.generation, job.done.clone());
     // What the threads share is consistent between any two of their steps.
-    let ran = catch_unwind(AssertUnwindSafe(|| run(job)));
-    if ran.is_err() {
-        done.release(generation);
-    }
-    ran.is_ok()
+    catch_unwind(AssertUnwindSafe(|| run(job))).is_ok()
 }
 
 #[cfg(test)]

@@ -51,7 +51,6 @@ pub(crate) async fn run(mut shard: Box<ShardDriver>, disk: Disk, standby: Standb
 /// Waits until something is there for the next turn to do; or a commit is done, whose result this answers.
 async fn wait(shard: &mut ShardDriver, executions: &mut Executions) -> Option<(CommitNumber, Result<(), DiskError>)> {
     let awaits_requests = shard.machine.awaits_requests();
-    let takes_reads = !shard.machine.is_closing();
     let due = monoio::time::Instant::from_std(shard.turn_due());
     let inboxes = &mut shard.inboxes;
     tokio::select! {
@@ -63,7 +62,6 @@ async fn wait(shard: &mut ShardDriver, executions: &mut Executions) -> Option<(C
             Some(request) => shard.queue(request),
             None => shard.on_handles_gone(),
         },
-        Some(read) = inboxes.disk_reads.recv(), if takes_reads => shard.read(read),
         () = monoio::time::sleep_until(due) => {}
     }
     None

@@ -1,5 +1,5 @@
-//! The files of the slots that are held. A commit takes them along as they are when it starts: to clone them is to count a reference, and to
-//! change them copies the list only while a commit is under way.
+//! The files of the slots that are held. A commit takes them along as they are when it starts, and readers have them as they are: to clone them is to
+//! count a reference, and to change them, which is rare, copies the list.
 
 use std::collections::HashMap;
 use std::sync::Arc;

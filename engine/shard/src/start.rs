@@ -32,6 +32,7 @@ use crate::memory_watch::{MemoryWatch, WatchedShard};
 use crate::metrics::Metrics;
 use crate::read_pool::{ReadLimits, ReadPool};
 use crate::recovery::{RecoverError, Recovered, recover};
+use crate::shard_reads::{ReadsOfShard, ShardReads};
 use crate::shard_thread;
 use crate::slot_files::SlotFiles;
 use crate::slots::SlotPreparer;
@@ -254,13 +255,12 @@ fn plan_shards(
     let mut watched = Vec::with_capacity(wals);
     for (number, wal) in folder.wals.iter().enumerate() {
         let (inbox, requests) = mpsc::channel(config.inbox.max(1));
-        let (disk_reads, asked_reads) = mpsc::channel(config.inbox.max(1));
         let (events, news) = EventSender::channel(EVENTS);
         let chunks = tail_chunks(config.tail_memory, wals);
         watched.push(WatchedShard { chunks: chunks.clone(), events: events.clone() });
         let gauges = Arc::new(ShardGauges::new(chunks));
         let read_places = reads.places();
-        handles.push(ShardHandle { inbox, disk_reads, read_places, gauges: Arc::clone(&gauges) });
+        handles.push(ShardHandle { inbox, read_places, gauges: Arc::clone(&gauges) });
         let around = Surroundings {
             events,
             reads: reads.clone(),
@@ -287,7 +287,7 @@ fn plan_shards(
             faults: config.faults.clone(),
             around,
             standby: start_standby(number).map_err(thread_error)?,
-            inboxes: Inboxes { requests, disk_reads: asked_reads, events: news },
+            inboxes: Inboxes { requests, events: news },
         });
     }
     let watch = MemoryWatch { shards: watched, budget: config.tail_memory, source: config.memory_source.clone() };
@@ -408,7 +408,10 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         }
     };
     let syncs = if tuning.is_synced { SyncPolicy::EachCommit } else { SyncPolicy::Never };
-    let gathering = Gathering::new(folder.id, table, Views::new(around.gauges.chunks.clone()), syncs);
+    let (files, segments) = (SlotFiles::new(files), table.shared().clone());
+    let reads = ShardReads::new(folder.id, io.block_size, segments, files.clone(), around.reads.clone());
+    let views = Views::new(around.gauges.chunks.clone(), Arc::new(ReadsOfShard::of(&reads)));
+    let gathering = Gathering::new(folder.id, table, views, syncs);
     let readiness = ShardReady { partitions: partitions.len(), torn: wal.dropped.is_some() };
     let config = ShardConfig {
         proof_after: tuning.idle_proof_after,
@@ -425,8 +428,8 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     if repaired == Gaps::Repaired {
         machine.checkpoint_after_repair();
     }
-    let (files, is_synced) = (SlotFiles::new(files), tuning.is_synced);
-    let parts = Parts { number, folder, io, around, machine, files, is_synced, clock, inboxes };
+    let is_synced = tuning.is_synced;
+    let parts = Parts { number, folder, io, around, machine, files, reads, is_synced, clock, inboxes };
     let shard = Box::new(ShardDriver::new(parts));
     Ok(Built { shard, disk, standby, readiness })
 }

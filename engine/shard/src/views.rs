@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_api::published::{PartitionState, Published};
-use rustmq_engine_core::shard::{Memory, NewView, NoMemory, PartitionKey, ReaderMemory};
+use rustmq_engine_api::request::DiskReads;
+use rustmq_engine_core::shard::{Memory, NewView, NoMemory, PartitionKey, ReadableLog, ReaderMemory};
+use rustmq_engine_core::wal::SharedSegments;
 use rustmq_model::Offset;
 
 #[derive(Debug)]
@@ -17,23 +19,26 @@ struct View {
 #[derive(Debug)]
 pub(crate) struct Views {
     chunks: ChunkPool,
+    /// What has left memory is read through it.
+    disk: Arc<dyn DiskReads>,
     /// By the key's slot.
     views: Vec<Option<View>>,
 }
 
 impl Views {
-    pub(crate) fn new(chunks: ChunkPool) -> Self {
-        Self { chunks, views: Vec::new() }
+    pub(crate) fn new(chunks: ChunkPool, disk: Arc<dyn DiskReads>) -> Self {
+        Self { chunks, disk, views: Vec::new() }
     }
 
     pub(crate) fn create(&mut self, view: NewView) {
-        let NewView { key, id, frontiers, leadership, size_bytes, times } = view;
-        let mut state = PartitionState { frontiers, leadership, size_bytes, times, ..PartitionState::default() };
-        state.reset_tail(frontiers.durable_end);
+        let NewView { key, id, frontiers, leadership, size_bytes, times, locations } = view;
+        let log = ReadableLog::on_disk(locations, frontiers.durable_end);
+        let state = PartitionState { frontiers, leadership, size_bytes, times, log, closed: false };
         if self.views.len() <= key.slot() {
             self.views.resize_with(key.slot() + 1, || None);
         }
-        let before = self.views[key.slot()].replace(View { key, published: Published::new(id, state) });
+        let before =
+            self.views[key.slot()].replace(View { key, published: Published::new(id, state, Arc::clone(&self.disk)) });
         assert!(before.is_none(), "a partition's view is closed before another one takes its slot");
     }
 
@@ -50,7 +55,7 @@ impl Views {
     pub(crate) fn close(&mut self, key: PartitionKey) {
         self.of(key).publish(|state| {
             state.closed = true;
-            state.reset_tail(state.frontiers.durable_end);
+            state.log = ReadableLog::default();
         });
         self.views[key.slot()] = None;
     }
@@ -76,9 +81,9 @@ impl Memory for Views {
 }
 
 impl ReaderMemory for Views {
-    fn evict(&mut self, key: PartitionKey, through: Offset) {
+    fn evict(&mut self, key: PartitionKey, through: Offset, segments: &SharedSegments) {
         if let Some(published) = self.find(key) {
-            published.change(|state| state.evict_through(through));
+            published.change(|state| state.log.evict_through(through, segments));
         }
     }
 }

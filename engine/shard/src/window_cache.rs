@@ -7,7 +7,7 @@
 //!      neither --room--> being read ------> cached --make_room, sweep--> dropped
 //! ```
 //! A window is known by its segment's generation, which no other life of the slot has. That the segment holds the groups asked for, and for
-//! whom, is the shard's word, with each read.
+//! whom, is said by the partition's map, with each read.
 
 use std::collections::VecDeque;
 use std::ops::Range;

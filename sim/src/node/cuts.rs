@@ -188,7 +188,7 @@ impl Process {
             Err(RebuildError::NoBase { .. }) => world.events.note(Named::BaseGivenUp),
             Err(_) => {}
         }
-        self.shard.on_rebuilt(world.computer.now(), number, log);
+        self.shard.on_rebuilt(number, log);
         self.execute_all(world);
     }
 }

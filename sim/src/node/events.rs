@@ -47,10 +47,11 @@ pub enum Named {
     StaleChange,
     CheckpointInPieces,
     CrashInCheckpoint,
+    StaleMap,
 }
 
 impl Named {
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::PowerCut,
         Self::Kill,
         Self::CleanEnd,
@@ -92,6 +93,7 @@ impl Named {
         Self::StaleChange,
         Self::CheckpointInPieces,
         Self::CrashInCheckpoint,
+        Self::StaleMap,
     ];
 
     #[must_use]
@@ -139,6 +141,7 @@ impl Named {
             Self::StaleChange => "stale change dropped",
             Self::CheckpointInPieces => "checkpoint in pieces",
             Self::CrashInCheckpoint => "crash inside a checkpoint",
+            Self::StaleMap => "segment retired before its reader came",
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is done about each action of the machine: readers and clients are told, and whoever judges the run with them.
 
-use rustmq_engine_core::shard::{Action, Fact, Publication, PublishedRun};
+use rustmq_engine_core::shard::{Action, Fact, Publication, PublishedRun, ReadableLog};
 
 use super::events::Named;
 use super::host::NodeHost;
@@ -21,6 +21,8 @@ impl Process {
                 world.oracle.on_poison(world.load.next_request());
             }
             Action::CreateView(view) => {
+                let log = ReadableLog::on_disk(view.locations, view.frontiers.durable_end);
+                self.shard.memory_mut().open(view.key, log);
                 world.oracle.on_view(view.key, view.id, view.frontiers);
                 world.load.on_shown(view.key, &view.frontiers);
             }
@@ -28,12 +30,16 @@ impl Process {
             Action::Unlist { id } => world.load.on_unlisted(id),
             Action::Publish(publication) => self.publish(publication, world),
             Action::PublishFrontiers { key, frontiers, .. } => {
-                self.shard.memory_mut().trim(key, frontiers.log_start);
+                self.shard.memory_mut().log(key).trim(frontiers.log_start);
                 world.note_start(key, frontiers);
+            }
+            Action::PublishMove { key, moved } => {
+                let segments = self.shard.table().shared().clone();
+                self.shard.memory_mut().log(key).relocate(moved, &segments);
             }
             Action::PublishLeadership { .. } => {}
             Action::PublishCut { key, frontiers, .. } => {
-                self.shard.memory_mut().cut(key, &frontiers);
+                self.shard.memory_mut().log(key).cut(frontiers.log_start..frontiers.durable_end);
                 let partition = self.shard.partition(world.oracle.id(key)).expect("a cut is shown of what is open");
                 world.on_cut_shown(key, &frontiers, partition);
             }
@@ -65,7 +71,7 @@ impl Process {
             for batch in batches.by_ref().take(count) {
                 let now = world.computer.now().wall;
                 world.oracle.on_published(key, &batch, now);
-                self.shard.memory_mut().show(key, batch);
+                self.shard.memory_mut().log(key).extend([batch]);
             }
             world.note_shown(key, frontiers);
         }

@@ -207,8 +207,9 @@ impl Load {
         self.ids.clone()
     }
 
-    pub fn is_gone(&self, id: TopicIdPartition) -> bool {
-        !self.listed.contains_key(&id)
+    /// Whether the log that was shown under this key starts above the offset.
+    pub fn starts_above(&self, key: PartitionKey, offset: Offset) -> bool {
+        self.shown.get(&key).is_some_and(|shown| offset < shown.start)
     }
 
     // Requests.
@@ -332,8 +333,7 @@ impl Load {
         }
         let range = u64::try_from(end.0 - start.0).expect("a log ends after its start");
         let by = i64::try_from(self.dice.between(0, range - 1)).expect("it is small");
-        let below = i64::from(self.dice.below(30) == 0);
-        Some((key, Offset((start.0 + by - below).max(0)), end))
+        Some((key, start.plus(by), end))
     }
 
     pub fn read_bytes(&mut self) -> usize {

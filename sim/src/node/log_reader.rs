@@ -75,8 +75,8 @@ impl<'a> LogReader<'a> {
                     pieces.push(Piece::Missing(from..log.end));
                     break;
                 }
-                Some(Located::Damaged(range)) => {
-                    let end = range.end.min(log.end);
+                Some(Located::Damaged { end, .. }) => {
+                    let end = end.min(log.end);
                     pieces.push(Piece::Marked(from..end));
                     from = end;
                 }

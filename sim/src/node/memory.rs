@@ -1,12 +1,12 @@
 //! Memory in vectors, with a budget, and what readers see of each partition in it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use rustmq_engine_core::log::Frontiers;
-use rustmq_engine_core::shard::{Chunk, Memory, NoMemory, PartitionKey, ReaderMemory, TailBatch};
+use rustmq_engine_core::shard::{Chunk, Memory, NoMemory, PartitionKey, ReadableLog, ReaderMemory};
+use rustmq_engine_core::wal::SharedSegments;
 use rustmq_model::Offset;
 
 use crate::{Chance, Dice};
@@ -26,8 +26,8 @@ pub struct NodeMemory {
     dice: Dice,
     /// Bytes of the chunks that somebody holds.
     held: Arc<AtomicUsize>,
-    /// The batches in memory of partitions whose view is open.
-    readable: BTreeMap<PartitionKey, VecDeque<TailBatch>>,
+    /// Of partitions whose view is open.
+    readable: BTreeMap<PartitionKey, ReadableLog>,
     pub evictions: usize,
     pub failures: usize,
 }
@@ -37,31 +37,22 @@ impl NodeMemory {
         Self { options, dice, held: Arc::default(), readable: BTreeMap::new(), evictions: 0, failures: 0 }
     }
 
-    pub fn show(&mut self, key: PartitionKey, batch: TailBatch) {
-        self.readable.entry(key).or_default().push_back(batch);
-    }
-
-    /// The log starts there now.
-    pub fn trim(&mut self, key: PartitionKey, log_start: Offset) {
-        if let Some(batches) = self.readable.get_mut(&key) {
-            while batches.pop_front_if(|batch| batch.next <= log_start).is_some() {}
-        }
-    }
-
-    /// The log was cut back, and these are its frontiers.
-    pub fn cut(&mut self, key: PartitionKey, frontiers: &Frontiers) {
-        if let Some(batches) = self.readable.get_mut(&key) {
-            batches.retain(|batch| batch.next > frontiers.log_start && batch.next <= frontiers.durable_end);
-        }
+    pub fn open(&mut self, key: PartitionKey, log: ReadableLog) {
+        self.readable.insert(key, log);
     }
 
     pub fn close(&mut self, key: PartitionKey) {
         self.readable.remove(&key);
     }
 
-    /// Batches of the partition from this offset on, as far as they are in memory.
-    pub fn batches_from(&self, key: PartitionKey, from: Offset) -> impl Iterator<Item = &TailBatch> {
-        self.readable.get(&key).into_iter().flatten().filter(move |batch| batch.next > from)
+    /// What readers find of a partition whose view is open.
+    pub fn log(&mut self, key: PartitionKey) -> &mut ReadableLog {
+        self.readable.get_mut(&key).expect("the machine speaks of no partition without a view")
+    }
+
+    /// The same; its view may be closed by now.
+    pub fn find(&self, key: PartitionKey) -> Option<&ReadableLog> {
+        self.readable.get(&key)
     }
 }
 
@@ -86,11 +77,11 @@ impl Memory for NodeMemory {
 }
 
 impl ReaderMemory for NodeMemory {
-    fn evict(&mut self, key: PartitionKey, through: Offset) {
-        let Some(batches) = self.readable.get_mut(&key) else { return };
-        while batches.pop_front_if(|batch| batch.base <= through).is_some() {
-            self.evictions += 1;
-        }
+    fn evict(&mut self, key: PartitionKey, through: Offset, segments: &SharedSegments) {
+        let Some(log) = self.readable.get_mut(&key) else { return };
+        let before = log.tail_length();
+        log.evict_through(through, segments);
+        self.evictions += before - log.tail_length();
     }
 }
 

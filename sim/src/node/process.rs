@@ -16,7 +16,7 @@ use super::host::NodeHost;
 use super::load::Request;
 use super::memory::NodeMemory;
 use super::preparation::Preparer;
-use super::reads::ReadTask;
+use super::reads::{ClientRead, ReadTask};
 use super::start::{NoStart, WAL, recover};
 use super::world::World;
 use crate::disk::{DiskError, Operation, OperationId, Outcome};
@@ -74,6 +74,8 @@ pub struct Process {
     pub(super) reads: BTreeMap<OperationId, ReadTask>,
     /// The read of a log that is to be cut.
     pub(super) rebuilding: Option<(OperationId, RebuildTask)>,
+    /// Consumers that have a map, and come to the disk later.
+    pub(super) put_off: VecDeque<ClientRead>,
     /// Segments that reads hold, where they are, how far they reach, and how often.
     pub(super) holds: BTreeMap<(SlotId, Generation), (u32, u32)>,
     /// The older one first.
@@ -127,6 +129,7 @@ impl Process {
             preparer: Preparer::default(),
             reads: BTreeMap::new(),
             rebuilding: None,
+            put_off: VecDeque::new(),
             holds: BTreeMap::new(),
             writing: Vec::new(),
             wakes_at: None,

@@ -2,16 +2,16 @@
 //! segment is held until the end.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use rustmq_engine_core::shard::error::ReadError;
 use rustmq_engine_core::shard::request::ColdRead;
-use rustmq_engine_core::shard::{MoveError, PartitionKey, ReadPlan};
+use rustmq_engine_core::shard::{MoveError, NoPlan, PartitionKey, ReadPlan, plan_read};
 use rustmq_engine_core::wal::read_check::{GroupCheck, check_group};
 use rustmq_engine_core::wal::recovery::read_index;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::{LocatedExtents, Location};
-use rustmq_engine_core::wal::{Extent, ReadRange};
+use rustmq_engine_core::wal::{Extent, LocationMap, ReadRange, SegmentHold};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Instant, Offset};
 
@@ -22,6 +22,8 @@ use super::start::WAL;
 use super::world::World;
 use crate::disk::{DiskError, Operation, Outcome};
 
+/// Consumers that come to the disk later.
+const PUT_OFF_MAX: usize = 4;
 /// Reads in a row that must fail: a device may fail once what it can do.
 const ATTEMPTS: u32 = 3;
 
@@ -52,11 +54,22 @@ pub struct ReadTask {
     reader: Reader,
     read: ColdRead,
     at: Location,
+    _hold: SegmentHold,
     extents: Vec<Extent>,
     phase: Phase,
     attempts: u32,
     /// The device failed once at least.
     has_failed: bool,
+}
+
+/// A consumer's read of what it did not find in memory, and where it was told to look.
+#[derive(Debug)]
+pub struct ClientRead {
+    pub key: PartitionKey,
+    /// How often the log was reset by then.
+    pub resets: u32,
+    pub read: ColdRead,
+    pub locations: Arc<LocationMap>,
 }
 
 /// Batches that cannot be read back for now.
@@ -184,35 +197,62 @@ impl Process {
         self.begin_read(Reader::Move { number }, read, plan, world);
     }
 
-    /// A consumer asks for what is not in memory.
-    pub(super) fn read_for_client(&mut self, key: PartitionKey, read: ColdRead, world: &mut World) {
-        match self.shard.plan_read(&read) {
-            Ok(plan) => {
-                let resets = world.oracle.resets(key);
-                self.begin_read(Reader::Client { key, resets }, read, plan, world);
+    /// A consumer goes to the disk with the map that it has, and with a newer one where the segment is retired.
+    pub(super) fn read_for_client(&mut self, mut client: ClientRead, world: &mut World) {
+        loop {
+            let ClientRead { key, resets, read, locations } = &client;
+            match plan_read(read, locations, self.shard.table().shared()) {
+                Ok(plan) => {
+                    let reader = Reader::Client { key: *key, resets: *resets };
+                    return self.begin_read(reader, *read, plan, world);
+                }
+                Err(NoPlan::Refused(error)) => {
+                    let is_open = self.shard.memory_mut().find(*key).is_some();
+                    let is_marked = world.oracle.is_marked(*key, read.from);
+                    assert!(is_marked || !is_open, "{read} is refused: {error}");
+                    return;
+                }
+                Err(NoPlan::Retired) => {
+                    world.events.note(Named::StaleMap);
+                    let Some(log) = self.shard.memory_mut().find(*key) else { return };
+                    let newer = log.locations();
+                    assert!(!Arc::ptr_eq(&newer, locations), "{read} is in a retired segment by the newest map");
+                    // What is there now is not what the consumer asked for.
+                    let is_reset = world.oracle.resets(*key) != *resets;
+                    if is_reset || world.load.starts_above(*key, read.from) {
+                        return;
+                    }
+                    client.locations = newer;
+                }
             }
-            Err(ReadError::Storage { reason }) => {
-                // What a reset takes from the segments is shown when it is durable.
-                let is_lost = world.oracle.is_marked(key, read.from) || world.oracle.is_being_cut(read.id);
-                assert!(is_lost, "{read} is refused: {reason}");
-            }
-            Err(ReadError::OutOfRange { frontiers, .. }) => {
-                assert!(read.from < frontiers.log_start, "{read}: {frontiers:?}");
-            }
-            Err(ReadError::Closed) => assert!(world.load.is_gone(read.id), "{read}: it is open"),
-            Err(error @ ReadError::Busy) => panic!("{read}: {error}"),
+        }
+    }
+
+    /// A consumer has taken a map, and comes to the disk some time later.
+    pub(super) fn put_off(&mut self, client: ClientRead, world: &mut World) {
+        self.put_off.push_back(client);
+        if self.put_off.len() > PUT_OFF_MAX {
+            self.go_on_later(world);
+        }
+    }
+
+    /// The one that has waited longest.
+    pub(super) fn go_on_later(&mut self, world: &mut World) {
+        if let Some(client) = self.put_off.pop_front() {
+            self.read_for_client(client, world);
         }
     }
 
     fn begin_read(&mut self, reader: Reader, read: ColdRead, plan: ReadPlan, world: &mut World) {
-        let at = plan.location;
+        let ReadPlan { location: at, hold, .. } = plan;
         let (end, count) = self.holds.entry((at.slot, at.generation)).or_insert((at.end, 0));
         (*end, *count) = ((*end).max(at.end), *count + 1);
         let extents = match &at.extents {
             LocatedExtents::Known(extents) => extents.clone(),
             LocatedExtents::Indexed(_) => Vec::new(),
         };
-        let mut task = ReadTask { reader, read, at, extents, phase: Phase::Window, attempts: 1, has_failed: false };
+        let mut task =
+            ReadTask { reader, read, at, _hold: hold, extents, phase: Phase::Window, attempts: 1, has_failed: false };
         task.phase = task.first_phase();
         self.go_on_reading(task, world);
     }
@@ -241,12 +281,12 @@ impl Process {
                 }
                 self.go_on_reading(task, world);
             }
-            Next::Found(found) => self.end_read(&task, Ok(found), world),
-            Next::Failed(until, reason) => self.end_read(&task, Err((until, reason)), world),
+            Next::Found(found) => self.end_read(task, Ok(found), world),
+            Next::Failed(until, reason) => self.end_read(task, Err((until, reason)), world),
         }
     }
 
-    fn end_read(&mut self, task: &ReadTask, result: Result<Vec<Bytes>, (Offset, String)>, world: &mut World) {
+    fn end_read(&mut self, task: ReadTask, result: Result<Vec<Bytes>, (Offset, String)>, world: &mut World) {
         let now = world.computer.now();
         let key = (task.at.slot, task.at.generation);
         let (_, count) = self.holds.get_mut(&key).expect("it is held");
@@ -255,22 +295,19 @@ impl Process {
             self.holds.remove(&key);
         }
         match task.reader {
-            Reader::Client { key, resets } => {
-                match result {
-                    Ok(_) if world.oracle.resets(key) != resets => {}
-                    Ok(found) => {
-                        world.events.note(Named::ColdRead);
-                        world.oracle.on_read(key, task.read.from.max(task.at.from), &found);
-                    }
-                    Err((_, reason)) => {
-                        let is_excused = task.has_failed || world.is_harmed(task.at.slot);
-                        assert!(is_excused, "{}: {reason}, and nothing has harmed slot {}", task.read, task.at.slot.0);
-                    }
+            Reader::Client { key, resets } => match result {
+                Ok(_) if world.oracle.resets(key) != resets => {}
+                Ok(found) => {
+                    world.events.note(Named::ColdRead);
+                    world.oracle.on_read(key, task.read.from.max(task.at.from), &found);
                 }
-                self.shard.on_released(now, [(task.at.generation, 1)]);
-            }
+                Err((_, reason)) => {
+                    let is_excused = task.has_failed || world.is_harmed(task.at.slot);
+                    assert!(is_excused, "{}: {reason}, and nothing has harmed slot {}", task.read, task.at.slot.0);
+                }
+            },
             Reader::Move { number } => {
-                let batches = result.map_err(|(until, reason)| self.judge_failure(task, until, reason, world));
+                let batches = result.map_err(|(until, reason)| self.judge_failure(&task, until, reason, world));
                 match &batches {
                     Ok(_) => {
                         world.failing = None;
@@ -283,9 +320,8 @@ impl Process {
                         assert!(world.is_harmed(slot), "slot {} is given up, and nothing has harmed it", slot.0);
                     }
                 }
+                drop(task);
                 self.shard.on_moved(now, number, batches);
-                self.execute_all(world);
-                self.shard.on_released(now, [(task.at.generation, 1)]);
             }
         }
         self.execute_all(world);

@@ -17,7 +17,7 @@ use super::host::RequestNumber;
 use super::load::{Deed, Load, Request};
 use super::oracle::{Asked, Harms, Oracle, ShownCut};
 use super::process::{End, Process};
-use super::reads::Failing;
+use super::reads::{ClientRead, Failing};
 use super::setting::Setting;
 use super::start::NoStart;
 use crate::disk::{Crash, Disk, DiskError, DiskOptions, Faults, Harm, SECTOR, Speed};
@@ -266,21 +266,27 @@ impl World {
         self.load.asked.insert(number, partitions.iter().map(|open| open.id).collect());
     }
 
-    /// A consumer reads from memory what is there, and asks for the rest.
+    /// A consumer reads from memory what is there, and goes to the disk for the rest: at once, or later with the map that it has taken.
     fn read(&mut self, process: &mut Process) {
+        if self.dice.coin() {
+            process.go_on_later(self);
+        }
         let id = self.load.any_id();
         let Some((key, from, until)) = self.load.read_range(id) else { return };
-        let in_memory = process.shard.memory_mut().batches_from(key, from).take_while(|batch| batch.next <= until);
-        let in_memory: Vec<_> = in_memory.map(|batch| batch.bytes.clone()).collect();
-        let cold_until = in_memory.first().map_or(until, |bytes| {
-            rustmq_model::batch::BatchHeader::parse(bytes).expect("what is published is a batch").base_offset
-        });
-        if cold_until <= from {
-            self.oracle.on_read(key, from, &in_memory);
+        let log = process.shard.memory_mut().log(key);
+        let Some(in_memory) = log.batches_from(from) else {
+            let read = ColdRead { id, from, until, max_bytes: self.load.read_bytes(), at_least_one: true };
+            let resets = self.oracle.resets(key);
+            let cold = ClientRead { key, resets, read, locations: log.locations() };
+            match self.dice.below(4) {
+                0 => process.put_off(cold, self),
+                _ => process.read_for_client(cold, self),
+            }
             return;
-        }
-        let read = ColdRead { id, from, until: cold_until, max_bytes: self.load.read_bytes(), at_least_one: true };
-        process.read_for_client(key, read, self);
+        };
+        let in_memory = in_memory.take_while(|batch| batch.next <= until);
+        let in_memory: Vec<_> = in_memory.map(|batch| batch.bytes.clone()).collect();
+        self.oracle.on_read(key, from, &in_memory);
     }
 
     /// All that is acknowledged is on disk, and is what it was.

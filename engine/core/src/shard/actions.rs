@@ -11,11 +11,11 @@ use super::location::ReadPlan;
 use super::log_rebuild::LogRebuild;
 use super::memory::NoMemory;
 use super::partitions::{Leadership, Partition, PartitionKey};
+use super::readable_log::TailBatch;
 use super::request::{Appended, ColdRead};
 use super::slot_preparation::{Preparation, Urgency};
-use super::tail::TailBatch;
 use crate::log::{Frontiers, TimeIndex};
-use crate::wal::SlotId;
+use crate::wal::{LocationMap, PlacedBatches, SlotId};
 
 /// What readers are shown of a partition when it is opened.
 #[derive(Clone, Debug)]
@@ -26,11 +26,13 @@ pub struct NewView {
     pub leadership: Leadership,
     pub size_bytes: u64,
     pub times: TimeIndex,
+    /// Of all batches: none is in memory.
+    pub locations: LocationMap,
 }
 
 impl NewView {
     /// Of a partition whose log is durable to its end.
-    pub(super) fn of(partition: &Partition) -> Self {
+    pub(super) fn of(partition: &Partition, locations: LocationMap) -> Self {
         Self {
             key: partition.key,
             id: partition.id,
@@ -38,6 +40,7 @@ impl NewView {
             leadership: partition.leadership(),
             size_bytes: partition.size_bytes(),
             times: partition.log.times().clone(),
+            locations,
         }
     }
 }
@@ -130,6 +133,11 @@ pub enum Action<H: Host> {
         /// What is left of it.
         times: Box<TimeIndex>,
     },
+    /// Readers that come find batches there, or that they are damaged. Before the segment that they were in is freed.
+    PublishMove {
+        key: PartitionKey,
+        moved: PlacedBatches,
+    },
     PublishLeadership {
         key: PartitionKey,
         leadership: Leadership,
@@ -169,7 +177,7 @@ pub enum Action<H: Host> {
     },
     /// How fast slots are prepared from here on.
     PaceSlots(Urgency),
-    /// Batches to be read back; answered with [`super::Shard::on_moved`] and the same number. The segment is held until it is released.
+    /// Batches to be read back; answered with [`super::Shard::on_moved`] and the same number. The plan holds the segment.
     ReadToMove {
         number: u64,
         read: ColdRead,

@@ -11,7 +11,7 @@ use super::actions::{Action, Actions, Fact};
 use super::commits::{CommitNumber, Commits};
 use super::gathering::NoRoom;
 use super::host::{Host, ReaderMemory};
-use super::location::plan_read;
+use super::location;
 use super::partitions::{LogVersion, Partition, PartitionKey, Partitions};
 use super::placement_change::{Placement, PlacementChange};
 use super::request::ColdRead;
@@ -151,7 +151,7 @@ impl Cleaner {
         let (key, version) = (partition.key, partition.version);
         let max_bytes = MOVE_BYTES.min(self.read_bytes_max);
         let read = ColdRead { id, from, until, max_bytes, at_least_one: true };
-        match plan_read(&read, staging.table_mut()) {
+        match location::plan_move(&read, staging.table()) {
             Ok(planned) => {
                 self.newest_read += 1;
                 self.moving = Some(Moving { number: self.newest_read, key, version, generation, batches });

@@ -2,7 +2,7 @@
 
 use super::disk_step::DiskStep;
 use super::partitions::{LogVersion, PartitionKey};
-use super::tail::TailBatch;
+use super::readable_log::TailBatch;
 use crate::wal::WalPosition;
 
 /// A batch whose place in memory is fixed, waiting for its sync.

@@ -25,8 +25,8 @@ use super::request::{CutLog, CutTo};
 use super::staging::Staging;
 use super::waiting::WaitingAnswers;
 use crate::log::{LogLimits, PartitionLog, RejectedEpoch};
-use crate::wal::segments::Purpose;
-use crate::wal::{Control, Generation, WalPosition};
+use crate::wal::segments::{GroupRange, Purpose};
+use crate::wal::{Control, SegmentHold, WalPosition};
 
 /// What a cut goes through before it is staged.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ struct AskedCut<H: Host> {
 struct Rebuilding {
     number: u64,
     key: PartitionKey,
-    /// Held until it ends.
-    generations: Vec<Generation>,
+    /// Of the segments that it reads, until it ends.
+    holds: Vec<SegmentHold>,
 }
 
 /// A cut that is staged.
@@ -156,22 +156,22 @@ impl<H: Host> Cuts<H> {
         &mut self,
         key: PartitionKey,
         partitions: &Partitions,
-        staging: &mut Staging<H::Memory>,
+        staging: &Staging<H::Memory>,
         actions: &mut Actions<H>,
     ) {
         let (Some(partition), Some(cut)) = (partitions.at(key), self.asked.get_mut(&key)) else { return };
         let Step::Settling { to, last } = cut.step else { return };
-        let table = staging.table_mut();
+        let table = staging.table();
         if self.rebuilding.is_some() || last.is_some_and(|last| last >= table.durable()) {
             return;
         }
         let range = table.replay_range(partition.id, to);
-        let generations: Vec<_> = range.segments.iter().map(|range| range.place.generation).collect();
-        generations.iter().for_each(|generation| table.hold(*generation));
+        let hold = |range: &GroupRange| table.shared().hold(range.place.generation).expect("the segment is in use");
+        let holds = range.segments.iter().map(hold).collect();
         self.newest_read += 1;
         let number = self.newest_read;
         cut.step = Step::Rebuilding { number };
-        self.rebuilding = Some(Rebuilding { number, key, generations });
+        self.rebuilding = Some(Rebuilding { number, key, holds });
         let prefix = LogPrefix { id: partition.id, until: to, limits: partition.log.limits() };
         let rebuild = LogRebuild::new(prefix, range, self.read_bytes_max);
         actions.push(Action::Rebuild { number, rebuild: Box::new(rebuild) });
@@ -182,11 +182,10 @@ impl<H: Host> Cuts<H> {
         &mut self,
         number: u64,
         log: Result<PartitionLog, RebuildError>,
-        staging: &mut Staging<H::Memory>,
         actions: &mut Actions<H>,
     ) -> Option<PartitionKey> {
-        let Rebuilding { key, generations, .. } = self.rebuilding.take_if(|read| read.number == number)?;
-        generations.iter().for_each(|generation| staging.table_mut().release(*generation));
+        let Rebuilding { key, holds, .. } = self.rebuilding.take_if(|read| read.number == number)?;
+        drop(holds);
         let is_wanted = |cut: &&mut AskedCut<H>| matches!(cut.step, Step::Rebuilding { number: of } if of == number);
         let cut = self.asked.get_mut(&key).filter(is_wanted)?;
         match log {

@@ -18,11 +18,11 @@ use super::disk_step::DiskStep;
 use super::host::ReaderMemory;
 use super::memory::{Chunk, NoMemory};
 use super::partitions::{LogVersion, PartitionKey};
-use super::tail::{TailBatch, TailMemory};
+use super::readable_log::{BatchPlace, TailBatch};
+use super::tail::TailMemory;
 use crate::wal::frame::frame_size;
 use crate::wal::retention::dated;
-use crate::wal::segments::{Admission, Purpose};
-use crate::wal::spans::Span;
+use crate::wal::segments::{Admission, MovedBatches, Purpose};
 use crate::wal::{
     CheckpointPiece, Control, DamagedRange, FinishedGroup, GroupKind, GroupWriter, SegmentTable, SlotId, WalId,
     WalPosition, group,
@@ -186,7 +186,8 @@ impl<M: ReaderMemory> Gathering<M> {
     /// may hold what was given up. With none wanted, it is about what is taken already.
     pub fn make_room(&mut self, wanted: usize) {
         while self.tail.can_give_up() && self.memory.is_short_of(wanted) {
-            self.tail.give_up().for_each(|(key, through)| self.memory.evict(key, through));
+            let Self { tail, memory, table, .. } = self;
+            tail.give_up().for_each(|(key, through)| memory.evict(key, through, table.shared()));
         }
     }
 
@@ -227,12 +228,12 @@ impl<M: ReaderMemory> Gathering<M> {
         self.table.record_batch(id, group, &dated(header, now));
     }
 
-    pub fn stage_relocated(&mut self, id: TopicIdPartition, bytes: &[u8], header: &BatchHeader) -> Span {
+    pub fn stage_relocated(&mut self, id: TopicIdPartition, bytes: &[u8], header: &BatchHeader) -> MovedBatches {
         let (group, _) = self.stage(|open, region| open.writer.put_relocated(region, id, bytes));
         self.table.record_relocated(id, group, header)
     }
 
-    pub fn stage_damaged(&mut self, id: TopicIdPartition, range: &DamagedRange) -> Span {
+    pub fn stage_damaged(&mut self, id: TopicIdPartition, range: &DamagedRange) -> MovedBatches {
         let (group, ()) = self.stage(|open, region| open.writer.put_damaged(region, id, range));
         self.table.record_damaged(id, group, range)
     }
@@ -301,6 +302,7 @@ impl<M: ReaderMemory> Gathering<M> {
                 next: header.next_offset(),
                 max_timestamp: header.max_timestamp,
                 bytes: bytes.slice(range),
+                place: BatchPlace::in_group(finished.position),
             };
             self.batches.push(StagedBatch { key, version, chunk: self.chunk_number, batch });
         }

@@ -1,19 +1,20 @@
-//! Where what has left memory is read: asked of the machine, which holds the segment until the reader is done.
+//! How a read of what has left memory is planned, on whatever thread: which segment it goes to, in which of its groups, and where it goes on. The plan
+//! holds the segment.
 
 use rustmq_model::Offset;
 
 use super::error::ReadError;
-use super::partitions::Partitions;
 use super::request::ColdRead;
 use crate::wal::segments::{Located, Location};
-use crate::wal::{DamagedRange, RUNS_AHEAD, ReadRange, SegmentTable};
+use crate::wal::{LocationMap, NotLocated, RUNS_AHEAD, ReadRange, SegmentHold, SegmentTable, SharedSegments};
 
 /// Where a read finds its batches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct ReadPlan {
     pub location: Location,
     /// Where it goes on once it is through with that segment, if that is near.
     pub next: Option<NextLocation>,
+    pub hold: SegmentHold,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,38 +23,74 @@ pub struct NextLocation {
     pub from: Offset,
 }
 
-/// Holds the segment, which is to be released.
-pub(super) fn plan_read(read: &ColdRead, table: &mut SegmentTable) -> Result<ReadPlan, ReadError> {
-    let lost = || ReadError::Storage { reason: format!("{read} is in no segment") };
-    let range = ReadRange { from: read.from, until: read.until, bytes: read.max_bytes };
-    let location = match table.locate(read.id, range).ok_or_else(lost)? {
-        Located::Damaged(DamagedRange { first, end, .. }) => {
-            let (id, first, last) = (read.id, first.0, end.0 - 1);
-            let reason = format!("offsets {first} to {last} of {id} are damaged: they could not be read back");
-            return Err(ReadError::Storage { reason });
-        }
-        Located::Batches(location) => location,
-    };
-    let is_near_end = location.runs.len() <= RUNS_AHEAD;
-    let next = is_near_end.then(|| location_after(read, location.segment_until, table)).flatten();
-    table.hold(location.generation);
-    Ok(ReadPlan { location, next })
+/// Why there is no plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoPlan {
+    /// The segment is in use no more since the map was taken: a newer one says where the batches are.
+    Retired,
+    Refused(ReadError),
 }
 
-fn location_after(read: &ColdRead, from: Offset, table: &SegmentTable) -> Option<NextLocation> {
+/// Of a consumer, by the map of its partition.
+pub fn plan_read(read: &ColdRead, map: &LocationMap, segments: &SharedSegments) -> Result<ReadPlan, NoPlan> {
+    // Held before it is looked into: what is found there stays.
+    let generation = map.generation_at(read.from);
+    let hold = generation.and_then(|generation| segments.hold(generation));
+    plan(read, hold, |range| map.locate(range, segments))
+}
+
+/// Of batches that are to be moved, by the table.
+pub(super) fn plan_move(read: &ColdRead, table: &SegmentTable) -> Result<ReadPlan, ReadError> {
+    let locate = |range| table.locate(read.id, range).ok_or(NotLocated::Nowhere);
+    let hold = match locate(range_of(read)) {
+        Ok(Located::Batches(location)) => table.shared().hold(location.generation),
+        _ => None,
+    };
+    plan(read, hold, locate).map_err(|no_plan| match no_plan {
+        NoPlan::Refused(error) => error,
+        NoPlan::Retired => lost(read),
+    })
+}
+
+const fn range_of(read: &ColdRead) -> ReadRange {
+    ReadRange { from: read.from, until: read.until, bytes: read.max_bytes }
+}
+
+fn lost(read: &ColdRead) -> ReadError {
+    ReadError::Storage { reason: format!("{read} is in no segment") }
+}
+
+fn plan(
+    read: &ColdRead,
+    hold: Option<SegmentHold>,
+    locate: impl Fn(ReadRange) -> Result<Located, NotLocated>,
+) -> Result<ReadPlan, NoPlan> {
+    let location = match locate(range_of(read)) {
+        Ok(Located::Batches(location)) => location,
+        Ok(Located::Damaged { first, end }) => {
+            let (id, first, last) = (read.id, first.0, end.0 - 1);
+            let reason = format!("offsets {first} to {last} of {id} are damaged: they could not be read back");
+            return Err(NoPlan::Refused(ReadError::Storage { reason }));
+        }
+        Err(NotLocated::Retired) => return Err(NoPlan::Retired),
+        Err(NotLocated::Nowhere) => return Err(NoPlan::Refused(lost(read))),
+    };
+    let hold = hold.ok_or(NoPlan::Retired)?;
+    let is_near_end = location.runs.len() <= RUNS_AHEAD;
+    let next = is_near_end.then(|| location_after(read, location.segment_until, locate)).flatten();
+    Ok(ReadPlan { location, next, hold })
+}
+
+fn location_after(
+    read: &ColdRead,
+    from: Offset,
+    locate: impl Fn(ReadRange) -> Result<Located, NotLocated>,
+) -> Option<NextLocation> {
     if from >= read.until {
         return None;
     }
-    let range = ReadRange { from, until: read.until, bytes: 0 };
-    let Some(Located::Batches(location)) = table.locate(read.id, range) else { return None };
-    Some(NextLocation { location, from })
-}
-
-/// Whether the read may be planned: of an open partition, not below its log start.
-pub(super) fn judge_read(read: &ColdRead, partitions: &Partitions) -> Result<(), ReadError> {
-    let partition = partitions.find(read.id).ok_or(ReadError::Closed)?;
-    if read.from < partition.log_start() {
-        return Err(ReadError::OutOfRange { requested: read.from, frontiers: partition.frontiers() });
+    match locate(ReadRange { from, until: read.until, bytes: 0 }) {
+        Ok(Located::Batches(location)) => Some(NextLocation { location, from }),
+        _ => None,
     }
-    Ok(())
 }

@@ -10,22 +10,21 @@ use super::backlog::{Backlog, Job};
 use super::cleaner::Cleaner;
 use super::commits::{CommitNumber, Commits};
 use super::cuts::Cuts;
-use super::error::{AppendError, ReadError};
+use super::error::AppendError;
 use super::gathering::Gathering;
 use super::host::Host;
-use super::location::{self, ReadPlan};
 use super::memory::NoMemory;
 use super::now::Now;
 use super::partitions::{Partition, Partitions};
 use super::placement_change::{Placement, PlacementChange};
 use super::repair_checkpoints::RepairCheckpoints;
-use super::request::{Append, ColdRead, LogConfig, OpenPartition, TrimTo};
+use super::request::{Append, LogConfig, OpenPartition, TrimTo};
 use super::retention::Retention;
 use super::slot_preparation::SlotPreparation;
 use super::staging::Staging;
 use super::waiting::{Answer, Waiting, WaitingAnswers, WaitingAppend};
 use crate::log::{LogLimits, Replicas};
-use crate::wal::{Generation, SegmentTable};
+use crate::wal::SegmentTable;
 
 /// Requests that wait in the machine itself, so that one commit takes many.
 const REQUESTS_MAX: usize = 256;
@@ -77,6 +76,8 @@ pub struct Shard<H: Host> {
     pub(super) appended: AppendCount,
     /// The newest commit of which everything is published, and not yet followed up.
     pub(super) durable: Option<CommitNumber>,
+    /// A segment that nothing but its readers need is looked at again.
+    pub(super) free_at: Option<Instant>,
     pub(super) actions: Actions<H>,
 }
 
@@ -102,6 +103,7 @@ impl<H: Host> Shard<H> {
             closing: None,
             appended: AppendCount::default(),
             durable: None,
+            free_at: None,
             actions: Actions::default(),
             config,
         };
@@ -109,7 +111,8 @@ impl<H: Host> Shard<H> {
         shard.commits.on_proof_staged();
         shard.staging.stage_run()?;
         for partition in shard.partitions.iter() {
-            shard.actions.push(Action::CreateView(Box::new(NewView::of(partition))));
+            let locations = shard.staging.table().location_map(partition.id);
+            shard.actions.push(Action::CreateView(Box::new(NewView::of(partition, locations))));
             shard.actions.push(Action::List { key: partition.key });
         }
         Ok(shard)
@@ -165,13 +168,7 @@ impl<H: Host> Shard<H> {
         self.closing.is_some()
     }
 
-    // Questions. Nothing changes but which segments are held.
-
-    /// Where a read of what has left memory finds its batches. The segment is held until [`Self::on_released`].
-    pub fn plan_read(&mut self, read: &ColdRead) -> Result<ReadPlan, ReadError> {
-        location::judge_read(read, &self.partitions)?;
-        location::plan_read(read, self.staging.table_mut())
-    }
+    // Questions.
 
     /// `None` if it is not open.
     #[must_use]
@@ -217,7 +214,8 @@ impl<H: Host> Shard<H> {
         let due = self.retention.due_at();
         let proof = self.commits.proof_due(self.staging.is_empty()).filter(|_| self.poisoned().is_none());
         let due = proof.map_or(due, |proof| due.min(proof));
-        self.cleaner.due_at().map_or(due, |look| due.min(look))
+        let looks = [self.cleaner.due_at(), self.free_at];
+        looks.into_iter().flatten().fold(due, Instant::min)
     }
 
     /// Answers when every batch is passed by the frontier that it waits for.
@@ -292,16 +290,6 @@ impl<H: Host> Shard<H> {
         }
         if waiting.complete(&mut self.partitions, &mut self.staging, &self.commits, &mut self.actions) {
             self.cleaner.look_now();
-        }
-    }
-
-    /// Readers are done with segments, each as often as it says.
-    pub fn on_released(&mut self, now: Now, released: impl IntoIterator<Item = (Generation, u32)>) {
-        for (generation, count) in released {
-            (0..count).for_each(|_| self.staging.table_mut().release(generation));
-        }
-        if self.free_segments() {
-            self.look(now);
         }
     }
 

@@ -4,7 +4,7 @@
 //! asked for. The decisions, each in its file: [`appends`], [`placement`] (open, lead, trim, close), [`cuts`] (truncate, reset) with [`log_rebuild`], [`retention`], [`cleaner`] (freeing
 //! segments), [`repair_checkpoints`], [`slot_preparation`]; all of them get room from [`staging`], which plans commits in [`gathering`], and checkpoints in [`checkpointing`].
 //! [`commits`] says which commits are under way, [`disk_pace`] whether there may be two, [`publication`] what readers see of one, [`waiting`] what takes
-//! effect and who is answered after it, [`placement_change`] what that effect is, [`append_waits`] which appends those are and [`wait_queue`] in which order. [`starting`] makes
+//! effect and who is answered after it, [`placement_change`] what that effect is, [`append_waits`] which appends those are and [`wait_queue`] in which order. [`readable_log`] is what readers find of a partition, [`location`] how they read what has left memory. [`starting`] makes
 //! the partitions of what recovery found.
 
 pub mod actions;
@@ -30,6 +30,7 @@ pub mod partitions;
 mod placement;
 mod placement_change;
 mod publication;
+pub mod readable_log;
 mod repair_checkpoints;
 pub mod request;
 mod retention;
@@ -37,7 +38,7 @@ pub mod slot_preparation;
 mod spare_memory;
 mod staging;
 pub mod starting;
-pub mod tail;
+mod tail;
 mod turn;
 mod wait_queue;
 mod waiting;
@@ -50,14 +51,14 @@ pub use commits::{CommitNumber, CommitSteps};
 pub use disk_step::DiskStep;
 pub use gathering::{BatchOf, Gathering, NoRoom, Room};
 pub use host::{Host, ReaderMemory};
-pub use location::{NextLocation, ReadPlan};
+pub use location::{NextLocation, NoPlan, ReadPlan, plan_read};
 pub use log_rebuild::{LogRebuild, RebuildError};
 pub use machine::{Shard, ShardConfig};
 pub use memory::{Chunk, Memory, NoMemory};
 pub use now::Now;
 pub use partitions::{Leadership, LogVersion, Partition, PartitionKey, Partitions};
+pub use readable_log::{BatchPlace, ReadableLog, TailBatch};
 pub use slot_preparation::{Preparation, Urgency};
-pub use tail::TailBatch;
 
 #[cfg(test)]
 mod tests;

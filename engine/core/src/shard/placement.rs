@@ -12,8 +12,8 @@ use super::placement_change::{Placement, PlacementChange};
 use super::request::{OpenPartition, TrimTo};
 use super::staging::Staging;
 use crate::log::{EpochStart, LogLimits, PartitionLog, RejectedEpoch, Replicas};
-use crate::wal::Control;
 use crate::wal::segments::Purpose;
+use crate::wal::{Control, LocationMap};
 
 /// Why something is not staged.
 pub(super) enum Refusal<E> {
@@ -60,7 +60,7 @@ fn create<H: Host>(
     log.follow_watermark(replicas.first_rule(Offset::ZERO));
     let partition = partitions.insert(id, log, config, 0);
     place.put_control(id, &control);
-    actions.push(Action::CreateView(Box::new(NewView::of(partition))));
+    actions.push(Action::CreateView(Box::new(NewView::of(partition, LocationMap::default()))));
     Ok(PlacementChange::of(partition, Placement::Lead(partition.leadership())))
 }
 

@@ -15,7 +15,7 @@ use super::commits::Commits;
 use super::host::Host;
 use super::partitions::{Leadership, LogVersion, Partition, PartitionKey, Partitions};
 use super::staging::Staging;
-use crate::wal::spans::Span;
+use crate::wal::segments::MovedBatches;
 
 #[derive(Debug)]
 pub(super) struct PlacementChange {
@@ -31,7 +31,7 @@ pub(super) enum Placement {
     /// The log starts there. Below an earlier start it changes nothing.
     Trim(Offset),
     /// Batches are there from now on, or the mark that stands for them.
-    Move(Span),
+    Move(MovedBatches),
     /// The partition is open and may be found, under this leadership. A later one may have been staged by then.
     Lead(Leadership),
     /// The log was truncated or reset, and has this leadership since.
@@ -85,8 +85,9 @@ impl PlacementChange {
                 actions.push(Action::PublishFrontiers { key, frontiers, size_bytes });
                 true
             }
-            Placement::Move(to) => {
-                staging.table_mut().apply_move(id, to);
+            Placement::Move(moved) => {
+                staging.table_mut().apply_move(id, moved);
+                actions.push(Action::PublishMove { key, moved: moved.placed() });
                 // Whoever moves looks again by itself.
                 false
             }

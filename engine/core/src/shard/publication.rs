@@ -16,7 +16,8 @@ pub(super) fn publish<H: Host>(
 ) -> Option<Publication> {
     // What a log was cut back from is on disk, and not in the log: its offsets stand for others.
     batches.retain(|staged| partitions.is_version(staged.key, staged.version));
-    batches.sort_by_key(|staged| staged.key);
+    // In place. Those of one log stay in its order.
+    batches.sort_unstable_by_key(|staged| (staged.key, staged.batch.base));
     let (mut runs, mut shown) = (Vec::new(), 0);
     for run in batches.chunk_by(|one, next| one.key == next.key) {
         let (key, count) = (run[0].key, run.len());

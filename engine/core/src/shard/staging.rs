@@ -15,8 +15,7 @@ use super::host::ReaderMemory;
 use super::memory::NoMemory;
 use super::partitions::{Partition, PartitionKey, Partitions};
 use crate::wal::frame::frame_size;
-use crate::wal::segments::Purpose;
-use crate::wal::spans::Span;
+use crate::wal::segments::{MovedBatches, Purpose};
 use crate::wal::{CheckpointPiece, Control, DamagedRange, SegmentShape, SegmentTable, WalPosition};
 
 /// Checkpoints at the heads of new segments take this part of the log, all in all; partitions that are left keep their place in older ones for longer.
@@ -123,12 +122,12 @@ impl<M: ReaderMemory> Place<'_, M> {
     }
 
     /// A batch that moves within the log. Answers where to.
-    pub(super) fn put_relocated(self, id: TopicIdPartition, batch: &Bytes, header: &BatchHeader) -> Span {
+    pub(super) fn put_relocated(self, id: TopicIdPartition, batch: &Bytes, header: &BatchHeader) -> MovedBatches {
         self.0.stage_relocated(id, batch, header)
     }
 
     /// What stands for batches that should move, and cannot be read. Answers where it is.
-    pub(super) fn put_damaged(self, id: TopicIdPartition, range: &DamagedRange) -> Span {
+    pub(super) fn put_damaged(self, id: TopicIdPartition, range: &DamagedRange) -> MovedBatches {
         self.0.stage_damaged(id, range)
     }
 }

@@ -3,19 +3,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-use rustmq_model::{Offset, Timestamp};
+use rustmq_model::Offset;
 
 use super::partitions::PartitionKey;
-
-/// A batch in memory. `bytes` is a part of a chunk.
-#[derive(Clone, Debug)]
-pub struct TailBatch {
-    pub base: Offset,
-    pub next: Offset,
-    pub max_timestamp: Timestamp,
-    pub bytes: Bytes,
-}
 
 /// The last readable batch of each partition in one chunk.
 #[derive(Debug)]

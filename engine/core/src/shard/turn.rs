@@ -1,5 +1,7 @@
 //! What the machine does in a turn and when something ends: the order of its parts. It decides nothing else.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rustmq_model::{Offset, TopicIdPartition};
 
@@ -21,6 +23,9 @@ use super::waiting::{Answer, Waiting};
 use crate::log::{PartitionLog, WatermarkRule};
 use crate::wal::{SlotId, WalPosition};
 
+/// How long a segment waits for its readers before it is looked at again, unless a commit ends sooner.
+const READERS_PAUSE: Duration = Duration::from_millis(20);
+
 impl<H: Host> Shard<H> {
     // Turns.
 
@@ -28,7 +33,7 @@ impl<H: Host> Shard<H> {
     pub fn begin(&mut self, now: Now) {
         self.actions.shrink();
         // Segments that were freed, and not started again before the restart, first: their slots are there to go on in.
-        self.free_segments();
+        self.free_segments(now);
         // Of a full log, what is to be moved: after the group that puts the run on disk, which goes alone.
         self.cleaner.look_after_staged(now.at, self.staging.is_empty(), &self.commits);
         if self.staging.is_empty() {
@@ -38,6 +43,8 @@ impl<H: Host> Shard<H> {
 
     /// What the clock asks for.
     pub fn handle_time(&mut self, now: Now) {
+        // First: what comes after it may have something to be shown.
+        let is_freed = self.free_at.take_if(|at| *at <= now.at).is_some() && self.free_segments(now);
         if now.at >= self.retention.due_at() {
             self.enforce_retention(now);
         }
@@ -45,7 +52,7 @@ impl<H: Host> Shard<H> {
         if proof.is_some_and(|due| now.at >= due) {
             self.prove();
         }
-        if self.cleaner.take_due_at(now.at) {
+        if self.cleaner.take_due_at(now.at) || is_freed {
             self.look(now);
         }
     }
@@ -251,7 +258,7 @@ impl<H: Host> Shard<H> {
 
     /// What a commit that is durable lets happen, once readers see what it published: what they hold of older batches can be given up only then.
     fn follow_up(&mut self, now: Now, durable: CommitNumber) {
-        self.free_segments();
+        self.free_segments(now);
         self.staging.gathering_mut().make_room(0);
         self.repair.on_durable(durable, &mut self.actions);
         if self.cleaner.take_due(durable) {
@@ -304,13 +311,9 @@ impl<H: Host> Shard<H> {
     }
 
     /// The end of an [`Action::Rebuild`].
-    pub fn on_rebuilt(&mut self, now: Now, number: u64, log: Result<PartitionLog, RebuildError>) {
-        let refused = self.cuts.on_rebuilt(number, log, &mut self.staging, &mut self.actions);
+    pub fn on_rebuilt(&mut self, number: u64, log: Result<PartitionLog, RebuildError>) {
+        let refused = self.cuts.on_rebuilt(number, log, &mut self.actions);
         refused.into_iter().for_each(|key| self.keep_uncut(key));
-        // Segments were held for it.
-        if self.free_segments() {
-            self.look(now);
-        }
     }
 
     fn stage_cuts(&mut self, now: Now) {
@@ -394,7 +397,9 @@ impl<H: Host> Shard<H> {
         self.poison("the thread that prepares segments has panicked");
     }
 
-    pub(super) fn free_segments(&mut self) -> bool {
+    /// Once readers were shown what the log is: a segment that is free is found by none of them.
+    fn free_segments(&mut self, now: Now) -> bool {
+        assert!(self.actions.is_empty(), "readers are shown where batches are before their segment is freed");
         let mut count = 0;
         let Self { staging, partitions, .. } = self;
         let high_watermark =
@@ -405,6 +410,7 @@ impl<H: Host> Shard<H> {
         if count > 0 {
             self.actions.note(Fact::SegmentsFreed { count });
         }
+        self.free_at = self.table().awaits_readers().then(|| now.at.plus(READERS_PAUSE));
         count > 0
     }
 

@@ -64,7 +64,7 @@ pub struct ReadRange {
     pub bytes: usize,
 }
 
-/// Extents that one look-up answers: a bound for the work that a reader asks of the shard.
+/// Extents that one look-up answers: a bound for the work of a read, and of a look for a move.
 pub const EXTENTS_MAX: usize = 1024;
 
 /// Runs of groups that are worth reading before a reader asks for them, beside the one that it is in.

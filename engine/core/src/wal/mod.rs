@@ -3,7 +3,7 @@
 //!
 //! Reading order: [`position`], [`format_version`], [`segment_header`], [`group`], [`frame_kind`], [`frame`], [`control`], [`checkpoint_piece`], [`extents`], [`index`] are the format, and [`damage`] what is none; [`group_writer`] puts frames
 //! into a buffer; [`scan`] reads a segment's groups; [`recovery`] reads a whole WAL; [`segments`] decides about segments while
-//! it runs; [`read_check`] verifies what is read back for consumers. No files: bytes come from and go to the caller.
+//! it runs; [`shared_segments`] and [`location_map`] are what readers share with it, and [`read_check`] verifies what is read back for them. No files: bytes come from and go to the caller.
 
 pub mod checkpoint_piece;
 pub mod control;
@@ -17,6 +17,7 @@ pub mod group;
 pub mod group_writer;
 pub mod index;
 mod little_endian;
+pub mod location_map;
 pub mod position;
 pub mod read_check;
 pub mod recovery;
@@ -24,6 +25,7 @@ pub mod retention;
 pub mod scan;
 pub mod segment_header;
 pub mod segments;
+pub mod shared_segments;
 mod slots;
 pub mod spans;
 
@@ -38,10 +40,12 @@ pub use fuzz::{fuzz_wal_frames, fuzz_wal_reader};
 pub use group::{GroupHeader, GroupKind};
 pub use group_writer::{FinishedGroup, GroupWriter};
 pub use index::{IndexEntry, SegmentIndex, Trailer};
+pub use location_map::{LocationMap, NotLocated, PlacedBatches};
 pub use position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
 pub use recovery::{RecoveredWal, Recovery, RecoveryOptions};
 pub use segment_header::{SegmentHeader, SegmentHeaderError};
 pub use segments::{SegmentTable, SegmentTableConfig};
+pub use shared_segments::{SegmentHold, SharedSegment, SharedSegments};
 
 #[cfg(test)]
 mod tests;

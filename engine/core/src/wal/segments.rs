@@ -26,18 +26,20 @@ use super::control::{Control, DamagedRange};
 use super::extents::ReadRange;
 use super::group_writer::FinishedGroup;
 use super::index::Trailer;
+use super::location_map::LocationMap;
 use super::position::{Generation, Run, SegmentShape, SlotId, WalPosition};
 use super::recovery::RecoveredWal;
 use super::retention::{self, Part};
 use super::scan::{ReplayEvent, ReplayItem};
+use super::shared_segments::SharedSegments;
 use super::slots::Slots;
 use super::spans::Span;
 use crate::log::Frontiers;
 pub use admission::{Admission, Purpose, RESERVE, SEGMENTS_MIN};
 pub use bases::{GroupRange, ReplayRange};
 pub use in_use::{SegmentTableConfig, StartedSegment};
-pub use location::{Located, LocatedExtents, Location};
-pub use relocation::{BatchMove, RelocationPlan};
+pub use location::{Located, LocatedExtents, Location, SegmentContent, Stretch};
+pub use relocation::{BatchMove, MovedBatches, RelocationPlan};
 
 use admission::Capacity;
 use in_use::SegmentsInUse;
@@ -46,7 +48,8 @@ use places::PartitionPlaces;
 
 /// See the module. Every frame is recorded when it is staged, in order; [`SegmentTable::on_durable`] follows the syncs. Trims and moves change where
 /// batches are only when the shard says so, once they are durable: [`SegmentTable::apply_trim`] and [`SegmentTable::apply_move`].
-#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(Clone))]
+#[derive(Debug)]
 pub struct SegmentTable {
     segments: SegmentsInUse,
     slots: Slots,
@@ -224,20 +227,20 @@ impl SegmentTable {
     }
 
     /// A relocated batch. Answers its new place, where it is found once that is applied.
-    pub fn record_relocated(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) -> Span {
+    pub fn record_relocated(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) -> MovedBatches {
         self.voided = group;
         // It does not grow younger by moving.
         let held = self.places.of(id).and_then(|places| places.spans().find(header.base_offset));
         let header = &retention::dated(header, held.map_or(Timestamp::NONE, |span| span.max_timestamp));
         self.segments.record(id, group, |index| index.record_batch(id, group.offset, header, true));
-        Span::of_batch(group.generation, header)
+        MovedBatches { to: Span::of_batch(group.generation, header), group }
     }
 
     /// What stands for damaged batches: they are answered for from there once that is applied, and are in their segment no more.
-    pub fn record_damaged(&mut self, id: TopicIdPartition, group: WalPosition, range: &DamagedRange) -> Span {
+    pub fn record_damaged(&mut self, id: TopicIdPartition, group: WalPosition, range: &DamagedRange) -> MovedBatches {
         self.voided = group;
         self.segments.record(id, group, |index| index.record_damaged(id, group.offset, range));
-        Span::of_damaged(group.generation, range)
+        MovedBatches { to: Span::of_damaged(group.generation, range), group }
     }
 
     pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
@@ -276,8 +279,8 @@ impl SegmentTable {
     }
 
     /// What was moved, or what stands for it, is there from now on: it is durable, and the partition's log is what it was when it was staged.
-    pub fn apply_move(&mut self, id: TopicIdPartition, to: Span) {
-        self.places.apply_move(id, to);
+    pub fn apply_move(&mut self, id: TopicIdPartition, moved: MovedBatches) {
+        self.places.apply_move(id, moved.to);
     }
 
     /// The log starts there from now on: that is durable. One below an earlier one changes nothing.
@@ -316,13 +319,16 @@ impl SegmentTable {
         Some((slot, generation))
     }
 
-    /// A reader uses the segment: it is not freed before as many calls of [`SegmentTable::release`].
-    pub fn hold(&mut self, generation: Generation) {
-        self.segments.hold(generation);
+    /// The segments in use, as readers find and hold them.
+    #[must_use]
+    pub const fn shared(&self) -> &SharedSegments {
+        self.segments.shared()
     }
 
-    pub fn release(&mut self, generation: Generation) {
-        self.segments.release(generation);
+    /// When it was last asked to be freed, nothing needed the oldest segment but its readers: ask again soon.
+    #[must_use]
+    pub const fn awaits_readers(&self) -> bool {
+        self.segments.awaits_readers()
     }
 
     /// What to write so that the oldest segment can be freed, when half of the WAL is in use, or new data is refused, and it pays: what would be written, batches
@@ -383,6 +389,12 @@ impl SegmentTable {
     #[must_use]
     pub fn locate(&self, id: TopicIdPartition, range: ReadRange) -> Option<Located> {
         self.locations().locate(id, range)
+    }
+
+    /// What readers are shown of where the partition's batches are, if none is in memory.
+    #[must_use]
+    pub fn location_map(&self, id: TopicIdPartition) -> LocationMap {
+        self.locations().map(id)
     }
 
     /// The live parts of a partition, oldest first, for retention: by group where the index is in memory, else by segment.

@@ -10,7 +10,6 @@ use rustmq_model::TopicIdPartition;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::Reader;
-use crate::event::EventSender;
 use crate::metrics::Metrics;
 use crate::read_job::{Destination, ReadJob};
 use crate::read_memory::ReadMemory;
@@ -32,6 +31,7 @@ fn job(test: &TestSegment) -> ReadJob {
     let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     ReadJob {
         segment: test.segment.clone(),
+        hold: test.hold(),
         extents: LocatedExtents::Known(extents),
         runs: Vec::new(),
         next: None,
@@ -39,7 +39,6 @@ fn job(test: &TestSegment) -> ReadJob {
         max_bytes: 64 << 10,
         at_least_one: true,
         destination: Destination::Reader { reply, room_by: Instant::now(), place },
-        done: EventSender::channel(1).0,
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use prometheus_client::metrics::gauge::Gauge;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::{
-    Extent, Generation, GroupKind, GroupWriter, Run, SegmentShape, SlotId, WalId, WalPosition,
+    Extent, Generation, GroupKind, GroupWriter, Run, SegmentHold, SegmentShape, SharedSegments, SlotId, WalId,
+    WalPosition,
 };
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
@@ -63,6 +64,12 @@ impl TestSegment {
         let place = SegmentPlace { wal: WAL, shape, generation: at.generation };
         let segment = SegmentFile { place, file, end: at.offset, block_size: BLOCK, turns: Arc::default() };
         Self { segment, offsets, folder }
+    }
+
+    pub(crate) fn hold(&self) -> SegmentHold {
+        let (segments, SegmentPlace { generation, shape, .. }) = (SharedSegments::default(), self.segment.place);
+        segments.add(SlotId(0), generation, shape);
+        segments.hold(generation).unwrap()
     }
 
     pub(crate) fn damage(&self, at: u32) {

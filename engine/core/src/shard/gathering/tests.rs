@@ -195,7 +195,7 @@ fn the_oldest_chunks_are_given_up_before_one_is_taken() {
     }
     let evicted = |driver: &Driver, from: usize| driver.gathering.memory.evicted[from..].to_vec();
     assert_eq!(evicted(&driver, 0), [], "all of it fits");
-    let held = driver.gathering.memory.readable[&keys[0]].batches[0].bytes.clone();
+    let held = driver.gathering.memory.readable[&keys[0]].in_memory().next().unwrap().bytes.clone();
     for number in [0, 1, 0, 0] {
         fill_chunk(&mut driver, number);
     }
@@ -207,7 +207,7 @@ fn the_oldest_chunks_are_given_up_before_one_is_taken() {
     driver.gathering.memory.budget = 0;
     driver.gathering.make_room(0);
     assert_eq!(evicted(&driver, 4), [through(1, 1), through(0, 3)]);
-    let left = |number: usize| driver.gathering.memory.readable[&keys[number]].batches.iter().map(|batch| batch.base.0);
+    let left = |number: usize| driver.gathering.memory.readable[&keys[number]].in_memory().map(|batch| batch.base.0);
     assert_eq!((Vec::from_iter(left(0)), left(1).count()), (vec![4], 0), "the newest chunk stays");
     fill_chunk(&mut driver, 1);
     assert_eq!(evicted(&driver, 6), [through(0, 4)], "what cannot be given up is taken beyond the budget");

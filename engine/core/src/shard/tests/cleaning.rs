@@ -10,7 +10,9 @@ use super::requests::{batch, id};
 use crate::parts::tests::part;
 use crate::shard::error::ReadError;
 use crate::shard::request::{ColdRead, TrimTo};
-use crate::shard::{Fact, MoveError};
+use crate::shard::{Fact, MoveError, NoPlan};
+use crate::wal::ReadRange;
+use crate::wal::segments::Located;
 
 const KEPT: usize = 30_000;
 
@@ -67,17 +69,19 @@ fn what_a_later_build_has_put_behind_a_batch_moves_with_it() {
     let asked = driver.moves.remove(0);
     let stored = driver.slots.read(&asked.read, &asked.plan.location).unwrap();
     let with_part = Bytes::from([&stored[0][..], &part(9, b"of the tier")].concat());
-    driver.end_move(&asked, Ok(vec![with_part.clone()]));
+    let read = asked.read;
+    driver.end_move(asked, Ok(vec![with_part.clone()]));
     // It moves once more when the segment that it is in now is the oldest.
     let mut seen = Vec::new();
     for _ in 0..2 {
         driver.settle();
-        let read = ColdRead { until: driver.shown(0).frontiers.durable_end, ..asked.read };
-        let plan = driver.shard.plan_read(&read).unwrap();
-        seen.push(plan.location.generation);
-        assert_eq!(driver.slots.read(&read, &plan.location), Ok(vec![with_part.clone()]));
-        driver.shard.on_released(driver.now, [(plan.location.generation, 1)]);
-        while driver.shard.table().generations().next() < Some(plan.location.generation) {
+        let read = ColdRead { until: driver.shown(0).frontiers.durable_end, ..read };
+        let range = ReadRange { from: read.from, until: read.until, bytes: read.max_bytes };
+        let located = driver.shard.table().locate(read.id, range);
+        let Some(Located::Batches(location)) = located else { panic!("{read} is in the log") };
+        seen.push(location.generation);
+        assert_eq!(driver.slots.read(&read, &location), Ok(vec![with_part.clone()]));
+        while driver.shard.table().generations().next() < Some(location.generation) {
             driver.append(1, &[50_000]);
             driver.settle();
             driver.trim(1, TrimTo::HighWatermark);
@@ -100,13 +104,14 @@ fn a_move_that_cannot_go_on_now_is_begun_again_by_the_clock() {
     commit_all(&mut driver);
     driver.turn_in(Duration::from_secs(2));
     assert!(driver.moves.is_empty() && !driver.begin_commit());
-    driver.end_move(&asked, Err(MoveError::Later { reason: "there is no memory".to_owned() }));
+    let read = asked.read;
+    driver.end_move(asked, Err(MoveError::Later { reason: "there is no memory".to_owned() }));
     driver.turn();
     // There is no commit that it could wait for.
     assert!(driver.moves.is_empty() && !driver.begin_commit());
     assert_eq!(driver.shard.poll_timeout(), driver.now.at.plus(Duration::from_secs(1)));
     driver.turn_in(Duration::from_secs(1));
-    assert_eq!(driver.moves[0].read, asked.read);
+    assert_eq!(driver.moves[0].read, read);
     driver.settle();
     assert!(freed(&driver) > 0);
 }
@@ -127,12 +132,12 @@ fn a_move_of_a_partition_that_is_deleted_is_of_no_more_account() {
     let second = driver.moves.pop().unwrap();
     assert_eq!(second.read.id, id(2));
     commit_all(&mut driver);
-    driver.end_move(&first, read);
+    driver.end_move(first, read);
     driver.turn();
     assert!(!driver.begin_commit(), "what was read of it is dead");
     let freed_before = freed(&driver);
     let read = driver.slots.read(&second.read, &second.plan.location);
-    driver.end_move(&second, read);
+    driver.end_move(second, read);
     driver.settle();
     assert!(freed(&driver) > freed_before);
     let mut driver = driver.restart().unwrap();
@@ -141,29 +146,34 @@ fn a_move_of_a_partition_that_is_deleted_is_of_no_more_account() {
 }
 
 #[test]
-fn a_segment_that_is_being_read_is_not_freed() {
+fn a_segment_that_is_being_read_is_freed_soon_after() {
     let mut driver = full();
     let asked = driver.moves.pop().unwrap();
     driver.delete(&[0, 2]);
     driver.settle();
     let freed_before = freed(&driver);
-    driver.shard.on_released(driver.now, [(asked.plan.location.generation, 1)]);
-    driver.turn();
+    driver.turn_in(Duration::from_secs(1));
+    assert_eq!(freed(&driver), freed_before, "it is held");
+    let looks_again = driver.shard.poll_timeout();
+    assert!(looks_again <= driver.now.at.plus(Duration::from_millis(20)));
+    drop(asked);
+    driver.turn_in(Duration::from_millis(20));
     assert!(freed(&driver) > freed_before);
+    assert!(driver.shard.poll_timeout() > driver.now.at.plus(Duration::from_millis(20)), "nothing is waited for");
 }
 
 #[test]
 fn what_cannot_be_read_back_is_marked_and_holds_up_nobody_else() {
     let mut driver = full();
     let asked = driver.moves.pop().unwrap();
-    driver.end_move(&asked, Err(MoveError::Damaged { until: Offset(1), reason: "checksum".to_owned() }));
+    driver.end_move(asked, Err(MoveError::Damaged { until: Offset(1), reason: "checksum".to_owned() }));
     driver.settle();
     let is_marked = |fact: &Fact| matches!(fact, Fact::RangeDamaged { id: of, first: Offset(0), end: Offset(1), .. } if *of == id(0));
     assert_eq!(driver.facts.iter().filter(|fact| is_marked(fact)).count(), 1);
     assert!(freed(&driver) > 0);
     let mut driver = driver.restart().unwrap();
-    let read = ColdRead { id: id(0), from: Offset(0), until: Offset(1), max_bytes: 1, at_least_one: true };
-    assert!(matches!(driver.shard.plan_read(&read), Err(ReadError::Storage { .. })));
+    let planned = driver.plan_read(0, Offset(0), Offset(1));
+    assert!(matches!(planned, Err(NoPlan::Refused(ReadError::Storage { .. }))));
     assert_eq!(driver.on_disk(2), [batch(KEPT).len()]);
 }
 

@@ -199,6 +199,7 @@ impl Driver {
         if setting.gaps == Gaps::Repaired {
             driver.shard.checkpoint_after_repair();
         }
+        driver.execute();
         driver.shard.begin(driver.now);
         driver.execute();
         Ok(driver)
@@ -227,7 +228,7 @@ impl Driver {
         }
         for asked in moves {
             let batches = self.slots.read(&asked.read, &asked.plan.location);
-            self.end_move(&asked, batches);
+            self.end_move(asked, batches);
         }
         for (number, rebuild) in rebuilds {
             self.end_rebuild(number, rebuild);
@@ -274,9 +275,10 @@ impl Driver {
         self.execute();
     }
 
-    pub fn end_move(&mut self, asked: &AskedMove, batches: Result<Vec<Bytes>, MoveError>) {
-        self.shard.on_released(self.now, [(asked.plan.location.generation, 1)]);
-        self.shard.on_moved(self.now, asked.number, batches);
+    pub fn end_move(&mut self, asked: AskedMove, batches: Result<Vec<Bytes>, MoveError>) {
+        let number = asked.number;
+        drop(asked);
+        self.shard.on_moved(self.now, number, batches);
         self.execute();
     }
 
@@ -285,7 +287,7 @@ impl Driver {
             let slot = &self.slots.0[&read.slot];
             rebuild.on_read(Ok(&Bytes::copy_from_slice(&slot[read.offset as usize..][..read.length as usize])));
         }
-        self.shard.on_rebuilt(self.now, number, rebuild.finish());
+        self.shard.on_rebuilt(number, rebuild.finish());
         self.execute();
     }
 

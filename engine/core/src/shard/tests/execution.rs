@@ -1,12 +1,17 @@
 //! What the driver does about each action, and what readers see and find then.
 
+use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
 
 use super::driver::{AskedMove, Driver, Preparing, ROUNDS_MAX};
 use super::host::{Reply, TestHost, Told};
+use super::memory::Readable;
 use super::requests::id;
 use crate::shard::request::ColdRead;
-use crate::shard::{Action, NewView, PartitionKey, Publication, PublishedRun};
+use crate::shard::{
+    Action, NewView, NoPlan, PartitionKey, Publication, PublishedRun, ReadPlan, ReadableLog, plan_read,
+};
+use crate::wal::LocationMap;
 
 impl Driver {
     pub(super) fn execute(&mut self) {
@@ -35,8 +40,11 @@ impl Driver {
                 self.told.push(Told::LogStart(key, frontiers.log_start));
                 let view = self.view(key);
                 (view.frontiers, view.size_bytes) = (frontiers, size_bytes);
-                let readable = self.shard.memory_mut().readable.entry(key).or_default();
-                while readable.batches.pop_front_if(|batch| batch.next <= frontiers.log_start).is_some() {}
+                self.readable(key).log.trim(frontiers.log_start);
+            }
+            Action::PublishMove { key, moved } => {
+                let segments = self.shard.table().shared().clone();
+                self.readable(key).log.relocate(moved, &segments);
             }
             Action::PublishLeadership { key, leadership } => {
                 self.told.push(Told::Leadership(key, leadership.epoch));
@@ -47,9 +55,7 @@ impl Driver {
                 self.told.push(Told::Cut(key, frontiers.durable_end));
                 let view = self.view(key);
                 (view.frontiers, view.leadership, view.size_bytes) = (frontiers, leadership, size_bytes);
-                let readable = self.shard.memory_mut().readable.entry(key).or_default();
-                let left = frontiers.log_start..frontiers.durable_end;
-                readable.batches.retain(|batch| batch.next > left.start && batch.next <= left.end);
+                self.readable(key).log.cut(frontiers.log_start..frontiers.durable_end);
             }
             Action::CloseView { key } => {
                 self.told.push(Told::Closed(key));
@@ -93,7 +99,13 @@ impl Driver {
         self.told.push(Told::View(key));
         let is_taken = self.views.keys().any(|other| other.slot() == key.slot());
         assert!(!is_taken, "a view is closed before another one takes its slot");
+        let log = ReadableLog::on_disk(view.locations.clone(), view.frontiers.durable_end);
+        self.shard.memory_mut().readable.insert(key, Readable::of(log));
         self.views.insert(key, view);
+    }
+
+    fn readable(&mut self, key: PartitionKey) -> &mut Readable {
+        self.shard.memory_mut().readable.get_mut(&key).expect("it was created with the view")
     }
 
     fn publish(&mut self, Publication { runs, batches }: Publication) {
@@ -104,7 +116,7 @@ impl Driver {
             let view = self.view(key);
             let mut end = view.frontiers.durable_end;
             (view.frontiers, view.size_bytes) = (frontiers, size_bytes);
-            let readable = self.shard.memory_mut().readable.entry(key).or_default();
+            let readable = self.readable(key);
             for batch in batches.by_ref().take(count) {
                 assert_eq!(batch.base, end, "batches follow each other");
                 end = batch.next;
@@ -133,28 +145,43 @@ impl Driver {
     /// Base offsets of the batches that readers find in memory.
     pub fn in_memory(&mut self, number: i32) -> Vec<i64> {
         let key = self.key(number);
-        let readable = self.shard.memory_mut().readable.get(&key);
-        readable.map_or_else(Vec::new, |readable| readable.batches.iter().map(|batch| batch.base.0).collect())
+        self.readable(key).in_memory().map(|batch| batch.base.0).collect()
     }
 
-    /// Sizes of the batches that are found on disk from the log start on.
+    /// A read by the map that readers have now.
+    pub fn plan_read(&mut self, number: i32, from: Offset, until: Offset) -> Result<(ColdRead, ReadPlan), NoPlan> {
+        let key = self.key(number);
+        let map = self.readable(key).log.locations();
+        self.plan_by(&map, number, from, until)
+    }
+
+    fn plan_by(
+        &self,
+        map: &LocationMap,
+        number: i32,
+        from: Offset,
+        until: Offset,
+    ) -> Result<(ColdRead, ReadPlan), NoPlan> {
+        let read = ColdRead { id: id(number), from, until, max_bytes: 1 << 20, at_least_one: true };
+        plan_read(&read, map, self.shard.table().shared()).map(|plan| (read, plan))
+    }
+
+    /// Sizes of the batches that readers would find from the log start on if all of them had left memory.
     pub fn on_disk(&mut self, number: i32) -> Vec<usize> {
-        let frontiers = self.shown(number).frontiers;
-        let (mut from, until) = (frontiers.log_start, frontiers.durable_end);
+        let (key, frontiers) = (self.key(number), self.shown(number).frontiers);
+        let mut log = self.readable(key).log.clone();
+        log.evict_through(Offset(i64::MAX), self.shard.table().shared());
+        let (mut from, until, map) = (frontiers.log_start, frontiers.durable_end, log.locations());
         let mut sizes = Vec::new();
         while from < until {
-            let read = ColdRead { id: id(number), from, until, max_bytes: 1 << 20, at_least_one: true };
-            let plan = self.shard.plan_read(&read).unwrap();
-            let batches = self.slots.read(&read, &plan.location).unwrap();
-            self.shard.on_released(self.now, [(plan.location.generation, 1)]);
-            for batch in batches {
+            let (read, plan) = self.plan_by(&map, number, from, until).unwrap();
+            for batch in self.slots.read(&read, &plan.location).unwrap() {
                 let header = BatchHeader::parse(&batch).unwrap();
                 assert!(header.base_offset <= from, "no offset is left out");
                 sizes.push(header.size);
                 from = header.next_offset();
             }
         }
-        self.execute();
         sizes
     }
 }

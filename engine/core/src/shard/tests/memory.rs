@@ -1,25 +1,34 @@
 //! Memory in vectors, which knows who holds what of it and what readers see.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use rustmq_model::Offset;
 
-use crate::shard::{Chunk, Memory, NoMemory, PartitionKey, ReaderMemory, TailBatch};
+use crate::shard::{Chunk, Memory, NoMemory, PartitionKey, ReadableLog, ReaderMemory, TailBatch};
+use crate::wal::SharedSegments;
 
-/// The batches of a partition that are in memory, as readers see them.
+/// What readers see of a partition.
 #[derive(Debug, Default)]
 pub struct Readable {
-    pub batches: VecDeque<TailBatch>,
+    pub log: ReadableLog,
     /// The newest batch that readers were ever shown.
     newest: Option<Offset>,
 }
 
 impl Readable {
+    pub fn of(log: ReadableLog) -> Self {
+        Self { log, newest: None }
+    }
+
+    pub fn in_memory(&self) -> impl Iterator<Item = &TailBatch> {
+        self.log.batches_from(self.log.tail_from()).into_iter().flatten()
+    }
+
     pub fn show(&mut self, batch: TailBatch) {
         self.newest = Some(batch.base);
-        self.batches.push_back(batch);
+        self.log.extend([batch]);
     }
 }
 
@@ -82,11 +91,12 @@ impl Memory for VecMemory {
 }
 
 impl ReaderMemory for VecMemory {
-    fn evict(&mut self, key: PartitionKey, through: Offset) {
+    fn evict(&mut self, key: PartitionKey, through: Offset, segments: &SharedSegments) {
         self.evicted.push((key, through));
         let Some(readable) = self.readable.get_mut(&key) else { return };
         assert!(readable.newest >= Some(through), "{key:?}: offset {through} is evicted before readers were shown it");
-        while readable.batches.pop_front_if(|batch| batch.base <= through).is_some() {}
+        readable.log.evict_through(through, segments);
+        readable.log.check_invariants();
     }
 }
 

@@ -47,7 +47,7 @@ fn check(mut driver: Driver) {
 fn a_move_that_was_staged_before_a_cut_does_not_take_the_place_of_what_was_appended_after_it() {
     let (mut driver, asked) = moving();
     let read = driver.slots.read(&asked.read, &asked.plan.location);
-    driver.end_move(&asked, read);
+    driver.end_move(asked, read);
     // Into another segment than what is appended.
     let count = driver.shard.table().segment_count();
     while driver.shard.table().segment_count() == count {
@@ -66,7 +66,7 @@ fn what_was_read_to_be_moved_before_a_cut_is_not_written_after_it() {
     let (mut driver, asked) = moving();
     let read = driver.slots.read(&asked.read, &asked.plan.location);
     cut(&mut driver);
-    driver.end_move(&asked, read);
+    driver.end_move(asked, read);
     driver.settle();
     driver.append(0, &[77]);
     driver.settle();

@@ -113,8 +113,8 @@ pub(super) fn replay_range(
     let ranges = generations.filter_map(|generation| {
         let segment = segments.segment(generation).filter(|segment| segment.members.contains(&id))?;
         let end = if generation < durable.generation { segment.end } else { durable.offset };
-        let place = SegmentPlace { wal: segments.config().wal, shape: segment.shape, generation };
-        let from = segment.shape.first_group();
+        let place = SegmentPlace { wal: segments.config().wal, shape: segment.shared.shape, generation };
+        let from = place.shape.first_group();
         (generation <= durable.generation && from < end).then_some(GroupRange { slot: segment.slot, place, from, end })
     });
     ReplayRange { segments: ranges.collect(), bases }

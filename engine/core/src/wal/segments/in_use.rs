@@ -7,6 +7,7 @@
 //! A segment that is sealed without an index on the disk keeps it in memory until it is freed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use rustmq_model::TopicIdPartition;
 
@@ -18,6 +19,7 @@ use crate::wal::index::{SegmentIndex, Trailer};
 use crate::wal::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
 use crate::wal::recovery::{GoOn, RecoveredWal};
 use crate::wal::segment_header::SegmentHeader;
+use crate::wal::shared_segments::{SharedSegment, SharedSegments};
 
 /// How a WAL's new segments are laid out, and how many there may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,21 +38,23 @@ pub struct StartedSegment {
 }
 
 /// One segment in use: the slot that it is in, how far it is written, and who has something in it.
-#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(Clone))]
+#[derive(Debug)]
 pub(super) struct Segment {
     pub slot: SlotId,
-    pub shape: SegmentShape,
     /// Every partition with a frame in it; of the oldest segment, those that may still need it.
     pub members: BTreeSet<TopicIdPartition>,
     /// In memory until the sealed segment is synced, and for good if it is not on disk.
     pub index: Option<SegmentIndex>,
     pub trailer: Option<Trailer>,
     pub end: u32,
-    holds: u32,
+    /// The same segment, as readers find it.
+    pub shared: Arc<SharedSegment>,
 }
 
 /// All segments in use, oldest first, without a gap in their generations. See the module.
-#[derive(Clone, Debug)]
+#[cfg_attr(test, derive(Clone))]
+#[derive(Debug)]
 pub(super) struct SegmentsInUse {
     config: SegmentTableConfig,
     run: Run,
@@ -58,6 +62,9 @@ pub(super) struct SegmentsInUse {
     /// Where the next group stands; none before the first segment and after a seal.
     next: Option<WalPosition>,
     newest: Generation,
+    shared: SharedSegments,
+    /// The oldest one is kept by its readers alone.
+    awaits_readers: bool,
     durable: WalPosition,
     /// What a sync has covered: `durable`, unless commits are not synced.
     synced: WalPosition,
@@ -69,22 +76,31 @@ impl SegmentsInUse {
             GoOn::InSegment(at) => Some(at),
             GoOn::NewSegment => None,
         };
+        let shared = SharedSegments::default();
         let segments = recovered.segments.iter().map(|segment| {
             let members = segment.index.entries().keys().copied().collect();
             let active = next.is_some_and(|at| at.generation == segment.generation);
             let index = (active || segment.trailer.is_none()).then(|| segment.index.clone());
-            let (slot, shape, trailer, end) = (segment.slot, segment.shape, segment.trailer, segment.end);
-            (segment.generation, Segment { slot, shape, members, index, trailer, end, holds: 0 })
+            let (slot, trailer, end) = (segment.slot, segment.trailer, segment.end);
+            let in_readers = shared.add(slot, segment.generation, segment.shape);
+            if let Some(trailer) = trailer.filter(|_| index.is_none()) {
+                in_readers.on_indexed(trailer);
+            }
+            (segment.generation, Segment { slot, members, index, trailer, end, shared: in_readers })
         });
-        Self {
+        let in_use = Self {
             config,
             run: recovered.run,
             by_generation: segments.collect(),
             next,
             newest: recovered.segments.last().map_or(Generation(0), |segment| segment.generation),
+            awaits_readers: false,
             durable: recovered.durable,
             synced: recovered.durable,
-        }
+            shared: shared.clone(),
+        };
+        in_use.show_durable(Generation(0));
+        in_use
     }
 
     pub const fn config(&self) -> &SegmentTableConfig {
@@ -190,7 +206,8 @@ impl SegmentsInUse {
         let version = FormatVersion::CURRENT;
         let header = SegmentHeader { version, wal, generation: self.newest, run, shape, before };
         let (members, index, end) = (BTreeSet::new(), Some(SegmentIndex::default()), shape.first_group());
-        self.by_generation.insert(self.newest, Segment { slot, shape, members, index, trailer: None, end, holds: 0 });
+        let shared = self.shared.add(slot, self.newest, shape);
+        self.by_generation.insert(self.newest, Segment { slot, members, index, trailer: None, end, shared });
         self.next = Some(WalPosition { generation: self.newest, offset: end });
         StartedSegment { slot, header }
     }
@@ -202,8 +219,18 @@ impl SegmentsInUse {
     }
 
     pub fn on_durable(&mut self, end: WalPosition) {
+        let before = self.durable.generation;
         self.durable = self.durable.max(end);
+        self.show_durable(before);
         self.drop_synced_indexes();
+    }
+
+    /// To readers: how far the segments from that one on are durable.
+    fn show_durable(&self, from: Generation) {
+        for (generation, segment) in self.by_generation.range(from..=self.durable.generation) {
+            let is_whole = *generation < self.durable.generation;
+            segment.shared.on_durable(if is_whole { segment.end } else { self.durable.offset });
+        }
     }
 
     /// From here on the indexes of these segments are read from the disk.
@@ -213,6 +240,7 @@ impl SegmentsInUse {
         for (generation, segment) in sealed.take_while(|(_, segment)| segment.index.is_some()) {
             if (WalPosition { generation: *generation, offset: segment.end }) <= durable {
                 segment.index = None;
+                segment.trailer.into_iter().for_each(|trailer| segment.shared.on_indexed(trailer));
             }
         }
     }
@@ -230,7 +258,7 @@ impl SegmentsInUse {
 
     // Freeing.
 
-    /// Frees the oldest segment if no reader holds it and no partition `needs` it. Who does not need the segment now never will again, since
+    /// Frees the oldest segment if no partition `needs` it and no reader holds it. Who does not need the segment now never will again, since
     /// whatever a partition adds is in newer ones. So each member is looked at once, and the one that still needs it at every call.
     pub fn free_oldest(
         &mut self,
@@ -238,7 +266,8 @@ impl SegmentsInUse {
     ) -> Option<(SlotId, Generation)> {
         let mut oldest = self.by_generation.first_entry()?;
         let generation = *oldest.key();
-        if generation == self.newest || oldest.get().holds > 0 {
+        self.awaits_readers = false;
+        if generation == self.newest {
             return None;
         }
         let members = &mut oldest.get_mut().members;
@@ -248,19 +277,19 @@ impl SegmentsInUse {
             }
             members.pop_first();
         }
+        if !self.shared.retire(generation) {
+            self.awaits_readers = true;
+            return None;
+        }
         Some((oldest.remove().slot, generation))
     }
 
-    pub fn hold(&mut self, generation: Generation) {
-        if let Some(segment) = self.by_generation.get_mut(&generation) {
-            segment.holds += 1;
-        }
+    pub const fn shared(&self) -> &SharedSegments {
+        &self.shared
     }
 
-    pub fn release(&mut self, generation: Generation) {
-        if let Some(segment) = self.by_generation.get_mut(&generation) {
-            segment.holds = segment.holds.saturating_sub(1);
-        }
+    pub const fn awaits_readers(&self) -> bool {
+        self.awaits_readers
     }
 
     pub fn check_invariants(&self) {

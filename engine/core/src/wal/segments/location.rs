@@ -7,11 +7,12 @@ use rustmq_model::{Offset, TopicIdPartition};
 
 use super::in_use::SegmentsInUse;
 use super::places::PartitionPlaces;
-use crate::wal::control::DamagedRange;
-use crate::wal::extents::{Extent, ReadRange};
+use crate::wal::extents::{Extent, Extents, ReadRange};
 use crate::wal::index::{IndexEntry, Trailer};
+use crate::wal::location_map::LocationMap;
 use crate::wal::position::{Generation, SegmentShape, SlotId};
 use crate::wal::retention::Part;
+use crate::wal::shared_segments::SharedSegment;
 use crate::wal::spans::Span;
 
 /// What a look-up finds.
@@ -19,7 +20,10 @@ use crate::wal::spans::Span;
 pub enum Located {
     Batches(Location),
     /// Nothing is left of these batches: whoever asks for them is told.
-    Damaged(DamagedRange),
+    Damaged {
+        first: Offset,
+        end: Offset,
+    },
 }
 
 /// Where to read for an offset: one segment.
@@ -50,6 +54,64 @@ pub enum LocatedExtents {
     Indexed(Trailer),
 }
 
+/// Offsets that one segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    pub first: Offset,
+    pub end: Offset,
+    pub generation: Generation,
+    pub is_damaged: bool,
+}
+
+impl Stretch {
+    pub(in crate::wal) const fn of(span: &Span) -> Self {
+        let Span { first, end, generation, is_damaged, .. } = *span;
+        Self { first, end, generation, is_damaged }
+    }
+
+    pub(in crate::wal) fn is_continued_by(&self, next: &Self) -> bool {
+        self.end == next.first && self.generation == next.generation && self.is_damaged == next.is_damaged
+    }
+
+    pub(in crate::wal) fn damaged_from(&self, from: Offset) -> Located {
+        Located::Damaged { first: from.max(self.first), end: self.end }
+    }
+}
+
+/// What is known of a segment's groups.
+#[derive(Clone, Copy, Debug)]
+pub enum SegmentContent<'a> {
+    /// The groups of the partition that is asked for.
+    Known(&'a Extents),
+    Indexed(Trailer),
+}
+
+impl Location {
+    /// Of the range in the stretch, which begins there or after it, and is not damaged.
+    pub(in crate::wal) fn of(
+        stretch: &Stretch,
+        range: ReadRange,
+        segment: &SharedSegment,
+        content: SegmentContent<'_>,
+    ) -> Option<Self> {
+        let from = range.from.max(stretch.first);
+        let mut until = stretch.end.min(range.until);
+        let (extents, runs) = match content {
+            SegmentContent::Known(known) => {
+                let extents = known.wanted(ReadRange { from, until, bytes: range.bytes });
+                let last = extents.last()?;
+                let runs = known.runs_from(last, until);
+                until = until.min(last.end);
+                (LocatedExtents::Known(extents), runs)
+            }
+            SegmentContent::Indexed(trailer) => (LocatedExtents::Indexed(trailer), Vec::new()),
+        };
+        let SharedSegment { slot, generation, shape, .. } = *segment;
+        let (end, segment_until) = (segment.durable_end(), stretch.end);
+        Some(Self { slot, generation, shape, end, from, until, segment_until, extents, runs })
+    }
+}
+
 /// The look-ups: by partition and offset in the places, then in the segment's index where that is in memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Locations<'a> {
@@ -61,29 +123,29 @@ impl<'a> Locations<'a> {
     /// See [`super::SegmentTable::locate`].
     pub fn locate(self, id: TopicIdPartition, range: ReadRange) -> Option<Located> {
         let span = self.places.of(id)?.spans().find(range.from)?;
-        let from = range.from.max(span.first);
+        let stretch = Stretch::of(span);
         if span.is_damaged {
-            return Some(Located::Damaged(span.damaged_from(from)));
+            return Some(stretch.damaged_from(range.from));
         }
-        let (segment, durable) = (self.segments.segment(span.generation)?, self.segments.durable());
-        let (slot, generation, shape) = (segment.slot, span.generation, segment.shape);
-        let end = if generation < durable.generation { segment.end } else { durable.offset };
-        let mut until = span.end.min(range.until);
-        let (extents, runs) = match (&segment.index, segment.trailer) {
-            (Some(index), _) => {
-                let inside = ReadRange { from, until, bytes: range.bytes };
-                let entry = index.entry(id)?;
-                let extents = entry.extents.wanted(inside);
-                let last = extents.last()?;
-                let runs = entry.extents.runs_from(last, until);
-                until = until.min(last.end);
-                (LocatedExtents::Known(extents), runs)
-            }
-            (None, Some(trailer)) => (LocatedExtents::Indexed(trailer), Vec::new()),
+        let segment = self.segments.segment(span.generation)?;
+        let content = match (&segment.index, segment.trailer) {
+            (Some(index), _) => SegmentContent::Known(&index.entry(id)?.extents),
+            (None, Some(trailer)) => SegmentContent::Indexed(trailer),
             (None, None) => return None,
         };
-        let segment_until = span.end;
-        Some(Located::Batches(Location { slot, generation, shape, end, from, until, segment_until, extents, runs }))
+        Location::of(&stretch, range, &segment.shared, content).map(Located::Batches)
+    }
+
+    /// See [`super::SegmentTable::location_map`].
+    pub fn map(self, id: TopicIdPartition) -> LocationMap {
+        let extents = |generation: Generation| {
+            let entry = self.segments.segment(generation)?.index.as_ref()?.entry(id)?;
+            Some((generation, entry.extents.clone()))
+        };
+        let mut generations: Vec<_> = self.places.spans(id).map(|span| span.generation).collect();
+        generations.sort_unstable();
+        generations.dedup();
+        LocationMap::of(self.places.spans(id).copied(), generations.into_iter().filter_map(extents).collect())
     }
 
     /// What the segment of a span says of the partition, if its index is in memory.

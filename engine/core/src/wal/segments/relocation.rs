@@ -6,7 +6,10 @@ use rustmq_model::{Offset, TopicIdPartition};
 use super::admission::Capacity;
 use super::places::PartitionPlaces;
 use crate::wal::control::DamagedRange;
+use crate::wal::extents::Extent;
+use crate::wal::location_map::PlacedBatches;
 use crate::wal::position::{Generation, WalPosition};
+use crate::wal::spans::Span;
 
 /// What to write so that the oldest segment becomes free: checkpoints, what stands for damaged batches, and batches to read and relocate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +26,23 @@ pub struct BatchMove {
     pub partition: TopicIdPartition,
     pub from: Offset,
     pub until: Offset,
+}
+
+/// Batches as they were written anew, or what stands for them: where they are once that is applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MovedBatches {
+    pub to: Span,
+    pub group: WalPosition,
+}
+
+impl MovedBatches {
+    #[must_use]
+    pub fn placed(&self) -> PlacedBatches {
+        let Span { first, end, generation, bytes, max_timestamp, is_damaged } = self.to;
+        let bytes = u32::try_from(bytes).expect("a batch is shorter than its segment");
+        let group_offset = self.group.offset;
+        PlacedBatches { generation, extent: Extent { group_offset, bytes, first, end, max_timestamp, is_damaged } }
+    }
 }
 
 /// The plan, if one is needed and pays: see [`super::SegmentTable::relocation`].

@@ -12,8 +12,7 @@ use crate::log::Frontiers;
 use crate::wal::group::GroupKind;
 use crate::wal::recovery::{CorruptionPolicy, GoOn, Recovery, RecoveryError, RecoveryOptions};
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
-use crate::wal::segments::{Admission, Located, LocatedExtents, Location, Purpose, SEGMENTS_MIN};
-use crate::wal::spans::Span;
+use crate::wal::segments::{Admission, Located, LocatedExtents, Location, MovedBatches, Purpose, SEGMENTS_MIN};
 use crate::wal::{
     CheckpointPiece, Control, DamagedRange, FinishedGroup, GroupWriter, ReadRange, RecoveredWal, SegmentShape,
     SegmentTable, SegmentTableConfig, SlotId, WalId, WalPosition,
@@ -113,7 +112,7 @@ pub(super) fn state_of(recovered: &RecoveredWal) -> State {
 #[derive(Clone, Copy, Debug)]
 enum Staged {
     Trim(Offset),
-    Move(Span),
+    Move(MovedBatches),
 }
 
 /// A running WAL.
@@ -483,7 +482,7 @@ impl Shard {
     pub(super) fn try_read(&self, id: TopicIdPartition, offset: Offset) -> Read {
         let Location { slot, generation, shape, from, until, extents, .. } = match self.locate(id, offset) {
             None => return Read::Nothing,
-            Some(Located::Damaged(range)) => return Read::Damaged { until: range.end },
+            Some(Located::Damaged { end, .. }) => return Read::Damaged { until: end },
             Some(Located::Batches(location)) => location,
         };
         let place = SegmentPlace { wal: WAL, shape, generation };

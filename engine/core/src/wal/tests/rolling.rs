@@ -67,10 +67,12 @@ fn trims_free_segments_once_they_are_synced_and_a_held_one_stays() {
     shard.checkpoint(partition(0));
     shard.checkpoint(partition(1));
     assert_eq!(shard.table.poll_free(|_| Offset(i64::MAX)), None, "the trim is not synced");
-    shard.table.hold(oldest);
+    let hold = shard.table.shared().hold(oldest);
+    assert!(hold.is_some());
     shard.commit();
     assert_eq!(shard.table.poll_free(|_| Offset(i64::MAX)), None, "a reader holds the oldest");
-    shard.table.release(oldest);
+    assert!(shard.table.awaits_readers());
+    drop(hold);
     assert_eq!(shard.clean(), before - 1);
     assert_eq!(shard.table.generations().count(), 1);
 }

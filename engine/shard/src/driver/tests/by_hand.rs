@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustmq_engine_api::request::{ColdRead, DiskRead, Request};
+use rustmq_engine_api::request::Request;
 use rustmq_engine_api::{
     Append, AppendError, AppendFrontier, Appended, DeleteError, Engine, LogConfig, OpenError, OpenPartition,
-    PartitionReader, ReadBatches, ReadError, ShardStatus, TrimError, TrimTo,
+    PartitionReader, ShardStatus, TrimError, TrimTo,
 };
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
@@ -15,7 +15,7 @@ use rustmq_model::{
     ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId,
     TopicIdPartition,
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{Driver, EngineConfig};
 use crate::disk::Disk;
@@ -33,7 +33,6 @@ pub(super) struct ByHand {
     pub disk: Disk,
     pub engine: Engine,
     requests: mpsc::Sender<Request>,
-    disk_reads: mpsc::Sender<DiskRead>,
     /// The inbox of events, if no turn is to take any.
     kept_events: Option<mpsc::Receiver<Event>>,
     config: EngineConfig,
@@ -67,10 +66,8 @@ impl ByHand {
     fn start(config: EngineConfig, folder: tempfile::TempDir) -> Self {
         let (engine, mut shard, disk) = shard_by_hand(&config).unwrap();
         let (requests, taken_requests) = mpsc::channel(10_000);
-        let (disk_reads, taken_reads) = mpsc::channel(10_000);
         shard.inboxes.requests = taken_requests;
-        shard.inboxes.disk_reads = taken_reads;
-        Self { shard, disk, engine, requests, disk_reads, kept_events: None, config, folder }
+        Self { shard, disk, engine, requests, kept_events: None, config, folder }
     }
 
     /// Ends the shard in good order and starts it again: the new one has made no turn yet.
@@ -216,15 +213,6 @@ impl ByHand {
         answer
     }
 
-    /// A read of the first batch of partition 0 from disk.
-    pub(super) fn read(&self) -> Answer<Result<ReadBatches, ReadError>> {
-        let (reply, answer) = oneshot::channel();
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        let room_by = Instant::now() + PATIENCE;
-        self.disk_reads.try_send(DiskRead { read: first_of(0), room_by, place, reply }).unwrap();
-        answer
-    }
-
     // What others see.
 
     pub(super) fn reader(&self, partition: i32) -> PartitionReader {
@@ -242,10 +230,6 @@ impl ByHand {
             self.settle();
         }
     }
-}
-
-pub(super) fn first_of(partition: i32) -> ColdRead {
-    ColdRead { id: id(partition), from: Offset(0), until: Offset(1), max_bytes: 1, at_least_one: true }
 }
 
 /// What has been answered by now.

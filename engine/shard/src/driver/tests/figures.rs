@@ -1,9 +1,11 @@
 //! What a shard says of itself, by the handle and by its metrics.
 
+use std::time::Duration;
+
 use rustmq_engine_api::ShardStatus;
 use rustmq_model::ByteSize;
 
-use super::by_hand::{ByHand, answer, first_of};
+use super::by_hand::{ByHand, answer};
 use crate::event::Event;
 use crate::metrics::ShardLabels;
 
@@ -88,21 +90,21 @@ fn slots_are_told_when_they_are_held() {
 }
 
 #[test]
-fn a_segment_that_a_reader_held_is_told_to_be_free_when_it_is_released() {
+fn a_segment_that_a_reader_held_is_told_to_be_free_soon_after() {
     let mut by_hand = ByHand::new(1, |config| config.capacity = ByteSize::mib(8));
     drop(by_hand.append(0, &[10]));
     by_hand.settle();
     by_hand.fill_with(0);
-    let held = by_hand.shard.machine.plan_read(&first_of(0)).unwrap().location.generation;
+    let oldest = by_hand.shard.machine.table().generations().next().unwrap();
+    let held = by_hand.shard.machine.table().shared().hold(oldest);
     drop(by_hand.trim(0));
     by_hand.settle();
     by_hand.turn();
     let full = told(&by_hand);
     assert!(full.full, "nothing is freed before the oldest segment");
-    by_hand.shard.around.events.release(held);
-    while told(&by_hand).full {
-        by_hand.take_event();
-    }
+    drop(held);
+    by_hand.pass(Duration::from_millis(20));
+    by_hand.turn();
     let freed = told(&by_hand);
     assert_eq!(freed.wal_used_bytes, segments(&by_hand) * SEGMENT);
     assert!(freed.wal_used_bytes < full.wal_used_bytes);

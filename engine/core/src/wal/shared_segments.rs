@@ -1,0 +1,141 @@
+//! The segments in use, as the one who writes them shares them with those who read: a reader finds a segment by its generation, on its own thread,
+//! and holds it while it reads. One that is held is not retired, and so its slot is not used again.
+//!
+//! ```text
+//! add --> in use --on_durable--> its end moves up --on_indexed--> its index is on disk --retire, if nobody holds it--> gone
+//! ```
+//! Only for what has left memory: the lock here is not met on the way of recent batches.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::index::Trailer;
+use super::position::{Generation, SegmentShape, SlotId};
+
+/// One life of a segment.
+#[derive(Debug)]
+pub struct SharedSegment {
+    pub slot: SlotId,
+    pub generation: Generation,
+    pub shape: SegmentShape,
+    /// Where its durable content ends. What lies below never changes while the segment is in use.
+    durable_end: AtomicU32,
+    /// Where its index is to be read, once it is sealed and synced.
+    trailer: OnceLock<Trailer>,
+    holds: AtomicU32,
+}
+
+impl SharedSegment {
+    #[must_use]
+    pub fn durable_end(&self) -> u32 {
+        self.durable_end.load(Ordering::Acquire)
+    }
+
+    #[must_use]
+    pub fn trailer(&self) -> Option<Trailer> {
+        self.trailer.get().copied()
+    }
+
+    pub(super) fn on_durable(&self, end: u32) {
+        self.durable_end.store(end, Ordering::Release);
+    }
+
+    pub(super) fn on_indexed(&self, trailer: Trailer) {
+        self.trailer.get_or_init(|| trailer);
+    }
+}
+
+/// Keeps a segment from being retired, until it is dropped.
+#[derive(Debug)]
+pub struct SegmentHold(Arc<SharedSegment>);
+
+impl SegmentHold {
+    #[must_use]
+    pub fn segment(&self) -> &SharedSegment {
+        &self.0
+    }
+}
+
+impl Drop for SegmentHold {
+    fn drop(&mut self) {
+        // What was read is read before whoever retires the segment sees this.
+        self.0.holds.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// See the module. A clone is the same segments.
+#[derive(Clone, Debug, Default)]
+pub struct SharedSegments(Arc<Mutex<BTreeMap<Generation, Arc<SharedSegment>>>>);
+
+impl SharedSegments {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Generation, Arc<SharedSegment>>> {
+        // Each change is one step of the map.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // For readers.
+
+    /// `None` if the segment is retired: what was there is elsewhere by then, or gone.
+    #[must_use]
+    pub fn find(&self, generation: Generation) -> Option<Arc<SharedSegment>> {
+        self.lock().get(&generation).map(Arc::clone)
+    }
+
+    /// The same, and it stays in use.
+    #[must_use]
+    pub fn hold(&self, generation: Generation) -> Option<SegmentHold> {
+        let segments = self.lock();
+        let segment = segments.get(&generation)?;
+        segment.holds.fetch_add(1, Ordering::Relaxed);
+        Some(SegmentHold(Arc::clone(segment)))
+    }
+
+    /// Whether the segment is in use, and its index is not on disk.
+    #[must_use]
+    pub fn is_without_index(&self, generation: Generation) -> bool {
+        self.lock().get(&generation).is_some_and(|segment| segment.trailer().is_none())
+    }
+
+    // For the one who writes.
+
+    pub fn add(&self, slot: SlotId, generation: Generation, shape: SegmentShape) -> Arc<SharedSegment> {
+        let (durable_end, trailer, holds) = (AtomicU32::new(0), OnceLock::new(), AtomicU32::new(0));
+        let segment = Arc::new(SharedSegment { slot, generation, shape, durable_end, trailer, holds });
+        self.lock().insert(generation, Arc::clone(&segment));
+        segment
+    }
+
+    /// Nobody finds the segment any more. False, and it stays, if somebody holds it.
+    pub(super) fn retire(&self, generation: Generation) -> bool {
+        let mut segments = self.lock();
+        if segments.get(&generation).is_some_and(|segment| segment.holds.load(Ordering::Acquire) > 0) {
+            return false;
+        }
+        segments.remove(&generation);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SharedSegments;
+    use crate::wal::position::{Generation, SegmentShape, SlotId};
+
+    #[test]
+    fn a_segment_is_retired_when_its_last_holder_lets_go_and_is_not_found_after_that() {
+        let shape = SegmentShape::new(4096, 1 << 20).expect("it is one");
+        let segments = SharedSegments::default();
+        segments.add(SlotId(3), Generation(7), shape);
+        assert!(segments.hold(Generation(8)).is_none());
+        let holds = [segments.hold(Generation(7)), segments.hold(Generation(7))];
+        let [Some(one), Some(other)] = holds else { panic!("it is in use") };
+        assert!(!segments.retire(Generation(7)));
+        drop(one);
+        assert!(!segments.retire(Generation(7)));
+        assert_eq!(other.segment().slot, SlotId(3));
+        drop(other);
+        assert!(segments.find(Generation(7)).is_some() && segments.retire(Generation(7)));
+        assert!(segments.find(Generation(7)).is_none() && segments.hold(Generation(7)).is_none());
+    }
+}
