@@ -167,16 +167,17 @@ impl Process {
         let now = world.computer.now();
         self.shard.handle_time(now);
         self.execute_all(world);
-        if world.setting.cuts && world.load.is_closing() {
-            // Nobody acknowledges after the end: what there is, the others have.
-            world.acknowledge_all(self);
-        }
         while self.shard.takes_requests() {
             let Some(request) = self.inbox.pop_front() else { break };
             request.hand_over(&mut self.shard);
         }
         self.shard.stage(now);
         self.execute_all(world);
+        if world.setting.cuts && world.load.is_closing() {
+            // Nobody acknowledges after the end: what there is, the others have. They say so again where a cut was just refused, which told the shard to
+            // pass over what was said before.
+            world.acknowledge_all(self);
+        }
         self.turns += 1;
         world.has_been_full |= self.shard.table().is_full();
         if self.turns.is_multiple_of(TURNS_BETWEEN_CHECKS) {

@@ -178,7 +178,7 @@ fn errors() -> Faults {
 #[test]
 fn what_was_acknowledged_is_found_after_any_crash() {
     let mut seen = Seen::default();
-    for seed in 0..1_000 {
+    for seed in 0..2_000 {
         run(seed, Faults::NONE, &mut seen);
     }
     let Seen { acknowledged, rolls, crashes_in_start, tails_dropped, unknown_found, unknown_lost, .. } = seen;
