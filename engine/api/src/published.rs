@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(state.search_largest_from(), Offset(98));
         state.frontiers.high_watermark = Offset(60);
         assert_eq!(state.search_largest_from(), Offset(59), "what lies above is not to be seen yet");
-        state.log.evict_through(Offset(80), &SharedSegments::default());
+        state.log.evict_through(Offset(80), &SharedSegments::default().unindexed());
         assert_eq!(state.search_from(Timestamp(505)), Offset(51), "memory has no part in it");
         state.frontiers.log_start = Offset(70);
         state.trim();

@@ -89,32 +89,39 @@ impl PartitionReader {
     /// As [`Self::read`], with a bound for how long a read from disk waits for a place in the queue and for memory, in turn with others: then it
     /// is refused as [`ReadError::Busy`]. One that does not ask for at least one batch waits for neither, and answers none.
     pub async fn read_within(&self, request: ReadRequest, patience: Duration) -> Result<ReadBatches, ReadError> {
-        match self.published.read(|state| self.read_memory(state, request))? {
-            InMemory::Answer(batches) => Ok(batches),
-            InMemory::OnDisk(found) => {
-                let room_by = Instant::now() + patience;
-                match self.place(request.at_least_one, room_by).await? {
-                    Some(place) => self.read_disk(request, found, room_by, place).await,
-                    None => Ok(ReadBatches { frontiers: found.frontiers, ..ReadBatches::default() }),
-                }
-            }
+        let frontiers = match self.look_up(request)? {
+            InMemory::Answer(batches) => return Ok(batches),
+            InMemory::OnDisk(found) => found.frontiers,
+        };
+        let room_by = Instant::now() + patience;
+        match self.place(request.at_least_one, room_by).await? {
+            Some(place) => self.read_disk(request, room_by, place).await,
+            None => Ok(ReadBatches { frontiers, ..ReadBatches::default() }),
         }
+    }
+
+    fn look_up(&self, request: ReadRequest) -> Result<InMemory, ReadError> {
+        self.published.read(|state| self.read_memory(state, request))
     }
 
     async fn read_disk(
         &self,
         request: ReadRequest,
-        found: OnDisk,
         room_by: Instant,
         place: OwnedSemaphorePermit,
     ) -> Result<ReadBatches, ReadError> {
+        // Looked up after the wait for the place: a map that waits with its reader would cost the
+        // writer a copy at each change, and the log may have been trimmed since.
+        let OnDisk { read, mut frontiers, locations } = match self.look_up(request)? {
+            InMemory::Answer(batches) => return Ok(batches),
+            InMemory::OnDisk(found) => found,
+        };
         let (reply, answer) = oneshot::channel();
-        let OnDisk { read, mut frontiers, locations } = found;
         let mut asked = Box::new(DiskRead { read, locations, room_by: room_by.into_std(), place, reply });
         while let Submitted::Retired(retired) = self.published.disk.submit(asked) {
             // Its batches have moved since, or are not in the log any more: either was shown before.
             asked = retired;
-            match self.published.read(|state| self.read_memory(state, request))? {
+            match self.look_up(request)? {
                 InMemory::Answer(batches) => return Ok(batches),
                 InMemory::OnDisk(found) if Arc::ptr_eq(&found.locations, &asked.locations) => {
                     let read = found.read;
@@ -145,7 +152,7 @@ impl PartitionReader {
 
     /// As [`Self::read`], but only from memory: `None` when that needs the disk.
     pub fn read_in_memory(&self, request: ReadRequest) -> Result<Option<ReadBatches>, ReadError> {
-        Ok(match self.published.read(|state| self.read_memory(state, request))? {
+        Ok(match self.look_up(request)? {
             InMemory::Answer(batches) => Some(batches),
             InMemory::OnDisk(..) => None,
         })

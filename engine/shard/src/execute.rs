@@ -54,9 +54,9 @@ impl ShardDriver {
                 state.size_bytes = size_bytes;
                 state.trim();
             }),
-            Action::PublishMove { key, moved } => {
-                let segments = self.machine.table().shared().clone();
-                self.machine.memory_mut().of(key).change(|state| state.log.relocate(moved, &segments));
+            Action::PublishMoves { key, moved } => {
+                let unindexed = self.machine.table().shared().unindexed();
+                self.machine.memory_mut().of(key).change(|state| state.log.relocate(&moved, &unindexed));
             }
             Action::PublishLeadership { key, leadership } => {
                 views.of(key).publish(|state| state.leadership = leadership);

@@ -7,7 +7,7 @@ use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_api::published::{PartitionState, Published};
 use rustmq_engine_api::request::DiskReads;
 use rustmq_engine_core::shard::{Memory, NewView, NoMemory, PartitionKey, ReadableLog, ReaderMemory};
-use rustmq_engine_core::wal::SharedSegments;
+use rustmq_engine_core::wal::UnindexedSegments;
 use rustmq_model::Offset;
 
 #[derive(Debug)]
@@ -81,9 +81,9 @@ impl Memory for Views {
 }
 
 impl ReaderMemory for Views {
-    fn evict(&mut self, key: PartitionKey, through: Offset, segments: &SharedSegments) {
+    fn evict(&mut self, key: PartitionKey, through: Offset, unindexed: &UnindexedSegments) {
         if let Some(published) = self.find(key) {
-            published.change(|state| state.log.evict_through(through, segments));
+            published.change(|state| state.log.evict_through(through, unindexed));
         }
     }
 }

@@ -33,9 +33,9 @@ impl Process {
                 self.shard.memory_mut().log(key).trim(frontiers.log_start);
                 world.note_start(key, frontiers);
             }
-            Action::PublishMove { key, moved } => {
-                let segments = self.shard.table().shared().clone();
-                self.shard.memory_mut().log(key).relocate(moved, &segments);
+            Action::PublishMoves { key, moved } => {
+                let unindexed = self.shard.table().shared().unindexed();
+                self.shard.memory_mut().log(key).relocate(&moved, &unindexed);
             }
             Action::PublishLeadership { .. } => {}
             Action::PublishCut { key, frontiers, .. } => {

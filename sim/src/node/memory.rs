@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use rustmq_engine_core::shard::{Chunk, Memory, NoMemory, PartitionKey, ReadableLog, ReaderMemory};
-use rustmq_engine_core::wal::SharedSegments;
+use rustmq_engine_core::wal::UnindexedSegments;
 use rustmq_model::Offset;
 
 use crate::{Chance, Dice};
@@ -77,10 +77,10 @@ impl Memory for NodeMemory {
 }
 
 impl ReaderMemory for NodeMemory {
-    fn evict(&mut self, key: PartitionKey, through: Offset, segments: &SharedSegments) {
+    fn evict(&mut self, key: PartitionKey, through: Offset, unindexed: &UnindexedSegments) {
         let Some(log) = self.readable.get_mut(&key) else { return };
         let before = log.tail_length();
-        log.evict_through(through, segments);
+        log.evict_through(through, unindexed);
         self.evictions += before - log.tail_length();
     }
 }

@@ -46,7 +46,7 @@ fn batch(base: i64) -> TailBatch {
 }
 
 fn evict(published: &Published, through: i64) {
-    published.change(|state| state.log.evict_through(Offset(through), &SharedSegments::default()));
+    published.change(|state| state.log.evict_through(Offset(through), &SharedSegments::default().unindexed()));
 }
 
 /// Reads from the first offset on, which has left memory.

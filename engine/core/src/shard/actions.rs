@@ -133,10 +133,11 @@ pub enum Action<H: Host> {
         /// What is left of it.
         times: Box<TimeIndex>,
     },
-    /// Readers that come find batches there, or that they are damaged. Before the segment that they were in is freed.
-    PublishMove {
+    /// Readers that come find batches there, or that they are damaged. Before the segment that they
+    /// were in is freed. Moves that are durable together are shown together.
+    PublishMoves {
         key: PartitionKey,
-        moved: PlacedBatches,
+        moved: Vec<PlacedBatches>,
     },
     PublishLeadership {
         key: PartitionKey,
@@ -207,6 +208,13 @@ impl<H: Host> Default for Actions<H> {
 impl<H: Host> Actions<H> {
     pub(super) fn push(&mut self, action: Action<H>) {
         self.0.push_back(action);
+    }
+
+    pub(super) fn push_move(&mut self, key: PartitionKey, batches: PlacedBatches) {
+        match self.0.back_mut() {
+            Some(Action::PublishMoves { key: last, moved }) if *last == key => moved.push(batches),
+            _ => self.push(Action::PublishMoves { key, moved: vec![batches] }),
+        }
     }
 
     pub(super) fn note(&mut self, fact: Fact) {

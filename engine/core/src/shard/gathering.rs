@@ -187,7 +187,8 @@ impl<M: ReaderMemory> Gathering<M> {
     pub fn make_room(&mut self, wanted: usize) {
         while self.tail.can_give_up() && self.memory.is_short_of(wanted) {
             let Self { tail, memory, table, .. } = self;
-            tail.give_up().for_each(|(key, through)| memory.evict(key, through, table.shared()));
+            let unindexed = table.shared().unindexed();
+            tail.give_up().for_each(|(key, through)| memory.evict(key, through, &unindexed));
         }
     }
 

@@ -7,7 +7,7 @@ use rustmq_model::Offset;
 
 use super::memory::Memory;
 use super::partitions::PartitionKey;
-use crate::wal::SharedSegments;
+use crate::wal::UnindexedSegments;
 
 /// The driver's types. Each reply is used once: whoever waits for it is told then, and not before.
 pub trait Host: Debug {
@@ -24,7 +24,8 @@ pub trait Host: Debug {
 
 /// Memory whose batches readers share.
 pub trait ReaderMemory: Memory {
-    /// Lets go of what readers see of a partition's batches, up to and with the one at `through`: from then on they find them in `segments`. At once: the
-    /// memory is wanted for others. Of a partition whose view was closed there is nothing left.
-    fn evict(&mut self, key: PartitionKey, through: Offset, segments: &SharedSegments);
+    /// Lets go of a partition's batches, up to and with the one at `through`: from then on readers
+    /// find them on disk. At once: the memory is wanted for others. A partition whose view was
+    /// closed has nothing left in memory.
+    fn evict(&mut self, key: PartitionKey, through: Offset, unindexed: &UnindexedSegments);
 }

@@ -87,7 +87,7 @@ impl PlacementChange {
             }
             Placement::Move(moved) => {
                 staging.table_mut().apply_move(id, moved);
-                actions.push(Action::PublishMove { key, moved: moved.placed() });
+                actions.push_move(key, moved.placed());
                 // Whoever moves looks again by itself.
                 false
             }

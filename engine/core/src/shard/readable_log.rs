@@ -7,13 +7,14 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rustmq_model::{Offset, Timestamp};
 
-use crate::wal::{Extent, Generation, LocationMap, PlacedBatches, SharedSegments, WalPosition};
+use crate::wal::{Extent, Generation, LocationMap, PlacedBatches, UnindexedSegments, WalPosition};
 
 /// A batch in memory. `bytes` is a part of a chunk.
 #[derive(Clone, Debug)]
@@ -103,36 +104,33 @@ impl ReadableLog {
         self.tail.extend(batches);
     }
 
-    /// The batches up to and with the one at `last` leave memory: from then on they are found in `segments`. A reader that still holds one keeps its
-    /// memory.
-    pub fn evict_through(&mut self, last: Offset, segments: &SharedSegments) {
+    /// The batches up to and with the one at `last` leave memory: from then on they are found on
+    /// disk. A reader that still holds one keeps its memory.
+    pub fn evict_through(&mut self, last: Offset, unindexed: &UnindexedSegments) {
         if self.tail.front().is_none_or(|first| first.base > last) {
             return;
         }
-        let locations = Arc::make_mut(&mut self.locations);
-        // Batches of one segment come together.
-        let mut indexed: Option<(Generation, bool)> = None;
-        while let Some(batch) = self.tail.pop_front_if(|batch| batch.base <= last) {
-            let placed = batch.placed();
-            let known = indexed.filter(|(generation, _)| *generation == placed.generation);
-            let known = known.unwrap_or_else(|| (placed.generation, !segments.is_without_index(placed.generation)));
-            indexed = Some(known);
-            locations.add(placed, known.1);
-            self.tail_from = self.tail_from.max(batch.next);
-        }
-        locations.forget_indexed(segments);
+        let Self { tail_from, tail, locations } = self;
+        let evicted = iter::from_fn(|| {
+            let batch = tail.pop_front_if(|batch| batch.base <= last)?;
+            *tail_from = batch.next.max(*tail_from);
+            Some(batch.placed())
+        });
+        Arc::make_mut(locations).extend(evicted, unindexed);
     }
 
-    /// Batches are elsewhere on disk, or damaged there.
-    pub fn relocate(&mut self, moved: PlacedBatches, segments: &SharedSegments) {
-        let PlacedBatches { generation, extent: Extent { group_offset, first, end, is_damaged, .. } } = moved;
-        let place = BatchPlace { generation, group_offset, is_damaged };
-        let from = self.tail.partition_point(|batch| batch.next <= first);
-        for batch in self.tail.iter_mut().skip(from).take_while(|batch| batch.base < end) {
-            batch.place = place;
+    /// Batches are elsewhere on disk, or damaged there. They come in the order of offsets.
+    pub fn relocate(&mut self, moved: &[PlacedBatches], unindexed: &UnindexedSegments) {
+        for PlacedBatches { generation, extent } in moved {
+            let Extent { group_offset, first, end, is_damaged, .. } = *extent;
+            let place = BatchPlace { generation: *generation, group_offset, is_damaged };
+            let from = self.tail.partition_point(|batch| batch.next <= first);
+            for batch in self.tail.iter_mut().skip(from).take_while(|batch| batch.base < end) {
+                batch.place = place;
+            }
         }
-        if !self.locations.ends_before(first) {
-            Arc::make_mut(&mut self.locations).relocate(moved, segments);
+        if moved.iter().any(|batches| !self.locations.ends_before(batches.extent.first)) {
+            Arc::make_mut(&mut self.locations).relocate(moved, unindexed);
         }
     }
 
@@ -140,7 +138,10 @@ impl ReadableLog {
     pub fn trim(&mut self, log_start: Offset) {
         while self.tail.pop_front_if(|batch| batch.next <= log_start).is_some() {}
         self.tail_from = self.tail_from.max(log_start);
-        Arc::make_mut(&mut self.locations).trim(log_start);
+        // The start moves far less often than this is asked: the map is copied only if it changes.
+        if self.locations.is_below(log_start) {
+            Arc::make_mut(&mut self.locations).trim(log_start);
+        }
     }
 
     /// The log was truncated or reset, and these offsets are left. After a reset there are none: what lies below its start goes as well.

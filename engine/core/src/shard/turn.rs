@@ -21,6 +21,7 @@ use super::request::CutLog;
 use super::retention::Looked;
 use super::waiting::{Answer, Waiting};
 use crate::log::{PartitionLog, WatermarkRule};
+use crate::wal::segments::OldestSegment;
 use crate::wal::{SlotId, WalPosition};
 
 /// How long a segment waits for its readers before it is looked at again, unless a commit ends sooner.
@@ -404,13 +405,16 @@ impl<H: Host> Shard<H> {
         let Self { staging, partitions, .. } = self;
         let high_watermark =
             |id| partitions.find(id).map_or(Offset(i64::MAX), |partition| partition.log.frontiers().high_watermark);
-        while staging.table_mut().poll_free(high_watermark).is_some() {
-            count += 1;
-        }
+        let oldest = loop {
+            match staging.table_mut().poll_free(high_watermark) {
+                OldestSegment::Freed(_) => count += 1,
+                oldest => break oldest,
+            }
+        };
         if count > 0 {
             self.actions.note(Fact::SegmentsFreed { count });
         }
-        self.free_at = self.table().awaits_readers().then(|| now.at.plus(READERS_PAUSE));
+        self.free_at = (oldest == OldestSegment::Held).then(|| now.at.plus(READERS_PAUSE));
         count > 0
     }
 

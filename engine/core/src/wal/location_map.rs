@@ -8,7 +8,7 @@ use rustmq_model::Offset;
 use super::extents::{Extent, Extents, ReadRange};
 use super::position::Generation;
 use super::segments::{Located, Location, SegmentContent, Stretch};
-use super::shared_segments::{SharedSegment, SharedSegments};
+use super::shared_segments::{SharedSegment, SharedSegments, UnindexedSegments};
 use super::spans::Span;
 
 /// Batches of one group, where they are found.
@@ -55,30 +55,34 @@ impl LocationMap {
 
     // For the writer.
 
-    /// Batches left memory. They come in the order of offsets, and follow what was cut off. [`Self::forget_indexed`] follows.
-    pub fn add(&mut self, batches: PlacedBatches, is_indexed: bool) {
-        self.insert(batches.stretch());
-        if !is_indexed {
-            self.extents_in(batches.generation).insert(batches.extent);
+    /// Batches left memory. They come in the order of offsets.
+    pub fn extend(&mut self, batches: impl IntoIterator<Item = PlacedBatches>, unindexed: &UnindexedSegments) {
+        for batches in batches {
+            self.insert(batches.stretch());
+            self.insert_extent(batches, unindexed);
         }
+        self.forget_indexed(unindexed);
     }
 
-    /// Forgets the groups of segments whose index is on disk by now.
-    pub fn forget_indexed(&mut self, segments: &SharedSegments) {
-        self.extents.retain(|(generation, _)| segments.is_without_index(*generation));
-    }
-
-    /// Batches were moved, or something stands for them: takes effect where their offsets are held, which for a mark may be a part of its own.
-    pub fn relocate(&mut self, to: PlacedBatches, segments: &SharedSegments) {
-        let moved = to.stretch();
-        let held = self.find(moved.first).filter(|held| held.first <= moved.first);
-        let Some(end) = held.map(|held| held.end.min(moved.end)) else { return };
-        self.insert(Stretch { end, ..moved });
-        if segments.is_without_index(to.generation) {
-            self.extents_in(to.generation).insert(to.extent);
+    /// Batches were moved, or marks stand for them. Each takes effect where its offsets are held:
+    /// a mark may cover more than that.
+    pub fn relocate(&mut self, moved: &[PlacedBatches], unindexed: &UnindexedSegments) {
+        for to in moved {
+            let stretch = to.stretch();
+            let held = self.find(stretch.first).filter(|held| held.first <= stretch.first);
+            if let Some(end) = held.map(|held| held.end.min(stretch.end)) {
+                self.insert(Stretch { end, ..stretch });
+                self.insert_extent(*to, unindexed);
+            }
         }
-        self.forget_indexed(segments);
+        self.forget_indexed(unindexed);
         self.forget_unused();
+    }
+
+    /// Whether [`Self::trim`] would change anything.
+    #[must_use]
+    pub fn is_below(&self, log_start: Offset) -> bool {
+        self.stretches.first().is_some_and(|stretch| stretch.end <= log_start)
     }
 
     /// Nothing is left below the log start. A stretch that reaches over it stays.
@@ -97,12 +101,21 @@ impl LocationMap {
         self.forget_unused();
     }
 
-    fn extents_in(&mut self, generation: Generation) -> &mut Extents {
+    fn insert_extent(&mut self, batches: PlacedBatches, unindexed: &UnindexedSegments) {
+        let PlacedBatches { generation, extent } = batches;
+        if !unindexed.contains(generation) {
+            return;
+        }
         let at = self.extents.iter().rposition(|(of, _)| *of == generation).unwrap_or_else(|| {
             self.extents.push((generation, Extents::default()));
             self.extents.len() - 1
         });
-        &mut self.extents[at].1
+        self.extents[at].1.insert(extent);
+    }
+
+    /// Forgets the groups of segments whose index is on disk by now.
+    fn forget_indexed(&mut self, unindexed: &UnindexedSegments) {
+        self.extents.retain(|(generation, _)| unindexed.contains(*generation));
     }
 
     fn forget_unused(&mut self) {

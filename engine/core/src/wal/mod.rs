@@ -45,7 +45,7 @@ pub use position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
 pub use recovery::{RecoveredWal, Recovery, RecoveryOptions};
 pub use segment_header::{SegmentHeader, SegmentHeaderError};
 pub use segments::{SegmentTable, SegmentTableConfig};
-pub use shared_segments::{SegmentHold, SharedSegment, SharedSegments};
+pub use shared_segments::{SegmentHold, SharedSegment, SharedSegments, UnindexedSegments};
 
 #[cfg(test)]
 mod tests;

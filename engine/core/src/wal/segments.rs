@@ -37,7 +37,7 @@ use super::spans::Span;
 use crate::log::Frontiers;
 pub use admission::{Admission, Purpose, RESERVE, SEGMENTS_MIN};
 pub use bases::{GroupRange, ReplayRange};
-pub use in_use::{SegmentTableConfig, StartedSegment};
+pub use in_use::{OldestSegment, SegmentTableConfig, StartedSegment};
 pub use location::{Located, LocatedExtents, Location, SegmentContent, Stretch};
 pub use relocation::{BatchMove, MovedBatches, RelocationPlan};
 
@@ -303,32 +303,27 @@ impl SegmentTable {
 
     // Freeing.
 
-    /// Frees the oldest segment if nothing needs it, and readies its slot. Ask again until it answers `None`. A log whose high watermark lies below its
+    /// Frees the oldest segment if nothing needs it, and readies its slot. Ask again while it frees one. A log whose high watermark lies below its
     /// newest checkpoint may be cut back to before that, and keeps an older one for it. Not in a full WAL: whoever cuts such a log finds no base, and
     /// resets it.
-    pub fn poll_free(&mut self, high_watermark: impl Fn(TopicIdPartition) -> Offset) -> Option<(SlotId, Generation)> {
+    pub fn poll_free(&mut self, high_watermark: impl Fn(TopicIdPartition) -> Offset) -> OldestSegment {
         // What voids a segment's content may have been staged, but not synced. The last such frame stands for all.
         if self.durable() <= self.voided {
-            return None;
+            return OldestSegment::Needed;
         }
         let is_full = self.is_full();
         let cuts = |id| (!is_full).then(|| high_watermark(id));
-        let (slot, generation) =
-            self.segments.free_oldest(|id, generation| self.places.needs(id, generation, cuts(id)))?;
-        self.slots.give_back(slot);
-        Some((slot, generation))
+        let oldest = self.segments.free_oldest(|id, generation| self.places.needs(id, generation, cuts(id)));
+        if let OldestSegment::Freed(slot) = oldest {
+            self.slots.give_back(slot);
+        }
+        oldest
     }
 
     /// The segments in use, as readers find and hold them.
     #[must_use]
     pub const fn shared(&self) -> &SharedSegments {
         self.segments.shared()
-    }
-
-    /// When it was last asked to be freed, nothing needed the oldest segment but its readers: ask again soon.
-    #[must_use]
-    pub const fn awaits_readers(&self) -> bool {
-        self.segments.awaits_readers()
     }
 
     /// What to write so that the oldest segment can be freed, when half of the WAL is in use, or new data is refused, and it pays: what would be written, batches

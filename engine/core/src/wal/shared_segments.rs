@@ -4,7 +4,8 @@
 //! ```text
 //! add --> in use --on_durable--> its end moves up --on_indexed--> its index is on disk --retire, if nobody holds it--> gone
 //! ```
-//! Only for what has left memory: the lock here is not met on the way of recent batches.
+//! Readers of recent batches take no lock here. The writer takes it when it begins, seals or
+//! retires a segment, and once for each chunk that leaves memory.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -64,6 +65,17 @@ impl Drop for SegmentHold {
     }
 }
 
+/// The segments in use whose index was not on disk when the writer looked. They are few.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnindexedSegments(Vec<Generation>);
+
+impl UnindexedSegments {
+    #[must_use]
+    pub fn contains(&self, generation: Generation) -> bool {
+        self.0.contains(&generation)
+    }
+}
+
 /// See the module. A clone is the same segments.
 #[derive(Clone, Debug, Default)]
 pub struct SharedSegments(Arc<Mutex<BTreeMap<Generation, Arc<SharedSegment>>>>);
@@ -91,13 +103,15 @@ impl SharedSegments {
         Some(SegmentHold(Arc::clone(segment)))
     }
 
-    /// Whether the segment is in use, and its index is not on disk.
-    #[must_use]
-    pub fn is_without_index(&self, generation: Generation) -> bool {
-        self.lock().get(&generation).is_some_and(|segment| segment.trailer().is_none())
-    }
-
     // For the one who writes.
+
+    /// The segments in use whose index is not on disk. The active one is among them.
+    #[must_use]
+    pub fn unindexed(&self) -> UnindexedSegments {
+        let segments = self.lock();
+        let unindexed = segments.values().filter(|segment| segment.trailer().is_none());
+        UnindexedSegments(unindexed.map(|segment| segment.generation).collect())
+    }
 
     pub fn add(&self, slot: SlotId, generation: Generation, shape: SegmentShape) -> Arc<SharedSegment> {
         let (durable_end, trailer, holds) = (AtomicU32::new(0), OnceLock::new(), AtomicU32::new(0));

@@ -54,10 +54,10 @@ fn memory_answers_only_what_it_holds_without_a_gap() {
     log.extend([batch(10, 15, 1), batch(15, 16, 1), batch(16, 20, 2)]);
     assert_eq!(bases(&log, 12), Some(vec![10, 15, 16]));
     assert_eq!(bases(&log, 20), Some(vec![]));
-    log.evict_through(Offset(10), &segments);
+    log.evict_through(Offset(10), &segments.unindexed());
     assert_eq!(bases(&log, 14), None);
     assert_eq!(bases(&log, 15), Some(vec![15, 16]));
-    log.evict_through(Offset(10), &segments);
+    log.evict_through(Offset(10), &segments.unindexed());
     assert_eq!(bases(&log, 15), Some(vec![15, 16]), "what is gone is not evicted again");
     log.trim(Offset(18));
     assert_eq!(bases(&log, 17), Some(vec![16]), "a batch that the log start cuts stays");
@@ -76,7 +76,7 @@ fn a_batch_is_found_in_memory_or_on_disk_at_any_time() {
                 None => assert_eq!(found_in(&log, &segments, from), Ok(1 + u64::from(from >= 5))),
             }
         }
-        log.evict_through(Offset(evicted), &segments);
+        log.evict_through(Offset(evicted), &segments.unindexed());
         log.check_invariants();
     }
 }
@@ -86,11 +86,11 @@ fn a_batch_that_was_moved_while_it_was_in_memory_is_found_in_its_new_place_when_
     let segments = segments();
     let mut log = ReadableLog::default();
     log.extend([batch(0, 3, 1), batch(3, 6, 1), batch(6, 9, 1)]);
-    log.evict_through(Offset(0), &segments);
-    log.relocate(moved(0, 3, false), &segments);
-    log.relocate(moved(3, 6, false), &segments);
+    log.evict_through(Offset(0), &segments.unindexed());
+    log.relocate(&[moved(0, 3, false)], &segments.unindexed());
+    log.relocate(&[moved(3, 6, false)], &segments.unindexed());
     assert_eq!(bases(&log, 3), Some(vec![3, 6]));
-    log.evict_through(Offset(6), &segments);
+    log.evict_through(Offset(6), &segments.unindexed());
     let found = [0, 3, 6].map(|from| found_in(&log, &segments, from).unwrap());
     assert_eq!(found, [3, 3, 1]);
 }
@@ -100,11 +100,11 @@ fn batches_whose_place_is_damaged_are_read_from_memory_and_refused_when_they_hav
     let segments = segments();
     let mut log = ReadableLog::default();
     log.extend([batch(0, 3, 1), batch(3, 6, 1), batch(6, 9, 1)]);
-    log.evict_through(Offset(0), &segments);
-    log.relocate(moved(0, 6, true), &segments);
+    log.evict_through(Offset(0), &segments.unindexed());
+    log.relocate(&[moved(0, 6, true)], &segments.unindexed());
     assert!(matches!(found_in(&log, &segments, 0), Err(NoPlan::Refused(_))));
     assert_eq!(bases(&log, 3), Some(vec![3, 6]));
-    log.evict_through(Offset(6), &segments);
+    log.evict_through(Offset(6), &segments.unindexed());
     assert!(matches!(found_in(&log, &segments, 3), Err(NoPlan::Refused(_))));
     assert_eq!(found_in(&log, &segments, 6), Ok(1));
 }
@@ -114,16 +114,16 @@ fn a_reader_keeps_the_map_that_it_took() {
     let segments = segments();
     let mut log = ReadableLog::default();
     log.extend([batch(0, 3, 1), batch(3, 6, 2)]);
-    log.evict_through(Offset(0), &segments);
+    log.evict_through(Offset(0), &segments.unindexed());
     let taken = log.locations();
-    log.evict_through(Offset(3), &segments);
+    log.evict_through(Offset(3), &segments.unindexed());
     assert!(taken.ends_before(Offset(3)) && !log.locations().ends_before(Offset(3)));
 }
 
 #[test]
 fn what_is_missing_between_disk_and_memory_is_passed_over() {
     let mut map = LocationMap::default();
-    map.add(moved(0, 5, false), false);
+    map.extend([moved(0, 5, false)], &segments().unindexed());
     let mut log = ReadableLog::on_disk(map, Offset(10));
     assert_eq!(bases(&log, 7), None, "nothing comes after it yet");
     log.extend([batch(10, 12, 1)]);
@@ -152,7 +152,7 @@ fn memory_that_was_cut_goes_on_with_what_takes_its_place() {
 fn half_evicted(segments: &SharedSegments) -> ReadableLog {
     let mut log = ReadableLog::default();
     log.extend([batch(0, 3, 1), batch(3, 6, 1), batch(6, 9, 2), batch(9, 12, 2), batch(12, 15, 3)]);
-    log.evict_through(Offset(6), segments);
+    log.evict_through(Offset(6), &segments.unindexed());
     log
 }
 
@@ -175,7 +175,7 @@ fn what_a_truncation_took_is_found_neither_in_memory_nor_on_disk() {
         assert!(!taken.ends_before(Offset(8)), "a reader keeps the map that it took");
         // What is appended then is found when it has left memory.
         log.extend([batch(end, end + 4, 3)]);
-        log.evict_through(Offset(end), &segments);
+        log.evict_through(Offset(end), &segments.unindexed());
         assert_eq!(found_in(&log, &segments, end), Ok(3), "cut to {end}");
     }
 }
@@ -192,7 +192,7 @@ fn of_a_log_that_starts_anew_nothing_is_found() {
         assert_eq!((bases(&log, at), bases(&log, at - 1)), (Some(vec![]), None), "reset to {at}");
         log.extend([batch(at, at + 4, 3)]);
         assert_eq!(bases(&log, at), Some(vec![at]));
-        log.evict_through(Offset(at), &segments);
+        log.evict_through(Offset(at), &segments.unindexed());
         assert_eq!(found_in(&log, &segments, at), Ok(3), "reset to {at}");
     }
 }

@@ -42,9 +42,9 @@ impl Driver {
                 (view.frontiers, view.size_bytes) = (frontiers, size_bytes);
                 self.readable(key).log.trim(frontiers.log_start);
             }
-            Action::PublishMove { key, moved } => {
-                let segments = self.shard.table().shared().clone();
-                self.readable(key).log.relocate(moved, &segments);
+            Action::PublishMoves { key, moved } => {
+                let unindexed = self.shard.table().shared().unindexed();
+                self.readable(key).log.relocate(&moved, &unindexed);
             }
             Action::PublishLeadership { key, leadership } => {
                 self.told.push(Told::Leadership(key, leadership.epoch));
@@ -170,7 +170,7 @@ impl Driver {
     pub fn on_disk(&mut self, number: i32) -> Vec<usize> {
         let (key, frontiers) = (self.key(number), self.shown(number).frontiers);
         let mut log = self.readable(key).log.clone();
-        log.evict_through(Offset(i64::MAX), self.shard.table().shared());
+        log.evict_through(Offset(i64::MAX), &self.shard.table().shared().unindexed());
         let (mut from, until, map) = (frontiers.log_start, frontiers.durable_end, log.locations());
         let mut sizes = Vec::new();
         while from < until {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rustmq_model::Offset;
 
 use crate::shard::{Chunk, Memory, NoMemory, PartitionKey, ReadableLog, ReaderMemory, TailBatch};
-use crate::wal::SharedSegments;
+use crate::wal::UnindexedSegments;
 
 /// What readers see of a partition.
 #[derive(Debug, Default)]
@@ -91,11 +91,11 @@ impl Memory for VecMemory {
 }
 
 impl ReaderMemory for VecMemory {
-    fn evict(&mut self, key: PartitionKey, through: Offset, segments: &SharedSegments) {
+    fn evict(&mut self, key: PartitionKey, through: Offset, unindexed: &UnindexedSegments) {
         self.evicted.push((key, through));
         let Some(readable) = self.readable.get_mut(&key) else { return };
         assert!(readable.newest >= Some(through), "{key:?}: offset {through} is evicted before readers were shown it");
-        readable.log.evict_through(through, segments);
+        readable.log.evict_through(through, unindexed);
         readable.log.check_invariants();
     }
 }

@@ -52,24 +52,21 @@ fn located(map: &LocationMap, segments: &SharedSegments, from: i64) -> Result<(u
 fn groups_are_known_until_their_index_is_on_disk() {
     let segments = segments(1..3);
     let mut map = LocationMap::default();
-    map.add(placed(1, 4096, 0, 5), false);
-    map.add(placed(1, 8192, 5, 7), false);
-    map.add(placed(2, 4096, 7, 9), false);
+    map.extend([placed(1, 4096, 0, 5), placed(1, 8192, 5, 7), placed(2, 4096, 7, 9)], &segments.unindexed());
     assert_eq!(located(&map, &segments, 4), Ok((1, Some(vec![4096, 8192]))));
     assert_eq!(located(&map, &segments, 8), Ok((2, Some(vec![4096]))));
     assert_eq!(located(&map, &segments, 9), Err(NotLocated::Nowhere));
     let before = map.clone();
     index(&segments, 1);
-    map.forget_indexed(&segments);
+    map.extend([], &segments.unindexed());
     assert_eq!(located(&map, &segments, 4), Ok((1, None)));
     assert_eq!(map.extents.len(), 1);
     assert_eq!(located(&before, &segments, 4), Ok((1, Some(vec![4096, 8192]))), "a reader keeps what it took");
     index(&segments, 2);
     // Of a segment either all groups are known, or none: what leaves memory from here on is in its index.
-    map.add(placed(2, 8192, 9, 10), true);
-    map.forget_indexed(&segments);
+    map.extend([placed(2, 8192, 9, 10)], &segments.unindexed());
     assert_eq!(located(&map, &segments, 8), Ok((2, None)));
-    map.relocate(placed(2, 12288, 0, 5), &segments);
+    map.relocate(&[placed(2, 12288, 0, 5)], &segments.unindexed());
     assert_eq!((located(&map, &segments, 0), map.extents.len()), (Ok((2, None)), 0));
     map.check_invariants();
 }
@@ -78,12 +75,10 @@ fn groups_are_known_until_their_index_is_on_disk() {
 fn a_retired_segment_is_told_from_a_gap_and_a_snapshot_stays_what_it_was() {
     let segments = segments(1..3);
     let mut map = LocationMap::default();
-    map.add(placed(1, 4096, 0, 5), false);
-    map.add(placed(1, 4096, 10, 12), false);
+    map.extend([placed(1, 4096, 0, 5), placed(1, 4096, 10, 12)], &segments.unindexed());
     assert_eq!(located(&map, &segments, 7), Ok((1, Some(vec![4096]))), "what comes after the gap");
     let before = map.clone();
-    map.relocate(placed(2, 4096, 0, 5), &segments);
-    map.relocate(placed(2, 8192, 10, 12), &segments);
+    map.relocate(&[placed(2, 4096, 0, 5), placed(2, 8192, 10, 12)], &segments.unindexed());
     assert!(segments.retire(Generation(1)));
     assert_eq!(located(&before, &segments, 0), Err(NotLocated::Retired));
     assert_eq!(located(&map, &segments, 0), Ok((2, Some(vec![4096]))));
@@ -94,10 +89,10 @@ fn a_retired_segment_is_told_from_a_gap_and_a_snapshot_stays_what_it_was() {
 fn a_mark_takes_the_place_of_what_has_left_memory_of_it() {
     let segments = segments(1..3);
     let mut map = LocationMap::default();
-    map.add(placed(1, 4096, 0, 5), false);
+    map.extend([placed(1, 4096, 0, 5)], &segments.unindexed());
     let mut mark = placed(2, 4096, 3, 9);
     mark.extent.is_damaged = true;
-    map.relocate(mark, &segments);
+    map.relocate(&[mark], &segments.unindexed());
     assert_eq!(located(&map, &segments, 0), Ok((1, Some(vec![4096]))));
     assert_eq!(located(&map, &segments, 3), Ok((0, None)));
     assert!(map.ends_before(Offset(5)), "the rest is in memory still");
@@ -132,7 +127,7 @@ proptest! {
             match change {
                 Change::Add(count) => {
                     let batch = placed(generation, 4096, end, end + count);
-                    map.add(batch, false);
+                    map.extend([batch], &segments.unindexed());
                     spans.insert(span(batch));
                     batches.push((end, end + count));
                     end += count;
@@ -140,7 +135,7 @@ proptest! {
                 Change::Relocate(which) if !batches.is_empty() => {
                     let (first, end) = batches[which % batches.len()];
                     let batch = placed(generation, 8192, first, end);
-                    map.relocate(batch, &segments);
+                    map.relocate(&[batch], &segments.unindexed());
                     spans.relocate(span(batch));
                 }
                 Change::Relocate(_) => {}

@@ -52,6 +52,15 @@ pub(super) struct Segment {
     pub shared: Arc<SharedSegment>,
 }
 
+/// What became of the oldest segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OldestSegment {
+    Freed(SlotId),
+    /// Nothing needs it but its readers: ask again soon.
+    Held,
+    Needed,
+}
+
 /// All segments in use, oldest first, without a gap in their generations. See the module.
 #[cfg_attr(test, derive(Clone))]
 #[derive(Debug)]
@@ -63,8 +72,6 @@ pub(super) struct SegmentsInUse {
     next: Option<WalPosition>,
     newest: Generation,
     shared: SharedSegments,
-    /// The oldest one is kept by its readers alone.
-    awaits_readers: bool,
     durable: WalPosition,
     /// What a sync has covered: `durable`, unless commits are not synced.
     synced: WalPosition,
@@ -94,7 +101,6 @@ impl SegmentsInUse {
             by_generation: segments.collect(),
             next,
             newest: recovered.segments.last().map_or(Generation(0), |segment| segment.generation),
-            awaits_readers: false,
             durable: recovered.durable,
             synced: recovered.durable,
             shared: shared.clone(),
@@ -260,36 +266,27 @@ impl SegmentsInUse {
 
     /// Frees the oldest segment if no partition `needs` it and no reader holds it. Who does not need the segment now never will again, since
     /// whatever a partition adds is in newer ones. So each member is looked at once, and the one that still needs it at every call.
-    pub fn free_oldest(
-        &mut self,
-        needs: impl Fn(TopicIdPartition, Generation) -> bool,
-    ) -> Option<(SlotId, Generation)> {
-        let mut oldest = self.by_generation.first_entry()?;
+    pub fn free_oldest(&mut self, needs: impl Fn(TopicIdPartition, Generation) -> bool) -> OldestSegment {
+        let Some(mut oldest) = self.by_generation.first_entry() else { return OldestSegment::Needed };
         let generation = *oldest.key();
-        self.awaits_readers = false;
         if generation == self.newest {
-            return None;
+            return OldestSegment::Needed;
         }
         let members = &mut oldest.get_mut().members;
         while let Some(member) = members.first() {
             if needs(*member, generation) {
-                return None;
+                return OldestSegment::Needed;
             }
             members.pop_first();
         }
         if !self.shared.retire(generation) {
-            self.awaits_readers = true;
-            return None;
+            return OldestSegment::Held;
         }
-        Some((oldest.remove().slot, generation))
+        OldestSegment::Freed(oldest.remove().slot)
     }
 
     pub const fn shared(&self) -> &SharedSegments {
         &self.shared
-    }
-
-    pub const fn awaits_readers(&self) -> bool {
-        self.awaits_readers
     }
 
     pub fn check_invariants(&self) {

@@ -12,7 +12,9 @@ use crate::log::Frontiers;
 use crate::wal::group::GroupKind;
 use crate::wal::recovery::{CorruptionPolicy, GoOn, Recovery, RecoveryError, RecoveryOptions};
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
-use crate::wal::segments::{Admission, Located, LocatedExtents, Location, MovedBatches, Purpose, SEGMENTS_MIN};
+use crate::wal::segments::{
+    Admission, Located, LocatedExtents, Location, MovedBatches, OldestSegment, Purpose, SEGMENTS_MIN,
+};
 use crate::wal::{
     CheckpointPiece, Control, DamagedRange, FinishedGroup, GroupWriter, ReadRange, RecoveredWal, SegmentShape,
     SegmentTable, SegmentTableConfig, SlotId, WalId, WalPosition,
@@ -159,7 +161,7 @@ impl Shard {
         for (id, items) in &state {
             table.restore_log_start(*id, log_start(items));
         }
-        while table.poll_free(|_| Offset(i64::MAX)).is_some() {}
+        while let OldestSegment::Freed(_) = table.poll_free(|_| Offset(i64::MAX)) {}
         prepare(&mut table, &mut disk, shape, room);
         let region = vec![0xEE; shape.length() as usize];
         let (durable_state, served, end) = (state.clone(), BTreeMap::new(), recovered.durable);
@@ -446,7 +448,7 @@ impl Shard {
         }
         self.commit();
         let mut freed = 0;
-        while self.table.poll_free(|_| Offset(i64::MAX)).is_some() {
+        while let OldestSegment::Freed(_) = self.table.poll_free(|_| Offset(i64::MAX)) {
             freed += 1;
         }
         freed

@@ -5,7 +5,7 @@ use rustmq_model::Offset;
 use super::disk::{Disk, Read, Shard, batch, partition, shape, state_of};
 use crate::wal::Control;
 use crate::wal::recovery::CorruptionPolicy;
-use crate::wal::segments::{LocatedExtents, RESERVE};
+use crate::wal::segments::{LocatedExtents, OldestSegment, RESERVE};
 
 fn opened(segments_max: u32) -> Shard {
     let mut shard = Shard::open(Disk::default(), shape(32), segments_max).unwrap();
@@ -66,12 +66,11 @@ fn trims_free_segments_once_they_are_synced_and_a_held_one_stays() {
     assert!(shard.control(partition(1), Control::Trim { log_start: Offset(0) }));
     shard.checkpoint(partition(0));
     shard.checkpoint(partition(1));
-    assert_eq!(shard.table.poll_free(|_| Offset(i64::MAX)), None, "the trim is not synced");
+    assert_eq!(shard.table.poll_free(|_| Offset(i64::MAX)), OldestSegment::Needed, "the trim is not synced");
     let hold = shard.table.shared().hold(oldest);
     assert!(hold.is_some());
     shard.commit();
-    assert_eq!(shard.table.poll_free(|_| Offset(i64::MAX)), None, "a reader holds the oldest");
-    assert!(shard.table.awaits_readers());
+    assert_eq!(shard.table.poll_free(|_| Offset(i64::MAX)), OldestSegment::Held);
     drop(hold);
     assert_eq!(shard.clean(), before - 1);
     assert_eq!(shard.table.generations().count(), 1);
