@@ -50,6 +50,11 @@ impl NodeMemory {
         self.readable.get_mut(&key).expect("the machine speaks of no partition without a view")
     }
 
+    /// The same, of each.
+    pub fn logs(&self) -> impl Iterator<Item = (PartitionKey, &ReadableLog)> {
+        self.readable.iter().map(|(key, log)| (*key, log))
+    }
+
     /// The same; its view may be closed by now.
     pub fn find(&self, key: PartitionKey) -> Option<&ReadableLog> {
         self.readable.get(&key)

@@ -182,10 +182,29 @@ impl Process {
         world.has_been_full |= self.shard.table().is_full();
         if self.turns.is_multiple_of(TURNS_BETWEEN_CHECKS) {
             self.shard.check_invariants();
+            self.check_maps(world);
         }
         if self.ends_after.is_none() && self.shard.poisoned().is_some() {
             world.events.note(Named::Poison);
             self.ends_after = Some(self.turns + world.dice.between(1, 60));
+        }
+    }
+
+    /// What has left memory is where the segments have it.
+    fn check_maps(&mut self, world: &World) {
+        let logs = self.shard.memory_mut().logs();
+        let logs = logs.inspect(|(_, log)| log.check_invariants());
+        let logs: Vec<_> = logs.map(|(key, log)| (key, log.locations(), log.tail_from())).collect();
+        for (key, locations, tail_from) in logs {
+            let id = world.oracle.id(key);
+            let partition = self.shard.partition(id).filter(|partition| partition.key == key);
+            // The segments are ahead of readers while a cut or an end is not durable.
+            let Some(partition) = partition.filter(|partition| !partition.log.is_being_cut()) else { continue };
+            let offsets = partition.log_start()..tail_from;
+            let table = self.shard.table().location_map(id);
+            let expected = table.stretches(offsets.clone());
+            let is_same = locations.stretches(offsets).eq(expected);
+            assert!(is_same, "{id}: readers find {locations:?} where the segments have {table:?}");
         }
     }
 

@@ -1,6 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -49,24 +52,81 @@ fn evict(published: &Published, through: i64) {
     published.change(|state| state.log.evict_through(Offset(through), &SharedSegments::default().unindexed()));
 }
 
-/// Reads from the first offset on, which has left memory.
+/// A partition whose first offset has left memory, and one place for reads from disk.
+struct Setup {
+    disk: Arc<Disk>,
+    published: Arc<Published>,
+    places: Arc<Semaphore>,
+    reader: PartitionReader,
+}
+
+impl Setup {
+    fn new(meanwhile: Vec<fn(&Published)>) -> Self {
+        let (meanwhile, published, maps) = (Mutex::new(meanwhile), Mutex::default(), Mutex::default());
+        let disk = Arc::new(Disk { meanwhile, published, maps });
+        let mut log = ReadableLog::default();
+        log.extend((0..4).map(batch));
+        let state = PartitionState { frontiers: Frontiers::at(Offset(4)), log, ..PartitionState::default() };
+        let published = Published::new(TopicIdPartition::default(), state, Arc::clone(&disk) as Arc<dyn DiskReads>);
+        published.change(|state| state.frontiers.log_start = Offset(0));
+        evict(&published, 0);
+        *disk.published.lock() = Some(Arc::clone(&published));
+        let (gauges, places) = (Arc::new(ShardGauges::new(ChunkPool::default())), Arc::new(Semaphore::new(1)));
+        let shard = ShardHandle { inbox: mpsc::channel(1).0, read_places: Arc::clone(&places), gauges };
+        let reader = PartitionReader::new(Arc::clone(&published), shard);
+        Self { disk, published, places, reader }
+    }
+
+    async fn read(&self) -> Result<ReadBatches, ReadError> {
+        let isolation = Isolation::ReadUncommitted;
+        self.reader.read(ReadRequest { from: Offset(0), max_bytes: 100, at_least_one: true, isolation }).await
+    }
+
+    fn maps(&self) -> Vec<Arc<LocationMap>> {
+        std::mem::take(&mut *self.disk.maps.lock())
+    }
+
+    /// Reads while there is no place, and lets it have one after `meanwhile`.
+    async fn read_late(&self, meanwhile: impl FnOnce()) -> Result<ReadBatches, ReadError> {
+        let taken = self.places.acquire().await.unwrap();
+        let mut read = pin!(self.read());
+        let waits = poll_fn(|context| Poll::Ready(read.as_mut().poll(context).is_pending()));
+        assert!(waits.await);
+        meanwhile();
+        drop(taken);
+        read.await
+    }
+}
+
 async fn read(meanwhile: Vec<fn(&Published)>) -> (Result<ReadBatches, ReadError>, Vec<Arc<LocationMap>>) {
-    let (meanwhile, published, maps) = (Mutex::new(meanwhile), Mutex::default(), Mutex::default());
-    let disk = Arc::new(Disk { meanwhile, published, maps });
-    let mut log = ReadableLog::default();
-    log.extend((0..4).map(batch));
-    let state = PartitionState { frontiers: Frontiers::at(Offset(4)), log, ..PartitionState::default() };
-    let published = Published::new(TopicIdPartition::default(), state, Arc::clone(&disk) as Arc<dyn DiskReads>);
-    published.change(|state| state.frontiers.log_start = Offset(0));
-    evict(&published, 0);
-    *disk.published.lock() = Some(Arc::clone(&published));
-    let gauges = Arc::new(ShardGauges::new(ChunkPool::default()));
-    let shard = ShardHandle { inbox: mpsc::channel(1).0, read_places: Arc::new(Semaphore::new(1)), gauges };
-    let request =
-        ReadRequest { from: Offset(0), max_bytes: 100, at_least_one: true, isolation: Isolation::ReadUncommitted };
-    let answer = PartitionReader::new(published, shard).read(request).await;
-    let maps = std::mem::take(&mut *disk.maps.lock());
-    (answer, maps)
+    let setup = Setup::new(meanwhile);
+    (setup.read().await, setup.maps())
+}
+
+fn trim_to_2(published: &Published) {
+    published.change(|state| {
+        state.frontiers.log_start = Offset(2);
+        state.trim();
+    });
+}
+
+#[tokio::test]
+async fn a_read_that_waits_for_a_place_keeps_no_map_and_goes_by_that_of_then() {
+    let setup = Setup::new(Vec::new());
+    let answer = setup.read_late(|| {
+        let kept = setup.published.read(|state| Arc::strong_count(&state.log.locations()));
+        assert_eq!(kept, 2, "the log has it, and this test");
+        evict(&setup.published, 1);
+    });
+    assert!(answer.await.is_ok());
+    assert!(!setup.maps()[0].ends_before(Offset(1)));
+}
+
+#[tokio::test]
+async fn a_read_that_waits_for_a_place_gets_nothing_that_was_trimmed_meanwhile() {
+    let setup = Setup::new(Vec::new());
+    let answer = setup.read_late(|| trim_to_2(&setup.published)).await;
+    assert!(matches!(answer, Err(ReadError::OutOfRange { .. })) && setup.maps().is_empty(), "{answer:?}");
 }
 
 #[tokio::test]
@@ -81,13 +141,7 @@ async fn a_read_whose_segment_is_retired_looks_again_with_the_map_of_then() {
 async fn a_read_whose_segment_is_retired_hears_what_became_of_its_batches() {
     let (answer, maps) = read(vec![|published| published.change(|state| state.closed = true)]).await;
     assert!(matches!(answer, Err(ReadError::Closed)) && maps.len() == 1, "{answer:?}");
-    let trim = |published: &Published| {
-        published.change(|state| {
-            state.frontiers.log_start = Offset(2);
-            state.trim();
-        });
-    };
-    let (answer, _) = read(vec![trim]).await;
+    let (answer, _) = read(vec![trim_to_2]).await;
     assert!(matches!(answer, Err(ReadError::OutOfRange { .. })), "{answer:?}");
     let (answer, maps) = read(vec![|_| {}]).await;
     assert!(

@@ -3,6 +3,8 @@
 //!
 //! It follows the same rules as the writer's [`super::spans::Spans`], over less: batches that are in memory are not in it.
 
+use std::ops::Range;
+
 use rustmq_model::Offset;
 
 use super::extents::{Extent, Extents, ReadRange};
@@ -150,6 +152,13 @@ impl LocationMap {
 
     fn find(&self, offset: Offset) -> Option<&Stretch> {
         self.stretches.get(self.stretches.partition_point(|stretch| stretch.end <= offset))
+    }
+
+    /// What lies between two offsets, in their order.
+    pub fn stretches(&self, offsets: Range<Offset>) -> impl Iterator<Item = Stretch> {
+        let Range { start, end } = offsets;
+        let within = self.stretches.iter().filter(move |stretch| stretch.end > start && stretch.first < end);
+        within.map(move |stretch| Stretch { first: stretch.first.max(start), end: stretch.end.min(end), ..*stretch })
     }
 
     /// Whether nothing from `offset` on is in here.

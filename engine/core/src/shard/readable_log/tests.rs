@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
@@ -118,6 +120,18 @@ fn a_reader_keeps_the_map_that_it_took() {
     let taken = log.locations();
     log.evict_through(Offset(3), &segments.unindexed());
     assert!(taken.ends_before(Offset(3)) && !log.locations().ends_before(Offset(3)));
+}
+
+#[test]
+fn a_map_that_a_reader_has_is_copied_only_for_a_change() {
+    let segments = segments();
+    let mut log = half_evicted(&segments);
+    let taken = log.locations();
+    log.trim(Offset(2));
+    log.relocate(&[moved(9, 12, false)], &segments.unindexed());
+    assert!(Arc::ptr_eq(&taken, &log.locations()), "neither changes what has left memory");
+    log.trim(Offset(6));
+    assert!(!Arc::ptr_eq(&taken, &log.locations()));
 }
 
 #[test]
