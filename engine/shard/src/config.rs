@@ -59,7 +59,7 @@ pub struct EngineConfig {
     pub damage_patience: Duration,
     /// After this long without appends a shard proves what it wrote last.
     pub idle_proof_after: Duration,
-    /// Requests that wait for one shard; senders wait for room. As many reads from disk may wait beside them.
+    /// Requests that wait for one shard; senders wait for room.
     pub inbox: usize,
     /// Makes the disk fail, to prove what the engine then does. Tests only.
     #[doc(hidden)]
