@@ -122,3 +122,51 @@ impl DiskReads for ReadsOfShard {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use rustmq_engine_api::ReadError;
+    use rustmq_engine_api::request::{ColdRead, DiskRead, DiskReads, Submitted};
+    use rustmq_engine_core::wal::{
+        Extent, Generation, LocationMap, PlacedBatches, SegmentShape, SharedSegments, SlotId, WalId,
+    };
+    use rustmq_model::{Offset, Timestamp, TopicIdPartition};
+    use tokio::sync::oneshot;
+
+    use super::{ReadsOfShard, ShardReads};
+    use crate::Metrics;
+    use crate::read_pool::{ReadLimits, ReadPool};
+    use crate::slot_files::SlotFiles;
+
+    #[test]
+    fn a_read_by_an_old_map_comes_back_and_one_without_a_shard_hears_that_it_is_closed() {
+        let memory_bytes = 16 << 20;
+        let limits = ReadLimits { threads: 1, places: 1, memory_bytes, damage_patience: Duration::ZERO };
+        let pool = ReadPool::start(limits, 1, &Metrics::default()).unwrap();
+        let (old, segments) = (SharedSegments::default(), SharedSegments::default());
+        old.add(SlotId(1), Generation(1), SegmentShape::new(4096, 1 << 20).unwrap());
+        let (first, end, max_timestamp) = (Offset(0), Offset(5), Timestamp(0));
+        let extent = Extent { group_offset: 4096, bytes: 100, first, end, max_timestamp, is_damaged: false };
+        let mut locations = LocationMap::default();
+        locations.extend([PlacedBatches { generation: Generation(1), extent }], &old.unindexed());
+        let reads = ShardReads::new(WalId([1; 16]), 4096, segments, SlotFiles::default(), pool.clone());
+        let of_shard = ReadsOfShard::of(&reads);
+
+        let (reply, mut answer) = oneshot::channel();
+        let read =
+            ColdRead { id: TopicIdPartition::default(), from: first, until: end, max_bytes: 100, at_least_one: true };
+        let place = pool.places().try_acquire_owned().unwrap();
+        let read = DiskRead { read, locations: Arc::new(locations), room_by: Instant::now(), place, reply };
+        let Submitted::Retired(read) = of_shard.submit(Box::new(read)) else { panic!("the segment is not in use") };
+        assert!(answer.try_recv().is_err() && pool.places().available_permits() == 0, "it keeps its place");
+        drop(reads);
+        assert!(matches!(of_shard.submit(read), Submitted::Taken));
+        assert!(matches!(answer.try_recv(), Ok(Err(ReadError::Closed))));
+        assert_eq!(pool.places().available_permits(), 1);
+    }
+}
