@@ -202,9 +202,7 @@ impl Process {
             let Some(partition) = partition.filter(|partition| !partition.log.is_being_cut()) else { continue };
             let offsets = partition.log_start()..tail_from;
             let table = self.shard.table().location_map(id);
-            let expected = table.stretches(offsets.clone());
-            let is_same = locations.stretches(offsets).eq(expected);
-            assert!(is_same, "{id}: readers find {locations:?} where the segments have {table:?}");
+            assert_eq!(locations.stretches(offsets.clone()), table.stretches(offsets.clone()), "{id}: {offsets:?}");
         }
     }
 

@@ -154,11 +154,20 @@ impl LocationMap {
         self.stretches.get(self.stretches.partition_point(|stretch| stretch.end <= offset))
     }
 
-    /// What lies between two offsets, in their order.
-    pub fn stretches(&self, offsets: Range<Offset>) -> impl Iterator<Item = Stretch> {
-        let Range { start, end } = offsets;
-        let within = self.stretches.iter().filter(move |stretch| stretch.end > start && stretch.first < end);
-        within.map(move |stretch| Stretch { first: stretch.first.max(start), end: stretch.end.min(end), ..*stretch })
+    /// What lies between two offsets, in their order: as few stretches as say it.
+    #[must_use]
+    pub fn stretches(&self, offsets: Range<Offset>) -> Vec<Stretch> {
+        let mut found: Vec<Stretch> = Vec::new();
+        for stretch in &self.stretches {
+            let (first, end) = (stretch.first.max(offsets.start), stretch.end.min(offsets.end));
+            let stretch = Stretch { first, end, ..*stretch };
+            match found.last_mut() {
+                _ if first >= end => {}
+                Some(last) if last.is_continued_by(&stretch) => last.end = end,
+                _ => found.push(stretch),
+            }
+        }
+        found
     }
 
     /// Whether nothing from `offset` on is in here.
