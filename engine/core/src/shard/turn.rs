@@ -388,7 +388,8 @@ impl<H: Host> Shard<H> {
     pub fn on_slot_failed(&mut self, now: Now, slot: SlotId) {
         self.slots.on_ended();
         self.staging.table_mut().on_slot_failed(slot);
-        // On a full disk more is worth moving.
+        // On a full disk a log gives up bases that only a cut would want, and more is worth moving.
+        self.free_at = Some(now.at);
         self.look(now);
     }
 

@@ -160,6 +160,8 @@ impl Shard {
         let state = state_of(&recovered);
         for (id, items) in &state {
             table.restore_log_start(*id, log_start(items));
+            // Nothing here may be cut: no older base is kept, wherever the log ended at the newest.
+            table.restore_base_end(*id, Offset(0));
         }
         while let OldestSegment::Freed(_) = table.poll_free(|_| Offset(i64::MAX)) {}
         prepare(&mut table, &mut disk, shape, room);

@@ -170,6 +170,13 @@ fn restarts_of_a_full_log_leave_room_for_what_frees_it() {
     }
 }
 
+/// A life that once failed: a start on a full disk freed nothing, since it did not know how far the
+/// logs had come at their newest bases.
+#[test]
+fn a_start_on_a_full_disk_frees_what_was_freed_before() {
+    live_on(8_585_910_189_988_655_801, 100, 8);
+}
+
 /// Segments that were freed and not started again come back at a restart: they are freed first, before a slot is made beyond the capacity.
 #[test]
 fn restarts_of_a_full_log_make_no_slots() {
