@@ -50,7 +50,7 @@ impl MemoryWatch {
                 match source.levels() {
                     Ok(levels) => {
                         is_blind = false;
-                        let used = self.shards.iter().map(|shard| shard.chunks.usage().living).sum();
+                        let used = self.shards.iter().map(|shard| shard.chunks.usage().live).sum();
                         if let Some(next) = budget.handle_levels(now, &levels, used) {
                             tracing::info!(tail_memory = %next, "the memory for recent batches follows what the system has left");
                             self.divide(next);

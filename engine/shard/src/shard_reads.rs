@@ -51,7 +51,7 @@ impl ShardReads {
         cold.max_bytes = cold.max_bytes.min(self.pool.read_bytes_max());
         match plan_read(&cold, &read.locations, &self.segments) {
             Ok(plan) => {
-                let DiskRead { room_by, place, reply, .. } = *read;
+                let DiskRead { deadline: room_by, permit: place, reply, .. } = *read;
                 self.pool.submit(self.job(&cold, plan, Destination::Reader { reply, room_by, place }));
                 Submitted::Taken
             }
@@ -161,7 +161,7 @@ mod tests {
         let read =
             ColdRead { id: TopicIdPartition::default(), from: first, until: end, max_bytes: 100, at_least_one: true };
         let place = pool.places().try_acquire_owned().unwrap();
-        let read = DiskRead { read, locations: Arc::new(locations), room_by: Instant::now(), place, reply };
+        let read = DiskRead { read, locations: Arc::new(locations), deadline: Instant::now(), permit: place, reply };
         let Submitted::Retired(read) = of_shard.submit(Box::new(read)) else { panic!("the segment is not in use") };
         assert!(answer.try_recv().is_err() && pool.places().available_permits() == 0, "it keeps its place");
         drop(reads);

@@ -259,8 +259,8 @@ fn plan_shards(
         let chunks = tail_chunks(config.tail_memory, wals);
         watched.push(WatchedShard { chunks: chunks.clone(), events: events.clone() });
         let gauges = Arc::new(ShardGauges::new(chunks));
-        let read_places = reads.places();
-        handles.push(ShardHandle { inbox, read_places, gauges: Arc::clone(&gauges) });
+        let read_permits = reads.places();
+        handles.push(ShardHandle { inbox, read_permits, gauges: Arc::clone(&gauges) });
         let around = Surroundings {
             events,
             reads: reads.clone(),
