@@ -1,7 +1,8 @@
-//! The Kafka record batch v2 (KIP-98), the one format of both wires, the log and the objects: a view of its header, its
-//! validation, and the few fields that a broker rewrites.
+//! The Kafka record batch v2 (KIP-98), the one format of both wires, the log and the objects: a
+//! view of its header, its validation, and the few fields that a broker rewrites.
 //!
-//! Records stay as the client compressed them; [`crate::record`] looks inside when keys or exact timestamps are asked for.
+//! The broker keeps records as the client compressed them; [`crate::record`] decodes them for
+//! callers that need keys or exact timestamps.
 //!
 //! ```text
 //!  0  8  base offset                 \
@@ -26,13 +27,13 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use crate::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
-/// Bytes of a batch before its records.
+/// The length of a batch's header, in bytes; the records follow it.
 pub const HEADER_LENGTH: usize = 61;
-/// Bytes of a batch that its length field does not count: base offset and the length itself.
+/// The bytes that the length field does not count: the base offset and the length field itself.
 pub const LENGTH_OVERHEAD: usize = 12;
-/// The only format that is written today; older ones ended with Kafka 4.0 (KIP-724).
+/// The only batch format that clients write today; Kafka 4.0 dropped the older ones (KIP-724).
 pub const MAGIC: u8 = 2;
-/// Bytes up to and with the batch's own CRC: all that this CRC does not cover.
+/// The bytes that the batch's CRC does not cover: all up to the CRC, and the CRC itself.
 pub const UNCHECKED_LENGTH: usize = 21;
 
 const LENGTH_AT: usize = 8;
@@ -48,7 +49,10 @@ const TRANSACTIONAL: u16 = 0x10;
 const CONTROL: u16 = 0x20;
 const DELETE_HORIZON: u16 = 0x40;
 
-/// How the records of a batch are compressed.
+// The CRC covers everything behind itself, from the attributes on.
+const _: () = assert!(UNCHECKED_LENGTH == CRC_AT + 4 && ATTRIBUTES_AT == UNCHECKED_LENGTH);
+
+/// How a batch's records are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
     None,
@@ -58,7 +62,7 @@ pub enum Codec {
     Zstd,
 }
 
-/// By the name that Kafka's configs have for it.
+/// Shows the name that Kafka's configs use.
 impl fmt::Display for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -71,7 +75,7 @@ impl fmt::Display for Codec {
     }
 }
 
-/// Whose clock a batch's timestamps are from (KIP-32).
+/// Whose clock set a batch's timestamps (KIP-32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimestampType {
     CreateTime,
@@ -83,7 +87,7 @@ pub enum TimestampType {
 pub struct Attributes(pub u16);
 
 impl Attributes {
-    /// The codec, or `None` for one of the three codes that no codec has.
+    /// The codec, or `None` for the three codes that Kafka has not assigned.
     #[must_use]
     pub const fn codec(self) -> Option<Codec> {
         match self.0 & CODEC_MASK {
@@ -114,7 +118,7 @@ impl Attributes {
         }
     }
 
-    /// A control batch holds a transaction's end, not a client's records.
+    /// A control batch holds a transaction marker instead of a client's records.
     #[must_use]
     pub const fn is_control(self) -> bool {
         self.0 & CONTROL != 0
@@ -143,7 +147,7 @@ impl Attributes {
     }
 }
 
-/// Why bytes are not a record batch.
+/// Why bytes are not a valid record batch.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BatchError {
     #[error("a record batch has at least {HEADER_LENGTH} bytes; {available} are there")]
@@ -164,7 +168,8 @@ pub enum BatchError {
     Count { count: i32, last_offset_delta: i32 },
 }
 
-/// A batch's header, decoded. Offsets and counts are as the bytes say: call [`BatchHeader::validate`] on foreign ones.
+/// A batch's decoded header. Offsets and counts are unchecked: call [`BatchHeader::validate`]
+/// before trusting foreign bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchHeader {
     pub base_offset: Offset,
@@ -183,7 +188,12 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
-    /// Reads the header of the batch that `bytes` start with. Checks that the bytes are all there and that the magic is 2, no more.
+    /// Reads the header of the batch at the start of `bytes`. Checks only that the batch is
+    /// complete and that its magic is 2.
+    ///
+    /// # Errors
+    /// [`BatchError::Truncated`] and [`BatchError::Length`] if `bytes` do not hold the whole batch,
+    /// [`BatchError::Magic`] for another format.
     pub fn parse(bytes: &[u8]) -> Result<Self, BatchError> {
         let available = bytes.len();
         if available < HEADER_LENGTH {
@@ -216,8 +226,13 @@ impl BatchHeader {
         })
     }
 
-    /// What a broker checks before it stores a producer's batch: the CRC, a known codec, and a record count of at least one that
-    /// agrees with the last offset delta. `batch` holds the bytes that this header was read from.
+    /// Checks a producer's batch before the broker stores it: the CRC, a known codec, and a record
+    /// count of at least one that agrees with the last offset delta. `batch` holds the bytes that
+    /// this header was read from.
+    ///
+    /// # Errors
+    /// [`BatchError::Crc`], [`BatchError::Codec`] or [`BatchError::Count`], by the check that
+    /// failed.
     pub fn validate(&self, batch: &[u8]) -> Result<(), BatchError> {
         let computed = crc32c::crc32c(&batch[ATTRIBUTES_AT..self.size]);
         if computed != self.crc {
@@ -243,27 +258,29 @@ impl BatchHeader {
         self.last_offset().plus(1)
     }
 
-    /// Whether an idempotent or transactional producer wrote it.
+    /// Whether an idempotent or transactional producer wrote this batch.
     #[must_use]
     pub const fn has_producer(&self) -> bool {
         self.producer_id.0 >= 0
     }
 
-    /// The sequence of the last record; meaningful only with a producer.
+    /// The sequence of the last record. It means nothing in a batch without a producer id.
     #[must_use]
     pub fn last_sequence(&self) -> Sequence {
         self.base_sequence.plus(self.last_offset_delta.max(0))
     }
 }
 
-/// Writes the two fields that the log assigns, outside the CRC. `batch` holds at least a header.
+/// Writes the two fields that the log assigns; they lie outside the CRC. `batch` holds at least a
+/// header.
 pub fn assign(batch: &mut [u8], base_offset: Offset, leader_epoch: LeaderEpoch) {
     batch[..LENGTH_AT].copy_from_slice(&base_offset.0.to_be_bytes());
     batch[LEADER_EPOCH_AT..MAGIC_AT].copy_from_slice(&leader_epoch.0.to_be_bytes());
 }
 
-/// A copy of `batch` that states other attributes and another max timestamp, under a renewed CRC. Records keep their own deltas; where the
-/// attributes say `LogAppendTime`, a reader takes the batch's max timestamp for each of them (KIP-32).
+/// Copies `batch` with other attributes and another max timestamp, and computes its CRC anew. The
+/// records keep their timestamp deltas: under `LogAppendTime` a reader takes the batch's max
+/// timestamp for each record (KIP-32).
 #[must_use]
 pub fn restate(batch: &[u8], attributes: Attributes, max_timestamp: Timestamp) -> Bytes {
     let mut restated = BytesMut::from(batch);
@@ -273,13 +290,14 @@ pub fn restate(batch: &[u8], attributes: Attributes, max_timestamp: Timestamp) -
     restated.freeze()
 }
 
-/// Writes the CRC over a finished batch.
+/// Computes the CRC of a finished batch and writes it into the batch.
 pub fn seal(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[ATTRIBUTES_AT..]);
     batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
 }
 
-/// Splits concatenated batches, as a fetch response or an object's range holds them. Ends after the first error.
+/// Splits concatenated batches, as a fetch response or an object's range holds them. The iterator
+/// ends after its first error.
 pub fn split(bytes: &Bytes) -> impl Iterator<Item = Result<(BatchHeader, Bytes), BatchError>> + use<> {
     let mut rest = bytes.clone();
     std::iter::from_fn(move || {

@@ -1,5 +1,6 @@
-//! The four codecs of record batches, in the framings that Kafka clients write. Decompression is bounded: a batch that would
-//! grow beyond the bound is an error, not an allocation.
+//! The four codecs of record batches, in the framings that Kafka clients write. Decompression is
+//! bounded: a batch that would grow beyond the bound is an error, and allocates nothing for the
+//! excess.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
@@ -15,17 +16,25 @@ pub enum CompressionError {
     Malformed { codec: Codec, source: io::Error },
 }
 
-/// snappy-java's stream framing, which the Java and several other clients write: this magic, two versions, then blocks that
-/// each have a big-endian length before them. Other clients write one raw block.
+/// The start of snappy-java's stream framing, which the Java client and several others write: this
+/// magic, two version numbers, then blocks, each behind its big-endian length. Other clients write
+/// one raw block.
 const SNAPPY_JAVA_MAGIC: &[u8; 8] = b"\x82SNAPPY\0";
 const SNAPPY_JAVA_HEADER_LENGTH: usize = 16;
 
-/// A snappy block grows at most about 21 times: the densest element is a copy of 64 bytes, which takes three.
+/// Bounds how much a snappy block can grow: its densest element, a copy of 64 bytes, takes three
+/// bytes, which makes about 21 times.
 const SNAPPY_GROWTH_MAX: usize = 22;
-/// Bytes that are decompressed at a time where they are looked at in passing.
+const _: () = assert!(SNAPPY_GROWTH_MAX * 3 > 64);
+/// How many decompressed bytes an inspection holds at a time.
 const WINDOW_BYTES: usize = 32 << 10;
 
-/// The records of a batch as they were before compression, at most `size_max` bytes.
+/// Decompresses a batch's records.
+///
+/// # Errors
+/// [`CompressionError::TooLarge`] if they take more than `size_max` bytes; a batch without
+/// compression is returned whatever its size. [`CompressionError::Malformed`] if `body` is
+/// malformed for the codec.
 pub fn decompress(codec: Codec, body: Bytes, size_max: usize) -> Result<Bytes, CompressionError> {
     match codec {
         Codec::None => Ok(body),
@@ -36,25 +45,27 @@ pub fn decompress(codec: Codec, body: Bytes, size_max: usize) -> Result<Bytes, C
     }
 }
 
-/// Decompresses gzip as it is read, one window at a time. So do the next two; an error of their reads says that the body is malformed.
+/// Decompresses gzip one window at a time, as the caller reads. As with [`lz4`] and [`zstd`], a
+/// read error means that the body is malformed.
 pub(crate) fn gzip(body: &[u8]) -> impl BufRead {
     BufReader::with_capacity(WINDOW_BYTES, flate2::bufread::MultiGzDecoder::new(body))
 }
 
-/// Holds two blocks of the frame, of 4 MiB each at most.
+/// Holds two blocks of the frame in memory, each at most 4 MiB.
 pub(crate) fn lz4(body: &[u8]) -> impl BufRead {
     lz4_flex::frame::FrameDecoder::new(body)
 }
 
-/// Whether an LZ4 frame is there to its end mark, and its checksum if it has one. The decoder takes an end of the bytes between or within block
-/// sizes for the end of the frame, which consumers do not. Looks at block sizes only.
+/// Whether an LZ4 frame is complete: it reaches its end mark, and its checksum if the flags name
+/// one. The decoder does not check this: it accepts input that ends between blocks or within a
+/// block size, which consumers refuse. Reads only the block sizes.
 pub(crate) fn has_lz4_end(body: &[u8]) -> bool {
     find_lz4_end(body).is_some()
 }
 
 fn find_lz4_end(body: &[u8]) -> Option<()> {
     const FLAGS_AT: usize = 4;
-    /// Magic, flags, block size, and the header's checksum.
+    /// Magic, flags, block size code, and the header's checksum.
     const HEADER_LENGTH: usize = 7;
     let flags = *body.get(FLAGS_AT)?;
     let length_if = |flag: u8, length: usize| if flags & flag == 0 { 0 } else { length };
@@ -67,12 +78,12 @@ fn find_lz4_end(body: &[u8]) -> Option<()> {
         if size == 0 {
             return (after.len() >= content_sum).then_some(());
         }
-        // The highest bit says that the block is not compressed.
+        // The highest bit marks a block that is not compressed.
         rest = after.get((size & 0x7fff_ffff) as usize + block_sum..)?;
     }
 }
 
-/// Holds the window that the frame asks for, of 128 MiB at most, as far as it was filled.
+/// Holds the window that the frame asks for, at most 128 MiB, as far as it has been filled.
 pub(crate) fn zstd(body: &[u8]) -> Result<impl BufRead, CompressionError> {
     let decoder = zstd::stream::read::Decoder::with_buffer(body);
     let decoder = decoder.map_err(|source| CompressionError::Malformed { codec: Codec::Zstd, source })?;
@@ -86,7 +97,8 @@ fn read_bounded(codec: Codec, decoder: impl Read, size_max: usize) -> Result<Byt
     if out.len() > size_max { Err(CompressionError::TooLarge { size_max }) } else { Ok(Bytes::from(out)) }
 }
 
-/// Snappy's blocks are not streams, so that the whole is decompressed; it cannot be more than about 21 times what is there.
+/// Decompresses the whole body, because snappy's blocks are not streams. The result is at most
+/// about 21 times as long as `body`.
 pub(crate) fn decompress_snappy(body: &[u8], size_max: usize) -> Result<Vec<u8>, CompressionError> {
     if !body.starts_with(SNAPPY_JAVA_MAGIC) {
         let mut out = Vec::new();
@@ -125,7 +137,8 @@ fn malformed_snappy(reason: &'static str) -> CompressionError {
     CompressionError::Malformed { codec: Codec::Snappy, source: io::Error::new(io::ErrorKind::UnexpectedEof, reason) }
 }
 
-/// Compresses records into a batch's body, in memory. The broker itself never does; coordinators and tests may.
+/// Compresses records into a batch's body. Coordinators and tests use it; the broker never
+/// compresses a client's records.
 #[must_use]
 pub fn compress(codec: Codec, records: &BytesMut) -> Vec<u8> {
     const IN_MEMORY: &str = "writing to memory does not fail";

@@ -1,4 +1,5 @@
-//! Identifiers and positions, each a type of its own so that an offset is never mistaken for an epoch or a sequence.
+//! Identifiers and positions. Each is its own type, so that an offset is never mistaken for an
+//! epoch or a sequence.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -6,7 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The position of a record in a partition, counted from 0. Also used for ends, which are one past the last record.
+/// The position of a record in a partition, counted from 0. An end is an offset, too: one past the
+/// last record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Offset(pub i64);
@@ -14,14 +16,15 @@ pub struct Offset(pub i64);
 impl Offset {
     pub const ZERO: Self = Self(0);
 
-    /// The offset `count` records further on. Saturates at the largest offset, which no log reaches.
+    /// The offset `count` records later. Saturates at the largest offset, which no log reaches.
     #[must_use]
     pub const fn plus(self, count: i64) -> Self {
         Self(self.0.saturating_add(count))
     }
 }
 
-/// The number of a partition's leadership, which the controller raises at each change (KIP-101). Never negative in the log.
+/// The number of a partition's leadership; the controller raises it at each change of leader
+/// (KIP-101). Never negative in the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LeaderEpoch(pub i32);
@@ -36,12 +39,14 @@ impl LeaderEpoch {
 #[serde(transparent)]
 pub struct PartitionId(pub i32);
 
-/// The numeric id of a broker, given by the controller at first registration and never reused.
+/// The numeric id of a broker. The controller assigns it at the first registration and never reuses
+/// it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct BrokerId(pub i32);
 
-/// The id of an idempotent or transactional producer (KIP-98). [`ProducerId::NONE`] marks a batch of a plain producer.
+/// The id of an idempotent or transactional producer (KIP-98). [`ProducerId::NONE`] marks a batch
+/// of any other producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProducerId(pub i64);
@@ -50,7 +55,7 @@ impl ProducerId {
     pub const NONE: Self = Self(-1);
 }
 
-/// The incarnation of a producer id: a lower epoch is fenced by a higher one.
+/// The incarnation of a producer id: a higher epoch fences the lower ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProducerEpoch(pub i16);
@@ -59,7 +64,8 @@ impl ProducerEpoch {
     pub const NONE: Self = Self(-1);
 }
 
-/// The sequence number of a record within its producer and partition. Wraps from `i32::MAX` to 0, as in Kafka.
+/// The sequence number of a record within its producer and partition. As in Kafka, it wraps from
+/// `i32::MAX` to 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sequence(pub i32);
@@ -67,7 +73,7 @@ pub struct Sequence(pub i32);
 impl Sequence {
     pub const NONE: Self = Self(-1);
 
-    /// The sequence `count` records further on (`count` not negative).
+    /// The sequence `count` records later; `count` is not negative.
     #[must_use]
     pub fn plus(self, count: i32) -> Self {
         let sum = (i64::from(self.0) + i64::from(count)) % (i64::from(i32::MAX) + 1);
@@ -75,7 +81,7 @@ impl Sequence {
     }
 }
 
-/// Shown as its number alone, in errors and logs: the text around it says what it is.
+/// Shows the number alone: the text around it names its kind.
 macro_rules! shown_as_its_number {
     ($($name:ident),*) => {
         $(impl fmt::Display for $name {
@@ -88,13 +94,14 @@ macro_rules! shown_as_its_number {
 
 shown_as_its_number!(Offset, LeaderEpoch, PartitionId, BrokerId, ProducerId, ProducerEpoch, Sequence);
 
-/// The immutable id of a topic (KIP-516): a UUID, so that a topic made again under an old name is another topic.
+/// The immutable id of a topic (KIP-516). It is a UUID, so that a topic that is created again under
+/// an old name is another topic.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TopicId(pub u128);
 
 impl TopicId {
-    /// The id that stands for "not known" on the wire.
+    /// Stands for an unknown topic on the wire.
     pub const ZERO: Self = Self(0);
 
     #[must_use]
@@ -120,7 +127,8 @@ impl fmt::Debug for TopicId {
     }
 }
 
-/// One partition of one life of a topic: what the engine stores under.
+/// A partition by its topic's id. The engine stores partitions under it, so that a topic that was
+/// created again does not see the old one's records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopicIdPartition {
     pub topic_id: TopicId,
@@ -133,7 +141,7 @@ impl fmt::Display for TopicIdPartition {
     }
 }
 
-/// One partition by the topic's name: what clients and coordinators speak of.
+/// A partition by its topic's name, as clients and coordinators address it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TopicPartition {
     pub topic: TopicName,
@@ -146,7 +154,8 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// A legal topic name: 1 to 249 characters of `a-z A-Z 0-9 . _ -`, neither `.` nor `..` (Kafka's rule). Cheap to clone.
+/// A legal topic name: 1 to 249 characters of `a-z A-Z 0-9 . _ -`, but neither `.` nor `..`
+/// (Kafka's rule). Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TopicName(Arc<str>);
@@ -167,6 +176,8 @@ impl TopicName {
     /// The longest legal name, in characters.
     pub const LENGTH_MAX: usize = 249;
 
+    /// # Errors
+    /// [`TopicNameError`] says which part of the rule `name` breaks.
     pub fn new(name: &str) -> Result<Self, TopicNameError> {
         if name.is_empty() {
             return Err(TopicNameError::Empty);
@@ -188,8 +199,9 @@ impl TopicName {
         &self.0
     }
 
-    /// The name as metrics have it, with `_` for each `.`, if it has one of the two: Kafka refuses a topic whose unified name is another's.
-    /// A name with neither collides with none.
+    /// The name as metrics show it, with `_` for each `.`, or `None` if it contains neither: such a
+    /// name collides with no other. Kafka refuses a topic whose unified name equals that of
+    /// another.
     #[must_use]
     pub fn unified(&self) -> Option<String> {
         self.0.contains(['.', '_']).then(|| self.0.replace('.', "_"))

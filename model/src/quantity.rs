@@ -1,4 +1,5 @@
-//! Sizes and time. Two kinds of time are kept apart: [`Instant`] measures, [`Timestamp`] dates.
+//! Sizes and time. Two kinds of time are kept apart: an [`Instant`] measures durations, a
+//! [`Timestamp`] dates records.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A point on a monotonic clock, in nanoseconds since an origin that only the clock's owner knows. Drivers make it, cores compare it.
+/// A point on a monotonic clock, in nanoseconds since an origin that only the clock's owner knows.
+/// Drivers read the clock, cores only compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
@@ -21,20 +23,21 @@ impl Instant {
         self.0
     }
 
-    /// The point `duration` later; saturates at the end of the clock's range, some 580 years on.
+    /// The point `duration` later. Saturates at the end of the clock's range, after about 580
+    /// years.
     #[must_use]
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// How long ago `earlier` was; zero if it was not.
+    /// The time from `earlier` to this point; zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// A wall-clock time in milliseconds since the Unix epoch, as records carry it. -1 stands for "none".
+/// A wall-clock time in milliseconds since the Unix epoch, as records carry it. -1 means none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
@@ -43,7 +46,8 @@ impl Timestamp {
     pub const NONE: Self = Self(-1);
 }
 
-/// A number of bytes. Written `64MiB`, `1GiB`, `512KiB`, `100B` or as a plain number of bytes.
+/// A number of bytes. Its text form is a number with a unit (`64MiB`, `1GiB`, `512KiB`, `100B`) or
+/// a plain number of bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(pub u64);
 

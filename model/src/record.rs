@@ -1,7 +1,8 @@
-//! The records inside a batch: reading them, under a bound on what decompression may give, and building a batch of them.
+//! The records inside a batch: [`read`] decodes them under a bound on their decompressed size,
+//! [`BatchBuilder`] builds a batch.
 //!
-//! The broker's hot path comes here only for [`inspect`], which takes nothing out. Reading is for exact timestamp look-ups, the coordinators' own
-//! logs, and tests.
+//! The broker's hot path uses only [`inspect`], which copies nothing. Exact timestamp look-ups, the
+//! coordinators' own logs, and tests decode records.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -15,7 +16,7 @@ mod inspection;
 
 pub use inspection::{RecordOutline, inspect};
 
-/// One record. Key and value share the memory of the (decompressed) batch.
+/// One record. Its key and value share the memory of the (decompressed) batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub offset: Offset,
@@ -35,7 +36,12 @@ pub enum RecordError {
     Malformed { index: i32, reason: &'static str },
 }
 
-/// Decodes the records of `batch` (exactly one batch). Decompressed records may take `size_max` bytes at the most.
+/// Decodes the records of `batch`, which holds exactly one batch.
+///
+/// # Errors
+/// [`RecordError::Batch`] for a bad header, [`RecordError::Compression`] if the records do not
+/// decompress to at most `size_max` bytes, [`RecordError::Malformed`] for a record that does not
+/// fill its place.
 pub fn read(batch: &Bytes, size_max: usize) -> Result<Vec<Record>, RecordError> {
     let header = BatchHeader::parse(batch)?;
     let codec = header.attributes.codec().ok_or(BatchError::Codec { code: header.attributes.0 & 7 })?;
@@ -67,7 +73,7 @@ fn read_one(mut body: Bytes, header: &BatchHeader) -> Result<Record, &'static st
     let key = read_bytes(&mut body).ok_or("its key is cut off")?;
     let value = read_bytes(&mut body).ok_or("its value is cut off")?;
     let header_count = read_varint(&mut body).ok_or("its header count is cut off")?;
-    // A header takes at least two bytes, so a larger count is a lie that must not become an allocation.
+    // A header takes at least two bytes. A larger count is false, and must not size an allocation.
     let fits = usize::try_from(header_count).is_ok_and(|count| count <= body.remaining() / 2);
     if !fits {
         return Err("its header count is beyond the record");
@@ -104,7 +110,8 @@ const fn unzigzag(raw: u64) -> i64 {
     (raw >> 1).cast_signed() ^ -(raw & 1).cast_signed()
 }
 
-/// Reads a length and that many bytes; length -1 is null. The outer `None` says that the bytes are not there.
+/// Reads a length and that many bytes; a length of -1 is null. The outer `None` means that the
+/// bytes end too early.
 fn read_bytes(bytes: &mut Bytes) -> Option<Option<Bytes>> {
     match read_varint(bytes)? {
         -1 => Some(None),
@@ -134,7 +141,7 @@ fn write_bytes(out: &mut BytesMut, bytes: Option<&[u8]>) {
     }
 }
 
-/// Builds one record batch. Offsets count from 0; the log assigns the base.
+/// Builds one record batch. Its offsets count from 0; the log assigns the base offset.
 #[derive(Debug)]
 pub struct BatchBuilder {
     codec: Codec,
@@ -160,14 +167,14 @@ impl BatchBuilder {
         }
     }
 
-    /// Marks the batch as an idempotent producer's.
+    /// Marks the batch as written by an idempotent producer.
     #[must_use]
     pub const fn producer(mut self, id: ProducerId, epoch: ProducerEpoch, base_sequence: Sequence) -> Self {
         self.producer = (id, epoch, base_sequence);
         self
     }
 
-    /// Adds a record; at most `i32::MAX` of them.
+    /// Adds a record. A batch holds at most `i32::MAX` records.
     pub fn push(
         &mut self,
         timestamp: Timestamp,
@@ -199,13 +206,16 @@ impl BatchBuilder {
         self.count == 0
     }
 
-    /// Bytes of the records so far, before compression.
+    /// The records' size before compression, in bytes.
     #[must_use]
     pub fn record_bytes(&self) -> usize {
         self.records.len()
     }
 
-    /// The finished batch, with base offset 0 and leader epoch -1. Panics on an empty one, which no log stores.
+    /// Finishes the batch, with base offset 0 and leader epoch -1.
+    ///
+    /// # Panics
+    /// If the batch is empty: no log stores an empty batch.
     #[must_use]
     pub fn build(self) -> Bytes {
         assert!(self.count > 0, "a batch has at least one record");

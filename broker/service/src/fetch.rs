@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_engine_api::{
-    AbortedTransaction, Awaited, FetchWaiter, Frontiers, Isolation, PATIENCE, ReadBatches, ReadError, ReadRequest,
+    AbortedTransaction, Awaited, FetchWaiter, Frontiers, Isolation, READ_WAIT_MAX, ReadBatches, ReadError, ReadRequest,
 };
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId};
@@ -164,7 +164,7 @@ impl Broker {
         let mut is_some_left = false;
         for partition in &request.partitions {
             let is_first = pass.bytes == 0;
-            let patience = read_until.saturating_duration_since(Instant::now()).min(PATIENCE);
+            let patience = read_until.saturating_duration_since(Instant::now()).min(READ_WAIT_MAX);
             let from_disk = is_first || !patience.is_zero();
             let result = self.read(request, partition, Share { room, is_first, from_disk, patience }).await;
             match &result {

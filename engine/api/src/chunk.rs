@@ -1,13 +1,33 @@
-//! The buffer with `unsafe` in it (the memory below it: `chunk/mapping.rs`): an aligned, reference-counted block. The same bytes are
-//! written to the disk and read by consumers.
+//! Chunks: aligned, reference-counted blocks of memory. The shard writes a chunk's bytes to disk,
+//! and consumers read the same bytes. This module and `chunk/mapping.rs` below it hold the crate's
+//! `unsafe` code.
 //!
 //! ```text
 //! | frozen: read by anyone, never written again | open: the writer's alone |
 //! 0                                          frozen                    length
 //! ```
-//! One [`ChunkWriter`] fills a chunk from front to back and freezes what is finished; a frozen part is handed out as [`Bytes`], which keep
-//! the whole chunk alive. A chunk that nobody holds any more goes back to its [`ChunkPool`] and is filled anew: the system would have to
-//! clear each page of a new one first, which costs more than what is copied into it. Says nothing about groups or frames.
+//! One [`ChunkWriter`] fills a chunk from front to back and freezes finished parts. A frozen part
+//! is handed out as [`Bytes`], which keep the whole chunk alive. A chunk without owners returns to
+//! its [`ChunkPool`] and is filled again: for a new mapping the kernel would first have to clear
+//! each page, which costs more than copying the batches into it. Chunks know nothing about groups
+//! or frames.
+//!
+//! ```
+//! use rustmq_engine_api::chunk::{ALIGNMENT, ChunkPool, ChunkWriter};
+//!
+//! let pool = ChunkPool::new(ALIGNMENT, 4 * ALIGNMENT as u64);
+//! let mut writer = ChunkWriter::new(ALIGNMENT, &pool)?;
+//! writer.open_part()[..5].copy_from_slice(b"batch");
+//! let batch = writer.freeze(5);
+//! drop(writer);
+//! assert_eq!(&batch[..], b"batch");
+//!
+//! // The frozen bytes keep the chunk out of the pool.
+//! assert_eq!(pool.usage().live, ALIGNMENT as u64);
+//! drop(batch);
+//! assert_eq!(pool.usage().live, 0);
+//! # Ok::<(), rustmq_engine_core::shard::NoMemory>(())
+//! ```
 
 #![allow(unsafe_code)]
 
@@ -22,20 +42,23 @@ use rustmq_engine_core::shard::{Chunk, Memory, NoMemory};
 use self::mapping::Mapping;
 pub use self::pool::{ChunkPool, ChunkUsage};
 
-/// Chunks start on this; O_DIRECT asks for no more of memory.
+/// The alignment of a chunk's start, in bytes. O_DIRECT asks for no more of memory.
 pub const ALIGNMENT: usize = 4096;
+// Mappings are cut and joined between pages.
+const _: () = assert!(ALIGNMENT.is_power_of_two());
 
-/// A living chunk. It goes back to the pool with its last owner: from then on nobody can read it.
+/// The memory of a chunk that has owners. The last owner returns it to the pool; by then nobody can
+/// read it.
 #[derive(Debug)]
 struct ChunkMemory {
-    /// `None` only while it is dropped.
+    /// `None` only during the drop.
     mapping: Option<Mapping>,
     pool: ChunkPool,
 }
 
 impl ChunkMemory {
     fn mapping(&self) -> &Mapping {
-        self.mapping.as_ref().expect("it is taken away only by the drop")
+        self.mapping.as_ref().expect("only the drop takes the mapping")
     }
 }
 
@@ -47,7 +70,7 @@ impl Drop for ChunkMemory {
     }
 }
 
-/// The unique right to fill a chunk.
+/// The exclusive right to fill a chunk.
 #[derive(Debug)]
 pub struct ChunkWriter {
     memory: Arc<ChunkMemory>,
@@ -55,34 +78,41 @@ pub struct ChunkWriter {
 }
 
 impl ChunkWriter {
-    /// A chunk of at least `length` bytes, rounded up to what the pool gives: [`ChunkPool::chunk_length`].
+    /// Takes a chunk of at least `length` bytes, rounded up as [`ChunkPool::chunk_length`] says.
+    ///
+    /// # Errors
+    /// [`NoMemory`] if the system has no memory to map.
     pub fn new(length: usize, pool: &ChunkPool) -> Result<Self, NoMemory> {
         let mapping = pool.take_mapping(length)?;
         Ok(Self { memory: Arc::new(ChunkMemory { mapping: Some(mapping), pool: pool.clone() }), frozen: 0 })
     }
 
-    /// Bytes of the whole chunk.
+    /// The chunk's length, in bytes.
     #[must_use]
     pub fn length(&self) -> usize {
         self.memory.mapping().length()
     }
 
-    /// Bytes that are still open.
+    /// The number of bytes that are not frozen yet.
     #[must_use]
     pub fn room(&self) -> usize {
         self.length() - self.frozen
     }
 
-    /// The open part: whatever an earlier use left in it.
+    /// The part that is not frozen yet. It holds whatever an earlier use left in it.
     pub fn open_part(&mut self) -> &mut [u8] {
-        // SAFETY: `frozen <= length`, so the range lies in the mapping, which is initialised (zeros, or what was written before) and lives
-        // as long as `self`. No slice reaches beyond `frozen`, and `&mut self` makes this the only reference to the open part.
+        // SAFETY: `frozen <= length`, so the range lies in the mapping, which is initialised
+        // (zeros, or earlier bytes) and lives as long as `self`. No slice reaches beyond
+        // `frozen`, and `&mut self` makes this the only reference to the open part.
         unsafe { std::slice::from_raw_parts_mut(self.memory.mapping().start().as_ptr().add(self.frozen), self.room()) }
     }
 
-    /// Freezes the first `length` open bytes and hands them out.
+    /// Freezes the first `length` open bytes and returns them.
+    ///
+    /// # Panics
+    /// If fewer than `length` bytes are open.
     pub fn freeze(&mut self, length: usize) -> Bytes {
-        assert!(length <= self.room(), "only what is open can be frozen");
+        assert!(length <= self.room(), "only open bytes can be frozen");
         let slice = ChunkSlice { memory: Arc::clone(&self.memory), start: self.frozen, length };
         self.frozen += length;
         Bytes::from_owner(slice)
@@ -125,8 +155,8 @@ struct ChunkSlice {
 
 impl AsRef<[u8]> for ChunkSlice {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: made by `freeze`, below the writer's frozen mark: inside the mapping, initialised, never written again, and alive
-        // as long as `self.memory`.
+        // SAFETY: made by `freeze`, below the writer's frozen mark: inside the mapping,
+        // initialised, never written again, and alive as long as `self.memory`.
         unsafe { std::slice::from_raw_parts(self.memory.mapping().start().as_ptr().add(self.start), self.length) }
     }
 }
@@ -160,13 +190,13 @@ mod tests {
     fn a_slice_keeps_its_chunk_alive_and_counted() {
         let pool = pool();
         let mut writer = ChunkWriter::new(1, &pool).unwrap();
-        assert_eq!(pool.usage().living, ALIGNMENT as u64);
+        assert_eq!(pool.usage().live, ALIGNMENT as u64);
         writer.open_part()[0] = 7;
         let slice = writer.freeze(1);
         drop(writer);
         let reader = std::thread::spawn(move || slice[0]);
         assert_eq!(reader.join().unwrap(), 7);
-        assert_eq!(pool.usage().living, 0);
+        assert_eq!(pool.usage().live, 0);
     }
 
     #[test]
@@ -183,9 +213,9 @@ mod tests {
         let next = chunk(3);
         assert_eq!((next.as_ptr(), held[0], next[0]), (place, 1, 3));
         let more = [chunk(4), chunk(5), chunk(6)];
-        assert_eq!(pool.usage().living, 5 * ALIGNMENT as u64);
+        assert_eq!(pool.usage().live, 5 * ALIGNMENT as u64);
         drop((held, next, more));
-        assert_eq!(pool.usage().living, 0);
+        assert_eq!(pool.usage().live, 0);
     }
 
     #[test]
@@ -215,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "only what is open")]
+    #[should_panic(expected = "only open bytes")]
     fn more_than_is_open_cannot_be_frozen() {
         let mut writer = ChunkWriter::new(1, &pool()).unwrap();
         let _ = writer.freeze(ALIGNMENT + 1);

@@ -1,4 +1,5 @@
-//! The handle: sends each request to the shard that owns the partition. Knows which shard that is, and nothing about how logs work.
+//! The engine's handle: sends each request to the shard that owns the partition. Knows which shard
+//! that is, and nothing about logs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use crate::request::Request;
 use crate::shard_handle::ShardHandle;
 use crate::status::{DriverKind, EngineStatus};
 
-/// Which shard has which partition. Shards write it when they open and delete.
+/// Which shard owns which partition. A shard adds a partition when it opens it, and removes it when
+/// it deletes it.
 #[derive(Debug, Default)]
 pub struct Directory {
     partitions: RwLock<HashMap<TopicIdPartition, DirectoryEntry>>,
@@ -47,7 +49,7 @@ impl Directory {
     }
 }
 
-/// The storage engine, as the rest of the process holds it. Cheap to clone.
+/// The storage engine's handle. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Engine {
     shards: Arc<[ShardHandle]>,
@@ -56,14 +58,17 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// For the crate that runs the shards. At least one.
+    /// For the crate that runs the shards.
+    ///
+    /// # Panics
+    /// If `shards` is empty.
     #[must_use]
     pub fn new(shards: Vec<ShardHandle>, directory: Arc<Directory>, driver: DriverKind) -> Self {
         assert!(!shards.is_empty(), "an engine has at least one shard");
         Self { shards: shards.into(), directory, driver }
     }
 
-    /// Every partition that is open, in order. After a start: what recovery found.
+    /// Every open partition, in order of its id. After a start these are the recovered partitions.
     #[must_use]
     pub fn partitions(&self) -> Vec<TopicIdPartition> {
         let mut ids: Vec<_> = self.directory.partitions.read().keys().copied().collect();
@@ -71,7 +76,7 @@ impl Engine {
         ids
     }
 
-    /// `None` unless the partition is open here.
+    /// The reader of a partition, or `None` unless the partition is open here.
     #[must_use]
     pub fn reader(&self, id: TopicIdPartition) -> Option<PartitionReader> {
         let entry = self.directory.find(id)?;
@@ -82,8 +87,8 @@ impl Engine {
         PartitionReader::new(published, self.shards[shard].clone())
     }
 
-    /// Creates partitions, or takes up existing ones under a leader epoch that is not lower. Answers in the order asked, once
-    /// everything is synced.
+    /// Creates partitions, or opens existing ones under a leader epoch that is not lower than
+    /// theirs. Answers in the order of the request, after everything is synced.
     pub async fn open(&self, partitions: Vec<OpenPartition>) -> Vec<Result<PartitionReader, OpenError>> {
         let routed = self.route(partitions, |open| self.shard_for(open.id));
         let opened = self.ask(routed, |partitions, reply| Request::Open { partitions, reply }).await;
@@ -91,7 +96,10 @@ impl Engine {
         shards.map(|(shard, result)| result.map(|published| self.reader_of(published, shard))).collect()
     }
 
-    /// Changes retention. Does nothing for a partition that is not open.
+    /// Changes a partition's retention. Does nothing if the partition is not open.
+    ///
+    /// # Errors
+    /// [`EngineStopped`] if the shard has ended.
     pub async fn configure(&self, id: TopicIdPartition, config: LogConfig) -> Result<(), EngineStopped> {
         let Some(shard) = self.directory.shard_of(id) else { return Ok(()) };
         let (reply, answer) = oneshot::channel();
@@ -99,25 +107,30 @@ impl Engine {
         answer.await.map_err(|_| EngineStopped)
     }
 
-    /// Hands batches to their shards. Returns once the shards' inboxes took them, so that calls made one after the other take effect in
-    /// that order; waits for room if they are full. Dropping the answer does not undo anything.
+    /// Hands batches to their shards. Returns when the shards' inboxes have taken them, so that
+    /// consecutive calls take effect in their order; waits for room in full inboxes. Dropping the
+    /// returned wait withdraws nothing.
     pub async fn append(&self, appends: Vec<Append>) -> AppendWait {
         let count = appends.len();
         let routed = self.route(appends, |append| self.directory.shard_of(append.id));
         let mut wait = AppendWait { results: vec![None; count], parts: Vec::new() };
-        for index in routed.nowhere {
+        for index in routed.unknown {
             wait.results[index] = Some(Err(AppendError::UnknownPartition));
         }
         for (shard, part) in routed.parts {
             let (reply, answer) = oneshot::channel();
-            // A failed send drops the reply, which the wait reports.
+            // A failed send drops the reply, and the wait then reports the append as stopped.
             let _ = self.send(shard, Request::Append { appends: part.items, reply }).await;
             wait.parts.push((part.indices, answer));
         }
         wait
     }
 
-    /// Moves the log start up. Answers the new log start, synced; one that is already higher stays.
+    /// Raises the log start. Answers the synced log start, which is higher than asked for if it
+    /// already was.
+    ///
+    /// # Errors
+    /// [`TrimError`] says why the log start did not move.
     pub async fn trim(&self, id: TopicIdPartition, to: TrimTo) -> Result<Offset, TrimError> {
         let shard = self.directory.shard_of(id).ok_or(TrimError::UnknownPartition)?;
         let (reply, answer) = oneshot::channel();
@@ -125,7 +138,8 @@ impl Engine {
         answer.await.map_err(|_| TrimError::Stopped)?
     }
 
-    /// Deletes partitions with everything in them. Answers in the order asked, once that is synced.
+    /// Deletes partitions and all their records. Answers in the order of the request, after the
+    /// deletions are synced.
     pub async fn delete(&self, ids: Vec<TopicIdPartition>) -> Vec<Result<(), DeleteError>> {
         let routed = self.route(ids, |id| self.directory.shard_of(*id).or(Some(0)));
         let deleted = self.ask(routed, |ids, reply| Request::Delete { ids, reply }).await;
@@ -138,13 +152,15 @@ impl Engine {
         EngineStatus { driver: self.driver, shards }
     }
 
-    /// For each shard, in order: why it has failed for good, once it has. It acknowledges nothing more in the life of this process.
+    /// For each shard, in order: receives the reason when the shard fails for good. A failed shard
+    /// acknowledges nothing more while this process lives.
     #[must_use]
     pub fn failures(&self) -> Vec<watch::Receiver<Option<String>>> {
         self.shards.iter().map(|shard| shard.gauges.watch_poisoned()).collect()
     }
 
-    /// Proves and syncs what is there and ends the shards, however long the disk takes. Requests that come later are answered with `Stopped`.
+    /// Writes the last proof of each log, syncs, and ends the shards, however long the disk takes.
+    /// Later requests are answered with `Stopped`.
     pub async fn shutdown(&self) {
         let mut answers = Vec::new();
         for shard in 0..self.shards.len() {
@@ -154,13 +170,18 @@ impl Engine {
             }
         }
         for answer in answers {
-            // An error means that the shard has ended already.
+            // An error means that the shard has already ended.
             let _ = answer.await;
         }
     }
 
-    /// As [`Self::shutdown`], for a process that is to end even when its disk has stalled. After an error it should end: a shard that has not
-    /// ended goes on to wait for its disk. Whatever was acknowledged is synced, and what was not stays without an answer.
+    /// Shuts down as [`Self::shutdown`] does, but gives up after `limit`, for a process that must
+    /// end even on a stalled disk.
+    ///
+    /// # Errors
+    /// [`ShutdownError`] if a shard has not ended in time; it keeps waiting for its disk, and the
+    /// process should end. Everything that was acknowledged is synced; everything else gets no
+    /// answer.
     pub async fn shutdown_within(&self, limit: Duration) -> Result<(), ShutdownError> {
         tokio::time::timeout(limit, self.shutdown()).await.map_err(|_| ShutdownError { limit })
     }
@@ -169,7 +190,8 @@ impl Engine {
         self.shards[shard].inbox.send(request).await.map_err(|_| EngineStopped)
     }
 
-    /// Where a partition is, or where it goes if it is new: partitions of one topic go round the shards.
+    /// The shard of a partition, or the shard that a new partition goes to: the partitions of a
+    /// topic are spread over the shards in turn.
     fn shard_for(&self, id: TopicIdPartition) -> Option<usize> {
         let count = self.shards.len() as u128;
         let round = || {
@@ -181,13 +203,13 @@ impl Engine {
     }
 
     fn route<T>(&self, items: Vec<T>, shard_of: impl Fn(&T) -> Option<usize>) -> Routed<T> {
-        let mut routed = Routed { count: items.len(), parts: Vec::new(), nowhere: Vec::new() };
+        let mut routed = Routed { count: items.len(), parts: Vec::new(), unknown: Vec::new() };
         for (index, item) in items.into_iter().enumerate() {
             let Some(shard) = shard_of(&item) else {
-                routed.nowhere.push(index);
+                routed.unknown.push(index);
                 continue;
             };
-            // There are few shards: a search beats a map.
+            // The shards are few: a linear search beats a map.
             let at = routed.parts.iter().position(|(other, _)| *other == shard).unwrap_or_else(|| {
                 routed.parts.push((shard, Part { indices: Vec::new(), items: Vec::new() }));
                 routed.parts.len() - 1
@@ -198,7 +220,7 @@ impl Engine {
         routed
     }
 
-    /// Sends every part, then gathers the answers in the order of the items.
+    /// Sends every part, then collects the answers in the order of the items.
     async fn ask<T, R, E: From<EngineStopped>>(
         &self,
         routed: Routed<T>,
@@ -208,7 +230,7 @@ impl Engine {
         let mut waits = Vec::new();
         for (shard, part) in routed.parts {
             let (reply, answer) = oneshot::channel();
-            // A failed send drops the reply; the results then stay as they are: stopped.
+            // A failed send drops the reply, and the results of this part stay `Stopped`.
             let _ = self.send(shard, request(part.items, reply)).await;
             waits.push((shard, part.indices, answer));
         }
@@ -230,7 +252,7 @@ struct Part<T> {
 struct Routed<T> {
     count: usize,
     parts: Vec<(usize, Part<T>)>,
-    nowhere: Vec<usize>,
+    unknown: Vec<usize>,
 }
 
 type AppendAnswer = oneshot::Receiver<Vec<Result<Appended, AppendError>>>;
@@ -244,7 +266,8 @@ pub struct AppendWait {
 }
 
 impl AppendWait {
-    /// Resolves once every batch is durable or refused, in the order of the request.
+    /// Returns when every batch is durable or refused, with the results in the order of the
+    /// request.
     pub async fn wait(mut self) -> Vec<Result<Appended, AppendError>> {
         for (indices, answer) in self.parts {
             let Ok(answers) = answer.await else { continue };

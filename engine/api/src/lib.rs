@@ -1,9 +1,47 @@
-//! What the rest of the process holds of the storage engine: the [`Engine`] handle, [`PartitionReader`], and the memory and
-//! messages that it shares with the shards.
+//! The storage engine as the rest of the process uses it: the [`Engine`] handle,
+//! [`PartitionReader`], and the memory and messages that the handle shares with the shards.
 //!
-//! Reading order: [`Engine`] and [`PartitionReader`] are for users. [`request`], [`published`], [`chunk`] and [`status`] are the
-//! other side of the same seam, for the crate that runs the shards. No files and no threads here. What a shard is asked and answers is
-//! named in `engine/core`, and the names are this crate's own to those who use it: nobody above needs to know the core.
+//! [`Engine`] and [`PartitionReader`] are for users. [`request`], [`published`], [`chunk`] and
+//! [`status`] are the same interface seen by the crate that runs the shards. This crate opens no
+//! files and starts no threads. `engine/core` names the requests, answers and errors of a shard;
+//! this crate exports those names, so that its users do not depend on the core.
+//!
+//! A long poll registers its waiter before it reads, and waits only after a read that found
+//! nothing: whatever is published in between ends the wait.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use rustmq_engine_api::{
+//!     Awaited, FetchWaiter, PartitionReader, ReadBatches, ReadError, ReadRequest,
+//! };
+//!
+//! async fn poll(
+//!     reader: &PartitionReader,
+//!     request: ReadRequest,
+//! ) -> Result<ReadBatches, ReadError> {
+//!     let waiter = FetchWaiter::new();
+//!     let frontier = request.isolation.frontier();
+//!     loop {
+//!         let above = frontier.of(&reader.frontiers());
+//!         reader.watch(&waiter, Awaited { from: request.from, frontier, above });
+//!         let read = reader.read(request).await?;
+//!         if !read.batches.is_empty() {
+//!             return Ok(read);
+//!         }
+//!         waiter.wait().await;
+//!     }
+//! }
+//!
+//! // A wake-up that comes before the wait is not lost.
+//! let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+//! let waiter = FetchWaiter::new();
+//! waiter.wake();
+//! runtime.block_on(waiter.wait());
+//! # let _ = poll;
+//! # let _: Arc<FetchWaiter> = waiter;
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 pub mod chunk;
 mod engine;
@@ -20,7 +58,7 @@ mod waiter;
 pub use engine::{AppendWait, Directory, Engine};
 pub use error::ShutdownError;
 pub use read::{AbortedTransaction, Isolation, ReadBatches, ReadRequest};
-pub use reader::{PATIENCE, PartitionReader};
+pub use reader::{PartitionReader, READ_WAIT_MAX};
 pub use rustmq_engine_core::log::{AppendFrontier, Frontiers, ReadFrontier};
 pub use rustmq_engine_core::shard::error::{AppendError, DeleteError, EngineStopped, OpenError, ReadError, TrimError};
 pub use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};

@@ -1,6 +1,7 @@
-//! What a shard publishes of one partition, and readers on any thread take without asking it: its frontiers, leader epochs, the batches
-//! that are still in memory, where the others are on disk, from where to search for a time, and the waiters for more. Only the partition's shard writes; writes are short, and readers hold the
-//! lock only to copy references.
+//! The state of one partition that its shard publishes and that readers on any thread use without
+//! asking the shard: frontiers, leader epochs, the batches in memory, the map to the batches on
+//! disk, the time index, and the waiting long polls. Only the partition's shard writes. Writes are
+//! short, and readers hold the lock only to copy references.
 
 use std::sync::Arc;
 
@@ -12,21 +13,21 @@ use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 use crate::request::DiskReads;
 use crate::waiter::{Awaited, FetchWaiter, WaiterList};
 
-/// Everything that changes together.
+/// The fields that change together.
 #[derive(Debug, Default)]
 pub struct PartitionState {
     pub frontiers: Frontiers,
     pub leadership: Leadership,
-    /// Bytes of the batches between log start and durable end.
+    /// The total size of the batches between log start and durable end, in bytes.
     pub size_bytes: u64,
     pub log: ReadableLog,
-    /// Over the durable batches.
+    /// Covers the durable batches.
     pub times: TimeIndex,
     pub closed: bool,
 }
 
 impl PartitionState {
-    /// Adds batches that have become durable. They follow what is there.
+    /// Adds batches that have become durable. They continue the published ones.
     pub fn extend(&mut self, batches: impl IntoIterator<Item = TailBatch>) {
         let Self { log, times, .. } = self;
         log.extend(batches.into_iter().inspect(|batch| {
@@ -34,30 +35,33 @@ impl PartitionState {
         }));
     }
 
-    /// Forgets batches that lie wholly below the log start.
+    /// Drops the batches that lie wholly below the log start.
     pub fn trim(&mut self) {
         self.log.trim(self.frontiers.log_start);
         self.times.trim(self.frontiers.log_start);
     }
 
-    /// No record that is still there lies below the answer and has at least this timestamp.
+    /// Where a search for `timestamp` starts: every record of the log below the
+    /// answer has a smaller timestamp.
     #[must_use]
     pub fn search_from(&self, timestamp: Timestamp) -> Offset {
         self.times.search_from(timestamp, self.frontiers.log_start)
     }
 
-    /// The first of the records below the high watermark that have the largest timestamp does not lie below the answer.
+    /// Where a search for the largest timestamp starts: the first record below the high watermark
+    /// that has it lies at the answer or above.
     #[must_use]
     pub fn search_largest_from(&self) -> Offset {
         self.times.search_largest_from(self.frontiers.log_start, self.frontiers.high_watermark)
     }
 }
 
-/// The shared end of one partition. Readers hold it through [`crate::PartitionReader`].
+/// A partition as its shard and its readers share it. Readers hold it through
+/// [`crate::PartitionReader`].
 #[derive(Debug)]
 pub struct Published {
     pub id: TopicIdPartition,
-    /// What has left memory is read through it.
+    /// Serves reads of batches that have left memory.
     pub(crate) disk: Arc<dyn DiskReads>,
     state: RwLock<PartitionState>,
     waiters: Mutex<WaiterList>,
@@ -69,18 +73,18 @@ impl Published {
         Arc::new(Self { id, disk, state: RwLock::new(state), waiters: Mutex::default() })
     }
 
-    /// For readers: `read` must not wait for anything.
+    /// For readers. `read` runs under the lock and must not wait for anything.
     pub fn read<R>(&self, read: impl FnOnce(&PartitionState) -> R) -> R {
         read(&self.state.read())
     }
 
-    /// For the partition's shard alone. Wakes nobody: see [`Self::publish`].
+    /// For the partition's shard only. Wakes no waiter; [`Self::publish`] does.
     pub fn change<R>(&self, change: impl FnOnce(&mut PartitionState) -> R) -> R {
         change(&mut self.state.write())
     }
 
-    /// For the partition's shard alone: makes the change, then wakes those who wait for it, and all of them at the partition's end and under
-    /// another leadership.
+    /// For the partition's shard only. Makes the change, then wakes the waiters whose condition it
+    /// meets. A change of leadership and the partition's end wake all waiters.
     pub fn publish(&self, change: impl FnOnce(&mut PartitionState)) {
         let (frontiers, is_for_all) = self.change(|state| {
             let epoch = state.leadership.epoch;
@@ -88,12 +92,12 @@ impl Published {
             (state.frontiers, state.closed || state.leadership.epoch != epoch)
         });
         let mut waiters = self.waiters.lock();
-        if is_for_all { waiters.wake_all() } else { waiters.wake_told_by(&frontiers) }
+        if is_for_all { waiters.wake_all() } else { waiters.wake_met_by(&frontiers) }
     }
 
     pub(crate) fn watch(&self, waiter: &Arc<FetchWaiter>, awaited: Awaited) {
         self.waiters.lock().register(waiter, awaited);
-        // A closed partition publishes no more: whoever comes late is woken here.
+        // A closed partition publishes nothing more, so a waiter that registers late is woken here.
         if self.state.read().closed {
             waiter.wake();
         }
@@ -128,9 +132,9 @@ mod tests {
         assert_eq!(state.search_from(Timestamp(505)), Offset(51));
         assert_eq!(state.search_largest_from(), Offset(98));
         state.frontiers.high_watermark = Offset(60);
-        assert_eq!(state.search_largest_from(), Offset(59), "what lies above is not to be seen yet");
+        assert_eq!(state.search_largest_from(), Offset(59), "records above it are not visible yet");
         state.log.evict_through(Offset(80), &SharedSegments::default().unindexed());
-        assert_eq!(state.search_from(Timestamp(505)), Offset(51), "memory has no part in it");
+        assert_eq!(state.search_from(Timestamp(505)), Offset(51), "it does not depend on memory");
         state.frontiers.log_start = Offset(70);
         state.trim();
         assert_eq!(state.search_from(Timestamp(505)), Offset(70));

@@ -1,15 +1,15 @@
-//! A read: what is asked, and what is answered.
+//! A read request and its answer.
 
 use bytes::Bytes;
 use rustmq_engine_core::log::{Frontiers, ReadFrontier};
 use rustmq_model::{Offset, ProducerId};
 
-/// How far a read may go.
+/// The frontier that bounds a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isolation {
-    /// To the high watermark.
+    /// Reads up to the high watermark.
     ReadUncommitted,
-    /// To the last stable offset.
+    /// Reads up to the last stable offset.
     ReadCommitted,
 }
 
@@ -26,22 +26,24 @@ impl Isolation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadRequest {
     pub from: Offset,
-    /// Bytes of batches to answer at most.
+    /// The most bytes of batches to answer.
     pub max_bytes: usize,
-    /// Answer the first batch even if it is larger than `max_bytes`. A read from disk then waits for a place and for memory, so whoever asks for
-    /// this must not hold batches of an earlier one.
+    /// Answer the first batch even if it is larger than `max_bytes`. Such a read from disk waits
+    /// for a permit and for memory, so the caller must not hold batches of an earlier read
+    /// meanwhile.
     pub at_least_one: bool,
     pub isolation: Isolation,
 }
 
-/// A transaction that was aborted: what a read_committed client filters out of the batches it is given (KIP-98).
+/// An aborted transaction. A read_committed client drops its records from the batches (KIP-98).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AbortedTransaction {
     pub producer_id: ProducerId,
     pub first_offset: Offset,
 }
 
-/// Whole batches in order, without a gap. The first may start below the offset asked for: a client skips those records.
+/// Whole batches in order, without a gap. The first may start below the requested offset: the
+/// client skips those records.
 #[derive(Clone, Debug, Default)]
 pub struct ReadBatches {
     pub batches: Vec<Bytes>,

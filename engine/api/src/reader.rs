@@ -1,5 +1,6 @@
-//! Reading one partition: from memory on the caller's thread, or through the engine's read threads. Never copies a batch that is in
-//! memory, and never waits for one that is not written yet.
+//! Reads one partition: from memory on the caller's thread, or from disk through the engine's read
+//! threads. Never copies a batch that is in memory, and never waits for a batch that is not written
+//! yet.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,24 +19,26 @@ use crate::request::{DiskRead, Submitted};
 use crate::shard_handle::ShardHandle;
 use crate::waiter::{Awaited, FetchWaiter};
 
-/// How long a read from disk waits for a place and for memory, unless its reader says so. Answers that no client takes are let go of within
-/// about a second, so that only a disk that has stopped makes it as long.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a read from disk waits for a permit and for memory, unless its reader sets another
+/// bound. Answers that no client takes are dropped after about a second, so only a stopped disk
+/// makes a read wait this long.
+pub const READ_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// One partition, as readers see it. Cheap to clone; stays valid, and says so, when the partition is deleted.
+/// A partition as its readers see it. Cheap to clone. Remains valid when the partition is deleted,
+/// and then reports that.
 #[derive(Clone, Debug)]
 pub struct PartitionReader {
     pub(crate) published: Arc<Published>,
     pub(crate) shard: ShardHandle,
 }
 
-/// What memory says about a read.
+/// The outcome of looking for a read's batches in memory.
 enum InMemory {
     Answer(ReadBatches),
     OnDisk(OnDisk),
 }
 
-/// What has left memory, and where it is. All of one moment.
+/// A read whose first batch has left memory, with the location map. All fields are from one moment.
 struct OnDisk {
     read: ColdRead,
     frontiers: Frontiers,
@@ -62,40 +65,49 @@ impl PartitionReader {
         self.published.read(|state| state.leadership.epoch)
     }
 
-    /// Both of one moment.
+    /// The frontiers and the leader epoch at one moment.
     #[must_use]
     pub fn frontiers_and_epoch(&self) -> (Frontiers, LeaderEpoch) {
         self.published.read(|state| (state.frontiers, state.leadership.epoch))
     }
 
-    /// Bytes of the batches between log start and durable end.
+    /// The total size of the batches between log start and durable end, in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.published.read(|state| state.size_bytes)
     }
 
-    /// Whether the partition was deleted or the engine has stopped.
+    /// Whether the partition was deleted or the engine has ended.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.published.read(|state| state.closed)
     }
 
-    /// Batches from `request.from` on. What is in memory is answered without waiting; an offset between the limit of the isolation and the end
-    /// of the log answers no batches. As [`Self::read_within`] with [`PATIENCE`].
+    /// Reads batches from `request.from` on. Batches in memory are answered without waiting. An
+    /// offset between the isolation's frontier and the end of the log answers no batches. A read
+    /// from disk waits at most [`READ_WAIT_MAX`], as in [`Self::read_within`].
+    ///
+    /// # Errors
+    /// [`ReadError`] says why: the offset is out of range, the partition is closed, the read
+    /// threads are busy, or the disk fails.
     pub async fn read(&self, request: ReadRequest) -> Result<ReadBatches, ReadError> {
-        self.read_within(request, PATIENCE).await
+        self.read_within(request, READ_WAIT_MAX).await
     }
 
-    /// As [`Self::read`], with a bound for how long a read from disk waits for a place in the queue and for memory, in turn with others: then it
-    /// is refused as [`ReadError::Busy`]. One that does not ask for at least one batch waits for neither, and answers none.
-    pub async fn read_within(&self, request: ReadRequest, patience: Duration) -> Result<ReadBatches, ReadError> {
+    /// Reads as [`Self::read`] does, but a read from disk waits at most `wait_max` for a permit and
+    /// for memory, each in its turn. A read that does not ask for at least one batch waits for
+    /// neither, and answers none.
+    ///
+    /// # Errors
+    /// As [`Self::read`]; [`ReadError::Busy`] when `wait_max` has passed.
+    pub async fn read_within(&self, request: ReadRequest, wait_max: Duration) -> Result<ReadBatches, ReadError> {
         let frontiers = match self.look_up(request)? {
             InMemory::Answer(batches) => return Ok(batches),
             InMemory::OnDisk(found) => found.frontiers,
         };
-        let room_by = Instant::now() + patience;
-        match self.place(request.at_least_one, room_by).await? {
-            Some(place) => self.read_disk(request, room_by, place).await,
+        let deadline = Instant::now() + wait_max;
+        match self.permit(request.at_least_one, deadline).await? {
+            Some(permit) => self.read_disk(request, deadline, permit).await,
             None => Ok(ReadBatches { frontiers, ..ReadBatches::default() }),
         }
     }
@@ -107,19 +119,20 @@ impl PartitionReader {
     async fn read_disk(
         &self,
         request: ReadRequest,
-        room_by: Instant,
-        place: OwnedSemaphorePermit,
+        deadline: Instant,
+        permit: OwnedSemaphorePermit,
     ) -> Result<ReadBatches, ReadError> {
-        // Looked up after the wait for the place: a map that waits with its reader would cost the
-        // writer a copy at each change, and the log may have been trimmed since.
+        // Looked up after the wait for the permit: the log may have been trimmed since, and a
+        // reader that holds a map while it waits would cost the writer a copy at each change.
         let OnDisk { read, mut frontiers, locations } = match self.look_up(request)? {
             InMemory::Answer(batches) => return Ok(batches),
             InMemory::OnDisk(found) => found,
         };
         let (reply, answer) = oneshot::channel();
-        let mut asked = Box::new(DiskRead { read, locations, room_by: room_by.into_std(), place, reply });
+        let mut asked = Box::new(DiskRead { read, locations, deadline: deadline.into_std(), permit, reply });
         while let Submitted::Retired(retired) = self.published.disk.submit(asked) {
-            // Its batches have moved since, or are not in the log any more: either was shown before.
+            // The batches have moved since, or the log has dropped them. The change was published
+            // before the segment retired.
             asked = retired;
             match self.look_up(request)? {
                 InMemory::Answer(batches) => return Ok(batches),
@@ -137,20 +150,23 @@ impl PartitionReader {
         Ok(batches)
     }
 
-    /// A place among the reads from disk; `None` if there is none and the read does not wait.
-    async fn place(&self, waits: bool, room_by: Instant) -> Result<Option<OwnedSemaphorePermit>, ReadError> {
-        let places = &self.shard.read_places;
-        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
-            return Ok(Some(place));
+    /// Takes a permit for a read from disk; `None` if there is none and the read does not wait.
+    async fn permit(&self, waits: bool, deadline: Instant) -> Result<Option<OwnedSemaphorePermit>, ReadError> {
+        let permits = &self.shard.read_permits;
+        if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+            return Ok(Some(permit));
         }
         if !waits {
             return Ok(None);
         }
-        let place = timeout_at(room_by, Arc::clone(places).acquire_owned()).await.map_err(|_| ReadError::Busy)?;
-        place.map(Some).map_err(|_| ReadError::Closed)
+        let permit = timeout_at(deadline, Arc::clone(permits).acquire_owned()).await.map_err(|_| ReadError::Busy)?;
+        permit.map(Some).map_err(|_| ReadError::Closed)
     }
 
-    /// As [`Self::read`], but only from memory: `None` when that needs the disk.
+    /// Reads as [`Self::read`] does, but only from memory: `None` if the read needs the disk.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the offset is out of range or the partition is closed.
     pub fn read_in_memory(&self, request: ReadRequest) -> Result<Option<ReadBatches>, ReadError> {
         Ok(match self.look_up(request)? {
             InMemory::Answer(batches) => Some(batches),
@@ -188,15 +204,17 @@ impl PartitionReader {
         Ok(InMemory::Answer(answer))
     }
 
-    /// Registers `waiter` for one wake-up by the next publication that has what is awaited, by another leadership or by the partition's
-    /// end. Registration ends with the wake-up or when the waiter is dropped. Register before reading, wait after it.
+    /// Registers `waiter` for one wake-up by the next publication that meets `awaited`, by a change
+    /// of leadership, or by the partition's end. The wake-up ends the registration, as does
+    /// dropping the waiter. Register before reading, wait after it: see [`FetchWaiter`].
     pub fn watch(&self, waiter: &Arc<FetchWaiter>, awaited: Awaited) {
         self.published.watch(waiter, awaited);
     }
 
-    /// Where leader epoch `epoch` ended, for KIP-320's truncation check: the largest epoch of the log that is not above it, and the offset
-    /// at which the next one began, or the log's end. One that is older than the log ended where the log begins. `None` for one above the
-    /// latest that the log knows of.
+    /// Where leader epoch `epoch` ended, for KIP-320's truncation check: the largest epoch of the
+    /// log that is not above it, and the offset where the next epoch began, or the log's end. An
+    /// epoch older than the log ended where the log begins. `None` for an epoch above the latest
+    /// one that the log knows.
     #[must_use]
     pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
         self.published.read(|state| {

@@ -1,6 +1,7 @@
-//! What is asked of a shard. The handle's side of the one crossing between the two runtimes; the shard drains a bounded queue of
-//! these in one go. Every request is answered, or its reply is dropped because the shard has ended.
-//! The words of requests and answers are the core's; here they get their queues and replies.
+//! The requests to a shard: the only crossing between the two runtimes. The handle sends them
+//! through a bounded queue, which the shard drains in portions. Every request is answered, unless
+//! the shard has ended and dropped its reply. The core defines the requests' and answers' contents;
+//! this module adds queues and replies.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub type Reply<T> = oneshot::Sender<T>;
 
 #[derive(Debug)]
 pub enum Request {
-    /// Answered when every one of them is synced.
+    /// Answered when the opening of every partition is synced.
     Open {
         partitions: Vec<OpenPartition>,
         reply: Reply<Vec<Result<Arc<Published>, OpenError>>>,
@@ -30,7 +31,7 @@ pub enum Request {
         config: LogConfig,
         reply: Reply<()>,
     },
-    /// Answered when every one of them is durable or refused.
+    /// Answered when every batch is durable or refused.
     Append {
         appends: Vec<Append>,
         reply: Reply<Vec<Result<Appended, AppendError>>>,
@@ -44,35 +45,36 @@ pub enum Request {
         ids: Vec<TopicIdPartition>,
         reply: Reply<Vec<Result<(), DeleteError>>>,
     },
-    /// Write the proof group, sync, answer, end.
+    /// Writes the proof group, syncs, answers, and ends the shard.
     Shutdown {
         reply: Reply<()>,
     },
 }
 
-/// A read of what has left memory.
+/// A read of batches that have left memory.
 #[derive(Debug)]
 pub struct DiskRead {
     pub read: ColdRead,
-    /// Where the partition's batches are, as its reader found it.
+    /// The partition's location map, as the reader found it.
     pub locations: Arc<LocationMap>,
-    /// Refused as busy if there is no memory for it by then.
-    pub room_by: Instant,
-    /// One of the places that bound how many such reads there are, given back with the answer.
-    pub place: OwnedSemaphorePermit,
+    /// If no memory is free by then, the read is refused as busy.
+    pub deadline: Instant,
+    /// Bounds the number of reads from disk. Released with the answer.
+    pub permit: OwnedSemaphorePermit,
     pub reply: Reply<Result<ReadBatches, ReadError>>,
 }
 
-/// What became of a read that was handed over.
+/// The outcome of handing a read to the read threads.
 #[derive(Debug)]
 pub enum Submitted {
-    /// It is answered, or its reply is dropped because the shard has ended.
+    /// The read will be answered, unless the shard has ended and dropped its reply.
     Taken,
-    /// The segment is in use no more: a newer map says where the batches are.
+    /// The segment has been retired: a newer map says where the batches are.
     Retired(Box<DiskRead>),
 }
 
-/// Who reads what has left memory, on threads of its own: it holds the segment from when it takes a read until it has answered. The shard is not asked.
+/// Reads batches that have left memory, on threads of its own and without asking the shard. The
+/// implementer holds the segment from taking a read until its answer.
 pub trait DiskReads: Debug + Send + Sync {
     fn submit(&self, read: Box<DiskRead>) -> Submitted;
 }

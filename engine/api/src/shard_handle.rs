@@ -1,4 +1,4 @@
-//! One shard as the handle sees it: its queues, and what they are bounded by.
+//! One shard as the engine's handle sees it: its queues and their bounds.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::status::ShardGauges;
 #[derive(Clone, Debug)]
 pub struct ShardHandle {
     pub inbox: mpsc::Sender<Request>,
-    /// One for each read from disk that may be under way, over all shards.
-    pub read_places: Arc<Semaphore>,
+    /// One permit for each read from disk that may be under way, shared by all shards.
+    pub read_permits: Arc<Semaphore>,
     pub gauges: Arc<ShardGauges>,
 }

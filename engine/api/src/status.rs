@@ -1,4 +1,5 @@
-//! What the engine says of itself, for metrics, the banner and `DescribeLogDirs`. Read at any time from any thread.
+//! The engine's figures for metrics, the banner and `DescribeLogDirs`. Any thread may read them at
+//! any time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -11,7 +12,8 @@ use crate::chunk::{ChunkPool, ChunkUsage};
 pub enum DriverKind {
     /// `io_uring`.
     Uring,
-    /// `epoll`, with a thread beside each shard that makes the commits which the shard does not make itself.
+    /// `epoll`, with a disk thread beside each shard for the commits that the shard does not make
+    /// itself.
     Epoll,
 }
 
@@ -33,27 +35,29 @@ pub struct EngineStatus {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardStatus {
-    /// Bytes of the WAL's slot files, spares included.
+    /// Size of the WAL's slot files, spare slots included, in bytes.
     pub wal_bytes: u64,
-    /// Bytes of the segments in use.
+    /// Size of the segments in use, in bytes.
     pub wal_used_bytes: u64,
     pub wal_capacity_bytes: u64,
-    /// Bytes of chunks in memory, those that only readers still hold included.
+    /// Size of the chunks that have owners, in bytes. Includes evicted chunks that readers still
+    /// hold.
     pub tail_memory_bytes: u64,
-    /// Bytes that chunks may take.
+    /// The budget for chunks, in bytes.
     pub tail_memory_budget_bytes: u64,
-    /// Bytes kept for the next chunks.
+    /// Memory that the pool keeps for the next chunks, in bytes.
     pub tail_memory_spare_bytes: u64,
-    /// Bytes for chunks that came from the system since the start.
+    /// Memory that the system has mapped for chunks since the start, in bytes.
     pub tail_memory_mapped_bytes: u64,
     pub partitions: u64,
-    /// Why the shard has failed for good: a write or sync failed, or one of its threads panicked. Nothing more is acknowledged.
+    /// Why the shard has failed for good: a write or a sync failed, or one of its threads panicked.
+    /// A poisoned shard acknowledges nothing more.
     pub poisoned: Option<String>,
-    /// Appends are refused until something is freed.
+    /// The WAL is full: appends are refused until space is freed.
     pub full: bool,
 }
 
-/// Where one shard keeps its figures up to date.
+/// One shard's current figures, which the shard updates.
 #[derive(Debug, Default)]
 pub struct ShardGauges {
     pub wal_bytes: AtomicU64,
@@ -71,7 +75,7 @@ impl ShardGauges {
         Self { chunks, ..Self::default() }
     }
 
-    /// The shard has failed for good. The first reason stays: what follows comes of it.
+    /// Marks the shard as failed for good. Keeps the first reason: later failures follow from it.
     pub fn poison(&self, reason: &str) {
         self.poisoned.send_if_modified(|poisoned| {
             let is_first = poisoned.is_none();
@@ -87,12 +91,12 @@ impl ShardGauges {
     #[must_use]
     pub fn status(&self) -> ShardStatus {
         let load = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
-        let ChunkUsage { budget, living, spare, mapped } = self.chunks.usage();
+        let ChunkUsage { budget, live, spare, mapped } = self.chunks.usage();
         ShardStatus {
             wal_bytes: load(&self.wal_bytes),
             wal_used_bytes: load(&self.wal_used_bytes),
             wal_capacity_bytes: load(&self.wal_capacity_bytes),
-            tail_memory_bytes: living,
+            tail_memory_bytes: live,
             tail_memory_budget_bytes: budget,
             tail_memory_spare_bytes: spare,
             tail_memory_mapped_bytes: mapped,

@@ -1,5 +1,6 @@
-//! Offsets by timestamp, exact to the record: the sparse index that the shard publishes says where to start, batch headers say which batch, and
-//! only that one is looked through, on a thread for what may take long.
+//! Finds offsets by timestamp, exact to the record. The published sparse index says where to start,
+//! batch headers say which batch, and only that batch is inspected, on a blocking thread because
+//! this may take long.
 
 use bytes::Bytes;
 use rustmq_engine_core::shard::error::ReadError;
@@ -11,13 +12,16 @@ use crate::published::PartitionState;
 use crate::read::{Isolation, ReadRequest};
 use crate::reader::PartitionReader;
 
-/// Batches are looked through in portions of this many bytes.
+/// How many bytes of batches a search reads at a time.
 const PORTION_BYTES: usize = 1 << 20;
-/// The most that the one batch may decompress to. A larger one answers with its first offset, which is not too late.
+/// The most bytes that the inspected batch may decompress to. A search answers the first offset of
+/// a larger batch, which is not too late.
 const RECORDS_BYTES_MAX: usize = 256 << 20;
+const _: () = assert!(PORTION_BYTES < RECORDS_BYTES_MAX);
 
-/// Searches that decompress at the same time, over all shards: the processors are for all.
-static INFLATING: Semaphore = Semaphore::const_new(2);
+/// Bounds the searches that decompress at the same time, over all shards: the other threads need
+/// the processors, too.
+static DECOMPRESSION_PERMITS: Semaphore = Semaphore::const_new(2);
 
 /// The record that a search by time found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,17 +31,20 @@ pub struct FoundOffset {
     pub leader_epoch: LeaderEpoch,
 }
 
-/// The batch with the largest timestamp so far.
+/// The batch with the largest timestamp found so far.
 struct Candidate {
     largest: Timestamp,
     header: BatchHeader,
     batch: Bytes,
-    /// Its records below this are not in the log any more.
+    /// The log has dropped the batch's records below this offset.
     from: Offset,
 }
 
 impl PartitionReader {
-    /// The first record below the high watermark with at least this timestamp.
+    /// Finds the first record below the high watermark whose timestamp is at least `timestamp`.
+    ///
+    /// # Errors
+    /// As [`PartitionReader::read`].
     pub async fn offset_for_timestamp(&self, timestamp: Timestamp) -> Result<Option<FoundOffset>, ReadError> {
         let mut from = self.published.read(|state| state.search_from(timestamp));
         loop {
@@ -57,7 +64,11 @@ impl PartitionReader {
         }
     }
 
-    /// The first record from the log start to the high watermark that has the largest timestamp of these (KIP-734).
+    /// Finds the first of the records with the largest timestamp between log start and high
+    /// watermark (KIP-734).
+    ///
+    /// # Errors
+    /// As [`PartitionReader::read`].
     pub async fn max_timestamp(&self) -> Result<Option<FoundOffset>, ReadError> {
         let mut from = self.published.read(PartitionState::search_largest_from);
         let mut best: Option<Candidate> = None;
@@ -68,7 +79,7 @@ impl PartitionReader {
             }
             for (header, batch) in batches {
                 let largest = if header.base_offset < from {
-                    // The header speaks of records below the log start, too.
+                    // The header also counts records below the log start.
                     largest_record(&header, &batch, from).await?
                 } else {
                     Some(header.max_timestamp)
@@ -80,7 +91,8 @@ impl PartitionReader {
                 }
                 from = from.max(header.next_offset());
             }
-            // What was read from disk counts against the readers' memory, which the next portion waits for: none of it is kept meanwhile.
+            // Batches read from disk count against the readers' memory, and the next portion waits
+            // for that memory: so the candidate is copied and the rest dropped.
             if let Some(Candidate { batch, .. }) = &mut best {
                 *batch = Bytes::copy_from_slice(batch);
             }
@@ -89,7 +101,7 @@ impl PartitionReader {
         find_record(&header, &batch, from, largest).await
     }
 
-    /// The next batches to look through; moves `from` up if the log start has passed it meanwhile.
+    /// The next batches to inspect. Raises `from` if the log start has passed it meanwhile.
     async fn portion(&self, from: &mut Offset) -> Result<Vec<(BatchHeader, Bytes)>, ReadError> {
         loop {
             let isolation = Isolation::ReadUncommitted;
@@ -108,7 +120,8 @@ impl PartitionReader {
     }
 }
 
-/// The largest timestamp of the batch's records from `from` on. Records that cannot be read have that of the batch, as in [`find_record`].
+/// The largest timestamp of the batch's records from `from` on. Unreadable records count as in
+/// [`find_record`].
 async fn largest_record(header: &BatchHeader, batch: &Bytes, from: Offset) -> Result<Option<Timestamp>, ReadError> {
     let mut largest = None;
     let pass = look_through(header, batch, from, move |_, timestamp| {
@@ -118,8 +131,9 @@ async fn largest_record(header: &BatchHeader, batch: &Bytes, from: Offset) -> Re
     Ok(pass.await?.unwrap_or(Some(header.max_timestamp)))
 }
 
-/// The first record of the batch, from `from` on, that has at least this timestamp. Records that cannot be read (compressed ones may be stored
-/// unchecked) count as one with the batch's largest timestamp.
+/// The first record of the batch, from `from` on, whose timestamp is at least `at_least`.
+/// Unreadable records (the broker may have stored compressed ones unchecked) count as one record
+/// with the batch's largest timestamp.
 async fn find_record(
     header: &BatchHeader,
     batch: &Bytes,
@@ -136,15 +150,16 @@ async fn find_record(
     Ok(found.map(|(offset, timestamp)| FoundOffset { offset, timestamp, leader_epoch }))
 }
 
-/// Shows `each` record of the batch from `from` on, and answers what it said of the last, or `None` where the records cannot be read. Keeps none of
-/// them: a small batch may inflate to many.
+/// Passes each record of the batch from `from` on to `each`, and returns the last result of `each`,
+/// or `None` if the records cannot be read. Collects no records: a small batch may decompress to
+/// very many.
 async fn look_through<T: Send + 'static>(
     header: &BatchHeader,
     batch: &Bytes,
     from: Offset,
     mut each: impl FnMut(Offset, Timestamp) -> Option<T> + Send + 'static,
 ) -> Result<Option<Option<T>>, ReadError> {
-    let permit = INFLATING.acquire().await.expect("it is never closed");
+    let permit = DECOMPRESSION_PERMITS.acquire().await.expect("it is never closed");
     let (header, batch) = (*header, batch.clone());
     let is_stamped = header.attributes.timestamp_type() == TimestampType::LogAppendTime;
     let pass = tokio::task::spawn_blocking(move || {
@@ -158,6 +173,6 @@ async fn look_through<T: Send + 'static>(
         });
         looked.is_ok().then_some(last)
     });
-    // The end of the process takes the thread away.
+    // The join fails only when the process ends and the runtime drops the task.
     pass.await.map_err(|_| ReadError::Closed)
 }

@@ -1,4 +1,5 @@
-//! A long poll's end of the notification: one waiter, registered with any number of partitions, woken by the first that has the news it waits for.
+//! Wakes long polls: one waiter registers with any number of partitions, and the first partition
+//! that meets its condition wakes it.
 
 use std::sync::{Arc, Weak};
 
@@ -6,24 +7,26 @@ use rustmq_engine_core::log::{Frontiers, ReadFrontier};
 use rustmq_model::Offset;
 use tokio::sync::Notify;
 
-/// The news of one partition that a reader waits for. It is told of the partition's end and of a change of leadership in any case.
+/// The condition under which one partition wakes a waiter. A change of leadership and the
+/// partition's end wake it in any case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Awaited {
-    /// Where it reads: a log start above it is news.
+    /// The offset that the reader reads from: a log start above it meets the condition.
     pub from: Offset,
     pub frontier: ReadFrontier,
-    /// The frontier is news above this: where the reader saw it.
+    /// The frontier as the reader saw it: a higher one meets the condition.
     pub above: Offset,
 }
 
 impl Awaited {
-    fn is_told_by(&self, frontiers: &Frontiers) -> bool {
+    fn is_met_by(&self, frontiers: &Frontiers) -> bool {
         self.frontier.of(frontiers) > self.above || frontiers.log_start > self.from
     }
 }
 
-/// Waits for news of partitions. Register it first ([`crate::PartitionReader::watch`]), read, and only then wait: what is
-/// published between the reading and the waiting wakes it.
+/// Waits for publications of partitions. Register the waiter first
+/// ([`crate::PartitionReader::watch`]), then read, and only then wait: a publication between the
+/// read and the wait wakes it.
 #[derive(Debug, Default)]
 pub struct FetchWaiter {
     notify: Notify,
@@ -35,18 +38,21 @@ impl FetchWaiter {
         Arc::default()
     }
 
-    /// Returns once a watched partition has published what is waited for since it was registered. A wake-up is used up by one wait.
+    /// Returns when a watched partition has met the condition since it was registered. One wait
+    /// uses up the wake-up.
     pub async fn wait(&self) {
         self.notify.notified().await;
     }
 
-    /// Wakes the waiter, or its next [`Self::wait`]. The engine calls it; a connection may, to end a long poll.
+    /// Wakes the current [`Self::wait`], or else the next one. The engine calls it; a connection
+    /// may, to end a long poll.
     pub fn wake(&self) {
         self.notify.notify_one();
     }
 }
 
-/// The waiters of one partition. Dropped ones are swept when the list has doubled, so it stays within twice the live ones.
+/// The waiters of one partition. Dropped waiters are removed when the list has doubled, so its
+/// length stays within twice the live waiters.
 #[derive(Debug, Default)]
 pub(crate) struct WaiterList {
     waiters: Vec<(Weak<FetchWaiter>, Awaited)>,
@@ -64,19 +70,19 @@ impl WaiterList {
         self.waiters.push((Arc::downgrade(waiter), awaited));
     }
 
-    /// Wakes those that wait for what has come, each once.
-    pub(crate) fn wake_told_by(&mut self, frontiers: &Frontiers) {
-        self.wake(|awaited| awaited.is_told_by(frontiers));
+    /// Wakes the waiters whose condition the frontiers meet, each once.
+    pub(crate) fn wake_met_by(&mut self, frontiers: &Frontiers) {
+        self.wake(|awaited| awaited.is_met_by(frontiers));
     }
 
     pub(crate) fn wake_all(&mut self) {
         self.wake(|_| true);
     }
 
-    fn wake(&mut self, is_told: impl Fn(&Awaited) -> bool) {
-        let told = self.waiters.extract_if(.., |(_, awaited)| is_told(awaited));
-        told.filter_map(|(waiter, _)| waiter.upgrade()).for_each(|waiter| waiter.wake());
-        // Where many were woken, the list is to double from what is left.
+    fn wake(&mut self, is_met: impl Fn(&Awaited) -> bool) {
+        let met = self.waiters.extract_if(.., |(_, awaited)| is_met(awaited));
+        met.filter_map(|(waiter, _)| waiter.upgrade()).for_each(|waiter| waiter.wake());
+        // After many wake-ups the doubling is counted from the remaining waiters.
         self.sweep_at = self.sweep_at.min(self.waiters.len() * 2);
     }
 }
@@ -100,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_is_woken_by_what_it_waits_for_and_once() {
+    fn a_waiter_is_woken_once_by_its_condition() {
         let at = |log_start, last_stable, high_watermark| Frontiers {
             log_start: Offset(log_start),
             local_start: Offset(log_start),
@@ -119,7 +125,7 @@ mod tests {
         let uncommitted = register(awaiting(ReadFrontier::HighWatermark, 10));
         let committed = register(awaiting(ReadFrontier::LastStable, 7));
         let mut check = |frontiers: Frontiers, expected: [bool; 2]| {
-            list.wake_told_by(&frontiers);
+            list.wake_met_by(&frontiers);
             let woken = [&uncommitted, &committed].map(|waiter: &Arc<FetchWaiter>| is_woken(waiter));
             assert_eq!(woken, expected, "{frontiers:?}");
         };
@@ -136,8 +142,8 @@ mod tests {
     #[test]
     fn dropped_waiters_do_not_pile_up() {
         let mut list = WaiterList::default();
-        let kept = FetchWaiter::new();
-        list.register(&kept, NEXT);
+        let live = FetchWaiter::new();
+        list.register(&live, NEXT);
         for _ in 0..10_000 {
             list.register(&FetchWaiter::new(), NEXT);
         }
@@ -168,7 +174,7 @@ mod tests {
         list.register(&later, Awaited { above: Offset(9), ..NEXT });
         let many: Vec<_> = std::iter::repeat_with(FetchWaiter::new).take(10_000).collect();
         many.iter().for_each(|waiter| list.register(waiter, NEXT));
-        list.wake_told_by(&Frontiers { high_watermark: Offset(1), ..Frontiers::default() });
+        list.wake_met_by(&Frontiers { high_watermark: Offset(1), ..Frontiers::default() });
         assert_eq!(list.waiters.len(), 1);
         for _ in 0..10_000 {
             list.register(&FetchWaiter::new(), NEXT);

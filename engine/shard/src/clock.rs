@@ -1,11 +1,13 @@
-//! The engine's clock. The loops around the shards read it and pass on what it said: a shard, and what it decides by, is told the time.
+//! The engine's clock. Only the loops around the shards read it; a shard and its machine get the
+//! time as an argument.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustmq_engine_core::shard::Now;
 use rustmq_model::{Instant, Timestamp};
 
-/// One for all shards of an engine: two threads that make the turns of one shard mean the same by an [`Instant`].
+/// One clock serves all shards of an engine: two threads that run the turns of one shard must agree
+/// on an [`Instant`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     origin: std::time::Instant,
@@ -16,7 +18,7 @@ impl Clock {
         Self { origin: std::time::Instant::now() }
     }
 
-    /// It is later from here on, by as much.
+    /// Moves the clock forward.
     #[cfg(test)]
     pub(crate) fn advance(&mut self, time: std::time::Duration) {
         self.origin -= time;
@@ -30,7 +32,7 @@ impl Clock {
         Instant::default().plus(self.origin.elapsed())
     }
 
-    /// The same point as a runtime's timers know it.
+    /// The same time for the runtime's timers.
     pub(crate) fn point(self, at: Instant) -> std::time::Instant {
         self.origin + at.since(Instant::default())
     }
@@ -40,7 +42,7 @@ pub(crate) fn wall_time() -> Timestamp {
     since_1970(SystemTime::now())
 }
 
-/// In milliseconds.
+/// Milliseconds since the Unix epoch; 0 for an earlier time.
 pub(crate) fn since_1970(time: SystemTime) -> Timestamp {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
@@ -53,7 +55,7 @@ mod tests {
     use super::Clock;
 
     #[test]
-    fn what_is_due_later_is_waited_for_by_as_much() {
+    fn a_later_instant_is_later_for_the_timers_by_the_same_duration() {
         const HOUR: Duration = Duration::from_secs(3_600);
         let clock = Clock::start();
         let now = clock.at();

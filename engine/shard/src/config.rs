@@ -1,4 +1,4 @@
-//! What the engine is started with: resolved values; reading configuration files is the process's matter.
+//! The engine's configuration, in resolved values. The process reads the configuration files.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,70 +10,80 @@ use crate::disk::DiskFaults;
 use crate::folder::WalOwner;
 use crate::memory_levels::MemorySource;
 
-/// Which driver the shards use.
+/// The driver that the shards use for their files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Driver {
-    /// `io_uring` where the kernel lets us, else epoll.
+    /// `io_uring` where the kernel allows it, else epoll.
     #[default]
     Auto,
-    /// Refuse to start without `io_uring`.
+    /// Refuses to start without `io_uring`.
     Uring,
     Epoll,
 }
 
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
-    /// The folder of the WALs. Created if need be; the parent must exist.
+    /// The folder of the WALs. Created if it is missing; its parent must exist.
     pub dir: PathBuf,
-    /// Refuse to make the folder: there was one.
+    /// Refuses to create the folder, because it existed before.
     pub must_exist: bool,
-    /// Whose log it is. A folder that has an owner is refused to any other; one that has none gets this one.
+    /// The data folder that the WALs belong to. A folder with an owner refuses any other; a folder
+    /// without one gets this one.
     pub owner: Option<WalOwner>,
-    /// Shards (threads), each with a WAL. A folder that has more WALs gets a shard for each of them.
+    /// The number of shards; each has a thread and a WAL. A folder with more WALs gets a shard for
+    /// each of them.
     pub shards: usize,
-    /// Size of a WAL segment. A folder keeps the size that it was made with.
+    /// The size of a WAL segment. A folder keeps the size that it was created with.
     pub segment_size: ByteSize,
-    /// Bytes that all WALs together may take on disk. Rounded down to segments, at least six a WAL.
+    /// The most disk space that all WALs together may take. Rounded down to whole segments, at
+    /// least six for each WAL.
     pub capacity: ByteSize,
-    /// Memory for recent batches, over all shards. Taken as needed.
+    /// The memory for recent batches, over all shards. Taken as needed.
     pub tail_memory: ByteSize,
-    /// Where to look whether others need that memory: while less than a tenth of it is left, half of what recent batches take is given back, again
-    /// and again. `None` keeps to `tail_memory` whatever else goes on.
+    /// Reports how much memory the system has left. While less than a tenth of it is left, the
+    /// shards repeatedly give back half of the memory of their recent batches. `None` keeps
+    /// `tail_memory` fixed.
     pub memory_source: Option<Arc<dyn MemorySource>>,
-    /// Sync before acknowledging. Without it, a power cut loses what the operating system had not written.
+    /// Sync before acknowledging. Without it, a power cut loses everything that the operating
+    /// system has not written yet.
     pub fsync: bool,
     pub driver: Driver,
-    /// While small commits take less than this in the mean, a shard makes them itself; others it leaves to the driver. Zero leaves all to it.
+    /// While small commits take less than this on average, a shard executes them itself; it leaves
+    /// other commits to the driver. Zero leaves all of them to the driver.
     pub quick_commit: Duration,
-    /// While commits take this or more in the mean, beyond what their bytes take, a shard may have two in flight. Zero: always.
+    /// While commits take at least this on average, not counting the time for their bytes, a shard
+    /// may have two of them in flight. Zero always allows two.
     pub slow_commit: Duration,
-    /// Threads that read what has left memory.
+    /// The threads that read batches which have left memory.
     pub read_threads: usize,
-    /// Memory for what they read, until it is sent; a read that finds no room waits for it in turn, as long as its reader does.
+    /// The memory for batches read from disk, held until they are sent. A read that finds none free
+    /// waits for it in turn, at most as long as its reader waits.
     pub read_memory: ByteSize,
-    /// Reads that may be with them or wait for memory, over all shards; more wait in turn, as long as their readers do.
+    /// The reads from disk that may be queued, executed or waiting for memory, over all shards.
+    /// Further reads wait in turn, at most as long as their readers wait.
     pub read_queue: usize,
-    /// How often retention and producer expiry are looked at.
+    /// How often a shard checks retention and the expiry of producers.
     pub retention_interval: Duration,
-    /// How long batches that are to be moved must be unreadable, from the first failure in their segment on, before they are given up.
-    pub damage_patience: Duration,
-    /// After this long without appends a shard proves what it wrote last.
+    /// How long batches that must move have to be unreadable, from the first failure in their
+    /// segment on, before they count as damaged.
+    pub damage_timeout: Duration,
+    /// After this long without appends a shard writes a proof of its last group.
     pub idle_proof_after: Duration,
-    /// Requests that wait for one shard; senders wait for room.
+    /// The capacity of a shard's request queue; senders wait for room.
     pub inbox: usize,
-    /// Makes the disk fail, to prove what the engine then does. Tests only.
+    /// Injects disk failures. Tests only.
     #[doc(hidden)]
     pub faults: Option<Arc<DiskFaults>>,
 }
 
 impl EngineConfig {
-    /// Half the processors, at least one.
+    /// Half of the processors, at least one.
     #[must_use]
     pub fn default_shards() -> usize {
         std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
     }
 
-    /// The defaults of a single small node.
+    /// The defaults for a single small node.
     #[must_use]
     pub fn new(dir: PathBuf) -> Self {
         Self {
@@ -93,7 +103,7 @@ impl EngineConfig {
             read_memory: ByteSize::mib(64),
             read_queue: 256,
             retention_interval: Duration::from_secs(30),
-            damage_patience: Duration::from_secs(30),
+            damage_timeout: Duration::from_secs(30),
             idle_proof_after: Duration::from_millis(50),
             inbox: 1024,
             faults: None,

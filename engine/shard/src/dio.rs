@@ -1,4 +1,5 @@
-//! How a folder's files are opened: around the page cache (O_DIRECT) where the file system has it, else through it.
+//! Opens a folder's files: around the page cache (O_DIRECT) where the file system supports it, else
+//! through the page cache.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,25 +13,27 @@ use rustmq_engine_core::wal::SegmentShape;
 #[cfg(test)]
 pub(crate) mod spoiled;
 
-/// The block that segments are laid out by where the device asks for less.
+/// The block size of segments if the device asks for less, in bytes.
 const BLOCK_SIZE: u32 = 4096;
 const PROBE_FILE: &str = "probe";
 
-/// What the folder's file system takes.
+/// The folder's file system: whether it supports O_DIRECT, and the block size of reads and writes,
+/// in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DirectIo {
     pub direct: bool,
     pub block_size: u32,
 }
 
-/// The file system has no room, or none for us.
+/// Whether the file system, or the process's quota, is full.
 fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 impl DirectIo {
-    /// Finds out by writing one block to a file in `dir`, which is removed again. On a full disk, where nothing can be deleted before the
-    /// start, as much as can be told without: from `existing`, a file in `dir`, if no other can be made.
+    /// Probes by writing one block to a temporary file in `dir`. On a full disk, where nothing can
+    /// be deleted before the start, the probe uses what it learns without writing; if it cannot
+    /// create a file, it opens `existing`, a file in `dir`.
     pub(crate) fn probe(dir: &Path, existing: &Path) -> io::Result<Self> {
         let path = dir.join(PROBE_FILE);
         let probed = match File::create(&path) {
@@ -41,7 +44,7 @@ impl DirectIo {
             Err(error) => return Err(error),
         };
         let removed = std::fs::remove_file(&path);
-        // What stands in the way of writing says more than that there is nothing to remove.
+        // A failed write says more than a failed removal.
         let io = probed?;
         removed?;
         Ok(io)
@@ -55,15 +58,16 @@ impl DirectIo {
         let mut chunk = ChunkWriter::new(length, &ChunkPool::default()).map_err(io::Error::other)?;
         match file.write_all_at(&chunk.open_part()[..length], 0) {
             Ok(()) => Ok(io),
-            // The file system takes the flag and refuses the write, as some network ones do.
+            // Some network file systems accept the flag and refuse the write.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(Self::BUFFERED),
-            // It refuses for want of space only.
+            // A full disk refuses the write, not the flag.
             Err(error) if is_full(&error) => Ok(io),
             Err(error) => Err(error),
         }
     }
 
-    /// The file opened around the page cache, and in which blocks it is written; `None` where the file system has no such files.
+    /// Opens the file around the page cache and reads its block size; `None` where the file system
+    /// does not support that.
     fn opened(path: &Path) -> Option<(File, Self)> {
         let file = Self { direct: true, block_size: BLOCK_SIZE }.open(path).ok()?;
         let stat = rustix::fs::statx(&file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN);
@@ -83,7 +87,7 @@ impl DirectIo {
         OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
     }
 
-    /// As [`DirectIo::open`], where each write ends with a sync of its own.
+    /// Opens an existing file as [`DirectIo::open`] does, but each write includes a sync.
     pub(crate) fn open_synced(self, path: &Path) -> io::Result<File> {
         self.open_with(path, OFlags::DSYNC)
     }
@@ -94,14 +98,15 @@ impl DirectIo {
     }
 }
 
-/// One read from the byte `at` on into `room`; every read of a slot's file comes through here. It may fill less than `room`.
+/// Reads once from byte `at` on into `room`, and may fill less than `room`. Every read of a slot's
+/// file comes through here.
 pub(crate) fn read_once(file: &File, room: &mut [u8], at: u64) -> io::Result<usize> {
     #[cfg(test)]
     spoiled::check(file, at, room.len())?;
     file.read_at(room, at)
 }
 
-/// Writes all of `bytes` at the byte `at` for a repair, without a sync.
+/// Overwrites the bytes from `at` on with `bytes`, for a repair. Does not sync.
 pub(crate) fn write_over(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
     #[cfg(test)]
     spoiled::on_write(file, at, bytes.len());
@@ -124,7 +129,7 @@ pub(crate) fn read_at(file: &File, offset: u64, length: usize, pool: &ChunkPool)
     Ok(chunk.freeze(filled))
 }
 
-/// Syncs a folder, so that the names in it survive.
+/// Syncs a folder, so that the names in it survive a crash.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

@@ -1,10 +1,12 @@
-//! Executes the steps of a commit, in order, on the files of the slots that they name: on the shard's thread what is as a rule over sooner than another thread is woken, by
-//! one of two drivers what is not. The first failure ends a commit and is reported; nothing is tried again. Up to two commits are in flight, each in a lane
-//! of its own; how many, the shard's machine says.
+//! Executes the steps of a commit, in order, on the slot files that they name: small commits to a
+//! quick disk on the shard's thread, because waking another thread would take longer, and the
+//! others through one of two drivers. The first failure ends a commit and is reported; nothing is
+//! tried again. Up to two commits are in flight, each in a lane of its own; the shard's machine
+//! decides how many.
 
 mod blocking;
 mod faults;
-mod patience;
+mod inline_commits;
 mod slot_file;
 mod thread;
 mod turns;
@@ -23,12 +25,14 @@ pub(crate) use turns::{CommitTurn, DiskTurns};
 pub(crate) use work::{DiskError, DiskWork};
 
 use blocking::SyncThrough;
-use patience::Patience;
+use inline_commits::InlineCommits;
 use thread::ThreadDisk;
 use uring::UringDisk;
 
-/// What one of the commits in flight has to itself: its thread, and for each slot an open file that it syncs through. The kernel tells each open file once
-/// of a write-back that has failed. Through a common one, the sync of one commit could hear of the failure that the other's is about, which would end well.
+/// The resources that a commit in flight does not share with another one: a thread, and for each
+/// slot an open file for syncs. The kernel reports a failed write-back once per open file. If two
+/// commits shared one, the sync of one could consume the failure of the other, which would then
+/// count as synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lane {
     First,
@@ -41,46 +45,49 @@ impl Lane {
 
 pub(crate) struct Disk {
     driver: DiskDriver,
-    patience: Cell<Patience>,
+    inline_commits: Cell<InlineCommits>,
     faults: Option<Arc<DiskFaults>>,
 }
 
-/// Who makes the commits that the shard does not wait for.
+/// Executes the commits that the shard does not execute itself.
 enum DiskDriver {
     Uring(UringDisk),
     Threads([ThreadDisk; Lane::ALL.len()]),
 }
 
 impl Disk {
-    /// Over the shard's own `io_uring`. The shard waits itself for small commits while they take less than `quick_commit`.
+    /// Uses the shard's own `io_uring`. The shard executes small commits itself while they take
+    /// less than `quick_commit` on average.
     pub(crate) fn over_uring(quick_commit: Duration, faults: Option<Arc<DiskFaults>>) -> Self {
         Self::new(DiskDriver::Uring(UringDisk::new(faults.clone())), quick_commit, faults)
     }
 
-    /// The same with threads, of these names, where there is no `io_uring`.
+    /// Uses threads of these names, for systems without `io_uring`.
     pub(crate) fn over_threads(
         names: [String; Lane::ALL.len()],
         quick_commit: Duration,
         faults: Option<Arc<DiskFaults>>,
     ) -> io::Result<Self> {
         let [first, second] = names;
-        // The first lane's are those by which the shard makes commits itself: nothing else is in flight then.
+        // The first lane syncs through the slots' own files, as the shard does for its own commits:
+        // no other commit is in flight then.
         let first = ThreadDisk::start(first, SyncThrough::Slots, faults.clone())?;
         let second = ThreadDisk::start(second, SyncThrough::DriverFiles(HashMap::new()), faults.clone())?;
         Ok(Self::new(DiskDriver::Threads([first, second]), quick_commit, faults))
     }
 
     fn new(driver: DiskDriver, quick_commit: Duration, faults: Option<Arc<DiskFaults>>) -> Self {
-        Self { driver, patience: Cell::new(Patience::new(quick_commit)), faults }
+        Self { driver, inline_commits: Cell::new(InlineCommits::new(quick_commit)), faults }
     }
 
-    /// Whether the shard's thread had better execute this commit itself, by [`Self::execute_here`], if no other is in flight.
-    pub(crate) fn is_waited_for(&self, work: &DiskWork) -> bool {
-        self.patience.get().waits_for(work.written())
+    /// Whether the shard's thread should execute this commit itself through [`Self::execute_here`],
+    /// provided that no other is in flight.
+    pub(crate) fn is_inline(&self, work: &DiskWork) -> bool {
+        self.inline_commits.get().allows(work.written())
     }
 
-    /// On the calling thread, which waits: for as long as the disk takes, however quick it was so far. Returns when every step is done, or at
-    /// the first that failed.
+    /// Executes the commit on the calling thread, which waits as long as the disk takes, however
+    /// quick it was before. Returns when every step is done, or at the first failure.
     pub(crate) fn execute_here(&self, work: DiskWork) -> Result<(), DiskError> {
         let (bytes, started) = (work.written(), Instant::now());
         let result = blocking::execute(work, &mut SyncThrough::Slots, self.faults.as_deref());
@@ -88,7 +95,8 @@ impl Disk {
         result
     }
 
-    /// By the driver. Returns when every step is done, or at the first that failed.
+    /// Executes the commit through the driver. Returns when every step is done, or at the first
+    /// failure.
     pub(crate) async fn execute(&self, lane: Lane, work: DiskWork) -> Result<(), DiskError> {
         let (bytes, started) = (work.written(), Instant::now());
         let result = match &self.driver {
@@ -99,7 +107,7 @@ impl Disk {
         result
     }
 
-    /// Lets the driver hand over to the kernel what a commit has asked of it, and learn what is done.
+    /// Lets the driver submit the commits' operations to the kernel, and collect completions.
     pub(crate) async fn pass_on(&self) {
         if matches!(self.driver, DiskDriver::Uring(_)) {
             uring::pass_on().await;
@@ -107,8 +115,8 @@ impl Disk {
     }
 
     fn note(&self, bytes: usize, started: Instant) {
-        let mut patience = self.patience.get();
-        patience.note(bytes, started.elapsed());
-        self.patience.set(patience);
+        let mut inline_commits = self.inline_commits.get();
+        inline_commits.note(bytes, started.elapsed());
+        self.inline_commits.set(inline_commits);
     }
 }

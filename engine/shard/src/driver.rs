@@ -1,6 +1,7 @@
-//! One shard as its threads hold it: the machine that decides, and what is needed to execute that. A turn takes a bounded share of each inbox, so
-//! that none holds up the others however full it is. Nothing here waits: `shard_thread` does, for news and for the disk. No decision about a log
-//! is made here; `execute` has what is done about each.
+//! One shard as its threads hold it: the machine that decides, and everything that executing its
+//! decisions needs. A turn takes a bounded share of each inbox, so that no inbox delays the others,
+//! however full it is. Nothing here waits; `shard_thread` waits for events, requests and the disk.
+//! The driver decides nothing about a log; `execute` carries out the machine's decisions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -28,9 +29,10 @@ use crate::slot_files::SlotFiles;
 use crate::slots::{self, SlotPreparer};
 use crate::views::Views;
 
+/// The most events that a turn takes; the rest waits for the next turn.
 const EVENTS_PER_TURN: usize = 256;
 
-/// The types of a shard that runs on threads.
+/// The reply and memory types of a shard that runs on threads.
 #[derive(Debug)]
 pub(crate) struct Threaded;
 
@@ -44,14 +46,14 @@ impl Host for Threaded {
     type DoneReply = Reply<()>;
 }
 
-/// What reaches a shard from other threads.
+/// The queues through which other threads reach a shard.
 pub(crate) struct Inboxes {
     pub requests: mpsc::Receiver<Request>,
     pub events: mpsc::Receiver<Event>,
 }
 
-/// The threads and queues around a shard.
-pub(crate) struct Surroundings {
+/// The threads and queues that a shard uses.
+pub(crate) struct ShardServices {
     pub events: EventSender,
     pub reads: ReadPool,
     pub slots: SlotPreparer,
@@ -61,11 +63,11 @@ pub(crate) struct Surroundings {
 }
 
 /// A commit that is being executed.
-struct UnderWay {
+struct InFlight {
     number: CommitNumber,
     bytes: usize,
     started: Instant,
-    /// Until it ends, readers take turns.
+    /// While it lives, readers take turns at the disk.
     _turn: Option<CommitTurn>,
 }
 
@@ -73,40 +75,42 @@ pub(crate) struct ShardDriver {
     pub(crate) number: usize,
     pub(crate) folder: WalFolder,
     pub(crate) io: DirectIo,
-    pub(crate) around: Surroundings,
+    pub(crate) services: ShardServices,
     pub(crate) machine: Shard<Threaded>,
     pub(crate) files: SlotFiles,
-    /// The same files, for readers.
+    /// Gives readers the same files.
     pub(crate) reads: Arc<ShardReads>,
-    /// How fast slots are prepared: their thread looks at it.
+    /// How fast slots are prepared. The preparing thread polls it.
     pub(crate) urgency: Arc<AtomicU8>,
     /// Whether a commit ends with a sync.
     pub(crate) is_synced: bool,
     pub(crate) clock: Clock,
-    under_way: Vec<UnderWay>,
+    in_flight: Vec<InFlight>,
     has_ended: bool,
-    /// The last field, and so dropped after the folder's lock: whoever finds the inbox closed may start again at once.
+    /// The last field, and therefore dropped after the folder's lock: a thread that finds the inbox
+    /// closed may start the engine again at once.
     pub(crate) inboxes: Inboxes,
 }
 
 impl Drop for ShardDriver {
-    /// A panic must not look like a slow disk: what waits for this shard is ended, and the status says why.
+    /// A panic must not look like a slow disk: ends everything that waits for this shard, and
+    /// reports the reason in the status.
     fn drop(&mut self) {
         if self.has_ended {
             return;
         }
-        self.around.gauges.poison("the shard's thread has panicked");
+        self.services.gauges.poison("the shard's thread has panicked");
         self.machine.memory_mut().end();
         self.report();
     }
 }
 
-/// What a driver is made of.
-pub(crate) struct Parts {
+/// The parts of a driver.
+pub(crate) struct DriverParts {
     pub number: usize,
     pub folder: WalFolder,
     pub io: DirectIo,
-    pub around: Surroundings,
+    pub services: ShardServices,
     pub machine: Shard<Threaded>,
     pub files: SlotFiles,
     pub reads: Arc<ShardReads>,
@@ -116,23 +120,23 @@ pub(crate) struct Parts {
 }
 
 impl ShardDriver {
-    /// Shows the partitions that recovery found.
-    pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { number, folder, io, around, machine, files, reads, is_synced, clock, inboxes } = parts;
+    /// Builds the driver, and creates the views of the recovered partitions.
+    pub(crate) fn new(parts: DriverParts) -> Self {
+        let DriverParts { number, folder, io, services, machine, files, reads, is_synced, clock, inboxes } = parts;
         let urgency = Arc::new(AtomicU8::new(slots::PACED));
-        let (under_way, has_ended) = (Vec::new(), false);
+        let (in_flight, has_ended) = (Vec::new(), false);
         let mut driver = Self {
             number,
             folder,
             io,
-            around,
+            services,
             machine,
             files,
             reads,
             urgency,
             is_synced,
             clock,
-            under_way,
+            in_flight,
             has_ended,
             inboxes,
         };
@@ -140,7 +144,7 @@ impl ShardDriver {
         driver
     }
 
-    /// Before the first turn.
+    /// Runs once, before the first turn.
     pub(crate) fn begin(&mut self) {
         self.machine.begin(self.clock.now());
         self.execute_all();
@@ -149,7 +153,8 @@ impl ShardDriver {
 
     pub(crate) fn turn(&mut self) {
         let now = self.clock.now();
-        // By the clock and not by timers: those fire only when the thread waits, which it may never do under load.
+        // The turn compares times instead of using timers: timers fire only when the thread waits,
+        // which under load it may never do.
         self.machine.handle_time(now);
         self.execute_all();
         for _ in 0..EVENTS_PER_TURN {
@@ -162,16 +167,16 @@ impl ShardDriver {
         self.count_appended();
     }
 
-    /// What was staged is counted at once: its commit may take long, or fail.
+    /// Counts staged batches at once: their commit may take long, or fail.
     fn count_appended(&mut self) {
         let appended = self.machine.take_appended();
         if appended.batches > 0 {
-            self.around.metrics.appended_batches.inc_by(appended.batches);
-            self.around.metrics.appended_bytes.inc_by(appended.bytes);
+            self.services.metrics.appended_batches.inc_by(appended.batches);
+            self.services.metrics.appended_bytes.inc_by(appended.bytes);
         }
     }
 
-    /// When the clock asks for the next turn.
+    /// When the machine's next timeout is due.
     pub(crate) fn turn_due(&self) -> Instant {
         self.clock.point(self.machine.poll_timeout())
     }
@@ -191,7 +196,7 @@ impl ShardDriver {
         self.execute_all();
     }
 
-    /// Hands a request over. It is staged in the next turn.
+    /// Hands a request to the machine, which stages it in the next turn.
     pub(crate) fn queue(&mut self, request: Request) {
         match request {
             Request::Open { partitions, reply } => self.machine.handle_open(partitions, reply),
@@ -203,17 +208,17 @@ impl ShardDriver {
         }
     }
 
-    /// Starts a commit of everything that has gathered, unless nothing has, or no other is to be in flight now. Whoever executes it says so
-    /// to [`Self::on_committed`].
+    /// Starts a commit of everything that has gathered. `None` if nothing has, or if no other
+    /// commit may be in flight now. The executor reports the end through [`Self::on_committed`].
     pub(crate) fn start_commit(&mut self) -> Option<DiskWork> {
         let CommitSteps { number, steps, bytes, holds_frames } = self.machine.poll_commit(self.clock.now())?;
-        // What only proves that the log is idle is in nobody's way.
-        let turn = holds_frames.then(|| self.around.reads.turns().begin_commit(bytes));
-        self.under_way.push(UnderWay { number, bytes, started: Instant::now(), _turn: turn });
+        // A commit that only proves an idle log delays nobody, so readers need not take turns.
+        let turn = holds_frames.then(|| self.services.reads.turns().begin_commit(bytes));
+        self.in_flight.push(InFlight { number, bytes, started: Instant::now(), _turn: turn });
         Some(DiskWork { number, steps, files: self.files.clone() })
     }
 
-    /// Stages what has come while a commit was handed over: the next one gathers.
+    /// Stages the backlog while a commit is executed, so that the next commit gathers.
     pub(crate) fn stage_next(&mut self) {
         self.machine.stage_backlog(self.clock.now());
         self.execute_all();
@@ -221,10 +226,10 @@ impl ShardDriver {
     }
 
     pub(crate) fn on_committed(&mut self, number: CommitNumber, result: Result<(), DiskError>) {
-        let at = self.under_way.iter().position(|commit| commit.number == number);
-        let commit = self.under_way.swap_remove(at.expect("a commit ends only while it is under way"));
+        let at = self.in_flight.iter().position(|commit| commit.number == number);
+        let commit = self.in_flight.swap_remove(at.expect("a commit ends only while it is in flight"));
         if result.is_ok() {
-            let metrics = &self.around.metrics;
+            let metrics = &self.services.metrics;
             metrics.commits.inc();
             metrics.committed_bytes.inc_by(commit.bytes as u64);
             metrics.commit_seconds.observe(commit.started.elapsed().as_secs_f64());
@@ -235,24 +240,24 @@ impl ShardDriver {
         self.report();
     }
 
-    /// What another thread has to tell.
+    /// Handles a message of another thread.
     pub(crate) fn on_event(&mut self, event: Event) {
-        self.tell(self.clock.now(), event);
+        self.handle_event(self.clock.now(), event);
         self.execute_all();
         self.report();
     }
 
-    fn tell(&mut self, now: Now, event: Event) {
+    fn handle_event(&mut self, now: Now, event: Event) {
         match event {
             Event::SlotReserved { slot, file } => {
-                // First: the machine may ask at once for what needs the file.
+                // The file comes first: the machine may at once request something that needs it.
                 self.files.insert(slot, file);
                 self.reads.set_files(self.files.clone());
                 self.machine.on_slot_reserved(now, slot);
             }
             Event::SlotFilled { slot } => self.machine.on_slot_filled(now, slot),
             Event::SlotFailed { slot } => {
-                self.lose_file(slot);
+                self.drop_file(slot);
                 self.machine.on_slot_failed(now, slot);
             }
             Event::PreparerPanicked => self.machine.on_preparation_lost(),
@@ -266,27 +271,29 @@ impl ShardDriver {
         }
     }
 
-    /// The file of a slot may be gone.
-    pub(crate) fn lose_file(&mut self, slot: SlotId) {
+    /// Forgets a slot's file, which may have been removed.
+    pub(crate) fn drop_file(&mut self, slot: SlotId) {
         self.files.remove(slot);
         self.reads.set_files(self.files.clone());
     }
 
-    /// After the last turn: what still waits is dropped, which tells it that the shard has stopped.
+    /// Ends the shard after its last turn. Drops everything that waits, which tells the waiters
+    /// that the shard has stopped.
     pub(crate) fn end(mut self) {
         self.has_ended = true;
         self.machine.memory_mut().end();
         let closing = self.machine.take_closing();
-        // With the folder's lock: whoever is answered may start again at once, too.
+        // The drop releases the folder's lock: whoever gets the answer may start the engine again
+        // at once.
         drop(self);
         for reply in closing {
-            // Whoever asked for the shutdown may have stopped waiting.
+            // The requester of the shutdown may have stopped waiting.
             let _ = reply.send(());
         }
     }
 
     pub(crate) fn report(&self) {
-        let gauges = &self.around.gauges;
+        let gauges = &self.services.gauges;
         let table = self.machine.table();
         let segment = u64::from(table.shape().length());
         let used = table.segment_count() as u64 * segment;
@@ -295,7 +302,7 @@ impl ShardDriver {
         gauges.partitions.store(self.machine.partition_count() as u64, Ordering::Relaxed);
         gauges.full.store(table.is_full(), Ordering::Relaxed);
         let number = u32::try_from(self.number).unwrap_or(u32::MAX);
-        self.around.metrics.set_status(number, &gauges.status());
+        self.services.metrics.set_status(number, &gauges.status());
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a shard's other threads tell it. Their number is bounded by the work that it gave them.
+//! The messages of a shard's other threads to the shard. The work that the shard gave them bounds
+//! their number.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::folder::FolderError;
 
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The slot's whole length is held on disk.
+    /// The slot's whole length is reserved on disk.
     SlotReserved {
         slot: SlotId,
         file: Arc<SlotFile>,
@@ -24,24 +25,26 @@ pub(crate) enum Event {
     SlotFailed {
         slot: SlotId,
     },
-    /// The thread that prepares slots is gone.
+    /// The thread that prepares slots has panicked.
     PreparerPanicked,
-    /// Batches of the oldest segment, read back to be moved.
+    /// The batches of the oldest segment that must move, read back from disk.
     MoveRead {
         number: u64,
         batches: Result<Vec<Bytes>, MoveError>,
     },
-    /// What a log was, read back for a cut.
+    /// A log's earlier state, read back for a truncation.
     LogRebuilt {
         number: u64,
         log: Result<Box<PartitionLog>, RebuildError>,
     },
-    /// Recent batches may take another amount of memory: a smaller one is kept at once, also by a shard that is idle.
+    /// The budget for recent batches has changed. An idle shard must meet a smaller budget at once,
+    /// too.
     TailBudgetSet,
-    /// The folder no longer says that the WAL was repaired, or why it still does.
+    /// The WAL's repair mark is removed, or the reason why it is not.
     RepairForgotten(Result<(), FolderError>),
-    /// A sync beside the commits has failed. What it covered counts as lost, what is in flight with it: a later sync may succeed without it, and where
-    /// commits are not synced there is none.
+    /// A sync outside of the commits has failed. Everything that it covered counts as lost, and so
+    /// do the commits in flight: a later sync may succeed without that data, and without synced
+    /// commits there is no later sync.
     SyncFailed {
         reason: String,
     },
@@ -51,17 +54,17 @@ pub(crate) enum Event {
 pub(crate) struct EventSender(mpsc::Sender<Event>);
 
 impl EventSender {
-    pub(crate) fn channel(places: usize) -> (Self, mpsc::Receiver<Event>) {
-        let (sender, receiver) = mpsc::channel(places);
+    pub(crate) fn channel(capacity: usize) -> (Self, mpsc::Receiver<Event>) {
+        let (sender, receiver) = mpsc::channel(capacity);
         (Self(sender), receiver)
     }
 
-    /// Whether nobody takes events any more.
+    /// Whether the receiver has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.0.is_closed()
     }
 
-    /// From a plain thread. A shard that has ended needs no news.
+    /// Sends from a thread that may block. A shard that has ended needs no events.
     pub(crate) fn send(&self, event: Event) {
         let _ = self.0.blocking_send(event);
     }

@@ -1,4 +1,4 @@
-//! What is done about each action of a shard's machine.
+//! Executes the actions of a shard's machine.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,14 +16,14 @@ use crate::rebuild_job::RebuildJob;
 use crate::slots::{SlotJob, level};
 
 impl ShardDriver {
-    /// Executes what is asked for, until nothing is.
+    /// Executes actions until the machine requests no more.
     pub(crate) fn execute_all(&mut self) {
         while let Some(action) = self.machine.poll_action() {
             self.execute(action);
         }
     }
 
-    /// Whoever asked may have gone: failed sends are nothing.
+    /// Requesters may have gone, so failed sends are ignored.
     fn execute(&mut self, action: Action<Threaded>) {
         let views = self.machine.memory_mut();
         match action {
@@ -33,11 +33,11 @@ impl ShardDriver {
                     reason,
                     "the write-ahead log failed: nothing more is acknowledged"
                 );
-                self.around.gauges.poison(&reason);
+                self.services.gauges.poison(&reason);
             }
             Action::CreateView(view) => views.create(*view),
-            Action::List { key } => self.around.directory.insert(self.number, Arc::clone(views.of(key))),
-            Action::Unlist { id } => self.around.directory.remove(id),
+            Action::List { key } => self.services.directory.insert(self.number, Arc::clone(views.of(key))),
+            Action::Unlist { id } => self.services.directory.remove(id),
             Action::Publish(publication) => {
                 let Publication { runs, batches } = publication;
                 let mut batches = batches.into_iter();
@@ -95,19 +95,19 @@ impl ShardDriver {
         }
     }
 
-    /// Hands a read for a move to the thread that moves. Answers whether that took it.
+    /// Hands a read for a move to the mover thread. Returns whether the thread took it.
     fn submit_move(&self, number: u64, read: &ColdRead, plan: ReadPlan) -> bool {
-        let done = self.around.events.clone();
+        let done = self.services.events.clone();
         let mut job = self.reads.job(read, plan, Destination::Move { number, done });
-        // Who frees a full log does not wait for readers.
+        // A move that frees a full log takes no turns with readers.
         job.segment.turns = Arc::default();
-        self.around.reads.submit_move(job)
+        self.services.reads.submit_move(job)
     }
 
-    /// Hands a log that is to be read back to the same thread. Answers whether that took it.
+    /// Hands the rebuild of a log to the mover thread. Returns whether the thread took it.
     fn submit_rebuild(&self, number: u64, rebuild: Box<LogRebuild>) -> bool {
-        let (files, block_size, done) = (self.files.clone(), self.io.block_size, self.around.events.clone());
-        self.around.reads.submit_rebuild(RebuildJob { number, rebuild, files, block_size, done })
+        let (files, block_size, done) = (self.files.clone(), self.io.block_size, self.services.events.clone());
+        self.services.reads.submit_rebuild(RebuildJob { number, rebuild, files, block_size, done })
     }
 
     fn prepare_slot(&mut self, slot: SlotId, preparation: Preparation) {
@@ -118,27 +118,29 @@ impl ShardDriver {
             io: self.io,
             preparation,
             urgency: Arc::clone(&self.urgency),
-            done: self.around.events.clone(),
+            done: self.services.events.clone(),
         };
-        if !self.around.slots.submit(job) {
-            self.lose_file(slot);
+        if !self.services.slots.submit(job) {
+            self.drop_file(slot);
             self.machine.on_slot_failed(self.clock.now(), slot);
         }
     }
 
-    /// On a thread of its own: it writes and syncs a file, which may take long.
+    /// Removes the repair mark on a thread of its own, because this writes and syncs files, which
+    /// may take long.
     fn forget_repair(&mut self) {
-        let (folder, done) = (self.folder.clone(), self.around.events.clone());
+        let (folder, done) = (self.folder.clone(), self.services.events.clone());
         // Where commits sync nothing, all files are synced before the mark goes.
         let unsynced = if self.is_synced { Vec::new() } else { self.files.all() };
         let forget = move || {
-            let news = match unsynced.iter().try_for_each(|file| file.sync().map_err(|error| (&file.path, error))) {
+            let event = match unsynced.iter().try_for_each(|file| file.sync().map_err(|error| (&file.path, error))) {
                 Ok(()) => Event::RepairForgotten(folder.unmark_repaired()),
                 Err((path, error)) => Event::SyncFailed { reason: format!("cannot sync {}: {error}", path.display()) },
             };
-            // Files and lock before the news: a shard that ends gives them back with it.
+            // Files and lock are released before the event is sent: a shard that ends on this event
+            // must have returned them.
             drop((unsynced, folder));
-            done.send(news);
+            done.send(event);
         };
         if let Err(error) = std::thread::Builder::new().name(format!("rustmq-repaired-{}", self.number)).spawn(forget) {
             self.machine.on_repair_forgotten(Err(error.to_string()));
@@ -149,20 +151,20 @@ impl ShardDriver {
         let shard = self.number;
         match fact {
             Fact::SegmentsFreed { count } => {
-                self.around.metrics.freed_segments.inc_by(count);
-                // Nothing else may happen for long: the log is not to be told full meanwhile.
+                self.services.metrics.freed_segments.inc_by(count);
+                // The next report may be far off, and must not show the log as full until then.
                 self.report();
             }
             Fact::RangeDamaged { id, first, end, reason } => {
-                self.around.metrics.damaged_ranges.inc();
+                self.services.metrics.damaged_ranges.inc();
                 let (first, last) = (first.0, end.0 - 1);
-                tracing::error!(partition = %id, first, last, reason, "acknowledged records are damaged: their readers are refused, the log goes on");
+                tracing::error!(partition = %id, first, last, reason, "acknowledged records are damaged: their readers are refused, and the log continues");
             }
             Fact::MoveDelayed { id, reason } => {
-                tracing::warn!(partition = %id, reason, "a segment cannot be moved now: it is tried again");
+                tracing::warn!(partition = %id, reason, "a segment cannot be moved now: the move is retried");
             }
             Fact::StaleChange { id } => {
-                tracing::debug!(partition = %id, "a change of where the log is came too late: it is dropped");
+                tracing::debug!(partition = %id, "a placement change came too late: it is dropped");
             }
             Fact::RetentionWaits { id, no_room } => {
                 tracing::warn!(partition = %id, error = %no_room, "retention waits");
@@ -170,10 +172,13 @@ impl ShardDriver {
             Fact::NoMemoryForCheckpoints(error) => tracing::warn!(shard, %error, "no memory for checkpoints"),
             Fact::NoMemoryForProof(error) => tracing::warn!(shard, %error, "no memory to prove the last group"),
             Fact::RepairForgotten => {
-                tracing::info!(shard, "every partition has a checkpoint behind the repaired damage");
+                tracing::info!(
+                    shard,
+                    "every partition has a checkpoint behind the repaired damage: the repair mark is removed"
+                );
             }
             Fact::RepairRemembered { reason } => {
-                tracing::warn!(shard, reason, "the repair cannot be forgotten");
+                tracing::warn!(shard, reason, "the repair mark cannot be removed");
             }
         }
     }

@@ -1,4 +1,5 @@
-//! The commits that the disk's driver executes: up to two, each in a lane of its own, which end in any order.
+//! The commits that the disk's driver executes: at most two, each in a lane of its own, which end
+//! in any order.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -14,7 +15,7 @@ type CommitResult = Result<(), DiskError>;
 struct Execution {
     number: CommitNumber,
     future: Pin<Box<dyn Future<Output = CommitResult>>>,
-    /// Not reported yet.
+    /// Set when the commit has ended but is not reported yet.
     result: Option<CommitResult>,
 }
 
@@ -32,7 +33,7 @@ impl Executions {
         self.lanes.iter().all(Option::is_none)
     }
 
-    /// It goes on only while it is asked how far it has come.
+    /// Starts a commit. It progresses only while this is polled.
     pub(crate) fn begin(&mut self, work: DiskWork) {
         let free = Lane::ALL.into_iter().find(|lane| self.lanes[*lane as usize].is_none());
         let lane = free.expect("no more commits are in flight than there are lanes");
@@ -41,12 +42,12 @@ impl Executions {
         self.lanes[lane as usize] = Some(Execution { number, future, result: None });
     }
 
-    /// A commit that has ended, once one has. Each is told once.
+    /// Waits for the end of a commit. Reports each commit once.
     pub(crate) async fn ended(&mut self) -> (CommitNumber, CommitResult) {
         poll_fn(|context| self.poll_ended(context)).await
     }
 
-    /// One that has ended by now. They go as far as they can.
+    /// Lets the commits progress, and returns one that has ended by now.
     pub(crate) async fn ended_now(&mut self) -> Option<(CommitNumber, CommitResult)> {
         poll_fn(|context| {
             Poll::Ready(match self.poll_ended(context) {
@@ -57,7 +58,7 @@ impl Executions {
         .await
     }
 
-    /// Failures first: one of them takes with it whatever is not told yet.
+    /// Reports failures first: a failure also fails the commits that are not reported yet.
     fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<(CommitNumber, CommitResult)> {
         for execution in self.lanes.iter_mut().flatten().filter(|execution| execution.result.is_none()) {
             if let Poll::Ready(result) = execution.future.as_mut().poll(context) {
@@ -87,7 +88,7 @@ mod tests {
     use super::{Execution, Executions};
     use crate::disk::{Disk, DiskError};
 
-    /// Two commits that are done when it is asked.
+    /// Two commits that have ended by the first poll.
     fn ended(results: [Result<(), DiskError>; 2]) -> Executions {
         let mut executions = Executions::new(Disk::over_uring(std::time::Duration::ZERO, None).into());
         for (at, result) in results.into_iter().enumerate() {
@@ -98,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn each_end_is_told_once_and_a_failure_before_a_success() {
+    fn each_end_is_reported_once_and_a_failure_before_a_success() {
         let check = |results: [Result<(), DiskError>; 2], expected: [(u64, bool); 2]| {
             let mut executions = ended(results);
             let mut next = || match executions.poll_ended(&mut Context::from_waker(Waker::noop())) {

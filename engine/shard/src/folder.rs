@@ -1,8 +1,9 @@
-//! The folder that holds the WALs, and `wal.json` in it: the format's version, the segment size, the WALs' ids, and whose they are.
+//! The folder that holds the WALs, and `wal.json` in it: the format version, the segment size, the
+//! WALs' ids, and their owner.
 //!
 //! ```text
 //! <dir>/wal.json
-//! <dir>/LOCK         held with flock while a process runs on the folder, or repairs it
+//! <dir>/LOCK         locked with flock while a process uses or repairs the folder
 //! <dir>/wal-000/slot-00000 ...
 //! ```
 
@@ -18,11 +19,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::dio::sync_dir;
 
-/// The version that this build writes and reads.
+/// The format version that this build writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 const META_FILE: &str = "wal.json";
 const LOCK_FILE: &str = "LOCK";
-/// In a WAL's own folder, from a repair until every partition has a checkpoint behind the damage.
+/// Lies in a WAL's own folder, from a repair until every partition has a checkpoint behind the
+/// damage.
 const REPAIRED_FILE: &str = "repaired";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,23 +32,25 @@ const REPAIRED_FILE: &str = "repaired";
 struct Meta {
     format_version: u32,
     segment_size: u64,
-    /// Ids in hexadecimal, in the order of the folders.
+    /// The WALs' ids in hexadecimal, in the order of their folders.
     wals: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     owner: Option<WalOwner>,
 }
 
-/// The data folder that a folder of WALs belongs to: with another one's metadata, its partitions would be taken for deleted ones.
+/// The data folder that a folder of WALs belongs to. Under the metadata of another data folder, its
+/// partitions would count as deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WalOwner {
-    /// The data folder's own id, which never changes.
+    /// The data folder's id, which never changes.
     pub id: String,
-    /// Where it was when it was last used. For people: a data folder may be moved.
+    /// The data folder's path at its last use. Only error texts show it: a data folder may be
+    /// moved.
     pub data_dir: PathBuf,
 }
 
-/// Only the version: read first, since another version may have other fields.
+/// The version alone. It is read first, because another version may have other fields.
 #[derive(Deserialize)]
 struct MetaVersion {
     format_version: u32,
@@ -57,14 +61,14 @@ pub enum FolderError {
     #[error("{path}: {error}", path = path.display())]
     Io { path: PathBuf, error: io::Error },
     #[error(
-        "{path} is of format version {version}; this build reads version {FORMAT_VERSION}. Start the version that wrote it, \
+        "{path} has format version {version}; this build reads version {FORMAT_VERSION}. Start the version that wrote it, \
          or choose another data folder",
         path = path.display()
     )]
     Version { path: PathBuf, version: u32 },
     #[error("{path} is damaged: {reason}", path = path.display())]
     Damaged { path: PathBuf, reason: String },
-    #[error("{path} is missing, but {found} is there: the folder was made by something else or is incomplete",
+    #[error("{path} is missing, but {found} exists: another program made the folder, or it is incomplete",
         path = path.display(), found = found.display())]
     MetaMissing { path: PathBuf, found: PathBuf },
     #[error("{path} is missing, but {meta} names it: put it back, or remove the whole folder to start without its data",
@@ -89,12 +93,12 @@ pub enum FolderError {
     OtherOwner { path: PathBuf, owner: PathBuf, asked: PathBuf },
 }
 
-/// One WAL's place.
+/// The folder of one WAL.
 #[derive(Clone, Debug)]
 pub(crate) struct WalFolder {
     pub id: WalId,
     pub dir: PathBuf,
-    /// Of the folder above, until the last of its WALs is done with.
+    /// The lock of the parent folder, held until its last WAL is dropped.
     _lock: Arc<File>,
 }
 
@@ -103,7 +107,7 @@ impl WalFolder {
         slot_path(&self.dir, slot)
     }
 
-    /// Whether offsets may be missing in it, because a repair has covered damage.
+    /// Whether a repair has covered damage in this WAL: then offsets may be missing.
     pub(crate) fn was_repaired(&self) -> Result<bool, FolderError> {
         let path = self.dir.join(REPAIRED_FILE);
         path.try_exists().map_err(|error| FolderError::Io { path, error })
@@ -115,14 +119,14 @@ impl WalFolder {
         marked.map_err(|error| FolderError::Io { path, error })
     }
 
-    /// No start needs to know of the repair any more.
+    /// Removes the mark of a repair: later starts need not know of it.
     pub(crate) fn unmark_repaired(&self) -> Result<(), FolderError> {
         let path = self.dir.join(REPAIRED_FILE);
         let unmarked = fs::remove_file(&path).and_then(|()| sync_dir(&self.dir));
         unmarked.map_err(|error| FolderError::Io { path, error })
     }
 
-    /// The slots that there are, in order.
+    /// The slots that exist, in order.
     pub(crate) fn slots(&self) -> Result<Vec<SlotId>, FolderError> {
         slots_in(&self.dir)
     }
@@ -144,13 +148,13 @@ fn slots_in(dir: &Path) -> Result<Vec<SlotId>, FolderError> {
     Ok(slots)
 }
 
-/// How to open a folder.
+/// The options for opening a folder.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FolderOptions<'a> {
     pub dir: &'a Path,
-    /// Of a folder that is made now.
+    /// The segment size of a new folder; an existing one keeps its own.
     pub segment_size: u64,
-    /// WALs are added until there are as many.
+    /// WALs are added up to this number.
     pub wal_count: usize,
     pub must_exist: bool,
     pub owner: Option<&'a WalOwner>,
@@ -163,7 +167,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Opens the folder, or makes it.
+    /// Opens the folder, or creates it.
     pub(crate) fn open_or_create(options: FolderOptions<'_>) -> Result<Self, FolderError> {
         let FolderOptions { dir, segment_size, wal_count, must_exist, owner } = options;
         if must_exist && !dir.join(META_FILE).exists() {
@@ -199,7 +203,8 @@ impl Folder {
             if wal.exists() {
                 continue;
             }
-            // A folder is made, and that synced, before the file names it: a named one was there.
+            // A WAL's folder is created and synced before `wal.json` names it: a WAL that the file
+            // names must exist.
             if index < known_count {
                 return Err(FolderError::WalMissing { path: wal });
             }
@@ -212,7 +217,7 @@ impl Folder {
         Self::from_meta(dir, &meta, &lock)
     }
 
-    /// Opens a folder that must be there, as it is.
+    /// Opens an existing folder and changes nothing in it.
     pub(crate) fn open(dir: &Path, owner: Option<&WalOwner>) -> Result<Self, FolderError> {
         if !dir.join(META_FILE).exists() {
             return Err(FolderError::Absent { path: dir.to_owned() });
@@ -237,7 +242,7 @@ impl Folder {
     }
 }
 
-/// Two processes on one log would write over each other, also where each has a data folder of its own.
+/// Two processes on one log would overwrite each other, even if each had its own data folder.
 fn lock(dir: &Path) -> Result<Arc<File>, FolderError> {
     let path = dir.join(LOCK_FILE);
     let failed = |error| FolderError::Io { path: path.clone(), error };
@@ -249,7 +254,7 @@ fn lock(dir: &Path) -> Result<Arc<File>, FolderError> {
     }
 }
 
-/// A folder without an owner is anybody's: it was made without one.
+/// A folder that was created without an owner accepts any owner.
 fn check_owner(dir: &Path, meta: &Meta, asked: Option<&WalOwner>) -> Result<(), FolderError> {
     match (&meta.owner, asked) {
         (Some(owner), Some(asked)) if owner.id != asked.id => Err(FolderError::OtherOwner {
@@ -261,7 +266,7 @@ fn check_owner(dir: &Path, meta: &Meta, asked: Option<&WalOwner>) -> Result<(), 
     }
 }
 
-/// The file that every folder of WALs has.
+/// The path of `wal.json`, which every folder of WALs has.
 pub(crate) fn meta_path(dir: &Path) -> PathBuf {
     dir.join(META_FILE)
 }
@@ -285,7 +290,7 @@ fn read_meta(dir: &Path) -> Result<Option<Meta>, FolderError> {
     serde_json::from_slice(&text).map_err(damaged).map(Some)
 }
 
-/// A folder without `wal.json` must hold no WAL: the file is written before the first slot is.
+/// Refuses a folder with slots but without `wal.json`, which is written before the first slot.
 fn refuse_foreign(dir: &Path) -> Result<(), FolderError> {
     let wal = wal_dir(dir, 0);
     if wal.exists()
@@ -296,7 +301,7 @@ fn refuse_foreign(dir: &Path) -> Result<(), FolderError> {
     Ok(())
 }
 
-/// Replaces the file as a whole, synced.
+/// Replaces the file as a whole and syncs it.
 fn write_meta(dir: &Path, meta: &Meta) -> Result<(), FolderError> {
     let (path, new) = (dir.join(META_FILE), dir.join("wal.json.new"));
     let text = serde_json::to_vec_pretty(meta).expect("a struct of numbers and strings is always valid JSON");
@@ -331,8 +336,8 @@ mod tests {
         let first = open(&path, 1 << 20, 2).unwrap();
         let one = first.wals[1].clone();
         drop(first);
-        assert!(matches!(open(&path, 1 << 20, 2), Err(FolderError::InUse { .. })), "one WAL is in use still");
-        assert!(matches!(Folder::open(&path, None), Err(FolderError::InUse { .. })), "no repair meanwhile");
+        assert!(matches!(open(&path, 1 << 20, 2), Err(FolderError::InUse { .. })), "one WAL is still in use");
+        assert!(matches!(Folder::open(&path, None), Err(FolderError::InUse { .. })), "a repair is refused meanwhile");
         drop(one);
         Folder::open(&path, None).unwrap();
         open(&path, 1 << 20, 2).unwrap();
@@ -345,8 +350,8 @@ mod tests {
         let owner = |id: &str, data_dir: &str| WalOwner { id: id.to_owned(), data_dir: data_dir.into() };
         let absent = open_as(&path, &owner("a", "/data/a"), true).unwrap_err();
         assert!(matches!(absent, FolderError::Absent { .. }), "{absent}");
-        assert!(!path.exists(), "a log that is not mounted is not made anew");
-        // Made without an owner, it is the first one's.
+        assert!(!path.exists(), "a log that is not mounted is not created again");
+        // A folder without an owner belongs to the first data folder that opens it.
         drop(open(&path, 1 << 20, 1).unwrap());
         drop(open_as(&path, &owner("a", "/data/a"), true).unwrap());
         drop(open_as(&path, &owner("a", "/data/moved"), true).unwrap());
@@ -382,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_without_the_file_are_not_taken_over() {
+    fn slots_without_wal_json_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("wal-000")).unwrap();
         std::fs::write(dir.path().join("wal-000/slot-00000"), b"x").unwrap();

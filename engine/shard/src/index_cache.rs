@@ -1,4 +1,4 @@
-//! The indexes that reads have loaded.
+//! Caches the segment indexes that reads have loaded.
 
 use std::collections::VecDeque;
 use std::io;
@@ -17,12 +17,13 @@ use crate::read_around::Fault;
 use crate::segment_file::SegmentFile;
 use crate::window::WindowError;
 
-/// Indexes of sealed segments that are kept.
+/// The number of indexes that are kept.
 const CACHED_INDEXES: usize = 16;
-/// An index that was made anew lacks what could not be read then, which may be readable again.
+/// A rebuilt index expires, because it lacks groups that were unreadable then and may be readable
+/// now.
 const REBUILT_INDEX_AGE_MAX: Duration = Duration::from_secs(10);
 
-/// Indexes of sealed segments, the ones used last.
+/// The most recently used indexes of sealed segments.
 #[derive(Debug, Default)]
 pub(crate) struct IndexCache {
     entries: Mutex<VecDeque<CachedIndex>>,
@@ -32,7 +33,8 @@ pub(crate) struct IndexCache {
 struct CachedIndex {
     place: SegmentPlace,
     index: Arc<SegmentIndex>,
-    /// When it was made anew, from what could be read then; none for the one that is stored.
+    /// When the index was rebuilt from the readable groups; `None` for an index that was read from
+    /// disk.
     rebuilt: Option<Instant>,
 }
 
@@ -46,12 +48,13 @@ impl IndexCache {
         if let Some(index) = self.load_stored(segment, trailer).map_err(of)? {
             return Ok(index);
         }
-        tracing::warn!(path = %path.display(), "a segment's index is damaged: it is made anew from the groups");
+        tracing::warn!(path = %path.display(), "a segment's index is damaged: it is rebuilt from the groups");
         let index = scan_index(path, segment.place, trailer).map_err(of)?;
         Ok(self.keep(segment.place, index, Some(Instant::now())))
     }
 
-    /// The same, but `None` where the index on disk is damaged, or the slot has been used again.
+    /// Loads the index without rebuilding it: `None` if the index on disk is damaged, or the slot
+    /// has been reused.
     pub(crate) fn load_stored(&self, segment: &SegmentFile, trailer: Trailer) -> io::Result<Option<Arc<SegmentIndex>>> {
         if let Some(index) = self.cached(segment.place) {
             return Ok(Some(index));
@@ -82,16 +85,16 @@ impl IndexCache {
         self.entries.lock().clear();
     }
 
-    /// An index that was made anew is made once more when it is wanted next.
+    /// Drops a rebuilt index, so that its next use rebuilds it again.
     pub(crate) fn forget_rebuilt(&self, place: SegmentPlace) {
         self.entries.lock().retain(|known| known.place != place || known.rebuilt.is_none());
     }
 }
 
-/// The index that the sealed segment ends with; `None` if it is damaged.
+/// The index at the end of a sealed segment; `None` if it is damaged.
 fn read_stored_index(segment: &SegmentFile, trailer: Trailer) -> io::Result<Option<SegmentIndex>> {
     let (at, length) = (trailer.index_group, trailer.end.saturating_sub(trailer.index_group));
-    // Whole blocks of the device.
+    // Reads whole blocks of the device.
     let before = at % segment.block_size;
     let length = (before + length).next_multiple_of(segment.block_size) as usize;
     match read_at(&segment.file.file, u64::from(at - before), length, &ChunkPool::default()) {

@@ -1,4 +1,5 @@
-//! The index of a sealed segment whose own cannot be read: made anew from the segment's groups.
+//! Rebuilds the index of a sealed segment from its groups, for a segment whose own index cannot be
+//! read.
 
 use std::io;
 use std::path::Path;
@@ -7,14 +8,14 @@ use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::scan::{DamagePolicy, ScanNeed, SegmentPlace, SegmentScan};
 use rustmq_engine_core::wal::{Run, SegmentIndex, Trailer};
 
-use crate::read_around::{AroundFile, Persistence};
+use crate::read_around::{AroundFile, BadRunLimit};
 
-/// Bytes to read at a time.
+/// The number of bytes to read at a time.
 const WINDOW: u32 = 1 << 20;
 
-/// Reads the whole segment, through the page cache. What cannot be read is not in the index.
+/// Reads the whole segment through the page cache. The index lacks groups that cannot be read.
 pub(crate) fn scan_index(path: &Path, place: SegmentPlace, trailer: Trailer) -> io::Result<SegmentIndex> {
-    let mut file = AroundFile::open(path, Persistence::WhileItAnswers)?;
+    let mut file = AroundFile::open(path, BadRunLimit::WhileFileAnswers)?;
     let pool = ChunkPool::default();
     let policy = DamagePolicy::PassOver { proven: trailer.index_group };
     let mut scan = SegmentScan::new(place, Run(0), policy);
@@ -22,7 +23,7 @@ pub(crate) fn scan_index(path: &Path, place: SegmentPlace, trailer: Trailer) -> 
     while let ScanNeed::Bytes { offset, length } = need {
         let bytes = file.read(u64::from(offset), length as usize, &pool, |_, _| {})?;
         need = scan.on_bytes(&bytes, WINDOW);
-        // Replay is not asked for, and a segment of it would take memory.
+        // Nobody replays these items, and those of a whole segment would take memory.
         scan.items.clear();
     }
     Ok(scan.index)

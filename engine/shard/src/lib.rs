@@ -1,19 +1,70 @@
-//! Runs the storage engine: one thread per shard, each with a write-ahead log, on monoio (`io_uring`, or epoll where that is
-//! forbidden). Executes what `engine/core` decides; the rest of the process holds it through `engine/api`.
+//! Runs the storage engine: one thread per shard, each with a write-ahead log, on monoio
+//! (`io_uring`, or epoll where that is forbidden). Executes the decisions of `engine/core`; the
+//! rest of the process uses it through `engine/api`.
 //!
-//! Reading order: [`start`], then `driver` (a shard's machine with all that it needs, and one turn of it), `execute` (what is done about each of the
-//! machine's decisions), `shard_thread` (makes turns, and waits between them) and `standby` (makes them while the disk stalls). Then
-//! - what the machine is told: `event` (by other threads), `clock`;
-//! - what it asks for: `views` (what readers see, and the memory for it), `disk` and `executions` (commits), `slots` and `slot_files` (the files that they go to),
-//!   `move_read` (batches that are to be written anew);
-//! - what readers ask for that has left memory: `shard_reads`, `read_pool`, `read_queue`, `reader`, `window_cache`, `groups_apart`;
-//! - what starts with it: `recovery`, `folder`, `repair`, `memory_watch`.
+//! ```
+//! use rustmq_engine_api::{
+//!     Append, AppendFrontier, Isolation, LogConfig, OpenPartition, ReadRequest,
+//! };
+//! use rustmq_engine_shard::{EngineConfig, Metrics, start};
+//! use rustmq_model::batch::{BatchHeader, Codec};
+//! use rustmq_model::record::BatchBuilder;
+//! use rustmq_model::{
+//!     ByteSize, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition,
+//! };
 //!
-//! `read_around`, `index_scan` and `aside` are for disks that lose sectors.
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let folder = tempfile::tempdir()?;
+//! let mut config = EngineConfig::new(folder.path().join("wal"));
+//! (config.shards, config.segment_size) = (1, ByteSize::mib(1));
+//! config.capacity = ByteSize::mib(16);
+//! let (engine, report) = start(&config, &Metrics::default())?;
+//! assert_eq!(report.partitions, 0);
+//!
+//! let id = TopicIdPartition { topic_id: TopicId(1), partition: PartitionId(0) };
+//! let mut builder = BatchBuilder::new(Codec::None);
+//! builder.push(Timestamp(1_000), None, Some(b"value"), &[]);
+//! let batch = builder.build();
+//! let header = BatchHeader::parse(&batch)?;
+//!
+//! let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+//! runtime.block_on(async {
+//!     let config = LogConfig::unlimited();
+//!     let open = OpenPartition { id, leader_epoch: LeaderEpoch(0), config };
+//!     let reader = engine.open(vec![open]).await.remove(0)?;
+//!
+//!     let until = AppendFrontier::DurableEnd;
+//!     let append = Append { id, leader_epoch: None, batch, header, until };
+//!     let appended = engine.append(vec![append]).await.wait().await.remove(0)?;
+//!     assert_eq!(appended.base_offset, Offset(0));
+//!
+//!     // The answer means that the batch is synced, so it can be read.
+//!     let isolation = Isolation::ReadUncommitted;
+//!     let request =
+//!         ReadRequest { from: Offset(0), max_bytes: 1 << 20, at_least_one: true, isolation };
+//!     assert_eq!(reader.read(request).await?.batches.len(), 1);
+//!     engine.shutdown().await;
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! Reading order: [`start`], then `driver` (a shard's machine, and one turn of it), `execute` (the
+//! machine's actions), `shard_thread` (makes turns, and waits between them) and `standby` (makes
+//! them while the disk stalls). Then
+//! - the machine's inputs: `event` (messages of other threads), `clock`;
+//! - the means of its actions: `views` (the state that readers see, and its memory), `disk` and
+//!   `executions` (commits), `slots` and `slot_files` (the files of the log), `move_read` (reads
+//!   batches that must move);
+//! - reads of batches that have left memory: `shard_reads`, `read_pool`, `read_queue`, `reader`,
+//!   `window_cache`, `scattered_groups`;
+//! - the start and its surroundings: `recovery`, `folder`, `repair`, `memory_watch`.
+//!
+//! `read_around`, `index_scan` and `damaged_copies` are for disks that lose sectors.
 
-mod aside;
 mod clock;
 mod config;
+mod damaged_copies;
 mod dio;
 mod disk;
 mod driver;
@@ -21,7 +72,6 @@ mod event;
 mod execute;
 mod executions;
 mod folder;
-mod groups_apart;
 mod index_cache;
 mod index_scan;
 mod memory_levels;
@@ -38,6 +88,7 @@ mod reader;
 mod rebuild_job;
 mod recovery;
 mod repair;
+mod scattered_groups;
 mod segment_file;
 mod shard_reads;
 mod shard_thread;

@@ -1,7 +1,8 @@
-//! How much memory there is and how much of it is left, of the machine and of the cgroups that hold the process. Reads the files of
-//! `/proc` and `/sys`; what follows from them is decided elsewhere.
+//! The total and available memory of the machine and of the cgroups that contain the process. Reads
+//! files of `/proc` and `/sys`; `engine/core` decides about the budget.
 //!
-//! Sources: proc(5) for `meminfo`; the kernel's `admin-guide/cgroup-v2.rst` and `cgroup-v1/memory.rst` for the others.
+//! Sources: proc(5) for `meminfo`; the kernel's `admin-guide/cgroup-v2.rst` and
+//! `cgroup-v1/memory.rst` for the others.
 
 use std::fs;
 use std::io;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rustmq_engine_core::tail_budget::MemoryLevel;
 
-/// Where cgroups with a memory controller are mounted, and the names of their files.
+/// The mount points of cgroups with a memory controller, and the names of their files.
 const HIERARCHIES: [Hierarchy; 3] = [
     Hierarchy { mount: "sys/fs/cgroup", ..Hierarchy::V2 },
     Hierarchy { mount: "sys/fs/cgroup/unified", ..Hierarchy::V2 },
@@ -27,7 +28,8 @@ struct Hierarchy {
     is_version_1: bool,
     limit: &'static str,
     usage: &'static str,
-    /// Lines of `memory.stat`: pages of files, which the kernel can drop. They count as used.
+    /// Lines of `memory.stat` that count pages of files. The kernel can drop these pages, although
+    /// they count as used.
     file_pages: [&'static str; 2],
 }
 
@@ -41,13 +43,16 @@ impl Hierarchy {
     };
 }
 
-/// Says how much memory there is.
+/// Reports the system's memory.
 pub trait MemorySource: Send + Sync + std::fmt::Debug {
-    /// Each memory that the process lives in. Fails when the machine's own is not known.
+    /// The level of each memory that limits the process.
+    ///
+    /// # Errors
+    /// If the machine's own memory cannot be read.
     fn levels(&self) -> io::Result<Vec<MemoryLevel>>;
 }
 
-/// The system that the process runs on.
+/// The memory of the system that the process runs on.
 #[derive(Clone, Debug)]
 pub struct SystemMemory {
     root: PathBuf,
@@ -64,12 +69,13 @@ impl MemorySource for SystemMemory {
         let text = fs::read_to_string(self.root.join("proc/meminfo"))?;
         let unknown = || io::Error::new(io::ErrorKind::InvalidData, "/proc/meminfo has an unknown form");
         let mut levels = vec![machine(&text).ok_or_else(unknown)?];
-        // Without cgroups there is no such file.
+        // The file does not exist without cgroups.
         let groups = fs::read_to_string(self.root.join("proc/self/cgroup")).unwrap_or_default();
         for hierarchy in &HIERARCHIES {
             let Some(path) = own_group(&groups, hierarchy.is_version_1) else { continue };
             let mount = self.root.join(hierarchy.mount);
-            // A limit of any group above holds as well. In a container the path may be that of the host: what is not there is passed over.
+            // The limit of any group above applies as well. In a container the path may be the
+            // host's: groups that do not exist here are skipped.
             let above = Path::new(path.trim_start_matches('/')).ancestors();
             levels.extend(above.filter_map(|group| limited(&mount.join(group), hierarchy)));
         }
@@ -77,7 +83,7 @@ impl MemorySource for SystemMemory {
     }
 }
 
-/// The level of one cgroup; `None` if it has no limit, or is not there.
+/// The level of one cgroup; `None` if it has no limit or does not exist.
 fn limited(group: &Path, hierarchy: &Hierarchy) -> Option<MemoryLevel> {
     let read = |name| fs::read_to_string(group.join(name)).ok();
     let total = limit(&read(hierarchy.limit)?)?;
@@ -87,7 +93,7 @@ fn limited(group: &Path, hierarchy: &Hierarchy) -> Option<MemoryLevel> {
     Some(MemoryLevel { total, available: total.saturating_sub(used.saturating_sub(droppable)).min(total) })
 }
 
-/// `meminfo`'s lines are `Name:  number kB`.
+/// Parses `meminfo`, whose lines are `Name:  number kB`.
 fn machine(meminfo: &str) -> Option<MemoryLevel> {
     let bytes = |name: &str| {
         let line = meminfo.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -96,7 +102,8 @@ fn machine(meminfo: &str) -> Option<MemoryLevel> {
     Some(MemoryLevel { total: bytes("MemTotal")?, available: bytes("MemAvailable")? })
 }
 
-/// The process's own group in `/proc/self/cgroup`, whose lines are `number:controllers:path`, without controllers in version 2.
+/// The process's own group in `/proc/self/cgroup`. Its lines are `number:controllers:path`, without
+/// controllers in version 2.
 fn own_group(groups: &str, is_version_1: bool) -> Option<&str> {
     groups.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
@@ -107,7 +114,7 @@ fn own_group(groups: &str, is_version_1: bool) -> Option<&str> {
     })
 }
 
-/// No limit is `max` in version 2, and in version 1 the largest number of pages.
+/// Without a limit, the text is `max` in version 2, and the largest number of pages in version 1.
 fn limit(text: &str) -> Option<u64> {
     const UNLIMITED: u64 = 1 << 60;
     text.trim().parse().ok().filter(|limit| (1..UNLIMITED).contains(limit))
@@ -129,7 +136,7 @@ mod tests {
         "MemTotal:       24684580 kB\nMemFree:        21095000 kB\nMemAvailable:   22907000 kB\nCached: 1 kB\n";
     const MACHINE: MemoryLevel = MemoryLevel { total: 24_684_580 << 10, available: 22_907_000 << 10 };
 
-    /// What a system with these files says.
+    /// The levels of a system with these files.
     fn levels(files: &[(&str, &str)]) -> Option<Vec<MemoryLevel>> {
         let folder = tempfile::tempdir().unwrap();
         for (path, text) in files {
@@ -175,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_and_no_limit_is_none() {
+    fn text_without_a_number_or_a_limit_is_none() {
         assert_eq!(limit("max\n"), None);
         assert_eq!(limit("9223372036854771712\n"), None);
         assert_eq!(limit("0\n"), None);
@@ -187,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_says_something() {
+    fn this_machine_reports_its_memory() {
         let levels = SystemMemory::default().levels().unwrap();
         assert!(levels.iter().all(|level| level.total > 1 << 20 && level.available <= level.total), "{levels:?}");
     }

@@ -1,5 +1,6 @@
-//! A thread that looks at memory twice a second: it sets the budget of recent batches by what the system has left, and gives back what no
-//! shard has needed lately. The files are read here, never on a shard's thread.
+//! A thread that checks memory twice a second: it adapts the budget of recent batches to the memory
+//! that the system has left, and returns spare memory that no shard has needed lately. Reading the
+//! system's figures may block, so no shard's thread does it.
 
 use std::io;
 use std::sync::Arc;
@@ -12,28 +13,28 @@ use rustmq_model::{ByteSize, Instant};
 use crate::event::{Event, EventSender};
 use crate::memory_levels::MemorySource;
 
-/// Half of what "within a second" leaves.
-const EVERY: Duration = Duration::from_millis(500);
+/// Memory is returned within a second of a shortage; half of that is left for the shards.
+const INTERVAL: Duration = Duration::from_millis(500);
 
-/// The recent batches of one shard.
+/// The chunks of one shard's recent batches.
 #[derive(Debug)]
 pub(crate) struct WatchedShard {
     pub chunks: ChunkPool,
     pub events: EventSender,
 }
 
-/// What is watched.
+/// The state of the watch.
 #[derive(Debug)]
 pub(crate) struct MemoryWatch {
     pub shards: Vec<WatchedShard>,
-    /// For all shards together.
+    /// The budget of all shards together.
     pub budget: ByteSize,
-    /// `None` where the budget is fixed.
+    /// `None` if the budget is fixed.
     pub source: Option<Arc<dyn MemorySource>>,
 }
 
 impl MemoryWatch {
-    /// The thread ends soon after the last shard.
+    /// Starts the thread, which ends soon after the last shard.
     pub(crate) fn start(self) -> io::Result<()> {
         std::thread::Builder::new().name("rustmq-memory".to_owned()).spawn(move || self.run())?;
         Ok(())
@@ -44,21 +45,21 @@ impl MemoryWatch {
         let mut budget = TailBudget::new(self.budget);
         let mut is_blind = false;
         while self.shards.iter().any(|shard| !shard.events.has_ended()) {
-            std::thread::sleep(EVERY);
+            std::thread::sleep(INTERVAL);
             let now = Instant::default().plus(begun.elapsed());
             if let Some(source) = &self.source {
                 match source.levels() {
                     Ok(levels) => {
                         is_blind = false;
-                        let used = self.shards.iter().map(|shard| shard.chunks.usage().living).sum();
+                        let used = self.shards.iter().map(|shard| shard.chunks.usage().live).sum();
                         if let Some(next) = budget.handle_levels(now, &levels, used) {
-                            tracing::info!(tail_memory = %next, "the memory for recent batches follows what the system has left");
+                            tracing::info!(tail_memory = %next, "the memory for recent batches follows the memory that the system has left");
                             self.divide(next);
                         }
                     }
                     Err(error) if !is_blind => {
                         is_blind = true;
-                        tracing::warn!(%error, "what memory is left is not known: recent batches keep what they may take");
+                        tracing::warn!(%error, "the system's free memory cannot be read: the budget for recent batches stays as it is");
                     }
                     Err(_) => {}
                 }
@@ -71,7 +72,7 @@ impl MemoryWatch {
         let each = budget.0 / self.shards.len().max(1) as u64;
         for shard in &self.shards {
             shard.chunks.set_budget(each);
-            // One that is idle would not look.
+            // An idle shard would not notice the new budget by itself.
             shard.events.send(Event::TailBudgetSet);
         }
     }

@@ -1,4 +1,4 @@
-//! The engine's metrics. Names are published: see the reference page of metrics.
+//! The engine's metrics. Their names are public: see the reference page of metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,7 +18,7 @@ pub struct ShardLabels {
 
 type ShardGauge = Family<ShardLabels, Gauge<u64, AtomicU64>>;
 
-/// Cheap to clone; every clone counts into the same metrics.
+/// The engine's metrics. Cheap to clone; every clone counts into the same metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Counters>);
 
@@ -90,30 +90,31 @@ impl Default for Metrics {
 impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         let mut counter = |name, help, counter: &Counter| registry.register(name, help, counter.clone());
-        counter("rustmq_wal_commits", "Groups of appends written and synced", &self.commits);
+        counter("rustmq_wal_commits", "Commits: groups of appends written and synced", &self.commits);
         counter("rustmq_wal_committed_bytes", "Bytes written by commits, padding included", &self.committed_bytes);
         counter("rustmq_wal_appended_batches", "Record batches appended", &self.appended_batches);
         counter("rustmq_wal_appended_bytes", "Bytes of record batches appended", &self.appended_bytes);
-        counter("rustmq_wal_cold_reads", "Reads of data that had left memory", &self.cold_reads);
+        counter("rustmq_wal_cold_reads", "Reads of batches that had left memory", &self.cold_reads);
         counter("rustmq_wal_cold_read_bytes", "Bytes of record batches read from disk", &self.cold_read_bytes);
         counter(
             "rustmq_wal_cold_windows",
-            "Parts of the log read from disk, each for any number of reads",
+            "Windows of the log read from disk, each shared by any number of reads",
             &self.cold_windows,
         );
-        counter("rustmq_wal_cold_window_bytes", "Bytes of these parts", &self.cold_window_bytes);
+        counter("rustmq_wal_cold_window_bytes", "Bytes of these windows", &self.cold_window_bytes);
         counter(
             "rustmq_wal_busy_reads",
-            "Reads from disk that answered nothing because their memory was held",
+            "Reads from disk that answered nothing because no memory was free",
             &self.busy_reads,
         );
         counter("rustmq_wal_freed_segments", "Segments freed for reuse", &self.freed_segments);
         counter(
             "rustmq_wal_damaged_ranges",
-            "Ranges of offsets that, since the process started, could not be read back when their segment was freed: readers are refused there",
+            "Ranges of offsets, since the start, that could not be read back when their segment was freed: their readers are refused",
             &self.damaged_ranges,
         );
-        let help = "Memory for what is read from disk, until it is sent and no other reader is likely to want it";
+        let help =
+            "Memory for batches read from disk, held until they are sent and no other reader is likely to need them";
         registry.register("rustmq_wal_cold_read_memory_bytes", help, self.cold_read_memory_bytes.clone());
         let help = "Time from the start of a commit's write to the end of its sync";
         registry.register("rustmq_wal_commit_seconds", help, self.commit_seconds.clone());
@@ -122,10 +123,9 @@ impl Metrics {
         gauge("rustmq_wal_used_bytes", "Bytes of the WAL's segments in use", &self.wal_used_bytes);
         gauge("rustmq_wal_capacity_bytes", "Bytes that the WAL may take", &self.wal_capacity_bytes);
         gauge("rustmq_tail_memory_bytes", "Memory of recent batches", &self.tail_memory_bytes);
-        gauge("rustmq_tail_memory_budget_bytes", "What recent batches may take", &self.tail_memory_budget_bytes);
+        gauge("rustmq_tail_memory_budget_bytes", "Memory that recent batches may take", &self.tail_memory_budget_bytes);
         gauge("rustmq_tail_memory_spare_bytes", "Memory kept for the next batches", &self.tail_memory_spare_bytes);
-        let help =
-            "Memory for batches that came from the system since the start; it stands still once the budget is used up";
+        let help = "Memory for batches taken from the system since the start; constant once the budget is used up";
         gauge("rustmq_tail_memory_mapped_bytes", help, &self.tail_memory_mapped_bytes);
         gauge("rustmq_wal_partitions", "Partitions open in the WAL", &self.partitions);
         gauge("rustmq_wal_poisoned", "1 after a write or sync failed", &self.poisoned);

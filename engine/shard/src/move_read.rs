@@ -1,5 +1,5 @@
-//! Reads batches back to be moved, on a thread of its own, and finds out how much of them cannot be read: the log must not wait for ever for
-//! what a device has lost.
+//! Reads batches back for moves, on a thread of its own, and decides how many of them count as
+//! damaged: the log must not wait forever for data that a device has lost.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,29 +13,31 @@ use rustmq_engine_core::shard::MoveError;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_model::{Offset, TopicIdPartition};
 
-use crate::aside::keep_segment;
+use crate::damaged_copies::copy_damaged_segment;
 use crate::dio::read_at;
 use crate::event::Event;
 use crate::read_job::{Destination, ReadJob};
 use crate::read_memory::ReadMemory;
-use crate::read_queue::WARM;
+use crate::read_queue::IDLE_SWEEP_AFTER;
 use crate::reader::Reader;
 use crate::rebuild_job::RebuildJob;
 use crate::segment_file::SegmentFile;
 use crate::window::WindowError;
 use crate::window_cache::{Demand, WindowCache};
 
-/// Memory for what is read to be moved.
+/// The memory for reads of moves, in bytes.
 const MOVE_MEMORY: usize = 32 << 20;
-/// Reads in a row that must fail: a device may fail once what it can do.
+/// The number of reads in a row that must fail, because a device may fail once at a read that it
+/// can do.
 const ATTEMPTS: u32 = 3;
-/// A segment is not given up before this while neither of its ends can be read, or while reads fail in another way than those of a lost sector:
-/// a path to the device that is down comes back. A device that still fails after it has lost the data.
-const PATIENCE_WITH_DEVICE: Duration = Duration::from_secs(600);
-/// Segments of which it is remembered that reads of them fail.
-const FAILING_MAX: usize = 64;
+/// How long a segment must be unreadable before its data counts as lost, while neither of its ends
+/// can be read, or while reads fail otherwise than for a lost sector: a path to the device may come
+/// back. A device that still fails after this time has lost the data.
+const DEVICE_TIMEOUT: Duration = Duration::from_secs(600);
+/// The number of failing segments that are remembered.
+const FAILING_SEGMENTS_MAX: usize = 64;
 
-/// What the thread does.
+/// A job of the mover thread.
 #[derive(Debug)]
 pub(crate) enum ReadBack {
     Move(Box<ReadJob>),
@@ -43,59 +45,65 @@ pub(crate) enum ReadBack {
 }
 
 impl ReadBack {
+    /// A shard has at most one job of each kind at a time.
     pub(crate) const KINDS: usize = 2;
 }
 
-/// A segment that cannot be read everywhere.
+/// A segment with places that cannot be read.
 #[derive(Clone, Copy, Debug)]
-struct Failing {
+struct FailingSegment {
     place: SegmentPlace,
-    /// Where the last read that failed was to begin.
+    /// The partition and offset where the last failed read began.
     of: (TopicIdPartition, Offset),
-    /// The least of what the failed reads from there say.
+    /// The smallest end of the damage that the failed reads from there reported.
     until: Offset,
-    /// The first failure there, whatever was suspected. One that is followed by success, or by nothing for as long as patience lasts, is forgotten.
+    /// The first failure of reads from there, whatever was suspected. Forgotten after a success, or
+    /// after [`DEVICE_TIMEOUT`] without another failure.
     first: Instant,
-    /// The first one since the device last failed.
+    /// The first failure since the device last failed.
     since: Instant,
-    /// Since when each failure has been one of [`Suspect::Device`]; `None` if the last one was not.
+    /// Since when every failure has been one of [`Suspect::Device`]; `None` if the last one was
+    /// not.
     device_since: Option<Instant>,
     last: Instant,
-    /// Something of the segment was given up: what else cannot be read need not wait anew.
-    is_given_up: bool,
+    /// Whether some data of the segment counts as lost. Then other unreadable places in it need no
+    /// wait of their own.
+    is_abandoned: bool,
 }
 
-/// Reads for one move at a time, for all shards. It waits for nothing: a move that failed is asked for again by its shard, and others go on meanwhile.
+/// Reads for one move at a time, for all shards. Never waits: the shard retries a failed move, and
+/// other moves continue meanwhile.
 #[derive(Debug)]
 pub(crate) struct Mover {
-    /// With memory and windows of its own: what frees the log does not wait for readers.
+    /// Has memory and windows of its own, so that freeing the log does not wait for readers.
     reader: Reader,
-    /// By their last failure.
-    failing: VecDeque<Failing>,
-    /// How long a place must be unreadable in a segment that can be read at its ends.
-    patience: Duration,
-    /// See [`PATIENCE_WITH_DEVICE`].
-    patience_with_device: Duration,
+    /// In the order of their last failures.
+    failing: VecDeque<FailingSegment>,
+    /// How long a place must be unreadable in a segment that can be read at one of its ends.
+    place_timeout: Duration,
+    /// See [`DEVICE_TIMEOUT`].
+    device_timeout: Duration,
 }
 
 /// The likely cause of a job's failures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suspect {
-    /// The group that was asked for, and nothing around it.
+    /// Only the requested group.
     Place,
     /// The device, or the path to it.
     Device,
 }
 
 impl Mover {
-    pub(crate) fn new(reader: &Reader, patience: Duration) -> Self {
+    pub(crate) fn new(reader: &Reader, place_timeout: Duration) -> Self {
         let memory = ReadMemory::new(MOVE_MEMORY, Gauge::default(), Arc::default());
         let windows = Arc::new(WindowCache::new(memory.clone(), reader.metrics.clone()));
         let reader = Reader { windows, memory, ..reader.clone() };
-        Self { reader, failing: VecDeque::new(), patience, patience_with_device: PATIENCE_WITH_DEVICE }
+        Self { reader, failing: VecDeque::new(), place_timeout, device_timeout: DEVICE_TIMEOUT }
     }
 
-    /// Until nobody can send any more. The next job is likely to want the same windows, so they are kept for a while.
+    /// Runs until every sender is dropped. Keeps the windows for a while, because the next job is
+    /// likely to need the same ones.
     pub(crate) fn run(&mut self, inbox: &mpsc::Receiver<ReadBack>) {
         while let Ok(job) = inbox.recv() {
             let mut next = Some(job);
@@ -104,34 +112,37 @@ impl Mover {
                     ReadBack::Move(job) => self.run_move(*job),
                     ReadBack::Rebuild(job) => job.run(),
                 }
-                next = inbox.recv_timeout(WARM).ok();
+                next = inbox.recv_timeout(IDLE_SWEEP_AFTER).ok();
             }
             self.reader.windows.sweep();
         }
     }
 
     fn run_move(&mut self, job: ReadJob) {
-        // One job that panics must not take the thread with it, which all shards need. What it leaves is consistent between any two steps.
+        // A panic of one job must not end the thread, which all shards need. The state is
+        // consistent between any two steps.
         let batches = catch_unwind(AssertUnwindSafe(|| self.read(&job))).unwrap_or_else(|_| {
             let reason = "the thread that reads has panicked".to_owned();
             Err(MoveError::Later { reason })
         });
         let ReadJob { destination, hold, .. } = job;
-        // Before the shard hears of it, which may have to free the segment then.
+        // Released before the shard gets the event, because the shard may then have to free the
+        // segment.
         drop(hold);
         if let Destination::Move { number, done } = destination {
             done.send(Event::MoveRead { number, batches });
         }
     }
 
-    /// At least one batch, or the reason why there is none.
+    /// Reads at least one batch, or returns the reason why it cannot.
     fn read(&mut self, job: &ReadJob) -> Result<Vec<Bytes>, MoveError> {
-        // It may lack what could not be read for a moment.
+        // A rebuilt index may lack groups that were unreadable only for a moment.
         self.reader.indexes.forget_rebuilt(job.segment.place);
         let mut suspect = Suspect::Device;
         let mut reason = String::new();
         for attempt in 0..ATTEMPTS {
-            // Before the last one, which finds a path that has just come back.
+            // Checked before the last attempt, so that the attempt succeeds if the path has just
+            // come back.
             if attempt + 1 == ATTEMPTS && is_readable_at_its_ends(&job.segment) {
                 suspect = Suspect::Place;
             }
@@ -147,58 +158,69 @@ impl Mover {
                     suspect = Suspect::Device;
                     reason
                 }
-                Some(error @ (WindowError::NoRoom { .. } | WindowError::Hindered { .. })) => return Err(later(error)),
+                Some(error @ (WindowError::NoMemory { .. } | WindowError::Hindered { .. })) => {
+                    return Err(later(error));
+                }
             };
         }
         let until = self.damaged_until(job)?;
-        let (patience, patience_with_device) = (self.patience, self.patience_with_device);
+        let (place_timeout, device_timeout) = (self.place_timeout, self.device_timeout);
         let failing = self.note_failure(job, until, suspect);
         let is_lost = match failing.device_since {
-            None => failing.since.elapsed() >= patience,
-            Some(since) => since.elapsed() >= patience_with_device,
+            None => failing.since.elapsed() >= place_timeout,
+            Some(since) => since.elapsed() >= device_timeout,
         };
-        // Where place and device are suspected in turn, neither time comes to its end. The place has its own beyond the device's.
-        let is_lost = is_lost || failing.first.elapsed() >= patience_with_device.saturating_add(patience);
+        // If place and device are suspected alternately, neither timeout passes. The sum of both
+        // bounds this case.
+        let is_lost = is_lost || failing.first.elapsed() >= device_timeout.saturating_add(place_timeout);
         if !is_lost {
             return Err(MoveError::Later { reason });
         }
-        if !std::mem::replace(&mut failing.is_given_up, true) {
-            keep(job);
+        if !std::mem::replace(&mut failing.is_abandoned, true) {
+            keep_copy(job);
         }
         Err(MoveError::Damaged { until: failing.until, reason })
     }
 
     fn note_success(&mut self, job: &ReadJob) {
-        // What is given up stays so, unless it was the device: then it is suspected anew.
+        // Data that counts as lost remains so, unless the device was the suspect: then it is
+        // suspected anew.
         self.failing.retain(|failing| {
-            failing.place != job.segment.place || (failing.is_given_up && failing.device_since.is_none())
+            failing.place != job.segment.place || (failing.is_abandoned && failing.device_since.is_none())
         });
     }
 
-    fn note_failure(&mut self, job: &ReadJob, until: Offset, suspect: Suspect) -> &mut Failing {
+    fn note_failure(&mut self, job: &ReadJob, until: Offset, suspect: Suspect) -> &mut FailingSegment {
         let (place, of, now) = (job.segment.place, (job.query.partition, job.query.from), Instant::now());
         let known = self.failing.iter().position(|failing| failing.place == place);
         let failing = match known.and_then(|at| self.failing.remove(at)) {
-            Some(known) if known.last.elapsed() < PATIENCE_WITH_DEVICE && (known.of == of || known.is_given_up) => {
+            Some(known) if known.last.elapsed() < DEVICE_TIMEOUT && (known.of == of || known.is_abandoned) => {
                 let until = if known.of == of { known.until.min(until) } else { until };
                 let first = if known.of == of { known.first } else { now };
-                Failing { of, until, first, last: now, ..known }
+                FailingSegment { of, until, first, last: now, ..known }
             }
-            _ => {
-                Failing { place, of, until, first: now, since: now, device_since: None, last: now, is_given_up: false }
-            }
+            _ => FailingSegment {
+                place,
+                of,
+                until,
+                first: now,
+                since: now,
+                device_since: None,
+                last: now,
+                is_abandoned: false,
+            },
         };
         let device_since = (suspect == Suspect::Device).then(|| failing.device_since.unwrap_or(now));
-        // As long as the device did not answer, nothing was heard of the place.
+        // While the device did not answer, nothing was learnt about the place.
         let failing = match failing.device_since {
-            Some(_) if device_since.is_none() => Failing { since: now, is_given_up: false, ..failing },
+            Some(_) if device_since.is_none() => FailingSegment { since: now, is_abandoned: false, ..failing },
             _ => failing,
         };
-        if self.failing.len() == FAILING_MAX {
+        if self.failing.len() == FAILING_SEGMENTS_MAX {
             self.failing.pop_front();
         }
-        self.failing.push_back(Failing { device_since, ..failing });
-        self.failing.back_mut().expect("it was put there")
+        self.failing.push_back(FailingSegment { device_since, ..failing });
+        self.failing.back_mut().expect("it was pushed above")
     }
 
     fn count(&self, batches: Vec<Bytes>) -> Vec<Bytes> {
@@ -207,13 +229,14 @@ impl Mover {
         batches
     }
 
-    /// The end of the batches in the group of the first offset asked for. If no group has that offset, the next offset that one has; if the
-    /// groups are not known, because the index is lost as well, the end of the offsets asked for.
+    /// The end of the batches in the group of the first requested offset. If no group has that
+    /// offset, the next offset that a group has. If the groups are unknown because the index is
+    /// lost as well, the end of the requested offsets.
     fn damaged_until(&self, job: &ReadJob) -> Result<Offset, MoveError> {
-        let extents = match self.reader.places(job) {
-            Ok(places) => places.extents,
+        let extents = match self.reader.locate(job) {
+            Ok(locations) => locations.extents,
             Err(WindowError::Damaged { .. } | WindowError::Failed { .. }) => Vec::new(),
-            Err(error @ (WindowError::NoRoom { .. } | WindowError::Hindered { .. })) => return Err(later(error)),
+            Err(error @ (WindowError::NoMemory { .. } | WindowError::Hindered { .. })) => return Err(later(error)),
         };
         let until = extents
             .first()
@@ -228,7 +251,8 @@ fn later(error: WindowError) -> MoveError {
     MoveError::Later { reason }
 }
 
-/// Whether the device answers for the segment's first or last block. Where it answers for neither, its fault is not one group's.
+/// Whether the device answers a read of the segment's first or last block. A device that answers
+/// neither has lost more than one group.
 fn is_readable_at_its_ends(segment: &SegmentFile) -> bool {
     let last = segment.place.shape.length().saturating_sub(segment.block_size);
     let pool = ChunkPool::default();
@@ -237,14 +261,14 @@ fn is_readable_at_its_ends(segment: &SegmentFile) -> bool {
         .any(|at| read_at(&segment.file.file, u64::from(at), segment.block_size as usize, &pool).is_ok())
 }
 
-/// The damage is left for whoever looks into it, before the slot is used again.
-fn keep(job: &ReadJob) {
+/// Keeps a copy of the damaged segment for later investigation, before its slot is reused.
+fn keep_copy(job: &ReadJob) {
     let path = &job.segment.file.path;
-    match keep_segment(path, job.segment.place.generation) {
+    match copy_damaged_segment(path, job.segment.place.generation) {
         Ok(copy) => {
-            tracing::error!(path = %path.display(), copy = %copy.display(), "a damaged segment is kept as a copy");
+            tracing::error!(path = %path.display(), copy = %copy.display(), "a damaged segment was copied for investigation");
         }
-        Err(error) => tracing::error!(path = %path.display(), %error, "a damaged segment is not kept"),
+        Err(error) => tracing::error!(path = %path.display(), %error, "a damaged segment cannot be copied"),
     }
 }
 
@@ -275,11 +299,12 @@ mod tests {
         let (metrics, queue) = (Metrics::default(), Arc::default());
         let memory = ReadMemory::new(1 << 20, Gauge::default(), Arc::clone(&queue));
         let windows = Arc::new(WindowCache::new(memory.clone(), metrics.clone()));
-        let reader = Reader { indexes: Arc::default(), followers: Arc::default(), windows, memory, queue, metrics };
+        let reader =
+            Reader { indexes: Arc::default(), sequential_reads: Arc::default(), windows, memory, queue, metrics };
         Mover::new(&reader, Duration::from_secs(3_600))
     }
 
-    /// Asks for the batches of the groups from that one on.
+    /// A job for the batches of the groups from `first` on.
     fn job(test: &TestSegment, first: usize) -> ReadJob {
         let extents: Vec<_> = (first..test.offsets.len()).map(|at| test.extent(at)).collect();
         let (from, until) = (extents[0].first, extents.last().unwrap().end);
@@ -297,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_move_that_finds_no_memory_is_told_so() {
+    fn a_move_that_finds_no_memory_is_retried_later() {
         let (mut mover, test) = (mover(), TestSegment::new(1, &[100, 100]));
         let held = mover.reader.memory.take(MOVE_MEMORY).unwrap();
         let read = mover.read(&job(&test, 0));
@@ -314,33 +339,33 @@ mod tests {
         file
     }
 
-    /// A mover that gives up at once where this is the suspect, and never where the other one is.
-    fn mover_that_gives_up(suspect: Suspect) -> Mover {
+    /// A mover without a timeout for this suspect, and with a long one for the other.
+    fn mover_without_timeout_for(suspect: Suspect) -> Mover {
         let mut mover = mover();
         match suspect {
-            Suspect::Device => mover.patience_with_device = Duration::ZERO,
-            Suspect::Place => mover.patience = Duration::ZERO,
+            Suspect::Device => mover.device_timeout = Duration::ZERO,
+            Suspect::Place => mover.place_timeout = Duration::ZERO,
         }
         mover
     }
 
     #[test]
-    fn a_segment_that_cannot_be_read_at_its_ends_is_given_up_much_later() {
+    fn a_segment_that_is_unreadable_at_its_ends_counts_as_lost_much_later() {
         let test = TestSegment::new(1, &[100, 100]);
         let file = spoiled(&test, 0, 5);
         let length = u64::from(test.segment.place.shape.length());
         file.spoil(0..1, 5);
         file.spoil(length - 1..length, 5);
-        let mut mover = mover_that_gives_up(Suspect::Place);
+        let mut mover = mover_without_timeout_for(Suspect::Place);
         let read = mover.read(&job(&test, 0));
         assert!(matches!(&read, Err(MoveError::Later { .. })), "{read:?}");
-        mover.patience_with_device = Duration::ZERO;
+        mover.device_timeout = Duration::ZERO;
         let read = mover.read(&job(&test, 0));
         assert!(matches!(&read, Err(MoveError::Damaged { until: Offset(1), .. })), "{read:?}");
 
-        // At one end it can: then it is the place.
+        // One end can be read now, so the place is the suspect.
         file.mend();
-        mover.patience_with_device = Duration::from_secs(3_600);
+        mover.device_timeout = Duration::from_secs(3_600);
         let at = u64::from(test.offsets[0]);
         file.spoil(at..at + 1, 5);
         file.spoil(0..1, 5);
@@ -362,13 +387,17 @@ mod tests {
         assert!(failing.device_since.is_none());
         let place_since = failing.since;
         assert!(place_since >= first + Duration::from_millis(20), "the outage does not count");
-        assert_eq!(mover.note_failure(&job, Offset(1), Suspect::Place).since, place_since, "it goes on from there");
-        // Where the two alternate, neither of their times comes to its end.
+        assert_eq!(
+            mover.note_failure(&job, Offset(1), Suspect::Place).since,
+            place_since,
+            "the time continues from there"
+        );
+        // If the two alternate, neither timeout passes.
         mover.note_failure(&job, Offset(1), Suspect::Device);
         assert!(mover.note_failure(&job, Offset(1), Suspect::Place).since > place_since);
         assert!(mover.failing[0].first <= first);
-        mover.patience_with_device = Duration::from_millis(10);
-        mover.patience = Duration::from_millis(10);
+        mover.device_timeout = Duration::from_millis(10);
+        mover.place_timeout = Duration::from_millis(10);
         mover.failing[0].since = Instant::now() + Duration::from_secs(3_600);
         let _file = spoiled(&test, 0, 5);
         let read = mover.read(&job);
@@ -376,13 +405,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_device_failed_at_is_suspected_anew_after_a_success() {
+    fn a_loss_by_the_device_is_suspected_anew_after_a_success() {
         let test = TestSegment::new(1, &[100, 100]);
         let job = job(&test, 0);
         let mut mover = mover();
-        mover.note_failure(&job, Offset(1), Suspect::Place).is_given_up = true;
+        mover.note_failure(&job, Offset(1), Suspect::Place).is_abandoned = true;
         mover.note_success(&job);
-        assert!(mover.failing[0].is_given_up, "one place of the segment is lost all the same");
+        assert!(mover.failing[0].is_abandoned, "one place of the segment is lost all the same");
         mover.note_failure(&job, Offset(1), Suspect::Device);
         mover.note_success(&job);
         assert!(mover.failing.is_empty());
@@ -395,9 +424,9 @@ mod tests {
         for (errno, is_damage) in [(ETIMEDOUT, true), (ENOMEM, false)] {
             let test = TestSegment::new(1, &[100, 100]);
             let _file = spoiled(&test, 0, errno);
-            let read = mover_that_gives_up(Suspect::Place).read(&job(&test, 0));
+            let read = mover_without_timeout_for(Suspect::Place).read(&job(&test, 0));
             assert!(matches!(&read, Err(MoveError::Later { .. })), "{read:?}");
-            let read = mover_that_gives_up(Suspect::Device).read(&job(&test, 0));
+            let read = mover_without_timeout_for(Suspect::Device).read(&job(&test, 0));
             match &read {
                 Err(MoveError::Damaged { until: Offset(1), .. }) => assert!(is_damage, "{read:?}"),
                 Err(MoveError::Later { .. }) => assert!(!is_damage, "{read:?}"),
@@ -407,15 +436,15 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_fails_for_a_moment_takes_nothing_of_a_segment_that_is_damaged_long_since() {
+    fn a_short_device_failure_loses_nothing_of_a_segment_that_was_damaged_long_ago() {
         let test = TestSegment::new(1, &[100, 100]);
-        let mut mover = mover_that_gives_up(Suspect::Place);
+        let mut mover = mover_without_timeout_for(Suspect::Place);
         let file = spoiled(&test, 0, 5);
         assert!(matches!(mover.read(&job(&test, 0)), Err(MoveError::Damaged { .. })));
-        // As if that had been an hour ago.
+        // Pretends that this was an hour ago.
         let long_ago = Duration::from_secs(3_600);
         mover.failing[0].since = Instant::now().checked_sub(long_ago).unwrap();
-        mover.patience_with_device = Duration::from_secs(600);
+        mover.device_timeout = Duration::from_secs(600);
         let whole = u64::from(test.segment.place.shape.length());
         file.spoil(0..whole, 5);
         let read = mover.read(&job(&test, 1));
@@ -426,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn where_not_even_the_index_can_be_read_all_that_is_asked_for_is_given_up_in_the_end() {
+    fn without_a_readable_index_the_whole_request_counts_as_lost_in_the_end() {
         const ETIMEDOUT: i32 = 110;
         let test = TestSegment::new(1, &[100, 100]);
         let file = SpoiledFile::new(&test.segment.file.path);
@@ -436,29 +465,29 @@ mod tests {
         let job = ReadJob { extents: LocatedExtents::Indexed(trailer), ..job(&test, 0) };
         let mut mover = mover();
         assert!(matches!(mover.read(&job), Err(MoveError::Later { .. })));
-        mover.patience_with_device = Duration::ZERO;
+        mover.device_timeout = Duration::ZERO;
         let read = mover.read(&job);
         assert!(matches!(&read, Err(MoveError::Damaged { until: Offset(2), .. })), "{read:?}");
     }
 
     #[test]
-    fn a_group_that_cannot_be_read_is_given_up_after_a_while_and_its_segment_kept() {
+    fn an_unreadable_group_counts_as_lost_after_a_while_and_its_segment_is_copied() {
         let (mut mover, test) = (mover(), TestSegment::new(3, &[100, 100, 100]));
         test.damage(test.offsets[1] + 200);
-        assert_eq!(mover.read(&job(&test, 0)).unwrap().len(), 1, "what is before the damage");
+        assert_eq!(mover.read(&job(&test, 0)).unwrap().len(), 1, "the batch before the damage");
         let copy = test.segment.file.path.with_extension("generation-3.damaged");
         for _ in 0..2 {
             let read = mover.read(&job(&test, 1));
             assert!(matches!(&read, Err(MoveError::Later { .. })), "{read:?}");
             assert!(!copy.exists());
         }
-        // Once more is as it was.
+        // Damaging the byte again restores it.
         test.damage(test.offsets[1] + 200);
         assert_eq!(mover.read(&job(&test, 1)).unwrap().len(), 2, "it was for a moment only");
         mover.reader.windows.sweep();
         test.damage(test.offsets[1] + 200);
         assert!(matches!(mover.read(&job(&test, 1)), Err(MoveError::Later { .. })));
-        mover.patience = Duration::ZERO;
+        mover.place_timeout = Duration::ZERO;
         let read = mover.read(&job(&test, 1));
         let Err(MoveError::Damaged { until, reason }) = read else { panic!("{read:?}") };
         assert_eq!(until, Offset(2));

@@ -1,5 +1,5 @@
-//! Which reads are followed by more: one that begins where another of its partition ended, as a consumer's do. What comes after it is read
-//! while the consumer is away.
+//! Recognizes sequential reads: a read that begins where another read of its partition ended, as a
+//! consumer's reads do. The ranges after it are read ahead while the consumer is busy.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,10 +10,11 @@ use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::segment_file::SegmentFile;
 
-/// Ends that are remembered: about as many readers are followed at once.
+/// The number of ends that are remembered; about as many sequential readers are recognized at the
+/// same time.
 const ENDS_MAX: usize = 512;
 
-/// Something to read before anybody asks for it.
+/// A read that nobody has asked for yet.
 #[derive(Debug)]
 pub(crate) struct ReadAhead {
     pub segment: SegmentFile,
@@ -22,13 +23,13 @@ pub(crate) struct ReadAhead {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ahead {
-    /// A run of groups, as a window.
+    /// A run of groups, read as one window.
     Run(Range<u32>),
-    /// The first of a partition's runs, once the index has told where they are.
-    First(IndexedRange),
+    /// The first of a partition's runs, which the segment's index locates.
+    Indexed(IndexedRange),
 }
 
-/// A partition's offsets in a segment whose index must be read first.
+/// A range of a partition's offsets in a segment whose index must be read first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct IndexedRange {
     pub trailer: Trailer,
@@ -37,25 +38,25 @@ pub(crate) struct IndexedRange {
     pub until: Offset,
 }
 
-/// The segment that a reader comes to next.
+/// The segment that a reader comes to after the current one.
 #[derive(Debug)]
-pub(crate) struct NextPlace {
+pub(crate) struct NextSegment {
     pub segment: SegmentFile,
     pub ahead: Vec<Ahead>,
 }
 
-/// What of the runs lies beyond the window that ends here, at the end of a group.
+/// The parts of the runs behind a window that ends at `window_end`, the end of a group.
 pub(crate) fn beyond(runs: &[Range<u32>], window_end: u32) -> impl Iterator<Item = Range<u32>> {
     let rests = runs.iter().map(move |run| run.start.max(window_end)..run.end);
     rests.filter(|rest| !rest.is_empty())
 }
 
-/// Where the last reads ended.
+/// The ends of the last reads.
 #[derive(Debug, Default)]
-pub(crate) struct Followers(Mutex<VecDeque<(TopicIdPartition, Offset)>>);
+pub(crate) struct SequentialReads(Mutex<VecDeque<(TopicIdPartition, Offset)>>);
 
-impl Followers {
-    /// Whether a read from here goes on where another ended. That end is then used up.
+impl SequentialReads {
+    /// Whether a read from `from` continues another one. Uses that end up.
     pub(crate) fn take(&self, partition: TopicIdPartition, from: Offset) -> bool {
         let mut ends = self.0.lock();
         let at = ends.iter().position(|end| *end == (partition, from));
@@ -75,18 +76,18 @@ impl Followers {
 mod tests {
     use rustmq_model::{Offset, TopicIdPartition};
 
-    use super::{ENDS_MAX, Followers};
+    use super::{ENDS_MAX, SequentialReads};
 
     #[test]
     fn a_read_that_goes_on_where_one_ended_follows_it_once() {
-        let (followers, partition) = (Followers::default(), TopicIdPartition::default());
-        assert!(!followers.take(partition, Offset(0)));
-        followers.note(partition, Offset(10));
-        followers.note(partition, Offset(10));
-        let takes = [9, 10, 10, 10].map(|from| followers.take(partition, Offset(from)));
+        let (sequential_reads, partition) = (SequentialReads::default(), TopicIdPartition::default());
+        assert!(!sequential_reads.take(partition, Offset(0)));
+        sequential_reads.note(partition, Offset(10));
+        sequential_reads.note(partition, Offset(10));
+        let takes = [9, 10, 10, 10].map(|from| sequential_reads.take(partition, Offset(from)));
         assert_eq!(takes, [false, true, true, false]);
-        followers.note(partition, Offset(0));
-        (0..ENDS_MAX).for_each(|_| followers.note(partition, Offset(1)));
-        assert!(!followers.take(partition, Offset(0)), "the oldest is forgotten");
+        sequential_reads.note(partition, Offset(0));
+        (0..ENDS_MAX).for_each(|_| sequential_reads.note(partition, Offset(1)));
+        assert!(!sequential_reads.take(partition, Offset(0)), "the oldest is forgotten");
     }
 }

@@ -1,5 +1,6 @@
-//! Reads where some of a file's sectors cannot be read. The device's error is damage at that place, like a wrong byte: it is found, and
-//! everything around it is read. A device that answers for nothing is no damage, and is told from it.
+//! Reads a file around its unreadable sectors. An error of the medium counts as damage at that
+//! place, like a wrong byte: the unreadable pages are located, and everything around them is read.
+//! A device that answers no reads at all is not damage, and is reported as such.
 
 use std::fs::File;
 use std::io;
@@ -13,9 +14,10 @@ use rustmq_engine_core::wal::group::fill_unreadable;
 
 use crate::dio::{DirectIo, read_at, read_once};
 
-/// How closely a place that cannot be read is found: a page.
+/// The granularity of unreadable places: a page, in bytes.
 pub(crate) const PAGE: usize = 4096;
-/// More unreadable pages in a row are hardly a fault of the medium alone, and each of them may take a device seconds.
+/// More unreadable pages in a row are hardly a fault of the medium alone, and a device may take
+/// seconds for each of them.
 const PAGES_IN_A_ROW_MAX: u64 = 64;
 const EIO: i32 = 5;
 const EAGAIN: i32 = 11;
@@ -29,11 +31,12 @@ const EREMOTEIO: i32 = 121;
 /// The cause of a read's failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The device says that it cannot give back what was written there. Linux has several numbers for it (`blk_status_to_errno`).
+    /// The device reports that it lost the data there. Linux has several error numbers for this
+    /// (`blk_status_to_errno`).
     Medium,
-    /// The device or the path to it fails in another way: the data may be there.
+    /// The device, or the path to it, fails in another way: the data may still exist.
     Device,
-    /// The process lacks memory or descriptors; the device was not asked.
+    /// The process lacks memory or descriptors; the read did not reach the device.
     Process,
 }
 
@@ -47,13 +50,13 @@ impl Fault {
     }
 }
 
-/// How many pages in a row that cannot be read are taken for damage.
+/// How many unreadable pages in a row count as damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Persistence {
-    /// A few dozen.
+pub(crate) enum BadRunLimit {
+    /// At most [`PAGES_IN_A_ROW_MAX`] minus one.
     Bounded,
-    /// Any number, as long as the file can be read at its ends.
-    WhileItAnswers,
+    /// Any number, while the file can be read at one of its ends.
+    WhileFileAnswers,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -76,35 +79,37 @@ impl From<ReadAroundError> for io::Error {
 #[derive(Debug)]
 pub(crate) struct AroundFile {
     file: File,
-    persistence: Persistence,
-    /// The page cache takes pages of it one by one.
+    bad_run_limit: BadRunLimit,
+    /// Whether the page cache is advised to read the file page by page.
     is_paged: bool,
 }
 
 impl AroundFile {
-    pub(crate) fn open(path: &Path, persistence: Persistence) -> io::Result<Self> {
-        Ok(Self { file: File::open(path)?, persistence, is_paged: false })
+    pub(crate) fn open(path: &Path, bad_run_limit: BadRunLimit) -> io::Result<Self> {
+        Ok(Self { file: File::open(path)?, bad_run_limit, is_paged: false })
     }
 
     pub(crate) const fn file(&self) -> &File {
         &self.file
     }
 
-    /// What was written through the page cache is on the disk then.
+    /// Syncs everything that was written through the page cache.
     pub(crate) fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
         crate::dio::spoiled::check_sync(&self.file)?;
         self.file.sync_all()
     }
 
-    /// Has clean pages read from the disk again, though the page cache has them. Dirty ones stay.
+    /// Drops clean pages from the page cache, so that later reads come from the disk. Dirty pages
+    /// stay.
     pub(crate) fn forget_cached(&self) {
-        // Where the advice is refused, or a page is in use, the cache is believed.
+        // If the kernel refuses the advice, or a page is in use, reads use the cached page.
         let _ = fadvise(&self.file, 0, None, Advice::DontNeed);
     }
 
-    /// Up to `length` bytes at `offset`; fewer at the file's end. Unreadable pages are filled by [`fill_unreadable`], and each run of them is given
-    /// to `on_unreadable`: its bytes in the file, and its first error.
+    /// Reads up to `length` bytes at `offset`; fewer at the file's end. [`fill_unreadable`] fills
+    /// unreadable pages, and `on_unreadable` gets each run of them: its range of bytes in the file,
+    /// and its first error.
     pub(crate) fn read(
         &mut self,
         offset: u64,
@@ -112,7 +117,7 @@ impl AroundFile {
         pool: &ChunkPool,
         on_unreadable: impl FnMut(Range<u64>, io::Error),
     ) -> Result<Bytes, ReadAroundError> {
-        // Nothing beyond the end is stood in for.
+        // Pages beyond the file's end are not filled.
         let left = self.file.metadata()?.len().saturating_sub(offset);
         let length = usize::try_from(left).map_or(length, |left| length.min(left));
         if length == 0 {
@@ -124,16 +129,19 @@ impl AroundFile {
         Ok(chunk.freeze(filled))
     }
 
-    /// Whether the device answers for the file's first or last page. Where it answers for neither, its fault is hardly that of a sector.
+    /// Whether the device answers a read of the file's first or last page. A device that answers
+    /// neither has hardly lost a single sector.
     pub(crate) fn answers_at_its_ends(&self) -> io::Result<bool> {
-        // A page from the cache would be no answer, and one that is read together with its neighbours may fail for theirs.
+        // Single pages, not from the cache: a cached page proves nothing, and a page that is read
+        // together with its neighbours may fail because of them.
         advise_single_pages(&self.file);
         let last = self.file.metadata()?.len().saturating_sub(1) / PAGE as u64 * PAGE as u64;
         Ok([0, last].into_iter().any(|at| read_once(&self.file, &mut [0; PAGE], at).is_ok()))
     }
 
-    /// The page cache reads and keeps many pages as one folio, and one page that cannot be read makes the whole folio unreadable. From here on
-    /// it forgets those that it has of the file, and takes pages one by one.
+    /// The page cache reads and keeps many pages as one folio, and one unreadable page makes the
+    /// whole folio unreadable. From here on, the cache drops the file's pages and reads page by
+    /// page.
     fn take_single_pages(&mut self) {
         if !std::mem::replace(&mut self.is_paged, true) {
             advise_single_pages(&self.file);
@@ -143,14 +151,13 @@ impl AroundFile {
 
 fn advise_single_pages(file: &File) {
     for advice in [Advice::Random, Advice::DontNeed] {
-        // Without it more is taken for damage than need be, which is found.
+        // Without the advice, more pages count as damaged than need be, and recovery finds that.
         let _ = fadvise(file, 0, None, advice);
     }
 }
 
-/// Asks once more for pages that could not be read. Through the page cache each failure of the
-/// device, or of the path to it, looks like that of a sector (EIO); a read around it tells them
-/// apart.
+/// Probes pages that could not be read. Through the page cache, each failure of the device, or of
+/// the path to it, looks like that of a sector (EIO); a direct read distinguishes them.
 #[derive(Debug)]
 pub(crate) struct PageProbe {
     cached: File,
@@ -167,7 +174,7 @@ impl PageProbe {
         Ok(Self { cached, direct, block_size: io.block_size as usize, pool: ChunkPool::default() })
     }
 
-    /// Whether the page can be read now. An error is one of the device, not of the page.
+    /// Whether the page can be read now. An error concerns the device, not the page.
     pub(crate) fn is_readable_at(&self, at: u64) -> io::Result<bool> {
         if self.is_cacheable_at(at)? {
             return Ok(true);
@@ -175,15 +182,15 @@ impl PageProbe {
         let Some(direct) = &self.direct else { return Ok(false) };
         let read = |at: u64| read_at(direct, at - at % self.block_size as u64, self.block_size, &self.pool);
         match read(at) {
-            // A device that gives such an answer for this place alone has lost it.
+            // A device that fails like this at this place alone has lost the place.
             Err(error) if Fault::of(&error) == Fault::Device => {
                 let last = direct.metadata()?.len().saturating_sub(1);
                 if [0, last].into_iter().any(|end| read(end).is_ok()) { Ok(false) } else { Err(error) }
             }
             Err(error) if Fault::of(&error) == Fault::Process => Err(error),
             Err(_) => Ok(false),
-            // A folio of the cache may hold a bad page beside this one: what cannot be read through
-            // it, as a start reads, stays unreadable.
+            // The cache's folio may contain a bad page beside this one. A page that cannot be read
+            // through the cache, as a start reads, counts as unreadable.
             Ok(_) => self.is_cacheable_at(at),
         }
     }
@@ -200,11 +207,12 @@ impl PageProbe {
     }
 }
 
-/// The part of a file that [`fill_around`] needs, so that a test can stand in for it.
+/// The device operations that [`fill_around`] needs. Tests have an implementation of their own.
 trait Device {
-    /// One read from `at` on, which may fill less than `room`.
+    /// Reads once from byte `at` on, and may fill less than `room`.
     fn read(&mut self, room: &mut [u8], at: u64) -> io::Result<usize>;
-    /// Asked after each [`PAGES_IN_A_ROW_MAX`] unreadable pages in a row: whether they are to be taken for a failed device, and not for damage.
+    /// Asked after each [`PAGES_IN_A_ROW_MAX`] unreadable pages in a row: whether they mean a
+    /// failed device instead of damage.
     fn is_silent(&self) -> io::Result<bool>;
 }
 
@@ -218,11 +226,12 @@ impl Device for AroundFile {
     }
 
     fn is_silent(&self) -> io::Result<bool> {
-        Ok(self.persistence == Persistence::Bounded || !self.answers_at_its_ends()?)
+        Ok(self.bad_run_limit == BadRunLimit::Bounded || !self.answers_at_its_ends()?)
     }
 }
 
-/// The bytes of `buffer` that were filled: fewer than all at the file's end.
+/// Fills `buffer` with the file's bytes from `offset` on and returns how many were filled: fewer
+/// than all at the file's end.
 fn fill_around(
     buffer: &mut [u8],
     offset: u64,
@@ -230,7 +239,7 @@ fn fill_around(
     mut on_unreadable: impl FnMut(Range<u64>, io::Error),
 ) -> Result<usize, ReadAroundError> {
     let mut filled = 0;
-    // Up to here it is read page by page.
+    // Reads go page by page below this position.
     let mut slow_until = 0;
     let mut run = None;
     while filled < buffer.len() {
@@ -256,7 +265,7 @@ fn fill_around(
                 range.end = at + length as u64;
                 let pages = (range.end - range.start).div_ceil(PAGE as u64);
                 if pages.is_multiple_of(PAGES_IN_A_ROW_MAX) && device.is_silent()? {
-                    let (pages, error) = run.expect("it was put there");
+                    let (pages, error) = run.expect("it was set above");
                     return Err(ReadAroundError::Silent { pages, error });
                 }
             }
@@ -277,7 +286,8 @@ mod tests {
 
     use super::{Device, EIO, Fault, PAGE, PAGES_IN_A_ROW_MAX, ReadAroundError, fill_around};
 
-    /// A file in which each byte is its place modulo 251. Reads that touch `bad` fail in one piece, as with O_DIRECT.
+    /// A file in which each byte is its position modulo 251. A read that touches `bad` fails as a
+    /// whole, as with O_DIRECT.
     struct TestDevice {
         length: usize,
         bad: Range<u64>,
@@ -311,18 +321,18 @@ mod tests {
     }
 
     #[test]
-    fn only_the_pages_that_cannot_be_read_are_stood_in_for() {
+    fn only_unreadable_pages_are_filled() {
         let check = |offset: u64, bad: Range<u64>, expected: &[Range<u64>]| {
             let mut buffer = vec![0; 50_000 - usize::try_from(offset).unwrap()];
-            let mut told = Vec::new();
+            let mut reported = Vec::new();
             let mut device = TestDevice::new(50_000, bad);
             let on_unreadable = |range, error: io::Error| {
                 assert_eq!(error.raw_os_error(), Some(EIO));
-                told.push(range);
+                reported.push(range);
             };
             let filled = fill_around(&mut buffer, offset, &mut device, on_unreadable).unwrap();
             assert_eq!(filled as u64, 50_000 - offset);
-            assert_eq!(told, expected, "a run of pages is told once");
+            assert_eq!(reported, expected, "a run of pages is reported once");
             for (at, byte) in (offset..50_000).zip(&buffer) {
                 let is_bad = expected.iter().any(|range| range.contains(&at));
                 assert!(is_bad || u64::from(*byte) == at % 251, "{at}");
@@ -344,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_is_no_damage_is_told() {
+    fn an_error_that_is_no_damage_is_returned() {
         let mut device = TestDevice { errno: 13, ..TestDevice::new(10_000, 0..10_000) };
         let refused = fill_around(&mut [0; 10_000], 0, &mut device, |_, _| {});
         let Err(ReadAroundError::Io(error)) = refused else { panic!("{refused:?}") };
@@ -352,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_answers_for_nothing_is_given_up() {
+    fn a_device_that_answers_no_reads_is_no_damage() {
         const BAD: u64 = 3 * PAGES_IN_A_ROW_MAX * PAGE as u64;
         let mut buffer = vec![0; 2 * usize::try_from(BAD).unwrap()];
         let mut silent = TestDevice { is_silent: true, ..TestDevice::new(buffer.len(), 8_192..BAD) };
@@ -361,14 +371,14 @@ mod tests {
         assert_eq!(pages, 8_192..8_192 + PAGES_IN_A_ROW_MAX * PAGE as u64);
         assert_eq!(silent.failures, PAGES_IN_A_ROW_MAX + 1);
 
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         let mut answering = TestDevice::new(buffer.len(), 8_192..BAD);
-        fill_around(&mut buffer, 0, &mut answering, |range, _| told.push(range)).unwrap();
-        assert!(told.len() == 1 && told[0] == (8_192..BAD), "{told:?}");
+        fill_around(&mut buffer, 0, &mut answering, |range, _| reported.push(range)).unwrap();
+        assert!(reported.len() == 1 && reported[0] == (8_192..BAD), "{reported:?}");
     }
 
     #[test]
-    fn what_is_missing_to_the_process_is_no_fault_of_the_disk() {
+    fn a_shortage_of_the_process_is_no_fault_of_the_disk() {
         let check = |errno: i32, expected| assert_eq!(Fault::of(&io::Error::from_raw_os_error(errno)), expected);
         for (errno, expected) in [
             (5, Fault::Medium),

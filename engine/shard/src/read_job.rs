@@ -1,4 +1,4 @@
-//! A read that a read thread is to do: what is asked for, where it lies, and who is told.
+//! A job for a read thread: the batches that are wanted, their location, and the requester.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -12,33 +12,33 @@ use rustmq_engine_core::wal::segments::LocatedExtents;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::event::EventSender;
-use crate::read_ahead::NextPlace;
+use crate::read_ahead::NextSegment;
 use crate::segment_file::SegmentFile;
 
-/// Where the batches go.
+/// The receiver of the batches.
 #[derive(Debug)]
 pub(crate) enum Destination {
-    /// With the place in the queue that it was given.
+    /// A reader. The job holds its permit until the answer.
     Reader {
         reply: Reply<Result<ReadBatches, ReadError>>,
-        /// Refused if it has not found memory by then.
-        room_by: Instant,
-        place: OwnedSemaphorePermit,
+        /// The read is refused if it has found no memory by then.
+        deadline: Instant,
+        permit: OwnedSemaphorePermit,
     },
-    /// Back to the shard, to be written anew. The number is that of its question.
+    /// The shard, which writes the batches again. `number` is that of the shard's request.
     Move { number: u64, done: EventSender },
 }
 
 #[derive(Debug)]
 pub(crate) struct ReadJob {
     pub segment: SegmentFile,
-    /// The segment is not freed while there is the job.
+    /// Keeps the segment from being freed while the job exists.
     pub hold: SegmentHold,
     pub extents: LocatedExtents,
-    /// Where to read on from the last of known extents.
+    /// The byte ranges to read ahead after the last of the known extents.
     pub runs: Vec<Range<u32>>,
-    /// Where after that, if it is near.
-    pub next: Option<NextPlace>,
+    /// The segment to read ahead after these, if it is near.
+    pub next: Option<NextSegment>,
     pub query: BatchQuery,
     pub max_bytes: usize,
     pub at_least_one: bool,
@@ -46,24 +46,24 @@ pub(crate) struct ReadJob {
 }
 
 impl ReadJob {
-    /// Nobody waits for the answer.
+    /// Whether nobody waits for the answer any more.
     pub(crate) fn is_abandoned(&self) -> bool {
         matches!(&self.destination, Destination::Reader { reply, .. } if reply.is_closed())
     }
 
-    /// Until when it waits for memory. A move has memory of its own.
-    pub(crate) const fn room_by(&self) -> Option<Instant> {
+    /// The end of the wait for memory. A move has memory of its own and no deadline.
+    pub(crate) const fn deadline(&self) -> Option<Instant> {
         match self.destination {
-            Destination::Reader { room_by, .. } => Some(room_by),
+            Destination::Reader { deadline, .. } => Some(deadline),
             Destination::Move { .. } => None,
         }
     }
 
     pub(crate) fn answer(self, batches: Result<Vec<Bytes>, ReadError>) {
-        if let Destination::Reader { reply, place: _place, .. } = self.destination {
+        if let Destination::Reader { reply, permit: _permit, .. } = self.destination {
             let answer =
                 batches.map(|batches| ReadBatches { batches, aborted: Vec::new(), frontiers: Frontiers::default() });
-            // A reader that has gone does not need it.
+            // A reader that has gone needs no answer.
             let _ = reply.send(answer);
         }
     }

@@ -1,6 +1,7 @@
-//! The memory of what is read from disk: one budget for all buffers, from when they are filled until nobody holds them, whether for other
-//! readers (`window_cache`) or on the way to a client. So a slow client, or many, hold no more than the budget. Who waits for memory, and in
-//! what order, is the queue's matter.
+//! The memory for batches read from disk: one budget for all buffers, from filling them until
+//! nobody holds them, be it for other readers (`window_cache`) or on the way to a client. So even
+//! many slow clients hold no more than the budget. The queue decides which reads wait for memory,
+//! and in which order.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -13,10 +14,11 @@ use rustmq_engine_core::shard::NoMemory;
 
 use crate::read_queue::ReadQueue;
 
-/// Lengths of buffers are multiples of this.
+/// The granularity of buffer lengths, in bytes.
 const BUFFER_MIN: usize = 512 << 10;
-/// What one read may take of the memory, so that several can go on at once.
-const READ_PART: usize = 8;
+/// A read may take one part in this many of the memory, so that several reads progress at the same
+/// time.
+const READS_PER_BUDGET: usize = 8;
 
 #[derive(Clone, Debug)]
 pub(crate) struct ReadMemory(Arc<Budget>);
@@ -24,23 +26,23 @@ pub(crate) struct ReadMemory(Arc<Budget>);
 #[derive(Debug)]
 struct Budget {
     limit: usize,
-    holdings: Mutex<Holdings>,
-    /// Hears of what is given back.
+    state: Mutex<BudgetState>,
+    /// Gets notified when memory is released.
     queue: Arc<ReadQueue>,
-    /// What is held, for whoever watches.
+    /// The reserved bytes, for metrics.
     gauge: Gauge<u64, AtomicU64>,
 }
 
 #[derive(Debug)]
-struct Holdings {
-    bytes: usize,
-    /// Where buffers that nobody holds are used again: with its spare ones it stays within the limit.
+struct BudgetState {
+    reserved: usize,
+    /// Reuses buffers that nobody holds. Spare buffers count against the limit, too.
     pool: ChunkPool,
 }
 
-/// A part of the budget, given back when it is dropped.
+/// A part of the budget, released when it is dropped.
 #[derive(Debug)]
-struct Share {
+struct Reservation {
     budget: Arc<Budget>,
     bytes: usize,
 }
@@ -49,86 +51,87 @@ struct Share {
 #[derive(Debug)]
 pub(crate) struct ReadBuffer {
     chunk: ChunkWriter,
-    share: Share,
+    reservation: Reservation,
 }
 
-/// The memory goes back before the share of it.
+/// Bytes that count against the budget. The field order returns the memory before its reservation.
 struct HeldBytes {
     bytes: Bytes,
-    _share: Share,
+    _reservation: Reservation,
 }
 
 impl ReadMemory {
     pub(crate) fn new(limit: usize, gauge: Gauge<u64, AtomicU64>, queue: Arc<ReadQueue>) -> Self {
-        let holdings = Holdings { bytes: 0, pool: ChunkPool::new(BUFFER_MIN, limit as u64) };
-        Self(Arc::new(Budget { limit, holdings: Mutex::new(holdings), queue, gauge }))
+        let state = BudgetState { reserved: 0, pool: ChunkPool::new(BUFFER_MIN, limit as u64) };
+        Self(Arc::new(Budget { limit, state: Mutex::new(state), queue, gauge }))
     }
 
     pub(crate) fn limit(&self) -> usize {
         self.0.limit
     }
 
-    /// What one read may take at most.
+    /// The most that one read may take, in bytes.
     pub(crate) fn read_bytes_max(&self) -> usize {
-        self.0.limit / READ_PART
+        self.0.limit / READS_PER_BUDGET
     }
 
-    /// A buffer of `length` bytes or more; `None` without room. More than the whole budget is given when nothing else is held: a single group
-    /// may be larger.
+    /// A buffer of `length` bytes or more; `None` if the budget has no room. If nothing is
+    /// reserved, a buffer may exceed the whole budget, because a single group may be larger.
     pub(crate) fn take(&self, length: usize) -> Result<Option<ReadBuffer>, NoMemory> {
         let length = length.max(1).next_multiple_of(BUFFER_MIN);
-        let Some((share, pool)) = self.share(length) else { return Ok(None) };
-        Ok(Some(ReadBuffer { chunk: ChunkWriter::new(length, &pool)?, share }))
+        let Some((reservation, pool)) = self.reserve(length) else { return Ok(None) };
+        Ok(Some(ReadBuffer { chunk: ChunkWriter::new(length, &pool)?, reservation }))
     }
 
-    /// A copy that is counted too; `None` without room.
+    /// A copy that counts against the budget, too; `None` if the budget has no room.
     pub(crate) fn copy(&self, parts: impl Iterator<Item = Bytes> + Clone) -> Option<Bytes> {
-        let (share, _) = self.share(parts.clone().map(|part| part.len()).sum())?;
-        let mut bytes = Vec::with_capacity(share.bytes);
+        let (reservation, _) = self.reserve(parts.clone().map(|part| part.len()).sum())?;
+        let mut bytes = Vec::with_capacity(reservation.bytes);
         parts.for_each(|part| bytes.extend_from_slice(&part));
-        Some(Bytes::from_owner(HeldBytes { bytes: bytes.into(), _share: share }))
+        Some(Bytes::from_owner(HeldBytes { bytes: bytes.into(), _reservation: reservation }))
     }
 
-    fn share(&self, bytes: usize) -> Option<(Share, ChunkPool)> {
+    fn reserve(&self, bytes: usize) -> Option<(Reservation, ChunkPool)> {
         let budget = &self.0;
-        let mut holdings = budget.holdings.lock();
-        if holdings.bytes > 0 && holdings.bytes + bytes > budget.limit {
+        let mut state = budget.state.lock();
+        if state.reserved > 0 && state.reserved + bytes > budget.limit {
             return None;
         }
-        holdings.bytes += bytes;
-        budget.gauge.set(holdings.bytes as u64);
-        Some((Share { budget: Arc::clone(budget), bytes }, holdings.pool.clone()))
+        state.reserved += bytes;
+        budget.gauge.set(state.reserved as u64);
+        Some((Reservation { budget: Arc::clone(budget), bytes }, state.pool.clone()))
     }
 
-    /// Gives spare buffers back to the system. Whether nothing is held.
-    pub(crate) fn give_up_spares(&self) -> bool {
-        let holdings = self.0.holdings.lock();
-        // A budget of nothing keeps no spares.
-        holdings.pool.set_budget(0);
-        holdings.pool.set_budget(self.0.limit as u64);
-        holdings.bytes == 0
+    /// Returns spare buffers to the system. Returns whether nothing is reserved.
+    pub(crate) fn release_spares(&self) -> bool {
+        let state = self.0.state.lock();
+        // A pool with a budget of zero keeps no spares.
+        state.pool.set_budget(0);
+        state.pool.set_budget(self.0.limit as u64);
+        state.reserved == 0
     }
 }
 
 impl ReadBuffer {
-    /// All of it, with whatever an earlier use left there.
+    /// The whole buffer. It holds whatever an earlier use left in it.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         self.chunk.open_part()
     }
 
-    /// Its first `length` bytes, for any number of readers.
+    /// The first `length` bytes, for any number of readers.
     pub(crate) fn freeze(mut self, length: usize) -> Bytes {
-        Bytes::from_owner(HeldBytes { bytes: self.chunk.freeze(length), _share: self.share })
+        Bytes::from_owner(HeldBytes { bytes: self.chunk.freeze(length), _reservation: self.reservation })
     }
 }
 
-impl Drop for Share {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut holdings = self.budget.holdings.lock();
-        holdings.bytes -= self.bytes;
-        self.budget.gauge.set(holdings.bytes as u64);
-        drop(holdings);
-        self.budget.queue.on_room();
+        let mut state = self.budget.state.lock();
+        assert!(state.reserved >= self.bytes, "a reservation is released once");
+        state.reserved -= self.bytes;
+        self.budget.gauge.set(state.reserved as u64);
+        drop(state);
+        self.budget.queue.on_memory_freed();
     }
 }
 
@@ -150,7 +153,7 @@ mod tests {
     use super::{BUFFER_MIN, ReadMemory};
 
     #[test]
-    fn what_was_read_is_counted_until_its_last_reader_lets_go() {
+    fn bytes_are_reserved_until_their_last_reader_drops_them() {
         let gauge = Gauge::default();
         let memory = ReadMemory::new(2 * BUFFER_MIN, gauge.clone(), Arc::default());
         let mut buffer = memory.take(1_000).unwrap().unwrap();
@@ -165,12 +168,12 @@ mod tests {
         drop(copy);
         assert!(memory.take(1_000).unwrap().is_some());
         drop(slice);
-        assert!(memory.give_up_spares());
+        assert!(memory.release_spares());
         assert_eq!(gauge.get(), 0);
     }
 
     #[test]
-    fn a_budget_that_is_held_refuses_and_a_free_one_gives_even_more_than_it_has() {
+    fn a_reserved_budget_refuses_and_a_free_one_grants_even_more_than_it_has() {
         let memory = ReadMemory::new(BUFFER_MIN, Gauge::default(), Arc::default());
         let large = memory.take(5 * BUFFER_MIN).unwrap().unwrap();
         assert!(memory.take(1).unwrap().is_none() && memory.copy([Bytes::from_static(b"x")].into_iter()).is_none());

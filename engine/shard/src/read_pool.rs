@@ -1,6 +1,8 @@
-//! Reads what has left memory: a few threads with a bounded queue, never the shard's own. The partition's map says where; what is read is checked, and
-//! shared by all who read the same place (`reader`, `window_cache`). What a move reads has a thread of its own (`move_read`): cleaning a full
-//! log must not queue behind readers. In what order reads are served, and which wait for memory, is the queue's matter (`read_queue`).
+//! The threads that read batches which have left memory: a few threads with a bounded queue, never
+//! the shard's own. The partition's map locates the batches; `reader` and `window_cache` check them
+//! and share them among all readers of a place. Moves have a thread of their own (`move_read`),
+//! because cleaning a full log must not queue behind readers. `read_queue` decides the order of
+//! reads, and which of them wait for memory.
 
 use std::io;
 use std::sync::{Arc, mpsc};
@@ -18,7 +20,7 @@ use crate::reader::Reader;
 use crate::rebuild_job::RebuildJob;
 use crate::window_cache::WindowCache;
 
-/// The queues of the read threads, which end with the last clone.
+/// The queues of the read threads. The threads end with the last clone.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadPool {
     readers: Arc<Readers>,
@@ -27,91 +29,92 @@ pub(crate) struct ReadPool {
     read_bytes_max: usize,
 }
 
-/// The readers' queue, and the places that bound it. Ends their threads when it is dropped.
+/// The readers' queue, and the permits that bound it. Ends the threads when it is dropped.
 #[derive(Debug)]
 struct Readers {
     queue: Arc<ReadQueue>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
 impl Drop for Readers {
     fn drop(&mut self) {
-        self.places.close();
+        self.permits.close();
         self.queue.end();
     }
 }
 
-/// What bounds the readers.
+/// The bounds of the read threads.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadLimits {
     pub threads: usize,
-    /// Reads that are queued, under way, or wait for memory.
-    pub places: usize,
+    /// The most reads that are queued, executed, or waiting for memory.
+    pub reads_max: usize,
     pub memory_bytes: usize,
-    /// How long the mover waits for what cannot be read.
-    pub damage_patience: Duration,
+    /// How long batches that must move have to be unreadable before they count as damaged.
+    pub damage_timeout: Duration,
 }
 
 impl ReadPool {
-    /// `shards` read back, one segment to be moved and one log to be cut each at a time.
+    /// Starts the threads. Each of the `shards` has at most one segment that moves and one log that
+    /// is rebuilt at a time.
     pub(crate) fn start(limits: ReadLimits, shards: usize, metrics: &Metrics) -> io::Result<Self> {
-        let ReadLimits { threads, places, memory_bytes, damage_patience } = limits;
+        let ReadLimits { threads, reads_max, memory_bytes, damage_timeout } = limits;
         let threads = threads.max(1);
         let queue = Arc::new(ReadQueue::new(threads));
-        let places = Arc::new(Semaphore::new(places.clamp(1, Semaphore::MAX_PERMITS)));
+        let permits = Arc::new(Semaphore::new(reads_max.clamp(1, Semaphore::MAX_PERMITS)));
         let memory = ReadMemory::new(memory_bytes, metrics.cold_read_memory_bytes.clone(), Arc::clone(&queue));
         let read_bytes_max = memory.read_bytes_max();
         let reader = Reader {
             indexes: Arc::default(),
-            followers: Arc::default(),
+            sequential_reads: Arc::default(),
             windows: Arc::new(WindowCache::new(memory.clone(), metrics.clone())),
             memory,
             queue: Arc::clone(&queue),
             metrics: metrics.clone(),
         };
-        // Made first: an error below ends the threads that run already.
+        // Built before the threads: if starting one fails, dropping the pool ends the others.
         let (moves, inbox) = mpsc::sync_channel(shards * ReadBack::KINDS);
-        let pool = Self { readers: Arc::new(Readers { queue, places }), moves, turns: Arc::default(), read_bytes_max };
+        let pool = Self { readers: Arc::new(Readers { queue, permits }), moves, turns: Arc::default(), read_bytes_max };
         for number in 0..threads {
             let reader = reader.clone();
             std::thread::Builder::new().name(format!("rustmq-read-{number}")).spawn(move || reader.run())?;
         }
-        let mut mover = Mover::new(&reader, damage_patience);
+        let mut mover = Mover::new(&reader, damage_timeout);
         std::thread::Builder::new().name("rustmq-move".to_owned()).spawn(move || mover.run(&inbox))?;
         Ok(pool)
     }
 
-    /// Whoever asks for a read takes one of these first.
-    pub(crate) fn places(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.readers.places)
+    /// A reader takes one of these permits before it submits a read.
+    pub(crate) fn permits(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.readers.permits)
     }
 
-    /// At the disk, which reads share with commits.
+    /// The turns at the disk, which reads share with commits.
     pub(crate) fn turns(&self) -> Arc<DiskTurns> {
         Arc::clone(&self.turns)
     }
 
-    /// What a read may take at most, so that several can go on at once.
+    /// The most bytes that one read may take, so that several reads progress at the same time.
     pub(crate) fn read_bytes_max(&self) -> usize {
         self.read_bytes_max
     }
 
-    /// A reader's job, which has its place in the queue.
+    /// Submits a reader's job, which holds its permit.
     pub(crate) fn submit(&self, job: ReadJob) {
         self.readers.queue.push(job);
     }
 
-    /// A job of a move. Answers whether it was taken: not if too many are queued.
+    /// Submits a move's job. Returns whether it was taken; it is not if too many are queued.
     pub(crate) fn submit_move(&self, job: ReadJob) -> bool {
         self.moves.try_send(ReadBack::Move(Box::new(job))).is_ok()
     }
 
-    /// A log that is to be read back. Answers whether it was taken.
+    /// Submits the rebuild of a log. Returns whether it was taken.
     pub(crate) fn submit_rebuild(&self, job: RebuildJob) -> bool {
         self.moves.try_send(ReadBack::Rebuild(job)).is_ok()
     }
 
-    /// The same, but no move is ever taken.
+    /// The same pool, but without a mover: no move is ever taken.
     #[cfg(test)]
     pub(crate) fn without_mover(&self) -> Self {
         Self { moves: mpsc::sync_channel(0).0, ..self.clone() }

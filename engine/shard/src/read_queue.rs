@@ -1,11 +1,13 @@
-//! What the read threads do next. A read that finds no memory stands apart until some is given back, or until its patience ends: no thread
-//! waits for memory, since those that hold it may wait for a thread.
+//! The queue of the read threads. A read that finds no memory waits apart until some is released,
+//! or until its deadline. No thread waits for memory, because the holders of memory may wait for a
+//! thread.
 //!
 //! ```text
-//! push -> reads --next--> a thread --await_room--> waiting --on_room, next--> a thread
-//!                                                     `------- too late -----> refused as busy
+//! push -> reads --next--> a thread --await_memory--> waiting --on_memory_freed, next--> a thread
+//! waiting --deadline--> refused as busy
 //! ```
-//! The number of reads in here is bounded by the places that readers take before they ask (`PartitionReader::read`).
+//! The permits that readers take before they ask (`PartitionReader::read`) bound the number of
+//! reads.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,56 +18,58 @@ use parking_lot::{Condvar, Mutex};
 use crate::read_ahead::ReadAhead;
 use crate::read_job::ReadJob;
 
-/// How long memory is kept for the next read.
-pub(crate) const WARM: Duration = Duration::from_secs(1);
-/// Places to read ahead from that wait for a thread.
+/// How long windows and indexes stay in memory after the last read.
+pub(crate) const IDLE_SWEEP_AFTER: Duration = Duration::from_secs(1);
+/// The most read-aheads that wait for a thread.
 const AHEAD_MAX: usize = 64;
 
-/// What a thread is to do.
+/// A task for a thread.
 #[derive(Debug)]
 pub(crate) enum Task {
     Read(ReadJob),
-    /// It waited for memory, and is the first to get what has been given back.
+    /// A read that waited for memory, and the first to get released memory.
     Resume(ReadJob),
-    /// It has waited for memory too long, or nobody waits for its answer.
+    /// A read that has waited for memory too long, or that nobody waits for.
     Refuse(ReadJob),
-    /// Nobody reads, or waits for this.
+    /// A read-ahead: no reader waits for it.
     Ahead(ReadAhead),
-    /// Nobody has read for [`WARM`].
+    /// Nobody has read for [`IDLE_SWEEP_AFTER`].
     Sweep,
     End,
 }
 
 #[derive(Debug, Default)]
-struct Queued {
+struct QueueState {
     reads: VecDeque<ReadJob>,
-    /// In the order in which they came.
+    /// The reads that wait for memory, in the order of their arrival.
     waiting: VecDeque<ReadJob>,
-    /// Memory was given back since the first that waits last found none.
-    has_room: bool,
+    /// Whether memory was released since the first waiting read last found none.
+    has_freed_memory: bool,
     ahead: VecDeque<ReadAhead>,
-    /// Threads that read ahead, and how many may: one less than there are, so that whoever asks finds one. A thread that is alone may.
+    /// The number of threads that read ahead, and its bound: one less than there are, so that a
+    /// reader finds a free thread. A single thread may read ahead, too.
     reading_ahead: usize,
     reading_ahead_max: usize,
-    /// When the last read came, unless its memory has been swept up since.
+    /// When the last read arrived; `None` after the sweep that followed it.
     read_at: Option<Instant>,
     ended: bool,
 }
 
-impl Queued {
+impl QueueState {
     fn pop(&mut self, now: Instant) -> Option<Task> {
-        let is_over = |job: &ReadJob| job.room_by().is_some_and(|room_by| room_by <= now) || job.is_abandoned();
+        let is_over = |job: &ReadJob| job.deadline().is_some_and(|deadline| deadline <= now) || job.is_abandoned();
         if let Some(at) = self.waiting.iter().position(is_over) {
             return self.waiting.remove(at).map(Task::Refuse);
         }
         if self.ended {
             return Some(Task::End);
         }
-        // The word of room is kept until a job takes it: the one that waits may be looked at just now.
-        if self.has_room
+        // The flag stays set until a job takes it: the only waiting read may be with a thread just
+        // now.
+        if self.has_freed_memory
             && let Some(job) = self.waiting.pop_front()
         {
-            self.has_room = false;
+            self.has_freed_memory = false;
             return Some(Task::Resume(job));
         }
         if let Some(job) = self.reads.pop_front() {
@@ -77,138 +81,140 @@ impl Queued {
             self.reading_ahead += 1;
             return Some(Task::Ahead(ahead));
         }
-        self.read_at.take_if(|read_at| now >= *read_at + WARM).map(|_| Task::Sweep)
+        self.read_at.take_if(|read_at| now >= *read_at + IDLE_SWEEP_AFTER).map(|_| Task::Sweep)
     }
 
-    /// When something is to be done though nothing comes.
+    /// When a task falls due without any new input.
     fn due(&self) -> Option<Instant> {
-        let refused = self.waiting.iter().filter_map(ReadJob::room_by);
-        refused.chain(self.read_at.map(|read_at| read_at + WARM)).min()
+        let refused = self.waiting.iter().filter_map(ReadJob::deadline);
+        refused.chain(self.read_at.map(|read_at| read_at + IDLE_SWEEP_AFTER)).min()
     }
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct ReadQueue {
-    queued: Mutex<Queued>,
-    news: Condvar,
-    /// As many as in `waiting`, and those of them that a thread looks at again.
+    state: Mutex<QueueState>,
+    changed: Condvar,
+    /// The number of reads in `waiting`, and of those that a thread tries again.
     waiting: AtomicUsize,
 }
 
 impl ReadQueue {
     pub(crate) fn new(threads: usize) -> Self {
-        let queued = Queued { reading_ahead_max: threads.saturating_sub(1).max(1), ..Queued::default() };
-        Self { queued: Mutex::new(queued), ..Self::default() }
+        let state = QueueState { reading_ahead_max: threads.saturating_sub(1).max(1), ..QueueState::default() };
+        Self { state: Mutex::new(state), ..Self::default() }
     }
 
     pub(crate) fn push(&self, job: ReadJob) {
-        let mut queued = self.queued.lock();
-        queued.read_at = Some(Instant::now());
-        if !queued.ended {
-            queued.reads.push_back(job);
+        let mut state = self.state.lock();
+        state.read_at = Some(Instant::now());
+        if !state.ended {
+            state.reads.push_back(job);
         }
-        drop(queued);
-        self.news.notify_one();
+        drop(state);
+        self.changed.notify_one();
     }
 
-    /// Blocks until there is something to do.
+    /// Blocks until there is a task.
     pub(crate) fn next(&self) -> Task {
-        let mut queued = self.queued.lock();
+        let mut state = self.state.lock();
         loop {
-            if let Some(task) = queued.pop(Instant::now()) {
+            if let Some(task) = state.pop(Instant::now()) {
                 return task;
             }
-            match queued.due() {
+            match state.due() {
                 Some(until) => {
-                    let _timed_out = self.news.wait_until(&mut queued, until);
+                    let _timed_out = self.changed.wait_until(&mut state, until);
                 }
-                None => self.news.wait(&mut queued),
+                None => self.changed.wait(&mut state),
             }
         }
     }
 
-    /// Of more than enough to do ahead, the oldest is left out: its reader may have come to it by now, and reads it.
+    /// Beyond the bound, the oldest read-ahead is dropped: by now its reader has probably come to
+    /// that place and reads it.
     pub(crate) fn push_ahead(&self, ahead: ReadAhead) {
-        let mut queued = self.queued.lock();
+        let mut state = self.state.lock();
         let is_same = |other: &ReadAhead| other.what == ahead.what && other.segment.place == ahead.segment.place;
-        if queued.ended || queued.ahead.iter().any(is_same) {
+        if state.ended || state.ahead.iter().any(is_same) {
             return;
         }
-        if queued.ahead.len() >= AHEAD_MAX {
-            queued.ahead.pop_front();
+        if state.ahead.len() >= AHEAD_MAX {
+            state.ahead.pop_front();
         }
-        queued.ahead.push_back(ahead);
-        drop(queued);
-        self.news.notify_one();
+        state.ahead.push_back(ahead);
+        drop(state);
+        self.changed.notify_one();
     }
 
-    /// A thread has read ahead, or has given it up.
+    /// A thread has finished a read-ahead.
     pub(crate) fn on_read_ahead(&self) {
-        let mut queued = self.queued.lock();
-        queued.reading_ahead -= 1;
-        // What was read is swept up again, though its reader may not come.
-        queued.read_at.get_or_insert_with(Instant::now);
-        drop(queued);
-        self.news.notify_one();
+        let mut state = self.state.lock();
+        state.reading_ahead -= 1;
+        // Schedules a sweep for the window, because its reader may never come.
+        state.read_at.get_or_insert_with(Instant::now);
+        drop(state);
+        self.changed.notify_one();
     }
 
-    /// Some memory was held when it was swept up: it is tried again.
+    /// Schedules another sweep, because the last one could not drop everything.
     pub(crate) fn sweep_again(&self) {
-        self.queued.lock().read_at.get_or_insert_with(Instant::now);
+        self.state.lock().read_at.get_or_insert_with(Instant::now);
     }
 
-    /// Whether reads wait for memory: then none that comes later takes any.
+    /// Whether reads wait for memory: then no later read takes any.
     pub(crate) fn has_waiting(&self) -> bool {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
-    /// The job found no memory for the first time.
-    pub(crate) fn await_room(&self, job: ReadJob) {
+    /// Queues a job that found no memory for the first time.
+    pub(crate) fn await_memory(&self, job: ReadJob) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut queued = self.queued.lock();
-        if !queued.ended {
-            queued.waiting.push_back(job);
+        let mut state = self.state.lock();
+        if !state.ended {
+            state.waiting.push_back(job);
         }
-        // Some may have been given back before the job was counted.
-        queued.has_room = true;
-        drop(queued);
-        self.news.notify_one();
+        // Memory may have been released before the job was counted.
+        state.has_freed_memory = true;
+        drop(state);
+        self.changed.notify_one();
     }
 
-    /// The job found no memory again, and stays the first in turn.
-    pub(crate) fn await_room_again(&self, job: ReadJob) {
-        let mut queued = self.queued.lock();
-        if !queued.ended {
-            queued.waiting.push_front(job);
+    /// Puts back a job that found no memory again; it stays the first in the queue.
+    pub(crate) fn await_memory_again(&self, job: ReadJob) {
+        let mut state = self.state.lock();
+        if !state.ended {
+            state.waiting.push_front(job);
         }
-        drop(queued);
-        // A thread that waits until an earlier time must learn of this one's.
-        self.news.notify_one();
+        drop(state);
+        // A thread may wait for a deadline later than this job's.
+        self.changed.notify_one();
     }
 
-    /// A job that waited does so no more. There may be room for the next one too.
+    /// A job has stopped waiting for memory. Memory may be left for the next one.
     pub(crate) fn on_resumed(&self) {
         self.waiting.fetch_sub(1, Ordering::SeqCst);
-        self.on_room();
+        self.on_memory_freed();
     }
 
-    /// Memory was given back.
-    pub(crate) fn on_room(&self) {
+    /// Memory was released.
+    pub(crate) fn on_memory_freed(&self) {
         if self.has_waiting() {
-            self.queued.lock().has_room = true;
-            self.news.notify_one();
+            self.state.lock().has_freed_memory = true;
+            self.changed.notify_one();
         }
     }
 
-    /// The threads end. What is queued, or comes later, is dropped, and its readers hear that the partition is closed.
+    /// Ends the threads. Drops queued and later reads, and their readers learn that the partition
+    /// is closed.
     pub(crate) fn end(&self) {
-        let mut queued = self.queued.lock();
-        queued.ended = true;
-        let dropped = (std::mem::take(&mut queued.reads), std::mem::take(&mut queued.waiting));
-        queued.ahead.clear();
-        drop(queued);
+        let mut state = self.state.lock();
+        state.ended = true;
+        let dropped = (std::mem::take(&mut state.reads), std::mem::take(&mut state.waiting));
+        state.ahead.clear();
+        drop(state);
         drop(dropped);
-        self.news.notify_all();
+        self.changed.notify_all();
     }
 }
 
@@ -229,14 +235,14 @@ mod tests {
     use crate::window::tests::TestSegment;
 
     #[test]
-    fn room_that_comes_while_the_one_that_waits_is_looked_at_is_not_forgotten() {
+    fn memory_released_while_a_thread_retries_the_waiting_read_is_not_forgotten() {
         let test = TestSegment::new(1, &[100]);
         let (reply, _answer) = oneshot::channel();
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let partition = TopicIdPartition { topic_id: TopicId(1), partition: PartitionId(0) };
         let now = Instant::now();
         let queue = ReadQueue::default();
-        queue.await_room(ReadJob {
+        queue.await_memory(ReadJob {
             hold: test.hold(),
             segment: test.segment,
             extents: LocatedExtents::Known(Vec::new()),
@@ -245,14 +251,15 @@ mod tests {
             query: BatchQuery { partition, from: Offset(0), until: Offset(1) },
             max_bytes: 1,
             at_least_one: true,
-            destination: Destination::Reader { reply, room_by: now + Duration::from_secs(600), place },
+            destination: Destination::Reader { reply, deadline: now + Duration::from_secs(600), permit },
         });
-        let pop = || queue.queued.lock().pop(now);
+        let pop = || queue.state.lock().pop(now);
         let Some(Task::Resume(job)) = pop() else { panic!("it waits") };
-        // The thread that has it finds no memory; then some is given back, and another thread is woken by that.
-        queue.on_room();
+        // The thread with the job finds no memory; then some is released, which wakes another
+        // thread.
+        queue.on_memory_freed();
         assert!(pop().is_none(), "there is nothing else to do");
-        queue.await_room_again(job);
+        queue.await_memory_again(job);
         assert!(matches!(pop(), Some(Task::Resume(_))));
     }
 }

@@ -1,4 +1,5 @@
-//! What a read thread does: finds a job's batches, window after window, and answers with slices of them.
+//! The work of a read thread: finds a job's batches, window after window, and answers with slices
+//! of the windows.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,51 +12,53 @@ use rustmq_engine_core::wal::segments::LocatedExtents;
 use rustmq_engine_core::wal::{Extent, RUNS_AHEAD, ReadRange};
 use rustmq_model::Offset;
 
-use crate::groups_apart::{GroupsApart, PlacedGroup};
 use crate::index_cache::IndexCache;
 use crate::metrics::Metrics;
-use crate::read_ahead::{Ahead, Followers, IndexedRange, ReadAhead, beyond};
+use crate::read_ahead::{Ahead, IndexedRange, ReadAhead, SequentialReads, beyond};
 use crate::read_job::{Destination, ReadJob};
 use crate::read_memory::ReadMemory;
 use crate::read_queue::{ReadQueue, Task};
+use crate::scattered_groups::{PlacedGroup, ScatteredGroups};
 use crate::segment_file::SegmentFile;
 use crate::window::{Window, WindowError};
 use crate::window_cache::{Demand, WindowCache};
 
-/// Bytes to read at once for a reader who goes on; a larger group is read whole.
+/// The window size for a sequential reader, in bytes. A larger group is read whole.
 const WINDOW: usize = 1 << 20;
-/// The same for one who may want no more than a batch.
+/// The window size for a read that may need no more than a batch, in bytes.
 const FIRST_WINDOW: usize = 256 << 10;
-/// An answer that takes less than this part of a window is copied, so that it does not keep the rest.
-const COPIED_PART: usize = 16;
+/// An answer that uses less than this fraction of a window is copied, so that it does not keep the
+/// window in memory.
+const COPIED_FRACTION: usize = 16;
+const _: () = assert!(FIRST_WINDOW <= WINDOW);
 
-/// What a read thread works with.
+/// The state that the read threads share.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     pub indexes: Arc<IndexCache>,
-    pub followers: Arc<Followers>,
+    pub sequential_reads: Arc<SequentialReads>,
     pub windows: Arc<WindowCache>,
     pub memory: ReadMemory,
     pub queue: Arc<ReadQueue>,
     pub metrics: Metrics,
 }
 
-/// Where a job's batches are.
+/// The locations of a job's batches.
 #[derive(Debug, Default)]
-pub(crate) struct Places {
-    /// In the order of offsets.
+pub(crate) struct BatchLocations {
+    /// In the order of their offsets.
     pub extents: Vec<Extent>,
-    /// Where to read on from the last of them.
+    /// The byte ranges to read ahead after the last extent.
     pub runs: Vec<Range<u32>>,
 }
 
-/// What a read has found.
+/// The batches that a read has found.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     pub batches: Vec<FoundBatch>,
-    /// One past the last record.
+    /// One past the last record of the batches.
     end: Option<Offset>,
-    /// Why there is no more, if the read wanted more.
+    /// Why the read found no more, if it wanted more.
     pub error: Option<WindowError>,
 }
 
@@ -68,11 +71,12 @@ pub(crate) struct FoundBatch {
 impl Reader {
     pub(crate) fn run(&self) {
         loop {
-            // A window that was read, and is held by no answer, may make room for those that wait.
+            // After a read, a window that no answer holds may be dropped for reads that wait for
+            // memory.
             match self.queue.next() {
                 Task::Read(job) => {
                     guarded(job, |job| self.read(job));
-                    self.queue.on_room();
+                    self.queue.on_memory_freed();
                 }
                 Task::Resume(job) => {
                     if !guarded(job, |job| self.resume(job)) {
@@ -85,10 +89,10 @@ impl Reader {
                     job.answer(Err(ReadError::Busy));
                 }
                 Task::Ahead(ahead) => {
-                    // Nobody waits for it; the panic is logged and counted as all are.
+                    // Nobody waits for a read-ahead. A panic is logged and counted like any other.
                     let _ = catch_unwind(AssertUnwindSafe(|| self.read_ahead(ahead)));
                     self.queue.on_read_ahead();
-                    self.queue.on_room();
+                    self.queue.on_memory_freed();
                 }
                 Task::Sweep => self.sweep(),
                 Task::End => return,
@@ -97,15 +101,16 @@ impl Reader {
     }
 
     fn read(&self, job: ReadJob) {
-        // In turn: what comes later takes no memory before those that wait.
+        // While others wait for memory, a later read uses only cached windows.
         let demand = if self.queue.has_waiting() { Demand::CachedOnly } else { Demand::Reader };
         match self.find(&job, demand) {
-            Found { batches, error: Some(WindowError::NoRoom { .. }), .. } if batches.is_empty() => {
+            Found { batches, error: Some(WindowError::NoMemory { .. }), .. } if batches.is_empty() => {
                 if job.at_least_one {
-                    self.followers.note(job.query.partition, job.query.from);
-                    self.queue.await_room(job);
+                    self.sequential_reads.note(job.query.partition, job.query.from);
+                    self.queue.await_memory(job);
                 } else {
-                    // Who holds memory already must not wait for more: readers would wait for each other.
+                    // A reader that may hold memory must not wait for more: readers would wait for
+                    // each other.
                     self.metrics.busy_reads.inc();
                     job.answer(Ok(Vec::new()));
                 }
@@ -116,8 +121,8 @@ impl Reader {
 
     fn resume(&self, job: ReadJob) {
         match self.find(&job, Demand::Reader) {
-            Found { batches, error: Some(WindowError::NoRoom { .. }), .. } if batches.is_empty() => {
-                self.queue.await_room_again(job);
+            Found { batches, error: Some(WindowError::NoMemory { .. }), .. } if batches.is_empty() => {
+                self.queue.await_memory_again(job);
             }
             found => {
                 self.answer(job, found);
@@ -126,21 +131,22 @@ impl Reader {
         }
     }
 
-    /// Looks for batches, window after window. Those before an error are found, and the reader meets it when it comes again.
+    /// Finds batches, window after window. Returns the batches before an error; the reader meets
+    /// the error with its next read.
     pub(crate) fn find(&self, job: &ReadJob, demand: Demand) -> Found {
-        match self.places(job) {
-            Ok(places) => self.find_in(&places, job, demand),
+        match self.locate(job) {
+            Ok(locations) => self.find_in(&locations, job, demand),
             Err(error) => Found { error: Some(error), ..Found::default() },
         }
     }
 
-    fn find_in(&self, places: &Places, job: &ReadJob, demand: Demand) -> Found {
-        let Places { extents, runs } = places;
+    fn find_in(&self, locations: &BatchLocations, job: &ReadJob, demand: Demand) -> Found {
+        let BatchLocations { extents, runs } = locations;
         let mut found = Found::default();
         let max_bytes = job.max_bytes.min(self.memory.read_bytes_max());
         let is_reader = matches!(job.destination, Destination::Reader { .. });
-        let is_follower = is_reader && self.followers.take(job.query.partition, job.query.from);
-        let reach = if is_follower { WINDOW } else { max_bytes.clamp(FIRST_WINDOW, WINDOW) };
+        let is_sequential = is_reader && self.sequential_reads.take(job.query.partition, job.query.from);
+        let reach = if is_sequential { WINDOW } else { max_bytes.clamp(FIRST_WINDOW, WINDOW) };
         let mut last: Option<Arc<Window>> = None;
         let mut size_max = None;
         let mut room = max_bytes;
@@ -168,10 +174,10 @@ impl Reader {
             let (group, PlacedGroup { at, size, .. }) =
                 window.group(group_offset).expect("the window was chosen for it");
             size_max = size_max.max(Some(size));
-            // What lies above the extent was truncated by a later group.
+            // A later group has truncated the batches above the extent's end.
             let until = job.query.until.min(extent.end);
             for CheckedBatch { header, range, with_parts } in group.batches_of(job.query.partition) {
-                // A batch that has moved within its segment is there twice.
+                // A batch that has moved within its segment occurs twice.
                 if header.next_offset() <= next || header.next_offset() > until {
                     continue;
                 }
@@ -192,13 +198,14 @@ impl Reader {
         if extents.is_empty() && next < job.query.until {
             found.error = Some(missing(job, next));
         }
-        if let Some(window) = last.filter(|window| is_follower && !window.is_apart()) {
-            self.go_on(job, runs, window.range.end);
+        if let Some(window) = last.filter(|window| is_sequential && !window.is_scattered()) {
+            self.queue_read_ahead(job, runs, window.range.end);
         }
         found
     }
 
-    /// The window with the group of the first extent; with those of the others too where they lie apart, if the size of groups before them is known.
+    /// The window with the group of the first extent. If the following groups are scattered, and
+    /// the size of earlier groups is known, the window holds these groups, too.
     fn window(
         &self,
         segment: &SegmentFile,
@@ -207,16 +214,17 @@ impl Reader {
         reach: usize,
         demand: Demand,
     ) -> Result<Arc<Window>, WindowError> {
-        let apart = known_size.filter(|_| demand == Demand::Reader);
-        let apart = apart.and_then(|size| GroupsApart::of(extents, size, 2 * WINDOW));
-        match apart.and_then(|apart| self.windows.apart(segment, &apart)) {
+        let scattered = known_size.filter(|_| demand == Demand::Reader);
+        let scattered = scattered.and_then(|size| ScatteredGroups::of(extents, size, 2 * WINDOW));
+        match scattered.and_then(|scattered| self.windows.scattered_window(segment, &scattered)) {
             Some(window) => Ok(window),
             None => self.windows.get(segment, extents[0].group_offset, reach, demand),
         }
     }
 
-    /// Has the next windows read of one who is in the window that ends here.
-    fn go_on(&self, job: &ReadJob, runs: &[Range<u32>], window_end: u32) {
+    /// Queues reads of the next windows for a sequential reader; its current window ends at
+    /// `window_end`.
+    fn queue_read_ahead(&self, job: &ReadJob, runs: &[Range<u32>], window_end: u32) {
         let own = beyond(runs, window_end).filter(|run| run.start < job.segment.end);
         let own = own.map(|run| (&job.segment, Ahead::Run(run)));
         let next = job.next.iter().flat_map(|next| next.ahead.iter().map(|what| (&next.segment, what.clone())));
@@ -225,16 +233,16 @@ impl Reader {
         }
     }
 
-    pub(crate) fn places(&self, job: &ReadJob) -> Result<Places, WindowError> {
+    pub(crate) fn locate(&self, job: &ReadJob) -> Result<BatchLocations, WindowError> {
         match &job.extents {
-            LocatedExtents::Known(extents) => Ok(Places { extents: extents.clone(), runs: job.runs.clone() }),
+            LocatedExtents::Known(extents) => Ok(BatchLocations { extents: extents.clone(), runs: job.runs.clone() }),
             LocatedExtents::Indexed(trailer) => {
                 let BatchQuery { partition, from, until } = job.query;
                 let index = self.indexes.load(&job.segment, *trailer)?;
-                let Some(entry) = index.entry(partition) else { return Ok(Places::default()) };
+                let Some(entry) = index.entry(partition) else { return Ok(BatchLocations::default()) };
                 let extents = entry.extents.wanted(ReadRange { from, until, bytes: job.max_bytes });
                 let runs = extents.last().map(|last| entry.extents.runs_from(last, until)).unwrap_or_default();
-                Ok(Places { extents, runs })
+                Ok(BatchLocations { extents, runs })
             }
         }
     }
@@ -247,7 +255,7 @@ impl Reader {
             }
             Found { batches, end, .. } => {
                 if let Some(end) = end {
-                    self.followers.note(job.query.partition, end);
+                    self.sequential_reads.note(job.query.partition, end);
                 }
                 Ok(self.bytes_of(&batches))
             }
@@ -261,15 +269,15 @@ impl Reader {
         job.answer(batches);
     }
 
-    /// Slices of the windows, or of copies where a window would be kept for little.
+    /// Slices of the windows, or copies where an answer would hold a window for little.
     pub(crate) fn bytes_of(&self, found: &[FoundBatch]) -> Vec<Bytes> {
         let mut batches = Vec::with_capacity(found.len());
         for of_window in found.chunk_by(|one, other| Arc::ptr_eq(&one.window, &other.window)) {
             let window = &of_window[0].window;
             let used: usize = of_window.iter().map(|batch| batch.range.len()).sum();
-            let bytes = window.hold(&self.queue);
+            let bytes = window.pin(&self.queue);
             let slices = of_window.iter().map(|batch| bytes.slice(batch.range.clone()));
-            let copy = if used < window.length() / COPIED_PART { self.memory.copy(slices.clone()) } else { None };
+            let copy = if used < window.length() / COPIED_FRACTION { self.memory.copy(slices.clone()) } else { None };
             match copy {
                 Some(copy) => {
                     let mut rest = copy;
@@ -286,13 +294,13 @@ impl Reader {
         if self.queue.has_waiting() {
             return;
         }
-        // Whoever comes to what cannot be read hears of it.
+        // Errors are ignored: a reader that needs this part reports them.
         match what {
             Ahead::Run(run) if run.start < segment.end && !run.is_empty() => {
                 let _ = self.windows.get(&segment, run.start, run.len(), Demand::Ahead);
             }
             Ahead::Run(_) => {}
-            Ahead::First(IndexedRange { trailer, partition, from, until }) => {
+            Ahead::Indexed(IndexedRange { trailer, partition, from, until }) => {
                 let Ok(Some(index)) = self.indexes.load_stored(&segment, trailer) else { return };
                 let Some(extents) = index.entry(partition).map(|entry| &entry.extents) else { return };
                 let runs = extents.find(from).map(|first| extents.runs_from(first, until)).unwrap_or_default();
@@ -311,8 +319,8 @@ impl Reader {
     }
 }
 
-/// What the segment should hold is in no group of it that can be read. An index that was made anew lacks what is damaged, which must not be
-/// passed over.
+/// The segment's index promises this offset, but no readable group has it. A rebuilt index lacks
+/// damaged groups, and a read must not skip them.
 fn missing(job: &ReadJob, offset: Offset) -> WindowError {
     let (path, partition) = (job.segment.file.path.display(), job.query.partition);
     WindowError::Damaged {
@@ -320,10 +328,10 @@ fn missing(job: &ReadJob, offset: Offset) -> WindowError {
     }
 }
 
-/// Whether `run` came to its end. One read that panics must not take the thread with it, which others need. Its reader is told by the answer that does
-/// not come.
+/// Runs the job and returns whether it completed. A panic of one read must not end the thread,
+/// which others need; dropping the job's reply tells its reader.
 fn guarded(job: ReadJob, run: impl FnOnce(ReadJob)) -> bool {
-    // What the threads share is consistent between any two of their steps.
+    // The state that the threads share is consistent between any two steps.
     catch_unwind(AssertUnwindSafe(|| run(job))).is_ok()
 }
 

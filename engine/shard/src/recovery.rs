@@ -1,4 +1,5 @@
-//! Executes the reads that recovery asks for, and opens the slots' files. What the bytes mean is the core's.
+//! Executes the reads that recovery asks for, and opens the slots' files. The core interprets the
+//! bytes.
 
 use std::collections::HashMap;
 use std::io;
@@ -15,10 +16,10 @@ use crate::clock::{since_1970, wall_time};
 use crate::dio::{self, DirectIo};
 use crate::disk::SlotFile;
 use crate::folder::{FolderError, WalFolder};
-use crate::read_around::{AroundFile, Persistence, ReadAroundError};
+use crate::read_around::{AroundFile, BadRunLimit, ReadAroundError};
 use crate::slots;
 
-/// Bytes to read at a time.
+/// The number of bytes to read at a time.
 const WINDOW: u32 = 4 << 20;
 
 #[derive(Debug, thiserror::Error)]
@@ -28,19 +29,19 @@ pub enum RecoverError {
     #[error("{path}: {error}", path = path.display())]
     Io { path: PathBuf, error: io::Error },
     #[error(
-        "{path}: cannot be synced: {error}; what was written to it last may not be on the disk, and the device may be failing: copy the log to \
-         another one",
+        "{path}: cannot be synced: {error}; its last writes may not be on the disk, and the device may be failing: copy the log to \
+         another device",
         path = path.display()
     )]
     Sync { path: PathBuf, error: io::Error },
     #[error(
-        "{path}, offset {offset}: cannot be read, and what was acknowledged may stand there: {error}; --repair goes on without it",
+        "{path}, offset {offset}: cannot be read, and acknowledged records may be lost there: {error}; --repair starts without them",
         path = path.display()
     )]
     Unreadable { path: PathBuf, offset: u64, error: io::Error },
     #[error(
-        "{path}: nothing of the {} bytes from offset {} on can be read: {error}; the device, or the path to it, may be down; \
-         --repair goes around as much only where the file can be read at its ends",
+        "{path}: none of the {} bytes from offset {} on can be read: {error}; the device, or the path to it, may be down; \
+         --repair accepts such damage only if the file can be read at one of its ends",
         pages.end - pages.start, pages.start, path = path.display()
     )]
     Silent { path: PathBuf, pages: Range<u64>, error: io::Error },
@@ -52,15 +53,15 @@ pub enum RecoverError {
 pub(crate) struct Recovered {
     pub wal: RecoveredWal,
     pub files: HashMap<SlotId, Arc<SlotFile>>,
-    /// Unreadable pages; they were taken for damage.
+    /// The unreadable pages, which recovery treats as damage.
     pub unreadable: UnreadableRuns,
 }
 
-/// Pages next to each other that cannot be read.
+/// Adjacent unreadable pages.
 #[derive(Debug)]
 pub(crate) struct UnreadableRun {
     pub slot: SlotId,
-    /// Bytes of the slot's file.
+    /// The run's bytes within the slot's file.
     pub range: Range<u64>,
     error: io::Error,
 }
@@ -71,7 +72,7 @@ impl UnreadableRun {
     }
 }
 
-/// The unreadable pages of a WAL. Pages that were read twice are in it once.
+/// The unreadable pages of a WAL, each once, however often they were read.
 #[derive(Debug, Default)]
 pub(crate) struct UnreadableRuns(Vec<UnreadableRun>);
 
@@ -84,7 +85,7 @@ impl UnreadableRuns {
         self.0.is_empty()
     }
 
-    /// Adds a run, and tells whether it neither repeats nor continues a known one.
+    /// Adds a run. Returns whether it neither repeats nor continues a known run.
     fn note(&mut self, slot: SlotId, range: Range<u64>, error: io::Error) -> bool {
         let touches =
             |run: &UnreadableRun| run.slot == slot && run.range.start <= range.end && range.start <= run.range.end;
@@ -101,7 +102,7 @@ impl UnreadableRuns {
     }
 }
 
-/// Reads a whole WAL. Blocks; called before anything is served.
+/// Reads a whole WAL. Blocks; runs before the engine serves anything.
 pub(crate) fn recover(
     folder: &WalFolder,
     io: DirectIo,
@@ -110,15 +111,16 @@ pub(crate) fn recover(
 ) -> Result<Recovered, RecoverError> {
     let mut slots = Vec::new();
     let mut written = HashMap::new();
-    // Through the page cache: a window may be smaller than what direct reads of this device ask for.
+    // These files go through the page cache: a window may be smaller than the blocks of direct
+    // reads.
     let mut readers = HashMap::new();
-    let persistence = match policy {
-        CorruptionPolicy::Repair => Persistence::WhileItAnswers,
-        CorruptionPolicy::Refuse | CorruptionPolicy::Repaired => Persistence::Bounded,
+    let bad_run_limit = match policy {
+        CorruptionPolicy::Repair => BadRunLimit::WhileFileAnswers,
+        CorruptionPolicy::Refuse | CorruptionPolicy::Repaired => BadRunLimit::Bounded,
     };
     for slot in folder.slots()? {
         let path = folder.slot_path(slot);
-        let opened = AroundFile::open(&path, persistence).and_then(|file| Ok((file.file().metadata()?, file)));
+        let opened = AroundFile::open(&path, bad_run_limit).and_then(|file| Ok((file.file().metadata()?, file)));
         let (metadata, file) = opened.map_err(|error| RecoverError::Io { path: path.clone(), error })?;
         show_what_is_on_disk(&path, &file, policy)?;
         slots.push((slot, metadata.len()));
@@ -136,7 +138,7 @@ pub(crate) fn recover(
         let bytes = file.read(u64::from(read.offset), read.length as usize, &pool, |range, error| {
             let (offset, bytes, reason) = (range.start, range.end - range.start, error.to_string());
             if unreadable.note(read.slot, range, error) {
-                tracing::warn!(path = %path.display(), offset, bytes, reason, "the write-ahead log cannot be read here: this is taken for damage");
+                tracing::warn!(path = %path.display(), offset, bytes, reason, "the write-ahead log cannot be read here: this counts as damage");
             }
         });
         let bytes = bytes.map_err(|error| match error {
@@ -149,11 +151,13 @@ pub(crate) fn recover(
     if policy != CorruptionPolicy::Repair {
         refuse_hidden(folder, &wal, &unreadable)?;
     }
-    // What was appended without a time, and is in no index yet, ages from the file's last write on.
+    // Batches that were appended without a timestamp, and that no index covers yet, age from the
+    // last write to their file.
     for segment in &mut wal.segments {
         segment.index.date(written.get(&segment.slot).copied().unwrap_or_else(wall_time));
     }
-    // Closed first: a log that ran, with three descriptors a slot, must start again with as many.
+    // The read descriptors are closed first: a log that ran with three descriptors for each slot
+    // must start again with as many.
     drop(readers);
     let mut files = HashMap::new();
     let used = wal.segments.iter().map(|segment| segment.slot).chain(wal.started_empty.iter().copied());
@@ -167,22 +171,24 @@ pub(crate) fn recover(
         if !io.direct {
             rewrite_unproven(&wal, file).map_err(|error| RecoverError::Io { path: file.path.clone(), error })?;
         }
-        // Its last groups may never have been synced, and count as durable from here on.
+        // The segment's last groups may never have been synced, and count as durable from here on.
         file.sync().map_err(|error| RecoverError::Sync { path: file.path.clone(), error })?;
     }
     Ok(Recovered { wal, files, unreadable })
 }
 
-/// After a repair. One that was killed has synced less than it wrote, and after a sync that failed the page cache has pages that the disk has not.
+/// Makes later reads see the disk instead of the page cache, for logs with a repair. A killed
+/// repair may have written more than it synced, and after a failed sync the page cache has pages
+/// that the disk lacks.
 fn show_what_is_on_disk(path: &Path, file: &AroundFile, policy: CorruptionPolicy) -> Result<(), RecoverError> {
     if policy == CorruptionPolicy::Refuse {
         return Ok(());
     }
     match file.sync() {
         Ok(()) => {}
-        // It covers what is damaged on the disk, whatever that is.
+        // A repair covers whatever damage the disk has.
         Err(error) if policy == CorruptionPolicy::Repair => {
-            tracing::warn!(path = %path.display(), %error, "a slot cannot be synced before it is repaired: it is read from the disk");
+            tracing::warn!(path = %path.display(), %error, "a slot cannot be synced before its repair: it is read from the disk");
         }
         Err(error) => return Err(RecoverError::Sync { path: path.to_path_buf(), error }),
     }
@@ -190,9 +196,10 @@ fn show_what_is_on_disk(path: &Path, file: &AroundFile, policy: CorruptionPolicy
     Ok(())
 }
 
-/// Acknowledged records may stand where the log would go on.
+/// Refuses a start where unreadable pages may hide acknowledged records that the log would
+/// overwrite.
 fn refuse_hidden(folder: &WalFolder, wal: &RecoveredWal, unreadable: &UnreadableRuns) -> Result<(), RecoverError> {
-    // Within a slot all that is passed over follows all that is not, so the run's last byte decides.
+    // Within a slot, recovery passes over a suffix, so the run's last byte decides.
     let hidden = unreadable.iter().find(|run| wal.passes_over(run.slot, run.range.end - 1));
     hidden.map_or(Ok(()), |run| {
         let path = folder.slot_path(run.slot);
@@ -200,9 +207,10 @@ fn refuse_hidden(folder: &WalFolder, wal: &RecoveredWal, unreadable: &Unreadable
     })
 }
 
-/// Writes over the newest segment's groups that none proves with what was read of them. Through the page cache a failed sync leaves pages that
-/// are not on disk, but count as clean: a process that starts after it reads them whole, and its own sync does nothing for them. Once
-/// they are written again, the sync writes them, or says that it cannot. What is proven was synced without a failure, and stays untouched.
+/// Rewrites the newest segment's unproven groups with the bytes that were read. In the page cache,
+/// a failed sync leaves pages that are not on disk but count as clean: a process that starts later
+/// reads them as whole, and its own sync does nothing for them. After the rewrite, a sync writes
+/// them or reports a failure. Proven groups were synced without a failure and stay untouched.
 fn rewrite_unproven(wal: &RecoveredWal, file: &SlotFile) -> io::Result<()> {
     let Some(newest) = wal.segments.last() else { return Ok(()) };
     let proven = Some(wal.proven).filter(|proven| proven.generation == newest.generation);
@@ -236,21 +244,21 @@ mod tests {
     use crate::{EngineConfig, Metrics, start};
 
     #[test]
-    fn pages_that_go_on_from_each_other_are_one_run() {
+    fn adjacent_pages_are_one_run() {
         let mut runs = UnreadableRuns::default();
         let mut note = |slot, range| runs.note(SlotId(slot), range, std::io::Error::from_raw_os_error(5));
         assert!(note(0, 8_192..12_288));
-        assert!(!note(0, 8_192..12_288), "it is known");
-        assert!(!note(0, 12_288..16_384), "it goes on");
+        assert!(!note(0, 8_192..12_288), "a known run");
+        assert!(!note(0, 12_288..16_384), "it continues the run");
         assert!(note(0, 24_576..28_672));
-        assert!(note(1, 8_192..12_288), "it is in another slot");
+        assert!(note(1, 8_192..12_288), "another slot");
         assert!(!note(0, 16_384..24_576), "it fills the gap");
         let mut found: Vec<_> = runs.iter().map(|run| (run.slot.0, run.range.clone())).collect();
         found.sort_by_key(|(slot, range)| (*slot, range.start));
         assert_eq!(found, [(0, 8_192..28_672), (1, 8_192..12_288)]);
     }
 
-    /// A log of one shard, ended in order.
+    /// A log of one shard that was shut down in order.
     fn one_partition() -> (tempfile::TempDir, EngineConfig) {
         let folder = tempfile::tempdir().unwrap();
         let mut config = EngineConfig::new(folder.path().join("wal"));
@@ -280,7 +288,7 @@ mod tests {
         assert!(matches!(&error, RecoverError::Sync { path: named, .. } if *named == path), "{error}");
         let error = recover(&wal, io, shape, CorruptionPolicy::Refuse).unwrap_err();
         assert!(matches!(&error, RecoverError::Sync { path: named, .. } if *named == path), "{error}");
-        // Once before it reads, and once before what it has read counts.
+        // Recovery syncs once before it reads, and once before its last groups count as durable.
         slot.fail_syncs_after(1, 5);
         let error = recover(&wal, io, shape, CorruptionPolicy::Repaired).unwrap_err();
         assert!(matches!(error, RecoverError::Sync { .. }), "{error}");
@@ -289,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_group_proves_is_written_again_where_a_sync_alone_may_do_nothing() {
+    fn unproven_groups_are_rewritten_where_a_sync_alone_may_do_nothing() {
         let (_folder, config) = one_partition();
         let wal = Folder::open(&config.dir, None).unwrap().wals.remove(0);
         let path = wal.slot_path(SlotId(0));
@@ -302,6 +310,6 @@ mod tests {
             let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
             assert_eq!(modified > SystemTime::UNIX_EPOCH, written, "{policy:?}");
         }
-        assert!(std::fs::read(&path).unwrap() == content, "it is what it was");
+        assert!(std::fs::read(&path).unwrap() == content, "the content is unchanged");
     }
 }

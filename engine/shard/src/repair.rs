@@ -1,6 +1,8 @@
-//! `--repair`: covers damage in WALs that refuse to start, so that what is sound is kept. What is gone is listed. In two steps: nothing is
-//! written before all of the WALs are known to be repairable, and before the caller has told what will be gone. A disk may give back later what it
-//! does not give now: so an unreadable place is read again and again for some seconds, and once more before the first write.
+//! `--repair`: covers damage in WALs that refuse to start, keeps the sound rest, and lists the
+//! losses. A repair has two steps: it writes nothing before it knows that all WALs can be repaired,
+//! and before the caller has reported the losses. A disk may return later what it does not return
+//! now: so a repair retries unreadable places for some seconds, and once more before its first
+//! write.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
@@ -16,19 +18,21 @@ use rustmq_engine_core::wal::recovery::{CorruptionPolicy, DroppedTail};
 use rustmq_engine_core::wal::{RecoveredWal, SegmentHeader, SegmentShape, SegmentTable, SegmentTableConfig, SlotId};
 use rustmq_model::{Offset, TopicIdPartition};
 
-use crate::aside::copy_for_repair;
+use crate::damaged_copies::copy_for_repair;
 use crate::dio::{DirectIo, sync_dir, write_over};
 use crate::folder::{self, Folder, FolderError, WalFolder, WalOwner};
-use crate::read_around::{AroundFile, PAGE, PageProbe, Persistence};
+use crate::read_around::{AroundFile, BadRunLimit, PAGE, PageProbe};
 use crate::recovery::{RecoverError, Recovered, UnreadableRun, UnreadableRuns, recover};
 
-/// How long unreadable places are read again: a path to the device that is down for a moment comes back.
-const PATIENCE: Duration = Duration::from_secs(5);
-const PAUSE: Duration = Duration::from_millis(250);
-/// How often at most a log is read from its start, since some of it has become readable.
-const READINGS_MAX: u32 = 4;
-/// Bytes of zeros to write at a time.
-const ZEROS: usize = 1 << 20;
+/// How long unreadable places are retried: a path to the device that is down for a moment comes
+/// back.
+const RETRY_FOR: Duration = Duration::from_secs(5);
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// The most passes over a log. A pass starts again when an unreadable place has become readable.
+const READ_PASSES_MAX: u32 = 4;
+/// The number of zero bytes to write at a time.
+const ZERO_FILL_BYTES: usize = 1 << 20;
+const _: () = assert!(ZERO_FILL_BYTES.is_multiple_of(PAGE));
 
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
@@ -42,13 +46,13 @@ pub enum RepairError {
     Shape(#[from] SegmentShapeError),
     #[error("{path}: {error}", path = path.display())]
     Io { path: PathBuf, error: io::Error },
-    #[error("{path}: each time other parts of it can be read: nothing was changed", path = path.display())]
+    #[error("{path}: different parts of it can be read each time; nothing was changed", path = path.display())]
     Unsteady { path: PathBuf },
-    #[error("{path}, offset {offset}: this can be read again: the log was left as it is; ask for the repair once more", path = path.display())]
+    #[error("{path}, offset {offset}: this can be read again; nothing was changed: run the repair once more", path = path.display())]
     ReadableAgain { path: PathBuf, offset: u64 },
 }
 
-/// Offsets of a partition that the damage took.
+/// A range of a partition's offsets whose records the damage took.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LostRange {
     pub id: TopicIdPartition,
@@ -56,45 +60,46 @@ pub struct LostRange {
     pub until: Offset,
 }
 
-/// A part of a slot's file that the device cannot read.
+/// A part of a slot's file that the device cannot read, as byte offsets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadablePlace {
     pub path: PathBuf,
-    /// In bytes.
     pub from: u64,
     pub until: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RepairReport {
-    /// Damaged places that were covered.
+    /// The damaged places that were covered.
     pub holes: usize,
-    /// Unreadable places that were written over.
+    /// The unreadable places that were overwritten.
     pub unreadable: usize,
-    /// Files that were cut short, and have their length again.
+    /// The files that were too short and were extended to their full length.
     pub short_files: usize,
-    /// Segment headers that were rebuilt. Nothing is lost by those.
+    /// The segment headers that were rebuilt. A rebuilt header loses nothing.
     pub headers: usize,
-    /// Copies of the damaged files as they were.
+    /// The copies of the damaged files, made before the repair.
     pub copies: Vec<PathBuf>,
 }
 
-/// What a repair would do. The folder is held until it is carried out or dropped.
+/// A repair that is planned but not executed. Holds the folder's lock until it is executed or
+/// dropped.
 #[derive(Debug)]
 pub struct RepairPlan {
-    /// The damaged ones.
+    /// The damaged WALs.
     wals: Vec<DamagedWal>,
-    /// Offsets of a log that none of its batches has. What is lost at the write-ahead log's end is
-    /// in no log.
+    /// Offsets of a partition's log that none of its batches has. Losses at the end of the
+    /// write-ahead log are not listed: no partition's log mentions them.
     pub lost: Vec<LostRange>,
-    /// What could not be read back while the log ran. Readers are refused there, before and after a repair, until retention or
-    /// `DeleteRecords` passes it.
+    /// Ranges that could not be read back while the log ran. Readers are refused there, before and
+    /// after a repair, until retention or `DeleteRecords` passes the range.
     pub refused: Vec<LostRange>,
-    /// Places that will be written over. Those at a log's end or in a slot without a segment may have held acknowledged records, which no other
-    /// list can name.
+    /// The places that the repair will overwrite. Places at a log's end, or in a slot without a
+    /// segment, may have held acknowledged records that no other list can name.
     pub unreadable: Vec<UnreadablePlace>,
-    /// Where a log ends before groups that are whole, with how many: nothing proves what lay between. They go with the next start, and may hold
-    /// acknowledged records where the place cannot be read.
+    /// Where a log ends although complete groups follow, with their number: nothing proves the
+    /// bytes in between. The next start drops these groups; they may hold acknowledged records if
+    /// the place is unreadable.
     pub ends: Vec<(PathBuf, DroppedTail)>,
 }
 
@@ -106,13 +111,17 @@ struct DamagedWal {
     unreadable: UnreadableRuns,
 }
 
-/// Reads the WALs in `dir`, which no process may have open, and writes nothing: a log that cannot be replayed even so is left as it is. Takes some
-/// seconds longer if there are unreadable places.
+/// Reads the WALs in `dir`, which no process may have open, and writes nothing. Takes some seconds
+/// longer if there are unreadable places.
+///
+/// # Errors
+/// [`RepairError`] if a WAL cannot be replayed even without its damage, or if its device fails; the
+/// log is unchanged.
 pub fn plan_repair(dir: &Path, owner: Option<&WalOwner>) -> Result<RepairPlan, RepairError> {
-    plan_with_patience(dir, owner, PATIENCE)
+    plan_with_retries(dir, owner, RETRY_FOR)
 }
 
-fn plan_with_patience(dir: &Path, owner: Option<&WalOwner>, patience: Duration) -> Result<RepairPlan, RepairError> {
+fn plan_with_retries(dir: &Path, owner: Option<&WalOwner>, retry_for: Duration) -> Result<RepairPlan, RepairError> {
     let folder = Folder::open(dir, owner)?;
     let io = DirectIo::probe(dir, &folder::meta_path(dir))
         .map_err(|error| RepairError::Io { path: dir.to_owned(), error })?;
@@ -125,7 +134,7 @@ fn plan_with_patience(dir: &Path, owner: Option<&WalOwner>, patience: Duration) 
         ends: Vec::new(),
     };
     for wal in folder.wals {
-        let Recovered { wal: recovered, unreadable, .. } = read_steadily(&wal, io, shape, patience)?;
+        let Recovered { wal: recovered, unreadable, .. } = read_until_stable(&wal, io, shape, retry_for)?;
         let config = SegmentTableConfig { wal: wal.id, shape, segments_max: u32::MAX };
         let mut table = SegmentTable::new(config, &recovered);
         let bases = recovered.bases_lost.iter().filter(|lost| lost.from < lost.until);
@@ -155,40 +164,40 @@ fn plan_with_patience(dir: &Path, owner: Option<&WalOwner>, patience: Duration) 
     Ok(plan)
 }
 
-/// Reads a WAL, and again from its start as long as an unreadable place of it becomes readable.
-fn read_steadily(
+/// Reads a WAL. Starts again whenever an unreadable place has become readable.
+fn read_until_stable(
     wal: &WalFolder,
     io: DirectIo,
     shape: SegmentShape,
-    patience: Duration,
+    retry_for: Duration,
 ) -> Result<Recovered, RepairError> {
     let mut silent_until = None;
-    let mut readings = 0;
+    let mut passes = 0;
     loop {
         let recovered = match recover(wal, io, shape, CorruptionPolicy::Repair) {
             Err(error @ RecoverError::Silent { .. }) => {
-                let until = *silent_until.get_or_insert_with(|| Instant::now() + patience);
+                let until = *silent_until.get_or_insert_with(|| Instant::now() + retry_for);
                 if Instant::now() >= until {
                     return Err(error.into());
                 }
-                thread::sleep(PAUSE);
+                thread::sleep(RETRY_INTERVAL);
                 continue;
             }
             recovered => recovered?,
         };
-        readings += 1;
-        if !is_readable_by(wal, io, &recovered.unreadable, Instant::now() + patience)? {
-            refuse_silence(wal, &recovered.unreadable)?;
+        passes += 1;
+        if !is_readable_by(wal, io, &recovered.unreadable, Instant::now() + retry_for)? {
+            refuse_unresponsive(wal, &recovered.unreadable)?;
             return Ok(recovered);
         }
-        if readings == READINGS_MAX {
+        if passes == READ_PASSES_MAX {
             return Err(RepairError::Unsteady { path: wal.dir.clone() });
         }
     }
 }
 
-/// Whether a place that could not be read can be read before `deadline`. Fails if the device of one
-/// of them still fails then.
+/// Whether a place that was unreadable can be read before `deadline`. Fails if the device of such a
+/// place still fails by then.
 fn is_readable_by(
     wal: &WalFolder,
     io: DirectIo,
@@ -208,15 +217,16 @@ fn is_readable_by(
         if unreadable.is_empty() || Instant::now() >= deadline {
             return failed.map_or(Ok(false), Err);
         }
-        thread::sleep(PAUSE);
+        thread::sleep(RETRY_INTERVAL);
     }
 }
 
-/// If neither end of a segment can be read, more than a sector is lost, or the device cannot be reached.
-fn refuse_silence(wal: &WalFolder, unreadable: &UnreadableRuns) -> Result<(), RepairError> {
+/// Refuses a segment that cannot be read at either end: more than a sector is lost, or the device
+/// cannot be reached.
+fn refuse_unresponsive(wal: &WalFolder, unreadable: &UnreadableRuns) -> Result<(), RepairError> {
     for run in unreadable.iter() {
         let path = wal.slot_path(run.slot);
-        let file = AroundFile::open(&path, Persistence::WhileItAnswers);
+        let file = AroundFile::open(&path, BadRunLimit::WhileFileAnswers);
         let answers = file.and_then(|file| file.answers_at_its_ends());
         if !answers.map_err(|error| RepairError::Io { path: path.clone(), error })? {
             return Err(RecoverError::Silent { path, pages: run.range.clone(), error: run.error() }.into());
@@ -226,19 +236,27 @@ fn refuse_silence(wal: &WalFolder, unreadable: &UnreadableRuns) -> Result<(), Re
 }
 
 impl RepairPlan {
-    /// There is no damage.
+    /// Whether there is no damage.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.wals.is_empty()
     }
 
-    /// Whether no place that could not be read when the plan was made can be read now: it may be sound, and the plan would write over it.
+    /// Reads every unreadable place again.
+    ///
+    /// # Errors
+    /// [`RepairError::ReadableAgain`] for a place that can be read now: it may be sound, and the
+    /// repair would overwrite it.
     pub fn verify(&self) -> Result<(), RepairError> {
         self.wals.iter().try_for_each(DamagedWal::refuse_readable)
     }
 
-    /// Writes. From the first byte on the folder no longer holds all that it acknowledged: its incarnation must have ended before. Writes nothing,
-    /// besides copies, if a place can be read that could not when the plan was made.
+    /// Executes the repair. From its first write on, the folder no longer holds everything that it
+    /// acknowledged, so the caller must have ended its incarnation before.
+    ///
+    /// # Errors
+    /// [`RepairError::ReadableAgain`] as in [`Self::verify`], before anything but copies is
+    /// written; other errors name the file that cannot be copied or written.
     pub fn carry_out(self) -> Result<RepairReport, RepairError> {
         let mut report = RepairReport::default();
         for wal in &self.wals {
@@ -258,7 +276,8 @@ impl RepairPlan {
 }
 
 impl DamagedWal {
-    /// The slots that will be written to. Trailers need no mention: they are overwritten only beside holes.
+    /// The slots that the repair writes to. Trailers add none: they are overwritten only in
+    /// segments with holes.
     fn slots(&self) -> BTreeSet<SlotId> {
         let RecoveredWal { holes, headers, short_files, .. } = &self.recovered;
         let damaged = holes.iter().map(|(slot, ..)| *slot).chain(headers.iter().map(|(slot, _)| *slot));
@@ -279,7 +298,7 @@ impl DamagedWal {
         self.slots().into_iter().map(copy).collect()
     }
 
-    /// A place that can be read again may be sound, and must not be written over.
+    /// Refuses to overwrite a place that can be read again, because it may be sound.
     fn refuse_readable(&self) -> Result<(), RepairError> {
         for run in self.unreadable.iter() {
             let path = self.folder.slot_path(run.slot);
@@ -295,11 +314,12 @@ impl DamagedWal {
 
     fn cover(&self) -> Result<(), RepairError> {
         let recovered = &self.recovered;
-        // First of all: the other writes may lie beyond the file's end.
+        // Lengths come first: the other writes may lie beyond the file's current end.
         for (slot, shape) in &recovered.short_files {
             self.change(*slot, |file| file.set_len(u64::from(shape.length())))?;
         }
-        // Then trailers: without its trailer a segment is scanned, so that a repair that is cut off here is asked for again.
+        // Trailers come second: a segment without a trailer is scanned, so that an interrupted
+        // repair is asked for again.
         for (slot, shape) in &recovered.void_trailers {
             self.overwrite(*slot, shape.trailer(), &vec![0; shape.block_size() as usize])?;
         }
@@ -309,8 +329,8 @@ impl DamagedWal {
         for run in self.unreadable.iter().filter(|run| self.header_in(run).is_none()) {
             self.cover_unreadable(run)?;
         }
-        // Oldest segment first, in each the last hole first: where a repair is cut off, the groups
-        // that prove what is not covered yet are left.
+        // The oldest segment comes first, and in each segment its last hole first: after an
+        // interruption, the groups that prove the remaining damage are still there.
         for (slot, shape, hole) in recovered.holes.iter().rev() {
             let mut block = vec![0; shape.block_size() as usize];
             hole.encode(self.folder.id, &mut block);
@@ -320,7 +340,7 @@ impl DamagedWal {
         sync_dir(dir).map_err(|error| RepairError::Io { path: dir.clone(), error })
     }
 
-    /// The rebuilt header that lies in the run, if there is one.
+    /// The rebuilt header that belongs into the run, if there is one.
     fn header_in(&self, run: &UnreadableRun) -> Option<&SegmentHeader> {
         let headers = &self.recovered.headers;
         headers.iter().find(|(slot, _)| *slot == run.slot && run.range.start == 0).map(|(_, header)| header)
@@ -330,17 +350,20 @@ impl DamagedWal {
         if let Some(run) = self.unreadable.iter().find(|run| run.slot == slot && run.range.start == 0) {
             self.cover_unreadable(run)?;
         }
-        // All of the block, of which the run may have had a part.
+        // The whole block, because the run may cover only a part of it.
         self.overwrite(slot, 0, &header_block(header))
     }
 
-    /// Once it is written, a device has a spare sector for one that it cannot read. Holes come after: a repair that is cut off here leaves damage, and
-    /// is asked for again. The header that belongs there comes with the zeros: a slot that begins with nothing else counts as never used.
+    /// Overwrites unreadable sectors, for which the device then uses spare ones. Holes are written
+    /// after this: a repair that is interrupted here leaves damage and is asked for again. A header
+    /// that belongs into the run is written together with the zeros: a slot that begins with zeros
+    /// alone counts as never used.
     fn cover_unreadable(&self, run: &UnreadableRun) -> Result<(), RepairError> {
         let header = self.header_in(run);
         self.change(run.slot, |file| {
-            for at in run.range.clone().step_by(ZEROS) {
-                let length = usize::try_from(run.range.end - at).map_or(ZEROS, |left| left.min(ZEROS));
+            for at in run.range.clone().step_by(ZERO_FILL_BYTES) {
+                let length =
+                    usize::try_from(run.range.end - at).map_or(ZERO_FILL_BYTES, |left| left.min(ZERO_FILL_BYTES));
                 let mut bytes = vec![0; length];
                 if let Some(header) = header.filter(|_| at == 0) {
                     let block = header_block(header);
@@ -357,7 +380,7 @@ impl DamagedWal {
         self.change(slot, |file| write_over(file, block, u64::from(offset)))
     }
 
-    /// Changes a slot's file, and syncs it.
+    /// Changes a slot's file and syncs it.
     fn change(&self, slot: SlotId, change: impl FnOnce(&File) -> io::Result<()>) -> Result<(), RepairError> {
         let file = OpenOptions::new().write(true).open(self.folder.slot_path(slot));
         let changed = file.and_then(|file| change(&file).and_then(|()| file.sync_all()));
@@ -365,7 +388,7 @@ impl DamagedWal {
     }
 }
 
-/// The first block of a segment.
+/// The first block of a segment, which holds its header.
 fn header_block(header: &SegmentHeader) -> Vec<u8> {
     let mut block = vec![0; header.shape.block_size() as usize];
     header.encode(&mut block);

@@ -1,4 +1,4 @@
-//! A segment as those who read from it hold it.
+//! An open segment, as its readers hold it.
 
 use std::sync::Arc;
 
@@ -6,14 +6,15 @@ use rustmq_engine_core::wal::scan::SegmentPlace;
 
 use crate::disk::{DiskTurns, SlotFile};
 
-/// A segment to read from.
 #[derive(Clone, Debug)]
 pub(crate) struct SegmentFile {
     pub place: SegmentPlace,
     pub file: Arc<SlotFile>,
-    /// Where its durable content ends: what lies below does not change. Nothing beyond is read unless it is asked for.
+    /// The end of its durable content, which does not change any more. Readers read beyond it only
+    /// if they are asked to.
     pub end: u32,
-    /// What the device reads in, which may be more than the segment is laid out by: the folder has moved to it.
+    /// The block size of reads, in bytes. It may exceed the segment's own block size: the folder
+    /// may have moved to another device.
     pub block_size: u32,
     pub turns: Arc<DiskTurns>,
 }

@@ -1,5 +1,5 @@
-//! Reads of what has left memory, without the shard: from where its partition's map says that a batch is, to a job of the read threads that holds
-//! the segment.
+//! Plans reads of batches that have left memory, without the shard: turns the partition's location
+//! map into a job for the read threads, which holds the segment.
 
 use std::sync::{Arc, Weak};
 
@@ -12,20 +12,20 @@ use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::segments::{LocatedExtents, Location};
 use rustmq_engine_core::wal::{SharedSegments, WalId};
 
-use crate::read_ahead::{Ahead, IndexedRange, NextPlace};
+use crate::read_ahead::{Ahead, IndexedRange, NextSegment};
 use crate::read_job::{Destination, ReadJob};
 use crate::read_pool::ReadPool;
 use crate::segment_file::SegmentFile;
 use crate::slot_files::SlotFiles;
 
-/// One shard's log, for those who read it. It goes with the shard.
+/// One shard's log, for its readers. The shard owns it.
 #[derive(Debug)]
 pub(crate) struct ShardReads {
     wal: WalId,
-    /// What the device reads in.
+    /// The block size of reads, in bytes.
     block_size: u32,
     segments: SharedSegments,
-    /// Those that the shard has: a slot with a segment in it is among them.
+    /// The shard's files, among them the file of every slot with a segment.
     files: RwLock<SlotFiles>,
     pool: ReadPool,
 }
@@ -41,7 +41,7 @@ impl ShardReads {
         Arc::new(Self { wal, block_size, segments, files: RwLock::new(files), pool })
     }
 
-    /// Slots have come or gone.
+    /// Replaces the files after slots were added or removed.
     pub(crate) fn set_files(&self, files: SlotFiles) {
         *self.files.write() = files;
     }
@@ -51,13 +51,13 @@ impl ShardReads {
         cold.max_bytes = cold.max_bytes.min(self.pool.read_bytes_max());
         match plan_read(&cold, &read.locations, &self.segments) {
             Ok(plan) => {
-                let DiskRead { room_by, place, reply, .. } = *read;
-                self.pool.submit(self.job(&cold, plan, Destination::Reader { reply, room_by, place }));
+                let DiskRead { deadline, permit, reply, .. } = *read;
+                self.pool.submit(self.job(&cold, plan, Destination::Reader { reply, deadline, permit }));
                 Submitted::Taken
             }
             Err(NoPlan::Retired) => Submitted::Retired(read),
             Err(NoPlan::Refused(error)) => {
-                // Whoever asked may have gone.
+                // The requester may have gone.
                 let _ = read.reply.send(Err(error));
                 Submitted::Taken
             }
@@ -73,7 +73,7 @@ impl ShardReads {
             hold,
             extents,
             runs,
-            next: next.and_then(|next| self.next_place(read, next)),
+            next: next.and_then(|next| self.next_segment(read, next)),
             query: BatchQuery { partition: read.id, from, until },
             max_bytes: read.max_bytes,
             at_least_one: read.at_least_one,
@@ -81,16 +81,16 @@ impl ShardReads {
         }
     }
 
-    fn next_place(&self, read: &ColdRead, next: NextLocation) -> Option<NextPlace> {
+    fn next_segment(&self, read: &ColdRead, next: NextLocation) -> Option<NextSegment> {
         let NextLocation { location, from } = next;
         let segment = self.segment(&location)?;
         let ahead = match location.extents {
             LocatedExtents::Known(_) => location.runs.into_iter().map(Ahead::Run).collect(),
             LocatedExtents::Indexed(trailer) => {
-                vec![Ahead::First(IndexedRange { trailer, partition: read.id, from, until: read.until })]
+                vec![Ahead::Indexed(IndexedRange { trailer, partition: read.id, from, until: read.until })]
             }
         };
-        Some(NextPlace { segment, ahead })
+        Some(NextSegment { segment, ahead })
     }
 
     fn segment(&self, location: &Location) -> Option<SegmentFile> {
@@ -101,17 +101,17 @@ impl ShardReads {
     }
 }
 
-/// The same, as a partition's readers have it: they may outlast the shard.
+/// Gives a partition's readers access to [`ShardReads`]. They may outlive the shard.
 #[derive(Clone, Debug)]
-pub(crate) struct ReadsOfShard(Weak<ShardReads>);
+pub(crate) struct WeakShardReads(Weak<ShardReads>);
 
-impl ReadsOfShard {
+impl WeakShardReads {
     pub(crate) fn of(reads: &Arc<ShardReads>) -> Self {
         Self(Arc::downgrade(reads))
     }
 }
 
-impl DiskReads for ReadsOfShard {
+impl DiskReads for WeakShardReads {
     fn submit(&self, read: Box<DiskRead>) -> Submitted {
         match self.0.upgrade() {
             Some(reads) => reads.read(read),
@@ -138,15 +138,15 @@ mod tests {
     use rustmq_model::{Offset, Timestamp, TopicIdPartition};
     use tokio::sync::oneshot;
 
-    use super::{ReadsOfShard, ShardReads};
+    use super::{ShardReads, WeakShardReads};
     use crate::Metrics;
     use crate::read_pool::{ReadLimits, ReadPool};
     use crate::slot_files::SlotFiles;
 
     #[test]
-    fn a_read_by_an_old_map_comes_back_and_one_without_a_shard_hears_that_it_is_closed() {
+    fn a_read_by_an_old_map_comes_back_and_one_without_a_shard_is_refused_as_closed() {
         let memory_bytes = 16 << 20;
-        let limits = ReadLimits { threads: 1, places: 1, memory_bytes, damage_patience: Duration::ZERO };
+        let limits = ReadLimits { threads: 1, reads_max: 1, memory_bytes, damage_timeout: Duration::ZERO };
         let pool = ReadPool::start(limits, 1, &Metrics::default()).unwrap();
         let (old, segments) = (SharedSegments::default(), SharedSegments::default());
         old.add(SlotId(1), Generation(1), SegmentShape::new(4096, 1 << 20).unwrap());
@@ -155,18 +155,18 @@ mod tests {
         let mut locations = LocationMap::default();
         locations.extend([PlacedBatches { generation: Generation(1), extent }], &old.unindexed());
         let reads = ShardReads::new(WalId([1; 16]), 4096, segments, SlotFiles::default(), pool.clone());
-        let of_shard = ReadsOfShard::of(&reads);
+        let of_shard = WeakShardReads::of(&reads);
 
         let (reply, mut answer) = oneshot::channel();
         let read =
             ColdRead { id: TopicIdPartition::default(), from: first, until: end, max_bytes: 100, at_least_one: true };
-        let place = pool.places().try_acquire_owned().unwrap();
-        let read = DiskRead { read, locations: Arc::new(locations), room_by: Instant::now(), place, reply };
+        let permit = pool.permits().try_acquire_owned().unwrap();
+        let read = DiskRead { read, locations: Arc::new(locations), deadline: Instant::now(), permit, reply };
         let Submitted::Retired(read) = of_shard.submit(Box::new(read)) else { panic!("the segment is not in use") };
-        assert!(answer.try_recv().is_err() && pool.places().available_permits() == 0, "it keeps its place");
+        assert!(answer.try_recv().is_err() && pool.permits().available_permits() == 0, "the read keeps its permit");
         drop(reads);
         assert!(matches!(of_shard.submit(read), Submitted::Taken));
         assert!(matches!(answer.try_recv(), Ok(Err(ReadError::Closed))));
-        assert_eq!(pool.places().available_permits(), 1);
+        assert_eq!(pool.permits().available_permits(), 1);
     }
 }

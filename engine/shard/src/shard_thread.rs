@@ -1,5 +1,6 @@
-//! The thread of a shard: it makes turns, waits for news between them, and sees to it that commits are executed. A commit that the disk
-//! is expected to do at once this thread makes itself, and leaves the shard to its standby meanwhile (ADR 9).
+//! The thread of a shard: makes turns, waits between them, and has commits executed. If the disk is
+//! expected to finish a commit at once, this thread executes the commit itself and leaves the shard
+//! to its standby meanwhile (ADR 9).
 
 use std::rc::Rc;
 
@@ -10,7 +11,7 @@ use crate::driver::ShardDriver;
 use crate::executions::Executions;
 use crate::standby::Standby;
 
-/// Runs the shard until it is shut down, or until every handle is gone.
+/// Runs the shard until it is shut down, or until every handle is dropped.
 pub(crate) async fn run(mut shard: Box<ShardDriver>, disk: Disk, standby: Standby<ShardDriver>) {
     let disk = Rc::new(disk);
     let mut executions = Executions::new(Rc::clone(&disk));
@@ -21,10 +22,10 @@ pub(crate) async fn run(mut shard: Box<ShardDriver>, disk: Disk, standby: Standb
             break;
         }
         while let Some(work) = shard.start_commit() {
-            if executions.is_empty() && disk.is_waited_for(&work) {
+            if executions.is_empty() && disk.is_inline(&work) {
                 let number = work.number;
                 let (returned, result) = standby.serve_during(shard, || disk.execute_here(work));
-                // Without the shard, the standby has panicked with it, and the shard has told everybody.
+                // A panic of the standby has dropped the shard, which has reported it.
                 let Some(returned) = returned else { return };
                 shard = returned;
                 shard.on_committed(number, result);
@@ -48,13 +49,15 @@ pub(crate) async fn run(mut shard: Box<ShardDriver>, disk: Disk, standby: Standb
     shard.end();
 }
 
-/// Waits until something is there for the next turn to do; or a commit is done, whose result this answers.
+/// Waits until the next turn has something to do, or until a commit ends, whose result this
+/// returns.
 async fn wait(shard: &mut ShardDriver, executions: &mut Executions) -> Option<(CommitNumber, Result<(), DiskError>)> {
     let awaits_requests = shard.machine.awaits_requests();
     let due = monoio::time::Instant::from_std(shard.turn_due());
     let inboxes = &mut shard.inboxes;
     tokio::select! {
-        // Only the first piece of news is taken here, so that no order among them starves any: the next turn takes of all.
+        // Takes only the first message, so that the order of the branches starves none: the next
+        // turn takes from every inbox.
         biased;
         ended = executions.ended(), if !executions.is_empty() => return Some(ended),
         Some(event) = inboxes.events.recv() => shard.on_event(event),

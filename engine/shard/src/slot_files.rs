@@ -1,5 +1,5 @@
-//! The files of the slots that are held. A commit takes them along as they are when it starts, and readers have them as they are: to clone them is to
-//! count a reference, and to change them, which is rare, copies the list.
+//! The open files of the slots. A commit takes a snapshot of them when it starts, and readers have
+//! one, too: cloning counts a reference. A change, which is rare, copies the list.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ impl SlotFiles {
 
     /// The file of a slot that a step of a commit names.
     pub(crate) fn of(&self, slot: SlotId) -> &SlotFile {
-        self.file(slot).expect("a slot is started once its file is open, which it stays")
+        self.file(slot).expect("a slot is started only after its file is open, and the file stays open")
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<SlotFile>> {

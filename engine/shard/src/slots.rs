@@ -1,6 +1,7 @@
-//! Prepares slot files ahead of use, on a thread of its own. First their space is reserved, so that it is held whatever else fills the disk;
-//! then they are filled with zeros, so that a later sync of a group never waits for the file system's metadata. Which slot, and when, is the
-//! segment table's decision.
+//! Prepares slot files ahead of use, on a thread of its own. Reserves their space first, so that
+//! nothing else on the disk can take it. Then fills them with zeros, so that a later sync of a
+//! group never waits for the file system's metadata. The segment table decides which slot is
+//! prepared, and when.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,14 +20,15 @@ use crate::dio::{DirectIo, sync_dir};
 use crate::disk::SlotFile;
 use crate::event::{Event, EventSender};
 
-/// Zeros to write at once.
+/// The number of zero bytes to write at a time.
 const FILL_BYTES: usize = 256 << 10;
-/// How long it takes to hold the space of a slot where zeros must be written for it, unless it is awaited.
-const HELD_OVER: Duration = Duration::from_secs(5);
-/// How long a preparation that failed (a full disk, as a rule) keeps its slot from being asked for again.
+/// How long the reservation of a slot takes where its space must be filled with zeros, unless a
+/// commit waits for the slot.
+const RESERVE_DURATION: Duration = Duration::from_secs(5);
+/// After a failure (as a rule the disk is full) the slot is not requested again for this long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// How a thread that fills slots is told of their urgency: it looks at it again and again.
+/// The urgency of the current preparation, as an atomic that the preparing thread polls.
 pub(crate) const PACED: u8 = 0;
 const AWAITED: u8 = 1;
 const ENDING: u8 = 2;
@@ -46,29 +48,29 @@ pub(crate) struct SlotJob {
     pub length: u64,
     pub io: DirectIo,
     pub preparation: Preparation,
-    /// One of the levels that [`level`] gives.
+    /// One of the values that [`level`] returns.
     pub urgency: Arc<AtomicU8>,
     pub done: EventSender,
 }
 
-/// The queue of a shard's preparation thread: it has at most two jobs in it.
+/// The queue of a shard's preparation thread. It holds at most two jobs.
 #[derive(Debug)]
 pub(crate) struct SlotPreparer {
     jobs: mpsc::SyncSender<SlotJob>,
 }
 
 impl SlotPreparer {
-    /// The thread ends when this is dropped.
+    /// Starts the thread, which ends when the returned value is dropped.
     pub(crate) fn start(shard: usize) -> io::Result<Self> {
         let (jobs, inbox) = mpsc::sync_channel::<SlotJob>(2);
         std::thread::Builder::new().name(format!("rustmq-slots-{shard}")).spawn(move || {
             while let Ok(job) = inbox.recv() {
-                let _told = ToldOfPanic(job.done.clone());
+                let _report = ReportPanic(job.done.clone());
                 let event = match prepare(&job) {
                     Ok(event) => event,
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => Event::SlotFailed { slot: job.slot },
                     Err(error) => {
-                        tracing::warn!(path = %job.path.display(), %error, "a WAL segment cannot be prepared");
+                        tracing::warn!(path = %job.path.display(), %error, "a WAL slot cannot be prepared");
                         std::thread::sleep(PAUSE_AFTER_FAILURE);
                         Event::SlotFailed { slot: job.slot }
                     }
@@ -79,16 +81,17 @@ impl SlotPreparer {
         Ok(Self { jobs })
     }
 
-    /// Whether the job was taken.
+    /// Returns whether the queue took the job.
     pub(crate) fn submit(&self, job: SlotJob) -> bool {
         self.jobs.try_send(job).is_ok()
     }
 }
 
-/// The shard would wait for its slots, and with it the producers and the end of the process.
-struct ToldOfPanic(EventSender);
+/// Reports a panic of the thread. Without the report the shard, its producers and a shutdown would
+/// wait for slots forever.
+struct ReportPanic(EventSender);
 
-impl Drop for ToldOfPanic {
+impl Drop for ReportPanic {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.send(Event::PreparerPanicked);
@@ -104,9 +107,11 @@ fn prepare(job: &SlotJob) -> io::Result<Event> {
     }
 }
 
-/// Gives back what a full disk needs; the slot holds nothing yet. The next try makes a new file and writes and syncs all of it, its name too: no sync
-/// that failed is asked for again on the same data. A file that could not even be opened is left: its space may be held. So is one whose filling
-/// the shard's end cuts off.
+/// Removes a file that could not be prepared, because a full disk needs its space; the slot holds
+/// no data yet. The next attempt creates a new file and writes and syncs all of it, including its
+/// name: a failed sync is never repeated on the same data. A file that could not be opened stays,
+/// because its space may be reserved. So does a file whose filling was interrupted by the shard's
+/// end.
 fn give_back(job: &SlotJob, error: &io::Error) {
     if error.kind() != io::ErrorKind::Interrupted {
         let _ = std::fs::remove_file(&job.path);
@@ -125,21 +130,23 @@ fn reserve(job: &SlotJob) -> io::Result<SlotFile> {
 
 fn hold(job: &SlotJob, file: &File) -> io::Result<()> {
     match rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, job.length) {
-        // A length alone holds nothing: a write into it could find the disk full, and what a commit cannot write is lost.
-        Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(job, file, HELD_OVER)?,
+        // Setting the length alone reserves nothing: a later write could find the disk full, and a
+        // commit that cannot write loses its batches.
+        Err(rustix::io::Errno::OPNOTSUPP) => write_zeros(job, file, RESERVE_DURATION)?,
         done => done.map_err(io::Error::from)?,
     }
     if file.metadata()?.len() > job.length {
         file.set_len(job.length)?;
     }
-    // The first block is written, so that nothing of an earlier use of the slot looks like a segment.
+    // Zeros in the first block ensure that nothing of the slot's earlier use looks like a segment.
     file.write_all_at(&[0; 4096], 0)?;
     file.sync_all()?;
-    // Always: an earlier process may have made the file and ended before it synced the name.
+    // The folder is synced every time: an earlier process may have created the file and ended
+    // before syncing its name.
     job.path.parent().map_or(Ok(()), sync_dir)
 }
 
-/// Answers `Interrupted` when the shard ends.
+/// Fails with `Interrupted` when the shard ends.
 fn fill(job: &SlotJob, over: Duration) -> io::Result<()> {
     let file = job.io.open(&job.path)?;
     write_zeros(job, &file, over).inspect_err(|error| give_back(job, error))
@@ -163,9 +170,9 @@ fn write_zeros(job: &SlotJob, file: &File, over: Duration) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Waits for the time as long as nobody is in a hurry.
+/// Waits until `time`, or until the slot is awaited.
 fn pause_until(time: Instant, urgency: &AtomicU8) -> io::Result<()> {
-    const LOOK_EVERY: Duration = Duration::from_millis(10);
+    const CHECK_INTERVAL: Duration = Duration::from_millis(10);
     loop {
         let now = urgency.load(Ordering::Relaxed);
         if now == ENDING {
@@ -175,7 +182,7 @@ fn pause_until(time: Instant, urgency: &AtomicU8) -> io::Result<()> {
         if now == AWAITED || left.is_zero() {
             return Ok(());
         }
-        std::thread::sleep(left.min(LOOK_EVERY));
+        std::thread::sleep(left.min(CHECK_INTERVAL));
     }
 }
 
@@ -190,17 +197,17 @@ mod tests {
 
     use rustmq_engine_core::wal::SlotId;
 
-    use super::{Preparation, SlotJob, ToldOfPanic, Urgency, level, pause_until, prepare};
+    use super::{Preparation, ReportPanic, SlotJob, Urgency, level, pause_until, prepare};
     use crate::dio::DirectIo;
     use crate::event::{Event, EventSender};
 
     #[test]
-    fn a_panic_of_the_thread_is_told_and_an_orderly_end_is_not() {
+    fn a_panic_of_the_thread_is_reported_and_an_orderly_end_is_not() {
         let (sender, mut events) = EventSender::channel(2);
-        drop(ToldOfPanic(sender.clone()));
+        drop(ReportPanic(sender.clone()));
         assert!(events.try_recv().is_err());
         let thread = std::thread::spawn(move || {
-            let _told = ToldOfPanic(sender);
+            let _report = ReportPanic(sender);
             panic!("on order");
         });
         assert!(thread.join().is_err());
@@ -223,7 +230,7 @@ mod tests {
         };
         // More than any file system has.
         assert!(prepare(&job(Urgency::Awaited, Preparation::Reserved, 1 << 62)).is_err());
-        assert!(!path.exists(), "what a failed sync may have left is not taken over");
+        assert!(!path.exists(), "remains of a failed sync are not reused");
         std::fs::write(&path, [7; 5_000]).unwrap();
         prepare(&job(Urgency::Awaited, Preparation::Reserved, 1 << 20)).unwrap();
         let held = || std::fs::metadata(&path).map(|file| (file.len(), file.blocks() * 512)).unwrap();
@@ -240,9 +247,9 @@ mod tests {
     #[test]
     fn a_pause_ends_when_the_slot_is_awaited_and_fails_when_the_shard_ends() {
         let far = Instant::now() + Duration::from_secs(3_600);
-        let told = |urgency| AtomicU8::new(level(urgency));
-        pause_until(far, &told(Urgency::Awaited)).unwrap();
-        assert!(pause_until(Instant::now(), &told(Urgency::Ending)).is_err());
-        pause_until(Instant::now(), &told(Urgency::Paced)).unwrap();
+        let urgency_of = |urgency| AtomicU8::new(level(urgency));
+        pause_until(far, &urgency_of(Urgency::Awaited)).unwrap();
+        assert!(pause_until(Instant::now(), &urgency_of(Urgency::Ending)).is_err());
+        pause_until(Instant::now(), &urgency_of(Urgency::Paced)).unwrap();
     }
 }

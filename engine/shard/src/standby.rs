@@ -1,12 +1,15 @@
-//! A thread that stands in for another while that one is in a system call that may take long. What the other thread owns it leaves here
-//! before the call and takes back after it. Normally nobody touches it in between, and neither thread wakes the other: that is what makes
-//! it cheaper than handing over the call. Only when the call lasts does the standby take what was left and serve it.
+//! A thread that takes over for another one during a system call that may last. The owner leaves a
+//! value here before the call and takes it back afterwards. Normally nobody touches the value in
+//! between, and neither thread wakes the other, which makes this cheaper than handing the call to
+//! another thread. Only if the call lasts does the standby take the value and serve it.
 //!
 //! ```text
-//! at home --left--> left --for longer than the patience--> serving --wanted--> returned --taken back--> at home
-//!                   left --taken back--> at home
+//! with owner --left--> left --takeover delay--> serving --recalled--> returned
+//! left, returned --taken back--> with owner
+//! serving --panic, owner ended--> lost
 //! ```
-//! While its owner is busy the standby looks once per patience whether a call lasts; then it sleeps until the next call.
+//! While its owner makes calls, the standby checks once per takeover delay whether a call lasts;
+//! otherwise it sleeps until the next call.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -16,28 +19,28 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-/// How often what was left is served, while a call lasts.
-const SERVE_EVERY: Duration = Duration::from_millis(1);
-/// After so many looks without a new call the standby sleeps until there is one.
-const QUIET_LOOKS: u32 = 20;
+/// How often the standby serves the value while a call lasts.
+const SERVE_INTERVAL: Duration = Duration::from_millis(1);
+/// After this many checks without a new call the standby sleeps until the next one.
+const IDLE_CHECKS_MAX: u32 = 20;
 
-enum Place<T> {
-    AtHome,
+enum Custody<T> {
+    WithOwner,
     Left {
         what: Box<T>,
         since: Instant,
     },
     Serving {
-        is_wanted: bool,
+        is_recalled: bool,
     },
     Returned(Box<T>),
-    /// The standby has panicked with it, or its owner.
+    /// The value is dropped: the standby panicked while serving it, or its owner ended.
     Lost,
 }
 
 struct State<T> {
-    place: Place<T>,
-    /// How many times it was left, ever.
+    custody: Custody<T>,
+    /// The number of calls so far.
     calls: u64,
     is_asleep: bool,
     has_ended: bool,
@@ -45,34 +48,41 @@ struct State<T> {
 
 struct Shared<T> {
     state: Mutex<State<T>>,
-    /// For the standby: there is a call again, it is over, or it is the end.
+    /// Wakes the standby: a call began, the owner recalls the value, or the standby must end.
     called: Condvar,
-    /// For the owner: what it left is back.
+    /// Wakes the owner: the value is back.
     returned: Condvar,
 }
 
-/// The owner's end. The thread ends with it.
+/// The owner's end of a standby. The thread ends when this is dropped.
 pub(crate) struct Standby<T> {
     shared: Arc<Shared<T>>,
-    /// `None` only while this is dropped.
+    /// `None` only during the drop.
     thread: Option<JoinHandle<()>>,
 }
 
 impl<T: Send + 'static> Standby<T> {
-    /// `serve` is called again and again while a call lasts longer than `patience`; it must not wait for anything.
-    pub(crate) fn start(name: String, patience: Duration, serve: impl Fn(&mut T) + Send + 'static) -> io::Result<Self> {
-        let state = State { place: Place::AtHome, calls: 0, is_asleep: false, has_ended: false };
+    /// Starts the thread. It calls `serve` repeatedly while a call lasts longer than
+    /// `takeover_delay`; `serve` must not wait for anything.
+    pub(crate) fn start(
+        name: String,
+        takeover_delay: Duration,
+        serve: impl Fn(&mut T) + Send + 'static,
+    ) -> io::Result<Self> {
+        let state = State { custody: Custody::WithOwner, calls: 0, is_asleep: false, has_ended: false };
         let (called, returned) = (Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { state: Mutex::new(state), called, returned });
         let standby = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name(name).spawn(move || stand_by(&standby, patience, &serve))?;
+        let thread =
+            std::thread::Builder::new().name(name).spawn(move || stand_by(&standby, takeover_delay, &serve))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Makes the call, which may last. Gives back what was left, unless the standby has panicked with it.
+    /// Makes the call, which may last. Returns the value, unless the standby has panicked while
+    /// serving it.
     pub(crate) fn serve_during<R>(&self, what: Box<T>, call: impl FnOnce() -> R) -> (Option<Box<T>>, R) {
         let mut state = self.shared.state.lock();
-        state.place = Place::Left { what, since: Instant::now() };
+        state.custody = Custody::Left { what, since: Instant::now() };
         state.calls += 1;
         let wake = std::mem::take(&mut state.is_asleep);
         drop(state);
@@ -86,11 +96,11 @@ impl<T: Send + 'static> Standby<T> {
     fn take_back(&self) -> Option<Box<T>> {
         let mut state = self.shared.state.lock();
         loop {
-            match std::mem::replace(&mut state.place, Place::AtHome) {
-                Place::Left { what, .. } | Place::Returned(what) => return Some(what),
-                Place::AtHome | Place::Lost => return None,
-                Place::Serving { .. } => {
-                    state.place = Place::Serving { is_wanted: true };
+            match std::mem::replace(&mut state.custody, Custody::WithOwner) {
+                Custody::Left { what, .. } | Custody::Returned(what) => return Some(what),
+                Custody::WithOwner | Custody::Lost => return None,
+                Custody::Serving { .. } => {
+                    state.custody = Custody::Serving { is_recalled: true };
                     self.shared.called.notify_one();
                     self.shared.returned.wait(&mut state);
                 }
@@ -103,35 +113,35 @@ impl<T> Drop for Standby<T> {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
         state.has_ended = true;
-        // The owner has panicked in the call if there is something.
-        let place = std::mem::replace(&mut state.place, Place::AtHome);
+        // A value is still here if the owner has panicked during its call.
+        let custody = std::mem::replace(&mut state.custody, Custody::WithOwner);
         drop(state);
         self.shared.called.notify_one();
-        drop(place);
+        drop(custody);
         if let Some(thread) = self.thread.take() {
-            // What it served it has caught the panics of.
+            // The thread catches the panics of `serve`.
             let _ = thread.join();
         }
     }
 }
 
-fn stand_by<T>(shared: &Shared<T>, patience: Duration, serve: &dyn Fn(&mut T)) {
+fn stand_by<T>(shared: &Shared<T>, takeover_delay: Duration, serve: &dyn Fn(&mut T)) {
     let mut state = shared.state.lock();
-    let (mut calls, mut quiet) = (0, 0);
+    let (mut calls, mut idle_checks) = (0, 0);
     while !state.has_ended {
-        let lasted = match &state.place {
-            Place::Left { since, .. } => Some(since.elapsed()),
+        let lasted = match &state.custody {
+            Custody::Left { since, .. } => Some(since.elapsed()),
             _ => None,
         };
-        if lasted.is_some_and(|lasted| lasted >= patience) {
+        if lasted.is_some_and(|lasted| lasted >= takeover_delay) {
             serve_left(shared, &mut state, serve);
             continue;
         }
         let is_called = state.calls != calls || lasted.is_some();
-        quiet = if is_called { 0 } else { quiet + 1 };
+        idle_checks = if is_called { 0 } else { idle_checks + 1 };
         calls = state.calls;
-        if quiet < QUIET_LOOKS {
-            shared.called.wait_for(&mut state, patience.saturating_sub(lasted.unwrap_or_default()));
+        if idle_checks < IDLE_CHECKS_MAX {
+            shared.called.wait_for(&mut state, takeover_delay.saturating_sub(lasted.unwrap_or_default()));
         } else {
             state.is_asleep = true;
             shared.called.wait(&mut state);
@@ -140,29 +150,30 @@ fn stand_by<T>(shared: &Shared<T>, patience: Duration, serve: &dyn Fn(&mut T)) {
     }
 }
 
-/// Serves what was left until its owner wants it back.
+/// Serves the value until its owner recalls it.
 fn serve_left<T>(shared: &Shared<T>, state: &mut MutexGuard<'_, State<T>>, serve: &dyn Fn(&mut T)) {
-    let mut what = match std::mem::replace(&mut state.place, Place::Serving { is_wanted: false }) {
-        Place::Left { what, .. } => what,
+    let mut what = match std::mem::replace(&mut state.custody, Custody::Serving { is_recalled: false }) {
+        Custody::Left { what, .. } => what,
         other => {
-            state.place = other;
+            state.custody = other;
             return;
         }
     };
-    while matches!(state.place, Place::Serving { is_wanted: false }) {
+    while matches!(state.custody, Custody::Serving { is_recalled: false }) {
         let served = MutexGuard::unlocked(state, || panic::catch_unwind(AssertUnwindSafe(|| serve(&mut what))));
-        // What the panic left half done nobody may use; and an owner that has ended in its call does not come for it.
+        // A panic may have left the value inconsistent, so nobody may use it. An owner that ended
+        // during its call never takes it back.
         if served.is_err() || state.has_ended {
             MutexGuard::unlocked(state, || drop(what));
-            state.place = Place::Lost;
+            state.custody = Custody::Lost;
             shared.returned.notify_one();
             return;
         }
-        if matches!(state.place, Place::Serving { is_wanted: false }) {
-            shared.called.wait_for(state, SERVE_EVERY);
+        if matches!(state.custody, Custody::Serving { is_recalled: false }) {
+            shared.called.wait_for(state, SERVE_INTERVAL);
         }
     }
-    state.place = Place::Returned(what);
+    state.custody = Custody::Returned(what);
     shared.returned.notify_one();
 }
 
@@ -178,31 +189,31 @@ mod tests {
 
     const NEVER: Duration = Duration::from_secs(3_600);
 
-    fn counting(patience: Duration) -> Standby<u32> {
-        Standby::start("standby".to_owned(), patience, |served: &mut u32| *served += 1).unwrap()
+    fn counting(takeover_delay: Duration) -> Standby<u32> {
+        Standby::start("standby".to_owned(), takeover_delay, |served: &mut u32| *served += 1).unwrap()
     }
 
     #[test]
-    fn what_is_left_for_a_call_that_is_over_soon_is_not_touched() {
+    fn a_value_is_not_touched_during_a_short_call() {
         let standby = counting(NEVER);
         let (back, result) = standby.serve_during(Box::new(0), || 7);
         assert_eq!((back, result), (Some(Box::new(0)), 7));
     }
 
     #[test]
-    fn what_is_left_for_a_call_that_lasts_is_served_and_comes_back() {
-        let (served, told) = mpsc::channel();
+    fn a_value_is_served_during_a_long_call_and_comes_back() {
+        let (served, counts) = mpsc::channel();
         let serve = move |count: &mut u32| {
             *count += 1;
-            // The call is over by then, perhaps.
+            // The call may be over by now.
             let _ = served.send(*count);
         };
         let standby = Standby::start("standby".to_owned(), Duration::from_millis(1), serve).unwrap();
         for call in 1..=50_u32 {
             let known = call * 1_000;
-            let (back, ()) = standby.serve_during(Box::new(known), || while told.recv().unwrap() < known + 3 {});
+            let (back, ()) = standby.serve_during(Box::new(known), || while counts.recv().unwrap() < known + 3 {});
             assert!(*back.unwrap() >= known + 3);
-            while told.try_recv().is_ok() {}
+            while counts.try_recv().is_ok() {}
         }
     }
 
@@ -212,13 +223,13 @@ mod tests {
         while !standby.shared.state.lock().is_asleep {
             std::thread::yield_now();
         }
-        let is_served = || !matches!(standby.shared.state.lock().place, super::Place::Left { .. });
+        let is_served = || !matches!(standby.shared.state.lock().custody, super::Custody::Left { .. });
         let (back, ()) = standby.serve_during(Box::new(0), || while !is_served() {});
         assert!(back.is_some());
         assert!(!standby.shared.state.lock().is_asleep);
     }
 
-    /// Counts how often it is dropped.
+    /// Counts its drops.
     struct Counted(Arc<AtomicU32>);
 
     impl Drop for Counted {
@@ -228,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_panic_left_half_done_does_not_come_back() {
+    fn a_value_does_not_come_back_after_a_panic_of_its_standby() {
         let dropped = Arc::new(AtomicU32::new(0));
         let standby =
             Standby::start("standby".to_owned(), Duration::ZERO, |_: &mut Counted| panic!("on order")).unwrap();
@@ -239,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_owner_left_that_panics_is_dropped() {
+    fn a_value_is_dropped_when_its_owner_panics() {
         let dropped = Arc::new(AtomicU32::new(0));
         let what = Box::new(Counted(Arc::clone(&dropped)));
         let owner = std::thread::spawn(move || {

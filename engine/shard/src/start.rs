@@ -1,4 +1,5 @@
-//! Starts the engine: the folder, the drivers, recovery of all WALs side by side, then a thread for each shard.
+//! Starts the engine: opens the folder, chooses the driver, recovers all WALs in parallel, and
+//! starts a thread for each shard.
 
 use std::io;
 use std::path::PathBuf;
@@ -25,36 +26,41 @@ use crate::clock::Clock;
 use crate::config::{Driver, EngineConfig};
 use crate::dio::DirectIo;
 use crate::disk::Disk;
-use crate::driver::{Inboxes, Parts, ShardDriver, Surroundings};
+use crate::driver::{DriverParts, Inboxes, ShardDriver, ShardServices};
 use crate::event::EventSender;
 use crate::folder::{self, Folder, FolderError, FolderOptions, WalFolder};
 use crate::memory_watch::{MemoryWatch, WatchedShard};
 use crate::metrics::Metrics;
 use crate::read_pool::{ReadLimits, ReadPool};
 use crate::recovery::{RecoverError, Recovered, recover};
-use crate::shard_reads::{ReadsOfShard, ShardReads};
+use crate::shard_reads::{ShardReads, WeakShardReads};
 use crate::shard_thread;
 use crate::slot_files::SlotFiles;
 use crate::slots::SlotPreparer;
 use crate::standby::Standby;
 use crate::views::Views;
 
-/// How long a shard's own commit holds up what needs no commit, at most twice as long: then the standby serves. Longer than most commits take
-/// that a shard makes itself, on a disk that is well.
-const STANDBY_PATIENCE: Duration = Duration::from_millis(5);
-/// Events that wait for a shard. Senders wait for room; the shard always takes them.
-const EVENTS: usize = 1024;
+/// How long a shard's own commit may hold up requests that need no commit; then the standby takes
+/// the shard over. The standby checks at this interval, so twice the delay may pass. Longer than
+/// most commits that a shard executes itself take on a healthy disk.
+const TAKEOVER_DELAY: Duration = Duration::from_millis(5);
+/// The capacity of a shard's event queue. Senders wait for room; the shard always drains the queue.
+const EVENTS_MAX: usize = 1024;
 /// See [`ShardConfig::gathered_bytes_max`].
 const GATHERED_BYTES_MAX: usize = 16 << 20;
-/// What a commit writes of a checkpoint that takes several: the producers of all partitions wait for it.
+/// The largest piece of a checkpoint that one commit writes: the producers of all partitions wait
+/// for the commit.
 const CHECKPOINT_PIECE_BYTES_MAX: usize = 256 << 10;
-/// See [`ShardConfig::waits_max`]. Above what three commits of the smallest batches hold, of which two are in flight: it is there for those that repeat
-/// others, which take no room in a commit.
+/// See [`ShardConfig::waits_max`]. Larger than the number of the smallest batches that three
+/// commits hold, two of them in flight. It bounds the duplicates that wait for their originals,
+/// because duplicates take no room in a commit.
 const WAITS_MAX: usize = 1 << 19;
 const CHUNK_MIN: u64 = 64 << 10;
 const CHUNK_MAX: u64 = 4 << 20;
-/// The tail memory of a shard is this many chunks, unless they would pass the bounds above.
+/// The number of chunks that the tail memory of a shard is divided into, unless a chunk would pass
+/// the bounds above.
 const CHUNKS_PER_BUDGET: u64 = 8;
+const _: () = assert!(CHUNK_MIN <= CHUNK_MAX && CHECKPOINT_PIECE_BYTES_MAX < GATHERED_BYTES_MAX);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -71,7 +77,7 @@ pub enum StartError {
     )]
     Capacity { capacity: ByteSize, wals: usize, segment_size: ByteSize, least: ByteSize },
     #[error(
-        "io_uring is asked for, but the kernel does not allow it: {error}. Use the epoll driver, or allow the io_uring system calls"
+        "io_uring is configured, but the kernel does not allow it: {error}. Use the epoll driver, or allow the io_uring system calls"
     )]
     Uring { error: io::Error },
     #[error("{path}: cannot be written: {error}", path = path.display())]
@@ -84,29 +90,30 @@ pub enum StartError {
     Ended,
 }
 
-/// What a start found, for the banner and the log.
+/// What a start found: for the banner and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartReport {
     pub driver: DriverKind,
-    /// Files are read and written around the page cache.
+    /// Whether files are read and written with O_DIRECT, around the page cache.
     pub direct_io: bool,
     pub shards: usize,
-    /// The folder's own, which may be another than the configured one.
+    /// The folder's segment size, which may differ from the configured one.
     pub segment_size: ByteSize,
     pub partitions: usize,
-    /// The largest record batch that fits.
+    /// The largest record batch that fits into a segment, in bytes.
     pub batch_bytes_max: usize,
-    /// WALs whose last, never acknowledged group was torn and dropped.
+    /// The number of WALs whose last group was torn and dropped. Such a group was never
+    /// acknowledged.
     pub torn_tails: usize,
 }
 
-/// What one shard's thread says when it is ready.
+/// The report of a shard's thread that is ready.
 struct ShardReady {
     partitions: usize,
     torn: bool,
 }
 
-/// What is configured of how a shard works.
+/// The configured behaviour of a shard.
 #[derive(Clone, Copy, Debug)]
 struct ShardTuning {
     idle_proof_after: Duration,
@@ -116,7 +123,7 @@ struct ShardTuning {
     is_synced: bool,
 }
 
-/// Everything that one shard starts with.
+/// Everything that a shard starts with.
 struct ShardPlan {
     number: usize,
     folder: WalFolder,
@@ -127,12 +134,12 @@ struct ShardPlan {
     driver: DriverKind,
     clock: Clock,
     faults: Option<Arc<crate::disk::DiskFaults>>,
-    around: Surroundings,
+    services: ShardServices,
     standby: Standby<ShardDriver>,
     inboxes: Inboxes,
 }
 
-/// What is the same for all shards.
+/// The values that are the same for all shards.
 struct Layout {
     io: DirectIo,
     shape: SegmentShape,
@@ -141,15 +148,19 @@ struct Layout {
     clock: Clock,
 }
 
-/// Starts the engine. Blocks while it recovers; answers when every partition can be read.
+/// Starts the engine. Blocks during recovery; returns when every partition can be read.
+///
+/// # Errors
+/// [`StartError`] says which part of the start failed. No thread of the failed start is left.
 pub fn start(config: &EngineConfig, metrics: &Metrics) -> Result<(Engine, StartReport), StartError> {
-    let (folder, layout) = lay_out(config)?;
+    let (folder, layout) = open_folder(config)?;
     let shards = folder.wals.len();
     let mut threads = Vec::with_capacity(shards);
     let started = start_shards(config, metrics, &folder, &layout, &mut threads);
     let found = started.and_then(|(engine, readiness)| Ok((engine, await_shards(&readiness, shards)?)));
     let (engine, (partitions, torn_tails)) = found.inspect_err(|_| {
-        // Every handle is gone, so the shards that have started end. Nothing of this start may touch the folder once it has failed.
+        // No handle is left, so the shards that have started end. A failed start must not touch the
+        // folder after it returns.
         threads.into_iter().for_each(|thread| drop(thread.join()));
     })?;
     let report = StartReport {
@@ -170,8 +181,8 @@ pub fn start(config: &EngineConfig, metrics: &Metrics) -> Result<(Engine, StartR
     Ok((engine, report))
 }
 
-/// Opens the folder, or makes it, and finds out what holds for all of its WALs.
-fn lay_out(config: &EngineConfig) -> Result<(Folder, Layout), StartError> {
+/// Opens or creates the folder and determines the values that hold for all of its WALs.
+fn open_folder(config: &EngineConfig) -> Result<(Folder, Layout), StartError> {
     let folder = Folder::open_or_create(FolderOptions {
         dir: &config.dir,
         segment_size: config.segment_size.0,
@@ -185,7 +196,7 @@ fn lay_out(config: &EngineConfig) -> Result<(Folder, Layout), StartError> {
     let segment_size = ByteSize(folder.segment_size);
     if folder.segment_size != config.segment_size.0 {
         let configured = config.segment_size;
-        tracing::warn!(%segment_size, %configured, "the folder keeps the WAL segment size that it was made with");
+        tracing::warn!(%segment_size, %configured, "the folder keeps the WAL segment size that it was created with");
     }
     let segments_max = segments_max(config.capacity, folder.wals.len(), segment_size)?;
     let driver = choose_driver(config.driver)?;
@@ -195,10 +206,11 @@ fn lay_out(config: &EngineConfig) -> Result<(Folder, Layout), StartError> {
     Ok((folder, Layout { io, shape, segments_max, driver, clock: Clock::start() }))
 }
 
-/// One shard without a thread, and its handle, for tests that make its turns and its commits themselves.
+/// One shard without its thread, and the engine's handle to it, for tests that make turns and
+/// commits themselves.
 #[cfg(test)]
-pub(crate) fn shard_by_hand(config: &EngineConfig) -> Result<(Engine, Box<ShardDriver>, Disk), StartError> {
-    let (folder, layout) = lay_out(config)?;
+pub(crate) fn shard_without_thread(config: &EngineConfig) -> Result<(Engine, Box<ShardDriver>, Disk), StartError> {
+    let (folder, layout) = open_folder(config)?;
     let (engine, mut plans) = plan_shards(config, &Metrics::default(), &folder, &layout)?;
     let Built { shard, disk, .. } = build(plans.remove(0))?;
     Ok((engine, shard, disk))
@@ -206,7 +218,7 @@ pub(crate) fn shard_by_hand(config: &EngineConfig) -> Result<(Engine, Box<ShardD
 
 type Readiness = std_mpsc::Receiver<Result<ShardReady, StartError>>;
 
-/// Waits for every shard: how many partitions there are, and how many torn tails were dropped.
+/// Waits for every shard. Returns the number of partitions and of dropped torn tails.
 fn await_shards(readiness: &Readiness, shards: usize) -> Result<(usize, usize), StartError> {
     let (mut partitions, mut torn_tails) = (0, 0);
     for _ in 0..shards {
@@ -217,7 +229,7 @@ fn await_shards(readiness: &Readiness, shards: usize) -> Result<(usize, usize), 
     Ok((partitions, torn_tails))
 }
 
-/// Starts a thread for each WAL; they recover side by side and say when they are ready.
+/// Starts a thread for each WAL. The threads recover in parallel and report when they are ready.
 fn start_shards(
     config: &EngineConfig,
     metrics: &Metrics,
@@ -233,7 +245,7 @@ fn start_shards(
     Ok((engine, readiness))
 }
 
-/// The queues and threads around each shard, and the handle to them.
+/// Builds the queues and threads around each shard, and the handle to them.
 fn plan_shards(
     config: &EngineConfig,
     metrics: &Metrics,
@@ -245,9 +257,9 @@ fn plan_shards(
     let memory_bytes = usize::try_from(config.read_memory.0).unwrap_or(usize::MAX);
     let limits = ReadLimits {
         threads: config.read_threads,
-        places: config.read_queue,
+        reads_max: config.read_queue,
         memory_bytes,
-        damage_patience: config.damage_patience,
+        damage_timeout: config.damage_timeout,
     };
     let reads = ReadPool::start(limits, wals, metrics).map_err(thread_error)?;
     let directory = Arc::new(Directory::default());
@@ -255,13 +267,13 @@ fn plan_shards(
     let mut watched = Vec::with_capacity(wals);
     for (number, wal) in folder.wals.iter().enumerate() {
         let (inbox, requests) = mpsc::channel(config.inbox.max(1));
-        let (events, news) = EventSender::channel(EVENTS);
+        let (events, event_inbox) = EventSender::channel(EVENTS_MAX);
         let chunks = tail_chunks(config.tail_memory, wals);
         watched.push(WatchedShard { chunks: chunks.clone(), events: events.clone() });
         let gauges = Arc::new(ShardGauges::new(chunks));
-        let read_places = reads.places();
-        handles.push(ShardHandle { inbox, read_places, gauges: Arc::clone(&gauges) });
-        let around = Surroundings {
+        let read_permits = reads.permits();
+        handles.push(ShardHandle { inbox, read_permits, gauges: Arc::clone(&gauges) });
+        let services = ShardServices {
             events,
             reads: reads.clone(),
             slots: SlotPreparer::start(number).map_err(thread_error)?,
@@ -285,9 +297,9 @@ fn plan_shards(
             driver: layout.driver,
             clock: layout.clock,
             faults: config.faults.clone(),
-            around,
+            services,
             standby: start_standby(number).map_err(thread_error)?,
-            inboxes: Inboxes { requests, events: news },
+            inboxes: Inboxes { requests, events: event_inbox },
         });
     }
     let watch = MemoryWatch { shards: watched, budget: config.tail_memory, source: config.memory_source.clone() };
@@ -297,10 +309,10 @@ fn plan_shards(
 
 fn start_standby(shard: usize) -> io::Result<Standby<ShardDriver>> {
     let name = format!("rustmq-standby-{shard}");
-    Standby::start(name, STANDBY_PATIENCE, ShardDriver::turn)
+    Standby::start(name, TAKEOVER_DELAY, ShardDriver::turn)
 }
 
-/// The memory for recent batches of one shard of `wals`.
+/// The pool of memory for the recent batches of one shard out of `wals`.
 fn tail_chunks(memory: ByteSize, wals: usize) -> ChunkPool {
     let budget = memory.0 / wals as u64;
     let chunk = (budget / CHUNKS_PER_BUDGET).clamp(CHUNK_MIN, CHUNK_MAX);
@@ -320,7 +332,8 @@ fn choose_driver(driver: Driver) -> Result<DriverKind, StartError> {
     if driver == Driver::Epoll {
         return Ok(DriverKind::Epoll);
     }
-    // The probe is a whole runtime, since a sandbox may allow the system calls and refuse the operations.
+    // Probes with a whole runtime: a sandbox may allow the system calls and still refuse the
+    // operations.
     let probed = RuntimeBuilder::<IoUringDriver>::new().with_entries(16).build().map(drop);
     match probed {
         Ok(()) => Ok(DriverKind::Uring),
@@ -347,7 +360,7 @@ fn spawn(plan: ShardPlan, ready: std_mpsc::Sender<Result<ShardReady, StartError>
 }
 
 fn report_failure(ready: &std_mpsc::Sender<Result<ShardReady, StartError>>, error: StartError) {
-    // The start that waits for it has failed for another reason if this cannot be sent.
+    // Sending fails only if the start has already failed for another reason.
     let _ = ready.send(Err(error));
 }
 
@@ -359,7 +372,7 @@ async fn serve(plan: ShardPlan, ready: std_mpsc::Sender<Result<ShardReady, Start
                 return;
             }
             drop(ready);
-            // A task of its own: only tasks are woken from other threads.
+            // A task of its own, because other threads can wake only tasks.
             monoio::spawn(shard_thread::run(shard, disk, standby)).await;
         }
     }
@@ -374,8 +387,20 @@ struct Built {
 
 /// Recovers the WAL and builds the shard over it.
 fn build(plan: ShardPlan) -> Result<Built, StartError> {
-    let ShardPlan { inboxes, number, folder, shape, segments_max, io, tuning, driver, clock, faults, around, standby } =
-        plan;
+    let ShardPlan {
+        inboxes,
+        number,
+        folder,
+        shape,
+        segments_max,
+        io,
+        tuning,
+        driver,
+        clock,
+        faults,
+        services,
+        standby,
+    } = plan;
     let (repaired, policy) = if folder.was_repaired()? {
         (Gaps::Repaired, CorruptionPolicy::Repaired)
     } else {
@@ -390,7 +415,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
             offset,
             %damage,
             sound_groups_after_it = groups,
-            "a torn group at the log's end was dropped: nothing proves that it was ever whole"
+            "a torn group at the log's end was dropped: no later group proves that it was complete"
         );
     }
     let now = clock.now();
@@ -399,7 +424,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let replicas = Replicas::Sole;
     let partitions = replay_partitions(&wal, repaired, limits, replicas, now.wall, &mut table)?;
     let capacity = u64::from(segments_max) * u64::from(shape.length());
-    around.gauges.wal_capacity_bytes.store(capacity, Ordering::Relaxed);
+    services.gauges.wal_capacity_bytes.store(capacity, Ordering::Relaxed);
     let disk = match driver {
         DriverKind::Uring => Disk::over_uring(tuning.quick_commit, faults),
         DriverKind::Epoll => {
@@ -409,8 +434,8 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     };
     let syncs = if tuning.is_synced { SyncPolicy::EachCommit } else { SyncPolicy::Never };
     let (files, segments) = (SlotFiles::new(files), table.shared().clone());
-    let reads = ShardReads::new(folder.id, io.block_size, segments, files.clone(), around.reads.clone());
-    let views = Views::new(around.gauges.chunks.clone(), Arc::new(ReadsOfShard::of(&reads)));
+    let reads = ShardReads::new(folder.id, io.block_size, segments, files.clone(), services.reads.clone());
+    let views = Views::new(services.gauges.chunks.clone(), Arc::new(WeakShardReads::of(&reads)));
     let gathering = Gathering::new(folder.id, table, views, syncs);
     let readiness = ShardReady { partitions: partitions.len(), torn: wal.dropped.is_some() };
     let config = ShardConfig {
@@ -419,7 +444,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         slow_commit: tuning.slow_commit,
         gathered_bytes_max: GATHERED_BYTES_MAX,
         waits_max: WAITS_MAX,
-        read_bytes_max: around.reads.read_bytes_max(),
+        read_bytes_max: services.reads.read_bytes_max(),
         checkpoint_piece_bytes_max: CHECKPOINT_PIECE_BYTES_MAX,
         limits,
         replicas,
@@ -429,7 +454,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         machine.checkpoint_after_repair();
     }
     let is_synced = tuning.is_synced;
-    let parts = Parts { number, folder, io, around, machine, files, reads, is_synced, clock, inboxes };
+    let parts = DriverParts { number, folder, io, services, machine, files, reads, is_synced, clock, inboxes };
     let shard = Box::new(ShardDriver::new(parts));
     Ok(Built { shard, disk, standby, readiness })
 }

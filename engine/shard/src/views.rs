@@ -1,5 +1,5 @@
-//! What readers see of a shard's partitions, and the memory that its recent batches take: whoever wants memory for new ones makes readers
-//! let go of old ones.
+//! The state of a shard's partitions that readers see, and the memory of its recent batches. Taking
+//! memory for new batches evicts old ones from the readers' view.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ struct View {
 #[derive(Debug)]
 pub(crate) struct Views {
     chunks: ChunkPool,
-    /// What has left memory is read through it.
+    /// Serves reads of batches that have left memory.
     disk: Arc<dyn DiskReads>,
-    /// By the key's slot.
+    /// Indexed by the key's slot.
     views: Vec<Option<View>>,
 }
 
@@ -46,12 +46,13 @@ impl Views {
         self.views.get(key.slot())?.as_ref().filter(|view| view.key == key).map(|view| &view.published)
     }
 
-    /// For what the machine says of a partition: it speaks of none without a view.
+    /// The partition of a key in the machine's actions: each of them has a view.
     pub(crate) fn of(&self, key: PartitionKey) -> &Arc<Published> {
-        self.find(key).expect("a view is created before anything is said of it, and nothing after it is closed")
+        self.find(key)
+            .expect("a view is created before the first action that names it, and no action names a closed one")
     }
 
-    /// The partition is gone: its readers hear of it, and its memory is let go of.
+    /// Closes the view of a partition that is gone: wakes its readers and drops its memory.
     pub(crate) fn close(&mut self, key: PartitionKey) {
         self.of(key).publish(|state| {
             state.closed = true;
@@ -60,7 +61,8 @@ impl Views {
         self.views[key.slot()] = None;
     }
 
-    /// The shard has ended: who waits for news of it is woken. What is in memory can still be read.
+    /// Ends all views because the shard has ended: wakes their waiters. Batches in memory can still
+    /// be read.
     pub(crate) fn end(&self) {
         for view in self.views.iter().flatten() {
             view.published.publish(|state| state.closed = true);

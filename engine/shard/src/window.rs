@@ -1,5 +1,5 @@
-//! A window of a segment: a run of whole groups, read at once and checked once, whoever asks for their batches. How windows are shared is
-//! `window_cache`'s matter.
+//! A window of a segment: a run of whole groups that is read once and checked once, for all readers
+//! of its batches. `window_cache` shares windows.
 
 use std::io;
 use std::ops::Range;
@@ -10,28 +10,28 @@ use rustmq_engine_api::ReadError;
 use rustmq_engine_core::wal::GroupDamage;
 use rustmq_engine_core::wal::read_check::{CheckedGroup, GroupCheck, check_group, group_size};
 
-use crate::groups_apart::{GroupsApart, PlacedGroup};
 use crate::read_around::Fault;
 use crate::read_memory::ReadBuffer;
 use crate::read_queue::ReadQueue;
+use crate::scattered_groups::{PlacedGroup, ScatteredGroups};
 use crate::segment_file::SegmentFile;
 
-/// Where a window begins, and what is known of its first group.
+/// The start of a window, and the size of its first group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WindowStart {
     pub offset: u32,
-    /// The group's size, where the window before has told it.
+    /// The size of the first group, if the window before it revealed that.
     pub first_size: Option<u32>,
 }
 
 /// How much to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WindowReach {
-    /// About as many bytes; the last group is read to its end.
+    /// About this many bytes; the last group is read to its end.
     Bytes(usize),
-    /// The groups that begin within so many bytes, as the segment's index has it.
+    /// The groups that begin within this many bytes, as listed in the segment's index.
     Run(usize),
-    /// The first group alone: what lies beside it may be unreadable.
+    /// Only the first group, because the bytes beside it may be unreadable.
     OneGroup,
 }
 
@@ -46,9 +46,10 @@ impl WindowReach {
 
 #[derive(Debug)]
 pub(crate) struct Window {
-    /// From the first group's offset to the end of the last. Where groups lie apart, of those alone that stand together with the last.
+    /// From the first group's offset to the end of the last group. If the groups are scattered, the
+    /// range of the last run.
     pub range: Range<u32>,
-    /// The size of the group after it, where that is known.
+    /// The size of the group behind the window, if it is known.
     pub next_size: Option<u32>,
     groups: Vec<WindowGroup>,
     bytes: Arc<Bytes>,
@@ -60,16 +61,17 @@ struct WindowGroup {
     checked: Result<CheckedGroup, GroupDamage>,
 }
 
-/// Why there is no window.
+/// Why a window cannot be read.
 #[derive(Debug)]
 pub(crate) enum WindowError {
-    /// The readers' memory is held. With the size of the first group, where that is known: the next try asks for as much at once.
-    NoRoom { first_size: Option<u32> },
-    /// The disk does not give back what was written there.
+    /// The budget for reads has no room. With the size of the first group, if it is known: the next
+    /// attempt asks for enough memory at once.
+    NoMemory { first_size: Option<u32> },
+    /// The disk does not return the data that was written there.
     Damaged { reason: String },
-    /// The disk fails in another way, which may pass.
+    /// The disk fails in another way, which may be temporary.
     Failed { reason: String },
-    /// The disk has no part in it: memory or descriptors are missing, or a thread has panicked.
+    /// The failure is not the disk's: memory or descriptors are missing, or a thread has panicked.
     Hindered { reason: String },
 }
 
@@ -79,7 +81,7 @@ impl WindowError {
         Self::Damaged { reason: format!("{path}, offset {offset}: {reason}") }
     }
 
-    /// Classifies an error that a read of the segment's file gave.
+    /// Classifies an error of a read from the segment's file.
     pub(crate) fn of(error: &io::Error, reason: String) -> Self {
         match Fault::of(error) {
             Fault::Medium => Self::Damaged { reason },
@@ -88,10 +90,10 @@ impl WindowError {
         }
     }
 
-    /// What a reader is told. Without memory it is not told anything: it waits, or gets less.
+    /// The error for a reader. `None` without memory: then the reader waits, or gets less.
     pub(crate) fn into_read_error(self) -> Option<ReadError> {
         match self {
-            Self::NoRoom { .. } => None,
+            Self::NoMemory { .. } => None,
             Self::Damaged { reason } | Self::Failed { reason } | Self::Hindered { reason } => {
                 Some(ReadError::Storage { reason })
             }
@@ -100,7 +102,7 @@ impl WindowError {
 }
 
 impl Window {
-    /// Reads a window. `take` gives the memory for it, if there is any.
+    /// Reads a window. `take` provides memory, if there is any.
     pub(crate) fn read(
         segment: &SegmentFile,
         start: WindowStart,
@@ -110,14 +112,14 @@ impl Window {
         let mut plan = ReadPlan::new(segment, start, reach);
         let mut first_size = start.first_size;
         loop {
-            let mut buffer = take(plan.capacity)?.ok_or(WindowError::NoRoom { first_size })?;
+            let mut buffer = take(plan.capacity)?.ok_or(WindowError::NoMemory { first_size })?;
             let filled = plan.read(segment, buffer.room(), 0..plan.length)?;
-            let mut walk = Walk::of(segment, &plan, &buffer.room()[..filled]);
+            let mut walk = GroupWalk::of(segment, &plan, &buffer.room()[..filled]);
             if let Some(needed) = walk.cut.filter(|needed| filled == plan.length && *needed <= plan.capacity) {
                 let filled = plan.read(segment, buffer.room(), filled..needed)?;
-                walk = Walk::of(segment, &plan, &buffer.room()[..filled]);
+                walk = GroupWalk::of(segment, &plan, &buffer.room()[..filled]);
             } else if let Some(needed) = walk.cut.filter(|_| walk.groups.is_empty() && filled == plan.length) {
-                // Only a group that is larger than was thought of: now its size is known.
+                // The window holds only a part of one group, whose size is known now.
                 (plan.length, plan.capacity) = (needed, needed);
                 first_size = walk.next_size.or(first_size);
                 continue;
@@ -139,19 +141,19 @@ impl Window {
         }
     }
 
-    /// Reads groups that lie apart. An error if the first is not among what was read.
-    pub(crate) fn read_apart(
+    /// Reads scattered groups. Fails if the first group cannot be read.
+    pub(crate) fn read_scattered(
         segment: &SegmentFile,
-        apart: &GroupsApart,
+        scattered: &ScatteredGroups,
         take: &dyn Fn(usize) -> Result<Option<ReadBuffer>, WindowError>,
     ) -> Result<Self, WindowError> {
-        let (bytes, groups) = apart.read(segment, take)?;
-        let first = apart.runs()[0].start;
+        let (bytes, groups) = scattered.read(segment, take)?;
+        let first = scattered.runs()[0].start;
         let Some(last) = groups.last().filter(|_| groups[0].offset == first) else {
             return Err(WindowError::damaged(segment, first, "it is larger than was thought, or cannot be read"));
         };
         let last_run =
-            apart.runs().iter().rev().find(|run| run.start <= last.offset).expect("each begins with a group");
+            scattered.runs().iter().rev().find(|run| run.start <= last.offset).expect("each begins with a group");
         let range = last_run.start..last.offset + last.size;
         Ok(Self::of(segment, range, groups.iter().copied(), bytes))
     }
@@ -161,18 +163,18 @@ impl Window {
         Self { range, next_size: None, groups, bytes: Arc::new(bytes) }
     }
 
-    /// Whether its groups lie apart.
-    pub(crate) fn is_apart(&self) -> bool {
+    /// Whether the groups are scattered.
+    pub(crate) fn is_scattered(&self) -> bool {
         self.groups.first().is_some_and(|first| first.place.offset < self.range.start)
     }
 
-    /// The sound group at `offset`, and where it stands in the bytes.
+    /// The sound group at `offset`, and its place in the bytes.
     pub(crate) fn group(&self, offset: u32) -> Option<(&CheckedGroup, PlacedGroup)> {
         let group = self.find(offset)?;
         Some((group.checked.as_ref().ok()?, group.place))
     }
 
-    /// Why the group at `offset` cannot be served, if it is damaged.
+    /// The damage of the group at `offset`, if it is damaged.
     pub(crate) fn damage(&self, offset: u32) -> Option<GroupDamage> {
         self.find(offset)?.checked.as_ref().err().copied()
     }
@@ -182,40 +184,41 @@ impl Window {
         Some(&self.groups[at])
     }
 
-    /// Its bytes for an answer. The queue hears when nobody holds them any more: then the window may make room for another.
-    pub(crate) fn hold(&self, queue: &Arc<ReadQueue>) -> Bytes {
-        Bytes::from_owner(Hold { bytes: Some(Arc::clone(&self.bytes)), queue: Arc::clone(queue) })
+    /// Pins the window's bytes for an answer. The queue is notified when the answer is dropped,
+    /// because the window may then be dropped for another one.
+    pub(crate) fn pin(&self, queue: &Arc<ReadQueue>) -> Bytes {
+        Bytes::from_owner(PinnedBytes { bytes: Some(Arc::clone(&self.bytes)), queue: Arc::clone(queue) })
     }
 
-    /// Bytes of memory.
+    /// The window's size in memory, in bytes.
     pub(crate) fn length(&self) -> usize {
         self.bytes.len()
     }
 
-    /// No answer holds a part of it.
+    /// Whether no answer holds a part of the window.
     pub(crate) fn is_unpinned(&self) -> bool {
-        // Counted here: bytes that have an owner never say that they are unique.
+        // Counts references here, because bytes with an owner never report that they are unique.
         Arc::strong_count(&self.bytes) == 1
     }
 }
 
-/// What an answer holds of a window.
-struct Hold {
-    /// `None` only while it is dropped.
+/// An answer's reference to a window's bytes.
+struct PinnedBytes {
+    /// `None` only during the drop.
     bytes: Option<Arc<Bytes>>,
     queue: Arc<ReadQueue>,
 }
 
-impl AsRef<[u8]> for Hold {
+impl AsRef<[u8]> for PinnedBytes {
     fn as_ref(&self) -> &[u8] {
-        self.bytes.as_ref().expect("it is taken away only by the drop")
+        self.bytes.as_ref().expect("only the drop takes the bytes")
     }
 }
 
-impl Drop for Hold {
+impl Drop for PinnedBytes {
     fn drop(&mut self) {
         drop(self.bytes.take());
-        self.queue.on_room();
+        self.queue.on_memory_freed();
     }
 }
 
@@ -223,7 +226,7 @@ impl WindowGroup {
     fn check(segment: &SegmentFile, place: PlacedGroup, bytes: &Bytes) -> Self {
         let checked = match check_group(segment.place, place.offset, &bytes[place.at..]) {
             Ok(GroupCheck::Whole(group)) => Ok(group),
-            // The walk took whole groups only.
+            // Only complete groups get here.
             Ok(GroupCheck::NeedBytes { .. }) => Err(GroupDamage::Truncated),
             Err(damage) => Err(damage),
         };
@@ -231,14 +234,14 @@ impl WindowGroup {
     }
 }
 
-/// What to read of the file, in whole blocks of the device.
+/// The part of the file to read, in whole blocks of the device.
 struct ReadPlan {
-    /// Of the first group.
+    /// The offset of the first group.
     offset: u32,
-    /// Of the first byte that is read.
+    /// The offset of the first byte to read.
     from: u32,
     length: usize,
-    /// The length may grow to it, so that the last group is whole.
+    /// The length may grow up to this, so that the last group is complete.
     capacity: usize,
     block: usize,
     reach: WindowReach,
@@ -250,12 +253,12 @@ impl ReadPlan {
         let from = start.offset - start.offset % segment.block_size;
         let before = (start.offset - from) as usize;
         let content = (segment.end.saturating_sub(from) as usize).max(before + 1).next_multiple_of(block);
-        // With the header of the group after the first.
+        // Includes the header of the second group.
         let first = start.first_size.map_or(0, |size| before + size as usize + block);
         let (length, capacity) = match reach {
             WindowReach::OneGroup => (block, block),
             WindowReach::Run(bytes) => {
-                // With the header of the group after it.
+                // Includes the header of the group behind the run.
                 let length = (before + bytes + block).next_multiple_of(block).min(content);
                 (length, length)
             }
@@ -271,12 +274,13 @@ impl ReadPlan {
         Self { offset: start.offset, from, length, capacity, block, reach }
     }
 
-    /// Where a place in the segment is in the bytes.
+    /// The index in the bytes of an offset in the segment.
     const fn at(&self, offset: u32) -> usize {
         (offset - self.from) as usize
     }
 
-    /// Reads a part of the range into the same part of `room`. Answers where it ends: before the range does if the file ends.
+    /// Reads a part of the range into the same part of `room`. Returns the end of the bytes that
+    /// were read: less than the end of the range if the file ends first.
     fn read(&self, segment: &SegmentFile, room: &mut [u8], range: Range<usize>) -> Result<usize, WindowError> {
         let offset = u64::from(self.from) + range.start as u64;
         let count = segment.turns.read_at(&segment.file.file, offset, &mut room[range.clone()]).map_err(|error| {
@@ -287,24 +291,25 @@ impl ReadPlan {
     }
 }
 
-/// The groups that bytes hold, by their headers.
+/// The groups in a range of bytes, found by their headers.
 #[derive(Default)]
-struct Walk {
-    /// Offsets and sizes.
+struct GroupWalk {
+    /// Their offsets and sizes.
     groups: Vec<(u32, u32)>,
-    /// The next group is not whole: with these many bytes it would be, and the header of the one after it.
+    /// The next group is incomplete: this many bytes would hold it and the header of the group
+    /// behind it.
     cut: Option<usize>,
     next_size: Option<u32>,
-    /// Why the first group is none.
+    /// Why there is no valid first group.
     damage: Option<GroupDamage>,
 }
 
-impl Walk {
+impl GroupWalk {
     fn of(segment: &SegmentFile, plan: &ReadPlan, bytes: &[u8]) -> Self {
         let mut walk = Self::default();
         let mut offset = plan.offset;
         while let Some(rest) = bytes.get(plan.at(offset)..) {
-            // What lies beyond the durable end is looked at only if it is asked for.
+            // Groups beyond the durable end are read only if the caller asks for them.
             if offset >= segment.end && !walk.groups.is_empty() {
                 break;
             }

@@ -1,4 +1,4 @@
-//! What is acknowledged is read back, now and after a restart or a kill.
+//! Acknowledged batches are read back, now and after a restart or a kill.
 
 #![allow(clippy::unwrap_used)]
 

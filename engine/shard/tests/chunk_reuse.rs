@@ -1,5 +1,6 @@
-//! The memory of recent batches is taken from the system once: with a full tail, appends of whatever size are copied into chunks that were
-//! used before. Counted are the page faults of the whole process, so that this file has one test and no other runs beside it.
+//! The memory of recent batches is taken from the system once: with a full tail, appends of every
+//! size are copied into used chunks. The test counts the page faults of the whole process, so it is
+//! the only test in this file.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,22 +14,23 @@ use rustmq_engine_api::{Append, Engine, TrimTo};
 use rustmq_engine_shard::Driver;
 use rustmq_model::{ByteSize, Offset};
 
-/// The broker's allocator. The system's gives memory at the end of its heap back after each commit and
-/// takes it again for the next one's list of batches, which would count as page faults.
+/// The broker's allocator. The system's allocator returns memory at the end of its heap after each
+/// commit and takes it again for the next commit's list of batches, which would count as page
+/// faults.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-/// What a commit gathers while another is under way, at a high rate.
+/// The bytes that a commit gathers at a high rate while another is in flight.
 const REQUEST_BYTES: usize = 8 * MIB;
 const MEASURED_BYTES: usize = 192 * MIB;
 const FAULTS_PER_GB_MAX: f64 = 5_000.0;
 
-/// Pages that this process touched first, or that were not mapped, since its start.
+/// The number of page faults without disk reads since the start of the process.
 fn minor_faults() -> u64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    // Field 10 of proc(5); the name may hold anything.
+    // Field 10 of proc(5). The process's name may contain anything, so parsing starts behind it.
     let (_, fields) = stat.rsplit_once(')').unwrap();
     fields.split_whitespace().nth(7).unwrap().parse().unwrap()
 }
@@ -37,15 +39,15 @@ fn batches(sizes: &[usize]) -> Vec<Bytes> {
     sizes.iter().map(|size| batch(&[&vec![7; *size]])).collect()
 }
 
-/// What the log keeps: more than the tail memory, less than its capacity.
+/// The bytes that the log keeps: more than the tail memory, and less than its capacity.
 const KEPT_BYTES: usize = 128 * MIB;
 
-/// The log's newest requests: the offset that each ends with, and its bytes.
+/// The log's newest requests: the end offset and the bytes of each.
 #[derive(Default)]
-struct Kept(VecDeque<(Offset, usize)>);
+struct NewestRequests(VecDeque<(Offset, usize)>);
 
-impl Kept {
-    /// Deletes what is older than the tail memory reaches.
+impl NewestRequests {
+    /// Deletes older requests than the tail memory holds.
     async fn trim(&mut self, engine: &Engine) {
         let mut bytes: usize = self.0.iter().map(|(_, bytes)| bytes).sum();
         while bytes > KEPT_BYTES {
@@ -56,8 +58,8 @@ impl Kept {
     }
 }
 
-/// Appends the batches in turn, a request after the other.
-async fn write(engine: &Engine, kept: &mut Kept, batches: &[Bytes], bytes: usize) {
+/// Appends the batches in turn, one request after the other.
+async fn write(engine: &Engine, newest: &mut NewestRequests, batches: &[Bytes], bytes: usize) {
     let mut written = 0;
     let mut turn = batches.iter().cycle();
     while written < bytes {
@@ -71,8 +73,8 @@ async fn write(engine: &Engine, kept: &mut Kept, batches: &[Bytes], bytes: usize
         written += asked;
         let appended = engine.append(appends).await.wait().await;
         let last = appended.into_iter().map(|appended| appended.unwrap().base_offset).max().unwrap();
-        kept.0.push_back((last, asked));
-        kept.trim(engine).await;
+        newest.0.push_back((last, asked));
+        newest.trim(engine).await;
     }
 }
 
@@ -81,7 +83,7 @@ fn appends_of_every_size_fill_memory_that_was_used_before() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut fixture = Fixture::new(Driver::Auto);
     fixture.config.segment_size = ByteSize::mib(64);
-    // What is kept, and the segments that a log keeps free.
+    // The kept bytes, and the segments that a log keeps free.
     fixture.config.capacity = ByteSize::gib(1);
     fixture.config.tail_memory = ByteSize::mib(64);
     let loads: [(&str, Vec<usize>); 7] = [
@@ -97,14 +99,15 @@ fn appends_of_every_size_fill_memory_that_was_used_before() {
     runtime.block_on(async {
         let engine = fixture.start();
         open(&engine, 0).await;
-        let mut kept = Kept::default();
-        // Every load once: the tail is full, and the allocator has what the appends themselves take.
+        let mut newest = NewestRequests::default();
+        // Each load runs once before: this fills the tail, and gives the allocator the memory that
+        // appends take.
         for (_, batches) in &loads {
-            write(&engine, &mut kept, batches, 64 * MIB).await;
+            write(&engine, &mut newest, batches, 64 * MIB).await;
         }
         for (name, batches) in &loads {
             let before = minor_faults();
-            write(&engine, &mut kept, batches, MEASURED_BYTES).await;
+            write(&engine, &mut newest, batches, MEASURED_BYTES).await;
             let faults = minor_faults() - before;
             let gigabytes = MEASURED_BYTES as f64 / 1e9;
             let found = faults as f64 / gigabytes;

@@ -1,4 +1,5 @@
-//! Records of a quiet partition that cannot be read back hold up nobody: the log goes on, and only their own readers are refused.
+//! Unreadable records of a quiet partition delay nobody: the log continues, and only the readers of
+//! these records are refused.
 
 #![allow(clippy::unwrap_used)]
 
@@ -24,7 +25,7 @@ fn damage(slot: &Path, needle: &[u8]) {
     file.sync_all().unwrap();
 }
 
-/// Writes many times what the log holds; what is refused is trimmed for.
+/// Writes many times the log's capacity, and trims when appends are refused.
 async fn write_on(engine: &Engine, mebibytes: usize) {
     let (mut taken, mut refused) = (0, 0);
     while taken * VALUE.len() < mebibytes << 20 {
@@ -40,17 +41,17 @@ async fn write_on(engine: &Engine, mebibytes: usize) {
             }
             Err(error) => panic!("{error}"),
         }
-        assert!(refused < 2_000, "writes do not come back: {taken} records were taken");
+        assert!(refused < 2_000, "appends stay refused after {taken} records");
     }
 }
 
 async fn check(engine: &Engine) {
     let quiet = engine.reader(id(1)).unwrap();
     let refused = read_all(&quiet, 1).await;
-    let Err(ReadError::Storage { reason }) = &refused else { panic!("the damage is passed over: {refused:?}") };
+    let Err(ReadError::Storage { reason }) = &refused else { panic!("the read skipped the damage: {refused:?}") };
     assert!(reason.contains("offsets 1 to 1"), "{reason}");
     assert_eq!(read_all(&quiet, 2).await.unwrap(), [(2, Bytes::from_static(b"quiet 2"))]);
-    // Up to the damage all is read.
+    // Everything before the damage is readable.
     let isolation = Isolation::ReadUncommitted;
     let request = ReadRequest { from: Offset(0), max_bytes: 1 << 20, at_least_one: true, isolation };
     assert_eq!(quiet.read(request).await.unwrap().batches.len(), 1);
@@ -60,7 +61,7 @@ async fn check(engine: &Engine) {
 fn a_damaged_batch_of_a_quiet_partition_does_not_end_the_writes_of_others() {
     on_every_disk(async |mut fixture: Fixture| {
         fixture.config.capacity = ByteSize::mib(10);
-        fixture.config.damage_patience = std::time::Duration::from_millis(100);
+        fixture.config.damage_timeout = std::time::Duration::from_millis(100);
         let engine = fixture.start();
         open(&engine, 0).await;
         open(&engine, 1).await;
@@ -72,10 +73,10 @@ fn a_damaged_batch_of_a_quiet_partition_does_not_end_the_writes_of_others() {
         assert_eq!(fixture.metrics.damaged_ranges.get(), 1);
         check(&engine).await;
         engine.shutdown().await;
-        let kept = fixture.slots().into_iter().filter(|path| path.to_string_lossy().ends_with(".damaged")).count();
-        assert_eq!(kept, 1, "the segment is kept as it was");
+        let copies = fixture.slots().into_iter().filter(|path| path.to_string_lossy().ends_with(".damaged")).count();
+        assert_eq!(copies, 1, "the damaged segment was copied");
         let plan = plan_repair(&fixture.config.dir, None).unwrap();
-        assert!(plan.is_empty(), "there is nothing to cover");
+        assert!(plan.is_empty(), "there is nothing to repair");
         assert_eq!(plan.refused, [LostRange { id: id(1), from: Offset(1), until: Offset(2) }]);
         drop(plan);
 
@@ -83,14 +84,14 @@ fn a_damaged_batch_of_a_quiet_partition_does_not_end_the_writes_of_others() {
         check(&engine).await;
         write_on(&engine, 40).await;
         check(&engine).await;
-        assert_eq!(fixture.metrics.damaged_ranges.get(), 1, "it is found once");
+        assert_eq!(fixture.metrics.damaged_ranges.get(), 1, "the damage is found once");
         assert_eq!(engine.trim(id(1), TrimTo::Offset(Offset(2))).await, Ok(Offset(2)));
         assert_eq!(engine_fixture::values(&engine.reader(id(1)).unwrap()).await, ["quiet 2"]);
         engine.shutdown().await;
     });
 }
 
-/// Where the trailer of a sealed segment says that its index is.
+/// The offset of a sealed segment's index, as its trailer states it.
 fn index_of(slot: &Path) -> u64 {
     let bytes = std::fs::read(slot).unwrap();
     let trailer = &bytes[bytes.len() - 4096..];
@@ -119,7 +120,7 @@ fn an_index_that_is_lost_is_made_anew_and_passes_over_nothing() {
             match reader.read(request).await {
                 Ok(read) => read.batches.iter().for_each(|batch| {
                     let header = BatchHeader::parse(batch).unwrap();
-                    assert_eq!(header.base_offset, next, "nothing is passed over");
+                    assert_eq!(header.base_offset, next, "no batch is skipped");
                     next = header.next_offset();
                 }),
                 Err(error) => break error,

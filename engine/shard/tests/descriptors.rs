@@ -1,4 +1,5 @@
-//! A log starts again with as many descriptors as it ran with: three for each slot. In a process of its own, since the limit is the process's.
+//! A log starts again with as many descriptors as it ran with: three for each slot. The limit
+//! applies to the whole process, so this is the only test in this file.
 
 #![allow(clippy::unwrap_used)]
 
@@ -9,7 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustmq_engine_shard::Driver;
 use rustmq_model::ByteSize;
 
-/// What a start takes besides the slots: runtimes, the lock, the probe.
+/// The descriptors that a start uses besides the slots': runtimes, the lock, the probe.
 const OTHERS: u64 = 24;
 
 fn open_files() -> u64 {
@@ -33,7 +34,7 @@ fn a_log_that_ran_starts_again_with_three_descriptors_a_slot() {
         drop(engine);
         let slots = fixture.slots().len() as u64;
         assert!(slots > 2 * OTHERS, "only {slots} slots");
-        // The kernel closes the last ones in its own time.
+        // The kernel closes the last descriptors with a delay.
         for _ in 0..1_000 {
             if open_files() < before + OTHERS / 2 {
                 break;

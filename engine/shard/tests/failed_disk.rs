@@ -1,4 +1,5 @@
-//! A failed write or sync: nothing more is acknowledged, what was acknowledged stays readable, and a restart has all of it.
+//! After a failed write or sync nothing more is acknowledged, acknowledged batches stay readable,
+//! and a restart finds all of them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -27,12 +28,12 @@ async fn poisoned(fixture: Fixture, fail: impl Fn(&Fixture)) {
     }
     let trimmed = engine.trim(id(0), TrimTo::HighWatermark).await;
     assert!(matches!(trimmed, Err(TrimError::Storage { .. })), "{trimmed:?}");
-    let told = engine.failures()[0].borrow().clone();
-    assert!(told.is_some(), "whoever watches over the process must hear of it");
-    assert_eq!(engine.status().shards[0].poisoned, told);
+    let reason = engine.failures()[0].borrow().clone();
+    assert!(reason.is_some(), "the process's supervisor must learn of the failure");
+    assert_eq!(engine.status().shards[0].poisoned, reason);
     assert_eq!(reader.frontiers().high_watermark, Offset(1));
     assert_eq!(values(&reader).await, ["kept"]);
-    // The device works again, but the shard does not trust it: nothing is tried again.
+    // The device works again, but the shard does not trust it and tries nothing again.
     fixture.faults().fail_writes_after(i64::MAX);
     fixture.faults().fail_syncs_after(i64::MAX);
     assert!(append_value(&engine, 0, b"lost").await.is_err());
@@ -55,9 +56,9 @@ fn a_failed_write_poisons_the_shard() {
     on_every_disk(async |fixture| poisoned(fixture, |fixture| fixture.faults().fail_writes_after(0)).await);
 }
 
-/// The second commit's write fails while the first one's sync lasts.
+/// The second commit's write fails during the first commit's sync.
 #[test]
-fn of_two_commits_in_flight_one_takes_the_other_when_it_fails() {
+fn a_commit_that_fails_takes_the_other_one_in_flight_with_it() {
     on_slow_disks(async |fixture| {
         let engine = fixture.start();
         open(&engine, 0).await;
@@ -67,7 +68,7 @@ fn of_two_commits_in_flight_one_takes_the_other_when_it_fails() {
         let mut first = tokio::spawn(engine.append(vec![to_append(0, batch(&[b"first"]))]).await.wait());
         let mut others = Vec::new();
         let refused = loop {
-            // What comes once the first is in flight is in the second.
+            // Appends that arrive while the first commit is in flight go into the second.
             others.push(engine.append(vec![to_append(0, batch(&[b"other"]))]).await);
             tokio::select! {
                 biased;
@@ -130,12 +131,13 @@ fn a_duplicate_is_not_answered_before_its_original_is_durable() {
 }
 
 #[test]
-fn a_request_that_was_laid_in_part_is_refused_whole_when_its_commit_fails() {
+fn a_request_that_was_staged_in_part_is_refused_whole_when_its_commit_fails() {
     on_every_disk(async |fixture| {
         let engine = fixture.start();
         open(&engine, 0).await;
         fixture.faults().fail_syncs_after(0);
-        // More than the active segment and the prepared ones take: the rest waits for a slot while the commit fails.
+        // More than the active segment and the prepared ones hold: the rest waits for a slot while
+        // the commit fails.
         let one = || engine_fixture::to_append(0, batch(&[&[b'v'; 30_000]]));
         let results = engine.append((0..200).map(|_| one()).collect()).await.wait().await;
         let acknowledged = results.iter().filter(|result| result.is_ok()).count();
@@ -156,7 +158,7 @@ fn a_trim_that_is_never_durable_hides_nothing() {
         let trimmed = engine.trim(id(0), TrimTo::Offset(Offset(600))).await;
         assert!(matches!(trimmed, Err(TrimError::Storage { .. })), "{trimmed:?}");
         assert_eq!(reader.frontiers().log_start, Offset(0));
-        assert_eq!(read_all(&reader, 0).await.unwrap().len(), 700, "what is acknowledged stays readable");
+        assert_eq!(read_all(&reader, 0).await.unwrap().len(), 700, "acknowledged batches stay readable");
         engine.shutdown().await;
     });
 }
@@ -169,12 +171,12 @@ fn a_deletion_that_is_never_durable_still_ends_its_readers() {
         fixture.faults().fail_syncs_after(0);
         let deleted = engine.delete(vec![id(0)]).await.remove(0);
         assert!(matches!(deleted, Err(DeleteError::Storage { .. })), "{deleted:?}");
-        assert!(reader.is_closed(), "the shard has let go of the partition: nobody else would tell");
+        assert!(reader.is_closed(), "the shard has dropped the partition and must tell its readers");
         engine.shutdown().await;
     });
 }
 
-/// Wakes nobody: it ends the thread that completes what was waited for.
+/// A waker that panics, and so ends the thread that completes the awaited request.
 #[derive(Default)]
 struct PanicOnWake {
     was_woken: AtomicBool,
@@ -188,7 +190,7 @@ impl Wake for PanicOnWake {
 }
 
 #[test]
-fn a_shard_that_panics_is_told_of() {
+fn a_panic_of_a_shard_is_reported() {
     on_every_disk(async |fixture| {
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
@@ -203,9 +205,9 @@ fn a_shard_that_panics_is_told_of() {
             }
         }
         let mut failure = engine.failures().remove(0);
-        let told = failure.wait_for(Option::is_some).await.unwrap().clone();
-        assert!(told.is_some_and(|reason| reason.contains("panic")));
-        // In the same breath, and not before it is told.
+        let reason = failure.wait_for(Option::is_some).await.unwrap().clone();
+        assert!(reason.is_some_and(|reason| reason.contains("panic")));
+        // Reported at the same time, and not before.
         for _ in 0..500 {
             if reader.is_closed() {
                 break;
@@ -226,7 +228,7 @@ fn a_read_that_panics_ends_no_other() {
         open(&engine, 0).await;
         append_value(&engine, 0, b"kept").await.unwrap();
         engine.shutdown().await;
-        // Memory starts empty: reads go to the thread.
+        // Memory starts empty, so reads go to the read threads.
         let engine = fixture.start();
         let reader = engine.reader(id(0)).unwrap();
         let isolation = Isolation::ReadUncommitted;
@@ -241,7 +243,8 @@ fn a_read_that_panics_ends_no_other() {
                 }
                 break;
             }
-            // It was answered before it waited. Too many of these in a row, and the runtime itself would wake the task.
+            // The answer came before the wait. After too many of these in a row the runtime itself
+            // would wake the task.
             tokio::task::yield_now().await;
         }
         assert_eq!(values(&reader).await, ["kept"]);

@@ -1,4 +1,5 @@
-//! A start that fails in one WAL leaves nothing of itself at the others. The only test of its process, since it looks at the process's threads.
+//! A start that fails in one WAL leaves no shard of the others behind. The only test of its
+//! process, because it counts the process's threads.
 
 #![allow(clippy::unwrap_used)]
 
@@ -13,12 +14,13 @@ use rustmq_model::ByteSize;
 
 fn shard_threads() -> usize {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
-    // A thread may end between the listing and the look.
+    // A thread may end between the listing and the read.
     let names = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("comm")).ok());
     names.filter(|name| name.starts_with("rustmq-shard")).count()
 }
 
-/// A thread that was joined may be listed for a moment more. One that was left behind stays.
+/// A joined thread may stay in the listing for a moment. A thread that was left behind stays for
+/// good.
 fn have_shards_ended() -> bool {
     let begun = Instant::now();
     while shard_threads() > 0 && begun.elapsed() < Duration::from_secs(1) {
@@ -38,7 +40,7 @@ fn a_failed_start_leaves_no_shard_behind() {
     let (engine, _) = start(&config, &Metrics::default()).unwrap();
     assert_eq!(shard_threads(), 3);
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-        // Something in every WAL.
+        // Every WAL holds some data.
         for partition in 0..64 {
             open(&engine, partition).await;
             append_value(&engine, partition, b"value").await.unwrap();

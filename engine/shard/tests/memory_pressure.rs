@@ -1,4 +1,5 @@
-//! Recent batches give memory back while the system is short of it, also when nobody writes; what has left memory is read from disk.
+//! Recent batches give memory back while the system is short of it, even if nobody writes. Evicted
+//! batches are read from disk.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,8 +18,9 @@ use rustmq_model::{ByteSize, Offset};
 
 const MIB: u64 = 1 << 20;
 const TOTAL: u64 = 1_000 * MIB;
-/// The watch looks twice a second. More is allowed for here: other tests may keep the processors busy.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The watch checks twice a second. The test allows more, because other tests may keep the
+/// processors busy.
+const WAIT_MAX: Duration = Duration::from_secs(20);
 
 #[derive(Debug)]
 struct Dial {
@@ -31,7 +33,7 @@ impl MemorySource for Dial {
     }
 }
 
-/// Held, spare, and allowed.
+/// The tail memory that is live, spare, and budgeted, in bytes.
 fn memory(engine: &Engine) -> (u64, u64, u64) {
     let status = engine.status().shards.remove(0);
     (status.tail_memory_bytes, status.tail_memory_spare_bytes, status.tail_memory_budget_bytes)
@@ -40,12 +42,13 @@ fn memory(engine: &Engine) -> (u64, u64, u64) {
 async fn eventually(engine: &Engine, is_so: impl Fn((u64, u64, u64)) -> bool, what: &str) {
     let begun = Instant::now();
     while !is_so(memory(engine)) {
-        assert!(begun.elapsed() < PATIENCE, "{what}: {:?} after {PATIENCE:?}", memory(engine));
+        assert!(begun.elapsed() < WAIT_MAX, "{what}: {:?} after {WAIT_MAX:?}", memory(engine));
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// Reads the records one by one, and holds none: what is read from disk has a budget of its own.
+/// Reads the records one by one and holds none of them, because reads from disk have a budget of
+/// their own.
 async fn count(reader: &PartitionReader) -> i64 {
     let mut next = Offset(0);
     while next < reader.frontiers().high_watermark {
@@ -88,7 +91,7 @@ fn half_is_given_back_when_memory_is_short_and_nobody_writes() {
         .await;
 
         assert_eq!(count(&reader).await, RECORDS);
-        assert!(fixture.metrics.cold_reads.get() > 0, "what was given back is on disk");
+        assert!(fixture.metrics.cold_reads.get() > 0, "evicted batches are read from disk");
         engine.shutdown().await;
     });
 }

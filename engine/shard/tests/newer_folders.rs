@@ -1,4 +1,5 @@
-//! Folders in which a newer build has written: what may be passed over is, and a start refuses in words what may not. Nothing of it counts as damage.
+//! Folders that a newer build has written: this build skips the parts that it may skip, and a start
+//! refuses the other parts in words. Neither counts as damage.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,12 +18,12 @@ use rustmq_engine_shard::{plan_repair, start};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset};
 
-/// As a later build may write it behind a batch.
+/// A part that a later build may write behind a batch.
 fn part(tag: u16) -> Vec<u8> {
     [&tag.to_le_bytes()[..], &5_u32.to_le_bytes(), b"later"].concat()
 }
 
-/// The newest segment's slot, and what its header says.
+/// The slot of the newest segment, and the segment's header.
 fn newest(fixture: &Fixture) -> (PathBuf, SegmentHeader) {
     let headers = fixture.slots().into_iter().filter_map(|path| {
         let header = SegmentHeader::parse(&fs::read(&path).unwrap()).ok()?;
@@ -31,7 +32,8 @@ fn newest(fixture: &Fixture) -> (PathBuf, SegmentHeader) {
     headers.max_by_key(|(_, header)| header.generation).unwrap()
 }
 
-/// Lays a batch and a part with this tag at the end of a log that ends at this offset, as the next commit of the newest run.
+/// Appends a batch and a part with this tag to a log that ends at `end`, as the next commit of the
+/// newest WAL session would.
 fn append_with_part(fixture: &Fixture, tag: u16, end: Offset) -> PathBuf {
     let (path, SegmentHeader { wal, shape, generation, .. }) = newest(fixture);
     let bytes = fs::read(&path).unwrap();
@@ -42,8 +44,8 @@ fn append_with_part(fixture: &Fixture, tag: u16, end: Offset) -> PathBuf {
     }
     let mut region = vec![0; 16 << 10];
     let mut writer = GroupWriter::new(wal, run.unwrap(), at, shape);
-    let laid = [&batch(&[b"of a newer build"])[..], &part(tag)].concat();
-    writer.put_batch(&mut region, id(0), &laid, end, LeaderEpoch(0));
+    let batch_with_part = [&batch(&[b"of a newer build"])[..], &part(tag)].concat();
+    writer.put_batch(&mut region, id(0), &batch_with_part, end, LeaderEpoch(0));
     let group = writer.finish(&mut region, GroupKind::Data, at);
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
     file.write_all_at(&region[..group.padded as usize], u64::from(at.offset)).unwrap();

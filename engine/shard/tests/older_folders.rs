@@ -1,4 +1,4 @@
-//! Folders that older builds left behind: today's engine finds in them what they acknowledged, and goes on.
+//! Folders of older builds: today's engine finds everything that they acknowledged, and continues.
 
 #![allow(clippy::unwrap_used)]
 
@@ -18,18 +18,18 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, ProducerId};
 
 static FOLDER: &[u8] = include_bytes!("fixtures/26b01de.tar.gz");
-/// What that build said of it.
+/// The older build's description of its folder.
 const LIST: &str = include_str!("fixtures/26b01de.txt");
-/// Of this partition, this producer was forgotten.
+/// The partition and the producer that had expired there.
 const FORGOTTEN: (i32, ProducerId) = (7, ProducerId(11));
 
-/// Puts the files of a tar archive where the fixture's engine looks for its folder.
+/// Unpacks a tar archive to the place where the fixture's engine looks for its folder.
 fn unpack(fixture: &Fixture) {
     let mut archive = Vec::new();
     GzDecoder::new(FOLDER).read_to_end(&mut archive).unwrap();
     let into = fixture.config.dir.parent().unwrap();
     let mut rest = &archive[..];
-    // It ends with blocks of zeros.
+    // The archive ends with blocks of zeros.
     while rest[0] != 0 {
         let (header, after) = rest.split_at(512);
         let field = |from: usize, length: usize| {
@@ -46,7 +46,7 @@ fn unpack(fixture: &Fixture) {
     }
 }
 
-/// Every batch from the log start to the high watermark.
+/// Reads every batch from the log start to the high watermark.
 async fn batches(reader: &PartitionReader) -> Vec<(BatchHeader, Bytes)> {
     let frontiers = reader.frontiers();
     let (mut from, mut batches) = (frontiers.log_start, Vec::new());
@@ -65,7 +65,7 @@ async fn batches(reader: &PartitionReader) -> Vec<(BatchHeader, Bytes)> {
     batches
 }
 
-/// One partition in the words of the list.
+/// Describes one partition in the format of the list.
 async fn describe(partition: i32, reader: &PartitionReader) -> String {
     let frontiers = reader.frontiers();
     assert_eq!(frontiers.durable_end, frontiers.high_watermark);
@@ -90,7 +90,7 @@ async fn describe(partition: i32, reader: &PartitionReader) -> String {
     text
 }
 
-/// The partitions of the engine, each in the words of the list.
+/// Describes the engine's partitions in the format of the list.
 async fn describe_all(engine: &Engine) -> Vec<String> {
     let mut texts = Vec::new();
     for id in engine.partitions() {
@@ -99,7 +99,7 @@ async fn describe_all(engine: &Engine) -> Vec<String> {
     texts
 }
 
-/// The engine has these partitions and no others.
+/// Checks that the engine has exactly these partitions.
 async fn check(engine: &Engine, expected: &[String]) {
     let texts = describe_all(engine).await;
     for (text, expected) in texts.iter().zip(expected) {
@@ -120,7 +120,8 @@ fn listed() -> Vec<String> {
     partitions
 }
 
-/// Sends the newest batch of each producer again; those of [`FORGOTTEN`] only if so asked.
+/// Sends the newest batch of each producer again. Includes those of [`FORGOTTEN`] only if
+/// `of_forgotten` is set.
 async fn send_again(engine: &Engine, of_forgotten: bool) -> usize {
     let mut sent = 0;
     for id in engine.partitions() {

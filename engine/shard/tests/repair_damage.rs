@@ -1,4 +1,5 @@
-//! A torn tail is dropped in silence; damage before the proven end refuses to start, and a repair keeps what is sound.
+//! A torn tail is dropped without an error. Damage before the proven end makes a start fail, and a
+//! repair keeps the sound rest.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,7 +22,7 @@ fn repair(dir: &Path) -> Result<(RepairReport, Vec<LostRange>), RepairError> {
     Ok((plan.carry_out()?, lost))
 }
 
-/// Writes over the last place of `needle` in the file.
+/// Overwrites the last occurrence of `needle` in the file.
 fn damage(slot: &Path, needle: &[u8]) {
     let bytes = std::fs::read(slot).unwrap();
     let at = bytes.windows(needle.len()).rposition(|window| window == needle).expect("the value is in the slot");
@@ -38,7 +39,7 @@ async fn fill(fixture: &Fixture) {
     engine.shutdown().await;
 }
 
-/// The base offsets of all batches there are, gaps passed over.
+/// The base offsets of all readable batches, gaps skipped.
 async fn bases(reader: &PartitionReader) -> Vec<i64> {
     let mut bases = Vec::new();
     let mut from = Offset(0);
@@ -97,7 +98,8 @@ fn damage_at_a_sealed_segments_end_is_never_taken_for_a_torn_tail() {
     on_every_disk(async |fixture| {
         let engine = fixture.start();
         open(&engine, 0).await;
-        // One commit that goes over the segment's end: no group before it says that any of it is durable.
+        // One commit that spans the segment's end: no group before it proves that any of it is
+        // durable.
         let value = |n: usize| {
             let mut value = format!("value {n:02}").into_bytes();
             value.resize(30_000, b'v');
@@ -112,13 +114,13 @@ fn damage_at_a_sealed_segments_end_is_never_taken_for_a_torn_tail() {
         let reader = open(&engine, 0).await;
         assert_eq!(reader.frontiers().high_watermark, Offset(50));
         let read = read_all(&reader, 0).await;
-        assert!(matches!(read, Err(ReadError::Storage { .. })), "the damage is told, not passed over: {read:?}");
+        assert!(matches!(read, Err(ReadError::Storage { .. })), "the damage is reported, not skipped: {read:?}");
         assert_eq!(read_all(&reader, 40).await.unwrap().len(), 10);
         engine.shutdown().await;
     });
 }
 
-/// A log of several segments, without a full one.
+/// Fills several segments, but not the whole log.
 async fn fill_segments(fixture: &Fixture) {
     let engine = fixture.start();
     open(&engine, 0).await;
@@ -154,7 +156,7 @@ fn a_repair_also_covers_damage_that_a_start_does_not_come_across() {
 fn no_segment_is_lost_unnoticed_and_a_repair_rebuilds_its_header() {
     on_every_disk(async |fixture| {
         fill_segments(&fixture).await;
-        // The oldest segment: a log that lost it looks like one that was freed up to there.
+        // The oldest segment: a log that lost it looks like one that was freed up to that point.
         let oldest = fixture.slots().remove(0);
         let whole = std::fs::read(&oldest).unwrap();
 
@@ -181,7 +183,7 @@ fn no_segment_is_lost_unnoticed_and_a_repair_rebuilds_its_header() {
 }
 
 #[test]
-fn of_several_logs_none_is_written_to_unless_all_can_be_repaired() {
+fn no_log_is_written_to_unless_all_can_be_repaired() {
     on_every_disk(async |mut fixture| {
         fixture.config.shards = 2;
         let engine = fixture.start();
@@ -194,12 +196,12 @@ fn of_several_logs_none_is_written_to_unless_all_can_be_repaired() {
         let [first, second] = ["wal-000/slot-00000", "wal-001/slot-00000"].map(|slot| fixture.config.dir.join(slot));
         damage(&first, b"value");
         let whole = std::fs::read(&second).unwrap();
-        // Not one of this log: nothing can repair that.
+        // A segment of another log, which nothing can repair.
         std::fs::copy(&first, &second).unwrap();
         let damaged = std::fs::read(&first).unwrap();
         let refused = repair(&fixture.config.dir).unwrap_err();
         assert!(matches!(refused, RepairError::Recover(RecoverError::Wal { .. })), "{refused}");
-        assert!(std::fs::read(&first).unwrap() == damaged, "the first log is as it was");
+        assert!(std::fs::read(&first).unwrap() == damaged, "the first log is unchanged");
 
         std::fs::write(&second, whole).unwrap();
         let plan = plan_repair(&fixture.config.dir, None).unwrap();
@@ -212,7 +214,7 @@ fn of_several_logs_none_is_written_to_unless_all_can_be_repaired() {
     });
 }
 
-/// The frame that moves the log start of partition 0 to 1.
+/// The frame that raises the log start of partition 0 to 1.
 fn trim_frame() -> Vec<u8> {
     let mut frame = vec![9, 0, 0, 0, 7, 0, 0, 0];
     frame.extend(id(0).topic_id.0.to_be_bytes());
@@ -227,7 +229,7 @@ fn a_trim_is_proven_when_the_shard_is_idle_so_that_it_never_passes_for_a_torn_ta
         open(&engine, 0).await;
         append_value(&engine, 0, b"value").await.unwrap();
         engine.shutdown().await;
-        // Nothing is to be proven at this start, but for the trim.
+        // At this start nothing needs a proof but the trim.
         let engine = fixture.start();
         assert_eq!(engine.trim(id(0), TrimTo::HighWatermark).await, Ok(Offset(1)));
         let mut proven = false;
@@ -280,7 +282,7 @@ fn without_syncs_nothing_is_proven_that_a_power_cut_may_have_taken() {
         }
         let killed = fixture.snapshot();
         engine.shutdown().await;
-        // The blocks of the second reached the disk last, which is never now.
+        // The blocks of the second group reached the disk last, that is, never.
         let slot = killed.slots().remove(0);
         let bytes = std::fs::read(&slot).unwrap();
         let at = bytes.windows(7).rposition(|window| window == b"value b").unwrap() / 4096 * 4096;

@@ -1,4 +1,5 @@
-//! The log goes over many segments, and what has left memory is read from them, now and after a restart.
+//! The log spans many segments, and batches that have left memory are read from them, now and after
+//! a restart.
 
 #![allow(clippy::unwrap_used)]
 
@@ -48,7 +49,7 @@ async fn open_all(engine: &Engine) {
     }
 }
 
-/// Everything is on disk, and nothing in memory.
+/// Every record is on disk, and none in memory.
 async fn filled_and_started_again(fixture: &Fixture) -> Engine {
     let engine = fixture.start();
     open_all(&engine).await;
@@ -145,7 +146,8 @@ fn readers_that_hold_memory_do_not_wait_for_more_of_it() {
         let mut readers = Vec::new();
         for _ in 0..16 {
             let engine = engine.clone();
-            // As a fetch of several partitions: what each has yielded is held while the next is read.
+            // Like a fetch of several partitions: it holds the batches of each partition while it
+            // reads the next.
             readers.push(tokio::spawn(async move {
                 let mut next = [Offset(0); PARTITIONS as usize];
                 while next.iter().any(|next| *next < Offset(100)) {
@@ -160,7 +162,7 @@ fn readers_that_hold_memory_do_not_wait_for_more_of_it() {
                             held.push(batch);
                         }
                     }
-                    assert!(!held.is_empty(), "one batch at least comes of the first partition");
+                    assert!(!held.is_empty(), "the first partition yields at least one batch");
                 }
             }));
         }
@@ -172,8 +174,8 @@ fn readers_that_hold_memory_do_not_wait_for_more_of_it() {
     });
 }
 
-/// Reads on from `from` and holds what comes, until there is no memory for more. Answers what is held, and where it ends. Each read waits a
-/// little: what is read ahead meanwhile makes room when it is done.
+/// Reads from `from` on and holds the batches until no memory is free. Returns the batches and the
+/// offset behind them. Each read waits a little, because read-ahead may free memory when it ends.
 async fn hold_all_memory(reader: &PartitionReader, mut from: Offset) -> (Vec<Bytes>, Offset) {
     let mut held = Vec::new();
     loop {
@@ -189,12 +191,12 @@ async fn hold_all_memory(reader: &PartitionReader, mut from: Offset) -> (Vec<Byt
     }
 }
 
-/// An engine whose readers have one place, and whose memory for them is held.
+/// An engine whose readers have one permit, and whose memory for reads is used up.
 struct Held {
     engine: Engine,
     reader: PartitionReader,
     held: Vec<Bytes>,
-    /// Where what is held ends.
+    /// The offset behind the held batches.
     from: Offset,
 }
 
@@ -222,15 +224,19 @@ fn a_read_waits_for_memory_and_for_a_place_in_turn() {
             let reader = reader.clone();
             tokio::spawn(async move { reader.read_within(request(from, true), Duration::from_secs(50)).await })
         };
-        // The first waits for memory, in the only place; the second for the place.
+        // The first read waits for memory and holds the only permit; the second waits for the
+        // permit.
         let mut first = patient(from);
         let brief = Duration::from_millis(20);
-        assert!(tokio::time::timeout(brief, &mut first).await.is_err(), "it waits rather than answer at once");
+        assert!(
+            tokio::time::timeout(brief, &mut first).await.is_err(),
+            "the first read waits instead of answering at once"
+        );
         let mut second = patient(from);
-        assert!(tokio::time::timeout(brief, &mut second).await.is_err(), "so does the one without a place");
+        assert!(tokio::time::timeout(brief, &mut second).await.is_err(), "the read without a permit waits, too");
         assert_eq!(reader.read_within(request(from, true), brief).await.unwrap_err(), ReadError::Busy);
         let none = reader.read_within(request(from, false), Duration::from_secs(50)).await.unwrap();
-        assert!(none.batches.is_empty(), "one that need not have a batch does not wait");
+        assert!(none.batches.is_empty(), "a read that may be empty does not wait");
         drop(held);
         assert!(!first.await.unwrap().unwrap().batches.is_empty());
         assert!(!second.await.unwrap().unwrap().batches.is_empty());
@@ -256,7 +262,7 @@ fn readers_of_the_same_segments_make_one_pass_over_the_disk() {
     on_every_disk(async |fixture| {
         let engine = filled_and_started_again(&fixture).await;
         let of_disk = || (fixture.metrics.cold_window_bytes.get(), fixture.metrics.cold_read_bytes.get());
-        // What was moved meanwhile.
+        // Bytes that moves have written.
         let before = of_disk();
         let mut readers = Vec::new();
         for n in 0..9 {
@@ -267,15 +273,16 @@ fn readers_of_the_same_segments_make_one_pass_over_the_disk() {
             assert_eq!(reader.await.unwrap(), 700);
         }
         let (read, served) = (of_disk().0 - before.0, of_disk().1 - before.1);
-        // A window has the batches of all three partitions. Where readers begin at once at different places, some of it is read twice: but without
-        // sharing it would be three times as much as is served.
+        // A window has the batches of all three partitions. Where readers begin at different places
+        // at once, some of it is read twice; but without sharing, three times the served bytes
+        // would be read.
         assert!(read < served, "{read} bytes were read to serve {served} to three readers of each partition");
         engine.shutdown().await;
     });
 }
 
 #[test]
-fn the_next_segment_is_read_ahead_of_one_who_goes_on() {
+fn the_next_segment_is_read_ahead_of_a_sequential_reader() {
     on_every_disk(async |fixture| {
         let engine = filled_and_started_again(&fixture).await;
         let read_bytes = || fixture.metrics.cold_window_bytes.get();
@@ -286,8 +293,8 @@ fn the_next_segment_is_read_ahead_of_one_who_goes_on() {
             let read = reader.read(ReadRequest { max_bytes: 1, ..request(from, true) }).await.unwrap();
             from = BatchHeader::parse(read.batches.last().unwrap()).unwrap().next_offset();
         }
-        assert_eq!(from, Offset(3), "all in the first segment");
-        // More than a segment has.
+        assert_eq!(from, Offset(3), "all of them in the first segment");
+        // More than a segment holds.
         while read_bytes() - before <= 1 << 20 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -311,7 +318,7 @@ fn memory_goes_back_when_reads_cease() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        // What an answer holds goes when it is let go of.
+        // A held answer's memory is released when the answer is dropped.
         swept(&|held| held > 0 && held <= 1 << 20).await;
         drop(held);
         swept(&|held| held == 0).await;
@@ -410,11 +417,11 @@ fn searches_for_the_largest_timestamp_do_not_wait_for_each_others_memory() {
 }
 
 #[test]
-fn memory_is_given_up_oldest_first_also_when_one_commit_fills_several_chunks() {
+fn memory_is_evicted_oldest_first_even_when_one_commit_fills_several_chunks() {
     on_every_disk(async |fixture| {
         let engine = fixture.start();
         open_all(&engine).await;
-        // A chunk is 128 KiB here: this takes three or four.
+        // A chunk has 128 KiB here, so this commit takes three or four.
         let appends = (0..12).map(|n| to_append(n % PARTITIONS, batch(&[&[b'v'; 30_000]]))).collect();
         assert!(engine.append(appends).await.wait().await.iter().all(Result::is_ok));
         let in_memory = |partition, from| {

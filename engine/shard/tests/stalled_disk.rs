@@ -1,4 +1,5 @@
-//! A disk that stalls: nothing is acknowledged, and what does not need the disk does not wait for it.
+//! While the disk stalls nothing is acknowledged, and requests that do not need the disk do not
+//! wait for it.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +13,7 @@ use rustmq_model::{ByteSize, Offset, Timestamp};
 
 const RECORDS: i64 = 700;
 
-/// An engine on a disk that does no more sync from now on, with records that have left memory.
+/// An engine whose disk syncs nothing from now on, with records that have left memory.
 async fn stalled(fixture: &Fixture) -> (Engine, PartitionReader) {
     let engine = fixture.start();
     let reader = open(&engine, 0).await;
@@ -24,14 +25,14 @@ async fn stalled(fixture: &Fixture) -> (Engine, PartitionReader) {
 }
 
 #[test]
-fn what_needs_no_sync_does_not_wait_for_one() {
+fn requests_that_need_no_sync_do_not_wait_for_one() {
     on_every_disk(async |fixture| {
         let (engine, reader) = stalled(&fixture).await;
         let held = engine.append(vec![to_append(0, batch(&[b"held"]))]).await;
         let found = reader.offset_for_timestamp(Timestamp(1_000)).await.unwrap().unwrap();
         assert_eq!(found.offset, Offset(0));
         assert_eq!(reader.offset_for_timestamp(Timestamp(2_000)).await.unwrap(), None);
-        assert_eq!(read_all(&reader, 0).await.unwrap().len(), 700, "most of them from the disk");
+        assert_eq!(read_all(&reader, 0).await.unwrap().len(), 700, "most of them are read from disk");
         assert_eq!(reader.frontiers().high_watermark, Offset(RECORDS), "nothing is readable without its sync");
         fixture.faults().release_syncs();
         assert_eq!(held.wait().await[0].as_ref().unwrap().base_offset, Offset(RECORDS));
@@ -43,7 +44,7 @@ fn what_needs_no_sync_does_not_wait_for_one() {
 fn appends_gather_behind_a_sync_that_stalls() {
     on_every_disk(async |fixture| {
         let (engine, reader) = stalled(&fixture).await;
-        // The inbox alone would not take them.
+        // The inbox alone could not hold them.
         let mut waits = Vec::new();
         for _ in 0..3 * fixture.config.inbox {
             waits.push(engine.append(vec![to_append(0, batch(&[b"v"]))]).await);
@@ -61,15 +62,15 @@ fn appends_gather_behind_a_sync_that_stalls() {
 fn look_ups_do_not_wait_behind_appends_that_have_no_room() {
     on_every_disk(async |mut fixture| {
         fixture.config.segment_size = ByteSize::mib(16);
-        // Room for two commits in flight, what gathers behind them, and all that the queues hold.
+        // Memory for two commits in flight, the batches that gather behind them, and all queues.
         fixture.config.capacity = ByteSize::mib(512);
         let (engine, reader) = stalled(&fixture).await;
-        // Until what may gather is full, and then the queues before it.
+        // Appends until gathered batches reach their bound, and then the queues before them.
         let mut waits = Vec::new();
         let large = || engine.append(vec![to_append(0, batch(&[&[b'v'; 30_000]]))]);
         while let Ok(wait) = tokio::time::timeout(Duration::from_secs(1), large()).await {
             waits.push(wait);
-            assert!(waits.len() < 10_000, "what may gather has a bound");
+            assert!(waits.len() < 10_000, "gathered batches have a bound");
         }
         let found = reader.offset_for_timestamp(Timestamp(1_000)).await.unwrap().unwrap();
         assert_eq!(found.offset, Offset(0));
@@ -88,7 +89,8 @@ fn a_shutdown_with_a_limit_does_not_wait_for_a_stalled_disk() {
         let (engine, _) = stalled(&fixture).await;
         let held = engine.append(vec![to_append(0, batch(&[b"held"]))]).await;
         engine.shutdown_within(Duration::from_millis(100)).await.unwrap_err();
-        // A process would end here. In one that does not, the disk decides: what it does after all is acknowledged.
+        // A process would end here. In one that continues, the disk decides: what it completes
+        // after all is acknowledged.
         fixture.faults().release_syncs();
         held.wait().await.remove(0).unwrap();
         engine.shutdown_within(Duration::from_secs(60)).await.unwrap();

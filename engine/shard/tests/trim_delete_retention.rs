@@ -1,4 +1,5 @@
-//! Space comes back: by trims, deletion and retention; a full WAL refuses appends, goes on serving, and recovers by itself.
+//! Trims, deletion and retention free space. A full WAL refuses appends, serves other requests, and
+//! recovers by itself.
 
 #![allow(clippy::unwrap_used)]
 
@@ -19,14 +20,14 @@ use rustmq_model::{Offset, Timestamp};
 static VALUE: [u8; 30_000] = [b'v'; 30_000];
 
 async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    let mut patience = tokio::time::interval(Duration::from_millis(10));
+    let mut ticks = tokio::time::interval(Duration::from_millis(10));
     for _ in 0..1_000 {
         if condition().await {
             return;
         }
-        patience.tick().await;
+        ticks.tick().await;
     }
-    panic!("{what} does not come about in ten seconds");
+    panic!("{what} does not happen within ten seconds");
 }
 
 fn used(engine: &Engine) -> u64 {
@@ -102,7 +103,8 @@ fn restarts_of_a_full_wal_take_no_more_disk() {
             let engine = fixture.start();
             open(&engine, 0).await;
             let mut refused = 0;
-            // What finds no room is trimmed for; so each life ends with segments freed and not started again.
+            // Appends without room are answered with a trim, so each life ends with segments that
+            // are freed and not reused.
             while refused < 3 {
                 if append_value(&engine, 0, &VALUE).await.is_err() {
                     refused += 1;
@@ -184,7 +186,8 @@ fn retention_cuts_by_size_and_by_time() {
     });
 }
 
-/// Until retention has looked at every partition, partition 1's records of 1970 included.
+/// Waits until retention has checked every partition, including partition 1 with its records of
+/// 1970.
 async fn until_retention_has_looked(engine: &Engine) {
     let reader = engine.reader(id(1)).unwrap();
     let old = append(engine, 1, batch_at(Timestamp(1_000), &[b"old"])).await.unwrap().base_offset;
@@ -279,7 +282,8 @@ fn the_size_counts_what_lies_above_the_log_start_once() {
     });
 }
 
-/// Appends until there is no room; a quiet partition gets a batch in each segment, which pins it.
+/// Appends until there is no room. A quiet partition gets a batch in each segment, which pins the
+/// segment.
 async fn fill_up(engine: &Engine) -> i64 {
     let mut appended = 0;
     loop {
@@ -316,7 +320,7 @@ fn a_full_wal_is_cleaned_without_waiting_for_the_clock() {
         }
         fill_up(&engine).await;
         let kept = quiet.frontiers().high_watermark.0;
-        // Ended before anything has moved.
+        // Shuts down before anything has moved.
         let (trimmed, ()) = tokio::join!(engine.trim(id(0), TrimTo::HighWatermark), engine.shutdown());
         trimmed.unwrap();
         let engine = fixture.start();

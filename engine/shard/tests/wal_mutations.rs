@@ -1,6 +1,8 @@
-//! WAL files that are damaged at random places: bits flipped, bytes overwritten, sectors zeroed, files cut short. Never a panic, never a
-//! wrong byte, never a record missing in silence: the start is refused, or a read is, with the file and the offset; only the last group, which
-//! nothing proves, may be dropped, and the start says so. `WAL_MUTATIONS` and `WAL_MUTATION_SEED` choose how many and which.
+//! WAL files with random damage: flipped bits, overwritten bytes, zeroed sectors, truncated files.
+//! The engine never panics, never returns a wrong byte, and never loses a record silently. Either
+//! the start or a read is refused, naming the file and the offset. Only the last group, which
+//! nothing proves, may be dropped, and the start reports that. `WAL_MUTATIONS` and
+//! `WAL_MUTATION_SEED` choose the number of mutations and their seed.
 
 #![allow(clippy::unwrap_used)]
 
@@ -27,23 +29,23 @@ const SEGMENT: u64 = 128 << 10;
 /// How the writing of a WAL ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// Everything is proven.
+    /// Every group is proven.
     Shutdown,
     /// The last batch is in a group that nothing proves.
     Kill,
 }
 
-/// What was acknowledged in a partition.
+/// The acknowledged records of a partition.
 #[derive(Clone, Debug, Default)]
 struct Written {
     log_start: i64,
     values: Vec<Bytes>,
 }
 
-/// A sound WAL and what is in it.
+/// A sound WAL and its contents.
 struct Image {
     name: &'static str,
-    /// Slots hold what earlier segments have left.
+    /// Whether slots hold remains of earlier segments.
     reused: bool,
     files: Vec<(PathBuf, Vec<u8>)>,
     written: BTreeMap<i32, Written>,
@@ -63,7 +65,7 @@ fn config(dir: &Path) -> EngineConfig {
     config
 }
 
-/// In memory where there is such a file system: nothing here is about a device.
+/// Uses memory where there is such a file system, because the tests concern no device.
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
@@ -83,7 +85,7 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-/// Writes batches of all sizes; `trims` frees segments, so that slots have earlier lives.
+/// Writes batches of all sizes. `trims` frees segments, so that slots are reused.
 async fn write_image(name: &'static str, dir: &Path, records: usize, trims: bool, end: End) -> Image {
     let mut random = StdRng::seed_from_u64(records as u64);
     let engine = start(&config(dir), &Metrics::default()).unwrap().0;
@@ -120,7 +122,7 @@ async fn trim(engine: &Engine, written: &mut BTreeMap<i32, Written>) {
     }
 }
 
-/// Puts the image back, whatever a start has made of it.
+/// Restores the image, whatever a start has done to it.
 fn restore(image: &Image, dir: &Path) {
     for (path, _) in files(dir) {
         if image.files.iter().all(|(known, _)| *known != path) {
@@ -139,11 +141,11 @@ struct Mutation {
     path: PathBuf,
     at: usize,
     kind: &'static str,
-    /// Whether the block is now as if nothing had ever been written to it.
+    /// Whether the block now looks as if nothing had ever been written to it.
     blank: bool,
 }
 
-/// Harms one slot file, as a rule where there is content.
+/// Damages one slot file, as a rule within its content.
 fn mutate(image: &Image, random: &mut StdRng) -> Mutation {
     let is_slot = |path: &Path| path.file_name().unwrap().to_string_lossy().starts_with("slot-");
     let slots: Vec<_> =
@@ -173,7 +175,8 @@ fn mutate(image: &Image, random: &mut StdRng) -> Mutation {
             "a sector of zeros"
         }
         _ => {
-            // An emptied file is what a preparation that was cut off leaves: nothing can tell.
+            // An empty file is what an interrupted preparation leaves: nothing can tell the
+            // difference.
             bytes.truncate(at.max(1));
             "a file cut short"
         }
@@ -188,7 +191,7 @@ fn mutate(image: &Image, random: &mut StdRng) -> Mutation {
     Mutation { path: path.clone(), at, kind, blank }
 }
 
-/// What a mutation led to.
+/// The consequence of a mutation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     Refused,
@@ -197,13 +200,13 @@ enum Outcome {
     Harmless,
 }
 
-/// Whether the text names the file and a place in it.
+/// Whether the text names the file and an offset in it.
 fn names_place(text: &str, path: &Path) -> bool {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     (text.contains(&name) || text.contains(&name.replace('-', " "))) && text.contains("offset")
 }
 
-/// Starts on the harmed folder and looks at everything; the error is a broken promise.
+/// Starts on the damaged folder and checks everything. The error describes a broken promise.
 async fn outcome(image: &Image, dir: &Path, mutation: &Mutation) -> Result<Outcome, String> {
     let (engine, report) = match start(&config(dir), &Metrics::default()) {
         Ok(started) => started,
@@ -233,12 +236,13 @@ async fn outcome(image: &Image, dir: &Path, mutation: &Mutation) -> Result<Outco
             Err(text) => writeln!(broken, "partition {partition}: {text}").unwrap(),
         }
     }
-    // A group that is wholly gone, or looks like one of an earlier segment, was never there as far as anybody can tell.
-    let told = report.torn_tails == 1 || mutation.blank || image.reused;
-    if dropped && !told {
+    // A group that is completely gone, or looks like one of an earlier segment, cannot be told from
+    // one that never existed.
+    let is_reported = report.torn_tails == 1 || mutation.blank || image.reused;
+    if dropped && !is_reported {
         writeln!(broken, "the last batch was dropped in silence").unwrap();
     }
-    // The log goes on.
+    // The log takes appends.
     if let Err(error) = append_value(&engine, 0, b"after").await {
         writeln!(broken, "an append fails: {error}").unwrap();
     }
@@ -251,7 +255,8 @@ async fn outcome(image: &Image, dir: &Path, mutation: &Mutation) -> Result<Outco
     }
 }
 
-/// Reads a partition; how many offsets cannot be read. Each that can must be what was written.
+/// Reads a partition and returns the number of unreadable offsets. Every readable record must be
+/// the written one.
 async fn check_values(reader: &PartitionReader, written: &Written, path: &Path) -> Result<usize, String> {
     let mut next = reader.frontiers().log_start;
     let mut unreadable = 0;

@@ -44,11 +44,11 @@ fn a_restated_batch_has_a_crc_of_its_own() {
     header.validate(&stamped).unwrap();
     assert_eq!(header.attributes.timestamp_type(), TimestampType::LogAppendTime);
     assert_eq!(header.max_timestamp, Timestamp(9_999));
-    assert_eq!(restate(&stamped, attributes, Timestamp(1_001)), bytes, "the rest is as it was");
+    assert_eq!(restate(&stamped, attributes, Timestamp(1_001)), bytes, "the rest is unchanged");
 }
 
 #[test]
-fn what_is_not_a_batch_is_refused() {
+fn bytes_that_are_no_batch_are_refused() {
     let whole = batch(1);
     assert!(matches!(BatchHeader::parse(&whole[..60]), Err(BatchError::Truncated { available: 60 })));
     assert!(matches!(BatchHeader::parse(&whole[..whole.len() - 1]), Err(BatchError::Length { .. })));

@@ -1,5 +1,7 @@
-//! Looking over the records of a batch without taking them out: whether each is whole and in its place, its time, whether it has a key. One pass,
-//! which allocates nothing for a batch that is not compressed, and decompresses others window by window (snappy, which has no stream, whole).
+//! Checks the records of a batch without decoding them: that each is complete and in its place.
+//! Reports each record's timestamp, and whether it has a key. One pass, which allocates nothing for
+//! an uncompressed batch and decompresses others window by window (snappy as a whole, because it
+//! has no stream).
 
 use std::io::{self, BufRead};
 
@@ -8,20 +10,25 @@ use crate::Timestamp;
 use crate::batch::{BatchError, BatchHeader, Codec, HEADER_LENGTH};
 use crate::compression::{self, CompressionError};
 
-/// What a look in passing tells of a record.
+/// The facts that an inspection reports about a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecordOutline {
-    /// Within the batch, counted from 0. Its offset delta is the same.
+    /// The record's index within the batch, counted from 0; it equals the offset delta.
     pub index: i32,
-    /// The producer's time, also where the batch's attributes say that the log's counts.
+    /// The producer's time, even where the batch's attributes say `LogAppendTime`.
     pub timestamp: Timestamp,
     pub has_key: bool,
 }
 
-/// Shows `each` record of a batch. Answers an error where a consumer could not read the records: they do not decompress, they are not as many as
-/// the header counts, a record's parts do not fill it exactly, its offset delta is not its index, a header has no name. `batch` holds the bytes that
-/// `header` was read from. Stops once the records decompress to more than `size_max` bytes; the bound does not apply to a batch that is not
-/// compressed. Records before the one at fault were shown to `each`.
+/// Passes an outline of each record of a batch to `each`. `batch` holds the bytes that `header` was
+/// read from. An uncompressed batch is not bounded by `size_max`.
+///
+/// # Errors
+/// An error means that a consumer could not read the batch: its records do not decompress, their
+/// number differs from the header's count, a record's parts do not fill it exactly, an offset delta
+/// differs from the record's index, or a header has no name. Records that decompress to more than
+/// `size_max` bytes end the pass with [`CompressionError::TooLarge`]. The outlines of the records
+/// before the fault have reached `each` by then.
 pub fn inspect(
     batch: &[u8],
     header: &BatchHeader,
@@ -43,7 +50,7 @@ pub fn inspect(
     }
 }
 
-/// Why a record cannot be read on.
+/// Why the pass cannot read a record.
 enum Fault {
     Form(&'static str),
     Source(io::Error),
@@ -72,7 +79,7 @@ impl Pass {
             };
             each(outline);
         }
-        // Also where a stream's own checksum is compared.
+        // This read also makes the decoder compare a stream's own checksum.
         let rest = source.fill_buf().map_err(|error| self.error(self.count, Fault::Source(error)))?;
         if rest.is_empty() {
             return Ok(());
@@ -80,7 +87,8 @@ impl Pass {
         Err(self.error(self.count, Fault::Form("bytes are left after the last record")))
     }
 
-    /// The next record; `None` when it does not fit in `room`, which becomes less by its size.
+    /// The next record, or `None` if it is larger than `room`. Subtracts the record's size from
+    /// `room`.
     fn next(&self, index: i32, source: &mut impl BufRead, room: &mut usize) -> Result<Option<RecordOutline>, Fault> {
         let length = varint(|| byte(source))?.ok_or(Fault::Form("its length is cut off"))?;
         let length = usize::try_from(length).map_err(|_| Fault::Form("its length is negative"))?;
@@ -95,7 +103,8 @@ impl Pass {
         self.outline(index, &mut Body { source, left: length }).map(Some)
     }
 
-    /// Attributes, which no version uses, then timestamp, offset, key, value, headers, to the record's last byte.
+    /// Reads the attributes (which no version uses), then timestamp, offset, key, value and
+    /// headers, up to the record's last byte.
     fn outline(&self, index: i32, body: &mut Body<'_, impl BufRead>) -> Result<RecordOutline, Fault> {
         body.skip(1, "it is empty")?;
         let timestamp_delta = body.varint("its timestamp is cut off")?;
@@ -129,7 +138,7 @@ impl Pass {
     }
 }
 
-/// The bytes of one record that were not looked at yet.
+/// The unread bytes of one record.
 struct Body<'a, R> {
     source: &'a mut R,
     left: usize,
@@ -146,7 +155,8 @@ impl<R: BufRead> Body<'_, R> {
         byte(self.source)
     }
 
-    /// Passes over a length and that many bytes; length -1 is null. Answers whether there is something, be it empty.
+    /// Skips a length and that many bytes. A length of -1 is null: answers false for it, and true
+    /// for any value, even an empty one.
     fn skip_bytes(&mut self, cut_off: &'static str) -> Result<bool, Fault> {
         match self.varint(cut_off)? {
             -1 => Ok(false),
@@ -172,7 +182,7 @@ impl<R: BufRead> Body<'_, R> {
     }
 }
 
-/// A zigzag varint of up to 64 bits; `None` where the bytes end before it, or it is longer.
+/// A zigzag varint of up to 64 bits; `None` if the bytes end before it or if it is longer.
 fn varint(mut next: impl FnMut() -> io::Result<Option<u8>>) -> io::Result<Option<i64>> {
     let mut raw = 0u64;
     for shift in (0..64).step_by(7) {

@@ -66,7 +66,7 @@ fn log_append_time_is_every_records_timestamp() {
     assert!(read(&stamped, 1 << 20).unwrap().iter().all(|record| record.timestamp == Timestamp(77)));
 }
 
-/// A batch whose body is `records`, compressed, and that counts `count` of them.
+/// A batch with `records` as its compressed body and `count` as its record count.
 fn around(codec: Codec, records: &[u8], count: i32) -> Bytes {
     enclosing(codec, &compression::compress(codec, &BytesMut::from(records)), count)
 }
@@ -110,8 +110,8 @@ fn an_inspection_of_many_windows_sees_every_record() {
 }
 
 #[test]
-fn records_that_a_consumer_could_not_read_are_told_by_codec() {
-    // Attributes, timestamp delta 0, offset delta 0, key "k", value "v", no header.
+fn unreadable_records_are_refused_with_every_codec() {
+    // Attributes, timestamp delta 0, offset delta 0, key "k", value "v", no headers.
     const SOUND: &[u8] = &[0, 0, 0, 2, b'k', 2, b'v', 0];
     let one = |record: &[u8]| [&[u8::try_from(record.len() * 2).unwrap()], record].concat();
     let unsound: &[(&str, Vec<u8>, i32)] = &[
@@ -169,7 +169,7 @@ fn an_inspection_stops_at_its_bound_without_the_memory_for_it() {
         let stopped = matches!(outcome, Err(RecordError::Compression(CompressionError::TooLarge { size_max: 5_000 })));
         assert!(stopped, "{codec:?}: {outcome:?}");
     }
-    // A raw snappy block that says it grows to 256 MiB.
+    // A raw snappy block that states a decompressed size of 256 MiB.
     let outcome = inspect_with(&enclosing(Codec::Snappy, &[0x80, 0x80, 0x80, 0x80, 1, 0, 0], 1), 1 << 30);
     assert!(matches!(outcome, Err(RecordError::Compression(CompressionError::Malformed { .. }))), "{outcome:?}");
 }

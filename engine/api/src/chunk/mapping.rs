@@ -1,5 +1,5 @@
-//! Memory taken from the system for chunks: page-aligned mappings that can be cut apart, and put together again by moving their pages.
-//! Says nothing about who uses them.
+//! The memory of chunks, taken from the system: page-aligned mappings that can be split, and joined
+//! by moving their pages. Knows nothing about their use.
 
 #![allow(unsafe_code)]
 
@@ -11,23 +11,24 @@ use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap_fixed,
 
 use super::{ALIGNMENT, NoMemory};
 
-/// A private anonymous mapping: page-aligned, and taken from the system only as it is touched.
+/// A private anonymous mapping. The kernel provides its pages when they are first touched.
 #[derive(Debug)]
 pub(super) struct Mapping {
     start: NonNull<u8>,
     length: usize,
 }
 
-// SAFETY: the mapping belongs to no thread. Which bytes may be written is governed by `ChunkWriter`: it is unique, writes only from
-// its frozen mark on, and slices are made only below that mark.
+// SAFETY: no thread owns the mapping. `ChunkWriter` governs which bytes may be written: it is
+// unique and writes only from its frozen mark on, and slices exist only below that mark.
 unsafe impl Send for Mapping {}
-// SAFETY: as above: shared access only ever reads frozen bytes, which nobody writes any more.
+// SAFETY: as above: shared access only reads frozen bytes, which nobody writes any more.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Fresh memory. `length` is a multiple of [`ALIGNMENT`].
+    /// Maps fresh memory. `length` is a multiple of [`ALIGNMENT`].
     pub(super) fn new(length: usize) -> Result<Self, NoMemory> {
-        // SAFETY: a new anonymous private mapping at an address that the kernel chooses touches no existing memory.
+        // SAFETY: a new anonymous private mapping at an address of the kernel's choice touches no
+        // existing memory.
         let mapped = unsafe {
             mmap_anonymous(std::ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
         };
@@ -44,21 +45,23 @@ impl Mapping {
         self.length
     }
 
-    /// The first `length` bytes, a multiple of [`ALIGNMENT`], and what is left behind them.
+    /// Splits after `length` bytes, a multiple of [`ALIGNMENT`]. The second part is `None` if
+    /// nothing is left.
     pub(super) fn split(self, length: usize) -> (Self, Option<Self>) {
         assert!(length > 0 && length.is_multiple_of(ALIGNMENT), "mappings are cut between pages");
         if length >= self.length {
             return (self, None);
         }
         let whole = ManuallyDrop::new(self);
-        // SAFETY: `length` is less than the mapping's, so that the sum lies in it.
+        // SAFETY: `length` is less than the mapping's, so that the sum lies in the mapping.
         let middle = unsafe { whole.start.add(length) };
         (Self { start: whole.start, length }, Some(Self { start: middle, length: whole.length - length }))
     }
 
-    /// One mapping of `length` that begins with the pages of `parts`, in any order; what they do not fill is fresh. The pages are moved, not
-    /// copied, and not touched: each move is of one `piece`, since the kernel moves only what it holds as one area. So `parts` must have been
-    /// mapped, cut and joined in whole pieces.
+    /// One mapping of `length` bytes that begins with the pages of `parts`, in any order; the rest
+    /// is fresh. The pages are moved without copying or touching them. Each call of the kernel
+    /// moves one `piece`, because it moves only memory that it holds as one area: so `parts` must
+    /// have been mapped, split and joined in whole pieces.
     pub(super) fn joined(mut parts: Vec<Self>, length: usize, piece: usize) -> Result<Self, NoMemory> {
         let (mut joined, mut unfilled): (Option<Self>, _) = (None, Some(Self::new(length)?));
         while let Some(part) = parts.pop() {
@@ -80,23 +83,25 @@ impl Mapping {
         Ok(joined)
     }
 
-    /// The same pages at another place, whose own are given up.
+    /// Moves the pages to another place; that place's own pages are dropped.
     fn moved_to(self, place: Self) -> Result<Self, NoMemory> {
         assert_eq!(self.length, place.length, "pages are moved to as many");
-        // Not unmapped here whatever comes: the kernel may have done so before a failure, and another thread may have mapped there since.
+        // `place` is never unmapped here: the kernel may have done so before it failed, and another
+        // thread may have mapped memory there since.
         let place = ManuallyDrop::new(place);
-        // SAFETY: both ranges are whole pages of mappings that are owned here, and nothing refers into either.
+        // SAFETY: both ranges are whole pages of mappings that are owned here, and nothing refers
+        // into either.
         let moved = unsafe {
             let (from, to) = (self.start.as_ptr().cast(), place.start.as_ptr().cast());
             mremap_fixed(from, self.length, self.length, MremapFlags::MAYMOVE, to)
         };
         moved.map_err(|errno| no_memory(self.length, errno))?;
-        // The old place is unmapped already.
+        // The move has already unmapped the old place.
         let _ = ManuallyDrop::new(self);
         Ok(Self { start: place.start, length: place.length })
     }
 
-    /// Both as one. `next` begins where this ends.
+    /// Joins two mappings; `next` begins where this one ends.
     fn followed_by(self, next: Self) -> Self {
         let (first, next) = (ManuallyDrop::new(self), ManuallyDrop::new(next));
         assert_eq!(
@@ -110,8 +115,9 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: `start` and `length` are of pages that are mapped and belong to this value alone: `split`, `moved_to` and `followed_by` leave
-        // each page with one owner. A failure leaves the memory mapped, which harms nobody.
+        // SAFETY: `start` and `length` name mapped pages that belong to this value alone: `split`,
+        // `moved_to` and `followed_by` leave each page with one owner. A failure leaves the memory
+        // mapped, which is harmless.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
     }
 }
@@ -131,7 +137,7 @@ mod tests {
         unsafe { std::slice::from_raw_parts_mut(mapping.start.as_ptr(), mapping.length) }
     }
 
-    /// What each page begins with.
+    /// The first byte of each page.
     fn marks(mapping: &mut Mapping) -> Vec<u8> {
         bytes(mapping).chunks(ALIGNMENT).map(|page| page[0]).collect()
     }
@@ -147,12 +153,12 @@ mod tests {
 
         let mut joined = Mapping::joined(vec![second, first], 4 * PIECE, PIECE).unwrap();
         let mut found = marks(&mut joined);
-        assert_eq!(found.split_off(6), [0, 0], "what the parts do not fill is fresh");
+        assert_eq!(found.split_off(6), [0, 0], "the rest is fresh");
         found.sort_unstable();
         assert_eq!(found, [1, 2, 3, 4, 5, 6]);
         bytes(&mut joined).fill(9);
         assert_eq!(marks(last.as_mut().unwrap()), [7, 8]);
-        // Joined memory is cut and joined like any other.
+        // Joined memory can be split and joined again.
         let (front, back) = joined.split(3 * PIECE);
         drop(front);
         let mut again = Mapping::joined(vec![last.unwrap(), back.unwrap()], 2 * PIECE, PIECE).unwrap();

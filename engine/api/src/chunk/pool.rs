@@ -1,11 +1,12 @@
-//! Where chunks come from and go back to: memory that is mapped once and used again and again, within a budget.
+//! The pool of chunks: memory that is mapped once and used many times, within a budget.
 //!
 //! ```text
-//! system --take--> living (written, read) --last owner lets go--> spare --take--> living ...
-//!                                                                   \--beyond the ceiling, or unused--> system
+//! system --take--> live (written, read) --last owner drops it--> spare --take--> live ...
+//! spare --beyond the ceiling, or unused--> system
 //! ```
-//! The memory is kept in *pieces* of one length; a chunk is a number of them in a row. So that a spare of any length serves for a chunk of
-//! any other: longer ones are cut, shorter ones are joined. Who gives up chunks when the budget is used up is not decided here.
+//! The pool keeps memory in *pieces* of one length, and a chunk is a row of pieces. So a spare of
+//! any length can serve a chunk of any other: longer spares are split, shorter ones joined. The
+//! pool does not decide which chunks are dropped when the budget is used up; their owners do.
 
 use std::sync::Arc;
 
@@ -14,32 +15,35 @@ use parking_lot::Mutex;
 use super::mapping::Mapping;
 use super::{ALIGNMENT, NoMemory};
 
-/// Rounds without a chunk taken after which no spare is kept: see [`ChunkPool::trim`].
-const QUIET_ROUNDS: u32 = 4;
+/// The number of trims without a chunk taken after which the pool keeps no spares: see
+/// [`ChunkPool::trim`].
+const IDLE_ROUNDS: u32 = 4;
 const DEFAULT_PIECE: usize = 64 << 10;
+const _: () = assert!(DEFAULT_PIECE.is_multiple_of(ALIGNMENT));
 
-/// Cheap to clone; every clone is the same pool.
+/// Hands out memory for chunks and takes it back. Cheap to clone; every clone is the same pool.
 #[derive(Clone, Debug)]
 pub struct ChunkPool(Arc<Pool>);
 
-/// Bytes of a pool's chunks.
+/// A pool's memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ChunkUsage {
-    /// What chunks may take: who fills them gives up old ones to stay within.
+    /// The most that chunks may take. The writers of chunks drop old ones to stay within it.
     pub budget: u64,
-    /// Of all chunks that somebody holds: evicted but still pinned ones too.
-    pub living: u64,
+    /// The total size of the chunks that have owners, evicted chunks that readers still hold
+    /// included.
+    pub live: u64,
     /// Kept for the next chunks.
     pub spare: u64,
-    /// What came from the system since the start: the system cleared each of these pages when it was first touched.
+    /// Mapped since the start. The kernel cleared each of these pages when it was first touched.
     pub mapped: u64,
 }
 
 impl ChunkUsage {
-    /// Whether `bytes` more would be beyond the budget.
+    /// Whether `bytes` more would exceed the budget.
     #[must_use]
     pub const fn is_exceeded_by(&self, bytes: u64) -> bool {
-        self.living + bytes > self.budget
+        self.live + bytes > self.budget
     }
 }
 
@@ -52,27 +56,28 @@ struct Pool {
 #[derive(Debug, Default)]
 struct State {
     budget: u64,
-    /// Bytes of the chunks that somebody holds.
-    living: u64,
-    /// The most that lived since the last trim, and between the two before it.
+    /// The total size of the chunks that have owners.
+    live: u64,
+    /// The largest `live` since the last trim, and in the interval before it.
     peak: u64,
     earlier_peak: u64,
     /// In no order.
     spares: Vec<Mapping>,
     spare_bytes: u64,
-    /// Bytes that came from the system, since the start.
+    /// Mapped since the start, in bytes.
     mapped_bytes: u64,
     is_used: bool,
-    quiet_rounds: u32,
+    idle_rounds: u32,
 }
 
 impl State {
-    /// What may be mapped in all. More than the budget only if that much was needed lately: what is being written cannot be given up.
+    /// The most memory that the pool may hold. It exceeds the budget only if chunks lately took
+    /// that much: a shard cannot drop bytes that are still being written.
     fn ceiling(&self) -> u64 {
         self.budget.max(self.peak).max(self.earlier_peak)
     }
 
-    /// Spares of `length` bytes together, or of fewer if there are no more.
+    /// Takes spares of `length` bytes in total, or all of them if that is less.
     fn take_spares(&mut self, length: usize) -> Vec<Mapping> {
         if let Some(at) = self.spares.iter().position(|spare| spare.length() == length) {
             self.spare_bytes -= length as u64;
@@ -91,13 +96,14 @@ impl State {
         found
     }
 
-    /// Spares beyond `kept` bytes in whole pieces, to be dropped once the lock is free.
-    fn surplus(&mut self, kept: u64, piece: usize) -> Vec<Mapping> {
+    /// Removes spares beyond `spares_max` bytes, in whole pieces. The caller drops them after
+    /// releasing the lock.
+    fn surplus(&mut self, spares_max: u64, piece: usize) -> Vec<Mapping> {
         let mut surplus = Vec::new();
-        while self.spare_bytes > kept
+        while self.spare_bytes > spares_max
             && let Some(spare) = self.spares.pop()
         {
-            let excess = usize::try_from(self.spare_bytes - kept).unwrap_or(usize::MAX / 2);
+            let excess = usize::try_from(self.spare_bytes - spares_max).unwrap_or(usize::MAX / 2);
             let (gone, left) = spare.split(excess.next_multiple_of(piece));
             self.spares.extend(left);
             self.spare_bytes -= gone.length() as u64;
@@ -108,55 +114,58 @@ impl State {
 }
 
 impl Default for ChunkPool {
-    /// Without a budget: keeps no more than what was in use at once.
+    /// A pool without a budget: it keeps no more memory than was in use at once.
     fn default() -> Self {
         Self::new(DEFAULT_PIECE, 0)
     }
 }
 
 impl ChunkPool {
-    /// `piece`, rounded up to whole pages, is what lengths of chunks are multiples of. `budget` is in bytes.
+    /// `piece`, in bytes and rounded up to whole pages, divides every chunk's length. `budget` is
+    /// in bytes.
     #[must_use]
     pub fn new(piece: usize, budget: u64) -> Self {
         let piece = piece.max(1).next_multiple_of(ALIGNMENT);
         Self(Arc::new(Pool { piece, state: Mutex::new(State { budget, ..State::default() }) }))
     }
 
-    /// A smaller budget gives back spare memory at once; the chunks themselves are their owner's to give up.
+    /// Sets the budget. A smaller budget returns spare memory to the system at once; the chunks'
+    /// owners decide when chunks are dropped.
     pub fn set_budget(&self, bytes: u64) {
         let mut state = self.0.state.lock();
         if bytes < state.budget {
             (state.peak, state.earlier_peak) = (0, 0);
         }
         state.budget = bytes;
-        let kept = bytes.saturating_sub(state.living);
-        let surplus = state.surplus(kept, self.0.piece);
+        let spares_max = bytes.saturating_sub(state.live);
+        let surplus = state.surplus(spares_max, self.0.piece);
         drop(state);
         drop(surplus);
     }
 
     #[must_use]
     pub fn usage(&self) -> ChunkUsage {
-        let State { budget, living, spare_bytes, mapped_bytes, .. } = *self.0.state.lock();
-        ChunkUsage { budget, living, spare: spare_bytes, mapped: mapped_bytes }
+        let State { budget, live, spare_bytes, mapped_bytes, .. } = *self.0.state.lock();
+        ChunkUsage { budget, live, spare: spare_bytes, mapped: mapped_bytes }
     }
 
-    /// The length of a chunk that has room for `length` bytes.
+    /// The length of a chunk with room for `length` bytes.
     #[must_use]
     pub fn chunk_length(&self, length: usize) -> usize {
         length.max(1).next_multiple_of(self.0.piece)
     }
 
-    /// Gives back what was not needed lately. To be called at even intervals (the pool has no clock): spares beyond the most that was used
-    /// in the last two of them go, and all of them after a few without a chunk taken.
+    /// Returns memory to the system that was not needed lately. The caller calls it at even
+    /// intervals, because the pool has no clock. Drops the spares beyond the peak of the last two
+    /// intervals, and all spares after a few intervals without a chunk taken.
     pub fn trim(&self) {
         let mut state = self.0.state.lock();
-        state.quiet_rounds = if state.is_used { 0 } else { state.quiet_rounds.saturating_add(1) };
+        state.idle_rounds = if state.is_used { 0 } else { state.idle_rounds.saturating_add(1) };
         state.is_used = false;
-        let ceiling = if state.quiet_rounds < QUIET_ROUNDS { state.ceiling() } else { 0 };
-        let kept = ceiling.saturating_sub(state.living);
-        let surplus = state.surplus(kept, self.0.piece);
-        (state.earlier_peak, state.peak) = (state.peak, state.living);
+        let ceiling = if state.idle_rounds < IDLE_ROUNDS { state.ceiling() } else { 0 };
+        let spares_max = ceiling.saturating_sub(state.live);
+        let surplus = state.surplus(spares_max, self.0.piece);
+        (state.earlier_peak, state.peak) = (state.peak, state.live);
         drop(state);
         drop(surplus);
     }
@@ -167,8 +176,8 @@ impl ChunkPool {
         let mut spares = state.take_spares(length);
         let fresh = length - spares.iter().map(Mapping::length).sum::<usize>();
         state.is_used = true;
-        state.living += length as u64;
-        state.peak = state.peak.max(state.living);
+        state.live += length as u64;
+        state.peak = state.peak.max(state.live);
         state.mapped_bytes += fresh as u64;
         drop(state);
         let mapping = match spares.pop() {
@@ -179,14 +188,15 @@ impl ChunkPool {
                 Mapping::joined(spares, length, self.0.piece)
             }
         };
-        mapping.inspect_err(|_| self.0.state.lock().living -= length as u64)
+        mapping.inspect_err(|_| self.0.state.lock().live -= length as u64)
     }
 
     pub(super) fn give_back(&self, mapping: Mapping) {
         let length = mapping.length() as u64;
         let mut state = self.0.state.lock();
-        state.living -= length;
-        let is_surplus = state.living + state.spare_bytes + length > state.ceiling();
+        assert!(state.live >= length, "a chunk is given back once");
+        state.live -= length;
+        let is_surplus = state.live + state.spare_bytes + length > state.ceiling();
         if is_surplus {
             drop(state);
             drop(mapping);
@@ -201,7 +211,7 @@ impl ChunkPool {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::{ALIGNMENT, ChunkPool, QUIET_ROUNDS};
+    use super::{ALIGNMENT, ChunkPool, IDLE_ROUNDS};
     use crate::chunk::ChunkWriter;
 
     const PIECE: usize = 2 * ALIGNMENT;
@@ -210,11 +220,11 @@ mod tests {
         ChunkWriter::new(pieces * PIECE, pool).unwrap()
     }
 
-    /// Pieces that are held, spare, and mapped since the start.
+    /// The number of pieces that are live, spare, and mapped since the start.
     fn pieces(pool: &ChunkPool) -> (u64, u64, u64) {
         let usage = pool.usage();
         let pieces = |bytes| bytes / PIECE as u64;
-        (pieces(usage.living), pieces(usage.spare), pieces(usage.mapped))
+        (pieces(usage.live), pieces(usage.spare), pieces(usage.mapped))
     }
 
     #[test]
@@ -243,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_needed_beyond_the_budget_is_kept_only_while_it_is_needed() {
+    fn memory_beyond_the_budget_is_kept_only_while_it_is_needed() {
         let pool = ChunkPool::new(PIECE, 2 * PIECE as u64);
         let flood = || drop([chunk(&pool, 4), chunk(&pool, 2)]);
         flood();
@@ -257,7 +267,7 @@ mod tests {
             pool.trim();
         }
         assert_eq!(pieces(&pool), (0, 2, 6), "the budget again");
-        for _ in 0..QUIET_ROUNDS {
+        for _ in 0..IDLE_ROUNDS {
             pool.trim();
         }
         assert_eq!(pieces(&pool), (0, 0, 6), "nobody writes");

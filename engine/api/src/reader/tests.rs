@@ -21,12 +21,13 @@ use crate::request::{DiskRead, DiskReads, Submitted};
 use crate::shard_handle::ShardHandle;
 use crate::status::ShardGauges;
 
-/// Says so often that the segment is retired, and what happens to the partition meanwhile; then it answers no batches.
+/// Retires the segment of each read while changes are left in `meanwhile`, making one change each
+/// time. Then answers no batches.
 #[derive(Debug)]
 struct Disk {
     meanwhile: Mutex<Vec<fn(&Published)>>,
     published: Mutex<Option<Arc<Published>>>,
-    /// The maps that reads came with.
+    /// The maps of the reads, in order.
     maps: Mutex<Vec<Arc<LocationMap>>>,
 }
 
@@ -52,11 +53,11 @@ fn evict(published: &Published, through: i64) {
     published.change(|state| state.log.evict_through(Offset(through), &SharedSegments::default().unindexed()));
 }
 
-/// A partition whose first offset has left memory, and one place for reads from disk.
+/// A partition whose first offset has left memory, and one permit for reads from disk.
 struct Setup {
     disk: Arc<Disk>,
     published: Arc<Published>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     reader: PartitionReader,
 }
 
@@ -71,10 +72,10 @@ impl Setup {
         published.change(|state| state.frontiers.log_start = Offset(0));
         evict(&published, 0);
         *disk.published.lock() = Some(Arc::clone(&published));
-        let (gauges, places) = (Arc::new(ShardGauges::new(ChunkPool::default())), Arc::new(Semaphore::new(1)));
-        let shard = ShardHandle { inbox: mpsc::channel(1).0, read_places: Arc::clone(&places), gauges };
+        let (gauges, permits) = (Arc::new(ShardGauges::new(ChunkPool::default())), Arc::new(Semaphore::new(1)));
+        let shard = ShardHandle { inbox: mpsc::channel(1).0, read_permits: Arc::clone(&permits), gauges };
         let reader = PartitionReader::new(Arc::clone(&published), shard);
-        Self { disk, published, places, reader }
+        Self { disk, published, permits, reader }
     }
 
     async fn read(&self) -> Result<ReadBatches, ReadError> {
@@ -86,9 +87,9 @@ impl Setup {
         std::mem::take(&mut *self.disk.maps.lock())
     }
 
-    /// Reads while there is no place, and lets it have one after `meanwhile`.
+    /// Reads while no permit is free, calls `meanwhile`, and then frees the permit.
     async fn read_late(&self, meanwhile: impl FnOnce()) -> Result<ReadBatches, ReadError> {
-        let taken = self.places.acquire().await.unwrap();
+        let taken = self.permits.acquire().await.unwrap();
         let mut read = pin!(self.read());
         let waits = poll_fn(|context| Poll::Ready(read.as_mut().poll(context).is_pending()));
         assert!(waits.await);
@@ -111,11 +112,11 @@ fn trim_to_2(published: &Published) {
 }
 
 #[tokio::test]
-async fn a_read_that_waits_for_a_place_keeps_no_map_and_goes_by_that_of_then() {
+async fn a_read_that_waits_for_a_permit_holds_no_map_and_uses_the_current_one_later() {
     let setup = Setup::new(Vec::new());
     let answer = setup.read_late(|| {
-        let kept = setup.published.read(|state| Arc::strong_count(&state.log.locations()));
-        assert_eq!(kept, 2, "the log has it, and this test");
+        let references = setup.published.read(|state| Arc::strong_count(&state.log.locations()));
+        assert_eq!(references, 2, "only the log and this test hold the map");
         evict(&setup.published, 1);
     });
     assert!(answer.await.is_ok());
@@ -123,22 +124,22 @@ async fn a_read_that_waits_for_a_place_keeps_no_map_and_goes_by_that_of_then() {
 }
 
 #[tokio::test]
-async fn a_read_that_waits_for_a_place_gets_nothing_that_was_trimmed_meanwhile() {
+async fn a_read_that_waits_for_a_permit_gets_nothing_that_was_trimmed_meanwhile() {
     let setup = Setup::new(Vec::new());
     let answer = setup.read_late(|| trim_to_2(&setup.published)).await;
     assert!(matches!(answer, Err(ReadError::OutOfRange { .. })) && setup.maps().is_empty(), "{answer:?}");
 }
 
 #[tokio::test]
-async fn a_read_whose_segment_is_retired_looks_again_with_the_map_of_then() {
+async fn a_read_whose_segment_is_retired_looks_again_with_the_newest_map() {
     let (answer, maps) = read(vec![|published| evict(published, 2), |published| evict(published, 1)]).await;
     assert!(answer.unwrap().batches.is_empty());
     let ends: Vec<_> = maps.iter().map(|map| (1..4).find(|offset| map.ends_before(Offset(*offset)))).collect();
-    assert_eq!(ends, [Some(1), Some(2), Some(3)], "each with what has left memory since");
+    assert_eq!(ends, [Some(1), Some(2), Some(3)], "each includes the batches that have left memory since");
 }
 
 #[tokio::test]
-async fn a_read_whose_segment_is_retired_hears_what_became_of_its_batches() {
+async fn a_read_whose_segment_is_retired_learns_the_fate_of_its_batches() {
     let (answer, maps) = read(vec![|published| published.change(|state| state.closed = true)]).await;
     assert!(matches!(answer, Err(ReadError::Closed)) && maps.len() == 1, "{answer:?}");
     let (answer, _) = read(vec![trim_to_2]).await;

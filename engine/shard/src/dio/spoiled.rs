@@ -1,4 +1,5 @@
-//! Places of files that a test has made unreadable, as a device that loses sectors does. Compiled into this crate's own tests only.
+//! Injected faults: places of files that a test has made unreadable, as a device that loses sectors
+//! does. Compiled only into this crate's own tests.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -13,16 +14,16 @@ use rustix::fs::{OFlags, fcntl_getfl};
 
 const EIO: i32 = 5;
 
-static FILES: Mutex<BTreeMap<FileId, Places>> = Mutex::new(BTreeMap::new());
+static FILES: Mutex<BTreeMap<FileId, FileFaults>> = Mutex::new(BTreeMap::new());
 
 /// Device and inode.
 type FileId = (u64, u64);
 
 #[derive(Debug, Default)]
-struct Places {
+struct FileFaults {
     unreadable: Vec<Unreadable>,
     failures: usize,
-    /// Syncs that still succeed, and what later ones fail with.
+    /// The number of syncs that still succeed, and the error of later ones.
     syncs: Option<(usize, i32)>,
 }
 
@@ -30,55 +31,55 @@ struct Places {
 struct Unreadable {
     range: Range<u64>,
     errno: i32,
-    /// What reads through the page cache fail with.
+    /// The error of reads through the page cache.
     cached: i32,
-    /// Reads that still fail; `None` for all of them.
+    /// The number of reads that still fail; `None` for all reads.
     left: Option<usize>,
 }
 
-/// A file of which reads fail until this is dropped.
+/// A file with failing reads or syncs. The faults end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct SpoiledFile(FileId);
 
 impl SpoiledFile {
     pub(crate) fn new(path: &Path) -> Self {
         let id = id(&File::open(path).unwrap());
-        let known = FILES.lock().insert(id, Places::default());
+        let known = FILES.lock().insert(id, FileFaults::default());
         assert!(known.is_none(), "one at a time for a file");
         Self(id)
     }
 
-    /// Reads that touch `range` fail with `errno`.
+    /// Makes reads that touch `range` fail with `errno`.
     pub(crate) fn spoil(&self, range: Range<u64>, errno: i32) {
-        self.change(|places| places.unreadable.push(Unreadable { range, errno, cached: errno, left: None }));
+        self.change(|faults| faults.unreadable.push(Unreadable { range, errno, cached: errno, left: None }));
     }
 
-    /// The same for as many reads.
+    /// Makes the next `reads` reads that touch `range` fail with `errno`.
     pub(crate) fn spoil_for(&self, range: Range<u64>, errno: i32, reads: usize) {
-        self.change(|places| places.unreadable.push(Unreadable { range, errno, cached: errno, left: Some(reads) }));
+        self.change(|faults| faults.unreadable.push(Unreadable { range, errno, cached: errno, left: Some(reads) }));
     }
 
-    /// Reads around the page cache fail with `errno`, and those through it with EIO, as Linux has
-    /// it.
+    /// Makes reads around the page cache fail with `errno`, and reads through it with EIO, as on
+    /// Linux.
     pub(crate) fn spoil_for_direct_reads(&self, range: Range<u64>, errno: i32) {
-        self.change(|places| places.unreadable.push(Unreadable { range, errno, cached: EIO, left: None }));
+        self.change(|faults| faults.unreadable.push(Unreadable { range, errno, cached: EIO, left: None }));
     }
 
-    /// Syncs fail, but for the next few.
+    /// Lets the next `successes` syncs succeed, and fails all later ones.
     pub(crate) fn fail_syncs_after(&self, successes: usize, errno: i32) {
-        self.change(|places| places.syncs = Some((successes, errno)));
+        self.change(|faults| faults.syncs = Some((successes, errno)));
     }
 
     pub(crate) fn mend(&self) {
-        self.change(|places| places.unreadable.clear());
+        self.change(|faults| faults.unreadable.clear());
     }
 
-    /// Reads and syncs that have failed so far.
+    /// The number of reads and syncs that have failed so far.
     pub(crate) fn failures(&self) -> usize {
-        self.change(|places| places.failures)
+        self.change(|faults| faults.failures)
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut Places) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut FileFaults) -> T) -> T {
         change(FILES.lock().get_mut(&self.0).unwrap())
     }
 }
@@ -94,33 +95,33 @@ fn id(file: &File) -> FileId {
     (metadata.dev(), metadata.ino())
 }
 
-/// Fails if a read there is to fail.
+/// Fails if the test has made this read fail.
 pub(super) fn check(file: &File, at: u64, length: usize) -> io::Result<()> {
     let mut files = FILES.lock();
     if files.is_empty() {
         return Ok(());
     }
-    let Some(places) = files.get_mut(&id(file)) else { return Ok(()) };
+    let Some(faults) = files.get_mut(&id(file)) else { return Ok(()) };
     let touches = |range: &Range<u64>| range.start < at + length as u64 && at < range.end;
     let is_met = |place: &&mut Unreadable| touches(&place.range) && place.left != Some(0);
-    let Some(place) = places.unreadable.iter_mut().find(is_met) else { return Ok(()) };
+    let Some(place) = faults.unreadable.iter_mut().find(is_met) else { return Ok(()) };
     place.left = place.left.map(|left| left - 1);
-    places.failures += 1;
+    faults.failures += 1;
     let is_direct = fcntl_getfl(file).unwrap().contains(OFlags::DIRECT);
     Err(io::Error::from_raw_os_error(if is_direct { place.errno } else { place.cached }))
 }
 
-/// Fails if a sync of the file is to fail.
+/// Fails if the test has made syncs of the file fail.
 pub(crate) fn check_sync(file: &File) -> io::Result<()> {
     let mut files = FILES.lock();
     if files.is_empty() {
         return Ok(());
     }
-    let Some(places) = files.get_mut(&id(file)) else { return Ok(()) };
-    match &mut places.syncs {
+    let Some(faults) = files.get_mut(&id(file)) else { return Ok(()) };
+    match &mut faults.syncs {
         None => Ok(()),
         Some((0, errno)) => {
-            places.failures += 1;
+            faults.failures += 1;
             Err(io::Error::from_raw_os_error(*errno))
         }
         Some((successes, _)) => {
@@ -130,17 +131,17 @@ pub(crate) fn check_sync(file: &File) -> io::Result<()> {
     }
 }
 
-/// A range that is written can be read again, as from the spare sectors of a real device.
+/// A written range becomes readable again, as on a device with spare sectors.
 pub(super) fn on_write(file: &File, at: u64, length: usize) {
     let mut files = FILES.lock();
     if files.is_empty() {
         return;
     }
-    let Some(places) = files.get_mut(&id(file)) else { return };
+    let Some(faults) = files.get_mut(&id(file)) else { return };
     let end = at + length as u64;
     let parts = |Unreadable { range, errno, cached, left }: Unreadable| {
         let parts = [range.start..range.end.min(at), range.start.max(end)..range.end];
         parts.map(|range| Unreadable { range, errno, cached, left }).into_iter().filter(|part| !part.range.is_empty())
     };
-    places.unreadable = std::mem::take(&mut places.unreadable).into_iter().flat_map(parts).collect();
+    faults.unreadable = std::mem::take(&mut faults.unreadable).into_iter().flat_map(parts).collect();
 }

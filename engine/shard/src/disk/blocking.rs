@@ -1,4 +1,4 @@
-//! Writes and syncs on the calling thread, which waits for them.
+//! Writes and syncs on the calling thread, which waits.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -13,11 +13,11 @@ use super::faults::DiskFaults;
 use super::slot_file::{DriverFiles, SlotFile};
 use super::work::{DiskError, DiskWork};
 
-/// Through which descriptors a thread syncs what it wrote; see [`super::Lane`].
+/// The files that a thread syncs through; see [`super::Lane`].
 pub(super) enum SyncThrough {
-    /// The slots' own.
+    /// The slots' own files.
     Slots,
-    /// Those for a driver: slots are few and never removed.
+    /// Files for a driver. Slots are few and never removed.
     DriverFiles(HashMap<SlotId, DriverFiles>),
 }
 
@@ -62,7 +62,8 @@ fn sync(file: &SlotFile, through: &mut SyncThrough, faults: Option<&DiskFaults>)
     through.file(file).sync_data().map_err(failed)
 }
 
-/// In one system call: with forced unit access where the device has it, which spares flushing all that is in its cache.
+/// Writes and syncs in one system call. Where the device has forced unit access, this spares a
+/// flush of its whole cache.
 fn write_synced(
     file: &SlotFile,
     through: &mut SyncThrough,
@@ -82,7 +83,8 @@ fn write_synced(
                 offset += written as u64;
             }
             Err(Errno::INTR) => {}
-            // Some sandboxes have the call without its flags. Of these bytes nothing was written.
+            // Some sandboxes support the call without its flags. None of these bytes are written
+            // yet.
             Err(Errno::OPNOTSUPP) => {
                 write(file, offset, bytes, None)?;
                 return sync(file, through, None);

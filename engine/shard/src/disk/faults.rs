@@ -1,4 +1,5 @@
-//! Failures and waits on order, so that tests can show what a failed write or sync leads to. Off unless a configuration carries one.
+//! Injected failures and stalls, which let tests show the consequences of a failed write or sync.
+//! Off unless a configuration carries them.
 
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,15 +7,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::Notify;
 
-/// Counts down to the write, and to the sync, that fails. Every later one fails as well, as a dead device does. Syncs can be held: then they
-/// neither fail nor end.
+/// Counts down to the write, and to the sync, that fails. Every later one fails as well, as on a
+/// dead device. Syncs can be held: a held sync neither fails nor ends.
 #[derive(Debug)]
 pub struct DiskFaults {
     writes_left: AtomicI64,
     syncs_left: AtomicI64,
     are_syncs_held: Mutex<bool>,
     released: Condvar,
-    /// The same for those who do not wait on a thread.
+    /// Wakes tasks, which do not wait on a thread.
     released_to_tasks: Notify,
 }
 
@@ -31,18 +32,18 @@ impl Default for DiskFaults {
 }
 
 impl DiskFaults {
-    /// Lets `count` more writes succeed.
+    /// Lets the next `count` writes succeed, and fails all later ones.
     pub fn fail_writes_after(&self, count: i64) {
         self.writes_left.store(count, Ordering::SeqCst);
     }
 
-    /// Lets `count` more syncs succeed.
+    /// Lets the next `count` syncs succeed, and fails all later ones.
     pub fn fail_syncs_after(&self, count: i64) {
         self.syncs_left.store(count, Ordering::SeqCst);
     }
 
-    /// Lets every sync from now on wait for [`Self::release_syncs`], as one of a disk that stalls: a thread that makes one stands still, a ring
-    /// completes none.
+    /// Holds every sync from now on until [`Self::release_syncs`], as a stalled disk does: a thread
+    /// that syncs blocks, and a ring completes no sync.
     pub fn hold_syncs(&self) {
         *self.are_syncs_held.lock() = true;
     }
@@ -62,7 +63,7 @@ impl DiskFaults {
         count_down(&self.syncs_left)
     }
 
-    /// As [`Self::before_sync`], for a sync that no thread waits for.
+    /// Does the same as [`Self::before_sync`] for a sync that no thread waits for.
     pub(crate) async fn before_ring_sync(&self) -> io::Result<()> {
         loop {
             let released = self.released_to_tasks.notified();

@@ -1,4 +1,4 @@
-//! A slot's file, open: what commits write to, and readers read from.
+//! The open file of a slot: commits write to it, and readers read from it.
 
 use std::fs::File;
 use std::io;
@@ -9,22 +9,22 @@ use rustmq_engine_core::wal::SlotId;
 
 use crate::dio::DirectIo;
 
-/// An open slot file.
 #[derive(Debug)]
 pub(crate) struct SlotFile {
     pub slot: SlotId,
     pub path: PathBuf,
     pub file: File,
-    /// For a driver that wants descriptors of its own. Opened with the first: a commit must not need one that the process may not get, since
-    /// what it cannot write is lost.
+    /// For a driver that needs descriptors of its own. They are opened together with `file`,
+    /// because a commit that cannot get a descriptor cannot write, and loses its batches.
     driver_files: Mutex<Option<DriverFiles>>,
 }
 
-/// What a driver may own of a slot.
+/// The descriptors of a slot that a driver may own.
 #[derive(Debug)]
 pub(super) struct DriverFiles {
     pub plain: File,
-    /// Opened with O_DSYNC: a write is durable when it is done. An open file of its own, while `plain` is the slot's.
+    /// Opened with O_DSYNC: a write is durable when it returns. An open file of its own, whereas
+    /// `plain` shares that of the slot.
     pub synced: File,
 }
 
@@ -35,14 +35,14 @@ impl SlotFile {
         Ok(Self { slot, path, file, driver_files: Mutex::new(Some(driver_files)) })
     }
 
-    /// Whatever was written to the slot is on disk then.
+    /// Syncs everything that was written to the slot.
     pub(crate) fn sync(&self) -> io::Result<()> {
         #[cfg(test)]
         crate::dio::spoiled::check_sync(&self.file)?;
         self.file.sync_data()
     }
 
-    /// The driver's descriptors; once.
+    /// Takes the driver's descriptors; only the first call gets them.
     pub(super) fn take_driver_files(&self) -> Option<DriverFiles> {
         self.driver_files.lock().take()
     }

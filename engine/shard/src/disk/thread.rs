@@ -1,5 +1,5 @@
-//! Writes and syncs on a thread beside the shard, where there is no `io_uring`: so the next group gathers meanwhile. There is one for each commit that
-//! may be in flight.
+//! Writes and syncs on a thread beside the shard, for systems without `io_uring`, so that the next
+//! group gathers meanwhile. Each commit that may be in flight has a thread.
 
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -14,7 +14,8 @@ use super::work::{DiskError, DiskWork};
 type Answer = oneshot::Sender<Result<(), DiskError>>;
 
 pub(crate) struct ThreadDisk {
-    /// It has one commit at a time, so one place is enough. `None` only while dropped.
+    /// The thread has one commit at a time, so a capacity of one is enough. `None` only during the
+    /// drop.
     work: Option<mpsc::SyncSender<(DiskWork, Answer)>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -28,7 +29,7 @@ impl ThreadDisk {
         let (work, inbox) = mpsc::sync_channel::<(DiskWork, Answer)>(1);
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             while let Ok((work, answer)) = inbox.recv() {
-                // A shard that does not wait any more is ending.
+                // The send fails only if the shard is ending and no longer waits.
                 let _ = answer.send(blocking::execute(work, &mut through, faults.as_deref()));
             }
         })?;
@@ -47,7 +48,7 @@ impl Drop for ThreadDisk {
     fn drop(&mut self) {
         self.work = None;
         if let Some(thread) = self.thread.take() {
-            // A panic there has already failed the commit that waited for it.
+            // A panic of the thread has already failed the commit that waited for it.
             let _ = thread.join();
         }
     }

@@ -1,5 +1,6 @@
-//! How much of the disk a read of old records takes at a time. A disk serves what it was given in about that order: a commit that comes behind some
-//! megabytes of reads waits for all of them. So while commits come, reads take turns: one at a time, and no more bytes than a commit has, or a few.
+//! Limits how much of the disk a read of old records takes at a time. A disk serves requests in
+//! about the order of their arrival: a commit behind some megabytes of reads waits for all of them.
+//! So while commits come, reads take turns: one at a time, and each about as large as a commit.
 
 use std::fs::File;
 use std::io;
@@ -12,24 +13,29 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::dio::read_once;
 
-/// Commits come as long as one is under way, or the last has ended no longer ago: then the next is likely to come during a read.
-const COMMITS_LAST: Duration = Duration::from_millis(100);
-/// What a turn reads: as much as commits write, within these bounds.
+/// Commits keep coming while one is in flight, or if the last ended less than this ago: then the
+/// next one is likely to come during a read.
+const COMMIT_GAP_MAX: Duration = Duration::from_millis(100);
+/// Bounds the size of a turn, which is otherwise the mean size of a commit.
 const TURN_BYTES: RangeInclusive<usize> = 64 << 10..=1 << 20;
-/// What is read at a time while no commits come: the disk has no use for more, and the first commit is not long behind it.
+/// The size of a read while no commits come. Larger reads would gain nothing, and would delay the
+/// first commit.
 const READ_BYTES: usize = 256 << 10;
-/// The share of the last commit in the mean is one part of so many.
-const MEAN_OF: u64 = 8;
-/// The longest that a read waits for a turn. Then it waits for none any more: the disk may not answer the read that has it.
-const TURN_WITHIN: Duration = Duration::from_millis(20);
+/// The last commit counts for one part in this many of the mean.
+const MEAN_WEIGHT: u64 = 8;
+/// The longest wait for a turn. After it the rest of the read takes no turns: the disk may never
+/// finish the read that holds the turn.
+const TURN_WAIT_MAX: Duration = Duration::from_millis(20);
 
 #[derive(Debug)]
 pub(crate) struct DiskTurns {
-    began: Instant,
-    under_way: AtomicUsize,
-    /// When the last commit ended, in milliseconds since `began`, and one more: 0 is before the first.
+    origin: Instant,
+    in_flight: AtomicUsize,
+    /// When the last commit ended: milliseconds since `origin`, plus one. 0 means that no commit
+    /// has ended.
     last_end: AtomicU64,
-    /// A moving mean over the last commits. Shards that meet here may lose an update, which does not matter.
+    /// A moving mean over the last commits, in bytes. Concurrent shards may lose an update, which
+    /// is harmless.
     commit_bytes: AtomicU64,
     turn: Mutex<()>,
 }
@@ -37,8 +43,8 @@ pub(crate) struct DiskTurns {
 impl Default for DiskTurns {
     fn default() -> Self {
         Self {
-            began: Instant::now(),
-            under_way: AtomicUsize::new(0),
+            origin: Instant::now(),
+            in_flight: AtomicUsize::new(0),
             last_end: AtomicU64::new(0),
             commit_bytes: AtomicU64::new(0),
             turn: Mutex::new(()),
@@ -46,35 +52,35 @@ impl Default for DiskTurns {
     }
 }
 
-/// A commit that is under way, until it is dropped.
+/// Marks a commit as in flight until it is dropped.
 #[derive(Debug)]
 pub(crate) struct CommitTurn(Arc<DiskTurns>);
 
 impl Drop for CommitTurn {
     fn drop(&mut self) {
         self.0.last_end.store(self.0.milliseconds(Instant::now()) + 1, Ordering::Relaxed);
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl DiskTurns {
-    /// A commit of so many bytes begins.
+    /// Marks the begin of a commit that writes this many bytes.
     pub(crate) fn begin_commit(self: &Arc<Self>, bytes: usize) -> CommitTurn {
         let mean = self.commit_bytes.load(Ordering::Relaxed);
-        self.commit_bytes.store(mean - mean / MEAN_OF + bytes as u64 / MEAN_OF, Ordering::Relaxed);
-        self.under_way.fetch_add(1, Ordering::Relaxed);
+        self.commit_bytes.store(mean - mean / MEAN_WEIGHT + bytes as u64 / MEAN_WEIGHT, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
         CommitTurn(Arc::clone(self))
     }
 
-    /// Reads until `room` is full or the file ends; in turns as long as commits come.
+    /// Reads until `room` is full or the file ends. Takes turns while commits come.
     pub(crate) fn read_at(&self, file: &File, offset: u64, room: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
-        let mut is_patient = true;
+        let mut waits_for_turns = true;
         while filled < room.len() {
             let turn = self.turn_bytes(Instant::now());
             let until = room.len().min(filled + turn.unwrap_or(READ_BYTES));
-            let held = turn.filter(|_| is_patient).and_then(|_| self.turn.try_lock_for(TURN_WITHIN));
-            is_patient = held.is_some() || turn.is_none();
+            let held = turn.filter(|_| waits_for_turns).and_then(|_| self.turn.try_lock_for(TURN_WAIT_MAX));
+            waits_for_turns = held.is_some() || turn.is_none();
             let read = read_once(file, &mut room[filled..until], offset + filled as u64);
             if let Some(held) = held {
                 MutexGuard::unlock_fair(held);
@@ -89,12 +95,12 @@ impl DiskTurns {
         Ok(filled)
     }
 
-    /// What may be read at a time; `None` while no commits come.
+    /// The size of a turn; `None` while no commits come.
     fn turn_bytes(&self, now: Instant) -> Option<usize> {
-        if self.under_way.load(Ordering::Relaxed) == 0 {
+        if self.in_flight.load(Ordering::Relaxed) == 0 {
             let last = self.last_end.load(Ordering::Relaxed).checked_sub(1)?;
             let age = self.milliseconds(now).saturating_sub(last);
-            if u128::from(age) >= COMMITS_LAST.as_millis() {
+            if u128::from(age) >= COMMIT_GAP_MAX.as_millis() {
                 return None;
             }
         }
@@ -105,7 +111,7 @@ impl DiskTurns {
     }
 
     fn milliseconds(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX - 1)
+        u64::try_from(now.saturating_duration_since(self.origin).as_millis()).unwrap_or(u64::MAX - 1)
     }
 }
 
@@ -117,7 +123,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use super::{COMMITS_LAST, DiskTurns, TURN_BYTES, TURN_WITHIN};
+    use super::{COMMIT_GAP_MAX, DiskTurns, TURN_BYTES, TURN_WAIT_MAX};
 
     #[test]
     fn a_turn_has_as_many_bytes_as_commits_while_they_come() {
@@ -137,7 +143,7 @@ mod tests {
         drop(first);
         let now = Instant::now();
         assert!(turns.turn_bytes(now).is_some(), "the next is likely to come soon");
-        assert_eq!(turns.turn_bytes(now + COMMITS_LAST + Duration::from_millis(1)), None);
+        assert_eq!(turns.turn_bytes(now + COMMIT_GAP_MAX + Duration::from_millis(1)), None);
     }
 
     #[test]
@@ -151,7 +157,7 @@ mod tests {
         let mut room = vec![0; bytes.len() + 100];
         let begun = Instant::now();
         assert_eq!(turns.read_at(&file, 8, &mut room).unwrap(), bytes.len() - 8);
-        assert!(begun.elapsed() >= TURN_WITHIN, "the turn is waited for");
+        assert!(begun.elapsed() >= TURN_WAIT_MAX, "the turn is waited for");
         drop(held);
         assert_eq!(room[..bytes.len() - 8], bytes[8..]);
         assert_eq!(turns.read_at(&file, 8, &mut room).unwrap(), bytes.len() - 8);

@@ -17,11 +17,12 @@ use super::faults::DiskFaults;
 use super::slot_file::{DriverFiles, SlotFile};
 use super::work::{DiskError, DiskWork};
 
-/// The runtime submits to the ring, and looks at what is done, when the thread is about to sleep; or when a task has yielded this often
-/// without: twice for each task there is, and once more (`Runtime::block_on` of monoio 0.2).
+/// The runtime submits to the ring and collects completions when the thread is about to sleep, or
+/// after a task has yielded a number of times: twice per task, and once more (`Runtime::block_on`
+/// of monoio 0.2).
 const YIELDS: usize = 3;
 
-/// Has the ring submitted and completed, on a thread that may never sleep.
+/// Makes the runtime submit to the ring and collect completions, on a thread that may never sleep.
 pub(super) async fn pass_on() {
     for _ in 0..YIELDS {
         let mut has_yielded = false;
@@ -37,7 +38,7 @@ pub(super) async fn pass_on() {
 }
 
 pub(crate) struct UringDisk {
-    /// The slots' files as the driver holds them; slots are few and never removed.
+    /// The slots' files for the driver. Slots are few and never removed.
     files: RefCell<HashMap<SlotId, Rc<Files>>>,
     faults: Option<Arc<DiskFaults>>,
 }

@@ -1,4 +1,4 @@
-//! What a commit asks of the disk, and what may go wrong with it.
+//! The work that a commit requests from the disk, and its errors.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use rustmq_engine_core::shard::{CommitNumber, DiskStep};
 use super::slot_file::SlotFile;
 use crate::slot_files::SlotFiles;
 
-/// What a commit does, and the files that it does it to.
+/// The steps of a commit, and the files that they work on.
 #[derive(Debug)]
 pub(crate) struct DiskWork {
     pub number: CommitNumber,
     pub steps: Vec<DiskStep>,
-    /// As they are when the commit starts: all that its steps name are among them.
+    /// The files at the start of the commit. They include every file that a step names.
     pub files: SlotFiles,
 }
 
@@ -23,7 +23,7 @@ impl DiskWork {
     }
 }
 
-/// What failed. The log beyond the last sync is in an unknown state from then on.
+/// The operation that failed. From then on, the state of the log beyond the last sync is unknown.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DiskError {
     #[error("cannot write {length} bytes at {offset} of {path}: {error}", path = path.display())]

@@ -20,15 +20,15 @@ fn reader() -> Reader {
     let (metrics, queue) = (Metrics::default(), Arc::default());
     let memory = ReadMemory::new(64 << 20, Gauge::default(), Arc::clone(&queue));
     let windows = Arc::new(WindowCache::new(memory.clone(), metrics.clone()));
-    Reader { indexes: Arc::default(), followers: Arc::default(), windows, memory, queue, metrics }
+    Reader { indexes: Arc::default(), sequential_reads: Arc::default(), windows, memory, queue, metrics }
 }
 
-/// A consumer's read of all of the partition's batches, one in every other group.
+/// A consumer's read of all of the partition's batches, which lie in every other group.
 fn job(test: &TestSegment) -> ReadJob {
     let extents: Vec<_> = (0..test.offsets.len()).step_by(2).map(|at| test.extent_of(at, at / 2)).collect();
     let (from, until) = (extents[0].first, extents.last().unwrap().end);
     let (reply, _) = oneshot::channel();
-    let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     ReadJob {
         segment: test.segment.clone(),
         hold: test.hold(),
@@ -38,12 +38,12 @@ fn job(test: &TestSegment) -> ReadJob {
         query: BatchQuery { partition: TopicIdPartition::default(), from, until },
         max_bytes: 64 << 10,
         at_least_one: true,
-        destination: Destination::Reader { reply, room_by: Instant::now(), place },
+        destination: Destination::Reader { reply, deadline: Instant::now(), permit },
     }
 }
 
 #[test]
-fn of_batches_that_lie_apart_little_more_is_read_than_their_groups_and_those_close_together_share_windows() {
+fn scattered_groups_are_read_with_little_else_and_close_ones_share_windows() {
     let check = |between: usize, bytes: std::ops::Range<u64>, windows: u64| {
         let (reader, test) = (reader(), TestSegment::interleaved(1, &[1_000, between].repeat(8)));
         let found = reader.find(&job(&test), Demand::Reader);
@@ -53,7 +53,7 @@ fn of_batches_that_lie_apart_little_more_is_read_than_their_groups_and_those_clo
         assert_eq!(reader.metrics.cold_windows.get(), windows, "with {between} between");
     };
     let content = |between: u64| 8 * (4_096 + between);
-    // The first window is as it is for all, and shows how large the groups are.
+    // The first window does not depend on the gaps, and reveals the size of the groups.
     check(200_000, 0..content(200_000) / 3, 2);
     check(40_000, content(40_000) - 50_000..content(40_000) + 50_000, 2);
 }

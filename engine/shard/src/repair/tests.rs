@@ -10,7 +10,7 @@ use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::{self, BatchBuilder};
 use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition};
 
-use super::{RepairError, RepairPlan, UnreadablePlace, plan_with_patience};
+use super::{RepairError, RepairPlan, UnreadablePlace, plan_with_retries};
 use crate::dio::spoiled::SpoiledFile;
 use crate::folder::Folder;
 use crate::recovery::RecoverError;
@@ -21,7 +21,7 @@ const ETIMEDOUT: i32 = 110;
 const SEGMENT: u64 = 1 << 20;
 const ID: TopicIdPartition = TopicIdPartition { topic_id: TopicId(1), partition: PartitionId(0) };
 
-/// A log as a kill leaves it: nothing proves what was written last.
+/// A log as a kill leaves it: nothing proves its last groups.
 struct Killed {
     config: EngineConfig,
     _folder: tempfile::TempDir,
@@ -57,10 +57,10 @@ impl Killed {
     }
 
     fn plan(&self) -> RepairPlan {
-        plan_with_patience(&self.config.dir, None, Duration::ZERO).unwrap()
+        plan_with_retries(&self.config.dir, None, Duration::ZERO).unwrap()
     }
 
-    /// The log holds these offsets and values, and goes on after them.
+    /// Checks that the log holds these offsets and values, and takes appends after them.
     async fn check(&self, expected: &[(i64, &str)]) {
         for round in 0..2 {
             let (engine, _) = start(&self.config, &Metrics::default()).unwrap();
@@ -144,7 +144,7 @@ fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap().block_on(test);
 }
 
-/// A start refuses that place, however often, until a repair has written over it.
+/// Checks that starts refuse that place until a repair has overwritten it.
 async fn check_hidden(log: &Killed, path: PathBuf, place: Range<u64>, expected: &[(i64, &str)]) {
     let file = SpoiledFile::new(&path);
     file.spoil(place.start..place.start + 1, EIO);
@@ -155,9 +155,9 @@ async fn check_hidden(log: &Killed, path: PathBuf, place: Range<u64>, expected: 
         assert!(refused.to_string().contains("--repair"), "{refused}");
     }
     let plan = log.plan();
-    assert!(!plan.is_empty(), "a start does not go on with it");
+    assert!(!plan.is_empty(), "a start refuses the damage");
     assert_eq!(plan.unreadable, [UnreadablePlace { path: path.clone(), from: place.start, until: place.end }]);
-    assert_eq!(plan.lost, [], "it left no gap");
+    assert_eq!(plan.lost, [], "the damage left no gap");
     let report = plan.carry_out().unwrap();
     assert_eq!((report.holes, report.unreadable, report.headers, report.copies.len()), (0, 1, 0, 1), "{report:?}");
     let plan = log.plan();
@@ -215,7 +215,7 @@ fn a_sector_that_is_lost_before_the_proven_end_is_covered_and_not_read_again() {
         assert_eq!((report.holes, report.unreadable), (1, 1), "{report:?}");
         let failures = file.failures();
         log.check(&[(0, "the first"), (2, "the third")]).await;
-        assert_eq!(file.failures(), failures, "it has other sectors now");
+        assert_eq!(file.failures(), failures, "the place has spare sectors now");
     });
 }
 
@@ -225,7 +225,7 @@ fn a_repair_that_is_cut_off_leaves_a_segment_that_a_start_refuses() {
         let values: Vec<String> = (0..80).map(|number| format!("value {number}")).collect();
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         let log = Killed::with(&values).await;
-        // As much as a start looks at before it takes a slot for one that was never used.
+        // As much as a start reads before it takes a slot for an unused one.
         let file = SpoiledFile::new(&log.slot(0));
         file.spoil(0..128 << 10, EIO);
         let plan = log.plan();
@@ -270,10 +270,10 @@ fn a_page_that_can_be_read_after_a_moment_is_no_damage() {
     run(async {
         let log = Killed::with(&["the first", "the last"]).await;
         let file = SpoiledFile::new(&log.slot(0));
-        // More than one reading of the log meets.
+        // More failures than one pass over the log meets.
         let failing = 8;
         file.spoil_for(page_of(&log.slot(0), "the last"), EIO, failing);
-        let plan = plan_with_patience(&log.config.dir, None, Duration::from_secs(30)).unwrap();
+        let plan = plan_with_retries(&log.config.dir, None, Duration::from_secs(30)).unwrap();
         assert!(plan.is_empty() && plan.unreadable.is_empty(), "{plan:?}");
         assert_eq!(file.failures(), failing);
         drop(plan);
@@ -298,7 +298,7 @@ fn a_page_that_can_be_read_again_is_not_written_over() {
 }
 
 #[test]
-fn what_is_lost_at_the_end_of_a_partition_is_listed() {
+fn losses_at_the_end_of_a_partition_are_listed() {
     run(async {
         let log = Killed::with(&["the first", "the last"]).await;
         let (engine, _) = start(&log.config, &Metrics::default()).unwrap();
@@ -336,7 +336,7 @@ fn nothing_is_written_over_while_the_path_to_the_device_fails() {
         for place in [page, 0..1, SEGMENT - 1..SEGMENT] {
             file.spoil_for_direct_reads(place, ETIMEDOUT);
         }
-        let refused = plan_with_patience(&log.config.dir, None, Duration::ZERO).unwrap_err();
+        let refused = plan_with_retries(&log.config.dir, None, Duration::ZERO).unwrap_err();
         let RepairError::Io { path, error } = &refused else { panic!("{refused}") };
         assert_eq!((path, error.raw_os_error()), (&log.slot(0), Some(ETIMEDOUT)));
         file.mend();
@@ -352,7 +352,7 @@ fn a_device_that_answers_for_neither_end_of_a_segment_is_not_repaired() {
         file.spoil(page_of(&log.slot(0), "the last"), EIO);
         file.spoil(0..1, EIO);
         file.spoil(SEGMENT - 1..SEGMENT, EIO);
-        let refused = plan_with_patience(&log.config.dir, None, Duration::ZERO).unwrap_err();
+        let refused = plan_with_retries(&log.config.dir, None, Duration::ZERO).unwrap_err();
         assert!(matches!(refused, RepairError::Recover(RecoverError::Silent { .. })), "{refused}");
     });
 }
@@ -368,7 +368,7 @@ fn a_start_and_a_repair_give_a_dead_device_up_soon() {
         assert!(refused.to_string().contains("slot-00000"), "{refused}");
         // The first read of a slot, and a part of the second.
         assert!(file.failures() < 120, "{} reads have failed", file.failures());
-        let refused = plan_with_patience(&log.config.dir, None, Duration::ZERO).unwrap_err();
+        let refused = plan_with_retries(&log.config.dir, None, Duration::ZERO).unwrap_err();
         assert!(matches!(refused, RepairError::Recover(RecoverError::Silent { .. })), "{refused}");
         assert!(file.failures() < 240, "{} reads have failed", file.failures());
         file.mend();
@@ -376,7 +376,7 @@ fn a_start_and_a_repair_give_a_dead_device_up_soon() {
     });
 }
 
-/// Much more than a start reads around, in a segment that can be read at its ends.
+/// Far more unreadable pages than a start accepts, in a segment that can be read at its ends.
 #[test]
 fn a_repair_goes_around_hundreds_of_pages_and_the_start_after_it_meets_none() {
     run(async {
@@ -402,19 +402,19 @@ fn without_fsync_the_mark_of_a_repair_goes_only_once_its_checkpoints_are_synced(
         let mark = log.config.dir.join("wal-000/repaired");
         Folder::open(&log.config.dir, None).unwrap().wals[0].mark_repaired().unwrap();
         let slot = SpoiledFile::new(&log.slot(0));
-        // Those of the start succeed.
+        // The syncs of the start succeed.
         slot.fail_syncs_after(2, EIO);
         let (engine, _) = start(&log.config, &Metrics::default()).unwrap();
         let mut failure = engine.failures().remove(0);
         let failed = failure.wait_for(Option::is_some);
         tokio::time::timeout(Duration::from_secs(60), failed).await.expect("a failed sync is final").unwrap();
         engine.shutdown().await;
-        assert!(mark.exists(), "the next start must do it again");
+        assert!(mark.exists(), "the next start must checkpoint again");
         drop(slot);
         let (engine, _) = start(&log.config, &Metrics::default()).unwrap();
         let begun = Instant::now();
         while mark.exists() {
-            assert!(begun.elapsed() < Duration::from_secs(60), "all is synced now");
+            assert!(begun.elapsed() < Duration::from_secs(60), "everything is synced now");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         engine.shutdown().await;

@@ -12,7 +12,7 @@ use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicIdPartition};
 
-use super::{GroupsApart, PlacedGroup, SegmentFile, Window, WindowError, WindowReach, WindowStart};
+use super::{PlacedGroup, ScatteredGroups, SegmentFile, Window, WindowError, WindowReach, WindowStart};
 use crate::dio::DirectIo;
 use crate::disk::SlotFile;
 use crate::read_memory::ReadMemory;
@@ -20,10 +20,10 @@ use crate::read_memory::ReadMemory;
 const WAL: WalId = WalId([7; 16]);
 pub(crate) const BLOCK: u32 = 4096;
 
-/// A segment of groups with one batch each, as many bytes long as `sizes` says, in a file.
+/// A segment in a file. Each group has one batch, with a record of the length that `sizes` states.
 pub(crate) struct TestSegment {
     pub segment: SegmentFile,
-    /// Of the groups.
+    /// The offsets of the groups.
     pub offsets: Vec<u32>,
     folder: tempfile::TempDir,
 }
@@ -34,7 +34,7 @@ impl TestSegment {
         Self::of(generation, batches)
     }
 
-    /// The same, but every other group has a batch of another partition.
+    /// A segment where every other group has a batch of another partition.
     pub(crate) fn interleaved(generation: u64, sizes: &[usize]) -> Self {
         let own = TopicIdPartition::default();
         let other = TopicIdPartition { partition: PartitionId(1), ..own };
@@ -79,15 +79,15 @@ impl TestSegment {
         std::fs::write(&path, image).unwrap();
     }
 
-    /// The groups at these places, if each has about `size` bytes.
-    fn read_apart(&self, groups: &[usize], size: u32) -> Result<Window, WindowError> {
+    /// Reads these groups as scattered ones, assuming that each has about `size` bytes.
+    fn read_scattered(&self, groups: &[usize], size: u32) -> Result<Window, WindowError> {
         let extents: Vec<_> = groups.iter().map(|at| self.extent(*at)).collect();
-        let apart = GroupsApart::of(&extents, size, 1 << 20).unwrap();
+        let apart = ScatteredGroups::of(&extents, size, 1 << 20).unwrap();
         let memory = ReadMemory::new(64 << 20, Gauge::default(), Arc::default());
-        Window::read_apart(&self.segment, &apart, &|bytes| Ok(memory.take(bytes).unwrap()))
+        Window::read_scattered(&self.segment, &apart, &|bytes| Ok(memory.take(bytes).unwrap()))
     }
 
-    /// Of the one batch of a group.
+    /// The extent of the batch of a group.
     pub(crate) fn extent(&self, at: usize) -> Extent {
         self.extent_of(at, at)
     }
@@ -110,7 +110,7 @@ fn groups(test: &TestSegment, window: &Window) -> Vec<usize> {
 }
 
 #[test]
-fn a_window_ends_with_a_whole_group_and_knows_the_next() {
+fn a_window_ends_with_a_whole_group_and_knows_the_size_of_the_next() {
     let test = TestSegment::new(1, &[10_000, 30_000, 6_000, 50_000, 200_000, 6_000]);
     let size = |at: usize| test.offsets[at + 1] - test.offsets[at];
     let check = |from: usize, bytes, expected: &[usize], next: Option<u32>| {
@@ -120,11 +120,11 @@ fn a_window_ends_with_a_whole_group_and_knows_the_next() {
         let end = test.offsets.get(last + 1).copied().unwrap_or(test.segment.end);
         assert_eq!((window.range.clone(), window.next_size), (test.offsets[from]..end, next), "{from} {bytes}");
     };
-    // The last one is read to its end, and a block more for the header of the next.
+    // The last group is read to its end, and with it one block for the header of the next.
     check(0, 16_384, &[0], Some(size(1)));
     check(0, 32_768, &[0, 1], Some(size(2)));
     check(2, 16_384, &[2], Some(size(3)));
-    // One that is larger than what was to be read.
+    // A group that is larger than the window.
     check(4, 4_096, &[4], Some(test.segment.end - test.offsets[5]));
     check(1, 1 << 20, &[1, 2, 3, 4, 5], None);
     let alone = test.read(test.offsets[1], WindowReach::OneGroup).unwrap();
@@ -132,7 +132,7 @@ fn a_window_ends_with_a_whole_group_and_knows_the_next() {
 }
 
 #[test]
-fn what_lies_beyond_the_durable_end_is_read_only_if_it_is_asked_for() {
+fn groups_beyond_the_durable_end_are_read_only_on_request() {
     let mut test = TestSegment::new(1, &[100, 100, 100]);
     test.segment.end = test.offsets[1];
     let window = test.read(test.offsets[0], WindowReach::Bytes(1 << 20)).unwrap();
@@ -148,7 +148,7 @@ fn a_damaged_group_is_not_served_and_those_beside_it_are() {
     let window = test.read(test.offsets[0], WindowReach::Bytes(1 << 20)).unwrap();
     assert_eq!(groups(&test, &window), [0, 2, 3]);
     assert!(window.damage(test.offsets[1]).is_some() && window.damage(test.offsets[0]).is_none());
-    // Without its header nothing says where the next one is.
+    // Without this group's header nothing locates the next group.
     test.damage(test.offsets[2] + 4);
     let window = test.read(test.offsets[0], WindowReach::Bytes(1 << 20)).unwrap();
     assert_eq!(groups(&test, &window), [0]);
@@ -165,33 +165,33 @@ fn a_window_is_whole_blocks_of_a_device_with_larger_ones_than_the_segments() {
         assert_eq!(groups(&test, &window)[0], from);
         let (group, PlacedGroup { at, .. }) = window.group(test.offsets[from]).unwrap();
         let batch = group.batches_of(TopicIdPartition::default()).next().unwrap();
-        let bytes = window.hold(&Arc::default()).slice(at + batch.range.start..at + batch.range.end);
+        let bytes = window.pin(&Arc::default()).slice(at + batch.range.start..at + batch.range.end);
         assert_eq!(bytes.len(), batch.header.size);
         batch.header.validate(&bytes).unwrap();
     }
 }
 
 #[test]
-fn groups_that_lie_apart_are_read_without_what_lies_between() {
+fn scattered_groups_are_read_without_the_bytes_between() {
     let sizes: Vec<usize> = (0..9).map(|at| if at % 2 == 0 { 5_000 } else { 300_000 }).collect();
     let mut test = TestSegment::new(1, &sizes);
     for block_size in [BLOCK, 65_536] {
         test.segment.block_size = block_size;
-        let window = test.read_apart(&[0, 2, 4, 8], 5_000).unwrap();
-        assert_eq!(groups(&test, &window), [0, 2, 4, 8], "in blocks of {block_size}");
-        assert!(window.is_apart() && window.length() < 5 * 131_072);
+        let window = test.read_scattered(&[0, 2, 4, 8], 5_000).unwrap();
+        assert_eq!(groups(&test, &window), [0, 2, 4, 8], "with blocks of {block_size}");
+        assert!(window.is_scattered() && window.length() < 5 * 131_072);
         assert_eq!(window.range, test.offsets[8]..test.segment.end);
         let (group, PlacedGroup { at, .. }) = window.group(test.offsets[4]).unwrap();
         let batch = group.batches_of(TopicIdPartition::default()).next().unwrap();
-        let bytes = window.hold(&Arc::default()).slice(at + batch.range.start..at + batch.range.end);
+        let bytes = window.pin(&Arc::default()).slice(at + batch.range.start..at + batch.range.end);
         batch.header.validate(&bytes).unwrap();
         assert_eq!(batch.header.base_offset, Offset(4));
     }
-    // What cannot be served, or is larger than was thought, is left to whoever comes to it.
+    // Groups that cannot be served, or are larger than assumed, are left out.
     test.damage(test.offsets[2] + 4_000);
     test.damage(test.offsets[4] + 4);
-    let window = test.read_apart(&[0, 2, 4, 5, 8], 5_000).unwrap();
+    let window = test.read_scattered(&[0, 2, 4, 5, 8], 5_000).unwrap();
     assert_eq!(groups(&test, &window), [0, 8]);
-    test.read_apart(&[1, 8], 5_000).unwrap_err();
-    test.read_apart(&[4, 8], 5_000).unwrap_err();
+    test.read_scattered(&[1, 8], 5_000).unwrap_err();
+    test.read_scattered(&[4, 8], 5_000).unwrap_err();
 }

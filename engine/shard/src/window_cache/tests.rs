@@ -49,14 +49,14 @@ fn readers_who_skip_groups_come_upon_the_same_windows() {
 }
 
 #[test]
-fn what_is_read_ahead_is_the_run_of_groups_asked_for() {
+fn a_read_ahead_reads_exactly_its_run_of_groups() {
     let test = TestSegment::new(1, &[20_000; 20]);
     let (cache, metrics) = cache(64 << 20);
     let run = test.offsets[2]..test.offsets[7];
     let window = cache.get(&test.segment, run.start, run.len(), Demand::Ahead).unwrap();
     assert_eq!((window.range.clone(), window.next_size), (run.clone(), Some(test.offsets[8] - test.offsets[7])));
     assert_eq!(metrics.cold_window_bytes.get(), run.len() as u64);
-    // Readers find it, and go on where it ends.
+    // Readers find it and continue where it ends.
     let read = |at: usize| cache.get(&test.segment, test.offsets[at], WINDOW, Demand::Reader).unwrap();
     assert!(Arc::ptr_eq(&window, &read(6)));
     assert_eq!(read(8).range.start, run.end);
@@ -73,7 +73,7 @@ fn runs_end_where_they_should_also_where_groups_are_one_block() {
     for (from, to) in [(0, 20), (20, 40)] {
         assert_eq!(run(from, to), test.offsets[from]..test.offsets[to]);
     }
-    // Those of another partition, which begin elsewhere, read nothing twice.
+    // Runs of another partition begin elsewhere and read nothing twice.
     assert_eq!(run(45, 55), test.offsets[45]..test.offsets[55]);
     assert_eq!(run(41, 51), test.offsets[41]..test.offsets[45]);
     assert_eq!(
@@ -91,7 +91,7 @@ fn another_life_of_a_slot_is_another_segment() {
     assert!(!Arc::ptr_eq(&window, &get(&second)));
     assert!(Arc::ptr_eq(&window, &get(&first)));
     assert_eq!(metrics.cold_windows.get(), 2);
-    // A slot that has been used again since holds nothing of its former life.
+    // A slot that was reused holds nothing of its earlier segment.
     let mut former = second.segment.clone();
     former.place.generation = first.segment.place.generation;
     let (cache, _) = self::cache(64 << 20);
@@ -102,30 +102,30 @@ fn another_life_of_a_slot_is_another_segment() {
 #[test]
 fn windows_go_that_were_used_longest_ago_and_none_that_an_answer_holds() {
     let test = TestSegment::new(1, &[500_000; 6]);
-    // Room for three buffers.
+    // Memory for three buffers.
     let (cache, metrics) = cache(3 * (512 << 10));
     let get = |at: usize| cache.get(&test.segment, test.offsets[at], WINDOW, Demand::Reader);
-    let held = get(0).unwrap().hold(&Arc::default());
+    let held = get(0).unwrap().pin(&Arc::default());
     for at in [1, 2, 3, 2] {
         get(at).unwrap();
     }
     let read = metrics.cold_windows.get();
     get(0).unwrap();
     get(2).unwrap();
-    assert_eq!(metrics.cold_windows.get(), read, "one is held, one was used last");
+    assert_eq!(metrics.cold_windows.get(), read, "one window is pinned, one was used last");
     get(1).unwrap();
-    assert!(metrics.cold_windows.get() > read, "the other has gone");
-    let more: Vec<_> = (1..3).map(|at| get(at).unwrap().hold(&Arc::default())).collect();
-    assert!(matches!(get(5), Err(WindowError::NoRoom { .. })));
+    assert!(metrics.cold_windows.get() > read, "the other one was dropped");
+    let more: Vec<_> = (1..3).map(|at| get(at).unwrap().pin(&Arc::default())).collect();
+    assert!(matches!(get(5), Err(WindowError::NoMemory { .. })));
     let cached_only = |at: usize| cache.get(&test.segment, test.offsets[at], WINDOW, Demand::CachedOnly);
-    assert!(cached_only(1).is_ok() && matches!(cached_only(5), Err(WindowError::NoRoom { .. })));
+    assert!(cached_only(1).is_ok() && matches!(cached_only(5), Err(WindowError::NoMemory { .. })));
     drop((held, more));
     get(5).unwrap();
-    assert!(cache.sweep(), "nothing is held after it");
+    assert!(cache.sweep(), "no memory is reserved after the sweep");
 }
 
 #[test]
-fn what_was_read_before_it_was_damaged_or_failed_is_asked_anew() {
+fn a_damaged_group_is_read_again_by_its_next_reader() {
     let test = TestSegment::new(1, &[5_000; 4]);
     test.damage(test.offsets[1] + 200);
     let (cache, _) = cache(64 << 20);
@@ -142,7 +142,7 @@ fn a_group_that_found_no_memory_is_not_read_again_until_there_is_enough() {
     for begin in [0, 1] {
         let test = TestSegment::new(1, &[100, 1_500_000, 100]);
         let (cache, _) = cache(4 * (512 << 10));
-        // A window that ends where the large group begins is gone on from.
+        // A reader continues from a window that ends where the large group begins.
         let before = (begin == 0).then(|| {
             let window = cache.get(&test.segment, test.offsets[0], 4096, Demand::Reader).unwrap();
             assert_eq!(window.range.end, test.offsets[1]);
@@ -151,11 +151,11 @@ fn a_group_that_found_no_memory_is_not_read_again_until_there_is_enough() {
         let held = cache.memory.take(1).unwrap().unwrap();
         let more = before.is_none().then(|| cache.memory.take(1).unwrap().unwrap());
         let get = || cache.get(&test.segment, test.offsets[1], WINDOW, Demand::Reader);
-        // A little is there, from which it learns how much more it needs.
-        assert!(matches!(get(), Err(WindowError::NoRoom { first_size: Some(_) })));
-        // What it read then is not looked at again: it would not check.
+        // The memory suffices to learn how much more the group needs.
+        assert!(matches!(get(), Err(WindowError::NoMemory { first_size: Some(_) })));
+        // The next attempt does not read those bytes again: the damage would be found.
         test.damage(test.offsets[1] + 8);
-        let Err(WindowError::NoRoom { first_size: Some(size) }) = get() else { panic!("it read the disk again") };
+        let Err(WindowError::NoMemory { first_size: Some(size) }) = get() else { panic!("it read the disk again") };
         assert!(size >= 1_500_000, "{size}");
         test.damage(test.offsets[1] + 8);
         drop((held, more, before));

@@ -1,4 +1,5 @@
-//! A started engine on a folder of its own, and the few moves that every test makes. Each scenario runs on every way to the disk.
+//! A started engine on a folder of its own, and the operations that every test uses. Each scenario
+//! runs on every way to the disk.
 
 #![allow(clippy::unwrap_used, dead_code)]
 
@@ -46,7 +47,7 @@ impl Fixture {
         self.config.faults.as_ref().unwrap()
     }
 
-    /// The folder as a kill leaves it: copied while the engine runs, and started from the copy.
+    /// A copy of the folder as a kill leaves it, made while the engine runs.
     pub fn snapshot(&self) -> Self {
         let folder = tempfile::tempdir().unwrap();
         copy_dir(&self.config.dir, &folder.path().join("wal"));
@@ -77,7 +78,8 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-/// Runs a scenario on each driver, with one commit in flight and with two, and where the shard makes small commits itself, however slow the disk.
+/// Runs a scenario on each driver, with one commit in flight and with two, and once with a shard
+/// that executes small commits itself, however slow the disk.
 pub fn on_every_disk<F: Future<Output = ()>>(scenario: impl Fn(Fixture) -> F) {
     const NEVER: Duration = Duration::from_secs(60);
     let ways = [
@@ -92,7 +94,7 @@ pub fn on_every_disk<F: Future<Output = ()>>(scenario: impl Fn(Fixture) -> F) {
     }
 }
 
-/// On each driver, where it has two commits in flight.
+/// Runs a scenario on each driver, with two commits in flight.
 pub fn on_slow_disks<F: Future<Output = ()>>(scenario: impl Fn(Fixture) -> F) {
     for driver in [Driver::Uring, Driver::Epoll] {
         on_disk(driver, Duration::ZERO, Duration::ZERO, &scenario);
@@ -110,7 +112,7 @@ fn on_disk<F: Future<Output = ()>>(
     (fixture.config.quick_commit, fixture.config.slow_commit) = (quick_commit, slow_commit);
     let bounded = async { tokio::time::timeout(Duration::from_secs(60), scenario(fixture)).await };
     runtime.block_on(bounded).unwrap_or_else(|_| {
-        panic!("the scenario on {driver:?} takes more than a minute; commits under {quick_commit:?} are the shard's own, and from {slow_commit:?} on there are two")
+        panic!("the scenario on {driver:?} with quick_commit {quick_commit:?} and slow_commit {slow_commit:?} takes more than a minute")
     });
 }
 
@@ -158,7 +160,7 @@ pub async fn append_value(engine: &Engine, partition: i32, value: &[u8]) -> Resu
     append(engine, partition, batch(&[value])).await.map(|appended| appended.base_offset)
 }
 
-/// Everything from `from` to the high watermark: offsets and values.
+/// Reads all records from `from` to the high watermark: their offsets and values.
 pub async fn read_all(reader: &PartitionReader, from: i64) -> Result<Vec<(i64, Bytes)>, ReadError> {
     let mut next = Offset(from);
     let mut records = Vec::new();

@@ -1,5 +1,6 @@
-//! A shard whose turns and commits the test makes itself, on one thread: what it takes and stages is the same in every run. Its slots and its
-//! reads have threads as always; their news is taken in a turn, or one by one.
+//! A shard whose turns and commits the test makes itself, on one thread: the shard takes and stages
+//! the same in every run. Its slots and reads use threads as always; a turn takes their events, or
+//! the test takes them one by one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,19 +22,19 @@ use crate::config::{Driver, EngineConfig};
 use crate::disk::Disk;
 use crate::driver::ShardDriver;
 use crate::event::Event;
-use crate::start::shard_by_hand;
+use crate::start::shard_without_thread;
 
-/// Longer than any thread needs for its news.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any thread needs for its event.
+const EVENT_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) type Answer<T> = oneshot::Receiver<T>;
 
-pub(super) struct ByHand {
-    pub shard: Box<ShardDriver>,
+pub(super) struct ManualShard {
+    pub driver: Box<ShardDriver>,
     pub disk: Disk,
     pub engine: Engine,
     requests: mpsc::Sender<Request>,
-    /// The inbox of events, if no turn is to take any.
+    /// The inbox of events, while turns take none.
     kept_events: Option<mpsc::Receiver<Event>>,
     config: EngineConfig,
     folder: tempfile::TempDir,
@@ -43,48 +44,48 @@ pub(super) fn id(partition: i32) -> TopicIdPartition {
     TopicIdPartition { topic_id: TopicId(7 << 64 | 9), partition: PartitionId(partition) }
 }
 
-impl ByHand {
-    /// With partitions 0 and up, on disk.
+impl ManualShard {
+    /// A shard with partitions from 0 on, all of them durable.
     pub(super) fn new(partitions: i32, change: impl FnOnce(&mut EngineConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut config = EngineConfig::new(folder.path().join("wal"));
         (config.shards, config.driver) = (1, Driver::Epoll);
         (config.segment_size, config.capacity) = (ByteSize::mib(1), ByteSize::mib(32));
         config.retention_interval = Duration::from_secs(86_400);
-        // Nothing is done by the clock, unless a test says when.
+        // No timeout passes, unless a test says when.
         config.idle_proof_after = Duration::from_secs(3_600);
         change(&mut config);
-        let mut by_hand = Self::start(config, folder);
-        by_hand.shard.begin();
-        let opened = by_hand.open(0..partitions);
-        by_hand.settle();
+        let mut shard = Self::start(config, folder);
+        shard.driver.begin();
+        let opened = shard.open(0..partitions);
+        shard.settle();
         assert!(answer(opened).iter().all(Result::is_ok));
-        by_hand
+        shard
     }
 
-    /// Before its first turn.
+    /// A shard before its first turn.
     fn start(config: EngineConfig, folder: tempfile::TempDir) -> Self {
-        let (engine, mut shard, disk) = shard_by_hand(&config).unwrap();
+        let (engine, mut driver, disk) = shard_without_thread(&config).unwrap();
         let (requests, taken_requests) = mpsc::channel(10_000);
-        shard.inboxes.requests = taken_requests;
-        Self { shard, disk, engine, requests, kept_events: None, config, folder }
+        driver.inboxes.requests = taken_requests;
+        Self { driver, disk, engine, requests, kept_events: None, config, folder }
     }
 
-    /// Ends the shard in good order and starts it again: the new one has made no turn yet.
+    /// Shuts the shard down in order and starts it again. The new one has made no turn yet.
     pub(super) fn restart(mut self) -> Self {
         let (reply, closed) = oneshot::channel();
         self.send(Request::Shutdown { reply });
         loop {
             self.turn();
-            if self.shard.machine.is_finished() {
+            if self.driver.machine.is_finished() {
                 break;
             }
             if !self.commit() {
                 self.take_event();
             }
         }
-        let Self { shard, config, folder, .. } = self;
-        shard.end();
+        let Self { driver, config, folder, .. } = self;
+        driver.end();
         answer(closed);
         Self::start(config, folder)
     }
@@ -92,19 +93,19 @@ impl ByHand {
     // Turns and commits.
 
     pub(super) fn turn(&mut self) {
-        self.shard.turn();
+        self.driver.turn();
     }
 
-    /// From here on it is later by as much.
+    /// Moves the shard's clock forward.
     pub(super) fn pass(&mut self, time: Duration) {
-        self.shard.clock.advance(time);
+        self.driver.clock.advance(time);
     }
 
-    /// Makes the next commit, if something has gathered.
+    /// Executes the next commit if batches have gathered. Returns whether they had.
     pub(super) fn commit(&mut self) -> bool {
-        let Some(work) = self.shard.start_commit() else { return false };
+        let Some(work) = self.driver.start_commit() else { return false };
         let (number, result) = (work.number, self.disk.execute_here(work));
-        self.shard.on_committed(number, result);
+        self.driver.on_committed(number, result);
         true
     }
 
@@ -113,37 +114,37 @@ impl ByHand {
         loop {
             self.turn();
             if !self.commit() {
-                if self.shard.machine.awaits_requests() && self.shard.inboxes.requests.is_empty() {
+                if self.driver.machine.awaits_requests() && self.driver.inboxes.requests.is_empty() {
                     return;
                 }
-                // It waits for a segment.
+                // The appends wait for a segment.
                 self.take_event();
             }
         }
     }
 
-    /// From here on no turn takes an event: the test does, one by one.
+    /// From here on turns take no events; the test takes them one by one.
     pub(super) fn keep_events(&mut self) {
         let (_, none) = mpsc::channel(1);
-        self.kept_events = Some(std::mem::replace(&mut self.shard.inboxes.events, none));
+        self.kept_events = Some(std::mem::replace(&mut self.driver.inboxes.events, none));
     }
 
-    /// The next piece of news of another thread.
+    /// The next event of another thread.
     pub(super) fn next_event(&mut self) -> Event {
-        let until = Instant::now() + PATIENCE;
-        let events = self.kept_events.as_mut().unwrap_or(&mut self.shard.inboxes.events);
+        let until = Instant::now() + EVENT_TIMEOUT;
+        let events = self.kept_events.as_mut().unwrap_or(&mut self.driver.inboxes.events);
         loop {
             if let Ok(event) = events.try_recv() {
                 return event;
             }
-            assert!(Instant::now() < until, "no other thread has news");
+            assert!(Instant::now() < until, "no other thread has sent an event");
             std::thread::yield_now();
         }
     }
 
     pub(super) fn take_event(&mut self) {
         let event = self.next_event();
-        self.shard.on_event(event);
+        self.driver.on_event(event);
     }
 
     // Requests.
@@ -171,7 +172,7 @@ impl ByHand {
         answer
     }
 
-    /// Batches with a record of each of these lengths.
+    /// Appends a batch for each of these lengths, with one record of that length.
     pub(super) fn append(&self, partition: i32, lengths: &[usize]) -> Answer<Vec<Result<Appended, AppendError>>> {
         let batches = lengths.iter().map(|length| {
             let mut builder = BatchBuilder::new(Codec::None);
@@ -185,13 +186,13 @@ impl ByHand {
         answer
     }
 
-    /// The first batch of a transaction, which stays open.
+    /// Appends the first batch of a transaction, which stays open.
     pub(super) fn append_in_transaction(&self, partition: i32) -> Answer<Vec<Result<Appended, AppendError>>> {
         let builder = BatchBuilder::new(Codec::None);
         let mut builder = builder.producer(ProducerId(7), ProducerEpoch(0), Sequence(0));
         builder.push(Timestamp(1_000), None, Some(b"v"), &[]);
         let mut batch = builder.build().to_vec();
-        // In the low byte of its attributes. The log does not compare checksums.
+        // The attributes' low byte. The log does not compare checksums.
         batch[22] |= 0x10;
         let header = BatchHeader::parse(&batch).unwrap();
         let until = AppendFrontier::DurableEnd;
@@ -213,7 +214,7 @@ impl ByHand {
         answer
     }
 
-    // What others see.
+    // The state that others see.
 
     pub(super) fn reader(&self, partition: i32) -> PartitionReader {
         self.engine.reader(id(partition)).unwrap()
@@ -223,16 +224,16 @@ impl ByHand {
         self.engine.status().shards.remove(0)
     }
 
-    /// Fills the log with batches of a partition, until it takes no more.
+    /// Fills the log with a partition's batches until it is full.
     pub(super) fn fill_with(&mut self, partition: i32) {
-        while !self.shard.machine.table().is_full() {
+        while !self.driver.machine.table().is_full() {
             drop(self.append(partition, &[500_000]));
             self.settle();
         }
     }
 }
 
-/// What has been answered by now.
+/// An answer that has arrived already.
 pub(super) fn answer<T>(mut answer: Answer<T>) -> T {
-    answer.try_recv().expect("it is answered")
+    answer.try_recv().expect("the request is answered")
 }

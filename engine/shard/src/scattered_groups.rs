@@ -1,5 +1,6 @@
-//! Groups of one reader that lie far from each other in a segment, read in one pass: what lies between them is left on the disk. A coordinator's
-//! log is so, whose small commits stand among everything else that the shard writes.
+//! Groups of one reader that lie far apart in a segment, read in one pass that leaves out the bytes
+//! between them. A coordinator's log is like this: its small commits lie between everything else
+//! that the shard writes.
 
 use std::ops::Range;
 
@@ -11,10 +12,11 @@ use crate::read_memory::ReadBuffer;
 use crate::segment_file::SegmentFile;
 use crate::window::WindowError;
 
-/// As many bytes more take a disk about as long as another read does.
+/// A disk takes about as long for this many additional bytes as for another read.
 const WORTH_A_READ: u32 = 128 << 10;
 
-/// A group in bytes that were read: where it stands in the segment, its size, and where it stands in the bytes.
+/// A group within bytes that were read: its offset in the segment, its size, and its index in the
+/// bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PlacedGroup {
     pub offset: u32,
@@ -22,15 +24,16 @@ pub(crate) struct PlacedGroup {
     pub at: usize,
 }
 
-/// Runs of groups, ascending; each begins with a group.
+/// Runs of groups in ascending order; each run begins with a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct GroupsApart {
+pub(crate) struct ScatteredGroups {
     runs: Vec<Range<u32>>,
 }
 
-impl GroupsApart {
-    /// The groups of `extents`, as far as they ascend and take `bytes_max` bytes at the most, if each has `size` bytes. `None` where they do not
-    /// lie apart: then what lies between is read as well.
+impl ScatteredGroups {
+    /// The groups of `extents`, as long as they ascend and take at most `bytes_max` bytes, assuming
+    /// that each has `size` bytes. `None` if the groups are not scattered: then the bytes between
+    /// them are read as well.
     pub(crate) fn of(extents: &[Extent], size: u32, bytes_max: usize) -> Option<Self> {
         let mut runs: Vec<Range<u32>> = Vec::new();
         let mut bytes = 0;
@@ -38,7 +41,7 @@ impl GroupsApart {
             let end = offset.saturating_add(size);
             let last = runs.last_mut();
             if last.as_ref().is_some_and(|last| end < last.end) {
-                // A batch that was moved here lies behind those that came after it.
+                // A batch that was moved here lies behind later batches.
                 break;
             }
             match last.filter(|last| *offset < last.end.saturating_add(WORTH_A_READ)) {
@@ -62,8 +65,9 @@ impl GroupsApart {
         &self.runs
     }
 
-    /// The bytes of the runs, and the groups that are whole in them. A run that cannot be read has none, and one ends before a group that is larger
-    /// than was thought: whoever comes to that reads it by itself.
+    /// Reads the runs, and returns their bytes and the complete groups in them. An unreadable run
+    /// yields no groups, and a run ends before a group that is larger than assumed: such groups are
+    /// read by themselves when a reader needs them.
     pub(crate) fn read(
         &self,
         segment: &SegmentFile,
@@ -72,7 +76,7 @@ impl GroupsApart {
         let block = segment.block_size;
         let blocks = |run: &Range<u32>| run.start - run.start % block..run.end.next_multiple_of(block);
         let length = self.runs.iter().map(|run| blocks(run).len()).sum();
-        let mut buffer = take(length)?.ok_or(WindowError::NoRoom { first_size: None })?;
+        let mut buffer = take(length)?.ok_or(WindowError::NoMemory { first_size: None })?;
         let mut groups = Vec::new();
         let mut at = 0;
         for run in &self.runs {
@@ -92,7 +96,7 @@ impl GroupsApart {
     }
 }
 
-/// By their headers, from `start` on.
+/// Finds complete groups by their headers, from `start` on.
 fn whole_groups(segment: &SegmentFile, start: u32, bytes: &[u8]) -> impl Iterator<Item = PlacedGroup> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -110,7 +114,7 @@ mod tests {
     use rustmq_engine_core::wal::Extent;
     use rustmq_model::{Offset, Timestamp};
 
-    use super::{GroupsApart, WORTH_A_READ};
+    use super::{ScatteredGroups, WORTH_A_READ};
 
     fn runs(offsets: &[u32], bytes_max: usize) -> Option<Vec<(u32, u32)>> {
         let extent = |(number, group_offset): (i64, &u32)| Extent {
@@ -122,12 +126,12 @@ mod tests {
             is_damaged: false,
         };
         let extents: Vec<_> = (0..).zip(offsets).map(extent).collect();
-        let apart = GroupsApart::of(&extents, 1_000, bytes_max)?;
+        let apart = ScatteredGroups::of(&extents, 1_000, bytes_max)?;
         Some(apart.runs().iter().map(|run| (run.start, run.end)).collect())
     }
 
     #[test]
-    fn what_lies_between_groups_is_left_out_where_it_is_worth_a_read() {
+    fn gaps_between_groups_are_skipped_where_they_are_worth_a_read() {
         const FAR: u32 = 1_000 + WORTH_A_READ;
         let check = |offsets: &[u32], expected: Option<&[(u32, u32)]>| {
             assert_eq!(runs(offsets, 1 << 20).as_deref(), expected, "{offsets:?}");
