@@ -3,4 +3,5 @@
 mod acknowledgements;
 mod changes;
 mod handshakes;
+mod hostile;
 mod peers;
