@@ -4,4 +4,5 @@ mod acknowledgements;
 mod changes;
 mod handshakes;
 mod hostile;
+mod mutations;
 mod peers;
