@@ -146,26 +146,16 @@ fn no_replica_goes_within_a_leader_epoch() {
 
 /// The driver may tell of an append with the next input only.
 #[test]
-fn an_acknowledgement_may_come_before_the_word_of_the_append() {
-    let (mut leader, mut follower) = (Peer::new(1, &[(1, 0)], 10), Peer::new(2, &[(1, 0)], 10));
-    let given = assignment(5, 1, 1, &[1, 2, 3]);
-    leader.assign(at(0), &given).unwrap();
-    follower.assign(at(0), &given).unwrap();
-    leader.end = 13;
-    let hello = follower.said();
-    leader.hear(at(0), 2, &hello).unwrap();
-    let (push, _) = {
-        let heard = leader.said();
-        follower.hear(at(0), 1, &heard).unwrap();
-        let acked = follower.said();
-        leader.hear(at(0), 2, &acked).unwrap();
-        leader.push(at(0), 2).unwrap()
-    };
-    assert_eq!(push.end, Offset(13));
-    leader.with(|replica, log| replica.check_invariants(log));
+fn batches_may_be_read_and_acknowledged_before_the_word_of_the_append() {
+    let (mut leader, _) = following();
+    leader.append(at(1), 3);
     leader.end = 16;
-    let ack = Message::Ack(Ack { conversation: push.conversation, durable_end: Offset(13) });
+    let (push, range) = leader.push(at(1), 2).unwrap();
+    assert_eq!(range, 10..16);
+    leader.with(|replica, log| replica.check_invariants(log));
+    let ack = Message::Ack(Ack { conversation: push.conversation, durable_end: Offset(16) });
+    leader.end = 18;
     leader.hear(at(1), 2, &ack).unwrap();
-    assert_eq!(leader.push(at(1), 2).unwrap().1, 13..16);
+    assert_eq!(leader.push(at(1), 2).unwrap().1, 16..18);
     leader.with(|replica, log| replica.check_invariants(log));
 }
