@@ -8,20 +8,22 @@
 //! - A link may be cut for a while, in one direction or in both.
 //! - A process may end between any two events. Unsynced frames may be lost, from any one on; synced
 //!   frames are not.
-//! - A broker that is fenced and out of the ISR may come back with an empty disk.
+//! - A broker that is fenced and out of the ISR may come back with an empty disk, or go on in
+//!   another run without a crash.
 //! - A sync takes any time. It does not fail, and synced frames are read as they were: such faults
 //!   are the simulation of a node's.
+//! - A leader's read of its log for a push may give nothing.
 //! - To drop a log takes time, and the process may end in the midst of it.
 //! - Clocks run up to two percent too fast or too slow, each at its own pace.
 //! - The controller decides in one order, and loses nothing. Answers to it and from it are lost,
 //!   late and doubled like all messages. It may move a leadership from a leader that is well and
 //!   does not hear of it.
-//! - A client's request reaches a broker or does not; its answer may be lost. Brokers are asked
-//!   that do not lead.
+//! - A client's request reaches a broker at once, unless that is down; the answer may be lost.
+//!   Brokers are asked that do not lead.
 //! - A leader is never elected from outside of the ISR.
 //!
-//! Reading order: [`setting`] draws a run, [`world`] is the course of it, [`broker`] a broker and
-//! its driver, [`replica_log`] and [`medium`] its log, [`controller`] and [`network`] lie between
+//! Reading order: [`setting`] draws a run, [`world`] is the course of it and [`ending`] the end,
+//! [`broker`] a broker and its driver, [`replica_log`] and [`medium`] its log, [`controller`] and [`network`] lie between
 //! them, [`producers`] and [`consumers`] the clients, [`oracle`] the judge, [`events`] the named
 //! events.
 
@@ -29,6 +31,7 @@ mod batches;
 mod broker;
 mod consumers;
 mod controller;
+mod ending;
 mod events;
 mod medium;
 mod network;

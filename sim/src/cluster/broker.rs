@@ -13,7 +13,7 @@ use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
 use super::batches::Batch;
 use super::controller::broker_id;
-use super::events::Named;
+use super::events::{Named, is_explained};
 use super::medium::{Frame, Medium};
 use super::network::CONTROLLER;
 use super::producers::Request;
@@ -44,6 +44,8 @@ pub struct Broker {
     medium: Medium,
     /// Counts processes.
     life: u32,
+    /// Counts registrations.
+    registrations: u32,
     process: Option<Process>,
 }
 
@@ -57,7 +59,7 @@ struct Wait {
 /// The driver's next step once the frame is durable.
 #[derive(Clone, Copy, Debug)]
 enum Awaited {
-    Drop { noted_in: usize, start: Offset },
+    Drop { noted_in: usize, is_empty: bool, start: Offset },
     LogChange { frame: usize },
 }
 
@@ -67,6 +69,8 @@ struct Process {
     /// There is none before the controller has given the run its number.
     replica: Option<Replica>,
     run: Run,
+    /// A registration was not answered yet.
+    is_registering: bool,
     waits: Vec<Wait>,
     is_syncing: bool,
     awaited: Option<Awaited>,
@@ -75,7 +79,11 @@ struct Process {
 
 impl Broker {
     pub fn new(index: usize, clock: Clock) -> Self {
-        Self { index, clock, medium: Medium::default(), life: 0, process: None }
+        Self { index, clock, medium: Medium::default(), life: 0, registrations: 0, process: None }
+    }
+
+    pub const fn index(&self) -> usize {
+        self.index
     }
 
     pub const fn is_up(&self) -> bool {
@@ -97,11 +105,15 @@ impl Broker {
         if log.reset_noted().is_some() {
             world.events.note(Named::ResetResumed);
         }
+        world.oracle.on_forgotten(self.index);
+        world.oracle.on_start_at(self.index, log.local_start());
         log.written_between(0, usize::MAX).for_each(|batch| world.oracle.on_synced(self.index, batch));
+        self.registrations += 1;
         self.process = Some(Process {
             log,
             replica: None,
             run: Run(0),
+            is_registering: true,
             waits: Vec::new(),
             is_syncing: false,
             awaited: None,
@@ -119,17 +131,27 @@ impl Broker {
         }
     }
 
-    pub fn replace_disk(&mut self) {
+    pub fn replace_disk(&mut self, world: &mut Surroundings) {
         assert!(!self.is_up());
         self.medium.replace();
+        world.controller.retire(self.index);
+        world.oracle.on_disk_replaced(self.index);
+    }
+
+    /// The process has heard that it is fenced, and begins another run.
+    pub fn register_anew(&mut self) {
+        let Some(process) = self.process.as_mut().filter(|process| !process.is_registering) else { return };
+        process.is_registering = true;
+        self.registrations += 1;
     }
 
     /// Asks the controller for a run, or to go on with the lease.
     pub fn heartbeat(&mut self, world: &mut Surroundings) {
         let Some(process) = &self.process else { return };
-        let ask = match process.replica {
-            None => Ask::Register { life: self.life },
-            Some(_) => Ask::Heartbeat { run: process.run, sent_at: self.clock.local(world.now()) },
+        let ask = if process.is_registering {
+            Ask::Register { number: self.registrations }
+        } else {
+            Ask::Heartbeat { run: process.run, sent_at: self.clock.local(world.now()) }
         };
         world.ask(self.index, ask);
         let interval = world.setting.heartbeat;
@@ -139,13 +161,10 @@ impl Broker {
     pub fn on_news(&mut self, world: &mut Surroundings, news: News) {
         let now = self.clock.local(world.now());
         let Some(process) = &mut self.process else { return };
-        if let News::Registered { life, run } = news {
-            if life == self.life && process.replica.is_none() {
-                process.run = run;
-                let start = process.log.high_watermark();
-                let member = Member { broker: broker_id(self.index), run };
-                let reset = process.log.reset_noted();
-                process.replica = Some(Replica::open(member, world.setting.limits, start, reset));
+        if let News::Registered { number, run } = news {
+            if number == self.registrations && process.is_registering {
+                (process.run, process.is_registering) = (run, false);
+                self.begin_run(world, run);
             }
             self.execute(world);
             return;
@@ -171,6 +190,23 @@ impl Broker {
         self.execute(world);
     }
 
+    fn begin_run(&mut self, world: &mut Surroundings, run: Run) {
+        let now = self.clock.local(world.now());
+        let Some(process) = &mut self.process else { return };
+        let (start, reset) = (process.log.high_watermark(), process.log.reset_noted());
+        match &mut process.replica {
+            None => {
+                let member = Member { broker: broker_id(self.index), run };
+                let limits = world.setting.limits_of(self.index);
+                process.replica = Some(Replica::open(member, limits, start, reset));
+            }
+            Some(replica) => {
+                world.events.note(Named::RegisteredAnew);
+                replica.handle_registration(now, &process.log.view(self.medium.synced()), run);
+            }
+        }
+    }
+
     pub fn on_message(&mut self, world: &mut Surroundings, from: usize, message: &Message, batches: &[Batch]) {
         let now = self.clock.local(world.now());
         let Some(process) = &mut self.process else { return };
@@ -188,6 +224,7 @@ impl Broker {
             }
             Err(ignored) => {
                 world.trace("ignored", &[("by", self.index as u64), ("why", ignored as u64)]);
+                assert!(is_explained(message, ignored), "{message:?} of broker {from}: {ignored}");
                 if let Some(named) = Named::of_ignored(message, ignored) {
                     world.events.note(named);
                 }
@@ -205,9 +242,9 @@ impl Broker {
         process.log.written_between(before, until).for_each(|batch| world.oracle.on_synced(self.index, batch));
         let view = process.log.view(until);
         match (process.awaited, &mut process.replica) {
-            (Some(Awaited::Drop { noted_in, start }), _) if noted_in < until => {
+            (Some(Awaited::Drop { noted_in, is_empty, start }), _) if noted_in < until => {
                 process.awaited = None;
-                let delay = world.dice.delay(world.setting.drop);
+                let delay = world.draw_drop(is_empty);
                 world.schedule.after(delay, Event::Dropped { broker: self.index, life: self.life, start });
             }
             (Some(Awaited::LogChange { frame }), Some(replica)) if frame < until => {
@@ -226,8 +263,9 @@ impl Broker {
         let log_start = world.controller.partition().starts.log_start.min(start);
         let state = state_of(world.oracle.committed_between(Offset::ZERO, start), log_start);
         assert_eq!(state.end(), start, "a log begins anew between two committed batches");
-        world.oracle.on_reset(self.index, start);
+        world.oracle.on_start_at(self.index, start);
         let frame = write(&mut process.log, &mut self.medium, Frame::Reset(state));
+        world.judge_start(&process.log);
         process.awaited = Some(Awaited::LogChange { frame });
         self.execute(world);
     }
@@ -335,7 +373,7 @@ impl Broker {
                 world.send(self.index, to, &message, &[]);
             }
             Action::ReadBatches { follower, handshake, first, bytes_max } => {
-                let batches = process.log.read(first, bytes_max);
+                let batches = if world.fails_to_read() { Vec::new() } else { process.log.read(first, bytes_max) };
                 let bytes = batches.iter().map(|batch| batch.header.size).sum();
                 let (first, end) = match (batches.first(), batches.last()) {
                     (Some(batch), Some(last)) if batch.first() == first => (first, last.end()),
@@ -349,35 +387,38 @@ impl Broker {
                 if to < process.log.end() {
                     world.events.note(Named::Truncation);
                 }
+                world.oracle.on_cut(self.index, process.log.between(to, process.log.end()));
                 let frame = write(&mut process.log, medium, Frame::Truncate(to));
                 process.awaited = Some(Awaited::LogChange { frame });
             }
             Action::Reset { start } => {
                 world.events.note(Named::Reset);
+                world.oracle.on_forgotten(self.index);
+                let is_empty = process.log.is_empty();
                 let noted_in = match process.log.reset_noted() {
                     Some(_) => 0,
                     None => write(&mut process.log, medium, Frame::ResetNoted(start)),
                 };
-                process.awaited = Some(Awaited::Drop { noted_in, start });
+                process.awaited = Some(Awaited::Drop { noted_in, is_empty, start });
                 if medium.synced() > noted_in {
                     process.awaited = None;
-                    let delay = world.dice.delay(world.setting.drop);
+                    let delay = world.draw_drop(is_empty);
                     world.schedule.after(delay, Event::Dropped { broker: self.index, life: self.life, start });
                 }
             }
             Action::MoveStarts(starts) => {
                 world.oracle.on_starts(&process.log, starts.local());
+                let from = process.log.high_watermark();
                 write(&mut process.log, medium, Frame::Starts(starts));
+                world.oracle.on_watermark(&process.log, from, process.log.high_watermark());
+                world.judge_start(&process.log);
                 let view = process.log.view(medium.synced());
                 process.replica.as_mut().expect("it asked for this").on_starts_moved(now, &view);
             }
             Action::RaiseHighWatermark { to } => {
                 let replica = process.replica.as_ref().expect("it asked for this");
                 if let Some(epoch) = replica.leading() {
-                    let partition = world.controller.partition();
-                    let is_current = partition.leader_epoch == epoch;
-                    let in_sync = if is_current { partition.in_sync.as_slice() } else { &[] };
-                    world.oracle.on_committed(&process.log, to, in_sync);
+                    world.judge_commit(epoch, &process.log, to);
                 }
                 let from = process.log.high_watermark();
                 process.log.raise_high_watermark(to);
@@ -392,6 +433,7 @@ impl Broker {
         let Some(process) = &mut self.process else { return };
         let member = Member { broker: broker_id(self.index), run: process.run };
         world.oracle.on_leader(member, epoch, &process.log);
+        world.judge_start(&process.log);
         world.trace("leader", &[("broker", self.index as u64), ("epoch", u64::from(epoch.0.unsigned_abs()))]);
         let start = process.log.end();
         write(&mut process.log, &mut self.medium, Frame::EpochStart(EpochStart { epoch, start }));

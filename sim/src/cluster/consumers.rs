@@ -1,9 +1,10 @@
 //! The clients that read: from whichever broker says that it leads, and never from one of an older
-//! epoch than they have seen. Each batch that they are given is held against the judge's truth, and
-//! neither their place nor the latest offset that they were told goes back.
+//! epoch than they have seen. Each batch that they are given is held against the judge's truth. The
+//! latest offset that they were told does not go back, and no leader that the controller has ends
+//! below their place.
 
 use rustmq_engine_core::log::{Frontiers, TransactionEnd};
-use rustmq_engine_core::replication::Replica;
+use rustmq_engine_core::replication::{Assignment, Replica};
 use rustmq_model::{LeaderEpoch, Offset};
 
 use super::batches::Batch;
@@ -34,18 +35,24 @@ impl Consumer {
         Self { isolation, position: Offset::ZERO, epoch: LeaderEpoch(0), latest: Offset::ZERO }
     }
 
-    /// Reads on, if this replica leads. `stored_from` is where the tier ends, as the controller has
-    /// it.
+    pub const fn position(&self) -> Offset {
+        self.position
+    }
+
+    /// Reads on, if this replica leads. `partition` is as the controller has it.
     pub fn fetch(
         &mut self,
         replica: &Replica,
         log: &ReplicaLog,
-        stored_from: Offset,
+        partition: &Assignment,
         oracle: &Oracle,
         events: &mut Events,
     ) {
         let Some(epoch) = replica.leading().filter(|epoch| *epoch >= self.epoch) else { return };
         self.epoch = epoch;
+        let (position, end) = (self.position, log.end());
+        let is_current = epoch == partition.leader_epoch;
+        assert!(!is_current || end >= position, "a leader ends at {end}, and a consumer has read up to {position}");
         match replica.latest() {
             None => events.note(Named::NotAvailable),
             Some(latest) => {
@@ -56,7 +63,7 @@ impl Consumer {
         let frontiers = log.core().frontiers();
         self.position = self.position.max(frontiers.log_start);
         if self.position < log.local_start() {
-            self.read_tier(log, stored_from, oracle, events);
+            self.read_tier(log, partition.starts.local(), oracle, events);
             return;
         }
         let until = match self.isolation {
@@ -89,7 +96,7 @@ impl Consumer {
         self.position = self.position.max(batch.end());
     }
 
-    /// The tier must have the records that the log has no more.
+    /// The tier, which ends at `stored_from`, must have the records that the log has no more.
     fn read_tier(&mut self, log: &ReplicaLog, stored_from: Offset, oracle: &Oracle, events: &mut Events) {
         let local_start = log.local_start();
         assert!(local_start <= stored_from, "the log starts at {local_start}, and the tier ends at {stored_from}");

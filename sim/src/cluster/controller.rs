@@ -20,10 +20,12 @@ use crate::Dice;
 #[derive(Clone, Copy, Debug)]
 struct Registration {
     run: Run,
-    /// Which process asked: one that asks again, because the answer was lost, is the same run.
-    life: u32,
+    /// The broker's own count: one that asks again, because the answer was lost, is the same run.
+    number: u32,
     heard_at: Instant,
     is_fenced: bool,
+    /// It is over for good: nothing that is still on its way from it counts.
+    is_retired: bool,
 }
 
 #[derive(Debug)]
@@ -63,25 +65,36 @@ impl Controller {
         self.moved.contains(&epoch)
     }
 
-    /// Whether the broker may be given another disk: it is in no ISR, and before it can be it has
-    /// registered anew.
-    pub fn may_lose_its_disk(&self, broker: usize) -> bool {
-        let is_fenced = self.brokers[broker].is_none_or(|known| known.is_fenced);
-        is_fenced && !self.partition.in_sync.contains(&broker_id(broker))
+    pub fn is_fenced(&self, broker: usize) -> bool {
+        self.brokers[broker].is_none_or(|known| known.is_fenced)
     }
 
-    /// A process has started. An epoch belongs to one run: what this broker led goes on in another
-    /// epoch, whoever leads it.
-    pub fn register(&mut self, now: Instant, broker: usize, life: u32, events: &mut Events) -> Option<Run> {
+    /// Whether the broker may be given another disk: it is in no ISR.
+    pub fn may_lose_its_disk(&self, broker: usize) -> bool {
+        self.is_fenced(broker) && !self.partition.in_sync.contains(&broker_id(broker))
+    }
+
+    /// The operator gives a broker that is down another disk. Before it is in an ISR again it has
+    /// registered anew: a late heartbeat of its last run, and a join of that run, change nothing.
+    pub fn retire(&mut self, broker: usize) {
+        assert!(self.may_lose_its_disk(broker));
+        if let Some(known) = &mut self.brokers[broker] {
+            known.is_retired = true;
+        }
+    }
+
+    /// A process has started, or a broker that was fenced begins anew. An epoch belongs to one run:
+    /// what this broker led goes on in another epoch, whoever leads it.
+    pub fn register(&mut self, now: Instant, broker: usize, number: u32, events: &mut Events) -> Option<Run> {
         match self.brokers[broker] {
-            Some(known) if known.life == life => return Some(known.run),
-            // A late copy of an earlier process's request.
-            Some(known) if known.life > life => return None,
+            Some(known) if known.number == number => return Some(known.run),
+            // A late copy of an earlier request.
+            Some(known) if known.number > number => return None,
             _ => {}
         }
         self.runs += 1;
         let run = Run(self.runs);
-        self.brokers[broker] = Some(Registration { run, life, heard_at: now, is_fenced: false });
+        self.brokers[broker] = Some(Registration { run, number, heard_at: now, is_fenced: false, is_retired: false });
         let led = self.partition.leader.is_some_and(|leader| leader.broker == broker_id(broker));
         if led || self.partition.leader.is_none() {
             self.elect(events);
@@ -91,7 +104,8 @@ impl Controller {
 
     /// Answers whether the run has a lease.
     pub fn heartbeat(&mut self, now: Instant, broker: usize, run: Run, events: &mut Events) -> bool {
-        let Some(known) = self.brokers[broker].as_mut().filter(|known| known.run == run) else { return false };
+        let is_meant = |known: &&mut Registration| known.run == run && !known.is_retired;
+        let Some(known) = self.brokers[broker].as_mut().filter(is_meant) else { return false };
         (known.heard_at, known.is_fenced) = (now, false);
         if self.partition.leader.is_none() {
             self.elect(events);

@@ -12,6 +12,7 @@ pub enum Named {
     DiskReplaced,
     LinkCut,
     Fenced,
+    RegisteredAnew,
     Election,
     LeaderReturned,
     LeaderMoved,
@@ -26,6 +27,7 @@ pub enum Named {
     Truncation,
     Reset,
     ResetResumed,
+    ReadFailed,
     OlderPage,
     HandshakeVoid,
     StaleAck,
@@ -45,12 +47,13 @@ pub enum Named {
 }
 
 impl Named {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::Crash,
         Self::FramesLost,
         Self::DiskReplaced,
         Self::LinkCut,
         Self::Fenced,
+        Self::RegisteredAnew,
         Self::Election,
         Self::LeaderReturned,
         Self::LeaderMoved,
@@ -65,6 +68,7 @@ impl Named {
         Self::Truncation,
         Self::Reset,
         Self::ResetResumed,
+        Self::ReadFailed,
         Self::OlderPage,
         Self::HandshakeVoid,
         Self::StaleAck,
@@ -91,6 +95,7 @@ impl Named {
             Self::DiskReplaced => "disk replaced",
             Self::LinkCut => "link cut",
             Self::Fenced => "broker fenced",
+            Self::RegisteredAnew => "living broker registered anew",
             Self::Election => "another leader elected",
             Self::LeaderReturned => "returned leader elected again",
             Self::LeaderMoved => "leadership moved by the controller",
@@ -105,6 +110,7 @@ impl Named {
             Self::Truncation => "truncation",
             Self::Reset => "reset",
             Self::ResetResumed => "crash in a reset",
+            Self::ReadFailed => "read that gave nothing",
             Self::OlderPage => "older page of a history",
             Self::HandshakeVoid => "handshake ended by the leader",
             Self::StaleAck => "ack of an older epoch dropped",
@@ -138,6 +144,33 @@ impl Named {
     }
 }
 
+/// Whether the network, or news that is late, explains why a message was ignored. Anything else is
+/// a fault of whoever sent it.
+pub fn is_explained(message: &Message, ignored: Ignored) -> bool {
+    match ignored {
+        Ignored::WrongRole
+        | Ignored::StaleEpoch
+        | Ignored::FutureEpoch
+        | Ignored::StaleHandshake
+        | Ignored::WrongState
+        | Ignored::Gap
+        | Ignored::BelowAcknowledged
+        | Ignored::InSync => true,
+        // A broker that has led a later epoch may have heard an older assignment after a start, and
+        // so may the leader of that.
+        Ignored::Malformed => {
+            let Message::Hello(hello) = message else { return false };
+            hello.history.starts.last().is_some_and(|last| last.epoch > hello.conversation.epoch)
+        }
+        Ignored::WrongSender
+        | Ignored::UnknownHandshake
+        | Ignored::PreviousDiffers
+        | Ignored::BeyondPushed
+        | Ignored::StaleAssignment
+        | Ignored::WrongCompletion => false,
+    }
+}
+
 /// How often each came up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Events(BTreeMap<Named, u64>);
@@ -145,6 +178,10 @@ pub struct Events(BTreeMap<Named, u64>);
 impl Events {
     pub fn note(&mut self, named: Named) {
         *self.0.entry(named).or_default() += 1;
+    }
+
+    pub fn count(&self, named: Named) -> u64 {
+        self.0.get(&named).copied().unwrap_or_default()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (Named, u64)> {

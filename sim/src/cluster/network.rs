@@ -63,6 +63,10 @@ impl Network {
         copies.into_iter().flatten()
     }
 
+    pub const fn is_calm(&self) -> bool {
+        self.is_calm
+    }
+
     pub fn cut(&mut self, from: usize, to: usize) {
         self.links[from][to].is_cut = true;
     }
@@ -71,7 +75,7 @@ impl Network {
         self.links[from][to].is_cut = false;
     }
 
-    /// From now on all is well.
+    /// From now on links lose, double and delay nothing, and none is cut but by [`Self::cut`].
     pub fn calm(&mut self) {
         self.links.iter_mut().flatten().for_each(|link| link.is_cut = false);
         self.is_calm = true;

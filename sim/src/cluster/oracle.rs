@@ -2,8 +2,10 @@
 //!
 //! - an epoch has one leader, in one run, and a new leader has every record that was ever
 //!   committed;
-//! - the records below a leader's high watermark are committed: they never change, and every
-//!   replica has the same ones below its own;
+//! - the records below a leader's high watermark are committed: they never change, every replica
+//!   of the ISR has them on its disk when they become so, and no fewer than `min.insync.replicas`;
+//!   and every replica has the same ones below its own high watermark;
+//! - no log starts above where the controller has it start;
 //! - an append that was answered is where its level promises: on so many disks at that moment, and
 //!   with `all` it is committed;
 //! - a producer that goes on until it is answered has each of its batches committed once, and in
@@ -23,12 +25,38 @@ use super::producers::Request;
 use super::replica_log::ReplicaLog;
 use super::setting::BROKERS;
 
+/// The brokers that have a batch on their disk, one bit for each.
+#[derive(Clone, Copy, Debug, Default)]
+struct Copies {
+    held: u8,
+    /// Those that had it when they lost their disk. Their leader may not have heard of that.
+    replaced: u8,
+    /// Those that ever had it. A leader that was replaced does not hear of a cut.
+    ever: u8,
+}
+
+/// A leader that counts records as committed, or answers appends.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// The ISR, if this leader is the one that the controller has.
+    pub in_sync: Option<&'a [BrokerId]>,
+    /// `min.insync.replicas`, no more than there are replicas.
+    pub in_sync_min: usize,
+}
+
+impl Standing<'_> {
+    /// Disks that had a batch as far as such a leader can know.
+    const fn counted(&self, copies: Copies) -> usize {
+        let disks = if self.in_sync.is_some() { copies.held | copies.replaced } else { copies.ever };
+        disks.count_ones() as usize
+    }
+}
+
 #[derive(Debug, Default)]
 pub struct Oracle {
     committed: Vec<Batch>,
     leaders: BTreeMap<LeaderEpoch, Member>,
-    /// Which brokers have had each batch on their disk, one bit for each.
-    synced: BTreeMap<u32, u8>,
+    copies: BTreeMap<(LeaderEpoch, Offset), Copies>,
     /// The last of each producer.
     sequences: BTreeMap<ProducerId, (ProducerEpoch, Sequence)>,
 }
@@ -57,16 +85,17 @@ impl Oracle {
         assert_eq!(log.reset_noted(), None, "a log is compared that is being dropped");
     }
 
-    /// A leader counts the records below `to` as committed. `in_sync` are those of the ISR, if this
-    /// leader is the one that the controller has.
-    pub fn on_committed(&mut self, log: &ReplicaLog, to: Offset, in_sync: &[BrokerId]) {
+    /// A leader counts the records below `to` as committed.
+    pub fn on_committed(&mut self, log: &ReplicaLog, to: Offset, leader: Standing<'_>) {
         self.compare(log, log.local_start(), self.committed_end().min(to));
         let from = self.committed_end();
         for batch in log.between(from, to) {
             assert_eq!(batch.first(), self.committed_end(), "committed batches follow each other");
-            let disks = self.synced.get(&batch.name()).copied().unwrap_or_default();
-            let lacks = in_sync.iter().find(|member| disks & (1 << member.0) == 0);
-            assert_eq!(lacks, None, "batch {} counts as committed, and a replica in sync lacks it", batch.name());
+            let (name, copies) = (batch.name(), self.copies_of(batch));
+            let lacks = leader.in_sync.unwrap_or_default().iter().find(|member| copies.held & (1 << member.0) == 0);
+            assert_eq!(lacks, None, "batch {name} counts as committed, and a replica in sync lacks it");
+            let count = leader.counted(copies);
+            assert!(count >= leader.in_sync_min, "batch {name} counts as committed, and is on {count} disks");
             self.judge_sequence(batch);
             self.committed.push(*batch);
         }
@@ -108,16 +137,37 @@ impl Oracle {
         }
     }
 
-    pub fn on_synced(&mut self, broker: usize, batch: &Batch) {
-        *self.synced.entry(batch.name()).or_default() |= 1 << broker;
+    fn copies_of(&self, batch: &Batch) -> Copies {
+        self.copies.get(&place(batch)).copied().unwrap_or_default()
     }
 
-    /// The broker's log begins anew at `start`. The records below are in the tier, or gone: either
-    /// way no crash of this broker takes it.
-    pub fn on_reset(&mut self, broker: usize, start: Offset) {
+    pub fn on_synced(&mut self, broker: usize, batch: &Batch) {
+        hold(self.copies.entry(place(batch)).or_default(), broker);
+    }
+
+    /// The broker's log has nothing below `start`. Those records are in the tier, or gone: either
+    /// way no crash of this broker takes them.
+    pub fn on_start_at(&mut self, broker: usize, start: Offset) {
         let until = self.committed.partition_point(|batch| batch.end() <= start);
-        for batch in &self.committed[..until] {
-            *self.synced.entry(batch.name()).or_default() |= 1 << broker;
+        self.committed[..until].iter().for_each(|batch| hold(self.copies.entry(place(batch)).or_default(), broker));
+    }
+
+    /// The broker's log is to be without these.
+    pub fn on_cut<'a>(&mut self, broker: usize, batches: impl Iterator<Item = &'a Batch>) {
+        for batch in batches {
+            self.copies.entry(place(batch)).or_default().held &= !(1 << broker);
+        }
+    }
+
+    /// Nothing on the broker's disk counts any more: its log is dropped, or read anew.
+    pub fn on_forgotten(&mut self, broker: usize) {
+        self.copies.values_mut().for_each(|copies| copies.held &= !(1 << broker));
+    }
+
+    pub fn on_disk_replaced(&mut self, broker: usize) {
+        for copies in self.copies.values_mut() {
+            copies.replaced |= copies.held & (1 << broker);
+            copies.held &= !(1 << broker);
         }
     }
 
@@ -129,23 +179,23 @@ impl Oracle {
 
     /// An append that ends at `end` is answered by a leader, whose log is this one. It may have
     /// come before.
-    pub fn on_answer(&self, broker: usize, log: &ReplicaLog, request: &Request, least: usize, end: Offset) {
+    pub fn on_answer(&self, broker: usize, log: &ReplicaLog, request: &Request, leader: Standing<'_>, end: Offset) {
         let (last, level) = (Offset(end.0 - 1), request.level);
         let committed = self.committed_between(last, end).next();
         let batch = log.between(last, end).next().or(committed).expect("a leader has what it acknowledges");
         assert_eq!((batch.name(), batch.end()), (request.batch.name(), end), "another batch is there");
-        let disks = self.synced.get(&batch.name()).copied().unwrap_or_default();
-        let count = disks.count_ones() as usize;
+        let copies = self.copies_of(batch);
+        let count = leader.counted(copies);
         let promised = match level {
             AckLevel::None => 0,
             AckLevel::Leader => 1,
             AckLevel::Majority => BROKERS / 2 + 1,
-            AckLevel::Custom(syncs) => syncs.clamp(1, BROKERS),
-            AckLevel::All => least,
+            AckLevel::Custom(syncs) => syncs.max(1),
+            AckLevel::All => leader.in_sync_min,
         };
         assert!(count >= promised, "batch {} was acknowledged with {level:?} from {count} disks", batch.name());
         if level == AckLevel::Leader {
-            assert!(disks & (1 << broker) != 0, "a leader acknowledged a batch before it synced it");
+            assert!(copies.held & (1 << broker) != 0, "a leader acknowledged a batch before it synced it");
         }
         if level == AckLevel::All {
             assert_eq!(committed, Some(batch), "a batch was acknowledged with All and is not committed");
@@ -172,4 +222,16 @@ impl Oracle {
         let stable = log.core().frontiers().last_stable;
         assert_eq!(stable, self.committed_end(), "a transaction hangs");
     }
+}
+
+const fn hold(copies: &mut Copies, broker: usize) {
+    let bit = 1 << broker;
+    copies.held |= bit;
+    copies.ever |= bit;
+}
+
+/// What a leader wrote at an offset. The same request may be in two leaders' logs at different
+/// places.
+const fn place(batch: &Batch) -> (LeaderEpoch, Offset) {
+    (batch.header.leader_epoch, batch.first())
 }

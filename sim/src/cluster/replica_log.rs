@@ -1,14 +1,17 @@
 //! One replica's log: the real [`PartitionLog`], the batches that it is of, and the state of before
-//! them, from which it is made anew after a cut. Each frame of the medium is applied once when it
-//! is written, and once more after a crash, by the same code.
+//! them, which is the base of its cuts. Each frame of the medium is applied once when it is
+//! written, and once more after a crash, by the same code. A log that is dropped begins anew with
+//! the tier's state of its start, which a real log is not given yet.
 //!
-//! `PartitionLog` takes durable records for committed, as a sole replica's log may. So it is told
-//! that a record is durable when the high watermark passes it; the medium's durable end is kept
-//! here.
+//! `PartitionLog` does not take a follower's appends yet, which come with offsets and epochs. So it
+//! is told of all batches as a replay tells of them, which counts them as durable; the medium's
+//! durable end is kept here.
 
 use std::rc::Rc;
 
-use rustmq_engine_core::log::{AppendDecision, AppendRejection, EpochStart, LogLimits, PartitionLog};
+use rustmq_engine_core::log::{
+    AppendDecision, AppendRejection, EpochStart, Gaps, LogLimits, PartitionLog, WatermarkRule,
+};
 use rustmq_engine_core::replication::{LogView, Starts};
 use rustmq_model::{LeaderEpoch, Offset, Timestamp};
 
@@ -37,25 +40,22 @@ pub struct ReplicaLog {
 
 /// A log that nothing was written to.
 pub fn empty() -> PartitionLog {
-    PartitionLog::open(LogLimits::default(), OPENED_IN, Offset::ZERO)
+    let mut core = PartitionLog::open(LogLimits::default(), OPENED_IN, Offset::ZERO);
+    core.follow_watermark(WatermarkRule::Acknowledged(Offset::ZERO));
+    core
 }
 
 /// The log goes on by a batch that has its place.
 pub fn append(core: &mut PartitionLog, batch: &Batch) {
     let Batch { header, marker } = batch;
-    assert!(header.leader_epoch >= core.leader_epoch(), "a batch is not filed under a later epoch than its own");
-    if header.leader_epoch > core.leader_epoch() {
-        core.follow(header.leader_epoch).expect("it is newer");
-    }
-    match marker {
-        Some(marker) => core.commit_marker(header, *marker, header.base_offset, Timestamp::NONE),
-        None => core.commit_append(header, header.base_offset, Timestamp::NONE),
-    }
+    let is_its_own = core.epochs().last().is_none_or(|last| last.epoch <= header.leader_epoch);
+    assert!(is_its_own, "a batch is not filed under a later epoch than its own");
+    core.replay_batch(header, *marker, Gaps::Refused).expect("batches follow each other");
 }
 
 /// Records below `high_watermark` are committed, and those below `log_start` are gone.
 pub fn settle(core: &mut PartitionLog, high_watermark: Offset, log_start: Offset) {
-    core.on_durable(high_watermark);
+    core.follow_watermark(WatermarkRule::Acknowledged(high_watermark));
     let log_start = log_start.min(core.frontiers().high_watermark);
     if let Some(start) = core.trim(log_start).expect("it is not above the high watermark") {
         core.on_trim_durable(start);
@@ -76,7 +76,9 @@ impl ReplicaLog {
         frames.iter().enumerate().for_each(|(number, frame)| log.apply(number, frame));
         // How far the others had it, a start does not know.
         log.high_watermark = log.local_start().max(log.starts.local());
-        log.rebuild();
+        log.core = log.rebuilt();
+        settle(&mut log.core, log.high_watermark, log.starts.log_start);
+        log.core.check_invariants();
         log
     }
 
@@ -91,12 +93,7 @@ impl ReplicaLog {
                 self.core.lead(begun.expect("it has not begun before"));
             }
             Frame::Starts(starts) => self.move_starts(*starts),
-            Frame::Truncate(to) => {
-                let kept = self.stored.partition_point(|stored| stored.batch.end() <= *to);
-                self.stored.truncate(kept);
-                self.rebuild();
-                assert_eq!(self.end(), *to, "a cut is between two batches");
-            }
+            Frame::Truncate(to) => self.truncate(*to),
             Frame::ResetNoted(start) => {
                 *self = Self::new(empty());
                 self.reset_noted = Some(*start);
@@ -106,10 +103,22 @@ impl ReplicaLog {
     }
 
     /// The batches that are left and the state before them tell the producers' state.
-    fn rebuild(&mut self) {
-        self.core = self.before.clone();
-        self.stored.iter().for_each(|stored| append(&mut self.core, &stored.batch));
-        settle(&mut self.core, self.high_watermark, self.starts.log_start);
+    fn rebuilt(&self) -> PartitionLog {
+        let mut core = self.before.clone();
+        self.stored.iter().for_each(|stored| append(&mut core, &stored.batch));
+        core
+    }
+
+    fn truncate(&mut self, to: Offset) {
+        let kept = self.stored.partition_point(|stored| stored.batch.end() <= to);
+        self.stored.truncate(kept);
+        let mut rebuilt = self.rebuilt();
+        assert_eq!(rebuilt.end(), to, "a cut is between two batches");
+        self.core.prepare_truncation(to).expect("nothing that is committed is cut off");
+        self.core.begin_cut();
+        rebuilt.continue_cut(&self.core, Timestamp(0));
+        self.core = rebuilt;
+        self.core.end_cut();
         self.core.check_invariants();
     }
 
@@ -128,7 +137,7 @@ impl ReplicaLog {
 
     pub fn raise_high_watermark(&mut self, to: Offset) {
         self.high_watermark = self.high_watermark.max(to);
-        self.core.on_durable(self.high_watermark);
+        self.core.follow_watermark(WatermarkRule::Acknowledged(self.high_watermark));
     }
 
     pub const fn core(&self) -> &PartitionLog {
@@ -150,6 +159,10 @@ impl ReplicaLog {
     /// The first stored batch begins here.
     pub const fn local_start(&self) -> Offset {
         self.before.end()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.stored.is_empty()
     }
 
     pub const fn end(&self) -> Offset {

@@ -13,6 +13,11 @@ pub const BROKERS: usize = 3;
 pub struct Setting {
     pub in_sync_min: usize,
     pub limits: ReplicationLimits,
+    /// The broker that tells longer pages of its history than others, if there is such a broker.
+    pub longer_page: usize,
+    /// Followers keep up with their leader whatever the load is: one that runs, and that messages
+    /// reach, never lags for `lag_time_max`.
+    pub is_wide: bool,
     pub lease: Duration,
     pub heartbeat: Duration,
     /// Of a message.
@@ -50,22 +55,30 @@ impl Setting {
     pub fn draw(dice: &mut Dice) -> Self {
         let is_lossy = dice.below(3) > 0;
         let is_slow = dice.below(3) == 0;
+        let is_wide = dice.coin();
         let millis = Duration::from_millis;
+        let delay = Delay::micros(50, 1_000 << dice.below(3));
+        let sync = if is_slow { Delay::micros(200, 20_000) } else { Delay::micros(50, 2_000) };
         let heartbeat = dice.between(15, 60);
+        // A push waits for a read and reads, an acknowledgement waits for a sync and syncs, and
+        // both travel. Twice that, since a lag is only measured where a mark is reached.
+        let wide_lag = (sync.most * 4 + delay.most * 2) * 2 + millis(10);
         let limits = ReplicationLimits {
-            window_bytes: 200 << dice.below(6),
-            push_bytes: 100 << dice.below(6),
-            pushes_max: 1 + dice.below(8),
-            history_page_max: 1 + dice.below(4) / 3,
+            window_bytes: if is_wide { 1 << 20 } else { 200 << dice.below(6) },
+            push_bytes: if is_wide { 64 << 10 } else { 100 << dice.below(6) },
+            pushes_max: if is_wide { 64 } else { 1 + dice.below(8) },
+            history_page_max: 1,
             heartbeat_interval: millis(dice.between(5, 30)),
             resend_after: millis(dice.between(10, 60)),
             retry_interval: millis(dice.between(5, 40)),
             silence_max: millis(dice.between(60, 200)),
-            lag_time_max: millis(dice.between(15, 300)),
+            lag_time_max: if is_wide { wide_lag + millis(dice.between(0, 150)) } else { millis(dice.between(15, 300)) },
         };
         Self {
-            in_sync_min: 1 + dice.below(3).min(1),
+            in_sync_min: [1, 2, 2, 3][dice.below(4)],
             limits,
+            longer_page: dice.below(4 * BROKERS),
+            is_wide,
             lease: millis(dice.between(2, 5) * heartbeat),
             heartbeat: millis(heartbeat),
             lost: if is_lossy {
@@ -75,12 +88,12 @@ impl Setting {
             },
             doubled: if dice.coin() { Chance::percent(3) } else { Chance::NEVER },
             late: Chance::per_million(u32::try_from(dice.between(0, 40_000)).expect("small")),
-            delay: Delay::micros(50, 1_000 << dice.below(3)),
+            delay,
             late_delay: Delay::micros(5_000, 200_000),
             has_streams: dice.coin(),
             told: Chance::percent([0, 50, 100][dice.below(3)]),
-            sync: if is_slow { Delay::micros(200, 20_000) } else { Delay::micros(50, 2_000) },
-            drop: Delay::micros(5_000, 150_000),
+            sync,
+            drop: Delay::micros(40_000, 600_000),
             pace: Delay::micros(300, 6_000),
             trouble: Delay::micros(5_000, 100_000 << dice.below(4)),
             down: Delay::micros(1_000, 500_000),
@@ -92,5 +105,21 @@ impl Setting {
             requests: 1_000 + dice.between(0, 600),
             drift: dice.between(0, 20),
         }
+    }
+
+    pub fn limits_of(&self, broker: usize) -> ReplicationLimits {
+        let history_page_max = self.limits.history_page_max + usize::from(broker == self.longer_page);
+        ReplicationLimits { history_page_max, ..self.limits }
+    }
+
+    /// A log that holds nothing has begun anew at its leader's start within so long. A tier that
+    /// moves on more often outruns it.
+    pub fn restarted_within(&self) -> Duration {
+        self.sync.most * 4 + self.delay.most * 4 + self.limits.retry_interval
+    }
+
+    /// A leader that is given requests has missed a follower within so long.
+    pub fn missed_within(&self) -> Duration {
+        self.limits.lag_time_max + self.limits.retry_interval * 2 + Duration::from_millis(100)
     }
 }

@@ -1,12 +1,11 @@
 //! The course of a run: one queue of events for three brokers, the network, the controller, the
-//! clients, and the troubles. First there is trouble; then all links are whole, all brokers run,
-//! and everything must come to rest.
+//! clients, and the troubles, which end at last: [`super::ending`].
 
 use std::time::Duration;
 
 use rustmq_engine_core::log::TransactionEnd;
 use rustmq_engine_core::replication::{
-    Assignment, BatchesRead, Change, Message, PartitionEpoch, ProduceRefusal, Proposal, Refusal, RoleName, Run,
+    Assignment, BatchesRead, Change, Message, PartitionEpoch, ProduceRefusal, Proposal, Refusal, Run,
 };
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
@@ -14,19 +13,22 @@ use super::Report;
 use super::batches::Batch;
 use super::broker::{Broker, Clock, index_of, message_fields};
 use super::consumers::Consumer;
-use super::controller::{Controller, broker_id};
+use super::controller::Controller;
+use super::ending::Phase;
 use super::events::{Events, Named};
 use super::network::{CONTROLLER, Network};
-use super::oracle::Oracle;
+use super::oracle::{Oracle, Standing};
 use super::producers::{Names, Producer, Request};
 use super::replica_log::ReplicaLog;
 use super::setting::{BROKERS, Setting};
 use crate::{Chance, Dice, Schedule, Trace};
 
-/// Everything is at rest within so long after the last fault.
-const REST_WITHIN: Duration = Duration::from_secs(8);
-/// More of them than any run has that does something useful.
+/// No run that does something useful has more events.
 const EVENTS_MAX: u64 = 1_000_000;
+/// How much slower clients are when there is no trouble: it lasts long, so that all can be judged.
+const CALM_PACE: u32 = 3;
+/// Of reads for a push.
+const READ_FAILED: Chance = Chance::percent(1);
 /// Of client requests: an answer is lost.
 const ANSWER_LOST: Chance = Chance::percent(3);
 /// Of client requests: it is sent to any broker, and not to the one that is said to lead.
@@ -43,7 +45,7 @@ enum Ways {
 /// A broker's request to the controller.
 #[derive(Clone, Copy, Debug)]
 pub enum Ask {
-    Register { life: u32 },
+    Register { number: u32 },
     Heartbeat { run: Run, sent_at: Instant },
     Propose(Proposal),
 }
@@ -51,10 +53,27 @@ pub enum Ask {
 /// The controller's message to a broker.
 #[derive(Clone, Debug)]
 pub enum News {
-    Registered { life: u32, run: Run },
+    Registered { number: u32, run: Run },
     Lease { run: Run, sent_at: Instant, assignment: Assignment },
     Assignment(Assignment),
     Refused { proposal: Proposal, refusal: Refusal },
+}
+
+impl News {
+    /// For the trace.
+    fn fields(&self) -> (&'static str, u64, u64) {
+        let of = |assignment: &Assignment| {
+            (assignment.leader_epoch.0.unsigned_abs().into(), assignment.partition_epoch.0.into())
+        };
+        match self {
+            Self::Registered { number, run } => ("told of its run", (*number).into(), run.0),
+            Self::Lease { assignment, .. } => ("told of its lease", of(assignment).0, of(assignment).1),
+            Self::Assignment(assignment) => ("told of an assignment", of(assignment).0, of(assignment).1),
+            Self::Refused { proposal, refusal } => {
+                ("told of a refusal", proposal.partition_epoch.0.into(), *refusal as u64)
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -75,8 +94,7 @@ pub enum Event {
     Trouble,
     Restart(usize),
     Mend { from: usize, to: usize },
-    Calm,
-    Rest,
+    NextPhase,
 }
 
 /// The surroundings in which brokers act.
@@ -88,7 +106,7 @@ pub struct Surroundings {
     pub oracle: Oracle,
     pub events: Events,
     pub dice: Dice,
-    network: Network,
+    pub network: Network,
     trace: Trace,
 }
 
@@ -128,6 +146,20 @@ impl Surroundings {
         self.schedule.after(delay, Event::Read { broker, life, read, batches });
     }
 
+    /// Whether a leader's read of its log gives nothing.
+    pub fn fails_to_read(&mut self) -> bool {
+        let fails = !self.network.is_calm() && self.dice.happens(READ_FAILED);
+        if fails {
+            self.events.note(Named::ReadFailed);
+        }
+        fails
+    }
+
+    /// How long it takes to drop a log.
+    pub fn draw_drop(&mut self, is_empty: bool) -> Duration {
+        if is_empty { Duration::ZERO } else { self.dice.delay(self.setting.drop) }
+    }
+
     pub fn answer(&mut self, request: &Request, is_success: bool) {
         if self.dice.happens(ANSWER_LOST) {
             return;
@@ -155,7 +187,7 @@ impl Surroundings {
 
     pub fn note_refusal(&mut self, refusal: ProduceRefusal) {
         match refusal {
-            ProduceRefusal::NotLeader => {}
+            ProduceRefusal::NotLeader | ProduceRefusal::NotSoManyReplicas { .. } => {}
             ProduceRefusal::LeaseExpired => self.events.note(Named::LeaseExpired),
             ProduceRefusal::NotEnoughReplicas { .. } => self.events.note(Named::TooFewInSync),
         }
@@ -165,8 +197,19 @@ impl Surroundings {
         let current = self.controller.partition().leader_epoch;
         let is_current = epoch == current || self.controller.was_moved(epoch);
         assert!(is_current, "a leader of epoch {epoch} answers, and its lease is over: {current} has begun");
-        let least = self.setting.in_sync_min.min(BROKERS);
-        self.oracle.on_answer(broker, log, request, least, end);
+        let leader = standing(&self.controller, self.setting.in_sync_min, epoch);
+        self.oracle.on_answer(broker, log, request, leader, end);
+    }
+
+    /// The leader of `epoch`, whose log this is, counts the records below `to` as committed.
+    pub fn judge_commit(&mut self, epoch: LeaderEpoch, log: &ReplicaLog, to: Offset) {
+        let leader = standing(&self.controller, self.setting.in_sync_min, epoch);
+        self.oracle.on_committed(log, to, leader);
+    }
+
+    pub fn judge_start(&self, log: &ReplicaLog) {
+        let (start, most) = (log.local_start(), self.controller.partition().starts.local());
+        assert!(start <= most, "a log starts at {start}, and the controller has it start at {most}");
     }
 
     /// A start that a leader with this log may want to move.
@@ -188,15 +231,22 @@ impl Surroundings {
     }
 }
 
+/// Of the leader of `epoch`.
+fn standing(controller: &Controller, in_sync_min: usize, epoch: LeaderEpoch) -> Standing<'_> {
+    let partition = controller.partition();
+    let in_sync = (partition.leader_epoch == epoch).then_some(partition.in_sync.as_slice());
+    Standing { in_sync, in_sync_min: in_sync_min.min(BROKERS) }
+}
+
 #[derive(Debug)]
 pub struct World {
-    around: Surroundings,
-    brokers: Vec<Broker>,
-    producers: Vec<Producer>,
+    pub(super) around: Surroundings,
+    pub(super) brokers: Vec<Broker>,
+    pub(super) producers: Vec<Producer>,
     consumers: Vec<Consumer>,
     names: Names,
     operations: u64,
-    is_calm: bool,
+    pub(super) phase: Phase,
 }
 
 impl World {
@@ -221,19 +271,17 @@ impl World {
         }
         let (oracle, events) = (Oracle::default(), Events::default());
         let around = Surroundings { setting, schedule, controller, oracle, events, dice, network, trace };
-        let (names, operations, is_calm) = (Names::default(), 0, false);
-        Self { around, brokers, producers, consumers, names, operations, is_calm }
+        let (names, operations, phase) = (Names::default(), 0, Phase::Trouble);
+        Self { around, brokers, producers, consumers, names, operations, phase }
     }
 
     pub fn run(mut self) -> Report {
         let mut events = 0;
-        while let Some(event) = self.around.schedule.advance() {
+        while self.phase != Phase::Rest
+            && let Some(event) = self.around.schedule.advance()
+        {
             events += 1;
             assert!(events < EVENTS_MAX, "brokers keep each other busy for ever");
-            if matches!(event, Event::Rest) {
-                self.judge_rest();
-                break;
-            }
             self.step(event);
         }
         let Self { around, operations, .. } = self;
@@ -251,8 +299,13 @@ impl World {
                 self.brokers[to].on_message(around, from, &message, &batches);
             }
             Event::Ask { from, ask } => self.on_ask(from, ask),
-            Event::News { to, news } => self.brokers[to].on_news(around, news),
+            Event::News { to, news } => {
+                let (what, first, second) = news.fields();
+                around.trace(what, &[("to", to as u64), ("first", first), ("second", second)]);
+                self.brokers[to].on_news(around, news);
+            }
             Event::Timer { broker, life, at } if lives(&self.brokers, broker, life) => {
+                around.trace("timer", &[("broker", broker as u64)]);
                 self.brokers[broker].on_timer(around, at);
             }
             Event::Synced { broker, life, until } if lives(&self.brokers, broker, life) => {
@@ -278,6 +331,9 @@ impl World {
             Event::Producer(index) => self.produce(index),
             Event::Answer { producer, number, is_success } => {
                 let now = around.now();
+                let fields =
+                    [("producer", producer as u64), ("number", number.into()), ("is success", is_success.into())];
+                around.trace("answer", &fields);
                 match self.producers[producer].on_answer(now, number, is_success) {
                     Some(TransactionEnd::Commit) => around.events.note(Named::Commit),
                     Some(TransactionEnd::Abort) => around.events.note(Named::Abort),
@@ -289,14 +345,13 @@ impl World {
             Event::Trouble => self.make_trouble(),
             Event::Restart(broker) => self.restart(broker),
             Event::Mend { from, to } => around.network.mend(from, to),
-            Event::Calm => self.calm(),
+            Event::NextPhase => self.end_phase(),
             // Of a process that has ended.
             Event::Timer { .. }
             | Event::Synced { .. }
             | Event::Dropped { .. }
             | Event::Read { .. }
-            | Event::Heartbeat { .. }
-            | Event::Rest => {}
+            | Event::Heartbeat { .. } => {}
         }
     }
 
@@ -306,10 +361,10 @@ impl World {
         let now = around.now();
         let before = around.controller.partition().partition_epoch;
         match ask {
-            Ask::Register { life } => {
-                if let Some(run) = around.controller.register(now, from, life, &mut around.events) {
+            Ask::Register { number } => {
+                if let Some(run) = around.controller.register(now, from, number, &mut around.events) {
                     around.trace("registered", &[("broker", from as u64), ("run", run.0)]);
-                    around.tell(from, &News::Registered { life, run });
+                    around.tell(from, &News::Registered { number, run });
                 }
             }
             Ask::Heartbeat { run, sent_at } => {
@@ -341,7 +396,7 @@ impl World {
         around.trace("partition", &[("leader", leader), ("epoch", epoch), ("in sync", partition.in_sync.len() as u64)]);
         for broker in 0..BROKERS {
             // Some hear of it with their next heartbeat only.
-            if self.is_calm || around.dice.happens(around.setting.told) {
+            if !self.phase.has_trouble() || around.dice.happens(around.setting.told) {
                 around.tell(broker, &News::Assignment(partition.clone()));
             }
         }
@@ -357,10 +412,10 @@ impl World {
     }
 
     fn produce(&mut self, index: usize) {
-        let pace = self.around.dice.delay(self.around.setting.pace);
+        let pace = self.draw_pace();
         self.around.schedule.after(pace, Event::Producer(index));
         let now = self.around.now();
-        let Some(request) = self.producers[index].step(now, &mut self.names, self.is_calm) else { return };
+        let Some(request) = self.producers[index].step(now, &mut self.names, self.phase.finishes()) else { return };
         self.count_operation();
         let broker = self.choose_broker();
         let name = u64::from(request.batch.name());
@@ -371,31 +426,41 @@ impl World {
     }
 
     fn consume(&mut self, index: usize) {
-        let pace = self.around.dice.delay(self.around.setting.pace);
+        let pace = self.draw_pace();
         self.around.schedule.after(pace, Event::Consumer(index));
         self.count_operation();
         let broker = self.choose_broker();
         let around = &mut self.around;
         let Some((replica, log)) = self.brokers[broker].replica() else { return };
-        let stored_from = around.controller.partition().starts.local();
-        self.consumers[index].fetch(replica, log, stored_from, &around.oracle, &mut around.events);
+        let consumer = &mut self.consumers[index];
+        consumer.fetch(replica, log, around.controller.partition(), &around.oracle, &mut around.events);
+        let position = consumer.position().0.unsigned_abs();
+        around.trace("fetched", &[("consumer", index as u64), ("broker", broker as u64), ("position", position)]);
+    }
+
+    /// Between two requests of one client.
+    fn draw_pace(&mut self) -> Duration {
+        let pace = self.around.dice.delay(self.around.setting.pace);
+        if self.phase.has_trouble() { pace } else { pace * CALM_PACE }
     }
 
     fn count_operation(&mut self) {
-        if self.is_calm {
+        if !self.phase.has_trouble() {
             return;
         }
         self.operations += 1;
         if self.operations == self.around.setting.requests {
-            self.around.schedule.after(Duration::ZERO, Event::Calm);
+            self.around.schedule.after(Duration::ZERO, Event::NextPhase);
         }
     }
 
     fn keep_house(&mut self) {
-        if self.is_calm {
+        if self.phase.finishes() {
             return;
         }
-        let delay = self.around.dice.delay(self.around.setting.housekeeping);
+        let is_calm = !self.phase.has_trouble();
+        let least = if is_calm { self.around.setting.restarted_within() } else { Duration::ZERO };
+        let delay = self.around.dice.delay(self.around.setting.housekeeping) + least;
         self.around.schedule.after(delay, Event::Housekeeping);
         self.count_operation();
         let broker = self.choose_broker();
@@ -403,14 +468,19 @@ impl World {
     }
 
     fn make_trouble(&mut self) {
-        if self.is_calm {
+        if !self.phase.has_trouble() {
             return;
         }
         let around = &mut self.around;
         let delay = around.dice.delay(around.setting.trouble);
         around.schedule.after(delay, Event::Trouble);
-        let node = around.dice.below(BROKERS);
-        match around.dice.below(8) {
+        let mut node = around.dice.below(BROKERS);
+        if around.dice.coin() {
+            // Rare, and more is to go wrong in the midst of it.
+            let drops = |broker: &Broker| broker.replica().is_some_and(|(_, log)| log.reset_noted().is_some());
+            node = self.brokers.iter().position(drops).unwrap_or(node);
+        }
+        match around.dice.below(9) {
             0..3 if self.brokers[node].is_up() => {
                 around.trace("crash", &[("broker", node as u64)]);
                 self.brokers[node].crash(around);
@@ -423,6 +493,12 @@ impl World {
                 let before = around.controller.partition().partition_epoch;
                 around.controller.move_leader(&mut around.events);
                 self.publish(before);
+            }
+            8 => {
+                let is_fenced = |broker: &&mut Broker| broker.is_up() && around.controller.is_fenced(broker.index());
+                if let Some(broker) = self.brokers.iter_mut().find(is_fenced) {
+                    broker.register_anew();
+                }
             }
             _ => {}
         }
@@ -441,7 +517,7 @@ impl World {
         peers.filter(|peer| *peer != node).for_each(|peer| around.cut(node, peer, ways, lasts));
     }
 
-    fn restart(&mut self, broker: usize) {
+    pub(super) fn restart(&mut self, broker: usize) {
         if self.brokers[broker].is_up() {
             return;
         }
@@ -449,30 +525,9 @@ impl World {
         let is_restart = self.brokers[broker].life() > 0;
         if is_restart && around.controller.may_lose_its_disk(broker) && around.dice.happens(around.setting.replaced) {
             around.events.note(Named::DiskReplaced);
-            self.brokers[broker].replace_disk();
+            self.brokers[broker].replace_disk(around);
         }
         around.trace("start", &[("broker", broker as u64)]);
         self.brokers[broker].start(around);
-    }
-
-    fn calm(&mut self) {
-        self.is_calm = true;
-        self.around.network.calm();
-        self.around.schedule.after(REST_WITHIN, Event::Rest);
-        (0..BROKERS).for_each(|broker| self.restart(broker));
-    }
-
-    fn judge_rest(&mut self) {
-        let partition = self.around.controller.partition();
-        let leader = partition.leader.expect("all is well, and nobody leads");
-        assert_eq!(partition.in_sync.len(), BROKERS, "all is well, and not all are in sync: {partition:?}");
-        assert!(self.producers.iter().all(Producer::is_done), "all is well, and a producer is not answered");
-        for (index, broker) in self.brokers.iter().enumerate() {
-            let (replica, log) = broker.replica().expect("all is well, and a broker does not run");
-            let expected = if leader.broker == broker_id(index) { RoleName::Leader } else { RoleName::Following };
-            assert_eq!(replica.role(), expected, "broker {index}");
-            assert_eq!(log.starts(), partition.starts, "broker {index} does not know where its log starts");
-            self.around.oracle.on_rest(log);
-        }
     }
 }

@@ -13,7 +13,7 @@ pub enum AckLevel {
     Majority,
     /// Every replica of the ISR, and no fewer than `min.insync.replicas`.
     All,
-    /// So many of the assigned replicas; at least one, and no more than there are.
+    /// So many of the assigned replicas; none counts as one.
     Custom(usize),
 }
 
@@ -24,7 +24,7 @@ impl AckLevel {
             Self::None => Some(0),
             Self::Leader | Self::All => None,
             Self::Majority => Some(replicas / 2 + 1),
-            Self::Custom(count) => Some(count.clamp(1, replicas)),
+            Self::Custom(count) => Some(count.max(1)),
         }
     }
 }
@@ -44,6 +44,8 @@ pub enum ProduceRefusal {
     NotLeader,
     #[error("the lease has run out: another replica may lead")]
     LeaseExpired,
+    #[error("{asked} replicas are to sync it, and there are {replicas}")]
+    NotSoManyReplicas { asked: usize, replicas: usize },
     #[error("{in_sync} replicas are in sync, and {least} have to be")]
     NotEnoughReplicas { in_sync: usize, least: usize },
 }
@@ -72,7 +74,7 @@ mod tests {
     fn levels_count_syncs_among_the_assigned() {
         let of = |level: AckLevel| [1, 2, 3, 5].map(|replicas| level.syncs(replicas).unwrap_or(99));
         assert_eq!(of(AckLevel::Majority), [1, 2, 2, 3]);
-        assert_eq!(of(AckLevel::Custom(2)), [1, 2, 2, 2]);
+        assert_eq!(of(AckLevel::Custom(2)), [2; 4]);
         assert_eq!(of(AckLevel::Custom(0)), [1; 4]);
         assert_eq!(of(AckLevel::All), [99; 4]);
     }

@@ -28,7 +28,8 @@ pub enum Action {
     Truncate {
         to: Offset,
     },
-    /// Drop the log and start at `start`, with the producers' state of there. The intent is noted
+    /// Drop the log and start at `start`, with the producers' state and the epoch history of there.
+    /// The intent is noted
     /// durably before any of it is dropped, so that a start in the midst of it finds the note
     /// ([`super::Replica::open`]). Ends with [`super::Replica::on_log_changed`].
     Reset {
@@ -82,6 +83,8 @@ pub enum Ignored {
     BeyondPushed,
     #[error("an end below one that was acknowledged")]
     BelowAcknowledged,
+    #[error("a member of the ISR does not drop its log")]
+    InSync,
     #[error("what the message says contradicts itself")]
     Malformed,
     #[error("a completion of something else")]

@@ -46,6 +46,8 @@ pub struct Assignment {
     /// The run that leads in this epoch, and no later one of the same broker: what that one lost
     /// with a crash may be with its followers.
     pub leader: Option<Member>,
+    /// None of them goes within a leader epoch. A replica that went has dropped its log, and what it
+    /// said before that would count again once it came back.
     pub replicas: Vec<BrokerId>,
     /// The in-sync replicas (ISR). The leader is one of them.
     pub in_sync: Vec<BrokerId>,
@@ -71,7 +73,8 @@ pub enum Change {
     InSync(InSyncChange),
     /// Never moves back.
     LogStart(Offset),
-    /// The range between is in the object tier. Refused unless it begins at the committed end.
+    /// The range between is in the object tier. Refused unless it begins where replicas' logs do,
+    /// at [`Starts::local`].
     TierEnd { from: Offset, to: Offset },
 }
 

@@ -4,6 +4,7 @@
 
 use rustmq_model::{LeaderEpoch, Offset};
 
+use super::limits::HISTORY_PAGE_MAX;
 use super::log_view::LogView;
 use super::message::{Hello, HistoryPage, Verdict};
 use crate::log::EpochStart;
@@ -18,11 +19,21 @@ impl HistoryPage {
         Some(Self { starts: log.epochs[from..until].to_vec(), end, newer, has_older: from > 0 })
     }
 
-    /// Whether a log can have such a history, in `epoch` or before.
-    fn is_sound(&self, epoch: LeaderEpoch, count_max: usize) -> bool {
+    /// How many newer entries the page has that follows the one of [`Self::of`]. `None` if that was
+    /// the last.
+    pub(super) fn older(log: &LogView<'_>, newer: usize, count_max: usize) -> Option<usize> {
+        let told = newer.checked_add(count_max)?;
+        (told < log.epochs.len()).then_some(told)
+    }
+
+    /// Whether a log that ends at `end` can have such a history, in `epoch` or before.
+    fn is_sound(&self, epoch: LeaderEpoch, end: Offset) -> bool {
+        let ends_within = if self.newer == 0 { self.end == end } else { self.end <= end };
+        let is_bounded = self.starts.len() <= HISTORY_PAGE_MAX && u32::try_from(self.newer).is_ok();
         let rises = |pair: &[EpochStart]| pair[0].epoch < pair[1].epoch && pair[0].start < pair[1].start;
         let fits = |last: &EpochStart| last.epoch <= epoch && last.start <= self.end;
-        self.starts.len() <= count_max
+        is_bounded
+            && ends_within
             && self.starts.windows(2).all(rises)
             && self.starts.first().is_none_or(|first| first.epoch.0 >= 0 && first.start.0 >= 0)
             && self.starts.last().is_none_or(fits)
@@ -33,14 +44,21 @@ impl HistoryPage {
 impl Hello {
     /// Whether what a follower says of its log can be true, when its leader's log ends at
     /// `leader_end`.
-    pub(super) fn is_sound(&self, leader_end: Offset, count_max: usize) -> bool {
+    pub(super) fn is_sound(&self, leader_end: Offset) -> bool {
         let Self { conversation, local_start, end, high_watermark, history } = self;
         (0 <= local_start.0 && local_start <= high_watermark && high_watermark <= end && end.0 < i64::MAX)
-            && history.end <= *end
             // The controller told it where to start: below what was committed, which a leader has.
             && *local_start <= leader_end
-            && history.is_sound(conversation.epoch, count_max)
+            && history.is_sound(conversation.epoch, *end)
     }
+}
+
+/// Whether a follower may be made to drop its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resets {
+    Allowed,
+    /// It may be a member of the ISR, and could be elected in the midst of it.
+    Withheld,
 }
 
 /// What the follower of a sound hello is to do to have a beginning of `log`.
@@ -71,7 +89,7 @@ pub(super) fn judge(log: &LogView<'_>, hello: &Hello) -> Verdict {
 mod tests {
     use rustmq_model::{LeaderEpoch, Offset};
 
-    use super::{EpochStart, Hello, HistoryPage, LogView, Verdict, judge};
+    use super::{EpochStart, HISTORY_PAGE_MAX, Hello, HistoryPage, LogView, Verdict, judge};
     use crate::replication::assignment::Starts;
     use crate::replication::message::{Conversation, Handshake};
 
@@ -100,7 +118,7 @@ mod tests {
             let mut newer = 0;
             let verdict = loop {
                 let hello = hello(&theirs, follower.3, newer, count_max);
-                assert!(hello.is_sound(ours.end, count_max));
+                assert!(hello.is_sound(ours.end));
                 match judge(&ours, &hello) {
                     Verdict::OlderPage { newer: next } => newer = next,
                     verdict => break verdict,
@@ -141,11 +159,11 @@ mod tests {
     fn a_hello_that_contradicts_itself_is_not_judged() {
         let epochs = history(&[(1, 0), (3, 8)]);
         let sound = hello(&view(&epochs, 0, 15), 9, 0, 2);
-        assert!(sound.is_sound(Offset(0), 2));
+        assert!(sound.is_sound(Offset(0)));
         let check = |change: &dyn Fn(&mut Hello)| {
             let mut broken = sound.clone();
             change(&mut broken);
-            assert!(!broken.is_sound(Offset(0), 2), "{broken:?}");
+            assert!(!broken.is_sound(Offset(0)), "{broken:?}");
         };
         check(&|hello| hello.local_start = Offset(-1));
         check(&|hello| hello.high_watermark = Offset(16));
@@ -158,7 +176,21 @@ mod tests {
         check(&|hello| hello.history.starts[1].epoch = LeaderEpoch(1));
         check(&|hello| hello.history.starts[1].start = Offset(0));
         check(&|hello| hello.history.starts[0].start = Offset(-1));
-        check(&|hello| hello.history.starts.push(EpochStart { epoch: LeaderEpoch(4), start: Offset(9) }));
+        check(&|hello| hello.history.end = Offset(14));
+        check(&|hello| hello.history.newer = usize::MAX);
         check(&|hello| (hello.history.starts, hello.history.has_older) = (Vec::new(), true));
+    }
+
+    /// Whatever page a follower was set up to tell.
+    #[test]
+    fn a_page_is_as_long_as_any_leader_takes() {
+        let starts: Vec<_> = (0..400).map(|number| (number, i64::from(number))).collect();
+        let epochs = history(&starts);
+        let of = |count_max| {
+            let mut hello = hello(&view(&epochs, 0, 400), 0, 0, count_max);
+            hello.conversation.epoch = LeaderEpoch(400);
+            hello.is_sound(Offset(400))
+        };
+        assert_eq!([1, HISTORY_PAGE_MAX, HISTORY_PAGE_MAX + 1].map(of), [true, true, false]);
     }
 }

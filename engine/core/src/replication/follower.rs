@@ -17,6 +17,7 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
 use super::actions::Ignored;
+use super::divergence::Resets;
 use super::limits::ReplicationLimits;
 use super::log_view::LogView;
 use super::message::{Ack, Answer, Conversation, Handshake, Hello, HistoryPage, Message, Push, Verdict};
@@ -41,7 +42,7 @@ pub(super) struct Follower {
     limits: ReplicationLimits,
     heard_at: Instant,
     /// The durable end that the leader was told last.
-    told: Option<Offset>,
+    told_end: Option<Offset>,
     /// As the leader said; it counts when this replica follows, and up to where its own log is
     /// durable.
     leader_high_watermark: Offset,
@@ -66,8 +67,8 @@ impl Follower {
     ) -> Self {
         let conversation = Conversation { epoch, handshake };
         let state = FollowerState::Handshaking { newer: 0, hello_at: now };
-        let (told, leader_high_watermark) = (None, Offset::ZERO);
-        Self { leader, conversation, state, limits, heard_at: now, told, leader_high_watermark }
+        let (told_end, leader_high_watermark) = (None, Offset::ZERO);
+        Self { leader, conversation, state, limits, heard_at: now, told_end, leader_high_watermark }
     }
 
     /// All that was said so far is void.
@@ -98,16 +99,27 @@ impl Follower {
         log: &LogView<'_>,
         answer: &Answer,
         high_watermark: Offset,
+        resets: Resets,
     ) -> Result<Step, Ignored> {
-        let FollowerState::Handshaking { newer: told, .. } = self.state else { return Err(Ignored::WrongState) };
+        let told = match self.state {
+            FollowerState::Handshaking { newer, .. } => newer,
+            // The leader repeats its answer: it has not heard that it was carried out.
+            FollowerState::Following if !matches!(answer.verdict, Verdict::OlderPage { .. }) => {
+                self.heard_at = now;
+                return Ok(Step::Follow);
+            }
+            _ => return Err(Ignored::WrongState),
+        };
         let step = match answer.verdict {
-            Verdict::OlderPage { newer } if newer == told + self.limits.history_page_max => {
+            Verdict::OlderPage { newer } if self.older_page(log, told) == Some(newer) => {
                 self.state = FollowerState::Handshaking { newer, hello_at: now };
                 return Ok(Step::SayHello);
             }
             // Of a page before.
             Verdict::OlderPage { .. } => return Err(Ignored::WrongState),
-            // No message cuts off a committed record, whoever sends it.
+            // No message makes a replica drop committed records, whoever sends it: neither those
+            // below its high watermark, nor those that a member of the ISR may be elected for.
+            Verdict::Reset { .. } if resets == Resets::Withheld => return Err(Ignored::InSync),
             Verdict::Cut { to } if to < log.local_start.max(high_watermark) || to > log.end => {
                 return Err(Ignored::Malformed);
             }
@@ -127,6 +139,11 @@ impl Follower {
         };
         self.leader_high_watermark = answer.high_watermark;
         Ok(step)
+    }
+
+    /// How many newer entries the next page of the history has.
+    fn older_page(&self, log: &LogView<'_>, told: usize) -> Option<usize> {
+        HistoryPage::older(log, told, self.limits.history_page_max)
     }
 
     /// Answers which of the batches are to be appended: the log does not have them yet.
@@ -153,22 +170,27 @@ impl Follower {
         if is_known.is_some_and(|(ours, leaders)| ours != leaders) {
             return Err(Ignored::PreviousDiffers);
         }
-        let had = batches.partition_point(|batch| batch.next_offset() <= log.end);
-        match batches.get(had) {
+        let (had, new) = batches.split_at(batches.partition_point(|batch| batch.next_offset() <= log.end));
+        // An offset and an epoch name a batch, and with it all that lies before it.
+        let known = had.last().and_then(|last| log.epoch_before(last.next_offset()).zip(Some(last.leader_epoch)));
+        if known.is_some_and(|(ours, leaders)| ours != leaders) {
+            return Err(Ignored::PreviousDiffers);
+        }
+        match new.first() {
             // The logs' batches have other bounds: no leader's log has such a beginning.
             Some(next) if next.base_offset != log.end => Err(Ignored::PreviousDiffers),
             // The batch would be filed under an epoch that it is not of, and be cut off as such later.
             Some(next) if log.epochs.last().is_some_and(|last| next.leader_epoch < last.epoch) => {
                 Err(Ignored::PreviousDiffers)
             }
-            _ => Ok(had..batches.len()),
+            _ => Ok(had.len()..batches.len()),
         }
     }
 
     /// Whether the batches follow each other from the first offset to the end, in epochs that do
     /// not fall and are not the future.
     fn check_batches(&self, push: &Push, batches: &[BatchHeader]) -> Result<(), Ignored> {
-        let (mut next, mut epoch) = (push.first, push.previous_epoch.unwrap_or(LeaderEpoch(0)));
+        let (mut next, mut epoch) = (push.first, push.previous_epoch.unwrap_or(LeaderEpoch(0)).max(LeaderEpoch(0)));
         for batch in batches {
             let last = batch.base_offset.0.checked_add(i64::from(batch.last_offset_delta));
             let has_records = batch.last_offset_delta >= 0 && last.is_some_and(|last| last < i64::MAX);
@@ -191,13 +213,13 @@ impl Follower {
         if self.state != FollowerState::Following {
             return None;
         }
-        self.told = Some(durable_end);
+        self.told_end = Some(durable_end);
         Some(Message::Ack(Ack { conversation: self.conversation, durable_end }))
     }
 
     /// Tells the durable end if it has moved since the leader was told.
     pub(super) fn ack_news(&mut self, durable_end: Offset) -> Option<Message> {
-        if self.told < Some(durable_end) { self.ack(durable_end) } else { None }
+        if self.told_end < Some(durable_end) { self.ack(durable_end) } else { None }
     }
 
     /// Nothing was heard of the leader for too long: it may have ended this handshake, or lost its

@@ -8,11 +8,12 @@ use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 use super::ack_level::{AckLevel, synced_by};
 use super::actions::{Action, Ignored, WaitRefusal};
 use super::assignment::{Assignment, Change, InSyncChange, Member, Proposal, Refusal};
+use super::divergence::Resets;
 use super::in_sync::InSync;
 use super::limits::ReplicationLimits;
 use super::log_view::LogView;
 use super::message::{Ack, Answer, Conversation, Handshake, Hello, Message, Push};
-use super::progress::{Progress, Resets};
+use super::progress::{Progress, Reading};
 
 #[derive(Debug)]
 pub(super) struct Leader {
@@ -24,7 +25,7 @@ pub(super) struct Leader {
     limits: ReplicationLimits,
     followers: BTreeMap<BrokerId, Progress>,
     in_sync: InSync,
-    /// Of the log, when it was last looked at.
+    /// Of the log, as far as the followers' lag takes it into account.
     end: Offset,
 }
 
@@ -39,12 +40,12 @@ impl Leader {
         let in_sync = InSync::new(assignment);
         let followers = BTreeMap::new();
         let mut leader = Self { me, epoch: assignment.leader_epoch, epoch_start: end, limits, followers, in_sync, end };
-        leader.set_replicas(now, assignment);
+        leader.add_replicas(now, assignment);
         leader
     }
 
-    fn set_replicas(&mut self, now: Instant, assignment: &Assignment) {
-        self.followers.retain(|broker, _| assignment.replicas.contains(broker));
+    /// None goes within the epoch: [`Assignment::replicas`].
+    fn add_replicas(&mut self, now: Instant, assignment: &Assignment) {
         for broker in assignment.replicas.iter().filter(|broker| **broker != self.me) {
             self.followers.entry(*broker).or_insert_with(|| Progress::new(now, self.end));
         }
@@ -58,6 +59,10 @@ impl Leader {
         self.epoch_start
     }
 
+    pub(super) fn replica_count(&self) -> usize {
+        self.followers.len() + 1
+    }
+
     pub(super) const fn in_sync(&self) -> &InSync {
         &self.in_sync
     }
@@ -66,7 +71,7 @@ impl Leader {
     /// become too small by it.
     pub(super) fn on_assignment(&mut self, now: Instant, assignment: &Assignment) -> Option<WaitRefusal> {
         self.in_sync.on_assignment(assignment);
-        self.set_replicas(now, assignment);
+        self.add_replicas(now, assignment);
         (!self.in_sync.is_enough()).then_some(WaitRefusal::NotEnoughReplicasAfterAppend)
     }
 
@@ -87,6 +92,7 @@ impl Leader {
 
     pub(super) fn on_hello(
         &mut self,
+        now: Instant,
         log: &LogView<'_>,
         from: BrokerId,
         hello: &Hello,
@@ -95,19 +101,20 @@ impl Leader {
         let is_member = self.in_sync.maximal().any(|broker| broker == from);
         let resets = if is_member { Resets::Withheld } else { Resets::Allowed };
         let progress = self.followers.get_mut(&from).ok_or(Ignored::WrongSender)?;
-        if !hello.is_sound(log.end, self.limits.history_page_max) {
+        if !hello.is_sound(log.end) {
             return Err(Ignored::Malformed);
         }
-        progress.on_hello(log, hello, resets, high_watermark)
+        progress.on_hello(log, hello, resets, high_watermark, now.plus(self.limits.retry_interval))
     }
 
-    pub(super) fn on_ack(&mut self, now: Instant, from: BrokerId, ack: &Ack) -> Result<(), Ignored> {
+    pub(super) fn on_ack(&mut self, now: Instant, log: &LogView<'_>, from: BrokerId, ack: &Ack) -> Result<(), Ignored> {
+        self.on_end(now, log.end);
         let progress = self.followers.get_mut(&from).ok_or(Ignored::WrongSender)?;
         progress.on_ack(now, self.end, ack)
     }
 
-    /// The log has batches that it had not.
-    pub(super) fn on_appended(&mut self, now: Instant, end: Offset) {
+    /// The log ends here, which the first input after an append tells.
+    fn on_end(&mut self, now: Instant, end: Offset) {
         let before = std::mem::replace(&mut self.end, end);
         if end > before {
             self.followers.values_mut().for_each(|progress| {
@@ -130,9 +137,13 @@ impl Leader {
             return Err(Ignored::WrongCompletion);
         }
         let pushing = progress.pushing().ok_or(Ignored::WrongCompletion)?;
-        pushing.is_reading = false;
+        pushing.reading = Reading::Idle;
         // The window may have been rewound meanwhile, or moved on by an acknowledgement.
-        if pushing.window.next() != read.first || read.end <= read.first {
+        if pushing.window.next() != read.first {
+            return Err(Ignored::WrongCompletion);
+        }
+        if read.end <= read.first {
+            pushing.reading = Reading::Failed { again_at: now.plus(self.limits.retry_interval) };
             return Err(Ignored::WrongCompletion);
         }
         pushing.window.on_pushed(now, read.end, read.bytes);
@@ -161,7 +172,7 @@ impl Leader {
             AckLevel::Leader => Some(durable_end),
             AckLevel::All => Some(high_watermark),
             AckLevel::None | AckLevel::Majority | AckLevel::Custom(_) => {
-                let syncs = level.syncs(self.followers.len() + 1)?;
+                let syncs = level.syncs(self.replica_count())?;
                 let acked = self.followers.values().filter_map(Progress::acked);
                 if syncs == 0 { Some(self.end) } else { synced_by(syncs, &acked.chain([durable_end])) }
             }
@@ -176,6 +187,7 @@ impl Leader {
         high_watermark: Offset,
         actions: &mut impl Extend<Action>,
     ) {
+        self.on_end(now, log.end);
         let (epoch, limits) = (self.epoch, self.limits);
         for (follower, progress) in &mut self.followers {
             progress.joins_from = progress.joins_from.filter(|from| *from > now);
@@ -261,6 +273,9 @@ fn serve(
 ) -> Option<Action> {
     let handshake = progress.handshake();
     let conversation = Conversation { epoch, handshake };
+    if let Some(answer) = progress.repeat_answer(now, limits) {
+        return Some(Action::Send { to: follower, message: Message::Answer(answer) });
+    }
     let acked = progress.acked()?;
     let pushing = progress.pushing()?;
     if pushing.window.resend_at(limits).is_some_and(|at| at <= now) {
@@ -271,9 +286,9 @@ fn serve(
         progress.end();
         return Some(Action::Send { to: follower, message: Message::Void(conversation) });
     }
-    let room = pushing.window.room(limits).filter(|_| next < log.end && !pushing.is_reading);
+    let room = pushing.window.room(limits).filter(|_| next < log.end && pushing.reading.may_begin(now));
     if let Some(bytes_max) = room {
-        pushing.is_reading = true;
+        pushing.reading = Reading::UnderWay;
         return Some(Action::ReadBatches { follower, handshake, first: next, bytes_max });
     }
     if pushing.heartbeat_at > now {

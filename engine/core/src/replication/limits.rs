@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Entries of an epoch history that any leader takes in one hello.
+pub const HISTORY_PAGE_MAX: usize = 256;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicationLimits {
     /// Bytes pushed to one follower and not acknowledged. One batch may pass it, so that any batch
@@ -11,13 +14,15 @@ pub struct ReplicationLimits {
     pub push_bytes: usize,
     /// Pushes to one follower that are not acknowledged.
     pub pushes_max: usize,
-    /// Entries of an epoch history in one hello.
+    /// Entries of an epoch history in one hello; no more than [`HISTORY_PAGE_MAX`]. Two brokers may
+    /// have different ones.
     pub history_page_max: usize,
     /// A leader that has nothing to push says so this often, and with it the high watermark.
     pub heartbeat_interval: Duration,
     /// Batches are pushed again when nothing was acknowledged for so long.
     pub resend_after: Duration,
-    /// A hello without an answer, and a proposal, are repeated this often.
+    /// Hellos and answers that nothing follows, proposals, and reads that failed are repeated this
+    /// often.
     pub retry_interval: Duration,
     /// A follower that hears nothing from its leader for so long says hello again.
     pub silence_max: Duration,
@@ -31,7 +36,7 @@ impl Default for ReplicationLimits {
             window_bytes: 8 << 20,
             push_bytes: 1 << 20,
             pushes_max: 256,
-            history_page_max: 256,
+            history_page_max: HISTORY_PAGE_MAX,
             heartbeat_interval: Duration::from_millis(100),
             resend_after: Duration::from_secs(2),
             retry_interval: Duration::from_millis(500),

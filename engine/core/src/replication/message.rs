@@ -36,8 +36,7 @@ pub struct Conversation {
     pub handshake: Handshake,
 }
 
-/// A part of a follower's epoch history, of [`super::ReplicationLimits::history_page_max`] entries
-/// at most.
+/// A part of a follower's epoch history, of [`super::limits::HISTORY_PAGE_MAX`] entries at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryPage {
     /// Oldest first.

@@ -4,15 +4,16 @@
 //!            Hello: a sound page                      Ack
 //!  Unheard ----------------------> Answered ---------------> Pushing
 //!     |  '--> Paging (older page) ----^                         |
-//!     '-----> Withheld (a reset, and the controller has         | below the local start: Void
-//!             not taken it out of the ISR) --^                  v
-//!   any: a Hello of a later handshake begins anew             Ended
+//!     |          v                    |                         | below the local start: Void
+//!     '-----> Withheld (a reset, and the controller has         v
+//!             not taken it out of the ISR)                    Ended
+//!   any: a Hello of a later handshake begins anew
 //! ```
 
 use rustmq_model::{Instant, Offset};
 
 use super::actions::Ignored;
-use super::divergence;
+use super::divergence::{self, Resets};
 use super::lag::Lag;
 use super::limits::ReplicationLimits;
 use super::log_view::LogView;
@@ -30,6 +31,8 @@ enum Stage {
         answer: Answer,
         /// The end of the common log, once the follower has carried the answer out.
         agreed: Offset,
+        /// When it goes out once more: its acknowledgement may have been lost.
+        repeat_at: Instant,
     },
     Pushing(Pushing),
     Ended,
@@ -40,8 +43,37 @@ pub(super) struct Pushing {
     pub window: Window,
     /// Synced at the follower, by an acknowledgement of this epoch and handshake.
     acked: Offset,
-    pub is_reading: bool,
+    pub reading: Reading,
     pub heartbeat_at: Instant,
+}
+
+/// Of the batches that are pushed next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    Idle,
+    UnderWay,
+    /// It gave nothing. A disk that fails, or a follower whose end lies within a batch, costs no
+    /// more than a read now and then.
+    Failed {
+        again_at: Instant,
+    },
+}
+
+impl Reading {
+    pub(super) fn may_begin(self, now: Instant) -> bool {
+        match self {
+            Self::Idle => true,
+            Self::UnderWay => false,
+            Self::Failed { again_at } => again_at <= now,
+        }
+    }
+
+    const fn due_at(self) -> Option<Instant> {
+        match self {
+            Self::Failed { again_at } => Some(again_at),
+            Self::Idle | Self::UnderWay => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -52,14 +84,6 @@ pub(super) struct Progress {
     pub lag: Lag,
     /// A join that was refused is not asked for again before this.
     pub joins_from: Option<Instant>,
-}
-
-/// Whether a follower may be told to drop its log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Resets {
-    Allowed,
-    /// It may be a member of the ISR, and could be elected in the midst of it.
-    Withheld,
 }
 
 impl Progress {
@@ -93,8 +117,24 @@ impl Progress {
 
     /// When something is due by itself.
     pub(super) fn due_at(&self, limits: &ReplicationLimits) -> Option<Instant> {
-        let Stage::Pushing(pushing) = &self.stage else { return None };
-        [Some(pushing.heartbeat_at), pushing.window.resend_at(limits)].into_iter().flatten().min()
+        match &self.stage {
+            Stage::Answered { repeat_at, .. } => Some(*repeat_at),
+            Stage::Pushing(pushing) => {
+                let due = [Some(pushing.heartbeat_at), pushing.window.resend_at(limits), pushing.reading.due_at()];
+                due.into_iter().flatten().min()
+            }
+            Stage::Unheard | Stage::Paging | Stage::Withheld | Stage::Ended => None,
+        }
+    }
+
+    /// The answer that goes out once more.
+    pub(super) fn repeat_answer(&mut self, now: Instant, limits: &ReplicationLimits) -> Option<Answer> {
+        let Stage::Answered { answer, repeat_at, .. } = &mut self.stage else { return None };
+        if *repeat_at > now {
+            return None;
+        }
+        *repeat_at = now.plus(limits.retry_interval);
+        Some(*answer)
     }
 
     /// Gives the answer, unless it has to wait.
@@ -104,6 +144,7 @@ impl Progress {
         hello: &Hello,
         resets: Resets,
         high_watermark: Offset,
+        repeat_at: Instant,
     ) -> Result<Option<Answer>, Ignored> {
         let handshake = hello.conversation.handshake;
         if handshake < self.handshake {
@@ -121,12 +162,12 @@ impl Progress {
         let answer = Answer { conversation: hello.conversation, verdict, high_watermark };
         self.stage = match verdict {
             Verdict::OlderPage { .. } => Stage::Paging,
-            Verdict::Cut { to } => Stage::Answered { answer, agreed: to },
+            Verdict::Cut { to } => Stage::Answered { answer, agreed: to, repeat_at },
             Verdict::Reset { .. } if resets == Resets::Withheld => {
                 self.stage = Stage::Withheld;
                 return Ok(None);
             }
-            Verdict::Reset { start } => Stage::Answered { answer, agreed: start },
+            Verdict::Reset { start } => Stage::Answered { answer, agreed: start, repeat_at },
         };
         Ok(Some(answer))
     }
@@ -142,7 +183,7 @@ impl Progress {
         match &mut self.stage {
             Stage::Answered { agreed, .. } if acked <= *agreed => {
                 let window = Window::new(now, *agreed);
-                self.stage = Stage::Pushing(Pushing { window, acked, is_reading: false, heartbeat_at: now });
+                self.stage = Stage::Pushing(Pushing { window, acked, reading: Reading::Idle, heartbeat_at: now });
             }
             Stage::Answered { .. } => return Err(Ignored::BeyondPushed),
             Stage::Pushing(pushing) => {

@@ -3,12 +3,14 @@
 //! comes with each input, and batches pass by as headers.
 //!
 //! ```text
-//!            the assignment names another leader        .--> Follower
-//!  Idle -----------------------------------------------'
-//!   ^ '---- the assignment names this run, and no change of the log is under way --> Leader
-//!   |                                                                                  |  the controller: that epoch is over
-//!   |                                                                                  v
-//!   '----------------- the next leader epoch, from any role ------------------------ Fenced
+//!         the assignment names another broker
+//!  Idle -------------------------------------> Follower
+//!   ^ |   it names this run
+//!   | '--------------------------------------> Leader
+//!   |                                            | the controller: that epoch is over
+//!   |                                            v
+//!   |                                          Fenced
+//!   '-- from any role: the next leader epoch, or another registration
 //! ```
 //! A change of the log (a cut, a reset) is held apart from the role. While one is under way, no
 //! role begins and no hello is said; one that was begun in an epoch is brought to its end in the
@@ -23,6 +25,7 @@ use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 use super::ack_level::{AckLevel, ProduceRefusal};
 use super::actions::{Action, Ignored, WaitRefusal};
 use super::assignment::{Assignment, Change, Member, Proposal, Refusal, Run};
+use super::divergence::Resets;
 use super::follower::{Follower, FollowerState, Step};
 use super::leader::{BatchesRead, Leader};
 use super::limits::ReplicationLimits;
@@ -79,7 +82,8 @@ pub struct Replica {
 impl Replica {
     /// A run begins, with the log that recovery has found, which starts for readers at `start`.
     /// `reset` is the start of a reset that was noted and not brought to its end: it is now, before
-    /// anything else.
+    /// anything else. Once in a run for an assigned replica: handshakes are counted from here, and a
+    /// leader takes what has an earlier count for a late copy.
     #[must_use]
     pub fn open(me: Member, limits: ReplicationLimits, start: Offset, reset: Option<Offset>) -> Self {
         let mut replica = Self {
@@ -122,6 +126,9 @@ impl Replica {
             return Err(Ignored::StaleAssignment);
         }
         let is_same_epoch = known.is_some_and(|known| known.leader_epoch == given.leader_epoch);
+        let stays = |replica| given.replicas.contains(replica);
+        let stay_all = known.is_none_or(|known| known.replicas.iter().all(stays));
+        assert!(stay_all || !is_same_epoch, "the controller takes a replica away with a new leader epoch");
         if !is_same_epoch {
             self.leave_role();
         } else if let Role::Leader(leader) = &mut self.role
@@ -168,10 +175,10 @@ impl Replica {
     ) -> Result<Range<usize>, Ignored> {
         self.check_conversation(from, message)?;
         let appended = match message {
-            Message::Hello(hello) => self.handle_hello(log, from, hello).map(|()| 0..0)?,
+            Message::Hello(hello) => self.handle_hello(now, log, from, hello).map(|()| 0..0)?,
             Message::Ack(ack) => {
                 let Role::Leader(leader) = &mut self.role else { return Err(Ignored::WrongRole) };
-                leader.on_ack(now, from, ack)?;
+                leader.on_ack(now, log, from, ack)?;
                 0..0
             }
             Message::Answer(answer) => self.handle_answer(now, log, answer).map(|()| 0..0)?,
@@ -187,8 +194,7 @@ impl Replica {
 
     /// The log goes on further: a leader's, by batches of clients.
     pub fn on_appended(&mut self, now: Instant, log: &LogView<'_>) {
-        if let Role::Leader(leader) = &mut self.role {
-            leader.on_appended(now, log.end);
+        if matches!(self.role, Role::Leader(_)) {
             self.advance(now, log);
         }
     }
@@ -266,6 +272,12 @@ impl Replica {
         if now >= self.lease_until {
             return Err(ProduceRefusal::LeaseExpired);
         }
+        let replicas = leader.replica_count();
+        if let AckLevel::Custom(asked) = level
+            && asked > replicas
+        {
+            return Err(ProduceRefusal::NotSoManyReplicas { asked, replicas });
+        }
         let in_sync = leader.in_sync();
         if level == AckLevel::All && !in_sync.is_enough() {
             let (in_sync, least) = (in_sync.certain_count(), in_sync.least());
@@ -294,6 +306,7 @@ impl Replica {
         let Some(leader) = self.leader().filter(|_| is_committed) else { return false };
         let (leader_epoch, partition_epoch) = (leader.epoch(), leader.in_sync().partition_epoch());
         self.actions.push_back(Action::Propose(Proposal { leader_epoch, partition_epoch, change }));
+        self.check_actions();
         true
     }
 
@@ -333,7 +346,6 @@ impl Replica {
 
     /// Panics if the machine contradicts itself or its log.
     pub fn check_invariants(&self, log: &LogView<'_>) {
-        assert!(self.actions.len() <= ACTIONS_MAX, "the driver does not execute what it is asked for");
         let is_resetting = matches!(self.change, Some(LogChange::Reset { .. }));
         let is_within = log.local_start <= self.high_watermark && self.high_watermark <= log.durable_end;
         assert!(is_within || is_resetting, "the high watermark {} is outside of {log:?}", self.high_watermark);
@@ -380,6 +392,10 @@ impl Replica {
                 if from != follower.leader {
                     return Err(Ignored::WrongSender);
                 }
+                // Until the log is as it was told to be, nothing else can be done with it.
+                if self.change.is_some() {
+                    return Err(Ignored::WrongState);
+                }
                 match handshake.cmp(&follower.conversation.handshake) {
                     std::cmp::Ordering::Less => Err(Ignored::StaleHandshake),
                     std::cmp::Ordering::Equal => Ok(()),
@@ -390,16 +406,18 @@ impl Replica {
         }
     }
 
-    fn handle_hello(&mut self, log: &LogView<'_>, from: BrokerId, hello: &Hello) -> Result<(), Ignored> {
+    fn handle_hello(&mut self, now: Instant, log: &LogView<'_>, from: BrokerId, hello: &Hello) -> Result<(), Ignored> {
         let Role::Leader(leader) = &mut self.role else { return Err(Ignored::WrongRole) };
-        let answer = leader.on_hello(log, from, hello, self.high_watermark)?;
+        let answer = leader.on_hello(now, log, from, hello, self.high_watermark)?;
         self.actions.extend(answer.map(|answer| Action::Send { to: from, message: Message::Answer(answer) }));
         Ok(())
     }
 
     fn handle_answer(&mut self, now: Instant, log: &LogView<'_>, answer: &Answer) -> Result<(), Ignored> {
+        let is_member = self.assignment.as_ref().is_some_and(|known| known.in_sync.contains(&self.me.broker));
+        let resets = if is_member { Resets::Withheld } else { Resets::Allowed };
         let Role::Follower(follower) = &mut self.role else { return Err(Ignored::WrongRole) };
-        match follower.handle_answer(now, log, answer, self.high_watermark)? {
+        match follower.handle_answer(now, log, answer, self.high_watermark, resets)? {
             Step::SayHello => {}
             Step::Truncate { to } => {
                 self.change = Some(LogChange::Truncate { to });
@@ -462,11 +480,19 @@ impl Replica {
         self.role = Role::Idle;
     }
 
+    fn check_actions(&self) {
+        assert!(self.actions.len() <= ACTIONS_MAX, "the driver does not execute what it is asked for");
+    }
+
     /// Does the work that is due after an input.
     fn advance(&mut self, now: Instant, log: &LogView<'_>) {
-        if self.change.is_some() {
-            return;
+        if self.change.is_none() {
+            self.advance_role(now, log);
         }
+        self.check_actions();
+    }
+
+    fn advance_role(&mut self, now: Instant, log: &LogView<'_>) {
         self.take_role(now, log);
         if self.change.is_some() || self.follow_starts(log) {
             return;

@@ -3,4 +3,6 @@
 mod acknowledgements;
 mod changes;
 mod handshakes;
+mod hostile;
+mod mutations;
 mod peers;

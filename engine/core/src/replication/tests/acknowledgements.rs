@@ -114,6 +114,9 @@ fn too_few_in_sync_hold_the_watermark_and_refuse_what_waits() {
     let refusal = ProduceRefusal::NotEnoughReplicas { in_sync: 1, least: 2 };
     assert_eq!(leader.replica.admit(at(1), AckLevel::All), Err(refusal));
     assert!(leader.replica.admit(at(1), AckLevel::Majority).is_ok());
+    assert!(leader.replica.admit(at(1), AckLevel::Custom(3)).is_ok());
+    let refusal = ProduceRefusal::NotSoManyReplicas { asked: 4, replicas: 3 };
+    assert_eq!(leader.replica.admit(at(1), AckLevel::Custom(4)), Err(refusal));
 }
 
 #[test]

@@ -161,6 +161,7 @@ fn a_follower_that_cannot_be_pushed_what_it_lacks_says_hello_again() {
     let answer = leader.take(|action| matches!(action, Action::Send { message: Message::Answer(_), .. }));
     let Action::Send { message: Message::Answer(answer), .. } = answer else { panic!("it is sent") };
     assert_eq!(answer.verdict, Verdict::Reset { start: Offset(15) });
+    follower.assign(at(42), &assignment(5, 2, 1, &[1, 3])).unwrap();
     follower.hear(at(42), 1, &Message::Answer(answer)).unwrap();
     assert_eq!(follower.replica.role(), RoleName::Resetting);
     follower.change_log(at(43));
@@ -181,4 +182,28 @@ fn a_new_run_of_a_follower_is_told_from_the_old_one() {
     old.with(|replica, log| replica.handle_timeout(at(60), log));
     let late = old.said();
     assert_eq!(leader.hear(at(60), 2, &late), Err(Ignored::StaleHandshake));
+}
+
+#[test]
+fn a_lost_acknowledgement_of_an_answer_is_made_good() {
+    let (mut leader, mut follower) = (Peer::new(1, &[(1, 0)], 10), Peer::new(2, &[(1, 0), (2, 8)], 12));
+    let given = assignment(5, 1, 1, &[1, 2, 3]);
+    leader.assign(at(0), &given).unwrap();
+    follower.assign(at(0), &given).unwrap();
+    let hello = follower.said();
+    leader.hear(at(0), 2, &hello).unwrap();
+    let answer = leader.said();
+    assert_eq!(leader.replica.poll_timeout(), Some(at(5)));
+    follower.hear(at(0), 1, &answer).unwrap();
+    follower.change_log(at(1));
+    let lost = follower.said();
+    leader.with(|replica, log| replica.handle_timeout(at(4), log));
+    assert!(leader.says_nothing());
+    leader.with(|replica, log| replica.handle_timeout(at(5), log));
+    assert_eq!(leader.said(), answer);
+    follower.hear(at(6), 1, &answer).unwrap();
+    let ack = follower.said();
+    assert_eq!(ack, lost);
+    leader.hear(at(6), 2, &ack).unwrap();
+    assert_eq!(leader.push(at(6), 2).unwrap().1, 8..10);
 }
