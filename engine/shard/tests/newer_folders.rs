@@ -9,8 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use engine_fixture::{Fixture, append_value, batch, id, on_every_disk, open};
-use rustmq_engine_api::{Isolation, PartitionReader, ReadRequest};
+use engine_fixture::{Fixture, append_value, batch, id, on_every_disk, open, until};
+use rustmq_engine_api::{AppendError, Isolation, PartitionReader, ReadRequest, TrimTo};
 use rustmq_engine_core::parts::CRITICAL;
 use rustmq_engine_core::wal::{GroupHeader, GroupKind, GroupWriter, SegmentHeader, WalPosition};
 use rustmq_engine_shard::{plan_repair, start};
@@ -80,6 +80,45 @@ fn a_part_that_may_be_passed_over_changes_nothing_for_readers_and_the_log_goes_o
             assert_eq!(append_value(&engine, 0, b"of today").await, Ok(end.plus(1 + restart)));
             engine.shutdown().await;
         }
+    });
+}
+
+/// Whether the bytes stand in a segment that is not the oldest that there was.
+fn is_in_later_segment(fixture: &Fixture, bytes: &[u8]) -> bool {
+    fixture.slots().into_iter().any(|path| {
+        let slot = fs::read(path).unwrap();
+        let is_later = SegmentHeader::parse(&slot).is_ok_and(|header| header.generation.0 > 1);
+        is_later && slot.windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+#[test]
+fn a_batch_that_moves_takes_its_parts_along() {
+    on_every_disk(async |mut fixture| {
+        fixture.config.capacity = rustmq_model::ByteSize::mib(10);
+        let end = two_batches(&fixture).await;
+        append_with_part(&fixture, 5, end);
+        let laid = [&batch(&[b"of a newer build"])[21..], &part(5)].concat();
+        assert!(!is_in_later_segment(&fixture, &laid));
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        open(&engine, 1).await;
+        let value = vec![b'v'; 60_000];
+        let full = loop {
+            if let Err(error) = append_value(&engine, 1, &value).await {
+                break error;
+            }
+        };
+        assert_eq!(full, AppendError::Full);
+        // What is left of the oldest segment moves.
+        engine.trim(id(1), TrimTo::HighWatermark).await.unwrap();
+        until("room", async || append_value(&engine, 1, &value).await.is_ok()).await;
+        until("the batch in another segment", async || is_in_later_segment(&fixture, &laid)).await;
+        engine.shutdown().await;
+        let engine = fixture.start();
+        let batches = read(&open(&engine, 0).await, end).await;
+        assert_eq!(BatchHeader::parse(&batches[0]).unwrap().size, batches[0].len());
+        engine.shutdown().await;
     });
 }
 

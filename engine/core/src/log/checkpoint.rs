@@ -232,7 +232,8 @@ fn take_producer(input: &mut &[u8], version: u16) -> Result<(ProducerId, Produce
     for _ in 0..count {
         batches.push(take_batch(input)?);
     }
-    // Of its batches at least that is known. An expiry that comes later was decided at a later end.
+    // Version 1 does not say: the last of its batches is the least that it can be. Frames that
+    // follow in the order of the log need no more.
     let last_offset = last_offset.unwrap_or_else(|| batches.last_offset());
     Ok((id, Producer { epoch, coordinator_epoch, last_timestamp, last_offset, open_transaction, batches }))
 }

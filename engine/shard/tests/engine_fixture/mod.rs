@@ -114,6 +114,17 @@ fn on_disk<F: Future<Output = ()>>(
     });
 }
 
+pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let mut patience = tokio::time::interval(Duration::from_millis(10));
+    for _ in 0..1_000 {
+        if condition().await {
+            return;
+        }
+        patience.tick().await;
+    }
+    panic!("{what} does not come about in ten seconds");
+}
+
 pub fn id(partition: i32) -> TopicIdPartition {
     TopicIdPartition { topic_id: TopicId(7 << 64 | 9), partition: PartitionId(partition) }
 }
