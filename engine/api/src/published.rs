@@ -1,11 +1,12 @@
-//! What a shard publishes of one partition, and readers on any thread take without asking it: its frontiers, leader epochs, the batches
-//! that are still in memory, where the others are on disk, from where to search for a time, and the waiters for more. Only the partition's shard writes; writes are short, and readers hold the
-//! lock only to copy references.
+//! What a shard publishes of one partition, and readers on any thread take without asking it: its
+//! frontiers, leader epochs, aborted transactions, the batches that are still in memory, where the
+//! others are on disk, from where to search for a time, and the waiters for more. Only the
+//! partition's shard writes; writes are short, and readers hold the lock only to copy references.
 
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use rustmq_engine_core::log::{Frontiers, TimeIndex};
+use rustmq_engine_core::log::{AbortedIndex, AbortedTransaction, Frontiers, TimeIndex};
 use rustmq_engine_core::shard::{Leadership, ReadableLog, TailBatch};
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
@@ -20,6 +21,9 @@ pub struct PartitionState {
     /// Bytes of the batches between log start and durable end.
     pub size_bytes: u64,
     pub log: ReadableLog,
+    /// Every aborted transaction with a record below the last stable offset is in it. Readers take
+    /// it as it is: the shard changes a copy of its own while one of them has it.
+    pub aborted: Arc<AbortedIndex>,
     /// Over the durable batches.
     pub times: TimeIndex,
     pub closed: bool,
@@ -34,8 +38,17 @@ impl PartitionState {
         }));
     }
 
-    /// Forgets batches that lie wholly below the log start.
+    fn add_aborted(&mut self, aborted: Vec<AbortedTransaction>) {
+        if !aborted.is_empty() {
+            Arc::make_mut(&mut self.aborted).extend(aborted);
+        }
+    }
+
+    /// Forgets batches and transactions that lie wholly below the log start.
     pub fn trim(&mut self) {
+        if self.aborted.reaches_below(self.frontiers.log_start) {
+            Arc::make_mut(&mut self.aborted).trim(self.frontiers.log_start);
+        }
         self.log.trim(self.frontiers.log_start);
         self.times.trim(self.frontiers.log_start);
     }
@@ -89,6 +102,31 @@ impl Published {
         });
         let mut waiters = self.waiters.lock();
         if is_for_all { waiters.wake_all() } else { waiters.wake_told_by(&frontiers) }
+    }
+
+    /// Shows readers batches that have become durable, and at once the frontiers that let them read
+    /// these, and the transactions of theirs that were aborted.
+    pub fn publish_batches(
+        &self,
+        frontiers: Frontiers,
+        size_bytes: u64,
+        aborted: Vec<AbortedTransaction>,
+        batches: impl IntoIterator<Item = TailBatch>,
+    ) {
+        self.publish(|state| {
+            (state.frontiers, state.size_bytes) = (frontiers, size_bytes);
+            state.add_aborted(aborted);
+            state.extend(batches);
+        });
+    }
+
+    /// The same where there are no new batches.
+    pub fn publish_frontiers(&self, frontiers: Frontiers, size_bytes: u64, aborted: Vec<AbortedTransaction>) {
+        self.publish(|state| {
+            (state.frontiers, state.size_bytes) = (frontiers, size_bytes);
+            state.add_aborted(aborted);
+            state.trim();
+        });
     }
 
     pub(crate) fn watch(&self, waiter: &Arc<FetchWaiter>, awaited: Awaited) {

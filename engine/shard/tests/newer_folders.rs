@@ -5,14 +5,13 @@
 mod engine_fixture;
 
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
 use engine_fixture::{Fixture, append_value, batch, id, on_every_disk, open, until};
 use rustmq_engine_api::{AppendError, Isolation, PartitionReader, ReadRequest, TrimTo};
 use rustmq_engine_core::parts::CRITICAL;
-use rustmq_engine_core::wal::{GroupHeader, GroupKind, GroupWriter, SegmentHeader, WalPosition};
+use rustmq_engine_core::wal::SegmentHeader;
 use rustmq_engine_shard::{plan_repair, start};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset};
@@ -22,32 +21,12 @@ fn part(tag: u16) -> Vec<u8> {
     [&tag.to_le_bytes()[..], &5_u32.to_le_bytes(), b"later"].concat()
 }
 
-/// The newest segment's slot, and what its header says.
-fn newest(fixture: &Fixture) -> (PathBuf, SegmentHeader) {
-    let headers = fixture.slots().into_iter().filter_map(|path| {
-        let header = SegmentHeader::parse(&fs::read(&path).unwrap()).ok()?;
-        Some((path, header))
-    });
-    headers.max_by_key(|(_, header)| header.generation).unwrap()
-}
-
-/// Lays a batch and a part with this tag at the end of a log that ends at this offset, as the next commit of the newest run.
+/// Lays a batch and a part with this tag at the end of a log that ends at this offset.
 fn append_with_part(fixture: &Fixture, tag: u16, end: Offset) -> PathBuf {
-    let (path, SegmentHeader { wal, shape, generation, .. }) = newest(fixture);
-    let bytes = fs::read(&path).unwrap();
-    let mut at = WalPosition { generation, offset: shape.first_group() };
-    let mut run = None;
-    while let Ok(header) = GroupHeader::parse_at(wal, shape, at, &bytes[at.offset as usize..]) {
-        (run, at.offset) = (Some(header.run), at.offset + shape.padded(header.length));
-    }
-    let mut region = vec![0; 16 << 10];
-    let mut writer = GroupWriter::new(wal, run.unwrap(), at, shape);
     let laid = [&batch(&[b"of a newer build"])[..], &part(tag)].concat();
-    writer.put_batch(&mut region, id(0), &laid, end, LeaderEpoch(0));
-    let group = writer.finish(&mut region, GroupKind::Data, at);
-    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.write_all_at(&region[..group.padded as usize], u64::from(at.offset)).unwrap();
-    path
+    fixture.lay_at_end(|writer, region| {
+        writer.put_batch(region, id(0), &laid, end, LeaderEpoch(0));
+    })
 }
 
 async fn read(reader: &PartitionReader, from: Offset) -> Vec<Bytes> {
