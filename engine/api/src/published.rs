@@ -1,12 +1,12 @@
 //! The state of one partition that its shard publishes and that readers on any thread use without
-//! asking the shard: frontiers, leader epochs, the batches in memory, the map to the batches on
-//! disk, the time index, and the waiting long polls. Only the partition's shard writes. Writes are
-//! short, and readers hold the lock only to copy references.
+//! asking the shard: frontiers, leader epochs, aborted transactions, the batches in memory, the map
+//! to the batches on disk, the time index, and the waiting long polls. Only the partition's shard
+//! writes. Writes are short, and readers hold the lock only to copy references.
 
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
-use rustmq_engine_core::log::{Frontiers, TimeIndex};
+use rustmq_engine_core::log::{AbortedIndex, AbortedTransaction, Frontiers, TimeIndex};
 use rustmq_engine_core::shard::{Leadership, ReadableLog, TailBatch};
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
@@ -21,6 +21,9 @@ pub struct PartitionState {
     /// The total size of the batches between log start and durable end, in bytes.
     pub size_bytes: u64,
     pub log: ReadableLog,
+    /// Holds every aborted transaction with a record below the last stable offset. Readers share
+    /// it: the shard changes a copy while a reader holds it.
+    pub aborted: Arc<AbortedIndex>,
     /// Covers the durable batches.
     pub times: TimeIndex,
     pub closed: bool,
@@ -35,8 +38,17 @@ impl PartitionState {
         }));
     }
 
-    /// Drops the batches that lie wholly below the log start.
+    fn add_aborted(&mut self, aborted: Vec<AbortedTransaction>) {
+        if !aborted.is_empty() {
+            Arc::make_mut(&mut self.aborted).extend(aborted);
+        }
+    }
+
+    /// Drops the batches and the aborted transactions that lie wholly below the log start.
     pub fn trim(&mut self) {
+        if self.aborted.reaches_below(self.frontiers.log_start) {
+            Arc::make_mut(&mut self.aborted).trim(self.frontiers.log_start);
+        }
         self.log.trim(self.frontiers.log_start);
         self.times.trim(self.frontiers.log_start);
     }
@@ -93,6 +105,31 @@ impl Published {
         });
         let mut waiters = self.waiters.lock();
         if is_for_all { waiters.wake_all() } else { waiters.wake_met_by(&frontiers) }
+    }
+
+    /// Shows readers batches that have become durable, and at once the frontiers that let them read
+    /// these, and the transactions of theirs that were aborted.
+    pub fn publish_batches(
+        &self,
+        frontiers: Frontiers,
+        size_bytes: u64,
+        aborted: Vec<AbortedTransaction>,
+        batches: impl IntoIterator<Item = TailBatch>,
+    ) {
+        self.publish(|state| {
+            (state.frontiers, state.size_bytes) = (frontiers, size_bytes);
+            state.add_aborted(aborted);
+            state.extend(batches);
+        });
+    }
+
+    /// The same where there are no new batches.
+    pub fn publish_frontiers(&self, frontiers: Frontiers, size_bytes: u64, aborted: Vec<AbortedTransaction>) {
+        self.publish(|state| {
+            (state.frontiers, state.size_bytes) = (frontiers, size_bytes);
+            state.add_aborted(aborted);
+            state.trim();
+        });
     }
 
     pub(crate) fn watch(&self, waiter: &Arc<FetchWaiter>, awaited: Awaited) {

@@ -5,16 +5,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustmq_engine_core::log::Frontiers;
+use rustmq_engine_core::log::{AbortedIndex, Frontiers};
 use rustmq_engine_core::shard::error::ReadError;
 use rustmq_engine_core::shard::request::ColdRead;
 use rustmq_engine_core::wal::LocationMap;
+use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::published::{PartitionState, Published};
-use crate::read::{ReadBatches, ReadRequest};
+use crate::read::{AbortedTransaction, Isolation, ReadBatches, ReadRequest};
 use crate::request::{DiskRead, Submitted};
 use crate::shard_handle::ShardHandle;
 use crate::waiter::{Awaited, FetchWaiter};
@@ -43,6 +44,8 @@ struct OnDisk {
     read: ColdRead,
     frontiers: Frontiers,
     locations: Arc<LocationMap>,
+    /// `None` where nothing is to be filtered out.
+    aborted: Option<Arc<AbortedIndex>>,
 }
 
 impl PartitionReader {
@@ -124,7 +127,7 @@ impl PartitionReader {
     ) -> Result<ReadBatches, ReadError> {
         // Looked up after the wait for the permit: the log may have been trimmed since, and a
         // reader that holds a map while it waits would cost the writer a copy at each change.
-        let OnDisk { read, mut frontiers, locations } = match self.look_up(request)? {
+        let OnDisk { read, mut frontiers, locations, mut aborted } = match self.look_up(request)? {
             InMemory::Answer(batches) => return Ok(batches),
             InMemory::OnDisk(found) => found,
         };
@@ -141,12 +144,18 @@ impl PartitionReader {
                     return Err(ReadError::Storage { reason: format!("{read} is in no segment that is in use") });
                 }
                 InMemory::OnDisk(found) => {
-                    (asked.read, asked.locations, frontiers) = (found.read, found.locations, found.frontiers);
+                    (asked.read, asked.locations) = (found.read, found.locations);
+                    (frontiers, aborted) = (found.frontiers, found.aborted);
                 }
             }
         }
         let mut batches = answer.await.map_err(|_| ReadError::Closed)??;
         batches.frontiers = frontiers;
+        if let (Some(index), Some(last)) = (aborted, batches.batches.last()) {
+            // They were checked when they were read. It may name more than lie in them.
+            let end = BatchHeader::parse(last).map_or(frontiers.last_stable, |last| last.next_offset());
+            batches.aborted = filtered_out(&index, request.from, end);
+        }
         Ok(batches)
     }
 
@@ -188,11 +197,13 @@ impl PartitionReader {
         if from >= until || (max_bytes == 0 && !at_least_one) {
             return Ok(InMemory::Answer(answer));
         }
+        let is_filtered = isolation == Isolation::ReadCommitted && !state.aborted.is_empty();
         let Some(batches) = state.log.batches_from(from) else {
             let read = ColdRead { id: self.published.id, from, until, max_bytes, at_least_one };
-            return Ok(InMemory::OnDisk(OnDisk { read, frontiers, locations: state.log.locations() }));
+            let aborted = is_filtered.then(|| Arc::clone(&state.aborted));
+            return Ok(InMemory::OnDisk(OnDisk { read, frontiers, locations: state.log.locations(), aborted }));
         };
-        let mut room = max_bytes;
+        let (mut room, mut end) = (max_bytes, from);
         for batch in batches.take_while(|batch| batch.next <= until) {
             let first = at_least_one && answer.batches.is_empty();
             if batch.bytes.len() > room && !first {
@@ -200,6 +211,10 @@ impl PartitionReader {
             }
             room = room.saturating_sub(batch.bytes.len());
             answer.batches.push(batch.bytes.clone());
+            end = batch.next;
+        }
+        if is_filtered {
+            answer.aborted = filtered_out(&state.aborted, from, end);
         }
         Ok(InMemory::Answer(answer))
     }
@@ -222,6 +237,14 @@ impl PartitionReader {
             found.map(|found| (found.epoch, found.end))
         })
     }
+}
+
+/// What a read_committed client has to filter out of the batches between two offsets.
+fn filtered_out(index: &AbortedIndex, from: Offset, end: Offset) -> Vec<AbortedTransaction> {
+    let overlapping = index.overlapping(from..end);
+    overlapping
+        .map(|aborted| AbortedTransaction { producer_id: aborted.producer_id, first_offset: aborted.first_offset })
+        .collect()
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 //! both say is read.
 
 use bytes::Bytes;
-use rustmq_engine_core::wal::recovery::{CorruptionPolicy, GoOn, RecoveryError};
-use rustmq_engine_core::wal::scan::ReplayEvent;
+use rustmq_engine_core::wal::recovery::{CorruptionPolicy, GoOn, RecoveryError, read_index};
+use rustmq_engine_core::wal::scan::{ReplayEvent, SegmentPlace};
 use rustmq_engine_core::wal::{
-    CheckpointPiece, Control, DamagedRange, FormatVersion, Generation, GroupKind, GroupWriter, RecoveredWal, Recovery,
-    RecoveryOptions, Run, SegmentHeader, SegmentIndex, SegmentShape, SlotId, Trailer, Unknown, WalId, WalPosition,
+    CheckpointPiece, Control, DamagedRange, FormatVersion, Generation, GroupKind, GroupWriter, IndexEntry,
+    RecoveredWal, Recovery, RecoveryOptions, Run, SegmentHeader, SegmentIndex, SegmentShape, SlotId, Trailer, Unknown,
+    WalId, WalPosition,
 };
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
@@ -116,12 +117,15 @@ fn pieces() -> Vec<u8> {
 }
 
 fn recover(image: &[u8]) -> Result<RecoveredWal, RecoveryError> {
-    let policy = CorruptionPolicy::Refuse;
-    let slots = vec![(SlotId(0), image.len() as u64)];
+    recover_slots(&[image], CorruptionPolicy::Refuse)
+}
+
+fn recover_slots(images: &[&[u8]], policy: CorruptionPolicy) -> Result<RecoveredWal, RecoveryError> {
+    let slots = (0..).zip(images).map(|(slot, image)| (SlotId(slot), image.len() as u64)).collect();
     let options = RecoveryOptions { wal: WAL, shape: shape(), slots, window: 4_096, policy };
     let mut recovery = Recovery::new(options);
     while let Some(read) = recovery.poll_action() {
-        let bytes = image.get(read.offset as usize..).unwrap_or_default();
+        let bytes = images[read.slot.0 as usize].get(read.offset as usize..).unwrap_or_default();
         recovery.on_read(&Bytes::copy_from_slice(&bytes[..bytes.len().min(read.length as usize)]))?;
     }
     recovery.finish()
@@ -150,6 +154,51 @@ fn a_segment_of_either_version_is_read() {
         assert_eq!(events, expected);
         assert_eq!(recovered.partitions.len(), 1);
     }
+}
+
+/// The index of a sealed segment, and where it stands.
+fn stored_index(image: &[u8]) -> (SegmentIndex, Trailer) {
+    let trailer = Trailer::parse(WAL, shape(), GENERATION, &image[shape().trailer() as usize..]);
+    let trailer = trailer.expect("the segment is sealed");
+    let place = SegmentPlace { wal: WAL, shape: shape(), generation: GENERATION };
+    let group = &image[trailer.index_group as usize..trailer.end as usize];
+    (read_index(place, trailer.index_group, group).expect("the index is sound"), trailer)
+}
+
+#[test]
+fn an_index_of_the_first_version_says_what_that_of_the_second_says_but_for_where_in_its_group_a_base_begins() {
+    let (first, trailer) = stored_index(include_bytes!("fixtures/v1/segment.bin"));
+    let (second, _) = stored_index(include_bytes!("fixtures/v2/segment.bin"));
+    assert_eq!(first.entries().len(), 2);
+    for ((id, first), (other, second)) in first.entries().iter().zip(second.entries()) {
+        assert_eq!(id, other);
+        let base_begins = WalPosition { generation: GENERATION, offset: first.base_group };
+        assert_eq!(first.base_begins, base_begins, "{id}");
+        assert!(first.base_group > 0 && first.base_group < trailer.index_group, "{id}");
+        assert!(second.base_begins >= base_begins, "{id}");
+        // The fixture of the first version has no damaged range.
+        let extents = second.extents.iter().filter(|extent| !extent.is_damaged).copied().collect();
+        assert_eq!(*first, IndexEntry { base_begins, extents, ..second.clone() }, "{id}");
+    }
+}
+
+#[test]
+fn a_hole_in_a_segment_of_the_first_version_is_of_that_version_though_no_group_of_it_is_left() {
+    let mut old = include_bytes!("fixtures/v1/segment.bin").to_vec();
+    let (_, trailer) = stored_index(&old);
+    old[512..trailer.end as usize].fill(0xEE);
+    let mut new = vec![0; shape().length() as usize];
+    let generation = GENERATION.next();
+    SegmentHeader { version: FormatVersion::V2, wal: WAL, generation, run: Run(5), shape: shape(), before: 1 }
+        .encode(&mut new[..512]);
+    let at = WalPosition { generation, offset: shape().first_group() };
+    let mut writer = GroupWriter::new(WAL, Run(5), at, shape());
+    let region = &mut new[at.offset as usize..];
+    writer.put_control(region, PARTITION, &Control::Trim { log_start: Offset(101) });
+    writer.finish(region, GroupKind::Data, WalPosition { generation: GENERATION, offset: trailer.end });
+    let recovered = recover_slots(&[&old, &new], CorruptionPolicy::Repair).expect("it can be repaired");
+    let holes: Vec<_> = recovered.holes.iter().map(|(slot, _, hole)| (slot.0, hole.offset, hole.version)).collect();
+    assert_eq!(holes, [(0, 512, FormatVersion::V1)]);
 }
 
 #[test]

@@ -41,19 +41,13 @@ impl ShardDriver {
             Action::Publish(publication) => {
                 let Publication { runs, batches } = publication;
                 let mut batches = batches.into_iter();
-                for PublishedRun { key, frontiers, size_bytes, count } in runs {
-                    views.of(key).publish(|state| {
-                        state.frontiers = frontiers;
-                        state.size_bytes = size_bytes;
-                        state.extend(batches.by_ref().take(count));
-                    });
+                for PublishedRun { key, frontiers, size_bytes, aborted, count } in runs {
+                    views.of(key).publish_batches(frontiers, size_bytes, aborted, batches.by_ref().take(count));
                 }
             }
-            Action::PublishFrontiers { key, frontiers, size_bytes } => views.of(key).publish(|state| {
-                state.frontiers = frontiers;
-                state.size_bytes = size_bytes;
-                state.trim();
-            }),
+            Action::PublishFrontiers { key, frontiers, size_bytes, aborted } => {
+                views.of(key).publish_frontiers(frontiers, size_bytes, aborted);
+            }
             Action::PublishMoves { key, moved } => {
                 let unindexed = self.machine.table().shared().unindexed();
                 self.machine.memory_mut().of(key).change(|state| state.log.relocate(&moved, &unindexed));
@@ -61,11 +55,13 @@ impl ShardDriver {
             Action::PublishLeadership { key, leadership } => {
                 views.of(key).publish(|state| state.leadership = leadership);
             }
-            Action::PublishCut { key, frontiers, leadership, size_bytes, times } => views.of(key).publish(|state| {
-                (state.frontiers, state.leadership, state.size_bytes) = (frontiers, leadership, size_bytes);
-                state.times = *times;
-                state.log.cut(frontiers.log_start..frontiers.durable_end);
-            }),
+            Action::PublishCut { key, frontiers, leadership, size_bytes, times, aborted } => {
+                views.of(key).publish(|state| {
+                    (state.frontiers, state.leadership, state.size_bytes) = (frontiers, leadership, size_bytes);
+                    (state.times, state.aborted) = (*times, Arc::new(aborted));
+                    state.log.cut(frontiers.log_start..frontiers.durable_end);
+                });
+            }
             Action::CloseView { key } => views.close(key),
             Action::AnswerOpen { reply, results } => {
                 let results = results.into_iter();

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::scan::{DamagePolicy, ScanNeed, SegmentPlace, SegmentScan};
-use rustmq_engine_core::wal::{Run, SegmentIndex, Trailer};
+use rustmq_engine_core::wal::{FormatVersion, GroupError, Run, SegmentIndex, Trailer};
 
 use crate::read_around::{AroundFile, BadRunLimit};
 
@@ -14,11 +14,16 @@ use crate::read_around::{AroundFile, BadRunLimit};
 const WINDOW: u32 = 1 << 20;
 
 /// Reads the whole segment through the page cache. The index lacks groups that cannot be read.
+///
+/// # Errors
+///
+/// If a newer build wrote something that must not be passed over: it may say anything of the
+/// batches.
 pub(crate) fn scan_index(path: &Path, place: SegmentPlace, trailer: Trailer) -> io::Result<SegmentIndex> {
     let mut file = AroundFile::open(path, BadRunLimit::WhileFileAnswers)?;
     let pool = ChunkPool::default();
     let policy = DamagePolicy::PassOver { proven: trailer.index_group };
-    let mut scan = SegmentScan::new(place, Run(0), policy);
+    let mut scan = SegmentScan::new(place, Run(0), FormatVersion::CURRENT, policy);
     let mut need = scan.first_need(WINDOW);
     while let ScanNeed::Bytes { offset, length } = need {
         let bytes = file.read(u64::from(offset), length as usize, &pool, |_, _| {})?;
@@ -26,5 +31,8 @@ pub(crate) fn scan_index(path: &Path, place: SegmentPlace, trailer: Trailer) -> 
         // Nobody replays these items, and those of a whole segment would take memory.
         scan.items.clear();
     }
-    Ok(scan.index)
+    match scan.unknown {
+        Some((offset, unknown)) => Err(io::Error::other(format!("offset {offset}: {}", GroupError::Unknown(unknown)))),
+        None => Ok(scan.index),
+    }
 }

@@ -280,6 +280,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use prometheus_client::metrics::gauge::Gauge;
+    use rustmq_engine_core::parts::CRITICAL;
     use rustmq_engine_core::wal::read_check::BatchQuery;
     use rustmq_engine_core::wal::segments::LocatedExtents;
     use rustmq_engine_core::wal::{Run, Trailer};
@@ -292,7 +293,7 @@ mod tests {
     use crate::read_job::{Destination, ReadJob};
     use crate::read_memory::ReadMemory;
     use crate::reader::Reader;
-    use crate::window::tests::{BLOCK, TestSegment};
+    use crate::window::tests::{BLOCK, TestSegment, part};
     use crate::window_cache::WindowCache;
 
     fn mover() -> Mover {
@@ -468,6 +469,42 @@ mod tests {
         mover.device_timeout = Duration::ZERO;
         let read = mover.read(&job);
         assert!(matches!(&read, Err(MoveError::Damaged { until: Offset(2), .. })), "{read:?}");
+    }
+
+    #[test]
+    fn a_batch_moves_with_the_parts_that_follow_it() {
+        let (mut mover, parts) = (mover(), part(5));
+        let test = TestSegment::with_parts(1, &[(100, &parts), (100, &[])]);
+        let moved = mover.read(&job(&test, 0)).unwrap();
+        assert_eq!(moved[0].len(), moved[1].len() + parts.len());
+        assert!(moved[0].ends_with(&parts));
+    }
+
+    /// A mover that gives up damaged batches at once.
+    fn mover_without_timeouts() -> Mover {
+        Mover { place_timeout: Duration::ZERO, device_timeout: Duration::ZERO, ..mover() }
+    }
+
+    #[test]
+    fn frames_of_a_newer_build_are_never_given_up() {
+        let parts = part(CRITICAL | 5);
+        let test = TestSegment::with_parts(1, &[(100, &[]), (100, &parts), (100, &[])]);
+        let mut mover = mover_without_timeouts();
+        assert_eq!(mover.read(&job(&test, 0)).unwrap().len(), 1);
+        for _ in 0..2 {
+            let read = mover.read(&job(&test, 1));
+            let Err(MoveError::Later { reason }) = &read else { panic!("{read:?}") };
+            assert!(reason.contains("0x8005") && reason.contains("a newer RustMQ wrote it"), "{reason}");
+        }
+        assert_eq!(mover.read(&job(&test, 2)).unwrap().len(), 1);
+        // The same if the index is lost as well, and is built again.
+        let (generation, run) = (test.segment.place.generation, Run(1));
+        let trailer = Trailer { generation, run, index_group: test.segment.end, end: test.segment.end + BLOCK };
+        let job = ReadJob { extents: LocatedExtents::Indexed(trailer), ..job(&test, 0) };
+        let read = mover.read(&job);
+        let Err(MoveError::Later { reason }) = &read else { panic!("{read:?}") };
+        assert!(reason.contains(&format!("offset {}: ", test.offsets[1])) && reason.contains("0x8005"), "{reason}");
+        assert!(mover.failing.is_empty());
     }
 
     #[test]

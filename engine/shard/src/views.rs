@@ -31,9 +31,10 @@ impl Views {
     }
 
     pub(crate) fn create(&mut self, view: NewView) {
-        let NewView { key, id, frontiers, leadership, size_bytes, times, locations } = view;
+        let NewView { key, id, frontiers, leadership, size_bytes, times, aborted, locations } = view;
         let log = ReadableLog::on_disk(locations, frontiers.durable_end);
-        let state = PartitionState { frontiers, leadership, size_bytes, times, log, closed: false };
+        let state =
+            PartitionState { frontiers, leadership, size_bytes, times, log, aborted: Arc::new(aborted), closed: false };
         if self.views.len() <= key.slot() {
             self.views.resize_with(key.slot() + 1, || None);
         }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustmq_engine_api::ReadError;
-use rustmq_engine_core::wal::GroupDamage;
 use rustmq_engine_core::wal::read_check::{CheckedGroup, GroupCheck, check_group, group_size};
+use rustmq_engine_core::wal::{GroupDamage, GroupError};
 
 use crate::read_around::Fault;
 use crate::read_memory::ReadBuffer;
@@ -58,7 +58,7 @@ pub(crate) struct Window {
 #[derive(Debug)]
 struct WindowGroup {
     place: PlacedGroup,
-    checked: Result<CheckedGroup, GroupDamage>,
+    checked: Result<CheckedGroup, GroupError>,
 }
 
 /// Why a window cannot be read.
@@ -71,7 +71,8 @@ pub(crate) enum WindowError {
     Damaged { reason: String },
     /// The disk fails in another way, which may be temporary.
     Failed { reason: String },
-    /// The failure is not the disk's: memory or descriptors are missing, or a thread has panicked.
+    /// The failure is not the disk's: memory or descriptors are missing, a thread has panicked, or
+    /// a newer RustMQ wrote the frames.
     Hindered { reason: String },
 }
 
@@ -79,6 +80,17 @@ impl WindowError {
     pub(crate) fn damaged(segment: &SegmentFile, offset: u32, reason: &str) -> Self {
         let path = segment.file.path.display();
         Self::Damaged { reason: format!("{path}, offset {offset}: {reason}") }
+    }
+
+    /// Why the group at `offset` cannot be served.
+    pub(crate) fn of_group(segment: &SegmentFile, offset: u32, error: GroupError) -> Self {
+        match error {
+            GroupError::Damaged(damage) => Self::damaged(segment, offset, &damage.to_string()),
+            GroupError::Unknown(_) => {
+                let path = segment.file.path.display();
+                Self::Hindered { reason: format!("{path}, offset {offset}: {error}") }
+            }
+        }
     }
 
     /// Classifies an error of a read from the segment's file.
@@ -125,10 +137,10 @@ impl Window {
                 continue;
             }
             let Some((offset, size)) = walk.groups.last().copied() else {
-                let reason = walk
-                    .damage
-                    .map_or_else(|| "the file ends before the group does".to_owned(), |damage| damage.to_string());
-                return Err(WindowError::damaged(segment, start.offset, &reason));
+                return Err(match walk.error {
+                    Some(error) => WindowError::of_group(segment, start.offset, error),
+                    None => WindowError::damaged(segment, start.offset, "the file ends before the group does"),
+                });
             };
             let bytes = buffer.freeze(plan.at(offset + size));
             let placed = walk.groups.iter().map(|(offset, size)| PlacedGroup {
@@ -174,8 +186,8 @@ impl Window {
         Some((group.checked.as_ref().ok()?, group.place))
     }
 
-    /// The damage of the group at `offset`, if it is damaged.
-    pub(crate) fn damage(&self, offset: u32) -> Option<GroupDamage> {
+    /// Why the group at `offset` cannot be served, if it cannot.
+    pub(crate) fn error(&self, offset: u32) -> Option<GroupError> {
         self.find(offset)?.checked.as_ref().err().copied()
     }
 
@@ -227,8 +239,8 @@ impl WindowGroup {
         let checked = match check_group(segment.place, place.offset, &bytes[place.at..]) {
             Ok(GroupCheck::Whole(group)) => Ok(group),
             // Only complete groups get here.
-            Ok(GroupCheck::NeedBytes { .. }) => Err(GroupDamage::Truncated),
-            Err(damage) => Err(damage),
+            Ok(GroupCheck::NeedBytes { .. }) => Err(GroupDamage::Truncated.into()),
+            Err(error) => Err(error),
         };
         Self { place, checked }
     }
@@ -301,7 +313,7 @@ struct GroupWalk {
     cut: Option<usize>,
     next_size: Option<u32>,
     /// Why there is no valid first group.
-    damage: Option<GroupDamage>,
+    error: Option<GroupError>,
 }
 
 impl GroupWalk {
@@ -320,8 +332,8 @@ impl GroupWalk {
                         walk.groups.is_empty().then(|| (plan.at(offset) + plan.block).next_multiple_of(plan.block));
                     break;
                 }
-                Err(damage) => {
-                    walk.damage = Some(damage);
+                Err(error) => {
+                    walk.error = Some(error);
                     break;
                 }
             };

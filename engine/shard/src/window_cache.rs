@@ -16,6 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
+use rustmq_engine_core::wal::GroupDamage;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 
 use crate::metrics::Metrics;
@@ -121,8 +122,8 @@ impl WindowCache {
                 Ok(window) if window.group(offset).is_some() => return Ok(window),
                 Ok(_) if start.offset < offset => steps -= 1,
                 Ok(window) => {
-                    let damage = window.damage(offset).map(|damage| damage.to_string()).unwrap_or_default();
-                    return Err(WindowError::damaged(segment, offset, &damage));
+                    let error = window.error(offset).unwrap_or(GroupDamage::Absent.into());
+                    return Err(WindowError::of_group(segment, offset, error));
                 }
                 Err(WindowError::NoMemory { first_size: Some(size) }) if demand == Demand::Reader => {
                     state.awaited = Some((segment.place, WindowStart { first_size: Some(size), ..start }));

@@ -6,14 +6,13 @@
 mod engine_fixture;
 
 use std::fs;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use engine_fixture::{Fixture, append_value, batch, id, on_every_disk, open};
-use rustmq_engine_api::{Isolation, PartitionReader, ReadRequest};
+use engine_fixture::{Fixture, append_value, batch, id, on_every_disk, open, until};
+use rustmq_engine_api::{AppendError, Isolation, PartitionReader, ReadRequest, TrimTo};
 use rustmq_engine_core::parts::CRITICAL;
-use rustmq_engine_core::wal::{GroupHeader, GroupKind, GroupWriter, SegmentHeader, WalPosition};
+use rustmq_engine_core::wal::SegmentHeader;
 use rustmq_engine_shard::{plan_repair, start};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset};
@@ -23,33 +22,13 @@ fn part(tag: u16) -> Vec<u8> {
     [&tag.to_le_bytes()[..], &5_u32.to_le_bytes(), b"later"].concat()
 }
 
-/// The slot of the newest segment, and the segment's header.
-fn newest(fixture: &Fixture) -> (PathBuf, SegmentHeader) {
-    let headers = fixture.slots().into_iter().filter_map(|path| {
-        let header = SegmentHeader::parse(&fs::read(&path).unwrap()).ok()?;
-        Some((path, header))
-    });
-    headers.max_by_key(|(_, header)| header.generation).unwrap()
-}
-
 /// Appends a batch and a part with this tag to a log that ends at `end`, as the next commit of the
 /// newest WAL session would.
 fn append_with_part(fixture: &Fixture, tag: u16, end: Offset) -> PathBuf {
-    let (path, SegmentHeader { wal, shape, generation, .. }) = newest(fixture);
-    let bytes = fs::read(&path).unwrap();
-    let mut at = WalPosition { generation, offset: shape.first_group() };
-    let mut run = None;
-    while let Ok(header) = GroupHeader::parse_at(wal, shape, at, &bytes[at.offset as usize..]) {
-        (run, at.offset) = (Some(header.run), at.offset + shape.padded(header.length));
-    }
-    let mut region = vec![0; 16 << 10];
-    let mut writer = GroupWriter::new(wal, run.unwrap(), at, shape);
     let batch_with_part = [&batch(&[b"of a newer build"])[..], &part(tag)].concat();
-    writer.put_batch(&mut region, id(0), &batch_with_part, end, LeaderEpoch(0));
-    let group = writer.finish(&mut region, GroupKind::Data, at);
-    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    file.write_all_at(&region[..group.padded as usize], u64::from(at.offset)).unwrap();
-    path
+    fixture.lay_at_end(|writer, region| {
+        writer.put_batch(region, id(0), &batch_with_part, end, LeaderEpoch(0));
+    })
 }
 
 async fn read(reader: &PartitionReader, from: Offset) -> Vec<Bytes> {
@@ -82,6 +61,45 @@ fn a_part_that_may_be_passed_over_changes_nothing_for_readers_and_the_log_goes_o
             assert_eq!(append_value(&engine, 0, b"of today").await, Ok(end.plus(1 + restart)));
             engine.shutdown().await;
         }
+    });
+}
+
+/// Whether the bytes stand in a segment that is not the oldest that there was.
+fn is_in_later_segment(fixture: &Fixture, bytes: &[u8]) -> bool {
+    fixture.slots().into_iter().any(|path| {
+        let slot = fs::read(path).unwrap();
+        let is_later = SegmentHeader::parse(&slot).is_ok_and(|header| header.generation.0 > 1);
+        is_later && slot.windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+#[test]
+fn a_batch_that_moves_takes_its_parts_along() {
+    on_every_disk(async |mut fixture| {
+        fixture.config.capacity = rustmq_model::ByteSize::mib(10);
+        let end = two_batches(&fixture).await;
+        append_with_part(&fixture, 5, end);
+        let laid = [&batch(&[b"of a newer build"])[21..], &part(5)].concat();
+        assert!(!is_in_later_segment(&fixture, &laid));
+        let engine = fixture.start();
+        open(&engine, 0).await;
+        open(&engine, 1).await;
+        let value = vec![b'v'; 60_000];
+        let full = loop {
+            if let Err(error) = append_value(&engine, 1, &value).await {
+                break error;
+            }
+        };
+        assert_eq!(full, AppendError::Full);
+        // What is left of the oldest segment moves.
+        engine.trim(id(1), TrimTo::HighWatermark).await.unwrap();
+        until("room", async || append_value(&engine, 1, &value).await.is_ok()).await;
+        until("the batch in another segment", async || is_in_later_segment(&fixture, &laid)).await;
+        engine.shutdown().await;
+        let engine = fixture.start();
+        let batches = read(&open(&engine, 0).await, end).await;
+        assert_eq!(BatchHeader::parse(&batches[0]).unwrap().size, batches[0].len());
+        engine.shutdown().await;
     });
 }
 

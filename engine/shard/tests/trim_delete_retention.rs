@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use engine_fixture::{
     append, append_value, batch, batch_at, id, on_every_disk, open, open_with, producer_batch, read_all, to_append,
-    values,
+    until, values,
 };
 use rustmq_engine_api::{
     AppendError, DeleteError, Engine, Isolation, LogConfig, ReadError, ReadRequest, TrimError, TrimTo,
@@ -18,17 +18,6 @@ use rustmq_engine_api::{
 use rustmq_model::{Offset, Timestamp};
 
 static VALUE: [u8; 30_000] = [b'v'; 30_000];
-
-async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    let mut ticks = tokio::time::interval(Duration::from_millis(10));
-    for _ in 0..1_000 {
-        if condition().await {
-            return;
-        }
-        ticks.tick().await;
-    }
-    panic!("{what} does not happen within ten seconds");
-}
 
 fn used(engine: &Engine) -> u64 {
     engine.status().shards[0].wal_used_bytes >> 20

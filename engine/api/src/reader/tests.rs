@@ -3,14 +3,15 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rustmq_engine_core::log::Frontiers;
+use rustmq_engine_core::log::{AbortedTransaction, Frontiers};
 use rustmq_engine_core::shard::{BatchPlace, ReadableLog, TailBatch};
 use rustmq_engine_core::wal::{Generation, LocationMap, SharedSegments, WalPosition};
-use rustmq_model::{Offset, Timestamp, TopicIdPartition};
+use rustmq_model::{Offset, ProducerId, Timestamp, TopicIdPartition};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{PartitionReader, ReadError};
@@ -20,6 +21,7 @@ use crate::read::{Isolation, ReadBatches, ReadRequest};
 use crate::request::{DiskRead, DiskReads, Submitted};
 use crate::shard_handle::ShardHandle;
 use crate::status::ShardGauges;
+use crate::waiter::{Awaited, FetchWaiter};
 
 /// Retires the segment of each read while changes are left in `meanwhile`, making one change each
 /// time. Then answers no batches.
@@ -72,9 +74,8 @@ impl Setup {
         published.change(|state| state.frontiers.log_start = Offset(0));
         evict(&published, 0);
         *disk.published.lock() = Some(Arc::clone(&published));
-        let (gauges, permits) = (Arc::new(ShardGauges::new(ChunkPool::default())), Arc::new(Semaphore::new(1)));
-        let shard = ShardHandle { inbox: mpsc::channel(1).0, read_permits: Arc::clone(&permits), gauges };
-        let reader = PartitionReader::new(Arc::clone(&published), shard);
+        let permits = Arc::new(Semaphore::new(1));
+        let reader = PartitionReader::new(Arc::clone(&published), shard(Arc::clone(&permits)));
         Self { disk, published, permits, reader }
     }
 
@@ -97,6 +98,11 @@ impl Setup {
         drop(taken);
         read.await
     }
+}
+
+fn shard(read_permits: Arc<Semaphore>) -> ShardHandle {
+    let gauges = Arc::new(ShardGauges::new(ChunkPool::default()));
+    ShardHandle { inbox: mpsc::channel(1).0, read_permits, gauges }
 }
 
 async fn read(meanwhile: Vec<fn(&Published)>) -> (Result<ReadBatches, ReadError>, Vec<Arc<LocationMap>>) {
@@ -149,4 +155,123 @@ async fn a_read_whose_segment_is_retired_learns_the_fate_of_its_batches() {
         matches!(answer, Err(ReadError::Storage { .. })) && maps.len() == 1,
         "the newest map is no help: {answer:?}"
     );
+}
+
+/// The batch of a transaction, and what ends it, are at the same offset here: each makes the last
+/// stable offset go on by one.
+fn aborted(at: i64) -> AbortedTransaction {
+    let (first_offset, last_offset, last_stable) = (Offset(at), Offset(at), Offset(at + 1));
+    AbortedTransaction { producer_id: ProducerId(at), first_offset, last_offset, last_stable }
+}
+
+#[test]
+fn a_reader_that_comes_upon_an_aborted_batch_is_told_so_however_soon_it_comes() {
+    const BATCHES: i64 = 5_000;
+    const READERS: i64 = 2;
+    const TRIES_IN_A_ROW: u32 = 1_000;
+    let disk = Disk { meanwhile: Mutex::default(), published: Mutex::default(), maps: Mutex::default() };
+    let published = Published::new(TopicIdPartition::default(), PartitionState::default(), Arc::new(disk));
+    let reader = PartitionReader::new(Arc::clone(&published), shard(Arc::new(Semaphore::new(1))));
+    let read_count = AtomicI64::new(0);
+    let read_all = || {
+        let isolation = Isolation::ReadCommitted;
+        let (mut from, mut tries) = (Offset(0), 0);
+        while from < Offset(BATCHES) {
+            let request = ReadRequest { from, max_bytes: 1, at_least_one: true, isolation };
+            let found = match reader.read_in_memory(request) {
+                Ok(Some(found)) if !found.batches.is_empty() => found,
+                _ => {
+                    tries += 1;
+                    // All of them may have one processor.
+                    if tries % TRIES_IN_A_ROW == 0 {
+                        std::thread::yield_now();
+                    }
+                    continue;
+                }
+            };
+            let named: Vec<_> = found.aborted.iter().map(|aborted| aborted.first_offset).collect();
+            // Counted before it is looked at: the writer waits for each of them.
+            read_count.fetch_add(1, Ordering::Relaxed);
+            assert_eq!(named, [from]);
+            from = from.plus(1);
+        }
+    };
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..READERS).map(|_| scope.spawn(read_all)).collect();
+        for at in 0..BATCHES {
+            let frontiers = Frontiers { log_start: Offset(0), local_start: Offset(0), ..Frontiers::at(Offset(at + 1)) };
+            published.publish_batches(frontiers, 0, vec![aborted(at)], [batch(at)]);
+            // So that they wait for the next one when it is published.
+            while read_count.load(Ordering::Relaxed) < READERS * (at + 1)
+                && !readers.iter().any(|reader| reader.is_finished())
+            {
+                std::thread::yield_now();
+            }
+        }
+    });
+}
+
+/// Reads on the thread that wakes it.
+struct WokenReader {
+    reader: PartitionReader,
+    request: ReadRequest,
+    found: Mutex<Option<ReadBatches>>,
+}
+
+impl Wake for WokenReader {
+    fn wake(self: Arc<Self>) {
+        *self.found.lock() = self.reader.read_in_memory(self.request).unwrap();
+    }
+}
+
+#[test]
+fn who_is_woken_by_a_last_stable_offset_beyond_an_abort_finds_the_abort() {
+    let disk = Disk { meanwhile: Mutex::default(), published: Mutex::default(), maps: Mutex::default() };
+    let published = Published::new(TopicIdPartition::default(), PartitionState::default(), Arc::new(disk));
+    let reader = PartitionReader::new(Arc::clone(&published), shard(Arc::new(Semaphore::new(1))));
+    let found_at = |from: i64, publish: &dyn Fn()| {
+        let (from, isolation) = (Offset(from), Isolation::ReadCommitted);
+        let request = ReadRequest { from, max_bytes: 1, at_least_one: true, isolation };
+        let woken = Arc::new(WokenReader { reader: reader.clone(), request, found: Mutex::default() });
+        let waiter = FetchWaiter::new();
+        reader.watch(&waiter, Awaited { from, frontier: isolation.frontier(), above: from });
+        let mut wait = pin!(waiter.wait());
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        publish();
+        let found = woken.found.lock().take().unwrap();
+        (found.batches.len(), found.aborted.iter().map(|aborted| aborted.first_offset.0).collect::<Vec<_>>())
+    };
+    let stable = Frontiers { log_start: Offset(0), local_start: Offset(0), ..Frontiers::at(Offset(1)) };
+    let found = found_at(0, &|| published.publish_batches(stable, 0, vec![aborted(0)], [batch(0)]));
+    assert_eq!(found, (1, vec![0]));
+    // What another transaction or another replica has held up becomes stable without new batches.
+    let unstable = Frontiers { last_stable: Offset(1), ..Frontiers::at(Offset(2)) };
+    let unstable = Frontiers { log_start: Offset(0), local_start: Offset(0), ..unstable };
+    published.publish_batches(unstable, 0, Vec::new(), [batch(1)]);
+    let stable = Frontiers { last_stable: Offset(2), ..unstable };
+    let found = found_at(1, &|| published.publish_frontiers(stable, 0, vec![aborted(1)]));
+    assert_eq!(found, (1, vec![1]));
+}
+
+#[test]
+fn only_who_reads_committed_records_is_told_of_aborts_and_only_of_those_in_its_answer() {
+    let disk = Disk { meanwhile: Mutex::default(), published: Mutex::default(), maps: Mutex::default() };
+    let published = Published::new(TopicIdPartition::default(), PartitionState::default(), Arc::new(disk));
+    let reader = PartitionReader::new(Arc::clone(&published), shard(Arc::new(Semaphore::new(1))));
+    let frontiers = Frontiers { log_start: Offset(0), local_start: Offset(0), ..Frontiers::at(Offset(6)) };
+    published.publish_batches(frontiers, 0, [1, 3, 4].map(aborted).to_vec(), (0..6).map(batch));
+    let named = |from, max_bytes, isolation| {
+        let request = ReadRequest { from: Offset(from), max_bytes, at_least_one: true, isolation };
+        let found = reader.read_in_memory(request).unwrap().unwrap();
+        found.aborted.iter().map(|aborted| aborted.producer_id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(named(0, 100, Isolation::ReadCommitted), [1, 3, 4]);
+    assert_eq!(named(0, 40, Isolation::ReadCommitted), [1, 3], "its answer ends before the last");
+    assert_eq!(named(2, 20, Isolation::ReadCommitted), [3]);
+    assert_eq!(named(5, 100, Isolation::ReadCommitted), [0; 0]);
+    assert_eq!(named(0, 100, Isolation::ReadUncommitted), [0; 0]);
+    published.publish_frontiers(Frontiers { log_start: Offset(2), ..frontiers }, 0, Vec::new());
+    assert_eq!(named(2, 100, Isolation::ReadCommitted), [3, 4]);
+    published.read(|state| assert_eq!(state.aborted.iter().count(), 2, "a trim forgets"));
 }

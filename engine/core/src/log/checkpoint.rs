@@ -5,13 +5,14 @@
 use bytes::{Buf, BufMut, TryGetError};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
+use super::aborted_index::AbortedTransaction;
 use super::epochs::{EpochHistory, EpochStart};
 use super::frontiers::{Frontiers, WatermarkRule};
 use super::limits::LogLimits;
 use super::partition::PartitionLog;
 use super::producers::{BATCHES_MAX, Producer, ProducerBatch, Producers, RecentBatches};
 use super::time_index::{TimeEntry, TimeIndex};
-use super::transactions::{AbortedTransaction, EndedTransaction, Transactions};
+use super::transactions::{EndedTransaction, Transactions};
 use crate::parts::{self, PartsError};
 
 /// What is written.
@@ -82,7 +83,7 @@ impl PartitionLog {
         put_count(out, self.producers.len());
         self.producers.iter().for_each(|(id, producer)| put_producer(out, id, producer));
         put_count(out, self.transactions.aborted.len());
-        for aborted in &self.transactions.aborted {
+        for aborted in self.transactions.aborted.iter() {
             out.put_i64_le(aborted.producer_id.0);
             out.put_i64_le(aborted.first_offset.0);
             out.put_i64_le(aborted.last_offset.0);
@@ -116,7 +117,7 @@ impl PartitionLog {
         let (log_start, end, high_watermark) = (take_offset(input)?, take_offset(input)?, take_offset(input)?);
         let starts = take_list(input, EPOCH_LENGTH, take_epoch)?;
         let producers = take_producers(input, version)?;
-        let aborted = take_list(input, ABORTED_LENGTH, take_aborted)?;
+        let aborted = take_list(input, ABORTED_LENGTH, take_aborted)?.into();
         let ended = take_list(input, ENDED_LENGTH, take_ended)?;
         let times = take_times(input)?;
         check_parts(input, version)?;
@@ -232,7 +233,8 @@ fn take_producer(input: &mut &[u8], version: u16) -> Result<(ProducerId, Produce
     for _ in 0..count {
         batches.push(take_batch(input)?);
     }
-    // Of its batches at least that is known. An expiry that comes later was decided at a later end.
+    // Version 1 does not say: the last of its batches is the least that it can be. Frames that
+    // follow in the order of the log need no more.
     let last_offset = last_offset.unwrap_or_else(|| batches.last_offset());
     Ok((id, Producer { epoch, coordinator_epoch, last_timestamp, last_offset, open_transaction, batches }))
 }

@@ -4,16 +4,18 @@
 //! How far the log has come is said by its [`Frontiers`], and what holds between them there. The end and the producers run ahead of the disk, and so do
 //! a trim and a leadership until their frames are synced; readers see no more than what lies below the high watermark.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
+use super::aborted_index::AbortedTransaction;
 use super::epochs::{EpochEnd, EpochHistory, EpochStart, end_offset_for};
 use super::frontiers::{Frontiers, WatermarkRule};
 use super::limits::LogLimits;
 use super::producers::Producers;
 use super::time_index::TimeIndex;
-use super::transactions::{AbortedTransaction, Transactions};
+use super::transactions::Transactions;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("leader epoch {given} is below {current}, in which the partition is served")]
@@ -118,7 +120,13 @@ impl PartitionLog {
 
     /// Aborted transactions with records in `from..until`, for a read_committed fetch of that range.
     pub fn aborted_between(&self, from: Offset, until: Offset) -> impl Iterator<Item = &AbortedTransaction> {
-        self.transactions.aborted_between(from, until)
+        self.transactions.aborted.overlapping(from..until)
+    }
+
+    /// Aborted transactions whose markers stand at these offsets.
+    #[must_use]
+    pub fn aborted_in(&self, offsets: Range<Offset>) -> &[AbortedTransaction] {
+        self.transactions.aborted.ended_in(offsets)
     }
 
     /// From where batches must be searched for a timestamp, those included that are not durable.

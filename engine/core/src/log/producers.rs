@@ -14,7 +14,8 @@ use super::rejection::AppendRejection;
 
 /// Batches remembered per producer: as many as a client has in flight.
 pub const BATCHES_MAX: usize = 5;
-/// Of a producer that has written nothing that is still in the log.
+/// Of a producer that has written nothing that is still in the log, or, in a checkpoint of version
+/// 1, nothing but markers.
 pub(super) const NOWHERE: Offset = Offset(-1);
 
 /// One batch that a producer appended.
@@ -87,7 +88,8 @@ pub struct Producer {
     /// When its last batch or marker was appended, by the broker's clock: what expiry goes by. Producers may state any time, that of records
     /// which they copy for instance; one that is forgotten for that could have a repeated batch stored twice.
     pub last_timestamp: Timestamp,
-    /// Where that batch or marker ends.
+    /// The last offset of that batch or marker. After a truncation, and from a checkpoint of
+    /// version 1, it may be below that.
     pub last_offset: Offset,
     /// Where the transaction that is open here began.
     pub open_transaction: Option<Offset>,

@@ -1,7 +1,7 @@
 //! The partition log against a simple model, and its rebuilding from checkpoint and replay.
 #![allow(clippy::unwrap_used)]
 
-mod batches;
+pub(crate) mod batches;
 mod model;
 mod replay;
 mod rules;

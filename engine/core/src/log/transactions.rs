@@ -5,18 +5,8 @@ use std::collections::BTreeMap;
 
 use rustmq_model::{Offset, ProducerEpoch, ProducerId};
 
+use super::aborted_index::{AbortedIndex, AbortedTransaction};
 use super::end_marker::TransactionEnd;
-
-/// An aborted transaction in the retained log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AbortedTransaction {
-    pub producer_id: ProducerId,
-    pub first_offset: Offset,
-    /// The offset of its marker.
-    pub last_offset: Offset,
-    /// The last stable offset once it had ended. No transaction that ends later overlaps what is below.
-    pub last_stable: Offset,
-}
 
 /// A transaction whose marker is not below the high watermark: its records are not stable yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +23,7 @@ pub struct Transactions {
     pub(super) open: BTreeMap<Offset, ProducerId>,
     /// By `last_offset`, rising.
     pub(super) ended: Vec<EndedTransaction>,
-    /// By `last_offset`, rising.
-    pub(super) aborted: Vec<AbortedTransaction>,
+    pub(super) aborted: AbortedIndex,
 }
 
 impl Transactions {
@@ -53,7 +42,7 @@ impl Transactions {
         if how == TransactionEnd::Abort {
             let EndedTransaction { producer_id, first_offset, last_offset, .. } = ended;
             let last_stable = self.first_open().unwrap_or(last_offset.plus(1));
-            self.aborted.push(AbortedTransaction { producer_id, first_offset, last_offset, last_stable });
+            self.aborted.extend([AbortedTransaction { producer_id, first_offset, last_offset, last_stable }]);
         }
     }
 
@@ -73,20 +62,12 @@ impl Transactions {
     }
 
     pub(super) fn trim(&mut self, log_start: Offset) {
-        let gone = self.aborted.partition_point(|aborted| aborted.last_offset < log_start);
-        self.aborted.drain(..gone);
-    }
-
-    /// Aborted transactions with records in `from..until`, by their end.
-    pub fn aborted_between(&self, from: Offset, until: Offset) -> impl Iterator<Item = &AbortedTransaction> {
-        let first = self.aborted.partition_point(|aborted| aborted.last_offset < from);
-        self.aborted[first..].iter().filter(move |aborted| aborted.first_offset < until)
+        self.aborted.trim(log_start);
     }
 
     pub(super) fn is_ordered(&self) -> bool {
         self.ended.windows(2).all(|pair| pair[0].last_offset < pair[1].last_offset)
-            && self.aborted.windows(2).all(|pair| pair[0].last_offset < pair[1].last_offset)
             && self.ended.iter().all(|ended| ended.first_offset <= ended.last_offset)
-            && self.aborted.iter().all(|aborted| aborted.first_offset <= aborted.last_offset)
+            && self.aborted.is_ordered()
     }
 }

@@ -14,7 +14,7 @@ use super::partitions::{Leadership, Partition, PartitionKey};
 use super::readable_log::TailBatch;
 use super::request::{Appended, ColdRead};
 use super::slot_preparation::{Preparation, Urgency};
-use crate::log::{Frontiers, TimeIndex};
+use crate::log::{AbortedIndex, AbortedTransaction, Frontiers, TimeIndex};
 use crate::wal::{LocationMap, PlacedBatches, SlotId};
 
 /// What readers are shown of a partition when it is opened.
@@ -26,13 +26,14 @@ pub struct NewView {
     pub leadership: Leadership,
     pub size_bytes: u64,
     pub times: TimeIndex,
+    pub aborted: AbortedIndex,
     /// Of all batches: none is in memory.
     pub locations: LocationMap,
 }
 
 impl NewView {
     /// Of a partition whose log is durable to its end.
-    pub(super) fn of(partition: &Partition, locations: LocationMap) -> Self {
+    pub(super) fn of(partition: &mut Partition, locations: LocationMap) -> Self {
         Self {
             key: partition.key,
             id: partition.id,
@@ -40,18 +41,22 @@ impl NewView {
             leadership: partition.leadership(),
             size_bytes: partition.size_bytes(),
             times: partition.log.times().clone(),
+            aborted: partition.aborted(),
             locations,
         }
     }
 }
 
 /// The durable batches of one partition in a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedRun {
     pub key: PartitionKey,
     /// As they are then.
     pub frontiers: Frontiers,
     pub size_bytes: u64,
+    /// Transactions that readers come upon with these frontiers, and must know to be aborted. By
+    /// their end; those that were published before are left out.
+    pub aborted: Vec<AbortedTransaction>,
     /// How many of the commit's batches are this partition's.
     pub count: usize,
 }
@@ -123,6 +128,8 @@ pub enum Action<H: Host> {
         key: PartitionKey,
         frontiers: Frontiers,
         size_bytes: u64,
+        /// As in [`PublishedRun`].
+        aborted: Vec<AbortedTransaction>,
     },
     /// The log was cut back: of its batches, those between log start and durable end are left. After a reset there are none.
     PublishCut {
@@ -132,6 +139,8 @@ pub enum Action<H: Host> {
         size_bytes: u64,
         /// What is left of it.
         times: Box<TimeIndex>,
+        /// All that are left.
+        aborted: AbortedIndex,
     },
     /// Readers that come find batches there, or that they are damaged. Before the segment that they
     /// were in is freed. Moves that are durable together are shown together.

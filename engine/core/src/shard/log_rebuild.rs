@@ -11,7 +11,7 @@ use rustmq_model::{Offset, TopicIdPartition};
 
 use super::starting::{PartitionReplayError, replay_event};
 use crate::log::{Gaps, LogLimits, PartitionLog};
-use crate::wal::damage::GroupDamage;
+use crate::wal::damage::{GroupDamage, GroupError};
 use crate::wal::recovery::ReadRequest;
 use crate::wal::scan::{ReplayEvent, Scanned, ScannedEvent, check_group, scan_group};
 use crate::wal::segments::{GroupRange, ReplayRange};
@@ -121,21 +121,27 @@ impl LogRebuild {
     fn take_groups(&mut self, range: GroupRange, bytes: &Bytes) -> Result<(), RebuildError> {
         let (slot, start) = (range.slot, self.at);
         let damaged = |offset, damage| RebuildError::Damaged { slot, offset, damage };
+        let unusable = |offset, error| match error {
+            GroupError::Damaged(damage) => damaged(offset, damage),
+            GroupError::Unknown(unknown) => RebuildError::Unsound { reason: unknown.to_string() },
+        };
         while self.at < range.end {
             let offset = self.at;
             let rest = bytes.slice((offset - start) as usize..);
             let header = match check_group(range.place, offset, &rest) {
                 Ok(header) => header,
-                Err(GroupDamage::Truncated) => return self.ask_for_more(range, &rest, bytes.len()),
-                Err(damage) => return Err(damaged(offset, damage)),
+                Err(GroupError::Damaged(GroupDamage::Truncated)) => {
+                    return self.ask_for_more(range, &rest, bytes.len());
+                }
+                Err(error) => return Err(unusable(offset, error)),
             };
             match header.kind {
                 // It may cover frames of the partition.
                 GroupKind::Hole => return Err(damaged(offset, GroupDamage::Absent)),
                 GroupKind::Data => {
-                    let scan = scan_group(range.place, offset, &rest).map_err(|damage| damaged(offset, damage))?;
+                    let scan = scan_group(range.place, offset, &rest).map_err(|error| unusable(offset, error))?;
                     if let Some((_, unknown)) = scan.unknown {
-                        return Err(RebuildError::Unsound { reason: unknown.to_string() });
+                        return Err(unusable(offset, GroupError::Unknown(unknown)));
                     }
                     let id = self.prefix.of.id;
                     let items = scan.items.into_iter().filter(|(of, _)| *of == id);

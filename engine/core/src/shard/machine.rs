@@ -110,10 +110,11 @@ impl<H: Host> Shard<H> {
         // The run must be on disk before anything of it is: a proof names it.
         shard.commits.on_proof_staged();
         shard.staging.stage_run()?;
-        for partition in shard.partitions.iter() {
+        for key in shard.partitions.keys().collect::<Vec<_>>() {
+            let partition = shard.partitions.at_mut(key).expect("it is one of those that are there");
             let locations = shard.staging.table().location_map(partition.id);
             shard.actions.push(Action::CreateView(Box::new(NewView::of(partition, locations))));
-            shard.actions.push(Action::List { key: partition.key });
+            shard.actions.push(Action::List { key });
         }
         Ok(shard)
     }

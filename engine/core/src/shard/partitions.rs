@@ -10,7 +10,9 @@ use std::sync::Arc;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::request::LogConfig;
-use crate::log::{EpochEnd, EpochStart, Frontiers, PartitionLog, WatermarkRule, end_offset_for};
+use crate::log::{
+    AbortedIndex, AbortedTransaction, EpochEnd, EpochStart, Frontiers, PartitionLog, WatermarkRule, end_offset_for,
+};
 
 /// Names a partition as long as it is open, and never another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +75,8 @@ pub struct Partition {
     pub config: LogConfig,
     /// Bytes of the batches between log start and durable end.
     size_bytes: u64,
+    /// Readers have been shown the aborted transactions that ended below it.
+    aborted_shown: Offset,
 }
 
 impl Partition {
@@ -120,6 +124,22 @@ impl Partition {
     pub(super) fn on_durable(&mut self, end: Offset, bytes: u64) {
         self.log.on_durable(end);
         self.size_bytes += bytes;
+    }
+
+    /// Aborted transactions that readers come upon with the frontiers of now, and that were not
+    /// asked for here before. They have ended below the high watermark: where one has not, the last
+    /// stable offset is not above its first record.
+    pub(super) fn newly_aborted(&mut self) -> Vec<AbortedTransaction> {
+        let (shown, high_watermark) = (self.aborted_shown, self.frontiers().high_watermark);
+        // A cut lowers the watermark before it is shown itself: no abort comes twice for that.
+        self.aborted_shown = shown.max(high_watermark);
+        self.log.aborted_in(shown..high_watermark).to_vec()
+    }
+
+    /// All of them, for readers who have been shown none, or those of the log before it was cut.
+    pub(super) fn aborted(&mut self) -> AbortedIndex {
+        self.aborted_shown = Offset::ZERO;
+        self.newly_aborted().into()
     }
 
     /// A trim became durable, and leaves so many bytes.
@@ -174,7 +194,8 @@ impl Partitions {
         let key = PartitionKey { slot: number, life: slot.life };
         let before = (self.by_id.insert(id, key), self.in_order.insert(id, key));
         assert_eq!(before, (None, None), "{id} is open already");
-        slot.partition.insert(Partition { id, key, log, version: LogVersion::default(), config, size_bytes })
+        let (version, aborted_shown) = (LogVersion::default(), Offset::ZERO);
+        slot.partition.insert(Partition { id, key, log, version, config, size_bytes, aborted_shown })
     }
 
     /// Its close is staged: nobody finds it any more. Its key stays in use until [`Self::forget`].
@@ -264,16 +285,88 @@ impl Partitions {
 
 #[cfg(test)]
 mod tests {
-    use rustmq_model::{LeaderEpoch, Offset};
+    #![allow(clippy::unwrap_used)]
 
-    use super::{PartitionKey, Partitions};
-    use crate::log::{LogLimits, PartitionLog};
+    use proptest::prelude::*;
+    use rustmq_model::batch::BatchHeader;
+    use rustmq_model::{LeaderEpoch, Offset, Timestamp};
+
+    use super::{Partition, PartitionKey, Partitions};
+    use crate::log::tests::batches::{marker, transactional};
+    use crate::log::{AbortedIndex, EndMarker, LogLimits, PartitionLog, TransactionEnd, WatermarkRule};
     use crate::shard::request::LogConfig;
     use crate::shard::tests::id;
 
     fn open(partitions: &mut Partitions, number: i32) -> PartitionKey {
         let log = PartitionLog::open(LogLimits::default(), LeaderEpoch(0), Offset::ZERO);
         partitions.insert(id(number), log, LogConfig::unlimited(), 0).key
+    }
+
+    /// What happens to a partition before readers are shown its frontiers.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        /// A producer writes.
+        Write(i64),
+        /// Its transaction ends.
+        End(i64, TransactionEnd),
+        /// All is synced, and acknowledged up to so much below the end.
+        Acknowledge(i64),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let end = prop_oneof![3 => Just(TransactionEnd::Abort), 1 => Just(TransactionEnd::Commit)];
+        prop_oneof![
+            3 => (1..5_i64).prop_map(Step::Write),
+            2 => (1..5_i64, end).prop_map(|(id, end)| Step::End(id, end)),
+            2 => (0..6_i64).prop_map(Step::Acknowledge),
+        ]
+    }
+
+    fn take(partition: &mut Partition, sequences: &mut [i32; 5], step: Step) {
+        let log = &mut partition.log;
+        let (base, now) = (log.end(), Timestamp(1_000));
+        match step {
+            Step::Write(id) => {
+                let sequence = &mut sequences[usize::try_from(id).unwrap()];
+                let header: BatchHeader = transactional(id, 0, *sequence, 1);
+                log.prepare_append(None, &header).unwrap();
+                log.commit_append(&header, base, now);
+                *sequence += 1;
+            }
+            Step::End(id, end) => {
+                let (header, marker) = (marker(id, 0), EndMarker { end, coordinator_epoch: 1 });
+                if log.prepare_marker(None, &header, marker).is_ok() {
+                    log.commit_marker(&header, marker, base, now);
+                }
+            }
+            Step::Acknowledge(behind) => {
+                log.follow_watermark(WatermarkRule::Acknowledged(Offset((base.0 - behind).max(0))));
+                partition.on_durable(base, 0);
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_sees_a_last_stable_offset_beyond_an_abort_has_been_shown_the_abort(
+            steps in proptest::collection::vec(step(), 0..80),
+        ) {
+            let (mut partitions, mut sequences) = (Partitions::default(), [0; 5]);
+            let key = open(&mut partitions, 0);
+            let partition = partitions.at_mut(key).unwrap();
+            let mut shown = AbortedIndex::default();
+            for step in steps {
+                take(partition, &mut sequences, step);
+                shown.extend(partition.newly_aborted());
+                let (end, last_stable) = (partition.log.end(), partition.frontiers().last_stable);
+                let below = |log: &PartitionLog| log.aborted_between(Offset::ZERO, end).copied().collect::<Vec<_>>();
+                for aborted in below(&partition.log).iter().filter(|aborted| aborted.first_offset < last_stable) {
+                    prop_assert!(shown.iter().any(|known| known == aborted), "{aborted:?} below {last_stable}");
+                }
+            }
+            prop_assert_eq!(partition.aborted(), shown, "all at once are the same");
+            prop_assert!(partition.newly_aborted().is_empty());
+        }
     }
 
     #[test]

@@ -82,7 +82,8 @@ impl PlacementChange {
                 let unpublished = staging.staged_bytes(partition) + commits.staged_bytes(key, partition.version);
                 partition.on_trim_durable(log_start, size.saturating_sub(unpublished));
                 let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
-                actions.push(Action::PublishFrontiers { key, frontiers, size_bytes });
+                let aborted = partition.newly_aborted();
+                actions.push(Action::PublishFrontiers { key, frontiers, size_bytes, aborted });
                 true
             }
             Placement::Move(moved) => {
@@ -104,7 +105,8 @@ impl PlacementChange {
                 partition.on_cut_durable(size_bytes);
                 staging.gathering_mut().on_cut(key, frontiers.durable_end);
                 let times = Box::new(partition.log.times().clone());
-                actions.push(Action::PublishCut { key, frontiers, leadership, size_bytes, times });
+                let aborted = partition.aborted();
+                actions.push(Action::PublishCut { key, frontiers, leadership, size_bytes, times, aborted });
                 true
             }
             Placement::Close => {

@@ -30,7 +30,7 @@ pub(super) fn publish<H: Host>(
         partition.on_durable(end, bytes as u64);
         let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
         waiting.advance(key, &frontiers);
-        runs.push(PublishedRun { key, frontiers, size_bytes, count });
+        runs.push(PublishedRun { key, frontiers, size_bytes, aborted: partition.newly_aborted(), count });
         shown += count;
     }
     waiting.order_reached();

@@ -356,9 +356,10 @@ impl<H: Host> Shard<H> {
 
     /// Frontiers have moved without a commit: who waits for them is answered.
     fn show_frontiers(&mut self, key: PartitionKey) {
-        let Some(partition) = self.partitions.at(key) else { return };
+        let Some(partition) = self.partitions.at_mut(key) else { return };
         let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
-        self.actions.push(Action::PublishFrontiers { key, frontiers, size_bytes });
+        let aborted = partition.newly_aborted();
+        self.actions.push(Action::PublishFrontiers { key, frontiers, size_bytes, aborted });
         self.waiting.advance(key, &frontiers);
         self.waiting.order_reached();
         self.complete_due();

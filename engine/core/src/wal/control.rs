@@ -7,7 +7,7 @@ use super::format_version::{FormatVersion, PAYLOAD_VERSION};
 use super::frame_kind::FrameKind;
 use super::little_endian::{Reader, Writer};
 
-/// The bound on one expiry frame's list, far above what a leader forgets at once.
+/// The bound on one expiry frame's list: a leader that forgets more producers writes several.
 pub const EXPIRY_COUNT_MAX: usize = 65_536;
 const VERSION_LENGTH: usize = 1;
 
@@ -30,7 +30,9 @@ pub enum Control {
     Trim {
         log_start: Offset,
     },
-    /// The log ended at `decided_at` when the leader decided. Who has written from there on keeps its state, so this may be replayed again, and late.
+    /// The log ended at `decided_at` when the leader decided. Who has written from there on keeps
+    /// its state, so this may be replayed again, and late; but not behind a later truncation: below
+    /// `decided_at` there may be other batches then.
     Expiry {
         decided_at: Offset,
         producers: Vec<ProducerId>,

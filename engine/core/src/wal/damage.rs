@@ -1,4 +1,17 @@
-//! Why bytes of a segment are not what was written there.
+//! Why bytes of a segment are not what was written there, or cannot be used though they are.
+
+use super::format_version::Unknown;
+
+/// Why bytes are not taken for a group of the segment and place they were read from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// They are not what was written there.
+    #[error(transparent)]
+    Damaged(#[from] GroupDamage),
+    /// They are.
+    #[error("there is {0}: a newer RustMQ wrote it, and this one does not know it")]
+    Unknown(Unknown),
+}
 
 /// Why bytes are not a sound group of the segment and place they were read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -35,9 +35,13 @@ impl FormatVersion {
 /// Of what is written into the payloads of version 2.
 pub(super) const PAYLOAD_VERSION: u8 = 1;
 
-/// What a newer RustMQ wrote into a frame that is whole, and nobody may pass over who does not know it.
+/// What a newer RustMQ wrote. A build that does not know it must not pass over it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
+    #[error("a group of format version {version}")]
+    GroupVersion { version: u16 },
+    #[error("a group of kind {code}")]
+    GroupKind { code: u32 },
     #[error("a frame of kind {code}")]
     Kind { code: u8 },
     #[error("a frame of kind {code} in version {version}")]

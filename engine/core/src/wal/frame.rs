@@ -56,16 +56,21 @@ impl FrameSeed {
     }
 }
 
-/// What the frame's checksum covers of a payload. A batch has a CRC of its own from there on; the parts behind it have none. `None` if the payload
-/// cannot hold the batch that it begins with.
+/// The bytes of a payload that the frame's checksum covers. Those of a batch behind its first 21
+/// have the batch's own CRC, so the frame's covers the first 21 and the parts behind the batch.
+/// `None` if the payload cannot hold the batch that it begins with.
 fn checked(is_batch: bool, payload: &[u8]) -> Option<[&[u8]; 2]> {
     if !is_batch {
         return Some([payload, &[]]);
     }
     let fields = payload.first_chunk::<UNCHECKED_LENGTH>()?;
+    Some([fields, payload.get(batch_size(fields)?..)?])
+}
+
+/// The size of the batch that begins with these bytes, as it says itself.
+pub(super) fn batch_size(fields: &[u8; UNCHECKED_LENGTH]) -> Option<usize> {
     let length = u32::from_be_bytes([fields[8], fields[9], fields[10], fields[11]]);
-    let size = usize::try_from(length).ok()?.checked_add(LENGTH_OVERHEAD)?;
-    Some([fields, payload.get(size..)?])
+    usize::try_from(length).ok()?.checked_add(LENGTH_OVERHEAD)
 }
 
 /// Bytes that a frame with `payload` bytes takes, header and padding included.

@@ -1,7 +1,7 @@
 //! The header of a group: what one commit writes from one buffer.
 
-use super::damage::GroupDamage;
-use super::format_version::FormatVersion;
+use super::damage::{GroupDamage, GroupError};
+use super::format_version::{FormatVersion, Unknown};
 use super::little_endian::{Reader, Writer};
 use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
 
@@ -23,6 +23,27 @@ pub enum GroupKind {
     Hole,
 }
 
+impl GroupKind {
+    const fn code(self) -> u32 {
+        match self {
+            Self::Data => 1,
+            Self::Index => 2,
+            Self::Proof => 3,
+            Self::Hole => 4,
+        }
+    }
+
+    const fn from_code(code: u32) -> Option<Self> {
+        Some(match code {
+            1 => Self::Data,
+            2 => Self::Index,
+            3 => Self::Proof,
+            4 => Self::Hole,
+            _ => return None,
+        })
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupHeader {
     pub kind: GroupKind,
@@ -42,12 +63,6 @@ pub struct GroupHeader {
 impl GroupHeader {
     /// Writes the header into the first 64 bytes of the group.
     pub fn encode(&self, wal: WalId, out: &mut [u8]) {
-        let kind: u32 = match self.kind {
-            GroupKind::Data => 1,
-            GroupKind::Index => 2,
-            GroupKind::Proof => 3,
-            GroupKind::Hole => 4,
-        };
         let out = &mut out[..HEADER_LENGTH as usize];
         let mut fields = Writer::new(out);
         fields.put(&MAGIC);
@@ -58,7 +73,7 @@ impl GroupHeader {
         fields.u32(self.frame_count);
         fields.u64(self.durable.generation.0);
         fields.u32(self.durable.offset);
-        fields.u32(kind);
+        fields.u32(self.kind.code());
         fields.u16(match self.version {
             FormatVersion::V1 => UNVERSIONED,
             version @ FormatVersion::V2 => version.number(),
@@ -69,54 +84,103 @@ impl GroupHeader {
     }
 
     /// Reads the header that `bytes` start with, if it is one of this WAL. Says nothing about the place.
-    pub fn parse(wal: WalId, bytes: &[u8]) -> Result<Self, GroupDamage> {
-        let Some(bytes) = bytes.first_chunk::<64>() else { return Err(GroupDamage::Truncated) };
-        if bytes[..4] != MAGIC {
-            return Err(GroupDamage::Absent);
-        }
-        if checksum(wal, &bytes[..CRC_AT]).to_le_bytes() != bytes[CRC_AT..] {
-            return Err(GroupDamage::Checksum);
-        }
-        Self::parse_fields(&bytes[4..]).ok_or(GroupDamage::Fields)
-    }
-
-    fn parse_fields(bytes: &[u8]) -> Option<Self> {
-        let mut fields = Reader::new(bytes);
-        let length = fields.u32()?;
-        let generation = Generation(fields.u64()?);
-        let run = Run(fields.u64()?);
-        let offset = fields.u32()?;
-        let frame_count = fields.u32()?;
-        let durable = WalPosition { generation: Generation(fields.u64()?), offset: fields.u32()? };
-        let kind = match fields.u32()? {
-            1 => GroupKind::Data,
-            2 => GroupKind::Index,
-            3 => GroupKind::Proof,
-            4 => GroupKind::Hole,
-            _ => return None,
-        };
-        let version = match fields.u16()? {
-            UNVERSIONED => FormatVersion::V1,
-            number => FormatVersion::from_number(number)?,
-        };
-        Some(Self { kind, version, length, generation, run, offset, frame_count, durable })
+    pub fn parse(wal: WalId, bytes: &[u8]) -> Result<Self, GroupError> {
+        let (span, fields) = parse_span(wal, bytes)?;
+        Self::parse_content(span, fields)
     }
 
     /// Reads the header of a group that is due at `at`, and checks that it belongs there.
-    pub fn parse_at(wal: WalId, shape: SegmentShape, at: WalPosition, bytes: &[u8]) -> Result<Self, GroupDamage> {
-        let header = Self::parse(wal, bytes)?;
-        let belongs = header.generation == at.generation && header.offset == at.offset;
-        let room = shape.trailer().saturating_sub(at.offset);
-        let fits = header.length >= HEADER_LENGTH && header.length <= room;
-        // A claim about the durable end is about what came before: never about the group's own bytes.
-        let plausible = header.durable <= at;
-        if belongs && fits && plausible { Ok(header) } else { Err(GroupDamage::Fields) }
+    pub fn parse_at(wal: WalId, shape: SegmentShape, at: WalPosition, bytes: &[u8]) -> Result<Self, GroupError> {
+        let (span, fields) = parse_span(wal, bytes)?;
+        Self::parse_content(span.due_at(shape, at)?, fields)
+    }
+
+    fn parse_content(span: GroupSpan, mut fields: Reader<'_>) -> Result<Self, GroupError> {
+        let (Some(code), Some(number)) = (fields.u32(), fields.u16()) else {
+            return Err(GroupDamage::Truncated.into());
+        };
+        let version = match number {
+            UNVERSIONED => FormatVersion::V1,
+            number => {
+                let unknown = Unknown::GroupVersion { version: number };
+                FormatVersion::from_number(number).ok_or(GroupError::Unknown(unknown))?
+            }
+        };
+        let kind = GroupKind::from_code(code).ok_or(GroupError::Unknown(Unknown::GroupKind { code }))?;
+        let GroupSpan { length, generation, run, offset, frame_count, durable } = span;
+        Ok(Self { kind, version, length, generation, run, offset, frame_count, durable })
+    }
+
+    #[must_use]
+    pub const fn span(&self) -> GroupSpan {
+        let Self { length, generation, run, offset, frame_count, durable, .. } = *self;
+        GroupSpan { length, generation, run, offset, frame_count, durable }
     }
 
     #[must_use]
     pub const fn position(&self) -> WalPosition {
         WalPosition { generation: self.generation, offset: self.offset }
     }
+}
+
+/// Where a group stands, and how far it says that the log was durable. These fields, and the
+/// checksum, are the same in every version: so the group of a newer build is told from damage, and
+/// from what an earlier life of the slot left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupSpan {
+    pub length: u32,
+    pub generation: Generation,
+    pub run: Run,
+    pub offset: u32,
+    pub frame_count: u32,
+    pub durable: WalPosition,
+}
+
+impl GroupSpan {
+    /// Reads the header that `bytes` start with, if it is one of this WAL, in whatever version.
+    pub fn parse(wal: WalId, bytes: &[u8]) -> Result<Self, GroupDamage> {
+        parse_span(wal, bytes).map(|(span, _)| span)
+    }
+
+    /// The same of a group that is due at `at`.
+    pub fn parse_at(wal: WalId, shape: SegmentShape, at: WalPosition, bytes: &[u8]) -> Result<Self, GroupDamage> {
+        Self::parse(wal, bytes)?.due_at(shape, at)
+    }
+
+    fn due_at(self, shape: SegmentShape, at: WalPosition) -> Result<Self, GroupDamage> {
+        let belongs = self.generation == at.generation && self.offset == at.offset;
+        let room = shape.trailer().saturating_sub(at.offset);
+        let fits = self.length >= HEADER_LENGTH && self.length <= room;
+        // A claim about the durable end is about what came before: never about the group's own
+        // bytes.
+        let plausible = self.durable <= at;
+        if belongs && fits && plausible { Ok(self) } else { Err(GroupDamage::Fields) }
+    }
+}
+
+/// With the fields that follow, which differ from version to version.
+fn parse_span(wal: WalId, bytes: &[u8]) -> Result<(GroupSpan, Reader<'_>), GroupDamage> {
+    let Some(bytes) = bytes.first_chunk::<64>() else { return Err(GroupDamage::Truncated) };
+    if bytes[..MAGIC.len()] != MAGIC {
+        return Err(GroupDamage::Absent);
+    }
+    if checksum(wal, &bytes[..CRC_AT]).to_le_bytes() != bytes[CRC_AT..] {
+        return Err(GroupDamage::Checksum);
+    }
+    let mut fields = Reader::new(&bytes[MAGIC.len()..]);
+    let span = read_span(&mut fields).ok_or(GroupDamage::Truncated)?;
+    Ok((span, fields))
+}
+
+fn read_span(fields: &mut Reader<'_>) -> Option<GroupSpan> {
+    Some(GroupSpan {
+        length: fields.u32()?,
+        generation: Generation(fields.u64()?),
+        run: Run(fields.u64()?),
+        offset: fields.u32()?,
+        frame_count: fields.u32()?,
+        durable: WalPosition { generation: Generation(fields.u64()?), offset: fields.u32()? },
+    })
 }
 
 /// What stands for bytes that the device cannot read: to every reader a damaged group, never a sound one, and never a place that

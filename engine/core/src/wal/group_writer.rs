@@ -90,7 +90,8 @@ impl GroupWriter {
         u32::try_from(self.length).expect("a group is shorter than its segment")
     }
 
-    /// Copies a batch, with the parts that follow it if there are any, and writes the two fields that the log assigns. Answers where the batch lies in the region.
+    /// Copies a batch, with the parts that follow it if there are any, and writes the two fields
+    /// that the log assigns. Answers where in the region the batch lies, without the parts.
     pub fn put_batch(
         &mut self,
         region: &mut [u8],
@@ -99,10 +100,12 @@ impl GroupWriter {
         base_offset: Offset,
         epoch: LeaderEpoch,
     ) -> Range<usize> {
-        self.put(region, FrameKind::Batch, partition, bytes.len(), |payload| {
+        let payload = self.put(region, FrameKind::Batch, partition, bytes.len(), |payload| {
             payload.copy_from_slice(bytes);
             batch::assign(payload, base_offset, epoch);
-        })
+        });
+        let size = bytes.first_chunk().and_then(frame::batch_size).expect("a batch is laid whole");
+        payload.start..payload.start + size
     }
 
     /// Copies a batch that moves within the WAL, unchanged, with the parts that follow it: nobody has to know them.

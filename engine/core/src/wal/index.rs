@@ -10,8 +10,9 @@ use super::checkpoint_piece::CheckpointPiece;
 use super::control::{Control, DamagedRange};
 use super::extents::{Extent, Extents};
 use super::format_version::{FormatVersion, PAYLOAD_VERSION, Unknown};
+use super::frame::{FrameBody, frames};
 use super::frame_kind::FrameKind;
-use super::group::HEADER_LENGTH;
+use super::group::{GroupHeader, HEADER_LENGTH};
 use super::little_endian::{Reader, Writer};
 use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
 use crate::parts::{self, PartsError};
@@ -154,6 +155,17 @@ impl SegmentIndex {
             }
         }
         bytes
+    }
+
+    /// Reads the one frame of an index group, which has been checked.
+    pub(super) fn in_group(wal: WalId, header: &GroupHeader, group: &[u8]) -> Result<Self, IndexError> {
+        let group = group.get(..header.length as usize).ok_or(IndexError::Damaged)?;
+        let frame = frames(wal, header, group).next().and_then(Result::ok).ok_or(IndexError::Damaged)?;
+        match frame.body {
+            FrameBody::SegmentIndex => Self::parse(header.version, header.generation, frame.payload),
+            FrameBody::Unknown(unknown) => Err(IndexError::Unknown(unknown)),
+            _ => Err(IndexError::Damaged),
+        }
     }
 
     /// Reads the index of the segment of that generation, encoded as in that version.

@@ -31,13 +31,13 @@ pub mod spans;
 
 pub use checkpoint_piece::{CheckpointPiece, CheckpointPieces};
 pub use control::{Control, DamagedRange};
-pub use damage::{FrameDamage, GroupDamage};
+pub use damage::{FrameDamage, GroupDamage, GroupError};
 pub use extents::{Extent, Extents, RUNS_AHEAD, ReadRange};
 pub use format_version::{FormatVersion, Unknown};
 pub use frame::{BatchKind, Frame, FrameSeed};
 pub use frame_kind::FrameKind;
 pub use fuzz::{fuzz_wal_frames, fuzz_wal_reader};
-pub use group::{GroupHeader, GroupKind};
+pub use group::{GroupHeader, GroupKind, GroupSpan};
 pub use group_writer::{FinishedGroup, GroupWriter};
 pub use index::{IndexEntry, SegmentIndex, Trailer};
 pub use location_map::{LocationMap, NotLocated, PlacedBatches};

@@ -8,7 +8,7 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, TopicIdPartition};
 
 use super::control::Control;
-use super::damage::GroupDamage;
+use super::damage::GroupError;
 use super::frame::{self, FrameBody};
 use super::group::{GroupHeader, HEADER_LENGTH};
 use super::position::WalPosition;
@@ -57,7 +57,7 @@ pub enum GroupCheck {
 }
 
 /// The size of the group at `offset`, with padding, by its header alone; `None` if the bytes do not hold one.
-pub fn group_size(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<Option<u32>, GroupDamage> {
+pub fn group_size(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<Option<u32>, GroupError> {
     if bytes.len() < HEADER_LENGTH as usize {
         return Ok(None);
     }
@@ -66,8 +66,10 @@ pub fn group_size(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<Opti
     Ok(Some(place.shape.padded(header.length)))
 }
 
-/// Verifies the group at `offset`, which `bytes` start with.
-pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<GroupCheck, GroupDamage> {
+/// Verifies the group at `offset`, which `bytes` start with. One with a frame that this build does
+/// not know is no group to it, and not damaged either: nothing of it is served, since the frame may
+/// say something of the batches beside it.
+pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<GroupCheck, GroupError> {
     if bytes.len() < HEADER_LENGTH as usize {
         return Ok(GroupCheck::NeedBytes { length: place.shape.block_size() });
     }
@@ -90,12 +92,8 @@ pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<Gro
             }
             FrameBody::Control(Control::Open { .. } | Control::Close) => void(Offset::ZERO),
             FrameBody::Control(Control::Truncate { end }) => void(end),
-            // A start refuses what it does not know.
-            FrameBody::Control(_)
-            | FrameBody::Checkpoint(..)
-            | FrameBody::SegmentIndex
-            | FrameBody::Damaged(_)
-            | FrameBody::Unknown(_) => {}
+            FrameBody::Unknown(unknown) => return Err(GroupError::Unknown(unknown)),
+            FrameBody::Control(_) | FrameBody::Checkpoint(..) | FrameBody::SegmentIndex | FrameBody::Damaged(_) => {}
         }
     }
     let mut at = 0..;

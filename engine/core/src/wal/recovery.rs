@@ -26,7 +26,7 @@ pub use outcome::{
 };
 
 use super::control::Control;
-use super::damage::GroupDamage;
+use super::damage::{GroupDamage, GroupError};
 use super::format_version::{FormatVersion, Unknown};
 use super::group::GroupHeader;
 use super::index::{IndexError, SegmentIndex, Trailer};
@@ -362,7 +362,8 @@ impl Recovery {
     }
 
     fn scan(&self, segment: usize, policy: DamagePolicy) -> SegmentScan {
-        SegmentScan::new(self.place(segment), self.found[segment].header.run, policy)
+        let SegmentHeader { run, version, .. } = self.found[segment].header;
+        SegmentScan::new(self.place(segment), run, version, policy)
     }
 
     fn begin_scan(
@@ -486,7 +487,8 @@ impl Recovery {
         self.proven = scan.proven;
         self.tail_claim = Some(scan.proven).filter(|proven| proven.generation < generation);
         self.durable = if scan.end == shape.first_group() { scan.proven } else { at };
-        // What an older build began is not gone on with: it would read what this one writes, and not know it.
+        // What an older build began is not gone on with: that build would go on reading the
+        // segment, and take frames of a later version for damage.
         let is_older = version != FormatVersion::CURRENT;
         let closed = scan.sealed || is_older || shape != self.options.shape || scan.end >= shape.trailer();
         self.go_on = if closed { GoOn::NewSegment } else { GoOn::InSegment(at) };
@@ -575,7 +577,10 @@ impl Recovery {
                 self.bases.collect(place.generation, scan.items);
                 self.read_bases(segment, trailer, index, groups)
             }
-            Err(GroupDamage::Truncated) if length > self.options.window && (bytes.len() as u64) < u64::from(length) => {
+            Err(GroupError::Unknown(unknown)) => Err(self.newer(segment, offset, unknown)),
+            Err(GroupError::Damaged(GroupDamage::Truncated))
+                if length > self.options.window && (bytes.len() as u64) < u64::from(length) =>
+            {
                 // Asked once more, whole. A file that ends before that is damage, which the scan names.
                 if bytes.len() > self.options.window as usize {
                     return self.start_scan(segment, DamagePolicy::Stop, Some(trailer));
@@ -583,7 +588,7 @@ impl Recovery {
                 self.step = Step::Bases { segment, trailer, index, groups, need: length };
                 Ok(())
             }
-            Err(_) => self.start_scan(segment, DamagePolicy::Stop, Some(trailer)),
+            Err(GroupError::Damaged(_)) => self.start_scan(segment, DamagePolicy::Stop, Some(trailer)),
         }
     }
 

@@ -9,11 +9,11 @@ use crate::log::EndMarker;
 
 use super::checkpoint_piece::CheckpointPiece;
 use super::control::Control;
-use super::damage::GroupDamage;
+use super::damage::{GroupDamage, GroupError};
 use super::format_version::{FormatVersion, Unknown};
 use super::frame::{self, BatchKind, FrameBody};
-use super::group::{self, GroupHeader, GroupKind};
-use super::index::SegmentIndex;
+use super::group::{self, GroupHeader, GroupKind, GroupSpan};
+use super::index::{IndexError, SegmentIndex};
 use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
 
 /// What a frame says of its partition's state.
@@ -59,7 +59,7 @@ pub struct SegmentPlace {
 }
 
 /// Checks a group that is due at `offset`, frames included. `Truncated` says that `bytes` end before the group does.
-pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<GroupHeader, GroupDamage> {
+pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<GroupHeader, GroupError> {
     let header = header_at(place, offset, bytes)?;
     if header.kind == GroupKind::Hole {
         return Ok(header);
@@ -71,7 +71,7 @@ pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<Gro
     Ok(header)
 }
 
-fn header_at(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<GroupHeader, GroupDamage> {
+fn header_at(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<GroupHeader, GroupError> {
     let at = WalPosition { generation: place.generation, offset };
     GroupHeader::parse_at(place.wal, place.shape, at, bytes)
 }
@@ -93,7 +93,7 @@ pub struct Hole {
     pub length: u32,
     /// The run of the group before it, so that runs do not fall along the segment.
     pub run: Run,
-    /// Of the groups beside it.
+    /// Of its segment.
     pub version: FormatVersion,
     pub durable: WalPosition,
 }
@@ -126,6 +126,7 @@ pub struct SegmentScan {
     /// The end of the sound groups from the segment's start on.
     pub end: u32,
     pub run: Run,
+    /// Of the segment's header.
     version: FormatVersion,
     /// The highest run of any group, also of those after damage.
     pub run_seen: Run,
@@ -138,7 +139,7 @@ pub struct SegmentScan {
     pub holes: Vec<Hole>,
     /// Groups that start after the first damage, and are sound.
     pub groups_after_damage: u32,
-    /// The group that ends the scan: it is sound, and holds what a newer build wrote.
+    /// The group that ends the scan: it is sound, and a newer build wrote it or something in it.
     pub unknown: Option<(u32, Unknown)>,
 }
 
@@ -155,7 +156,7 @@ pub enum ScanNeed {
 
 impl SegmentScan {
     #[must_use]
-    pub fn new(place: SegmentPlace, header_run: Run, policy: DamagePolicy) -> Self {
+    pub fn new(place: SegmentPlace, header_run: Run, version: FormatVersion, policy: DamagePolicy) -> Self {
         Self {
             place,
             policy,
@@ -167,7 +168,7 @@ impl SegmentScan {
             end: place.shape.first_group(),
             run: header_run,
             run_seen: header_run,
-            version: FormatVersion::CURRENT,
+            version,
             index: SegmentIndex::default(),
             items: Vec::new(),
             proven: WalPosition::default(),
@@ -234,22 +235,18 @@ impl SegmentScan {
                 return if short { ScanNeed::Done } else { self.need(window) };
             };
             match check_group(self.place, self.at, rest) {
-                Err(GroupDamage::Truncated) if !last && skipped > 0 => return self.need(window),
-                Err(GroupDamage::Truncated) if !last && self.wants(rest) => {
+                Err(GroupError::Damaged(GroupDamage::Truncated)) if !last && skipped > 0 => return self.need(window),
+                Err(GroupError::Damaged(GroupDamage::Truncated)) if !last && self.wants(rest) => {
                     let header = header_at(self.place, self.at, rest);
                     let length = header.map_or(block, |header| self.place.shape.padded(header.length));
                     return self.need(length.max(window));
                 }
-                Ok(header) => {
-                    self.on_group(&header, &bytes.slice(skipped..));
-                    if self.unknown.is_some() {
-                        return ScanNeed::Done;
-                    }
-                }
-                Err(damage) => {
-                    self.on_damage(self.at, damage, rest.get(..block as usize).unwrap_or(rest));
-                    self.at += block;
-                }
+                Ok(header) => self.on_group(&header, &bytes.slice(skipped..)),
+                Err(GroupError::Unknown(unknown)) => self.on_unknown_group(unknown, rest),
+                Err(GroupError::Damaged(damage)) => self.on_damaged_block(damage, rest),
+            }
+            if self.unknown.is_some() {
+                return ScanNeed::Done;
             }
         }
     }
@@ -260,42 +257,69 @@ impl SegmentScan {
             .map_or(rest.len() < group::HEADER_LENGTH as usize, |header| (header.length as usize) > rest.len())
     }
 
-    fn on_damage(&mut self, offset: u32, damage: GroupDamage, block: &[u8]) {
+    /// `rest` begins with a block where no group starts. The next one may.
+    fn on_damaged_block(&mut self, damage: GroupDamage, rest: &[u8]) {
+        let size = self.place.shape.block_size();
         if self.damage.is_none() {
-            self.damage = Some((offset, damage));
+            self.damage = Some((self.at, damage));
+            let block = rest.get(..size as usize).unwrap_or(rest);
             self.damaged_block_is_blank = block.iter().all(|byte| *byte == 0);
+        }
+        self.at += size;
+    }
+
+    /// Its frames are not looked at: they are laid out as this build does not know.
+    fn on_unknown_group(&mut self, unknown: Unknown, group: &[u8]) {
+        let at = WalPosition { generation: self.place.generation, offset: self.at };
+        match GroupSpan::parse_at(self.place.wal, self.place.shape, at, group) {
+            Ok(span) => self.unknown = self.joins(span).then_some((span.offset, unknown)),
+            Err(damage) => self.on_damaged_block(damage, group),
         }
     }
 
     fn on_group(&mut self, header: &GroupHeader, group: &Bytes) {
-        self.proven = self.proven.max(header.durable);
-        self.run_seen = self.run_seen.max(header.run);
-        let end = header.offset + self.place.shape.padded(header.length);
+        if !self.joins(header.span()) {
+            return;
+        }
+        match header.kind {
+            GroupKind::Data => self.collect(header, group),
+            GroupKind::Index => {
+                self.sealed = true;
+                if let Err(IndexError::Unknown(unknown)) = SegmentIndex::in_group(self.place.wal, header, group) {
+                    self.unknown = Some((header.offset, unknown));
+                }
+            }
+            GroupKind::Proof | GroupKind::Hole => {}
+        }
+    }
+
+    /// Takes what a sound group says of the log, and goes on behind it. Answers whether the group
+    /// is a part of the log.
+    fn joins(&mut self, span: GroupSpan) -> bool {
+        self.proven = self.proven.max(span.durable);
+        self.run_seen = self.run_seen.max(span.run);
+        let end = span.offset + self.place.shape.padded(span.length);
         self.at = end;
         // A group of an earlier run, or one after an index, is what a torn tail left: it never joins the log.
-        let continues = header.run >= self.run && !self.sealed;
+        let continues = span.run >= self.run && !self.sealed;
         if let Some((damaged, _)) = self.damage {
             if matches!(self.policy, DamagePolicy::PassOver { proven } if damaged < proven) && continues {
                 let generation = self.place.generation;
-                let durable = WalPosition { generation, offset: self.end }.min(header.durable);
-                let length = header.offset - damaged;
-                let (run, version) = (self.run, header.version);
+                let durable = WalPosition { generation, offset: self.end }.min(span.durable);
+                let length = span.offset - damaged;
+                let (run, version) = (self.run, self.version);
                 self.holes.push(Hole { generation, offset: damaged, length, run, version, durable });
                 self.damage = None;
             } else {
                 self.groups_after_damage += 1;
-                return;
+                return false;
             }
         } else if !continues {
-            self.damage = Some((header.offset, GroupDamage::Fields));
-            return;
+            self.damage = Some((span.offset, GroupDamage::Fields));
+            return false;
         }
-        self.end = end;
-        (self.run, self.version) = (header.run, header.version);
-        self.sealed = header.kind == GroupKind::Index;
-        if header.kind == GroupKind::Data {
-            self.collect(header, group);
-        }
+        (self.end, self.run) = (end, span.run);
+        true
     }
 
     fn collect(&mut self, header: &GroupHeader, group: &Bytes) {
@@ -341,9 +365,9 @@ fn end_marker(header: &BatchHeader, batch: impl FnOnce() -> Bytes) -> Option<End
 }
 
 /// What one group holds for a replay, for reading a checkpoint without scanning its segment.
-pub fn scan_group(place: SegmentPlace, offset: u32, bytes: &Bytes) -> Result<SegmentScan, GroupDamage> {
+pub fn scan_group(place: SegmentPlace, offset: u32, bytes: &Bytes) -> Result<SegmentScan, GroupError> {
     let header = check_group(place, offset, bytes)?;
-    let mut scan = SegmentScan::new(place, header.run, DamagePolicy::Stop);
+    let mut scan = SegmentScan::new(place, header.run, header.version, DamagePolicy::Stop);
     scan.collect(&header, bytes);
     Ok(scan)
 }

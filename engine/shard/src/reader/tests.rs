@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus_client::metrics::gauge::Gauge;
+use rustmq_engine_core::parts::CRITICAL;
 use rustmq_engine_core::wal::read_check::BatchQuery;
 use rustmq_engine_core::wal::segments::LocatedExtents;
-use rustmq_model::TopicIdPartition;
+use rustmq_model::{Offset, TopicIdPartition};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::Reader;
 use crate::metrics::Metrics;
 use crate::read_job::{Destination, ReadJob};
 use crate::read_memory::ReadMemory;
-use crate::window::tests::TestSegment;
+use crate::window::WindowError;
+use crate::window::tests::{TestSegment, part};
 use crate::window_cache::{Demand, WindowCache};
 
 fn reader() -> Reader {
@@ -40,6 +42,22 @@ fn job(test: &TestSegment) -> ReadJob {
         at_least_one: true,
         destination: Destination::Reader { reply, deadline: Instant::now(), permit },
     }
+}
+
+#[test]
+fn a_reader_gets_an_error_at_a_frame_of_a_newer_build_and_is_not_led_past_it() {
+    let parts = part(CRITICAL | 5);
+    let none: &[u8] = &[];
+    // Every other group is not asked for.
+    let batches = [(100, none), (100, none), (100, &parts), (100, none), (100, none)];
+    let (reader, test) = (reader(), TestSegment::with_parts(1, &batches));
+    let mut job = job(&test);
+    job.extents = LocatedExtents::Known((0..5).map(|at| test.extent(at)).collect());
+    job.query.until = Offset(5);
+    let found = reader.find(&job, Demand::Reader);
+    assert_eq!(found.batches.len(), 2);
+    let Some(WindowError::Hindered { reason }) = &found.error else { panic!("{:?}", found.error) };
+    assert!(reason.contains("a newer RustMQ wrote it"), "{reason}");
 }
 
 #[test]

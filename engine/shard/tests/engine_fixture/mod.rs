@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, dead_code)]
 
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use rustmq_engine_api::{
     Append, AppendError, AppendFrontier, Appended, Engine, Isolation, LogConfig, OpenPartition, PartitionReader,
     ReadError, ReadRequest,
 };
+use rustmq_engine_core::wal::{GroupHeader, GroupKind, GroupWriter, SegmentHeader, WalPosition};
 use rustmq_engine_shard::{DiskFaults, Driver, EngineConfig, Metrics, start};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::{self, BatchBuilder};
@@ -62,6 +64,30 @@ impl Fixture {
             std::fs::read_dir(self.config.dir.join("wal-000")).unwrap().map(|entry| entry.unwrap().path()).collect();
         slots.sort();
         slots
+    }
+
+    /// Lays frames at the end of a log that nobody has open, as the next commit of its newest run.
+    /// Answers in which slot's file.
+    pub fn lay_at_end(&self, put: impl FnOnce(&mut GroupWriter, &mut [u8])) -> PathBuf {
+        let headers = self.slots().into_iter().filter_map(|path| {
+            let header = SegmentHeader::parse(&std::fs::read(&path).unwrap()).ok()?;
+            Some((path, header))
+        });
+        let (path, header) = headers.max_by_key(|(_, header)| header.generation).unwrap();
+        let SegmentHeader { wal, shape, generation, .. } = header;
+        let bytes = std::fs::read(&path).unwrap();
+        let mut at = WalPosition { generation, offset: shape.first_group() };
+        let mut run = None;
+        while let Ok(header) = GroupHeader::parse_at(wal, shape, at, &bytes[at.offset as usize..]) {
+            (run, at.offset) = (Some(header.run), at.offset + shape.padded(header.length));
+        }
+        let mut region = vec![0; 16 << 10];
+        let mut writer = GroupWriter::new(wal, run.unwrap(), at, shape);
+        put(&mut writer, &mut region);
+        let group = writer.finish(&mut region, GroupKind::Data, at);
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.write_all_at(&region[..group.padded as usize], u64::from(at.offset)).unwrap();
+        path
     }
 }
 
@@ -114,6 +140,17 @@ fn on_disk<F: Future<Output = ()>>(
     runtime.block_on(bounded).unwrap_or_else(|_| {
         panic!("the scenario on {driver:?} with quick_commit {quick_commit:?} and slow_commit {slow_commit:?} takes more than a minute")
     });
+}
+
+pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let mut patience = tokio::time::interval(Duration::from_millis(10));
+    for _ in 0..1_000 {
+        if condition().await {
+            return;
+        }
+        patience.tick().await;
+    }
+    panic!("{what} does not come about in ten seconds");
 }
 
 pub fn id(partition: i32) -> TopicIdPartition {

@@ -7,6 +7,7 @@ use rustmq_model::batch::BatchHeader;
 
 use self::driver::{Driver, TRAILER};
 use super::{NoRoom, SyncPolicy};
+use crate::parts::tests::part;
 use crate::shard::DiskStep::{self, Sync, Write, WriteSynced};
 use crate::shard::LogVersion;
 use crate::shard::tests::batch;
@@ -107,6 +108,20 @@ fn a_batch_that_is_larger_than_a_chunk_gets_one_of_its_own_in_the_same_commit() 
     }
     driver.finish(commit);
     assert_eq!(driver.recovered(0), 3);
+}
+
+#[test]
+fn readers_get_batches_without_the_parts_that_follow_them() {
+    let mut driver = driver();
+    driver.append_with_parts(0, 100, &part(9, b"of the tier")).unwrap();
+    driver.append(0, 100).unwrap();
+    let commit = driver.gathering.take_commit().unwrap();
+    for staged in &commit.batches {
+        assert_eq!(staged.batch.bytes.len(), batch(100).len());
+        assert_eq!(staged.batch.bytes[16..], batch(100)[16..]);
+    }
+    driver.finish(commit);
+    assert_eq!(driver.recovered(0), 2);
 }
 
 #[test]

@@ -36,10 +36,12 @@ impl Driver {
                 self.listed.remove(&id);
             }
             Action::Publish(publication) => self.publish(publication),
-            Action::PublishFrontiers { key, frontiers, size_bytes } => {
+            Action::PublishFrontiers { key, frontiers, size_bytes, aborted } => {
                 self.told.push(Told::LogStart(key, frontiers.log_start));
                 let view = self.view(key);
                 (view.frontiers, view.size_bytes) = (frontiers, size_bytes);
+                view.aborted.extend(aborted);
+                view.aborted.trim(frontiers.log_start);
                 self.readable(key).log.trim(frontiers.log_start);
             }
             Action::PublishMoves { key, moved } => {
@@ -51,10 +53,11 @@ impl Driver {
                 let view = self.view(key);
                 view.leadership = leadership;
             }
-            Action::PublishCut { key, frontiers, leadership, size_bytes, .. } => {
+            Action::PublishCut { key, frontiers, leadership, size_bytes, aborted, .. } => {
                 self.told.push(Told::Cut(key, frontiers.durable_end));
                 let view = self.view(key);
                 (view.frontiers, view.leadership, view.size_bytes) = (frontiers, leadership, size_bytes);
+                view.aborted = aborted;
                 self.readable(key).log.cut(frontiers.log_start..frontiers.durable_end);
             }
             Action::CloseView { key } => {
@@ -111,11 +114,12 @@ impl Driver {
     fn publish(&mut self, Publication { runs, batches }: Publication) {
         assert_eq!(runs.iter().map(|run| run.count).sum::<usize>(), batches.len());
         let mut batches = batches.into_iter();
-        for PublishedRun { key, frontiers, size_bytes, count } in runs {
+        for PublishedRun { key, frontiers, size_bytes, aborted, count } in runs {
             self.told.push(Told::Batches(key, frontiers.durable_end));
             let view = self.view(key);
             let mut end = view.frontiers.durable_end;
             (view.frontiers, view.size_bytes) = (frontiers, size_bytes);
+            view.aborted.extend(aborted);
             let readable = self.readable(key);
             for batch in batches.by_ref().take(count) {
                 assert_eq!(batch.base, end, "batches follow each other");

@@ -1,7 +1,9 @@
 //! Slots without a sound header: whether a segment in use lies there all the same, and how it is laid out. Writes nothing.
 
 use super::{Found, Recovery, Step};
-use crate::wal::group::GroupHeader;
+use crate::wal::damage::GroupError;
+use crate::wal::format_version::{FormatVersion, Unknown};
+use crate::wal::group::{GroupHeader, GroupSpan};
 use crate::wal::position::{Generation, SegmentShape, SlotId, WalId};
 use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
 use crate::wal::segment_header::SegmentHeader;
@@ -10,8 +12,15 @@ use crate::wal::segment_header::SegmentHeader;
 #[derive(Clone, Debug)]
 pub(super) struct Headless {
     pub slot: SlotId,
-    /// The first sound group header of the newest generation in it.
-    pub group: Option<GroupHeader>,
+    pub group: Option<FirstGroup>,
+}
+
+/// The first sound group header of the newest generation in a slot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FirstGroup {
+    span: GroupSpan,
+    /// A newer build has written the segment if it is not known.
+    version: Result<FormatVersion, Unknown>,
 }
 
 impl Recovery {
@@ -57,11 +66,12 @@ impl Recovery {
     pub(super) fn take_headless(&mut self, floor: Generation) -> Result<(), RecoveryError> {
         let oldest = self.oldest_in_use(floor);
         for Headless { slot, group } in std::mem::take(&mut self.headless) {
-            let Some(group) = group.filter(|group| group.generation >= floor) else {
+            let Some(group) = group.filter(|group| group.span.generation >= floor) else {
                 self.headless.push(Headless { slot, group: None });
                 continue;
             };
-            let (wal, generation, run, offset) = (self.options.wal, group.generation, group.run, group.offset);
+            let GroupSpan { generation, run, offset, durable, .. } = group.span;
+            let version = group.version.map_err(|unknown| RecoveryError::Newer { slot, offset, unknown })?;
             if self.options.policy != CorruptionPolicy::Repair {
                 return Err(RecoveryError::HeaderLost { slot, generation });
             }
@@ -69,9 +79,8 @@ impl Recovery {
             let shape = self.shape_with_group_at(offset).ok_or(unknown)?;
             // From the oldest one on all are there, or their order shows that one is missing.
             let before = u32::try_from(generation.0 - oldest.0).unwrap_or(u32::MAX);
-            let version = group.version;
-            let header = SegmentHeader { version, wal, generation, run, shape, before };
-            let first_durable = (offset == shape.first_group()).then_some(group.durable);
+            let header = SegmentHeader { version, wal: self.options.wal, generation, run, shape, before };
+            let first_durable = (offset == shape.first_group()).then_some(durable);
             self.run_seen = self.run_seen.max(run);
             self.found.push(Found { slot, header, first_durable });
             self.headers.push((slot, header));
@@ -82,7 +91,7 @@ impl Recovery {
     /// The oldest generation from `floor` on of which there is a segment, with or without a header.
     fn oldest_in_use(&self, floor: Generation) -> Generation {
         let found = self.found.iter().map(|found| found.header.generation);
-        let headless = self.headless.iter().filter_map(|headless| headless.group).map(|group| group.generation);
+        let headless = self.headless.iter().filter_map(|headless| headless.group).map(|group| group.span.generation);
         found.chain(headless).filter(|generation| *generation >= floor).min().unwrap_or(floor)
     }
 
@@ -98,15 +107,21 @@ impl Recovery {
 
 /// The first header of the newest generation's groups among bytes that stand at `start` in their slot, whatever the block size. Earlier lives
 /// of the slot have left groups behind those.
-fn newest_group(wal: WalId, start: u32, bytes: &[u8]) -> Option<GroupHeader> {
-    let mut newest: Option<GroupHeader> = None;
+fn newest_group(wal: WalId, start: u32, bytes: &[u8]) -> Option<FirstGroup> {
+    let mut newest: Option<FirstGroup> = None;
     let offsets = (start..).step_by(SegmentShape::BLOCK_SIZE_MIN as usize);
     for (offset, block) in offsets.zip(bytes.chunks(SegmentShape::BLOCK_SIZE_MIN as usize)) {
-        let Ok(group) = GroupHeader::parse(wal, block) else { continue };
-        let newer = newest.is_none_or(|newest| newest.generation < group.generation);
-        if group.offset == offset && offset > 0 && newer {
-            newest = Some(group);
+        let Ok(span) = GroupSpan::parse(wal, block) else { continue };
+        let newer = newest.is_none_or(|newest| newest.span.generation < span.generation);
+        if span.offset != offset || offset == 0 || !newer {
+            continue;
         }
+        let version = match GroupHeader::parse(wal, block) {
+            Ok(header) => Ok(header.version),
+            Err(GroupError::Unknown(unknown)) => Err(unknown),
+            Err(GroupError::Damaged(_)) => continue,
+        };
+        newest = Some(FirstGroup { span, version });
     }
     newest
 }

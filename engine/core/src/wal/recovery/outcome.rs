@@ -67,7 +67,7 @@ pub enum RecoveryError {
     Header { slot: SlotId, error: SegmentHeaderError },
     #[error(
         "slot {slot:05}, offset {offset}: there is {unknown}: a newer RustMQ wrote it, and this one does not know it. Start that one, or a later one; \
-         nothing is damaged, and a repair would change nothing",
+         it is not damage, and a repair leaves it",
         slot = slot.0
     )]
     Newer { slot: SlotId, offset: u32, unknown: Unknown },

@@ -10,8 +10,8 @@ use crate::wal::read_check::{self, GroupCheck};
 use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
 use crate::wal::{
-    Control, FinishedGroup, FormatVersion, GroupHeader, GroupKind, GroupWriter, Run, SlotId, Unknown, WalPosition,
-    frame, group,
+    Control, FinishedGroup, FormatVersion, GroupError, GroupHeader, GroupKind, GroupWriter, Run, SlotId, Unknown,
+    WalPosition, frame, group,
 };
 
 const CRC_AT: usize = 28;
@@ -40,6 +40,23 @@ fn reseal(at: WalPosition, run: Run, frame: &mut [u8]) {
     let offset = (at.offset + group::HEADER_LENGTH).to_le_bytes();
     let checked = [&seed[..], &offset, &frame[..CRC_AT], &frame[32..32 + payload]].concat();
     frame[CRC_AT..32].copy_from_slice(&crc32c::crc32c(&checked).to_le_bytes());
+}
+
+/// Gives the header of a group its checksum again, after a change of it.
+fn reseal_header(group: &mut [u8], change: impl FnOnce(&mut [u8])) {
+    change(&mut group[..64]);
+    let crc = crc32c::crc32c(&[&WAL.0[..], &group[..60]].concat());
+    group[60..64].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Makes the group one of format version 3.
+fn of_version_3(group: &mut [u8]) {
+    reseal_header(group, |header| header[48..50].copy_from_slice(&3_u16.to_le_bytes()));
+}
+
+/// Makes the group one of a kind that there is not.
+fn of_kind_9(group: &mut [u8]) {
+    reseal_header(group, |header| header[44..48].copy_from_slice(&9_u32.to_le_bytes()));
 }
 
 /// The frame as another kind.
@@ -80,15 +97,25 @@ const POLICIES: [CorruptionPolicy; 3] =
 #[test]
 fn what_must_not_be_passed_over_is_refused_in_words_whether_it_is_proven_or_not() {
     let tag = CRITICAL | 9;
-    let cases: [(Change<'_>, Unknown); 3] = [
+    let frames: [(Change<'_>, Unknown); 3] = [
         (&kind, Unknown::Kind { code: 12 }),
         (&version, Unknown::Version { code: 8, version: 2 }),
         (&with_part(tag), Unknown::Part { code: 8, tag }),
     ];
-    for ((change, unknown), is_proven) in cases.into_iter().flat_map(|case| [(case, false), (case, true)]) {
+    let headers: [(Change<'_>, Unknown); 2] =
+        [(&of_version_3, Unknown::GroupVersion { version: 3 }), (&of_kind_9, Unknown::GroupKind { code: 9 })];
+    let (_, at) = log();
+    let of_frames = frames.map(|(change, unknown)| (foreign(at, Run(1), WalPosition::default(), change), unknown));
+    let of_headers = headers.map(|(change, unknown)| {
+        let mut group = foreign(at, Run(1), WalPosition::default(), |_| {});
+        change(&mut group);
+        (group, unknown)
+    });
+    let cases = of_frames.iter().chain(&of_headers).flat_map(|case| [(case, false), (case, true)]);
+    for ((group, unknown), is_proven) in cases {
         let (mut shard, at) = log();
-        let group = foreign(at, Run(1), WalPosition::default(), change);
-        put(&mut shard.disk, at, &group);
+        let unknown = *unknown;
+        put(&mut shard.disk, at, group);
         if is_proven {
             let proof = WalPosition { offset: at.offset + u32::try_from(group.len()).unwrap(), ..at };
             let mut region = vec![0; BLOCK];
@@ -124,6 +151,15 @@ fn what_is_torn_is_dropped_whoever_wrote_it() {
     put(&mut shard.disk, behind, &foreign(behind, Run(1), WalPosition::default(), kind));
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
     assert_eq!(recovered.dropped.map(|tail| (tail.offset, tail.groups)), Some((at.offset, 1)));
+    // Of an earlier run, and of another place.
+    for (run, place) in [(Run(0), at), (Run(1), behind)] {
+        let (mut shard, at) = log();
+        let mut group = foreign(place, run, WalPosition::default(), |_| {});
+        of_version_3(&mut group);
+        put(&mut shard.disk, at, &group);
+        let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
+        assert_eq!(recovered.durable, at, "{run:?} {place}");
+    }
     // In a group that is not whole.
     let (mut shard, at) = log();
     let mut region = vec![0; 4 * BLOCK];
@@ -152,6 +188,42 @@ fn in_the_first_version_another_kind_is_damage() {
 }
 
 #[test]
+fn a_segment_of_a_later_version_is_not_taken_for_a_free_slot_when_its_header_is_lost() {
+    for (change, unknown) in [
+        (of_version_3 as fn(&mut [u8]), Unknown::GroupVersion { version: 3 }),
+        (of_kind_9, Unknown::GroupKind { code: 9 }),
+    ] {
+        let mut shard = Shard::open(Disk::default(), shape(32), 20).unwrap();
+        shard.open_partition(partition(0));
+        while shard.table.generations().count() < 3 {
+            assert!(shard.append(partition(0), &batch(1, 1_000, 8)));
+            shard.commit();
+        }
+        let newest = shard.table.generations().last().unwrap();
+        let slot = shard.table.slot(newest).unwrap();
+        let bytes = shard.disk.0.get_mut(&slot).unwrap();
+        bytes[0] ^= 1;
+        let groups = (BLOCK..bytes.len() - BLOCK).step_by(BLOCK);
+        let groups: Vec<_> = groups.filter(|at| GroupHeader::parse(WAL, &bytes[*at..]).is_ok()).collect();
+        groups.iter().for_each(|at| change(&mut bytes[*at..]));
+        for policy in POLICIES {
+            let refused = shard.disk.recover(shape(32), policy).map(|recovered| recovered.free_slots);
+            assert_eq!(refused, Err(RecoveryError::Newer { slot, offset: 512, unknown }));
+        }
+        // Below the floor it is of no more use to anyone.
+        let oldest = shard.table.generations().next().unwrap();
+        let freed = shard.disk.0.get_mut(&slot).unwrap();
+        let at = WalPosition { generation: crate::wal::Generation(oldest.0 - 1), offset: 512 };
+        freed.fill(0);
+        let mut group = foreign(at, Run(1), WalPosition::default(), |_| {});
+        change(&mut group);
+        freed[512..512 + group.len()].copy_from_slice(&group);
+        let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
+        assert!(recovered.free_slots.contains(&slot));
+    }
+}
+
+#[test]
 fn an_index_says_what_its_segment_holds_that_must_be_known() {
     for tag in [9, CRITICAL | 9] {
         let (mut shard, at) = log();
@@ -162,28 +234,36 @@ fn an_index_says_what_its_segment_holds_that_must_be_known() {
         let group = writer.finish(&mut region, GroupKind::Index, at);
         shard.table.advance(group.end());
         put(&mut shard.disk, at, &region[..group.padded as usize]);
+        // A crash before the next segment is begun leaves it as the log's tail, with its trailer or
+        // without.
+        check_index(&shard.disk, at, tag);
         let trailer = shard.table.seal(Some(group)).unwrap();
         let mut block = vec![0; BLOCK];
         trailer.encode(WAL, &mut block);
         put(&mut shard.disk, WalPosition { offset: shape(32).trailer(), ..at }, &block);
-        // Only a segment that another one follows is known by its index.
+        check_index(&shard.disk, at, tag);
+        // A segment that another one follows is known by its index.
         let started = shard.table.start_segment().unwrap();
         let slot = shard.disk.0.get_mut(&started.slot).unwrap();
         started.header.encode(&mut slot[..BLOCK]);
         let next = shard.table.next_position().unwrap();
         let proof = GroupWriter::new(WAL, Run(1), next, shape(32));
         proof.finish(&mut slot[next.offset as usize..], GroupKind::Proof, group.end());
-        for policy in POLICIES {
-            let recovered = shard.disk.recover(shape(32), policy);
-            match recovered {
-                Ok(recovered) => assert!(tag == 9 && recovered.partitions.len() == 1),
-                Err(refused) => {
-                    let unknown = Unknown::Part { code: 10, tag };
-                    assert_eq!(refused, RecoveryError::Newer { slot: SlotId(0), offset: at.offset, unknown });
-                    assert_eq!(tag, CRITICAL | 9);
-                }
-            }
-        }
+        check_index(&shard.disk, at, tag);
+        // Without the trailer the whole segment is scanned.
+        put(&mut shard.disk, WalPosition { offset: shape(32).trailer(), ..at }, &[0; BLOCK]);
+        check_index(&shard.disk, at, tag);
+    }
+}
+
+/// A start and a repair refuse what an index at this place says with a part of this tag, if it must
+/// not be passed over.
+fn check_index(disk: &Disk, at: WalPosition, tag: u16) {
+    for policy in POLICIES {
+        let recovered = disk.recover(shape(32), policy).map(|recovered| recovered.partitions.len());
+        let unknown = Unknown::Part { code: 10, tag };
+        let newer = RecoveryError::Newer { slot: SlotId(0), offset: at.offset, unknown };
+        assert_eq!(recovered, if tag == 9 { Ok(1) } else { Err(newer) }, "{policy:?}");
     }
 }
 
@@ -225,6 +305,34 @@ fn the_parts_of_a_batch_move_with_it_and_readers_do_not_see_them() {
     region[part_at] ^= 1;
     let place = SegmentPlace { wal: WAL, shape: shape(32), generation: at.generation };
     assert!(read_check::check_group(place, elsewhere.offset, &region).is_err());
+}
+
+#[test]
+fn a_group_with_what_must_be_known_is_not_damaged_and_serves_nobody() {
+    let (_, at) = log();
+    let place = SegmentPlace { wal: WAL, shape: shape(32), generation: at.generation };
+    let check = |group: &[u8], unknown| {
+        let checked = read_check::check_group(place, at.offset, group);
+        assert_eq!(checked, Err(GroupError::Unknown(unknown)));
+    };
+    check(&foreign(at, Run(1), WalPosition::default(), kind), Unknown::Kind { code: 12 });
+    check(&foreign(at, Run(1), WalPosition::default(), version), Unknown::Version { code: 8, version: 2 });
+    // A batch on each side of the one that has the part.
+    let mut region = vec![0; 8 * BLOCK];
+    let mut writer = GroupWriter::new(WAL, Run(1), at, shape(32));
+    for (base, parts) in (2..).zip([Vec::new(), part(CRITICAL | 5, b"sealed"), Vec::new()]) {
+        let laid = [&batch(1, 100, 7)[..], &parts].concat();
+        writer.put_batch(&mut region, partition(0), &laid, Offset(base), LeaderEpoch(3));
+    }
+    writer.finish(&mut region, GroupKind::Data, WalPosition::default());
+    check(&region, Unknown::Part { code: 1, tag: CRITICAL | 5 });
+    of_version_3(&mut region);
+    check(&region, Unknown::GroupVersion { version: 3 });
+    let size = read_check::group_size(place, at.offset, &region);
+    assert_eq!(size, Err(GroupError::Unknown(Unknown::GroupVersion { version: 3 })));
+    // It is damaged if it does not belong there.
+    let elsewhere = read_check::check_group(place, at.offset + 512, &region);
+    assert!(matches!(elsewhere, Err(GroupError::Damaged(_))), "{elsewhere:?}");
 }
 
 #[test]

@@ -74,7 +74,12 @@ impl Driver {
     }
 
     pub(super) fn append(&mut self, number: i32, size: usize) -> Result<(), NoRoom> {
-        let batch = batch(size);
+        self.append_with_parts(number, size, &[])
+    }
+
+    /// A batch as a later build may lay it.
+    pub(super) fn append_with_parts(&mut self, number: i32, size: usize, parts: &[u8]) -> Result<(), NoRoom> {
+        let batch = [&batch(size)[..], parts].concat();
         self.room(batch.len())?;
         let (of, header) = (
             BatchOf { id: id(number), key: self.key(number), version: LogVersion::default() },
