@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
 use rustmq_engine_api::chunk::ChunkPool;
-use rustmq_engine_core::shard::MoveError;
+use rustmq_engine_core::shard::{MoveError, READ_ATTEMPTS};
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_model::{Offset, TopicIdPartition};
 
@@ -27,8 +27,6 @@ use crate::window_cache::{Demand, WindowCache};
 
 /// Memory for what is read to be moved.
 const MOVE_MEMORY: usize = 32 << 20;
-/// Reads in a row that must fail: a device may fail once what it can do.
-const ATTEMPTS: u32 = 3;
 /// A segment is not given up before this while neither of its ends can be read, or while reads fail in another way than those of a lost sector:
 /// a path to the device that is down comes back. A device that still fails after it has lost the data.
 const PATIENCE_WITH_DEVICE: Duration = Duration::from_secs(600);
@@ -130,9 +128,9 @@ impl Mover {
         self.reader.indexes.forget_rebuilt(job.segment.place);
         let mut suspect = Suspect::Device;
         let mut reason = String::new();
-        for attempt in 0..ATTEMPTS {
+        for attempt in 0..READ_ATTEMPTS {
             // Before the last one, which finds a path that has just come back.
-            if attempt + 1 == ATTEMPTS && is_readable_at_its_ends(&job.segment) {
+            if attempt + 1 == READ_ATTEMPTS && is_readable_at_its_ends(&job.segment) {
                 suspect = Suspect::Place;
             }
             let found = self.reader.find(job, Demand::Reader);
