@@ -55,6 +55,7 @@ impl ShardDriver {
             Action::PublishLeadership { key, leadership } => {
                 views.of(key).publish(|state| state.leadership = leadership);
             }
+            Action::PublishEpoch { key, epoch } => views.of(key).publish(|state| state.leadership.epoch = epoch),
             Action::PublishCut { key, frontiers, leadership, size_bytes, times, aborted } => {
                 views.of(key).publish(|state| {
                     (state.frontiers, state.leadership, state.size_bytes) = (frontiers, leadership, size_bytes);

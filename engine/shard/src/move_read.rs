@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
 use rustmq_engine_api::chunk::ChunkPool;
-use rustmq_engine_core::shard::MoveError;
+use rustmq_engine_core::shard::{MoveError, READ_ATTEMPTS};
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_model::{Offset, TopicIdPartition};
 
@@ -27,9 +27,6 @@ use crate::window_cache::{Demand, WindowCache};
 
 /// The memory for reads of moves, in bytes.
 const MOVE_MEMORY: usize = 32 << 20;
-/// The number of reads in a row that must fail, because a device may fail once at a read that it
-/// can do.
-const ATTEMPTS: u32 = 3;
 /// How long a segment must be unreadable before its data counts as lost, while neither of its ends
 /// can be read, or while reads fail otherwise than for a lost sector: a path to the device may come
 /// back. A device that still fails after this time has lost the data.
@@ -140,10 +137,10 @@ impl Mover {
         self.reader.indexes.forget_rebuilt(job.segment.place);
         let mut suspect = Suspect::Device;
         let mut reason = String::new();
-        for attempt in 0..ATTEMPTS {
+        for attempt in 0..READ_ATTEMPTS {
             // Checked before the last attempt, so that the attempt succeeds if the path has just
             // come back.
-            if attempt + 1 == ATTEMPTS && is_readable_at_its_ends(&job.segment) {
+            if attempt + 1 == READ_ATTEMPTS && is_readable_at_its_ends(&job.segment) {
                 suspect = Suspect::Place;
             }
             let found = self.reader.find(job, Demand::Reader);

@@ -14,9 +14,6 @@ use crate::dio::read_at;
 use crate::event::{Event, EventSender};
 use crate::slot_files::SlotFiles;
 
-/// Reads in a row that must fail: a device may fail once what it can do.
-const ATTEMPTS: u32 = 3;
-
 #[derive(Debug)]
 pub(crate) struct RebuildJob {
     pub number: u64,
@@ -43,10 +40,7 @@ impl RebuildJob {
 fn execute(mut rebuild: LogRebuild, files: &SlotFiles, block_size: u32) -> Result<PartitionLog, RebuildError> {
     let pool = ChunkPool::default();
     while let Some(read) = rebuild.poll_action() {
-        let mut bytes = read_blocks(files, read, block_size, &pool);
-        for _ in 1..ATTEMPTS {
-            bytes = bytes.or_else(|_| read_blocks(files, read, block_size, &pool));
-        }
+        let bytes = read_blocks(files, read, block_size, &pool);
         rebuild.on_read(bytes.as_ref().map_err(ToString::to_string));
     }
     rebuild.finish()

@@ -13,21 +13,18 @@ use super::computer::read_bytes;
 use super::events::Named;
 use super::host::RequestNumber;
 use super::load::{Load, Request};
-use super::oracle::Excuses;
+use super::oracle::CutEnd;
 use super::process::Process;
 use super::world::World;
-use crate::Chance;
 use crate::disk::{DiskError, Operation, Outcome};
-
-/// Reads in a row that must fail: a device may fail once what it can do.
-const ATTEMPTS: u32 = 3;
 
 /// A log that is being read back.
 #[derive(Debug)]
 pub struct RebuildTask {
     number: u64,
     rebuild: Box<LogRebuild>,
-    attempts: u32,
+    /// A read at least.
+    has_failed: bool,
 }
 
 /// Partitions that another replica leads, as far as the clients know.
@@ -59,13 +56,20 @@ impl Load {
         Some((id, to))
     }
 
-    /// A log that is to be cut: not below `committed`, unless nothing of it is of any use.
-    pub fn cut(&mut self, id: TopicIdPartition, committed: Offset) -> Option<CutLog> {
+    /// The log that others lead next, or one that they were just asked to.
+    pub fn log_to_cut(&mut self) -> TopicIdPartition {
+        self.contested.take().unwrap_or_else(|| self.any_id())
+    }
+
+    /// A log that is to be cut: not below `committed`, unless nothing of it is of any use. Who leads it may ask once more.
+    pub fn cut(&mut self, id: TopicIdPartition, committed: Offset, is_being_cut: bool) -> Option<CutLog> {
         let shown = *self.shown.get(self.listed.get(&id)?)?;
+        let is_later = !is_being_cut || !self.followed.has(id) || self.dice.coin();
         let epoch = self.epochs.entry(id).or_default();
-        *epoch += 1;
+        *epoch += i32::from(is_later);
         let leader_epoch = LeaderEpoch(*epoch);
         self.followed.begin(id);
+        self.contested = (self.dice.below(3) == 0).then_some(id);
         let most = shown.end.plus(3);
         let to = if self.dice.below(5) == 0 {
             CutTo::EmptyAt(self.between(shown.start, most))
@@ -93,8 +97,12 @@ impl World {
     /// The others have more of some log.
     pub(super) fn acknowledge(&mut self, process: &mut Process) {
         if let Some((id, to)) = self.load.acknowledge() {
-            // Whole batches.
-            if let Some(to) = self.oracle.boundary(id, to) {
+            // Whole batches, as a rule.
+            if let Some(boundary) = self.oracle.boundary(id, to) {
+                let to = if self.dice.below(4) == 0 { to } else { boundary };
+                if to > boundary {
+                    self.events.note(Named::WatermarkInBatch);
+                }
                 process.shard.handle_watermark(id, to);
                 process.execute_all(self);
             }
@@ -110,9 +118,10 @@ impl World {
     }
 
     pub(super) fn cut(&mut self, process: &mut Process) {
-        let (number, id) = (self.load.number(), self.load.any_id());
-        let Some(committed) = self.oracle.committed(id) else { return };
-        let Some(cut) = self.load.cut(id, committed) else { return };
+        let (number, id) = (self.load.number(), self.load.log_to_cut());
+        let shown = self.load.high_watermark(id);
+        let Some(committed) = self.oracle.committed(id, shown) else { return };
+        let Some(cut) = self.load.cut(id, committed, self.oracle.is_being_cut(id)) else { return };
         let to = match cut.to {
             CutTo::End(to) | CutTo::EmptyAt(to) => to,
         };
@@ -134,12 +143,16 @@ impl World {
         result: &Result<Offset, CutError>,
     ) -> Option<Request> {
         let ids = self.load.asked.remove(&number).unwrap_or_else(|| panic!("request {number} is answered once"));
-        let excuses =
-            Excuses { has_failing_reads: self.setting.faults.read != Chance::NEVER, has_been_full: self.has_been_full };
-        self.oracle.on_cut_answered(number, ids[0], result, excuses);
+        let end = self.oracle.on_cut_answered(number, ids[0], result, self.has_been_full);
+        match (end, result) {
+            (CutEnd::Replaced, _) => self.events.note(Named::CutReplaced),
+            (CutEnd::Refused, Err(CutError::UnderWay)) => self.events.note(Named::CutUnderWay),
+            (CutEnd::Over, Err(CutError::Superseded)) => self.events.note(Named::LeadOverCut),
+            _ => {}
+        }
         let fields = [("request", number), ("end", result.as_ref().map_or(u64::MAX, |end| end.0.unsigned_abs()))];
         self.computer.note("cut answered", &fields);
-        if self.load.is_closing() {
+        if self.load.is_closing() || end != CutEnd::Over {
             return None;
         }
         let (number, partitions) = (self.load.number(), self.load.lead_again(ids[0]));
@@ -150,7 +163,7 @@ impl World {
 
 impl Process {
     pub(super) fn begin_rebuild(&mut self, number: u64, rebuild: Box<LogRebuild>, world: &mut World) {
-        self.go_on_rebuilding(RebuildTask { number, rebuild, attempts: 1 }, world);
+        self.go_on_rebuilding(RebuildTask { number, rebuild, has_failed: false }, world);
     }
 
     fn go_on_rebuilding(&mut self, task: RebuildTask, world: &mut World) {
@@ -167,26 +180,26 @@ impl Process {
         result: Result<Outcome, DiskError>,
         world: &mut World,
     ) {
-        match result {
-            Err(_) if task.attempts < ATTEMPTS => {
-                world.events.note(Named::ReadError);
-                task.attempts += 1;
-            }
-            result => {
-                task.attempts = 1;
-                let bytes = result.map(read_bytes);
-                task.rebuild.on_read(bytes.as_ref().map_err(ToString::to_string));
-            }
+        if result.is_err() {
+            world.events.note(Named::ReadError);
+            task.has_failed = true;
         }
+        let bytes = result.map(read_bytes);
+        task.rebuild.on_read(bytes.as_ref().map_err(ToString::to_string));
         self.go_on_rebuilding(task, world);
     }
 
-    fn end_rebuild(&mut self, RebuildTask { number, rebuild, .. }: RebuildTask, world: &mut World) {
+    fn end_rebuild(&mut self, RebuildTask { number, rebuild, has_failed }: RebuildTask, world: &mut World) {
         let log = rebuild.finish();
         match &log {
             Ok(_) => world.events.note(Named::BaseRead),
-            Err(RebuildError::NoBase { .. }) => world.events.note(Named::BaseGivenUp),
-            Err(_) => {}
+            Err(error @ RebuildError::NoBase { .. }) => {
+                world.events.note(Named::BaseGivenUp);
+                assert!(world.has_been_full, "{error}, and the log never was full");
+            }
+            Err(error @ RebuildError::Unreadable { .. }) => assert!(has_failed, "{error}, and no read of it failed"),
+            // Where logs are cut, nothing harms them.
+            Err(error) => panic!("a log is not read back: {error}"),
         }
         self.shard.on_rebuilt(number, log);
         self.execute_all(world);

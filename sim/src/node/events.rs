@@ -41,6 +41,11 @@ pub enum Named {
     CutAfterRestart,
     BaseRead,
     BaseGivenUp,
+    CutReplaced,
+    CutUnderWay,
+    LeadOverCut,
+    AppendWhileCut,
+    WatermarkInBatch,
     Reset,
     TwoCommits,
     CommitsOutOfOrder,
@@ -51,7 +56,7 @@ pub enum Named {
 }
 
 impl Named {
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 47] = [
         Self::PowerCut,
         Self::Kill,
         Self::CleanEnd,
@@ -87,6 +92,11 @@ impl Named {
         Self::CutOfDurable,
         Self::CutAfterRestart,
         Self::BaseRead,
+        Self::CutReplaced,
+        Self::CutUnderWay,
+        Self::LeadOverCut,
+        Self::AppendWhileCut,
+        Self::WatermarkInBatch,
         Self::Reset,
         Self::TwoCommits,
         Self::CommitsOutOfOrder,
@@ -135,6 +145,11 @@ impl Named {
             Self::CutAfterRestart => "cut after a restart",
             Self::BaseRead => "base of a cut read",
             Self::BaseGivenUp => "base of a cut given up",
+            Self::CutReplaced => "cut in the place of another",
+            Self::CutUnderWay => "cut refused for another",
+            Self::LeadOverCut => "leadership in the place of a cut",
+            Self::AppendWhileCut => "append to a log that is being cut",
+            Self::WatermarkInBatch => "watermark inside of a batch",
             Self::Reset => "log reset",
             Self::TwoCommits => "two commits in flight",
             Self::CommitsOutOfOrder => "two commits out of order",

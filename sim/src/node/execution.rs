@@ -37,8 +37,10 @@ impl Process {
                 let unindexed = self.shard.table().shared().unindexed();
                 self.shard.memory_mut().log(key).relocate(&moved, &unindexed);
             }
-            Action::PublishLeadership { .. } => {}
-            Action::PublishCut { key, frontiers, .. } => {
+            Action::PublishLeadership { key, leadership } => world.oracle.on_epoch_shown(key, leadership.epoch),
+            Action::PublishEpoch { key, epoch } => world.oracle.on_epoch_shown(key, epoch),
+            Action::PublishCut { key, frontiers, leadership, .. } => {
+                world.oracle.on_epoch_shown(key, leadership.epoch);
                 self.shard.memory_mut().log(key).cut(frontiers.log_start..frontiers.durable_end);
                 let partition = self.shard.partition(world.oracle.id(key)).expect("a cut is shown of what is open");
                 world.on_cut_shown(key, &frontiers, partition);

@@ -118,6 +118,8 @@ pub struct Load {
     closing: Option<RequestNumber>,
     has_opened: bool,
     cuts: bool,
+    /// A log that was just asked to be cut: others have something to say of it, too.
+    pub(super) contested: Option<TopicIdPartition>,
 }
 
 impl Load {
@@ -140,6 +142,7 @@ impl Load {
             closing: None,
             has_opened: false,
             cuts: setting.cuts,
+            contested: None,
         }
     }
 
@@ -159,7 +162,7 @@ impl Load {
         self.trims.clear();
         self.listed.clear();
         self.shown.clear();
-        (self.closing, self.has_opened) = (None, false);
+        (self.closing, self.has_opened, self.contested) = (None, false, None);
         for numbered in self.numbered.values_mut() {
             numbered.resend = numbered.unknown.len();
             if self.dice.below(3) == 0 && numbered.resend > 0 {
@@ -185,6 +188,9 @@ impl Load {
         if std::mem::take(&mut self.wants_room) && self.dice.below(3) > 0 {
             return if self.dice.below(6) == 0 { Deed::Delete } else { Deed::Trim };
         }
+        if self.contested.is_some() {
+            return [Deed::Cut, Deed::Cut, Deed::Open, Deed::Append][self.dice.below(4)];
+        }
         if self.cuts && self.dice.below(30) == 0 {
             return Deed::Cut;
         }
@@ -207,6 +213,11 @@ impl Load {
         self.ids.clone()
     }
 
+    /// What readers see of the log is committed up to there.
+    pub fn high_watermark(&self, id: TopicIdPartition) -> Option<Offset> {
+        Some(self.shown.get(self.listed.get(&id)?)?.high_watermark)
+    }
+
     /// Whether the log that was shown under this key starts above the offset.
     pub fn starts_above(&self, key: PartitionKey, offset: Offset) -> bool {
         self.shown.get(&key).is_some_and(|shown| offset < shown.start)
@@ -217,7 +228,7 @@ impl Load {
     /// Some or all of the partitions, at times under a new leader.
     pub fn open(&mut self) -> Vec<OpenPartition> {
         let is_all = self.listed.is_empty() || self.dice.coin();
-        let chosen = self.any_id();
+        let chosen = self.contested.take().unwrap_or_else(|| self.any_id());
         let mut opens = Vec::new();
         for id in self.ids.clone() {
             if is_all || id == chosen {
@@ -259,8 +270,9 @@ impl Load {
         let count = if !self.cuts && self.dice.below(4) == 0 { 1 + self.dice.below(4) } else { 1 };
         let mut appends = Vec::new();
         for _ in 0..count {
-            let id = self.any_id();
-            if self.followed.has(id) {
+            let id = self.contested.take().unwrap_or_else(|| self.any_id());
+            // A client that has not heard of the other leader, at times.
+            if self.followed.has(id) && self.dice.below(4) > 0 {
                 continue;
             }
             let producer = Some(self.dice.below(2 * PRODUCERS)).filter(|producer| *producer < PRODUCERS);

@@ -30,7 +30,7 @@ use super::reads::headers;
 use super::start::WAL;
 use crate::disk::Disk;
 use cuts::AskedCut;
-pub use cuts::{Excuses, ShownCut};
+pub use cuts::{CutEnd, ShownCut};
 use life::{Life, Placed};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +70,10 @@ struct Model {
     may_retain: bool,
     /// The least time after which a producer may be forgotten.
     expiry: Duration,
-    /// Of its newest life: one at a time.
+    /// Of its newest life.
     cut: Option<AskedCut>,
+    /// One that was asked for after it, and is not judged: it takes the place of the other, or is refused.
+    rival: Option<AskedCut>,
 }
 
 impl Model {
@@ -83,6 +85,7 @@ impl Model {
             may_retain: false,
             expiry: Duration::MAX,
             cut: None,
+            rival: None,
         }
     }
 
@@ -102,6 +105,8 @@ pub struct Oracle {
     poisoned_from: Option<RequestNumber>,
     /// Epochs that another replica led.
     heard: BTreeSet<(TopicIdPartition, LeaderEpoch)>,
+    /// In which readers were told that each view is served.
+    epochs: BTreeMap<PartitionKey, LeaderEpoch>,
 }
 
 /// What the disk has harmed, which excuses what is lost there.
@@ -162,6 +167,7 @@ impl Oracle {
 
     pub fn on_view(&mut self, key: PartitionKey, id: TopicIdPartition, frontiers: Frontiers) {
         self.keys.insert(key, id);
+        self.epochs.remove(&key);
         let model = self.model(id);
         if let Some(life) = model.lives.iter_mut().find(|life| life.key.is_none()) {
             life.key = Some(key);
@@ -195,14 +201,11 @@ impl Oracle {
 
     /// Frontiers as they are shown after a publication.
     pub fn on_shown(&mut self, key: PartitionKey, frontiers: Frontiers) {
-        let cut = self.models[&self.keys[&key]].cut.map(|cut| cut.to);
         let life = self.life(key);
-        match cut {
-            // What is staged may be shown of before the cut is.
-            Some(CutTo::EmptyAt(_)) => return,
-            Some(CutTo::End(_)) => assert!(frontiers.durable_end <= life.end, "what is shown was published"),
-            None => assert_eq!(frontiers.durable_end, life.end, "what is shown is what was published"),
-        }
+        assert_eq!(
+            frontiers.durable_end, life.end,
+            "what is shown is what was published, and a cut when it is durable"
+        );
         assert!(frontiers.log_start >= life.start, "a log start goes back: {frontiers:?}, it was {}", life.start);
         assert!(frontiers.log_start <= frontiers.high_watermark && frontiers.high_watermark <= frontiers.durable_end);
         life.start = frontiers.log_start;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustmq_engine_core::shard::request::ColdRead;
-use rustmq_engine_core::shard::{MoveError, NoPlan, PartitionKey, ReadPlan, plan_read};
+use rustmq_engine_core::shard::{MoveError, NoPlan, PartitionKey, READ_ATTEMPTS, ReadPlan, plan_read};
 use rustmq_engine_core::wal::read_check::{GroupCheck, check_group};
 use rustmq_engine_core::wal::recovery::read_index;
 use rustmq_engine_core::wal::scan::SegmentPlace;
@@ -24,8 +24,6 @@ use crate::disk::{DiskError, Operation, Outcome};
 
 /// Consumers that come to the disk later.
 const PUT_OFF_MAX: usize = 4;
-/// Reads in a row that must fail: a device may fail once what it can do.
-const ATTEMPTS: u32 = 3;
 
 /// Who waits for a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,7 +271,7 @@ impl Process {
                 task.phase = phase;
                 self.go_on_reading(task, world);
             }
-            Next::Failed(..) if task.attempts < ATTEMPTS => {
+            Next::Failed(..) if task.attempts < READ_ATTEMPTS => {
                 task.attempts += 1;
                 task.phase = task.first_phase();
                 if task.phase == Phase::Index {

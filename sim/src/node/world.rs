@@ -220,6 +220,10 @@ impl World {
                             ("size", append.header.size as u64),
                         ],
                     );
+                    if self.oracle.is_being_cut(append.id) {
+                        self.events.note(Named::AppendWhileCut);
+                    }
+                    append.leader_epoch.into_iter().for_each(|epoch| self.oracle.on_sent_in(append.id, epoch));
                     self.oracle.on_asked(number, append.id, Asked::Append { batch, wall, is_alone });
                 }
                 Request::Append(number, appends)
@@ -272,7 +276,12 @@ impl World {
             process.go_on_later(self);
         }
         let id = self.load.any_id();
-        let Some((key, from, until)) = self.load.read_range(id) else { return };
+        let Some((key, from, watermark)) = self.load.read_range(id) else { return };
+        // Where the watermark is inside of a batch, that is not read.
+        let until = self.oracle.boundary(id, watermark).unwrap_or(watermark);
+        if from >= until {
+            return;
+        }
         let log = process.shard.memory_mut().log(key);
         let Some(in_memory) = log.batches_from(from) else {
             let read = ColdRead { id, from, until, max_bytes: self.load.read_bytes(), at_least_one: true };

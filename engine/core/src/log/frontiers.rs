@@ -82,9 +82,10 @@ impl Frontiers {
     }
 
     /// A trim is synced. Nothing below the log start is kept anywhere.
-    pub(super) fn raise_log_start(&mut self, to: Offset) {
+    pub(crate) fn raise_log_start(&mut self, to: Offset) {
         self.log_start = to;
         self.local_start = self.local_start.max(to);
+        self.last_stable = self.last_stable.max(to);
     }
 
     /// A log that has lost its end, or found that it ends further on: all of what is left is synced.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rustmq_model::{Offset, TopicIdPartition};
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
 use super::gathering::NoRoom;
@@ -151,6 +151,11 @@ pub enum Action<H: Host> {
     PublishLeadership {
         key: PartitionKey,
         leadership: Leadership,
+    },
+    /// Another broker leads in it, from a place on that is not known: the history stays.
+    PublishEpoch {
+        key: PartitionKey,
+        epoch: LeaderEpoch,
     },
     /// The partition is gone: its readers hear of it, and its memory is let go of. Nothing speaks of this key after it.
     CloseView {

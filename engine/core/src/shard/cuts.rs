@@ -11,22 +11,28 @@
 //! [`super::placement_change`] as others are. It has no place in the backlog: an append may stall there for a watermark that only the cut lets go on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use rustmq_model::{LeaderEpoch, Offset, Timestamp};
+use rustmq_model::{Instant, LeaderEpoch, Offset, Timestamp};
 
 use super::actions::{Action, Actions};
 use super::error::{AppendError, CutError};
+use super::gathering::NoRoom;
 use super::host::Host;
 use super::log_rebuild::{LogPrefix, LogRebuild, RebuildError};
+use super::now::Now;
 use super::partitions::{PartitionKey, Partitions};
 use super::placement::Refusal;
 use super::placement_change::{Placement, PlacementChange};
 use super::request::{CutLog, CutTo};
 use super::staging::Staging;
 use super::waiting::WaitingAnswers;
-use crate::log::{LogLimits, PartitionLog, RejectedEpoch};
+use crate::log::{Frontiers, LogLimits, PartitionLog, RejectedTruncation};
 use crate::wal::segments::{GroupRange, Purpose};
 use crate::wal::{Control, SegmentHold, WalPosition};
+
+/// How long a cut waits for room before it is looked at again, unless something happens sooner: nothing tells of memory.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
 /// What a cut goes through before it is staged.
 #[derive(Debug)]
@@ -39,10 +45,41 @@ enum Step {
     Rebuilding {
         number: u64,
     },
-    Rebuilt(Box<PartitionLog>),
+    Rebuilt(Box<Rebuilt>),
     Resetting {
         at: Offset,
     },
+}
+
+/// What is left of a log, and waits for room.
+#[derive(Debug)]
+struct Rebuilt {
+    log: PartitionLog,
+    settled: Option<Settled>,
+    /// Of the log as it is settled.
+    checkpoint_bytes: usize,
+}
+
+/// What was taken over from the log that is cut: trims of it go on.
+#[derive(Debug, PartialEq, Eq)]
+struct Settled {
+    frontiers: Frontiers,
+    log_start: Offset,
+}
+
+impl Rebuilt {
+    /// Makes it go on from the log as it is now. Nothing, if that was done.
+    fn settle(&mut self, log: &PartitionLog, now: Timestamp) -> Result<(), RejectedTruncation> {
+        let settled = Settled { frontiers: *log.frontiers(), log_start: log.decided_log_start() };
+        if self.settled.as_ref() != Some(&settled) {
+            // It ends lower than what was asked for where that lies inside of a batch.
+            log.prepare_truncation(self.log.end())?;
+            self.log.continue_cut(log, now);
+            self.checkpoint_bytes = self.log.checkpoint_length();
+            self.settled = Some(settled);
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -77,18 +114,30 @@ pub(super) struct Cuts<H: Host> {
     rebuilding: Option<Rebuilding>,
     newest_read: u64,
     read_bytes_max: usize,
+    /// There was no room for one.
+    due_at: Option<Instant>,
 }
 
 impl<H: Host> Cuts<H> {
     pub(super) const fn new(read_bytes_max: usize) -> Self {
-        Self { asked: BTreeMap::new(), rebuilding: None, newest_read: 0, read_bytes_max }
+        Self { asked: BTreeMap::new(), rebuilding: None, newest_read: 0, read_bytes_max, due_at: None }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.asked.is_empty()
     }
 
-    /// Judges it, and keeps the log as it is until it is staged.
+    /// Nothing is read for a cut either.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_empty() && self.rebuilding.is_none()
+    }
+
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        self.due_at.filter(|_| !self.is_empty())
+    }
+
+    /// Judges a cut that a leader asks for. The log keeps what it has until the cut is staged. Its watermark
+    /// stands still at once, and it takes no appends.
     pub(super) fn ask(
         &mut self,
         CutLog { id, leader_epoch, to }: CutLog,
@@ -98,21 +147,12 @@ impl<H: Host> Cuts<H> {
         waiting: &mut WaitingAnswers<H>,
         actions: &mut Actions<H>,
     ) {
-        let judged = match partitions.key(id) {
-            _ if staging.poisoned().is_some() => {
-                Err(CutError::Storage { reason: staging.poisoned().unwrap_or_default().to_owned() })
-            }
-            None => Err(CutError::UnknownPartition),
-            Some(key) => {
-                let log = &mut partitions.at_mut(key).expect("its id has this key").log;
-                let judged = judge(log, leader_epoch, to, staging.last_staged(), self.asked.get(&key));
-                judged.map(|judged| (key, judged))
-            }
-        };
-        match judged {
+        let key = partitions.key(id).expect("the caller found it");
+        let log = &mut partitions.at_mut(key).expect("its id has this key").log;
+        match judge(log, to, staging.last_staged(), self.asked.get(&key).map(|cut| &cut.step)) {
             Err(error) => actions.push(Action::AnswerCut { reply, result: Err(error) }),
-            Ok((_, Judged::Nothing { end })) => actions.push(Action::AnswerCut { reply, result: Ok(end) }),
-            Ok((key, Judged::Cut { step, kept })) => {
+            Ok(Judged::Nothing { end }) => actions.push(Action::AnswerCut { reply, result: Ok(end) }),
+            Ok(Judged::Cut { step, kept }) => {
                 refuse_waits(key, kept, waiting, actions);
                 if let Some(before) = self.asked.insert(key, AskedCut { leader_epoch, step, reply }) {
                     actions.push(Action::AnswerCut { reply: before.reply, result: Err(CutError::Superseded) });
@@ -121,9 +161,15 @@ impl<H: Host> Cuts<H> {
         }
     }
 
-    /// The broker leads the partition in a later epoch than a cut was asked for: the log stays as it is. Answers whether there was such a cut.
-    pub(super) fn on_led(&mut self, key: PartitionKey, epoch: LeaderEpoch, actions: &mut Actions<H>) -> bool {
+    /// A leader of this epoch is followed: what was asked for in an earlier one is not done. Answers whether there was such a cut.
+    pub(super) fn on_followed(&mut self, key: PartitionKey, epoch: LeaderEpoch, actions: &mut Actions<H>) -> bool {
         let is_older = self.asked.get(&key).is_some_and(|cut| cut.leader_epoch < epoch);
+        is_older && self.refuse(key, CutError::Superseded, actions)
+    }
+
+    /// The broker leads the partition itself: the log stays as it is, also if the cut was asked for in this very epoch. Answers whether there was such a cut.
+    pub(super) fn on_led(&mut self, key: PartitionKey, epoch: LeaderEpoch, actions: &mut Actions<H>) -> bool {
+        let is_older = self.asked.get(&key).is_some_and(|cut| cut.leader_epoch <= epoch);
         is_older && self.refuse(key, CutError::Superseded, actions)
     }
 
@@ -138,12 +184,13 @@ impl<H: Host> Cuts<H> {
         true
     }
 
-    /// The WAL has failed: nothing is cut any more.
-    pub(super) fn refuse_all(&mut self, reason: &str, actions: &mut Actions<H>) {
-        for (_, cut) in std::mem::take(&mut self.asked) {
-            let error = CutError::Storage { reason: reason.to_owned() };
-            actions.push(Action::AnswerCut { reply: cut.reply, result: Err(error) });
+    /// The WAL has failed: nothing is cut any more. Answers whose logs stay as they are.
+    pub(super) fn refuse_all(&mut self, reason: &str, actions: &mut Actions<H>) -> Vec<PartitionKey> {
+        let keys = self.keys();
+        for key in &keys {
+            self.refuse(*key, CutError::Storage { reason: reason.to_owned() }, actions);
         }
+        keys
     }
 
     /// Partitions with a cut that may go on.
@@ -151,20 +198,25 @@ impl<H: Host> Cuts<H> {
         self.asked.keys().copied().collect()
     }
 
-    /// Reads back what is durable by now, one log at a time.
+    /// Reads back what is durable by now, one log at a time: the next one when that is staged.
     pub(super) fn begin_rebuild(
         &mut self,
-        key: PartitionKey,
         partitions: &Partitions,
         staging: &Staging<H::Memory>,
         actions: &mut Actions<H>,
     ) {
-        let (Some(partition), Some(cut)) = (partitions.at(key), self.asked.get_mut(&key)) else { return };
-        let Step::Settling { to, last } = cut.step else { return };
-        let table = staging.table();
-        if self.rebuilding.is_some() || last.is_some_and(|last| last >= table.durable()) {
+        let is_any_rebuilt = self.asked.values().any(|cut| matches!(cut.step, Step::Rebuilt(_)));
+        if self.rebuilding.is_some() || is_any_rebuilt {
             return;
         }
+        let table = staging.table();
+        let durable = table.durable();
+        let settled = self.asked.iter_mut().find_map(|(key, cut)| match cut.step {
+            Step::Settling { to, last } if last.is_none_or(|last| last < durable) => Some((*key, to, cut)),
+            _ => None,
+        });
+        let Some((key, to, cut)) = settled else { return };
+        let partition = partitions.at(key).expect("a cut of a closed partition is refused with its close");
         let range = table.replay_range(partition.id, to);
         let hold = |range: &GroupRange| table.shared().hold(range.place.generation).expect("the segment is in use");
         let holds = range.segments.iter().map(hold).collect();
@@ -190,11 +242,11 @@ impl<H: Host> Cuts<H> {
         let cut = self.asked.get_mut(&key).filter(is_wanted)?;
         match log {
             Ok(log) => {
-                cut.step = Step::Rebuilt(Box::new(log));
+                cut.step = Step::Rebuilt(Box::new(Rebuilt { log, settled: None, checkpoint_bytes: 0 }));
                 None
             }
             Err(error) => {
-                self.refuse(key, CutError::Unknown { reason: error.to_string() }, actions);
+                self.refuse(key, error.into(), actions);
                 Some(key)
             }
         }
@@ -204,16 +256,17 @@ impl<H: Host> Cuts<H> {
     pub(super) fn stage(
         &mut self,
         key: PartitionKey,
-        now: Timestamp,
+        now: Now,
         partitions: &mut Partitions,
         staging: &mut Staging<H::Memory>,
         waiting: &mut WaitingAnswers<H>,
         actions: &mut Actions<H>,
     ) -> Result<Option<StagedCut<H>>, CutError> {
+        self.due_at.take_if(|at| *at <= now.at);
         let Some(cut) = self.asked.get_mut(&key) else { return Ok(None) };
         let staged = match &mut cut.step {
             Step::Settling { .. } | Step::Rebuilding { .. } => return Ok(None),
-            Step::Rebuilt(kept) => stage_truncation(key, kept, now, partitions, staging),
+            Step::Rebuilt(rebuilt) => stage_truncation(key, rebuilt, now.wall, partitions, staging),
             Step::Resetting { at } => stage_reset(key, *at, partitions, staging),
         };
         match staged {
@@ -222,11 +275,26 @@ impl<H: Host> Cuts<H> {
                 let cut = self.asked.remove(&key).expect("it was found");
                 Ok(Some(StagedCut { change, end, reply: cut.reply }))
             }
-            Err(Refusal::Await) => Ok(None),
+            Err(Refusal::Await) => {
+                self.due_at.get_or_insert(now.at.plus(ROOM_PAUSE));
+                Ok(None)
+            }
             Err(Refusal::Error(error)) => {
                 self.refuse(key, error.clone(), actions);
                 Err(error)
             }
+        }
+    }
+}
+
+impl From<RebuildError> for CutError {
+    fn from(error: RebuildError) -> Self {
+        let reason = error.to_string();
+        match error {
+            RebuildError::NoBase { .. } | RebuildError::Damaged { .. } | RebuildError::Unsound { .. } => {
+                Self::Unknown { reason }
+            }
+            RebuildError::Unreadable { .. } | RebuildError::NotRead { .. } => Self::Unreadable { reason },
         }
     }
 }
@@ -242,23 +310,20 @@ enum Judged {
     },
 }
 
-/// `last` is the newest group that is staged and not durable.
-fn judge<H: Host>(
+/// `last` is the newest group that is staged and not durable; `asked`, how far a cut is that was asked for in the same epoch.
+fn judge(
     log: &mut PartitionLog,
-    leader_epoch: LeaderEpoch,
     to: CutTo,
     last: Option<WalPosition>,
-    asked: Option<&AskedCut<H>>,
+    asked: Option<&Step>,
 ) -> Result<Judged, CutError> {
     if let CutTo::EmptyAt(at) = to
         && !(0..i64::MAX).contains(&at.0)
     {
         return Err(CutError::InvalidStart { at });
     }
-    let fenced = |RejectedEpoch { given, current }| CutError::FencedLeaderEpoch { given, current };
-    log.follow(leader_epoch).map_err(fenced)?;
     // A truncation may never come to its end, where its base cannot be read.
-    let is_free = match (asked.map(|asked| &asked.step), to) {
+    let is_free = match (asked, to) {
         (None, _) => !log.is_being_cut(),
         (Some(Step::Resetting { .. }), _) | (Some(_), CutTo::End(_)) => false,
         (Some(_), CutTo::EmptyAt(_)) => true,
@@ -295,28 +360,35 @@ struct Staged {
 
 fn stage_truncation<M: super::host::ReaderMemory>(
     key: PartitionKey,
-    kept: &mut PartitionLog,
+    rebuilt: &mut Rebuilt,
     now: Timestamp,
     partitions: &mut Partitions,
     staging: &mut Staging<M>,
 ) -> Result<Staged, Refusal<CutError>> {
     let partition = partitions.at(key).expect("a cut of a closed partition is refused with its close");
+    rebuilt.settle(&partition.log, now).map_err(|rejected| Refusal::Error(rejected.into()))?;
+    let Rebuilt { log: kept, checkpoint_bytes, .. } = rebuilt;
     let end = kept.end();
-    // It is lower than what was asked for where that lies inside of a batch.
-    partition.log.prepare_truncation(end).map_err(|rejected| Refusal::Error(rejected.into()))?;
-    kept.continue_cut(&partition.log, now);
     let control = Control::Truncate { end };
-    let size = Staging::<M>::size_of_truncation(&control, kept.checkpoint_length());
+    let size = Staging::<M>::size_of_truncation(&control, *checkpoint_bytes);
     if size > staging.table().shape().payload_max() as usize {
         let reason = format!("its checkpoint of {size} bytes does not fit a segment");
         return Err(Refusal::Error(CutError::Unknown { reason }));
     }
-    let place = staging.room(size, Purpose::Freeing, partitions)?;
+    let place = staging.room(size, Purpose::Freeing, partitions).map_err(refusal)?;
     let partition = partitions.at_mut(key).expect("making room closes none");
     partition.truncate(std::mem::replace(kept, PartitionLog::open(LogLimits::default(), LeaderEpoch::NONE, end)));
     place.put_truncation(partition, &control);
     let change = PlacementChange::of(partition, Placement::Cut(partition.leadership()));
     Ok(Staged { change, end, kept: Some(end) })
+}
+
+/// A cut waits for memory as it does for a segment: it would have to be read back anew.
+fn refusal(no_room: NoRoom) -> Refusal<CutError> {
+    match no_room {
+        NoRoom::Memory(_) => Refusal::Await,
+        NoRoom::AwaitSlot | NoRoom::AwaitCommit | NoRoom::Full | NoRoom::Poisoned { .. } => no_room.into(),
+    }
 }
 
 fn stage_reset<M: super::host::ReaderMemory>(
@@ -326,7 +398,7 @@ fn stage_reset<M: super::host::ReaderMemory>(
     staging: &mut Staging<M>,
 ) -> Result<Staged, Refusal<CutError>> {
     let control = Control::Open { epoch: LeaderEpoch::NONE, log_start: at };
-    let place = staging.room(control.payload_length(), Purpose::Freeing, partitions)?;
+    let place = staging.room(control.payload_length(), Purpose::Freeing, partitions).map_err(refusal)?;
     let partition = partitions.at_mut(key).expect("a cut of a closed partition is refused with its close");
     partition.reset(at);
     place.put_control(partition.id, &control);

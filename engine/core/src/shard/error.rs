@@ -71,7 +71,7 @@ pub enum TrimError {
     Stopped,
 }
 
-/// Why a log is not cut. It is as it was then.
+/// Why a log is not cut. It keeps what it had; the epoch of a cut that was not fenced stays told, and appends may have been refused for it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CutError {
     #[error("the partition is not open here")]
@@ -81,9 +81,12 @@ pub enum CutError {
     /// The log differs where it is committed: it is to be reset.
     #[error("offset {requested} is below the high watermark {high_watermark}")]
     BelowHighWatermark { requested: Offset, high_watermark: Offset },
-    /// It cannot be told what the log was there. Asked again, it may be: a read may fail once. Else it is to be reset.
+    /// It cannot be told what the log was there, and never will be: it is to be reset.
     #[error("it cannot be told what the log was there: {reason}")]
     Unknown { reason: String },
+    /// Retriable after a pause: a path to the device may be down. Where it lasts, a reset needs no read.
+    #[error("it cannot be read back what the log was there: {reason}")]
+    Unreadable { reason: String },
     #[error("offset {at} cannot be where a log starts: name one from 0 to below {}", i64::MAX)]
     InvalidStart { at: Offset },
     /// Retriable.

@@ -2,20 +2,23 @@
 //! are asked for one at a time and fed back. A driver executes them on a thread that may wait: the shard's never sees these bytes.
 //!
 //! ```text
-//! the newest base --its groups, and all that follow--> the log at the offset
-//!        '--no base at or below the offset is there: the next older one
+//! the newest base --its groups, and those that follow up to the offset--> the log at the offset
+//!        '--its segment has no base at or below the offset: the next older one
 //! ```
+//! Each segment is read once: the segments behind one that is given up were given up before it. Nothing behind the offset is read that need not be, since it
+//! may be damaged, and is of no use.
 
 use bytes::Bytes;
 use rustmq_model::{Offset, TopicIdPartition};
 
+use super::read_attempts::READ_ATTEMPTS;
 use super::starting::{PartitionReplayError, replay_event};
 use crate::log::{Gaps, LogLimits, PartitionLog};
 use crate::wal::damage::{GroupDamage, GroupError};
 use crate::wal::recovery::ReadRequest;
 use crate::wal::scan::{ReplayEvent, Scanned, ScannedEvent, check_group, scan_group};
-use crate::wal::segments::{GroupRange, ReplayRange};
-use crate::wal::{CheckpointPiece, CheckpointPieces, Control, GroupHeader, GroupKind, SlotId};
+use crate::wal::segments::{GroupRange, ReplayBase, ReplayRange};
+use crate::wal::{CheckpointPiece, CheckpointPieces, Control, Generation, GroupHeader, GroupKind, SlotId};
 
 /// Bytes that are read at a time, at the most. A larger group is read whole.
 const WINDOW_MAX: u32 = 1 << 20;
@@ -57,8 +60,12 @@ pub struct LogRebuild {
     at: u32,
     /// Bytes to ask for: a window, or a group that is larger.
     wanted: u32,
+    /// A block where a larger read of the segment has failed: what cannot be read may lie behind the offset.
     window: u32,
-    failed: Option<RebuildError>,
+    window_max: u32,
+    /// How often the read has failed that is asked for.
+    failures: u32,
+    end: Option<Result<(), RebuildError>>,
 }
 
 impl LogRebuild {
@@ -73,7 +80,9 @@ impl LogRebuild {
             at: 0,
             wanted: window,
             window,
-            failed: None,
+            window_max: window,
+            failures: 0,
+            end: None,
         };
         rebuild.begin_at_base();
         rebuild
@@ -88,33 +97,73 @@ impl LogRebuild {
     }
 
     fn group_range(&self) -> Option<&GroupRange> {
-        self.range.segments.get(self.segment).filter(|_| self.failed.is_none())
+        self.range.segments.get(self.segment).filter(|_| self.end.is_none())
     }
 
     fn begin_at_base(&mut self) {
-        let Some(base) = self.range.bases.get(self.base) else {
-            self.failed = Some(RebuildError::NoBase { until: self.prefix.of.until });
+        let Some(ReplayBase { at: base, .. }) = self.range.bases.get(self.base).copied() else {
+            self.end = Some(Err(RebuildError::NoBase { until: self.prefix.of.until }));
             return;
         };
         let segments = &self.range.segments;
         self.segment = segments.partition_point(|range| range.place.generation < base.generation);
-        // Where the base is somewhere in its segment, it is looked for from there on.
-        self.at = segments.get(self.segment).map_or(base.offset, |range| base.offset.max(range.from));
-        self.wanted = self.window;
+        let at = segments.get(self.segment).map_or(base.offset, |range| base.offset.max(range.from));
+        self.begin_at(at);
     }
 
-    /// Takes the bytes of the read that [`Self::poll_action`] last gave, or why there are none.
+    fn begin_at(&mut self, at: u32) {
+        (self.at, self.window) = (at, self.window_max);
+        (self.wanted, self.failures) = (self.window, 0);
+    }
+
+    /// Takes the bytes of the read that [`Self::poll_action`] last gave, or why there are none. A read that fails is asked for again a few times.
     pub fn on_read(&mut self, bytes: Result<&Bytes, String>) {
         let Some(range) = self.group_range().copied() else { return };
         let taken = match bytes {
-            Ok(bytes) => self.take_groups(range, bytes),
-            Err(reason) => Err(RebuildError::Unreadable { slot: range.slot, offset: self.at, reason }),
+            Ok(bytes) => {
+                self.failures = 0;
+                self.take_groups(range, bytes)
+            }
+            Err(reason) => self.on_read_failed(range, reason),
         };
         match taken {
+            Err(_) if self.is_whole() => self.end = Some(Ok(())),
+            Err(error) => self.end = Some(Err(error)),
+            Ok(()) if self.is_read() => self.end = Some(Ok(())),
             Ok(()) if self.at >= range.end => self.next_segment(),
             Ok(()) => {}
-            Err(error) => self.failed = Some(error),
         }
+    }
+
+    fn on_read_failed(&mut self, range: GroupRange, reason: String) -> Result<(), RebuildError> {
+        self.failures += 1;
+        if self.failures < READ_ATTEMPTS {
+            return Ok(());
+        }
+        let block = range.place.shape.block_size();
+        if self.wanted <= block || self.window == block {
+            return Err(RebuildError::Unreadable { slot: range.slot, offset: self.at, reason });
+        }
+        (self.window, self.wanted, self.failures) = (block, block, 0);
+        Ok(())
+    }
+
+    /// What follows is left out.
+    fn is_read(&self) -> bool {
+        self.prefix.log.is_some() && self.prefix.is_past && !self.may_find_better()
+    }
+
+    /// No batch is missing. Producers may be forgotten yet, which is done again if what says so cannot be read.
+    fn is_whole(&self) -> bool {
+        let LogPrefix { until, .. } = self.prefix.of;
+        self.prefix.log.as_ref().is_some_and(|log| log.end() == until) && !self.may_find_better()
+    }
+
+    /// Whether a base that counts more than the one that was found may follow.
+    fn may_find_better(&self) -> bool {
+        let ReplayBase { at, is_followed } = self.range.bases[self.base];
+        let generation = self.range.segments.get(self.segment).map(|range| range.place.generation);
+        is_followed && generation == Some(at.generation)
     }
 
     /// As many groups as there are whole ones.
@@ -151,7 +200,7 @@ impl LogRebuild {
             }
             self.at = offset + range.place.shape.padded(header.length);
             self.wanted = self.window;
-            if (self.at - start) as usize >= bytes.len() {
+            if (self.at - start) as usize >= bytes.len() || self.is_read() {
                 break;
             }
         }
@@ -173,23 +222,26 @@ impl LogRebuild {
 
     fn next_segment(&mut self) {
         self.segment += 1;
-        match self.range.segments.get(self.segment) {
-            Some(range) => self.at = range.from,
-            None if self.prefix.log.is_none() => {
-                (self.prefix.is_past, self.prefix.begun) = (false, None);
-                self.base += 1;
-                self.begin_at_base();
-            }
-            None => {}
+        let next = self.range.segments.get(self.segment).map(|range| range.from);
+        if self.is_read() || (next.is_none() && self.prefix.log.is_some()) {
+            self.end = Some(Ok(()));
+        } else if let Some(from) =
+            next.filter(|_| self.prefix.may_have_base_in(self.range.bases[self.base].at.generation))
+        {
+            self.begin_at(from);
+        } else {
+            (self.prefix.is_past, self.prefix.begun) = (false, None);
+            self.base += 1;
+            self.begin_at_base();
         }
     }
 
     /// Call when [`Self::poll_action`] gives nothing.
     pub fn finish(self) -> Result<PartitionLog, RebuildError> {
-        match (self.failed, self.prefix.log) {
-            (Some(error), _) => Err(error),
-            (None, Some(log)) => Ok(log),
-            (None, None) => Err(RebuildError::NoBase { until: self.prefix.of.until }),
+        match (self.end, self.prefix.log) {
+            (Some(Err(error)), _) => Err(error),
+            (_, Some(log)) => Ok(log),
+            (_, None) => Err(RebuildError::NoBase { until: self.prefix.of.until }),
         }
     }
 }
@@ -208,12 +260,18 @@ struct Prefix {
 /// A checkpoint of which not all pieces have been read.
 #[derive(Debug)]
 struct BegunCheckpoint {
+    generation: Generation,
     pieces: CheckpointPieces,
     /// What the log took after its first piece: it is replayed on top.
     since: Vec<ReplayEvent>,
 }
 
 impl Prefix {
+    /// Whether a base of that segment is there, or is a checkpoint of which pieces are to come.
+    fn may_have_base_in(&self, generation: Generation) -> bool {
+        self.log.is_some() || self.begun.as_ref().is_some_and(|begun| begun.generation == generation)
+    }
+
     fn take(&mut self, Scanned { event, .. }: Scanned) -> Result<(), RebuildError> {
         let event = match event {
             ScannedEvent::Piece(piece, bytes) => return self.take_piece(&piece, bytes),
@@ -232,7 +290,8 @@ impl Prefix {
 
     fn take_piece(&mut self, piece: &CheckpointPiece, bytes: Bytes) -> Result<(), RebuildError> {
         if piece.number == 0 {
-            self.begun = Some(BegunCheckpoint { pieces: CheckpointPieces::begun_by(piece), since: Vec::new() });
+            let (generation, pieces) = (piece.begun_at.generation, CheckpointPieces::begun_by(piece));
+            self.begun = Some(BegunCheckpoint { generation, pieces, since: Vec::new() });
         }
         let whole = self.begun.as_mut().and_then(|begun| begun.pieces.take(piece, bytes));
         if let (Some(whole), Some(BegunCheckpoint { since, .. })) = (whole, self.begun.take_if(|_| piece.is_last())) {
@@ -262,7 +321,7 @@ impl Prefix {
                     self.log = Some(log);
                 }
             }
-            // Producers that were forgotten after a batch that is left out were forgotten in a longer log. Trims are known to who cuts it.
+            // Producers that were forgotten after a batch that is left out were forgotten in a longer log. Whoever cuts the log knows its trims.
             _ => {}
         }
         Ok(())

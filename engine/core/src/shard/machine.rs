@@ -215,7 +215,7 @@ impl<H: Host> Shard<H> {
         let due = self.retention.due_at();
         let proof = self.commits.proof_due(self.staging.is_empty()).filter(|_| self.poisoned().is_none());
         let due = proof.map_or(due, |proof| due.min(proof));
-        let looks = [self.cleaner.due_at(), self.free_at];
+        let looks = [self.cleaner.due_at(), self.free_at, self.cuts.due_at()];
         looks.into_iter().flatten().fold(due, Instant::min)
     }
 

@@ -30,6 +30,7 @@ pub mod partitions;
 mod placement;
 mod placement_change;
 mod publication;
+mod read_attempts;
 pub mod readable_log;
 mod repair_checkpoints;
 pub mod request;
@@ -57,6 +58,7 @@ pub use machine::{Shard, ShardConfig};
 pub use memory::{Chunk, Memory, NoMemory};
 pub use now::Now;
 pub use partitions::{Leadership, LogVersion, Partition, PartitionKey, Partitions};
+pub use read_attempts::READ_ATTEMPTS;
 pub use readable_log::{BatchPlace, ReadableLog, TailBatch};
 pub use slot_preparation::{Preparation, Urgency};
 

@@ -11,7 +11,8 @@ use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::request::LogConfig;
 use crate::log::{
-    AbortedIndex, AbortedTransaction, EpochEnd, EpochStart, Frontiers, PartitionLog, WatermarkRule, end_offset_for,
+    AbortedIndex, AbortedTransaction, EpochEnd, EpochStart, Frontiers, PartitionLog, RejectedEpoch, WatermarkRule,
+    end_offset_for,
 };
 
 /// Names a partition as long as it is open, and never another one.
@@ -73,10 +74,14 @@ pub struct Partition {
     pub log: PartitionLog,
     pub version: LogVersion,
     pub config: LogConfig,
-    /// Bytes of the batches between log start and durable end.
+    /// Bytes of the batches between log start and durable end, as readers see them.
     size_bytes: u64,
     /// Readers have been shown the aborted transactions that ended below it.
     aborted_shown: Offset,
+    /// The newest epoch in which another broker leads. Readers were shown it at once.
+    followed: LeaderEpoch,
+    /// What readers see while a cut is staged, and not durable.
+    uncut: Option<Frontiers>,
 }
 
 impl Partition {
@@ -91,6 +96,16 @@ impl Partition {
         *self.log.frontiers()
     }
 
+    /// The same, but for a cut that is staged: that is shown when it is durable.
+    #[must_use]
+    pub(super) fn shown_frontiers(&self) -> Frontiers {
+        self.uncut.unwrap_or(self.frontiers())
+    }
+
+    pub(super) const fn is_cut_staged(&self) -> bool {
+        self.uncut.is_some()
+    }
+
     #[must_use]
     pub const fn size_bytes(&self) -> u64 {
         self.size_bytes
@@ -103,21 +118,38 @@ impl Partition {
         Leadership { epoch: self.log.leader_epoch(), history: self.log.epochs().into() }
     }
 
+    /// A leadership that became durable, as it is shown: another broker may lead by now.
+    pub(super) fn shown_leadership(&self, durable: Leadership) -> Leadership {
+        Leadership { epoch: durable.epoch.max(self.followed), ..durable }
+    }
+
+    /// Another broker leads in this epoch. Answers whether that is news.
+    pub(super) fn follow(&mut self, epoch: LeaderEpoch) -> Result<bool, RejectedEpoch> {
+        let is_new = epoch > self.log.leader_epoch();
+        self.log.follow(epoch)?;
+        if is_new {
+            self.followed = epoch;
+        }
+        Ok(is_new)
+    }
+
     /// The log is cut back to what `kept` says of it.
     pub(super) fn truncate(&mut self, kept: PartitionLog) {
+        self.uncut.get_or_insert(*self.log.frontiers());
         self.version.truncations = self.version.truncations.wrapping_add(1);
         self.log = kept;
     }
 
     /// The log is dropped, and starts again.
     pub(super) fn reset(&mut self, at: Offset) {
+        self.uncut.get_or_insert(*self.log.frontiers());
         self.version.resets = self.version.resets.wrapping_add(1);
         self.log.reset(at);
     }
 
     /// A truncation or reset became durable, and leaves so many bytes.
     pub(super) const fn on_cut_durable(&mut self, size_bytes: u64) {
-        self.size_bytes = size_bytes;
+        (self.size_bytes, self.uncut) = (size_bytes, None);
     }
 
     /// Batches up to `end` became durable.
@@ -145,6 +177,10 @@ impl Partition {
     /// A trim became durable, and leaves so many bytes.
     pub(super) fn on_trim_durable(&mut self, log_start: Offset, size_bytes: u64) {
         self.log.on_trim_durable(log_start);
+        let log_start = self.log_start();
+        if let Some(uncut) = &mut self.uncut {
+            uncut.raise_log_start(log_start);
+        }
         self.size_bytes = size_bytes;
     }
 
@@ -194,8 +230,18 @@ impl Partitions {
         let key = PartitionKey { slot: number, life: slot.life };
         let before = (self.by_id.insert(id, key), self.in_order.insert(id, key));
         assert_eq!(before, (None, None), "{id} is open already");
-        let (version, aborted_shown) = (LogVersion::default(), Offset::ZERO);
-        slot.partition.insert(Partition { id, key, log, version, config, size_bytes, aborted_shown })
+        let (version, aborted_shown, followed) = (LogVersion::default(), Offset::ZERO, LeaderEpoch::NONE);
+        slot.partition.insert(Partition {
+            id,
+            key,
+            log,
+            version,
+            config,
+            size_bytes,
+            aborted_shown,
+            followed,
+            uncut: None,
+        })
     }
 
     /// Its close is staged: nobody finds it any more. Its key stays in use until [`Self::forget`].

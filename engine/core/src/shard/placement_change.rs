@@ -12,7 +12,7 @@ use rustmq_model::{Offset, TopicIdPartition};
 
 use super::actions::{Action, Actions};
 use super::commits::Commits;
-use super::host::Host;
+use super::host::{Host, ReaderMemory};
 use super::partitions::{Leadership, LogVersion, Partition, PartitionKey, Partitions};
 use super::staging::Staging;
 use crate::wal::segments::MovedBatches;
@@ -75,13 +75,10 @@ impl PlacementChange {
         let Self { id, key, what, .. } = self;
         match what {
             Placement::Trim(log_start) => {
-                staging.table_mut().apply_trim(id, log_start);
                 let partition = partitions.at_mut(key).expect("the change is not stale");
-                // What gathers or is in flight is counted when it is published.
-                let size = staging.table().bytes_from(id, log_start);
-                let unpublished = staging.staged_bytes(partition) + commits.staged_bytes(key, partition.version);
-                partition.on_trim_durable(log_start, size.saturating_sub(unpublished));
-                let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
+                partition.on_trim_durable(log_start, size_after_trim(partition, log_start, staging, commits));
+                staging.table_mut().apply_trim(id, log_start);
+                let (frontiers, size_bytes) = (partition.shown_frontiers(), partition.size_bytes());
                 let aborted = partition.newly_aborted();
                 actions.push(Action::PublishFrontiers { key, frontiers, size_bytes, aborted });
                 true
@@ -93,13 +90,15 @@ impl PlacementChange {
                 false
             }
             Placement::Lead(leadership) => {
+                let partition = partitions.at(key).expect("the change is not stale");
+                let leadership = partition.shown_leadership(leadership);
                 actions.push(Action::PublishLeadership { key, leadership });
                 actions.push(Action::List { key });
                 false
             }
             Placement::Cut(leadership) => {
                 let partition = partitions.at_mut(key).expect("the change is not stale");
-                let frontiers = partition.frontiers();
+                let (frontiers, leadership) = (partition.frontiers(), partition.shown_leadership(leadership));
                 // Nothing of it gathers or is in flight: it takes appends from here on.
                 let size_bytes = staging.table().bytes_from(id, frontiers.log_start);
                 partition.on_cut_durable(size_bytes);
@@ -122,6 +121,24 @@ impl PlacementChange {
             close(self.key, partitions, actions);
         }
     }
+}
+
+/// Bytes that readers see of a log of which a trim is durable.
+fn size_after_trim<M: ReaderMemory>(
+    partition: &Partition,
+    log_start: Offset,
+    staging: &Staging<M>,
+    commits: &Commits,
+) -> u64 {
+    let Partition { id, key, version, .. } = *partition;
+    let size = staging.table().bytes_from(id, log_start);
+    if partition.is_cut_staged() {
+        // The table has the log as it will be. What is trimmed is committed, and in both.
+        let trimmed = staging.table().bytes_from(id, partition.log_start()).saturating_sub(size);
+        return partition.size_bytes().saturating_sub(trimmed);
+    }
+    // What gathers or is in flight is counted when it is published.
+    size.saturating_sub(staging.staged_bytes(partition) + commits.staged_bytes(key, version))
 }
 
 fn close<H: Host>(key: PartitionKey, partitions: &mut Partitions, actions: &mut Actions<H>) {

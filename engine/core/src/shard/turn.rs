@@ -3,24 +3,26 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_model::{Offset, TopicIdPartition};
+use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::actions::{Action, Fact};
 use super::backlog::{Job, Progress};
 use super::cleaner::{MoveError, Read};
 use super::commits::{CommitNumber, CommitSteps, Durable, StagedEnds};
 use super::cuts::StagedCut;
+use super::error::{AppendError, CutError};
 use super::host::Host;
 use super::log_rebuild::RebuildError;
 use super::machine::Shard;
 use super::now::Now;
 use super::partitions::PartitionKey;
 use super::placement::{self, Deleted, NewLog, Refusal, Trimmed};
+use super::placement_change::{Placement, PlacementChange};
 use super::publication;
 use super::request::CutLog;
 use super::retention::Looked;
 use super::waiting::{Answer, Waiting};
-use crate::log::{PartitionLog, WatermarkRule};
+use crate::log::{PartitionLog, RejectedEpoch, WatermarkRule};
 use crate::wal::segments::OldestSegment;
 use crate::wal::{SlotId, WalPosition};
 
@@ -199,7 +201,7 @@ impl<H: Host> Shard<H> {
         self.is_closing()
             && is_quiet
             && is_proved
-            && self.cuts.is_empty()
+            && self.cuts.is_idle()
             && self.slots.under_way() == 0
             && !self.repair.is_forgetting()
             && self.durable.is_none()
@@ -271,7 +273,9 @@ impl<H: Host> Shard<H> {
     fn poison(&mut self, reason: &str) {
         self.staging.poison(reason.to_owned());
         self.actions.push(Action::Poison { reason: reason.to_owned() });
-        self.cuts.refuse_all(reason, &mut self.actions);
+        for key in self.cuts.refuse_all(reason, &mut self.actions) {
+            self.keep_uncut(key);
+        }
         let end = self.commits.in_flight_end().unwrap_or_default();
         let in_flight = self.commits.in_flight_ends(&self.partitions);
         self.refuse_lost(reason, end, &in_flight);
@@ -289,6 +293,12 @@ impl<H: Host> Shard<H> {
     /// Of a log that has failed: only what is staged before `end` can still become durable, with these batches.
     fn refuse_lost(&mut self, reason: &str, end: WalPosition, batches: &StagedEnds) {
         for waiting in self.waiting.take_lost(end, batches) {
+            if let Waiting::Change(PlacementChange { key, what: Placement::Cut(_), .. }) = &waiting {
+                // The watermark of a log that is being cut stands still, from here on for ever.
+                for append in self.waiting.take_above(*key, None) {
+                    append.refuse(&AppendError::Storage { reason: reason.to_owned() }, &mut self.actions);
+                }
+            }
             waiting.refuse(reason, &mut self.partitions, &mut self.actions);
         }
     }
@@ -307,8 +317,31 @@ impl<H: Host> Shard<H> {
     /// A log holds whole batches. Where the end lies inside of one, which the other log may cut into others, all of it goes, and the answer says so: a refusal
     /// would make each caller ask again for the same.
     pub fn handle_cut(&mut self, cut: CutLog, reply: H::CutReply) {
-        let Self { cuts, partitions, staging, waiting, actions, .. } = self;
-        cuts.ask(cut, reply, partitions, staging, waiting, actions);
+        match self.follow(cut.id, cut.leader_epoch) {
+            Ok(()) => {
+                let Self { cuts, partitions, staging, waiting, actions, .. } = self;
+                cuts.ask(cut, reply, partitions, staging, waiting, actions);
+            }
+            Err(error) => self.actions.push(Action::AnswerCut { reply, result: Err(error) }),
+        }
+    }
+
+    /// Another broker leads the partition in this epoch. Whatever becomes of what it asks for, readers are shown that, and nothing is done any more that an earlier
+    /// leader asked for.
+    fn follow(&mut self, id: TopicIdPartition, epoch: LeaderEpoch) -> Result<(), CutError> {
+        if let Some(reason) = self.poisoned() {
+            return Err(CutError::Storage { reason: reason.to_owned() });
+        }
+        let key = self.partitions.key(id).ok_or(CutError::UnknownPartition)?;
+        let partition = self.partitions.at_mut(key).expect("its id has this key");
+        let fenced = |RejectedEpoch { given, current }| CutError::FencedLeaderEpoch { given, current };
+        if partition.follow(epoch).map_err(fenced)? {
+            self.actions.push(Action::PublishEpoch { key, epoch });
+            if self.cuts.on_followed(key, epoch, &mut self.actions) {
+                self.keep_uncut(key);
+            }
+        }
+        Ok(())
     }
 
     /// The end of an [`Action::Rebuild`].
@@ -323,8 +356,7 @@ impl<H: Host> Shard<H> {
         }
         for key in self.cuts.keys() {
             let Self { cuts, partitions, staging, waiting, actions, .. } = self;
-            cuts.begin_rebuild(key, partitions, staging, actions);
-            match cuts.stage(key, now.wall, partitions, staging, waiting, actions) {
+            match cuts.stage(key, now, partitions, staging, waiting, actions) {
                 Ok(None) => {}
                 Ok(Some(StagedCut { change, end, reply })) => {
                     self.answer_when_durable([change], Answer::Cut { end, reply });
@@ -332,6 +364,7 @@ impl<H: Host> Shard<H> {
                 Err(_) => self.keep_uncut(key),
             }
         }
+        self.cuts.begin_rebuild(&self.partitions, &self.staging, &mut self.actions);
     }
 
     /// A cut of the log was asked for, and is not made: the log goes on.

@@ -36,7 +36,7 @@ use super::slots::Slots;
 use super::spans::Span;
 use crate::log::Frontiers;
 pub use admission::{Admission, Purpose, RESERVE, SEGMENTS_MIN};
-pub use bases::{GroupRange, ReplayRange};
+pub use bases::{GroupRange, ReplayBase, ReplayRange};
 pub use in_use::{OldestSegment, SegmentTableConfig, StartedSegment};
 pub use location::{Located, LocatedExtents, Location, SegmentContent, Stretch};
 pub use relocation::{BatchMove, MovedBatches, RelocationPlan};
@@ -262,7 +262,8 @@ impl SegmentTable {
             self.voided = group;
         }
         self.segments.record(id, group, |index| index.record_checkpoint(id, group, piece));
-        self.places.record_checkpoint(id, group, piece, bytes, frontiers);
+        let oldest = self.segments.generations().next().unwrap_or(group.generation);
+        self.places.record_checkpoint(id, group, piece, bytes, frontiers, oldest);
     }
 
     // Durability.

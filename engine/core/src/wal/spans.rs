@@ -203,7 +203,7 @@ impl Spans {
         holding.or_else(|| self.by_first.range(offset..).next().map(|(_, span)| span))
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Span> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Span> {
         self.by_first.values()
     }
 

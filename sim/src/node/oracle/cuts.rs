@@ -15,15 +15,20 @@ use crate::node::host::RequestNumber;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AskedCut {
     number: RequestNumber,
+    leader_epoch: LeaderEpoch,
     pub to: CutTo,
     is_shown: bool,
 }
 
-/// Why it may be that a log cannot be cut.
-#[derive(Clone, Copy, Debug)]
-pub struct Excuses {
-    pub has_failing_reads: bool,
-    pub has_been_full: bool,
+/// What the end of a cut leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutEnd {
+    /// Nobody cuts the log any more.
+    Over,
+    /// Another cut goes on, which took the place of this one.
+    Replaced,
+    /// Another cut goes on, which this one was refused for.
+    Refused,
 }
 
 /// What a cut was like.
@@ -36,13 +41,16 @@ pub struct ShownCut {
 }
 
 impl Oracle {
-    /// No replica may lose what lies below; `None` if the partition is not for certain there.
-    pub fn committed(&self, id: TopicIdPartition) -> Option<Offset> {
+    /// No replica may lose what lies below; `None` if the partition is not for certain there. Its log may be about to be cut.
+    pub fn committed(&self, id: TopicIdPartition, shown: Option<Offset>) -> Option<Offset> {
         let model = self.models.get(&id)?;
         let [life] = &model.lives[..] else { return None };
-        let is_certain = life.is_durable && !life.is_closed && model.cut.is_none();
+        let is_certain = life.is_durable && !life.is_closed;
         let may_go = model.pending.iter().any(|pending| pending.asked == Asked::Delete);
-        (is_certain && !may_go).then_some(life.committed)
+        // A watermark that is inside of a batch keeps the batch, as long as the node knows of it.
+        let is_known = shown.is_some_and(|shown| shown >= life.committed);
+        let committed = if is_known { life.committed } else { life.batch_end(life.committed) };
+        (is_certain && !may_go).then_some(committed)
     }
 
     /// Where the batch begins that this offset is inside of, or the offset.
@@ -57,8 +65,25 @@ impl Oracle {
     }
 
     pub fn on_cut_asked(&mut self, number: RequestNumber, CutLog { id, leader_epoch, to }: CutLog) {
-        self.heard.insert((id, leader_epoch));
-        self.model(id).cut = Some(AskedCut { number, to, is_shown: false });
+        let model = self.model(id);
+        let asked = AskedCut { number, leader_epoch, to, is_shown: false };
+        let is_heard = model.cut.is_some_and(|cut| cut.leader_epoch == leader_epoch);
+        let place = if model.cut.is_none() { &mut model.cut } else { &mut model.rival };
+        assert!(place.replace(asked).is_none(), "{id}: a cut that is asked for beside another is judged at once");
+        if !is_heard {
+            self.heard.insert((id, leader_epoch));
+        }
+    }
+
+    /// A batch is sent in this epoch, to whoever leads in it or as its leader would.
+    pub fn on_sent_in(&mut self, id: TopicIdPartition, epoch: LeaderEpoch) {
+        self.heard.remove(&(id, epoch));
+    }
+
+    /// Readers are told in which epoch the partition is served.
+    pub fn on_epoch_shown(&mut self, key: PartitionKey, epoch: LeaderEpoch) {
+        let before = self.epochs.insert(key, epoch);
+        assert!(before.is_none_or(|before| before <= epoch), "the epoch goes back from {before:?} to {epoch}");
     }
 
     /// Readers see the log cut, as it is now.
@@ -107,10 +132,19 @@ impl Oracle {
         number: RequestNumber,
         id: TopicIdPartition,
         result: &Result<Offset, CutError>,
-        excuses: Excuses,
-    ) {
-        let is_poisoned = self.poisoned_from.is_some();
+        has_been_full: bool,
+    ) -> CutEnd {
+        let poisoned_from = self.poisoned_from;
         let model = self.model(id);
+        if model.rival.take_if(|rival| rival.number == number).is_some() {
+            let is_refused = match result {
+                Err(CutError::UnderWay) => true,
+                Err(CutError::Storage { .. }) => poisoned_from.is_some(),
+                _ => false,
+            };
+            assert!(is_refused, "{id}: {result:?} for a cut beside {:?}", model.cut);
+            return CutEnd::Refused;
+        }
         let Some(cut) = model.cut.filter(|cut| cut.number == number) else {
             panic!("{id}: cut {number} is answered once");
         };
@@ -121,19 +155,29 @@ impl Oracle {
                 assert!((cut.is_shown && is_there) || nothing_to_cut, "{id}: a cut is answered before readers see it");
             }
             // It may be on the disk.
-            Err(CutError::Storage { .. }) if is_poisoned => return,
+            Err(CutError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => return CutEnd::Over,
+            Err(CutError::Storage { .. }) => assert!(poisoned_from.is_some(), "{id}: {result:?}"),
             Err(CutError::Unknown { reason }) => {
-                let is_excused =
-                    if reason.contains("no checkpoint") { excuses.has_been_full } else { excuses.has_failing_reads };
-                assert!(is_excused, "{id}: it cannot be told what the log was: {reason}");
+                assert!(has_been_full, "{id}: it cannot be told what the log was: {reason}");
             }
-            Err(CutError::BelowHighWatermark { .. } | CutError::UnknownPartition | CutError::UnderWay) => {
+            Err(CutError::BelowHighWatermark { .. }) => {
+                let is_committed = |to| model.lives.iter().any(|life| life.boundary(to) < life.committed);
+                assert!(matches!(cut.to, CutTo::End(to) if is_committed(to)), "{id}: {result:?} for {cut:?}");
+            }
+            Err(CutError::UnknownPartition | CutError::UnderWay | CutError::InvalidStart { .. }) => {
                 panic!("{id}: {result:?} for {cut:?}")
             }
-            Err(_) => {}
+            // Whether a read had failed was looked at where it ended.
+            Err(
+                CutError::Superseded
+                | CutError::Full
+                | CutError::FencedLeaderEpoch { .. }
+                | CutError::Unreadable { .. },
+            ) => {}
         }
         assert!(result.is_ok() || !cut.is_shown, "{id}: a cut that is refused is shown");
-        model.cut = None;
+        model.cut = model.rival.take();
+        if model.cut.is_some() { CutEnd::Replaced } else { CutEnd::Over }
     }
 
     /// No leadership is known that this node has only heard of: its leader's batches never came.

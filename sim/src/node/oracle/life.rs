@@ -76,6 +76,11 @@ impl Life {
         below.map_or(to, |(base, placed)| if placed.next <= to { to } else { *base })
     }
 
+    /// Where the batch ends that this offset is inside of, or the offset.
+    pub fn batch_end(&self, at: Offset) -> Offset {
+        self.batches.range(..at).next_back().map_or(at, |(_, placed)| placed.next.max(at))
+    }
+
     pub fn truncate(&mut self, end: Offset) {
         self.batches.split_off(&end);
         self.end = end;

@@ -18,7 +18,7 @@ use crate::shard::{
     Shard, ShardConfig, SyncPolicy, Urgency,
 };
 use crate::wal::group::HEADER_LENGTH;
-use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
+use crate::wal::recovery::{CorruptionPolicy, ReadRequest, RecoveryError};
 use crate::wal::{SegmentTable, SegmentTableConfig, SlotId};
 
 /// More than any test makes the machine do in one go.
@@ -119,6 +119,10 @@ pub struct Driver {
     pub moves: Vec<AskedMove>,
     /// Logs that are to be read back: the same.
     pub rebuilds: Vec<(u64, LogRebuild)>,
+    /// What was read for them.
+    pub rebuild_reads: Vec<ReadRequest>,
+    /// Sectors that cannot be read for them, by slot.
+    pub unreadable: Vec<(SlotId, usize)>,
     /// The folder is to forget the repair, and does by the test's word.
     pub forgets_repair: bool,
     pub(super) requests: usize,
@@ -193,6 +197,8 @@ impl Driver {
             urgency: Urgency::Paced,
             moves: Vec::new(),
             rebuilds: Vec::new(),
+            rebuild_reads: Vec::new(),
+            unreadable: Vec::new(),
             forgets_repair: false,
             requests: 0,
         };
@@ -284,8 +290,13 @@ impl Driver {
 
     pub fn end_rebuild(&mut self, number: u64, mut rebuild: LogRebuild) {
         while let Some(read) = rebuild.poll_action() {
-            let slot = &self.slots.0[&read.slot];
-            rebuild.on_read(Ok(&Bytes::copy_from_slice(&slot[read.offset as usize..][..read.length as usize])));
+            self.rebuild_reads.push(read);
+            let (slot, range) = (&self.slots.0[&read.slot], read.offset as usize..(read.offset + read.length) as usize);
+            if self.unreadable.iter().any(|(slot, at)| *slot == read.slot && range.contains(at)) {
+                rebuild.on_read(Err("the sector is lost".to_owned()));
+            } else {
+                rebuild.on_read(Ok(&Bytes::copy_from_slice(&slot[range])));
+            }
         }
         self.shard.on_rebuilt(number, rebuild.finish());
         self.execute();

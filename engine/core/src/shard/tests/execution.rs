@@ -1,5 +1,7 @@
 //! What the driver does about each action, and what readers see and find then.
 
+use std::sync::Arc;
+
 use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
 
@@ -52,6 +54,10 @@ impl Driver {
                 self.told.push(Told::Leadership(key, leadership.epoch));
                 let view = self.view(key);
                 view.leadership = leadership;
+            }
+            Action::PublishEpoch { key, epoch } => {
+                self.told.push(Told::Leadership(key, epoch));
+                self.view(key).leadership.epoch = epoch;
             }
             Action::PublishCut { key, frontiers, leadership, size_bytes, aborted, .. } => {
                 self.told.push(Told::Cut(key, frontiers.durable_end));
@@ -159,7 +165,7 @@ impl Driver {
         self.plan_by(&map, number, from, until)
     }
 
-    fn plan_by(
+    pub fn plan_by(
         &self,
         map: &LocationMap,
         number: i32,
@@ -170,12 +176,18 @@ impl Driver {
         plan_read(&read, map, self.shard.table().shared()).map(|plan| (read, plan))
     }
 
-    /// Sizes of the batches that readers would find from the log start on if all of them had left memory.
-    pub fn on_disk(&mut self, number: i32) -> Vec<usize> {
-        let (key, frontiers) = (self.key(number), self.shown(number).frontiers);
+    /// The map that readers would have if all batches that they see had left memory.
+    pub fn map_of_all(&mut self, number: i32) -> Arc<LocationMap> {
+        let key = self.key(number);
         let mut log = self.readable(key).log.clone();
         log.evict_through(Offset(i64::MAX), &self.shard.table().shared().unindexed());
-        let (mut from, until, map) = (frontiers.log_start, frontiers.durable_end, log.locations());
+        log.locations()
+    }
+
+    /// Sizes of the batches that readers would find from the log start on if all of them had left memory.
+    pub fn on_disk(&mut self, number: i32) -> Vec<usize> {
+        let (frontiers, map) = (self.shown(number).frontiers, self.map_of_all(number));
+        let (mut from, until) = (frontiers.log_start, frontiers.durable_end);
         let mut sizes = Vec::new();
         while from < until {
             let (read, plan) = self.plan_by(&map, number, from, until).unwrap();

@@ -58,13 +58,20 @@ impl Places {
         self.base_bytes
     }
 
-    fn record_piece(&mut self, group: WalPosition, piece: &CheckpointPiece, bytes: usize, frontiers: &Frontiers) {
+    fn record_piece(
+        &mut self,
+        group: WalPosition,
+        piece: &CheckpointPiece,
+        bytes: usize,
+        frontiers: &Frontiers,
+        oldest: Generation,
+    ) {
         if piece.number == 0 {
             (self.changed, self.begun, self.begun_bytes) = (false, group, 0);
         }
         self.begun_bytes += bytes as u64;
         if piece.is_last() {
-            self.bases.push(self.begun, frontiers);
+            self.bases.push(self.begun, frontiers, oldest);
             self.base_bytes = std::mem::take(&mut self.begun_bytes);
         }
     }
@@ -96,13 +103,18 @@ impl Places {
         if let Some(end) = entry.truncated_to {
             self.spans.truncate(end);
         }
+        if entry.base_group != 0 {
+            let begins = entry.base_begins.generation;
+            let older = self.spans.iter().rev().find(|span| span.generation < begins);
+            let least = older.map_or(Offset::ZERO, |span| span.end);
+            let is_cut = entry.voids_earlier || entry.truncated_to.is_some();
+            // Of the segment before, this entry does not tell.
+            self.bases.take_up(begins, least, is_cut || begins < generation);
+        }
         for extent in entry.extents.iter() {
             let Extent { bytes, first, end, max_timestamp, is_damaged, .. } = *extent;
             let bytes = u64::from(bytes);
             self.spans.insert(Span { first, end, generation, bytes, max_timestamp, is_damaged });
-        }
-        if entry.base_group != 0 {
-            self.bases.take_up(entry.base_begins.generation);
         }
         // Frames of the base's own group may follow it: one checkpoint too many does no harm.
         self.changed |= entry.last_group != 0;
@@ -237,8 +249,9 @@ impl PartitionPlaces {
         piece: &CheckpointPiece,
         bytes: usize,
         frontiers: &Frontiers,
+        oldest: Generation,
     ) {
-        self.change_or_add(id, |places| places.record_piece(group, piece, bytes, frontiers));
+        self.change_or_add(id, |places| places.record_piece(group, piece, bytes, frontiers, oldest));
     }
 
     /// See [`super::SegmentTable::apply_move`].
