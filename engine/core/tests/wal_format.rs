@@ -5,16 +5,16 @@ use bytes::Bytes;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, GoOn, RecoveryError, read_index};
 use rustmq_engine_core::wal::scan::{ReplayEvent, SegmentPlace};
 use rustmq_engine_core::wal::{
-    CheckpointPiece, Control, DamagedRange, FormatVersion, Generation, GroupKind, GroupWriter, IndexEntry,
-    RecoveredWal, Recovery, RecoveryOptions, Run, SegmentHeader, SegmentIndex, SegmentShape, SlotId, Trailer, Unknown,
-    WalId, WalPosition,
+    CheckpointPiece, Control, DamagedRange, FormatVersion, GroupKind, GroupWriter, IndexEntry, RecoveredWal, Recovery,
+    RecoveryOptions, SegmentGeneration, SegmentHeader, SegmentIndex, SegmentShape, SlotId, Trailer, Unknown, WalId,
+    WalPosition, WalSession,
 };
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, ProducerId, Timestamp, TopicId, TopicIdPartition};
 
 const WAL: WalId = WalId(*b"0123456789abcdef");
-const GENERATION: Generation = Generation(1);
+const GENERATION: SegmentGeneration = SegmentGeneration(1);
 const PARTITION: TopicIdPartition =
     TopicIdPartition { topic_id: TopicId(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff), partition: PartitionId(2) };
 
@@ -36,7 +36,7 @@ const OPTIONAL: &[u8] = &[5, 0, 4, 0, 0, 0, b'p', b'a', b'r', b't'];
 fn segment() -> Vec<u8> {
     let mut image = vec![0; shape().length() as usize];
     let version = FormatVersion::V2;
-    SegmentHeader { version, wal: WAL, generation: GENERATION, run: Run(3), shape: shape(), before: 0 }
+    SegmentHeader { version, wal: WAL, generation: GENERATION, session: WalSession(3), shape: shape(), before: 0 }
         .encode(&mut image[..512]);
     let mut index = SegmentIndex::default();
     let mut at = WalPosition { generation: GENERATION, offset: shape().first_group() };
@@ -46,7 +46,7 @@ fn segment() -> Vec<u8> {
         Control::EpochStart { epoch: LeaderEpoch(6), start: Offset(100) },
         Control::Expiry { decided_at: Offset(100), producers: vec![ProducerId(7), ProducerId(8)] },
     ];
-    let mut writer = GroupWriter::new(WAL, Run(3), at, shape());
+    let mut writer = GroupWriter::new(WAL, WalSession(3), at, shape());
     let region = &mut image[at.offset as usize..];
     for control in &controls {
         writer.put_control(region, PARTITION, control);
@@ -60,11 +60,11 @@ fn segment() -> Vec<u8> {
 
     (at, durable) = (group.end(), group.end());
     let region = &mut image[at.offset as usize..];
-    let group = GroupWriter::new(WAL, Run(3), at, shape()).finish(region, GroupKind::Proof, durable);
+    let group = GroupWriter::new(WAL, WalSession(3), at, shape()).finish(region, GroupKind::Proof, durable);
 
     (at, durable) = (group.end(), group.end());
     let region = &mut image[at.offset as usize..];
-    let mut writer = GroupWriter::new(WAL, Run(4), at, shape());
+    let mut writer = GroupWriter::new(WAL, WalSession(4), at, shape());
     let piece = CheckpointPiece { begun_at: writer.next_frame(), number: 0, count: 1 };
     writer.put_checkpoint(region, PARTITION, &piece, b"a checkpoint");
     index.record_checkpoint(PARTITION, at, &piece);
@@ -84,11 +84,11 @@ fn segment() -> Vec<u8> {
 
     (at, durable) = (group.end(), group.end());
     let region = &mut image[at.offset as usize..];
-    let mut writer = GroupWriter::new(WAL, Run(4), at, shape());
+    let mut writer = GroupWriter::new(WAL, WalSession(4), at, shape());
     writer.put_index(region, &index.encode());
     let group = writer.finish(region, GroupKind::Index, durable);
     let (index_group, end) = (at.offset, group.end().offset);
-    let trailer = Trailer { generation: GENERATION, run: Run(4), index_group, end };
+    let trailer = Trailer { generation: GENERATION, session: WalSession(4), index_group, end };
     trailer.encode(WAL, &mut image[shape().trailer() as usize..]);
     image
 }
@@ -97,17 +97,17 @@ fn segment() -> Vec<u8> {
 fn pieces() -> Vec<u8> {
     let mut image = vec![0; shape().length() as usize];
     let version = FormatVersion::V2;
-    SegmentHeader { version, wal: WAL, generation: GENERATION, run: Run(3), shape: shape(), before: 0 }
+    SegmentHeader { version, wal: WAL, generation: GENERATION, session: WalSession(3), shape: shape(), before: 0 }
         .encode(&mut image[..512]);
     let mut at = WalPosition { generation: GENERATION, offset: shape().first_group() };
-    let mut writer = GroupWriter::new(WAL, Run(3), at, shape());
+    let mut writer = GroupWriter::new(WAL, WalSession(3), at, shape());
     let region = &mut image[at.offset as usize..];
     writer.put_control(region, PARTITION, &Control::Open { epoch: LeaderEpoch(5), log_start: Offset(100) });
     let begun_at = writer.next_frame();
     writer.put_checkpoint(region, PARTITION, &CheckpointPiece { begun_at, number: 0, count: 2 }, b"the first half, ");
     writer.put_batch(region, PARTITION, &batch(), Offset(100), LeaderEpoch(6));
     at = writer.finish(region, GroupKind::Data, WalPosition::default()).end();
-    let mut writer = GroupWriter::new(WAL, Run(3), at, shape());
+    let mut writer = GroupWriter::new(WAL, WalSession(3), at, shape());
     let region = &mut image[at.offset as usize..];
     writer.put_control(region, PARTITION, &Control::Trim { log_start: Offset(101) });
     writer.put_checkpoint(region, PARTITION, &CheckpointPiece { begun_at, number: 1, count: 2 }, b"the second half");
@@ -143,7 +143,7 @@ fn a_segment_of_either_version_is_read() {
     let images: [&[u8]; 2] = [include_bytes!("fixtures/v1/segment.bin"), include_bytes!("fixtures/v2/segment.bin")];
     for image in images {
         let recovered = recover(image).expect("the fixture is sound");
-        assert_eq!(recovered.run, Run(5));
+        assert_eq!(recovered.session, WalSession(5));
         assert_eq!(recovered.go_on, GoOn::NewSegment);
         let events: Vec<_> = recovered.partitions[&PARTITION].iter().map(|item| item.event.clone()).collect();
         let expected = [
@@ -189,10 +189,17 @@ fn a_hole_in_a_segment_of_the_first_version_is_of_that_version_though_no_group_o
     old[512..trailer.end as usize].fill(0xEE);
     let mut new = vec![0; shape().length() as usize];
     let generation = GENERATION.next();
-    SegmentHeader { version: FormatVersion::V2, wal: WAL, generation, run: Run(5), shape: shape(), before: 1 }
-        .encode(&mut new[..512]);
+    SegmentHeader {
+        version: FormatVersion::V2,
+        wal: WAL,
+        generation,
+        session: WalSession(5),
+        shape: shape(),
+        before: 1,
+    }
+    .encode(&mut new[..512]);
     let at = WalPosition { generation, offset: shape().first_group() };
-    let mut writer = GroupWriter::new(WAL, Run(5), at, shape());
+    let mut writer = GroupWriter::new(WAL, WalSession(5), at, shape());
     let region = &mut new[at.offset as usize..];
     writer.put_control(region, PARTITION, &Control::Trim { log_start: Offset(101) });
     writer.finish(region, GroupKind::Data, WalPosition { generation: GENERATION, offset: trailer.end });
@@ -265,7 +272,7 @@ fn what_this_build_does_not_know_is_refused_with_its_place() {
     let check = |image: &[u8], unknown| {
         let refused = recover(image);
         let newer = RecoveryError::Newer { slot: SlotId(0), offset: 512, unknown };
-        assert_eq!(refused.map(|recovered| recovered.run), Err(newer));
+        assert_eq!(refused.map(|recovered| recovered.session), Err(newer));
     };
     check(include_bytes!("fixtures/v2/unknown-kind.bin"), Unknown::Kind { code: 99 });
     check(include_bytes!("fixtures/v2/critical-part.bin"), Unknown::Part { code: 1, tag: 0x8005 });

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rustmq_engine_api::chunk::ChunkPool;
-use rustmq_engine_core::wal::Generation;
+use rustmq_engine_core::wal::SegmentGeneration;
 
 use crate::dio::sync_dir;
 use crate::read_around::{AroundFile, BadRunLimit};
@@ -37,7 +37,7 @@ pub(crate) fn copy_for_repair(path: &Path) -> io::Result<PathBuf> {
 
 /// Makes a synced copy of a partly unreadable segment before its slot is reused. Copies each
 /// segment once, and only the first few of a WAL, so that a failing disk is not filled with copies.
-pub(crate) fn copy_damaged_segment(path: &Path, generation: Generation) -> io::Result<PathBuf> {
+pub(crate) fn copy_damaged_segment(path: &Path, generation: SegmentGeneration) -> io::Result<PathBuf> {
     let copy = path.with_extension(format!("generation-{}.{COPY_EXTENSION}", generation.0));
     if copy.exists() {
         return Ok(copy);

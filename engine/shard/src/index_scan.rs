@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::scan::{DamagePolicy, ScanNeed, SegmentPlace, SegmentScan};
-use rustmq_engine_core::wal::{FormatVersion, GroupError, Run, SegmentIndex, Trailer};
+use rustmq_engine_core::wal::{FormatVersion, GroupError, SegmentIndex, Trailer, WalSession};
 
 use crate::read_around::{AroundFile, BadRunLimit};
 
@@ -23,7 +23,7 @@ pub(crate) fn scan_index(path: &Path, place: SegmentPlace, trailer: Trailer) -> 
     let mut file = AroundFile::open(path, BadRunLimit::WhileFileAnswers)?;
     let pool = ChunkPool::default();
     let policy = DamagePolicy::PassOver { proven: trailer.index_group };
-    let mut scan = SegmentScan::new(place, Run(0), FormatVersion::CURRENT, policy);
+    let mut scan = SegmentScan::new(place, WalSession(0), FormatVersion::CURRENT, policy);
     let mut need = scan.first_need(WINDOW);
     while let ScanNeed::Bytes { offset, length } = need {
         let bytes = file.read(u64::from(offset), length as usize, &pool, |_, _| {})?;

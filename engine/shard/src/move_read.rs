@@ -280,7 +280,7 @@ mod tests {
     use rustmq_engine_core::parts::CRITICAL;
     use rustmq_engine_core::wal::read_check::BatchQuery;
     use rustmq_engine_core::wal::segments::LocatedExtents;
-    use rustmq_engine_core::wal::{Run, Trailer};
+    use rustmq_engine_core::wal::{Trailer, WalSession};
     use rustmq_model::{Offset, TopicIdPartition};
 
     use super::{MOVE_MEMORY, MoveError, Mover, Suspect};
@@ -458,8 +458,8 @@ mod tests {
         let test = TestSegment::new(1, &[100, 100]);
         let file = SpoiledFile::new(&test.segment.file.path);
         file.spoil(0..u64::from(test.segment.place.shape.length()), ETIMEDOUT);
-        let (generation, run) = (test.segment.place.generation, Run(1));
-        let trailer = Trailer { generation, run, index_group: test.segment.end, end: test.segment.end + BLOCK };
+        let (generation, session) = (test.segment.place.generation, WalSession(1));
+        let trailer = Trailer { generation, session, index_group: test.segment.end, end: test.segment.end + BLOCK };
         let job = ReadJob { extents: LocatedExtents::Indexed(trailer), ..job(&test, 0) };
         let mut mover = mover();
         assert!(matches!(mover.read(&job), Err(MoveError::Later { .. })));
@@ -495,8 +495,8 @@ mod tests {
         }
         assert_eq!(mover.read(&job(&test, 2)).unwrap().len(), 1);
         // The same if the index is lost as well, and is built again.
-        let (generation, run) = (test.segment.place.generation, Run(1));
-        let trailer = Trailer { generation, run, index_group: test.segment.end, end: test.segment.end + BLOCK };
+        let (generation, session) = (test.segment.place.generation, WalSession(1));
+        let trailer = Trailer { generation, session, index_group: test.segment.end, end: test.segment.end + BLOCK };
         let job = ReadJob { extents: LocatedExtents::Indexed(trailer), ..job(&test, 0) };
         let read = mover.read(&job);
         let Err(MoveError::Later { reason }) = &read else { panic!("{read:?}") };

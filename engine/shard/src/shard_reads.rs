@@ -133,7 +133,7 @@ mod tests {
     use rustmq_engine_api::ReadError;
     use rustmq_engine_api::request::{ColdRead, DiskRead, DiskReads, Submitted};
     use rustmq_engine_core::wal::{
-        Extent, Generation, LocationMap, PlacedBatches, SegmentShape, SharedSegments, SlotId, WalId,
+        Extent, LocationMap, PlacedBatches, SegmentGeneration, SegmentShape, SharedSegments, SlotId, WalId,
     };
     use rustmq_model::{Offset, Timestamp, TopicIdPartition};
     use tokio::sync::oneshot;
@@ -149,11 +149,11 @@ mod tests {
         let limits = ReadLimits { threads: 1, reads_max: 1, memory_bytes, damage_timeout: Duration::ZERO };
         let pool = ReadPool::start(limits, 1, &Metrics::default()).unwrap();
         let (old, segments) = (SharedSegments::default(), SharedSegments::default());
-        old.add(SlotId(1), Generation(1), SegmentShape::new(4096, 1 << 20).unwrap());
+        old.add(SlotId(1), SegmentGeneration(1), SegmentShape::new(4096, 1 << 20).unwrap());
         let (first, end, max_timestamp) = (Offset(0), Offset(5), Timestamp(0));
         let extent = Extent { group_offset: 4096, bytes: 100, first, end, max_timestamp, is_damaged: false };
         let mut locations = LocationMap::default();
-        locations.extend([PlacedBatches { generation: Generation(1), extent }], &old.unindexed());
+        locations.extend([PlacedBatches { generation: SegmentGeneration(1), extent }], &old.unindexed());
         let reads = ShardReads::new(WalId([1; 16]), 4096, segments, SlotFiles::default(), pool.clone());
         let of_shard = WeakShardReads::of(&reads);
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rustmq_engine_core::shard::starting::log_limits;
 use rustmq_engine_core::shard::{CommitNumber, CommitSteps, DiskStep, Gathering, Shard, ShardConfig};
 use rustmq_engine_core::wal::frame::{FrameBody, frames};
-use rustmq_engine_core::wal::{CheckpointPiece, Generation, GroupHeader, SlotId};
+use rustmq_engine_core::wal::{CheckpointPiece, GroupHeader, SegmentGeneration, SlotId};
 use rustmq_model::Instant;
 
 use super::computer::{Crashed, Event};
@@ -77,7 +77,7 @@ pub struct Process {
     /// Consumers that have a map, and come to the disk later.
     pub(super) put_off: VecDeque<ClientRead>,
     /// Segments that reads hold, where they are, how far they reach, and how often.
-    pub(super) holds: BTreeMap<(SlotId, Generation), (u32, u32)>,
+    pub(super) holds: BTreeMap<(SlotId, SegmentGeneration), (u32, u32)>,
     /// The older one first.
     writing: Vec<Writing>,
     wakes_at: Option<Instant>,

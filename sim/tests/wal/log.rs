@@ -122,7 +122,7 @@ impl Log {
     }
 
     fn new_writer(&self) -> Option<GroupWriter> {
-        self.table.next_position().map(|at| GroupWriter::new(WAL, self.table.run(), at, self.shape))
+        self.table.next_position().map(|at| GroupWriter::new(WAL, self.table.session(), at, self.shape))
     }
 
     fn make_room(&mut self, machine: &mut Machine, payload: usize) -> Result<bool, Stop> {
@@ -165,7 +165,7 @@ impl Log {
         if let Some(at) = self.table.next_position() {
             let slot = self.table.slot(at.generation).expect("the active segment is in use");
             let index = self.table.index_payload().map(|index| {
-                let mut writer = GroupWriter::new(WAL, self.table.run(), at, self.shape);
+                let mut writer = GroupWriter::new(WAL, self.table.session(), at, self.shape);
                 writer.put_index(&mut self.region, &index);
                 let group = writer.finish(&mut self.region, GroupKind::Index, self.table.provable());
                 self.plan(group);

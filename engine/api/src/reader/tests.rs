@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use rustmq_engine_core::log::{AbortedTransaction, Frontiers};
 use rustmq_engine_core::shard::{BatchPlace, ReadableLog, TailBatch};
-use rustmq_engine_core::wal::{Generation, LocationMap, SharedSegments, WalPosition};
+use rustmq_engine_core::wal::{LocationMap, SegmentGeneration, SharedSegments, WalPosition};
 use rustmq_model::{Offset, ProducerId, Timestamp, TopicIdPartition};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -46,7 +46,7 @@ impl DiskReads for Disk {
 }
 
 fn batch(base: i64) -> TailBatch {
-    let group = WalPosition { generation: Generation(1), offset: 4096 };
+    let group = WalPosition { generation: SegmentGeneration(1), offset: 4096 };
     let (base, next, bytes) = (Offset(base), Offset(base + 1), Bytes::from_static(b"0123456789"));
     TailBatch { base, next, max_timestamp: Timestamp(0), bytes, place: BatchPlace::in_group(group) }
 }

@@ -17,7 +17,7 @@ use super::placement_change::{Placement, PlacementChange};
 use super::request::ColdRead;
 use super::staging::Staging;
 use crate::wal::segments::{BatchMove, Purpose, RelocationPlan};
-use crate::wal::{DamagedRange, Generation};
+use crate::wal::{DamagedRange, SegmentGeneration};
 
 /// Bytes of batches that one step of a move reads.
 const MOVE_BYTES: usize = 4 << 20;
@@ -47,7 +47,7 @@ struct Moving {
     key: PartitionKey,
     /// Of the log when the move was planned: after a cut, what is read may be none of it.
     version: LogVersion,
-    generation: Generation,
+    generation: SegmentGeneration,
     batches: BatchMove,
 }
 
@@ -140,7 +140,7 @@ impl Cleaner {
     fn ask_for<H: Host>(
         &mut self,
         now: Instant,
-        generation: Generation,
+        generation: SegmentGeneration,
         batches: BatchMove,
         partitions: &Partitions,
         staging: &mut Staging<H::Memory>,

@@ -178,7 +178,7 @@ impl<M: ReaderMemory> Gathering<M> {
     }
 
     fn open_group(&mut self, at: WalPosition) {
-        let writer = GroupWriter::new(self.wal, self.table.run(), at, self.table.shape());
+        let writer = GroupWriter::new(self.wal, self.table.session(), at, self.table.shape());
         self.open = Some(OpenGroup { writer, batches: Vec::new() });
     }
 
@@ -344,7 +344,7 @@ impl<M: ReaderMemory> Gathering<M> {
     /// The group that ends the active segment, and the payload of its frame. Without room for it there is none, and the segment is scanned.
     fn index_group(&self) -> Option<(GroupWriter, Vec<u8>)> {
         let (at, payload) = (self.table.next_position()?, self.table.index_payload()?);
-        Some((GroupWriter::new(self.wal, self.table.run(), at, self.table.shape()), payload))
+        Some((GroupWriter::new(self.wal, self.table.session(), at, self.table.shape()), payload))
     }
 
     /// From here on the active segment must be synced, whatever fails.

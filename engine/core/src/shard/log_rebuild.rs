@@ -18,7 +18,7 @@ use crate::wal::damage::{GroupDamage, GroupError};
 use crate::wal::recovery::ReadRequest;
 use crate::wal::scan::{ReplayEvent, Scanned, ScannedEvent, check_group, scan_group};
 use crate::wal::segments::{GroupRange, ReplayBase, ReplayRange};
-use crate::wal::{CheckpointPiece, CheckpointPieces, Control, Generation, GroupHeader, GroupKind, SlotId};
+use crate::wal::{CheckpointPiece, CheckpointPieces, Control, GroupHeader, GroupKind, SegmentGeneration, SlotId};
 
 /// Bytes that are read at a time, at the most. A larger group is read whole.
 const WINDOW_MAX: u32 = 1 << 20;
@@ -260,7 +260,7 @@ struct Prefix {
 /// A checkpoint of which not all pieces have been read.
 #[derive(Debug)]
 struct BegunCheckpoint {
-    generation: Generation,
+    generation: SegmentGeneration,
     pieces: CheckpointPieces,
     /// What the log took after its first piece: it is replayed on top.
     since: Vec<ReplayEvent>,
@@ -268,7 +268,7 @@ struct BegunCheckpoint {
 
 impl Prefix {
     /// Whether a base of that segment is there, or is a checkpoint of which pieces are to come.
-    fn may_have_base_in(&self, generation: Generation) -> bool {
+    fn may_have_base_in(&self, generation: SegmentGeneration) -> bool {
         self.log.is_some() || self.begun.as_ref().is_some_and(|begun| begun.generation == generation)
     }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustmq_model::{Offset, Timestamp};
 
-use crate::wal::{Extent, Generation, LocationMap, PlacedBatches, UnindexedSegments, WalPosition};
+use crate::wal::{Extent, LocationMap, PlacedBatches, SegmentGeneration, UnindexedSegments, WalPosition};
 
 /// A batch in memory. `bytes` is a part of a chunk.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct TailBatch {
 /// Where a batch is found when it has left memory: its group, or that of a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchPlace {
-    generation: Generation,
+    generation: SegmentGeneration,
     group_offset: u32,
     /// The disk does not give it back, which the mark says.
     is_damaged: bool,

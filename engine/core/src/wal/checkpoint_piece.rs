@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::format_version::PAYLOAD_VERSION;
 use super::little_endian::{Reader, Writer};
-use super::position::{Generation, WalPosition};
+use super::position::{SegmentGeneration, WalPosition};
 
 /// Which piece of which checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl CheckpointPiece {
 
     /// Reads the piece that stands at `at`. Answers with it where in the payload its bytes lie.
     pub(super) fn parse(at: WalPosition, fields: &mut Reader<'_>) -> Option<(Self, Range<usize>)> {
-        let begun_at = WalPosition { generation: Generation(fields.u64()?), offset: fields.u32()? };
+        let begun_at = WalPosition { generation: SegmentGeneration(fields.u64()?), offset: fields.u32()? };
         let piece = Self { begun_at, number: fields.u32()?, count: fields.u32()? };
         let length = usize::try_from(fields.u32()?).ok()?;
         fields.skip(length)?;

@@ -13,7 +13,7 @@ use super::format_version::{FormatVersion, PAYLOAD_VERSION, Unknown};
 use super::frame_kind::FrameKind;
 use super::group::{self, GroupHeader};
 use super::little_endian::{Reader, Writer};
-use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
+use super::position::{SegmentGeneration, SegmentShape, WalId, WalPosition, WalSession};
 use crate::parts::{self, PartsError};
 
 pub const HEADER_LENGTH: u32 = 32;
@@ -37,16 +37,16 @@ pub enum BatchKind {
     Relocated,
 }
 
-/// Where the checksums of a group's frames start: WAL, generation and run. The frame's own offset is mixed in per frame.
+/// Where the checksums of a group's frames start: WAL, generation and session. The frame's own offset is mixed in per frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameSeed(u32);
 
 impl FrameSeed {
     #[must_use]
-    pub fn new(wal: WalId, generation: Generation, run: Run) -> Self {
+    pub fn new(wal: WalId, generation: SegmentGeneration, session: WalSession) -> Self {
         let crc = crc32c::crc32c(&wal.0);
         let crc = crc32c::crc32c_append(crc, &generation.0.to_le_bytes());
-        Self(crc32c::crc32c_append(crc, &run.0.to_le_bytes()))
+        Self(crc32c::crc32c_append(crc, &session.0.to_le_bytes()))
     }
 
     fn checksum(self, frame_offset: u32, header: &[u8], checked: [&[u8]; 2]) -> u32 {
@@ -138,7 +138,7 @@ pub fn frames<'a>(
     header: &GroupHeader,
     group: &'a [u8],
 ) -> impl Iterator<Item = Result<Frame<'a>, GroupDamage>> + use<'a> {
-    let seed = FrameSeed::new(wal, header.generation, header.run);
+    let seed = FrameSeed::new(wal, header.generation, header.session);
     let header = *header;
     let length = header.length as usize;
     let mut at = group::HEADER_LENGTH as usize;

@@ -8,7 +8,7 @@ use super::frame::{self, FrameBody, FrameSeed, frame_size, frames};
 use super::frame_kind::FrameKind;
 use super::group::{self, GroupHeader, GroupKind};
 use super::index::SegmentIndex;
-use super::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
+use super::position::{SegmentGeneration, SegmentShape, SlotId, WalId, WalPosition, WalSession};
 use super::read_check::{GroupCheck, check_group};
 use super::recovery::{CorruptionPolicy, Recovery, RecoveryOptions};
 use super::scan::SegmentPlace;
@@ -44,7 +44,7 @@ fn recover(data: &[u8], shape: SegmentShape, policy: CorruptionPolicy) {
 }
 
 fn read(data: &[u8], shape: SegmentShape) {
-    let place = SegmentPlace { wal: WAL, shape, generation: Generation(1) };
+    let place = SegmentPlace { wal: WAL, shape, generation: SegmentGeneration(1) };
     if let Ok(GroupCheck::Whole(group)) = check_group(place, 512, data) {
         let mut batches = group.batches_of(TopicIdPartition::default());
         assert!(batches.all(|batch| batch.range.end <= data.len()), "a batch lies within the bytes");
@@ -57,13 +57,13 @@ pub fn fuzz_wal_frames(data: &[u8]) {
     for version in [FormatVersion::V1, FormatVersion::V2] {
         let kinds = (1..).map_while(FrameKind::from_code);
         kinds.for_each(|kind| read_frame(version, kind, data));
-        let _index = SegmentIndex::parse(version, Generation(1), data);
+        let _index = SegmentIndex::parse(version, SegmentGeneration(1), data);
     }
     restore(data);
 }
 
 fn read_frame(version: FormatVersion, kind: FrameKind, payload: &[u8]) {
-    let at = WalPosition { generation: Generation(1), offset: 512 };
+    let at = WalPosition { generation: SegmentGeneration(1), offset: 512 };
     let length = group::HEADER_LENGTH as usize + frame_size(payload.len());
     let mut region = vec![0; length];
     let payload_at = (group::HEADER_LENGTH + frame::HEADER_LENGTH) as usize;
@@ -74,14 +74,14 @@ fn read_frame(version: FormatVersion, kind: FrameKind, payload: &[u8]) {
         version,
         length,
         generation: at.generation,
-        run: Run(1),
+        session: WalSession(1),
         offset: at.offset,
         frame_count: 1,
         durable: WalPosition::default(),
     };
     header.encode(WAL, &mut region);
     let frame_at = group::HEADER_LENGTH as usize;
-    let seed = FrameSeed::new(WAL, at.generation, Run(1));
+    let seed = FrameSeed::new(WAL, at.generation, WalSession(1));
     let offset = at.offset + group::HEADER_LENGTH;
     if !frame::seal(seed, offset, kind, TopicIdPartition::default(), narrow, &mut region[frame_at..]) {
         return;

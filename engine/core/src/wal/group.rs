@@ -3,7 +3,7 @@
 use super::damage::{GroupDamage, GroupError};
 use super::format_version::{FormatVersion, Unknown};
 use super::little_endian::{Reader, Writer};
-use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
+use super::position::{SegmentGeneration, SegmentShape, WalId, WalPosition, WalSession};
 
 pub const HEADER_LENGTH: u32 = 64;
 pub(crate) const MAGIC: [u8; 4] = *b"RMQG";
@@ -17,7 +17,7 @@ pub enum GroupKind {
     Data,
     /// The index frame of a segment that is being sealed; no group follows it in this segment.
     Index,
-    /// No frames: only says how far the log is durable, and which run goes on.
+    /// No frames: only says how far the log is durable, and which session goes on.
     Proof,
     /// Written by a repair over damage; the damage is its body.
     Hole,
@@ -51,8 +51,8 @@ pub struct GroupHeader {
     pub version: FormatVersion,
     /// Bytes of header and frames, before padding.
     pub length: u32,
-    pub generation: Generation,
-    pub run: Run,
+    pub generation: SegmentGeneration,
+    pub session: WalSession,
     /// Where the group stands in its segment.
     pub offset: u32,
     pub frame_count: u32,
@@ -68,7 +68,7 @@ impl GroupHeader {
         fields.put(&MAGIC);
         fields.u32(self.length);
         fields.u64(self.generation.0);
-        fields.u64(self.run.0);
+        fields.u64(self.session.0);
         fields.u32(self.offset);
         fields.u32(self.frame_count);
         fields.u64(self.durable.generation.0);
@@ -107,14 +107,14 @@ impl GroupHeader {
             }
         };
         let kind = GroupKind::from_code(code).ok_or(GroupError::Unknown(Unknown::GroupKind { code }))?;
-        let GroupSpan { length, generation, run, offset, frame_count, durable } = span;
-        Ok(Self { kind, version, length, generation, run, offset, frame_count, durable })
+        let GroupSpan { length, generation, session, offset, frame_count, durable } = span;
+        Ok(Self { kind, version, length, generation, session, offset, frame_count, durable })
     }
 
     #[must_use]
     pub const fn span(&self) -> GroupSpan {
-        let Self { length, generation, run, offset, frame_count, durable, .. } = *self;
-        GroupSpan { length, generation, run, offset, frame_count, durable }
+        let Self { length, generation, session, offset, frame_count, durable, .. } = *self;
+        GroupSpan { length, generation, session, offset, frame_count, durable }
     }
 
     #[must_use]
@@ -129,8 +129,8 @@ impl GroupHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupSpan {
     pub length: u32,
-    pub generation: Generation,
-    pub run: Run,
+    pub generation: SegmentGeneration,
+    pub session: WalSession,
     pub offset: u32,
     pub frame_count: u32,
     pub durable: WalPosition,
@@ -175,11 +175,11 @@ fn parse_span(wal: WalId, bytes: &[u8]) -> Result<(GroupSpan, Reader<'_>), Group
 fn read_span(fields: &mut Reader<'_>) -> Option<GroupSpan> {
     Some(GroupSpan {
         length: fields.u32()?,
-        generation: Generation(fields.u64()?),
-        run: Run(fields.u64()?),
+        generation: SegmentGeneration(fields.u64()?),
+        session: WalSession(fields.u64()?),
         offset: fields.u32()?,
         frame_count: fields.u32()?,
-        durable: WalPosition { generation: Generation(fields.u64()?), offset: fields.u32()? },
+        durable: WalPosition { generation: SegmentGeneration(fields.u64()?), offset: fields.u32()? },
     })
 }
 

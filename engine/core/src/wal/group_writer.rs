@@ -12,13 +12,13 @@ use super::format_version::FormatVersion;
 use super::frame::{self, FrameSeed, frame_size};
 use super::frame_kind::FrameKind;
 use super::group::{GroupHeader, GroupKind, HEADER_LENGTH};
-use super::position::{Run, SegmentShape, WalId, WalPosition};
+use super::position::{SegmentShape, WalId, WalPosition, WalSession};
 
 /// One group being filled. Every call takes the same `region`: the buffer from the group's first byte on.
 #[derive(Clone, Debug)]
 pub struct GroupWriter {
     wal: WalId,
-    run: Run,
+    session: WalSession,
     at: WalPosition,
     shape: SegmentShape,
     seed: FrameSeed,
@@ -47,10 +47,10 @@ impl FinishedGroup {
 impl GroupWriter {
     /// `at` is where the group will stand in its segment: a multiple of the block size.
     #[must_use]
-    pub fn new(wal: WalId, run: Run, at: WalPosition, shape: SegmentShape) -> Self {
+    pub fn new(wal: WalId, session: WalSession, at: WalPosition, shape: SegmentShape) -> Self {
         assert!(at.offset.is_multiple_of(shape.block_size()), "a group starts on a block");
-        let seed = FrameSeed::new(wal, at.generation, run);
-        Self { wal, run, at, shape, seed, length: HEADER_LENGTH as usize, frame_count: 0 }
+        let seed = FrameSeed::new(wal, at.generation, session);
+        Self { wal, session, at, shape, seed, length: HEADER_LENGTH as usize, frame_count: 0 }
     }
 
     #[must_use]
@@ -174,7 +174,7 @@ impl GroupWriter {
             version: FormatVersion::CURRENT,
             length,
             generation: self.at.generation,
-            run: self.run,
+            session: self.session,
             offset: self.at.offset,
             frame_count: self.frame_count,
             durable,

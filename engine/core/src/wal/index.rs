@@ -14,7 +14,7 @@ use super::frame::{FrameBody, frames};
 use super::frame_kind::FrameKind;
 use super::group::{GroupHeader, HEADER_LENGTH};
 use super::little_endian::{Reader, Writer};
-use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
+use super::position::{SegmentGeneration, SegmentShape, WalId, WalPosition, WalSession};
 use crate::parts::{self, PartsError};
 
 const ENTRY_LENGTH: usize = 56;
@@ -169,7 +169,7 @@ impl SegmentIndex {
     }
 
     /// Reads the index of the segment of that generation, encoded as in that version.
-    pub fn parse(version: FormatVersion, generation: Generation, bytes: &[u8]) -> Result<Self, IndexError> {
+    pub fn parse(version: FormatVersion, generation: SegmentGeneration, bytes: &[u8]) -> Result<Self, IndexError> {
         let mut fields = Reader::new(bytes);
         let code = FrameKind::SegmentIndex.code();
         if version == FormatVersion::V2 {
@@ -188,7 +188,7 @@ impl SegmentIndex {
         }
     }
 
-    fn parse_entries(version: FormatVersion, generation: Generation, fields: &mut Reader<'_>) -> Option<Self> {
+    fn parse_entries(version: FormatVersion, generation: SegmentGeneration, fields: &mut Reader<'_>) -> Option<Self> {
         let mut index = Self::default();
         for _ in 0..fields.u32()? {
             let id = fields.partition()?;
@@ -201,7 +201,9 @@ impl SegmentIndex {
                     fields.u32()?;
                     WalPosition { generation, offset: base_group }
                 }
-                FormatVersion::V2 => WalPosition { generation: Generation(fields.u64()?), offset: fields.u32()? },
+                FormatVersion::V2 => {
+                    WalPosition { generation: SegmentGeneration(fields.u64()?), offset: fields.u32()? }
+                }
             };
             if count > fields.remaining() / EXTENT_LENGTH || base_begins.generation > generation {
                 return None;
@@ -247,8 +249,8 @@ fn parse_extent(fields: &mut Reader<'_>) -> Option<Extent> {
 /// next segment receives a group; without a sound one the segment is scanned instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trailer {
-    pub generation: Generation,
-    pub run: Run,
+    pub generation: SegmentGeneration,
+    pub session: WalSession,
     pub index_group: u32,
     /// The end of the index group, padded: the end of the segment's content.
     pub end: u32,
@@ -264,7 +266,7 @@ impl Trailer {
         let mut out = Writer::new(block);
         out.put(&TRAILER_MAGIC);
         out.u64(self.generation.0);
-        out.u64(self.run.0);
+        out.u64(self.session.0);
         out.u32(self.index_group);
         out.u32(self.end);
         out.zeros_to(length);
@@ -274,7 +276,7 @@ impl Trailer {
 
     /// `None` for anything but a sound trailer of this segment's present life.
     #[must_use]
-    pub fn parse(wal: WalId, shape: SegmentShape, generation: Generation, block: &[u8]) -> Option<Self> {
+    pub fn parse(wal: WalId, shape: SegmentShape, generation: SegmentGeneration, block: &[u8]) -> Option<Self> {
         let bytes = block.first_chunk::<64>()?;
         let crc = crc32c::crc32c_append(crc32c::crc32c(&wal.0), &bytes[..CRC_AT]);
         if bytes[..8] != TRAILER_MAGIC || crc.to_le_bytes() != bytes[CRC_AT..] {
@@ -282,8 +284,8 @@ impl Trailer {
         }
         let mut fields = Reader::new(&bytes[8..]);
         let trailer = Self {
-            generation: Generation(fields.u64()?),
-            run: Run(fields.u64()?),
+            generation: SegmentGeneration(fields.u64()?),
+            session: WalSession(fields.u64()?),
             index_group: fields.u32()?,
             end: fields.u32()?,
         };

@@ -8,7 +8,7 @@ use std::ops::Range;
 use rustmq_model::Offset;
 
 use super::extents::{Extent, Extents, ReadRange};
-use super::position::Generation;
+use super::position::SegmentGeneration;
 use super::segments::{Located, Location, SegmentContent, Stretch};
 use super::shared_segments::{SharedSegment, SharedSegments, UnindexedSegments};
 use super::spans::Span;
@@ -16,7 +16,7 @@ use super::spans::Span;
 /// Batches of one group, where they are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlacedBatches {
-    pub generation: Generation,
+    pub generation: SegmentGeneration,
     pub extent: Extent,
 }
 
@@ -35,7 +35,7 @@ pub struct LocationMap {
     /// Ascending. They do not overlap.
     stretches: Vec<Stretch>,
     /// Of segments whose index was not on disk when the map was changed last: all groups of the stretches there, or none.
-    extents: Vec<(Generation, Extents)>,
+    extents: Vec<(SegmentGeneration, Extents)>,
 }
 
 /// Why a look-up finds no place.
@@ -49,7 +49,7 @@ pub enum NotLocated {
 
 impl LocationMap {
     /// Of a partition whose batches are all on disk. `extents` are those of segments without an index on disk.
-    pub(super) fn of(spans: impl Iterator<Item = Span>, extents: Vec<(Generation, Extents)>) -> Self {
+    pub(super) fn of(spans: impl Iterator<Item = Span>, extents: Vec<(SegmentGeneration, Extents)>) -> Self {
         let mut map = Self { stretches: Vec::new(), extents };
         spans.for_each(|span| map.insert(Stretch::of(&span)));
         map
@@ -178,7 +178,7 @@ impl LocationMap {
 
     /// The segment to look into for `offset`, or else for the first one after it.
     #[must_use]
-    pub fn generation_at(&self, offset: Offset) -> Option<Generation> {
+    pub fn generation_at(&self, offset: Offset) -> Option<SegmentGeneration> {
         self.find(offset).map(|stretch| stretch.generation)
     }
 

@@ -41,7 +41,7 @@ pub use group::{GroupHeader, GroupKind, GroupSpan};
 pub use group_writer::{FinishedGroup, GroupWriter};
 pub use index::{IndexEntry, SegmentIndex, Trailer};
 pub use location_map::{LocationMap, NotLocated, PlacedBatches};
-pub use position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
+pub use position::{SegmentGeneration, SegmentShape, SlotId, WalId, WalPosition, WalSession};
 pub use recovery::{RecoveredWal, Recovery, RecoveryOptions};
 pub use segment_header::{SegmentHeader, SegmentHeaderError};
 pub use segments::{SegmentTable, SegmentTableConfig};

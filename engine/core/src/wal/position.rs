@@ -12,9 +12,9 @@ pub struct SlotId(pub u32);
 
 /// The life of a segment, counted from 1 and raised each time a slot is put to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Generation(pub u64);
+pub struct SegmentGeneration(pub u64);
 
-impl Generation {
+impl SegmentGeneration {
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -23,9 +23,9 @@ impl Generation {
 
 /// One opening of the WAL, counted from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Run(pub u64);
+pub struct WalSession(pub u64);
 
-impl Run {
+impl WalSession {
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -35,7 +35,7 @@ impl Run {
 /// A place in the WAL: generation first, then the byte offset in the segment. The default, generation 0, is before everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WalPosition {
-    pub generation: Generation,
+    pub generation: SegmentGeneration,
     pub offset: u32,
 }
 

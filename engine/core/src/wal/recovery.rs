@@ -30,7 +30,7 @@ use super::damage::{GroupDamage, GroupError};
 use super::format_version::{FormatVersion, Unknown};
 use super::group::GroupHeader;
 use super::index::{IndexError, SegmentIndex, Trailer};
-use super::position::{Generation, Run, SegmentShape, SlotId, WalPosition};
+use super::position::{SegmentGeneration, SegmentShape, SlotId, WalPosition, WalSession};
 use super::scan::{DamagePolicy, Hole, ReplayEvent, ReplayItem, ScanNeed, SegmentPlace, SegmentScan, scan_group};
 use super::segment_header::{SegmentHeader, SegmentHeaderError};
 
@@ -96,7 +96,7 @@ pub struct Recovery {
     short_files: Vec<(SlotId, SegmentShape)>,
     headers: Vec<(SlotId, SegmentHeader)>,
     void_trailers: Vec<(SlotId, SegmentShape)>,
-    run_seen: Run,
+    session_seen: WalSession,
     tail: Option<usize>,
     started_empty: Vec<SlotId>,
     go_on: GoOn,
@@ -124,7 +124,7 @@ impl Recovery {
             short_files: Vec::new(),
             headers: Vec::new(),
             void_trailers: Vec::new(),
-            run_seen: Run(0),
+            session_seen: WalSession(0),
             tail: None,
             started_empty: Vec::new(),
             go_on: GoOn::NewSegment,
@@ -214,7 +214,7 @@ impl Recovery {
         self.segments.reverse();
         Ok(RecoveredWal {
             wal: self.options.wal,
-            run: self.run_seen.next(),
+            session: self.session_seen.next(),
             segments: self.segments,
             go_on: self.go_on,
             durable: self.durable,
@@ -269,7 +269,8 @@ impl Recovery {
                 let first = bytes.get(offset as usize..).unwrap_or_default();
                 let at = WalPosition { generation: header.generation, offset };
                 let first = GroupHeader::parse_at(header.wal, header.shape, at, first).ok();
-                self.run_seen = self.run_seen.max(header.run).max(first.map_or(Run(0), |group| group.run));
+                self.session_seen =
+                    self.session_seen.max(header.session).max(first.map_or(WalSession(0), |group| group.session));
                 self.found.push(Found { slot, header, first_durable: first.map(|group| group.durable) });
             }
             Err(SegmentHeaderError::Absent | SegmentHeaderError::Damaged) => {
@@ -337,14 +338,14 @@ impl Recovery {
 
     /// A freed segment may be gone, and those before it are freed too: what is left of them closes
     /// no gap. The floor is what the headers on disk say: a rebuilt one knows no better.
-    fn let_go_of_freed(&mut self, floor: Generation) {
+    fn let_go_of_freed(&mut self, floor: SegmentGeneration) {
         let is_gap = |pair: &[Found]| pair[0].header.generation.next() < pair[1].header.generation;
         let gap = self.found.windows(2).rposition(|pair| is_gap(pair) && pair[1].header.generation <= floor);
         let freed = gap.map_or(0, |at| at + 1);
         self.let_go.extend(self.found.drain(..freed).map(|found| found.slot));
     }
 
-    fn missing(&self, missing: Generation) -> RecoveryError {
+    fn missing(&self, missing: SegmentGeneration) -> RecoveryError {
         RecoveryError::MissingGeneration {
             missing,
             headless: self.headless.iter().map(|headless| headless.slot).collect(),
@@ -362,8 +363,8 @@ impl Recovery {
     }
 
     fn scan(&self, segment: usize, policy: DamagePolicy) -> SegmentScan {
-        let SegmentHeader { run, version, .. } = self.found[segment].header;
-        SegmentScan::new(self.place(segment), run, version, policy)
+        let SegmentHeader { session, version, .. } = self.found[segment].header;
+        SegmentScan::new(self.place(segment), session, version, policy)
     }
 
     fn begin_scan(
@@ -384,7 +385,7 @@ impl Recovery {
         trailer: Option<Trailer>,
     ) -> Result<(), RecoveryError> {
         if need == ScanNeed::Done {
-            self.run_seen = self.run_seen.max(scan.run_seen);
+            self.session_seen = self.session_seen.max(scan.session_seen);
             return self.on_scanned(segment, *scan, trailer);
         }
         self.step = Step::Scan { segment, scan, need, trailer };
@@ -408,7 +409,7 @@ impl Recovery {
                 return self.step_down(segment);
             }
             // What came before the oldest segment was freed on the strength of what this one held.
-            if place.generation > Generation(1) {
+            if place.generation > SegmentGeneration(1) {
                 return Err(RecoveryError::EmptySegment { slot: self.found[segment].slot });
             }
         }
@@ -500,7 +501,7 @@ impl Recovery {
         let agrees = |trailer: &Trailer| self.named_end(segment).is_none_or(|end| end == trailer.end);
         match trailer.filter(agrees) {
             Some(trailer) => {
-                self.run_seen = self.run_seen.max(trailer.run);
+                self.session_seen = self.session_seen.max(trailer.session);
                 self.step = Step::Index { segment, trailer };
                 Ok(())
             }

@@ -14,7 +14,7 @@ use super::format_version::{FormatVersion, Unknown};
 use super::frame::{self, BatchKind, FrameBody};
 use super::group::{self, GroupHeader, GroupKind, GroupSpan};
 use super::index::{IndexError, SegmentIndex};
-use super::position::{Generation, Run, SegmentShape, WalId, WalPosition};
+use super::position::{SegmentGeneration, SegmentShape, WalId, WalPosition, WalSession};
 
 /// What a frame says of its partition's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub struct ReplayItem {
 pub struct SegmentPlace {
     pub wal: WalId,
     pub shape: SegmentShape,
-    pub generation: Generation,
+    pub generation: SegmentGeneration,
 }
 
 /// Checks a group that is due at `offset`, frames included. `Truncated` says that `bytes` end before the group does.
@@ -88,11 +88,11 @@ pub enum DamagePolicy {
 /// Damage that a repair covers with a hole group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole {
-    pub generation: Generation,
+    pub generation: SegmentGeneration,
     pub offset: u32,
     pub length: u32,
-    /// The run of the group before it, so that runs do not fall along the segment.
-    pub run: Run,
+    /// The session of the group before it, so that runs do not fall along the segment.
+    pub session: WalSession,
     /// Of its segment.
     pub version: FormatVersion,
     pub durable: WalPosition,
@@ -102,10 +102,10 @@ impl Hole {
     /// Writes the hole's header block. The bytes after it stay as they are.
     pub fn encode(&self, wal: WalId, block: &mut [u8]) {
         block.fill(0);
-        let (generation, run, offset) = (self.generation, self.run, self.offset);
+        let (generation, session, offset) = (self.generation, self.session, self.offset);
         let kind = GroupKind::Hole;
         let Self { version, length, durable, .. } = *self;
-        let header = GroupHeader { kind, version, length, generation, run, offset, frame_count: 0, durable };
+        let header = GroupHeader { kind, version, length, generation, session, offset, frame_count: 0, durable };
         header.encode(wal, block);
     }
 }
@@ -125,11 +125,11 @@ pub struct SegmentScan {
     pub damaged_block_is_blank: bool,
     /// The end of the sound groups from the segment's start on.
     pub end: u32,
-    pub run: Run,
+    pub session: WalSession,
     /// Of the segment's header.
     version: FormatVersion,
-    /// The highest run of any group, also of those after damage.
-    pub run_seen: Run,
+    /// The highest session of any group, also of those after damage.
+    pub session_seen: WalSession,
     pub index: SegmentIndex,
     pub items: Vec<(TopicIdPartition, Scanned)>,
     /// The greatest durable position that any sound group of the segment names.
@@ -156,7 +156,7 @@ pub enum ScanNeed {
 
 impl SegmentScan {
     #[must_use]
-    pub fn new(place: SegmentPlace, header_run: Run, version: FormatVersion, policy: DamagePolicy) -> Self {
+    pub fn new(place: SegmentPlace, header_session: WalSession, version: FormatVersion, policy: DamagePolicy) -> Self {
         Self {
             place,
             policy,
@@ -166,8 +166,8 @@ impl SegmentScan {
             damage: None,
             damaged_block_is_blank: false,
             end: place.shape.first_group(),
-            run: header_run,
-            run_seen: header_run,
+            session: header_session,
+            session_seen: header_session,
             version,
             index: SegmentIndex::default(),
             items: Vec::new(),
@@ -201,8 +201,8 @@ impl SegmentScan {
         if let Some((offset, _)) = self.damage.take_if(|(offset, _)| *offset < proven) {
             let generation = self.place.generation;
             let durable = WalPosition { generation, offset: self.end };
-            let (length, run, version) = (proven - offset, self.run, self.version);
-            self.holes.push(Hole { generation, offset, length, run, version, durable });
+            let (length, session, version) = (proven - offset, self.session, self.version);
+            self.holes.push(Hole { generation, offset, length, session, version, durable });
             self.end = proven;
         }
     }
@@ -297,18 +297,18 @@ impl SegmentScan {
     /// is a part of the log.
     fn joins(&mut self, span: GroupSpan) -> bool {
         self.proven = self.proven.max(span.durable);
-        self.run_seen = self.run_seen.max(span.run);
+        self.session_seen = self.session_seen.max(span.session);
         let end = span.offset + self.place.shape.padded(span.length);
         self.at = end;
-        // A group of an earlier run, or one after an index, is what a torn tail left: it never joins the log.
-        let continues = span.run >= self.run && !self.sealed;
+        // A group of an earlier session, or one after an index, is what a torn tail left: it never joins the log.
+        let continues = span.session >= self.session && !self.sealed;
         if let Some((damaged, _)) = self.damage {
             if matches!(self.policy, DamagePolicy::PassOver { proven } if damaged < proven) && continues {
                 let generation = self.place.generation;
                 let durable = WalPosition { generation, offset: self.end }.min(span.durable);
                 let length = span.offset - damaged;
-                let (run, version) = (self.run, self.version);
-                self.holes.push(Hole { generation, offset: damaged, length, run, version, durable });
+                let (session, version) = (self.session, self.version);
+                self.holes.push(Hole { generation, offset: damaged, length, session, version, durable });
                 self.damage = None;
             } else {
                 self.groups_after_damage += 1;
@@ -318,7 +318,7 @@ impl SegmentScan {
             self.damage = Some((span.offset, GroupDamage::Fields));
             return false;
         }
-        (self.end, self.run) = (end, span.run);
+        (self.end, self.session) = (end, span.session);
         true
     }
 
@@ -367,7 +367,7 @@ fn end_marker(header: &BatchHeader, batch: impl FnOnce() -> Bytes) -> Option<End
 /// What one group holds for a replay, for reading a checkpoint without scanning its segment.
 pub fn scan_group(place: SegmentPlace, offset: u32, bytes: &Bytes) -> Result<SegmentScan, GroupError> {
     let header = check_group(place, offset, bytes)?;
-    let mut scan = SegmentScan::new(place, header.run, header.version, DamagePolicy::Stop);
+    let mut scan = SegmentScan::new(place, header.session, header.version, DamagePolicy::Stop);
     scan.collect(&header, bytes);
     Ok(scan)
 }

@@ -2,7 +2,7 @@
 
 use super::format_version::FormatVersion;
 use super::little_endian::{Reader, Writer};
-use super::position::{Generation, Run, SegmentShape, WalId};
+use super::position::{SegmentGeneration, SegmentShape, WalId, WalSession};
 
 pub const HEADER_LENGTH: u32 = 64;
 const MAGIC: [u8; 8] = *b"RMQWSEG1";
@@ -12,9 +12,9 @@ const CRC_AT: usize = 60;
 pub struct SegmentHeader {
     pub version: FormatVersion,
     pub wal: WalId,
-    pub generation: Generation,
-    /// The run in which the segment was started.
-    pub run: Run,
+    pub generation: SegmentGeneration,
+    /// The session in which the segment was started.
+    pub session: WalSession,
     pub shape: SegmentShape,
     /// How many segments directly before this one were in use when it was started.
     pub before: u32,
@@ -40,8 +40,8 @@ impl SegmentHeader {
     /// The oldest generation that was in use when the segment was started. A segment from here on was freed only if a newer header
     /// says so, since a freed slot keeps its header until it is started again.
     #[must_use]
-    pub const fn floor(&self) -> Generation {
-        Generation(self.generation.0.saturating_sub(self.before as u64))
+    pub const fn floor(&self) -> SegmentGeneration {
+        SegmentGeneration(self.generation.0.saturating_sub(self.before as u64))
     }
 
     /// Writes the header over the whole of block 0.
@@ -54,7 +54,7 @@ impl SegmentHeader {
         out.u32(self.shape.block_size());
         out.put(&self.wal.0);
         out.u64(self.generation.0);
-        out.u64(self.run.0);
+        out.u64(self.session.0);
         out.u64(u64::from(self.shape.length()));
         out.u32(self.before);
         out.zeros_to(length);
@@ -80,10 +80,10 @@ impl SegmentHeader {
         fields.u16()?;
         let block_size = fields.u32()?;
         let wal = WalId(fields.bytes()?);
-        let generation = Generation(fields.u64().filter(|generation| *generation > 0)?);
-        let run = Run(fields.u64()?);
+        let generation = SegmentGeneration(fields.u64().filter(|generation| *generation > 0)?);
+        let session = WalSession(fields.u64()?);
         let shape = SegmentShape::new(u64::from(block_size), fields.u64()?).ok()?;
         let before = fields.u32().filter(|before| u64::from(*before) < generation.0)?;
-        Some(Self { version, wal, generation, run, shape, before })
+        Some(Self { version, wal, generation, session, shape, before })
     }
 }

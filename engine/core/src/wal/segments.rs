@@ -27,7 +27,7 @@ use super::extents::ReadRange;
 use super::group_writer::FinishedGroup;
 use super::index::Trailer;
 use super::location_map::LocationMap;
-use super::position::{Generation, Run, SegmentShape, SlotId, WalPosition};
+use super::position::{SegmentGeneration, SegmentShape, SlotId, WalPosition, WalSession};
 use super::recovery::RecoveredWal;
 use super::retention::{self, Part};
 use super::scan::{ReplayEvent, ReplayItem};
@@ -142,13 +142,13 @@ impl SegmentTable {
     }
 
     #[cfg(test)]
-    pub(crate) const fn set_run(&mut self, run: Run) {
-        self.segments.set_run(run);
+    pub(crate) const fn set_session(&mut self, session: WalSession) {
+        self.segments.set_session(session);
     }
 
     #[must_use]
-    pub const fn run(&self) -> Run {
-        self.segments.run()
+    pub const fn session(&self) -> WalSession {
+        self.segments.session()
     }
 
     #[must_use]
@@ -158,7 +158,7 @@ impl SegmentTable {
 
     /// The slot of a segment in use.
     #[must_use]
-    pub fn slot(&self, generation: Generation) -> Option<SlotId> {
+    pub fn slot(&self, generation: SegmentGeneration) -> Option<SlotId> {
         self.segments.segment(generation).map(|segment| segment.slot)
     }
 
@@ -169,7 +169,7 @@ impl SegmentTable {
     }
 
     /// Whether a proof group has its place in the active segment. One that has not is left out: the next segment's first group proves
-    /// as much. The first of a run needs no asking: [`super::recovery::GoOn::InSegment`] has room for it.
+    /// as much. The first of a session needs no asking: [`super::recovery::GoOn::InSegment`] has room for it.
     #[must_use]
     pub fn admits_proof(&self) -> bool {
         self.capacity().admits_proof()
@@ -340,7 +340,7 @@ impl SegmentTable {
     pub fn damaged_range(
         &self,
         id: TopicIdPartition,
-        generation: Generation,
+        generation: SegmentGeneration,
         from: Offset,
         until: Offset,
     ) -> Option<DamagedRange> {
@@ -377,7 +377,7 @@ impl SegmentTable {
     }
 
     /// Segments in use, oldest first.
-    pub fn generations(&self) -> impl Iterator<Item = Generation> {
+    pub fn generations(&self) -> impl Iterator<Item = SegmentGeneration> {
         self.segments.generations()
     }
 

@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::index::Trailer;
-use super::position::{Generation, SegmentShape, SlotId};
+use super::position::{SegmentGeneration, SegmentShape, SlotId};
 
 /// One life of a segment.
 #[derive(Debug)]
 pub struct SharedSegment {
     pub slot: SlotId,
-    pub generation: Generation,
+    pub generation: SegmentGeneration,
     pub shape: SegmentShape,
     /// Where its durable content ends. What lies below never changes while the segment is in use.
     durable_end: AtomicU32,
@@ -67,21 +67,21 @@ impl Drop for SegmentHold {
 
 /// The segments in use whose index was not on disk when the writer looked. They are few.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnindexedSegments(Vec<Generation>);
+pub struct UnindexedSegments(Vec<SegmentGeneration>);
 
 impl UnindexedSegments {
     #[must_use]
-    pub fn contains(&self, generation: Generation) -> bool {
+    pub fn contains(&self, generation: SegmentGeneration) -> bool {
         self.0.contains(&generation)
     }
 }
 
 /// See the module. A clone is the same segments.
 #[derive(Clone, Debug, Default)]
-pub struct SharedSegments(Arc<Mutex<BTreeMap<Generation, Arc<SharedSegment>>>>);
+pub struct SharedSegments(Arc<Mutex<BTreeMap<SegmentGeneration, Arc<SharedSegment>>>>);
 
 impl SharedSegments {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Generation, Arc<SharedSegment>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SegmentGeneration, Arc<SharedSegment>>> {
         // Each change is one step of the map.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -90,13 +90,13 @@ impl SharedSegments {
 
     /// `None` if the segment is retired: what was there is elsewhere by then, or gone.
     #[must_use]
-    pub fn find(&self, generation: Generation) -> Option<Arc<SharedSegment>> {
+    pub fn find(&self, generation: SegmentGeneration) -> Option<Arc<SharedSegment>> {
         self.lock().get(&generation).map(Arc::clone)
     }
 
     /// The same, and it stays in use.
     #[must_use]
-    pub fn hold(&self, generation: Generation) -> Option<SegmentHold> {
+    pub fn hold(&self, generation: SegmentGeneration) -> Option<SegmentHold> {
         let segments = self.lock();
         let segment = segments.get(&generation)?;
         segment.holds.fetch_add(1, Ordering::Relaxed);
@@ -113,7 +113,7 @@ impl SharedSegments {
         UnindexedSegments(unindexed.map(|segment| segment.generation).collect())
     }
 
-    pub fn add(&self, slot: SlotId, generation: Generation, shape: SegmentShape) -> Arc<SharedSegment> {
+    pub fn add(&self, slot: SlotId, generation: SegmentGeneration, shape: SegmentShape) -> Arc<SharedSegment> {
         let (durable_end, trailer, holds) = (AtomicU32::new(0), OnceLock::new(), AtomicU32::new(0));
         let segment = Arc::new(SharedSegment { slot, generation, shape, durable_end, trailer, holds });
         self.lock().insert(generation, Arc::clone(&segment));
@@ -121,7 +121,7 @@ impl SharedSegments {
     }
 
     /// Nobody finds the segment any more. False, and it stays, if somebody holds it.
-    pub(super) fn retire(&self, generation: Generation) -> bool {
+    pub(super) fn retire(&self, generation: SegmentGeneration) -> bool {
         let mut segments = self.lock();
         if segments.get(&generation).is_some_and(|segment| segment.holds.load(Ordering::Acquire) > 0) {
             return false;
@@ -134,22 +134,22 @@ impl SharedSegments {
 #[cfg(test)]
 mod tests {
     use super::SharedSegments;
-    use crate::wal::position::{Generation, SegmentShape, SlotId};
+    use crate::wal::position::{SegmentGeneration, SegmentShape, SlotId};
 
     #[test]
     fn a_segment_is_retired_when_its_last_holder_lets_go_and_is_not_found_after_that() {
         let shape = SegmentShape::new(4096, 1 << 20).expect("it is one");
         let segments = SharedSegments::default();
-        segments.add(SlotId(3), Generation(7), shape);
-        assert!(segments.hold(Generation(8)).is_none());
-        let holds = [segments.hold(Generation(7)), segments.hold(Generation(7))];
+        segments.add(SlotId(3), SegmentGeneration(7), shape);
+        assert!(segments.hold(SegmentGeneration(8)).is_none());
+        let holds = [segments.hold(SegmentGeneration(7)), segments.hold(SegmentGeneration(7))];
         let [Some(one), Some(other)] = holds else { panic!("it is in use") };
-        assert!(!segments.retire(Generation(7)));
+        assert!(!segments.retire(SegmentGeneration(7)));
         drop(one);
-        assert!(!segments.retire(Generation(7)));
+        assert!(!segments.retire(SegmentGeneration(7)));
         assert_eq!(other.segment().slot, SlotId(3));
         drop(other);
-        assert!(segments.find(Generation(7)).is_some() && segments.retire(Generation(7)));
-        assert!(segments.find(Generation(7)).is_none() && segments.hold(Generation(7)).is_none());
+        assert!(segments.find(SegmentGeneration(7)).is_some() && segments.retire(SegmentGeneration(7)));
+        assert!(segments.find(SegmentGeneration(7)).is_none() && segments.hold(SegmentGeneration(7)).is_none());
     }
 }

@@ -7,14 +7,14 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
 use super::control::DamagedRange;
-use super::position::Generation;
+use super::position::SegmentGeneration;
 
 /// A range of offsets in one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub first: Offset,
     pub end: Offset,
-    pub generation: Generation,
+    pub generation: SegmentGeneration,
     /// Bytes of batches. An estimate by the number of offsets after a cut through the span.
     pub bytes: u64,
     pub max_timestamp: Timestamp,
@@ -23,14 +23,14 @@ pub struct Span {
 }
 
 impl Span {
-    pub fn of_batch(generation: Generation, header: &BatchHeader) -> Self {
+    pub fn of_batch(generation: SegmentGeneration, header: &BatchHeader) -> Self {
         let (first, end) = (header.base_offset, header.next_offset());
         let bytes = u64::try_from(header.size).unwrap_or(u64::MAX);
         Self { first, end, generation, bytes, max_timestamp: header.max_timestamp, is_damaged: false }
     }
 
     /// The span of what stands for damaged batches.
-    pub const fn of_damaged(generation: Generation, range: &DamagedRange) -> Self {
+    pub const fn of_damaged(generation: SegmentGeneration, range: &DamagedRange) -> Self {
         let DamagedRange { first, end, max_timestamp } = *range;
         Self { first, end, generation, bytes: 0, max_timestamp, is_damaged: true }
     }
@@ -97,7 +97,7 @@ impl Live {
 pub struct Spans {
     by_first: BTreeMap<Offset, Span>,
     /// The same by segment: what one segment holds is asked for often, and after moves it may lie anywhere among the offsets.
-    firsts: BTreeSet<(Generation, Offset)>,
+    firsts: BTreeSet<(SegmentGeneration, Offset)>,
     live: Live,
 }
 
@@ -208,7 +208,7 @@ impl Spans {
     }
 
     /// In the order of offsets. Costs nothing for spans in other segments.
-    pub fn in_segment(&self, generation: Generation) -> impl Iterator<Item = &Span> {
+    pub fn in_segment(&self, generation: SegmentGeneration) -> impl Iterator<Item = &Span> {
         let inside = self.firsts.range((generation, Offset(i64::MIN))..=(generation, Offset(i64::MAX)));
         inside.filter_map(|(_, first)| self.by_first.get(first))
     }

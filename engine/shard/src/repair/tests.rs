@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustmq_engine_api::{Append, AppendFrontier, Engine, Isolation, LogConfig, OpenPartition, ReadRequest};
-use rustmq_engine_core::wal::{FormatVersion, Generation, Run, SegmentHeader, SegmentShape};
+use rustmq_engine_core::wal::{FormatVersion, SegmentGeneration, SegmentHeader, SegmentShape, WalSession};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::{self, BatchBuilder};
 use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition};
@@ -191,7 +191,8 @@ fn an_unreadable_page_in_a_segment_without_a_group_ends_a_start_until_a_repair()
         let wal = Folder::open(&log.config.dir, None).unwrap().wals.remove(0).id;
         let shape = SegmentShape::new(4096, SEGMENT).unwrap();
         let version = FormatVersion::CURRENT;
-        let header = SegmentHeader { version, wal, generation: Generation(2), run: Run(1), shape, before: 1 };
+        let header =
+            SegmentHeader { version, wal, generation: SegmentGeneration(2), session: WalSession(1), shape, before: 1 };
         let mut bytes = vec![0; usize::try_from(SEGMENT).unwrap()];
         header.encode(&mut bytes[..4096]);
         std::fs::write(log.slot(1), bytes).unwrap();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use prometheus_client::metrics::gauge::Gauge;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::{
-    Extent, Generation, GroupKind, GroupWriter, Run, SegmentHold, SegmentShape, SharedSegments, SlotId, WalId,
-    WalPosition,
+    Extent, GroupKind, GroupWriter, SegmentGeneration, SegmentHold, SegmentShape, SharedSegments, SlotId, WalId,
+    WalPosition, WalSession,
 };
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
@@ -54,11 +54,11 @@ impl TestSegment {
     fn of(generation: u64, batches: impl Iterator<Item = (TopicIdPartition, Offset, Vec<u8>)>) -> Self {
         let shape = SegmentShape::new(u64::from(BLOCK), 4 << 20).unwrap();
         let mut image = vec![0; shape.length() as usize];
-        let mut at = WalPosition { generation: Generation(generation), offset: shape.first_group() };
+        let mut at = WalPosition { generation: SegmentGeneration(generation), offset: shape.first_group() };
         let mut offsets = Vec::new();
         for (partition, offset, batch) in batches {
             let region = &mut image[at.offset as usize..];
-            let mut writer = GroupWriter::new(WAL, Run(1), at, shape);
+            let mut writer = GroupWriter::new(WAL, WalSession(1), at, shape);
             writer.put_batch(region, partition, &batch, offset, LeaderEpoch(0));
             offsets.push(at.offset);
             at = writer.finish(region, GroupKind::Data, WalPosition::default()).end();

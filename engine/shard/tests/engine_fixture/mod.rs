@@ -77,12 +77,12 @@ impl Fixture {
         let SegmentHeader { wal, shape, generation, .. } = header;
         let bytes = std::fs::read(&path).unwrap();
         let mut at = WalPosition { generation, offset: shape.first_group() };
-        let mut run = None;
+        let mut session = None;
         while let Ok(header) = GroupHeader::parse_at(wal, shape, at, &bytes[at.offset as usize..]) {
-            (run, at.offset) = (Some(header.run), at.offset + shape.padded(header.length));
+            (session, at.offset) = (Some(header.session), at.offset + shape.padded(header.length));
         }
         let mut region = vec![0; 16 << 10];
-        let mut writer = GroupWriter::new(wal, run.unwrap(), at, shape);
+        let mut writer = GroupWriter::new(wal, session.unwrap(), at, shape);
         put(&mut writer, &mut region);
         let group = writer.finish(&mut region, GroupKind::Data, at);
         let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();

@@ -8,7 +8,7 @@ use super::{LogPrefix, Prefix};
 use crate::log::{EndMarker, EpochStart, LogLimits, PartitionLog, TransactionEnd};
 use crate::shard::tests::id;
 use crate::wal::scan::{ReplayEvent, Scanned, ScannedEvent};
-use crate::wal::{CheckpointPiece, Control, Generation, WalPosition};
+use crate::wal::{CheckpointPiece, Control, SegmentGeneration, WalPosition};
 
 const TRANSACTIONAL: Attributes = Attributes(0x10);
 const MARKER: Attributes = Attributes(0x30);
@@ -79,7 +79,7 @@ fn scanned(event: ReplayEvent) -> Scanned {
 fn a_checkpoint_counts_with_its_last_piece_and_what_came_between_them_is_on_top_of_it() {
     let before = [opened(), batch(0, 0, 0), batch(1, 0, 1)];
     let ReplayEvent::Checkpoint(whole) = checkpoint(&before) else { panic!("it is one") };
-    let begun_at = WalPosition { generation: Generation(3), offset: 512 };
+    let begun_at = WalPosition { generation: SegmentGeneration(3), offset: 512 };
     let piece = |number: u32, bytes: Bytes| {
         let piece = CheckpointPiece { begun_at, number, count: 2 };
         Scanned { group: WalPosition::default(), event: ScannedEvent::Piece(piece, bytes) }

@@ -9,10 +9,12 @@ use super::{BatchPlace, ReadableLog, TailBatch};
 use crate::shard::request::ColdRead;
 use crate::shard::{NoPlan, plan_read};
 use crate::wal::segments::LocatedExtents;
-use crate::wal::{Extent, Generation, LocationMap, PlacedBatches, SegmentShape, SharedSegments, SlotId, WalPosition};
+use crate::wal::{
+    Extent, LocationMap, PlacedBatches, SegmentGeneration, SegmentShape, SharedSegments, SlotId, WalPosition,
+};
 
 fn batch(base: i64, next: i64, generation: u64) -> TailBatch {
-    let group = WalPosition { generation: Generation(generation), offset: 4096 };
+    let group = WalPosition { generation: SegmentGeneration(generation), offset: 4096 };
     let (base, next, place) = (Offset(base), Offset(next), BatchPlace::in_group(group));
     TailBatch { base, next, max_timestamp: Timestamp(0), bytes: Bytes::from_static(b"0123456789"), place }
 }
@@ -21,7 +23,7 @@ fn segments() -> SharedSegments {
     let segments = SharedSegments::default();
     let shape = SegmentShape::new(4096, 1 << 20).unwrap();
     (1..4).for_each(|number| {
-        segments.add(SlotId(number), Generation(u64::from(number)), shape);
+        segments.add(SlotId(number), SegmentGeneration(u64::from(number)), shape);
     });
     segments
 }
@@ -44,7 +46,7 @@ fn found_in(log: &ReadableLog, segments: &SharedSegments, from: i64) -> Result<u
 fn moved(first: i64, end: i64, is_damaged: bool) -> PlacedBatches {
     let (first, end, max_timestamp) = (Offset(first), Offset(end), Timestamp(0));
     let extent = Extent { group_offset: 8192, bytes: 10, first, end, max_timestamp, is_damaged };
-    PlacedBatches { generation: Generation(3), extent }
+    PlacedBatches { generation: SegmentGeneration(3), extent }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::requests::{batch_of, id};
 use crate::log::{EndMarker, LogLimits, PartitionLog, TransactionEnd};
 use crate::shard::Shard;
 use crate::shard::request::TrimTo;
-use crate::wal::Generation;
+use crate::wal::SegmentGeneration;
 use crate::wal::recovery::CorruptionPolicy;
 use crate::wal::scan::ReplayEvent;
 use crate::wal::segments::Purpose;
@@ -56,7 +56,7 @@ fn is_under_way(driver: &Driver) -> bool {
 }
 
 /// Where the replay of partition 0 begins that a start makes now, and whether with a checkpoint.
-fn base(driver: &Driver) -> (Generation, bool) {
+fn base(driver: &Driver) -> (SegmentGeneration, bool) {
     let recovered = driver.slots.recover(driver.shard.table().shape(), CorruptionPolicy::Refuse).unwrap();
     let base = &recovered.partitions[&id(0)][0];
     (base.group.generation, matches!(base.event, ReplayEvent::Checkpoint(_)))

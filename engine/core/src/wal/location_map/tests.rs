@@ -6,7 +6,7 @@ use rustmq_model::{Offset, Timestamp};
 use super::{LocationMap, NotLocated, PlacedBatches};
 use crate::wal::extents::{Extent, ReadRange};
 use crate::wal::index::Trailer;
-use crate::wal::position::{Generation, Run, SegmentShape, SlotId};
+use crate::wal::position::{SegmentGeneration, SegmentShape, SlotId, WalSession};
 use crate::wal::segments::{Located, LocatedExtents};
 use crate::wal::shared_segments::SharedSegments;
 use crate::wal::spans::{Span, Spans};
@@ -14,7 +14,7 @@ use crate::wal::spans::{Span, Spans};
 fn placed(generation: u64, group_offset: u32, first: i64, end: i64) -> PlacedBatches {
     let (first, end, max_timestamp) = (Offset(first), Offset(end), Timestamp(0));
     let extent = Extent { group_offset, bytes: 10, first, end, max_timestamp, is_damaged: false };
-    PlacedBatches { generation: Generation(generation), extent }
+    PlacedBatches { generation: SegmentGeneration(generation), extent }
 }
 
 fn segments(generations: std::ops::Range<u64>) -> SharedSegments {
@@ -22,14 +22,14 @@ fn segments(generations: std::ops::Range<u64>) -> SharedSegments {
     let shape = SegmentShape::new(4096, 1 << 20).unwrap();
     for generation in generations {
         let slot = SlotId(u32::try_from(generation).unwrap());
-        segments.add(slot, Generation(generation), shape).on_durable(100_000);
+        segments.add(slot, SegmentGeneration(generation), shape).on_durable(100_000);
     }
     segments
 }
 
 fn index(segments: &SharedSegments, generation: u64) {
-    let generation = Generation(generation);
-    let trailer = Trailer { generation, run: Run(1), index_group: 8192, end: 100_000 };
+    let generation = SegmentGeneration(generation);
+    let trailer = Trailer { generation, session: WalSession(1), index_group: 8192, end: 100_000 };
     segments.find(generation).unwrap().on_indexed(trailer);
 }
 
@@ -79,7 +79,7 @@ fn a_retired_segment_is_told_from_a_gap_and_a_snapshot_stays_what_it_was() {
     assert_eq!(located(&map, &segments, 7), Ok((1, Some(vec![4096]))), "what comes after the gap");
     let before = map.clone();
     map.relocate(&[placed(2, 4096, 0, 5), placed(2, 8192, 10, 12)], &segments.unindexed());
-    assert!(segments.retire(Generation(1)));
+    assert!(segments.retire(SegmentGeneration(1)));
     assert_eq!(located(&before, &segments, 0), Err(NotLocated::Retired));
     assert_eq!(located(&map, &segments, 0), Ok((2, Some(vec![4096]))));
     assert_eq!(map.extents.len(), 1, "groups of a segment go with its last batch");

@@ -16,7 +16,7 @@ use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 use crate::wal::checkpoint_piece::{CheckpointPiece, CheckpointPieces};
 use crate::wal::control::Control;
 use crate::wal::index::IndexEntry;
-use crate::wal::position::{Generation, WalPosition};
+use crate::wal::position::{SegmentGeneration, WalPosition};
 use crate::wal::scan::{ReplayEvent, ReplayItem, Scanned, ScannedEvent};
 
 /// What must be read of a segment for one partition.
@@ -34,7 +34,7 @@ pub(super) enum EntryReplay {
 pub(super) struct Replayed {
     pub partition: TopicIdPartition,
     /// Where its oldest frame is of those that were read.
-    pub oldest: Generation,
+    pub oldest: SegmentGeneration,
     /// In the order of the log: a base first, if there is one.
     pub items: Vec<ReplayItem>,
 }
@@ -62,7 +62,7 @@ pub(super) struct Bases(BTreeMap<TopicIdPartition, Replay>);
 
 impl Bases {
     /// What the segment must be read for, by its index.
-    pub fn wants(&self, id: TopicIdPartition, generation: Generation, entry: &IndexEntry) -> EntryReplay {
+    pub fn wants(&self, id: TopicIdPartition, generation: SegmentGeneration, entry: &IndexEntry) -> EntryReplay {
         match self.0.get(&id).map(|replay| replay.base).unwrap_or_default() {
             Base::Found => EntryReplay::Nothing,
             Base::Begins(_) => EntryReplay::Segment,
@@ -88,7 +88,7 @@ impl Bases {
     }
 
     /// What a segment, or a group of it, holds of all partitions.
-    pub fn collect(&mut self, generation: Generation, items: Vec<(TopicIdPartition, Scanned)>) {
+    pub fn collect(&mut self, generation: SegmentGeneration, items: Vec<(TopicIdPartition, Scanned)>) {
         let mut parts: BTreeMap<TopicIdPartition, Vec<Scanned>> = BTreeMap::new();
         for (id, item) in items {
             if self.0.get(&id).is_none_or(|replay| replay.base != Base::Found) {
@@ -113,7 +113,7 @@ impl Bases {
 }
 
 impl Replay {
-    fn add(&mut self, generation: Generation, part: Vec<Scanned>) {
+    fn add(&mut self, generation: SegmentGeneration, part: Vec<Scanned>) {
         self.segments.push(part);
         if let Base::Begins(at) = self.base {
             if at.generation < generation {
@@ -127,7 +127,7 @@ impl Replay {
     }
 
     /// The newest base that ends in the segment added last.
-    fn newest_base(&self, generation: Generation) -> Base {
+    fn newest_base(&self, generation: SegmentGeneration) -> Base {
         let newest_first = self.segments.last().into_iter().flatten().rev();
         let mut bases = newest_first.filter_map(|item| match &item.event {
             ScannedEvent::Control(Control::Open { .. } | Control::Close) => Some(Base::Found),
@@ -232,7 +232,7 @@ mod tests {
 
     use super::{Bases, Replayed};
     use crate::wal::scan::{ReplayEvent, ReplayItem, Scanned, ScannedEvent};
-    use crate::wal::{CheckpointPiece, Control, Generation, WalPosition};
+    use crate::wal::{CheckpointPiece, Control, SegmentGeneration, WalPosition};
 
     /// What frames say, one each, of one partition.
     #[derive(Clone, Copy, Debug)]
@@ -250,10 +250,10 @@ mod tests {
     }
 
     /// Each frame in a group of its own, so many of them a segment.
-    fn scanned(said: &[Said], a_segment: usize) -> Vec<(Generation, Scanned)> {
+    fn scanned(said: &[Said], a_segment: usize) -> Vec<(SegmentGeneration, Scanned)> {
         let place = |at: usize| {
             let offset = u32::try_from(512 * (1 + at % a_segment)).unwrap();
-            WalPosition { generation: Generation(1 + (at / a_segment) as u64), offset }
+            WalPosition { generation: SegmentGeneration(1 + (at / a_segment) as u64), offset }
         };
         let scanned = said.iter().enumerate().map(|(at, said)| {
             let group = place(at);
@@ -273,7 +273,7 @@ mod tests {
     }
 
     /// Segments are given newest first. Answers what is replayed, and how many segments were not wanted any more.
-    fn replayed(scanned: &[(Generation, Scanned)]) -> (Vec<ReplayItem>, usize) {
+    fn replayed(scanned: &[(SegmentGeneration, Scanned)]) -> (Vec<ReplayItem>, usize) {
         let id = TopicIdPartition::default();
         let (mut bases, mut unwanted) = (Bases::default(), 0);
         for segment in scanned.chunk_by(|one, next| one.0 == next.0).rev() {
@@ -361,7 +361,7 @@ mod tests {
             let id = TopicIdPartition::default();
             let mut whole = Bases::default();
             let all = scanned.iter().map(|(_, item)| (id, item.clone())).collect();
-            whole.collect(Generation(u64::MAX), all);
+            whole.collect(SegmentGeneration(u64::MAX), all);
             prop_assert_eq!(&items, &whole.finish().next().unwrap().items);
             let segments = scanned.last().unwrap().0.0;
             prop_assert_eq!(unwanted as u64, items[0].group.generation.0 - 1, "of {} segments", segments);

@@ -4,7 +4,7 @@ use super::{Found, Recovery, Step};
 use crate::wal::damage::GroupError;
 use crate::wal::format_version::{FormatVersion, Unknown};
 use crate::wal::group::{GroupHeader, GroupSpan};
-use crate::wal::position::{Generation, SegmentShape, SlotId, WalId};
+use crate::wal::position::{SegmentGeneration, SegmentShape, SlotId, WalId};
 use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
 use crate::wal::segment_header::SegmentHeader;
 
@@ -63,14 +63,14 @@ impl Recovery {
     }
 
     /// A group of a generation in use: the segment's header is lost. What lies below the floor was freed.
-    pub(super) fn take_headless(&mut self, floor: Generation) -> Result<(), RecoveryError> {
+    pub(super) fn take_headless(&mut self, floor: SegmentGeneration) -> Result<(), RecoveryError> {
         let oldest = self.oldest_in_use(floor);
         for Headless { slot, group } in std::mem::take(&mut self.headless) {
             let Some(group) = group.filter(|group| group.span.generation >= floor) else {
                 self.headless.push(Headless { slot, group: None });
                 continue;
             };
-            let GroupSpan { generation, run, offset, durable, .. } = group.span;
+            let GroupSpan { generation, session, offset, durable, .. } = group.span;
             let version = group.version.map_err(|unknown| RecoveryError::Newer { slot, offset, unknown })?;
             if self.options.policy != CorruptionPolicy::Repair {
                 return Err(RecoveryError::HeaderLost { slot, generation });
@@ -79,9 +79,9 @@ impl Recovery {
             let shape = self.shape_with_group_at(offset).ok_or(unknown)?;
             // From the oldest one on all are there, or their order shows that one is missing.
             let before = u32::try_from(generation.0 - oldest.0).unwrap_or(u32::MAX);
-            let header = SegmentHeader { version, wal: self.options.wal, generation, run, shape, before };
+            let header = SegmentHeader { version, wal: self.options.wal, generation, session, shape, before };
             let first_durable = (offset == shape.first_group()).then_some(durable);
-            self.run_seen = self.run_seen.max(run);
+            self.session_seen = self.session_seen.max(session);
             self.found.push(Found { slot, header, first_durable });
             self.headers.push((slot, header));
         }
@@ -89,7 +89,7 @@ impl Recovery {
     }
 
     /// The oldest generation from `floor` on of which there is a segment, with or without a header.
-    fn oldest_in_use(&self, floor: Generation) -> Generation {
+    fn oldest_in_use(&self, floor: SegmentGeneration) -> SegmentGeneration {
         let found = self.found.iter().map(|found| found.header.generation);
         let headless = self.headless.iter().filter_map(|headless| headless.group).map(|group| group.span.generation);
         found.chain(headless).filter(|generation| *generation >= floor).min().unwrap_or(floor)

@@ -7,7 +7,7 @@ use rustmq_model::{Offset, TopicIdPartition};
 use crate::wal::damage::GroupDamage;
 use crate::wal::format_version::Unknown;
 use crate::wal::index::{SegmentIndex, Trailer};
-use crate::wal::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
+use crate::wal::position::{SegmentGeneration, SegmentShape, SlotId, WalId, WalPosition, WalSession};
 use crate::wal::scan::{Hole, ReplayItem};
 use crate::wal::segment_header::{SegmentHeader, SegmentHeaderError};
 
@@ -54,13 +54,13 @@ pub enum RecoveryError {
         "slot {slot:05}, offset 0: the segment's header is lost, but groups of generation {generation} are there, which is in use; --repair rebuilds it",
         slot = slot.0, generation = generation.0
     )]
-    HeaderLost { slot: SlotId, generation: Generation },
+    HeaderLost { slot: SlotId, generation: SegmentGeneration },
     #[error(
         "slot {slot:05}, offset 0: the header of generation {generation} is lost, and its block size cannot be told (the first sound group \
          stands at offset {offset}): put the slot file back from a copy",
         slot = slot.0, generation = generation.0
     )]
-    BlockSizeUnknown { slot: SlotId, generation: Generation, offset: u32 },
+    BlockSizeUnknown { slot: SlotId, generation: SegmentGeneration, offset: u32 },
     #[error("slot {slot:05} belongs to another WAL", slot = slot.0)]
     ForeignSegment { slot: SlotId },
     #[error("slot {slot:05}: {error}", slot = slot.0)]
@@ -72,7 +72,7 @@ pub enum RecoveryError {
     )]
     Newer { slot: SlotId, offset: u32, unknown: Unknown },
     #[error("slots {first:05} and {second:05} both hold generation {generation}", first = first.0, second = second.0, generation = generation.0)]
-    DuplicateGeneration { first: SlotId, second: SlotId, generation: Generation },
+    DuplicateGeneration { first: SlotId, second: SlotId, generation: SegmentGeneration },
     #[error(
         "slot {slot:05}, offset {length}: the file ends here, but its segment has {expected} bytes: put the whole file back; \
          --repair keeps what is there",
@@ -84,11 +84,11 @@ pub enum RecoveryError {
          header: {})",
         listed(headless), missing = missing.0
     )]
-    MissingGeneration { missing: Generation, headless: Vec<SlotId> },
+    MissingGeneration { missing: SegmentGeneration, headless: Vec<SlotId> },
     #[error("slot {slot:05}: the oldest segment is empty, though one before it was freed", slot = slot.0)]
     EmptySegment { slot: SlotId },
     #[error("partition {partition} has frames in generation {generation} but nothing that they follow", generation = generation.0)]
-    MissingBase { partition: TopicIdPartition, generation: Generation },
+    MissingBase { partition: TopicIdPartition, generation: SegmentGeneration },
 }
 
 fn listed(slots: &[SlotId]) -> String {
@@ -100,7 +100,7 @@ fn listed(slots: &[SlotId]) -> String {
 #[derive(Clone, Debug)]
 pub struct RecoveredSegment {
     pub slot: SlotId,
-    pub generation: Generation,
+    pub generation: SegmentGeneration,
     pub shape: SegmentShape,
     /// The end of its content.
     pub end: u32,
@@ -138,12 +138,12 @@ pub struct BaseLost {
 }
 
 /// Before anything is served the caller lengthens `short_files`, writes `headers`, `holes` and zeros over `void_trailers`, syncs the newest segment (its last groups may never have been synced),
-/// and writes and syncs a proof group of `run`, so that `run` is never used again.
+/// and writes and syncs a proof group of `session`, so that `session` is never used again.
 #[derive(Clone, Debug)]
 pub struct RecoveredWal {
     pub wal: WalId,
-    /// The run that starts now.
-    pub run: Run,
+    /// The session that starts now.
+    pub session: WalSession,
     /// Oldest first, without gaps.
     pub segments: Vec<RecoveredSegment>,
     pub go_on: GoOn,

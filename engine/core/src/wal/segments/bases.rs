@@ -5,7 +5,7 @@ use rustmq_model::{Offset, TopicIdPartition};
 
 use super::in_use::SegmentsInUse;
 use crate::log::Frontiers;
-use crate::wal::position::{Generation, SlotId, WalPosition};
+use crate::wal::position::{SegmentGeneration, SlotId, WalPosition};
 use crate::wal::scan::SegmentPlace;
 
 /// Where the log ended at a base.
@@ -42,12 +42,12 @@ impl Bases {
 
     /// Segments are taken up oldest first. A base begins somewhere in this one, of a log that did not end before `least`. With `is_cut`, the log may have been
     /// cut back, or opened afresh, between bases there.
-    pub fn take_up(&mut self, generation: Generation, least: Offset, is_cut: bool) {
+    pub fn take_up(&mut self, generation: SegmentGeneration, least: Offset, is_cut: bool) {
         self.0.push(Base { at: WalPosition { generation, offset: 0 }, end: BaseEnd::AtLeast { end: least, is_cut } });
     }
 
     /// A checkpoint, and how far its log had come. `oldest` is the oldest segment in use.
-    pub fn push(&mut self, at: WalPosition, frontiers: &Frontiers, oldest: Generation) {
+    pub fn push(&mut self, at: WalPosition, frontiers: &Frontiers, oldest: SegmentGeneration) {
         // A full WAL frees segments without asking.
         self.0.retain(|base| base.at.generation >= oldest);
         self.0.drain(..self.of_watermark(frontiers.high_watermark));
@@ -67,12 +67,12 @@ impl Bases {
     }
 
     /// Whether a replay that began after the segment would miss something.
-    pub fn is_newest_in(&self, generation: Generation) -> bool {
+    pub fn is_newest_in(&self, generation: SegmentGeneration) -> bool {
         self.0.last().is_none_or(|newest| newest.at.generation <= generation)
     }
 
     /// The same for a restart, and for a cut down to this offset.
-    pub fn need(&self, generation: Generation, cuts: Option<Offset>) -> bool {
+    pub fn need(&self, generation: SegmentGeneration, cuts: Option<Offset>) -> bool {
         let cut_from = cuts.and_then(|to| self.0.get(self.of_watermark(to)));
         self.is_newest_in(generation) || cut_from.is_some_and(|base| base.at.generation <= generation)
     }
@@ -153,10 +153,10 @@ mod tests {
 
     use super::Bases;
     use crate::log::Frontiers;
-    use crate::wal::position::{Generation, WalPosition};
+    use crate::wal::position::{SegmentGeneration, WalPosition};
 
     fn at(generation: u64) -> WalPosition {
-        WalPosition { generation: Generation(generation), offset: 512 }
+        WalPosition { generation: SegmentGeneration(generation), offset: 512 }
     }
 
     #[test]
@@ -164,7 +164,7 @@ mod tests {
         let mut bases = Bases::open(at(1), Offset(0));
         for generation in 2..100_u64 {
             let frontiers = Frontiers { log_end: Offset(10), ..Frontiers::at(Offset(0)) };
-            bases.push(at(generation), &frontiers, Generation(generation.saturating_sub(4).max(1)));
+            bases.push(at(generation), &frontiers, SegmentGeneration(generation.saturating_sub(4).max(1)));
             assert!(bases.0.len() <= 5, "{bases:?}");
         }
         assert_eq!(bases.0[0].at, at(95));
@@ -174,7 +174,7 @@ mod tests {
     fn of_what_a_restart_found_older_segments_say_what_is_too_new_for_a_cut() {
         let mut bases = Bases::default();
         for generation in 1..5_i64 {
-            bases.take_up(Generation(generation.unsigned_abs()), Offset((generation - 1) * 10), false);
+            bases.take_up(SegmentGeneration(generation.unsigned_abs()), Offset((generation - 1) * 10), false);
         }
         let candidates = |to: i64| bases.at_or_below(Offset(to)).map(|base| base.at.generation.0).collect::<Vec<_>>();
         assert_eq!(candidates(0), [1]);

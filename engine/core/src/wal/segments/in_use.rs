@@ -16,7 +16,7 @@ use crate::wal::frame;
 use crate::wal::group;
 use crate::wal::group_writer::FinishedGroup;
 use crate::wal::index::{SegmentIndex, Trailer};
-use crate::wal::position::{Generation, Run, SegmentShape, SlotId, WalId, WalPosition};
+use crate::wal::position::{SegmentGeneration, SegmentShape, SlotId, WalId, WalPosition, WalSession};
 use crate::wal::recovery::{GoOn, RecoveredWal};
 use crate::wal::segment_header::SegmentHeader;
 use crate::wal::shared_segments::{SharedSegment, SharedSegments};
@@ -66,11 +66,11 @@ pub enum OldestSegment {
 #[derive(Debug)]
 pub(super) struct SegmentsInUse {
     config: SegmentTableConfig,
-    run: Run,
-    by_generation: BTreeMap<Generation, Segment>,
+    session: WalSession,
+    by_generation: BTreeMap<SegmentGeneration, Segment>,
     /// Where the next group stands; none before the first segment and after a seal.
     next: Option<WalPosition>,
-    newest: Generation,
+    newest: SegmentGeneration,
     shared: SharedSegments,
     durable: WalPosition,
     /// What a sync has covered: `durable`, unless commits are not synced.
@@ -97,15 +97,15 @@ impl SegmentsInUse {
         });
         let in_use = Self {
             config,
-            run: recovered.run,
+            session: recovered.session,
             by_generation: segments.collect(),
             next,
-            newest: recovered.segments.last().map_or(Generation(0), |segment| segment.generation),
+            newest: recovered.segments.last().map_or(SegmentGeneration(0), |segment| segment.generation),
             durable: recovered.durable,
             synced: recovered.durable,
             shared: shared.clone(),
         };
-        in_use.show_durable(Generation(0));
+        in_use.show_durable(SegmentGeneration(0));
         in_use
     }
 
@@ -114,12 +114,12 @@ impl SegmentsInUse {
     }
 
     #[cfg(test)]
-    pub const fn set_run(&mut self, run: Run) {
-        self.run = run;
+    pub const fn set_session(&mut self, session: WalSession) {
+        self.session = session;
     }
 
-    pub const fn run(&self) -> Run {
-        self.run
+    pub const fn session(&self) -> WalSession {
+        self.session
     }
 
     pub fn count(&self) -> usize {
@@ -131,16 +131,16 @@ impl SegmentsInUse {
     }
 
     /// Oldest first.
-    pub fn generations(&self) -> impl Iterator<Item = Generation> {
+    pub fn generations(&self) -> impl Iterator<Item = SegmentGeneration> {
         self.by_generation.keys().copied()
     }
 
-    pub fn segment(&self, generation: Generation) -> Option<&Segment> {
+    pub fn segment(&self, generation: SegmentGeneration) -> Option<&Segment> {
         self.by_generation.get(&generation)
     }
 
     /// The oldest one, which is the next to be freed; the newest is never freed.
-    pub fn next_to_free(&self) -> Option<(Generation, &Segment)> {
+    pub fn next_to_free(&self) -> Option<(SegmentGeneration, &Segment)> {
         let (generation, segment) = self.by_generation.first_key_value()?;
         (*generation != self.newest).then_some((*generation, segment))
     }
@@ -197,8 +197,8 @@ impl SegmentsInUse {
         let segment = self.by_generation.get_mut(&self.newest)?;
         let group = index_group?;
         segment.end = group.end().offset;
-        let (generation, run) = (self.newest, self.run);
-        let trailer = Trailer { generation, run, index_group: group.position.offset, end: segment.end };
+        let (generation, session) = (self.newest, self.session);
+        let trailer = Trailer { generation, session, index_group: group.position.offset, end: segment.end };
         segment.trailer = Some(trailer);
         Some(trailer)
     }
@@ -206,11 +206,11 @@ impl SegmentsInUse {
     /// Starts the next segment in `slot`, the one before it being sealed.
     pub fn start(&mut self, slot: SlotId) -> StartedSegment {
         assert!(self.next.is_none(), "the active segment is sealed before the next one starts");
-        let (wal, shape, run) = (self.config.wal, self.config.shape, self.run);
+        let (wal, shape, session) = (self.config.wal, self.config.shape, self.session);
         let before = u32::try_from(self.count()).expect("a WAL has fewer segments than a u32 counts");
         self.newest = self.newest.next();
         let version = FormatVersion::CURRENT;
-        let header = SegmentHeader { version, wal, generation: self.newest, run, shape, before };
+        let header = SegmentHeader { version, wal, generation: self.newest, session, shape, before };
         let (members, index, end) = (BTreeSet::new(), Some(SegmentIndex::default()), shape.first_group());
         let shared = self.shared.add(slot, self.newest, shape);
         self.by_generation.insert(self.newest, Segment { slot, members, index, trailer: None, end, shared });
@@ -232,7 +232,7 @@ impl SegmentsInUse {
     }
 
     /// To readers: how far the segments from that one on are durable.
-    fn show_durable(&self, from: Generation) {
+    fn show_durable(&self, from: SegmentGeneration) {
         for (generation, segment) in self.by_generation.range(from..=self.durable.generation) {
             let is_whole = *generation < self.durable.generation;
             segment.shared.on_durable(if is_whole { segment.end } else { self.durable.offset });
@@ -266,7 +266,7 @@ impl SegmentsInUse {
 
     /// Frees the oldest segment if no partition `needs` it and no reader holds it. Who does not need the segment now never will again, since
     /// whatever a partition adds is in newer ones. So each member is looked at once, and the one that still needs it at every call.
-    pub fn free_oldest(&mut self, needs: impl Fn(TopicIdPartition, Generation) -> bool) -> OldestSegment {
+    pub fn free_oldest(&mut self, needs: impl Fn(TopicIdPartition, SegmentGeneration) -> bool) -> OldestSegment {
         let Some(mut oldest) = self.by_generation.first_entry() else { return OldestSegment::Needed };
         let generation = *oldest.key();
         if generation == self.newest {

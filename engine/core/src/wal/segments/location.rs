@@ -10,7 +10,7 @@ use super::places::PartitionPlaces;
 use crate::wal::extents::{Extent, Extents, ReadRange};
 use crate::wal::index::{IndexEntry, Trailer};
 use crate::wal::location_map::LocationMap;
-use crate::wal::position::{Generation, SegmentShape, SlotId};
+use crate::wal::position::{SegmentGeneration, SegmentShape, SlotId};
 use crate::wal::retention::Part;
 use crate::wal::shared_segments::SharedSegment;
 use crate::wal::spans::Span;
@@ -30,7 +30,7 @@ pub enum Located {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     pub slot: SlotId,
-    pub generation: Generation,
+    pub generation: SegmentGeneration,
     pub shape: SegmentShape,
     /// Where the segment's durable content ends. What lies below never changes while the segment is in use.
     pub end: u32,
@@ -59,7 +59,7 @@ pub enum LocatedExtents {
 pub struct Stretch {
     pub first: Offset,
     pub end: Offset,
-    pub generation: Generation,
+    pub generation: SegmentGeneration,
     pub is_damaged: bool,
 }
 
@@ -138,7 +138,7 @@ impl<'a> Locations<'a> {
 
     /// See [`super::SegmentTable::location_map`].
     pub fn map(self, id: TopicIdPartition) -> LocationMap {
-        let extents = |generation: Generation| {
+        let extents = |generation: SegmentGeneration| {
             let entry = self.segments.segment(generation)?.index.as_ref()?.entry(id)?;
             Some((generation, entry.extents.clone()))
         };

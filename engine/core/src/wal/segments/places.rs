@@ -12,7 +12,7 @@ use crate::wal::checkpoint_piece::CheckpointPiece;
 use crate::wal::control::{Control, DamagedRange};
 use crate::wal::extents::Extent;
 use crate::wal::index::{IndexEntry, SegmentIndex};
-use crate::wal::position::{Generation, WalPosition};
+use crate::wal::position::{SegmentGeneration, WalPosition};
 use crate::wal::spans::{Span, Spans};
 
 /// What one partition has in the WAL.
@@ -43,7 +43,7 @@ impl Places {
     }
 
     /// What the segment holds that no trim, a staged one included, has cut off.
-    pub fn live_in(&self, generation: Generation) -> impl Iterator<Item = &Span> {
+    pub fn live_in(&self, generation: SegmentGeneration) -> impl Iterator<Item = &Span> {
         self.spans.in_segment(generation).filter(|span| span.end > self.log_start())
     }
 
@@ -64,7 +64,7 @@ impl Places {
         piece: &CheckpointPiece,
         bytes: usize,
         frontiers: &Frontiers,
-        oldest: Generation,
+        oldest: SegmentGeneration,
     ) {
         if piece.number == 0 {
             (self.changed, self.begun, self.begun_bytes) = (false, group, 0);
@@ -77,7 +77,7 @@ impl Places {
     }
 
     /// Whether a replay that began after the segment would miss something.
-    pub fn is_based_in(&self, generation: Generation) -> bool {
+    pub fn is_based_in(&self, generation: SegmentGeneration) -> bool {
         self.bases.is_newest_in(generation)
     }
 
@@ -86,7 +86,7 @@ impl Places {
     }
 
     /// See [`super::SegmentTable::damaged_range`].
-    pub fn damaged_range(&self, generation: Generation, from: Offset, until: Offset) -> Option<DamagedRange> {
+    pub fn damaged_range(&self, generation: SegmentGeneration, from: Offset, until: Offset) -> Option<DamagedRange> {
         let from = from.max(self.log_start());
         let span = self.spans.find(from).filter(|span| span.first <= from && span.generation == generation)?;
         let range = span.damaged_from(from);
@@ -95,7 +95,7 @@ impl Places {
     }
 
     /// Segments are taken up oldest first.
-    fn take_up(&mut self, generation: Generation, entry: &IndexEntry) {
+    fn take_up(&mut self, generation: SegmentGeneration, entry: &IndexEntry) {
         if entry.voids_earlier {
             self.spans.clear();
             self.bases = Bases::default();
@@ -186,7 +186,7 @@ impl PartitionPlaces {
     }
 
     /// Whether the partition would lose something with the segment, or with one before it: its log may be cut down to `cuts`, if it may be cut at all.
-    pub fn needs(&self, id: TopicIdPartition, generation: Generation, cuts: Option<Offset>) -> bool {
+    pub fn needs(&self, id: TopicIdPartition, generation: SegmentGeneration, cuts: Option<Offset>) -> bool {
         self.of(id).is_some_and(|places| {
             places.bases.need(generation, cuts) || places.spans.in_segment(generation).next().is_some()
         })
@@ -200,7 +200,7 @@ impl PartitionPlaces {
     }
 
     /// What a recovered segment holds. They are taken up oldest first.
-    pub fn take_up(&mut self, generation: Generation, index: &SegmentIndex) {
+    pub fn take_up(&mut self, generation: SegmentGeneration, index: &SegmentIndex) {
         for (id, entry) in index.entries() {
             self.change(*id, |places| places.take_up(generation, entry));
         }
@@ -249,7 +249,7 @@ impl PartitionPlaces {
         piece: &CheckpointPiece,
         bytes: usize,
         frontiers: &Frontiers,
-        oldest: Generation,
+        oldest: SegmentGeneration,
     ) {
         self.change_or_add(id, |places| places.record_piece(group, piece, bytes, frontiers, oldest));
     }
@@ -282,7 +282,7 @@ impl PartitionPlaces {
     }
 
     /// Panics where a partition's places contradict each other, or are in a segment that is not `in_use`.
-    pub fn check_invariants(&self, in_use: impl Fn(Generation) -> bool) {
+    pub fn check_invariants(&self, in_use: impl Fn(SegmentGeneration) -> bool) {
         for (id, places) in &self.by_id {
             places.check_invariants(*id);
             for span in places.spans.iter() {

@@ -8,13 +8,13 @@ use super::places::PartitionPlaces;
 use crate::wal::control::DamagedRange;
 use crate::wal::extents::Extent;
 use crate::wal::location_map::PlacedBatches;
-use crate::wal::position::{Generation, WalPosition};
+use crate::wal::position::{SegmentGeneration, WalPosition};
 use crate::wal::spans::Span;
 
 /// What to write so that the oldest segment becomes free: checkpoints, what stands for damaged batches, and batches to read and relocate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RelocationPlan {
-    pub generation: Generation,
+    pub generation: SegmentGeneration,
     pub checkpoints: Vec<TopicIdPartition>,
     pub damaged: Vec<(TopicIdPartition, DamagedRange)>,
     pub batches: Vec<BatchMove>,

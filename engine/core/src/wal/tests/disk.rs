@@ -222,7 +222,7 @@ impl Shard {
         loop {
             let next = self.table.next_position();
             let writer = self.writer.clone();
-            let writer = writer.or_else(|| next.map(|at| GroupWriter::new(WAL, self.table.run(), at, self.shape)));
+            let writer = writer.or_else(|| next.map(|at| GroupWriter::new(WAL, self.table.session(), at, self.shape)));
             let size = writer.as_ref().map_or(payload, |writer| writer.size_with(payload));
             match self.table.admit(size, purpose) {
                 Admission::Fits => {
@@ -254,7 +254,7 @@ impl Shard {
 
     pub(super) fn seal(&mut self) {
         if let (Some(index), Some(at)) = (self.table.index_payload(), self.table.next_position()) {
-            let mut writer = GroupWriter::new(WAL, self.table.run(), at, self.shape);
+            let mut writer = GroupWriter::new(WAL, self.table.session(), at, self.shape);
             writer.put_index(&mut self.region, &index);
             let slot = self.table.slot(at.generation).unwrap();
             let group = writer.finish(&mut self.region, GroupKind::Index, self.table.provable());
@@ -279,7 +279,7 @@ impl Shard {
 
     pub(super) fn finish_group(&mut self, kind: GroupKind) {
         let at = self.table.next_position();
-        let proof = || at.map(|at| GroupWriter::new(WAL, self.table.run(), at, self.shape));
+        let proof = || at.map(|at| GroupWriter::new(WAL, self.table.session(), at, self.shape));
         let writer = self.writer.take();
         let Some(writer) = (if kind == GroupKind::Proof { writer.or_else(proof) } else { writer }) else { return };
         let slot = self.table.slot(writer.position().generation).unwrap();

@@ -8,11 +8,11 @@ use crate::log::{EndMarker, TransactionEnd};
 use crate::wal::index::IndexError;
 use crate::wal::scan::ReplayEvent;
 use crate::wal::{
-    CheckpointPiece, Control, DamagedRange, FormatVersion, Generation, GroupKind, GroupWriter, Run, SegmentIndex,
-    SegmentShape, WalPosition, frame,
+    CheckpointPiece, Control, DamagedRange, FormatVersion, GroupKind, GroupWriter, SegmentGeneration, SegmentIndex,
+    SegmentShape, WalPosition, WalSession, frame,
 };
 
-const GENERATION: Generation = Generation(4);
+const GENERATION: SegmentGeneration = SegmentGeneration(4);
 
 fn parsed(index: &[u8]) -> Result<SegmentIndex, IndexError> {
     SegmentIndex::parse(FormatVersion::V2, GENERATION, index)
@@ -44,9 +44,9 @@ fn control_frames_read_back_as_they_were_laid() {
         Control::Expiry { decided_at: Offset(0), producers: vec![] },
         Control::Close,
     ];
-    let at = WalPosition { generation: Generation(4), offset: 512 };
+    let at = WalPosition { generation: SegmentGeneration(4), offset: 512 };
     let mut region = vec![0xEE; 4_096];
-    let mut writer = GroupWriter::new(WAL, Run(2), at, shape(32));
+    let mut writer = GroupWriter::new(WAL, WalSession(2), at, shape(32));
     for control in &controls {
         let needed = writer.size_with(control.payload_length());
         writer.put_control(&mut region[..needed], partition(3), control);
@@ -57,16 +57,16 @@ fn control_frames_read_back_as_they_were_laid() {
     let found: Vec<_> = frame::frames(WAL, &header, &region).map(|frame| frame.unwrap().body).collect();
     let laid: Vec<_> = controls.into_iter().map(frame::FrameBody::Control).collect();
     assert_eq!(found, laid);
-    let elsewhere = WalPosition { generation: Generation(5), offset: 512 };
+    let elsewhere = WalPosition { generation: SegmentGeneration(5), offset: 512 };
     assert!(crate::wal::GroupHeader::parse_at(WAL, shape(32), elsewhere, &region).is_err());
 }
 
 #[test]
 fn a_damaged_range_has_its_bytes_and_an_extent_of_none() {
     let range = DamagedRange { first: Offset(258), end: Offset(300), max_timestamp: Timestamp(-1) };
-    let at = WalPosition { generation: Generation(4), offset: 512 };
+    let at = WalPosition { generation: SegmentGeneration(4), offset: 512 };
     let mut region = vec![0xEE; 4_096];
-    let mut writer = GroupWriter::new(WAL, Run(2), at, shape(32));
+    let mut writer = GroupWriter::new(WAL, WalSession(2), at, shape(32));
     writer.put_damaged(&mut region, partition(3), &range);
     writer.finish(&mut region, GroupKind::Data, WalPosition::default());
     let header = crate::wal::GroupHeader::parse_at(WAL, shape(32), at, &region).unwrap();

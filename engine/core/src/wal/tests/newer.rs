@@ -10,8 +10,8 @@ use crate::wal::read_check::{self, GroupCheck};
 use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
 use crate::wal::{
-    Control, FinishedGroup, FormatVersion, GroupError, GroupHeader, GroupKind, GroupWriter, Run, SlotId, Unknown,
-    WalPosition, frame, group,
+    Control, FinishedGroup, FormatVersion, GroupError, GroupHeader, GroupKind, GroupWriter, SlotId, Unknown,
+    WalPosition, WalSession, frame, group,
 };
 
 const CRC_AT: usize = 28;
@@ -20,23 +20,23 @@ const CRC_AT: usize = 28;
 type Change<'a> = &'a dyn Fn(&mut [u8]);
 
 /// A group of one expiry frame, of which a later build has made something else: `change` is given the frame's header and payload.
-fn foreign(at: WalPosition, run: Run, durable: WalPosition, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+fn foreign(at: WalPosition, session: WalSession, durable: WalPosition, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut region = vec![0; 4 * BLOCK];
-    let mut writer = GroupWriter::new(WAL, run, at, shape(32));
+    let mut writer = GroupWriter::new(WAL, session, at, shape(32));
     let control = Control::Expiry { decided_at: Offset(3), producers: vec![ProducerId(0); 4] };
     writer.put_control(&mut region, partition(0), &control);
     let FinishedGroup { length, padded, .. } = writer.finish(&mut region, GroupKind::Data, durable);
     let frame_at = group::HEADER_LENGTH as usize;
     change(&mut region[frame_at..length as usize]);
-    reseal(at, run, &mut region[frame_at..]);
+    reseal(at, session, &mut region[frame_at..]);
     region.truncate(padded as usize);
     region
 }
 
 /// Gives the first frame of a group its checksum again.
-fn reseal(at: WalPosition, run: Run, frame: &mut [u8]) {
+fn reseal(at: WalPosition, session: WalSession, frame: &mut [u8]) {
     let payload = u32::from_le_bytes(frame[..4].try_into().unwrap()) as usize;
-    let seed = [&WAL.0[..], &at.generation.0.to_le_bytes(), &run.0.to_le_bytes()].concat();
+    let seed = [&WAL.0[..], &at.generation.0.to_le_bytes(), &session.0.to_le_bytes()].concat();
     let offset = (at.offset + group::HEADER_LENGTH).to_le_bytes();
     let checked = [&seed[..], &offset, &frame[..CRC_AT], &frame[32..32 + payload]].concat();
     frame[CRC_AT..32].copy_from_slice(&crc32c::crc32c(&checked).to_le_bytes());
@@ -105,9 +105,10 @@ fn what_must_not_be_passed_over_is_refused_in_words_whether_it_is_proven_or_not(
     let headers: [(Change<'_>, Unknown); 2] =
         [(&of_version_3, Unknown::GroupVersion { version: 3 }), (&of_kind_9, Unknown::GroupKind { code: 9 })];
     let (_, at) = log();
-    let of_frames = frames.map(|(change, unknown)| (foreign(at, Run(1), WalPosition::default(), change), unknown));
+    let of_frames =
+        frames.map(|(change, unknown)| (foreign(at, WalSession(1), WalPosition::default(), change), unknown));
     let of_headers = headers.map(|(change, unknown)| {
-        let mut group = foreign(at, Run(1), WalPosition::default(), |_| {});
+        let mut group = foreign(at, WalSession(1), WalPosition::default(), |_| {});
         change(&mut group);
         (group, unknown)
     });
@@ -119,7 +120,7 @@ fn what_must_not_be_passed_over_is_refused_in_words_whether_it_is_proven_or_not(
         if is_proven {
             let proof = WalPosition { offset: at.offset + u32::try_from(group.len()).unwrap(), ..at };
             let mut region = vec![0; BLOCK];
-            GroupWriter::new(WAL, Run(1), proof, shape(32)).finish(&mut region, GroupKind::Proof, proof);
+            GroupWriter::new(WAL, WalSession(1), proof, shape(32)).finish(&mut region, GroupKind::Proof, proof);
             put(&mut shard.disk, proof, &region);
         }
         for policy in POLICIES {
@@ -134,7 +135,7 @@ fn what_must_not_be_passed_over_is_refused_in_words_whether_it_is_proven_or_not(
 #[test]
 fn what_may_be_passed_over_changes_nothing() {
     let (mut shard, at) = log();
-    put(&mut shard.disk, at, &foreign(at, Run(1), WalPosition::default(), with_part(9)));
+    put(&mut shard.disk, at, &foreign(at, WalSession(1), WalPosition::default(), with_part(9)));
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
     let last = recovered.partitions[&partition(0)].last().unwrap();
     let expected = Control::Expiry { decided_at: Offset(3), producers: Vec::new() };
@@ -148,27 +149,27 @@ fn what_is_torn_is_dropped_whoever_wrote_it() {
     let (mut shard, at) = log();
     let behind = WalPosition { offset: at.offset + 512, ..at };
     put(&mut shard.disk, at, &[0xEE; BLOCK]);
-    put(&mut shard.disk, behind, &foreign(behind, Run(1), WalPosition::default(), kind));
+    put(&mut shard.disk, behind, &foreign(behind, WalSession(1), WalPosition::default(), kind));
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
     assert_eq!(recovered.dropped.map(|tail| (tail.offset, tail.groups)), Some((at.offset, 1)));
-    // Of an earlier run, and of another place.
-    for (run, place) in [(Run(0), at), (Run(1), behind)] {
+    // Of an earlier session, and of another place.
+    for (session, place) in [(WalSession(0), at), (WalSession(1), behind)] {
         let (mut shard, at) = log();
-        let mut group = foreign(place, run, WalPosition::default(), |_| {});
+        let mut group = foreign(place, session, WalPosition::default(), |_| {});
         of_version_3(&mut group);
         put(&mut shard.disk, at, &group);
         let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
-        assert_eq!(recovered.durable, at, "{run:?} {place}");
+        assert_eq!(recovered.durable, at, "{session:?} {place}");
     }
     // In a group that is not whole.
     let (mut shard, at) = log();
     let mut region = vec![0; 4 * BLOCK];
-    let mut writer = GroupWriter::new(WAL, Run(1), at, shape(32));
+    let mut writer = GroupWriter::new(WAL, WalSession(1), at, shape(32));
     (0..2).for_each(|_| writer.put_control(&mut region, partition(0), &Control::Trim { log_start: Offset(1) }));
     let length = writer.finish(&mut region, GroupKind::Data, WalPosition::default()).length as usize;
     let frame_at = group::HEADER_LENGTH as usize;
     region[frame_at + 4] = 12;
-    reseal(at, Run(1), &mut region[frame_at..]);
+    reseal(at, WalSession(1), &mut region[frame_at..]);
     region[length - 1] ^= 1;
     region[length - 10] ^= 1;
     put(&mut shard.disk, at, &region);
@@ -179,7 +180,7 @@ fn what_is_torn_is_dropped_whoever_wrote_it() {
 #[test]
 fn in_the_first_version_another_kind_is_damage() {
     let (mut shard, at) = log();
-    let mut region = foreign(at, Run(1), WalPosition::default(), kind);
+    let mut region = foreign(at, WalSession(1), WalPosition::default(), kind);
     let header = GroupHeader::parse_at(WAL, shape(32), at, &region).unwrap();
     GroupHeader { version: FormatVersion::V1, ..header }.encode(WAL, &mut region);
     put(&mut shard.disk, at, &region);
@@ -213,9 +214,9 @@ fn a_segment_of_a_later_version_is_not_taken_for_a_free_slot_when_its_header_is_
         // Below the floor it is of no more use to anyone.
         let oldest = shard.table.generations().next().unwrap();
         let freed = shard.disk.0.get_mut(&slot).unwrap();
-        let at = WalPosition { generation: crate::wal::Generation(oldest.0 - 1), offset: 512 };
+        let at = WalPosition { generation: crate::wal::SegmentGeneration(oldest.0 - 1), offset: 512 };
         freed.fill(0);
-        let mut group = foreign(at, Run(1), WalPosition::default(), |_| {});
+        let mut group = foreign(at, WalSession(1), WalPosition::default(), |_| {});
         change(&mut group);
         freed[512..512 + group.len()].copy_from_slice(&group);
         let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
@@ -229,7 +230,7 @@ fn an_index_says_what_its_segment_holds_that_must_be_known() {
         let (mut shard, at) = log();
         let index = [shard.table.index_payload().unwrap(), part(tag, b"of the segment")].concat();
         let mut region = vec![0; 4 * BLOCK];
-        let mut writer = GroupWriter::new(WAL, Run(1), at, shape(32));
+        let mut writer = GroupWriter::new(WAL, WalSession(1), at, shape(32));
         writer.put_index(&mut region, &index);
         let group = writer.finish(&mut region, GroupKind::Index, at);
         shard.table.advance(group.end());
@@ -247,7 +248,7 @@ fn an_index_says_what_its_segment_holds_that_must_be_known() {
         let slot = shard.disk.0.get_mut(&started.slot).unwrap();
         started.header.encode(&mut slot[..BLOCK]);
         let next = shard.table.next_position().unwrap();
-        let proof = GroupWriter::new(WAL, Run(1), next, shape(32));
+        let proof = GroupWriter::new(WAL, WalSession(1), next, shape(32));
         proof.finish(&mut slot[next.offset as usize..], GroupKind::Proof, group.end());
         check_index(&shard.disk, at, tag);
         // Without the trailer the whole segment is scanned.
@@ -270,7 +271,7 @@ fn check_index(disk: &Disk, at: WalPosition, tag: u16) {
 /// A group with one batch and what follows it, checked.
 fn read(at: WalPosition, put: impl FnOnce(&mut GroupWriter, &mut [u8])) -> (Vec<u8>, Option<(Bytes, Bytes)>) {
     let mut region = vec![0; 4 * BLOCK];
-    let mut writer = GroupWriter::new(WAL, Run(1), at, shape(32));
+    let mut writer = GroupWriter::new(WAL, WalSession(1), at, shape(32));
     put(&mut writer, &mut region);
     writer.finish(&mut region, GroupKind::Data, WalPosition::default());
     let place = SegmentPlace { wal: WAL, shape: shape(32), generation: at.generation };
@@ -315,11 +316,11 @@ fn a_group_with_what_must_be_known_is_not_damaged_and_serves_nobody() {
         let checked = read_check::check_group(place, at.offset, group);
         assert_eq!(checked, Err(GroupError::Unknown(unknown)));
     };
-    check(&foreign(at, Run(1), WalPosition::default(), kind), Unknown::Kind { code: 12 });
-    check(&foreign(at, Run(1), WalPosition::default(), version), Unknown::Version { code: 8, version: 2 });
+    check(&foreign(at, WalSession(1), WalPosition::default(), kind), Unknown::Kind { code: 12 });
+    check(&foreign(at, WalSession(1), WalPosition::default(), version), Unknown::Version { code: 8, version: 2 });
     // A batch on each side of the one that has the part.
     let mut region = vec![0; 8 * BLOCK];
-    let mut writer = GroupWriter::new(WAL, Run(1), at, shape(32));
+    let mut writer = GroupWriter::new(WAL, WalSession(1), at, shape(32));
     for (base, parts) in (2..).zip([Vec::new(), part(CRITICAL | 5, b"sealed"), Vec::new()]) {
         let laid = [&batch(1, 100, 7)[..], &parts].concat();
         writer.put_batch(&mut region, partition(0), &laid, Offset(base), LeaderEpoch(3));

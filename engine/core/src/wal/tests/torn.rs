@@ -491,9 +491,9 @@ fn blocks_of_an_earlier_runs_torn_group_never_complete_a_later_one() {
     disk.write_some(&first, |block| block > 0);
     let mut reopened = shard.clone();
     reopened.disk = disk;
-    // A later run at the very same place, which the proof group prevents: the seed alone must hold.
-    let run = shard.table.run().next();
-    reopened.table.set_run(run);
+    // A later session at the very same place, which the proof group prevents: the seed alone must hold.
+    let session = shard.table.session().next();
+    reopened.table.set_session(session);
     let (mut reopened, second) = lay(reopened, 2);
     reopened.disk.write_some(&second, |block| block == 0);
     let recovered = reopened.disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();
