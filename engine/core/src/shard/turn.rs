@@ -10,14 +10,13 @@ use super::backlog::{Job, Progress};
 use super::cleaner::{MoveError, Read};
 use super::commits::{CommitNumber, CommitSteps, Durable, StagedEnds};
 use super::cuts::StagedCut;
-use super::error::{AppendError, CutError};
+use super::error::CutError;
 use super::host::Host;
 use super::log_rebuild::RebuildError;
 use super::machine::Shard;
 use super::now::Now;
 use super::partitions::PartitionKey;
 use super::placement::{self, Deleted, NewLog, Refusal, Trimmed};
-use super::placement_change::{Placement, PlacementChange};
 use super::publication;
 use super::request::CutLog;
 use super::retention::Looked;
@@ -293,12 +292,6 @@ impl<H: Host> Shard<H> {
     /// Of a log that has failed: only what is staged before `end` can still become durable, with these batches.
     fn refuse_lost(&mut self, reason: &str, end: WalPosition, batches: &StagedEnds) {
         for waiting in self.waiting.take_lost(end, batches) {
-            if let Waiting::Change(PlacementChange { key, what: Placement::Cut(_), .. }) = &waiting {
-                // The watermark of a log that is being cut stands still, from here on for ever.
-                for append in self.waiting.take_above(*key, None) {
-                    append.refuse(&AppendError::Storage { reason: reason.to_owned() }, &mut self.actions);
-                }
-            }
             waiting.refuse(reason, &mut self.partitions, &mut self.actions);
         }
     }
