@@ -12,8 +12,10 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::Reader;
 use crate::metrics::Metrics;
+use crate::read_ahead::{Ahead, NextSegment};
 use crate::read_job::{Destination, ReadJob};
 use crate::read_memory::ReadMemory;
+use crate::read_queue::{ReadQueue, Task};
 use crate::window::WindowError;
 use crate::window::tests::{TestSegment, part};
 use crate::window_cache::{Demand, WindowCache};
@@ -58,6 +60,31 @@ fn a_reader_gets_an_error_at_a_frame_of_a_newer_build_and_is_not_led_past_it() {
     assert_eq!(found.batches.len(), 2);
     let Some(WindowError::Hindered { reason }) = &found.error else { panic!("{:?}", found.error) };
     assert!(reason.contains("a newer RustMQ wrote it"), "{reason}");
+}
+
+#[test]
+fn a_sequential_read_at_the_end_of_a_segment_has_the_next_one_read_ahead() {
+    let queue = Arc::new(ReadQueue::new(2));
+    let reader = Reader { queue: Arc::clone(&queue), ..reader() };
+    let (test, next) = (TestSegment::new(1, &[100; 4]), TestSegment::new(2, &[100; 4]));
+    let own = TopicIdPartition::default();
+    let job = |from| {
+        let run = next.offsets[0]..next.segment.end;
+        let ahead = vec![Ahead::Run(run)];
+        let mut job = job(&test);
+        job.extents = LocatedExtents::Known((from..4).map(|at| test.extent(at)).collect());
+        job.query = BatchQuery { partition: own, from: test.extent(from).first, until: test.extent(3).end };
+        ReadJob { next: Some(NextSegment { segment: next.segment.clone(), ahead }), ..job }
+    };
+    assert!(reader.find(&job(0), Demand::Reader).error.is_none());
+    reader.sequential_reads.note(own, test.extent(2).first);
+    assert!(reader.find(&job(2), Demand::Reader).error.is_none());
+    // The first read continued no other one: it had nothing read ahead.
+    let Task::Ahead(ahead) = queue.next() else { panic!("a read-ahead is due") };
+    assert_eq!(ahead.segment.place, next.segment.place);
+    reader.read_ahead(ahead);
+    assert_eq!(reader.metrics.cold_windows.get(), 2);
+    assert!(reader.windows.get(&next.segment, next.offsets[3], 1, Demand::CachedOnly).is_ok());
 }
 
 #[test]
