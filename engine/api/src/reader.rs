@@ -116,7 +116,19 @@ impl PartitionReader {
     }
 
     fn look_up(&self, request: ReadRequest) -> Result<InMemory, ReadError> {
-        self.published.read(|state| self.read_memory(state, request))
+        let (found, end, aborted) = self.published.read(|state| {
+            let (found, end) = self.read_memory(state, request)?;
+            let is_filtered = request.isolation == Isolation::ReadCommitted && !state.aborted.is_empty();
+            Ok((found, end, is_filtered.then(|| Arc::clone(&state.aborted))))
+        })?;
+        // Without the lock: after a long transaction there may be many aborts to look at.
+        Ok(match (found, aborted) {
+            (InMemory::Answer(answer), Some(index)) => {
+                InMemory::Answer(ReadBatches { aborted: filtered_out(&index, request.from, end), ..answer })
+            }
+            (InMemory::OnDisk(found), aborted) => InMemory::OnDisk(OnDisk { aborted, ..found }),
+            (found, None) => found,
+        })
     }
 
     async fn read_disk(
@@ -183,7 +195,8 @@ impl PartitionReader {
         })
     }
 
-    fn read_memory(&self, state: &PartitionState, request: ReadRequest) -> Result<InMemory, ReadError> {
+    /// Answers also where the batches in memory end that it found.
+    fn read_memory(&self, state: &PartitionState, request: ReadRequest) -> Result<(InMemory, Offset), ReadError> {
         let frontiers = state.frontiers;
         let ReadRequest { from, max_bytes, at_least_one, isolation } = request;
         if state.closed {
@@ -195,13 +208,12 @@ impl PartitionReader {
         let until = isolation.frontier().of(&frontiers);
         let mut answer = ReadBatches { frontiers, ..ReadBatches::default() };
         if from >= until || (max_bytes == 0 && !at_least_one) {
-            return Ok(InMemory::Answer(answer));
+            return Ok((InMemory::Answer(answer), from));
         }
-        let is_filtered = isolation == Isolation::ReadCommitted && !state.aborted.is_empty();
         let Some(batches) = state.log.batches_from(from) else {
             let read = ColdRead { id: self.published.id, from, until, max_bytes, at_least_one };
-            let aborted = is_filtered.then(|| Arc::clone(&state.aborted));
-            return Ok(InMemory::OnDisk(OnDisk { read, frontiers, locations: state.log.locations(), aborted }));
+            let found = OnDisk { read, frontiers, locations: state.log.locations(), aborted: None };
+            return Ok((InMemory::OnDisk(found), from));
         };
         let (mut room, mut end) = (max_bytes, from);
         for batch in batches.take_while(|batch| batch.next <= until) {
@@ -213,10 +225,7 @@ impl PartitionReader {
             answer.batches.push(batch.bytes.clone());
             end = batch.next;
         }
-        if is_filtered {
-            answer.aborted = filtered_out(&state.aborted, from, end);
-        }
-        Ok(InMemory::Answer(answer))
+        Ok((InMemory::Answer(answer), end))
     }
 
     /// Registers `waiter` for one wake-up by the next publication that meets `awaited`, by a change

@@ -18,14 +18,16 @@ pub struct RejectedTruncation {
 }
 
 impl PartitionLog {
-    /// Judges a cut back to `to`. Answers whether there is anything to cut. What lies below the high watermark is committed: a log that differs there is
+    /// Judges a cut back to `to`. Answers whether there is anything to cut: batches, or an epoch
+    /// that began without one. A log that differs below the high watermark, which is committed, is
     /// not cut but reset.
     pub fn prepare_truncation(&self, to: Offset) -> Result<bool, RejectedTruncation> {
         let high_watermark = self.frontiers.high_watermark;
         if to < high_watermark {
             return Err(RejectedTruncation { requested: to, high_watermark });
         }
-        Ok(to < self.end())
+        let has_epoch = self.epochs.starts().last().is_some_and(|last| last.start >= to);
+        Ok(to < self.end() || has_epoch)
     }
 
     /// The log is about to be cut: it takes no appends, and its high watermark stands still.

@@ -127,7 +127,11 @@ impl LogRebuild {
             Err(reason) => self.on_read_failed(range, reason),
         };
         match taken {
-            Err(_) if self.is_whole() => self.end = Some(Ok(())),
+            // Damage behind the cut takes nothing from the log that is left. What a newer build
+            // wrote there may say something of it.
+            Err(RebuildError::Damaged { .. } | RebuildError::Unreadable { .. }) if self.is_whole() => {
+                self.end = Some(Ok(()));
+            }
             Err(error) => self.end = Some(Err(error)),
             Ok(()) if self.is_read() => self.end = Some(Ok(())),
             Ok(()) if self.at >= range.end => self.next_segment(),

@@ -263,6 +263,19 @@ fn what_a_follower_was_told_is_fenced_by_and_is_not_in_its_history() {
 }
 
 #[test]
+fn an_epoch_that_began_without_a_batch_is_cut_off_at_the_end_of_the_log() {
+    let mut driver = replicated(1);
+    driver.fill(0, 2);
+    driver.open(&[0], 1);
+    driver.settle();
+    let cut = driver.cut_in(0, 2, CutTo::End(Offset(2)));
+    driver.settle();
+    assert_eq!((ended(&cut), driver.durable_end(0)), (Some(2), 2));
+    assert_eq!(driver.shown(0).leadership.history[..], [begun(0, 0)]);
+    assert_eq!(driver.killed_now().unwrap().shown(0).leadership.history[..], [begun(0, 0)]);
+}
+
+#[test]
 fn a_later_leadership_takes_the_place_of_a_cut() {
     let mut driver = replicated(1);
     driver.fill(0, 4);
