@@ -1,8 +1,8 @@
-//! Versions 1 and 2 of the WAL's bytes, held by fixtures that are never edited: what this build writes is what those of version 2 say, and what
-//! both say is read.
+//! The bytes of versions 1 and 2 of the WAL, in fixtures that are never edited: this build writes
+//! those of version 2, and reads both.
 
 use bytes::Bytes;
-use rustmq_engine_core::wal::recovery::{CorruptionPolicy, GoOn, RecoveryError, read_index};
+use rustmq_engine_core::wal::recovery::{CorruptionPolicy, RecoveryError, ResumePoint, read_index};
 use rustmq_engine_core::wal::scan::{ReplayEvent, SegmentPlace};
 use rustmq_engine_core::wal::{
     CheckpointPiece, Control, DamagedRange, FormatVersion, GroupKind, GroupWriter, IndexEntry, RecoveredWal, Recovery,
@@ -29,7 +29,7 @@ fn batch() -> Bytes {
     builder.build()
 }
 
-/// A part that a later build may add: it may be passed over.
+/// An optional part of a later build.
 const OPTIONAL: &[u8] = &[5, 0, 4, 0, 0, 0, b'p', b'a', b'r', b't'];
 
 /// A sealed segment with every kind of frame.
@@ -53,7 +53,7 @@ fn segment() -> Vec<u8> {
         index.record_control(PARTITION, at, control);
     }
     let range = writer.put_batch(region, PARTITION, &batch(), Offset(100), LeaderEpoch(6));
-    let header = BatchHeader::parse(&region[range.clone()]).expect("a batch was laid");
+    let header = BatchHeader::parse(&region[range.clone()]).expect("a batch was written");
     index.record_batch(PARTITION, at.offset, &header, false);
     let moved = [&region[range], OPTIONAL].concat();
     let group = writer.finish(region, GroupKind::Data, durable);
@@ -93,7 +93,8 @@ fn segment() -> Vec<u8> {
     image
 }
 
-/// A segment with a checkpoint in two pieces, each in a group of its own, and with other frames between them.
+/// A segment with a checkpoint in two pieces, each in a group of its own, with other frames between
+/// them.
 fn pieces() -> Vec<u8> {
     let mut image = vec![0; shape().length() as usize];
     let version = FormatVersion::V2;
@@ -144,7 +145,7 @@ fn a_segment_of_either_version_is_read() {
     for image in images {
         let recovered = recover(image).expect("the fixture is sound");
         assert_eq!(recovered.session, WalSession(5));
-        assert_eq!(recovered.go_on, GoOn::NewSegment);
+        assert_eq!(recovered.resume_at, ResumePoint::NewSegment);
         let events: Vec<_> = recovered.partitions[&PARTITION].iter().map(|item| item.event.clone()).collect();
         let expected = [
             ReplayEvent::Checkpoint(Bytes::from_static(b"a checkpoint")),
@@ -156,7 +157,7 @@ fn a_segment_of_either_version_is_read() {
     }
 }
 
-/// The index of a sealed segment, and where it stands.
+/// The index of a sealed segment, and its trailer.
 fn stored_index(image: &[u8]) -> (SegmentIndex, Trailer) {
     let trailer = Trailer::parse(WAL, shape(), GENERATION, &image[shape().trailer() as usize..]);
     let trailer = trailer.expect("the segment is sealed");
@@ -166,7 +167,7 @@ fn stored_index(image: &[u8]) -> (SegmentIndex, Trailer) {
 }
 
 #[test]
-fn an_index_of_the_first_version_says_what_that_of_the_second_says_but_for_where_in_its_group_a_base_begins() {
+fn an_index_of_version_1_equals_one_of_version_2_but_for_the_place_of_a_base_within_its_group() {
     let (first, trailer) = stored_index(include_bytes!("fixtures/v1/segment.bin"));
     let (second, _) = stored_index(include_bytes!("fixtures/v2/segment.bin"));
     assert_eq!(first.entries().len(), 2);
@@ -176,14 +177,14 @@ fn an_index_of_the_first_version_says_what_that_of_the_second_says_but_for_where
         assert_eq!(first.base_begins, base_begins, "{id}");
         assert!(first.base_group > 0 && first.base_group < trailer.index_group, "{id}");
         assert!(second.base_begins >= base_begins, "{id}");
-        // The fixture of the first version has no damaged range.
+        // The fixture of version 1 has no damaged range.
         let extents = second.extents.iter().filter(|extent| !extent.is_damaged).copied().collect();
         assert_eq!(*first, IndexEntry { base_begins, extents, ..second.clone() }, "{id}");
     }
 }
 
 #[test]
-fn a_hole_in_a_segment_of_the_first_version_is_of_that_version_though_no_group_of_it_is_left() {
+fn a_hole_in_a_segment_of_version_1_has_that_version_even_if_no_group_is_left() {
     let mut old = include_bytes!("fixtures/v1/segment.bin").to_vec();
     let (_, trailer) = stored_index(&old);
     old[512..trailer.end as usize].fill(0xEE);
@@ -209,7 +210,7 @@ fn a_hole_in_a_segment_of_the_first_version_is_of_that_version_though_no_group_o
 }
 
 #[test]
-fn a_checkpoint_in_pieces_is_written_byte_for_byte_and_stands_where_it_was_begun() {
+fn a_checkpoint_in_pieces_is_written_byte_for_byte_and_takes_the_place_of_its_first_piece() {
     let golden = include_bytes!("fixtures/v2/pieces.bin");
     assert!(pieces() == golden);
     let recovered = recover(golden).expect("the fixture is sound");
@@ -232,20 +233,20 @@ fn damage_before_the_proven_end_is_refused_in_either_version() {
 }
 
 #[test]
-fn a_torn_tail_of_either_version_is_dropped_and_only_the_second_is_gone_on_with() {
+fn a_torn_tail_of_either_version_is_dropped_and_only_version_2_takes_more_groups() {
     let images: [&[u8]; 2] = [include_bytes!("fixtures/v1/torn.bin"), include_bytes!("fixtures/v2/torn.bin")];
-    for (image, is_gone_on_with) in images.into_iter().zip([false, true]) {
+    for (image, takes_more) in images.into_iter().zip([false, true]) {
         let recovered = recover(image).expect("a torn tail is not corruption");
         let tail = recovered.dropped.expect("something was dropped");
         let at = WalPosition { generation: GENERATION, offset: tail.offset };
-        let expected = if is_gone_on_with { GoOn::InSegment(at) } else { GoOn::NewSegment };
-        assert_eq!((recovered.go_on, recovered.durable), (expected, at));
+        let expected = if takes_more { ResumePoint::InSegment(at) } else { ResumePoint::NewSegment };
+        assert_eq!((recovered.resume_at, recovered.durable), (expected, at));
         assert_eq!(recovered.partitions[&PARTITION].len(), 4);
     }
 }
 
 #[test]
-fn an_expiry_of_the_first_version_forgets_whoever_it_names() {
+fn an_expiry_of_version_1_forgets_all_producers_that_it_names() {
     let recovered = recover(include_bytes!("fixtures/v1/torn.bin")).expect("a torn tail is not corruption");
     let expected = Control::Expiry { decided_at: Offset(i64::MAX), producers: vec![ProducerId(7), ProducerId(8)] };
     let mut events = recovered.partitions[&PARTITION].iter().map(|item| &item.event);
@@ -261,14 +262,14 @@ fn a_later_version_is_refused_by_name() {
 }
 
 #[test]
-fn groups_say_their_version_themselves() {
-    // A header of version 2 over groups of version 1, which nothing writes.
+fn each_group_names_its_version() {
+    // A header of version 2 over groups of version 1, which no build writes.
     let recovered = recover(include_bytes!("fixtures/v1/version-2.bin")).expect("the groups are sound");
     assert_eq!(recovered.partitions[&PARTITION].len(), 3);
 }
 
 #[test]
-fn what_this_build_does_not_know_is_refused_with_its_place() {
+fn an_unknown_extension_is_refused_with_its_place() {
     let check = |image: &[u8], unknown| {
         let refused = recover(image);
         let newer = RecoveryError::Newer { slot: SlotId(0), offset: 512, unknown };

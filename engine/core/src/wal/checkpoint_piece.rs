@@ -1,5 +1,6 @@
-//! A checkpoint is a run of pieces, each in a frame of its own, so that no frame is large: they may lie in several groups, and in several segments, with
-//! other frames between them. The checkpoint says what its partition was at the place of its first piece. It counts once the last one is durable.
+//! The pieces of a checkpoint. Each is a frame of its own, so that no frame is large; the pieces
+//! may lie in several groups and segments, with other frames between them. The checkpoint holds the
+//! partition's state at its first piece. It counts once its last piece is durable.
 
 use std::ops::Range;
 
@@ -9,28 +10,28 @@ use super::format_version::PAYLOAD_VERSION;
 use super::little_endian::{Reader, Writer};
 use super::position::{SegmentGeneration, WalPosition};
 
-/// Which piece of which checkpoint.
+/// Identifies a checkpoint and one of its pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CheckpointPiece {
-    /// Where the frame of the first piece stands. No two checkpoints have the same.
+    /// The position of the first piece's frame. It is unique to the checkpoint.
     pub begun_at: WalPosition,
-    /// From 0 on.
+    /// The number of the piece, from 0.
     pub number: u32,
-    /// Pieces of the checkpoint.
+    /// The number of pieces in the checkpoint, at least 1.
     pub count: u32,
 }
 
-/// Bytes of the payload before those of the checkpoint.
+/// The bytes of the payload before the bytes of the checkpoint.
 const FIXED_LENGTH: usize = 1 + 12 + 3 * 4;
 
 impl CheckpointPiece {
-    /// Bytes of the payload of a piece with so many bytes of the checkpoint.
+    /// The length of the payload of a piece that holds `bytes` bytes of the checkpoint.
     #[must_use]
     pub const fn payload_length(bytes: usize) -> usize {
         FIXED_LENGTH + bytes
     }
 
-    /// The checkpoint counts once this one is durable.
+    /// The checkpoint counts once its last piece is durable.
     #[must_use]
     pub const fn is_last(&self) -> bool {
         self.number + 1 == self.count
@@ -47,7 +48,7 @@ impl CheckpointPiece {
         out.put(bytes);
     }
 
-    /// Reads the piece that stands at `at`. Answers with it where in the payload its bytes lie.
+    /// Reads the piece that stands at `at`. Returns it with the range of its bytes in the payload.
     pub(super) fn parse(at: WalPosition, fields: &mut Reader<'_>) -> Option<(Self, Range<usize>)> {
         let begun_at = WalPosition { generation: SegmentGeneration(fields.u64()?), offset: fields.u32()? };
         let piece = Self { begun_at, number: fields.u32()?, count: fields.u32()? };
@@ -57,13 +58,13 @@ impl CheckpointPiece {
         (is_placed && piece.number < piece.count).then_some((piece, FIXED_LENGTH..FIXED_LENGTH + length))
     }
 
-    /// A checkpoint of version 1, which is one frame.
+    /// A checkpoint of version 1, which has a single frame.
     pub(super) const fn whole(at: WalPosition) -> Self {
         Self { begun_at: at, number: 0, count: 1 }
     }
 }
 
-/// The pieces of one checkpoint, as they are read in the order of the log.
+/// Joins the pieces of one checkpoint, which come in the order of the log.
 #[derive(Debug)]
 pub struct CheckpointPieces {
     begun_at: WalPosition,
@@ -71,13 +72,14 @@ pub struct CheckpointPieces {
 }
 
 impl CheckpointPieces {
-    /// Of the checkpoint that has this piece; [`Self::take`] takes it next.
+    /// Starts with the checkpoint of `piece`; [`Self::take`] takes the piece next.
     #[must_use]
     pub const fn begun_by(piece: &CheckpointPiece) -> Self {
         Self { begun_at: piece.begun_at, bytes: Vec::new() }
     }
 
-    /// Takes the next piece; what is none of it is passed over. Answers the whole checkpoint with the last one.
+    /// Takes the next piece, and ignores pieces of other checkpoints. Returns the whole checkpoint
+    /// with its last piece.
     pub fn take(&mut self, piece: &CheckpointPiece, bytes: Bytes) -> Option<Bytes> {
         if (self.begun_at, self.bytes.len()) != (piece.begun_at, piece.number as usize) {
             return None;

@@ -1,5 +1,6 @@
-//! Control frames: changes of a partition that are no batch, and what stands for damaged batches. The payloads of version 2 begin with their own
-//! version, and end with parts; those of version 1 have their fixed fields alone.
+//! Control frames: changes of a partition other than batches, and damaged ranges, which replace
+//! unreadable batches. A payload of version 2 begins with its own version and ends with parts; a
+//! payload of version 1 has only the fixed fields.
 
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
@@ -7,11 +8,13 @@ use super::format_version::{FormatVersion, PAYLOAD_VERSION};
 use super::frame_kind::FrameKind;
 use super::little_endian::{Reader, Writer};
 
-/// The bound on one expiry frame's list: a leader that forgets more producers writes several.
+/// The most producers that one expiry frame names; a leader that expires more writes several
+/// frames.
 pub const EXPIRY_COUNT_MAX: usize = 65_536;
 const VERSION_LENGTH: usize = 1;
 
-/// A change of a partition that is not a batch. `Open` starts a partition afresh: what the WAL held of it before is void.
+/// A change of a partition other than a batch. `Open` starts a partition afresh and voids
+/// everything that the WAL held of it before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Control {
     Truncate {
@@ -26,13 +29,14 @@ pub enum Control {
         log_start: Offset,
     },
     Close,
-    /// A log start is never moved back: one that the log has already, or is beyond, changes nothing. So it may be replayed again, and late.
+    /// Never moves a log start back: a trim at or below the present log start changes nothing. So a
+    /// trim may be replayed twice, and late.
     Trim {
         log_start: Offset,
     },
-    /// The log ended at `decided_at` when the leader decided. Who has written from there on keeps
-    /// its state, so this may be replayed again, and late; but not behind a later truncation: below
-    /// `decided_at` there may be other batches then.
+    /// The log ended at `decided_at` when the leader decided. A producer that has written from
+    /// there on keeps its state, so an expiry may be replayed twice, and late. It may not be
+    /// replayed after a later truncation: other batches may lie below `decided_at` then.
     Expiry {
         decided_at: Offset,
         producers: Vec<ProducerId>,
@@ -52,7 +56,7 @@ impl Control {
         }
     }
 
-    /// Bytes of the payload.
+    /// The length of the payload, in bytes.
     #[must_use]
     pub const fn payload_length(&self) -> usize {
         VERSION_LENGTH
@@ -64,7 +68,7 @@ impl Control {
             }
     }
 
-    /// How many producers an expiry frame names at most where a payload has so many bytes at most.
+    /// The most producers that an expiry frame names if its payload may have `payload_max` bytes.
     #[must_use]
     pub fn expiry_count_max(payload_max: usize) -> usize {
         let fixed = Self::Expiry { decided_at: Offset::ZERO, producers: Vec::new() }.payload_length();
@@ -90,7 +94,7 @@ impl Control {
         }
     }
 
-    /// The fixed fields of a frame of such a kind.
+    /// Reads the fixed fields of a frame of this kind.
     pub(super) fn parse(kind: FrameKind, version: FormatVersion, fields: &mut Reader<'_>) -> Option<Self> {
         Some(match kind {
             FrameKind::Truncate => Self::Truncate { end: offset(fields)? },
@@ -100,7 +104,8 @@ impl Control {
             FrameKind::Close => Self::Close,
             FrameKind::Expiry => {
                 let decided_at = match version {
-                    // It says nothing of this: nobody has written since, by its place in the log.
+                    // Version 1 has no such field; the frame's place in the log implies that its
+                    // producers have not written since.
                     FormatVersion::V1 => Offset(i64::MAX),
                     FormatVersion::V2 => offset(fields)?,
                 };
@@ -120,13 +125,14 @@ impl Control {
     }
 }
 
-/// Offsets of a partition whose batches could not be read back when they were to move. The frame moves in their place: what holds it answers for
-/// them that they are damaged.
+/// A range of offsets whose batches could not be read back when they had to be relocated. The frame
+/// is relocated in their place; readers of these offsets get an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DamagedRange {
     pub first: Offset,
     pub end: Offset,
-    /// Not below that of any batch of the range: retention counts its age from here.
+    /// At least the timestamp of every batch in the range: retention counts the age of the range
+    /// from here.
     pub max_timestamp: Timestamp,
 }
 

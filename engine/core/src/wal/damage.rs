@@ -1,19 +1,20 @@
-//! Why bytes of a segment are not what was written there, or cannot be used though they are.
+//! The reasons why bytes of a segment cannot be used: they are damaged, or a newer build wrote
+//! them.
 
 use super::format_version::Unknown;
 
-/// Why bytes are not taken for a group of the segment and place they were read from.
+/// The reason why bytes cannot be used as the group that is expected at their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GroupError {
-    /// They are not what was written there.
+    /// The bytes differ from those that were written.
     #[error(transparent)]
     Damaged(#[from] GroupDamage),
-    /// They are.
+    /// The bytes are sound, but this build does not know their format.
     #[error("there is {0}: a newer RustMQ wrote it, and this one does not know it")]
     Unknown(Unknown),
 }
 
-/// Why bytes are not a sound group of the segment and place they were read from.
+/// The reason why bytes are not a sound group of the segment and offset that they were read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GroupDamage {
     #[error("no group starts here")]

@@ -1,4 +1,5 @@
-//! Where a segment has the batches of one partition, by offset. A look-up takes logarithmic time, in whatever order the batches came.
+//! The places of one partition's batches in one segment, by offset. A lookup takes logarithmic
+//! time, whatever the order in which the batches came.
 
 use std::ops::Range;
 
@@ -6,28 +7,29 @@ use rustmq_model::{Offset, Timestamp};
 
 use super::retention::is_dated;
 
-/// Batches of one partition in one group whose offsets follow each other.
+/// Batches of one partition in one group, with consecutive offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     pub group_offset: u32,
-    /// Bytes of the batches.
+    /// The length of the batches, in bytes; 0 for a damaged range.
     pub bytes: u32,
     pub first: Offset,
     pub end: Offset,
-    /// What retention goes by: the largest timestamp, or when the batches were appended, if their records have none.
+    /// The timestamp for retention: the largest one of the records, or the time of the append if
+    /// they have none.
     pub max_timestamp: Timestamp,
-    /// Nothing is left of the batches: a [`super::DamagedRange`] stands in the group for them.
+    /// A [`super::DamagedRange`] in the group replaces the batches.
     pub is_damaged: bool,
 }
 
 impl Extent {
-    /// Batches whose time is not known yet stay apart, so that they can be given one.
+    /// Extents without a timestamp stay apart from those with one, so that they can be given one.
     fn is_continued_by(&self, next: &Self) -> bool {
         let follows = self.end == next.first && self.group_offset == next.group_offset;
         follows && self.is_damaged == next.is_damaged && is_dated(self.max_timestamp) == is_dated(next.max_timestamp)
     }
 
-    /// Its group ends there at least.
+    /// The offset that the extent's group reaches at least.
     const fn known_end(&self) -> u32 {
         self.group_offset.saturating_add(self.bytes)
     }
@@ -43,39 +45,46 @@ impl Extent {
     }
 }
 
-/// Ascending by first offset, then by group. That is not the order of the groups: relocated batches are lower than appended ones that came before them. A batch
-/// that has moved within its segment is there twice.
+/// The extents of one partition in one segment, ascending by first offset, then by group. That is
+/// not the order of the groups: relocated batches have lower offsets than batches that were
+/// appended before them. A batch that was relocated within its segment has two extents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Extents(Vec<Held>);
+pub struct Extents(Vec<Entry>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
+struct Entry {
     extent: Extent,
-    /// The highest end of this and all before it. So it rises, though where extents overlap the ends need not.
-    reach: Offset,
+    /// The highest end of this extent and of all before it. It never decreases, although the ends
+    /// of overlapping extents may.
+    max_end: Offset,
 }
 
-/// What a reader wants of a partition.
+/// The range that a reader asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadRange {
     pub from: Offset,
     pub until: Offset,
-    /// Bytes of batches; those that reach or pass it come too.
+    /// The bytes of batches to find; the extent that reaches this number is included.
     pub bytes: usize,
 }
 
-/// Extents that one look-up answers: a bound for the work of a read, and of a look for a move.
+/// The most extents in the result of one lookup. It bounds the work of a read, and of a lookup for
+/// a relocation.
 pub const EXTENTS_MAX: usize = 1024;
 
-/// Runs of groups that are worth reading before a reader asks for them, beside the one that it is in.
+/// The most runs of groups to read ahead, not counting the run that the reader is in.
 pub const RUNS_AHEAD: usize = 3;
-/// A run ends with the group that passes a multiple of this. So whoever reads ahead comes upon the same runs.
+/// A run ends with the group that crosses a multiple of this, in bytes. So all readers read ahead
+/// the same runs.
 const RUN_BYTES: u32 = 1 << 20;
-/// Where the next group is further away than this, the bytes between are not the partition's, and not worth it.
+/// If the next group begins further than this after the start of a run, in bytes, the run ends at
+/// its last known byte: most of the bytes between belong to other partitions.
 const RUN_BYTES_MAX: u32 = 4 * RUN_BYTES;
 
+const _: () = assert!(RUN_BYTES <= RUN_BYTES_MAX, "consecutive groups of a run are near each other");
+
 impl Extents {
-    /// The lowest extent that holds `offset`, or else the first one after it.
+    /// The lowest extent that holds `offset`, or the first one after it.
     #[must_use]
     pub fn find(&self, offset: Offset) -> Option<&Extent> {
         self.between(offset, Offset(i64::MAX)).next()
@@ -83,18 +92,19 @@ impl Extents {
 
     /// The extents that hold offsets from `first` on and below `end`.
     pub fn between(&self, first: Offset, end: Offset) -> impl Iterator<Item = &Extent> {
-        let after = &self.0[self.0.partition_point(|held| held.reach <= first)..];
-        let extents = after.iter().map(|held| &held.extent).take_while(move |extent| extent.first < end);
+        let after = &self.0[self.0.partition_point(|entry| entry.max_end <= first)..];
+        let extents = after.iter().map(|entry| &entry.extent).take_while(move |extent| extent.first < end);
         extents.filter(move |extent| extent.end > first)
     }
 
-    /// Those that a reader looks through for what it wants, at most [`EXTENTS_MAX`]; at least one, if there is any.
+    /// The extents that hold the first `range.bytes` bytes of the range, at most [`EXTENTS_MAX`],
+    /// and at least one if there is any.
     #[must_use]
     pub fn wanted(&self, range: ReadRange) -> Vec<Extent> {
         let mut wanted: Vec<Extent> = Vec::new();
         let mut bytes = 0;
         for extent in self.between(range.from, range.until).take(EXTENTS_MAX) {
-            // Of the first one, the reader may want no more than the end.
+            // The first extent does not count: the range may include only its last offset.
             let is_first = wanted.is_empty();
             wanted.push(*extent);
             bytes += if is_first { 0 } else { extent.bytes as usize };
@@ -105,8 +115,9 @@ impl Extents {
         wanted
     }
 
-    /// Where in the segment those lie that come from `extent` on, below `until`: runs of groups. One whose last group's end is not known ends with what is
-    /// known of it: that may be within the group.
+    /// The runs of groups that hold the extents from `extent` on, below `until`. A run ends where
+    /// the next one begins. If that is far away, or there is none, it ends at the last byte that is
+    /// known to belong to its last group, which may lie within that group.
     #[must_use]
     pub fn runs_from(&self, extent: &Extent, until: Offset) -> Vec<Range<u32>> {
         let mut runs = Vec::new();
@@ -123,7 +134,8 @@ impl Extents {
             } else if at >= begin {
                 end = end.max(next.known_end());
             }
-            // Lower ones are moved batches.
+            // An extent at a lower offset of the segment is out of order because of a relocation;
+            // runs do not go back.
         }
         runs.push(begin..end);
         runs
@@ -140,43 +152,44 @@ impl Extents {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Extent> {
-        self.0.iter().map(|held| &held.extent)
+        self.0.iter().map(|entry| &entry.extent)
     }
 
-    /// Adds an extent, at the end as a rule. One that continues another of its group joins it.
+    /// Adds an extent, usually at the end. An extent that continues another one of its group is
+    /// joined to it.
     pub(super) fn insert(&mut self, extent: Extent) {
-        let mut at = self.0.partition_point(|held| held.extent.place() <= extent.place());
-        let before = at.checked_sub(1).and_then(|before| self.0.get_mut(before)).map(|held| &mut held.extent);
+        let mut at = self.0.partition_point(|entry| entry.extent.place() <= extent.place());
+        let before = at.checked_sub(1).and_then(|before| self.0.get_mut(before)).map(|entry| &mut entry.extent);
         match before.filter(|before| before.is_continued_by(&extent)) {
             Some(before) => {
                 before.join(&extent);
                 at -= 1;
             }
-            None => self.0.insert(at, Held { extent, reach: extent.end }),
+            None => self.0.insert(at, Entry { extent, max_end: extent.end }),
         }
-        let mut reach = at.checked_sub(1).map_or(Offset(i64::MIN), |before| self.0[before].reach);
-        for held in &mut self.0[at..] {
-            reach = reach.max(held.extent.end);
-            // From the first one that others reached as far as before, nothing has changed.
-            if held.reach == reach && held.extent.place() > extent.place() {
+        let mut max_end = at.checked_sub(1).map_or(Offset(i64::MIN), |before| self.0[before].max_end);
+        for entry in &mut self.0[at..] {
+            max_end = max_end.max(entry.extent.end);
+            // The ends after an unchanged `max_end` are unchanged too.
+            if entry.max_end == max_end && entry.extent.place() > extent.place() {
                 break;
             }
-            held.reach = reach;
+            entry.max_end = max_end;
         }
     }
 
-    /// Nothing is left from `end` on.
+    /// Removes the offsets from `end` on.
     pub(super) fn truncate(&mut self, end: Offset) {
-        self.0.truncate(self.0.partition_point(|held| held.extent.first < end));
-        for held in &mut self.0 {
-            held.extent.end = held.extent.end.min(end);
-            held.reach = held.reach.min(end);
+        self.0.truncate(self.0.partition_point(|entry| entry.extent.first < end));
+        for entry in &mut self.0 {
+            entry.extent.end = entry.extent.end.min(end);
+            entry.max_end = entry.max_end.min(end);
         }
     }
 
-    /// What has no time yet ages from `at` on.
+    /// Gives extents without a timestamp the timestamp `at`.
     pub(super) fn date(&mut self, at: Timestamp) {
-        let undated = self.0.iter_mut().map(|held| &mut held.extent).filter(|extent| !is_dated(extent.max_timestamp));
+        let undated = self.0.iter_mut().map(|entry| &mut entry.extent).filter(|extent| !is_dated(extent.max_timestamp));
         undated.for_each(|extent| extent.max_timestamp = at);
     }
 
@@ -186,16 +199,16 @@ impl Extents {
 }
 
 impl FromIterator<Extent> for Extents {
-    /// In any order: they may come from a disk.
+    /// The extents may come in any order, since they may come from a disk.
     fn from_iter<I: IntoIterator<Item = Extent>>(extents: I) -> Self {
-        let mut held: Vec<_> = extents.into_iter().map(|extent| Held { extent, reach: extent.end }).collect();
-        held.sort_by_key(|held| held.extent.place());
-        let mut reach = Offset(i64::MIN);
-        for held in &mut held {
-            reach = reach.max(held.extent.end);
-            held.reach = reach;
+        let mut entries: Vec<_> = extents.into_iter().map(|extent| Entry { extent, max_end: extent.end }).collect();
+        entries.sort_by_key(|entry| entry.extent.place());
+        let mut max_end = Offset(i64::MIN);
+        for entry in &mut entries {
+            max_end = max_end.max(entry.extent.end);
+            entry.max_end = max_end;
         }
-        Self(held)
+        Self(entries)
     }
 }
 
@@ -229,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_extent_is_found_by_any_offset_in_it_in_whatever_order_they_came() {
+    fn an_extent_is_found_by_each_of_its_offsets_whatever_the_order_of_insertion() {
         let appended = [extent(1, 10, 20), extent(2, 20, 30), extent(3, 40, 50)];
         let check = |extents: &Extents, expected: &[(i64, Option<u32>)]| {
             for (offset, group) in expected {
@@ -242,7 +255,7 @@ mod tests {
         let expected = [(0, Some(4)), (9, Some(4)), (10, Some(1)), (49, Some(3)), (50, None)];
         check(&inserted(&relocated), &expected);
         check(&relocated.iter().copied().collect(), &expected);
-        assert_eq!(inserted(&relocated).len(), 4, "what continues in its group joins");
+        assert_eq!(inserted(&relocated).len(), 4, "an extent that continues another one of its group joins it");
     }
 
     #[test]
@@ -256,12 +269,12 @@ mod tests {
                 assert_eq!(extents.find(Offset(offset)), lowest, "{offset}");
             }
             let between = extents.between(Offset(12), Offset(16)).map(|extent| extent.group_offset);
-            assert_eq!(between.collect::<Vec<_>>(), [1, 5, 2], "what ends before is left out");
+            assert_eq!(between.collect::<Vec<_>>(), [1, 5, 2], "extents that end before the range are left out");
         }
     }
 
     #[test]
-    fn a_reader_looks_through_as_many_extents_as_its_bytes_may_be_in() {
+    fn a_reader_gets_as_many_extents_as_may_hold_its_bytes() {
         let extents = inserted(&[extent(1, 0, 5), extent(2, 5, 6), extent(3, 6, 7), extent(4, 7, 8)]);
         let wanted = |from, until, bytes| {
             let range = ReadRange { from: Offset(from), until: Offset(until), bytes };
@@ -274,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_ahead_are_whole_groups_and_the_same_for_all_who_read_there() {
+    fn runs_ahead_are_whole_groups_and_the_same_for_all_readers() {
         const MIB: u32 = 1 << 20;
         let groups = |starts: &[u32]| -> Vec<Extent> {
             (0..).zip(starts).map(|(offset, start)| extent(*start, offset, offset + 1)).collect()
@@ -295,7 +308,7 @@ mod tests {
 
         assert_eq!(extents.runs_from(&all[0], Offset(100)), vec![4096..small[99] + 1]);
 
-        // Large groups; one that lies far behind others; one that was moved.
+        // Large groups, a group far after the others, and a relocated one.
         let all = groups(&[4096, 3 * MIB, 5 * MIB, 30 * MIB, 8192]);
         let expected = [4096..3 * MIB, 3 * MIB..5 * MIB, 5 * MIB..5 * MIB + 1, 30 * MIB..30 * MIB + 1];
         assert_eq!(inserted(&all).runs_from(&all[0], Offset(i64::MAX)), expected);

@@ -1,17 +1,17 @@
-//! The versions of the format, and what a newer build may have written within the present one.
+//! The versions of the format, and the extensions within a version that a newer build may write.
 
-/// How the frames of a group are laid out. A segment's header names the version of what is written to it, so that older builds refuse it; its groups
-/// do, too, for whoever reads them alone.
+/// The layout of a group's frames. The header of a segment names the version of its groups, so that
+/// older builds refuse the segment; each group names it too, for readers that see only the group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormatVersion {
-    /// Payloads are their fixed fields.
+    /// A payload has only its fixed fields.
     V1,
-    /// Payloads have a version of their own, and parts.
+    /// A payload has a version of its own, fixed fields, and parts.
     V2,
 }
 
 impl FormatVersion {
-    /// What is written.
+    /// The version that this build writes.
     pub const CURRENT: Self = Self::V2;
 
     #[must_use]
@@ -32,10 +32,10 @@ impl FormatVersion {
     }
 }
 
-/// Of what is written into the payloads of version 2.
+/// The version of the payloads that this build writes.
 pub(super) const PAYLOAD_VERSION: u8 = 1;
 
-/// What a newer RustMQ wrote. A build that does not know it must not pass over it.
+/// An extension that a newer RustMQ wrote. A build that does not know it must not ignore it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unknown {
     #[error("a group of format version {version}")]

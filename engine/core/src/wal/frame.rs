@@ -1,5 +1,5 @@
-//! Frames: one batch or one control record of one partition, inside a group. Encoding goes through
-//! [`super::group_writer`]; reading walks a whole group with [`frames`].
+//! Frames: one batch or control record of one partition, inside a group. [`super::group_writer`]
+//! encodes frames; [`frames`] reads those of a whole group.
 
 use std::ops::Range;
 
@@ -17,12 +17,18 @@ use super::position::{SegmentGeneration, SegmentShape, WalId, WalPosition, WalSe
 use crate::parts::{self, PartsError};
 
 pub const HEADER_LENGTH: u32 = 32;
-/// Frames start on multiples of this.
+/// Frames start on multiples of this, in bytes.
 pub const ALIGNMENT: u32 = 8;
 const CRC_AT: usize = 28;
 
+const _: () = assert!(
+    HEADER_LENGTH.is_multiple_of(ALIGNMENT) && group::HEADER_LENGTH.is_multiple_of(ALIGNMENT),
+    "the frames of a group are aligned"
+);
+
 impl SegmentShape {
-    /// The largest payload of a frame: what a group of one such frame takes is at most half a segment.
+    /// The largest payload of a frame, in bytes: a group with one such frame takes at most half a
+    /// segment.
     #[must_use]
     pub const fn payload_max(self) -> u32 {
         let half = self.length() / 2 / self.block_size() * self.block_size();
@@ -30,14 +36,15 @@ impl SegmentShape {
     }
 }
 
-/// Whether a batch is new in the log or was only moved within the WAL.
+/// Whether a batch was appended to the log, or relocated within the WAL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BatchKind {
     Appended,
     Relocated,
 }
 
-/// Where the checksums of a group's frames start: WAL, generation and session. The frame's own offset is mixed in per frame.
+/// The start of the checksums of a group's frames: WAL, generation and session. Each frame adds its
+/// own offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameSeed(u32);
 
@@ -56,9 +63,9 @@ impl FrameSeed {
     }
 }
 
-/// The bytes of a payload that the frame's checksum covers. Those of a batch behind its first 21
-/// have the batch's own CRC, so the frame's covers the first 21 and the parts behind the batch.
-/// `None` if the payload cannot hold the batch that it begins with.
+/// The bytes of a payload that the frame's checksum covers. The batch's own CRC covers a batch
+/// after its first 21 bytes, so the frame's checksum covers those 21 bytes and the parts after
+/// the batch. `None` if the payload is too short for its batch.
 fn checked(is_batch: bool, payload: &[u8]) -> Option<[&[u8]; 2]> {
     if !is_batch {
         return Some([payload, &[]]);
@@ -67,20 +74,21 @@ fn checked(is_batch: bool, payload: &[u8]) -> Option<[&[u8]; 2]> {
     Some([fields, payload.get(batch_size(fields)?..)?])
 }
 
-/// The size of the batch that begins with these bytes, as it says itself.
+/// The size of the batch that begins with these bytes, by its own length field.
 pub(super) fn batch_size(fields: &[u8; UNCHECKED_LENGTH]) -> Option<usize> {
     let length = u32::from_be_bytes([fields[8], fields[9], fields[10], fields[11]]);
     usize::try_from(length).ok()?.checked_add(LENGTH_OVERHEAD)
 }
 
-/// Bytes that a frame with `payload` bytes takes, header and padding included.
+/// The bytes of a frame with `payload` bytes, with header and padding.
 #[must_use]
 pub const fn frame_size(payload: usize) -> usize {
     (HEADER_LENGTH as usize + payload).next_multiple_of(ALIGNMENT as usize)
 }
 
-/// Writes header and padding around a payload that is already in place, `HEADER_LENGTH` bytes into `frame`. Does not if the payload should begin with a
-/// batch and cannot: then it answers false.
+/// Writes header and padding around a payload that is already in place, `HEADER_LENGTH` bytes into
+/// `frame`. Returns false, and writes no checksum, if the payload should begin with a whole batch
+/// and does not.
 #[must_use]
 pub(super) fn seal(
     seed: FrameSeed,
@@ -103,36 +111,38 @@ pub(super) fn seal(
     true
 }
 
-/// What a frame says, verified.
+/// The verified content of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameBody {
-    /// The batch is at the beginning of the payload; parts may follow it.
+    /// A batch, which the payload begins with; parts may follow it.
     Batch {
         kind: BatchKind,
         header: BatchHeader,
     },
     Control(Control),
-    /// A piece of a checkpoint, and where in the payload its bytes lie. They are the partition log's own encoding, opaque here.
+    /// A piece of a checkpoint, and the range of its bytes in the payload. Only the partition log
+    /// knows their encoding.
     Checkpoint(CheckpointPiece, Range<usize>),
-    /// Read by [`super::index`].
+    /// A segment index, which [`super::index`] reads.
     SegmentIndex,
     Damaged(DamagedRange),
-    /// The frame is whole. A newer build wrote it.
+    /// A whole frame that a newer build wrote.
     Unknown(Unknown),
 }
 
-/// One verified frame of a group. `payload` borrows the group's bytes.
+/// A verified frame of a group. `payload` borrows the bytes of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     pub partition: TopicIdPartition,
     pub body: FrameBody,
     pub payload: &'a [u8],
-    /// Where the payload stands, counted from the group's start.
+    /// The offset of the payload from the group's start.
     pub payload_at: usize,
 }
 
-/// Walks the frames of a group. `group` holds the whole group from its header on, at least `header.length` bytes. Ends after the
-/// first damage; a sound group gives exactly `frame_count` frames that fill it.
+/// Reads the frames of a group. `group` holds the group from its header on, at least
+/// `header.length` bytes. Ends after the first damage; a sound group has exactly `frame_count`
+/// frames, which fill it.
 pub fn frames<'a>(
     wal: WalId,
     header: &GroupHeader,
@@ -161,7 +171,7 @@ pub fn frames<'a>(
         match parse(seed, header.version, place, bytes, at) {
             Ok(frame) => {
                 left -= 1;
-                // The last frame's padding is part of the group's length.
+                // The group's length includes the padding of its last frame.
                 at += frame_size(frame.payload.len());
                 Some(Ok(frame))
             }
@@ -212,7 +222,8 @@ fn parse(
     Ok(Frame { partition, body, payload, payload_at: at + HEADER_LENGTH as usize })
 }
 
-/// The batch's own CRC and a sane offset range; what else a producer's batch must satisfy was checked before it was stored.
+/// Checks the batch's own CRC and offset range; all else about a producer's batch was checked
+/// before it was stored.
 fn batch_body(
     frame: FrameKind,
     kind: BatchKind,
@@ -229,7 +240,7 @@ fn batch_body(
     with_parts(frame, FrameBody::Batch { kind, header }, parts)
 }
 
-/// All but batches and indexes: version, fixed fields, parts.
+/// Reads any frame but batches and indexes: version, fixed fields, parts.
 fn state_body(
     kind: FrameKind,
     version: FormatVersion,
@@ -260,7 +271,7 @@ fn state_body(
     with_parts(kind, body, fields.rest())
 }
 
-/// The body, unless something follows it that must not be passed over.
+/// Returns the body, unless a critical part follows it.
 fn with_parts(kind: FrameKind, body: FrameBody, parts: &[u8]) -> Result<FrameBody, FrameDamage> {
     match parts::pass_over(parts) {
         Ok(()) => Ok(body),

@@ -1,4 +1,4 @@
-//! What a frame is for, and the number that says so on the disk.
+//! The kinds of frames, and their codes on disk.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {

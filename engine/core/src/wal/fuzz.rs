@@ -1,4 +1,5 @@
-//! The WAL's decoders as fuzz targets: plain functions, which stable tests call too.
+//! The fuzz targets for the WAL's decoders. They are plain functions, so that tests on stable Rust
+//! can call them too.
 
 use bytes::Bytes;
 use rustmq_model::TopicIdPartition;
@@ -16,7 +17,7 @@ use crate::log::{LogLimits, PartitionLog};
 
 const WAL: WalId = WalId([7; 16]);
 
-/// Arbitrary bytes as two slots of a WAL, and as a group read back. Must not panic or hang.
+/// Reads arbitrary bytes as two slots of a WAL, and as a group. Must not panic or hang.
 pub fn fuzz_wal_reader(data: &[u8]) {
     let Ok(shape) = SegmentShape::new(512, 16 * 512) else { return };
     for policy in [CorruptionPolicy::Refuse, CorruptionPolicy::Repaired, CorruptionPolicy::Repair] {
@@ -25,7 +26,7 @@ pub fn fuzz_wal_reader(data: &[u8]) {
     read(data, shape);
 }
 
-/// The first half of the bytes is one slot, the second half the other.
+/// Uses the first half of the bytes as one slot, and the second half as the other.
 fn recover(data: &[u8], shape: SegmentShape, policy: CorruptionPolicy) {
     let length = u64::from(shape.length());
     let slots = vec![(SlotId(0), length), (SlotId(1), length)];
@@ -39,7 +40,7 @@ fn recover(data: &[u8], shape: SegmentShape, policy: CorruptionPolicy) {
             return;
         }
     }
-    // Either answer will do: what counts is that there is one.
+    // Recovery may succeed or fail, but it must end.
     let _answer = recovery.finish();
 }
 
@@ -51,8 +52,9 @@ fn read(data: &[u8], shape: SegmentShape) {
     }
 }
 
-/// Arbitrary bytes as a payload of each kind and version, behind a checksum that is right, as an index, and as a checkpoint. Must not panic, nor claim more
-/// than there is; and what was read as a checkpoint must be written and read as the same again.
+/// Reads arbitrary bytes as a payload of each kind and version after a correct checksum, as an
+/// index, and as a checkpoint. Must not panic, nor return ranges beyond the bytes; a checkpoint
+/// that is accepted must stay the same when it is written and read again.
 pub fn fuzz_wal_frames(data: &[u8]) {
     for version in [FormatVersion::V1, FormatVersion::V2] {
         let kinds = (1..).map_while(FrameKind::from_code);
@@ -93,7 +95,7 @@ fn read_frame(version: FormatVersion, kind: FrameKind, payload: &[u8]) {
             }
             FrameBody::Checkpoint(piece, bytes) => {
                 assert!(frame.payload.get(bytes).is_some(), "the bytes of a piece lie in its payload");
-                assert!(piece.number < piece.count, "a piece is one of those that are counted");
+                assert!(piece.number < piece.count, "the number of a piece is below the count");
             }
             FrameBody::Control(_) | FrameBody::SegmentIndex | FrameBody::Damaged(_) | FrameBody::Unknown(_) => {}
         }
@@ -106,5 +108,5 @@ fn restore(data: &[u8]) {
     let mut again = Vec::new();
     log.encode_checkpoint(&mut again);
     let restored = PartitionLog::restore(LogLimits::default(), &again);
-    assert_eq!(restored.as_ref(), Ok(&log), "a checkpoint says the whole state");
+    assert_eq!(restored.as_ref(), Ok(&log), "a checkpoint holds the whole state");
 }

@@ -1,4 +1,4 @@
-//! The header of a group: what one commit writes from one buffer.
+//! The header of a group, which is the unit that one commit writes from one buffer.
 
 use super::damage::{GroupDamage, GroupError};
 use super::format_version::{FormatVersion, Unknown};
@@ -8,18 +8,21 @@ use super::position::{SegmentGeneration, SegmentShape, WalId, WalPosition, WalSe
 pub const HEADER_LENGTH: u32 = 64;
 pub(crate) const MAGIC: [u8; 4] = *b"RMQG";
 const CRC_AT: usize = 60;
-/// What stands for version 1, which has zeros there.
+
+const _: () = assert!(HEADER_LENGTH <= SegmentShape::BLOCK_SIZE_MIN, "a header lies in one block");
+
+/// The version field of version 1, whose groups have zeros there.
 const UNVERSIONED: u16 = 0;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupKind {
-    /// Frames of partitions.
+    /// A group of frames of partitions.
     Data,
-    /// The index frame of a segment that is being sealed; no group follows it in this segment.
+    /// A group with the index frame of a sealed segment; the last group of its segment.
     Index,
-    /// No frames: only says how far the log is durable, and which session goes on.
+    /// A group without frames: it names the durable end and the session that writes.
     Proof,
-    /// Written by a repair over damage; the damage is its body.
+    /// A group that a repair writes over damage; the damage is its body.
     Hole,
 }
 
@@ -47,16 +50,16 @@ impl GroupKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupHeader {
     pub kind: GroupKind,
-    /// Of its frames.
+    /// The version of the frames.
     pub version: FormatVersion,
-    /// Bytes of header and frames, before padding.
+    /// The length of header and frames, in bytes, without padding.
     pub length: u32,
     pub generation: SegmentGeneration,
     pub session: WalSession,
-    /// Where the group stands in its segment.
+    /// The offset of the group in its segment.
     pub offset: u32,
     pub frame_count: u32,
-    /// The end of what was durable when the group was written.
+    /// The end of the durable log when the group was written.
     pub durable: WalPosition,
 }
 
@@ -83,13 +86,23 @@ impl GroupHeader {
         out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// Reads the header that `bytes` start with, if it is one of this WAL. Says nothing about the place.
+    /// Reads the header that `bytes` start with, if it belongs to this WAL. Does not check the
+    /// place.
+    ///
+    /// # Errors
+    ///
+    /// [`GroupError::Damaged`] if the bytes are no header of this WAL; [`GroupError::Unknown`] if a
+    /// newer build wrote it.
     pub fn parse(wal: WalId, bytes: &[u8]) -> Result<Self, GroupError> {
         let (span, fields) = parse_span(wal, bytes)?;
         Self::parse_content(span, fields)
     }
 
-    /// Reads the header of a group that is due at `at`, and checks that it belongs there.
+    /// Reads the header of the group that is expected at `at`, and checks that it belongs there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Self::parse`], and [`GroupDamage::Fields`] if the header belongs elsewhere.
     pub fn parse_at(wal: WalId, shape: SegmentShape, at: WalPosition, bytes: &[u8]) -> Result<Self, GroupError> {
         let (span, fields) = parse_span(wal, bytes)?;
         Self::parse_content(span.due_at(shape, at)?, fields)
@@ -123,9 +136,9 @@ impl GroupHeader {
     }
 }
 
-/// Where a group stands, and how far it says that the log was durable. These fields, and the
-/// checksum, are the same in every version: so the group of a newer build is told from damage, and
-/// from what an earlier life of the slot left.
+/// The place of a group, and the durable end that it names. These fields and the checksum are the
+/// same in every version: so a group of a newer build is told from damage, and from a group that an
+/// earlier segment left in the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupSpan {
     pub length: u32,
@@ -137,12 +150,20 @@ pub struct GroupSpan {
 }
 
 impl GroupSpan {
-    /// Reads the header that `bytes` start with, if it is one of this WAL, in whatever version.
+    /// Reads the header that `bytes` start with, in any version, if it belongs to this WAL.
+    ///
+    /// # Errors
+    ///
+    /// The damage, if the bytes are no header of this WAL.
     pub fn parse(wal: WalId, bytes: &[u8]) -> Result<Self, GroupDamage> {
         parse_span(wal, bytes).map(|(span, _)| span)
     }
 
-    /// The same of a group that is due at `at`.
+    /// Reads the header of the group that is expected at `at`, in any version.
+    ///
+    /// # Errors
+    ///
+    /// The damage, if the bytes are no header of this WAL, or belong elsewhere.
     pub fn parse_at(wal: WalId, shape: SegmentShape, at: WalPosition, bytes: &[u8]) -> Result<Self, GroupDamage> {
         Self::parse(wal, bytes)?.due_at(shape, at)
     }
@@ -151,14 +172,13 @@ impl GroupSpan {
         let belongs = self.generation == at.generation && self.offset == at.offset;
         let room = shape.trailer().saturating_sub(at.offset);
         let fits = self.length >= HEADER_LENGTH && self.length <= room;
-        // A claim about the durable end is about what came before: never about the group's own
-        // bytes.
+        // The durable end lies before the group: it never includes the group's own bytes.
         let plausible = self.durable <= at;
         if belongs && fits && plausible { Ok(self) } else { Err(GroupDamage::Fields) }
     }
 }
 
-/// With the fields that follow, which differ from version to version.
+/// Returns the span with a reader of the fields after it, which differ between versions.
 fn parse_span(wal: WalId, bytes: &[u8]) -> Result<(GroupSpan, Reader<'_>), GroupDamage> {
     let Some(bytes) = bytes.first_chunk::<64>() else { return Err(GroupDamage::Truncated) };
     if bytes[..MAGIC.len()] != MAGIC {
@@ -183,8 +203,8 @@ fn read_span(fields: &mut Reader<'_>) -> Option<GroupSpan> {
     })
 }
 
-/// What stands for bytes that the device cannot read: to every reader a damaged group, never a sound one, and never a place that
-/// nothing was written to.
+/// Fills bytes that the device cannot read, so that every reader takes them for a damaged group:
+/// never for a sound one, and never for a place that was not written.
 pub fn fill_unreadable(bytes: &mut [u8]) {
     bytes.fill(0xFF);
     for sector in bytes.chunks_mut(SegmentShape::BLOCK_SIZE_MIN as usize) {

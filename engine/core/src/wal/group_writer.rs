@@ -1,5 +1,6 @@
-//! Lays frames into a buffer that the caller owns. The buffer is at once what is written to the disk and what readers read, so
-//! a batch is copied once, here. Does not allocate, write or decide when a group ends.
+//! Writes frames into a buffer of the caller. The buffer is both written to disk and read by
+//! consumers, so a batch is copied once, here. Does not allocate, does no I/O, and does not decide
+//! when a group ends.
 
 use std::ops::Range;
 
@@ -14,7 +15,8 @@ use super::frame_kind::FrameKind;
 use super::group::{GroupHeader, GroupKind, HEADER_LENGTH};
 use super::position::{SegmentShape, WalId, WalPosition, WalSession};
 
-/// One group being filled. Every call takes the same `region`: the buffer from the group's first byte on.
+/// A group that is being filled. All calls take the same `region`: the buffer from the group's
+/// first byte on.
 #[derive(Clone, Debug)]
 pub struct GroupWriter {
     wal: WalId,
@@ -26,18 +28,18 @@ pub struct GroupWriter {
     frame_count: u32,
 }
 
-/// A group ready to be written: `padded` bytes of the region, at `position`.
+/// A finished group: `padded` bytes of the region, to be written at `position`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FinishedGroup {
     pub position: WalPosition,
     pub length: u32,
-    /// Bytes to write: whole blocks.
+    /// The number of bytes to write, in whole blocks.
     pub padded: u32,
     pub frame_count: u32,
 }
 
 impl FinishedGroup {
-    /// Where the next group stands; the durable end once this one is synced.
+    /// The position of the next group, and the durable end once this group is synced.
     #[must_use]
     pub const fn end(&self) -> WalPosition {
         WalPosition { generation: self.position.generation, offset: self.position.offset + self.padded }
@@ -45,7 +47,7 @@ impl FinishedGroup {
 }
 
 impl GroupWriter {
-    /// `at` is where the group will stand in its segment: a multiple of the block size.
+    /// Starts a group at `at`, a multiple of the block size.
     #[must_use]
     pub fn new(wal: WalId, session: WalSession, at: WalPosition, shape: SegmentShape) -> Self {
         assert!(at.offset.is_multiple_of(shape.block_size()), "a group starts on a block");
@@ -68,19 +70,20 @@ impl GroupWriter {
         self.frame_count
     }
 
-    /// Bytes so far, header included, before padding to a block.
+    /// The bytes so far, with the header and without padding to a block.
     #[must_use]
     pub const fn length(&self) -> usize {
         self.length
     }
 
-    /// Bytes that the region must have for one more frame with `payload` bytes, the padding to a block included.
+    /// The bytes that the region needs for one more frame with `payload` bytes, with padding to a
+    /// block.
     #[must_use]
     pub const fn size_with(&self, payload: usize) -> usize {
         (self.length + frame_size(payload)).next_multiple_of(self.shape.block_size() as usize)
     }
 
-    /// Where the next frame stands in the WAL.
+    /// The position of the next frame in the WAL.
     #[must_use]
     pub fn next_frame(&self) -> WalPosition {
         WalPosition { generation: self.at.generation, offset: self.at.offset + self.frame_offset() }
@@ -90,8 +93,8 @@ impl GroupWriter {
         u32::try_from(self.length).expect("a group is shorter than its segment")
     }
 
-    /// Copies a batch, with the parts that follow it if there are any, and writes the two fields
-    /// that the log assigns. Answers where in the region the batch lies, without the parts.
+    /// Copies a batch with the parts that follow it, and writes the two fields that the log
+    /// assigns. Returns the range of the batch in the region, without the parts.
     pub fn put_batch(
         &mut self,
         region: &mut [u8],
@@ -104,16 +107,17 @@ impl GroupWriter {
             payload.copy_from_slice(bytes);
             batch::assign(payload, base_offset, epoch);
         });
-        let size = bytes.first_chunk().and_then(frame::batch_size).expect("a batch is laid whole");
+        let size = bytes.first_chunk().and_then(frame::batch_size).expect("the caller writes whole batches");
         payload.start..payload.start + size
     }
 
-    /// Copies a batch that moves within the WAL, unchanged, with the parts that follow it: nobody has to know them.
+    /// Copies a relocated batch and the parts that follow it, unchanged; this build need not know
+    /// the parts.
     pub fn put_relocated(&mut self, region: &mut [u8], partition: TopicIdPartition, bytes: &[u8]) -> Range<usize> {
         self.put(region, FrameKind::RelocatedBatch, partition, bytes.len(), |payload| payload.copy_from_slice(bytes))
     }
 
-    /// What stands for batches that should move, and cannot be read.
+    /// Writes the range that replaces unreadable batches.
     pub fn put_damaged(&mut self, region: &mut [u8], partition: TopicIdPartition, range: &DamagedRange) {
         let length = DamagedRange::PAYLOAD_LENGTH;
         self.put(region, FrameKind::DamagedRange, partition, length, |payload| range.encode(payload));
@@ -124,7 +128,7 @@ impl GroupWriter {
         self.put(region, control.kind(), partition, length, |payload| control.encode(payload));
     }
 
-    /// A piece of a checkpoint, which is in the partition log's encoding.
+    /// Writes a piece of a checkpoint, in the partition log's encoding.
     pub fn put_checkpoint(
         &mut self,
         region: &mut [u8],
@@ -136,7 +140,7 @@ impl GroupWriter {
         self.put(region, FrameKind::Checkpoint, partition, length, |payload| piece.encode(bytes, payload));
     }
 
-    /// The one frame of an index group; see [`super::segments::SegmentTable::seal`].
+    /// Writes the only frame of an index group; see [`super::segments::SegmentTable::seal`].
     pub fn put_index(&mut self, region: &mut [u8], index: &[u8]) {
         let nobody = TopicIdPartition::default();
         self.put(region, FrameKind::SegmentIndex, nobody, index.len(), |payload| payload.copy_from_slice(index));
@@ -157,15 +161,15 @@ impl GroupWriter {
         let offset = self.next_frame().offset;
         let narrow = u32::try_from(length).expect("a payload is shorter than its segment");
         let is_sealed = frame::seal(self.seed, offset, kind, partition, narrow, frame);
-        assert!(is_sealed, "a batch is laid whole");
+        assert!(is_sealed, "the caller writes whole batches");
         self.length += frame_size(length);
         self.frame_count += 1;
         start + payload.start..start + payload.end
     }
 
-    /// Writes the header and the padding. `durable` is the end of what is synced at this moment.
+    /// Writes the header and the padding. `durable` is the end of the synced log at this moment.
     pub fn finish(self, region: &mut [u8], kind: GroupKind, durable: WalPosition) -> FinishedGroup {
-        assert!(durable <= self.at, "a group is written after what is durable");
+        assert!(durable <= self.at, "the durable log ends before the group");
         let length = self.frame_offset();
         let padded = self.shape.padded(length);
         assert!(padded <= self.shape.trailer() - self.at.offset, "a group ends before its segment's trailer");

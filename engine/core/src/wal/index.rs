@@ -1,5 +1,6 @@
-//! What a segment holds, per partition: where its batches are, its newest base (checkpoint, open or close) and its last frame.
-//! Kept for the active segment while it fills, written at its end when it is sealed, read back on demand.
+//! The index of a segment: for each partition its extents, its newest base (checkpoint, open or
+//! close) and its last frame. The index of the active segment is built in memory, written when the
+//! segment is sealed, and read back on demand.
 
 use std::collections::BTreeMap;
 
@@ -19,26 +20,29 @@ use crate::parts::{self, PartsError};
 
 const ENTRY_LENGTH: usize = 56;
 const EXTENT_LENGTH: usize = 32;
-/// Bytes of an encoded index before its entries.
+/// The bytes of an encoded index before its entries.
 const FIXED_LENGTH: usize = 1 + 4;
 const VOIDS: u32 = 1;
 const CLOSED: u32 = 2;
 
-/// One partition in one segment. Group offsets are 0 where there is no such frame.
+/// The content of one segment for one partition. Group offsets are 0 if there is no such frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IndexEntry {
-    /// An open or close frame is here: what earlier segments hold of the partition is void.
+    /// The segment holds an open or close frame: the content of earlier segments is void.
     pub voids_earlier: bool,
     /// The partition is deleted as of the segment's end.
     pub closed: bool,
-    /// The group of the newest open or close frame, or of the last piece of the newest checkpoint that ends here.
+    /// The group of the newest open or close frame, or of the last piece of the newest checkpoint
+    /// that ends in this segment.
     pub base_group: u32,
-    /// Where that base begins: for a checkpoint, where its first piece stands, which may be in an earlier segment.
+    /// The position where that base begins. A checkpoint begins at its first piece, which may lie
+    /// in an earlier segment.
     pub base_begins: WalPosition,
-    /// The group of the last frame of any kind that changes the partition's state. Relocated batches change none, and nor do the pieces of a checkpoint but
-    /// the last.
+    /// The group of the last frame that changes the partition's state. Relocated batches do not
+    /// change it, nor do pieces of a checkpoint other than the last.
     pub last_group: u32,
-    /// The lowest truncation in the segment: earlier segments hold nothing of the log from here on.
+    /// The lowest truncation in the segment: the content of earlier segments from this offset on is
+    /// void.
     pub truncated_to: Option<Offset>,
     pub extents: Extents,
 }
@@ -72,7 +76,7 @@ impl SegmentIndex {
         self.insert(id, Extent { group_offset, bytes, first, end, max_timestamp, is_damaged: false });
     }
 
-    /// Changes no state, as a relocated batch.
+    /// Records a damaged range. Like a relocated batch, it does not change the partition's state.
     pub fn record_damaged(&mut self, id: TopicIdPartition, group_offset: u32, range: &DamagedRange) {
         let DamagedRange { first, end, max_timestamp } = *range;
         self.insert(id, Extent { group_offset, bytes: 0, first, end, max_timestamp, is_damaged: true });
@@ -114,18 +118,19 @@ impl SegmentIndex {
         }
     }
 
-    /// What has no time yet, as a scan finds it, ages from `at` on.
+    /// Gives extents without a timestamp the timestamp `at`. A scan leaves such extents: it does
+    /// not know when batches without timestamps were appended.
     pub fn date(&mut self, at: Timestamp) {
         self.entries.values_mut().for_each(|entry| entry.extents.date(at));
     }
 
-    /// Bytes of the encoded index.
+    /// The length of the encoded index, in bytes.
     #[must_use]
     pub fn encoded_length(&self) -> usize {
         FIXED_LENGTH + self.entries.len() * ENTRY_LENGTH + self.extent_count * EXTENT_LENGTH
     }
 
-    /// The most that one more frame can add to [`Self::encoded_length`].
+    /// The most bytes that one more frame can add to [`Self::encoded_length`].
     pub const GROWTH_PER_FRAME: usize = ENTRY_LENGTH + EXTENT_LENGTH;
 
     #[must_use]
@@ -157,7 +162,7 @@ impl SegmentIndex {
         bytes
     }
 
-    /// Reads the one frame of an index group, which has been checked.
+    /// Reads the only frame of a verified index group.
     pub(super) fn in_group(wal: WalId, header: &GroupHeader, group: &[u8]) -> Result<Self, IndexError> {
         let group = group.get(..header.length as usize).ok_or(IndexError::Damaged)?;
         let frame = frames(wal, header, group).next().and_then(Result::ok).ok_or(IndexError::Damaged)?;
@@ -168,7 +173,12 @@ impl SegmentIndex {
         }
     }
 
-    /// Reads the index of the segment of that generation, encoded as in that version.
+    /// Reads the index of the segment of that generation, encoded in that version.
+    ///
+    /// # Errors
+    ///
+    /// [`IndexError::Damaged`] if the bytes are no index; [`IndexError::Unknown`] if a newer build
+    /// wrote it.
     pub fn parse(version: FormatVersion, generation: SegmentGeneration, bytes: &[u8]) -> Result<Self, IndexError> {
         let mut fields = Reader::new(bytes);
         let code = FrameKind::SegmentIndex.code();
@@ -221,12 +231,12 @@ impl SegmentIndex {
     }
 }
 
-/// Why an index cannot be used.
+/// The reason why an index cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IndexError {
-    /// It can be made anew from the segment's groups.
+    /// The index can be rebuilt from the groups of the segment.
     Damaged,
-    /// The segment, or its index, holds what this build does not know.
+    /// A newer build wrote the segment or the index.
     Unknown(Unknown),
 }
 
@@ -240,19 +250,20 @@ fn parse_extent(fields: &mut Reader<'_>) -> Option<Extent> {
         first: Offset(first),
         end: Offset(end),
         max_timestamp,
-        // A batch has bytes.
+        // Every batch has bytes, so an extent without bytes is a damaged range.
         is_damaged: bytes == 0,
     })
 }
 
-/// The last block of a sealed segment: where its index is and where its groups end. Synced together with the index, before the
-/// next segment receives a group; without a sound one the segment is scanned instead.
+/// The last block of a sealed segment: it names the index and the end of the groups. It is synced
+/// with the index before the next segment receives a group. A segment without a sound trailer is
+/// scanned instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trailer {
     pub generation: SegmentGeneration,
     pub session: WalSession,
     pub index_group: u32,
-    /// The end of the index group, padded: the end of the segment's content.
+    /// The padded end of the index group, which is the end of the segment's content.
     pub end: u32,
 }
 
@@ -274,7 +285,7 @@ impl Trailer {
         block[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// `None` for anything but a sound trailer of this segment's present life.
+    /// Reads the trailer; `None` unless it is sound and belongs to this generation.
     #[must_use]
     pub fn parse(wal: WalId, shape: SegmentShape, generation: SegmentGeneration, block: &[u8]) -> Option<Self> {
         let bytes = block.first_chunk::<64>()?;

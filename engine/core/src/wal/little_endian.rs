@@ -1,9 +1,9 @@
-//! Checked reads and writes of little-endian fields. Reads answer `None` past the end; writes are to buffers whose size the
-//! caller has computed.
+//! Checked reads and writes of little-endian fields. Reads past the end return `None`; a write past
+//! the end panics, since the caller computes the size of the buffer.
 
 use rustmq_model::{PartitionId, TopicId, TopicIdPartition};
 
-/// A cursor over bytes from disk.
+/// Reads fields from bytes of the disk, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a>(&'a [u8]);
 
@@ -22,7 +22,7 @@ impl<'a> Reader<'a> {
         Some(*head)
     }
 
-    /// What is left.
+    /// The bytes that have not been read.
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.0
     }
@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A cursor over a buffer being filled.
+/// Writes fields into a buffer, in order.
 #[derive(Debug)]
 pub(crate) struct Writer<'a> {
     out: &'a mut [u8],

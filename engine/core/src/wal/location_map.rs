@@ -1,7 +1,9 @@
-//! Where the batches of one partition are that have left memory, for readers on any thread: in which segments, and in which groups of those whose
-//! index is not on disk yet. The writer shows readers a snapshot; what it changes afterwards it changes in its own.
+//! The places of one partition's batches that have left memory, for readers on any thread: their
+//! segments, and their groups in segments whose index is not on disk yet. Readers get a snapshot;
+//! the writer applies later changes to its own copy.
 //!
-//! It follows the same rules as the writer's [`super::spans::Spans`], over less: batches that are in memory are not in it.
+//! It follows the same rules as [`super::spans::Spans`] of the writer, for fewer batches: those in
+//! memory are not in it.
 
 use std::ops::Range;
 
@@ -13,7 +15,7 @@ use super::segments::{Located, Location, SegmentContent, Stretch};
 use super::shared_segments::{SharedSegment, SharedSegments, UnindexedSegments};
 use super::spans::Span;
 
-/// Batches of one group, where they are found.
+/// Batches of one group, with their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlacedBatches {
     pub generation: SegmentGeneration,
@@ -28,27 +30,30 @@ impl PlacedBatches {
     }
 }
 
-/// See the module. A partition costs 32 bytes here for each segment that holds batches of it, and 48 for each group in segments without an index on disk: as a rule in the
-/// active one, and as far as its batches have left memory.
+/// The map of one partition, see the module. It takes 32 bytes for each segment that holds batches
+/// of the partition, and 48 for each group in a segment without an index on disk: usually the
+/// active one, up to the last batch that has left memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LocationMap {
-    /// Ascending. They do not overlap.
+    /// In ascending order, without overlap.
     stretches: Vec<Stretch>,
-    /// Of segments whose index was not on disk when the map was changed last: all groups of the stretches there, or none.
+    /// The groups in segments whose index was not on disk when the map was last changed: for each
+    /// segment either all groups of its stretches, or none.
     extents: Vec<(SegmentGeneration, Extents)>,
 }
 
-/// Why a look-up finds no place.
+/// The reason why a lookup finds no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotLocated {
-    /// It is in no segment.
+    /// No segment holds the offset.
     Nowhere,
-    /// The segment is in use no more: a newer map says where the batches are.
+    /// The segment is no longer in use; a newer map has the place.
     Retired,
 }
 
 impl LocationMap {
-    /// Of a partition whose batches are all on disk. `extents` are those of segments without an index on disk.
+    /// The map of a partition with all batches on disk. `extents` are those of segments without an
+    /// index on disk.
     pub(super) fn of(spans: impl Iterator<Item = Span>, extents: Vec<(SegmentGeneration, Extents)>) -> Self {
         let mut map = Self { stretches: Vec::new(), extents };
         spans.for_each(|span| map.insert(Stretch::of(&span)));
@@ -57,7 +62,7 @@ impl LocationMap {
 
     // For the writer.
 
-    /// Batches left memory. They come in the order of offsets.
+    /// Adds batches that left memory, in the order of their offsets.
     pub fn extend(&mut self, batches: impl IntoIterator<Item = PlacedBatches>, unindexed: &UnindexedSegments) {
         for batches in batches {
             self.insert(batches.stretch());
@@ -66,8 +71,8 @@ impl LocationMap {
         self.forget_indexed(unindexed);
     }
 
-    /// Batches were moved, or marks stand for them. Each takes effect where its offsets are held:
-    /// a mark may cover more than that.
+    /// Moves batches, or replaces them by damaged ranges. Each change applies only to offsets that
+    /// the map holds: a damaged range may cover more.
     pub fn relocate(&mut self, moved: &[PlacedBatches], unindexed: &UnindexedSegments) {
         for to in moved {
             let stretch = to.stretch();
@@ -81,13 +86,13 @@ impl LocationMap {
         self.forget_unused();
     }
 
-    /// Whether [`Self::trim`] would change anything.
+    /// Whether [`Self::trim`] would change the map.
     #[must_use]
     pub fn is_below(&self, log_start: Offset) -> bool {
         self.stretches.first().is_some_and(|stretch| stretch.end <= log_start)
     }
 
-    /// Nothing is left below the log start. A stretch that reaches over it stays.
+    /// Removes stretches below the log start. A stretch across the log start stays.
     pub fn trim(&mut self, log_start: Offset) {
         let gone = self.stretches.partition_point(|stretch| stretch.end <= log_start);
         if gone > 0 {
@@ -96,7 +101,7 @@ impl LocationMap {
         }
     }
 
-    /// Nothing is left from `end` on.
+    /// Removes the offsets from `end` on.
     pub fn truncate(&mut self, end: Offset) {
         self.cut_out(end, Offset(i64::MAX));
         self.extents.iter_mut().for_each(|(_, extents)| extents.truncate(end));
@@ -115,7 +120,7 @@ impl LocationMap {
         self.extents[at].1.insert(extent);
     }
 
-    /// Forgets the groups of segments whose index is on disk by now.
+    /// Removes the groups of segments whose index is on disk by now.
     fn forget_indexed(&mut self, unindexed: &UnindexedSegments) {
         self.extents.retain(|(generation, _)| unindexed.contains(*generation));
     }
@@ -125,7 +130,7 @@ impl LocationMap {
         extents.retain(|(generation, _)| stretches.iter().any(|stretch| stretch.generation == *generation));
     }
 
-    /// What was held of its offsets is there now.
+    /// Adds a stretch, which replaces earlier ones at its offsets.
     fn insert(&mut self, stretch: Stretch) {
         let at = self.cut_out(stretch.first, stretch.end);
         match at.checked_sub(1).map(|before| &mut self.stretches[before]) {
@@ -134,7 +139,8 @@ impl LocationMap {
         }
     }
 
-    /// Nothing holds offsets from `first` on below `end`. Answers where a stretch of them belongs.
+    /// Removes the offsets from `first` on below `end`. Returns the index at which a stretch of
+    /// these offsets belongs.
     fn cut_out(&mut self, first: Offset, end: Offset) -> usize {
         let begin = self.stretches.partition_point(|stretch| stretch.end <= first);
         let until = self.stretches.partition_point(|stretch| stretch.first < end);
@@ -154,7 +160,7 @@ impl LocationMap {
         self.stretches.get(self.stretches.partition_point(|stretch| stretch.end <= offset))
     }
 
-    /// What lies between two offsets, in their order: as few stretches as say it.
+    /// The stretches in a range of offsets, in order, joined where possible.
     #[must_use]
     pub fn stretches(&self, offsets: Range<Offset>) -> Vec<Stretch> {
         let mut found: Vec<Stretch> = Vec::new();
@@ -170,19 +176,23 @@ impl LocationMap {
         found
     }
 
-    /// Whether nothing from `offset` on is in here.
+    /// Whether the map ends at or before `offset`.
     #[must_use]
     pub fn ends_before(&self, offset: Offset) -> bool {
         self.find(offset).is_none()
     }
 
-    /// The segment to look into for `offset`, or else for the first one after it.
+    /// The segment that holds `offset`, or the first offset after it.
     #[must_use]
     pub fn generation_at(&self, offset: Offset) -> Option<SegmentGeneration> {
         self.find(offset).map(|stretch| stretch.generation)
     }
 
-    /// Where to read for `range.from`, or else for the first offset after it.
+    /// Finds the place of `range.from`, or of the first offset after it.
+    ///
+    /// # Errors
+    ///
+    /// [`NotLocated`] if the map has no place for the range, or its segment is retired.
     pub fn locate(&self, range: ReadRange, segments: &SharedSegments) -> Result<Located, NotLocated> {
         let stretch = self.find(range.from).ok_or(NotLocated::Nowhere)?;
         if stretch.is_damaged {
@@ -193,7 +203,8 @@ impl LocationMap {
         Location::of(stretch, range, &segment, content).map(Located::Batches).ok_or(NotLocated::Nowhere)
     }
 
-    /// What is known here comes first: the partition may have been closed, and opened again, in a segment whose index came after this map.
+    /// The extents of the map win over the trailer: the partition may have been closed and opened
+    /// again in a segment whose index is newer than this map.
     fn content<'a>(&'a self, segment: &SharedSegment) -> Option<SegmentContent<'a>> {
         match self.extents.iter().find(|(generation, _)| *generation == segment.generation) {
             Some((_, extents)) => Some(SegmentContent::Known(extents)),
@@ -201,12 +212,12 @@ impl LocationMap {
         }
     }
 
-    /// Panics where the map contradicts itself.
+    /// Panics if the map contradicts itself.
     pub fn check_invariants(&self) {
         for pair in self.stretches.windows(2) {
             assert!(pair[0].end <= pair[1].first, "stretches follow each other: {self:?}");
         }
-        assert!(self.stretches.iter().all(|stretch| stretch.first < stretch.end), "none is empty: {self:?}");
+        assert!(self.stretches.iter().all(|stretch| stretch.first < stretch.end), "no stretch is empty: {self:?}");
     }
 }
 

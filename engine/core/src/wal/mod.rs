@@ -1,9 +1,13 @@
-//! The write-ahead log (`docs/formats/wal.md`): its bytes, what a restart finds in them, and which segment is used
-//! next, freed or moved.
+//! The write-ahead log (`docs/formats/wal.md`): the format of its bytes, recovery at a restart, and
+//! the decisions about segments: which one is used next, freed or relocated.
 //!
-//! Reading order: [`position`], [`format_version`], [`segment_header`], [`group`], [`frame_kind`], [`frame`], [`control`], [`checkpoint_piece`], [`extents`], [`index`] are the format, and [`damage`] what is none; [`group_writer`] puts frames
-//! into a buffer; [`scan`] reads a segment's groups; [`recovery`] reads a whole WAL; [`segments`] decides about segments while
-//! it runs; [`shared_segments`] and [`location_map`] are what readers share with it, and [`read_check`] verifies what is read back for them. No files: bytes come from and go to the caller.
+//! Reading order: [`position`], [`format_version`], [`segment_header`], [`group`], [`frame_kind`],
+//! [`frame`], [`control`], [`checkpoint_piece`], [`extents`] and [`index`] are the format;
+//! [`damage`] names the ways in which bytes violate it. [`group_writer`] writes frames into a
+//! buffer; [`scan`] reads the groups of a segment; [`recovery`] reads a whole WAL; [`segments`]
+//! decides about segments while the WAL runs. The writer shares [`shared_segments`] and
+//! [`location_map`] with readers, and [`read_check`] verifies the groups that they read. Nothing
+//! here opens files: bytes come from the caller and go to it.
 
 pub mod checkpoint_piece;
 pub mod control;

@@ -1,16 +1,16 @@
-//! Names and positions in a WAL, and the shape of its segments.
+//! Names and positions in a WAL, and the layout of its segments.
 
 use std::fmt;
 
-/// The random id of one WAL, made with its folder. Every checksum starts from it.
+/// The random id of one WAL, created with its folder. Every checksum starts from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WalId(pub [u8; 16]);
 
-/// The number of a slot file, `slot-NNNNN`. Says nothing about what is in it.
+/// The number of a slot file, `slot-NNNNN`. It does not tell which segment the file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SlotId(pub u32);
 
-/// The life of a segment, counted from 1 and raised each time a slot is put to use.
+/// The number of a segment, counted from 1 and raised each time a segment is started in a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SegmentGeneration(pub u64);
 
@@ -21,7 +21,7 @@ impl SegmentGeneration {
     }
 }
 
-/// One opening of the WAL, counted from 1.
+/// The number of a WAL session: one opening of the WAL, counted from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WalSession(pub u64);
 
@@ -32,7 +32,8 @@ impl WalSession {
     }
 }
 
-/// A place in the WAL: generation first, then the byte offset in the segment. The default, generation 0, is before everything.
+/// A place in the WAL: generation first, then the byte offset in the segment. The default,
+/// generation 0, lies before all content.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WalPosition {
     pub generation: SegmentGeneration,
@@ -45,7 +46,7 @@ impl fmt::Display for WalPosition {
     }
 }
 
-/// The sizes that a segment is laid out by.
+/// The block size and the length of a segment, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentShape {
     block_size: u32,
@@ -63,14 +64,22 @@ pub enum SegmentShapeError {
     Length { length: u64, block_size: u64 },
 }
 
+const _: () = {
+    assert!(SegmentShape::BLOCK_SIZE_MIN.is_power_of_two() && SegmentShape::BLOCK_SIZE_MAX.is_power_of_two());
+    assert!(SegmentShape::LENGTH_MAX + SegmentShape::BLOCK_SIZE_MAX as u64 <= u32::MAX as u64);
+};
+
 impl SegmentShape {
     pub const BLOCK_SIZE_MIN: u32 = 512;
     pub const BLOCK_SIZE_MAX: u32 = 65_536;
-    /// Offsets are 32 bits wide; one largest block is kept free of overflow.
+    /// Offsets have 32 bits. Two blocks of the largest size below 4 GiB stay unused, so that
+    /// rounding an offset up to a block cannot overflow.
     pub const LENGTH_MAX: u64 = (1 << 32) - 2 * Self::BLOCK_SIZE_MAX as u64;
-    /// Sixteen of the smallest blocks; a segment has at least sixteen of its own.
+    /// Sixteen blocks of the smallest size; a segment has at least sixteen of its own blocks.
     pub const LENGTH_MIN: u64 = 16 * Self::BLOCK_SIZE_MIN as u64;
 
+    /// # Errors
+    /// If the block size or the length is out of its bounds.
     pub fn new(block_size: u64, length: u64) -> Result<Self, SegmentShapeError> {
         let legal = |size: &u32| size.is_power_of_two() && (Self::BLOCK_SIZE_MIN..=Self::BLOCK_SIZE_MAX).contains(size);
         let block = u32::try_from(block_size).ok().filter(legal).ok_or(SegmentShapeError::BlockSize { block_size })?;
@@ -85,25 +94,25 @@ impl SegmentShape {
         self.block_size
     }
 
-    /// Bytes of a whole segment.
+    /// The length of the whole segment, in bytes.
     #[must_use]
     pub const fn length(self) -> u32 {
         self.length
     }
 
-    /// Where the first group stands.
+    /// The offset of the first group.
     #[must_use]
     pub const fn first_group(self) -> u32 {
         self.block_size
     }
 
-    /// Where the trailer stands; groups end here.
+    /// The offset of the trailer; groups end before it.
     #[must_use]
     pub const fn trailer(self) -> u32 {
         self.length - self.block_size
     }
 
-    /// `length` rounded up to whole blocks.
+    /// Rounds `length` up to whole blocks.
     #[must_use]
     pub const fn padded(self, length: u32) -> u32 {
         length.saturating_add(self.block_size - 1) / self.block_size * self.block_size

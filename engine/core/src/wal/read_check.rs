@@ -1,5 +1,6 @@
-//! Verifies groups that were read back from disk, and yields the batches of each partition: nothing is served that is not from
-//! this place, this life of the segment, this partition, and whole.
+//! Verifies groups that were read back from disk, and finds the batches of each partition in them.
+//! A batch is served only if it is whole and belongs to this place, this generation and this
+//! partition.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,16 +15,16 @@ use super::group::{GroupHeader, HEADER_LENGTH};
 use super::position::WalPosition;
 use super::scan::SegmentPlace;
 
-/// A batch in the bytes that were read. Ranges count from the group's first byte.
+/// A batch in the bytes that were read. Ranges count from the first byte of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedBatch {
     pub header: BatchHeader,
     pub range: Range<usize>,
-    /// The batch with the parts that follow it: what a move copies.
+    /// The batch with the parts that follow it; a relocation copies them together.
     pub with_parts: Range<usize>,
 }
 
-/// What is asked of groups: batches of `partition` that hold offsets from `from` on and lie below `until`.
+/// A query for the batches of `partition` that hold offsets from `from` on and lie below `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchQuery {
     pub partition: TopicIdPartition,
@@ -31,15 +32,15 @@ pub struct BatchQuery {
     pub until: Offset,
 }
 
-/// A whole group, verified: what may be served of it.
+/// A verified group, and its batches that may be served.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CheckedGroup {
-    /// By partition and offset.
+    /// Sorted by partition and offset.
     batches: Vec<(TopicIdPartition, CheckedBatch)>,
 }
 
 impl CheckedGroup {
-    /// The partition's batches, ascending.
+    /// The batches of the partition, in the order of their offsets.
     pub fn batches_of(&self, partition: TopicIdPartition) -> impl Iterator<Item = &CheckedBatch> {
         let first = self.batches.partition_point(|(of, _)| *of < partition);
         let rest = self.batches[first..].iter();
@@ -50,13 +51,19 @@ impl CheckedGroup {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GroupCheck {
     Whole(CheckedGroup),
-    /// The group is longer than the bytes: read this many, whole blocks, from its offset on.
+    /// The group is longer than the bytes: `length` bytes must be read from its offset on, which
+    /// are whole blocks.
     NeedBytes {
         length: u32,
     },
 }
 
-/// The size of the group at `offset`, with padding, by its header alone; `None` if the bytes do not hold one.
+/// The padded size of the group at `offset`, by its header alone; `None` if the bytes are shorter
+/// than a header.
+///
+/// # Errors
+///
+/// If the bytes are not the header of that group, or a newer build wrote it.
 pub fn group_size(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<Option<u32>, GroupError> {
     if bytes.len() < HEADER_LENGTH as usize {
         return Ok(None);
@@ -66,9 +73,13 @@ pub fn group_size(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<Opti
     Ok(Some(place.shape.padded(header.length)))
 }
 
-/// Verifies the group at `offset`, which `bytes` start with. One with a frame that this build does
-/// not know is no group to it, and not damaged either: nothing of it is served, since the frame may
-/// say something of the batches beside it.
+/// Verifies the group at `offset`, which `bytes` start with.
+///
+/// # Errors
+///
+/// If the group is damaged. [`GroupError::Unknown`] if this build does not know one of its frames:
+/// no batch of the group is served then, since the frame may change the meaning of the batches
+/// beside it.
 pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<GroupCheck, GroupError> {
     if bytes.len() < HEADER_LENGTH as usize {
         return Ok(GroupCheck::NeedBytes { length: place.shape.block_size() });
@@ -79,7 +90,8 @@ pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<Gro
         return Ok(GroupCheck::NeedBytes { length: place.shape.padded(header.length) });
     };
     let mut batches: Vec<(TopicIdPartition, CheckedBatch)> = Vec::new();
-    // What a later frame of the same group voids was never to be read: how many batches stood before that frame, and up to where they stay.
+    // A later frame of the same group may void batches, which must not be served. For each such
+    // frame: the number of batches before it, and the end of those that stay.
     let mut voids: BTreeMap<TopicIdPartition, Vec<(usize, Offset)>> = BTreeMap::new();
     for frame in frame::frames(place.wal, &header, group) {
         let frame = frame?;

@@ -1,13 +1,14 @@
-//! What a restart finds in a WAL: which segments are in use, where the log ends and goes on, and from where each partition is
-//! replayed. Reads are asked for one at a time ([`Recovery::poll_action`]) and fed back ([`Recovery::on_read`]); nothing is
-//! written here: [`RecoveredWal`] names what the caller must write and sync before it serves.
+//! Recovery at a restart: finds the segments in use, the end of the log, the position where the log
+//! goes on, and the base that each partition is replayed from. The caller executes one read at a
+//! time ([`Recovery::poll_action`]) and returns its bytes ([`Recovery::on_read`]). Recovery writes
+//! nothing: [`RecoveredWal`] lists the writes and syncs that must precede service.
 //!
 //! ```text
 //! headers of all slots -> scan of the newest segment -> per older segment, newest first:
 //!     trailer -> index -> (nothing | groups of bases | scan)          no sound index -> scan
 //! ```
-//! A segment is scanned only if some partition's newest base (checkpoint, open or close) leaves frames to replay in it, or lies in several groups of it. A repair
-//! scans all.
+//! A segment is scanned only if the newest base (checkpoint, open or close) of some partition
+//! leaves frames to replay in it, or lies in several of its groups. A repair scans all segments.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,39 +16,45 @@ use bytes::Bytes;
 use rustmq_model::Offset;
 
 mod bases;
-mod headless;
+mod headerless;
 mod index_group;
 mod outcome;
 
 pub use index_group::read_index;
 pub use outcome::{
-    BaseLost, CorruptionPolicy, DroppedTail, GoOn, ReadRequest, RecoveredSegment, RecoveredWal, RecoveryError,
-    RecoveryOptions,
+    BaseLost, CorruptionPolicy, DroppedTail, ReadRequest, RecoveredSegment, RecoveredWal, RecoveryError,
+    RecoveryOptions, ResumePoint,
 };
 
 use super::control::Control;
 use super::damage::{GroupDamage, GroupError};
 use super::format_version::{FormatVersion, Unknown};
-use super::group::GroupHeader;
+use super::group::{self, GroupHeader};
 use super::index::{IndexError, SegmentIndex, Trailer};
 use super::position::{SegmentGeneration, SegmentShape, SlotId, WalPosition, WalSession};
 use super::scan::{DamagePolicy, Hole, ReplayEvent, ReplayItem, ScanNeed, SegmentPlace, SegmentScan, scan_group};
 use super::segment_header::{SegmentHeader, SegmentHeaderError};
 
 use bases::{Bases, EntryReplay, Replayed, begun_by};
-use headless::Headless;
+use headerless::HeaderlessSlot;
 use index_group::parse_index;
 
-/// Enough of a slot for its header and, whatever the block size, the header of its first group.
+/// Holds the header of a slot and, with any block size, the header of its first group.
 const HEAD_LENGTH: u32 = 2 * SegmentShape::BLOCK_SIZE_MAX;
-/// How many single groups are read for their bases before a scan of the whole segment is the better read.
+/// The most groups that are read one by one for their bases; for more, a scan of the whole segment
+/// is cheaper.
 const BASE_GROUPS_MAX: usize = 64;
 
+const _: () = assert!(
+    SegmentShape::BLOCK_SIZE_MAX + group::HEADER_LENGTH <= HEAD_LENGTH,
+    "a head holds the first group's header"
+);
+
 #[derive(Clone, Debug)]
-struct Found {
+struct FoundSegment {
     slot: SlotId,
     header: SegmentHeader,
-    /// What the first group says was durable, if it is sound by its header.
+    /// The durable position that the first group names, if its header is sound.
     first_durable: Option<WalPosition>,
 }
 
@@ -56,7 +63,7 @@ enum Step {
     Head {
         slot: usize,
     },
-    /// For a group of a segment whose header is lost.
+    /// Searches for a group of a segment without a header.
     Search {
         slot: usize,
         offset: u32,
@@ -84,29 +91,29 @@ enum Step {
     Done,
 }
 
-/// See the module.
+/// The state of a recovery, see the module.
 #[derive(Clone, Debug)]
 pub struct Recovery {
     options: RecoveryOptions,
     step: Step,
-    found: Vec<Found>,
-    headless: Vec<Headless>,
-    /// Slots of freed segments that are of no more use.
-    let_go: Vec<SlotId>,
+    found: Vec<FoundSegment>,
+    headerless: Vec<HeaderlessSlot>,
+    /// Slots of freed segments, which recovery does not need.
+    freed: Vec<SlotId>,
     short_files: Vec<(SlotId, SegmentShape)>,
     headers: Vec<(SlotId, SegmentHeader)>,
     void_trailers: Vec<(SlotId, SegmentShape)>,
     session_seen: WalSession,
     tail: Option<usize>,
     started_empty: Vec<SlotId>,
-    go_on: GoOn,
+    resume_at: ResumePoint,
     durable: WalPosition,
     proven: WalPosition,
-    /// What the tail segment's groups say of the one before it.
+    /// The end of the previous segment, as the tail segment's groups name it.
     tail_claim: Option<WalPosition>,
     dropped: Option<DroppedTail>,
     holes: Vec<(SlotId, SegmentShape, Hole)>,
-    /// Newest first, until the end.
+    /// Newest first; [`Recovery::finish`] reverses them.
     segments: Vec<RecoveredSegment>,
     bases: Bases,
 }
@@ -119,15 +126,15 @@ impl Recovery {
             options,
             step,
             found: Vec::new(),
-            headless: Vec::new(),
-            let_go: Vec::new(),
+            headerless: Vec::new(),
+            freed: Vec::new(),
             short_files: Vec::new(),
             headers: Vec::new(),
             void_trailers: Vec::new(),
             session_seen: WalSession(0),
             tail: None,
             started_empty: Vec::new(),
-            go_on: GoOn::NewSegment,
+            resume_at: ResumePoint::NewSegment,
             durable: WalPosition::default(),
             proven: WalPosition::default(),
             tail_claim: None,
@@ -138,7 +145,7 @@ impl Recovery {
         }
     }
 
-    /// The read to execute next; `None` once [`Recovery::finish`] can be called.
+    /// The next read to execute; `None` once [`Recovery::finish`] may be called.
     #[must_use]
     pub fn poll_action(&self) -> Option<ReadRequest> {
         let at = |segment: usize, offset, length| Some(ReadRequest { slot: self.found[segment].slot, offset, length });
@@ -169,14 +176,18 @@ impl Recovery {
         }
     }
 
-    /// Takes the bytes of the read that [`Recovery::poll_action`] last gave.
+    /// Takes the bytes of the last read that [`Recovery::poll_action`] returned.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the WAL must not be used, with its place. The recovery is over then.
     pub fn on_read(&mut self, bytes: &Bytes) -> Result<(), RecoveryError> {
         match std::mem::replace(&mut self.step, Step::Done) {
             Step::Head { slot } => self.on_head(slot, bytes),
             Step::Search { slot, offset } => self.on_search(slot, offset, self.search_length(offset), bytes),
             Step::Scan { segment, mut scan, trailer, .. } => {
                 let need = scan.on_bytes(bytes, self.options.window);
-                self.go_on_scanning(segment, scan, need, trailer)
+                self.continue_scan(segment, scan, need, trailer)
             }
             Step::Trailer { segment } => self.on_trailer(segment, bytes),
             Step::Index { segment, trailer } => self.on_index(segment, trailer, bytes),
@@ -187,10 +198,15 @@ impl Recovery {
         }
     }
 
-    /// What was found. Call when [`Recovery::poll_action`] gives nothing.
+    /// Returns the results. Called once [`Recovery::poll_action`] returns `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`RecoveryError::MissingBase`] if frames of a partition follow no base, unless the policy
+    /// accepts that.
     pub fn finish(mut self) -> Result<RecoveredWal, RecoveryError> {
         let mut partitions = BTreeMap::new();
-        let mut bases_lost = self.gone();
+        let mut bases_lost = self.partitions_without_state();
         for Replayed { partition, oldest: generation, mut items } in std::mem::take(&mut self.bases).finish() {
             match items.first().map(|first| &first.event) {
                 Some(ReplayEvent::Control(Control::Close)) if items.len() == 1 => {}
@@ -200,7 +216,7 @@ impl Recovery {
                 _ if self.options.policy == CorruptionPolicy::Refuse => {
                     return Err(RecoveryError::MissingBase { partition, generation });
                 }
-                // Nothing is left but pieces of a checkpoint.
+                // Only pieces of a checkpoint are left.
                 None => {}
                 Some(_) => {
                     let (epoch, log_start) = begun_by(&items);
@@ -216,13 +232,17 @@ impl Recovery {
             wal: self.options.wal,
             session: self.session_seen.next(),
             segments: self.segments,
-            go_on: self.go_on,
+            resume_at: self.resume_at,
             durable: self.durable,
             proven: self.proven,
             partitions,
             started_empty: self.started_empty,
             bases_lost,
-            free_slots: self.let_go.into_iter().chain(self.headless.iter().map(|headless| headless.slot)).collect(),
+            free_slots: self
+                .freed
+                .into_iter()
+                .chain(self.headerless.iter().map(|headerless| headerless.slot))
+                .collect(),
             dropped: self.dropped,
             holes: self.holes,
             short_files: self.short_files,
@@ -231,14 +251,14 @@ impl Recovery {
         })
     }
 
-    /// Partitions of which batches are left that have moved, and no frame that says anything of their state.
-    fn gone(&self) -> Vec<BaseLost> {
+    /// The partitions with only relocated batches, and no frame with any of their state.
+    fn partitions_without_state(&self) -> Vec<BaseLost> {
         let mut gone = BTreeMap::new();
         if self.options.policy == CorruptionPolicy::Refuse {
             return Vec::new();
         }
         for (partition, entry) in self.segments.iter().flat_map(|segment| segment.index.entries()) {
-            if self.bases.knows(*partition) {
+            if self.bases.has_state(*partition) {
                 continue;
             }
             for extent in entry.extents.iter() {
@@ -271,10 +291,10 @@ impl Recovery {
                 let first = GroupHeader::parse_at(header.wal, header.shape, at, first).ok();
                 self.session_seen =
                     self.session_seen.max(header.session).max(first.map_or(WalSession(0), |group| group.session));
-                self.found.push(Found { slot, header, first_durable: first.map(|group| group.durable) });
+                self.found.push(FoundSegment { slot, header, first_durable: first.map(|group| group.durable) });
             }
             Err(SegmentHeaderError::Absent | SegmentHeaderError::Damaged) => {
-                if let Some(offset) = self.on_headless(slot, length, bytes)? {
+                if let Some(offset) = self.on_headerless(slot, length, bytes)? {
                     self.step = Step::Search { slot: index, offset };
                     return Ok(());
                 }
@@ -296,7 +316,9 @@ impl Recovery {
         self.order()
     }
 
-    /// A file has its whole length before its header is written. One that is shorter has lost what nothing else may tell of.
+    /// Refuses a file that is shorter than a segment, unless the WAL is being repaired. A file has
+    /// its whole length before its header is written, so a shorter one has lost content that
+    /// nothing else may reveal.
     fn check_length(&mut self, slot: SlotId, length: u64, shape: SegmentShape) -> Result<(), RecoveryError> {
         if length >= u64::from(shape.length()) {
             return Ok(());
@@ -308,12 +330,12 @@ impl Recovery {
         Ok(())
     }
 
-    /// All headers are read: puts the segments in order and starts with the newest.
+    /// Sorts the segments after all headers are read, and starts with the newest.
     fn order(&mut self) -> Result<(), RecoveryError> {
         let floor = self.found.iter().map(|found| found.header.floor()).max().unwrap_or_default();
-        self.take_headless(floor)?;
+        self.rebuild_headers(floor)?;
         self.found.sort_by_key(|found| found.header.generation);
-        self.let_go_of_freed(floor);
+        self.drop_freed(floor);
         if let (Some(oldest), Some(newest)) = (self.found.first(), self.found.last())
             && oldest.header.generation > newest.header.floor()
         {
@@ -336,19 +358,20 @@ impl Recovery {
         Ok(())
     }
 
-    /// A freed segment may be gone, and those before it are freed too: what is left of them closes
-    /// no gap. The floor is what the headers on disk say: a rebuilt one knows no better.
-    fn let_go_of_freed(&mut self, floor: SegmentGeneration) {
-        let is_gap = |pair: &[Found]| pair[0].header.generation.next() < pair[1].header.generation;
+    /// Drops the segments before the last gap at or below the floor. A freed segment may be
+    /// missing, and all segments before it are freed too. `floor` comes from the headers on disk: a
+    /// rebuilt header does not know a better one.
+    fn drop_freed(&mut self, floor: SegmentGeneration) {
+        let is_gap = |pair: &[FoundSegment]| pair[0].header.generation.next() < pair[1].header.generation;
         let gap = self.found.windows(2).rposition(|pair| is_gap(pair) && pair[1].header.generation <= floor);
         let freed = gap.map_or(0, |at| at + 1);
-        self.let_go.extend(self.found.drain(..freed).map(|found| found.slot));
+        self.freed.extend(self.found.drain(..freed).map(|found| found.slot));
     }
 
     fn missing(&self, missing: SegmentGeneration) -> RecoveryError {
         RecoveryError::MissingGeneration {
             missing,
-            headless: self.headless.iter().map(|headless| headless.slot).collect(),
+            headerless: self.headerless.iter().map(|headerless| headerless.slot).collect(),
         }
     }
 
@@ -374,10 +397,10 @@ impl Recovery {
         trailer: Option<Trailer>,
     ) -> Result<(), RecoveryError> {
         let need = scan.first_need(self.options.window);
-        self.go_on_scanning(segment, Box::new(scan), need, trailer)
+        self.continue_scan(segment, Box::new(scan), need, trailer)
     }
 
-    fn go_on_scanning(
+    fn continue_scan(
         &mut self,
         segment: usize,
         scan: Box<SegmentScan>,
@@ -408,7 +431,8 @@ impl Recovery {
             if segment > 0 {
                 return self.step_down(segment);
             }
-            // What came before the oldest segment was freed on the strength of what this one held.
+            // Segments before the oldest one were freed because of content in this one, which is
+            // lost.
             if place.generation > SegmentGeneration(1) {
                 return Err(RecoveryError::EmptySegment { slot: self.found[segment].slot });
             }
@@ -433,25 +457,25 @@ impl Recovery {
         if trailer.is_some() && !scan.holes.is_empty() {
             self.void_trailers.push((slot, place.shape));
         }
-        // One whose index is damaged proves where the segment ends, and no more.
+        // The trailer of a damaged index proves only the end of the segment.
         let trailer = trailer.filter(|_| scan.holes.is_empty() && scan.sealed);
         self.bases.collect(place.generation, std::mem::take(&mut scan.items));
-        self.keep(segment, scan.end, scan.index, trailer)
+        self.on_segment_read(segment, scan.end, scan.index, trailer)
     }
 
-    /// Not damage, which a repair would cover.
+    /// An extension of a newer build is not damage, so a repair does not cover it.
     fn newer(&self, segment: usize, offset: u32, unknown: Unknown) -> RecoveryError {
         RecoveryError::Newer { slot: self.found[segment].slot, offset, unknown }
     }
 
-    /// The segment was started but holds no group: the log's tail is in the one before.
+    /// The newest segment holds no group, so the tail of the log is in the previous one.
     fn step_down(&mut self, segment: usize) -> Result<(), RecoveryError> {
         self.started_empty.insert(0, self.found[segment].slot);
         self.tail = Some(segment - 1);
         self.start_scan(segment - 1, DamagePolicy::Stop, None)
     }
 
-    /// Up to where this segment's content is proven durable.
+    /// The offset up to which the segment's content is proven durable.
     fn proven(&self, segment: usize, scan: &SegmentScan, trailer: Option<Trailer>) -> u32 {
         let generation = self.found[segment].header.generation;
         let own = Some(scan.proven).filter(|proven| proven.generation == generation).map_or(0, |proven| proven.offset);
@@ -462,7 +486,7 @@ impl Recovery {
         own.max(named.unwrap_or(0))
     }
 
-    /// The end of a segment, as its successor's first groups name it.
+    /// The end of a segment, as the first groups of the next one name it.
     fn named_end(&self, segment: usize) -> Option<u32> {
         let generation = self.found[segment].header.generation;
         let successor = self.found.get(segment + 1).and_then(|next| next.first_durable);
@@ -470,13 +494,15 @@ impl Recovery {
     }
 
     fn on_tail(&mut self, segment: usize, scan: &SegmentScan) {
-        let Found { slot, header, .. } = &self.found[segment];
+        let FoundSegment { slot, header, .. } = &self.found[segment];
         let SegmentHeader { version, generation, shape, .. } = *header;
         let slot = *slot;
         let at = WalPosition { generation, offset: scan.end };
         if let Some((offset, damage)) = scan.damage() {
             let left = match damage {
-                // Zeros, or what an earlier use of the slot left. New slots are used in turn: this one had none before its number's turn.
+                // Zeros, and content of an earlier use of the slot, are no torn tail. New slots are
+                // used in the order of their numbers, so a slot had no earlier use if its
+                // generation is at most its number plus 1.
                 GroupDamage::Absent => !scan.damaged_block_is_blank && generation.0 <= u64::from(slot.0) + 1,
                 GroupDamage::Fields => false,
                 _ => true,
@@ -488,11 +514,11 @@ impl Recovery {
         self.proven = scan.proven;
         self.tail_claim = Some(scan.proven).filter(|proven| proven.generation < generation);
         self.durable = if scan.end == shape.first_group() { scan.proven } else { at };
-        // What an older build began is not gone on with: that build would go on reading the
-        // segment, and take frames of a later version for damage.
+        // A segment of an older version takes no more groups: an older build would read on in it,
+        // and take frames of a later version for damage.
         let is_older = version != FormatVersion::CURRENT;
         let closed = scan.sealed || is_older || shape != self.options.shape || scan.end >= shape.trailer();
-        self.go_on = if closed { GoOn::NewSegment } else { GoOn::InSegment(at) };
+        self.resume_at = if closed { ResumePoint::NewSegment } else { ResumePoint::InSegment(at) };
     }
 
     fn on_trailer(&mut self, segment: usize, bytes: &Bytes) -> Result<(), RecoveryError> {
@@ -515,13 +541,15 @@ impl Recovery {
             Err(IndexError::Unknown(unknown)) => return Err(self.newer(segment, trailer.index_group, unknown)),
             Err(IndexError::Damaged) => {
                 let scan = self.scan(segment, DamagePolicy::Stop);
-                // An index holds no data of its own: a start makes it anew from the groups before it, and a repair covers it.
+                // An index holds no data of its own: a start rebuilds it from the groups before it,
+                // and a repair covers it.
                 let is_covered = self.options.policy == CorruptionPolicy::Repair;
                 let scan = if is_covered { scan } else { scan.until(trailer.index_group) };
                 return self.begin_scan(segment, scan, Some(trailer));
             }
         };
-        // A start trusts the index: damage that it does not come across shows when it is read. A repair looks at everything.
+        // A start trusts the index, and leaves damage elsewhere to later reads. A repair scans
+        // everything.
         if self.options.policy == CorruptionPolicy::Repair {
             return self.start_scan(segment, DamagePolicy::Stop, Some(trailer));
         }
@@ -551,7 +579,7 @@ impl Recovery {
         groups: Vec<u32>,
     ) -> Result<(), RecoveryError> {
         if groups.is_empty() {
-            return self.keep(segment, trailer.end, index, Some(trailer));
+            return self.on_segment_read(segment, trailer.end, index, Some(trailer));
         }
         let need = self.options.window;
         self.step = Step::Bases { segment, trailer, index, groups, need };
@@ -567,7 +595,7 @@ impl Recovery {
         bytes: &Bytes,
     ) -> Result<(), RecoveryError> {
         let Some(offset) = groups.last().copied() else {
-            return self.keep(segment, trailer.end, index, Some(trailer));
+            return self.on_segment_read(segment, trailer.end, index, Some(trailer));
         };
         let place = self.place(segment);
         let length = GroupHeader::parse(place.wal, bytes).map_or(0, |header| header.length);
@@ -582,7 +610,8 @@ impl Recovery {
             Err(GroupError::Damaged(GroupDamage::Truncated))
                 if length > self.options.window && (bytes.len() as u64) < u64::from(length) =>
             {
-                // Asked once more, whole. A file that ends before that is damage, which the scan names.
+                // The group is requested once more, as a whole. If the file ends before the group
+                // does, a scan names the damage.
                 if bytes.len() > self.options.window as usize {
                     return self.start_scan(segment, DamagePolicy::Stop, Some(trailer));
                 }
@@ -593,15 +622,15 @@ impl Recovery {
         }
     }
 
-    /// The segment is read: goes on to the next older one.
-    fn keep(
+    /// Adds the segment, and goes on to the next older one.
+    fn on_segment_read(
         &mut self,
         segment: usize,
         end: u32,
         index: SegmentIndex,
         trailer: Option<Trailer>,
     ) -> Result<(), RecoveryError> {
-        let Found { slot, header, .. } = &self.found[segment];
+        let FoundSegment { slot, header, .. } = &self.found[segment];
         let (slot, generation, shape) = (*slot, header.generation, header.shape);
         self.segments.push(RecoveredSegment { slot, generation, shape, end, index, trailer });
         self.step = segment.checked_sub(1).map_or(Step::Done, |segment| Step::Trailer { segment });

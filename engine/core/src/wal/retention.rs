@@ -1,23 +1,24 @@
-//! How far a partition's log may be cut by age and size. The decision is the leader's; it becomes a trim frame.
+//! The log start that retention by age and size asks for. The leader decides it and writes a trim
+//! frame.
 
 use std::time::Duration;
 
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Offset, Timestamp};
 
-/// The header that the WAL's indexes are to know a batch by: one whose records have no time ages from `appended_at` on. Kafka goes by the time
-/// of the segment's file there.
+/// The header of a batch for the WAL's indexes: a batch whose records have no timestamp ages from
+/// `appended_at` on. Kafka uses the time of the segment's file in that case.
 #[must_use]
 pub fn dated(header: &BatchHeader, appended_at: Timestamp) -> BatchHeader {
     if is_dated(header.max_timestamp) { *header } else { BatchHeader { max_timestamp: appended_at, ..*header } }
 }
 
-/// Whether records have a time to age by.
+/// Whether the records have a timestamp to age by.
 pub(super) const fn is_dated(max_timestamp: Timestamp) -> bool {
     max_timestamp.0 >= 0
 }
 
-/// A part of a log, as fine as is known without reading: a group's batches, or a segment's.
+/// A part of a log, as fine as is known without a read: the batches of a group, or of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     pub end: Offset,
@@ -25,16 +26,17 @@ pub struct Part {
     pub max_timestamp: Timestamp,
 }
 
-/// `retention.ms` and `retention.bytes`; `None` is without limit.
+/// `retention.ms` and `retention.bytes`; `None` sets no limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetentionLimits {
     pub time: Option<Duration>,
     pub bytes: Option<u64>,
 }
 
-/// The log start that retention asks for, if anything is to go: the end of the longest prefix of `parts` (oldest first, `bytes` in all) that is
-/// too old, or that leaves at least `limits.bytes` behind it. Stops at the first part that stays, so one record from the future keeps
-/// what follows it, as in Kafka; no part beyond that one is looked at.
+/// The log start that retention asks for, if it asks for a change: the end of the longest prefix of
+/// `parts` that is too old, or that leaves at least `limits.bytes` after it. `parts` come oldest
+/// first, with `bytes` in all. Stops at the first part that stays, and reads no part after it; so
+/// one record from the future keeps all that follow, as in Kafka.
 #[must_use]
 pub fn log_start_after(
     parts: impl Iterator<Item = Part>,
@@ -70,7 +72,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn retention_cuts_a_prefix_and_stops_at_what_stays() {
+    fn retention_cuts_a_prefix_and_stops_at_the_first_part_that_stays() {
         let part = |end, bytes, at| Part { end: Offset(end), bytes, max_timestamp: Timestamp(at) };
         let parts = [part(10, 100, 1_000), part(20, 100, 9_000), part(30, 100, 2_000)];
         let check = |ms: Option<u64>, bytes, expected: Option<i64>| {
@@ -94,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_batch_without_a_time_ages_from_its_append_on() {
+    fn only_a_batch_without_a_timestamp_ages_from_its_append() {
         let mut builder = BatchBuilder::new(Codec::None);
         builder.push(Timestamp(5), None, None, &[]);
         let header = BatchHeader::parse(&builder.build()).expect("it was built just now");

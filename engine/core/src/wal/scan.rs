@@ -1,4 +1,5 @@
-//! Reads the groups of one segment in order, window by window, and classifies what is damaged. Decides nothing about it.
+//! Reads the groups of one segment in order, window by window, and classifies damage. The caller
+//! decides what to do about the damage.
 
 use rustmq_model::TopicIdPartition;
 use rustmq_model::batch::BatchHeader;
@@ -16,41 +17,42 @@ use super::group::{self, GroupHeader, GroupKind, GroupSpan};
 use super::index::{IndexError, SegmentIndex};
 use super::position::{SegmentGeneration, SegmentShape, WalId, WalPosition, WalSession};
 
-/// What a frame says of its partition's state.
+/// The content of a frame, as far as a replay needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScannedEvent {
-    /// As in [`ReplayEvent`].
+    /// See [`ReplayEvent::Batch`].
     Batch(BatchHeader, Option<EndMarker>),
     Control(Control),
-    /// With its bytes.
+    /// A piece of a checkpoint, with its bytes.
     Piece(CheckpointPiece, Bytes),
 }
 
-/// One of them with the group that holds it.
+/// An event with the group that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scanned {
     pub group: WalPosition,
     pub event: ScannedEvent,
 }
 
-/// A change of a partition, in the order of the log.
+/// A change of a partition. Events come in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplayEvent {
-    /// An appended batch; with what it says if it is a control batch that ends a transaction, which its header does not tell.
+    /// An appended batch, with its marker if it is a control batch that ends a transaction: the
+    /// header does not have it.
     Batch(BatchHeader, Option<EndMarker>),
     Control(Control),
-    /// The partition log's own encoding of the whole state.
+    /// The whole state, in the partition log's encoding.
     Checkpoint(Bytes),
 }
 
-/// One event with the group that holds it.
+/// An event with the group that holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReplayItem {
     pub group: WalPosition,
     pub event: ReplayEvent,
 }
 
-/// Where the groups of a segment are.
+/// The segment that groups belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentPlace {
     pub wal: WalId,
@@ -58,7 +60,12 @@ pub struct SegmentPlace {
     pub generation: SegmentGeneration,
 }
 
-/// Checks a group that is due at `offset`, frames included. `Truncated` says that `bytes` end before the group does.
+/// Checks the group that is expected at `offset`, with its frames.
+///
+/// # Errors
+///
+/// If the group is damaged, or a newer build wrote its header. [`GroupDamage::Truncated`] if
+/// `bytes` end before the group does.
 pub fn check_group(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<GroupHeader, GroupError> {
     let header = header_at(place, offset, bytes)?;
     if header.kind == GroupKind::Hole {
@@ -76,30 +83,32 @@ fn header_at(place: SegmentPlace, offset: u32, bytes: &[u8]) -> Result<GroupHead
     GroupHeader::parse_at(place.wal, place.shape, at, bytes)
 }
 
-/// What to do about damage that a valid group later in the segment proves to be before the durable end.
+/// The treatment of damage that a later sound group proves to lie before the durable end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DamagePolicy {
-    /// Stop collecting at the first damage; go on only to learn what is proven.
+    /// Collects nothing after the first damage, and reads on only for the durable positions of
+    /// later groups.
     Stop,
-    /// A repair: collect on both sides of damage before `proven`, and stop at damage from there on.
+    /// For a repair: collects on both sides of damage before `proven`, and stops at damage from
+    /// there on.
     PassOver { proven: u32 },
 }
 
-/// Damage that a repair covers with a hole group.
+/// A damaged range of bytes that a repair covers with a hole group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole {
     pub generation: SegmentGeneration,
     pub offset: u32,
     pub length: u32,
-    /// The session of the group before it, so that runs do not fall along the segment.
+    /// The session of the group before it, so that sessions do not decrease along the segment.
     pub session: WalSession,
-    /// Of its segment.
+    /// The version of the segment.
     pub version: FormatVersion,
     pub durable: WalPosition,
 }
 
 impl Hole {
-    /// Writes the hole's header block. The bytes after it stay as they are.
+    /// Writes the hole's header block. The bytes after it stay unchanged.
     pub fn encode(&self, wal: WalId, block: &mut [u8]) {
         block.fill(0);
         let (generation, session, offset) = (self.generation, self.session, self.offset);
@@ -110,43 +119,44 @@ impl Hole {
     }
 }
 
-/// What a scan found.
+/// A scan of one segment, and its results so far.
 #[derive(Clone, Debug)]
 pub struct SegmentScan {
     place: SegmentPlace,
     policy: DamagePolicy,
     at: u32,
-    /// The scan ends here; the trailer's offset, or less.
+    /// The end of the scan: the trailer's offset, or less.
     limit: u32,
-    /// Bytes asked for last: fewer are the end of the file.
+    /// The number of bytes in the last request; a shorter answer ends at the end of the file.
     asked: u32,
     damage: Option<(u32, GroupDamage)>,
-    /// The block of the first damage holds nothing but zeros.
+    /// Whether the block of the first damage holds only zeros.
     pub damaged_block_is_blank: bool,
-    /// The end of the sound groups from the segment's start on.
+    /// The end of the sound groups that begin at the segment's start.
     pub end: u32,
     pub session: WalSession,
-    /// Of the segment's header.
+    /// The version in the segment's header.
     version: FormatVersion,
-    /// The highest session of any group, also of those after damage.
+    /// The highest session of any group, groups after damage included.
     pub session_seen: WalSession,
     pub index: SegmentIndex,
     pub items: Vec<(TopicIdPartition, Scanned)>,
-    /// The greatest durable position that any sound group of the segment names.
+    /// The greatest durable position that a sound group of the segment names.
     pub proven: WalPosition,
-    /// The last group is an index: nothing more is written to this segment.
+    /// Whether the last group is an index, after which nothing is written to the segment.
     pub sealed: bool,
     pub holes: Vec<Hole>,
-    /// Groups that start after the first damage, and are sound.
+    /// The number of sound groups after the first damage.
     pub groups_after_damage: u32,
-    /// The group that ends the scan: it is sound, and a newer build wrote it or something in it.
+    /// The offset of the group that ended the scan because a newer build wrote it, or a frame in
+    /// it.
     pub unknown: Option<(u32, Unknown)>,
 }
 
-/// What a scan wants next.
+/// The next input of a scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScanNeed {
-    /// At least `length` bytes from `offset` on; more are welcome. Both are whole blocks.
+    /// At least `length` bytes from `offset` on, both in whole blocks; the scan accepts more.
     Bytes {
         offset: u32,
         length: u32,
@@ -179,13 +189,13 @@ impl SegmentScan {
         }
     }
 
-    /// Ends the scan at `end`, the offset of a group that is not to be read.
+    /// Ends the scan at `end`, the offset of a group that it must not read.
     #[must_use]
     pub fn until(self, end: u32) -> Self {
         Self { limit: self.limit.min(end), ..self }
     }
 
-    /// The first damage, and why it is one.
+    /// The offset of the first damage, and its kind.
     #[must_use]
     pub const fn damage(&self) -> Option<(u32, GroupDamage)> {
         self.damage
@@ -196,7 +206,7 @@ impl SegmentScan {
         self.policy
     }
 
-    /// Covers the damage that no group follows, up to the proven end of the segment's content.
+    /// Covers damage that no sound group follows, up to the proven end of the segment's content.
     pub fn cover_to(&mut self, proven: u32) {
         if let Some((offset, _)) = self.damage.take_if(|(offset, _)| *offset < proven) {
             let generation = self.place.generation;
@@ -221,7 +231,8 @@ impl SegmentScan {
         ScanNeed::Bytes { offset: self.at, length: self.asked }
     }
 
-    /// Takes the bytes from the offset that was asked for on. Fewer than asked for are taken as the end of the file.
+    /// Takes the bytes from the requested offset on. If they are fewer than requested, the file
+    /// ends after them.
     pub fn on_bytes(&mut self, bytes: &Bytes, window: u32) -> ScanNeed {
         let start = self.at;
         let block = self.place.shape.block_size();
@@ -251,13 +262,14 @@ impl SegmentScan {
         }
     }
 
-    /// Whether the group that starts `rest` is cut off by the window rather than by the file.
+    /// Whether the window, rather than the file, cuts off the group that `rest` begins with.
     fn wants(&self, rest: &[u8]) -> bool {
         header_at(self.place, self.at, rest)
             .map_or(rest.len() < group::HEADER_LENGTH as usize, |header| (header.length as usize) > rest.len())
     }
 
-    /// `rest` begins with a block where no group starts. The next one may.
+    /// Passes over the first block of `rest`, where no group starts; one may start at the next
+    /// block.
     fn on_damaged_block(&mut self, damage: GroupDamage, rest: &[u8]) {
         let size = self.place.shape.block_size();
         if self.damage.is_none() {
@@ -268,17 +280,17 @@ impl SegmentScan {
         self.at += size;
     }
 
-    /// Its frames are not looked at: they are laid out as this build does not know.
+    /// Ends the scan at a group of an unknown layout, whose frames it cannot read.
     fn on_unknown_group(&mut self, unknown: Unknown, group: &[u8]) {
         let at = WalPosition { generation: self.place.generation, offset: self.at };
         match GroupSpan::parse_at(self.place.wal, self.place.shape, at, group) {
-            Ok(span) => self.unknown = self.joins(span).then_some((span.offset, unknown)),
+            Ok(span) => self.unknown = self.accept(span).then_some((span.offset, unknown)),
             Err(damage) => self.on_damaged_block(damage, group),
         }
     }
 
     fn on_group(&mut self, header: &GroupHeader, group: &Bytes) {
-        if !self.joins(header.span()) {
+        if !self.accept(header.span()) {
             return;
         }
         match header.kind {
@@ -293,14 +305,15 @@ impl SegmentScan {
         }
     }
 
-    /// Takes what a sound group says of the log, and goes on behind it. Answers whether the group
-    /// is a part of the log.
-    fn joins(&mut self, span: GroupSpan) -> bool {
+    /// Takes the durable position and the session of a sound group, and moves to its end. Returns
+    /// whether the group belongs to the log.
+    fn accept(&mut self, span: GroupSpan) -> bool {
         self.proven = self.proven.max(span.durable);
         self.session_seen = self.session_seen.max(span.session);
         let end = span.offset + self.place.shape.padded(span.length);
         self.at = end;
-        // A group of an earlier session, or one after an index, is what a torn tail left: it never joins the log.
+        // A torn tail may leave a group of an earlier session, or a group after an index; such a
+        // group never belongs to the log.
         let continues = span.session >= self.session && !self.sealed;
         if let Some((damaged, _)) = self.damage {
             if matches!(self.policy, DamagePolicy::PassOver { proven } if damaged < proven) && continues {
@@ -359,12 +372,18 @@ impl SegmentScan {
     }
 }
 
-/// Only control batches are looked into. One whose record cannot be read ends nothing: it was stored as it is.
+/// Reads the marker of a control batch. A batch whose record cannot be read ends no transaction: it
+/// was stored as it is.
 fn end_marker(header: &BatchHeader, batch: impl FnOnce() -> Bytes) -> Option<EndMarker> {
     header.attributes.is_control().then(|| EndMarker::read(&batch()).ok().flatten()).flatten()
 }
 
-/// What one group holds for a replay, for reading a checkpoint without scanning its segment.
+/// Collects the content of one group, so that a checkpoint can be read without a scan of its
+/// segment.
+///
+/// # Errors
+///
+/// If the group is damaged, or a newer build wrote its header.
 pub fn scan_group(place: SegmentPlace, offset: u32, bytes: &Bytes) -> Result<SegmentScan, GroupError> {
     let header = check_group(place, offset, bytes)?;
     let mut scan = SegmentScan::new(place, header.session, header.version, DamagePolicy::Stop);

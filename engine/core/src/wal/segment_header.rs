@@ -1,4 +1,5 @@
-//! Block 0 of a segment: which WAL, which generation, which sizes. Written and synced before the first group.
+//! The header of a segment, in its block 0: the WAL, the generation and the sizes. It is written
+//! and synced before the first group.
 
 use super::format_version::FormatVersion;
 use super::little_endian::{Reader, Writer};
@@ -8,19 +9,22 @@ pub const HEADER_LENGTH: u32 = 64;
 const MAGIC: [u8; 8] = *b"RMQWSEG1";
 const CRC_AT: usize = 60;
 
+const _: () = assert!(HEADER_LENGTH <= SegmentShape::BLOCK_SIZE_MIN, "a header lies in one block");
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
     pub version: FormatVersion,
     pub wal: WalId,
     pub generation: SegmentGeneration,
-    /// The session in which the segment was started.
+    /// The session that started the segment.
     pub session: WalSession,
     pub shape: SegmentShape,
-    /// How many segments directly before this one were in use when it was started.
+    /// The number of segments directly before this one that were in use when it was started.
     pub before: u32,
 }
 
-/// Why block 0 is not the header of a segment. Only `Absent` and `Damaged` mean that the slot may be unused.
+/// The reason why block 0 is not the header of a segment. Only with `Absent` and `Damaged` may the
+/// slot be unused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SegmentHeaderError {
     #[error("there is no segment header")]
@@ -37,14 +41,15 @@ pub enum SegmentHeaderError {
 }
 
 impl SegmentHeader {
-    /// The oldest generation that was in use when the segment was started. A segment from here on was freed only if a newer header
-    /// says so, since a freed slot keeps its header until it is started again.
+    /// The oldest generation that was in use when the segment was started. Only a newer header can
+    /// say that a segment from here on was freed, since a freed slot keeps its header until it is
+    /// started again.
     #[must_use]
     pub const fn floor(&self) -> SegmentGeneration {
         SegmentGeneration(self.generation.0.saturating_sub(self.before as u64))
     }
 
-    /// Writes the header over the whole of block 0.
+    /// Writes the header over the whole block 0.
     pub fn encode(&self, block: &mut [u8]) {
         let length = block.len();
         let mut out = Writer::new(block);
@@ -62,6 +67,8 @@ impl SegmentHeader {
         block[CRC_AT..CRC_AT + 4].copy_from_slice(&crc.to_le_bytes());
     }
 
+    /// # Errors
+    /// The reason why the block is no header; see [`SegmentHeaderError`] for its meaning.
     pub fn parse(block: &[u8]) -> Result<Self, SegmentHeaderError> {
         let Some(bytes) = block.first_chunk::<64>() else { return Err(SegmentHeaderError::Absent) };
         if bytes[..8] != MAGIC {

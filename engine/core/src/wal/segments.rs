@@ -1,19 +1,22 @@
-//! Which segment is written, which is next, which is free, what must move so that one becomes free, and where an offset is.
-//! The shard records every frame that it stages, reports what is durable, and executes what is asked for.
+//! The decisions about segments: which one is written, started and freed next, which batches must
+//! be relocated so that one can be freed, and where an offset lies. The shard records every frame
+//! that it stages, reports what is durable, and executes the decisions.
 //!
 //! ```text
-//! slot:  held ([`super::slots`]) --start_segment--> active --sealed--> full --poll_free--> held
+//! slot:  held ([`super::slots`]) --start_segment--> active --seal--> sealed --poll_free--> held
 //! ```
-//! Segments are freed oldest first, and freed slots are used again in that order: so the generations on disk never have a gap,
-//! and a frame that voids others (close, open, trim, relocation) outlives all that it voids.
+//! Segments are freed oldest first, and freed slots are reused in that order. So the generations on
+//! disk never have a gap, and a frame that voids others (close, open, trim, relocation) outlives
+//! all frames that it voids.
 //!
-//! Each part of this has its own module; [`SegmentTable`] puts them together and decides nothing by itself but when a segment may be freed.
+//! Each part has its own module; [`SegmentTable`] joins them and decides only when a segment may be
+//! freed.
 
 mod admission;
 mod bases;
 mod in_use;
 mod location;
-mod places;
+mod partitions;
 mod relocation;
 
 use std::ops::Range;
@@ -44,51 +47,54 @@ pub use relocation::{BatchMove, MovedBatches, RelocationPlan};
 use admission::Capacity;
 use in_use::SegmentsInUse;
 use location::Locations;
-use places::PartitionPlaces;
+use partitions::PartitionTable;
 
-/// See the module. Every frame is recorded when it is staged, in order; [`SegmentTable::on_durable`] follows the syncs. Trims and moves change where
-/// batches are only when the shard says so, once they are durable: [`SegmentTable::apply_trim`] and [`SegmentTable::apply_move`].
+/// The segments of a WAL, see the module. The shard records every frame when it stages it, in
+/// order; [`SegmentTable::on_durable`] follows the syncs. Trims and moves take effect only once
+/// they are durable, when the shard calls [`SegmentTable::apply_trim`] and
+/// [`SegmentTable::apply_move`].
 #[cfg_attr(test, derive(Clone))]
 #[derive(Debug)]
 pub struct SegmentTable {
     segments: SegmentsInUse,
     slots: Slots,
-    places: PartitionPlaces,
-    /// The group of the last frame that can free something: all but plain batches.
-    voided: WalPosition,
+    partitions: PartitionTable,
+    /// The group of the last frame that can free something: any frame but an appended batch.
+    last_freeing: WalPosition,
 }
 
 impl SegmentTable {
-    /// The table of a recovered WAL, an empty one included. Call [`SegmentTable::restore_log_start`] for each partition next.
+    /// The table of a recovered WAL, which may be empty. Call [`SegmentTable::restore_log_start`]
+    /// for each partition next.
     #[must_use]
     pub fn new(config: SegmentTableConfig, recovered: &RecoveredWal) -> Self {
-        assert!(config.segments_max >= SEGMENTS_MIN, "the configuration gives a WAL its least number of segments");
-        let mut places = PartitionPlaces::new(recovered.partitions.keys().copied());
+        assert!(config.segments_max >= SEGMENTS_MIN, "a WAL has at least SEGMENTS_MIN segments");
+        let mut partitions = PartitionTable::new(recovered.partitions.keys().copied());
         for segment in &recovered.segments {
-            places.take_up(segment.generation, &segment.index);
+            partitions.restore_segment(segment.generation, &segment.index);
         }
         for (id, items) in &recovered.partitions {
             if let Some(ReplayItem { group, event }) = items.first() {
                 let bytes = if let ReplayEvent::Checkpoint(bytes) = event { bytes.len() } else { 0 };
-                places.restore_base(*id, *group, bytes);
+                partitions.restore_base(*id, *group, bytes);
             }
         }
         Self {
             segments: SegmentsInUse::new(config, recovered),
             slots: Slots::recovered(recovered, RESERVE),
-            places,
-            voided: WalPosition::default(),
+            partitions,
+            last_freeing: WalPosition::default(),
         }
     }
 
-    /// The log start that replay gave: what lies below is not live.
+    /// Sets the log start that the replay found: the content below is not live.
     pub fn restore_log_start(&mut self, partition: TopicIdPartition, log_start: Offset) {
-        self.places.restore_log_start(partition, log_start);
+        self.partitions.restore_log_start(partition, log_start);
     }
 
-    /// What replay began with: the group of the newest base, and where the log ended then.
+    /// Sets the end of the log at the base that the replay began with.
     pub fn restore_base_end(&mut self, partition: TopicIdPartition, end: Offset) {
-        self.places.restore_base_end(partition, end);
+        self.partitions.restore_base_end(partition, end);
     }
 
     const fn capacity(&self) -> Capacity<'_> {
@@ -96,19 +102,21 @@ impl SegmentTable {
     }
 
     const fn locations(&self) -> Locations<'_> {
-        Locations { segments: &self.segments, places: &self.places }
+        Locations { segments: &self.segments, partitions: &self.partitions }
     }
 
     // Slots.
 
-    /// A slot whose file is to be made, if need be, and its whole length to be held on disk; all of it synced, the name too.
+    /// The next slot to reserve: its file must be created if it is missing, its whole length held
+    /// on disk, and the file and its name synced.
     pub fn poll_reserve(&mut self) -> Option<SlotId> {
         let count_max = self.capacity().spare_slots_max();
         self.slots.poll_reserve(count_max)
     }
 
-    /// A reserved slot to fill with zeros, and sync, before it is needed. Without that it serves as well: the syncs in it are slower. The
-    /// first segment of a WAL is waited for, so its slot is not filled.
+    /// The next reserved slot to fill with zeros and sync before it is needed. A slot that is not
+    /// filled serves as well, with slower syncs. No slot is filled before the first segment starts,
+    /// because the start of the WAL waits for it.
     pub fn poll_fill(&mut self) -> Option<SlotId> {
         if self.segments.is_empty() { None } else { self.slots.poll_fill() }
     }
@@ -127,15 +135,16 @@ impl SegmentTable {
         self.slots.on_filled(slot);
     }
 
-    /// What was asked for failed, for want of space as a rule. The slot's file may be gone. [`SegmentTable::poll_reserve`] asks for it again;
-    /// the caller waits before it asks. Until one succeeds, the WAL has no more slots than it holds.
+    /// The slot could not be reserved or filled, usually for lack of space. Its file may be gone.
+    /// [`SegmentTable::poll_reserve`] returns the slot again; the caller pauses before it calls it.
+    /// Until an attempt succeeds, the WAL has only the slots that it holds.
     pub fn on_slot_failed(&mut self, slot: SlotId) {
         self.slots.on_failed(slot);
     }
 
     // Writing.
 
-    /// Where the next group stands; `None` when a segment must be started first.
+    /// The position of the next group; `None` if a segment must be started first.
     #[must_use]
     pub const fn next_position(&self) -> Option<WalPosition> {
         self.segments.next_position()
@@ -162,50 +171,54 @@ impl SegmentTable {
         self.segments.segment(generation).map(|segment| segment.slot)
     }
 
-    /// Whether a group that is `group_size` bytes long with one more frame in it ([`super::GroupWriter::size_with`]) has its place.
+    /// Decides whether a group of `group_size` bytes, with one more frame in it
+    /// ([`super::GroupWriter::size_with`]), may be written.
     #[must_use]
     pub fn admit(&self, group_size: usize, purpose: Purpose) -> Admission {
         self.capacity().admit(group_size, purpose)
     }
 
-    /// Whether a proof group has its place in the active segment. One that has not is left out: the next segment's first group proves
-    /// as much. The first of a session needs no asking: [`super::recovery::GoOn::InSegment`] has room for it.
+    /// Whether a proof group fits in the active segment. A proof that does not fit is left out: the
+    /// first group of the next segment proves as much. The first proof of a session always fits:
+    /// [`super::recovery::ResumePoint::InSegment`] has room for it.
     #[must_use]
     pub fn admits_proof(&self) -> bool {
         self.capacity().admits_proof()
     }
 
-    /// Segments that can still be started.
+    /// The number of segments that can still be started.
     #[must_use]
     pub fn segments_left(&self) -> u32 {
         self.capacity().segments_left()
     }
 
-    /// Only what frees space has room once the active segment is full.
+    /// Whether only frames that free space have room once the active segment is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.capacity().is_full()
     }
 
-    /// The next group stands at `end`: a group was finished.
+    /// A group was finished, and the next one begins at `end`.
     pub fn advance(&mut self, end: WalPosition) {
         self.segments.advance(end);
     }
 
-    /// The payload of the active segment's index frame, to be written as a group of its own ([`super::GroupKind::Index`]) at
-    /// [`SegmentTable::next_position`]. `None` if there is no active segment or no room: then nothing is written, and recovery scans the segment.
+    /// The payload of the active segment's index frame, to be written as a group of its own
+    /// ([`super::GroupKind::Index`]) at [`SegmentTable::next_position`]. `None` if there is no
+    /// active segment or no room: then no index is written, and recovery scans the segment.
     #[must_use]
     pub fn index_payload(&self) -> Option<Vec<u8>> {
         self.segments.index_payload()
     }
 
-    /// The active segment takes no more groups. With the index group that was written, answers the trailer to write into the last
-    /// block. All of it is synced before the next segment receives a group.
+    /// Seals the active segment, which takes no more groups. Returns the trailer for the last block
+    /// if an index group was written. All of it is synced before the next segment receives a group.
     pub fn seal(&mut self, index_group: Option<FinishedGroup>) -> Option<Trailer> {
         self.segments.seal(index_group)
     }
 
-    /// Starts the next segment in a ready slot. `None` if there is none, or if the active one is not sealed.
+    /// Starts the next segment in a ready slot. `None` if no slot is ready, or the active segment
+    /// is not sealed.
     pub fn start_segment(&mut self) -> Option<StartedSegment> {
         if self.next_position().is_some() {
             return None;
@@ -213,43 +226,46 @@ impl SegmentTable {
         self.slots.take().map(|slot| self.segments.start(slot))
     }
 
-    /// The next partition, in their order, to checkpoint at the head of a new segment: one that has changed since its last checkpoint.
+    /// The next partition after `last` to checkpoint at the head of a new segment: one that has
+    /// changed since its last checkpoint.
     #[must_use]
     pub fn checkpoint_due_after(&self, last: Option<TopicIdPartition>) -> Option<TopicIdPartition> {
-        self.places.checkpoint_due_after(last)
+        self.partitions.checkpoint_due_after(last)
     }
 
     // Frames, as they are staged.
 
     pub fn record_batch(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) {
         self.segments.record(id, group, |index| index.record_batch(id, group.offset, header, false));
-        self.places.record_batch(id, Span::of_batch(group.generation, header));
+        self.partitions.record_batch(id, Span::of_batch(group.generation, header));
     }
 
-    /// A relocated batch. Answers its new place, where it is found once that is applied.
+    /// Records a relocated batch. Returns its new place, which counts once the move is applied.
     pub fn record_relocated(&mut self, id: TopicIdPartition, group: WalPosition, header: &BatchHeader) -> MovedBatches {
-        self.voided = group;
-        // It does not grow younger by moving.
-        let held = self.places.of(id).and_then(|places| places.spans().find(header.base_offset));
+        self.last_freeing = group;
+        // A relocated batch keeps the timestamp that it ages from.
+        let held = self.partitions.of(id).and_then(|partition| partition.spans().find(header.base_offset));
         let header = &retention::dated(header, held.map_or(Timestamp::NONE, |span| span.max_timestamp));
         self.segments.record(id, group, |index| index.record_batch(id, group.offset, header, true));
         MovedBatches { to: Span::of_batch(group.generation, header), group }
     }
 
-    /// What stands for damaged batches: they are answered for from there once that is applied, and are in their segment no more.
+    /// Records a damaged range. Returns its place. Once the move is applied, the range replaces the
+    /// batches, and their old segment holds them no more.
     pub fn record_damaged(&mut self, id: TopicIdPartition, group: WalPosition, range: &DamagedRange) -> MovedBatches {
-        self.voided = group;
+        self.last_freeing = group;
         self.segments.record(id, group, |index| index.record_damaged(id, group.offset, range));
         MovedBatches { to: Span::of_damaged(group.generation, range), group }
     }
 
     pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
-        self.voided = group;
+        self.last_freeing = group;
         self.segments.record(id, group, |index| index.record_control(id, group, control));
-        self.places.record_control(id, group, control);
+        self.partitions.record_control(id, group, control);
     }
 
-    /// A piece of a checkpoint with so many bytes of it. `frontiers` are those of the log that the checkpoint holds. Up to the last one the partition's older base counts.
+    /// Records a piece of a checkpoint with `bytes` bytes of it. `frontiers` are those of the log
+    /// in the checkpoint. The partition's older base counts until the last piece.
     pub fn record_checkpoint(
         &mut self,
         id: TopicIdPartition,
@@ -259,11 +275,11 @@ impl SegmentTable {
         frontiers: &Frontiers,
     ) {
         if piece.is_last() {
-            self.voided = group;
+            self.last_freeing = group;
         }
         self.segments.record(id, group, |index| index.record_checkpoint(id, group, piece));
         let oldest = self.segments.generations().next().unwrap_or(group.generation);
-        self.places.record_checkpoint(id, group, piece, bytes, frontiers, oldest);
+        self.partitions.record_checkpoint(id, group, piece, bytes, frontiers, oldest);
     }
 
     // Durability.
@@ -274,19 +290,21 @@ impl SegmentTable {
         self.on_durable(end);
     }
 
-    /// Everything before `end` counts as durable: it is synced, or written and not to be synced.
+    /// Everything before `end` counts as durable: it is synced, or written in a WAL that does not
+    /// sync.
     pub fn on_durable(&mut self, end: WalPosition) {
         self.segments.on_durable(end);
     }
 
-    /// What was moved, or what stands for it, is there from now on: it is durable, and the partition's log is what it was when it was staged.
+    /// Applies a move: the batches, or the damaged range that replaces them, are at the new place
+    /// from now on. Its frame is durable, and the log is still the one that it was staged for.
     pub fn apply_move(&mut self, id: TopicIdPartition, moved: MovedBatches) {
-        self.places.apply_move(id, moved.to);
+        self.partitions.apply_move(id, moved.to);
     }
 
-    /// The log starts there from now on: that is durable. One below an earlier one changes nothing.
+    /// Applies a trim, which is durable. A log start below an earlier one changes nothing.
     pub fn apply_trim(&mut self, id: TopicIdPartition, log_start: Offset) {
-        self.places.apply_trim(id, log_start);
+        self.partitions.apply_trim(id, log_start);
     }
 
     #[must_use]
@@ -294,9 +312,10 @@ impl SegmentTable {
         self.segments.durable()
     }
 
-    /// What a group that is finished now may say is durable: what is synced, and the segment before its own to its end, since that
-    /// one is synced before the group is written, though perhaps not yet now. So a segment's first group always names the end of
-    /// the one before it, also when one commit goes over both.
+    /// The position up to which a group that is finished now may claim that the log is durable: the
+    /// synced end or the end of the previous segment, whichever is later. That segment is synced
+    /// before the group is written, even if it is not synced yet. So the first group of a segment
+    /// always names the end of the previous one, also when one commit writes to both.
     #[must_use]
     pub fn provable(&self) -> WalPosition {
         self.segments.provable()
@@ -304,38 +323,43 @@ impl SegmentTable {
 
     // Freeing.
 
-    /// Frees the oldest segment if nothing needs it, and readies its slot. Ask again while it frees one. A log whose high watermark lies below its
-    /// newest checkpoint may be cut back to before that, and keeps an older one for it. Not in a full WAL: whoever cuts such a log finds no base, and
-    /// resets it.
+    /// Frees the oldest segment if nothing needs it, and makes its slot ready. Call it again while
+    /// it frees segments. A log whose high watermark lies below its newest checkpoint may be
+    /// truncated below that checkpoint, and so keeps an older base. A full WAL does not keep older
+    /// bases: such a log has no base for the truncation then, and is reset.
     pub fn poll_free(&mut self, high_watermark: impl Fn(TopicIdPartition) -> Offset) -> OldestSegment {
-        // What voids a segment's content may have been staged, but not synced. The last such frame stands for all.
-        if self.durable() <= self.voided {
+        // Frames that void content may be staged but not synced yet. The last one stands for all.
+        if self.durable() <= self.last_freeing {
             return OldestSegment::Needed;
         }
         let is_full = self.is_full();
         let cuts = |id| (!is_full).then(|| high_watermark(id));
-        let oldest = self.segments.free_oldest(|id, generation| self.places.needs(id, generation, cuts(id)));
+        let oldest = self.segments.free_oldest(|id, generation| self.partitions.needs(id, generation, cuts(id)));
         if let OldestSegment::Freed(slot) = oldest {
-            self.slots.give_back(slot);
+            self.slots.release(slot);
         }
         oldest
     }
 
-    /// The segments in use, as readers find and hold them.
+    /// The segments in use, which readers find and hold.
     #[must_use]
     pub const fn shared(&self) -> &SharedSegments {
         self.segments.shared()
     }
 
-    /// What to write so that the oldest segment can be freed, when half of the WAL is in use, or new data is refused, and it pays: what would be written, batches
-    /// and checkpoints, is at most half of what is dead in the WAL and waits behind it; at most all of it once new data is refused. None while the segment is not durable. A plan that turns out not
-    /// to fit may be left halfway: what has moved stays moved. It holds what was moved and is not applied yet, too: whoever moves asks again only then.
+    /// Plans the frames to write so that the oldest segment can be freed. There is a plan only if
+    /// at least half of the WAL is in use or new data is refused, the segment is durable, and the
+    /// plan pays: its batches and checkpoints take at most half of the dead bytes in the WAL, or at
+    /// most all of them once new data is refused. A plan that does not fit may be left halfway;
+    /// batches that were moved stay moved. The plan includes batches whose move is not applied yet,
+    /// so the caller asks again only after it is applied.
     #[must_use]
     pub fn relocation(&self) -> Option<RelocationPlan> {
-        relocation::plan(self.capacity(), &self.places)
+        relocation::plan(self.capacity(), &self.partitions)
     }
 
-    /// What stands for the live batches from `from` on below `until`, which cannot be read, as far as that segment holds them still.
+    /// The range that replaces the unreadable live batches from `from` on below `until`, as far as
+    /// the segment still holds them.
     #[must_use]
     pub fn damaged_range(
         &self,
@@ -344,74 +368,78 @@ impl SegmentTable {
         from: Offset,
         until: Offset,
     ) -> Option<DamagedRange> {
-        self.places.of(id)?.damaged_range(generation, from, until)
+        self.partitions.of(id)?.damaged_range(generation, from, until)
     }
 
-    /// From where a partition's log is replayed up to an offset: all that is durable of it. What lies in the segments does not change while they are held.
+    /// The groups from which a partition's log is replayed up to an offset: all that is durable of
+    /// it. The content of the segments does not change while they are held.
     #[must_use]
     pub fn replay_range(&self, id: TopicIdPartition, until: Offset) -> ReplayRange {
-        let places = self.places.of(id);
-        places
-            .map_or_else(ReplayRange::default, |places| bases::replay_range(id, until, places.bases(), &self.segments))
+        let Some(partition) = self.partitions.of(id) else { return ReplayRange::default() };
+        bases::replay_range(id, until, partition.bases(), &self.segments)
     }
 
-    // Looking up.
+    // Lookups.
 
-    /// Bytes of the partition's batches from `log_start` on, those that are not durable yet included: exact by group where the index is
-    /// in memory, else an estimate for the segment that the log start lies in.
+    /// The bytes of the partition's batches from `log_start` on, with those that are not durable
+    /// yet. Exact by group where the index is in memory, else an estimate for the segment that the
+    /// log start lies in.
     #[must_use]
     pub fn bytes_from(&self, id: TopicIdPartition, log_start: Offset) -> u64 {
         self.locations().bytes_from(id, log_start)
     }
 
-    /// Bytes of the batches of [`Self::parts`], by segment: an estimate where a truncation went through one.
+    /// The bytes of the batches of [`Self::parts`], by segment; an estimate where a truncation cut
+    /// through a segment.
     #[must_use]
     pub fn bytes(&self, id: TopicIdPartition) -> u64 {
-        self.places.spans(id).map(|span| span.bytes).sum()
+        self.partitions.spans(id).map(|span| span.bytes).sum()
     }
 
-    /// How many segments are in use.
+    /// The number of segments in use.
     #[must_use]
     pub fn segment_count(&self) -> usize {
         self.segments.count()
     }
 
-    /// Segments in use, oldest first.
+    /// The generations of the segments in use, oldest first.
     pub fn generations(&self) -> impl Iterator<Item = SegmentGeneration> {
         self.segments.generations()
     }
 
-    /// Where to read for `range.from`; where that is a gap, for the first offset after it. `None` at the log's end.
+    /// Finds the place of `range.from`, or of the first offset after a gap. `None` at the end of
+    /// the log.
     #[must_use]
     pub fn locate(&self, id: TopicIdPartition, range: ReadRange) -> Option<Located> {
         self.locations().locate(id, range)
     }
 
-    /// What readers are shown of where the partition's batches are, if none is in memory.
+    /// The map of the partition's batches for readers, with no batch in memory.
     #[must_use]
     pub fn location_map(&self, id: TopicIdPartition) -> LocationMap {
         self.locations().map(id)
     }
 
-    /// The live parts of a partition, oldest first, for retention: by group where the index is in memory, else by segment.
+    /// The live parts of a partition for retention, oldest first: by group where the index is in
+    /// memory, else by segment.
     pub fn parts(&self, id: TopicIdPartition) -> impl Iterator<Item = Part> {
         self.locations().parts(id)
     }
 
-    /// Offsets from the log start on that readers are refused, since their batches are damaged.
+    /// The damaged ranges from the log start on; their readers get an error.
     pub fn damaged(&self, id: TopicIdPartition, log_start: Offset) -> impl Iterator<Item = (Offset, Offset)> {
         self.locations().damaged(id, log_start)
     }
 
-    /// Offsets of a partition's log that no live batch holds: what damage took.
+    /// The offsets of a partition's log that no live batch holds, because of damage.
     #[must_use]
     pub fn gaps(&self, id: TopicIdPartition, log: Range<Offset>) -> Vec<(Offset, Offset)> {
         self.locations().gaps(id, log)
     }
 
-    /// Panics where the table contradicts itself.
+    /// Panics if the table contradicts itself.
     pub fn check_invariants(&self) {
         self.segments.check_invariants();
-        self.places.check_invariants(|generation| self.segments.segment(generation).is_some());
+        self.partitions.check_invariants(|generation| self.segments.segment(generation).is_some());
     }
 }

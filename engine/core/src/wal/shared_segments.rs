@@ -1,11 +1,12 @@
-//! The segments in use, as the one who writes them shares them with those who read: a reader finds a segment by its generation, on its own thread,
-//! and holds it while it reads. One that is held is not retired, and so its slot is not used again.
+//! The segments in use, shared between their writer and the readers: a reader finds a segment by
+//! its generation, on its own thread, and holds it while it reads. A held segment is not retired,
+//! so its slot is not reused.
 //!
 //! ```text
-//! add --> in use --on_durable--> its end moves up --on_indexed--> its index is on disk --retire, if nobody holds it--> gone
+//! add --> in use (on_durable: end moves up) --on_indexed--> indexed --retire, unless held--> gone
 //! ```
-//! Readers of recent batches take no lock here. The writer takes it when it begins, seals or
-//! retires a segment, and once for each chunk that leaves memory.
+//! Readers of recent batches do not take this lock. The writer takes it to start, seal or retire a
+//! segment, and once for each chunk that leaves memory.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,15 +15,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::index::Trailer;
 use super::position::{SegmentGeneration, SegmentShape, SlotId};
 
-/// One life of a segment.
+/// One segment in use.
 #[derive(Debug)]
 pub struct SharedSegment {
     pub slot: SlotId,
     pub generation: SegmentGeneration,
     pub shape: SegmentShape,
-    /// Where its durable content ends. What lies below never changes while the segment is in use.
+    /// The end of the durable content. The content below it never changes while the segment is in
+    /// use.
     durable_end: AtomicU32,
-    /// Where its index is to be read, once it is sealed and synced.
+    /// The place of the segment's index, once the segment is sealed and synced.
     trailer: OnceLock<Trailer>,
     holds: AtomicU32,
 }
@@ -47,7 +49,7 @@ impl SharedSegment {
     }
 }
 
-/// Keeps a segment from being retired, until it is dropped.
+/// Prevents a segment from being retired until it is dropped.
 #[derive(Debug)]
 pub struct SegmentHold(Arc<SharedSegment>);
 
@@ -60,12 +62,13 @@ impl SegmentHold {
 
 impl Drop for SegmentHold {
     fn drop(&mut self) {
-        // What was read is read before whoever retires the segment sees this.
+        // Release: the reads happen before the segment is retired by a thread that sees this.
         self.0.holds.fetch_sub(1, Ordering::Release);
     }
 }
 
-/// The segments in use whose index was not on disk when the writer looked. They are few.
+/// The generations of the segments in use whose index was not on disk when the writer looked; a few
+/// at most.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnindexedSegments(Vec<SegmentGeneration>);
 
@@ -76,25 +79,25 @@ impl UnindexedSegments {
     }
 }
 
-/// See the module. A clone is the same segments.
+/// The segments in use, see the module. A clone shares them.
 #[derive(Clone, Debug, Default)]
 pub struct SharedSegments(Arc<Mutex<BTreeMap<SegmentGeneration, Arc<SharedSegment>>>>);
 
 impl SharedSegments {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<SegmentGeneration, Arc<SharedSegment>>> {
-        // Each change is one step of the map.
+        // A panic cannot leave the map half changed: each change is a single insertion or removal.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     // For readers.
 
-    /// `None` if the segment is retired: what was there is elsewhere by then, or gone.
+    /// Finds a segment; `None` if it is retired, and its batches have been relocated or freed.
     #[must_use]
     pub fn find(&self, generation: SegmentGeneration) -> Option<Arc<SharedSegment>> {
         self.lock().get(&generation).map(Arc::clone)
     }
 
-    /// The same, and it stays in use.
+    /// Finds a segment, and keeps it in use until the hold is dropped.
     #[must_use]
     pub fn hold(&self, generation: SegmentGeneration) -> Option<SegmentHold> {
         let segments = self.lock();
@@ -103,9 +106,9 @@ impl SharedSegments {
         Some(SegmentHold(Arc::clone(segment)))
     }
 
-    // For the one who writes.
+    // For the writer.
 
-    /// The segments in use whose index is not on disk. The active one is among them.
+    /// The segments in use whose index is not on disk, the active one included.
     #[must_use]
     pub fn unindexed(&self) -> UnindexedSegments {
         let segments = self.lock();
@@ -120,7 +123,8 @@ impl SharedSegments {
         segment
     }
 
-    /// Nobody finds the segment any more. False, and it stays, if somebody holds it.
+    /// Removes the segment, so that no reader finds it any more. Returns false, and leaves it, if a
+    /// reader holds it.
     pub(super) fn retire(&self, generation: SegmentGeneration) -> bool {
         let mut segments = self.lock();
         if segments.get(&generation).is_some_and(|segment| segment.holds.load(Ordering::Acquire) > 0) {
@@ -137,8 +141,8 @@ mod tests {
     use crate::wal::position::{SegmentGeneration, SegmentShape, SlotId};
 
     #[test]
-    fn a_segment_is_retired_when_its_last_holder_lets_go_and_is_not_found_after_that() {
-        let shape = SegmentShape::new(4096, 1 << 20).expect("it is one");
+    fn a_segment_is_retired_after_its_last_hold_and_is_not_found_any_more() {
+        let shape = SegmentShape::new(4096, 1 << 20).expect("the shape is valid");
         let segments = SharedSegments::default();
         segments.add(SlotId(3), SegmentGeneration(7), shape);
         assert!(segments.hold(SegmentGeneration(8)).is_none());

@@ -1,46 +1,50 @@
-//! The slots that hold no segment: which to make, which to fill, and which one is started next. What is kept back for later counts only
-//! once it is held on disk: a file system may be full long before the WAL is at its capacity.
+//! The slots that hold no segment: which one is created, filled and started next. The reserve
+//! counts only slots whose space is held on disk, since a file system may be full long before the
+//! WAL reaches its capacity.
 //!
 //! ```text
-//!            poll_reserve              on_reserved            poll_fill            on_filled
-//! unprepared -----------> reserving ----------> reserved ----------> filling ----------> ready --take--> a segment
-//!      ^                      |                    |                    |                   ^
-//!      +------on_failed-------+--------------------|------on_failed-----+                   +--give_back-- freed
-//!                                                  +--take--> a segment, if none is ready or on its way there
+//! unprepared         --poll_reserve--> reserving --on_reserved--> reserved
+//! reserved           --poll_fill-----> filling   --on_filled----> ready
+//! reserving, filling --on_failed-----> unprepared
+//! freed segment      --release-------> ready
+//! ready              --take----------> a segment
+//! reserved           --take----------> a segment, if none is ready or being filled
 //! ```
-//! New slots are used in turn: recovery tells from a slot's number and generation whether it had an earlier use.
+//! New slots are used in the order of their numbers: recovery tells from a slot's number and
+//! generation whether the slot had an earlier use.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use super::position::SlotId;
 use super::recovery::RecoveredWal;
 
-/// Slots to fill with zeros ahead of use.
+/// The number of slots that are filled with zeros ahead of use.
 const SPARES: usize = 2;
-/// Slots that are being reserved or filled at a time.
+/// The most slots that are reserved or filled at a time.
 const JOBS_MAX: usize = 2;
 
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
-    /// Filled with zeros, or freed: in the order in which they are started.
+    /// Slots that were filled with zeros or freed, in the order in which they are started.
     ready: VecDeque<SlotId>,
-    /// Whole files whose space is held, but not yet filled.
+    /// Slots whose files are whole and hold their space, but are not filled with zeros yet.
     reserved: VecDeque<SlotId>,
     unprepared: VecDeque<SlotId>,
     reserving: BTreeSet<SlotId>,
     filling: BTreeSet<SlotId>,
     next: u32,
-    kept_back: usize,
+    reserve: usize,
     is_failing: bool,
 }
 
 impl Slots {
-    /// The slots of a recovered WAL that hold no segment. Those that recovery found started are used first, in its order; the others are files that
-    /// may be of any length. `kept_back` are held on disk before they are needed.
-    pub fn recovered(recovered: &RecoveredWal, kept_back: u32) -> Self {
+    /// Takes over the slots of a recovered WAL that hold no segment. Those with an empty segment
+    /// are started first, in recovery's order; the files of the others may have any length.
+    /// `reserve` slots are held on disk before they are needed.
+    pub fn recovered(recovered: &RecoveredWal, reserve: u32) -> Self {
         let in_use = recovered.segments.iter().map(|segment| segment.slot);
         let all = in_use.chain(recovered.free_slots.iter().copied()).chain(recovered.started_empty.iter().copied());
-        // Above every slot's number.
+        // The next number lies above the number of every slot.
         let next = all.map(|slot| slot.0.saturating_add(1)).max().unwrap_or(0);
         Self {
             ready: recovered.started_empty.iter().copied().collect(),
@@ -49,14 +53,14 @@ impl Slots {
             reserving: BTreeSet::new(),
             filling: BTreeSet::new(),
             next,
-            kept_back: kept_back as usize,
+            reserve: reserve as usize,
             is_failing: false,
         }
     }
 
-    /// A slot whose space is to be held. No new one is made once there are `count_max`.
+    /// The next slot whose space must be reserved. Creates no new slot if there are `count_max`.
     pub fn poll_reserve(&mut self, count_max: usize) -> Option<SlotId> {
-        let wanted = self.kept_back + SPARES;
+        let wanted = self.reserve + SPARES;
         if self.held() + self.reserving.len() >= wanted || self.jobs() >= JOBS_MAX {
             return None;
         }
@@ -72,7 +76,8 @@ impl Slots {
         Some(slot)
     }
 
-    /// A reserved slot that is to be filled with zeros. It cannot be started meanwhile.
+    /// The next reserved slot that must be filled with zeros. It cannot be started before it is
+    /// filled.
     pub fn poll_fill(&mut self) -> Option<SlotId> {
         if self.ready.len() + self.filling.len() >= SPARES || self.jobs() >= JOBS_MAX {
             return None;
@@ -95,7 +100,7 @@ impl Slots {
         }
     }
 
-    /// The slot's file may be gone, or not whole.
+    /// Returns the slot to the unprepared ones. Its file may be missing, or shorter than a slot.
     pub fn on_failed(&mut self, slot: SlotId) {
         if self.reserving.remove(&slot) || self.filling.remove(&slot) {
             self.unprepared.push_back(slot);
@@ -103,17 +108,18 @@ impl Slots {
         }
     }
 
-    /// No slot could be made when one was tried last: those that are held are all there are.
+    /// Whether the last attempt to prepare a slot failed. Then the slots that are held are all that
+    /// there are.
     pub const fn is_failing(&self) -> bool {
         self.is_failing
     }
 
-    /// Slots whose space is held on disk.
+    /// The number of slots whose space is held on disk.
     pub fn held(&self) -> usize {
         self.ready.len() + self.reserved.len() + self.filling.len()
     }
 
-    /// Every slot that holds no segment.
+    /// The number of slots that hold no segment.
     pub fn count(&self) -> usize {
         self.held() + self.reserving.len() + self.unprepared.len()
     }
@@ -122,12 +128,12 @@ impl Slots {
         self.reserving.len() + self.filling.len()
     }
 
-    /// Whether [`Self::take`] would give one.
+    /// Whether [`Self::take`] would return a slot.
     pub fn is_any_startable(&self) -> bool {
         !self.ready.is_empty() || self.filling.is_empty() && !self.reserved.is_empty()
     }
 
-    /// The slot for the next segment.
+    /// Takes the slot for the next segment.
     pub fn take(&mut self) -> Option<SlotId> {
         if let Some(slot) = self.ready.pop_front() {
             return Some(slot);
@@ -135,8 +141,8 @@ impl Slots {
         if self.filling.is_empty() { self.reserved.pop_front() } else { None }
     }
 
-    /// The slot of a segment that was freed.
-    pub fn give_back(&mut self, slot: SlotId) {
+    /// Adds the slot of a freed segment.
+    pub fn release(&mut self, slot: SlotId) {
         self.ready.push_back(slot);
     }
 }

@@ -1,5 +1,5 @@
-//! Where the offsets of one partition are: non-overlapping spans, each in one segment. The newest writer of an offset wins.
-//! Knows no groups; those are in the segments' indexes.
+//! The segments that hold the offsets of one partition, as spans that do not overlap. The newest
+//! frame for an offset wins. Spans do not know groups; the indexes of the segments do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +15,12 @@ pub struct Span {
     pub first: Offset,
     pub end: Offset,
     pub generation: SegmentGeneration,
-    /// Bytes of batches. An estimate by the number of offsets after a cut through the span.
+    /// The bytes of the batches. After a cut through the span it is an estimate, by the share of
+    /// the offsets.
     pub bytes: u64,
     pub max_timestamp: Timestamp,
-    /// Its batches could not be read back when they were to move: there are none any more.
+    /// The batches could not be read back when they had to be relocated; a damaged range replaces
+    /// them.
     pub is_damaged: bool,
 }
 
@@ -29,13 +31,13 @@ impl Span {
         Self { first, end, generation, bytes, max_timestamp: header.max_timestamp, is_damaged: false }
     }
 
-    /// The span of what stands for damaged batches.
+    /// The span of a damaged range.
     pub const fn of_damaged(generation: SegmentGeneration, range: &DamagedRange) -> Self {
         let DamagedRange { first, end, max_timestamp } = *range;
         Self { first, end, generation, bytes: 0, max_timestamp, is_damaged: true }
     }
 
-    /// Whether the two are one span, in the same segment.
+    /// Whether `next` extends this span within the same segment.
     fn is_continued_by(&self, next: &Self) -> bool {
         self.end == next.first && self.generation == next.generation && self.is_damaged == next.is_damaged
     }
@@ -46,7 +48,7 @@ impl Span {
         self.max_timestamp = self.max_timestamp.max(next.max_timestamp);
     }
 
-    /// Of the bytes, those from `log_start` on.
+    /// The bytes from `log_start` on.
     pub fn bytes_from(&self, log_start: Offset) -> u64 {
         if log_start <= self.first {
             self.bytes
@@ -57,7 +59,7 @@ impl Span {
         }
     }
 
-    /// What stands for its batches from `from` on, which are damaged.
+    /// The damaged range that replaces the batches from `from` on.
     pub fn damaged_from(&self, from: Offset) -> DamagedRange {
         DamagedRange { first: from, end: self.end, max_timestamp: self.max_timestamp }
     }
@@ -69,7 +71,8 @@ impl Span {
     }
 }
 
-/// Bytes of batches that live, kept as spans come and go: nobody has to add them up.
+/// The total of the live bytes, updated with each span that comes or goes, so that a query does not
+/// add up the spans.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Live {
     from: Offset,
@@ -92,18 +95,19 @@ impl Live {
     }
 }
 
-/// All spans of a partition, by first offset. What they hold below [`Self::live_from`] is dead.
+/// All spans of a partition, by first offset. Their content below [`Self::live_from`] is dead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Spans {
     by_first: BTreeMap<Offset, Span>,
-    /// The same by segment: what one segment holds is asked for often, and after moves it may lie anywhere among the offsets.
+    /// The first offsets by segment: the spans of one segment are needed often, and after
+    /// relocations they may lie anywhere among the offsets.
     firsts: BTreeSet<(SegmentGeneration, Offset)>,
     live: Live,
 }
 
 impl Spans {
-    /// Adds a span; what earlier spans hold of its offsets is now here. A span that continues the last one of its segment
-    /// joins it.
+    /// Adds a span, which replaces earlier spans at its offsets. A span that continues the last one
+    /// of its segment is joined to it.
     pub fn insert(&mut self, span: Span) {
         if let Some(mut last) = self.by_first.last_entry().filter(|last| last.get().end <= span.first) {
             let last = last.get_mut();
@@ -117,7 +121,7 @@ impl Spans {
         self.put(span);
     }
 
-    /// A batch that was already here has moved: takes effect only where its offsets still are held.
+    /// Moves a batch to another segment, if a span still holds all of its offsets.
     pub fn relocate(&mut self, span: Span) {
         let held = self.by_first.range(..=span.first).next_back().is_some_and(|(_, held)| held.end >= span.end);
         if held {
@@ -143,7 +147,7 @@ impl Spans {
         }
     }
 
-    /// No span begins where this one does.
+    /// Adds a span; no other span begins at its first offset.
     fn put(&mut self, span: Span) {
         self.live.add(&span);
         self.firsts.insert((span.generation, span.first));
@@ -161,7 +165,8 @@ impl Spans {
         self.remove(end, Offset(i64::MAX));
     }
 
-    /// Forgets whole spans below the log start. A span that reaches over it stays: its batches can.
+    /// Removes the spans that lie wholly below the log start. A span across the log start stays,
+    /// since its later batches are live.
     pub fn trim(&mut self, log_start: Offset) {
         while let Some(span) = self.by_first.values().next().copied().filter(|span| span.end <= log_start) {
             self.take(span.first);
@@ -179,7 +184,8 @@ impl Spans {
         self.live.from
     }
 
-    /// What lies below is dead, but held until it is trimmed. Looks only at the spans between the old value and the new one.
+    /// Declares the content below `offset` dead; it stays until it is trimmed. Visits only the
+    /// spans between the old value and the new one.
     pub fn set_live_from(&mut self, offset: Offset) {
         let (low, high) = (offset.min(self.live.from), offset.max(self.live.from));
         let first = self.by_first.range(..=low).next_back().map_or(low, |(first, _)| *first);
@@ -189,7 +195,7 @@ impl Spans {
         between().for_each(|span| self.live.add(span));
     }
 
-    /// Bytes from [`Self::live_from`] on, all spans together.
+    /// The bytes from [`Self::live_from`] on, over all spans.
     #[must_use]
     pub const fn live_bytes(&self) -> u64 {
         self.live.bytes
@@ -207,13 +213,14 @@ impl Spans {
         self.by_first.values()
     }
 
-    /// In the order of offsets. Costs nothing for spans in other segments.
+    /// The spans of one segment in the order of their offsets. Takes no time for spans in other
+    /// segments.
     pub fn in_segment(&self, generation: SegmentGeneration) -> impl Iterator<Item = &Span> {
         let inside = self.firsts.range((generation, Offset(i64::MIN))..=(generation, Offset(i64::MAX)));
         inside.filter_map(|(_, first)| self.by_first.get(first))
     }
 
-    /// Panics where the spans contradict each other; `id` is whose they are.
+    /// Panics if the spans contradict each other. `id` names the partition in the message.
     pub fn check_invariants(&self, id: TopicIdPartition) {
         let mut end = Offset(0);
         for span in self.iter() {

@@ -33,7 +33,7 @@ fn index(segments: &SharedSegments, generation: u64) {
     segments.find(generation).unwrap().on_indexed(trailer);
 }
 
-/// The generation and the groups that a reader is sent to, or none for an index on disk.
+/// The generation and the groups that a reader gets; no groups for an index on disk.
 fn located(map: &LocationMap, segments: &SharedSegments, from: i64) -> Result<(u64, Option<Vec<u32>>), NotLocated> {
     let range = ReadRange { from: Offset(from), until: Offset(i64::MAX), bytes: usize::MAX };
     map.locate(range, segments).map(|located| match located {
@@ -61,9 +61,10 @@ fn groups_are_known_until_their_index_is_on_disk() {
     map.extend([], &segments.unindexed());
     assert_eq!(located(&map, &segments, 4), Ok((1, None)));
     assert_eq!(map.extents.len(), 1);
-    assert_eq!(located(&before, &segments, 4), Ok((1, Some(vec![4096, 8192]))), "a reader keeps what it took");
+    assert_eq!(located(&before, &segments, 4), Ok((1, Some(vec![4096, 8192]))), "a snapshot does not change");
     index(&segments, 2);
-    // Of a segment either all groups are known, or none: what leaves memory from here on is in its index.
+    // The map holds either all groups of a segment or none: the index has the groups that leave
+    // memory from here on.
     map.extend([placed(2, 8192, 9, 10)], &segments.unindexed());
     assert_eq!(located(&map, &segments, 8), Ok((2, None)));
     map.relocate(&[placed(2, 12288, 0, 5)], &segments.unindexed());
@@ -72,11 +73,11 @@ fn groups_are_known_until_their_index_is_on_disk() {
 }
 
 #[test]
-fn a_retired_segment_is_told_from_a_gap_and_a_snapshot_stays_what_it_was() {
+fn a_retired_segment_is_told_from_a_gap_and_a_snapshot_does_not_change() {
     let segments = segments(1..3);
     let mut map = LocationMap::default();
     map.extend([placed(1, 4096, 0, 5), placed(1, 4096, 10, 12)], &segments.unindexed());
-    assert_eq!(located(&map, &segments, 7), Ok((1, Some(vec![4096]))), "what comes after the gap");
+    assert_eq!(located(&map, &segments, 7), Ok((1, Some(vec![4096]))), "the first offset after the gap");
     let before = map.clone();
     map.relocate(&[placed(2, 4096, 0, 5), placed(2, 8192, 10, 12)], &segments.unindexed());
     assert!(segments.retire(SegmentGeneration(1)));
@@ -86,7 +87,7 @@ fn a_retired_segment_is_told_from_a_gap_and_a_snapshot_stays_what_it_was() {
 }
 
 #[test]
-fn a_mark_takes_the_place_of_what_has_left_memory_of_it() {
+fn a_damaged_range_replaces_only_batches_that_have_left_memory() {
     let segments = segments(1..3);
     let mut map = LocationMap::default();
     map.extend([placed(1, 4096, 0, 5)], &segments.unindexed());
@@ -95,7 +96,7 @@ fn a_mark_takes_the_place_of_what_has_left_memory_of_it() {
     map.relocate(&[mark], &segments.unindexed());
     assert_eq!(located(&map, &segments, 0), Ok((1, Some(vec![4096]))));
     assert_eq!(located(&map, &segments, 3), Ok((0, None)));
-    assert!(map.ends_before(Offset(5)), "the rest is in memory still");
+    assert!(map.ends_before(Offset(5)), "the other batches are still in memory");
 }
 
 #[derive(Clone, Debug)]
@@ -116,7 +117,7 @@ fn any_change() -> impl Strategy<Value = Change> {
 }
 
 proptest! {
-    /// The map of what has left memory is what the writer's own spans say of it.
+    /// The map agrees with the spans of the writer.
     #[test]
     fn the_map_follows_the_spans(changes in proptest::collection::vec(any_change(), 1..60)) {
         let (mut map, mut spans, segments) = (LocationMap::default(), Spans::default(), segments(0..30));

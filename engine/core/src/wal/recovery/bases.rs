@@ -1,12 +1,15 @@
-//! From where each partition is replayed: its newest base that is whole (an open or close frame, or a checkpoint all of whose pieces are there), and what followed
-//! it. Segments are given newest first, and no older ones are asked for once a partition has its base.
+//! The base from which each partition is replayed, and the frames after it. The base is the newest
+//! one that is whole: an open or close frame, or a checkpoint with all of its pieces. Segments come
+//! newest first; once a partition has its base, its frames in older segments are not needed.
 //!
 //! ```text
-//!        the last piece is met, the first one is in an older segment          the segment of the first piece is read
-//! missing ---------------------------------------------------------> begins ------------------------------> found
-//!    '----- an open or close frame is met, or a checkpoint that begins and ends in one segment ----------------^
+//! missing --last piece is read, first one is in an older segment--------> begins
+//! begins  --segment of the first piece is read--------------------------> found
+//! begins  --the same, but a piece is lost-------------------------------> missing
+//! missing --open, close, or whole checkpoint in one segment is read-----> found
 //! ```
-//! A checkpoint that lacks a piece is none: its last one was not written before a crash, or a repair has covered another.
+//! A checkpoint that lacks a piece does not count: a crash prevented its last piece, or a repair
+//! covered another one.
 
 use std::collections::BTreeMap;
 
@@ -19,21 +22,21 @@ use crate::wal::index::IndexEntry;
 use crate::wal::position::{SegmentGeneration, WalPosition};
 use crate::wal::scan::{ReplayEvent, ReplayItem, Scanned, ScannedEvent};
 
-/// What must be read of a segment for one partition.
+/// The part of a segment that must be read for one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EntryReplay {
     Nothing,
     Closed,
-    /// Nothing but the base, which lies in one group.
+    /// Only the base, which lies in one group.
     Group(u32),
     Segment,
 }
 
-/// What a partition is rebuilt from.
+/// The events that a partition is rebuilt from.
 #[derive(Debug)]
 pub(super) struct Replayed {
     pub partition: TopicIdPartition,
-    /// Where its oldest frame is of those that were read.
+    /// The segment of its oldest frame among those that were read.
     pub oldest: SegmentGeneration,
     /// In the order of the log: a base first, if there is one.
     pub items: Vec<ReplayItem>,
@@ -43,25 +46,26 @@ pub(super) struct Replayed {
 enum Base {
     #[default]
     Missing,
-    /// It ends in a newer segment than the one with its first piece, which stands here.
+    /// The last piece was read. The first one stands at this position, in an older segment that is
+    /// yet to be read.
     Begins(WalPosition),
     Found,
 }
 
-/// One partition.
+/// The frames of one partition.
 #[derive(Clone, Debug, Default)]
 struct Replay {
     base: Base,
-    /// What each segment holds of it, newest segment first.
+    /// The frames by segment, newest segment first.
     segments: Vec<Vec<Scanned>>,
 }
 
-/// See the module.
+/// The bases of all partitions, see the module.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bases(BTreeMap<TopicIdPartition, Replay>);
 
 impl Bases {
-    /// What the segment must be read for, by its index.
+    /// The part of the segment to read for the partition, by the segment's index.
     pub fn wants(&self, id: TopicIdPartition, generation: SegmentGeneration, entry: &IndexEntry) -> EntryReplay {
         match self.0.get(&id).map(|replay| replay.base).unwrap_or_default() {
             Base::Found => EntryReplay::Nothing,
@@ -81,13 +85,13 @@ impl Bases {
         self.0.entry(id).or_default().base = Base::Found;
     }
 
-    /// Whether anything says what the partition is, or that it is closed. A piece alone does not.
-    pub fn knows(&self, id: TopicIdPartition) -> bool {
+    /// Whether a frame tells the partition's state, or that it is closed. A piece alone does not.
+    pub fn has_state(&self, id: TopicIdPartition) -> bool {
         let says = |item: &Scanned| !matches!(item.event, ScannedEvent::Piece(..));
         self.0.get(&id).is_some_and(|replay| replay.base == Base::Found || replay.segments.iter().flatten().any(says))
     }
 
-    /// What a segment, or a group of it, holds of all partitions.
+    /// Adds the frames of a segment, or of one of its groups, for all partitions.
     pub fn collect(&mut self, generation: SegmentGeneration, items: Vec<(TopicIdPartition, Scanned)>) {
         let mut parts: BTreeMap<TopicIdPartition, Vec<Scanned>> = BTreeMap::new();
         for (id, item) in items {
@@ -100,7 +104,8 @@ impl Bases {
         }
     }
 
-    /// Every partition of which there is a frame, but those that an index says are closed.
+    /// The events of every partition with a frame, without partitions that an index says are
+    /// closed.
     pub fn finish(self) -> impl Iterator<Item = Replayed> {
         self.0.into_iter().filter_map(|(partition, replay)| {
             let mut scanned = replay.segments.into_iter().rev().flatten().peekable();
@@ -119,7 +124,7 @@ impl Replay {
             if at.generation < generation {
                 return;
             }
-            self.base = if self.has_whole(at) { Base::Found } else { Base::Missing };
+            self.base = if self.has_all_pieces(at) { Base::Found } else { Base::Missing };
         }
         if self.base == Base::Missing {
             self.base = self.newest_base(generation);
@@ -133,17 +138,17 @@ impl Replay {
             ScannedEvent::Control(Control::Open { .. } | Control::Close) => Some(Base::Found),
             ScannedEvent::Piece(piece, _) if piece.is_last() => {
                 let at = piece.begun_at;
-                // Of one that begins in an older segment, the pieces are yet to be read.
+                // The pieces of a checkpoint that begins in an older segment are yet to be read.
                 let is_here = at.generation == generation;
-                if !is_here { Some(Base::Begins(at)) } else { self.has_whole(at).then_some(Base::Found) }
+                if !is_here { Some(Base::Begins(at)) } else { self.has_all_pieces(at).then_some(Base::Found) }
             }
             _ => None,
         });
         bases.next().unwrap_or_default()
     }
 
-    /// Whether all pieces of the checkpoint that begins there have been read.
-    fn has_whole(&self, begun_at: WalPosition) -> bool {
+    /// Whether all pieces of the checkpoint that begins at `begun_at` have been read.
+    fn has_all_pieces(&self, begun_at: WalPosition) -> bool {
         let mut expected = 0;
         for item in self.segments.iter().rev().flatten() {
             let ScannedEvent::Piece(piece, _) = &item.event else { continue };
@@ -158,20 +163,21 @@ impl Replay {
     }
 }
 
-/// A checkpoint of which not all pieces have come yet.
+/// A checkpoint whose last piece has not come yet.
 #[derive(Debug)]
 struct Pending {
     group: WalPosition,
-    /// How many items came before it.
+    /// The number of items before it.
     after: usize,
     pieces: CheckpointPieces,
 }
 
-/// Frames in the order of the log, as a replay takes them. A whole checkpoint stands in the place of its first piece, and voids what is before that.
+/// Turns frames into events, in the order of the log. A whole checkpoint takes the place of its
+/// first piece, and voids the frames before that.
 #[derive(Debug, Default)]
 struct Assembly {
     items: Vec<ReplayItem>,
-    /// The newest one: a checkpoint that another one follows was left by a crash.
+    /// The newest unfinished checkpoint: a crash left any earlier one.
     pending: Option<Pending>,
 }
 
@@ -205,7 +211,8 @@ impl Assembly {
     }
 }
 
-/// Under which leader epoch, and at which offset, a partition begins whose base is lost: as the first of its frames that are left say.
+/// The leader epoch and the offset at which a partition without a base begins, from the first of
+/// its frames that are left.
 pub(super) fn begun_by(items: &[ReplayItem]) -> (LeaderEpoch, Offset) {
     let epoch = items.iter().find_map(|item| match &item.event {
         ReplayEvent::Batch(header, _) => Some(header.leader_epoch),
@@ -234,14 +241,14 @@ mod tests {
     use crate::wal::scan::{ReplayEvent, ReplayItem, Scanned, ScannedEvent};
     use crate::wal::{CheckpointPiece, Control, SegmentGeneration, WalPosition};
 
-    /// What frames say, one each, of one partition.
+    /// The frames of a test, all of one partition.
     #[derive(Clone, Copy, Debug)]
-    enum Said {
+    enum TestFrame {
         Open,
         Close,
-        /// Any frame that is no base: the log is trimmed to this offset.
+        /// Any frame other than a base: trims the log to this offset.
         Trim(i64),
-        /// A piece of the checkpoint that this frame begins, by its number in the log.
+        /// A piece of the checkpoint that begins at the frame with the number `begun_by`.
         Piece {
             begun_by: u64,
             number: u32,
@@ -249,19 +256,19 @@ mod tests {
         },
     }
 
-    /// Each frame in a group of its own, so many of them a segment.
-    fn scanned(said: &[Said], a_segment: usize) -> Vec<(SegmentGeneration, Scanned)> {
+    /// Puts each frame into a group of its own, and `a_segment` groups into a segment.
+    fn scanned(frames: &[TestFrame], a_segment: usize) -> Vec<(SegmentGeneration, Scanned)> {
         let place = |at: usize| {
             let offset = u32::try_from(512 * (1 + at % a_segment)).unwrap();
             WalPosition { generation: SegmentGeneration(1 + (at / a_segment) as u64), offset }
         };
-        let scanned = said.iter().enumerate().map(|(at, said)| {
+        let scanned = frames.iter().enumerate().map(|(at, frame)| {
             let group = place(at);
-            let event = match *said {
-                Said::Open => ScannedEvent::Control(Control::Open { epoch: LeaderEpoch(0), log_start: Offset(0) }),
-                Said::Close => ScannedEvent::Control(Control::Close),
-                Said::Trim(offset) => ScannedEvent::Control(Control::Trim { log_start: Offset(offset) }),
-                Said::Piece { begun_by, number, count } => {
+            let event = match *frame {
+                TestFrame::Open => ScannedEvent::Control(Control::Open { epoch: LeaderEpoch(0), log_start: Offset(0) }),
+                TestFrame::Close => ScannedEvent::Control(Control::Close),
+                TestFrame::Trim(offset) => ScannedEvent::Control(Control::Trim { log_start: Offset(offset) }),
+                TestFrame::Piece { begun_by, number, count } => {
                     let begun_at = place(usize::try_from(begun_by).unwrap());
                     let bytes = Bytes::copy_from_slice(format!("{begun_by}.{number} ").as_bytes());
                     ScannedEvent::Piece(CheckpointPiece { begun_at, number, count }, bytes)
@@ -272,7 +279,8 @@ mod tests {
         scanned.collect()
     }
 
-    /// Segments are given newest first. Answers what is replayed, and how many segments were not wanted any more.
+    /// Adds the segments, newest first. Returns the replayed events, and the number of segments
+    /// that were not needed.
     fn replayed(scanned: &[(SegmentGeneration, Scanned)]) -> (Vec<ReplayItem>, usize) {
         let id = TopicIdPartition::default();
         let (mut bases, mut unwanted) = (Bases::default(), 0);
@@ -284,9 +292,9 @@ mod tests {
         (items, unwanted)
     }
 
-    fn check(said: &[Said], expected: &str) {
-        for a_segment in 1..=said.len() {
-            let (items, _) = replayed(&scanned(said, a_segment));
+    fn check(frames: &[TestFrame], expected: &str) {
+        for a_segment in 1..=frames.len() {
+            let (items, _) = replayed(&scanned(frames, a_segment));
             let texts: Vec<_> = items
                 .iter()
                 .map(|item| match &item.event {
@@ -297,67 +305,68 @@ mod tests {
                     other => panic!("{other:?}"),
                 })
                 .collect();
-            assert_eq!(texts.concat().trim_end(), expected, "{said:?}, {a_segment} a segment");
+            assert_eq!(texts.concat().trim_end(), expected, "{frames:?}, {a_segment} frames a segment");
         }
     }
 
-    const fn piece(begun_by: u64, number: u32, count: u32) -> Said {
-        Said::Piece { begun_by, number, count }
+    const fn piece(begun_by: u64, number: u32, count: u32) -> TestFrame {
+        TestFrame::Piece { begun_by, number, count }
     }
 
     #[test]
-    fn the_newest_whole_base_counts_and_what_followed_its_first_piece_is_replayed() {
-        use Said::{Close, Open, Trim};
+    fn the_newest_whole_base_counts_and_frames_after_its_first_piece_are_replayed() {
+        use TestFrame::{Close, Open, Trim};
         check(&[Open, Trim(1)], "open trim 1");
         check(&[Open, Trim(1), piece(2, 0, 1), Trim(2)], "2.0 trim 2");
         check(&[Open, piece(1, 0, 2), Trim(1), piece(1, 1, 2), Trim(2)], "1.0 1.1 trim 1 trim 2");
         check(&[Open, piece(1, 0, 3), Trim(1), piece(1, 1, 3), Trim(2)], "open trim 1 trim 2");
-        // Left by a crash, and another one after it.
+        // A crash left a checkpoint, and another one follows.
         check(&[Open, piece(1, 0, 2), Trim(1), piece(3, 0, 2), Trim(2), piece(3, 1, 2)], "3.0 3.1 trim 2");
         check(&[Open, piece(1, 0, 1), piece(2, 0, 2), Trim(1)], "1.0 trim 1");
-        // A hole took a piece in the midst.
+        // A hole covers a piece in the middle.
         check(&[Open, piece(1, 0, 3), Trim(1), piece(1, 2, 3), Trim(2)], "open trim 1 trim 2");
         check(&[Open, piece(1, 0, 1), piece(9, 1, 2), Trim(1)], "1.0 trim 1");
-        // Another life.
+        // The partition is closed and opened again.
         check(&[Open, piece(1, 0, 2), Close, Open, piece(1, 1, 2), Trim(1)], "open trim 1");
         check(&[Open, piece(1, 0, 2), piece(1, 1, 2), Close], "close");
-        // Nothing but a rest.
+        // Only pieces are left.
         check(&[piece(0, 0, 2), piece(0, 0, 2)], "");
     }
 
-    fn said() -> impl Strategy<Value = Vec<Said>> {
+    fn any_frames() -> impl Strategy<Value = Vec<TestFrame>> {
         let step = prop_oneof![
             1 => Just(None),
-            6 => (0..100_i64).prop_map(|offset| Some(Said::Trim(offset))),
-            // As it goes on, this piece of it; or another is begun with so many.
+            6 => (0..100_i64).prop_map(|offset| Some(TestFrame::Trim(offset))),
+            // The next piece of the unfinished checkpoint, or the first piece of one with `count`
+            // pieces.
             8 => (1..5_u32).prop_map(|count| Some(piece(u64::MAX, 0, count))),
         ];
         proptest::collection::vec(step, 1..40).prop_map(|steps| {
-            let mut said = vec![Said::Open];
+            let mut frames = vec![TestFrame::Open];
             let mut under_way: Option<(u64, u32, u32)> = None;
             for step in steps {
-                let at = said.len() as u64;
+                let at = frames.len() as u64;
                 match step {
                     // A crash.
                     None => under_way = None,
-                    Some(Said::Piece { count, .. }) => {
+                    Some(TestFrame::Piece { count, .. }) => {
                         let (begun_by, number, count) = under_way.unwrap_or((at, 0, count));
-                        said.push(piece(begun_by, number, count));
+                        frames.push(piece(begun_by, number, count));
                         under_way = (number + 1 < count).then_some((begun_by, number + 1, count));
                     }
-                    Some(other) => said.push(other),
+                    Some(other) => frames.push(other),
                 }
             }
-            said
+            frames
         })
     }
 
     proptest! {
         #[test]
-        fn no_older_segment_is_wanted_than_what_is_replayed_needs(said in said(), a_segment in 1..9_usize) {
-            let scanned = scanned(&said, a_segment);
+        fn no_segment_is_needed_before_the_oldest_replayed_one(frames in any_frames(), a_segment in 1..9_usize) {
+            let scanned = scanned(&frames, a_segment);
             let (items, unwanted) = replayed(&scanned);
-            // By all of the log.
+            // The same by the whole log.
             let id = TopicIdPartition::default();
             let mut whole = Bases::default();
             let all = scanned.iter().map(|(_, item)| (id, item.clone())).collect();

@@ -1,4 +1,4 @@
-//! What recovery is asked, what it answers, and why it refuses.
+//! The options, the results and the errors of a recovery.
 
 use std::collections::BTreeMap;
 
@@ -14,27 +14,29 @@ use crate::wal::segment_header::{SegmentHeader, SegmentHeaderError};
 #[derive(Clone, Debug)]
 pub struct RecoveryOptions {
     pub wal: WalId,
-    /// How new segments are laid out here: the device's block size, the WAL's segment size.
+    /// The layout of new segments: the device's block size and the WAL's segment size.
     pub shape: SegmentShape,
-    /// Every slot file of the folder, and its length.
+    /// Every slot file of the folder, with its length in bytes.
     pub slots: Vec<(SlotId, u64)>,
-    /// Bytes to ask for at a time while scanning; a larger group is asked for whole.
+    /// The number of bytes in a read of a scan; a larger group is read as a whole.
     pub window: u32,
     pub policy: CorruptionPolicy,
 }
 
-/// What is done about damage before the proven end.
+/// The treatment of damage before the proven end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CorruptionPolicy {
     Refuse,
-    /// As `Refuse`, but the damage of a repair is not behind checkpoints yet: a partition whose only base it took begins at what is left.
+    /// As `Refuse`, but checkpoints have not superseded the holes of a repair yet: a partition that
+    /// lost its only base begins at the first of its frames that are left.
     Repaired,
-    /// `--repair`: list headers and holes to write, keep what follows them, also where it follows no base.
+    /// `--repair`: lists the headers and holes to write, and keeps the frames after them, also
+    /// those that follow no base.
     Repair,
 }
 
-/// A read to execute. Offsets and lengths are multiples of the segment's block size, which can be smaller than the device's.
-/// A file that ends early gives fewer bytes.
+/// A read to execute. Offset and length are multiples of the segment's block size, which may be
+/// smaller than the device's. At the end of a file, fewer bytes are returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadRequest {
     pub slot: SlotId,
@@ -46,18 +48,18 @@ pub struct ReadRequest {
 pub enum RecoveryError {
     #[error(
         "slot {slot:05}, offset {offset}: the WAL is corrupt, though it is proven durable up to {proven}: {damage}; \
-         --repair keeps what is sound",
+         --repair keeps all sound groups",
         slot = slot.0
     )]
     Corruption { slot: SlotId, offset: u32, proven: WalPosition, damage: GroupDamage },
     #[error(
-        "slot {slot:05}, offset 0: the segment's header is lost, but groups of generation {generation} are there, which is in use; --repair rebuilds it",
+        "slot {slot:05}, offset 0: the segment's header is lost, but the slot holds groups of generation {generation}, which is in use; --repair rebuilds it",
         slot = slot.0, generation = generation.0
     )]
     HeaderLost { slot: SlotId, generation: SegmentGeneration },
     #[error(
-        "slot {slot:05}, offset 0: the header of generation {generation} is lost, and its block size cannot be told (the first sound group \
-         stands at offset {offset}): put the slot file back from a copy",
+        "slot {slot:05}, offset 0: the header of generation {generation} is lost, and its block size is unknown (the first sound group \
+         is at offset {offset}): restore the slot file from a copy",
         slot = slot.0, generation = generation.0
     )]
     BlockSizeUnknown { slot: SlotId, generation: SegmentGeneration, offset: u32 },
@@ -74,20 +76,20 @@ pub enum RecoveryError {
     #[error("slots {first:05} and {second:05} both hold generation {generation}", first = first.0, second = second.0, generation = generation.0)]
     DuplicateGeneration { first: SlotId, second: SlotId, generation: SegmentGeneration },
     #[error(
-        "slot {slot:05}, offset {length}: the file ends here, but its segment has {expected} bytes: put the whole file back; \
-         --repair keeps what is there",
+        "slot {slot:05}, offset {length}: the file ends here, but its segment has {expected} bytes: restore the whole file; \
+         --repair keeps the rest",
         slot = slot.0
     )]
     ShortFile { slot: SlotId, length: u64, expected: u32 },
     #[error(
-        "the segment of generation {missing} is in use, but no slot holds it: put the slot file that is missing back (without a sound \
+        "the segment of generation {missing} is in use, but no slot holds it: restore the missing slot file (slots without a sound \
          header: {})",
-        listed(headless), missing = missing.0
+        listed(headerless), missing = missing.0
     )]
-    MissingGeneration { missing: SegmentGeneration, headless: Vec<SlotId> },
-    #[error("slot {slot:05}: the oldest segment is empty, though one before it was freed", slot = slot.0)]
+    MissingGeneration { missing: SegmentGeneration, headerless: Vec<SlotId> },
+    #[error("slot {slot:05}: the oldest segment is empty, though earlier segments were freed", slot = slot.0)]
     EmptySegment { slot: SlotId },
-    #[error("partition {partition} has frames in generation {generation} but nothing that they follow", generation = generation.0)]
+    #[error("partition {partition} has frames in generation {generation}, but no checkpoint or open frame before them", generation = generation.0)]
     MissingBase { partition: TopicIdPartition, generation: SegmentGeneration },
 }
 
@@ -105,31 +107,32 @@ pub struct RecoveredSegment {
     /// The end of its content.
     pub end: u32,
     pub index: SegmentIndex,
-    /// The index is on disk, found through this trailer; otherwise it was rebuilt and lives in memory only.
+    /// The trailer of the index on disk; `None` if the index was rebuilt and exists only in memory.
     pub trailer: Option<Trailer>,
 }
 
-/// Where the log goes on.
+/// The place of the next group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GoOn {
-    /// In the newest segment, at this position.
+pub enum ResumePoint {
+    /// At this position in the newest segment.
     InSegment(WalPosition),
-    /// In a new segment: there is none yet, or the newest takes no more.
+    /// In a new segment: there is none yet, or the newest one takes no more groups.
     NewSegment,
 }
 
-/// What was found behind the end of the log: never acknowledged, and not replayed.
+/// Content after the end of the log, which was never acknowledged and is not replayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DroppedTail {
     pub slot: SlotId,
     pub offset: u32,
     pub damage: GroupDamage,
-    /// Sound groups after the damage.
+    /// The number of sound groups after the damage.
     pub groups: u32,
 }
 
-/// A partition that lost its only base (checkpoint, open or close) to damage, and with it these offsets: it begins at `until`. Where nothing
-/// is left that says so, it is gone.
+/// A partition that lost its only base (checkpoint, open or close) to damage, and with it the
+/// offsets from `from` to `until`. It begins at `until`; a partition without any frame that tells
+/// its state is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BaseLost {
     pub partition: TopicIdPartition,
@@ -137,8 +140,10 @@ pub struct BaseLost {
     pub until: Offset,
 }
 
-/// Before anything is served the caller lengthens `short_files`, writes `headers`, `holes` and zeros over `void_trailers`, syncs the newest segment (its last groups may never have been synced),
-/// and writes and syncs a proof group of `session`, so that `session` is never used again.
+/// The results of a recovery. Before it serves, the caller lengthens `short_files`, writes
+/// `headers`, `holes` and zeros over `void_trailers`, syncs the newest segment, whose last groups
+/// may never have been synced, and writes and syncs a proof group of `session`, so that `session`
+/// is never used again.
 #[derive(Clone, Debug)]
 pub struct RecoveredWal {
     pub wal: WalId,
@@ -146,34 +151,38 @@ pub struct RecoveredWal {
     pub session: WalSession,
     /// Oldest first, without gaps.
     pub segments: Vec<RecoveredSegment>,
-    pub go_on: GoOn,
-    /// The end of what is durable once the newest segment is synced.
+    pub resume_at: ResumePoint,
+    /// The end of the durable log, once the newest segment is synced.
     pub durable: WalPosition,
-    /// What of that the newest segment's groups say was synced.
+    /// The end of the synced log, as the newest segment's groups name it.
     pub proven: WalPosition,
-    /// What each open partition is rebuilt from, in order: a checkpoint or open, then what followed.
+    /// The events that each open partition is rebuilt from, in order: a checkpoint or an open
+    /// frame, then the frames after it.
     pub partitions: BTreeMap<TopicIdPartition, Vec<ReplayItem>>,
-    /// Slots whose headers name the next generations but that hold no group: the next segments are started in them, in this order, or
-    /// their headers would later collide with others of the same generation.
+    /// Slots with the headers of the next generations, but without a group. The next segments must
+    /// be started in these slots, in this order; otherwise their headers would collide with others
+    /// of the same generation.
     pub started_empty: Vec<SlotId>,
-    /// Empty unless a repair is asked for, or not behind checkpoints yet.
+    /// Empty unless a repair is requested, or checkpoints have not superseded one yet.
     pub bases_lost: Vec<BaseLost>,
-    /// Slots that hold nothing.
+    /// Slots without a segment.
     pub free_slots: Vec<SlotId>,
     pub dropped: Option<DroppedTail>,
-    /// What a repair writes. Empty unless asked for.
+    /// The holes that a repair writes. Empty unless a repair is requested.
     pub holes: Vec<(SlotId, SegmentShape, Hole)>,
-    /// Files that a repair makes as long as their segments. Empty unless asked for.
+    /// Files that a repair extends to the length of their segments. Empty unless a repair is
+    /// requested.
     pub short_files: Vec<(SlotId, SegmentShape)>,
-    /// Headers that a repair puts back. Empty unless asked for.
+    /// Headers that a repair rebuilds. Empty unless a repair is requested.
     pub headers: Vec<(SlotId, SegmentHeader)>,
-    /// Segments whose trailer a repair overwrites with zeros, since their index names what a hole took. Empty unless asked for.
+    /// Segments whose trailer a repair overwrites with zeros, since their index names content that
+    /// a hole covers. Empty unless a repair is requested.
     pub void_trailers: Vec<(SlotId, SegmentShape)>,
 }
 
 impl RecoveredWal {
-    /// Whether the log goes on as if nothing had been written at this place of a slot. A cut of power leaves such places.
-    /// One that the device cannot read is not told from a lost one, so it is refused there.
+    /// Whether the log ignores this place of a slot. A power cut leaves such places. If the device
+    /// cannot read one, the start is refused: the place may have held acknowledged content.
     #[must_use]
     pub fn passes_over(&self, slot: SlotId, offset: u64) -> bool {
         let Some(at) = self.segments.iter().position(|segment| segment.slot == slot) else { return true };

@@ -1,45 +1,53 @@
-//! Who may still write: what has room in the active segment, what may start another one, and what is kept back for those that free space.
-//! Decides only; segments are started, and slots made, elsewhere.
+//! Admission of writes: which frames fit into the active segment, which may start another one, and
+//! which slots are reserved for frames that free space. Decides only; segments are started, and
+//! slots prepared, elsewhere.
 
 use super::in_use::SegmentsInUse;
 use crate::wal::index::SegmentIndex;
 use crate::wal::slots::Slots;
 
-/// Slots that new data leaves: one for trims and closes, the others for restarts and for what frees segments by itself. They are held on disk
-/// before new data gets another.
+/// The slots that new data leaves: one for trims and closes, the others for restarts and for
+/// relocation. They are held on disk before new data gets another slot.
 pub const RESERVE: u32 = 4;
-/// Slots that trims and closes leave.
+/// The slots that trims and closes leave.
 const FREEING_RESERVE: u32 = 3;
-/// Fewer could not roll, keep the reserve, and free one.
+/// The least capacity of a WAL, in segments: with fewer it could not roll, keep the reserve, and
+/// free a segment.
 pub const SEGMENTS_MIN: u32 = RESERVE + 2;
 
-/// Who asks for room.
+const _: () = {
+    assert!(FREEING_RESERVE < RESERVE, "trims and closes have room that new data leaves");
+    assert!(SEGMENTS_MIN > RESERVE, "the least WAL has room for new data");
+};
+
+/// The purpose of a frame that needs room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// New data, or anything that does not free space.
+    /// New data, and any other frame that frees no space.
     Append,
     /// Trims and closes.
     Freeing,
-    /// Checkpoints and relocated batches: they end with a free segment, and are never refused. A plan copies the batches of one segment at
-    /// most, so a WAL without a segment left goes one above its capacity, and comes back: more only if the checkpoints that a plan asks for
-    /// take more than a segment.
+    /// Checkpoints and relocated batches, which are never refused, since they end with a free
+    /// segment. A plan copies the batches of at most one segment, so a WAL without a free segment
+    /// grows one above its capacity and shrinks again. It grows further only if the checkpoints of
+    /// a plan take more than a segment.
     Cleaning,
 }
 
-/// The answer to a frame that wants room.
+/// The answer to a frame that needs room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It fits in the active segment.
+    /// The frame fits in the active segment.
     Fits,
-    /// Seal the active segment, if any, and start the next one first.
+    /// The caller must seal the active segment, if any, and start the next one first.
     Roll,
-    /// As `Roll`, once a slot is held for it: one is on its way, unless the disk is full.
+    /// As `Roll`, once a slot is held; one is being prepared, unless the disk is full.
     AwaitSlot,
     /// The WAL is at its capacity, or the disk has no room for another slot.
     Full,
 }
 
-/// How much room there is now, by the segments in use and the slots held for others.
+/// The room in the WAL, by the segments in use and the slots that are held.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Capacity<'a> {
     pub segments: &'a SegmentsInUse,
@@ -50,8 +58,8 @@ impl Capacity<'_> {
     /// See [`super::SegmentTable::admit`].
     pub fn admit(self, group_size: usize, purpose: Purpose) -> Admission {
         let left = self.segments_left();
-        let (kept_back, full) = match purpose {
-            // What was started out of the reserve is not for new data either.
+        let (reserve, full) = match purpose {
+            // A segment that was started out of the reserve is not for new data either.
             Purpose::Append => (RESERVE, left < RESERVE),
             Purpose::Freeing => (FREEING_RESERVE, false),
             Purpose::Cleaning => (0, false),
@@ -59,10 +67,10 @@ impl Capacity<'_> {
         if !full && self.fits(group_size) {
             return Admission::Fits;
         }
-        if full || purpose != Purpose::Cleaning && left <= kept_back {
+        if full || purpose != Purpose::Cleaning && left <= reserve {
             return Admission::Full;
         }
-        let held = self.slots.is_any_startable() && self.slots_held() > kept_back;
+        let held = self.slots.is_any_startable() && self.slots_held() > reserve;
         if held { Admission::Roll } else { Admission::AwaitSlot }
     }
 
@@ -80,7 +88,7 @@ impl Capacity<'_> {
         let shape = self.segments.config().shape;
         let index = segment.index.as_ref().map_or(0, SegmentIndex::encoded_length) + SegmentIndex::GROWTH_PER_FRAME;
         let index = self.segments.index_group_size(index);
-        // Two blocks for proofs: one when idle, one of a restart.
+        // One block for the proof of an idle shard, and one for the proof of a restart.
         let proofs = 2 * shape.block_size() as usize;
         next.offset as usize + group_size + index + proofs <= shape.trailer() as usize
     }
@@ -106,9 +114,10 @@ impl Capacity<'_> {
         u32::try_from(self.slots.held()).unwrap_or(u32::MAX)
     }
 
-    /// How many slots there may be that hold no segment: up to the capacity; and always one, for cleaning and restarts: without it nothing
-    /// could ever be freed once restarts, each of which writes a proof, have used up a full WAL's reserve. Free first what can be freed, or
-    /// a restart, at which freed segments come back, makes a slot for nothing.
+    /// The most slots without a segment: up to the capacity, and always one for relocation and
+    /// restarts. Without that one nothing could ever be freed once restarts, each of which writes a
+    /// proof, have used up the reserve of a full WAL. The caller frees segments first: freed ones
+    /// come back at a restart, which would create a slot for nothing.
     pub fn spare_slots_max(self) -> usize {
         let used = self.segments.count();
         (self.segments.config().segments_max as usize).max(used + 1) - used

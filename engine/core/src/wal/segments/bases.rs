@@ -1,5 +1,5 @@
-//! From where one partition's log can be replayed: its open frame and checkpoints, as long as a restart or a cut of the log may want them. Does not say
-//! what they hold: who reads one back learns that.
+//! The bases of a partition: its open frame and its checkpoints, as long as a restart or a
+//! truncation may need them. Knows their places, not their content.
 
 use rustmq_model::{Offset, TopicIdPartition};
 
@@ -8,82 +8,86 @@ use crate::log::Frontiers;
 use crate::wal::position::{SegmentGeneration, SlotId, WalPosition};
 use crate::wal::scan::SegmentPlace;
 
-/// Where the log ended at a base.
+/// The end of the log at a base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum BaseEnd {
     Known(Offset),
-    /// A restart does not know it of the segments that it found, nor how many bases there are in one: a single entry at the segment's beginning stands for
-    /// them. What older segments still have of the log is older than each of them.
+    /// A restart does not know the log end of a base in a segment that it found, nor how many bases
+    /// the segment holds: one entry at the segment's beginning stands for all of them. In older
+    /// segments the log had come to `end`, so it ended there or later at each of these bases.
     AtLeast {
         end: Offset,
         is_cut: bool,
     },
 }
 
-/// One open frame or checkpoint.
+/// An open frame or a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Base {
-    /// Its group.
+    /// The group of the frame, or of the checkpoint's first piece.
     at: WalPosition,
     end: BaseEnd,
 }
 
-/// The bases of one partition, in the order of the log. A restart begins with the newest. A cut of the log begins with one at or below the cut. No cut goes below
-/// the high watermark, so bases that are older than the newest one there are of no use to anybody. Nor are those of a longer log that was cut back: the cut's own
-/// checkpoint is newer, and serves all that they would.
+/// The bases of one partition, in the order of the log. A restart begins with the newest one, a
+/// truncation with one at or below its offset. No truncation goes below the high watermark, so
+/// bases before the newest one at or below the watermark are useless. So are the bases of a longer
+/// log that was truncated: the checkpoint of the truncation is newer and replaces them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bases(Vec<Base>);
 
 impl Bases {
-    /// The partition begins here, afresh.
+    /// The bases of a partition that begins afresh at `at`.
     pub fn open(at: WalPosition, log_start: Offset) -> Self {
         Self(vec![Base { at, end: BaseEnd::Known(log_start) }])
     }
 
-    /// Segments are taken up oldest first. A base begins somewhere in this one, of a log that did not end before `least`. With `is_cut`, the log may have been
-    /// cut back, or opened afresh, between bases there.
-    pub fn take_up(&mut self, generation: SegmentGeneration, least: Offset, is_cut: bool) {
+    /// Adds a base that a restart found in a segment; segments come oldest first. Its log did not
+    /// end before `least`. With `is_cut`, the log may have been truncated or opened afresh between
+    /// bases of that segment.
+    pub fn push_recovered(&mut self, generation: SegmentGeneration, least: Offset, is_cut: bool) {
         self.0.push(Base { at: WalPosition { generation, offset: 0 }, end: BaseEnd::AtLeast { end: least, is_cut } });
     }
 
-    /// A checkpoint, and how far its log had come. `oldest` is the oldest segment in use.
+    /// Adds a checkpoint, with the frontiers of its log. `oldest` is the oldest segment in use.
     pub fn push(&mut self, at: WalPosition, frontiers: &Frontiers, oldest: SegmentGeneration) {
-        // A full WAL frees segments without asking.
+        // A full WAL frees segments with bases for truncations in them.
         self.0.retain(|base| base.at.generation >= oldest);
         self.0.drain(..self.of_watermark(frontiers.high_watermark));
         self.0.push(Base { at, end: BaseEnd::Known(frontiers.log_end) });
     }
 
-    /// The newest one that a restart found: it is replayed from there.
+    /// Adds the newest base that a restart found, from which it replays.
     pub fn restore(&mut self, at: WalPosition) {
         self.0.push(Base { at, end: BaseEnd::AtLeast { end: Offset::ZERO, is_cut: false } });
     }
 
-    /// Where the log ended at that one.
+    /// Sets the end of the log at the newest base.
     pub fn restore_end(&mut self, end: Offset) {
         if let Some(newest) = self.0.last_mut() {
             newest.end = BaseEnd::Known(end);
         }
     }
 
-    /// Whether a replay that began after the segment would miss something.
+    /// Whether a replay from later segments alone would lack a base.
     pub fn is_newest_in(&self, generation: SegmentGeneration) -> bool {
         self.0.last().is_none_or(|newest| newest.at.generation <= generation)
     }
 
-    /// The same for a restart, and for a cut down to this offset.
+    /// Whether a restart, or a truncation down to `cuts`, needs the segment or an older one.
     pub fn need(&self, generation: SegmentGeneration, cuts: Option<Offset>) -> bool {
         let cut_from = cuts.and_then(|to| self.0.get(self.of_watermark(to)));
         self.is_newest_in(generation) || cut_from.is_some_and(|base| base.at.generation <= generation)
     }
 
-    /// Which one serves every cut: the newest that is surely at or below the high watermark, or else the oldest.
+    /// The index of the base that serves every truncation: the newest one that is surely at or
+    /// below the high watermark, or else the oldest.
     fn of_watermark(&self, high_watermark: Offset) -> usize {
         let is_below = |base: &Base| matches!(base.end, BaseEnd::Known(end) if end <= high_watermark);
         self.0.iter().rposition(is_below).unwrap_or(0)
     }
 
-    /// Those that may be at or below `end`, the newest first.
+    /// The bases that may be at or below `end`, newest first.
     fn at_or_below(&self, end: Offset) -> impl Iterator<Item = ReplayBase> {
         let bases = self.0.iter().rev().map(|base| match base.end {
             BaseEnd::Known(of) => (of, ReplayBase { at: base.at, is_followed: false }),
@@ -93,35 +97,36 @@ impl Bases {
     }
 }
 
-/// Groups of one segment.
+/// A range of groups in one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupRange {
     pub slot: SlotId,
     pub place: SegmentPlace,
-    /// The first group, and the end of the last.
+    /// The offset of the first group, and the end of the last.
     pub from: u32,
     pub end: u32,
 }
 
-/// Where to look for a base.
+/// A place to look for a base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayBase {
-    /// Its group, or the beginning of the segment that it is somewhere in.
+    /// The group of the base, or the beginning of the segment that holds it.
     pub at: WalPosition,
-    /// One that counts more, of a log that was cut back or opened afresh, may follow it in its segment.
+    /// A later base in the same segment may count instead, because the log was truncated or opened
+    /// afresh there.
     pub is_followed: bool,
 }
 
-/// Where a log is replayed from, up to an offset.
+/// The groups that a log is replayed from, up to an offset.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplayRange {
-    /// Groups with bases that may be at or below the offset, the newest first.
+    /// The places of bases that may be at or below the offset, newest first.
     pub bases: Vec<ReplayBase>,
-    /// The segments with frames of the partition, from the oldest of the bases on, in their order.
+    /// The segments with frames of the partition, in order, from the oldest of the bases on.
     pub segments: Vec<GroupRange>,
 }
 
-/// All that is durable of the partition from its bases on.
+/// The durable groups of the partition from its bases on.
 pub(super) fn replay_range(
     id: TopicIdPartition,
     until: Offset,
@@ -129,11 +134,11 @@ pub(super) fn replay_range(
     segments: &SegmentsInUse,
 ) -> ReplayRange {
     let durable = segments.durable();
-    // A full WAL lets go of a segment before it frees it.
+    // A base may outlive its segment in a full WAL.
     let holds = |generation| segments.segment(generation).is_some_and(|segment| segment.members.contains(&id));
     let is_there = |base: &ReplayBase| base.at < durable && holds(base.at.generation);
     let mut bases: Vec<_> = bases.at_or_below(until).filter(is_there).collect();
-    // A checkpoint of which pieces are in the next segment stands for two.
+    // A checkpoint with pieces in two segments may have two entries.
     bases.dedup_by_key(|base| base.at);
     let Some(oldest) = bases.last() else { return ReplayRange::default() };
     let generations = segments.generations().filter(|generation| *generation >= oldest.at.generation);
@@ -160,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn bases_of_segments_that_are_freed_are_forgotten_though_the_watermark_stands_still() {
+    fn bases_of_freed_segments_are_dropped_even_if_the_watermark_stands_still() {
         let mut bases = Bases::open(at(1), Offset(0));
         for generation in 2..100_u64 {
             let frontiers = Frontiers { log_end: Offset(10), ..Frontiers::at(Offset(0)) };
@@ -171,10 +176,10 @@ mod tests {
     }
 
     #[test]
-    fn of_what_a_restart_found_older_segments_say_what_is_too_new_for_a_cut() {
+    fn after_a_restart_older_segments_tell_which_bases_are_too_new_for_a_cut() {
         let mut bases = Bases::default();
         for generation in 1..5_i64 {
-            bases.take_up(SegmentGeneration(generation.unsigned_abs()), Offset((generation - 1) * 10), false);
+            bases.push_recovered(SegmentGeneration(generation.unsigned_abs()), Offset((generation - 1) * 10), false);
         }
         let candidates = |to: i64| bases.at_or_below(Offset(to)).map(|base| base.at.generation.0).collect::<Vec<_>>();
         assert_eq!(candidates(0), [1]);

@@ -1,10 +1,11 @@
-//! The segments in use, from their start until they are freed: which one is written and where its next group stands, which are sealed, and
-//! how far their content is durable. Does not know where a partition's batches are, nor which slots hold no segment.
+//! The segments in use, from their start until they are freed: which one is written and where its
+//! next group stands, which are sealed, and how far their content is durable. Does not know the
+//! places of batches, nor the slots without a segment.
 //!
 //! ```text
-//! start --> active --seal--> sealed --on_durable--> sealed, its index read from the disk --free_oldest--> gone
+//! start --> active --seal--> sealed --on_durable--> sealed, index on disk --free_oldest--> gone
 //! ```
-//! A segment that is sealed without an index on the disk keeps it in memory until it is freed.
+//! A segment that is sealed without an index on disk keeps its index in memory until it is freed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,11 +18,11 @@ use crate::wal::group;
 use crate::wal::group_writer::FinishedGroup;
 use crate::wal::index::{SegmentIndex, Trailer};
 use crate::wal::position::{SegmentGeneration, SegmentShape, SlotId, WalId, WalPosition, WalSession};
-use crate::wal::recovery::{GoOn, RecoveredWal};
+use crate::wal::recovery::{RecoveredWal, ResumePoint};
 use crate::wal::segment_header::SegmentHeader;
 use crate::wal::shared_segments::{SharedSegment, SharedSegments};
 
-/// How a WAL's new segments are laid out, and how many there may be.
+/// The layout of a WAL's new segments, and the capacity of the WAL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentTableConfig {
     pub wal: WalId,
@@ -30,58 +31,60 @@ pub struct SegmentTableConfig {
     pub segments_max: u32,
 }
 
-/// A segment to start: write and sync `header` over block 0 of `slot` before the first group.
+/// A segment to start: `header` must be written over block 0 of `slot`, and synced, before the
+/// first group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartedSegment {
     pub slot: SlotId,
     pub header: SegmentHeader,
 }
 
-/// One segment in use: the slot that it is in, how far it is written, and who has something in it.
+/// A segment in use.
 #[cfg_attr(test, derive(Clone))]
 #[derive(Debug)]
 pub(super) struct Segment {
     pub slot: SlotId,
-    /// Every partition with a frame in it; of the oldest segment, those that may still need it.
+    /// The partitions with a frame in the segment. In the oldest segment, only those that may still
+    /// need it.
     pub members: BTreeSet<TopicIdPartition>,
     /// In memory until the sealed segment is synced, and for good if it is not on disk.
     pub index: Option<SegmentIndex>,
     pub trailer: Option<Trailer>,
     pub end: u32,
-    /// The same segment, as readers find it.
+    /// The part of the segment that readers share.
     pub shared: Arc<SharedSegment>,
 }
 
-/// What became of the oldest segment.
+/// The result of an attempt to free the oldest segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OldestSegment {
     Freed(SlotId),
-    /// Nothing needs it but its readers: ask again soon.
+    /// Only readers hold it: the caller asks again soon.
     Held,
     Needed,
 }
 
-/// All segments in use, oldest first, without a gap in their generations. See the module.
+/// All segments in use, see the module. Oldest first, without a gap in their generations.
 #[cfg_attr(test, derive(Clone))]
 #[derive(Debug)]
 pub(super) struct SegmentsInUse {
     config: SegmentTableConfig,
     session: WalSession,
     by_generation: BTreeMap<SegmentGeneration, Segment>,
-    /// Where the next group stands; none before the first segment and after a seal.
+    /// The position of the next group; `None` before the first segment and after a seal.
     next: Option<WalPosition>,
     newest: SegmentGeneration,
     shared: SharedSegments,
     durable: WalPosition,
-    /// What a sync has covered: `durable`, unless commits are not synced.
+    /// The end of the synced log: equal to `durable`, unless commits are not synced.
     synced: WalPosition,
 }
 
 impl SegmentsInUse {
     pub fn new(config: SegmentTableConfig, recovered: &RecoveredWal) -> Self {
-        let next = match recovered.go_on {
-            GoOn::InSegment(at) => Some(at),
-            GoOn::NewSegment => None,
+        let next = match recovered.resume_at {
+            ResumePoint::InSegment(at) => Some(at),
+            ResumePoint::NewSegment => None,
         };
         let shared = SharedSegments::default();
         let segments = recovered.segments.iter().map(|segment| {
@@ -105,7 +108,7 @@ impl SegmentsInUse {
             synced: recovered.durable,
             shared: shared.clone(),
         };
-        in_use.show_durable(SegmentGeneration(0));
+        in_use.publish_durable(SegmentGeneration(0));
         in_use
     }
 
@@ -130,7 +133,7 @@ impl SegmentsInUse {
         self.by_generation.is_empty()
     }
 
-    /// Oldest first.
+    /// The generations in use, oldest first.
     pub fn generations(&self) -> impl Iterator<Item = SegmentGeneration> {
         self.by_generation.keys().copied()
     }
@@ -139,13 +142,13 @@ impl SegmentsInUse {
         self.by_generation.get(&generation)
     }
 
-    /// The oldest one, which is the next to be freed; the newest is never freed.
+    /// The oldest segment, which is freed next; `None` if it is the newest, which is never freed.
     pub fn next_to_free(&self) -> Option<(SegmentGeneration, &Segment)> {
         let (generation, segment) = self.by_generation.first_key_value()?;
         (*generation != self.newest).then_some((*generation, segment))
     }
 
-    /// Bytes of their content, headers included.
+    /// The bytes of all segments' content, with headers.
     pub fn written_bytes(&self) -> u64 {
         self.by_generation.values().map(|segment| u64::from(segment.end)).sum()
     }
@@ -156,18 +159,18 @@ impl SegmentsInUse {
         self.next
     }
 
-    /// The active segment, and where its next group stands.
+    /// The active segment, and the position of its next group.
     pub fn active(&self) -> Option<(&Segment, WalPosition)> {
         Some((self.by_generation.get(&self.newest)?, self.next?))
     }
 
-    /// Bytes of the group that holds an index frame of this payload.
+    /// The bytes of a group with an index frame of this payload.
     pub const fn index_group_size(&self, payload: usize) -> usize {
         let size = group::HEADER_LENGTH as usize + frame::frame_size(payload);
         size.next_multiple_of(self.config.shape.block_size() as usize)
     }
 
-    /// A frame of the partition was staged in the active segment: `write` tells its index.
+    /// Records a staged frame of the partition in the active segment; `write` updates the index.
     pub fn record(&mut self, id: TopicIdPartition, group: WalPosition, write: impl FnOnce(&mut SegmentIndex)) {
         let segment = self.by_generation.get_mut(&group.generation).expect("frames are staged in the active segment");
         segment.members.insert(id);
@@ -203,7 +206,7 @@ impl SegmentsInUse {
         Some(trailer)
     }
 
-    /// Starts the next segment in `slot`, the one before it being sealed.
+    /// Starts the next segment in `slot`, after the previous one was sealed.
     pub fn start(&mut self, slot: SlotId) -> StartedSegment {
         assert!(self.next.is_none(), "the active segment is sealed before the next one starts");
         let (wal, shape, session) = (self.config.wal, self.config.shape, self.session);
@@ -227,19 +230,19 @@ impl SegmentsInUse {
     pub fn on_durable(&mut self, end: WalPosition) {
         let before = self.durable.generation;
         self.durable = self.durable.max(end);
-        self.show_durable(before);
+        self.publish_durable(before);
         self.drop_synced_indexes();
     }
 
-    /// To readers: how far the segments from that one on are durable.
-    fn show_durable(&self, from: SegmentGeneration) {
+    /// Publishes to readers how far the segments from `from` on are durable.
+    fn publish_durable(&self, from: SegmentGeneration) {
         for (generation, segment) in self.by_generation.range(from..=self.durable.generation) {
             let is_whole = *generation < self.durable.generation;
             segment.shared.on_durable(if is_whole { segment.end } else { self.durable.offset });
         }
     }
 
-    /// From here on the indexes of these segments are read from the disk.
+    /// Drops the indexes in memory of segments whose index is durable on disk.
     fn drop_synced_indexes(&mut self) {
         let durable = self.durable;
         let sealed = self.by_generation.iter_mut().rev().filter(|(_, segment)| segment.trailer.is_some());
@@ -264,8 +267,10 @@ impl SegmentsInUse {
 
     // Freeing.
 
-    /// Frees the oldest segment if no partition `needs` it and no reader holds it. Who does not need the segment now never will again, since
-    /// whatever a partition adds is in newer ones. So each member is looked at once, and the one that still needs it at every call.
+    /// Frees the oldest segment if no partition `needs` it and no reader holds it. A partition that
+    /// does not need the segment now never will again, since its new frames go to newer segments.
+    /// So each member is checked once, and the first one that still needs the segment at every
+    /// call.
     pub fn free_oldest(&mut self, needs: impl Fn(TopicIdPartition, SegmentGeneration) -> bool) -> OldestSegment {
         let Some(mut oldest) = self.by_generation.first_entry() else { return OldestSegment::Needed };
         let generation = *oldest.key();

@@ -1,12 +1,12 @@
-//! Where an offset is: which segment holds it, in which of its groups, and how far what is there may be served. Reads nothing: where a
-//! segment's index is not in memory, the answer names its place.
+//! Lookups by offset: the segment, its groups, and the bound up to which batches may be served from
+//! there. Does no I/O: if the index of a segment is not in memory, the result names its place.
 
 use std::ops::Range;
 
 use rustmq_model::{Offset, TopicIdPartition};
 
 use super::in_use::SegmentsInUse;
-use super::places::PartitionPlaces;
+use super::partitions::PartitionTable;
 use crate::wal::extents::{Extent, Extents, ReadRange};
 use crate::wal::index::{IndexEntry, Trailer};
 use crate::wal::location_map::LocationMap;
@@ -15,46 +15,51 @@ use crate::wal::retention::Part;
 use crate::wal::shared_segments::SharedSegment;
 use crate::wal::spans::Span;
 
-/// What a look-up finds.
+/// The result of a lookup.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Located {
     Batches(Location),
-    /// Nothing is left of these batches: whoever asks for them is told.
+    /// The batches are damaged, and readers get an error.
     Damaged {
         first: Offset,
         end: Offset,
     },
 }
 
-/// Where to read for an offset: one segment.
+/// The place of an offset in one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
     pub slot: SlotId,
     pub generation: SegmentGeneration,
     pub shape: SegmentShape,
-    /// Where the segment's durable content ends. What lies below never changes while the segment is in use.
+    /// The end of the segment's durable content. The content below it never changes while the
+    /// segment is in use.
     pub end: u32,
-    /// The segment holds a batch with this offset: what was asked for, or what comes after the gap that it lies in.
+    /// The offset to read from, which the segment holds: the one that was asked for, or the first
+    /// one after the gap that it lies in.
     pub from: Offset,
-    /// Batches at or above this must not be served from there: newer ones are elsewhere.
+    /// The end of the offsets that may be served from there: newer batches for later offsets are
+    /// elsewhere.
     pub until: Offset,
-    /// What comes after is in another segment, if there is any.
+    /// The end of the offsets in this segment; later offsets are in another one, if there are any.
     pub segment_until: Offset,
     pub extents: LocatedExtents,
-    /// Where to read on from the last of the known extents ([`crate::wal::extents::Extents::runs_from`]).
+    /// The runs of groups from the last of the known extents on
+    /// ([`crate::wal::extents::Extents::runs_from`]).
     pub runs: Vec<Range<u32>>,
 }
 
-/// In which groups of its segment a location's batches are.
+/// The groups that hold a location's batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LocatedExtents {
     /// In the order of offsets, at most [`crate::wal::extents::EXTENTS_MAX`].
     Known(Vec<Extent>),
-    /// The segment's index must be read from its place first ([`crate::wal::recovery::read_index`]): it has them.
+    /// The segment's index has them, and must be read from its place first
+    /// ([`crate::wal::recovery::read_index`]).
     Indexed(Trailer),
 }
 
-/// Offsets that one segment holds.
+/// A range of offsets that one segment holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
     pub first: Offset,
@@ -78,16 +83,17 @@ impl Stretch {
     }
 }
 
-/// What is known of a segment's groups.
+/// The groups of a segment, or the place of its index.
 #[derive(Clone, Copy, Debug)]
 pub enum SegmentContent<'a> {
-    /// The groups of the partition that is asked for.
+    /// The partition's extents.
     Known(&'a Extents),
     Indexed(Trailer),
 }
 
 impl Location {
-    /// Of the range in the stretch, which begins there or after it, and is not damaged.
+    /// The location of `range` in `stretch`, which is not damaged and holds offsets at or after the
+    /// beginning of `range`.
     pub(in crate::wal) fn of(
         stretch: &Stretch,
         range: ReadRange,
@@ -112,17 +118,18 @@ impl Location {
     }
 }
 
-/// The look-ups: by partition and offset in the places, then in the segment's index where that is in memory.
+/// Lookups by partition and offset, in the partition's spans and then in the segment's index if
+/// that is in memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Locations<'a> {
     pub segments: &'a SegmentsInUse,
-    pub places: &'a PartitionPlaces,
+    pub partitions: &'a PartitionTable,
 }
 
 impl<'a> Locations<'a> {
     /// See [`super::SegmentTable::locate`].
     pub fn locate(self, id: TopicIdPartition, range: ReadRange) -> Option<Located> {
-        let span = self.places.of(id)?.spans().find(range.from)?;
+        let span = self.partitions.of(id)?.spans().find(range.from)?;
         let stretch = Stretch::of(span);
         if span.is_damaged {
             return Some(stretch.damaged_from(range.from));
@@ -142,13 +149,13 @@ impl<'a> Locations<'a> {
             let entry = self.segments.segment(generation)?.index.as_ref()?.entry(id)?;
             Some((generation, entry.extents.clone()))
         };
-        let mut generations: Vec<_> = self.places.spans(id).map(|span| span.generation).collect();
+        let mut generations: Vec<_> = self.partitions.spans(id).map(|span| span.generation).collect();
         generations.sort_unstable();
         generations.dedup();
-        LocationMap::of(self.places.spans(id).copied(), generations.into_iter().filter_map(extents).collect())
+        LocationMap::of(self.partitions.spans(id).copied(), generations.into_iter().filter_map(extents).collect())
     }
 
-    /// What the segment of a span says of the partition, if its index is in memory.
+    /// The partition's entry in the index of a span's segment, if that index is in memory.
     fn entry(self, id: TopicIdPartition, span: &Span) -> Option<&'a IndexEntry> {
         self.segments.segment(span.generation)?.index.as_ref()?.entry(id)
     }
@@ -160,12 +167,12 @@ impl<'a> Locations<'a> {
             let live = entry.extents.between(span.first.max(log_start), span.end);
             live.map(|extent| u64::from(extent.bytes)).sum()
         };
-        self.places.spans(id).filter(|span| span.end > log_start).map(bytes).sum()
+        self.partitions.spans(id).filter(|span| span.end > log_start).map(bytes).sum()
     }
 
     /// See [`super::SegmentTable::parts`].
     pub fn parts(self, id: TopicIdPartition) -> impl Iterator<Item = Part> {
-        self.places.spans(id).flat_map(move |span| {
+        self.partitions.spans(id).flat_map(move |span| {
             let entry = self.entry(id, span);
             let whole = Part { end: span.end, bytes: span.bytes, max_timestamp: span.max_timestamp };
             let inside = entry.into_iter().flat_map(move |entry| entry.extents.between(span.first, span.end));
@@ -180,7 +187,7 @@ impl<'a> Locations<'a> {
 
     /// See [`super::SegmentTable::damaged`].
     pub fn damaged(self, id: TopicIdPartition, log_start: Offset) -> impl Iterator<Item = (Offset, Offset)> {
-        let damaged = self.places.spans(id).filter(move |span| span.is_damaged && span.end > log_start);
+        let damaged = self.partitions.spans(id).filter(move |span| span.is_damaged && span.end > log_start);
         damaged.map(move |span| (span.first.max(log_start), span.end))
     }
 
@@ -188,7 +195,7 @@ impl<'a> Locations<'a> {
     pub fn gaps(self, id: TopicIdPartition, log: Range<Offset>) -> Vec<(Offset, Offset)> {
         let mut gaps = Vec::new();
         let mut end = log.start;
-        for span in self.places.spans(id) {
+        for span in self.partitions.spans(id) {
             if end < span.first {
                 gaps.push((end, span.first));
             }

@@ -1,17 +1,18 @@
-//! What must be written anew so that the oldest segment becomes free. A frame that was staged for it takes effect once it is durable: when that is,
-//! and whether it still holds then, the shard knows.
+//! The frames to write again so that the oldest segment becomes free. A move takes effect once its
+//! frame is durable; the shard decides when that is, and whether the move still holds.
 
 use rustmq_model::{Offset, TopicIdPartition};
 
 use super::admission::Capacity;
-use super::places::PartitionPlaces;
+use super::partitions::PartitionTable;
 use crate::wal::control::DamagedRange;
 use crate::wal::extents::Extent;
 use crate::wal::location_map::PlacedBatches;
 use crate::wal::position::{SegmentGeneration, WalPosition};
 use crate::wal::spans::Span;
 
-/// What to write so that the oldest segment becomes free: checkpoints, what stands for damaged batches, and batches to read and relocate.
+/// The frames to write so that the oldest segment becomes free: checkpoints, damaged ranges, and
+/// batches to read and relocate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RelocationPlan {
     pub generation: SegmentGeneration,
@@ -20,7 +21,7 @@ pub struct RelocationPlan {
     pub batches: Vec<BatchMove>,
 }
 
-/// Batches of `partition` from the one that holds `from` on, below `until`.
+/// The batches of `partition` from the one that holds `from` on, below `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchMove {
     pub partition: TopicIdPartition,
@@ -28,7 +29,7 @@ pub struct BatchMove {
     pub until: Offset,
 }
 
-/// Batches as they were written anew, or what stands for them: where they are once that is applied.
+/// Relocated batches, or a damaged range, with the place that counts once the move is applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MovedBatches {
     pub to: Span,
@@ -45,14 +46,15 @@ impl MovedBatches {
     }
 }
 
-/// The plan, if one is needed and pays: see [`super::SegmentTable::relocation`].
-pub(super) fn plan(capacity: Capacity<'_>, places: &PartitionPlaces) -> Option<RelocationPlan> {
+/// Plans a relocation if one is needed and pays: see [`super::SegmentTable::relocation`].
+pub(super) fn plan(capacity: Capacity<'_>, partitions: &PartitionTable) -> Option<RelocationPlan> {
     let (generation, oldest) = capacity.segments.next_to_free()?;
-    // Nothing can be read back yet of what is still being written. The commit that sealed it is looked after.
+    // Batches that are still being written cannot be read back. The plan is made again after the
+    // commit that seals the segment.
     if capacity.segments.durable() < (WalPosition { generation, offset: oldest.end }) {
         return None;
     }
-    // A small WAL refuses new data before half of it is in use.
+    // A small WAL refuses new data before half of its segments are in use.
     let roomy = capacity.segments_used() < capacity.segments_left() && !capacity.is_full();
     if roomy {
         return None;
@@ -60,14 +62,14 @@ pub(super) fn plan(capacity: Capacity<'_>, places: &PartitionPlaces) -> Option<R
     let mut plan = RelocationPlan { generation, ..RelocationPlan::default() };
     let mut live = 0;
     for id in &oldest.members {
-        let Some(places) = places.of(*id) else { continue };
-        if places.is_based_in(generation) {
-            live += places.base_bytes();
+        let Some(partition) = partitions.of(*id) else { continue };
+        if partition.is_based_in(generation) {
+            live += partition.base_bytes();
             plan.checkpoints.push(*id);
         }
-        for span in places.live_in(generation) {
-            // What lies below the log start is dead, though its span is not.
-            let (from, until) = (span.first.max(places.log_start()), span.end);
+        for span in partition.live_in(generation) {
+            // The part of a span below the log start is dead.
+            let (from, until) = (span.first.max(partition.log_start()), span.end);
             if span.is_damaged {
                 plan.damaged.push((*id, span.damaged_from(from)));
             } else {
@@ -77,7 +79,7 @@ pub(super) fn plan(capacity: Capacity<'_>, places: &PartitionPlaces) -> Option<R
         }
     }
     let nothing = plan.checkpoints.is_empty() && plan.damaged.is_empty() && plan.batches.is_empty();
-    let dead = capacity.segments.written_bytes().saturating_sub(places.live_bytes());
+    let dead = capacity.segments.written_bytes().saturating_sub(partitions.live_bytes());
     let weight = if capacity.is_full() { 1 } else { 2 };
     (!nothing && live.saturating_mul(weight) <= dead).then_some(plan)
 }

@@ -1,5 +1,6 @@
-//! A disk of slots in memory, and the least shard that can run a WAL on it: it lays frames, commits groups, rolls segments,
-//! frees and relocates. What a commit writes can be withheld and torn by the test.
+//! A disk of slots in memory, and a minimal shard that runs a WAL on it: it writes frames, commits
+//! groups, rolls segments, relocates batches and frees segments. A test can withhold the writes of
+//! a commit, and tear them.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicId
 
 use crate::log::Frontiers;
 use crate::wal::group::GroupKind;
-use crate::wal::recovery::{CorruptionPolicy, GoOn, Recovery, RecoveryError, RecoveryOptions};
+use crate::wal::recovery::{CorruptionPolicy, Recovery, RecoveryError, RecoveryOptions, ResumePoint};
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
 use crate::wal::segments::{
     Admission, Located, LocatedExtents, Location, MovedBatches, OldestSegment, Purpose, SEGMENTS_MIN,
@@ -48,12 +49,12 @@ pub(super) struct Write {
     pub slot: SlotId,
     pub offset: usize,
     pub bytes: Vec<u8>,
-    /// Where the padding begins, which says nothing.
+    /// The offset in `bytes` from which padding follows, which a reader ignores.
     pub padding: usize,
 }
 
 impl Write {
-    /// A write without padding.
+    /// Creates a write without padding.
     pub(super) const fn of(slot: SlotId, offset: usize, bytes: Vec<u8>) -> Self {
         let padding = bytes.len();
         Self { slot, offset, bytes, padding }
@@ -61,8 +62,9 @@ impl Write {
 }
 
 impl Disk {
-    /// Writes, but leaves the old content in the blocks for which `keep` is false. Whether the disk now holds the write whole: a block that
-    /// was left out may be equal to what lies there, but for padding.
+    /// Writes the blocks for which `keep` is true, and leaves the old content in the others.
+    /// Returns whether the disk now holds the whole write, without padding: a block that was left
+    /// out may be equal to the old content.
     pub(super) fn write_some(&mut self, write: &Write, mut keep: impl FnMut(usize) -> bool) -> bool {
         let slot = self.0.get_mut(&write.slot).unwrap();
         for (number, block) in write.bytes.chunks(BLOCK).enumerate() {
@@ -81,7 +83,7 @@ impl Disk {
 
     pub(super) fn recover(&self, shape: SegmentShape, policy: CorruptionPolicy) -> Result<RecoveredWal, RecoveryError> {
         let slots = self.0.iter().map(|(slot, bytes)| (*slot, bytes.len() as u64)).collect();
-        // A window smaller than the larger groups, so that they are asked for again.
+        // Larger groups do not fit in the window, so that they are requested again.
         let window = 1_024;
         let mut recovery = Recovery::new(RecoveryOptions { wal: WAL, shape, slots, window, policy });
         let mut reads = 0;
@@ -94,7 +96,7 @@ impl Disk {
     }
 }
 
-/// What a read finds.
+/// The result of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Read {
     Batch(Bytes),
@@ -102,7 +104,7 @@ pub(super) enum Read {
     Damaged { until: Offset },
 }
 
-/// What each partition is rebuilt from.
+/// The events that each partition is rebuilt from.
 pub(super) type State = BTreeMap<TopicIdPartition, Vec<ReplayEvent>>;
 
 pub(super) fn state_of(recovered: &RecoveredWal) -> State {
@@ -110,35 +112,35 @@ pub(super) fn state_of(recovered: &RecoveredWal) -> State {
     recovered.partitions.iter().map(|(id, items)| (*id, events(items))).collect()
 }
 
-/// What changes where batches are once it is durable.
+/// A change of the batches' places, which counts once it is durable.
 #[derive(Clone, Copy, Debug)]
 enum Staged {
     Trim(Offset),
     Move(MovedBatches),
 }
 
-/// A running WAL.
+/// A shard that runs a WAL.
 #[derive(Clone, Debug)]
 pub(super) struct Shard {
     pub shape: SegmentShape,
     pub disk: Disk,
     pub table: SegmentTable,
-    /// Trims and moves that are not durable yet, and their groups.
+    /// The trims and moves that are not durable yet, with their groups.
     staged: Vec<(WalPosition, TopicIdPartition, Staged)>,
-    /// Writes since the last sync, in order, and what the state is once each of them is whole.
+    /// The writes since the last sync, in order, each with the state once it is whole.
     pub in_flight: Vec<(Write, State)>,
-    /// What was synced.
+    /// The state as of the last sync.
     pub durable_state: State,
     pub state: State,
-    /// How often a damaged range was laid, anew or because it moved.
-    pub damaged_laid: usize,
-    /// Every batch that each partition must be able to serve, by base offset.
+    /// The number of damaged ranges written, relocated ones included.
+    pub damaged_written: usize,
+    /// The batches that each partition must be able to serve, by base offset.
     pub served: BTreeMap<TopicIdPartition, BTreeMap<i64, Bytes>>,
     region: Vec<u8>,
     writer: Option<GroupWriter>,
-    /// The end of the last group laid.
+    /// The end of the last group.
     end: WalPosition,
-    /// Slots that the disk has room for.
+    /// The number of slots that fit on the disk.
     room: usize,
 }
 
@@ -147,7 +149,7 @@ impl Shard {
         Self::open_on_small_disk(disk, shape, segments_max, usize::MAX)
     }
 
-    /// On a disk that has room for so many slots.
+    /// Opens the WAL on a disk with room for `room` slots.
     pub(super) fn open_on_small_disk(
         mut disk: Disk,
         shape: SegmentShape,
@@ -160,7 +162,8 @@ impl Shard {
         let state = state_of(&recovered);
         for (id, items) in &state {
             table.restore_log_start(*id, log_start(items));
-            // Nothing here may be cut: no older base is kept, wherever the log ended at the newest.
+            // No log is truncated below its newest base here, so no older base is needed, whatever
+            // the log end at the newest.
             table.restore_base_end(*id, Offset(0));
         }
         while let OldestSegment::Freed(_) = table.poll_free(|_| Offset(i64::MAX)) {}
@@ -175,20 +178,20 @@ impl Shard {
             in_flight: Vec::new(),
             durable_state,
             state,
-            damaged_laid: 0,
+            damaged_written: 0,
             served,
             region,
             writer: None,
             end,
             room,
         };
-        if matches!(recovered.go_on, GoOn::NewSegment) {
+        if matches!(recovered.resume_at, ResumePoint::NewSegment) {
             assert!(shard.start_segment());
         }
         Ok(shard)
     }
 
-    /// Lays the group that proves the opening, not yet synced.
+    /// Writes the proof group of the opening, without a sync.
     pub(super) fn prove(&mut self) {
         self.finish_group(GroupKind::Proof);
     }
@@ -207,7 +210,7 @@ impl Shard {
         true
     }
 
-    /// A roll that is cut off: index, trailer and the next header are in flight together.
+    /// Begins a roll: index, trailer and the next header are in flight together.
     pub(super) fn half_roll(&mut self) {
         if self.table.segments_left() < 2 {
             return;
@@ -217,7 +220,7 @@ impl Shard {
         self.start_unsynced();
     }
 
-    /// Makes room for one more frame. False when the WAL is full.
+    /// Makes room for one more frame. Returns false if the WAL is full.
     fn make_room(&mut self, payload: usize, purpose: Purpose) -> bool {
         loop {
             let next = self.table.next_position();
@@ -290,7 +293,7 @@ impl Shard {
         self.end = group.end();
     }
 
-    /// Everything in flight reaches the disk.
+    /// Writes everything in flight to the disk.
     pub(super) fn sync(&mut self) {
         for (write, _) in std::mem::take(&mut self.in_flight) {
             self.disk.write_some(&write, |_| true);
@@ -379,7 +382,7 @@ impl Shard {
         assert!(self.control(id, Control::Open { epoch: LeaderEpoch(3), log_start: Offset(0) }));
     }
 
-    /// The test's checkpoint: log start, log end.
+    /// Writes a checkpoint in the encoding of these tests: log start, log end.
     pub(super) fn checkpoint(&mut self, id: TopicIdPartition) {
         assert!(
             self.make_room(CheckpointPiece::payload_length(16), Purpose::Cleaning),
@@ -394,7 +397,8 @@ impl Shard {
         self.state.insert(id, vec![ReplayEvent::Checkpoint(Bytes::from(bytes))]);
     }
 
-    /// A piece of the same, which has two: what the log was when the first one was laid. Answers where that is.
+    /// Writes the first or the last of two pieces of such a checkpoint, with the log start or the
+    /// log end. Returns the position of the first piece.
     pub(super) fn checkpoint_piece(
         &mut self,
         id: TopicIdPartition,
@@ -410,7 +414,7 @@ impl Shard {
         piece.begun_at
     }
 
-    /// Everything that frees space: relocation, then freeing.
+    /// Frees all space that can be freed: relocates batches, then frees segments.
     pub(super) fn clean(&mut self) -> usize {
         let is_moving = self.staged.iter().any(|(.., change)| matches!(change, Staged::Move(_)));
         if let Some(plan) = self.table.relocation().filter(|_| !is_moving) {
@@ -435,7 +439,7 @@ impl Shard {
                             continue;
                         }
                     };
-                    // What does not fit now is planned again.
+                    // Batches that do not fit now are planned again.
                     if !self.make_room(bytes.len(), Purpose::Cleaning) {
                         break;
                     }
@@ -457,8 +461,8 @@ impl Shard {
     }
 
     fn mark_damaged(&mut self, id: TopicIdPartition, range: &DamagedRange) {
-        assert!(self.make_room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning), "a mark fits in the reserve");
-        self.damaged_laid += 1;
+        assert!(self.make_room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning), "a damaged range fits in the reserve");
+        self.damaged_written += 1;
         let writer = self.writer.as_mut().unwrap();
         writer.put_damaged(&mut self.region, id, range);
         let to = self.table.record_damaged(id, writer.position(), range);
@@ -469,7 +473,7 @@ impl Shard {
         self.table.locate(id, ReadRange { from: offset, until: Offset(i64::MAX), bytes: 0 })
     }
 
-    /// Where the batch is that holds `offset`; it is not damaged.
+    /// The place of the batch that holds `offset`, which is not damaged.
     pub(super) fn location(&self, id: TopicIdPartition, offset: Offset) -> Location {
         let Some(Located::Batches(location)) = self.locate(id, offset) else { panic!("{id} has no batch {offset:?}") };
         location
@@ -515,7 +519,7 @@ impl Shard {
         }
     }
 
-    /// Every batch that was acknowledged and not trimmed is on the disk, byte for byte.
+    /// Asserts that every acknowledged batch above the log start is on the disk, byte for byte.
     pub(super) fn check_served(&self) {
         for (id, batches) in &self.served {
             for (base, bytes) in batches {
@@ -534,7 +538,7 @@ pub(super) fn log_start(events: &[ReplayEvent]) -> Offset {
     starts.max().unwrap_or_default()
 }
 
-/// Whether the disk had room for all that was asked for.
+/// Prepares the slots that the table asks for. Returns whether the disk had room for all of them.
 fn prepare(table: &mut SegmentTable, disk: &mut Disk, shape: SegmentShape, room: usize) -> bool {
     while let Some(slot) = table.poll_reserve() {
         if disk.0.len() >= room && !disk.0.contains_key(&slot) {

@@ -1,4 +1,4 @@
-//! The limits and codecs of the format that need no log.
+//! Tests of the limits and codecs of the format, without a log.
 
 use proptest::prelude::*;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
@@ -34,7 +34,7 @@ fn shapes_are_bounded() {
 }
 
 #[test]
-fn control_frames_read_back_as_they_were_laid() {
+fn control_frames_read_back_as_they_were_written() {
     let controls = [
         Control::Open { epoch: LeaderEpoch(1), log_start: Offset(5) },
         Control::EpochStart { epoch: LeaderEpoch(2), start: Offset(9) },
@@ -55,14 +55,14 @@ fn control_frames_read_back_as_they_were_laid() {
     assert_eq!(group.padded as usize % BLOCK, 0);
     let header = crate::wal::GroupHeader::parse_at(WAL, shape(32), at, &region).unwrap();
     let found: Vec<_> = frame::frames(WAL, &header, &region).map(|frame| frame.unwrap().body).collect();
-    let laid: Vec<_> = controls.into_iter().map(frame::FrameBody::Control).collect();
-    assert_eq!(found, laid);
+    let written: Vec<_> = controls.into_iter().map(frame::FrameBody::Control).collect();
+    assert_eq!(found, written);
     let elsewhere = WalPosition { generation: SegmentGeneration(5), offset: 512 };
     assert!(crate::wal::GroupHeader::parse_at(WAL, shape(32), elsewhere, &region).is_err());
 }
 
 #[test]
-fn a_damaged_range_has_its_bytes_and_an_extent_of_none() {
+fn a_damaged_range_has_its_encoding_and_an_extent_without_bytes() {
     let range = DamagedRange { first: Offset(258), end: Offset(300), max_timestamp: Timestamp(-1) };
     let at = WalPosition { generation: SegmentGeneration(4), offset: 512 };
     let mut region = vec![0xEE; 4_096];
@@ -81,7 +81,7 @@ fn a_damaged_range_has_its_bytes_and_an_extent_of_none() {
     let mut header = rustmq_model::batch::BatchHeader::parse(&super::disk::batch(1, 9, 0)).unwrap();
     header.base_offset = Offset(300);
     index.record_damaged(partition(3), 512, &range);
-    // What follows it is no part of it.
+    // A later batch does not extend the damaged range.
     index.record_batch(partition(3), 512, &header, true);
     let read = parsed(&index.encode()).unwrap();
     assert_eq!(read, index);
@@ -117,12 +117,12 @@ proptest! {
 }
 
 #[test]
-fn a_replayed_control_batch_says_how_it_ends_its_transaction() {
+fn a_replayed_control_batch_tells_how_it_ends_its_transaction() {
     let control = |kind: u8| {
         let mut builder = rustmq_model::record::BatchBuilder::new(rustmq_model::batch::Codec::None);
         builder.push(Timestamp(1_000), Some(&[0, 0, 0, kind]), Some(&[0, 0, 0, 0, 0, 7]), &[]);
         let mut batch = bytes::BytesMut::from(&builder.build()[..]);
-        // Transactional and control.
+        // The attributes: transactional and control.
         batch[22] |= 0x30;
         rustmq_model::batch::seal(&mut batch);
         batch.freeze()
@@ -147,7 +147,7 @@ fn a_replayed_control_batch_says_how_it_ends_its_transaction() {
 }
 
 #[test]
-fn what_has_no_time_is_given_one_apart_from_what_has() {
+fn batches_without_a_timestamp_are_given_one_apart_from_others() {
     let header = rustmq_model::batch::BatchHeader::parse(&super::disk::batch(1, 9, 0)).unwrap();
     let mut index = SegmentIndex::default();
     for (first, timestamp) in [(0, -1), (1, -1), (2, 5), (3, 7), (4, -1)] {

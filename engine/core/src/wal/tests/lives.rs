@@ -1,5 +1,6 @@
-//! Random lives of a WAL: appends, trims, deletions, rolling, freeing and relocation, with crashes that keep any subset of the blocks
-//! in flight, also while a restart writes. What was synced is found again, and of what was in flight only a prefix of groups.
+//! Random histories of a WAL: appends, trims, deletions, rolls, relocation and freeing, with
+//! crashes that keep any subset of the blocks in flight, also while a restart writes. Everything
+//! that was synced is found again, and of the groups in flight only a prefix.
 
 use proptest::prelude::*;
 use rustmq_model::Offset;
@@ -7,7 +8,7 @@ use rustmq_model::Offset;
 use super::disk::{Disk, Shard, State, batch, partition, shape};
 use crate::wal::{Control, GroupKind};
 
-/// A small generator, so that a seed is a whole life.
+/// A small generator, so that a seed gives a whole history.
 struct Dice(u64);
 
 impl Dice {
@@ -26,7 +27,7 @@ fn work(shard: &mut Shard, dice: &mut Dice) {
     }
     match dice.roll(17) {
         16 if dice.roll(4) == 0 => {
-            // To a batch's start, as a follower's divergence is.
+            // Truncates to the start of a batch, as a follower does whose log diverges.
             let bases =
                 shard.served.get(&id).into_iter().flat_map(|batches| batches.keys().copied()).collect::<Vec<_>>();
             if !bases.is_empty() {
@@ -66,15 +67,16 @@ fn work(shard: &mut Shard, dice: &mut Dice) {
     }
 }
 
-/// However full, a WAL whose partitions are all trimmed takes new data again.
-fn come_back(shard: &mut Shard, seed: u64) {
+/// Asserts that a WAL accepts new data again, however full it was, once all of its partitions are
+/// trimmed.
+fn check_space_returns(shard: &mut Shard, seed: u64) {
     for id in shard.state.keys().copied().collect::<Vec<_>>() {
         let log_start = shard.end_offset(id);
         let mut rounds = 0;
         while !shard.control(id, Control::Trim { log_start }) {
             shard.clean();
             rounds += 1;
-            assert!(rounds < 100, "seed {seed}: a trim finds room in the end");
+            assert!(rounds < 100, "seed {seed}: a trim finds room eventually");
         }
     }
     shard.commit();
@@ -84,13 +86,13 @@ fn come_back(shard: &mut Shard, seed: u64) {
     assert!(!shard.table.is_full(), "seed {seed}: {} segments are left", shard.table.segments_left());
 }
 
-/// The disk after a crash, and the states that recovery may find on it.
+/// Crashes the shard. Returns the disk, and the states that recovery may find on it.
 fn crash(mut shard: Shard, dice: &mut Dice) -> (Disk, Vec<State>) {
     let mut allowed = vec![shard.durable_state.clone()];
     let mut whole = true;
     for (write, state) in std::mem::take(&mut shard.in_flight) {
         let all = dice.roll(3) == 0;
-        // A group is whole only if each before it is.
+        // A group counts only if all groups before it are whole.
         whole &= shard.disk.write_some(&write, |_| all || dice.roll(2) == 0);
         if whole {
             allowed.push(state);
@@ -99,19 +101,20 @@ fn crash(mut shard: Shard, dice: &mut Dice) -> (Disk, Vec<State>) {
     (shard.disk, allowed)
 }
 
-fn live(seed: u64) {
-    live_on(seed, 10, usize::MAX);
+fn check_history(seed: u64) {
+    check_history_on(seed, 10, usize::MAX);
 }
 
-/// A WAL of so many segments at most, on a disk that has room for so many slots.
-fn live_on(seed: u64, segments_max: u32, room: usize) {
+/// Runs the history of a WAL of at most `segments_max` segments, on a disk with room for `room`
+/// slots.
+fn check_history_on(seed: u64, segments_max: u32, room: usize) {
     let mut dice = Dice(seed);
     let mut disk = Disk::default();
     let mut allowed = vec![State::default()];
     for _ in 0..12 {
         let opened = Shard::open_on_small_disk(disk, shape(32), segments_max, room);
         let mut shard = opened.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        assert_eq!(Some(&shard.state), allowed.last(), "seed {seed}: all that became whole is found, and no more");
+        assert_eq!(Some(&shard.state), allowed.last(), "seed {seed}: exactly the whole groups are found");
         shard.durable_state = shard.state.clone();
         shard.prove();
         if dice.roll(4) > 0 {
@@ -120,7 +123,7 @@ fn live_on(seed: u64, segments_max: u32, room: usize) {
                 work(&mut shard, &mut dice);
             }
             if dice.roll(4) == 0 {
-                come_back(&mut shard, seed);
+                check_space_returns(&mut shard, seed);
             }
             if dice.roll(2) == 0 {
                 shard.commit();
@@ -132,7 +135,7 @@ fn live_on(seed: u64, segments_max: u32, room: usize) {
         }
         let slots = shard.disk.0.len();
         let slots_max = (segments_max as usize + 1).min(room);
-        assert!(slots <= slots_max, "seed {seed}: {slots} slots, one more than the capacity at most");
+        assert!(slots <= slots_max, "seed {seed}: {slots} slots, at most one more than the capacity");
         (disk, allowed) = crash(shard, &mut dice);
     }
 }
@@ -140,14 +143,14 @@ fn live_on(seed: u64, segments_max: u32, room: usize) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn what_was_synced_is_found_after_any_crash(seed in any::<u64>()) {
-        live(seed);
+    fn synced_groups_are_found_after_any_crash(seed in any::<u64>()) {
+        check_history(seed);
     }
 
-    /// The disk is full long before the WAL is at its capacity.
+    /// The disk is full long before the WAL reaches its capacity.
     #[test]
-    fn what_was_synced_is_found_and_space_comes_back_on_a_full_disk(seed in any::<u64>(), room in 8_usize..12) {
-        live_on(seed, 100, room);
+    fn synced_groups_are_found_and_space_comes_back_on_a_full_disk(seed in any::<u64>(), room in 8_usize..12) {
+        check_history_on(seed, 100, room);
     }
 
     #[test]
@@ -156,30 +159,33 @@ proptest! {
     }
 }
 
-/// A life that once failed: of a span that reached over the log start, what lay below it was moved, and then kept its new segment for ever.
+/// A history that once failed: the dead part of a span across the log start was relocated, and kept
+/// its new segment in use forever.
 #[test]
-fn what_a_trim_cut_ends_where_it_has_moved_to() {
-    live(7_313_636_798_685_100_693);
+fn the_dead_part_of_a_relocated_span_is_dropped() {
+    check_history(7_313_636_798_685_100_693);
 }
 
-/// Lives that once failed: restarts, each of which writes a proof, use the reserve of a full log up.
+/// Histories that once failed: restarts, each of which writes a proof, used up the reserve of a
+/// full log.
 #[test]
-fn restarts_of_a_full_log_leave_room_for_what_frees_it() {
+fn restarts_of_a_full_log_leave_room_for_frames_that_free_it() {
     for seed in [2_093_255_509_743_304_854, 13_062_837_236_612_980_591, 751_447_885_773_788_773] {
-        live(seed);
+        check_history(seed);
     }
 }
 
-/// A life that once failed: a start on a full disk freed nothing, since it did not know how far the
-/// logs had come at their newest bases.
+/// A history that once failed: a start on a full disk freed nothing, since it did not know the ends
+/// of the logs at their newest bases.
 #[test]
-fn a_start_on_a_full_disk_frees_what_was_freed_before() {
-    live_on(8_585_910_189_988_655_801, 100, 8);
+fn a_start_on_a_full_disk_frees_segments_that_were_freed_before() {
+    check_history_on(8_585_910_189_988_655_801, 100, 8);
 }
 
-/// Segments that were freed and not started again come back at a restart: they are freed first, before a slot is made beyond the capacity.
+/// Freed segments that were not started again come back at a restart. They are freed first, before
+/// a slot is created beyond the capacity.
 #[test]
-fn restarts_of_a_full_log_make_no_slots() {
+fn restarts_of_a_full_log_create_no_slots() {
     let mut shard = Shard::open(Disk::default(), shape(32), 10).unwrap();
     shard.prove();
     for number in 0..2 {
@@ -188,7 +194,7 @@ fn restarts_of_a_full_log_make_no_slots() {
     }
     for restart in 0..40 {
         for _ in 0..60 {
-            // The first partition keeps what it has; the second goes on and on.
+            // The first partition keeps its batches; the second one is appended to and trimmed.
             if !shard.append(partition(1), &batch(1, 1_500, 7)) {
                 let log_start = shard.end_offset(partition(1));
                 shard.control(partition(1), Control::Trim { log_start });

@@ -1,4 +1,5 @@
-//! What a newer build has written into frames: it is passed over where it may be, and refused in words where it may not, and is never damage.
+//! Extensions of a newer build: optional ones are ignored, critical ones are refused with a clear
+//! error, and none counts as damage.
 
 use bytes::Bytes;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId};
@@ -16,10 +17,11 @@ use crate::wal::{
 
 const CRC_AT: usize = 28;
 
-/// What a later build makes of a frame.
+/// A change that turns a frame or a group of this build into one of a later build.
 type Change<'a> = &'a dyn Fn(&mut [u8]);
 
-/// A group of one expiry frame, of which a later build has made something else: `change` is given the frame's header and payload.
+/// A group with one expiry frame, changed as a later build might: `change` gets the header and
+/// payload of the frame.
 fn foreign(at: WalPosition, session: WalSession, durable: WalPosition, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut region = vec![0; 4 * BLOCK];
     let mut writer = GroupWriter::new(WAL, session, at, shape(32));
@@ -33,7 +35,7 @@ fn foreign(at: WalPosition, session: WalSession, durable: WalPosition, change: i
     region
 }
 
-/// Gives the first frame of a group its checksum again.
+/// Corrects the checksum of the first frame of a group.
 fn reseal(at: WalPosition, session: WalSession, frame: &mut [u8]) {
     let payload = u32::from_le_bytes(frame[..4].try_into().unwrap()) as usize;
     let seed = [&WAL.0[..], &at.generation.0.to_le_bytes(), &session.0.to_le_bytes()].concat();
@@ -42,24 +44,24 @@ fn reseal(at: WalPosition, session: WalSession, frame: &mut [u8]) {
     frame[CRC_AT..32].copy_from_slice(&crc32c::crc32c(&checked).to_le_bytes());
 }
 
-/// Gives the header of a group its checksum again, after a change of it.
+/// Changes the header of a group, and corrects its checksum.
 fn reseal_header(group: &mut [u8], change: impl FnOnce(&mut [u8])) {
     change(&mut group[..64]);
     let crc = crc32c::crc32c(&[&WAL.0[..], &group[..60]].concat());
     group[60..64].copy_from_slice(&crc.to_le_bytes());
 }
 
-/// Makes the group one of format version 3.
+/// Turns the group into one of format version 3.
 fn of_version_3(group: &mut [u8]) {
     reseal_header(group, |header| header[48..50].copy_from_slice(&3_u16.to_le_bytes()));
 }
 
-/// Makes the group one of a kind that there is not.
+/// Turns the group into one of an unknown kind.
 fn of_kind_9(group: &mut [u8]) {
     reseal_header(group, |header| header[44..48].copy_from_slice(&9_u32.to_le_bytes()));
 }
 
-/// The frame as another kind.
+/// Turns the frame into one of an unknown kind.
 fn kind(frame: &mut [u8]) {
     frame[4] = 12;
 }
@@ -68,7 +70,7 @@ fn version(frame: &mut [u8]) {
     frame[32] = 2;
 }
 
-/// No producers, and in their place a part.
+/// Replaces the producers of an expiry frame by a part.
 fn with_part(tag: u16) -> impl Fn(&mut [u8]) {
     move |frame| {
         frame[41..45].fill(0);
@@ -76,7 +78,7 @@ fn with_part(tag: u16) -> impl Fn(&mut [u8]) {
     }
 }
 
-/// A log of one partition with two batches, and where it goes on.
+/// A log of one partition with two batches, and the position where it goes on.
 fn log() -> (Shard, WalPosition) {
     let mut shard = Shard::open(Disk::default(), shape(32), 8).unwrap();
     shard.open_partition(partition(0));
@@ -95,7 +97,7 @@ const POLICIES: [CorruptionPolicy; 3] =
     [CorruptionPolicy::Refuse, CorruptionPolicy::Repaired, CorruptionPolicy::Repair];
 
 #[test]
-fn what_must_not_be_passed_over_is_refused_in_words_whether_it_is_proven_or_not() {
+fn a_critical_extension_is_refused_by_name_whether_it_is_proven_or_not() {
     let tag = CRITICAL | 9;
     let frames: [(Change<'_>, Unknown); 3] = [
         (&kind, Unknown::Kind { code: 12 }),
@@ -133,7 +135,7 @@ fn what_must_not_be_passed_over_is_refused_in_words_whether_it_is_proven_or_not(
 }
 
 #[test]
-fn what_may_be_passed_over_changes_nothing() {
+fn an_optional_part_changes_nothing() {
     let (mut shard, at) = log();
     put(&mut shard.disk, at, &foreign(at, WalSession(1), WalPosition::default(), with_part(9)));
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
@@ -144,15 +146,15 @@ fn what_may_be_passed_over_changes_nothing() {
 }
 
 #[test]
-fn what_is_torn_is_dropped_whoever_wrote_it() {
-    // Behind damage that nothing proves.
+fn a_torn_tail_is_dropped_whichever_build_wrote_it() {
+    // A group after damage that lies beyond the proven end.
     let (mut shard, at) = log();
     let behind = WalPosition { offset: at.offset + 512, ..at };
     put(&mut shard.disk, at, &[0xEE; BLOCK]);
     put(&mut shard.disk, behind, &foreign(behind, WalSession(1), WalPosition::default(), kind));
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
     assert_eq!(recovered.dropped.map(|tail| (tail.offset, tail.groups)), Some((at.offset, 1)));
-    // Of an earlier session, and of another place.
+    // A group of an earlier session, and one of another place.
     for (session, place) in [(WalSession(0), at), (WalSession(1), behind)] {
         let (mut shard, at) = log();
         let mut group = foreign(place, session, WalPosition::default(), |_| {});
@@ -161,7 +163,7 @@ fn what_is_torn_is_dropped_whoever_wrote_it() {
         let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
         assert_eq!(recovered.durable, at, "{session:?} {place}");
     }
-    // In a group that is not whole.
+    // A frame in a group that is not whole.
     let (mut shard, at) = log();
     let mut region = vec![0; 4 * BLOCK];
     let mut writer = GroupWriter::new(WAL, WalSession(1), at, shape(32));
@@ -178,7 +180,7 @@ fn what_is_torn_is_dropped_whoever_wrote_it() {
 }
 
 #[test]
-fn in_the_first_version_another_kind_is_damage() {
+fn in_version_1_an_unknown_kind_is_damage() {
     let (mut shard, at) = log();
     let mut region = foreign(at, WalSession(1), WalPosition::default(), kind);
     let header = GroupHeader::parse_at(WAL, shape(32), at, &region).unwrap();
@@ -211,7 +213,7 @@ fn a_segment_of_a_later_version_is_not_taken_for_a_free_slot_when_its_header_is_
             let refused = shard.disk.recover(shape(32), policy).map(|recovered| recovered.free_slots);
             assert_eq!(refused, Err(RecoveryError::Newer { slot, offset: 512, unknown }));
         }
-        // Below the floor it is of no more use to anyone.
+        // A segment below the floor is not needed.
         let oldest = shard.table.generations().next().unwrap();
         let freed = shard.disk.0.get_mut(&slot).unwrap();
         let at = WalPosition { generation: crate::wal::SegmentGeneration(oldest.0 - 1), offset: 512 };
@@ -225,7 +227,7 @@ fn a_segment_of_a_later_version_is_not_taken_for_a_free_slot_when_its_header_is_
 }
 
 #[test]
-fn an_index_says_what_its_segment_holds_that_must_be_known() {
+fn a_critical_part_of_an_index_refuses_the_segment() {
     for tag in [9, CRITICAL | 9] {
         let (mut shard, at) = log();
         let index = [shard.table.index_payload().unwrap(), part(tag, b"of the segment")].concat();
@@ -235,15 +237,15 @@ fn an_index_says_what_its_segment_holds_that_must_be_known() {
         let group = writer.finish(&mut region, GroupKind::Index, at);
         shard.table.advance(group.end());
         put(&mut shard.disk, at, &region[..group.padded as usize]);
-        // A crash before the next segment is begun leaves it as the log's tail, with its trailer or
-        // without.
+        // A crash before the start of the next segment leaves the segment as the tail of the log,
+        // with or without its trailer.
         check_index(&shard.disk, at, tag);
         let trailer = shard.table.seal(Some(group)).unwrap();
         let mut block = vec![0; BLOCK];
         trailer.encode(WAL, &mut block);
         put(&mut shard.disk, WalPosition { offset: shape(32).trailer(), ..at }, &block);
         check_index(&shard.disk, at, tag);
-        // A segment that another one follows is known by its index.
+        // A segment with a successor is read through its index.
         let started = shard.table.start_segment().unwrap();
         let slot = shard.disk.0.get_mut(&started.slot).unwrap();
         started.header.encode(&mut slot[..BLOCK]);
@@ -257,8 +259,8 @@ fn an_index_says_what_its_segment_holds_that_must_be_known() {
     }
 }
 
-/// A start and a repair refuse what an index at this place says with a part of this tag, if it must
-/// not be passed over.
+/// Asserts that a start and a repair refuse an index at this place with a part of this tag, if the
+/// tag is critical.
 fn check_index(disk: &Disk, at: WalPosition, tag: u16) {
     for policy in POLICIES {
         let recovered = disk.recover(shape(32), policy).map(|recovered| recovered.partitions.len());
@@ -268,7 +270,8 @@ fn check_index(disk: &Disk, at: WalPosition, tag: u16) {
     }
 }
 
-/// A group with one batch and what follows it, checked.
+/// Writes a group with `put` and checks it. Returns its bytes, and its first batch without and with
+/// its parts.
 fn read(at: WalPosition, put: impl FnOnce(&mut GroupWriter, &mut [u8])) -> (Vec<u8>, Option<(Bytes, Bytes)>) {
     let mut region = vec![0; 4 * BLOCK];
     let mut writer = GroupWriter::new(WAL, WalSession(1), at, shape(32));
@@ -289,9 +292,9 @@ fn read(at: WalPosition, put: impl FnOnce(&mut GroupWriter, &mut [u8])) -> (Vec<
 fn the_parts_of_a_batch_move_with_it_and_readers_do_not_see_them() {
     let (_, at) = log();
     let (stored, parts) = (batch(1, 100, 7), [part(9, b"of the tier"), part(10, b"")].concat());
-    let laid = [&stored[..], &parts].concat();
+    let payload = [&stored[..], &parts].concat();
     let (_, found) = read(at, |writer, region| {
-        writer.put_batch(region, partition(0), &laid, Offset(2), LeaderEpoch(3));
+        writer.put_batch(region, partition(0), &payload, Offset(2), LeaderEpoch(3));
     });
     let (alone, with_parts) = found.unwrap();
     assert_eq!(alone.len(), stored.len());
@@ -301,7 +304,7 @@ fn the_parts_of_a_batch_move_with_it_and_readers_do_not_see_them() {
         writer.put_relocated(region, partition(0), &with_parts);
     });
     assert_eq!(found, Some((alone, with_parts)));
-    // The frame's checksum covers them: the batch's own does not.
+    // The frame's checksum covers the parts: the batch's own does not.
     let part_at = group::HEADER_LENGTH as usize + frame::HEADER_LENGTH as usize + stored.len() + 8;
     region[part_at] ^= 1;
     let place = SegmentPlace { wal: WAL, shape: shape(32), generation: at.generation };
@@ -309,7 +312,7 @@ fn the_parts_of_a_batch_move_with_it_and_readers_do_not_see_them() {
 }
 
 #[test]
-fn a_group_with_what_must_be_known_is_not_damaged_and_serves_nobody() {
+fn a_group_with_a_critical_extension_is_neither_damaged_nor_served() {
     let (_, at) = log();
     let place = SegmentPlace { wal: WAL, shape: shape(32), generation: at.generation };
     let check = |group: &[u8], unknown| {
@@ -318,12 +321,12 @@ fn a_group_with_what_must_be_known_is_not_damaged_and_serves_nobody() {
     };
     check(&foreign(at, WalSession(1), WalPosition::default(), kind), Unknown::Kind { code: 12 });
     check(&foreign(at, WalSession(1), WalPosition::default(), version), Unknown::Version { code: 8, version: 2 });
-    // A batch on each side of the one that has the part.
+    // A batch on each side of the one with the part.
     let mut region = vec![0; 8 * BLOCK];
     let mut writer = GroupWriter::new(WAL, WalSession(1), at, shape(32));
     for (base, parts) in (2..).zip([Vec::new(), part(CRITICAL | 5, b"sealed"), Vec::new()]) {
-        let laid = [&batch(1, 100, 7)[..], &parts].concat();
-        writer.put_batch(&mut region, partition(0), &laid, Offset(base), LeaderEpoch(3));
+        let payload = [&batch(1, 100, 7)[..], &parts].concat();
+        writer.put_batch(&mut region, partition(0), &payload, Offset(base), LeaderEpoch(3));
     }
     writer.finish(&mut region, GroupKind::Data, WalPosition::default());
     check(&region, Unknown::Part { code: 1, tag: CRITICAL | 5 });
@@ -331,17 +334,17 @@ fn a_group_with_what_must_be_known_is_not_damaged_and_serves_nobody() {
     check(&region, Unknown::GroupVersion { version: 3 });
     let size = read_check::group_size(place, at.offset, &region);
     assert_eq!(size, Err(GroupError::Unknown(Unknown::GroupVersion { version: 3 })));
-    // It is damaged if it does not belong there.
+    // The group is damaged if it does not belong there.
     let elsewhere = read_check::check_group(place, at.offset + 512, &region);
     assert!(matches!(elsewhere, Err(GroupError::Damaged(_))), "{elsewhere:?}");
 }
 
 #[test]
-fn a_batch_with_a_part_that_must_be_known_is_not_served_and_ends_a_start() {
+fn a_batch_with_a_critical_part_is_not_served_and_ends_a_start() {
     let (mut shard, at) = log();
-    let laid = [&batch(1, 100, 7)[..], &part(CRITICAL | 5, b"sealed")].concat();
+    let payload = [&batch(1, 100, 7)[..], &part(CRITICAL | 5, b"sealed")].concat();
     let (region, found) = read(at, |writer, region| {
-        writer.put_batch(region, partition(0), &laid, Offset(2), LeaderEpoch(3));
+        writer.put_batch(region, partition(0), &payload, Offset(2), LeaderEpoch(3));
     });
     assert_eq!(found, None);
     put(&mut shard.disk, at, &region[..2 * BLOCK]);

@@ -1,4 +1,4 @@
-//! A checkpoint in two pieces on a disk that loses some of it.
+//! Recovery of a checkpoint in two pieces from a disk that loses some of its content.
 
 use bytes::Bytes;
 
@@ -8,8 +8,9 @@ use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
 use crate::wal::scan::ReplayEvent;
 use crate::wal::{RecoveredWal, SlotId};
 
-/// Two batches, a first piece, a batch, a last piece, a batch, each in a group of its own; and where the groups begin.
-fn laid() -> (Shard, Vec<usize>) {
+/// A log of two batches, a first piece, a batch, a last piece and a batch, each in a group of its
+/// own; with the offsets of the groups.
+fn recorded() -> (Shard, Vec<usize>) {
     let mut shard = Shard::open(Disk::default(), shape(64), 8).unwrap();
     let mut places = Vec::new();
     let commit = |shard: &mut Shard, places: &mut Vec<usize>| {
@@ -39,7 +40,8 @@ fn recover(disk: &Disk, policy: CorruptionPolicy) -> Result<RecoveredWal, Recove
     disk.recover(shape(64), policy)
 }
 
-/// What is replayed: the offsets of batches, after the end that a checkpoint says or after an open frame.
+/// The replayed events: the log end in the checkpoint, or `None` after an open frame, and the
+/// offsets of the batches.
 fn replayed(recovered: &RecoveredWal) -> (Option<i64>, Vec<i64>) {
     let events = state_of(recovered).remove(&partition(0)).unwrap();
     let end = match &events[0] {
@@ -54,8 +56,8 @@ fn replayed(recovered: &RecoveredWal) -> (Option<i64>, Vec<i64>) {
 }
 
 #[test]
-fn what_was_appended_between_two_pieces_is_replayed_on_top_of_the_checkpoint() {
-    let (shard, _) = laid();
+fn batches_between_two_pieces_are_replayed_on_top_of_the_checkpoint() {
+    let (shard, _) = recorded();
     let recovered = recover(&shard.disk, CorruptionPolicy::Refuse).unwrap();
     assert_eq!(replayed(&recovered), (Some(2), vec![2, 3]));
     let ReplayEvent::Checkpoint(bytes) = &state_of(&recovered)[&partition(0)][0] else { panic!("a checkpoint") };
@@ -64,7 +66,7 @@ fn what_was_appended_between_two_pieces_is_replayed_on_top_of_the_checkpoint() {
 
 #[test]
 fn a_log_cut_at_any_group_has_the_checkpoint_only_with_its_last_piece() {
-    let (shard, places) = laid();
+    let (shard, places) = recorded();
     let all = [None, None, None, None, None, Some(2), Some(2)];
     for ((at, cut), expected) in places.iter().enumerate().skip(1).zip(all) {
         let mut disk = shard.disk.clone();
@@ -79,7 +81,7 @@ fn a_log_cut_at_any_group_has_the_checkpoint_only_with_its_last_piece() {
 #[test]
 fn a_damaged_piece_is_refused_and_a_repair_goes_on_from_the_older_base() {
     for damaged in [3, 5] {
-        let (shard, places) = laid();
+        let (shard, places) = recorded();
         let mut disk = shard.disk;
         disk.0.get_mut(&SlotId(0)).unwrap()[places[damaged] + BLOCK / 4] ^= 1;
         let refused = recover(&disk, CorruptionPolicy::Refuse);

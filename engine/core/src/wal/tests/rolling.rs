@@ -1,4 +1,5 @@
-//! Segments one after another: sealing, reading sealed ones through their index, freeing, relocation, back-pressure.
+//! Tests with several segments: sealing, reads through an index, freeing, relocation,
+//! back-pressure.
 
 use rustmq_model::Offset;
 
@@ -115,7 +116,7 @@ fn a_quiet_partition_in_the_oldest_segment_moves_and_frees_it() {
         shard.clean();
         shard.check_served();
     }
-    assert!(shard.table.generations().next().unwrap().0 > 10, "the oldest segments went");
+    assert!(shard.table.generations().next().unwrap().0 > 10, "the oldest segments were freed");
     assert_eq!(shard.served[&partition(1)].len(), 3);
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
     assert_eq!(state_of(&recovered), shard.state);
@@ -141,7 +142,7 @@ fn a_full_wal_refuses_appends_takes_trims_and_comes_back() {
     shard.check_served();
 }
 
-/// Nothing more is prepared: the disk is full, though the WAL may take more.
+/// No more slots are prepared: the disk is full, though the WAL is below its capacity.
 #[test]
 fn a_full_disk_refuses_appends_takes_trims_and_comes_back_also_after_a_restart() {
     const ROOM: usize = 8;
@@ -158,10 +159,10 @@ fn a_full_disk_refuses_appends_takes_trims_and_comes_back_also_after_a_restart()
             appended += 1;
             assert!(appended < 1_000, "the disk has room for {ROOM} slots");
         }
-        assert!(appended > 0, "restart {restart}: nothing was taken");
+        assert!(appended > 0, "restart {restart}: no batch was accepted");
         assert!(shard.table.is_full());
-        assert_eq!(shard.table.segments_left(), RESERVE, "what is kept back is there");
-        // Small trims, which free nothing, do not let new data into what is kept back for them.
+        assert_eq!(shard.table.segments_left(), RESERVE, "the reserve is left");
+        // Small trims, which free nothing, do not let new data into the reserve.
         for trims in 1..20 {
             let log_start = Offset(super::disk::log_start(&shard.state[&partition(0)]).0 + trims % 2);
             assert!(shard.control(partition(0), Control::Trim { log_start }), "trim {trims} is refused");
@@ -206,7 +207,7 @@ fn the_smallest_wal_comes_back_though_a_quiet_partition_pins_its_oldest_segment(
     assert_eq!(shard.served[&partition(1)].len(), 2);
 }
 
-/// Writes over a place in the group that holds the offset, on the disk.
+/// Damages the batch at the offset on the disk.
 fn damage(shard: &mut Shard, number: i32, offset: i64) {
     let needle = shard.served[&partition(number)][&offset].clone();
     let slots = shard.disk.0.values_mut();
@@ -215,11 +216,11 @@ fn damage(shard: &mut Shard, number: i32, offset: i64) {
         Some(&mut slot[at + 100])
     });
     *places.next().expect("the batch is on the disk") ^= 1;
-    assert!(places.next().is_none(), "it is there once");
+    assert!(places.next().is_none(), "the batch is on the disk once");
 }
 
 #[test]
-fn a_batch_that_cannot_be_read_back_holds_up_nobody_and_is_told_until_it_is_trimmed() {
+fn an_unreadable_batch_holds_up_no_segment_and_is_reported_until_it_is_trimmed() {
     let mut shard = opened(10);
     for fill in [1, 2, 3] {
         assert!(shard.append(partition(1), &batch(2, 300, fill)));
@@ -241,7 +242,7 @@ fn a_batch_that_cannot_be_read_back_holds_up_nobody_and_is_told_until_it_is_trim
         shard.clean();
         shard.check_served();
         if round == 30 {
-            assert!(shard.damaged_laid > 2, "the mark has moved on {} times", shard.damaged_laid - 1);
+            assert!(shard.damaged_written > 2, "the damaged range was relocated {} times", shard.damaged_written - 1);
             check(&shard);
             let served = shard.served.clone();
             shard = Shard::open(shard.disk, shape(32), 10).unwrap();
@@ -251,8 +252,12 @@ fn a_batch_that_cannot_be_read_back_holds_up_nobody_and_is_told_until_it_is_trim
             check(&shard);
         }
     }
-    assert!(shard.table.generations().next().unwrap().0 > 10, "the oldest segments went");
-    assert!(shard.damaged_laid > 1, "after the restart the mark has moved on {} times", shard.damaged_laid);
+    assert!(shard.table.generations().next().unwrap().0 > 10, "the oldest segments were freed");
+    assert!(
+        shard.damaged_written > 1,
+        "after the restart the damaged range was relocated {} times",
+        shard.damaged_written
+    );
     check(&shard);
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
     assert_eq!(state_of(&recovered), shard.state);
@@ -264,7 +269,7 @@ fn a_batch_that_cannot_be_read_back_holds_up_nobody_and_is_told_until_it_is_trim
 }
 
 #[test]
-fn what_lies_below_the_log_start_does_not_move() {
+fn batches_below_the_log_start_are_not_relocated() {
     let mut shard = opened(10);
     fill(&mut shard, 1, 5);
     while !shard.table.is_full() {
@@ -274,13 +279,13 @@ fn what_lies_below_the_log_start_does_not_move() {
     assert!(shard.control(partition(0), Control::Trim { log_start }));
     assert!(shard.control(partition(1), Control::Trim { log_start: Offset(7) }));
     shard.commit();
-    let plan = shard.table.relocation().expect("the oldest segment holds two batches that live");
+    let plan = shard.table.relocation().expect("the oldest segment holds two live batches");
     let moves = plan.batches.iter().filter(|moved| moved.partition == partition(1)).collect::<Vec<_>>();
     assert_eq!(moves.iter().map(|moved| (moved.from, moved.until)).collect::<Vec<_>>(), [(Offset(7), Offset(10))]);
     let oldest = plan.generation;
     shard.clean();
     shard.clean();
-    assert!(shard.table.generations().next().unwrap() > oldest, "what was not moved pins nothing");
+    assert!(shard.table.generations().next().unwrap() > oldest, "dead batches do not hold up their segment");
     assert_eq!(shard.try_read(partition(1), Offset(7)), Read::Batch(shard.read(partition(1), Offset(6)).unwrap()));
     shard.check_served();
 }

@@ -1,4 +1,5 @@
-//! Torn tails and corruption within one segment: cut at every byte, every subset of the last group's blocks, every byte flipped.
+//! Torn tails and corruption within one segment: a cut at every byte, every subset of the last
+//! group's blocks, a flip of every byte.
 
 use super::disk::{BLOCK, Disk, Shard, Write, batch, partition, shape, state_of};
 use crate::wal::frame::frame_size;
@@ -7,7 +8,7 @@ use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
 use crate::wal::{Control, RecoveredWal, SegmentHeader, SegmentShape, SlotId};
 use rustmq_model::{LeaderEpoch, Offset};
 
-/// Four groups in one segment; with each, the end of its bytes and the state as of it.
+/// Four groups in one segment. Returns for each the end of its bytes, and the state as of it.
 fn recorded() -> (Shard, Vec<(usize, super::disk::State)>) {
     let mut shard = Shard::open(Disk::default(), shape(64), 8).unwrap();
     let mut ends = Vec::new();
@@ -42,7 +43,8 @@ fn a_log_cut_at_any_byte_keeps_the_groups_before_the_cut() {
         zeroed[cut..].fill(0);
         let short = Disk([(SlotId(0), whole[..cut].to_vec())].into());
         if cut > 0 {
-            // Its file has its whole length before a segment is started. An empty one is what a preparation that was cut off leaves.
+            // A file has its whole length before a segment is started in it. An interrupted
+            // preparation leaves an empty file.
             let refused = short.recover(shape(64), CorruptionPolicy::Refuse);
             let named = matches!(refused, Err(RecoveryError::ShortFile { length, .. }) if length == cut as u64);
             assert!(named, "cut at {cut}: {refused:?}");
@@ -51,7 +53,7 @@ fn a_log_cut_at_any_byte_keeps_the_groups_before_the_cut() {
             [(Disk([(SlotId(0), zeroed)].into()), CorruptionPolicy::Refuse), (short, CorruptionPolicy::Repair)]
         {
             let found = state_of(&disk.recover(shape(64), policy).unwrap());
-            // The last block's padding can be cut without harm.
+            // A cut within the padding of the last block does no harm.
             let next = ends.iter().find(|(end, _)| *end > cut && *end - cut < BLOCK).map(|(_, state)| state);
             assert!(found == expected || Some(&found) == next, "cut at {cut}");
         }
@@ -59,17 +61,17 @@ fn a_log_cut_at_any_byte_keeps_the_groups_before_the_cut() {
 }
 
 #[test]
-fn a_place_is_passed_over_where_the_log_would_go_on_over_it() {
+fn places_behind_the_end_of_the_log_are_ignored() {
     let (shard, ends) = recorded();
     let recovered = shard.disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();
     let end = ends.last().unwrap().0 as u64;
     let in_first = |offset| recovered.passes_over(SlotId(0), offset);
     assert_eq!([0, end - 1, end].map(in_first), [false, false, true]);
-    assert!(recovered.passes_over(SlotId(1), 0), "no segment is in it");
+    assert!(recovered.passes_over(SlotId(1), 0), "the slot holds no segment");
 }
 
 #[test]
-fn nothing_in_older_segments_is_passed_over_and_all_of_a_segment_without_a_group_is() {
+fn no_place_of_an_older_segment_is_ignored_and_every_place_of_an_empty_segment_is() {
     let (mut shard, _) = rolled(32);
     shard.half_roll();
     shard.sync();
@@ -79,7 +81,7 @@ fn nothing_in_older_segments_is_passed_over_and_all_of_a_segment_without_a_group
     let places = [0, u64::from(tail.end) - 1, u64::from(tail.end), u64::from(tail.shape.trailer())];
     for segment in older {
         let at_its_end = u64::from(segment.end);
-        assert!(!recovered.passes_over(segment.slot, at_its_end), "the next segment says that it ends there");
+        assert!(!recovered.passes_over(segment.slot, at_its_end), "the next segment names its end");
         assert_eq!(places.map(|place| recovered.passes_over(segment.slot, place)), [false; 4]);
     }
     assert_eq!(places.map(|place| recovered.passes_over(tail.slot, place)), [false, false, true, true]);
@@ -88,7 +90,7 @@ fn nothing_in_older_segments_is_passed_over_and_all_of_a_segment_without_a_group
 }
 
 #[test]
-fn a_damaged_index_of_a_sealed_segment_is_made_anew_by_a_start_and_covered_by_a_repair() {
+fn a_damaged_index_of_a_sealed_segment_is_rebuilt_by_a_start_and_covered_by_a_repair() {
     let (shard, _) = rolled(32);
     let whole = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
     let (sealed, trailer) = whole.segments.iter().find_map(|found| Some((found, found.trailer?))).unwrap();
@@ -96,10 +98,10 @@ fn a_damaged_index_of_a_sealed_segment_is_made_anew_by_a_start_and_covered_by_a_
     disk.0.get_mut(&sealed.slot).unwrap()[trailer.index_group as usize + 100] ^= 1;
     let same = |found: &RecoveredWal| {
         assert_eq!(found.partitions, whole.partitions);
-        assert_eq!(found.go_on, whole.go_on);
+        assert_eq!(found.resume_at, whole.resume_at);
         let again = found.segments.iter().find(|segment| segment.slot == sealed.slot).unwrap();
         assert_eq!(again.index.entries(), sealed.index.entries());
-        assert_eq!(again.trailer, None, "nobody reads the index that is damaged");
+        assert_eq!(again.trailer, None, "the damaged index is not used");
     };
     same(&disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap());
 
@@ -108,9 +110,9 @@ fn a_damaged_index_of_a_sealed_segment_is_made_anew_by_a_start_and_covered_by_a_
     assert_eq!(holes, [(sealed.slot, trailer.index_group)]);
     write_repair(&mut disk, &repaired);
     same(&disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap());
-    assert_eq!(disk.recover(shape(32), CorruptionPolicy::Repair).unwrap().holes, [], "it is covered");
+    assert_eq!(disk.recover(shape(32), CorruptionPolicy::Repair).unwrap().holes, [], "a hole covers it");
 
-    // The scan also finds a damaged batch before it, and that is refused.
+    // The scan also finds a damaged batch before the index, and that is refused.
     let at = disk.0[&sealed.slot].windows(300).position(|window| window == [8; 300]).unwrap();
     disk.0.get_mut(&sealed.slot).unwrap()[at] ^= 1;
     let refused = disk.recover(shape(32), CorruptionPolicy::Refuse);
@@ -137,7 +139,8 @@ fn any_subset_of_the_last_groups_blocks_gives_the_whole_group_or_none_of_it() {
             let recovered = disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();
             let expected = if subset == 255 { &after } else { &before };
             assert_eq!(&state_of(&recovered), expected, "subset {subset:08b}");
-            // Nothing but zeros where the group would start says nothing; anything else in a slot that was never used before does.
+            // Zeros at the place of the group tell nothing; other content in a slot without an
+            // earlier use does.
             let told = subset != 255 && (subset & 1 != 0 || stale != 0);
             assert_eq!(recovered.dropped.is_some(), told, "subset {subset:08b}");
         }
@@ -171,7 +174,7 @@ fn a_flipped_byte_before_the_proven_end_is_refused_and_repair_keeps_the_rest() {
                 assert_eq!(repaired.bases_lost.is_empty(), group > BLOCK, "byte {at}");
                 let again = disk.recover(shape(64), CorruptionPolicy::Repaired).unwrap();
                 assert_eq!(again.partitions, repaired.partitions, "byte {at}");
-                assert_eq!(again.go_on, repaired.go_on);
+                assert_eq!(again.resume_at, repaired.resume_at);
             }
             Err(error) => panic!("byte {at}: {error}"),
         }
@@ -210,7 +213,8 @@ fn write_headers(disk: &mut Disk, headers: &[(SlotId, SegmentHeader)]) {
 fn rolled(blocks: u64) -> (Shard, Vec<SlotId>) {
     let mut shard = Shard::open(Disk::default(), shape(blocks), 20).unwrap();
     shard.prove();
-    // One partition has all of its frames in what becomes the oldest segment; others go on.
+    // All frames of one partition lie in the segment that becomes the oldest; the other partition
+    // has later frames too.
     for number in 0..2 {
         shard.open_partition(partition(number));
         shard.append(partition(number), &batch(1, 1_000, 7));
@@ -235,7 +239,7 @@ fn no_segment_in_use_is_lost_unnoticed() {
         let mut missing = shard.disk.clone();
         missing.0.remove(slot);
         let refused = missing.recover(shard.shape, CorruptionPolicy::Refuse);
-        // That the newest is missing, nothing on the disk can tell.
+        // Nothing on the disk tells that the newest segment is missing.
         let newest = place + 1 == slots.len();
         assert_eq!(matches!(refused, Err(RecoveryError::MissingGeneration { .. })), !newest, "{place}: {refused:?}");
     }
@@ -255,7 +259,7 @@ fn a_segment_that_is_lost_after_another_headers_repair_is_noticed() {
             assert_lost(&mended, &shard, *second);
             assert_rebuilt(mended, &shard);
 
-            // Both at once, and a repair that is cut off between them.
+            // Both are lost at once, and a repair is interrupted between them.
             let mut cut_off = shard.disk.clone();
             lose(&mut cut_off, *first);
             lose(&mut cut_off, *second);
@@ -274,9 +278,9 @@ fn assert_lost(disk: &Disk, shard: &Shard, slot: SlotId) {
     assert!(lost, "{slot:?}: {refused:?}");
 }
 
-/// As [`rolled`], with several groups in each segment, and where each one's groups stand.
+/// As [`rolled`], with several groups in each segment, and the offsets of the groups by segment.
 fn rolled_with_groups() -> (Shard, Vec<(SlotId, Vec<usize>)>) {
-    // Long enough for blocks four times as large.
+    // The length also suits blocks of four times the size.
     let (mut shard, _) = rolled(64);
     for _ in 0..3 {
         assert!(shard.append(partition(1), &batch(1, 1_000, 9)));
@@ -315,7 +319,7 @@ fn a_segment_is_not_lost_unnoticed_while_the_header_of_any_group_is_left() {
 }
 
 #[test]
-fn a_lost_header_is_noticed_also_if_the_first_group_that_is_left_stands_far_behind() {
+fn a_lost_header_is_noticed_even_if_the_first_remaining_group_is_far_behind() {
     let mut shard = Shard::open(Disk::default(), shape(1_024), 8).unwrap();
     shard.open_partition(partition(0));
     assert!(shard.append(partition(0), &batch(1, 200_000, 7)));
@@ -338,14 +342,14 @@ fn a_rebuilt_header_keeps_every_group_that_is_sound() {
         segment.index.entries().values().map(|entry| entry.extents.len()).sum::<usize>()
     };
     let whole = shard.disk.recover(shard.shape, CorruptionPolicy::Repair).unwrap();
-    // The oldest segment's first group is what everything else follows.
+    // All other groups depend on the first group of the oldest segment.
     for (slot, groups) in &slots[1..] {
         assert!(
             groups[1].is_power_of_two() && groups[1] > BLOCK,
-            "a place that could pass for a block size: {groups:?}"
+            "an offset that may be taken for a block size: {groups:?}"
         );
         let mut disk = shard.disk.clone();
-        // The header, and the first block of the first group.
+        // Zeroes the header and the first block of the first group.
         disk.0.get_mut(slot).unwrap()[..2 * BLOCK].fill(0);
         let repaired = disk.recover(shard.shape, CorruptionPolicy::Repair).unwrap();
         assert_eq!(repaired.headers.len(), 1);
@@ -356,17 +360,17 @@ fn a_rebuilt_header_keeps_every_group_that_is_sound() {
         write_repair(&mut disk, &repaired);
         let again = disk.recover(shard.shape, CorruptionPolicy::Refuse).unwrap();
         assert_eq!(again.partitions, repaired.partitions);
-        assert_eq!(again.go_on, repaired.go_on);
+        assert_eq!(again.resume_at, repaired.resume_at);
     }
 }
 
 #[test]
-fn a_segments_end_is_proven_by_its_trailer_also_where_its_index_is_damaged() {
+fn a_trailer_proves_the_end_of_its_segment_even_if_the_index_is_damaged() {
     let (shard, slots) = rolled_with_groups();
     let (slot, groups) = &slots[1];
     let (next, next_groups) = &slots[2];
     let mut disk = shard.disk.clone();
-    // The index and the group before it, and the group that names their end.
+    // Damages the index, the group before it, and the group that names their end.
     for (slot, at) in [(slot, groups[groups.len() - 1]), (slot, groups[groups.len() - 2]), (next, next_groups[0])] {
         disk.0.get_mut(slot).unwrap()[at] ^= 1;
     }
@@ -378,12 +382,13 @@ fn a_segments_end_is_proven_by_its_trailer_also_where_its_index_is_damaged() {
 }
 
 #[test]
-fn a_header_whose_block_size_cannot_be_told_is_not_rebuilt() {
+fn a_header_with_an_ambiguous_block_size_is_not_rebuilt() {
     let (shard, slots) = rolled_with_groups();
     let (slot, groups) = &slots[2];
     let mut disk = shard.disk.clone();
     disk.0.get_mut(slot).unwrap()[..2 * BLOCK].fill(0);
-    // The device asks for other blocks now: the first group that is left could be the first of a segment with those.
+    // The device now requires other blocks: the first group that is left could be the first one of
+    // a segment with such blocks.
     let other = SegmentShape::new(groups[1] as u64, u64::from(shard.shape.length()) * 8).unwrap();
     let refused = disk.recover(other, CorruptionPolicy::Repair);
     assert!(
@@ -404,8 +409,8 @@ pub(super) fn write_repair(disk: &mut Disk, repaired: &RecoveredWal) {
     }
 }
 
-/// A log of which segments are freed: some of their slots are started again, and some stay free.
-/// With the slots as they were used first.
+/// A log with freed segments: some of their slots are started again, and some stay free. Returns
+/// also the slots in the order of their first use.
 fn freed() -> (Shard, Vec<SlotId>) {
     let (mut shard, _) = rolled(32);
     while shard.table.generations().count() < 8 {
@@ -434,7 +439,7 @@ fn a_freed_segment_that_is_missing_is_no_loss() {
     let used: Vec<_> = shard.table.generations().filter_map(|generation| shard.table.slot(generation)).collect();
     let free: Vec<_> = slots.iter().filter(|slot| !used.contains(slot)).copied().collect();
     assert!(free.len() > 1, "{free:?}");
-    // All of them, and any of them, whatever is left of those before it.
+    // All freed slots are missing, or any one of them, whatever is left of the earlier ones.
     for gone in free.iter().map(std::slice::from_ref).chain([&free[..]]) {
         let mut disk = shard.disk.clone();
         gone.iter().for_each(|slot| drop(disk.0.remove(slot)));
@@ -443,7 +448,7 @@ fn a_freed_segment_that_is_missing_is_no_loss() {
 }
 
 #[test]
-fn no_segment_in_use_counts_as_freed_for_what_a_rebuilt_header_says() {
+fn a_rebuilt_header_does_not_turn_a_segment_in_use_into_a_freed_one() {
     let (shard, _) = freed();
     let generations: Vec<_> = shard.table.generations().collect();
     let slot = |generation| shard.table.slot(generation).unwrap();
@@ -456,7 +461,7 @@ fn no_segment_in_use_counts_as_freed_for_what_a_rebuilt_header_says() {
     assert!(is_named, "{generations:?}: {refused:?}");
 }
 
-/// Freed segments come back where the newest header is lost, and none in use is lost for it.
+/// Freed segments come back if the newest header is lost; no segment in use is lost.
 #[test]
 fn the_newest_header_of_a_log_with_freed_segments_is_rebuilt() {
     let (shard, _) = freed();
@@ -472,29 +477,30 @@ fn the_newest_header_of_a_log_with_freed_segments_is_rebuilt() {
 }
 
 #[test]
-fn blocks_of_an_earlier_runs_torn_group_never_complete_a_later_one() {
+fn blocks_of_a_torn_group_never_complete_a_group_of_a_later_session() {
     let (shard, _) = recorded();
-    // The same frames in the same place, laid by two openings. The first frame ends with the first block, so that no frame is half
-    // of one opening and half of the other.
+    // Two sessions write the same frames at the same place. The first frame ends with the first
+    // block, so that no frame has bytes of both sessions.
     let to_the_block = BLOCK - 64;
     let first_frame =
         |fill| (1..BLOCK).map(|size| batch(1, size, fill)).find(|bytes| frame_size(bytes.len()) == to_the_block);
-    let lay = |mut shard: Shard, fill: u8| {
+    let write_group = |mut shard: Shard, fill: u8| {
         assert!(shard.append(partition(0), &first_frame(fill).unwrap()));
         assert!(shard.append(partition(0), &batch(1, 300, fill)));
         shard.finish_group(crate::wal::GroupKind::Data);
         let (write, _) = shard.in_flight.pop().unwrap();
         (shard, write)
     };
-    let (_, first) = lay(shard.clone(), 1);
+    let (_, first) = write_group(shard.clone(), 1);
     let mut disk = shard.disk.clone();
     disk.write_some(&first, |block| block > 0);
     let mut reopened = shard.clone();
     reopened.disk = disk;
-    // A later session at the very same place, which the proof group prevents: the seed alone must hold.
+    // A later session writes at the same place, which the proof group normally prevents: here only
+    // the seed tells the sessions apart.
     let session = shard.table.session().next();
     reopened.table.set_session(session);
-    let (mut reopened, second) = lay(reopened, 2);
+    let (mut reopened, second) = write_group(reopened, 2);
     reopened.disk.write_some(&second, |block| block == 0);
     let recovered = reopened.disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();
     assert_eq!(state_of(&recovered), shard.state);

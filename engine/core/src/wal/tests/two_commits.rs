@@ -1,13 +1,14 @@
-//! Two commits that were in flight when the power was cut: the later one may be whole where the earlier one is torn. It was not acknowledged, and nothing
-//! that it says makes damage of what was lost.
+//! Two commits in flight during a power cut: the later one may be whole while the earlier one is
+//! torn. The later one was not acknowledged, and does not turn the torn one into corruption.
 
 use super::disk::{BLOCK, Disk, Shard, State, Write, batch, partition, shape, state_of};
 use crate::wal::GroupKind;
-use crate::wal::recovery::{CorruptionPolicy, GoOn, RecoveryError};
+use crate::wal::recovery::{CorruptionPolicy, RecoveryError, ResumePoint};
 
 const BLOCKS: u64 = 64;
 
-/// A log with an acknowledged group, and two more in flight, of three blocks each. With the state before them, and as of each.
+/// A log with an acknowledged group and two commits in flight, of three blocks each; with the state
+/// before them, and as of each.
 struct Cut {
     shard: Shard,
     acknowledged: usize,
@@ -37,7 +38,7 @@ fn cut() -> Cut {
 }
 
 #[test]
-fn any_subset_of_their_blocks_gives_none_of_them_or_the_first_or_both() {
+fn any_subset_of_their_blocks_gives_neither_commit_or_the_first_or_both() {
     let Cut { shard, before, commits: [(first, after_first), (second, after_both)], .. } = cut();
     for stale in [0u8, 0xA5] {
         let mut old = shard.disk.clone();
@@ -65,14 +66,14 @@ fn any_subset_of_their_blocks_gives_none_of_them_or_the_first_or_both() {
 }
 
 #[test]
-fn a_later_run_goes_on_over_the_second_and_is_never_taken_for_it() {
+fn a_later_session_overwrites_the_second_commit_and_is_never_taken_for_it() {
     let Cut { shard, before, commits: [(first, _), (second, _)], .. } = cut();
     let mut disk = shard.disk;
     disk.write_some(&first, |block| block != 1);
     disk.write_some(&second, |_| true);
     let mut shard = Shard::open(disk, shape(BLOCKS), 8).unwrap();
     assert_eq!(shard.state, before);
-    // As each start does first.
+    // Every start writes a proof first.
     shard.prove();
     shard.sync();
     let mut has_met = false;
@@ -88,9 +89,9 @@ fn a_later_run_goes_on_over_the_second_and_is_never_taken_for_it() {
             let is_whole = disk.write_some(&write, |block| subset & 1 << block != 0);
             let recovered = disk.recover(shape(BLOCKS), CorruptionPolicy::Refuse).unwrap();
             assert_eq!(&state_of(&recovered), if is_whole { &new } else { &old }, "{fill}: {subset:b}");
-            let end = recovered.go_on;
+            let end = recovered.resume_at;
             let expected = if is_whole { write.offset + write.bytes.len() } else { write.offset };
-            assert!(matches!(end, GoOn::InSegment(at) if at.offset as usize == expected), "{fill}: {end:?}");
+            assert!(matches!(end, ResumePoint::InSegment(at) if at.offset as usize == expected), "{fill}: {end:?}");
         }
         shard.sync();
     }
@@ -98,7 +99,7 @@ fn a_later_run_goes_on_over_the_second_and_is_never_taken_for_it() {
 }
 
 #[test]
-fn what_the_second_says_was_durable_is_still_refused_where_it_is_damaged() {
+fn damage_before_the_durable_end_of_the_second_commit_is_refused() {
     let Cut { shard, acknowledged, commits: [(first, _), (second, _)], .. } = cut();
     for (is_first_whole, is_second_whole) in [(false, true), (true, false), (true, true)] {
         let mut disk = shard.disk.clone();

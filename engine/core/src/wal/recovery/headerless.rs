@@ -1,6 +1,7 @@
-//! Slots without a sound header: whether a segment in use lies there all the same, and how it is laid out. Writes nothing.
+//! Slots without a sound header: finds out whether a segment in use lies in one, and rebuilds its
+//! header. Writes nothing.
 
-use super::{Found, Recovery, Step};
+use super::{FoundSegment, Recovery, Step};
 use crate::wal::damage::GroupError;
 use crate::wal::format_version::{FormatVersion, Unknown};
 use crate::wal::group::{GroupHeader, GroupSpan};
@@ -8,9 +9,9 @@ use crate::wal::position::{SegmentGeneration, SegmentShape, SlotId, WalId};
 use crate::wal::recovery::{CorruptionPolicy, RecoveryError};
 use crate::wal::segment_header::SegmentHeader;
 
-/// A slot without a sound header.
+/// A slot without a sound header, and the first sound group in it.
 #[derive(Clone, Debug)]
-pub(super) struct Headless {
+pub(super) struct HeaderlessSlot {
     pub slot: SlotId,
     pub group: Option<FirstGroup>,
 }
@@ -19,23 +20,25 @@ pub(super) struct Headless {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FirstGroup {
     span: GroupSpan,
-    /// A newer build has written the segment if it is not known.
+    /// The error if a newer build wrote the segment.
     version: Result<FormatVersion, Unknown>,
 }
 
 impl Recovery {
-    /// Takes the first bytes of such a slot. Answers where to search on: a group that is longer than these bytes has its header in them,
-    /// so only if that is lost as well, and something else is there.
-    pub(super) fn on_headless(
+    /// Takes the first bytes of a slot without a header. Returns the offset to search on from, if
+    /// they hold no sound group header but other content. The header of a segment's first group
+    /// lies in these bytes, so a search is needed only if that header is lost as well.
+    pub(super) fn on_headerless(
         &mut self,
         slot: SlotId,
         length: u64,
         bytes: &[u8],
     ) -> Result<Option<u32>, RecoveryError> {
         let group = newest_group(self.options.wal, 0, bytes);
-        self.headless.push(Headless { slot, group });
+        self.headerless.push(HeaderlessSlot { slot, group });
         if bytes.iter().all(|byte| *byte == 0) {
-            // Never used, or being prepared when the process ended: the file of such a slot may have any length.
+            // The slot was never used, or was being prepared when the process ended; its file may
+            // have any length.
             return Ok(None);
         }
         self.check_length(slot, length, self.options.shape)?;
@@ -56,18 +59,19 @@ impl Recovery {
             self.step = Step::Search { slot: index, offset: next };
             return Ok(());
         }
-        if let Some(headless) = self.headless.last_mut() {
-            headless.group = group;
+        if let Some(headerless) = self.headerless.last_mut() {
+            headerless.group = group;
         }
         self.next_head(index)
     }
 
-    /// A group of a generation in use: the segment's header is lost. What lies below the floor was freed.
-    pub(super) fn take_headless(&mut self, floor: SegmentGeneration) -> Result<(), RecoveryError> {
+    /// Refuses or rebuilds the lost headers of segments in use: those with a group from the floor
+    /// on. Segments below the floor were freed.
+    pub(super) fn rebuild_headers(&mut self, floor: SegmentGeneration) -> Result<(), RecoveryError> {
         let oldest = self.oldest_in_use(floor);
-        for Headless { slot, group } in std::mem::take(&mut self.headless) {
+        for HeaderlessSlot { slot, group } in std::mem::take(&mut self.headerless) {
             let Some(group) = group.filter(|group| group.span.generation >= floor) else {
-                self.headless.push(Headless { slot, group: None });
+                self.headerless.push(HeaderlessSlot { slot, group: None });
                 continue;
             };
             let GroupSpan { generation, session, offset, durable, .. } = group.span;
@@ -77,26 +81,28 @@ impl Recovery {
             }
             let unknown = RecoveryError::BlockSizeUnknown { slot, generation, offset };
             let shape = self.shape_with_group_at(offset).ok_or(unknown)?;
-            // From the oldest one on all are there, or their order shows that one is missing.
+            // All segments from the oldest one on exist, or the sort reveals that one is missing.
             let before = u32::try_from(generation.0 - oldest.0).unwrap_or(u32::MAX);
             let header = SegmentHeader { version, wal: self.options.wal, generation, session, shape, before };
             let first_durable = (offset == shape.first_group()).then_some(durable);
             self.session_seen = self.session_seen.max(session);
-            self.found.push(Found { slot, header, first_durable });
+            self.found.push(FoundSegment { slot, header, first_durable });
             self.headers.push((slot, header));
         }
         Ok(())
     }
 
-    /// The oldest generation from `floor` on of which there is a segment, with or without a header.
+    /// The oldest generation from `floor` on with a segment, with or without a header.
     fn oldest_in_use(&self, floor: SegmentGeneration) -> SegmentGeneration {
         let found = self.found.iter().map(|found| found.header.generation);
-        let headless = self.headless.iter().filter_map(|headless| headless.group).map(|group| group.span.generation);
-        found.chain(headless).filter(|generation| *generation >= floor).min().unwrap_or(floor)
+        let headerless =
+            self.headerless.iter().filter_map(|headerless| headerless.group).map(|group| group.span.generation);
+        found.chain(headerless).filter(|generation| *generation >= floor).min().unwrap_or(floor)
     }
 
-    /// How the segment is laid out, by what the WAL's other headers and the device say: the first groups may be lost as well, so the
-    /// offset alone does not tell. `None` if more than one block size is possible, or none.
+    /// The layout of the segment, from the WAL's other headers and the device: the first groups may
+    /// be lost as well, so the offset alone does not tell the block size. `None` if several block
+    /// sizes are possible, or none.
     fn shape_with_group_at(&self, offset: u32) -> Option<SegmentShape> {
         let known = self.found.iter().map(|found| found.header.shape).chain([self.options.shape]);
         let mut fitting = known.filter(|shape| offset.is_multiple_of(shape.block_size()));
@@ -105,8 +111,9 @@ impl Recovery {
     }
 }
 
-/// The first header of the newest generation's groups among bytes that stand at `start` in their slot, whatever the block size. Earlier lives
-/// of the slot have left groups behind those.
+/// The first group header of the newest generation in `bytes`, which begin at offset `start` of
+/// their slot, whatever the block size. Segments of earlier generations may have left groups after
+/// those.
 fn newest_group(wal: WalId, start: u32, bytes: &[u8]) -> Option<FirstGroup> {
     let mut newest: Option<FirstGroup> = None;
     let offsets = (start..).step_by(SegmentShape::BLOCK_SIZE_MIN as usize);

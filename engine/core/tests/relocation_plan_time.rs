@@ -1,8 +1,9 @@
-//! A look at the oldest segment, for what must move out of it, costs what is in that segment, and not what the partitions have elsewhere.
-//! The shard looks between commits, so producers of all its partitions wait for it.
+//! The time to plan a relocation grows with the content of the oldest segment, not with the content
+//! of other segments. The shard plans between commits, so the producers of all its partitions wait
+//! for it.
 
 #![allow(clippy::unwrap_used)]
-#![allow(clippy::disallowed_methods, reason = "the time of a look is what is tested")]
+#![allow(clippy::disallowed_methods, reason = "the tests measure the time of a plan")]
 
 use std::time::{Duration, Instant};
 
@@ -17,14 +18,17 @@ use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicId
 
 const WAL: WalId = WalId([7; 16]);
 const BLOCK: u32 = 4096;
-/// So much is written to each segment that what lives in it is next to nothing: moving it always pays.
+/// The bytes in each segment: so many that the live ones are negligible, and a relocation always
+/// pays.
 const WRITTEN: u32 = 16 << 20;
 
 fn partition(number: u32) -> TopicIdPartition {
     TopicIdPartition { topic_id: TopicId(0xA0), partition: PartitionId(i32::try_from(number).unwrap()) }
 }
 
-/// A full WAL of two segments. The oldest holds one batch, of partition 0; the other so many spans of partition 0, and so many of each other one.
+/// A full WAL of two segments. The oldest one holds one batch of partition 0; the other one holds
+/// `spans_of_first` spans of partition 0, and `spans_of_others` spans of each of `others`
+/// partitions.
 struct Content {
     spans_of_first: u32,
     others: u32,
@@ -37,12 +41,12 @@ fn table_of(content: &Content) -> SegmentTable {
     let recovered = Recovery::new(RecoveryOptions { wal: WAL, shape, slots, window: BLOCK, policy }).finish().unwrap();
     let mut table = SegmentTable::new(SegmentTableConfig { wal: WAL, shape, segments_max: SEGMENTS_MIN }, &recovered);
     start_segment(&mut table);
-    lay(&mut table, 0, 0..1);
+    record_batches(&mut table, 0, 0..1);
     seal(&mut table);
     start_segment(&mut table);
-    lay(&mut table, 0, 1..1 + content.spans_of_first);
+    record_batches(&mut table, 0, 1..1 + content.spans_of_first);
     for other in 1..=content.others {
-        lay(&mut table, other, 0..content.spans_of_others);
+        record_batches(&mut table, other, 0..content.spans_of_others);
     }
     seal(&mut table);
     table.check_invariants();
@@ -56,8 +60,8 @@ fn start_segment(table: &mut SegmentTable) {
     table.start_segment().unwrap();
 }
 
-/// Batches of one record, with a gap before each: so that each is a span of its own.
-fn lay(table: &mut SegmentTable, number: u32, batches: std::ops::Range<u32>) {
+/// Records batches of one record with a gap before each, so that each has a span of its own.
+fn record_batches(table: &mut SegmentTable, number: u32, batches: std::ops::Range<u32>) {
     let mut builder = BatchBuilder::new(Codec::None);
     builder.push(Timestamp(1), None, Some(b"v"), &[]);
     let mut header = BatchHeader::parse(&builder.build()).unwrap();
@@ -80,8 +84,8 @@ fn seal(table: &mut SegmentTable) {
     table.on_synced(index.end());
 }
 
-/// The best of many rounds, which a busy machine disturbs least.
-fn time_of_looks(table: &SegmentTable) -> Duration {
+/// The shortest of many rounds, which a busy machine disturbs least.
+fn planning_time(table: &SegmentTable) -> Duration {
     let round = || {
         let begun = Instant::now();
         for _ in 0..500 {
@@ -93,20 +97,21 @@ fn time_of_looks(table: &SegmentTable) -> Duration {
     (0..10).map(|_| round()).min().unwrap()
 }
 
-/// A hundred times as many spans are about a hundred times the work where each is looked at, and about the same where none is.
+/// A hundred times as many spans take about a hundred times as long if each is visited, and about
+/// as long if none is.
 fn check(small: &Content, large: &Content) {
-    let (small, large) = (time_of_looks(&table_of(small)), time_of_looks(&table_of(large)));
-    assert!(large < small * 20, "{small:?} among few spans, {large:?} among a hundred times as many");
+    let (small, large) = (planning_time(&table_of(small)), planning_time(&table_of(large)));
+    assert!(large < small * 20, "{small:?} for few spans, {large:?} for a hundred times as many");
 }
 
 #[test]
-fn a_look_does_not_take_longer_in_proportion_to_the_spans_of_10_000_partitions() {
+fn planning_does_not_slow_down_in_proportion_to_the_spans_of_10_000_partitions() {
     let content = |others| Content { spans_of_first: 8, others, spans_of_others: 8 };
     check(&content(100), &content(10_000));
 }
 
 #[test]
-fn a_look_does_not_take_longer_in_proportion_to_what_a_partition_has_in_newer_segments() {
+fn planning_does_not_slow_down_in_proportion_to_a_partitions_spans_in_newer_segments() {
     let content = |spans_of_first| Content { spans_of_first, others: 10_000, spans_of_others: 1 };
     check(&content(100), &content(10_000));
 }

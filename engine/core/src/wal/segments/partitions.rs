@@ -1,5 +1,6 @@
-//! Where each partition's batches are, from where it is replayed, and where its log starts. Moves and trims are applied once they are durable: which
-//! of them are, and still hold, the shard says. Knows segments by their generation alone.
+//! The content of each open partition in the WAL: its batches, its bases and its log start. Moves
+//! and trims are applied once they are durable; the shard decides which of them still hold. Knows
+//! only the generations of segments.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -15,25 +16,27 @@ use crate::wal::index::{IndexEntry, SegmentIndex};
 use crate::wal::position::{SegmentGeneration, WalPosition};
 use crate::wal::spans::{Span, Spans};
 
-/// What one partition has in the WAL.
+/// The content of one partition.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Places {
-    /// They live from the log start as staged on: what lies below is dead, but stays readable until the trim is durable.
+pub(super) struct PartitionEntry {
+    /// The batches. They are live from the staged log start on; dead ones stay readable until the
+    /// trim is durable.
     spans: Spans,
-    /// The log start as far as it is durable: of what lies wholly below there are no spans.
+    /// The durable log start: no span lies wholly below it.
     trimmed: Offset,
-    /// Open frames, and checkpoints of which every piece is staged.
+    /// Open frames, and checkpoints of which all pieces are staged.
     bases: Bases,
-    /// Of the newest base, where it is a checkpoint.
+    /// The bytes of the newest base, if it is a checkpoint.
     base_bytes: u64,
-    /// The group with the first piece of the checkpoint that is under way, and the bytes of the pieces that are staged.
+    /// The group of the first piece of the unfinished checkpoint, and the bytes of its staged
+    /// pieces.
     begun: WalPosition,
     begun_bytes: u64,
-    /// Frames follow the newest base, or the checkpoint that is under way.
+    /// Whether frames follow the newest base, or the first piece of the unfinished checkpoint.
     changed: bool,
 }
 
-impl Places {
+impl PartitionEntry {
     pub const fn spans(&self) -> &Spans {
         &self.spans
     }
@@ -42,18 +45,18 @@ impl Places {
         self.spans.live_from()
     }
 
-    /// What the segment holds that no trim, a staged one included, has cut off.
+    /// The spans of a segment that no trim has cut off, staged trims included.
     pub fn live_in(&self, generation: SegmentGeneration) -> impl Iterator<Item = &Span> {
         self.spans.in_segment(generation).filter(|span| span.end > self.log_start())
     }
 
-    /// Bytes of all that live, without what lies below the log start in a span that reaches over it. The checkpoint that counts is no less alive than batches:
-    /// to write it anew frees as much as it takes.
+    /// The live bytes, without those below the log start in a span across it. The newest checkpoint
+    /// counts as live: writing it again takes as much space as it frees.
     const fn live_bytes(&self) -> u64 {
         self.spans.live_bytes() + self.base_bytes + self.begun_bytes
     }
 
-    /// Of the newest checkpoint.
+    /// The bytes of the newest checkpoint.
     pub const fn base_bytes(&self) -> u64 {
         self.base_bytes
     }
@@ -76,7 +79,7 @@ impl Places {
         }
     }
 
-    /// Whether a replay that began after the segment would miss something.
+    /// Whether a replay from later segments alone would lack a base.
     pub fn is_based_in(&self, generation: SegmentGeneration) -> bool {
         self.bases.is_newest_in(generation)
     }
@@ -94,8 +97,8 @@ impl Places {
         (range.first < range.end).then_some(range)
     }
 
-    /// Segments are taken up oldest first.
-    fn take_up(&mut self, generation: SegmentGeneration, entry: &IndexEntry) {
+    /// Adds the content of a recovered segment; segments come oldest first.
+    fn restore_segment(&mut self, generation: SegmentGeneration, entry: &IndexEntry) {
         if entry.voids_earlier {
             self.spans.clear();
             self.bases = Bases::default();
@@ -108,15 +111,15 @@ impl Places {
             let older = self.spans.iter().rev().find(|span| span.generation < begins);
             let least = older.map_or(Offset::ZERO, |span| span.end);
             let is_cut = entry.voids_earlier || entry.truncated_to.is_some();
-            // Of the segment before, this entry does not tell.
-            self.bases.take_up(begins, least, is_cut || begins < generation);
+            // The index entry does not say whether the log was truncated in the earlier segment.
+            self.bases.push_recovered(begins, least, is_cut || begins < generation);
         }
         for extent in entry.extents.iter() {
             let Extent { bytes, first, end, max_timestamp, is_damaged, .. } = *extent;
             let bytes = u64::from(bytes);
             self.spans.insert(Span { first, end, generation, bytes, max_timestamp, is_damaged });
         }
-        // Frames of the base's own group may follow it: one checkpoint too many does no harm.
+        // Frames may follow the base in its group: at worst one checkpoint too many is written.
         self.changed |= entry.last_group != 0;
     }
 
@@ -132,13 +135,14 @@ impl Places {
         }
     }
 
-    /// What is left of a span that reached over the log start may lie wholly below it.
+    /// Truncates the log. The rest of a span across the log start may lie wholly below it.
     fn truncate(&mut self, end: Offset) {
         self.spans.truncate(end);
         self.spans.trim(self.trimmed);
     }
 
-    /// A batch that has moved, or what stands for it, may lie below the log start, out of a span that reached over it: then it ends here.
+    /// Applies a move. A batch, or a damaged range, out of a span across the log start may itself
+    /// lie below the log start; then its span is dropped here.
     fn apply_move(&mut self, to: Span) {
         self.spans.relocate(to);
         self.spans.trim(self.trimmed);
@@ -152,43 +156,45 @@ impl Places {
     fn check_invariants(&self, id: TopicIdPartition) {
         self.spans.check_invariants(id);
         for span in self.spans.iter() {
-            assert!(span.end > self.trimmed, "a span of {id} lies wholly below its log start");
+            assert!(span.end > self.trimmed, "no span of {id} lies wholly below its log start");
         }
     }
 }
 
-/// What all open partitions have in the WAL.
+/// The content of all open partitions.
 #[derive(Clone, Debug, Default)]
-pub(super) struct PartitionPlaces {
-    by_id: BTreeMap<TopicIdPartition, Places>,
-    /// Of all partitions together. Kept, since it is asked for at each look at the oldest segment, and there may be many partitions.
+pub(super) struct PartitionTable {
+    by_id: BTreeMap<TopicIdPartition, PartitionEntry>,
+    /// The total over all partitions. It is updated with each change, because every plan of a
+    /// relocation reads it and there may be many partitions.
     live_bytes: u64,
 }
 
-impl PartitionPlaces {
-    /// The partitions without anything: [`Self::take_up`] adds what each segment holds.
+impl PartitionTable {
+    /// The partitions, without content: [`Self::restore_segment`] adds that of each segment.
     pub fn new(partitions: impl Iterator<Item = TopicIdPartition>) -> Self {
-        Self { by_id: partitions.map(|id| (id, Places::default())).collect(), live_bytes: 0 }
+        Self { by_id: partitions.map(|id| (id, PartitionEntry::default())).collect(), live_bytes: 0 }
     }
 
-    pub fn of(&self, id: TopicIdPartition) -> Option<&Places> {
+    pub fn of(&self, id: TopicIdPartition) -> Option<&PartitionEntry> {
         self.by_id.get(&id)
     }
 
-    /// The partition's spans in the order of offsets; none if it is not open.
+    /// The partition's spans in the order of offsets; none if the partition is not open.
     pub fn spans(&self, id: TopicIdPartition) -> impl Iterator<Item = &Span> {
-        self.of(id).into_iter().flat_map(|places| places.spans.iter())
+        self.of(id).into_iter().flat_map(|partition| partition.spans.iter())
     }
 
-    /// Bytes of live batches, of all partitions.
+    /// The live bytes of all partitions.
     pub const fn live_bytes(&self) -> u64 {
         self.live_bytes
     }
 
-    /// Whether the partition would lose something with the segment, or with one before it: its log may be cut down to `cuts`, if it may be cut at all.
+    /// Whether the partition needs the segment or an older one. `cuts` is the lowest offset that
+    /// its log may be truncated to, if it may be truncated at all.
     pub fn needs(&self, id: TopicIdPartition, generation: SegmentGeneration, cuts: Option<Offset>) -> bool {
-        self.of(id).is_some_and(|places| {
-            places.bases.need(generation, cuts) || places.spans.in_segment(generation).next().is_some()
+        self.of(id).is_some_and(|partition| {
+            partition.bases.need(generation, cuts) || partition.spans.in_segment(generation).next().is_some()
         })
     }
 
@@ -196,49 +202,50 @@ impl PartitionPlaces {
     pub fn checkpoint_due_after(&self, last: Option<TopicIdPartition>) -> Option<TopicIdPartition> {
         let from = last.map_or(Bound::Unbounded, Bound::Excluded);
         let mut rest = self.by_id.range((from, Bound::Unbounded));
-        rest.find(|(_, places)| places.changed).map(|(id, _)| *id)
+        rest.find(|(_, partition)| partition.changed).map(|(id, _)| *id)
     }
 
-    /// What a recovered segment holds. They are taken up oldest first.
-    pub fn take_up(&mut self, generation: SegmentGeneration, index: &SegmentIndex) {
+    /// Adds the content of a recovered segment; segments come oldest first.
+    pub fn restore_segment(&mut self, generation: SegmentGeneration, index: &SegmentIndex) {
         for (id, entry) in index.entries() {
-            self.change(*id, |places| places.take_up(generation, entry));
+            self.change(*id, |partition| partition.restore_segment(generation, entry));
         }
     }
 
-    /// What is replayed of the partition begins there, with a checkpoint of so many bytes or with none.
+    /// Sets the base that the partition is replayed from: its group, and the bytes of its
+    /// checkpoint or 0.
     pub fn restore_base(&mut self, id: TopicIdPartition, at: WalPosition, bytes: usize) {
-        self.change(id, |places| {
-            places.bases.restore(at);
-            places.base_bytes = bytes as u64;
+        self.change(id, |partition| {
+            partition.bases.restore(at);
+            partition.base_bytes = bytes as u64;
         });
     }
 
-    /// The log ended there at the base from which it was replayed.
+    /// Sets the end of the log at the base that it was replayed from.
     pub fn restore_base_end(&mut self, id: TopicIdPartition, end: Offset) {
-        self.change(id, |places| places.bases.restore_end(end));
+        self.change(id, |partition| partition.bases.restore_end(end));
     }
 
     pub fn restore_log_start(&mut self, id: TopicIdPartition, log_start: Offset) {
-        self.change(id, |places| {
-            places.spans.set_live_from(log_start);
-            places.apply_trim(log_start);
+        self.change(id, |partition| {
+            partition.spans.set_live_from(log_start);
+            partition.apply_trim(log_start);
         });
     }
 
-    /// New batches: they are found here at once.
+    /// Records appended batches, which are found at once.
     pub fn record_batch(&mut self, id: TopicIdPartition, span: Span) {
-        self.change_or_add(id, |places| {
-            places.spans.insert(span);
-            places.changed = true;
+        self.change_or_add(id, |partition| {
+            partition.spans.insert(span);
+            partition.changed = true;
         });
     }
 
     pub fn record_control(&mut self, id: TopicIdPartition, group: WalPosition, control: &Control) {
         if matches!(control, Control::Close) {
-            self.live_bytes -= self.by_id.remove(&id).map_or(0, |places| places.live_bytes());
+            self.live_bytes -= self.by_id.remove(&id).map_or(0, |partition| partition.live_bytes());
         } else {
-            self.change_or_add(id, |places| places.record_control(group, control));
+            self.change_or_add(id, |partition| partition.record_control(group, control));
         }
     }
 
@@ -251,45 +258,46 @@ impl PartitionPlaces {
         frontiers: &Frontiers,
         oldest: SegmentGeneration,
     ) {
-        self.change_or_add(id, |places| places.record_piece(group, piece, bytes, frontiers, oldest));
+        self.change_or_add(id, |partition| partition.record_piece(group, piece, bytes, frontiers, oldest));
     }
 
     /// See [`super::SegmentTable::apply_move`].
     pub fn apply_move(&mut self, id: TopicIdPartition, to: Span) {
-        self.change(id, |places| places.apply_move(to));
+        self.change(id, |partition| partition.apply_move(to));
     }
 
     /// See [`super::SegmentTable::apply_trim`].
     pub fn apply_trim(&mut self, id: TopicIdPartition, log_start: Offset) {
-        self.change(id, |places| places.apply_trim(log_start));
+        self.change(id, |partition| partition.apply_trim(log_start));
     }
 
-    /// Nothing if the partition is not open.
-    fn change(&mut self, id: TopicIdPartition, write: impl FnOnce(&mut Places)) {
-        if let Some(places) = self.by_id.get_mut(&id) {
-            Self::keep_sum(&mut self.live_bytes, places, write);
+    /// Changes the partition, if it is open.
+    fn change(&mut self, id: TopicIdPartition, write: impl FnOnce(&mut PartitionEntry)) {
+        if let Some(partition) = self.by_id.get_mut(&id) {
+            Self::update_total(&mut self.live_bytes, partition, write);
         }
     }
 
-    fn change_or_add(&mut self, id: TopicIdPartition, write: impl FnOnce(&mut Places)) {
-        Self::keep_sum(&mut self.live_bytes, self.by_id.entry(id).or_default(), write);
+    fn change_or_add(&mut self, id: TopicIdPartition, write: impl FnOnce(&mut PartitionEntry)) {
+        Self::update_total(&mut self.live_bytes, self.by_id.entry(id).or_default(), write);
     }
 
-    fn keep_sum(live_bytes: &mut u64, places: &mut Places, write: impl FnOnce(&mut Places)) {
-        *live_bytes -= places.live_bytes();
-        write(places);
-        *live_bytes += places.live_bytes();
+    fn update_total(live_bytes: &mut u64, partition: &mut PartitionEntry, write: impl FnOnce(&mut PartitionEntry)) {
+        *live_bytes -= partition.live_bytes();
+        write(partition);
+        *live_bytes += partition.live_bytes();
     }
 
-    /// Panics where a partition's places contradict each other, or are in a segment that is not `in_use`.
+    /// Panics if the content of a partition contradicts itself, or lies in a segment that is not
+    /// `in_use`.
     pub fn check_invariants(&self, in_use: impl Fn(SegmentGeneration) -> bool) {
-        for (id, places) in &self.by_id {
-            places.check_invariants(*id);
-            for span in places.spans.iter() {
+        for (id, partition) in &self.by_id {
+            partition.check_invariants(*id);
+            for span in partition.spans.iter() {
                 assert!(in_use(span.generation), "a span of {id} is in a segment in use");
             }
         }
-        let live: u64 = self.by_id.values().map(Places::live_bytes).sum();
+        let live: u64 = self.by_id.values().map(PartitionEntry::live_bytes).sum();
         assert_eq!(self.live_bytes, live, "the live bytes are the sum over all partitions");
     }
 }

@@ -1,7 +1,7 @@
-//! What the shard does at each look-up does not grow with the log: it would keep producers waiting.
+//! The time of a lookup in the shard does not grow with the log, since producers wait for it.
 
 #![allow(clippy::unwrap_used)]
-#![allow(clippy::disallowed_methods, reason = "the time of a look-up is what is tested")]
+#![allow(clippy::disallowed_methods, reason = "the test measures the time of a lookup")]
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Offset, Timestamp, TopicIdPartition};
 
-/// A segment of one-record groups; the lower half of the offsets came last, if they have moved.
+/// The index of a segment with one record in each group. With `moved`, the lower half of the
+/// offsets was relocated and lies last.
 fn index_of(groups: u32, moved: bool) -> SegmentIndex {
     let mut builder = BatchBuilder::new(Codec::None);
     builder.push(Timestamp(1), None, Some(b"v"), &[]);
@@ -24,8 +25,8 @@ fn index_of(groups: u32, moved: bool) -> SegmentIndex {
     index
 }
 
-/// The best of a few rounds, which a busy machine disturbs least.
-fn time_of_look_ups(index: &SegmentIndex) -> Duration {
+/// The shortest of a few rounds, which a busy machine disturbs least.
+fn lookup_time(index: &SegmentIndex) -> Duration {
     let extents = &index.entry(TopicIdPartition::default()).unwrap().extents;
     let count = i64::try_from(extents.len()).unwrap();
     let round = || {
@@ -40,11 +41,12 @@ fn time_of_look_ups(index: &SegmentIndex) -> Duration {
 }
 
 #[test]
-fn a_look_up_does_not_take_longer_in_proportion_to_the_segment() {
+fn a_lookup_does_not_slow_down_in_proportion_to_the_segment() {
     for moved in [false, true] {
         let (small, large) = (index_of(64, moved), index_of(16_384, moved));
-        let (small, large) = (time_of_look_ups(&small), time_of_look_ups(&large));
-        // 256 times as many groups are 256 times the work where each is looked at, and less than twice in a binary search.
-        assert!(large < small * 40, "{small:?} among 64 groups, {large:?} among 16,384");
+        let (small, large) = (lookup_time(&small), lookup_time(&large));
+        // 256 times as many groups take 256 times as long if each is visited, and less than twice
+        // as long in a binary search.
+        assert!(large < small * 40, "{small:?} for 64 groups, {large:?} for 16,384");
     }
 }
