@@ -1,4 +1,5 @@
-//! What the machine asks of its driver. Each action is executed before the next one is asked for.
+//! The machine's requests to its driver. The driver executes each action before it polls the next
+//! one.
 
 use std::collections::VecDeque;
 
@@ -17,7 +18,7 @@ use super::slot_preparation::{Preparation, Urgency};
 use crate::log::{AbortedIndex, AbortedTransaction, Frontiers, TimeIndex};
 use crate::wal::{LocationMap, PlacedBatches, SlotId};
 
-/// What readers are shown of a partition when it is opened.
+/// The readers' initial view of a partition.
 #[derive(Clone, Debug)]
 pub struct NewView {
     pub key: PartitionKey,
@@ -27,12 +28,12 @@ pub struct NewView {
     pub size_bytes: u64,
     pub times: TimeIndex,
     pub aborted: AbortedIndex,
-    /// Of all batches: none is in memory.
+    /// The locations of all batches: none is in memory.
     pub locations: LocationMap,
 }
 
 impl NewView {
-    /// Of a partition whose log is durable to its end.
+    /// For a partition whose log is durable to its end.
     pub(super) fn of(partition: &mut Partition, locations: LocationMap) -> Self {
         Self {
             key: partition.key,
@@ -51,43 +52,44 @@ impl NewView {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedRun {
     pub key: PartitionKey,
-    /// As they are then.
+    /// The partition's frontiers after the commit.
     pub frontiers: Frontiers,
     pub size_bytes: u64,
-    /// Transactions that readers come upon with these frontiers, and must know to be aborted. By
-    /// their end; those that were published before are left out.
+    /// Aborted transactions that these frontiers let readers reach, in the order of their ends,
+    /// without those published before.
     pub aborted: Vec<AbortedTransaction>,
-    /// How many of the commit's batches are this partition's.
+    /// The number of the commit's batches in this partition.
     pub count: usize,
 }
 
-/// Everything that a commit makes readable.
+/// Everything that becomes readable with a commit.
 #[derive(Debug, Default)]
 pub struct Publication {
     pub runs: Vec<PublishedRun>,
-    /// Run after run.
+    /// The batches of all runs, run after run.
     pub batches: Vec<TailBatch>,
 }
 
-/// Something that the driver notes in its log or its metrics. Nothing is to be done about it.
+/// An event for the driver's log or metrics. Nothing else follows from it.
 #[derive(Debug)]
 pub enum Fact {
     SegmentsFreed {
         count: u64,
     },
-    /// Acknowledged records are damaged: their readers are refused, the log goes on.
+    /// Acknowledged records are damaged: reads of them fail, the log continues.
     RangeDamaged {
         id: TopicIdPartition,
         first: Offset,
         end: Offset,
         reason: String,
     },
-    /// A segment cannot be moved now: it is tried again.
+    /// A segment cannot be moved now; the machine tries again.
     MoveDelayed {
         id: TopicIdPartition,
         reason: String,
     },
-    /// A staged change of the partition's log is dropped: the log was cut back after the change was planned.
+    /// A staged change of the partition's log is dropped: the log was cut after the change was
+    /// planned.
     StaleChange {
         id: TopicIdPartition,
     },
@@ -97,9 +99,9 @@ pub enum Fact {
     },
     NoMemoryForCheckpoints(NoMemory),
     NoMemoryForProof(NoMemory),
-    /// Every partition has a checkpoint behind the repaired damage.
+    /// Every partition has a checkpoint after the repaired damage.
     RepairForgotten,
-    /// The next start does it all again.
+    /// The next start writes these checkpoints again.
     RepairRemembered {
         reason: String,
     },
@@ -107,23 +109,24 @@ pub enum Fact {
 
 #[derive(Debug)]
 pub enum Action<H: Host> {
-    /// The log has failed: nothing that is staged from here on is acknowledged, in the life of this process; nor what is in flight, if it was the disk. Told
-    /// before anybody is refused for it.
+    /// The log has failed: nothing staged from here on is acknowledged while this process lives;
+    /// after a disk failure, commits in flight do not count either. Comes before the refusals that
+    /// follow from it.
     Poison {
         reason: String,
     },
-    /// Before anything is published of it.
+    /// Creates the view of a partition, before anything is published in it.
     CreateView(Box<NewView>),
-    /// The partition may be found.
+    /// Makes the partition findable.
     List {
         key: PartitionKey,
     },
-    /// It may not be found any more; whoever has found it goes on.
+    /// Makes the partition unfindable; readers that hold it continue.
     Unlist {
         id: TopicIdPartition,
     },
     Publish(Publication),
-    /// They have moved, and there are no new batches.
+    /// The frontiers have moved without new batches.
     PublishFrontiers {
         key: PartitionKey,
         frontiers: Frontiers,
@@ -131,19 +134,20 @@ pub enum Action<H: Host> {
         /// As in [`PublishedRun`].
         aborted: Vec<AbortedTransaction>,
     },
-    /// The log was cut back: of its batches, those between log start and durable end are left. After a reset there are none.
+    /// The log was cut: only its batches between log start and durable end remain. After a reset
+    /// there are none.
     PublishCut {
         key: PartitionKey,
         frontiers: Frontiers,
         leadership: Leadership,
         size_bytes: u64,
-        /// What is left of it.
+        /// The time index of the remaining batches.
         times: Box<TimeIndex>,
-        /// All that are left.
+        /// All aborted transactions that remain.
         aborted: AbortedIndex,
     },
-    /// Readers that come find batches there, or that they are damaged. Before the segment that they
-    /// were in is freed. Moves that are durable together are shown together.
+    /// Readers find the batches there from now on, or learn that they are damaged. Comes before the
+    /// old segment is freed. Moves that become durable together are published together.
     PublishMoves {
         key: PartitionKey,
         moved: Vec<PlacedBatches>,
@@ -152,12 +156,13 @@ pub enum Action<H: Host> {
         key: PartitionKey,
         leadership: Leadership,
     },
-    /// Another broker leads in it, from a place on that is not known: the history stays.
+    /// Another broker leads in this epoch, from an unknown offset on: the epoch history stays.
     PublishEpoch {
         key: PartitionKey,
         epoch: LeaderEpoch,
     },
-    /// The partition is gone: its readers hear of it, and its memory is let go of. Nothing speaks of this key after it.
+    /// The partition is gone: its readers are informed, and its memory is released. No later action
+    /// names this key.
     CloseView {
         key: PartitionKey,
     },
@@ -180,36 +185,38 @@ pub enum Action<H: Host> {
         reply: H::DeleteReply,
         results: Vec<Result<(), DeleteError>>,
     },
-    /// Where the log ends since.
+    /// Carries the log's new end.
     AnswerCut {
         reply: H::CutReply,
         result: Result<Offset, CutError>,
     },
-    /// Answered with an event about the slot.
+    /// Answered with an `on_slot_*` event.
     PrepareSlot {
         slot: SlotId,
         preparation: Preparation,
     },
-    /// How fast slots are prepared from here on.
+    /// Sets the speed of slot preparation.
     PaceSlots(Urgency),
-    /// Batches to be read back; answered with [`super::Shard::on_moved`] and the same number. The plan holds the segment.
+    /// Reads batches for a move; answered with [`super::Shard::on_moved`] and the same number. The
+    /// plan holds the segment.
     ReadToMove {
         number: u64,
         read: ColdRead,
         plan: Box<ReadPlan>,
     },
-    /// What a log was, to be read back: its reads are to be executed one after the other, and its end answered with [`super::Shard::on_rebuilt`] and the same
-    /// number. One at a time.
+    /// Rebuilds an earlier state of a log: the driver executes the reads one after the other, and
+    /// reports the end with [`super::Shard::on_rebuilt`] and the same number. One at a time.
     Rebuild {
         number: u64,
         rebuild: Box<LogRebuild>,
     },
-    /// The folder no longer has to say that the log was repaired; answered.
+    /// Removes the folder's note that the log was repaired; answered with
+    /// [`super::Shard::on_repair_forgotten`].
     ForgetRepair,
     Note(Box<Fact>),
 }
 
-/// What is still to be executed, in order.
+/// The actions to execute, in order.
 #[derive(Debug)]
 pub(super) struct Actions<H: Host>(VecDeque<Action<H>>);
 
@@ -239,7 +246,7 @@ impl<H: Host> Actions<H> {
         self.0.pop_front()
     }
 
-    /// After a start, which asks for more at once than ever after.
+    /// Releases memory after a start, which needs more actions at once than any turn.
     pub(super) fn shrink(&mut self) {
         self.0.shrink_to_fit();
     }

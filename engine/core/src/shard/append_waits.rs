@@ -1,11 +1,11 @@
 //! Appends that wait until frontiers of their partitions have passed their batches.
 //!
 //! ```text
-//! add -> waits --advance: each of its batches is passed--> reached --take_reached--> told
-//!          '---cut_back, cut, close: one of them is lost--> refused
+//! add -> waits --advance: each of its batches is passed--> reached --take_reached--> answered
+//!          '---cut_back, cut: one of its batches is lost--> refused
 //! ```
-//! Does not say who is told first of appends and others: see [`super::waiting`]; nor in which order one partition's waits stand: see
-//! [`super::wait_queue`].
+//! Does not order appends among other answers: see [`super::waiting`]; nor the waits of one
+//! partition: see [`super::wait_queue`].
 
 use rustmq_model::Offset;
 
@@ -13,15 +13,16 @@ use super::commits::StagedEnds;
 use super::host::Host;
 use super::partitions::{LogVersion, PartitionKey, Partitions};
 use super::spare_memory::SpareMemory;
-use super::wait_queue::{RequestName, Wait, WaitQueue};
+use super::wait_queue::{RequestKey, Wait, WaitQueue};
 use super::waiting::{Order, WaitingAppend};
 use crate::log::{AppendFrontier, Frontiers};
 
-/// Batches that follow each other in a request to one partition, staged or repeating what was: where the furthest of them ends, and what must pass that.
+/// Consecutive batches of a request in one partition, staged or repeated: the furthest end among
+/// them, and the frontier that must pass it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AwaitedEnd {
     pub key: PartitionKey,
-    /// In which they were staged.
+    /// The version of the log in which they were staged.
     pub version: LogVersion,
     pub frontier: AppendFrontier,
     pub end: Offset,
@@ -29,7 +30,7 @@ pub(super) struct AwaitedEnd {
 }
 
 impl AwaitedEnd {
-    /// Of a batch that is refused.
+    /// The end of a refused batch.
     pub(super) const NONE: Self = Self {
         key: PartitionKey::NONE,
         version: LogVersion::ZERO,
@@ -42,7 +43,7 @@ impl AwaitedEnd {
         self.key != PartitionKey::NONE
     }
 
-    /// Takes up what comes after it in the request, if one frontier passes both.
+    /// Merges the next end of the request into this one if one frontier passes both.
     pub(super) fn join(&mut self, next: Self) -> bool {
         let joins = (self.key, self.version, self.frontier) == (next.key, next.version, next.frontier);
         if joins {
@@ -56,7 +57,8 @@ impl AwaitedEnd {
 /// The waits of one partition.
 #[derive(Debug)]
 struct Queues {
-    /// The one that they were of last: another one's waits come only when there are none left of it.
+    /// The latest partition of this slot. Waits of another partition come only after all of its
+    /// waits are gone.
     key: PartitionKey,
     of: [WaitQueue; AppendFrontier::ALL.len()],
 }
@@ -69,7 +71,7 @@ impl Default for Queues {
 
 #[derive(Debug)]
 struct Slot<H: Host> {
-    life: u32,
+    generation: u32,
     request: Option<Request<H>>,
 }
 
@@ -77,21 +79,22 @@ struct Slot<H: Host> {
 struct Request<H: Host> {
     order: Order,
     append: WaitingAppend<H>,
-    /// Its waits that are not passed yet.
+    /// The number of its waits that are not passed yet.
     left: usize,
 }
 
 #[derive(Debug)]
 pub(super) struct AppendWaits<H: Host> {
-    /// By the slots of the partitions' keys.
+    /// Indexed by the slots of the partitions' keys.
     queues: Vec<Queues>,
     slots: Vec<Slot<H>>,
     free: Vec<u32>,
-    /// All of whose batches are passed, the first one last.
+    /// The requests whose batches are all passed, the first one last.
     reached: Vec<(Order, u32)>,
-    /// Of all queues, with those of requests that were refused for another batch.
+    /// The number of waits in all queues, including those of requests that were refused for another
+    /// batch.
     waits: usize,
-    /// Of all requests that wait.
+    /// The number of batches in all waiting requests.
     batches: usize,
     spare: SpareMemory,
 }
@@ -111,12 +114,12 @@ impl<H: Host> Default for AppendWaits<H> {
 }
 
 impl<H: Host> AppendWaits<H> {
-    /// Batches of requests that wait.
+    /// The number of batches in all waiting requests.
     pub(super) const fn batches(&self) -> usize {
         self.batches
     }
 
-    /// Answers the append if there is nothing to wait for.
+    /// Adds the append, or returns it if it has nothing to wait for.
     pub(super) fn add(
         &mut self,
         order: Order,
@@ -126,7 +129,7 @@ impl<H: Host> AppendWaits<H> {
         let mut is_waiting = false;
         for &AwaitedEnd { key, frontier, end, .. } in append.stored() {
             if partitions.at(key).is_none_or(|open| frontier.of(open.log.frontiers()) < end) {
-                self.queue_mut(key, frontier).ask(end);
+                self.queue_mut(key, frontier).await_end(end);
                 is_waiting = true;
             }
         }
@@ -136,7 +139,7 @@ impl<H: Host> AppendWaits<H> {
         let request = self.free_slot();
         let mut left = 0;
         for &AwaitedEnd { key, frontier, .. } in append.stored() {
-            left += usize::from(self.queue_mut(key, frontier).push_asked(request));
+            left += usize::from(self.queue_mut(key, frontier).push_awaited(request));
         }
         self.waits += left;
         self.batches += append.results.len();
@@ -144,12 +147,12 @@ impl<H: Host> AppendWaits<H> {
         None
     }
 
-    fn free_slot(&mut self) -> RequestName {
+    fn free_slot(&mut self) -> RequestKey {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { life: 0, request: None });
+            self.slots.push(Slot { generation: 0, request: None });
             u32::try_from(self.slots.len() - 1).expect("requests are counted in 32 bits")
         });
-        RequestName { slot, life: self.slots[slot as usize].life }
+        RequestKey { slot, generation: self.slots[slot as usize].generation }
     }
 
     fn queue_mut(&mut self, key: PartitionKey, frontier: AppendFrontier) -> &mut WaitQueue {
@@ -158,24 +161,25 @@ impl<H: Host> AppendWaits<H> {
         }
         let queues = &mut self.queues[key.slot()];
         if queues.key != key {
-            assert!(queues.of.iter().all(WaitQueue::is_empty), "nobody waits for a partition that is gone");
+            assert!(queues.of.iter().all(WaitQueue::is_empty), "a closed partition leaves no waits");
             queues.key = key;
         }
         &mut queues.of[frontier as usize]
     }
 
-    /// The frontiers of a partition have moved. When those of all partitions have that do so together, [`Self::order_reached`] follows.
+    /// The frontiers of a partition have moved. The caller calls [`Self::order_reached`] after the
+    /// frontiers of all partitions that change together.
     pub(super) fn advance(&mut self, key: PartitionKey, frontiers: &Frontiers) {
         let Self { queues, slots, reached, waits, .. } = self;
         let Some(queues) = queues.get_mut(key.slot()).filter(|queues| queues.key == key) else { return };
         for (queue, frontier) in queues.of.iter_mut().zip(AppendFrontier::ALL) {
             let to = frontier.of(frontiers);
             let mut passed = 0;
-            while let Some(Wait { request: RequestName { slot, life }, .. }) = queue.pop_passed(to) {
+            while let Some(Wait { request: RequestKey { slot, generation }, .. }) = queue.pop_passed(to) {
                 passed += 1;
                 let named = &mut slots[slot as usize];
-                // It may have been refused for another of its batches.
-                if let Some(request) = named.request.as_mut().filter(|_| named.life == life) {
+                // The request may have been refused for another of its batches.
+                if let Some(request) = named.request.as_mut().filter(|_| named.generation == generation) {
                     request.left -= 1;
                     if request.left == 0 {
                         reached.push((request.order, slot));
@@ -184,17 +188,17 @@ impl<H: Host> AppendWaits<H> {
             }
             if passed > 0 {
                 *waits -= passed;
-                queue.let_go_of_memory(passed);
+                queue.release_memory(passed);
             }
         }
     }
 
-    /// From here on they are taken in the order in which they came.
+    /// Sorts the reached requests into the order in which they came.
     pub(super) fn order_reached(&mut self) {
         self.reached.sort_unstable_by(|one, other| other.cmp(one));
     }
 
-    /// The first of those all of whose batches are passed.
+    /// The first request whose batches are all passed.
     pub(super) fn first_reached(&self) -> Option<Order> {
         self.reached.last().map(|(order, _)| *order)
     }
@@ -204,7 +208,8 @@ impl<H: Host> AppendWaits<H> {
         self.take(slot).map(|request| request.append)
     }
 
-    /// Nothing that is staged becomes durable any more but what ends where `durable` says. Answers the appends that this takes a batch from.
+    /// Only staged batches up to the ends in `durable` can still become durable. Returns the
+    /// appends that lose a batch.
     pub(super) fn cut_back(&mut self, durable: &StagedEnds) -> Vec<(Order, WaitingAppend<H>)> {
         let mut lost = Vec::new();
         for at in 0..self.queues.len() {
@@ -213,7 +218,8 @@ impl<H: Host> AppendWaits<H> {
         lost
     }
 
-    /// The log of a partition was cut back to `end`, or the partition is gone. Answers the appends that this takes a batch from, in their order.
+    /// The log of a partition was cut to `end`, or the partition is gone. Returns the appends that
+    /// lose a batch, in their order.
     pub(super) fn cut(&mut self, key: PartitionKey, end: Option<Offset>) -> Vec<WaitingAppend<H>> {
         let mut lost = Vec::new();
         if self.queues.get(key.slot()).is_some_and(|queues| queues.key == key) {
@@ -227,7 +233,7 @@ impl<H: Host> AppendWaits<H> {
         for frontier in AppendFrontier::ALL {
             while let Some(wait) = self.queues[at].of[frontier as usize].pop_above(end) {
                 self.waits -= 1;
-                if self.slots[wait.request.slot as usize].life == wait.request.life {
+                if self.slots[wait.request.slot as usize].generation == wait.request.generation {
                     lost.extend(self.take(wait.request.slot).map(|request| (request.order, request.append)));
                 }
             }
@@ -237,24 +243,24 @@ impl<H: Host> AppendWaits<H> {
     fn take(&mut self, slot: u32) -> Option<Request<H>> {
         let named = &mut self.slots[slot as usize];
         let request = named.request.take()?;
-        named.life = named.life.wrapping_add(1);
+        named.generation = named.generation.wrapping_add(1);
         self.free.push(slot);
         self.batches -= request.append.results.len();
         if self.waits == 0 && self.free.len() == self.slots.len() {
-            self.begin_anew();
+            self.free_all_slots();
         }
         Some(request)
     }
 
-    /// No request waits, and no queue names one: all names are free.
-    fn begin_anew(&mut self) {
+    /// Frees all slots: no request waits, and no queue names one.
+    fn free_all_slots(&mut self) {
         let held = self.slots.len();
         self.slots.clear();
         self.free.clear();
-        if let Some(kept) = self.spare.on_emptied(held, self.slots.capacity(), usize::MAX) {
-            self.slots.shrink_to(kept);
-            self.free.shrink_to(kept);
-            self.reached.shrink_to(kept);
+        if let Some(capacity) = self.spare.on_emptied(held, self.slots.capacity(), usize::MAX) {
+            self.slots.shrink_to(capacity);
+            self.free.shrink_to(capacity);
+            self.reached.shrink_to(capacity);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Appends: each batch is judged by its partition's log, then staged. A request whose batches do not all find room goes on later, in order.
+//! Appends: the partition's log validates each batch, then it is staged. A request whose batches do
+//! not all find room continues later, in order.
 
 use rustmq_model::Offset;
 
@@ -15,20 +16,20 @@ use super::waiting::WaitingAppend;
 use crate::log::{AppendDecision, AppendRejection};
 use crate::wal::segments::Purpose;
 
-/// Most requests have no more; for any batch they could have one.
+/// The initial capacity for ends: few requests have more partitions, and equal ends are merged.
 const ENDS_AT_FIRST: usize = 32;
 
-/// A request of which some batches may be staged already.
+/// A request that may have staged some of its batches.
 #[derive(Debug)]
 pub(super) struct PartialAppend<H: Host> {
     appends: Vec<Append>,
     ends: Vec<AwaitedEnd>,
-    /// As many as are done with.
+    /// The results of the batches processed so far.
     results: Vec<Result<Appended, AppendError>>,
     reply: H::AppendReply,
 }
 
-/// What was staged, since the driver asked last.
+/// The appends staged since the driver asked last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AppendCount {
     pub batches: u64,
@@ -41,7 +42,7 @@ impl<H: Host> PartialAppend<H> {
         Self { appends, ends: Vec::with_capacity(count.min(ENDS_AT_FIRST)), results: Vec::with_capacity(count), reply }
     }
 
-    /// Stages as many of the batches as find room.
+    /// Stages batches while there is room.
     pub(super) fn stage(
         &mut self,
         partitions: &mut Partitions,
@@ -60,7 +61,7 @@ impl<H: Host> PartialAppend<H> {
                 Ok(Outcome::Duplicate(end, appended)) => Ok((end, appended)),
                 Err(Refusal::Error(error)) => Err(error),
             };
-            // Its memory is the client's request: others wait for it.
+            // Its memory counts as the client's request: other requests wait for it.
             drop(std::mem::take(&mut append.batch));
             let end = result.as_ref().map_or(AwaitedEnd::NONE, |(end, _)| *end);
             if !self.ends.last_mut().is_some_and(|last| last.join(end)) {
@@ -80,7 +81,7 @@ impl<H: Host> PartialAppend<H> {
     }
 }
 
-/// What became of one batch.
+/// The outcome for one batch.
 enum Outcome {
     Staged(AwaitedEnd, Appended),
     Duplicate(AwaitedEnd, Appended),

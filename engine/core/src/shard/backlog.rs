@@ -1,5 +1,5 @@
-//! Requests that were taken and are not staged yet, in order. The first one that finds no room holds up those behind it: so requests take effect
-//! in the order in which they were taken.
+//! Requests that were accepted and are not staged yet, in order. The first one without room holds
+//! up those behind it: so requests take effect in the order in which they came.
 
 use std::collections::VecDeque;
 
@@ -9,11 +9,11 @@ use super::appends::PartialAppend;
 use super::host::Host;
 use super::request::{LogConfig, OpenPartition, TrimTo};
 
-/// How far a request has come.
+/// The progress of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     Done,
-    /// It cannot go on until a segment is ready, or the next commit begins.
+    /// It waits until a segment is ready or the next commit begins.
     Stalled,
 }
 
@@ -45,7 +45,7 @@ impl<H: Host> Backlog<H> {
         self.0.pop_front()
     }
 
-    /// It goes on before all others.
+    /// The job continues before all others.
     pub(super) fn put_back(&mut self, job: Job<H>) {
         self.0.push_front(job);
     }

@@ -1,5 +1,5 @@
-//! Moves what keeps the oldest segment from being freed: live batches and checkpoints are written anew at the log's end. What to move is the
-//! segment table's decision; when to look is made here.
+//! Moves live batches and checkpoints from the oldest segment to the log's end, so that the segment
+//! can be freed. The segment table decides what moves; this file decides when.
 
 use std::time::Duration;
 
@@ -19,47 +19,48 @@ use super::staging::Staging;
 use crate::wal::segments::{BatchMove, Purpose, RelocationPlan};
 use crate::wal::{DamagedRange, SegmentGeneration};
 
-/// Bytes of batches that one step of a move reads.
+/// The most batch bytes that one step of a move reads.
 const MOVE_BYTES: usize = 4 << 20;
-/// How long a move waits that could not go on, for want of memory for example.
+/// The pause before a failed move is tried again, for example after a shortage of memory.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Why a move cannot go on with a range of offsets.
+/// Why a move cannot continue with a range of offsets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MoveError {
-    /// For a reason that may pass: it is asked for again.
+    /// The reason may pass: the move is tried again.
     Later { reason: String },
-    /// The batches from the first offset asked for on, up to `until`, cannot be read back.
+    /// The batches from the first requested offset up to `until` cannot be read back.
     Damaged { until: Offset, reason: String },
 }
 
-/// The end of a read that a move asked for.
+/// The result of a read for a move.
 #[derive(Debug)]
 pub(super) struct Read {
     pub number: u64,
     pub batches: Result<Vec<Bytes>, MoveError>,
 }
 
-/// Batches on their way back from a segment.
+/// A move whose batches are being read.
 #[derive(Clone, Copy, Debug)]
 struct Moving {
     number: u64,
     key: PartitionKey,
-    /// Of the log when the move was planned: after a cut, what is read may be none of it.
+    /// The version of the log when the move was planned: after a cut, the batches may not belong to
+    /// the log any more.
     version: LogVersion,
     generation: SegmentGeneration,
     batches: BatchMove,
 }
 
-/// When the oldest segment is looked at again. A look that is due sooner does not take the place of a later one: what the later one waits
-/// for may be what the sooner one stumbles over.
+/// Schedules the checks of the oldest segment. A sooner check does not replace a later one: the
+/// sooner one may lack the same thing that the later one waits for.
 #[derive(Debug, Default)]
 pub(super) struct Cleaner {
-    /// When the present commit is dealt with.
+    /// Check after the present commit.
     look_now: bool,
-    /// Once this commit is durable.
+    /// Check as soon as this commit is durable.
     look_after: Option<CommitNumber>,
-    /// By the clock: there may be no commit that it could wait for.
+    /// Check at this time: there may be no commit to wait for.
     look_at: Option<Instant>,
     moving: Option<Moving>,
     /// The number of the newest read.
@@ -88,13 +89,13 @@ impl Cleaner {
         self.look_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// Whether a look is due, all commits up to `committed` being durable.
+    /// Whether a check is due when all commits up to `committed` are durable.
     pub(super) fn take_due(&mut self, committed: CommitNumber) -> bool {
         let after = self.look_after.take_if(|commit| *commit <= committed).is_some();
         std::mem::take(&mut self.look_now) || after
     }
 
-    /// Looks at the oldest segment when everything that was staged so far is durable.
+    /// Schedules a check for the time when everything staged so far is durable.
     pub(super) fn look_after_staged(&mut self, now: Instant, is_staging_empty: bool, commits: &Commits) {
         match commits.last_needed(is_staging_empty) {
             Some(commit) => self.look_after(commit),
@@ -105,13 +106,13 @@ impl Cleaner {
         }
     }
 
-    /// The partition was closed: what is read of it is dead.
+    /// The partition was closed: the batches being read for it are dropped.
     pub(super) fn on_closed(&mut self, key: PartitionKey) {
         self.moving.take_if(|moving| moving.key == key);
     }
 
-    /// Begins, or goes on, to move what the oldest segment still holds, if the table says that it pays, and no move is staged already. Answers the
-    /// moves that are staged at once.
+    /// Starts or continues the move out of the oldest segment, if the table says that it pays and
+    /// no other move is under way. Returns the changes that are staged at once.
     pub(super) fn look<H: Host>(
         &mut self,
         now: Instant,
@@ -133,7 +134,7 @@ impl Cleaner {
         {
             self.ask_for(now, plan.generation, *batches, partitions, staging, actions);
         }
-        // Else it is gone on with in the next commit, or when a slot is prepared.
+        // Otherwise it continues in the next commit, or when a slot is prepared.
         moves
     }
 
@@ -166,7 +167,7 @@ impl Cleaner {
         self.look_at = Some(now.plus(PAUSE));
     }
 
-    /// What was asked for was read, or was not. Answers the moves that are staged.
+    /// A requested read has ended. Returns the staged changes.
     pub(super) fn on_read<H: Host>(
         &mut self,
         now: Instant,
@@ -177,7 +178,8 @@ impl Cleaner {
         actions: &mut Actions<H>,
     ) -> Vec<PlacementChange> {
         let mut moves = Vec::new();
-        // The partition was closed meanwhile if it is not this one: what was read is dead.
+        // An unknown number means that the partition was closed in the meantime: the batches are
+        // dropped.
         let Some(asked) = self.moving.take_if(|moving| moving.number == number) else { return moves };
         let id = asked.batches.partition;
         let Some(partition) = partitions.at(asked.key).filter(|partition| partition.version == asked.version) else {
@@ -189,7 +191,7 @@ impl Cleaner {
             Ok(batches) => {
                 let stage = |batch: &Bytes| stage_move(partition, batch, partitions, staging, &mut moves).then_some(());
                 let _ = batches.iter().try_for_each(stage);
-                // The rest follows once these are durable.
+                // The remaining batches follow once these are durable.
                 self.look_after_staged(now, staging.is_empty(), commits);
             }
             Err(MoveError::Later { reason }) => self.delay(now, id, reason, actions),
@@ -198,7 +200,7 @@ impl Cleaner {
                     actions.note(Fact::RangeDamaged { id, first: range.first, end: range.end, reason });
                     change
                 }));
-                // Without room for it, the batches are asked for again.
+                // Without room for the mark, the batches are read again.
                 self.look_after_staged(now, staging.is_empty(), commits);
             }
         }
@@ -206,7 +208,7 @@ impl Cleaner {
     }
 }
 
-/// One that takes several commits is in the plan again until it is staged.
+/// A checkpoint that takes several commits stays in the plan until it is staged.
 fn stage_checkpoints<M: ReaderMemory>(
     plan: &RelocationPlan,
     partitions: &Partitions,
@@ -218,7 +220,7 @@ fn stage_checkpoints<M: ReaderMemory>(
     Ok(())
 }
 
-/// What could not be read back before is not read again: what stands for it moves.
+/// Batches that failed to be read before are not read again: their mark moves.
 fn stage_damaged<M: ReaderMemory>(
     plan: &RelocationPlan,
     partitions: &Partitions,
@@ -233,7 +235,8 @@ fn stage_damaged<M: ReaderMemory>(
     Ok(())
 }
 
-/// What cannot be read must keep its segment as little as what can: a mark moves in its place, and the log goes on.
+/// Unreadable batches must not pin their segment: a mark moves in their place, and the log
+/// continues.
 fn mark_damaged<M: ReaderMemory>(
     asked: &Moving,
     until: Offset,
@@ -242,13 +245,13 @@ fn mark_damaged<M: ReaderMemory>(
     staging: &mut Staging<M>,
 ) -> Option<(DamagedRange, PlacementChange)> {
     let Moving { generation, batches: BatchMove { partition: id, from, until: end }, .. } = *asked;
-    // None if the log was trimmed over it meanwhile.
+    // `None` if the log was trimmed past it in the meantime.
     let range = staging.table().damaged_range(id, generation, from, until.min(end))?;
     let place = staging.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning, partitions).ok()?;
     Some((range, PlacementChange::of(partition, Placement::Move(place.put_damaged(id, &range)))))
 }
 
-/// Whether the next one may follow.
+/// Returns whether the next batch may follow.
 fn stage_move<M: ReaderMemory>(
     partition: &Partition,
     batch: &Bytes,
@@ -258,7 +261,7 @@ fn stage_move<M: ReaderMemory>(
 ) -> bool {
     let Ok(header) = BatchHeader::parse(batch) else { return false };
     if header.next_offset() <= partition.log.decided_log_start() {
-        // Trimmed meanwhile.
+        // Trimmed in the meantime.
         return true;
     }
     let Ok(place) = staging.room(batch.len(), Purpose::Cleaning, partitions) else { return false };

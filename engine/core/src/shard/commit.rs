@@ -1,38 +1,40 @@
-//! A commit as it is planned: what is written and synced in one go, and what becomes readable once that is done.
+//! A planned commit: its writes and syncs, and the batches that become readable after them.
 
 use super::disk_step::DiskStep;
 use super::partitions::{LogVersion, PartitionKey};
 use super::readable_log::TailBatch;
 use crate::wal::WalPosition;
 
-/// A batch whose place in memory is fixed, waiting for its sync.
+/// A batch whose place in memory is fixed, and whose sync is pending.
 #[derive(Clone, Debug)]
 pub struct StagedBatch {
     pub key: PartitionKey,
-    /// Of the log when it was staged: it becomes durable only if the log still has it.
+    /// The version of the log when the batch was staged: the batch counts as durable only if the
+    /// log still has this version.
     pub version: LogVersion,
     pub chunk: u64,
     pub batch: TailBatch,
 }
 
-/// What is written and synced in one go.
+/// The frames that are written and synced together.
 #[derive(Debug)]
 pub struct Commit {
     pub steps: Vec<DiskStep>,
     /// In the order of the log.
     pub batches: Vec<StagedBatch>,
-    /// Durable up to here afterwards.
+    /// The log is durable up to here after the commit.
     pub end: WalPosition,
     pub bytes: usize,
-    /// It holds frames, which a later group is to prove; or else it is such a proof, or starts a segment for frames that found no room then.
+    /// The commit holds frames, so a later group must prove it. `false` for a proof, and for the
+    /// start of a segment whose frames found no room.
     pub holds_frames: bool,
 }
 
-/// Whether what a commit wrote is synced before it counts as durable.
+/// Whether a commit is synced before it counts as durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncPolicy {
     EachCommit,
-    /// Commits are only written. Segments are synced when they are sealed and started all the same.
+    /// Commits are only written. Segments are still synced when they are sealed and started.
     Never,
 }
 
@@ -45,7 +47,8 @@ impl SyncPolicy {
     }
 }
 
-/// The steps, durable at the end. What is one write, as most commits are, takes its sync along: that spares the shard a turn.
+/// Makes the steps durable. A single write, the most common commit, includes its sync: that spares
+/// the shard a turn.
 fn synced(mut steps: Vec<DiskStep>) -> Vec<DiskStep> {
     match steps.pop() {
         Some(DiskStep::Write { slot, offset, bytes }) if steps.is_empty() => {

@@ -1,10 +1,12 @@
-//! Which commits are under way, and whether something proves what is durable. One is written at a time, and up to two while the disk is slow; the
-//! next one gathers meanwhile. They may end in any order, and are counted in the order in which they began: what is durable is the unbroken beginning of the log.
+//! Tracks the commits in flight, and whether a proof covers the durable groups. One commit is in
+//! flight at a time, or up to two while the disk is slow; the next one gathers in the meantime.
+//! Commits may end in any order and take effect in the order in which they began: only an unbroken
+//! prefix of the log is durable.
 //!
 //! ```text
-//! begin --> in flight --on_written--> written --all before it are, too--> durable (take_durable)
+//! begin --> in flight --on_written--> written --all before it are written--> durable (take_durable)
 //!               '----------- lose -----'----> lost, however it ends
-//! unproven --prove--> proven --durable, with frames--> unproven
+//! unproven --on_proof_staged--> proven --on_durable, with frames--> unproven
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -18,28 +20,30 @@ use super::disk_step::DiskStep;
 use super::partitions::{LogVersion, PartitionKey, Partitions};
 use crate::wal::WalPosition;
 
-/// Number of a commit, from 1 on.
+/// The number of a commit, from 1 on.
 pub type CommitNumber = u64;
 
-/// What the driver executes: all steps in order, until the first that fails.
+/// The driver's part of a commit: it executes the steps in order until one fails.
 #[derive(Debug)]
 pub struct CommitSteps {
     pub number: CommitNumber,
     pub steps: Vec<DiskStep>,
     pub bytes: usize,
-    /// It holds frames. One that only proves what is durable, or only starts a segment, is in nobody's way.
+    /// `false` for a commit that only proves durability or only starts a segment: readers need not
+    /// make way for it.
     pub holds_frames: bool,
 }
 
-/// Where the batches in flight end, in each partition that has some.
+/// The ends of the batches in flight, by partition.
 #[derive(Debug, Default)]
 pub(super) struct StagedEnds(BTreeMap<usize, Offset>);
 
 impl StagedEnds {
-    /// Of batches in the order of the log. Those that their logs have no more end nowhere.
+    /// Takes the ends of batches in the order of the log. Batches that their log no longer has do
+    /// not count.
     fn of<'a>(batches: impl Iterator<Item = &'a StagedBatch>, partitions: &Partitions) -> Self {
-        let kept = batches.filter(|staged| partitions.is_version(staged.key, staged.version));
-        Self(kept.map(|staged| (staged.key.slot(), staged.batch.next)).collect())
+        let current = batches.filter(|staged| partitions.is_version(staged.key, staged.version));
+        Self(current.map(|staged| (staged.key.slot(), staged.batch.next)).collect())
     }
 
     #[cfg(test)]
@@ -47,13 +51,14 @@ impl StagedEnds {
         Self(ends.iter().map(|(key, end)| (key.slot(), *end)).collect())
     }
 
-    /// By the slot of the partition's key: no other partition has it before a commit that is later.
+    /// The end by the slot of the partition's key: no other partition has this slot before a later
+    /// commit.
     pub(super) fn end_at(&self, slot: usize) -> Option<Offset> {
         self.0.get(&slot).copied()
     }
 }
 
-/// A commit that is durable, as all before it are.
+/// A durable commit; all before it are durable too.
 #[derive(Debug)]
 pub(super) struct Durable {
     pub number: CommitNumber,
@@ -67,7 +72,7 @@ pub(super) struct Durable {
 struct InFlight {
     began: Instant,
     bytes: usize,
-    /// Nothing else may be in flight with it.
+    /// No other commit may be in flight with it.
     is_alone: bool,
     is_written: bool,
     commit: Durable,
@@ -75,18 +80,18 @@ struct InFlight {
 
 #[derive(Debug)]
 pub(super) struct Commits {
-    /// Commits begun so far: the number of the newest.
+    /// The number of commits begun so far, which is the newest one's number.
     begun: CommitNumber,
-    /// Two at most, the older one first.
+    /// At most two, the older one first.
     in_flight: VecDeque<InFlight>,
-    /// Nothing of what is in flight counts.
+    /// The commits in flight do not count.
     are_lost: bool,
     pace: DiskPace,
-    /// When one was written last.
+    /// The time of the last successful write.
     written_at: Instant,
-    /// Nothing after the newest group says that it is durable.
+    /// No later group proves that the newest one is durable.
     is_unproven: bool,
-    /// When the shard has been idle for long enough to prove what it wrote last.
+    /// When a shard that stays idle writes a proof.
     proof_at: Instant,
     proof_after: Duration,
 }
@@ -113,15 +118,17 @@ impl Commits {
         !self.in_flight.is_empty()
     }
 
-    /// Whether the first commit, which puts the run on disk, is durable.
+    /// Whether the first commit, which puts the WAL session on disk, is durable.
     pub(super) fn is_first_durable(&self) -> bool {
         self.begun > self.in_flight.len() as CommitNumber
     }
 
-    /// Whether a commit may begin now; one that `rolls` starts a segment.
+    /// Whether a commit may begin now; `rolls` says whether it starts a segment.
     ///
-    /// One that rolls goes alone: the new segment's groups say that the one before is durable to its end, and only the syncs within the commit see to
-    /// that. So does the first: a group of a run must not be on disk without the one that proves the run, or a later start takes the same run again.
+    /// A commit that rolls goes alone: the groups of the new segment imply that the segment before
+    /// is durable to its end, and only the syncs within that commit ensure it. The first commit
+    /// goes alone, too: no group of a session may be on disk without the group that proves the
+    /// session, or a later start reuses the session's number.
     pub(super) fn admits(&self, rolls: bool) -> bool {
         match self.in_flight.len() {
             0 => true,
@@ -134,23 +141,24 @@ impl Commits {
         self.in_flight.iter().flat_map(|in_flight| &in_flight.commit.batches)
     }
 
-    /// Bytes of the partition's batches in flight, in this version of its log.
+    /// The bytes of the partition's batches in flight, in this version of its log.
     pub(super) fn staged_bytes(&self, key: PartitionKey, version: LogVersion) -> u64 {
         let batches = self.batches().filter(|staged| (staged.key, staged.version) == (key, version));
         batches.map(|staged| staged.batch.bytes.len()).sum::<usize>() as u64
     }
 
-    /// What can still become durable when nothing more is committed.
+    /// The ends that can still become durable if no further commit begins.
     pub(super) fn in_flight_ends(&self, partitions: &Partitions) -> StagedEnds {
         StagedEnds::of(self.batches(), partitions)
     }
 
-    /// What may still become durable when nothing more is committed is staged before this; `None` if nothing is in flight.
+    /// Only groups before this position can still become durable if no further commit begins;
+    /// `None` if no commit is in flight.
     pub(super) fn in_flight_end(&self) -> Option<WalPosition> {
         self.in_flight.back().map(|in_flight| in_flight.commit.end)
     }
 
-    /// The commit that makes everything durable which was staged so far; `None` if all of it is.
+    /// The commit that makes everything staged so far durable; `None` if it already is.
     pub(super) fn last_needed(&self, is_staging_empty: bool) -> Option<CommitNumber> {
         match (is_staging_empty, self.is_in_flight()) {
             (false, _) => Some(self.begun + 1),
@@ -160,7 +168,7 @@ impl Commits {
     }
 
     pub(super) fn begin(&mut self, now: Instant, commit: Commit, rolls: bool) -> CommitSteps {
-        assert!(self.admits(rolls), "two commits are in flight at most, and only such as may be");
+        assert!(self.admits(rolls), "at most two commits are in flight, and a second one only if it is admitted");
         let Commit { steps, batches, end, bytes, holds_frames } = commit;
         self.begun += 1;
         let number = self.begun;
@@ -176,14 +184,16 @@ impl Commits {
 
     fn at(&self, number: CommitNumber) -> usize {
         let at = self.in_flight.iter().position(|in_flight| in_flight.commit.number == number);
-        at.expect("a commit ends once, and only one in flight")
+        at.expect("only a commit in flight ends, and only once")
     }
 
-    /// It has ended well. It counts once those before it have, too: [`Self::take_durable`].
+    /// The commit succeeded. It takes effect after all commits before it: see
+    /// [`Self::take_durable`].
     pub(super) fn on_written(&mut self, now: Instant, number: CommitNumber) {
         let at = self.at(number);
         self.in_flight[at].is_written = true;
-        // A disk that takes one after the other has begun with this one when it was done with the last: two in flight do not make it slow.
+        // A disk that executes commits one after the other starts this one at the end of the last
+        // one: two commits in flight must not make it count as slow.
         let began = self.in_flight[at].began.max(self.written_at);
         self.written_at = now;
         self.pace.note(self.in_flight[at].bytes, now.since(began));
@@ -192,15 +202,15 @@ impl Commits {
         }
     }
 
-    /// The oldest one in flight, if all of it is on disk. Commits count from the front alone: a later one may be whole where this one is torn, and a
-    /// start drops it then.
+    /// The oldest commit in flight, if it is written. Commits take effect from the front alone: a
+    /// later one may be whole while this one is torn, and a start then drops the later one.
     pub(super) fn take_durable(&mut self) -> Option<Durable> {
         self.in_flight.pop_front_if(|oldest| oldest.is_written).map(|oldest| oldest.commit)
     }
 
-    /// It has ended badly, after [`Self::lose`].
+    /// The commit failed, after [`Self::lose`].
     pub(super) fn on_failed(&mut self, number: CommitNumber) {
-        assert!(self.are_lost, "a commit that fails takes all others with it");
+        assert!(self.are_lost, "a failed commit makes all others fail");
         self.in_flight.remove(self.at(number));
     }
 
@@ -208,14 +218,14 @@ impl Commits {
         self.are_lost
     }
 
-    /// Nothing of what is in flight counts from here on, however it ends.
+    /// From here on the commits in flight do not count, however they end.
     pub(super) fn lose(&mut self) {
         self.are_lost = true;
         self.in_flight.retain(|in_flight| !in_flight.is_written);
         self.in_flight.iter_mut().for_each(|in_flight| in_flight.commit.batches.clear());
     }
 
-    /// What a commit wrote is durable; if it held frames, nothing proves that yet.
+    /// A commit is durable. If it held frames, no later group proves that yet.
     pub(super) fn on_durable(&mut self, now: Instant, holds_frames: bool) {
         if holds_frames {
             self.is_unproven = true;
@@ -227,7 +237,7 @@ impl Commits {
         self.is_unproven
     }
 
-    /// A proof is staged, or has no place.
+    /// A proof is staged, or has no place in the log.
     pub(super) const fn on_proof_staged(&mut self) {
         self.is_unproven = false;
     }

@@ -1,14 +1,18 @@
-//! Cuts of logs: truncations, where another leader's log goes another way, and resets, where nothing of the log is of use any more. A log does not remember what its
-//! producers and transactions were at a cut, so that is read back first ([`super::log_rebuild`]).
+//! Cuts of logs: truncations, where another leader's log diverges, and resets, where no part of the
+//! log is usable. A log does not remember its producers and transactions at an earlier offset, so a
+//! truncation first rebuilds them from the WAL ([`super::log_rebuild`]).
 //!
 //! ```text
-//! truncation: asked --what was staged before is durable--> rebuilding --> rebuilt --there is room--> staged --durable--> shown, answered
-//!                                                              '--cannot be told: refused, and the log stays as it was
-//! reset:      asked --there is room--> staged --durable--> shown, answered
+//! truncation: asked --all staged before is durable--> rebuilding --> rebuilt --room--> staged
+//!                                                     '--failed: refused, the log stays uncut
+//! reset:      asked --room--> staged
+//! both:       staged --durable--> published, answered
 //! ```
-//! A log takes no appends from the moment at which a cut of it is asked for, so nothing of it is in flight when a truncation is staged. What a reset leaves in flight
-//! is of another version. Truncation and checkpoint stand in one group: a start finds the state after the cut, or the log uncut. A cut that is staged is a
-//! [`super::placement_change`] as others are. It has no place in the backlog: an append may stall there for a watermark that only the cut lets go on.
+//! A log takes no appends once a cut of it is requested, so none of its batches is in flight when a
+//! truncation is staged. Batches in flight at a reset belong to another version. A truncation and
+//! its checkpoint share a group: a start finds the state after the cut, or the log uncut. A staged
+//! cut is a [`super::placement_change`] like others. Cuts bypass the backlog: an append may stall
+//! there until the watermark moves, and only the cut lets it move.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -31,13 +35,15 @@ use crate::log::{Frontiers, LogLimits, PartitionLog, RejectedTruncation};
 use crate::wal::segments::{GroupRange, Purpose};
 use crate::wal::{Control, SegmentHold, WalPosition};
 
-/// How long a cut waits for room before it is looked at again, unless something happens sooner: nothing tells of memory.
+/// How long a cut waits for room before it is tried again, unless an event comes sooner: no event
+/// reports free memory.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
-/// What a cut goes through before it is staged.
+/// The steps of a cut before it is staged.
 #[derive(Debug)]
 enum Step {
-    /// The log is read back up to `to` once all that was staged is durable: up to and with the group at `last`.
+    /// The log is read back up to `to` once the group at `last`, the newest one staged before, is
+    /// durable.
     Settling {
         to: Offset,
         last: Option<WalPosition>,
@@ -51,16 +57,16 @@ enum Step {
     },
 }
 
-/// What is left of a log, and waits for room.
+/// The remaining log, which waits for room.
 #[derive(Debug)]
 struct Rebuilt {
     log: PartitionLog,
     settled: Option<Settled>,
-    /// Of the log as it is settled.
+    /// The length of the checkpoint after the last [`Self::settle`], in bytes.
     checkpoint_bytes: usize,
 }
 
-/// What was taken over from the log that is cut: trims of it go on.
+/// The state taken over from the log that is cut: trims of it continue meanwhile.
 #[derive(Debug, PartialEq, Eq)]
 struct Settled {
     frontiers: Frontiers,
@@ -68,11 +74,12 @@ struct Settled {
 }
 
 impl Rebuilt {
-    /// Makes it go on from the log as it is now. Nothing, if that was done.
+    /// Takes over the frontiers and the log start of the current log, unless they are taken over
+    /// already.
     fn settle(&mut self, log: &PartitionLog, now: Timestamp) -> Result<(), RejectedTruncation> {
         let settled = Settled { frontiers: *log.frontiers(), log_start: log.decided_log_start() };
         if self.settled.as_ref() != Some(&settled) {
-            // It ends lower than what was asked for where that lies inside of a batch.
+            // It ends below the requested offset if that lies inside a batch.
             log.prepare_truncation(self.log.end())?;
             self.log.continue_cut(log, now);
             self.checkpoint_bytes = self.log.checkpoint_length();
@@ -84,18 +91,19 @@ impl Rebuilt {
 
 #[derive(Debug)]
 struct AskedCut<H: Host> {
-    /// The cut was asked for in this one. A later leadership of this broker takes its place.
+    /// The epoch in which the cut was requested. A later leadership of this broker supersedes the
+    /// cut.
     leader_epoch: LeaderEpoch,
     step: Step,
     reply: H::CutReply,
 }
 
-/// A read that is under way, whether or not its cut still is.
+/// A read under way, whether or not its cut still is.
 #[derive(Debug)]
 struct Rebuilding {
     number: u64,
     key: PartitionKey,
-    /// Of the segments that it reads, until it ends.
+    /// Holds the segments of the read until it ends.
     holds: Vec<SegmentHold>,
 }
 
@@ -107,14 +115,14 @@ pub(super) struct StagedCut<H: Host> {
     pub reply: H::CutReply,
 }
 
-/// The cuts that are asked for and not staged: one a partition, and one read a shard.
+/// The cuts that are requested and not staged: at most one per partition, and one read per shard.
 #[derive(Debug)]
 pub(super) struct Cuts<H: Host> {
     asked: BTreeMap<PartitionKey, AskedCut<H>>,
     rebuilding: Option<Rebuilding>,
     newest_read: u64,
     read_bytes_max: usize,
-    /// There was no room for one.
+    /// When to retry a cut that found no room.
     due_at: Option<Instant>,
 }
 
@@ -127,7 +135,7 @@ impl<H: Host> Cuts<H> {
         self.asked.is_empty()
     }
 
-    /// Nothing is read for a cut either.
+    /// Whether no cut is requested and no read for one is under way.
     pub(super) fn is_idle(&self) -> bool {
         self.is_empty() && self.rebuilding.is_none()
     }
@@ -136,8 +144,8 @@ impl<H: Host> Cuts<H> {
         self.due_at.filter(|_| !self.is_empty())
     }
 
-    /// Judges a cut that a leader asks for. The log keeps what it has until the cut is staged. Its watermark
-    /// stands still at once, and it takes no appends.
+    /// Decides on a cut that a leader requests. The log keeps its batches until the cut is staged.
+    /// At once, its watermark stops and it takes no appends.
     pub(super) fn ask(
         &mut self,
         CutLog { id, leader_epoch, to }: CutLog,
@@ -161,13 +169,15 @@ impl<H: Host> Cuts<H> {
         }
     }
 
-    /// A leader of this epoch is followed: what was asked for in an earlier one is not done. Answers whether there was such a cut.
+    /// A leader of this epoch is followed: refuses a cut requested in an earlier epoch. Returns
+    /// whether there was one.
     pub(super) fn on_followed(&mut self, key: PartitionKey, epoch: LeaderEpoch, actions: &mut Actions<H>) -> bool {
         let is_older = self.asked.get(&key).is_some_and(|cut| cut.leader_epoch < epoch);
         is_older && self.refuse(key, CutError::Superseded, actions)
     }
 
-    /// The broker leads the partition itself: the log stays as it is, also if the cut was asked for in this very epoch. Answers whether there was such a cut.
+    /// The broker itself leads the partition: the log stays uncut, even if the cut was requested in
+    /// this epoch. Returns whether there was such a cut.
     pub(super) fn on_led(&mut self, key: PartitionKey, epoch: LeaderEpoch, actions: &mut Actions<H>) -> bool {
         let is_older = self.asked.get(&key).is_some_and(|cut| cut.leader_epoch <= epoch);
         is_older && self.refuse(key, CutError::Superseded, actions)
@@ -177,14 +187,15 @@ impl<H: Host> Cuts<H> {
         self.refuse(key, CutError::UnknownPartition, actions);
     }
 
-    /// Answers whether there was one to refuse. Its log is no longer about to be cut: see [`PartitionLog::end_cut`].
+    /// Refuses the partition's cut, and returns whether there was one. The caller ends the cut of
+    /// its log: see [`PartitionLog::end_cut`].
     fn refuse(&mut self, key: PartitionKey, error: CutError, actions: &mut Actions<H>) -> bool {
         let Some(cut) = self.asked.remove(&key) else { return false };
         actions.push(Action::AnswerCut { reply: cut.reply, result: Err(error) });
         true
     }
 
-    /// The WAL has failed: nothing is cut any more. Answers whose logs stay as they are.
+    /// The WAL has failed: refuses all cuts. Returns the partitions whose logs stay uncut.
     pub(super) fn refuse_all(&mut self, reason: &str, actions: &mut Actions<H>) -> Vec<PartitionKey> {
         let keys = self.keys();
         for key in &keys {
@@ -193,12 +204,13 @@ impl<H: Host> Cuts<H> {
         keys
     }
 
-    /// Partitions with a cut that may go on.
+    /// The partitions with a requested cut.
     pub(super) fn keys(&self) -> Vec<PartitionKey> {
         self.asked.keys().copied().collect()
     }
 
-    /// Reads back what is durable by now, one log at a time: the next one when that is staged.
+    /// Starts to read back a log that is durable by now. One at a time: the next one starts after
+    /// that cut is staged.
     pub(super) fn begin_rebuild(
         &mut self,
         partitions: &Partitions,
@@ -229,7 +241,7 @@ impl<H: Host> Cuts<H> {
         actions.push(Action::Rebuild { number, rebuild: Box::new(rebuild) });
     }
 
-    /// A read has ended. Answers whose cut it refused.
+    /// A read has ended. Returns the partition whose cut this refuses.
     pub(super) fn on_rebuilt(
         &mut self,
         number: u64,
@@ -252,7 +264,7 @@ impl<H: Host> Cuts<H> {
         }
     }
 
-    /// Stages what is ready, if there is room now.
+    /// Stages the partition's cut if it is ready and there is room.
     pub(super) fn stage(
         &mut self,
         key: PartitionKey,
@@ -300,7 +312,7 @@ impl From<RebuildError> for CutError {
 }
 
 enum Judged {
-    /// Batches that end at or below `kept` stay; after a reset none do.
+    /// Batches that end at or below `kept` remain; after a reset none do.
     Cut {
         step: Step,
         kept: Option<Offset>,
@@ -310,7 +322,8 @@ enum Judged {
     },
 }
 
-/// `last` is the newest group that is staged and not durable; `asked`, how far a cut is that was asked for in the same epoch.
+/// `last` is the newest group that is staged and not durable; `asked` is the step of an earlier cut
+/// of this log that is still requested.
 fn judge(
     log: &mut PartitionLog,
     to: CutTo,
@@ -322,7 +335,7 @@ fn judge(
     {
         return Err(CutError::InvalidStart { at });
     }
-    // A truncation may never come to its end, where its base cannot be read.
+    // A reset supersedes a truncation, which may never end if its base cannot be read.
     let is_free = match (asked, to) {
         (None, _) => !log.is_being_cut(),
         (Some(Step::Resetting { .. }), _) | (Some(_), CutTo::End(_)) => false,
@@ -340,7 +353,7 @@ fn judge(
     Ok(Judged::Cut { step, kept })
 }
 
-/// Appends with a batch that ends above what is kept will never be what they waited for.
+/// Refuses the appends with a batch that ends above `kept`: their frontiers will never pass it.
 fn refuse_waits<H: Host>(
     key: PartitionKey,
     kept: Option<Offset>,
@@ -383,7 +396,7 @@ fn stage_truncation<M: super::host::ReaderMemory>(
     Ok(Staged { change, end, kept: Some(end) })
 }
 
-/// A cut waits for memory as it does for a segment: it would have to be read back anew.
+/// A cut waits for memory as it waits for a segment: a refusal would waste the read.
 fn refusal(no_room: NoRoom) -> Refusal<CutError> {
     match no_room {
         NoRoom::Memory(_) => Refusal::Await,

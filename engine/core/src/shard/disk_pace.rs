@@ -1,30 +1,32 @@
-//! Whether the disk is slow: whether commits wait for it for much longer than their bytes take. Then a second one is written beside the first.
+//! Measures whether the disk is slow: whether commits take much longer than their bytes need. Then
+//! two commits may be in flight.
 //!
 //! ```text
 //! quick --the mean reaches the limit--> slow --the mean falls below half of it--> quick
 //! ```
-//! The mean is one over the last commits, so that neither a single commit that was held up nor one that was lucky changes anything.
+//! The mean covers the last commits, so that a single slow or fast commit changes nothing.
 
 use std::time::Duration;
 
 use crate::capped_mean::CappedMean;
 
-/// What a commit's bytes are taken to cost: a gigabyte takes a second. A disk that needs longer for them leaves time to gather another commit, too, so
-/// it may count as slow.
+/// The assumed speed of the disk: a gigabyte per second. A disk that needs longer may count as
+/// slow, since its commits leave time to gather another one.
 const BYTES_PER_NANOSECOND: u64 = 1;
-/// A commit counts as at most this many times the limit: one that was slow is an accident, several are a slow disk.
+/// A commit counts as at most this many times the limit: one slow commit is an accident, several
+/// are a slow disk.
 const OUTLIER: u32 = 4;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DiskPace {
-    /// How long commits wait beyond what their bytes cost.
+    /// The mean time of commits beyond the assumed time for their bytes.
     waits: CappedMean,
     limit: Duration,
     is_slow: bool,
 }
 
 impl DiskPace {
-    /// With no limit, every disk is slow.
+    /// With a limit of zero, every disk is slow.
     pub(super) fn new(limit: Duration) -> Self {
         Self { waits: CappedMean::new(limit * OUTLIER), limit, is_slow: limit.is_zero() }
     }
@@ -33,7 +35,7 @@ impl DiskPace {
         self.is_slow
     }
 
-    /// A commit of so many bytes took that long.
+    /// Records that a commit of `bytes` bytes took this long.
     pub(super) fn note(&mut self, bytes: usize, took: Duration) {
         let waited = took.saturating_sub(Duration::from_nanos(bytes as u64 / BYTES_PER_NANOSECOND));
         self.waits.note(waited);
@@ -56,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_is_slow_after_several_slow_commits_and_quick_again_after_many_quick_ones() {
+    fn a_disk_is_slow_after_several_slow_commits_and_quick_after_many_quick_ones() {
         let pace = DiskPace::new(LIMIT);
         assert!(!pace.is_slow());
         let (slow, quick) = (Duration::from_millis(3), Duration::from_micros(100));
@@ -68,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_about_the_limit_stays_what_it_was() {
+    fn a_disk_near_the_limit_keeps_its_state() {
         let between = LIMIT * 3 / 4;
         let pace = DiskPace::new(LIMIT);
         assert!(!after(pace, 100, 4096, between).is_slow());
@@ -76,14 +78,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_bytes_take_is_no_wait() {
+    fn the_time_for_the_bytes_does_not_count() {
         let pace = DiskPace::new(LIMIT);
         assert!(!after(pace, 100, 8 * MEBIBYTE, Duration::from_millis(9)).is_slow());
         assert!(after(pace, 100, 8 * MEBIBYTE, Duration::from_millis(11)).is_slow());
     }
 
     #[test]
-    fn without_a_limit_every_disk_is_slow() {
+    fn with_a_zero_limit_every_disk_is_slow() {
         let pace = DiskPace::new(Duration::ZERO);
         assert!(pace.is_slow() && after(pace, 100, 0, Duration::ZERO).is_slow());
     }

@@ -1,13 +1,14 @@
-//! What a commit asks of the disk. Steps are executed one after the other, and the first that fails ends their commit.
+//! The disk operations of a commit. They are executed one after the other; the first failure ends
+//! the commit.
 
 use bytes::Bytes;
 
 use crate::wal::SlotId;
 
-/// One thing to do with the file of a slot.
+/// One operation on the file of a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskStep {
-    /// Offset and length are whole blocks; the memory is as aligned as its chunk.
+    /// Offset and length are whole blocks. The memory is aligned as its chunk is.
     Write {
         slot: SlotId,
         offset: u32,
@@ -16,7 +17,7 @@ pub enum DiskStep {
     Sync {
         slot: SlotId,
     },
-    /// Both in one. It makes nothing durable but what it writes.
+    /// A write and its sync in one operation. It makes only its own bytes durable.
     WriteSynced {
         slot: SlotId,
         offset: u32,
@@ -25,7 +26,7 @@ pub enum DiskStep {
 }
 
 impl DiskStep {
-    /// Bytes that it writes.
+    /// The number of bytes that the step writes.
     #[must_use]
     pub fn written(&self) -> usize {
         match self {

@@ -1,4 +1,5 @@
-//! Why a shard refused. One enum per operation; each says what the caller can do about it.
+//! Why a shard refused a request. One enum per operation; each variant says what the caller can do
+//! about it.
 
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence};
 
@@ -34,23 +35,24 @@ pub enum AppendError {
     OutOfOrderSequence { producer: ProducerId, expected: Sequence, got: Sequence },
     #[error("epoch {got} of producer {producer} is fenced by epoch {current}")]
     InvalidProducerEpoch { producer: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
-    /// Retriable: producers are forgotten when they expire.
+    /// Retriable: producers expire.
     #[error("the partition already remembers {limit} producers")]
     ProducerLimit { limit: usize },
-    /// The batch contradicts itself, or is one that no client may write.
+    /// The batch is inconsistent, or is one that no client may write.
     #[error("the batch is not valid: {reason}")]
     InvalidBatch { reason: String },
     #[error("the batch does not fit the producer's transaction: {reason}")]
     InvalidTransaction { reason: String },
-    #[error("a batch of {size} bytes is larger than the log takes ({max})")]
+    #[error("a batch of {size} bytes exceeds the log's limit of {max}")]
     TooLarge { size: usize, max: usize },
     /// Retriable: goes away when retention, trims or deletions free a segment.
     #[error("the write-ahead log is full")]
     Full,
-    /// Retriable, with the partition's leader: what was appended is cut off, or a batch that the same request brought is.
-    #[error("another leader's log has taken its place")]
+    /// Retriable at the partition's leader: the log is being cut, or a cut removed this batch or
+    /// another one of the same request.
+    #[error("another leader's log replaces this log")]
     CutOff,
-    /// A write or a sync failed. Nothing more is acknowledged by this shard until the process is started again.
+    /// A write or a sync failed. The shard acknowledges nothing more until the process restarts.
     #[error("the write-ahead log cannot be written: {reason}")]
     Storage { reason: String },
     #[error("the storage engine has stopped")]
@@ -71,28 +73,30 @@ pub enum TrimError {
     Stopped,
 }
 
-/// Why a log is not cut. It keeps what it had; the epoch of a cut that was not fenced stays told, and appends may have been refused for it.
+/// Why a log is not cut. The log keeps its batches. Unless the epoch was fenced, the partition
+/// still follows it, and appends may have been refused because of the cut.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CutError {
     #[error("the partition is not open here")]
     UnknownPartition,
     #[error("leader epoch {given} is below the current {current}")]
     FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
-    /// The log differs where it is committed: it is to be reset.
+    /// The log differs below its high watermark: the caller must reset it.
     #[error("offset {requested} is below the high watermark {high_watermark}")]
     BelowHighWatermark { requested: Offset, high_watermark: Offset },
-    /// It cannot be told what the log was there, and never will be: it is to be reset.
-    #[error("it cannot be told what the log was there: {reason}")]
+    /// The state of the log at that offset is lost for good: the caller must reset it.
+    #[error("the log's state at the cut is lost: {reason}")]
     Unknown { reason: String },
-    /// Retriable after a pause: a path to the device may be down. Where it lasts, a reset needs no read.
-    #[error("it cannot be read back what the log was there: {reason}")]
+    /// Retriable after a pause: a path to the device may be down. If the error persists, a reset
+    /// works without a read.
+    #[error("the log's state at the cut cannot be read: {reason}")]
     Unreadable { reason: String },
-    #[error("offset {at} cannot be where a log starts: name one from 0 to below {}", i64::MAX)]
+    #[error("a log cannot start at offset {at}: it must be at least 0 and below {}", i64::MAX)]
     InvalidStart { at: Offset },
     /// Retriable.
-    #[error("the log is being cut already")]
+    #[error("another cut of the log is under way")]
     UnderWay,
-    #[error("a reset or a later leadership has taken the place of this cut")]
+    #[error("a reset or a later leadership replaced this cut")]
     Superseded,
     /// Retriable: goes away when retention, trims or deletions free a segment.
     #[error("the write-ahead log is full")]
@@ -127,7 +131,8 @@ pub enum ReadError {
     /// The partition was deleted, or the engine stopped.
     #[error("the partition is closed")]
     Closed,
-    /// Retriable: other reads from disk held all places or all memory for longer than the reader would wait.
+    /// Retriable: other reads from disk occupied the queue or the memory for longer than the reader
+    /// waits.
     #[error("too many reads from disk are waiting")]
     Busy,
     #[error("the data cannot be read back: {reason}")]

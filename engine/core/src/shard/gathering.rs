@@ -1,10 +1,12 @@
-//! Lays frames into chunks and turns what has gathered into the steps of a commit: groups at their places, a sealed segment's index
-//! and trailer, a new segment's header, and the syncs between them. Where things go is the segment table's decision.
+//! Writes frames into chunks and plans the steps of a commit: groups at their places, a sealed
+//! segment's index and trailer, a new segment's header, and the syncs between them. The segment
+//! table decides the places.
 //!
 //! ```text
-//! room -> stage_* -> open group --chunk or segment at its end, take_commit--> planned steps --take_commit--> Commit
+//! room -> stage_* -> open group --chunk or segment is full, take_commit--> planned steps
+//! planned steps --take_commit--> Commit
 //! ```
-//! Does not execute a step, judge a batch, or say when a commit starts.
+//! Does not execute a step, validate a batch, or decide when a commit begins.
 
 use std::ops::Range;
 
@@ -28,12 +30,12 @@ use crate::wal::{
     WalPosition, group,
 };
 
-/// Why a frame has no place now.
+/// Why there is no room for a frame now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
     #[error("the next segment is being prepared")]
     AwaitSlot,
-    #[error("as much as one commit may take has gathered")]
+    #[error("the next commit is full")]
     AwaitCommit,
     #[error("the write-ahead log is full")]
     Full,
@@ -43,7 +45,8 @@ pub enum NoRoom {
     Poisoned { reason: String },
 }
 
-/// Whose batch is staged: the frame names the partition by its id, what becomes readable by its key.
+/// The log of a staged batch: the frame names the partition by its id, the published batch by its
+/// key.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchOf {
     pub id: TopicIdPartition,
@@ -51,12 +54,12 @@ pub struct BatchOf {
     pub version: LogVersion,
 }
 
-/// The answer to whoever asks for room.
+/// The result of a request for room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
     /// The frame can be staged now.
     Here,
-    /// A new segment was started. Checkpoints belong at its head; then ask again.
+    /// A new segment was started. Stage its first checkpoints, then ask again.
     Rolled,
 }
 
@@ -74,7 +77,7 @@ struct OpenBatch {
     range: Range<usize>,
 }
 
-/// See the module. One commit may be under way while the next one gathers here.
+/// Gathers frames for the next commit, also while earlier commits are in flight. See the module.
 #[derive(Debug)]
 pub struct Gathering<M: ReaderMemory> {
     wal: WalId,
@@ -89,7 +92,7 @@ pub struct Gathering<M: ReaderMemory> {
     bytes: usize,
     holds_frames: bool,
     end: WalPosition,
-    /// Where the newest finished group stands.
+    /// The position of the newest finished group.
     last_group: Option<WalPosition>,
     syncs: SyncPolicy,
 }
@@ -116,7 +119,7 @@ impl<M: ReaderMemory> Gathering<M> {
         }
     }
 
-    /// Bytes that wait for the next commit.
+    /// The bytes gathered for the next commit.
     #[must_use]
     pub fn gathered_bytes(&self) -> usize {
         self.bytes + self.open.as_ref().map_or(0, |open| open.writer.length())
@@ -127,7 +130,7 @@ impl<M: ReaderMemory> Gathering<M> {
         self.steps.is_empty() && self.open.as_ref().is_none_or(|open| open.writer.is_empty())
     }
 
-    /// Where the newest group of this run stands, those included that are not written yet.
+    /// The position of the newest group of this WAL session, written or not.
     #[must_use]
     pub fn last_staged(&self) -> Option<WalPosition> {
         let open = self.open.as_ref().filter(|open| !open.writer.is_empty());
@@ -137,6 +140,9 @@ impl<M: ReaderMemory> Gathering<M> {
     // Room.
 
     /// Makes room for a frame with `payload` bytes.
+    ///
+    /// # Errors
+    /// If the log is full, no segment is ready, or there is no memory.
     pub fn room(&mut self, payload: usize, purpose: Purpose) -> Result<Room, NoRoom> {
         loop {
             let size = self.open.as_ref().map_or_else(
@@ -151,7 +157,7 @@ impl<M: ReaderMemory> Gathering<M> {
                     return Ok(Room::Rolled);
                 }
                 Admission::Fits if self.open.is_some() && self.chunk_room() >= size => return Ok(Room::Here),
-                // The chunk is at its end: the group ends, the next one starts a chunk.
+                // The chunk is full: the group ends, and the next one starts a chunk.
                 Admission::Fits if self.open.is_some() => self.finish_group(GroupKind::Data),
                 Admission::Fits => {
                     self.reserve(size)?;
@@ -167,7 +173,8 @@ impl<M: ReaderMemory> Gathering<M> {
         self.chunk.as_ref().map_or(0, Chunk::room)
     }
 
-    /// Makes sure of `size` bytes in one chunk: of the present one, or of another. Between two groups only.
+    /// Reserves `size` contiguous bytes, in the present chunk or in a new one. Only between two
+    /// groups.
     fn reserve(&mut self, size: usize) -> Result<(), NoMemory> {
         if self.chunk_room() < size {
             self.make_room(size);
@@ -182,13 +189,14 @@ impl<M: ReaderMemory> Gathering<M> {
         self.open = Some(OpenGroup { writer, batches: Vec::new() });
     }
 
-    /// Lets the oldest readable batches leave memory until there is some for a chunk of `wanted` bytes, or nothing is left to give up: a reader
-    /// may hold what was given up. With none wanted, it is about what is taken already.
+    /// Evicts the oldest readable batches until a chunk of `wanted` bytes is within the memory
+    /// limit, or none can be evicted: a reader may still hold evicted memory. Zero compares the
+    /// memory in use with the limit.
     pub fn make_room(&mut self, wanted: usize) {
-        while self.tail.can_give_up() && self.memory.is_short_of(wanted) {
+        while self.tail.can_evict() && self.memory.is_short_of(wanted) {
             let Self { tail, memory, table, .. } = self;
             let unindexed = table.shared().unindexed();
-            tail.give_up().for_each(|(key, through)| memory.evict(key, through, &unindexed));
+            tail.evict_oldest().for_each(|(key, through)| memory.evict(key, through, &unindexed));
         }
     }
 
@@ -196,7 +204,7 @@ impl<M: ReaderMemory> Gathering<M> {
         &mut self.memory
     }
 
-    /// Batches of a commit became readable. Those of one partition come in order.
+    /// The batches of a commit became readable. Those of one partition come in order.
     pub fn on_published(&mut self, batches: &[StagedBatch]) {
         let together = batches.chunk_by(|one, next| (one.key, one.chunk) == (next.key, next.chunk));
         for last in together.filter_map(<[_]>::last) {
@@ -204,14 +212,14 @@ impl<M: ReaderMemory> Gathering<M> {
         }
     }
 
-    /// Readers see a log cut back: what it has in memory ends below `end`.
+    /// Readers see the log cut: its batches in memory end at or below `end`.
     pub(super) fn on_cut(&mut self, key: PartitionKey, end: Offset) {
         self.tail.cut(key, end);
     }
 
-    // Frames. Only after `room` said `Here`.
+    // Frames. Only after `room` returned `Here`.
 
-    /// The open group and its region.
+    /// Puts a frame into the open group, and returns the group's position.
     fn stage<R>(&mut self, put: impl FnOnce(&mut OpenGroup, &mut [u8]) -> R) -> (WalPosition, R) {
         let open = self.open.as_mut().expect("room was made, which opens a group");
         let chunk = self.chunk.as_mut().expect("an open group lies in a chunk");
@@ -219,7 +227,7 @@ impl<M: ReaderMemory> Gathering<M> {
         (open.writer.position(), result)
     }
 
-    /// `header` is that of the batch in the log: with its base offset and leader epoch there.
+    /// `header` has the base offset and leader epoch that the log assigned.
     pub fn stage_batch(&mut self, of: BatchOf, bytes: &[u8], header: &BatchHeader, now: Timestamp) {
         let BatchOf { id, key, version } = of;
         let (group, ()) = self.stage(|open, region| {
@@ -244,7 +252,8 @@ impl<M: ReaderMemory> Gathering<M> {
         self.table.record_control(id, group, control);
     }
 
-    /// A piece of a checkpoint. Answers where the checkpoint was begun: the first piece begins it here.
+    /// Stages a piece of a checkpoint. Returns where the checkpoint began; the first piece begins
+    /// it here.
     pub(super) fn stage_piece(&mut self, piece: NextPiece<'_>) -> WalPosition {
         let NextPiece { id, begun_at, number, count, bytes, frontiers } = piece;
         let (group, piece) = self.stage(|open, region| {
@@ -257,11 +266,15 @@ impl<M: ReaderMemory> Gathering<M> {
         piece.begun_at
     }
 
-    /// Plans a group without frames that says how far the log is durable. Without a place for it, does nothing, which is as well.
+    /// Plans a group without frames that proves how far the log is durable. Does nothing if the
+    /// active segment has no room for it: the next segment proves as much.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
     pub fn stage_proof(&mut self) -> Result<(), NoMemory> {
         let Some(at) = self.table.next_position() else { return Ok(()) };
         let shape = self.table.shape();
-        // Room may have been made for a frame that did not come.
+        // A caller may have made room and then staged no frame.
         self.open.take_if(|open| open.writer.is_empty());
         if self.open.is_some() || at.offset + shape.block_size() > shape.trailer() {
             return Ok(());
@@ -272,13 +285,14 @@ impl<M: ReaderMemory> Gathering<M> {
         Ok(())
     }
 
-    /// Bytes of the partition's batches, in this version of its log, that no commit has taken yet.
+    /// The bytes of the partition's batches, in this version of its log, that no commit has taken
+    /// yet.
     #[must_use]
     pub fn staged_bytes(&self, key: PartitionKey, version: LogVersion) -> u64 {
-        let is_asked_for = |other: PartitionKey, of: LogVersion| (other, of) == (key, version);
-        let staged = self.batches.iter().filter(|staged| is_asked_for(staged.key, staged.version));
+        let is_of_log = |other: PartitionKey, of: LogVersion| (other, of) == (key, version);
+        let staged = self.batches.iter().filter(|staged| is_of_log(staged.key, staged.version));
         let staged = staged.map(|staged| staged.batch.bytes.len());
-        let open = self.open.iter().flat_map(|open| &open.batches).filter(|open| is_asked_for(open.key, open.version));
+        let open = self.open.iter().flat_map(|open| &open.batches).filter(|open| is_of_log(open.key, open.version));
         staged.chain(open.map(|open| open.range.len())).sum::<usize>() as u64
     }
 
@@ -292,7 +306,7 @@ impl<M: ReaderMemory> Gathering<M> {
     fn finish_group(&mut self, kind: GroupKind) {
         let Some(OpenGroup { writer, batches }) = self.open.take() else { return };
         if kind == GroupKind::Data && writer.is_empty() {
-            // Whoever asked for room had nothing to write.
+            // A caller made room and staged no frame.
             return;
         }
         self.holds_frames |= !writer.is_empty();
@@ -329,7 +343,8 @@ impl<M: ReaderMemory> Gathering<M> {
         let index = self.index_group();
         let block = self.table.shape().block_size() as usize;
         let sealed = index.as_ref().map_or(0, |(writer, payload)| writer.size_with(payload.len()) + block);
-        // Memory for all of it first: a segment is sealed with its trailer planned, and started with its header.
+        // Reserve memory for everything first: after the seal, the trailer and the next header must
+        // not fail.
         self.reserve(sealed + block)?;
         if let Some(slot) = self.active_slot() {
             self.seal(slot, index);
@@ -341,13 +356,15 @@ impl<M: ReaderMemory> Gathering<M> {
         Ok(())
     }
 
-    /// The group that ends the active segment, and the payload of its frame. Without room for it there is none, and the segment is scanned.
+    /// The group that ends the active segment, and its payload. `None` if it does not fit: recovery
+    /// then scans the segment.
     fn index_group(&self) -> Option<(GroupWriter, Vec<u8>)> {
         let (at, payload) = (self.table.next_position()?, self.table.index_payload()?);
         Some((GroupWriter::new(self.wal, self.table.session(), at, self.table.shape()), payload))
     }
 
-    /// From here on the active segment must be synced, whatever fails.
+    /// Plans the end of the active segment. From here on it must be synced, even if a later step
+    /// fails.
     fn seal(&mut self, slot: SlotId, index: Option<(GroupWriter, Vec<u8>)>) {
         let finished = index.map(|(mut writer, payload)| {
             let chunk = self.chunk.as_mut().expect("room was reserved in it");
@@ -360,7 +377,7 @@ impl<M: ReaderMemory> Gathering<M> {
         self.steps.push(DiskStep::Sync { slot });
     }
 
-    /// Plans the write of one block, for which room was reserved.
+    /// Plans the write of one block. The caller reserved its memory.
     fn plan_block(&mut self, slot: SlotId, offset: u32, encode: impl FnOnce(WalId, &mut [u8])) {
         let length = self.table.shape().block_size() as usize;
         let chunk = self.chunk.as_mut().expect("room was reserved in it");
@@ -369,7 +386,7 @@ impl<M: ReaderMemory> Gathering<M> {
         self.steps.push(DiskStep::Write { slot, offset, bytes });
     }
 
-    /// Everything that has gathered, as one commit; `None` if nothing has.
+    /// Takes everything gathered as one commit; `None` if that is nothing.
     pub fn take_commit(&mut self) -> Option<Commit> {
         if self.is_empty() {
             return None;
@@ -381,7 +398,7 @@ impl<M: ReaderMemory> Gathering<M> {
         Some(Commit { steps, batches, end: self.end, bytes, holds_frames })
     }
 
-    /// The commit that ends at `end` is done. A later group says that it is durable only if it was synced.
+    /// The commit that ends at `end` is durable. Later groups may prove it only if it was synced.
     pub fn on_committed(&mut self, end: WalPosition) {
         match self.syncs {
             SyncPolicy::EachCommit => self.table.on_synced(end),

@@ -1,5 +1,5 @@
-//! How a read of what has left memory is planned, on whatever thread: which segment it goes to, in which of its groups, and where it goes on. The plan
-//! holds the segment.
+//! Plans the read of batches that have left memory, on any thread: the segment, the groups in it,
+//! and the next segment. The plan holds the segment.
 
 use rustmq_model::Offset;
 
@@ -8,11 +8,11 @@ use super::request::ColdRead;
 use crate::wal::segments::{Located, Location};
 use crate::wal::{LocationMap, NotLocated, RUNS_AHEAD, ReadRange, SegmentHold, SegmentTable, SharedSegments};
 
-/// Where a read finds its batches.
+/// The location of a read's batches.
 #[derive(Debug)]
 pub struct ReadPlan {
     pub location: Location,
-    /// Where it goes on once it is through with that segment, if that is near.
+    /// The location after the end of that segment, if the read is near it.
     pub next: Option<NextLocation>,
     pub hold: SegmentHold,
 }
@@ -23,23 +23,26 @@ pub struct NextLocation {
     pub from: Offset,
 }
 
-/// Why there is no plan.
+/// Why a read has no plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NoPlan {
-    /// The segment is in use no more since the map was taken: a newer one says where the batches are.
+    /// The segment was freed after the map was taken: a newer map locates the batches.
     Retired,
     Refused(ReadError),
 }
 
-/// Of a consumer, by the map of its partition.
+/// Plans a consumer's read by the map of its partition.
+///
+/// # Errors
+/// If the segment was freed, the batches are damaged, or the map does not have them.
 pub fn plan_read(read: &ColdRead, map: &LocationMap, segments: &SharedSegments) -> Result<ReadPlan, NoPlan> {
-    // Held before it is looked into: what is found there stays.
+    // Held before the lookup: the location then stays valid.
     let generation = map.generation_at(read.from);
     let hold = generation.and_then(|generation| segments.hold(generation));
     plan(read, hold, |range| map.locate(range, segments))
 }
 
-/// Of batches that are to be moved, by the table.
+/// Plans a read for a move, by the segment table.
 pub(super) fn plan_move(read: &ColdRead, table: &SegmentTable) -> Result<ReadPlan, ReadError> {
     let locate = |range| table.locate(read.id, range).ok_or(NotLocated::Nowhere);
     let hold = match locate(range_of(read)) {

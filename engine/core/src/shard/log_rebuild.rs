@@ -1,12 +1,14 @@
-//! The state of a log at an offset, read back from the WAL: from a base (a checkpoint or open frame) at or below it, and the frames that follow. Reads
-//! are asked for one at a time and fed back. A driver executes them on a thread that may wait: the shard's never sees these bytes.
+//! Rebuilds the state of a log at an offset from the WAL: from a base (a checkpoint or open frame)
+//! at or below the offset, and the frames that follow. It requests one read at a time and takes the
+//! result. A driver executes the reads on a thread that may block: the shard's thread never sees
+//! these bytes.
 //!
 //! ```text
 //! the newest base --its groups, and those that follow up to the offset--> the log at the offset
 //!        '--its segment has no base at or below the offset: the next older one
 //! ```
-//! Each segment is read once: the segments behind one that is given up were given up before it. Nothing behind the offset is read that need not be, since it
-//! may be damaged, and is of no use.
+//! Each segment is read once: the segments after a rejected one were rejected before it. Groups
+//! beyond the offset are read only if necessary, since they may be damaged.
 
 use bytes::Bytes;
 use rustmq_model::{Offset, TopicIdPartition};
@@ -20,10 +22,10 @@ use crate::wal::scan::{ReplayEvent, Scanned, ScannedEvent, check_group, scan_gro
 use crate::wal::segments::{GroupRange, ReplayBase, ReplayRange};
 use crate::wal::{CheckpointPiece, CheckpointPieces, Control, GroupHeader, GroupKind, SegmentGeneration, SlotId};
 
-/// Bytes that are read at a time, at the most. A larger group is read whole.
+/// The most bytes of one read. A larger group is read whole.
 const WINDOW_MAX: u32 = 1 << 20;
 
-/// Why it cannot be told what the log was.
+/// Why the state of the log is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RebuildError {
     #[error("no checkpoint at or below offset {until} is left")]
@@ -38,38 +40,39 @@ pub enum RebuildError {
     Unsound { reason: String },
 }
 
-/// Which log, and up to where.
+/// The log to rebuild, and the offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LogPrefix {
     pub id: TopicIdPartition,
-    /// Batches that reach beyond are left out.
+    /// Batches that end above this are left out.
     pub until: Offset,
     pub limits: LogLimits,
 }
 
-/// See the module.
+/// A rebuild of one log; see the module.
 #[derive(Debug)]
 pub struct LogRebuild {
     prefix: Prefix,
     range: ReplayRange,
-    /// The one of the range's bases that is tried.
+    /// The index of the current base in the range.
     base: usize,
-    /// The one of the range's segments that is read.
+    /// The index of the current segment in the range.
     segment: usize,
-    /// The next group in it.
+    /// The offset of the next group in the segment.
     at: u32,
-    /// Bytes to ask for: a window, or a group that is larger.
+    /// The size of the next read: a window, or a larger group.
     wanted: u32,
-    /// A block where a larger read of the segment has failed: what cannot be read may lie behind the offset.
+    /// The size of a window. One block after a larger read of the segment has failed: the
+    /// unreadable part may lie beyond the offset.
     window: u32,
     window_max: u32,
-    /// How often the read has failed that is asked for.
+    /// How often the current read has failed.
     failures: u32,
     end: Option<Result<(), RebuildError>>,
 }
 
 impl LogRebuild {
-    /// Reads no more than `read_bytes_max` at a time, but for a group that is larger.
+    /// Reads at most `read_bytes_max` bytes at a time, except for a larger group.
     pub(super) fn new(of: LogPrefix, range: ReplayRange, read_bytes_max: usize) -> Self {
         let window = u32::try_from(read_bytes_max).unwrap_or(WINDOW_MAX).min(WINDOW_MAX);
         let mut rebuild = Self {
@@ -88,7 +91,7 @@ impl LogRebuild {
         rebuild
     }
 
-    /// The read to execute next; `None` once [`Self::finish`] can be called.
+    /// The next read to execute; `None` once [`Self::finish`] can be called.
     #[must_use]
     pub fn poll_action(&self) -> Option<ReadRequest> {
         let GroupRange { slot, place, end, .. } = self.group_range()?;
@@ -116,7 +119,8 @@ impl LogRebuild {
         (self.wanted, self.failures) = (self.window, 0);
     }
 
-    /// Takes the bytes of the read that [`Self::poll_action`] last gave, or why there are none. A read that fails is asked for again a few times.
+    /// Takes the result of the read that [`Self::poll_action`] returned last. A failed read is
+    /// tried again a few times.
     pub fn on_read(&mut self, bytes: Result<&Bytes, String>) {
         let Some(range) = self.group_range().copied() else { return };
         let taken = match bytes {
@@ -152,25 +156,26 @@ impl LogRebuild {
         Ok(())
     }
 
-    /// What follows is left out.
+    /// Whether all frames that follow are left out.
     fn is_read(&self) -> bool {
         self.prefix.log.is_some() && self.prefix.is_past && !self.may_find_better()
     }
 
-    /// No batch is missing. Producers may be forgotten yet, which is done again if what says so cannot be read.
+    /// Whether no batch is missing. Expiry frames may still follow; if they cannot be read, the
+    /// producers expire again later.
     fn is_whole(&self) -> bool {
         let LogPrefix { until, .. } = self.prefix.of;
         self.prefix.log.as_ref().is_some_and(|log| log.end() == until) && !self.may_find_better()
     }
 
-    /// Whether a base that counts more than the one that was found may follow.
+    /// Whether a better base than the one found may follow.
     fn may_find_better(&self) -> bool {
         let ReplayBase { at, is_followed } = self.range.bases[self.base];
         let generation = self.range.segments.get(self.segment).map(|range| range.place.generation);
         is_followed && generation == Some(at.generation)
     }
 
-    /// As many groups as there are whole ones.
+    /// Takes the whole groups among the bytes.
     fn take_groups(&mut self, range: GroupRange, bytes: &Bytes) -> Result<(), RebuildError> {
         let (slot, start) = (range.slot, self.at);
         let damaged = |offset, damage| RebuildError::Damaged { slot, offset, damage };
@@ -189,7 +194,7 @@ impl LogRebuild {
                 Err(error) => return Err(unusable(offset, error)),
             };
             match header.kind {
-                // It may cover frames of the partition.
+                // The hole may cover frames of the partition.
                 GroupKind::Hole => return Err(damaged(offset, GroupDamage::Absent)),
                 GroupKind::Data => {
                     let scan = scan_group(range.place, offset, &rest).map_err(|error| unusable(offset, error))?;
@@ -211,7 +216,8 @@ impl LogRebuild {
         Ok(())
     }
 
-    /// The group goes on behind the bytes. One that does so though it was asked for as a whole is not all there.
+    /// The group continues after the bytes: requests more. A group that is still incomplete after a
+    /// read of its whole length is truncated.
     fn ask_for_more(&mut self, range: GroupRange, rest: &Bytes, read: usize) -> Result<(), RebuildError> {
         let shape = range.place.shape;
         let whole = GroupHeader::parse(range.place.wal, rest).map_or(0, |header| shape.padded(header.length));
@@ -240,7 +246,10 @@ impl LogRebuild {
         }
     }
 
-    /// Call when [`Self::poll_action`] gives nothing.
+    /// Returns the log. To be called once [`Self::poll_action`] returns `None`.
+    ///
+    /// # Errors
+    /// If no base is left, or a frame before the offset is damaged, unreadable or inconsistent.
     pub fn finish(self) -> Result<PartitionLog, RebuildError> {
         match (self.end, self.prefix.log) {
             (Some(Err(error)), _) => Err(error),
@@ -250,28 +259,28 @@ impl LogRebuild {
     }
 }
 
-/// The log up to the offset, as far as it is read.
+/// The log up to the offset, as far as it has been read.
 #[derive(Debug)]
 struct Prefix {
     of: LogPrefix,
-    /// From the newest base that is at or below the offset.
+    /// Replayed from the newest base at or below the offset.
     log: Option<PartitionLog>,
-    /// What comes now follows batches that are left out.
+    /// The next frames follow batches that are left out.
     is_past: bool,
     begun: Option<BegunCheckpoint>,
 }
 
-/// A checkpoint of which not all pieces have been read.
+/// A checkpoint with pieces that have not been read yet.
 #[derive(Debug)]
 struct BegunCheckpoint {
     generation: SegmentGeneration,
     pieces: CheckpointPieces,
-    /// What the log took after its first piece: it is replayed on top.
+    /// The log's frames since its first piece: they are replayed on top of it.
     since: Vec<ReplayEvent>,
 }
 
 impl Prefix {
-    /// Whether a base of that segment is there, or is a checkpoint of which pieces are to come.
+    /// Whether a base of that segment was found, or a checkpoint in it has pieces to come.
     fn may_have_base_in(&self, generation: SegmentGeneration) -> bool {
         self.log.is_some() || self.begun.as_ref().is_some_and(|begun| begun.generation == generation)
     }
@@ -317,7 +326,7 @@ impl Prefix {
                 }
             }
             ReplayEvent::Batch(header, _) if header.next_offset() > until => self.is_past = true,
-            // The state that a cut left follows it in its group.
+            // The state after the cut follows in the same group.
             ReplayEvent::Control(Control::Truncate { .. }) => self.is_past = true,
             event if !self.is_past => {
                 if let Some(log) = self.log.take() {
@@ -325,7 +334,8 @@ impl Prefix {
                     self.log = Some(log);
                 }
             }
-            // Producers that were forgotten after a batch that is left out were forgotten in a longer log. Whoever cuts the log knows its trims.
+            // Expiry frames after a batch that is left out belong to the longer log. The caller
+            // knows the trims of the log.
             _ => {}
         }
         Ok(())

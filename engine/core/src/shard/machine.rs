@@ -1,4 +1,5 @@
-//! [`Shard`]: what a driver calls. What happens in a turn stands in [`super::turn`], each decision in the file of its noun.
+//! [`Shard`]: the interface for a driver. [`super::turn`] orders the steps of a turn; each decision
+//! has a file of its own.
 
 use std::time::Duration;
 
@@ -26,39 +27,44 @@ use super::waiting::{Answer, Waiting, WaitingAnswers, WaitingAppend};
 use crate::log::{LogLimits, Replicas};
 use crate::wal::SegmentTable;
 
-/// Requests that wait in the machine itself, so that one commit takes many.
+/// The capacity of the machine's own request queue: one commit takes many requests.
 const REQUESTS_MAX: usize = 256;
 
-/// How a shard works, apart from what it holds.
+/// The configuration of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardConfig {
-    /// How long the shard is idle before it proves what it wrote last.
+    /// After this long without commits the shard writes a proof of its last group.
     pub proof_after: Duration,
     pub retention_interval: Duration,
-    /// From how long on, beyond what their bytes take, commits make the disk count as slow: then two of them are in flight. With none, always.
+    /// While commits take at least this on average, not counting the time for their bytes, two of
+    /// them may be in flight. Zero always allows two.
     pub slow_commit: Duration,
-    /// What may gather for one commit, and one frame more.
+    /// The bytes that may gather for one commit. The frame that reaches the limit may exceed it.
     pub gathered_bytes_max: usize,
-    /// Batches that may wait for a frontier, and those of one request more: then no append is taken before some have been passed.
+    /// The batches that may wait for frontiers. The request that reaches the limit may exceed it;
+    /// then appends stall until frontiers pass some of the batches.
     pub waits_max: usize,
-    /// Of one read that a move or a cut asks for.
+    /// The size of one read for a move or a cut, in bytes.
     pub read_bytes_max: usize,
-    /// Of a checkpoint in one frame. A larger one is written in pieces.
+    /// The most checkpoint bytes in one frame. A larger checkpoint is written in pieces.
     pub checkpoint_piece_bytes_max: usize,
     pub limits: LogLimits,
-    /// Of the partitions that are opened here.
+    /// The replicas of the partitions that are opened here.
     pub replicas: Replicas,
 }
 
-/// The logs of a shard's partitions and the write-ahead log that they share, as a machine without I/O.
+/// The logs of a shard's partitions and the write-ahead log that they share, as a machine without
+/// I/O.
 ///
 /// ```text
-/// handle_* -> backlog -> stage (the cores decide) -> gathering --poll_commit--> in flight --on_committed--> publish, answer, free, evict
+/// handle_* -> backlog -> stage (the cores decide) -> gathering --poll_commit--> in flight
+/// in flight --on_committed--> publish, answer, free, evict
 /// ```
-/// The driver makes turns. In each it says what has happened (`handle_*`, `on_*`), then calls [`Self::stage`] once; after every call it executes
-/// what [`Self::poll_action`] asks for until nothing is left. [`Self::poll_commit`] begins the next commit when the driver can execute it, and
-/// [`Self::on_committed`] ends it; while the disk is slow there may be two, which end in any order. [`Self::poll_timeout`] says when the next turn is due
-/// without news. No call waits for anything.
+/// The driver runs turns. In each turn it reports events (`handle_*`, `on_*`), then calls
+/// [`Self::stage`] once; after every call it executes the actions of [`Self::poll_action`] until
+/// none is left. [`Self::poll_commit`] begins the next commit when the driver can execute one, and
+/// [`Self::on_committed`] ends it; while the disk is slow there may be two, which end in any order.
+/// [`Self::poll_timeout`] says when the next turn is due if no event comes before. No call blocks.
 #[derive(Debug)]
 pub struct Shard<H: Host> {
     pub(super) config: ShardConfig,
@@ -74,15 +80,19 @@ pub struct Shard<H: Host> {
     pub(super) repair: RepairCheckpoints,
     pub(super) closing: Option<Vec<H::DoneReply>>,
     pub(super) appended: AppendCount,
-    /// The newest commit of which everything is published, and not yet followed up.
+    /// The newest commit whose batches are published and whose follow-up ([`Self::stage`]) is due.
     pub(super) durable: Option<CommitNumber>,
-    /// A segment that nothing but its readers need is looked at again.
+    /// When to check again whether readers have released a segment that is otherwise free.
     pub(super) free_at: Option<Instant>,
     pub(super) actions: Actions<H>,
 }
 
 impl<H: Host> Shard<H> {
-    /// Of what recovery found; empty partitions if it found none. Plans the group that puts this run on disk, for the first commit.
+    /// Starts with the recovered partitions; none for a new log. Plans the group that puts the WAL
+    /// session on disk, for the first commit.
+    ///
+    /// # Errors
+    /// If there is no memory for that group.
     pub fn new(
         config: ShardConfig,
         gathering: Gathering<H::Memory>,
@@ -107,11 +117,11 @@ impl<H: Host> Shard<H> {
             actions: Actions::default(),
             config,
         };
-        // The run must be on disk before anything of it is: a proof names it.
+        // The WAL session must be on disk before its other groups: a proof names it.
         shard.commits.on_proof_staged();
-        shard.staging.stage_run()?;
+        shard.staging.stage_session()?;
         for key in shard.partitions.keys().collect::<Vec<_>>() {
-            let partition = shard.partitions.at_mut(key).expect("it is one of those that are there");
+            let partition = shard.partitions.at_mut(key).expect("the key comes from the partitions");
             let locations = shard.staging.table().location_map(partition.id);
             shard.actions.push(Action::CreateView(Box::new(NewView::of(partition, locations))));
             shard.actions.push(Action::List { key });
@@ -119,14 +129,14 @@ impl<H: Host> Shard<H> {
         Ok(shard)
     }
 
-    /// The log was repaired: every partition gets a checkpoint, and then the repair is forgotten.
+    /// Writes a checkpoint of every partition, then asks the driver to forget the repair.
     pub fn checkpoint_after_repair(&mut self) {
         self.repair = RepairCheckpoints::of_all(&self.partitions);
     }
 
-    // Requests. They are staged in a turn.
+    // Requests. A turn stages them.
 
-    /// Creates partitions, or takes up existing ones under a leader epoch.
+    /// Creates partitions, or leads existing ones in a leader epoch that is not lower.
     pub fn handle_open(&mut self, partitions: Vec<OpenPartition>, reply: H::OpenReply) {
         self.backlog.push(Job::Open { partitions, reply });
     }
@@ -147,18 +157,19 @@ impl<H: Host> Shard<H> {
         self.backlog.push(Job::Delete { ids, reply });
     }
 
-    /// Ends once what was asked before is done and proved. The driver answers it when it has let go of the folder.
+    /// Closes the shard after the earlier requests are done and their commits are proved. The
+    /// driver answers after it has released the folder.
     pub fn handle_close(&mut self, reply: H::DoneReply) {
         self.backlog.push(Job::Close { reply });
     }
 
-    /// Whether so many requests more may be handed over now.
+    /// Whether the machine accepts another request now.
     #[must_use]
     pub fn takes_requests(&self) -> bool {
         self.closing.is_none() && self.backlog.len() < REQUESTS_MAX
     }
 
-    /// Whether news of requests should wake the driver: those taken before come first.
+    /// Whether new requests should wake the driver: accepted requests come first.
     #[must_use]
     pub fn awaits_requests(&self) -> bool {
         self.closing.is_none() && self.backlog.is_empty()
@@ -171,7 +182,7 @@ impl<H: Host> Shard<H> {
 
     // Questions.
 
-    /// `None` if it is not open.
+    /// `None` if the partition is not open.
     #[must_use]
     pub fn partition(&self, id: TopicIdPartition) -> Option<&Partition> {
         self.partitions.find(id)
@@ -192,24 +203,24 @@ impl<H: Host> Shard<H> {
         self.staging.poisoned()
     }
 
-    /// The memory that the driver lent.
+    /// The memory that the driver provided.
     pub const fn memory_mut(&mut self) -> &mut H::Memory {
         self.staging.memory_mut()
     }
 
-    /// What was appended since this was asked last.
+    /// The batches and bytes appended since the last call.
     pub const fn take_appended(&mut self) -> AppendCount {
         std::mem::replace(&mut self.appended, AppendCount { batches: 0, bytes: 0 })
     }
 
     // Execution.
 
-    /// The next thing to be done.
+    /// The next action to execute.
     pub fn poll_action(&mut self) -> Option<Action<H>> {
         self.actions.poll()
     }
 
-    /// When the next turn is due, if nothing happens before.
+    /// When the next turn is due if no event comes before.
     #[must_use]
     pub fn poll_timeout(&self) -> Instant {
         let due = self.retention.due_at();
@@ -219,16 +230,17 @@ impl<H: Host> Shard<H> {
         looks.into_iter().flatten().fold(due, Instant::min)
     }
 
-    /// Answers when every batch is passed by the frontier that it waits for.
+    /// Answers the append when every batch is passed by the frontier that it waits for.
     pub(super) fn answer_when_passed(&mut self, append: WaitingAppend<H>) {
         if let Some(reason) = self.staging.poisoned() {
-            // Of a part of it the commit may have succeeded; it is refused as a whole.
+            // Some of its batches may be durable; the request is refused as a whole.
             let reason = reason.to_owned();
             Waiting::Append(append).refuse(&reason, &mut self.partitions, &mut self.actions);
             return;
         }
         if append.is_cut(&self.partitions) {
-            // While the rest of it waited for room. As a whole: where a batch is that the cut has left is not looked for.
+            // The cut came while the rest of the request waited for room. Refused as a whole: the
+            // remaining batches are not looked up.
             append.refuse(&AppendError::CutOff, &mut self.actions);
             return;
         }
@@ -237,12 +249,12 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// They take effect once what was staged so far is durable, in their order.
+    /// Applies the changes, in their order, once everything staged so far is durable.
     pub(super) fn apply_when_durable(&mut self, changes: impl IntoIterator<Item = PlacementChange>) {
         changes.into_iter().for_each(|change| self.when_durable(Waiting::Change(change)));
     }
 
-    /// The same, and then the answer to who asked for them.
+    /// As [`Self::apply_when_durable`]; then sends the answer.
     pub(super) fn answer_when_durable(
         &mut self,
         changes: impl IntoIterator<Item = PlacementChange>,
@@ -254,7 +266,8 @@ impl<H: Host> Shard<H> {
 
     fn when_durable(&mut self, waiting: Waiting<H>) {
         if let Some(reason) = self.staging.poisoned() {
-            // Nothing waits any more, but what was staged before the failure never became durable.
+            // No wait is accepted any more: what was staged before the failure may never become
+            // durable.
             let reason = reason.to_owned();
             waiting.refuse(&reason, &mut self.partitions, &mut self.actions);
             return;
@@ -268,14 +281,15 @@ impl<H: Host> Shard<H> {
     pub(super) fn complete(&mut self, waiting: Waiting<H>) {
         match &waiting {
             Waiting::Change(change) if change.is_stale(&self.partitions) => {
-                // What was planned for a partition that is gone is nothing to speak of.
+                // A change of a closed partition needs no note.
                 if self.partitions.at(change.key).is_some() {
                     self.actions.note(Fact::StaleChange { id: change.id });
                 }
                 return;
             }
             Waiting::Change(PlacementChange { key, what: Placement::Close, .. }) => {
-                // No frontier of it moves any more, and another partition may have its place from here on.
+                // Its frontiers never move again, and another partition may take its slot from here
+                // on.
                 for append in self.waiting.take_above(*key, None) {
                     append.refuse(&AppendError::UnknownPartition, &mut self.actions);
                 }
@@ -294,7 +308,7 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// Panics where the machine contradicts itself.
+    /// Panics if the machine's state is inconsistent.
     pub fn check_invariants(&self) {
         self.staging.table().check_invariants();
         self.partitions.iter().for_each(|partition| partition.log.check_invariants());

@@ -1,30 +1,35 @@
-//! The memory that a driver lends: chunks, each filled once from front to back, that are written to the disk and read by consumers. Where it
-//! comes from, and when a chunk that nobody holds is used again, is the driver's matter.
+//! The memory that a driver provides: chunks, each filled once from front to back, written to disk
+//! and read by consumers. The driver decides where chunks come from, and when it reuses one that
+//! nobody holds.
 
 use std::fmt::Debug;
 
 use bytes::Bytes;
 
-/// Where chunks come from.
+/// Allocates chunks.
 pub trait Memory: Debug {
     type Chunk: Chunk;
 
-    /// A chunk with room for `length` bytes at least.
+    /// Allocates a chunk with room for at least `length` bytes.
+    ///
+    /// # Errors
+    /// If the system has no memory for it.
     fn take(&mut self, length: usize) -> Result<Self::Chunk, NoMemory>;
 
-    /// Whether a chunk with room for `length` bytes goes beyond what may be taken; of none, whether what is taken already does.
+    /// Whether a chunk of `length` bytes would exceed the memory limit. Zero asks whether the
+    /// memory in use already exceeds it.
     fn is_short_of(&self, length: usize) -> bool;
 }
 
 /// The unique right to fill a chunk.
 pub trait Chunk: Debug {
-    /// Bytes that are still open.
+    /// The size of the open part, in bytes.
     fn room(&self) -> usize;
 
-    /// The open part, whatever it holds.
+    /// The open part. Its content is unspecified.
     fn open_part(&mut self) -> &mut [u8];
 
-    /// Freezes the first `length` open bytes and hands them out: they never change again.
+    /// Freezes the first `length` open bytes and returns them: they never change again.
     fn freeze(&mut self, length: usize) -> Bytes;
 }
 
@@ -33,7 +38,7 @@ pub trait Chunk: Debug {
 #[error("no memory for a chunk of {length} bytes{}", reason(*os_error))]
 pub struct NoMemory {
     pub length: usize,
-    /// What the system said, if it was asked.
+    /// The system's error code, if the allocation reached the system.
     pub os_error: Option<i32>,
 }
 

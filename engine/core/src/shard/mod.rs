@@ -1,11 +1,19 @@
-//! One shard: the logs of its partitions and the write-ahead log that they share, as a machine that is told the time and does no I/O.
+//! One shard: the logs of its partitions and the write-ahead log that they share, as a state
+//! machine that takes the time as an argument and does no I/O.
 //!
-//! Reading order: [`machine`] is what a driver calls, [`turn`] the order of what it does, [`host`] what a driver lends, [`actions`] what it is
-//! asked for. The decisions, each in its file: [`appends`], [`placement`] (open, lead, trim, close), [`cuts`] (truncate, reset) with [`log_rebuild`], [`retention`], [`cleaner`] (freeing
-//! segments), [`repair_checkpoints`], [`slot_preparation`]; all of them get room from [`staging`], which plans commits in [`gathering`], and checkpoints in [`checkpointing`].
-//! [`commits`] says which commits are under way, [`disk_pace`] whether there may be two, [`publication`] what readers see of one, [`waiting`] what takes
-//! effect and who is answered after it, [`placement_change`] what that effect is, [`append_waits`] which appends those are and [`wait_queue`] in which order. [`readable_log`] is what readers find of a partition, [`location`] how they read what has left memory. [`starting`] makes
-//! the partitions of what recovery found.
+//! Reading order: [`machine`] is the driver's interface, [`turn`] the order of the steps of a turn,
+//! [`host`] the driver's types, [`actions`] the machine's requests to the driver. Each decision has
+//! its own file: [`appends`], [`placement`] (open, lead, trim, close), [`cuts`] (truncate, reset)
+//! with [`log_rebuild`], [`retention`], [`cleaner`] (moving data out of the oldest segment),
+//! [`repair_checkpoints`] and [`slot_preparation`]. All of them get room from [`staging`], which
+//! plans commits in [`gathering`] and checkpoints in [`checkpointing`].
+//!
+//! [`commits`] tracks the commits in flight, [`disk_pace`] decides whether there may be two, and
+//! [`publication`] makes durable batches readable. [`waiting`] holds changes and answers until
+//! their commit is durable, [`placement_change`] defines these changes, [`append_waits`] holds
+//! appends until frontiers pass them, and [`wait_queue`] orders them. [`readable_log`] is the
+//! readers' view of a partition, [`location`] plans reads of batches that have left memory.
+//! [`starting`] replays the recovered partitions.
 
 pub mod actions;
 mod append_waits;

@@ -1,12 +1,14 @@
-//! The time of a turn. The driver reads its clocks and passes what they said; no decision reads one.
+//! The time of a turn. The driver reads its clocks and passes the values; no decision reads a
+//! clock.
 
 use rustmq_model::{Instant, Timestamp};
 
-/// Both kinds of time, read together. They are not converted into each other: a wall clock may be set, and then nothing that measures may jump.
+/// Both kinds of time, read together. They are never converted into each other: a wall clock may be
+/// set, and durations must not jump with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// What is due, and for how long something has lasted.
+    /// For deadlines and durations.
     pub at: Instant,
-    /// What is written to disk or compared with what records carry.
+    /// For times on disk, and for comparison with the timestamps of records.
     pub wall: Timestamp,
 }

@@ -1,7 +1,8 @@
-//! The partitions of a shard, by id and by key. A key names one life of a partition: who is deleted and opened again under its id has another.
+//! The partitions of a shard, by id and by key. A key names one open partition: a partition that is
+//! deleted and opened again under the same id gets another key.
 //!
 //! ```text
-//! insert -> open --unlist--> closing (its close is staged, not durable) --forget--> gone, its slot is used again
+//! insert -> open --close--> closing (the close is staged) --forget--> gone, its slot is reused
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,26 +16,28 @@ use crate::log::{
     end_offset_for,
 };
 
-/// Names a partition as long as it is open, and never another one.
+/// Names a partition as long as it is open, and never another one: a slot and the slot's
+/// generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionKey {
     slot: u32,
-    life: u32,
+    generation: u32,
 }
 
 impl PartitionKey {
-    /// Of no partition.
-    pub(super) const NONE: Self = Self { slot: u32::MAX, life: 0 };
+    /// The key of no partition.
+    pub(super) const NONE: Self = Self { slot: u32::MAX, generation: 0 };
 
-    /// Below the number of partitions that there were at a time: a driver can keep what it has of them in a vector. Only one key with this
-    /// slot is in use.
+    /// An index below the largest number of partitions open at one time: a driver can index a
+    /// vector with it. At any time only one key in use has this slot.
     #[must_use]
     pub const fn slot(self) -> usize {
         self.slot as usize
     }
 }
 
-/// Which bytes a partition's offsets stand for, in this life of it. After a truncation or a reset of its log the same offsets stand for others.
+/// Identifies the bytes that a partition's offsets name. After a truncation or a reset the same
+/// offsets name other bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogVersion {
     resets: u32,
@@ -44,29 +47,31 @@ pub struct LogVersion {
 impl LogVersion {
     pub(super) const ZERO: Self = Self { resets: 0, truncations: 0 };
 
-    /// Whether one follows from the other without a reset: what is committed is the same in both.
+    /// Whether no reset lies between the two versions: then they agree on all committed batches.
     pub(super) const fn is_same_log(self, other: Self) -> bool {
         self.resets == other.resets
     }
 }
 
-/// The epoch in which a partition is served, and who led it from where on.
+/// The epoch in which a partition is served, and its epoch history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
     pub epoch: LeaderEpoch,
-    /// Each leadership that the log knows of, oldest first: perhaps not the present one, and none of an empty log that nobody has begun to lead.
+    /// The epoch starts in the log, oldest first. The current epoch may be missing, and a log that
+    /// no broker began to lead has none.
     pub history: Arc<[EpochStart]>,
 }
 
 impl Leadership {
-    /// Where `epoch` ended in a log that ends at `log_end`; `None` if its history does not reach that epoch.
+    /// The end of `epoch` in a log that ends at `log_end`; `None` if the history does not reach
+    /// that epoch.
     #[must_use]
     pub fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<EpochEnd> {
         end_offset_for(&self.history, epoch, log_end)
     }
 }
 
-/// One partition: its log, its retention, and what readers are shown of it.
+/// One partition: its log, its retention, and the state published to readers.
 #[derive(Debug)]
 pub struct Partition {
     pub id: TopicIdPartition,
@@ -74,18 +79,18 @@ pub struct Partition {
     pub log: PartitionLog,
     pub version: LogVersion,
     pub config: LogConfig,
-    /// Bytes of the batches between log start and durable end, as readers see them.
+    /// The bytes of the batches between log start and durable end, as published to readers.
     size_bytes: u64,
-    /// Readers have been shown the aborted transactions that ended below it.
+    /// The aborted transactions that ended below this are published.
     aborted_shown: Offset,
-    /// The newest epoch in which another broker leads. Readers were shown it at once.
+    /// The newest epoch in which another broker leads. Published at once.
     followed: LeaderEpoch,
-    /// What readers see while a cut is staged, and not durable.
+    /// The frontiers that readers see while a cut is staged and not durable.
     uncut: Option<Frontiers>,
 }
 
 impl Partition {
-    /// The log start that is durable.
+    /// The durable log start.
     #[must_use]
     pub fn log_start(&self) -> Offset {
         self.log.frontiers().log_start
@@ -96,7 +101,7 @@ impl Partition {
         *self.log.frontiers()
     }
 
-    /// The same, but for a cut that is staged: that is shown when it is durable.
+    /// The frontiers for readers: a staged cut shows only once it is durable.
     #[must_use]
     pub(super) fn shown_frontiers(&self) -> Frontiers {
         self.uncut.unwrap_or(self.frontiers())
@@ -111,19 +116,19 @@ impl Partition {
         self.size_bytes
     }
 
-    /// As staged, perhaps not durable yet. Readers, and followers that compare their logs, are shown it when it is: they go by what a restart does
-    /// not take back.
+    /// The staged leadership, which may not be durable yet. Readers, and followers that compare
+    /// their logs, see it once it is durable: a restart must not take it back.
     #[must_use]
     pub fn leadership(&self) -> Leadership {
         Leadership { epoch: self.log.leader_epoch(), history: self.log.epochs().into() }
     }
 
-    /// A leadership that became durable, as it is shown: another broker may lead by now.
+    /// The leadership to publish once `durable` is: another broker may lead by now.
     pub(super) fn shown_leadership(&self, durable: Leadership) -> Leadership {
         Leadership { epoch: durable.epoch.max(self.followed), ..durable }
     }
 
-    /// Another broker leads in this epoch. Answers whether that is news.
+    /// Another broker leads in this epoch. Returns whether the epoch is new.
     pub(super) fn follow(&mut self, epoch: LeaderEpoch) -> Result<bool, RejectedEpoch> {
         let is_new = epoch > self.log.leader_epoch();
         self.log.follow(epoch)?;
@@ -133,21 +138,21 @@ impl Partition {
         Ok(is_new)
     }
 
-    /// The log is cut back to what `kept` says of it.
-    pub(super) fn truncate(&mut self, kept: PartitionLog) {
+    /// Replaces the log with `remaining`, its part before the cut.
+    pub(super) fn truncate(&mut self, remaining: PartitionLog) {
         self.uncut.get_or_insert(*self.log.frontiers());
         self.version.truncations = self.version.truncations.wrapping_add(1);
-        self.log = kept;
+        self.log = remaining;
     }
 
-    /// The log is dropped, and starts again.
+    /// Drops the log, which starts again at `at`.
     pub(super) fn reset(&mut self, at: Offset) {
         self.uncut.get_or_insert(*self.log.frontiers());
         self.version.resets = self.version.resets.wrapping_add(1);
         self.log.reset(at);
     }
 
-    /// A truncation or reset became durable, and leaves so many bytes.
+    /// A truncation or reset became durable; `size_bytes` remain.
     pub(super) const fn on_cut_durable(&mut self, size_bytes: u64) {
         (self.size_bytes, self.uncut) = (size_bytes, None);
     }
@@ -158,23 +163,24 @@ impl Partition {
         self.size_bytes += bytes;
     }
 
-    /// Aborted transactions that readers come upon with the frontiers of now, and that were not
-    /// asked for here before. They have ended below the high watermark: where one has not, the last
-    /// stable offset is not above its first record.
+    /// Takes the aborted transactions that the current frontiers let readers reach and that were
+    /// not taken before. All of them end below the high watermark: as long as one does not, the
+    /// last stable offset stays at or below its first record.
     pub(super) fn newly_aborted(&mut self) -> Vec<AbortedTransaction> {
         let (shown, high_watermark) = (self.aborted_shown, self.frontiers().high_watermark);
-        // A cut lowers the watermark before it is shown itself: no abort comes twice for that.
+        // The maximum: a cut lowers the watermark before it is published, and no transaction may be
+        // published twice.
         self.aborted_shown = shown.max(high_watermark);
         self.log.aborted_in(shown..high_watermark).to_vec()
     }
 
-    /// All of them, for readers who have been shown none, or those of the log before it was cut.
+    /// All aborted transactions, for a new view or after a cut.
     pub(super) fn aborted(&mut self) -> AbortedIndex {
         self.aborted_shown = Offset::ZERO;
         self.newly_aborted().into()
     }
 
-    /// A trim became durable, and leaves so many bytes.
+    /// A trim became durable; `size_bytes` remain.
     pub(super) fn on_trim_durable(&mut self, log_start: Offset, size_bytes: u64) {
         self.log.on_trim_durable(log_start);
         let log_start = self.log_start();
@@ -194,12 +200,12 @@ impl Partition {
 
 #[derive(Debug)]
 struct Slot {
-    life: u32,
-    /// `None` once it is closed: as long as the close is not durable the slot is not used again.
+    generation: u32,
+    /// `None` once the partition is closed. The slot is reused only after the close is durable.
     partition: Option<Partition>,
-    /// The version in which it was closed.
+    /// The log's version at the close.
     closed_in: LogVersion,
-    /// What its high watermark followed then.
+    /// The watermark rule at the close.
     closed_rule: WatermarkRule,
 }
 
@@ -208,12 +214,12 @@ pub struct Partitions {
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_id: HashMap<TopicIdPartition, PartitionKey>,
-    /// The same, for visits: their order is that of the ids in every run.
+    /// The same in the order of the ids: iteration is deterministic.
     in_order: BTreeMap<TopicIdPartition, PartitionKey>,
 }
 
 impl Partitions {
-    /// Opens a partition that is not open. `size_bytes` is of its batches that are durable.
+    /// Opens a partition that is not open. `size_bytes` counts its durable batches.
     pub fn insert(
         &mut self,
         id: TopicIdPartition,
@@ -223,13 +229,13 @@ impl Partitions {
     ) -> &mut Partition {
         let number = self.free.pop().unwrap_or_else(|| {
             let (closed_in, closed_rule) = (LogVersion::default(), WatermarkRule::Sole);
-            self.slots.push(Slot { life: 0, partition: None, closed_in, closed_rule });
+            self.slots.push(Slot { generation: 0, partition: None, closed_in, closed_rule });
             u32::try_from(self.slots.len() - 1).expect("partitions are counted in 32 bits")
         });
         let slot = &mut self.slots[number as usize];
-        let key = PartitionKey { slot: number, life: slot.life };
+        let key = PartitionKey { slot: number, generation: slot.generation };
         let before = (self.by_id.insert(id, key), self.in_order.insert(id, key));
-        assert_eq!(before, (None, None), "{id} is open already");
+        assert_eq!(before, (None, None), "{id} is already open");
         let (version, aborted_shown, followed) = (LogVersion::default(), Offset::ZERO, LeaderEpoch::NONE);
         slot.partition.insert(Partition {
             id,
@@ -244,9 +250,10 @@ impl Partitions {
         })
     }
 
-    /// Its close is staged: nobody finds it any more. Its key stays in use until [`Self::forget`].
+    /// The close is staged: the partition is unfindable. Its key stays in use until
+    /// [`Self::forget`].
     pub fn close(&mut self, key: PartitionKey) -> Option<Partition> {
-        let slot = self.slots.get_mut(key.slot()).filter(|slot| slot.life == key.life)?;
+        let slot = self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation)?;
         let partition = slot.partition.take()?;
         (slot.closed_in, slot.closed_rule) = (partition.version, partition.log.watermark_rule());
         self.by_id.remove(&partition.id);
@@ -254,7 +261,8 @@ impl Partitions {
         Some(partition)
     }
 
-    /// How far a closed partition has come that is durable up to `end`: nothing else moves its frontiers any more, but who has appended is answered.
+    /// The frontiers of a closed partition that is durable up to `end`. Only commits still move
+    /// them, and the waiting appends are answered by them.
     #[must_use]
     pub(super) fn frontiers_of_closed(&self, key: PartitionKey, end: Offset) -> Frontiers {
         let rule = self.slots.get(key.slot()).map_or(WatermarkRule::Sole, |slot| slot.closed_rule);
@@ -262,24 +270,25 @@ impl Partitions {
         Frontiers { high_watermark: rule.high_watermark(&frontiers), ..frontiers }
     }
 
-    /// Its close is done with: another partition may take its slot.
+    /// The close has ended: another partition may take the slot.
     pub fn forget(&mut self, key: PartitionKey) {
         let slot = &mut self.slots[key.slot()];
         assert!(
-            slot.life == key.life && slot.partition.is_none(),
-            "a partition is closed before it is forgotten, once"
+            slot.generation == key.generation && slot.partition.is_none(),
+            "a partition is forgotten after its close, and only once"
         );
-        slot.life = slot.life.wrapping_add(1);
+        slot.generation = slot.generation.wrapping_add(1);
         self.free.push(key.slot);
     }
 
-    /// Whether the key is still in use: its partition is open, or its close is not done with.
+    /// Whether the key is in use: its partition is open, or its close has not ended.
     #[must_use]
     pub fn is_in_use(&self, key: PartitionKey) -> bool {
-        self.slots.get(key.slot()).is_some_and(|slot| slot.life == key.life)
+        self.slots.get(key.slot()).is_some_and(|slot| slot.generation == key.generation)
     }
 
-    /// Whether the partition's offsets still stand for what they stood for then; also once it is closed, until another one has its slot.
+    /// Whether the partition's log still has this version. Works for a closed partition, too, until
+    /// another one takes its slot.
     #[must_use]
     pub(super) fn is_version(&self, key: PartitionKey, version: LogVersion) -> bool {
         self.slots.get(key.slot()).is_some_and(|slot| match &slot.partition {
@@ -298,22 +307,22 @@ impl Partitions {
         self.at(self.key(id)?)
     }
 
-    /// `None` if it was closed.
+    /// `None` if the partition was closed.
     #[must_use]
     pub fn at(&self, key: PartitionKey) -> Option<&Partition> {
-        self.slots.get(key.slot()).filter(|slot| slot.life == key.life)?.partition.as_ref()
+        self.slots.get(key.slot()).filter(|slot| slot.generation == key.generation)?.partition.as_ref()
     }
 
     pub fn at_mut(&mut self, key: PartitionKey) -> Option<&mut Partition> {
-        self.slots.get_mut(key.slot()).filter(|slot| slot.life == key.life)?.partition.as_mut()
+        self.slots.get_mut(key.slot()).filter(|slot| slot.generation == key.generation)?.partition.as_mut()
     }
 
-    /// In the order of ids.
+    /// The keys in the order of ids.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = PartitionKey> {
         self.in_order.values().copied()
     }
 
-    /// In the order of ids.
+    /// The partitions in the order of ids.
     pub fn iter(&self) -> impl Iterator<Item = &Partition> {
         self.keys().filter_map(|key| self.at(key))
     }
@@ -348,14 +357,14 @@ mod tests {
         partitions.insert(id(number), log, LogConfig::unlimited(), 0).key
     }
 
-    /// What happens to a partition before readers are shown its frontiers.
+    /// An event in a partition before its frontiers are published.
     #[derive(Clone, Copy, Debug)]
     enum Step {
-        /// A producer writes.
+        /// The producer writes.
         Write(i64),
-        /// Its transaction ends.
+        /// The producer's transaction ends.
         End(i64, TransactionEnd),
-        /// All is synced, and acknowledged up to so much below the end.
+        /// All batches are synced, and acknowledged up to this many offsets below the end.
         Acknowledge(i64),
     }
 
@@ -394,7 +403,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whoever_sees_a_last_stable_offset_beyond_an_abort_has_been_shown_the_abort(
+        fn an_abort_is_published_before_the_last_stable_offset_passes_it(
             steps in proptest::collection::vec(step(), 0..80),
         ) {
             let (mut partitions, mut sequences) = (Partitions::default(), [0; 5]);
@@ -410,13 +419,13 @@ mod tests {
                     prop_assert!(shown.iter().any(|known| known == aborted), "{aborted:?} below {last_stable}");
                 }
             }
-            prop_assert_eq!(partition.aborted(), shown, "all at once are the same");
+            prop_assert_eq!(partition.aborted(), shown, "the whole index agrees");
             prop_assert!(partition.newly_aborted().is_empty());
         }
     }
 
     #[test]
-    fn a_slot_is_used_again_only_after_its_partition_is_forgotten_and_an_old_key_finds_nothing() {
+    fn a_slot_is_reused_only_after_its_partition_is_forgotten_and_an_old_key_finds_nothing() {
         let mut partitions = Partitions::default();
         let (first, other) = (open(&mut partitions, 5), open(&mut partitions, 3));
         assert_eq!(partitions.close(first).map(|partition| partition.id), Some(id(5)));
@@ -424,7 +433,7 @@ mod tests {
             partitions.close(first).is_none() && partitions.at(first).is_none() && partitions.find(id(5)).is_none()
         );
         let second = open(&mut partitions, 5);
-        assert_ne!(second.slot(), first.slot(), "the close of the first is not done with");
+        assert_ne!(second.slot(), first.slot(), "the close of the first has not ended");
         partitions.forget(first);
         let third = open(&mut partitions, 4);
         assert_eq!(third.slot(), first.slot());

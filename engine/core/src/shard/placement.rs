@@ -1,5 +1,5 @@
-//! Opening, leading, trimming and closing partitions: what is asked is judged here, and staged. What it changes for readers comes when it is durable
-//! ([`super::placement_change`]).
+//! Opens, leads, trims and closes partitions: validates the requests and stages the changes.
+//! Readers see a change once it is durable ([`super::placement_change`]).
 
 use rustmq_model::{Offset, TopicIdPartition};
 
@@ -15,21 +15,21 @@ use crate::log::{EpochStart, LogLimits, PartitionLog, RejectedEpoch, Replicas};
 use crate::wal::segments::Purpose;
 use crate::wal::{Control, LocationMap};
 
-/// Why something is not staged.
+/// Why a change is not staged.
 pub(super) enum Refusal<E> {
-    /// It is asked again when there may be room.
+    /// The caller tries again when there may be room.
     Await,
     Error(E),
 }
 
-/// What a log begins with.
+/// The settings of a new log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NewLog {
     pub limits: LogLimits,
     pub replicas: Replicas,
 }
 
-/// Creates the partition, or takes it up under a leader epoch that is not lower.
+/// Creates the partition, or leads it in a leader epoch that is not lower.
 pub(super) fn open<H: Host>(
     open: OpenPartition,
     new: NewLog,
@@ -87,12 +87,12 @@ fn lead<M: ReaderMemory>(
     Ok(PlacementChange::of(partition, Placement::Lead(partition.leadership())))
 }
 
-/// What became of a request to trim.
+/// The outcome of a trim.
 #[derive(Debug)]
 pub(super) struct Trimmed {
-    /// As decided.
+    /// The new log start, which may not be durable yet.
     pub log_start: Offset,
-    /// `None` if the log starts there already, or above, or will once an earlier trim is durable.
+    /// `None` if the log already starts there or above, or will once an earlier trim is durable.
     pub change: Option<PlacementChange>,
 }
 
@@ -119,7 +119,7 @@ pub(super) fn trim<M: ReaderMemory>(
     Ok(Trimmed { log_start, change: trim_to(key, requested, partitions, staging)? })
 }
 
-/// The same for an offset that is not above the high watermark.
+/// Trims to an offset that the caller compared with the high watermark.
 pub(super) fn trim_to<M: ReaderMemory>(
     key: PartitionKey,
     requested: Offset,
@@ -138,16 +138,16 @@ pub(super) fn trim_to<M: ReaderMemory>(
     Ok(Some(PlacementChange::of(partition, Placement::Trim(requested))))
 }
 
-/// What became of a request to delete.
+/// The outcome of a deletion.
 #[derive(Debug, Default)]
 pub(super) struct Deleted {
-    /// One for each partition that was open.
+    /// One change for each partition that was open.
     pub closed: Vec<PlacementChange>,
     pub results: Vec<Result<(), DeleteError>>,
 }
 
-/// Closes partitions: nobody finds them from here on. Room is made first, for all of them: nothing stalls half-way. `None` if there is none
-/// now.
+/// Closes partitions: they are unfindable from here on. Waits for a segment before the first close,
+/// so that the request does not stall half-way: `None` if it must wait.
 pub(super) fn delete<H: Host>(
     ids: &[TopicIdPartition],
     partitions: &mut Partitions,
@@ -182,7 +182,7 @@ fn close<M: ReaderMemory>(
     let key = partitions.key(id).ok_or(DeleteError::UnknownPartition)?;
     let place = match staging.room(Control::Close.payload_length(), Purpose::Freeing, partitions) {
         Ok(place) => place,
-        // Asked again, it finds a slot.
+        // Retriable: a segment will be ready.
         Err(NoRoom::AwaitSlot | NoRoom::AwaitCommit | NoRoom::Full) => return Err(DeleteError::Full),
         Err(error @ (NoRoom::Memory(_) | NoRoom::Poisoned { .. })) => {
             return Err(DeleteError::Storage { reason: error.to_string() });
@@ -193,7 +193,7 @@ fn close<M: ReaderMemory>(
     Ok(PlacementChange::of(&partition, Placement::Close))
 }
 
-/// An error of an operation, made from the want of room.
+/// Converts the lack of room into an operation's error.
 pub(super) trait WithoutRoom {
     const FULL: Self;
     fn storage(reason: String) -> Self;

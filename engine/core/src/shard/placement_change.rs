@@ -1,12 +1,13 @@
-//! A change of where a partition's log is, or who leads it: staged now, and in effect once it is durable. What is asked is judged in
-//! [`super::placement`], [`super::retention`] and [`super::cleaner`]; the queue of what is staged is [`super::waiting`]'s.
+//! A change of a partition's log or leadership that is staged now and takes effect once it is
+//! durable. [`super::placement`], [`super::retention`], [`super::cleaner`] and [`super::cuts`] plan
+//! changes; [`super::waiting`] queues the staged ones.
 //!
 //! ```text
 //! planned --(a move is read back)--> staged --its group is durable--> applied
-//!                                      |                    '-------> dropped: its partition is gone, or its log was cut
+//!                                      |                    '-------> dropped: the change is stale
 //!                                      '--the log fails--> refused
 //! ```
-//! A move that cannot be read back is a change as well: a mark takes the place of the batches, and the log goes on.
+//! An unreadable move is a change as well: a mark replaces the batches, and the log continues.
 
 use rustmq_model::{Offset, TopicIdPartition};
 
@@ -21,20 +22,21 @@ use crate::wal::segments::MovedBatches;
 pub(super) struct PlacementChange {
     pub id: TopicIdPartition,
     pub key: PartitionKey,
-    /// Of the log when the change was planned.
+    /// The version of the log when the change was planned.
     version: LogVersion,
     pub what: Placement,
 }
 
 #[derive(Debug)]
 pub(super) enum Placement {
-    /// The log starts there. Below an earlier start it changes nothing.
+    /// The log starts there. Has no effect below an earlier start.
     Trim(Offset),
-    /// Batches are there from now on, or the mark that stands for them.
+    /// The batches, or the mark that replaces them, have a new place.
     Move(MovedBatches),
-    /// The partition is open and may be found, under this leadership. A later one may have been staged by then.
+    /// The partition is open and findable, under this leadership. A later leadership may be staged
+    /// by then.
     Lead(Leadership),
-    /// The log was truncated or reset, and has this leadership since.
+    /// The log was truncated or reset, and has this leadership.
     Cut(Leadership),
     /// The partition is gone.
     Close,
@@ -49,8 +51,8 @@ impl PlacementChange {
         matches!(self.what, Placement::Move(_))
     }
 
-    /// Whether what it was planned for is not there any more. A move is of bytes, which a cut may have taken; a trim is of a log, which a reset ends; a leadership is
-    /// of the partition.
+    /// Whether the target of the change is gone. A move needs its bytes, which a cut may remove; a
+    /// trim needs its log, which a reset ends; a leadership needs the partition.
     pub(super) fn is_stale(&self, partitions: &Partitions) -> bool {
         match self.what {
             Placement::Close => false,
@@ -64,7 +66,7 @@ impl PlacementChange {
         }
     }
 
-    /// It is durable, and not stale. Answers whether a segment may be free since.
+    /// Applies a durable change that is not stale. Returns whether a segment may have become free.
     pub(super) fn apply<H: Host>(
         self,
         partitions: &mut Partitions,
@@ -86,7 +88,7 @@ impl PlacementChange {
             Placement::Move(moved) => {
                 staging.table_mut().apply_move(id, moved);
                 actions.push_move(key, moved.placed());
-                // Whoever moves looks again by itself.
+                // The cleaner checks the segment again by itself.
                 false
             }
             Placement::Lead(leadership) => {
@@ -99,7 +101,7 @@ impl PlacementChange {
             Placement::Cut(leadership) => {
                 let partition = partitions.at_mut(key).expect("the change is not stale");
                 let (frontiers, leadership) = (partition.frontiers(), partition.shown_leadership(leadership));
-                // Nothing of it gathers or is in flight: it takes appends from here on.
+                // No batch of the log gathers or is in flight: it takes appends only from here on.
                 let size_bytes = staging.table().bytes_from(id, frontiers.log_start);
                 partition.on_cut_durable(size_bytes);
                 staging.gathering_mut().on_cut(key, frontiers.durable_end);
@@ -115,7 +117,8 @@ impl PlacementChange {
         }
     }
 
-    /// The log has failed: it is never durable. The shard has let go of a partition that is closed, so nobody else would end its readers.
+    /// The log has failed: the change never becomes durable. A closed partition is no longer
+    /// listed, so only this ends its readers.
     pub(super) fn refuse<H: Host>(self, partitions: &mut Partitions, actions: &mut Actions<H>) {
         if matches!(self.what, Placement::Close) {
             close(self.key, partitions, actions);
@@ -123,7 +126,7 @@ impl PlacementChange {
     }
 }
 
-/// Bytes that readers see of a log of which a trim is durable.
+/// The size of a log for readers once a trim is durable, in bytes.
 fn size_after_trim<M: ReaderMemory>(
     partition: &Partition,
     log_start: Offset,
@@ -133,11 +136,12 @@ fn size_after_trim<M: ReaderMemory>(
     let Partition { id, key, version, .. } = *partition;
     let size = staging.table().bytes_from(id, log_start);
     if partition.is_cut_staged() {
-        // The table has the log as it will be. What is trimmed is committed, and in both.
+        // The table already has the log after the cut. The trimmed batches are committed, so both
+        // logs have them.
         let trimmed = staging.table().bytes_from(id, partition.log_start()).saturating_sub(size);
         return partition.size_bytes().saturating_sub(trimmed);
     }
-    // What gathers or is in flight is counted when it is published.
+    // Batches that gather or are in flight are counted when they are published.
     size.saturating_sub(staging.staged_bytes(partition) + commits.staged_bytes(key, version))
 }
 

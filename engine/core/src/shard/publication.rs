@@ -1,4 +1,4 @@
-//! What durable batches change for readers, and for those who wait for frontiers.
+//! Publishes durable batches: to readers, and to appends that wait for frontiers.
 
 use super::actions::{Publication, PublishedRun};
 use super::commit::StagedBatch;
@@ -7,16 +7,18 @@ use super::host::Host;
 use super::partitions::Partitions;
 use super::waiting::WaitingAnswers;
 
-/// Moves frontiers over durable batches, and makes these readable. They come in the order of the log; partitions are independent of each other.
+/// Advances frontiers past durable batches and makes the batches readable. The batches come in the
+/// order of the log; partitions are independent of each other.
 pub(super) fn publish<H: Host>(
     mut batches: Vec<StagedBatch>,
     partitions: &mut Partitions,
     waiting: &mut WaitingAnswers<H>,
     gathering: &mut Gathering<H::Memory>,
 ) -> Option<Publication> {
-    // What a log was cut back from is on disk, and not in the log: its offsets stand for others.
+    // Batches that a cut removed are on disk but not in the log: their offsets name other batches
+    // now.
     batches.retain(|staged| partitions.is_version(staged.key, staged.version));
-    // In place. Those of one log stay in its order.
+    // Sorts in place. Batches of one log keep their order.
     batches.sort_unstable_by_key(|staged| (staged.key, staged.batch.base));
     let (mut runs, mut shown) = (Vec::new(), 0);
     for run in batches.chunk_by(|one, next| one.key == next.key) {
@@ -38,7 +40,7 @@ pub(super) fn publish<H: Host>(
         return None;
     }
     if shown < batches.len() {
-        // A partition that was closed meanwhile has no readers.
+        // A partition that was closed in the meantime has no readers.
         batches.retain(|staged| partitions.at(staged.key).is_some());
     }
     gathering.on_published(&batches);

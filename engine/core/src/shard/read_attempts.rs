@@ -1,4 +1,5 @@
-//! How often a read from the disk is tried before its failure counts, for a move or for a cut. What a failure then means is said where that is decided.
+//! How often a read for a move or a cut is tried before it counts as failed. The caller decides
+//! what the failure means.
 
-/// Reads in a row that must fail: a device may fail once what it can do.
+/// The number of consecutive failures that count: a device may fail once and then succeed.
 pub const READ_ATTEMPTS: u32 = 3;

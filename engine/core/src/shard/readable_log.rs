@@ -1,9 +1,9 @@
-//! What readers find of one partition's log: its newest batches in memory, and where on disk the others are. The two change together, so that a
-//! reader that finds a batch in neither finds it nowhere.
+//! The readers' view of one partition's log: its newest batches in memory, and the locations of the
+//! others on disk. Both change together, so a batch is always in one of them.
 //!
 //! ```text
 //! a batch: published -> in memory --evicted--> in the map --its log is trimmed or cut--> gone
-//!                           '---- moved or damaged there: its place is another ----'
+//!                           '---- moved or damaged on disk: its place changes ----'
 //! ```
 
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use rustmq_model::{Offset, Timestamp};
 
 use crate::wal::{Extent, LocationMap, PlacedBatches, SegmentGeneration, UnindexedSegments, WalPosition};
 
-/// A batch in memory. `bytes` is a part of a chunk.
+/// A batch in memory. `bytes` is a slice of a chunk.
 #[derive(Clone, Debug)]
 pub struct TailBatch {
     pub base: Offset,
@@ -26,12 +26,12 @@ pub struct TailBatch {
     pub place: BatchPlace,
 }
 
-/// Where a batch is found when it has left memory: its group, or that of a mark.
+/// The place of a batch on disk: its group, or the group of its damage mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchPlace {
     generation: SegmentGeneration,
     group_offset: u32,
-    /// The disk does not give it back, which the mark says.
+    /// The batch is unreadable on disk; the group holds its mark.
     is_damaged: bool,
 }
 
@@ -51,19 +51,19 @@ impl TailBatch {
     }
 }
 
-/// See the module.
+/// The view itself; see the module.
 #[cfg_attr(test, derive(Clone))]
 #[derive(Debug, Default)]
 pub struct ReadableLog {
-    /// Every batch with an offset at or above this, and below the durable end, is in `tail`.
+    /// `tail` has every batch with an offset from here up to the durable end.
     tail_from: Offset,
     tail: VecDeque<TailBatch>,
-    /// Readers take it as it is. The writer changes a copy of its own while one of them has it.
+    /// Shared with readers. While a reader holds it, the writer changes a copy.
     locations: Arc<LocationMap>,
 }
 
 impl ReadableLog {
-    /// Nothing below `end` is in memory.
+    /// A log whose batches below `end` are all on disk.
     #[must_use]
     pub fn on_disk(locations: LocationMap, end: Offset) -> Self {
         Self { tail_from: end, tail: VecDeque::new(), locations: Arc::new(locations) }
@@ -71,22 +71,23 @@ impl ReadableLog {
 
     // For readers.
 
-    /// The batches with an offset of at least `from`, in order; `None` if that needs what is not in memory.
+    /// The batches with an offset of at least `from`, in order; `None` if some of them are not in
+    /// memory.
     pub fn batches_from(&self, from: Offset) -> Option<impl Iterator<Item = &TailBatch>> {
-        // What is missing below the tail is nowhere.
+        // If the map ends below `from`, no batch lies between `from` and the tail.
         let is_covered = from >= self.tail_from
             || self.tail.front().is_some_and(|first| first.base <= from || self.locations.ends_before(from));
         let first = self.tail.partition_point(|batch| batch.next <= from);
         is_covered.then(|| self.tail.range(first..))
     }
 
-    /// Where the others are, as of now.
+    /// The current locations of the batches on disk.
     #[must_use]
     pub fn locations(&self) -> Arc<LocationMap> {
         Arc::clone(&self.locations)
     }
 
-    /// Of what lies below, nothing is in memory.
+    /// Batches below this offset are not in memory.
     #[must_use]
     pub const fn tail_from(&self) -> Offset {
         self.tail_from
@@ -99,13 +100,13 @@ impl ReadableLog {
 
     // For the writer.
 
-    /// Batches have become durable. They follow what is in memory.
+    /// Appends durable batches. They follow the batches in memory.
     pub fn extend(&mut self, batches: impl IntoIterator<Item = TailBatch>) {
         self.tail.extend(batches);
     }
 
-    /// The batches up to and with the one at `last` leave memory: from then on they are found on
-    /// disk. A reader that still holds one keeps its memory.
+    /// Evicts the batches up to and including the one at `last`: from then on readers find them on
+    /// disk. A reader that still holds a batch keeps its memory.
     pub fn evict_through(&mut self, last: Offset, unindexed: &UnindexedSegments) {
         if self.tail.front().is_none_or(|first| first.base > last) {
             return;
@@ -119,7 +120,7 @@ impl ReadableLog {
         Arc::make_mut(locations).extend(evicted, unindexed);
     }
 
-    /// Batches are elsewhere on disk, or damaged there. They come in the order of offsets.
+    /// Batches moved on disk, or are damaged there. They come in the order of offsets.
     pub fn relocate(&mut self, moved: &[PlacedBatches], unindexed: &UnindexedSegments) {
         for PlacedBatches { generation, extent } in moved {
             let Extent { group_offset, first, end, is_damaged, .. } = *extent;
@@ -134,31 +135,34 @@ impl ReadableLog {
         }
     }
 
-    /// Nothing wholly below the log start is left.
+    /// Removes the batches wholly below the log start.
     pub fn trim(&mut self, log_start: Offset) {
         while self.tail.pop_front_if(|batch| batch.next <= log_start).is_some() {}
         self.tail_from = self.tail_from.max(log_start);
-        // The start moves far less often than this is asked: the map is copied only if it changes.
+        // The log start moves far less often than this is called: the map is copied only if it
+        // changes.
         if self.locations.is_below(log_start) {
             Arc::make_mut(&mut self.locations).trim(log_start);
         }
     }
 
-    /// The log was truncated or reset, and these offsets are left. After a reset there are none: what lies below its start goes as well.
+    /// The log was truncated or reset, and only these offsets remain. After a reset the range is
+    /// empty, and batches below its start go as well.
     pub fn cut(&mut self, left: Range<Offset>) {
         self.tail.retain(|batch| batch.next > left.start && batch.next <= left.end);
         self.tail_from = self.tail_from.clamp(left.start, left.end);
         let locations = Arc::make_mut(&mut self.locations);
-        // In this order a stretch that reaches over the start of an empty log loses its upper part, and then all of it.
+        // In this order: an extent across the start of an empty log first loses its upper part,
+        // then the rest.
         locations.truncate(left.end);
         locations.trim(left.start);
     }
 
-    /// Panics where it contradicts itself.
+    /// Panics if the view is inconsistent.
     pub fn check_invariants(&self) {
         self.locations.check_invariants();
         if let Some(first) = self.tail.front() {
-            assert!(self.locations.ends_before(first.base), "what is in memory is not in the map: {self:?}");
+            assert!(self.locations.ends_before(first.base), "a batch in memory is not in the map: {self:?}");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! After a repair every partition gets a checkpoint, so that no later start replays over a hole. Then the repair is forgotten.
+//! Writes a checkpoint of every partition after a repair, so that no later start replays across a
+//! hole. Then the repair is forgotten.
 //!
 //! ```text
-//! waiting --all are staged--> staged --their commit is durable--> forgetting --forgotten, or not--> over
+//! waiting --all are staged--> staged --their commit is durable--> forgetting --answered--> over
 //! ```
 
 use super::actions::{Action, Actions};
@@ -13,17 +14,18 @@ use super::staging::Staging;
 
 #[derive(Debug)]
 pub(super) enum RepairCheckpoints {
-    /// The log was not repaired, or all is done.
+    /// The log was not repaired, or everything is done.
     Over,
     Waiting {
-        /// These have none yet; the next ones last.
+        /// The partitions without a checkpoint, the next ones last.
         waiting: Vec<PartitionKey>,
-        /// The checkpoint of the next one is under way.
+        /// The next partition, if its checkpoint is under way.
         begun: Option<PartitionKey>,
     },
-    /// On disk once this commit is.
+    /// The checkpoints are durable once this commit is.
     Staged { commit: CommitNumber },
-    /// They are on disk, and the driver notes that in the folder. The shard ends only when it has.
+    /// The checkpoints are durable, and the driver removes the folder's note of the repair. The
+    /// shard ends only after that.
     Forgetting,
 }
 
@@ -36,7 +38,7 @@ impl RepairCheckpoints {
         matches!(self, Self::Forgetting)
     }
 
-    /// Stages as many as find room. What finds none is tried again in the next turn.
+    /// Stages checkpoints while there is room. The next turn continues.
     pub(super) fn stage<H: Host>(
         &mut self,
         commits: &Commits,
@@ -44,14 +46,15 @@ impl RepairCheckpoints {
         staging: &mut Staging<H::Memory>,
     ) {
         let Self::Waiting { waiting, begun } = self else { return };
-        // The group that puts the run on disk goes alone. Where there is none, the next segment's header does it.
-        let is_run_unplanned = commits.begun() == 0 && staging.is_empty();
-        if staging.poisoned().is_some() || !(commits.is_first_durable() || is_run_unplanned) {
+        // The group that puts the WAL session on disk goes alone. If there was no room for it, the
+        // next segment's header does it.
+        let is_session_unplanned = commits.begun() == 0 && staging.is_empty();
+        if staging.poisoned().is_some() || !(commits.is_first_durable() || is_session_unplanned) {
             return;
         }
         while let Some(key) = waiting.last().copied() {
             let is_begun = begun.take_if(|begun| *begun == key).is_some();
-            // One that takes several commits is done with when it goes on no more.
+            // A checkpoint that takes several commits is staged once it is no longer under way.
             let is_staged = is_begun && !staging.is_checkpointing(key);
             if let Some(partition) = partitions.at(key).filter(|_| !is_staged) {
                 match staging.checkpoint(partition, partitions) {

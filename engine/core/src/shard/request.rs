@@ -1,5 +1,5 @@
-//! What is asked of a shard, and what it answers, in words that its handle, the shard and a simulation share. How a request comes to a shard, and how
-//! its answer goes back, is not said here.
+//! The requests to a shard and its answers, in types that its handle, the shard and a simulation
+//! share. Does not define how requests and answers travel.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,19 +10,21 @@ use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicIdPartition};
 
 use crate::log::AppendFrontier;
 
-/// Retention of one partition's log. Where the values come from (topic and broker settings) is not known here. Reloadable.
+/// Retention of one partition's log. Reloadable. Does not know where the values come from (topic or
+/// broker settings).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogConfig {
     /// How long records are kept, by their timestamps; `None` keeps them for ever.
     pub retention_time: Option<Duration>,
-    /// Bytes of batches that are kept at least, as long as they are there; older ones go. `None` sets no limit.
+    /// Retention removes the oldest batches as long as at least this many bytes of newer ones
+    /// remain. `None` sets no limit.
     pub retention_bytes: Option<u64>,
-    /// How long an idempotent producer that writes nothing is remembered (`producer.id.expiration.ms`).
+    /// How long an idle idempotent producer is remembered (`producer.id.expiration.ms`).
     pub producer_expiry: Duration,
 }
 
 impl LogConfig {
-    /// Keeps everything: what a recovered partition has until its owner configures it.
+    /// Keeps everything: the configuration of a recovered partition until its owner configures it.
     #[must_use]
     pub const fn unlimited() -> Self {
         Self { retention_time: None, retention_bytes: None, producer_expiry: Duration::MAX }
@@ -37,7 +39,7 @@ impl Default for LogConfig {
     }
 }
 
-/// A partition to create, or to take up under a leader epoch.
+/// A partition to create, or to lead in this leader epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenPartition {
     pub id: TopicIdPartition,
@@ -45,29 +47,31 @@ pub struct OpenPartition {
     pub config: LogConfig,
 }
 
-/// A batch to append: validated, and the one that `header` was read from. Its base offset and leader epoch are assigned by the log.
+/// A validated batch to append; `header` was parsed from `batch`. The log assigns its base offset
+/// and leader epoch.
 #[derive(Clone, Debug)]
 pub struct Append {
     pub id: TopicIdPartition,
-    /// Refused unless it is the log's own; `None` does not ask.
+    /// The append is refused unless this is the log's epoch; `None` skips the check.
     pub leader_epoch: Option<LeaderEpoch>,
     pub batch: Bytes,
     pub header: BatchHeader,
-    /// What must have passed the batch before it is answered.
+    /// The frontier that must pass the batch before the answer.
     pub until: AppendFrontier,
 }
 
-/// A batch that is as durable as was asked for.
+/// A batch that its requested frontier has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     pub base_offset: Offset,
-    /// The log start when it became that.
+    /// The log start at the time of the answer.
     pub log_start: Offset,
-    /// It repeats a batch of its producer: the offset is the original's, and nothing was appended. The original's largest timestamp.
+    /// The largest timestamp of the original, if the batch repeats one of its producer.
+    /// `base_offset` is the original's, and nothing was appended.
     pub duplicate_of: Option<Timestamp>,
 }
 
-/// A log that goes another way than its leader's from somewhere on, as the leader of this epoch says.
+/// A cut of a log that diverges from the log of the leader in this epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CutLog {
     pub id: TopicIdPartition,
@@ -75,12 +79,12 @@ pub struct CutLog {
     pub to: CutTo,
 }
 
-/// What is left of it.
+/// The remaining log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutTo {
-    /// It ends there; earlier, if that lies inside of a batch. Not below its high watermark.
+    /// It ends there, or earlier if the offset lies inside a batch. Not below the high watermark.
     End(Offset),
-    /// Nothing: it starts again there.
+    /// The log is dropped and starts again there, empty.
     EmptyAt(Offset),
 }
 
@@ -90,15 +94,16 @@ pub enum TrimTo {
     HighWatermark,
 }
 
-/// A read of what has left memory.
+/// A read of batches that have left memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColdRead {
     pub id: TopicIdPartition,
     pub from: Offset,
-    /// Only batches that end at or below this.
+    /// Reads only batches that end at or below this.
     pub until: Offset,
     pub max_bytes: usize,
-    /// The first batch is answered even if it is larger than `max_bytes`, and memory for it is waited for.
+    /// The first batch is returned even if it is larger than `max_bytes`, and the read waits for
+    /// its memory.
     pub at_least_one: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What the clock asks for: records that are kept no longer, and producers that are remembered no longer.
+//! Expires records and producers by the clock.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use crate::wal::Control;
 use crate::wal::retention::{RetentionLimits, log_start_after};
 use crate::wal::segments::Purpose;
 
-/// Partitions that are looked at in one go: producers wait meanwhile.
+/// The number of partitions checked at a time: producers wait meanwhile.
 const PARTITIONS_AT_ONCE: usize = 128;
-/// Between one go and the next, for what came meanwhile.
+/// The pause between two such steps, for requests that came meanwhile.
 const PAUSE: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
 pub(super) struct Retention {
     interval: Duration,
     due_at: Instant,
-    /// Partitions that are yet to be looked at in this interval; the next ones last.
+    /// The partitions that are still to check in this interval, the next ones last.
     rest: Vec<PartitionKey>,
 }
 
@@ -37,7 +37,7 @@ impl Retention {
         self.due_at
     }
 
-    /// Looks at the next few partitions. Answers the trims that are staged.
+    /// Checks the next few partitions. Returns the staged trims.
     pub(super) fn run<H: Host>(
         &mut self,
         now: Now,
@@ -64,11 +64,11 @@ impl Retention {
     }
 }
 
-/// What came of a look at a few partitions.
+/// The result of one step.
 #[derive(Debug)]
 pub(super) struct Looked {
     pub trims: Vec<PlacementChange>,
-    /// All partitions have had their turn.
+    /// All partitions of this interval are checked.
     pub is_last: bool,
 }
 
@@ -86,7 +86,7 @@ fn expire_records<H: Host>(
     let log_start = log_start_after(table.parts(id), table.bytes(id), limits, now.wall)?;
     let log_start = log_start.min(partition.log.frontiers().high_watermark);
     placement::trim_to(key, log_start, partitions, staging).unwrap_or_else(|no_room| {
-        // Looked at again at the next interval.
+        // The next interval checks it again.
         actions.note(Fact::RetentionWaits { id, no_room });
         None
     })
@@ -114,7 +114,7 @@ fn expire_producers<M: super::host::ReaderMemory>(
         assert_eq!(
             before,
             partition.frontiers(),
-            "whose transaction is open is not forgotten: there is nothing to publish"
+            "a producer with an open transaction never expires, so no frontier moves"
         );
     }
     place.put_control(partition.id, &control);

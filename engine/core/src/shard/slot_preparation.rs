@@ -1,4 +1,4 @@
-//! Which slots are prepared ahead of use, and how fast. Which of them is wanted is the segment table's decision.
+//! Prepares slots ahead of use and sets the speed. The segment table decides which slots.
 
 use std::time::Duration;
 
@@ -8,47 +8,49 @@ use super::actions::{Action, Actions};
 use super::host::Host;
 use crate::wal::{SegmentTable, SlotId};
 
-/// The longest that the filling of a slot is stretched to.
+/// The longest time over which a slot is filled.
 const PACE_MAX: Duration = Duration::from_secs(5);
-/// Where segments last shorter than this, their slots are not filled.
+/// Slots are filled only while a segment lasts at least this long.
 const FILLED_IF_LASTING: Duration = Duration::from_millis(400);
 
-/// What is to be done.
+/// The operation on a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preparation {
-    /// The file is made, and its space held. Syncs in it pay for the file system's metadata.
+    /// Creates the file and reserves its space. Syncs in it still pay for the file system's
+    /// metadata.
     Reserved,
-    /// Zeros are written over the whole length of a reserved slot, evenly over this time: in one burst they would hold up the syncs that
-    /// producers wait for.
+    /// Writes zeros over the whole length of a reserved slot, evenly over this time: a burst would
+    /// delay the syncs that producers wait for.
     Filled { over: Duration },
 }
 
-/// How urgent preparations are.
+/// The urgency of preparations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
     Paced,
-    /// No segment is ready: at full speed.
+    /// No segment is ready: full speed.
     Awaited,
-    /// The shard ends: a slot that is not done is given up.
+    /// The shard ends: unfinished slots are abandoned.
     Ending,
 }
 
-/// How fast segments are used up, and so how the next slots are prepared.
+/// Measures how fast segments are used up, and prepares slots accordingly.
 #[derive(Debug)]
 pub(super) struct SlotPreparation {
     rolled_at: Instant,
     lasted: Duration,
-    told: Urgency,
-    /// Slots that the driver has. A shard ends only without any: they are written to.
+    published: Urgency,
+    /// The number of slots that the driver is preparing. The shard ends only at zero: the driver
+    /// writes to them.
     under_way: usize,
 }
 
 impl SlotPreparation {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { rolled_at: now, lasted: PACE_MAX, told: Urgency::Paced, under_way: 0 }
+        Self { rolled_at: now, lasted: PACE_MAX, published: Urgency::Paced, under_way: 0 }
     }
 
-    /// So many segments were started.
+    /// Records that `rolls` segments were started.
     pub(super) fn on_rolls(&mut self, now: Instant, rolls: u32) {
         if rolls > 0 {
             self.lasted = now.since(self.rolled_at) / rolls;
@@ -60,36 +62,37 @@ impl SlotPreparation {
         self.under_way
     }
 
-    /// It is done, or has failed: then it is asked for again in the next turn.
+    /// A preparation has ended. After a failure the next turn asks for it again.
     pub(super) const fn on_ended(&mut self) {
         self.under_way -= 1;
     }
 
-    /// Everything that the driver was given is gone: there will be no segment after those that are ready.
+    /// The driver lost all preparations: no further segment will become ready.
     pub(super) const fn on_lost(&mut self) {
         self.under_way = 0;
     }
 
-    /// How long the filling of a slot may take. `None` where segments are used up fast: groups are large then, and writing everything twice
-    /// would cost more than it spares.
+    /// The time to fill a slot. `None` while segments are used up fast: groups are large then, and
+    /// writing everything twice would cost more than it saves.
     fn filled_over(&self) -> Option<Duration> {
         (self.lasted >= FILLED_IF_LASTING).then(|| (self.lasted / 2).min(PACE_MAX))
     }
 
-    /// Tells how fast slots are prepared, where that has changed.
+    /// Publishes the urgency if it has changed.
     pub(super) fn pace<H: Host>(&mut self, table: &SegmentTable, is_ending: bool, actions: &mut Actions<H>) {
         let urgency = match (is_ending, table.is_slot_ready()) {
             (true, _) => Urgency::Ending,
             (false, true) => Urgency::Paced,
             (false, false) => Urgency::Awaited,
         };
-        if urgency != self.told {
-            self.told = urgency;
+        if urgency != self.published {
+            self.published = urgency;
             actions.push(Action::PaceSlots(urgency));
         }
     }
 
-    /// Asks for what is wanted, once a turn: what failed meanwhile is asked for again. How soon is the driver's matter.
+    /// Requests the preparations that the table wants, once a turn, including failed ones. The
+    /// driver decides how soon to retry.
     pub(super) fn ask<H: Host>(&mut self, table: &mut SegmentTable, actions: &mut Actions<H>) {
         while let Some(slot) = table.poll_reserve() {
             self.begin(slot, Preparation::Reserved, actions);

@@ -1,9 +1,10 @@
-//! When a table that is empty lets go of memory: not at once, since what is as full every time would take it again every time.
+//! Decides when an empty table releases memory: not at once, since a table that fills up each time
+//! would allocate it again each time.
 
-/// Items that a table keeps its memory for in any case.
-pub(super) const KEPT: usize = 64;
-/// Times in a row that a table must have been nearly empty before it gives up the half of its memory.
-pub(super) const TIMES: u8 = 16;
+/// The capacity in items that a table always keeps.
+pub(super) const CAPACITY_MIN: usize = 64;
+/// How often in a row a table must have been nearly empty before it releases half of its memory.
+pub(super) const EMPTIED_COUNT: u8 = 16;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SpareMemory {
@@ -11,44 +12,47 @@ pub(super) struct SpareMemory {
 }
 
 impl SpareMemory {
-    /// A table is empty that has held so many items. Answers for how many it is to keep its memory from here on, never for more than `most`; `None`
-    /// leaves it as it is.
+    /// A table has become empty after it held `held` items. Returns its new capacity, never more
+    /// than `most`; `None` leaves the capacity unchanged.
     pub(super) fn on_emptied(&mut self, held: usize, capacity: usize, most: usize) -> Option<usize> {
-        if capacity <= KEPT {
+        if capacity <= CAPACITY_MIN {
             return None;
         }
         self.nearly_empty = if held <= capacity / 4 { self.nearly_empty + 1 } else { 0 };
-        let is_spare = self.nearly_empty >= TIMES;
+        let is_spare = self.nearly_empty >= EMPTIED_COUNT;
         if is_spare {
             self.nearly_empty = 0;
         }
-        let kept = if is_spare { (capacity / 2).max(KEPT) } else { capacity };
-        Some(kept.min(most)).filter(|kept| *kept < capacity)
+        let reduced = if is_spare { (capacity / 2).max(CAPACITY_MIN) } else { capacity };
+        Some(reduced.min(most)).filter(|reduced| *reduced < capacity)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{KEPT, SpareMemory, TIMES};
+    use super::{CAPACITY_MIN, EMPTIED_COUNT, SpareMemory};
 
     #[test]
-    fn memory_is_given_up_after_it_was_spare_so_often_in_a_row() {
+    fn memory_is_released_only_after_it_was_spare_several_times_in_a_row() {
         let mut spare = SpareMemory::default();
-        let mut after = |held| spare.on_emptied(held, 8 * KEPT, usize::MAX);
+        let mut after = |held| spare.on_emptied(held, 8 * CAPACITY_MIN, usize::MAX);
         for _ in 0..3 {
-            assert_eq!((1..TIMES).find_map(|_| after(1)), None);
-            assert_eq!(after(8 * KEPT), None, "it was needed once more");
+            assert_eq!((1..EMPTIED_COUNT).find_map(|_| after(1)), None);
+            assert_eq!(after(8 * CAPACITY_MIN), None, "it was needed once more");
         }
-        assert_eq!((1..TIMES).find_map(|_| after(1)), None);
-        assert_eq!(after(1), Some(4 * KEPT));
+        assert_eq!((1..EMPTIED_COUNT).find_map(|_| after(1)), None);
+        assert_eq!(after(1), Some(4 * CAPACITY_MIN));
         assert_eq!(after(1), None);
     }
 
     #[test]
-    fn there_is_a_least_and_a_most() {
+    fn the_capacity_has_a_lower_and_an_upper_limit() {
         let mut spare = SpareMemory::default();
-        assert_eq!((0..=TIMES).find_map(|_| spare.on_emptied(0, KEPT, usize::MAX)), None);
+        assert_eq!((0..=EMPTIED_COUNT).find_map(|_| spare.on_emptied(0, CAPACITY_MIN, usize::MAX)), None);
         assert_eq!(spare.on_emptied(1_000, 1_000, 300), Some(300), "at once");
-        assert_eq!((0..TIMES).find_map(|_| spare.on_emptied(0, KEPT + 1, usize::MAX)), Some(KEPT));
+        assert_eq!(
+            (0..EMPTIED_COUNT).find_map(|_| spare.on_emptied(0, CAPACITY_MIN + 1, usize::MAX)),
+            Some(CAPACITY_MIN)
+        );
     }
 }

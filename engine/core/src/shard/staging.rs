@@ -1,7 +1,9 @@
-//! Room for frames, for everybody who writes one. Where a segment is rolled, the next one begins with the checkpoints that are due.
+//! Makes room for frames. Where this starts a new segment, the segment begins with the checkpoints
+//! that are due.
 //!
-//! The order in which a frame is written: judge what it says, ask for room, change the partition's log, put the frame. Room comes before the
-//! change, since a roll checkpoints the log as it is: a checkpoint that knew of the change would stand before the frame that makes it. Nothing comes
+//! The order for every frame: validate it, make room, change the partition's log, put the frame.
+//! Room comes before the change, since a new segment may begin with a checkpoint of the log: a
+//! checkpoint that included the change would precede the frame that makes it. Nothing may come
 //! between change and frame.
 
 use bytes::Bytes;
@@ -18,38 +20,42 @@ use crate::wal::frame::frame_size;
 use crate::wal::segments::{MovedBatches, Purpose};
 use crate::wal::{CheckpointPiece, Control, DamagedRange, SegmentShape, SegmentTable, WalPosition};
 
-/// Checkpoints at the heads of new segments take this part of the log, all in all; partitions that are left keep their place in older ones for longer.
+/// The checkpoints at the heads of new segments take the log's length divided by this; the
+/// remaining partitions keep older segments in use for longer.
 const CHECKPOINTS_PART: i64 = 4;
 
-/// What the next commit gathers, and the rules of who may add to it.
+/// The gathering of the next commit, and the limits on it.
 #[derive(Debug)]
 pub struct Staging<M: ReaderMemory> {
     gathering: Gathering<M>,
-    /// What may gather for one commit, and one frame more: then there is no room before the next one.
+    /// The bytes that may gather for one commit; the last frame may exceed it.
     gathered_bytes_max: usize,
     checkpoints: Checkpointing,
     head: Head,
-    /// Segments started since [`Self::take_rolls`].
+    /// The number of segments started since [`Self::take_rolls`].
     rolls: u32,
-    /// Why the log takes no more frames, ever.
+    /// The reason, once the log takes no more frames.
     poisoned: Option<String>,
 }
 
-/// The checkpoints that the newest segment begins with, as long as some are left to stage. A segment that begins with many leaves less to the next ones.
+/// The checkpoints at the head of the newest segment, until they are staged. A segment that begins
+/// with many leaves less room to the next ones.
 #[derive(Debug, Default)]
 struct Head {
     is_staging: bool,
-    /// Bytes that they may still take; below zero, what they have taken of the next segments' share.
+    /// The bytes that they may still take. A negative value is taken from the share of the next
+    /// segments.
     room: i64,
-    /// The last one that was looked at: they go in order, and the next segment goes on after it.
+    /// The last partition that was visited: they are visited in order, and the next segment
+    /// continues after it.
     last: Option<TopicIdPartition>,
-    /// The one before the first that this segment looked at.
+    /// The partition before the first that this segment visited.
     end: Option<TopicIdPartition>,
-    /// The order has come to its end, and goes on from the beginning.
-    has_turned: bool,
+    /// The visit has wrapped around to the beginning of the order.
+    has_wrapped: bool,
 }
 
-/// Bytes of checkpoints that a segment adds to what may be written of them.
+/// The checkpoint bytes that each segment adds to the allowance.
 fn share_of(shape: SegmentShape) -> i64 {
     i64::from(shape.length()) / CHECKPOINTS_PART
 }
@@ -57,28 +63,29 @@ fn share_of(shape: SegmentShape) -> i64 {
 impl Head {
     fn begin(&mut self, shape: SegmentShape) {
         let last = self.last;
-        *self = Self { is_staging: true, room: self.room.min(0) + share_of(shape), last, end: last, has_turned: false };
+        *self =
+            Self { is_staging: true, room: self.room.min(0) + share_of(shape), last, end: last, has_wrapped: false };
     }
 
-    /// The next partition whose checkpoint is due, each once a segment.
+    /// The next partition whose checkpoint is due. Visits each once per segment.
     fn next(&mut self, table: &SegmentTable) -> Option<TopicIdPartition> {
         let mut due = table.checkpoint_due_after(self.last);
-        if due.is_none() && !self.has_turned {
-            (self.has_turned, self.last) = (true, None);
+        if due.is_none() && !self.has_wrapped {
+            (self.has_wrapped, self.last) = (true, None);
             due = table.checkpoint_due_after(None);
         }
-        due.filter(|due| !self.has_turned || Some(*due) <= self.end)
+        due.filter(|due| !self.has_wrapped || Some(*due) <= self.end)
     }
 }
 
-/// What became of a checkpoint that is due at a segment's head.
+/// The outcome for a checkpoint that is due at a segment's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Due {
-    /// It is staged, or begun, or not worth it here.
+    /// The checkpoint is staged, begun, or not worth its space here.
     Passed,
-    /// Another segment was started, which begins with checkpoints of its own.
+    /// Another segment was started, which begins with its own checkpoints.
     Rolled,
-    /// Another one is under way, and soon done with.
+    /// Another checkpoint is under way, and will end soon.
     Awaits,
 }
 
@@ -87,7 +94,7 @@ enum Due {
 pub struct Place<'a, M: ReaderMemory>(&'a mut Gathering<M>);
 
 impl<M: ReaderMemory> Place<'_, M> {
-    /// A batch that the log of `partition` has just taken at `base_offset`.
+    /// Puts a batch that the partition's log has just taken at `base_offset`.
     pub(super) fn put_batch(
         self,
         partition: &Partition,
@@ -109,24 +116,25 @@ impl<M: ReaderMemory> Place<'_, M> {
         self.0.stage_control(id, control);
     }
 
-    /// A checkpoint that one frame holds.
+    /// Puts a checkpoint that fits into one frame.
     fn put_checkpoint(self, partition: &Partition, checkpoint: &[u8]) {
         let (id, frontiers) = (partition.id, &partition.frontiers());
         self.0.stage_piece(NextPiece { id, begun_at: None, number: 0, count: 1, bytes: checkpoint, frontiers });
     }
 
-    /// The log of `partition` was just cut back: the cut, and what it left. They are in one group, or neither is.
+    /// Puts a truncation and the checkpoint of the remaining log, after the log was cut. Both share
+    /// a group: a restart finds both or neither.
     pub(super) fn put_truncation(self, partition: &Partition, truncation: &Control) {
         self.0.stage_control(partition.id, truncation);
         self.put_checkpoint(partition, &partition.checkpoint());
     }
 
-    /// A batch that moves within the log. Answers where to.
+    /// Puts a moved batch, and returns its new place.
     pub(super) fn put_relocated(self, id: TopicIdPartition, batch: &Bytes, header: &BatchHeader) -> MovedBatches {
         self.0.stage_relocated(id, batch, header)
     }
 
-    /// What stands for batches that should move, and cannot be read. Answers where it is.
+    /// Puts a mark for batches that should move and cannot be read, and returns its place.
     pub(super) fn put_damaged(self, id: TopicIdPartition, range: &DamagedRange) -> MovedBatches {
         self.0.stage_damaged(id, range)
     }
@@ -157,13 +165,13 @@ impl<M: ReaderMemory> Staging<M> {
         self.gathering.is_empty()
     }
 
-    /// The newest group that was staged; `None` if all of them are durable.
+    /// The newest staged group; `None` if all of them are durable.
     #[must_use]
     pub(super) fn last_staged(&self) -> Option<WalPosition> {
         self.gathering.last_staged().filter(|last| *last >= self.table().durable())
     }
 
-    /// Nothing more is staged, but for what makes room, before the next commit.
+    /// Whether only frames that free space may still be staged before the next commit.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.gathering.gathered_bytes() >= self.gathered_bytes_max
@@ -174,15 +182,16 @@ impl<M: ReaderMemory> Staging<M> {
         self.poisoned.as_deref()
     }
 
-    /// From here on nothing is staged. What has gathered is never written: a later commit would count as durable what this drops.
+    /// Nothing is staged from here on. The gathered frames are never written: a later commit would
+    /// count dropped ones as durable.
     pub(super) fn poison(&mut self, reason: String) {
         self.poisoned.get_or_insert(reason);
         let _ = self.gathering.take_commit();
         self.head = Head::default();
-        self.checkpoints.give_up();
+        self.checkpoints.abandon();
     }
 
-    /// Room for a frame with `payload` bytes.
+    /// Makes room for a frame with `payload` bytes.
     pub(super) fn room(
         &mut self,
         payload: usize,
@@ -211,7 +220,7 @@ impl<M: ReaderMemory> Staging<M> {
         }
     }
 
-    /// As much room as these two frames take together.
+    /// The payload to make room for so that both frames fit into one group.
     pub(super) fn size_of_truncation(truncation: &Control, checkpoint: usize) -> usize {
         frame_size(truncation.payload_length()) + CheckpointPiece::payload_length(checkpoint)
     }
@@ -221,19 +230,20 @@ impl<M: ReaderMemory> Staging<M> {
         self.head.begin(self.table().shape());
     }
 
-    /// Whether what has gathered starts a segment.
+    /// Whether the gathered commit starts a segment.
     pub(super) const fn has_rolled(&self) -> bool {
         self.rolls > 0
     }
 
-    /// How many segments were started since this was asked last.
+    /// The number of segments started since the last call.
     pub(super) const fn take_rolls(&mut self) -> u32 {
         std::mem::replace(&mut self.rolls, 0)
     }
 
     // Checkpoints.
 
-    /// Stages the partition's checkpoint, or begins to: so it is asked for again until it is staged. What is to be freed does not wait for a segment's head.
+    /// Stages the partition's checkpoint or begins it: the caller repeats the call until it is
+    /// staged. Does not wait for a segment's head, because the checkpoint frees space.
     pub(super) fn checkpoint(&mut self, partition: &Partition, partitions: &Partitions) -> Result<Progress, NoRoom> {
         if self.is_checkpointing(partition.key) {
             return Ok(Progress::UnderWay);
@@ -247,19 +257,20 @@ impl<M: ReaderMemory> Staging<M> {
         if self.checkpoints.is_free() {
             self.make_room(self.checkpoints.payload_max(), Purpose::Cleaning, partitions)?;
         }
-        // Making room may have begun one.
+        // Making room may have begun another checkpoint.
         if self.checkpoints.is_free() {
             self.begin_checkpoint(partition);
         }
         Ok(if self.is_checkpointing(partition.key) { Progress::UnderWay } else { Progress::Awaits })
     }
 
-    /// Whether pieces of the partition's checkpoint are yet to be staged.
+    /// Whether pieces of the partition's checkpoint are still to be staged.
     pub(super) fn is_checkpointing(&self, key: PartitionKey) -> bool {
         self.checkpoints.key() == Some(key)
     }
 
-    /// There is room for a piece. The first one is staged at once: the checkpoint holds what was staged before it, and nothing else.
+    /// Begins a checkpoint when there is room for a piece. The first piece is staged at once: the
+    /// checkpoint holds exactly the frames staged before it.
     fn begin_checkpoint(&mut self, partition: &Partition) {
         self.checkpoints.begin(partition);
         self.put_piece();
@@ -271,22 +282,23 @@ impl<M: ReaderMemory> Staging<M> {
         self.checkpoints.on_staged(begun_at);
     }
 
-    /// Goes on with the checkpoint that is under way, and with those that the newest segment begins with, as far as this commit takes them.
+    /// Continues the checkpoint under way, and those at the head of the newest segment, as far as
+    /// this commit has room.
     pub(super) fn stage_checkpoints(&mut self, partitions: &Partitions) -> Result<(), NoMemory> {
-        match self.go_on(partitions).and_then(|()| self.stage_head(partitions)) {
+        match self.stage_next_piece(partitions).and_then(|()| self.stage_head(partitions)) {
             Err(NoRoom::Memory(error)) => {
                 self.head.is_staging = false;
                 Err(error)
             }
-            // They stay due.
+            // The checkpoints stay due.
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
-    /// Stages the next piece of the checkpoint that is under way, unless the present commit has one.
-    fn go_on(&mut self, partitions: &Partitions) -> Result<(), NoRoom> {
+    /// Stages the next piece of the checkpoint under way, unless the gathering commit has one.
+    fn stage_next_piece(&mut self, partitions: &Partitions) -> Result<(), NoRoom> {
         if self.checkpoints.is_stale(partitions) {
-            self.checkpoints.give_up();
+            self.checkpoints.abandon();
         }
         let Some(payload) = self.checkpoints.next().map(|piece| piece.payload_length()) else { return Ok(()) };
         if self.is_full() {
@@ -319,13 +331,14 @@ impl<M: ReaderMemory> Staging<M> {
         let bytes = partition.log.checkpoint_length();
         let length = i64::try_from(bytes).expect("a checkpoint is in memory");
         let is_small = self.checkpoints.is_small(bytes);
-        // What is left of a full log is for what frees it.
+        // The space that is left in a full log is for frames that free space.
         let is_too_large = !is_small && self.table().is_full() && length > self.head.room;
         if is_too_large || self.is_checkpointing(partition.key) {
             return Ok(Due::Passed);
         }
         if !is_small && !self.checkpoints.is_free() {
-            // Many are larger than a piece, and few take longer than a segment's head: those hold up nobody.
+            // Many checkpoints exceed a piece, but few exceed the share of a segment's head: those
+            // must not hold up the others.
             let is_long = self.checkpoints.bytes_left() > share_of(self.table().shape());
             return Ok(if is_long { Due::Passed } else { Due::Awaits });
         }
@@ -343,13 +356,14 @@ impl<M: ReaderMemory> Staging<M> {
         Ok(Due::Passed)
     }
 
-    /// Plans a group that proves what is durable, if there is a place for it: else the next segment proves as much.
+    /// Plans a group that proves the durable groups, if it fits: otherwise the next segment proves
+    /// as much.
     pub(super) fn stage_proof(&mut self) -> Result<(), NoMemory> {
         if self.poisoned.is_none() && self.table().admits_proof() { self.gathering.stage_proof() } else { Ok(()) }
     }
 
-    /// Plans the group that puts the run on disk: before anything else of it.
-    pub(super) fn stage_run(&mut self) -> Result<(), NoMemory> {
+    /// Plans the group that puts the WAL session on disk, before all other groups.
+    pub(super) fn stage_session(&mut self) -> Result<(), NoMemory> {
         self.gathering.stage_proof()
     }
 
@@ -358,7 +372,7 @@ impl<M: ReaderMemory> Staging<M> {
         self.gathering.take_commit()
     }
 
-    /// Bytes of the partition's batches that no commit has taken yet.
+    /// The bytes of the partition's batches that no commit has taken yet.
     #[must_use]
     pub(super) fn staged_bytes(&self, partition: &Partition) -> u64 {
         self.gathering.staged_bytes(partition.key, partition.version)

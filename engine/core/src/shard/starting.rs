@@ -1,4 +1,5 @@
-//! A shard's partitions out of what recovery found: each log is replayed from its newest base on.
+//! Builds a shard's partitions from the recovered WAL: each log is replayed from its newest base
+//! on.
 
 use rustmq_model::{Timestamp, TopicIdPartition};
 
@@ -8,13 +9,14 @@ use crate::log::{CheckpointError, EpochStart, Gaps, LogLimits, PartitionLog, Rep
 use crate::wal::scan::{ReplayEvent, ReplayItem};
 use crate::wal::{Control, RecoveredWal, SegmentShape, SegmentTable};
 
-/// Bytes that one producer takes in a checkpoint, at most.
+/// The most bytes of one producer in a checkpoint.
 const PRODUCER_BYTES: usize = 200;
-/// Bytes that one aborted transaction takes in a checkpoint.
+/// The bytes of one aborted transaction in a checkpoint.
 const ABORTED_BYTES: usize = 32;
 
-/// Bounds that keep a checkpoint within the length of a segment, so that what is kept back for the oldest segment's checkpoints and batches holds them:
-/// half of that for producers, three eighths for aborted transactions, and the rest for the rest.
+/// Limits that keep a checkpoint smaller than a segment, so that it fits into the space reserved
+/// for moving the oldest segment: half of a segment for producers, three eighths for aborted
+/// transactions, and one eighth for the rest.
 #[must_use]
 pub fn log_limits(shape: SegmentShape) -> LogLimits {
     let eighth = shape.length() as usize / 8;
@@ -25,7 +27,7 @@ pub fn log_limits(shape: SegmentShape) -> LogLimits {
     }
 }
 
-/// The frames of a partition do not follow from each other.
+/// The frames of a partition are inconsistent.
 #[derive(Debug, thiserror::Error)]
 pub enum PartitionReplayError {
     #[error("partition {id}: {error}")]
@@ -36,7 +38,10 @@ pub enum PartitionReplayError {
     NoBase { id: TopicIdPartition },
 }
 
-/// Replays every partition, and tells the table where its log starts, and how far it had come at its base.
+/// Replays every partition, and restores its log start and its base's end in the table.
+///
+/// # Errors
+/// If the frames of a partition are inconsistent.
 pub fn replay_partitions(
     recovered: &RecoveredWal,
     gaps: Gaps,
@@ -50,7 +55,7 @@ pub fn replay_partitions(
         let (first, rest) = items.split_first().ok_or(PartitionReplayError::NoBase { id: *id })?;
         let base = replay_event(*id, &first.event, None, gaps, limits)?;
         table.restore_base_end(*id, base.end());
-        let mut log = go_on(*id, Some(base), rest, gaps, limits)?;
+        let mut log = replay_onto(*id, Some(base), rest, gaps, limits)?;
         log.finish_replay(replicas, now);
         table.restore_log_start(*id, log.decided_log_start());
         let size_bytes = table.bytes_from(*id, log.decided_log_start());
@@ -59,17 +64,21 @@ pub fn replay_partitions(
     Ok(partitions)
 }
 
-/// One partition's log. Whoever wants it to go on from there calls [`PartitionLog::finish_replay`].
+/// Replays one partition's log. A caller that continues the log calls
+/// [`PartitionLog::finish_replay`].
+///
+/// # Errors
+/// If the frames are inconsistent.
 pub fn replay(
     id: TopicIdPartition,
     items: &[ReplayItem],
     gaps: Gaps,
     limits: LogLimits,
 ) -> Result<PartitionLog, PartitionReplayError> {
-    go_on(id, None, items, gaps, limits)
+    replay_onto(id, None, items, gaps, limits)
 }
 
-fn go_on(
+fn replay_onto(
     id: TopicIdPartition,
     mut log: Option<PartitionLog>,
     items: &[ReplayItem],
@@ -82,7 +91,7 @@ fn go_on(
     log.ok_or(PartitionReplayError::NoBase { id })
 }
 
-/// The log after the event; a base needs none before it.
+/// The log after the event; a base needs no log before it.
 pub(super) fn replay_event(
     id: TopicIdPartition,
     event: &ReplayEvent,
@@ -109,7 +118,7 @@ fn apply(log: &mut PartitionLog, event: &ReplayEvent, gaps: Gaps) -> Result<(), 
     match event {
         ReplayEvent::Batch(header, marker) => log.replay_batch(header, *marker, gaps),
         ReplayEvent::Control(Control::Trim { log_start }) => log.replay_trim(*log_start, gaps),
-        // What the log was after it stands in its group, and recovery begins there.
+        // The log's state after the truncation is in the same group, and recovery begins there.
         ReplayEvent::Control(Control::Truncate { end }) => Err(ReplayError::TruncationAlone { end: *end }),
         ReplayEvent::Control(Control::EpochStart { epoch, start }) => {
             log.replay_epoch_start(EpochStart { epoch: *epoch, start: *start }, gaps)
@@ -118,7 +127,7 @@ fn apply(log: &mut PartitionLog, event: &ReplayEvent, gaps: Gaps) -> Result<(), 
             log.replay_expiry(*decided_at, producers);
             Ok(())
         }
-        // Bases are handled by the caller; a close ends a partition, which recovery does not list.
+        // The caller handles bases; a close ends a partition, which recovery does not list.
         ReplayEvent::Control(Control::Open { .. } | Control::Close) | ReplayEvent::Checkpoint(_) => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
-//! The batches that are still in memory, and which of them are forgotten when memory is short: chunks are given up oldest first, before a
-//! new one is taken, so that it is the same memory again. A chunk that a reader still holds stays taken until it is let go of.
+//! Tracks the batches in memory and evicts them when memory is short: oldest chunk first, before a
+//! new one is taken, so that the same memory is reused. A chunk that a reader still holds stays
+//! allocated until the reader releases it.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,15 +15,16 @@ struct ChunkContent {
     last: BTreeMap<PartitionKey, Offset>,
 }
 
-/// Which chunks hold readable batches, and of whom.
+/// The chunks with readable batches, and the partitions in them.
 #[derive(Debug, Default)]
 pub(super) struct TailMemory {
-    /// By number, which is the order of the log.
+    /// In the order of their numbers, which is the order of the log.
     chunks: VecDeque<ChunkContent>,
 }
 
 impl TailMemory {
-    /// The batches of a partition up to the one at `base` became readable in `chunk`. Bases of one partition and chunk come in order.
+    /// The batches of a partition up to the one at `base` became readable in `chunk`. Bases of one
+    /// partition and chunk come in order.
     pub(super) fn note(&mut self, chunk: u64, key: PartitionKey, base: Offset) {
         let at = self.chunks.partition_point(|content| content.chunk < chunk);
         if self.chunks.get(at).is_none_or(|content| content.chunk != chunk) {
@@ -31,20 +33,22 @@ impl TailMemory {
         self.chunks[at].last.insert(key, base);
     }
 
-    /// A log was cut back to `end`: other batches may have the offsets from there on, in later chunks.
+    /// A log was cut to `end`: later chunks may hold other batches at the offsets from there on.
     pub(super) fn cut(&mut self, key: PartitionKey, end: Offset) {
         let lasts = self.chunks.iter_mut().filter_map(|content| content.last.get_mut(&key));
         lasts.for_each(|last| *last = (*last).min(end.plus(-1)));
     }
 
-    /// The newest chunk with batches is never given up: it may still be being filled.
-    pub(super) fn can_give_up(&self) -> bool {
+    /// Whether a chunk can be evicted. The newest one with batches never is: it may still be
+    /// filling.
+    pub(super) fn can_evict(&self) -> bool {
         self.chunks.len() >= 2
     }
 
-    /// What leaves memory with the oldest chunk: of each partition, its batches up to and with the one at this offset.
-    pub(super) fn give_up(&mut self) -> impl Iterator<Item = (PartitionKey, Offset)> + use<> {
-        let oldest = if self.can_give_up() { self.chunks.pop_front() } else { None };
+    /// Evicts the oldest chunk: returns, for each partition in it, the base offset of the last
+    /// batch that leaves memory.
+    pub(super) fn evict_oldest(&mut self) -> impl Iterator<Item = (PartitionKey, Offset)> + use<> {
+        let oldest = if self.can_evict() { self.chunks.pop_front() } else { None };
         oldest.into_iter().flat_map(|oldest| oldest.last)
     }
 }
@@ -57,14 +61,14 @@ mod tests {
     use crate::shard::PartitionKey;
 
     #[test]
-    fn what_takes_the_place_of_batches_that_were_cut_off_does_not_leave_memory_with_their_chunk() {
+    fn batches_that_replace_cut_ones_stay_in_memory_when_the_old_chunk_is_evicted() {
         let mut tail = TailMemory::default();
         for (chunk, base) in [(1, 9), (2, 20)] {
             tail.note(chunk, PartitionKey::NONE, Offset(base));
         }
         tail.cut(PartitionKey::NONE, Offset(5));
         tail.note(3, PartitionKey::NONE, Offset(8));
-        let mut given_up = || tail.give_up().map(|(_, through)| through.0).collect::<Vec<_>>();
-        assert_eq!((given_up(), given_up(), given_up()), (vec![4], vec![4], vec![]));
+        let mut evicted = || tail.evict_oldest().map(|(_, through)| through.0).collect::<Vec<_>>();
+        assert_eq!((evicted(), evicted(), evicted()), (vec![4], vec![4], vec![]));
     }
 }

@@ -1,4 +1,4 @@
-//! What the machine does in a turn and when something ends: the order of its parts. It decides nothing else.
+//! The order of the machine's steps, in a turn and after each event. Decides nothing else.
 
 use std::time::Duration;
 
@@ -25,27 +25,29 @@ use crate::log::{PartitionLog, RejectedEpoch, WatermarkRule};
 use crate::wal::segments::OldestSegment;
 use crate::wal::{SlotId, WalPosition};
 
-/// How long a segment waits for its readers before it is looked at again, unless a commit ends sooner.
+/// How long a segment waits for its readers before the next check, unless a commit ends sooner.
 const READERS_PAUSE: Duration = Duration::from_millis(20);
 
 impl<H: Host> Shard<H> {
     // Turns.
 
-    /// Before the first turn.
+    /// To be called before the first turn.
     pub fn begin(&mut self, now: Now) {
         self.actions.shrink();
-        // Segments that were freed, and not started again before the restart, first: their slots are there to go on in.
+        // First the segments that were freed before the restart and not started again: the log can
+        // continue in their slots.
         self.free_segments(now);
-        // Of a full log, what is to be moved: after the group that puts the run on disk, which goes alone.
+        // A full log then moves data, after the group that puts the WAL session on disk, which goes
+        // alone.
         self.cleaner.look_after_staged(now.at, self.staging.is_empty(), &self.commits);
         if self.staging.is_empty() {
             self.look(now);
         }
     }
 
-    /// What the clock asks for.
+    /// Runs the tasks that are due by the clock.
     pub fn handle_time(&mut self, now: Now) {
-        // First: what comes after it may have something to be shown.
+        // First: it requires that all actions are executed, and the later tasks push some.
         let is_freed = self.free_at.take_if(|at| *at <= now.at).is_some() && self.free_segments(now);
         if now.at >= self.retention.due_at() {
             self.enforce_retention(now);
@@ -68,13 +70,14 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// Stages what waits, as far as there is room. Once a turn, when everything that has happened was told.
+    /// Stages the waiting requests while there is room. Once a turn, after the reports of all
+    /// events.
     pub fn stage(&mut self, now: Now) {
         assert!(self.actions.is_empty(), "what a commit published is shown before older batches are given up");
         if let Some(durable) = self.durable.take() {
             self.follow_up(now, durable);
         }
-        // A cut may need a segment of its own.
+        // A requested cut may need another segment.
         let is_ending = self.is_closing() && self.backlog.is_empty() && self.cuts.is_empty();
         self.slots.pace(self.staging.table(), is_ending, &mut self.actions);
         if self.poisoned().is_none() {
@@ -82,24 +85,24 @@ impl<H: Host> Shard<H> {
                 self.slots.ask(self.staging.table_mut(), &mut self.actions);
             }
             self.repair.stage::<H>(&self.commits, &self.partitions, &mut self.staging);
-            // At its end the shard does not wait for one: the next start has an older one.
+            // A shard that ends does not wait for checkpoints: the next start uses older ones.
             if !is_ending && let Err(error) = self.staging.stage_checkpoints(&self.partitions) {
-                // They are due again at the next segment, and a piece in the next turn.
+                // The checkpoints are due again at the next segment, and a piece in the next turn.
                 self.actions.note(Fact::NoMemoryForCheckpoints(error));
             }
         }
         self.stage_cuts(now);
         self.stage_backlog(now);
-        // An end that came while a commit was in flight still proves it.
+        // A commit that was in flight when the close came is still proved.
         if self.is_closing() && self.commits.proof_due(self.staging.is_empty()).is_some() {
             self.prove();
         }
     }
 
-    /// The same for what came while a commit was handed over.
+    /// Stages the requests that came while a commit was handed over.
     pub fn stage_backlog(&mut self, now: Now) {
         while let Some(job) = self.backlog.pop() {
-            // Poisoned, everything is refused at once.
+            // A poisoned shard refuses everything at once.
             if self.staging.is_full() && self.poisoned().is_none() {
                 self.backlog.put_back(job);
                 return;
@@ -111,7 +114,7 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// The job, if it cannot go on now.
+    /// Stages a job. Returns it if it cannot continue now.
     fn stage_job(&mut self, now: Now, job: Job<H>) -> Option<Job<H>> {
         match job {
             Job::Append(mut append) => {
@@ -127,7 +130,8 @@ impl<H: Host> Shard<H> {
                 if is_refused { self.complete(Waiting::Append(waiting)) } else { self.answer_when_passed(waiting) }
             }
             Job::Open { partitions, reply } => {
-                // Done again from the start if it stalls: what is open by then stays as it is.
+                // A stalled request restarts from the beginning: partitions that are open by then
+                // stay as they are.
                 let mut results = Vec::with_capacity(partitions.len());
                 for open in &partitions {
                     let new = NewLog { limits: self.config.limits, replicas: self.config.replicas };
@@ -179,7 +183,7 @@ impl<H: Host> Shard<H> {
 
     // Ends.
 
-    /// Every handle is gone: nobody asks for anything any more.
+    /// Every handle is gone: no more requests come.
     pub fn on_handles_gone(&mut self) {
         self.close(None);
     }
@@ -192,7 +196,8 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// Whether the shard has ended, once the driver has executed every action: nothing is under way, and what is durable is proved.
+    /// Whether the shard has ended, after the driver has executed every action: nothing is under
+    /// way, and a proof covers the durable groups.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         let is_quiet = !self.commits.is_in_flight() && self.staging.is_empty() && self.backlog.is_empty();
@@ -207,14 +212,15 @@ impl<H: Host> Shard<H> {
             && self.actions.is_empty()
     }
 
-    /// Who is to be told that the shard has ended.
+    /// Takes the replies to answer when the shard has ended.
     pub fn take_closing(&mut self) -> Vec<H::DoneReply> {
         self.closing.take().unwrap_or_default()
     }
 
     // Commits.
 
-    /// Begins a commit of everything that has gathered, unless nothing has, or what is in flight admits no other.
+    /// Begins a commit of everything gathered. `None` if that is nothing, or if a commit in flight
+    /// excludes another one.
     pub fn poll_commit(&mut self, now: Now) -> Option<CommitSteps> {
         assert!(self.actions.is_empty(), "actions are executed before a commit begins");
         if self.poisoned().is_some() || !self.commits.admits(self.staging.has_rolled()) {
@@ -230,12 +236,14 @@ impl<H: Host> Shard<H> {
         Some(commit)
     }
 
-    /// A commit has ended; two may do so in any order. With an error, nothing of it counts, nor of another one in flight, and nothing more is ever staged.
+    /// A commit has ended; two may end in any order. After an error neither it nor any other commit
+    /// in flight counts, and nothing more is staged.
     pub fn on_committed(&mut self, now: Now, number: CommitNumber, result: Result<(), String>) {
         match result {
             Ok(()) => self.commits.on_written(now.at, number),
             Err(reason) => {
-                // The first failure is told. What it has taken with it may end as it likes.
+                // Only the first failure is reported. The other commits in flight may end in any
+                // way.
                 if !self.commits.are_lost() {
                     self.lose(&reason);
                 }
@@ -258,7 +266,8 @@ impl<H: Host> Shard<H> {
         self.durable = Some(number);
     }
 
-    /// What a commit that is durable lets happen, once readers see what it published: what they hold of older batches can be given up only then.
+    /// Runs the tasks that a durable commit enables, after readers see its batches: only then may
+    /// older batches be evicted.
     fn follow_up(&mut self, now: Now, durable: CommitNumber) {
         self.free_segments(now);
         self.staging.gathering_mut().make_room(0);
@@ -268,7 +277,8 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// Nothing more is staged from here on; what is published can still be read. What is in flight still ends, and counts if it ends well.
+    /// Stages nothing more from here on; published batches stay readable. Commits in flight still
+    /// end, and count if they succeed.
     fn poison(&mut self, reason: &str) {
         self.staging.poison(reason.to_owned());
         self.actions.push(Action::Poison { reason: reason.to_owned() });
@@ -280,16 +290,18 @@ impl<H: Host> Shard<H> {
         self.refuse_lost(reason, end, &in_flight);
     }
 
-    /// The same when the disk has failed: what is in flight does not count either. A failure may be told to one sync alone, and be about what another one
-    /// covers, which then ends well.
+    /// Poisons the shard after a disk failure: commits in flight do not count either. The system
+    /// may report a failure to one sync alone although it concerns the bytes of another, which then
+    /// succeeds.
     fn lose(&mut self, reason: &str) {
-        // Those who had gathered are told first.
+        // Requests that had gathered are refused first.
         self.poison(reason);
         self.commits.lose();
         self.refuse_lost(reason, WalPosition::default(), &StagedEnds::default());
     }
 
-    /// Of a log that has failed: only what is staged before `end` can still become durable, with these batches.
+    /// The log has failed: refuses all waits except for groups before `end` and for batches up to
+    /// these ends, which can still become durable.
     fn refuse_lost(&mut self, reason: &str, end: WalPosition, batches: &StagedEnds) {
         for waiting in self.waiting.take_lost(end, batches) {
             waiting.refuse(reason, &mut self.partitions, &mut self.actions);
@@ -305,10 +317,12 @@ impl<H: Host> Shard<H> {
 
     // Replication.
 
-    /// Another leader's log goes another way: the end of this one is cut off, or all of it. Answered once that is durable.
+    /// Another leader's log diverges: cuts off the end of this one, or all of it. Answered once
+    /// that is durable.
     ///
-    /// A log holds whole batches. Where the end lies inside of one, which the other log may cut into others, all of it goes, and the answer says so: a refusal
-    /// would make each caller ask again for the same.
+    /// A log holds whole batches. If the end lies inside a batch, which the other log may divide
+    /// differently, the whole batch goes, and the answer says so: a refusal would make each caller
+    /// repeat the same request.
     pub fn handle_cut(&mut self, cut: CutLog, reply: H::CutReply) {
         match self.follow(cut.id, cut.leader_epoch) {
             Ok(()) => {
@@ -319,8 +333,8 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// Another broker leads the partition in this epoch. Whatever becomes of what it asks for, readers are shown that, and nothing is done any more that an earlier
-    /// leader asked for.
+    /// Another broker leads the partition in this epoch. Even if its request fails, readers see the
+    /// epoch, and requests of an earlier leader are refused.
     fn follow(&mut self, id: TopicIdPartition, epoch: LeaderEpoch) -> Result<(), CutError> {
         if let Some(reason) = self.poisoned() {
             return Err(CutError::Storage { reason: reason.to_owned() });
@@ -337,7 +351,7 @@ impl<H: Host> Shard<H> {
         Ok(())
     }
 
-    /// The end of an [`Action::Rebuild`].
+    /// Ends an [`Action::Rebuild`].
     pub fn on_rebuilt(&mut self, number: u64, log: Result<PartitionLog, RebuildError>) {
         let refused = self.cuts.on_rebuilt(number, log, &mut self.actions);
         refused.into_iter().for_each(|key| self.keep_uncut(key));
@@ -360,7 +374,7 @@ impl<H: Host> Shard<H> {
         self.cuts.begin_rebuild(&self.partitions, &self.staging, &mut self.actions);
     }
 
-    /// A cut of the log was asked for, and is not made: the log goes on.
+    /// A requested cut of the log is not made: the log continues.
     fn keep_uncut(&mut self, key: PartitionKey) {
         let Some(partition) = self.partitions.at_mut(key) else { return };
         if partition.log.end_cut() {
@@ -368,7 +382,8 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// How far the partition's other replicas have acknowledged its log. Nothing if it is not open, or if it is being cut: that is about the log as it was.
+    /// Reports how far the partition's other replicas have acknowledged its log. Ignored if the
+    /// partition is not open, or is being cut: the report concerns the log before the cut.
     pub fn handle_watermark(&mut self, id: TopicIdPartition, acknowledged: Offset) {
         let Some(key) = self.partitions.key(id) else { return };
         let partition = self.partitions.at_mut(key).expect("its id has this key");
@@ -380,7 +395,8 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    /// Frontiers have moved without a commit: who waits for them is answered.
+    /// Frontiers have moved without a commit: publishes them and answers the appends that waited
+    /// for them.
     fn show_frontiers(&mut self, key: PartitionKey) {
         let Some(partition) = self.partitions.at_mut(key) else { return };
         let (frontiers, size_bytes) = (partition.frontiers(), partition.size_bytes());
@@ -402,7 +418,7 @@ impl<H: Host> Shard<H> {
     pub fn on_slot_reserved(&mut self, now: Now, slot: SlotId) {
         self.slots.on_ended();
         self.staging.table_mut().on_slot_reserved(slot);
-        // What was to be moved may have waited for it.
+        // A move may have waited for the slot.
         self.look(now);
     }
 
@@ -415,18 +431,20 @@ impl<H: Host> Shard<H> {
     pub fn on_slot_failed(&mut self, now: Now, slot: SlotId) {
         self.slots.on_ended();
         self.staging.table_mut().on_slot_failed(slot);
-        // On a full disk a log gives up bases that only a cut would want, and more is worth moving.
+        // A log on a full disk drops bases that only a cut would need, and then more moves pay.
         self.free_at = Some(now.at);
         self.look(now);
     }
 
-    /// Who prepares slots is gone, with all that it was given: there will be no segment after those that are ready.
+    /// The thread that prepares slots is gone, and its preparations are lost: no further segment
+    /// will become ready.
     pub fn on_preparation_lost(&mut self) {
         self.slots.on_lost();
         self.poison("the thread that prepares segments has panicked");
     }
 
-    /// Once readers were shown what the log is: a segment that is free is found by none of them.
+    /// Frees segments, after readers see the log's current locations: no reader then finds a free
+    /// segment.
     fn free_segments(&mut self, now: Now) -> bool {
         assert!(self.actions.is_empty(), "readers are shown where batches are before their segment is freed");
         let mut count = 0;
@@ -455,14 +473,14 @@ impl<H: Host> Shard<H> {
         self.apply_when_durable(moves);
     }
 
-    /// The end of a [`Action::ReadToMove`].
+    /// Ends an [`Action::ReadToMove`].
     pub fn on_moved(&mut self, now: Now, number: u64, batches: Result<Vec<Bytes>, MoveError>) {
         let Self { cleaner, commits, partitions, staging, actions, .. } = self;
         let moves = cleaner.on_read(now.at, Read { number, batches }, commits, partitions, staging, actions);
         self.apply_when_durable(moves);
     }
 
-    /// The folder no longer says that the log was repaired, or why it still does.
+    /// The driver has removed the folder's note of the repair, or failed to.
     pub fn on_repair_forgotten(&mut self, result: Result<(), String>) {
         self.repair.on_forgotten();
         self.actions.note(match result {
@@ -471,14 +489,14 @@ impl<H: Host> Shard<H> {
         });
     }
 
-    /// A sync beside the commits has failed. What it covered counts as lost, what is in flight with it: a later sync may succeed without it, and there may
-    /// be none.
+    /// A sync outside the commits has failed. Its bytes count as lost, and so do the commits in
+    /// flight: a later sync may succeed without those bytes, and there may be none.
     pub fn on_sync_failed(&mut self, reason: &str) {
         self.repair.on_forgotten();
         self.lose(reason);
     }
 
-    /// Recent batches may take another amount of memory: a smaller one is kept at once, also while the shard is idle.
+    /// The memory limit has changed: a smaller one applies at once, even while the shard is idle.
     pub fn on_memory_budget_set(&mut self) {
         self.staging.gathering_mut().make_room(0);
     }

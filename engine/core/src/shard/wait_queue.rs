@@ -1,38 +1,41 @@
-//! The waits of one partition for one frontier, by their ends. What the frontier passes is taken from the front; what it never will, from the back.
+//! The waits of one partition for one frontier, ordered by their ends. Passed waits leave at the
+//! front, lost ones at the back.
 //!
-//! New batches end ever further on, so their waits stand in a row. What repeats an older batch waits for that one's end, which may lie anywhere
-//! below: a place in the row would be made by moving the others, for each repetition that a client cares to send. Such waits have a tree.
+//! New batches have rising ends, so a queue holds their waits. A repeated batch waits for the end
+//! of its original, which may be any lower one: inserting it into the queue would move others, once
+//! for each repetition that a client sends. A tree holds such waits.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use rustmq_model::Offset;
 
-use super::spare_memory::SpareMemory;
+use super::spare_memory::{CAPACITY_MIN, SpareMemory};
 
-/// Waits that an empty queue keeps its memory for, at the most: there are two for each partition.
+/// The most waits that an empty queue keeps memory for: each partition has two queues.
 const SPARE_MAX: usize = 256;
+const _: () = assert!(CAPACITY_MIN <= SPARE_MAX, "an empty queue keeps CAPACITY_MIN in any case");
 
-/// Names a request as long as it waits, and never another one.
+/// Names a request as long as it waits, and never another one: a slot and the slot's generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct RequestName {
+pub(super) struct RequestKey {
     pub slot: u32,
-    pub life: u32,
+    pub generation: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Wait {
     pub end: Offset,
-    pub request: RequestName,
+    pub request: RequestKey,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct WaitQueue {
     /// In the order of their ends.
     rising: VecDeque<Wait>,
-    /// Those that came after one that ends further on.
+    /// Waits that came after one with a higher end.
     repeated: BTreeSet<Wait>,
-    /// The furthest end that the request asks for which is being added.
-    asked: Option<Offset>,
+    /// The highest end that the request being added waits for.
+    awaited: Option<Offset>,
     spare: SpareMemory,
 }
 
@@ -41,14 +44,14 @@ impl WaitQueue {
         self.rising.is_empty() && self.repeated.is_empty()
     }
 
-    /// A request waits for one of its batches: of all that it asks for, the one that ends furthest on says when the others are passed too.
-    pub(super) fn ask(&mut self, end: Offset) {
-        self.asked = self.asked.max(Some(end));
+    /// Adds an end to the request's wait: the highest one implies the others.
+    pub(super) fn await_end(&mut self, end: Offset) {
+        self.awaited = self.awaited.max(Some(end));
     }
 
-    /// What was asked for becomes the request's wait. Answers whether there was something.
-    pub(super) fn push_asked(&mut self, request: RequestName) -> bool {
-        let Some(end) = self.asked.take() else { return false };
+    /// Queues the wait for the highest end. Returns whether there was one.
+    pub(super) fn push_awaited(&mut self, request: RequestKey) -> bool {
+        let Some(end) = self.awaited.take() else { return false };
         let wait = Wait { end, request };
         if self.rising.back().is_none_or(|last| last.end <= end) {
             self.rising.push_back(wait);
@@ -58,7 +61,7 @@ impl WaitQueue {
         true
     }
 
-    /// One that is passed when the frontier is at `to`.
+    /// Takes a wait that the frontier passes at `to`.
     pub(super) fn pop_passed(&mut self, to: Offset) -> Option<Wait> {
         self.rising.pop_front_if(|wait| wait.end <= to).or_else(|| {
             self.repeated.first().filter(|wait| wait.end <= to)?;
@@ -66,7 +69,7 @@ impl WaitQueue {
         })
     }
 
-    /// One that ends above `end`, or any.
+    /// Takes a wait with an end above `end`; any wait if there is no `end`.
     pub(super) fn pop_above(&mut self, end: Option<Offset>) -> Option<Wait> {
         let is_above = |wait: &Wait| end.is_none_or(|end| wait.end > end);
         self.rising.pop_back_if(|wait| is_above(wait)).or_else(|| {
@@ -75,12 +78,12 @@ impl WaitQueue {
         })
     }
 
-    /// So many were passed together.
-    pub(super) fn let_go_of_memory(&mut self, passed: usize) {
+    /// Releases spare memory after `passed` waits were passed together.
+    pub(super) fn release_memory(&mut self, passed: usize) {
         if self.rising.is_empty()
-            && let Some(kept) = self.spare.on_emptied(passed, self.rising.capacity(), SPARE_MAX)
+            && let Some(capacity) = self.spare.on_emptied(passed, self.rising.capacity(), SPARE_MAX)
         {
-            self.rising.shrink_to(kept);
+            self.rising.shrink_to(capacity);
         }
     }
 
@@ -94,16 +97,16 @@ impl WaitQueue {
 mod tests {
     use rustmq_model::Offset;
 
-    use super::{RequestName, SPARE_MAX, WaitQueue};
-    use crate::shard::spare_memory::{KEPT, TIMES};
+    use super::{RequestKey, SPARE_MAX, WaitQueue};
+    use crate::shard::spare_memory::{CAPACITY_MIN, EMPTIED_COUNT};
 
     fn add(queue: &mut WaitQueue, ends: &[i64], slot: u32) -> bool {
-        ends.iter().for_each(|end| queue.ask(Offset(*end)));
-        queue.push_asked(RequestName { slot, life: 0 })
+        ends.iter().for_each(|end| queue.await_end(Offset(*end)));
+        queue.push_awaited(RequestKey { slot, generation: 0 })
     }
 
     #[test]
-    fn waits_are_passed_and_cut_by_their_ends_in_whatever_order_they_came() {
+    fn waits_are_passed_and_cut_by_their_ends_in_any_order_of_arrival() {
         let mut queue = WaitQueue::default();
         let ends = [3, 5, 4, 9, 1, 7, 5, 12, 2];
         for (slot, end) in (0..).zip(ends) {
@@ -123,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_is_not_empty_while_a_repeated_batch_is_waited_for() {
+    fn a_queue_with_a_wait_for_a_repeated_batch_is_not_empty() {
         let mut queue = WaitQueue::default();
         assert!(add(&mut queue, &[5], 0) && add(&mut queue, &[3], 1));
         assert_eq!(queue.pop_above(Some(Offset(4))).map(|wait| wait.end), Some(Offset(5)));
@@ -133,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_waits_once_for_what_it_asks_for_furthest_on() {
+    fn a_request_waits_once_for_its_highest_end() {
         let mut queue = WaitQueue::default();
         assert!(!add(&mut queue, &[], 0));
         assert!(add(&mut queue, &[4, 9, 2], 1));
@@ -143,24 +146,24 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_kept_for_as_many_as_there_are_again_and_again_and_no_longer() {
+    fn memory_is_kept_while_the_queue_fills_up_repeatedly_and_released_after_that() {
         let mut queue = WaitQueue::default();
         let mut fill = |count: i64| {
             (0..count).for_each(|at| assert!(add(&mut queue, &[at], 0)));
             let before = queue.capacity();
             let passed = std::iter::from_fn(|| queue.pop_passed(Offset(count))).count();
-            queue.let_go_of_memory(passed);
+            queue.release_memory(passed);
             (before, queue.capacity())
         };
-        for _ in 0..2 * TIMES {
+        for _ in 0..2 * EMPTIED_COUNT {
             let (before, after) = fill(200);
-            assert_eq!(before, after, "the next ones find it");
+            assert_eq!(before, after, "the next waits reuse it");
             fill(1);
         }
-        assert_eq!(fill(100_000).1, SPARE_MAX, "whatever comes after it, and if that is nothing");
-        for _ in 0..8 * TIMES {
+        assert_eq!(fill(100_000).1, SPARE_MAX, "at once, even if no wait follows");
+        for _ in 0..8 * EMPTIED_COUNT {
             fill(1);
         }
-        assert_eq!(fill(1).1, KEPT);
+        assert_eq!(fill(1).1, CAPACITY_MIN);
     }
 }

@@ -1,5 +1,7 @@
-//! What waits: appends for frontiers of their partitions; changes that are staged, and the answers to who asked for them, for their place in the WAL to
-//! be durable. What is due together is done in the order in which it was staged, and what never comes to that is refused.
+//! The queue of waiting answers and changes: appends wait for frontiers of their partitions; staged
+//! changes, and the answers to their requests, wait until their place in the WAL is durable. Those
+//! that are due together complete in the order in which they were staged; those that never become
+//! due are refused.
 
 use std::collections::VecDeque;
 
@@ -23,24 +25,24 @@ pub(super) struct Order(pub(super) u64);
 
 #[derive(Debug)]
 pub(super) struct WaitingAppend<H: Host> {
-    /// Of all batches, in the order of the request.
+    /// The ends of all batches, in the order of the request.
     pub ends: Vec<AwaitedEnd>,
     pub results: Vec<Result<Appended, AppendError>>,
     pub reply: H::AppendReply,
 }
 
 impl<H: Host> WaitingAppend<H> {
-    /// Whether a log was cut back since a batch of it was staged there.
+    /// Whether a log was cut after a batch of the request was staged there.
     pub(super) fn is_cut(&self, partitions: &Partitions) -> bool {
         self.stored().any(|end| !partitions.is_version(end.key, end.version))
     }
 
-    /// Those that are not refused already.
+    /// The ends of the batches that were not refused.
     pub(super) fn stored(&self) -> impl Iterator<Item = &AwaitedEnd> {
         self.ends.iter().filter(|end| end.is_stored())
     }
 
-    /// Every batch is passed by what it waited for.
+    /// Answers: every batch is passed by its frontier.
     fn complete(self, partitions: &Partitions, actions: &mut Actions<H>) {
         let Self { ends, mut results, reply } = self;
         let mut left = results.iter_mut();
@@ -53,7 +55,7 @@ impl<H: Host> WaitingAppend<H> {
         actions.push(Action::AnswerAppend { reply, results });
     }
 
-    /// As a whole.
+    /// Refuses the request as a whole.
     pub(super) fn refuse(self, error: &AppendError, actions: &mut Actions<H>) {
         let Self { mut results, reply, .. } = self;
         refuse_all(&mut results, || error.clone());
@@ -61,7 +63,7 @@ impl<H: Host> WaitingAppend<H> {
     }
 }
 
-/// To a request whose changes are staged: they come before it.
+/// The answer to a request whose changes are staged: the changes complete before it.
 #[derive(Debug)]
 pub(super) enum Answer<H: Host> {
     Open { results: Vec<Result<PartitionKey, OpenError>>, reply: H::OpenReply },
@@ -77,10 +79,10 @@ pub(super) enum Waiting<H: Host> {
     Answer(Answer<H>),
 }
 
-/// Not an append.
+/// A change or an answer that waits for a group.
 #[derive(Debug)]
 struct Staged<H: Host> {
-    /// Of the group that must be durable.
+    /// The position of the group that must be durable.
     at: WalPosition,
     order: Order,
     waiting: Waiting<H>,
@@ -90,7 +92,8 @@ struct Staged<H: Host> {
 pub(super) struct WaitingAnswers<H: Host> {
     newest: Order,
     appends: AppendWaits<H>,
-    /// By their places in the WAL, which is also the order in which they were staged.
+    /// In the order of their positions in the WAL, which is also the order in which they were
+    /// staged.
     staged: VecDeque<Staged<H>>,
 }
 
@@ -101,7 +104,7 @@ impl<H: Host> Default for WaitingAnswers<H> {
 }
 
 impl<H: Host> WaitingAnswers<H> {
-    /// Batches of appends that wait for frontiers.
+    /// The number of batches in appends that wait for frontiers.
     pub(super) const fn batches(&self) -> usize {
         self.appends.batches()
     }
@@ -111,25 +114,26 @@ impl<H: Host> WaitingAnswers<H> {
         self.newest
     }
 
-    /// Answers it if all that it waits for has come already.
+    /// Adds the append, or returns it if it has nothing to wait for.
     pub(super) fn push_append(&mut self, append: WaitingAppend<H>, partitions: &Partitions) -> Option<Waiting<H>> {
         let order = self.next_order();
         self.appends.add(order, append, partitions).map(Waiting::Append)
     }
 
-    /// One that is not an append, until the group at `at` is durable.
+    /// Adds a change or an answer, which waits until the group at `at` is durable.
     pub(super) fn push(&mut self, at: WalPosition, waiting: Waiting<H>) {
-        assert!(self.staged.back().is_none_or(|last| last.at <= at), "what is staged later is durable later");
+        assert!(self.staged.back().is_none_or(|last| last.at <= at), "positions rise in the order of staging");
         let order = self.next_order();
         self.staged.push_back(Staged { at, order, waiting });
     }
 
-    /// Whether moves are staged that are not applied: until they are, the same batches would be moved again.
+    /// Whether staged moves are not applied yet: another move would take the same batches again.
     pub(super) fn is_moving(&self) -> bool {
         self.staged.iter().any(|staged| matches!(&staged.waiting, Waiting::Change(change) if change.is_move()))
     }
 
-    /// The frontiers of a partition have moved; once those of all have that do so together, [`Self::order_reached`] follows.
+    /// The frontiers of a partition have moved. The caller calls [`Self::order_reached`] after the
+    /// frontiers of all partitions that change together.
     pub(super) fn advance(&mut self, key: PartitionKey, frontiers: &Frontiers) {
         self.appends.advance(key, frontiers);
     }
@@ -138,7 +142,7 @@ impl<H: Host> WaitingAnswers<H> {
         self.appends.order_reached();
     }
 
-    /// The next one that waits for nothing any more, everything before `durable` being so.
+    /// Takes the next one that is due when every group before `durable` is durable.
     pub(super) fn take_due(&mut self, durable: WalPosition) -> Option<Waiting<H>> {
         let due = self.staged.front().filter(|staged| staged.at < durable).map(|staged| staged.order);
         match self.appends.first_reached() {
@@ -147,12 +151,13 @@ impl<H: Host> WaitingAnswers<H> {
         }
     }
 
-    /// A log is cut back to `end`, or all of it is gone: those with a batch that this takes.
+    /// A log is cut to `end`, or dropped: takes the appends that lose a batch.
     pub(super) fn take_above(&mut self, key: PartitionKey, end: Option<Offset>) -> Vec<WaitingAppend<H>> {
         self.appends.cut(key, end)
     }
 
-    /// The log has failed: those that wait for a group at or after `end`, or for a batch that ends elsewhere than `durable` says.
+    /// The log has failed: takes those that wait for a group at or after `end`, or for batches
+    /// beyond the ends in `durable`.
     pub(super) fn take_lost(&mut self, end: WalPosition, durable: &StagedEnds) -> Vec<Waiting<H>> {
         let first = self.staged.partition_point(|staged| staged.at < end);
         let staged = self.staged.drain(first..).map(|staged| (staged.order, staged.waiting));
@@ -164,7 +169,8 @@ impl<H: Host> WaitingAnswers<H> {
 }
 
 impl<H: Host> Waiting<H> {
-    /// What it waited for has come. A change that is stale is none: who calls looks at that first. Answers whether a segment may be free since.
+    /// Completes the wait. The caller has dropped stale changes. Returns whether a segment may have
+    /// become free.
     pub(super) fn complete(
         self,
         partitions: &mut Partitions,
@@ -175,12 +181,12 @@ impl<H: Host> Waiting<H> {
         match self {
             Self::Append(append) => append.complete(partitions, actions),
             Self::Change(change) => return change.apply(partitions, staging, commits, actions),
-            Self::Answer(answer) => answer.tell(partitions, staging, actions),
+            Self::Answer(answer) => answer.send(partitions, staging, actions),
         }
         false
     }
 
-    /// The log has failed: nothing of it is acknowledged.
+    /// The log has failed: refuses the request.
     pub(super) fn refuse(self, reason: &str, partitions: &mut Partitions, actions: &mut Actions<H>) {
         match self {
             Self::Append(append) => append.refuse(&AppendError::Storage { reason: reason.to_owned() }, actions),
@@ -191,12 +197,13 @@ impl<H: Host> Waiting<H> {
 }
 
 impl<H: Host> Answer<H> {
-    fn tell(self, partitions: &Partitions, staging: &Staging<H::Memory>, actions: &mut Actions<H>) {
+    fn send(self, partitions: &Partitions, staging: &Staging<H::Memory>, actions: &mut Actions<H>) {
         match self {
             Self::Open { mut results, reply } => {
                 for result in &mut results {
                     if result.as_ref().is_ok_and(|key| !partitions.is_in_use(*key)) {
-                        // The log has failed meanwhile: a later request to delete it was refused, which ended its readers.
+                        // The log has failed in the meantime: a later request to delete the
+                        // partition was refused, which ended its readers.
                         *result = Err(OpenError::Storage { reason: staging.poisoned().unwrap_or_default().to_owned() });
                     }
                 }

@@ -4,7 +4,7 @@ use super::{AppendWaits, AwaitedEnd, StagedEnds};
 use crate::log::{AppendFrontier, Frontiers, LogLimits, PartitionLog};
 use crate::shard::partitions::{LogVersion, PartitionKey, Partitions};
 use crate::shard::request::{Appended, LogConfig};
-use crate::shard::spare_memory::{KEPT, TIMES};
+use crate::shard::spare_memory::{CAPACITY_MIN, EMPTIED_COUNT};
 use crate::shard::tests::{Reply, TestHost, id};
 use crate::shard::waiting::{Order, WaitingAppend};
 
@@ -25,7 +25,7 @@ impl Test {
         (test, keys)
     }
 
-    /// Another partition in the place of this one.
+    /// Opens another partition in the slot of this one.
     fn reopen(&mut self, number: i32, old: PartitionKey) -> PartitionKey {
         self.partitions.close(old).unwrap();
         self.partitions.forget(old);
@@ -33,7 +33,7 @@ impl Test {
         self.partitions.insert(id(number), log, LogConfig::unlimited(), 0).key
     }
 
-    /// Answers the request's number, or nothing if there is nothing to wait for.
+    /// Returns the request's number; `None` if it has nothing to wait for.
     fn add(&mut self, ends: &[(PartitionKey, AppendFrontier, i64)]) -> Option<usize> {
         self.newest += 1;
         let number = usize::try_from(self.newest).unwrap();
@@ -51,13 +51,13 @@ impl Test {
         passed.is_none().then_some(number)
     }
 
-    /// Who is refused then, in order.
+    /// Returns the refused requests, in order.
     fn cut(&mut self, key: PartitionKey, end: i64) -> Vec<usize> {
         let lost = self.waits.cut(key, Some(Offset(end)));
         lost.into_iter().map(|append| append.reply.number).collect()
     }
 
-    /// Who is told then, in order.
+    /// Returns the answered requests, in order.
     fn advance(&mut self, moved: &[(PartitionKey, i64, i64)]) -> Vec<usize> {
         for &(key, high_watermark, durable_end) in moved {
             let (high_watermark, durable_end) = (Offset(high_watermark), Offset(durable_end));
@@ -79,13 +79,13 @@ fn each_append_waits_for_its_own_frontier() {
     assert_eq!(test.add(&[(key, AppendFrontier::DurableEnd, 0)]), None);
     assert_eq!(test.advance(&[(key, 0, 4)]), [leader]);
     assert_eq!(test.advance(&[(key, 2, 4)]), [all]);
-    assert_eq!(test.waits.batches(), 2, "of which one is not passed");
+    assert_eq!(test.waits.batches(), 2, "one of them is not passed");
     assert_eq!(test.advance(&[(key, 3, 4)]), [both]);
     assert_eq!((test.waits.batches(), test.waits.waits), (0, 0));
 }
 
 #[test]
-fn appends_are_told_in_the_order_in_which_they_came_over_all_partitions() {
+fn appends_are_answered_in_the_order_in_which_they_came_across_partitions() {
     let (mut test, keys) = Test::with(3);
     let mut ends = [0; 3];
     let mut numbers = Vec::new();
@@ -102,7 +102,7 @@ fn appends_are_told_in_the_order_in_which_they_came_over_all_partitions() {
 }
 
 #[test]
-fn a_cut_takes_from_the_back_and_what_it_took_is_not_told_again() {
+fn an_append_that_a_cut_refuses_is_not_answered_again() {
     let (mut test, keys) = Test::with(2);
     let end = |at: usize, end| (keys[at], AppendFrontier::DurableEnd, end);
     let kept = test.add(&[end(0, 1), end(1, 1)]).unwrap();
@@ -110,7 +110,7 @@ fn a_cut_takes_from_the_back_and_what_it_took_is_not_told_again() {
     let durable = StagedEnds::at(&[(keys[0], Offset(2)), (keys[1], Offset(1))]);
     let lost: Vec<_> = test.waits.cut_back(&durable).into_iter().map(|(_, append)| append.reply.number).collect();
     assert_eq!(lost, [torn]);
-    // In the place of the one that is lost.
+    // In the slot of the lost one.
     let newer = test.add(&[end(1, 3)]).unwrap();
     assert_eq!(test.advance(&[(keys[0], 0, 2), (keys[1], 0, 2)]), [kept]);
     assert_eq!(test.advance(&[(keys[1], 0, 3)]), [newer]);
@@ -118,7 +118,7 @@ fn a_cut_takes_from_the_back_and_what_it_took_is_not_told_again() {
 }
 
 #[test]
-fn those_that_a_cut_takes_are_refused_in_the_order_in_which_they_came() {
+fn appends_that_a_cut_refuses_are_returned_in_the_order_in_which_they_came() {
     let (mut test, keys) = Test::with(1);
     let frontiers = [0, 1, 1, 0, 1, 0].map(|at: usize| AppendFrontier::ALL[at]);
     let added: Vec<_> = (1..).zip(frontiers).map(|(end, frontier)| test.add(&[(keys[0], frontier, end)])).collect();
@@ -127,9 +127,9 @@ fn those_that_a_cut_takes_are_refused_in_the_order_in_which_they_came() {
     assert_eq!(test.advance(&[(keys[0], 6, 6)]), added[..1]);
 }
 
-/// Its other waits stay in their queues until they are passed or cut.
+/// The other waits of a refused request stay in their queues until they are passed or cut.
 #[test]
-fn what_a_request_still_waits_for_when_it_is_refused_is_nobody_elses() {
+fn the_remaining_waits_of_a_refused_request_do_not_count_for_another() {
     let (mut test, keys) = Test::with(2);
     let end = |at: usize, end| (keys[at], AppendFrontier::DurableEnd, end);
     for is_passed in [false, true] {
@@ -143,7 +143,7 @@ fn what_a_request_still_waits_for_when_it_is_refused_is_nobody_elses() {
             assert_eq!(test.cut(keys[0], 1), []);
         }
         assert_eq!(test.advance(&[(keys[1], 0, 3)]), [newer]);
-        // With nobody else there.
+        // Without another request.
         let alone = test.add(&[end(0, 2), end(1, 2)]).unwrap();
         assert_eq!(test.cut(keys[1], 1), [alone]);
         assert_eq!(test.advance(&[(keys[0], 0, 2)]), []);
@@ -163,15 +163,15 @@ fn a_request_waits_once_for_each_frontier_of_a_partition_however_often_it_names_
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the test is about the time that it takes itself")]
-fn repetitions_of_what_is_in_the_midst_of_many_do_not_move_the_others() {
+#[expect(clippy::disallowed_methods, reason = "the test measures its own time")]
+fn repeated_batches_amid_many_waits_do_not_move_the_others() {
     const MANY: usize = 1 << 17;
     let (mut test, keys) = Test::with(1);
     let offset = |at: usize| i64::try_from(at).unwrap();
     let end = |at| (keys[0], AppendFrontier::DurableEnd, offset(at));
     let begun = std::time::Instant::now();
     (1..=MANY).for_each(|at| assert!(test.add(&[end(at)]).is_some()));
-    // In one request, and each in its own.
+    // All in one request, then each in its own.
     assert!(test.add(&vec![end(MANY / 2); MANY]).is_some());
     (0..MANY).for_each(|_| assert!(test.add(&[end(MANY / 2)]).is_some()));
     let mut passed = |at| test.advance(&[(keys[0], 0, offset(at))]).len();
@@ -183,7 +183,7 @@ fn repetitions_of_what_is_in_the_midst_of_many_do_not_move_the_others() {
 }
 
 #[test]
-fn what_waits_for_a_partition_that_is_gone_is_taken_before_another_has_its_place() {
+fn the_waits_of_a_closed_partition_are_taken_before_another_one_has_its_slot() {
     let (mut test, keys) = Test::with(2);
     let end = |key, end| (key, AppendFrontier::HighWatermark, end);
     let both = test.add(&[end(keys[0], 1), end(keys[1], 1)]).unwrap();
@@ -193,15 +193,15 @@ fn what_waits_for_a_partition_that_is_gone_is_taken_before_another_has_its_place
     let new = test.reopen(0, keys[0]);
     assert_eq!(new.slot(), keys[0].slot());
     let added = test.add(&[end(new, 1)]).unwrap();
-    assert_eq!(test.advance(&[(keys[0], 9, 9)]), [], "of a life before");
+    assert_eq!(test.advance(&[(keys[0], 9, 9)]), [], "the key of a closed partition");
     assert!(test.waits.cut(keys[0], None).is_empty());
     assert_eq!(test.advance(&[(new, 1, 1), (keys[1], 2, 2)]), [other, added]);
     assert_eq!((test.waits.batches(), test.waits.waits), (0, 0));
 }
 
 #[test]
-#[should_panic(expected = "nobody waits for a partition that is gone")]
-fn a_partition_does_not_take_over_the_waits_of_the_one_before() {
+#[should_panic(expected = "a closed partition leaves no waits")]
+fn a_partition_does_not_inherit_the_waits_of_the_one_before() {
     let (mut test, keys) = Test::with(1);
     test.add(&[(keys[0], AppendFrontier::HighWatermark, 1)]).unwrap();
     let new = test.reopen(0, keys[0]);
@@ -219,14 +219,14 @@ fn tables_of_requests_shrink_when_fewer_wait_for_long() {
         }
         assert_eq!(test.advance(&[(keys[0], 0, end)]).len(), count);
         let AppendWaits { queues, slots, free, reached, .. } = &test.waits;
-        assert!(queues[0].of.iter().all(|queue| queue.capacity() < 5_000), "there may be many of them");
+        assert!(queues[0].of.iter().all(|queue| queue.capacity() < 5_000), "there may be many queues");
         [slots.capacity(), free.capacity(), reached.capacity()]
     };
     let most = wait(5_000);
-    assert_eq!(wait(1), most, "the next ones may be as many");
+    assert_eq!(wait(1), most, "as many may come again");
     assert_eq!(wait(5_000), most);
-    for _ in 0..8 * TIMES {
+    for _ in 0..8 * EMPTIED_COUNT {
         wait(1);
     }
-    assert!(wait(1).iter().all(|capacity| *capacity <= 2 * KEPT), "{:?}", wait(1));
+    assert!(wait(1).iter().all(|capacity| *capacity <= 2 * CAPACITY_MIN), "{:?}", wait(1));
 }

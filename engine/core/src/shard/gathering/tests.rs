@@ -16,7 +16,7 @@ use crate::shard::tests::slots::BLOCK;
 use crate::wal::SlotId;
 
 const PIECE: usize = 8 * BLOCK;
-/// More than any test takes.
+/// More memory than any test takes.
 const AMPLE: usize = 1 << 20;
 const FIRST: SlotId = SlotId(0);
 const SECOND: SlotId = SlotId(1);
@@ -25,7 +25,7 @@ fn driver() -> Driver {
     Driver::new(VecMemory::new(PIECE, AMPLE), SyncPolicy::EachCommit)
 }
 
-/// What a step does, where, and how far it writes.
+/// The kind of each step, its slot, and its range.
 fn outline(steps: &[DiskStep]) -> Vec<(&'static str, SlotId, usize, usize)> {
     let outline = steps.iter().map(|step| match step {
         Write { slot, offset, bytes } => ("write", *slot, *offset as usize, *offset as usize + bytes.len()),
@@ -38,7 +38,7 @@ fn outline(steps: &[DiskStep]) -> Vec<(&'static str, SlotId, usize, usize)> {
 }
 
 #[test]
-fn a_commit_that_rolls_while_another_is_in_flight_loses_nothing_wherever_it_ends() {
+fn a_commit_that_rolls_while_another_is_in_flight_loses_nothing_wherever_it_stops() {
     let mut driver = driver();
     (0..6).for_each(|_| driver.append(0, 1_000).unwrap());
     let first = driver.gathering.take_commit().unwrap();
@@ -92,7 +92,7 @@ fn a_batch_that_is_larger_than_a_chunk_gets_one_of_its_own_in_the_same_commit() 
     let commit = driver.gathering.take_commit().unwrap();
     let steps = outline(&commit.steps);
     assert_eq!(steps.len(), 3, "a group in each chunk, and the sync: {steps:?}");
-    assert_eq!(steps[0].3, steps[1].2, "nothing is between them");
+    assert_eq!(steps[0].3, steps[1].2, "no gap is between them");
     assert_eq!(commit.bytes, steps[1].3 - steps[0].2);
     let chunks: Vec<_> = commit.batches.iter().map(|staged| staged.chunk).collect();
     assert_eq!([chunks[1] - chunks[0], chunks[2] - chunks[1]], [1, 0]);
@@ -103,7 +103,7 @@ fn a_batch_that_is_larger_than_a_chunk_gets_one_of_its_own_in_the_same_commit() 
             (Offset(base), Offset(base), Offset(base + 1))
         );
         let (as_given, as_staged) = (batch(size), &staged.batch.bytes);
-        // All that follows what the log assigns.
+        // The bytes after the fields that the log assigns.
         assert_eq!(as_given[16..], as_staged[16..]);
     }
     driver.finish(commit);
@@ -111,7 +111,7 @@ fn a_batch_that_is_larger_than_a_chunk_gets_one_of_its_own_in_the_same_commit() 
 }
 
 #[test]
-fn readers_get_batches_without_the_parts_that_follow_them() {
+fn readers_get_batches_without_the_parts_after_them() {
     let mut driver = driver();
     driver.append_with_parts(0, 100, &part(9, b"of the tier")).unwrap();
     driver.append(0, 100).unwrap();
@@ -138,7 +138,7 @@ fn a_proof_without_room_is_left_out_and_the_segment_is_sealed_without_an_index()
         end = outline(&proof.steps)[0].3;
         driver.finish(proof);
     }
-    assert_eq!(end, TRAILER, "as many as have a place");
+    assert_eq!(end, TRAILER, "proofs fill the segment");
     driver.append(0, 100).unwrap();
     let commit = driver.gathering.take_commit().unwrap();
     let sealed = [("sync", FIRST, 0, 0), ("write", SECOND, 0, BLOCK), ("sync", SECOND, 0, 0)];
@@ -147,8 +147,8 @@ fn a_proof_without_room_is_left_out_and_the_segment_is_sealed_without_an_index()
     assert_eq!(driver.recovered(0), 2);
 }
 
-/// Appends so much that segments roll, and looks at the disk whenever there is no memory. Answers how many chunks were taken, and whether there
-/// was no memory for the roll.
+/// Appends until segments roll, and checks the disk after each shortage of memory. Returns the
+/// number of chunks taken, and whether the shortage met a roll.
 fn fill_with_a_failure(after: Option<usize>) -> (usize, bool) {
     const BATCHES: usize = 60;
     let mut memory = VecMemory::new(2 * BLOCK, AMPLE);
@@ -158,18 +158,18 @@ fn fill_with_a_failure(after: Option<usize>) -> (usize, bool) {
     for number in 0..BATCHES {
         let (before, in_use) = (driver.gathering.memory.fails_after, driver.gathering.table.segment_count());
         match driver.append(0, 700) {
-            Ok(()) => assert_eq!(driver.gathering.memory.fails_after, before, "a failure is told"),
+            Ok(()) => assert_eq!(driver.gathering.memory.fails_after, before, "a failure is reported"),
             Err(error) => {
                 assert!(matches!(error, NoRoom::Memory(_)), "{error}");
                 let table = &driver.gathering.table;
                 assert!(
                     table.next_position().is_some(),
-                    "what is sealed is followed, and what is started has its header"
+                    "a sealed segment has a successor, and a started one has its header"
                 );
                 let rolled = |driver: &Driver| driver.gathering.table.segment_count() > in_use;
                 let had_rolled = rolled(&driver);
                 driver.commit();
-                assert_eq!(driver.recovered(0), number, "what was staged is as good as without the failure");
+                assert_eq!(driver.recovered(0), number, "the staged batches are as durable as without the failure");
                 driver.append(0, 700).unwrap();
                 has_failed_to_roll |= !had_rolled && rolled(&driver);
             }
@@ -186,22 +186,22 @@ fn fill_with_a_failure(after: Option<usize>) -> (usize, bool) {
 }
 
 #[test]
-fn memory_that_fails_at_any_chunk_leaves_a_log_that_goes_on() {
+fn a_log_continues_after_a_shortage_of_memory_at_any_chunk() {
     let (chunks, _) = fill_with_a_failure(None);
-    // Those before are of the partitions' opening.
+    // The chunks before belong to the opening of the partitions.
     let failed_to_roll = (2..chunks).filter(|after| fill_with_a_failure(Some(*after)).1).count();
     assert!(failed_to_roll >= 3, "{failed_to_roll} of {chunks} failures met a roll");
 }
 
-/// A commit with one batch in a chunk of its own.
+/// Commits one batch in a chunk of its own.
 fn fill_chunk(driver: &mut Driver, number: i32) {
     driver.append(number, driver.gathering.memory.piece - BLOCK).unwrap();
     assert!(driver.commit());
 }
 
 #[test]
-fn the_oldest_chunks_are_given_up_before_one_is_taken() {
-    // So small that no segment is full: a roll takes chunks too.
+fn the_oldest_chunks_are_evicted_before_a_new_one_is_taken() {
+    // So small that no segment fills up: a roll takes chunks, too.
     const PIECE: usize = 3 * BLOCK;
     let mut driver = Driver::new(VecMemory::new(PIECE, 4 * PIECE), SyncPolicy::EachCommit);
     let keys = [driver.key(0), driver.key(1)];
@@ -215,7 +215,7 @@ fn the_oldest_chunks_are_given_up_before_one_is_taken() {
         fill_chunk(&mut driver, number);
     }
     let through = |number: usize, offset| (keys[number], Offset(offset));
-    // Of the oldest a reader holds one, so that the next oldest goes at once.
+    // A reader holds a batch of the oldest chunk, so the next oldest is evicted at once.
     assert_eq!(evicted(&driver, 0), [through(0, 0), through(1, 0), through(0, 1), through(0, 2)]);
     assert_eq!(driver.gathering.memory.most, 4 * PIECE, "never beyond the budget");
     drop(held);
@@ -225,15 +225,15 @@ fn the_oldest_chunks_are_given_up_before_one_is_taken() {
     let left = |number: usize| driver.gathering.memory.readable[&keys[number]].in_memory().map(|batch| batch.base.0);
     assert_eq!((Vec::from_iter(left(0)), left(1).count()), (vec![4], 0), "the newest chunk stays");
     fill_chunk(&mut driver, 1);
-    assert_eq!(evicted(&driver, 6), [through(0, 4)], "what cannot be given up is taken beyond the budget");
+    assert_eq!(evicted(&driver, 6), [through(0, 4)], "a chunk is taken beyond the budget if none can be evicted");
 }
 
 #[test]
-fn two_lives_of_a_partition_are_told_apart_within_one_commit() {
+fn a_deleted_partition_and_its_successor_are_distinguished_within_one_commit() {
     let mut driver = driver();
     driver.append(0, 100).unwrap();
     driver.append(1, 100).unwrap();
-    // In a group that has ended, and in the open one.
+    // In a finished group, and in the open one.
     driver.append(0, PIECE).unwrap();
     let before = driver.key(0);
     driver.close(0);

@@ -47,7 +47,7 @@ fn forgotten() -> ReplayEvent {
     ReplayEvent::Control(Control::Expiry { decided_at: Offset(5), producers: vec![ProducerId(7)] })
 }
 
-/// The log after these.
+/// The log after these events.
 fn log(events: &[ReplayEvent]) -> PartitionLog {
     prefix(i64::MAX, events).unwrap()
 }
@@ -65,20 +65,20 @@ fn prefix(until: i64, events: &[ReplayEvent]) -> Option<PartitionLog> {
     prefix.log
 }
 
-/// What a scan says of the event.
+/// The result of a scan of the event.
 fn scanned(event: ReplayEvent) -> Scanned {
     let event = match event {
         ReplayEvent::Batch(header, marker) => ScannedEvent::Batch(header, marker),
         ReplayEvent::Control(control) => ScannedEvent::Control(control),
-        ReplayEvent::Checkpoint(_) => panic!("it comes in pieces"),
+        ReplayEvent::Checkpoint(_) => panic!("a checkpoint comes in pieces"),
     };
     Scanned { group: WalPosition::default(), event }
 }
 
 #[test]
-fn a_checkpoint_counts_with_its_last_piece_and_what_came_between_them_is_on_top_of_it() {
+fn a_checkpoint_counts_with_its_last_piece_and_frames_between_its_pieces_are_replayed_on_top() {
     let before = [opened(), batch(0, 0, 0), batch(1, 0, 1)];
-    let ReplayEvent::Checkpoint(whole) = checkpoint(&before) else { panic!("it is one") };
+    let ReplayEvent::Checkpoint(whole) = checkpoint(&before) else { panic!("it is a checkpoint") };
     let begun_at = WalPosition { generation: SegmentGeneration(3), offset: 512 };
     let piece = |number: u32, bytes: Bytes| {
         let piece = CheckpointPiece { begun_at, number, count: 2 };
@@ -99,15 +99,15 @@ fn a_checkpoint_counts_with_its_last_piece_and_what_came_between_them_is_on_top_
     assert_eq!(taken(4, &items), Some(after(2)));
     assert_eq!(taken(3, &items), Some(after(1)));
     assert_eq!(taken(2, &items), Some(after(0)));
-    assert_eq!(taken(1, &items), None, "it is of a longer log");
+    assert_eq!(taken(1, &items), None, "the checkpoint is of a longer log");
     assert_eq!(taken(4, &items[..2]), None);
     assert_eq!(taken(4, &items[1..]), None, "a piece is missing");
     let reopened = [piece(0, first), scanned(opened()), piece(1, last)];
-    assert_eq!(taken(4, &reopened), Some(log(&[opened()])), "the log that it held is gone");
+    assert_eq!(taken(4, &reopened), Some(log(&[opened()])), "the checkpointed log is gone");
 }
 
 #[test]
-fn what_follows_a_batch_that_is_left_out_changes_nothing() {
+fn frames_after_a_batch_that_is_left_out_change_nothing() {
     let kept = [opened(), batch(0, 0, 0), batch(1, 0, 1)];
     let begun = ReplayEvent::Control(Control::EpochStart { epoch: LeaderEpoch(3), start: Offset(3) });
     let after = [abort(2), begun, batch(3, 3, 2), abort(4), forgotten()];
@@ -115,14 +115,18 @@ fn what_follows_a_batch_that_is_left_out_changes_nothing() {
     let cut = prefix(2, &all).unwrap();
     assert_eq!(cut, log(&kept));
     assert_eq!(cut.producers().find(ProducerId(7)).unwrap().open_transaction, Some(Offset(0)), "it is open again");
-    assert_eq!(prefix(3, &all).unwrap(), log(&[&kept[..], &after[..2]].concat()), "what began there, the cut takes");
+    assert_eq!(
+        prefix(3, &all).unwrap(),
+        log(&[&kept[..], &after[..2]].concat()),
+        "the cut removes the epoch that began there"
+    );
     let known = log(&all).epochs().to_vec();
     assert_eq!(known.last(), Some(&EpochStart { epoch: LeaderEpoch(3), start: Offset(3) }));
-    assert!(prefix(5, &all).unwrap().producers().is_empty(), "it was forgotten at the end");
+    assert!(prefix(5, &all).unwrap().producers().is_empty(), "the producer expired at the end");
 }
 
 #[test]
-fn the_newest_base_at_or_below_the_offset_counts_also_if_the_log_was_longer_before() {
+fn the_newest_base_at_or_below_the_offset_counts_even_if_the_log_was_longer_before() {
     let first = [opened(), batch(0, 0, 0), batch(1, 0, 1), batch(2, 0, 2)];
     let cut = ReplayEvent::Control(Control::Truncate { end: Offset(1) });
     let left = checkpoint(&first[..2]);
@@ -132,6 +136,6 @@ fn the_newest_base_at_or_below_the_offset_counts_also_if_the_log_was_longer_befo
         let expected = [std::slice::from_ref(&left), &second[..until - 1]].concat();
         assert_eq!(prefix(i64::try_from(until).unwrap(), &all).unwrap(), log(&expected), "up to {until}");
     }
-    assert_eq!(prefix(0, &all).unwrap(), log(&first[..1]), "both logs have this");
+    assert_eq!(prefix(0, &all).unwrap(), log(&first[..1]), "both logs have this base");
     assert_eq!(prefix(2, &[checkpoint(&first)]), None);
 }

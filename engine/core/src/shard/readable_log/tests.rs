@@ -33,7 +33,7 @@ fn bases(log: &ReadableLog, from: i64) -> Option<Vec<i64>> {
     Some(batches.map(|batch| batch.base.0).collect())
 }
 
-/// The segment that a read from there is sent to.
+/// The generation of the segment that a read from this offset goes to.
 fn found_in(log: &ReadableLog, segments: &SharedSegments, from: i64) -> Result<u64, NoPlan> {
     let (from, until) = (Offset(from), Offset(100));
     let read = ColdRead { id: TopicIdPartition::default(), from, until, max_bytes: 1_000, at_least_one: true };
@@ -50,7 +50,7 @@ fn moved(first: i64, end: i64, is_damaged: bool) -> PlacedBatches {
 }
 
 #[test]
-fn memory_answers_only_what_it_holds_without_a_gap() {
+fn memory_serves_only_batches_without_a_gap() {
     let segments = segments();
     let mut log = ReadableLog::on_disk(LocationMap::default(), Offset(10));
     assert_eq!(bases(&log, 9), None);
@@ -62,7 +62,7 @@ fn memory_answers_only_what_it_holds_without_a_gap() {
     assert_eq!(bases(&log, 14), None);
     assert_eq!(bases(&log, 15), Some(vec![15, 16]));
     log.evict_through(Offset(10), &segments.unindexed());
-    assert_eq!(bases(&log, 15), Some(vec![15, 16]), "what is gone is not evicted again");
+    assert_eq!(bases(&log, 15), Some(vec![15, 16]), "evicted batches are not evicted again");
     log.trim(Offset(18));
     assert_eq!(bases(&log, 17), Some(vec![16]), "a batch that the log start cuts stays");
     assert_eq!(bases(&log, 18), Some(vec![16]));
@@ -86,7 +86,7 @@ fn a_batch_is_found_in_memory_or_on_disk_at_any_time() {
 }
 
 #[test]
-fn a_batch_that_was_moved_while_it_was_in_memory_is_found_in_its_new_place_when_it_has_left() {
+fn a_batch_that_moved_while_in_memory_is_found_in_its_new_place_after_eviction() {
     let segments = segments();
     let mut log = ReadableLog::default();
     log.extend([batch(0, 3, 1), batch(3, 6, 1), batch(6, 9, 1)]);
@@ -100,7 +100,7 @@ fn a_batch_that_was_moved_while_it_was_in_memory_is_found_in_its_new_place_when_
 }
 
 #[test]
-fn batches_whose_place_is_damaged_are_read_from_memory_and_refused_when_they_have_left_it() {
+fn damaged_batches_are_read_from_memory_and_refused_after_eviction() {
     let segments = segments();
     let mut log = ReadableLog::default();
     log.extend([batch(0, 3, 1), batch(3, 6, 1), batch(6, 9, 1)]);
@@ -125,29 +125,29 @@ fn a_reader_keeps_the_map_that_it_took() {
 }
 
 #[test]
-fn a_map_that_a_reader_has_is_copied_only_for_a_change() {
+fn a_map_that_a_reader_holds_is_copied_only_for_a_change() {
     let segments = segments();
     let mut log = half_evicted(&segments);
     let taken = log.locations();
     log.trim(Offset(2));
     log.relocate(&[moved(9, 12, false)], &segments.unindexed());
-    assert!(Arc::ptr_eq(&taken, &log.locations()), "neither changes what has left memory");
+    assert!(Arc::ptr_eq(&taken, &log.locations()), "neither changes the batches on disk");
     log.trim(Offset(6));
     assert!(!Arc::ptr_eq(&taken, &log.locations()));
 }
 
 #[test]
-fn what_is_missing_between_disk_and_memory_is_passed_over() {
+fn a_gap_between_disk_and_memory_is_skipped() {
     let mut map = LocationMap::default();
     map.extend([moved(0, 5, false)], &segments().unindexed());
     let mut log = ReadableLog::on_disk(map, Offset(10));
-    assert_eq!(bases(&log, 7), None, "nothing comes after it yet");
+    assert_eq!(bases(&log, 7), None, "no batch follows yet");
     log.extend([batch(10, 12, 1)]);
     assert_eq!((bases(&log, 7), bases(&log, 4)), (Some(vec![10]), None));
 }
 
 #[test]
-fn memory_that_was_cut_goes_on_with_what_takes_its_place() {
+fn a_cut_tail_continues_with_new_batches() {
     let mut log = ReadableLog::default();
     let mut cut = |log_start, end| {
         log.cut(Offset(log_start)..Offset(end));
@@ -158,8 +158,8 @@ fn memory_that_was_cut_goes_on_with_what_takes_its_place() {
     };
     assert_eq!(cut(0, 10), (Some(vec![]), Some(vec![10])));
     assert_eq!(cut(0, 15), (Some(vec![10]), Some(vec![15])));
-    assert_eq!(cut(0, 15), (Some(vec![10]), Some(vec![15])), "what followed is gone");
-    assert_eq!(cut(12, 12), (Some(vec![]), Some(vec![12])), "nothing is left of a log that starts anew");
+    assert_eq!(cut(0, 15), (Some(vec![10]), Some(vec![15])), "the batches after the cut are gone");
+    assert_eq!(cut(12, 12), (Some(vec![]), Some(vec![12])), "a reset leaves no batch");
     assert_eq!(cut(90, 90), (Some(vec![]), Some(vec![90])));
     assert_eq!(cut(3, 3), (Some(vec![]), Some(vec![3])));
 }
@@ -173,7 +173,7 @@ fn half_evicted(segments: &SharedSegments) -> ReadableLog {
 }
 
 #[test]
-fn what_a_truncation_took_is_found_neither_in_memory_nor_on_disk() {
+fn truncated_batches_are_found_neither_in_memory_nor_on_disk() {
     let segments = segments();
     for (end, left_on_disk, left_in_memory) in [
         (15, vec![1, 1, 2], vec![9, 12]),
@@ -189,7 +189,7 @@ fn what_a_truncation_took_is_found_neither_in_memory_nor_on_disk() {
         assert_eq!(on_disk, left_on_disk, "cut to {end}");
         assert_eq!(bases(&log, end.min(9)), Some(left_in_memory), "cut to {end}");
         assert!(!taken.ends_before(Offset(8)), "a reader keeps the map that it took");
-        // What is appended then is found when it has left memory.
+        // A batch appended after the cut is found after its eviction.
         log.extend([batch(end, end + 4, 3)]);
         log.evict_through(Offset(end), &segments.unindexed());
         assert_eq!(found_in(&log, &segments, end), Ok(3), "cut to {end}");
@@ -197,9 +197,9 @@ fn what_a_truncation_took_is_found_neither_in_memory_nor_on_disk() {
 }
 
 #[test]
-fn of_a_log_that_starts_anew_nothing_is_found() {
+fn a_reset_log_has_no_batches() {
     let segments = segments();
-    // Below what there was, inside of a stretch on disk, inside of a batch in memory, and above.
+    // Below the log, inside an extent on disk, inside a batch in memory, and above the log.
     for at in [0, 5, 7, 10, 40] {
         let mut log = half_evicted(&segments);
         log.cut(Offset(at)..Offset(at));

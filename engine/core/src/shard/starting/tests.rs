@@ -48,7 +48,10 @@ fn the_checkpoint_of_a_log_at_its_limits_takes_no_more_than_a_segment() {
         }
         log.on_durable(log.end());
     }
-    assert!(without_producer > 0 && without_abort > 0, "{without_producer} and {without_abort}: limits are not met");
+    assert!(
+        without_producer > 0 && without_abort > 0,
+        "{without_producer} and {without_abort}: both limits must be reached"
+    );
     let length = log.checkpoint_length();
     assert!(length <= shape.length() as usize, "{length} bytes");
 }

@@ -1,5 +1,6 @@
-//! What the machine allocates, counted: nothing for a record, and for a batch and a commit no more than stands here. A driver's buffers and
-//! the cells of answers are not the machine's; those of the requests are made before the count begins.
+//! Counts the machine's allocations: none per record, and no more per batch and commit than the
+//! limits below. Excludes the driver's buffers, the cells of answers, and the requests, which are
+//! made before the count begins.
 
 use bytes::Bytes;
 use rustmq_model::Timestamp;
@@ -21,9 +22,10 @@ fn batch(records: usize) -> Bytes {
     builder.build()
 }
 
-/// Allocations of so many commits, each of one request with so many batches of so many records.
+/// The allocations of [`COMMITS`] commits, each with one request of `batches` batches of `records`
+/// records.
 fn count(batches: usize, records: usize) -> u64 {
-    // One segment and one chunk hold all of it.
+    // One segment and one chunk hold everything.
     let setting = Setting { blocks: 1 << 16, piece: 4 << 20, budget: usize::MAX, ..Setting::default() };
     let mut driver = Driver::with(1, setting);
     let batch = batch(records);
@@ -31,7 +33,7 @@ fn count(batches: usize, records: usize) -> u64 {
     let append =
         || Append { id: id(0), leader_epoch: None, batch: batch.clone(), header, until: AppendFrontier::DurableEnd };
     let request = |_| (std::iter::repeat_with(append).take(batches).collect(), Reply::new(0));
-    // The first ones make the room that later ones find.
+    // The first commits allocate the capacity that later ones reuse.
     let mut warm: Vec<(Vec<Append>, _)> = (0..2 * COMMITS).map(request).collect();
     let first = warm.drain(..warm.len() / 2);
     first.for_each(|(appends, reply)| commit(&mut driver, appends, reply));
@@ -51,7 +53,7 @@ fn commit(driver: &mut Driver, appends: Vec<Append>, reply: Answers<Appended, Ap
     while shard.poll_action().is_some() {
         answers += 1;
     }
-    assert_eq!(answers, 2, "what became durable is published, and answered");
+    assert_eq!(answers, 2, "the batches are published, and the request is answered");
 }
 
 #[test]
@@ -59,7 +61,7 @@ fn a_commit_allocates_a_few_times_and_a_batch_or_a_record_not_at_all() {
     let one = count(1, 1);
     assert!(one <= u64::from(9 * COMMITS + 10), "{one} in {COMMITS} commits");
     let (few, many) = (count(16, 1), count(32, 1));
-    // Each list of batches grows once from the one to the other.
+    // Each list of batches grows once between 16 and 32.
     assert!(many - few <= u64::from(2 * COMMITS + 10), "{} more in {COMMITS} commits with 16 batches more", many - few);
     let longer = count(16, 10);
     assert!(longer <= few + 10, "{} more in {COMMITS} commits with ten times the records", longer - few);

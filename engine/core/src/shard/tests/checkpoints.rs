@@ -1,4 +1,5 @@
-//! Checkpoints that take several commits: what a restart finds at each moment of one, and that nothing of the log is kept for them.
+//! Checkpoints that take several commits: a restart at any moment finds the right state, and no
+//! segment is kept for them.
 
 use bytes::{Bytes, BytesMut};
 use rustmq_model::batch::{self, BatchHeader, Codec};
@@ -17,7 +18,7 @@ use crate::wal::segments::Purpose;
 
 const ABORT: EndMarker = EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 7 };
 
-/// With these attributes, and a checksum that is right.
+/// The batch with these attributes and a valid checksum.
 fn stated(bytes: &Bytes, attributes: u8) -> Bytes {
     let mut bytes = BytesMut::from(&bytes[..]);
     bytes[22] |= attributes;
@@ -30,7 +31,7 @@ fn begun_by(producer: i64) -> Bytes {
     stated(&batch_of(producer), 0x10)
 }
 
-/// Stages what aborts the producer's transaction. Whoever coordinates it would.
+/// Stages a marker that aborts the producer's transaction, as its coordinator would.
 fn abort(driver: &mut Driver, producer: i64) {
     let builder = BatchBuilder::new(Codec::None);
     let mut builder = builder.producer(ProducerId(producer), ProducerEpoch(0), Sequence(-1));
@@ -55,7 +56,8 @@ fn is_under_way(driver: &Driver) -> bool {
     driver.shard.staging.is_checkpointing(key)
 }
 
-/// Where the replay of partition 0 begins that a start makes now, and whether with a checkpoint.
+/// The segment where a start now would begin the replay of partition 0, and whether it begins with
+/// a checkpoint.
 fn base(driver: &Driver) -> (SegmentGeneration, bool) {
     let recovered = driver.slots.recover(driver.shard.table().shape(), CorruptionPolicy::Refuse).unwrap();
     let base = &recovered.partitions[&id(0)][0];
@@ -67,8 +69,8 @@ fn small_pieces() -> Setting {
     Setting { blocks: 48, piece_bytes_max: 256, limits: Some(limits), ..Setting::default() }
 }
 
-/// A log of partition 0 that is checkpointed in pieces again and again while it is written, trimmed and led anew. `look` is called whenever all of it is
-/// durable.
+/// Repeatedly checkpoints the log of partition 0 in pieces while it is written, trimmed and led
+/// anew. Calls `look` whenever everything is durable.
 fn grow(setting: Setting, commits: i64, mut look: impl FnMut(&mut Driver)) {
     let mut driver = Driver::with(2, setting);
     for number in 0..commits {
@@ -110,26 +112,26 @@ fn a_kill_after_any_commit_of_a_checkpoint_leaves_the_same_state() {
 }
 
 #[test]
-fn up_to_its_last_piece_an_older_base_counts_and_stays() {
+fn an_older_base_counts_and_stays_until_the_last_piece_is_durable() {
     let mut wrong = 0;
     grow(Setting { segments_max: 20, ..small_pieces() }, 250, |driver| {
         let (generation, _) = base(driver);
-        // What is replayed is in use, with all that follows.
+        // The replayed segment and all later ones are in use.
         let oldest = driver.shard.table().generations().next().unwrap();
         assert!(oldest <= generation, "the base is in {generation:?}, and {oldest:?} is the oldest in use");
         wrong += usize::from(!is_under_way(driver) && driver.shard.table().is_full());
     });
-    assert_eq!(wrong, 0, "the log is full, and nothing is under way");
+    assert_eq!(wrong, 0, "the log is full, and no checkpoint is under way");
 }
 
 #[test]
-fn the_pieces_of_a_deleted_partition_are_nothing_to_the_next_life() {
+fn the_pieces_of_a_deleted_partition_do_not_count_for_its_successor() {
     let mut deleted = 0;
     for commits in 1..40 {
         let mut driver = Driver::with(1, small_pieces());
         driver.append_all(0, (0..40).map(batch_of).collect());
         driver.settle();
-        // Until the segment is rolled, which begins a checkpoint.
+        // Until a new segment starts, which begins a checkpoint.
         while !is_under_way(&driver) {
             driver.append(0, &[900]);
             driver.turn();
@@ -146,7 +148,7 @@ fn the_pieces_of_a_deleted_partition_are_nothing_to_the_next_life() {
         let key = driver.key(0);
         driver.delete(&[0]);
         (0..2).for_each(|_| driver.turn());
-        assert!(!driver.shard.staging.is_checkpointing(key), "nobody needs it any more");
+        assert!(!driver.shard.staging.is_checkpointing(key), "the checkpoint is abandoned");
         driver.open(&[0], 3);
         driver.append_all(0, vec![batch_of(77)]);
         driver.settle();
@@ -187,22 +189,22 @@ fn a_large_checkpoint_leaves_the_next_segments_to_the_others() {
     }
     bases.iter_mut().for_each(Vec::dedup);
     assert!(bases.iter().all(|bases| bases.len() > 3), "{bases:?}: each partition has its turn");
-    // A quarter of what was written, and perhaps one more.
+    // A quarter of the written bytes, and perhaps one more checkpoint.
     let (large, share) = ((bases[0].len() - 1) * length, 30 * shape.length() as usize / 4);
-    assert!(large <= share + length, "{large} bytes, and {share} are their share");
+    assert!(large <= share + length, "{large} bytes, and the share is {share}");
 }
 
 #[test]
-fn a_log_at_rest_does_not_write_a_large_checkpoint_again_and_again() {
+fn an_idle_log_does_not_write_a_large_checkpoint_repeatedly() {
     let limits = LogLimits { producers_max: 1_000, aborted_max: 1_000 };
     let mut driver =
         Driver::with(1, Setting { blocks: 48, segments_max: 16, limits: Some(limits), ..Setting::default() });
     let mut producer = 0;
-    // The checkpoint takes more than a segment, and nothing of the log is dead but older ones.
+    // The checkpoint exceeds a segment, and only older checkpoints in the log are dead.
     while !driver.shard.table().is_full() && producer < 1_000 {
         driver.append_all(0, vec![batch_of(producer)]);
         producer += 1;
-        // Which ends when there is nothing left to do.
+        // This ends when no work is left.
         driver.settle();
     }
     let shape = driver.shard.table().shape();
@@ -232,7 +234,8 @@ fn a_partition_of_a_hundred_thousand_producers_and_aborts_pins_nothing() {
     }
     let length = log(&driver).checkpoint_length();
     assert!(length > 8 << 20, "{length} bytes");
-    // Others fill the log and are trimmed: what partition 0 has in the oldest segments moves, and so does its base.
+    // Other partitions fill the log and are trimmed: partition 0's batches in the oldest segments
+    // move, and so does its base.
     let (oldest, first_base) = (driver.shard.table().generations().next(), base(&driver).0);
     while driver.shard.table().generations().next() <= Some(first_base) {
         driver.append(1, &[200_000; 16]);

@@ -1,4 +1,4 @@
-//! How a full log is freed: what keeps its oldest segment is written anew.
+//! Full logs are freed by moving live data out of their oldest segment.
 
 use std::time::Duration;
 
@@ -14,13 +14,14 @@ use crate::shard::{Fact, MoveError, NoPlan};
 use crate::wal::ReadRange;
 use crate::wal::segments::Located;
 
-const KEPT: usize = 30_000;
+const LIVE_SIZE: usize = 30_000;
 
-/// A full log, of which only what partitions 0 and 2 have in the oldest segment is still live. That of partition 0 is about to be read back.
+/// A full log. In its oldest segment only the batches of partitions 0 and 2 are live, and the read
+/// of partition 0's batch is requested.
 fn full() -> Driver {
     let mut driver = Driver::with(3, Setting { blocks: 256, segments_max: 10, ..Setting::default() });
-    driver.append(0, &[KEPT]);
-    driver.append(2, &[KEPT]);
+    driver.append(0, &[LIVE_SIZE]);
+    driver.append(2, &[LIVE_SIZE]);
     driver.settle();
     while !driver.shard.table().is_full() {
         driver.append(1, &[50_000]);
@@ -37,7 +38,7 @@ fn freed(driver: &Driver) -> u64 {
     driver.facts.iter().map(|fact| if let Fact::SegmentsFreed { count } = fact { *count } else { 0 }).sum()
 }
 
-/// Commits everything that is staged, and answers no read.
+/// Commits everything staged, and serves no read.
 fn commit_all(driver: &mut Driver) {
     while driver.begin_commit() {
         driver.end_commit();
@@ -47,31 +48,31 @@ fn commit_all(driver: &mut Driver) {
 }
 
 #[test]
-fn a_full_log_is_freed_by_moving_what_is_live() {
+fn a_full_log_is_freed_by_moving_live_batches() {
     let mut driver = full();
     assert!(driver.shard.table().is_full());
     driver.settle();
     assert!(freed(&driver) > 0 && !driver.shard.table().is_full());
     for number in [0, 2] {
-        assert_eq!(driver.on_disk(number), [batch(KEPT).len()]);
+        assert_eq!(driver.on_disk(number), [batch(LIVE_SIZE).len()]);
     }
     let end = driver.shown(1).frontiers.durable_end;
     let mut driver = driver.restart().unwrap();
     for number in [0, 2] {
-        assert_eq!(driver.on_disk(number), [batch(KEPT).len()]);
+        assert_eq!(driver.on_disk(number), [batch(LIVE_SIZE).len()]);
     }
     assert_eq!((driver.shown(1).frontiers.log_start, driver.shown(1).frontiers.durable_end), (end, end));
 }
 
 #[test]
-fn what_a_later_build_has_put_behind_a_batch_moves_with_it() {
+fn parts_that_a_later_build_wrote_after_a_batch_move_with_it() {
     let mut driver = full();
     let asked = driver.moves.remove(0);
     let stored = driver.slots.read(&asked.read, &asked.plan.location).unwrap();
     let with_part = Bytes::from([&stored[0][..], &part(9, b"of the tier")].concat());
     let read = asked.read;
     driver.end_move(asked, Ok(vec![with_part.clone()]));
-    // It moves once more when the segment that it is in now is the oldest.
+    // It moves again when its present segment is the oldest.
     let mut seen = Vec::new();
     for _ in 0..2 {
         driver.settle();
@@ -97,17 +98,17 @@ fn what_a_later_build_has_put_behind_a_batch_moves_with_it() {
 }
 
 #[test]
-fn a_move_that_cannot_go_on_now_is_begun_again_by_the_clock() {
+fn a_move_that_cannot_continue_is_tried_again_by_the_clock() {
     let mut driver = full();
     let asked = driver.moves.pop().unwrap();
-    // A look that is due while the read is under way finds nothing to do, and none is left.
+    // A check during the read has no effect and leaves none scheduled.
     commit_all(&mut driver);
     driver.turn_in(Duration::from_secs(2));
     assert!(driver.moves.is_empty() && !driver.begin_commit());
     let read = asked.read;
     driver.end_move(asked, Err(MoveError::Later { reason: "there is no memory".to_owned() }));
     driver.turn();
-    // There is no commit that it could wait for.
+    // There is no commit to wait for.
     assert!(driver.moves.is_empty() && !driver.begin_commit());
     assert_eq!(driver.shard.poll_timeout(), driver.now.at.plus(Duration::from_secs(1)));
     driver.turn_in(Duration::from_secs(1));
@@ -117,7 +118,7 @@ fn a_move_that_cannot_go_on_now_is_begun_again_by_the_clock() {
 }
 
 #[test]
-fn a_move_of_a_partition_that_is_deleted_is_of_no_more_account() {
+fn a_move_of_a_deleted_partition_is_dropped() {
     let mut driver = full();
     let first = driver.moves.pop().unwrap();
     let read = driver.slots.read(&first.read, &first.plan.location);
@@ -128,13 +129,13 @@ fn a_move_of_a_partition_that_is_deleted_is_of_no_more_account() {
     driver.append(0, &[77]);
     assert!(driver.commit());
     driver.turn();
-    // The next one does not wait for it.
+    // The next move does not wait for it.
     let second = driver.moves.pop().unwrap();
     assert_eq!(second.read.id, id(2));
     commit_all(&mut driver);
     driver.end_move(first, read);
     driver.turn();
-    assert!(!driver.begin_commit(), "what was read of it is dead");
+    assert!(!driver.begin_commit(), "its batches are dropped");
     let freed_before = freed(&driver);
     let read = driver.slots.read(&second.read, &second.plan.location);
     driver.end_move(second, read);
@@ -142,7 +143,7 @@ fn a_move_of_a_partition_that_is_deleted_is_of_no_more_account() {
     assert!(freed(&driver) > freed_before);
     let mut driver = driver.restart().unwrap();
     assert_eq!(driver.on_disk(0), [batch(77).len()]);
-    assert_eq!(driver.on_disk(2), [batch(KEPT).len()]);
+    assert_eq!(driver.on_disk(2), [batch(LIVE_SIZE).len()]);
 }
 
 #[test]
@@ -153,17 +154,17 @@ fn a_segment_that_is_being_read_is_freed_soon_after() {
     driver.settle();
     let freed_before = freed(&driver);
     driver.turn_in(Duration::from_secs(1));
-    assert_eq!(freed(&driver), freed_before, "it is held");
-    let looks_again = driver.shard.poll_timeout();
-    assert!(looks_again <= driver.now.at.plus(Duration::from_millis(20)));
+    assert_eq!(freed(&driver), freed_before, "a reader holds the segment");
+    let checks_again = driver.shard.poll_timeout();
+    assert!(checks_again <= driver.now.at.plus(Duration::from_millis(20)));
     drop(asked);
     driver.turn_in(Duration::from_millis(20));
     assert!(freed(&driver) > freed_before);
-    assert!(driver.shard.poll_timeout() > driver.now.at.plus(Duration::from_millis(20)), "nothing is waited for");
+    assert!(driver.shard.poll_timeout() > driver.now.at.plus(Duration::from_millis(20)), "no reader is waited for");
 }
 
 #[test]
-fn what_cannot_be_read_back_is_marked_and_holds_up_nobody_else() {
+fn unreadable_batches_are_marked_and_hold_up_no_others() {
     let mut driver = full();
     let asked = driver.moves.pop().unwrap();
     driver.end_move(asked, Err(MoveError::Damaged { until: Offset(1), reason: "checksum".to_owned() }));
@@ -174,11 +175,11 @@ fn what_cannot_be_read_back_is_marked_and_holds_up_nobody_else() {
     let mut driver = driver.restart().unwrap();
     let planned = driver.plan_read(0, Offset(0), Offset(1));
     assert!(matches!(planned, Err(NoPlan::Refused(ReadError::Storage { .. }))));
-    assert_eq!(driver.on_disk(2), [batch(KEPT).len()]);
+    assert_eq!(driver.on_disk(2), [batch(LIVE_SIZE).len()]);
 }
 
 #[test]
-fn what_is_still_being_written_is_not_read_back() {
+fn batches_in_flight_are_not_moved() {
     let mut driver = Driver::with(2, Setting { blocks: 64, segments_max: 6, ..Setting::default() });
     let fill = |driver: &mut Driver, segments: usize| {
         while driver.shard.table().segment_count() < segments {
@@ -188,7 +189,7 @@ fn what_is_still_being_written_is_not_read_back() {
         driver.trim(1, TrimTo::HighWatermark);
         driver.settle();
     };
-    // Of two segments the older one is freed, and the newer one is dead for the most part.
+    // The older of two segments is freed, and the newer one is mostly dead.
     fill(&mut driver, 2);
     assert_eq!(driver.shard.table().segment_count(), 1);
     driver.append(1, &[4_000; 4]);
@@ -199,17 +200,17 @@ fn what_is_still_being_written_is_not_read_back() {
     driver.turn();
     assert!(driver.begin_commit());
     assert!(driver.shard.table().segment_count() == 2 && driver.shard.table().is_full());
-    assert_eq!(driver.shard.table().relocation(), None, "its commit is under way");
+    assert_eq!(driver.shard.table().relocation(), None, "its commit is in flight");
     driver.end_commit();
     driver.turn();
-    assert_eq!(driver.moves.iter().map(|asked| asked.read.id).collect::<Vec<_>>(), [id(0)], "and then it is");
+    assert_eq!(driver.moves.iter().map(|asked| asked.read.id).collect::<Vec<_>>(), [id(0)], "the commit is durable");
     driver.settle();
     assert_eq!(driver.on_disk(0), [batch(3_000).len(); 3]);
 }
 
 #[test]
-fn what_is_durable_is_moved_though_nothing_is_written_behind_it() {
-    // So little that the commit that seals the older segment ends there.
+fn durable_batches_are_moved_though_no_later_group_is_written() {
+    // So small a limit that the commit that seals the older segment ends there.
     let setting = Setting { blocks: 64, segments_max: 6, gathered_bytes_max: 3_800, ..Setting::default() };
     let mut driver = Driver::with(2, setting);
     let append_dead = |driver: &mut Driver, count: usize| {

@@ -1,4 +1,4 @@
-//! How a shard ends.
+//! The end of a shard.
 
 use rustmq_model::Offset;
 
@@ -9,7 +9,7 @@ use crate::shard::error::{AppendError, DeleteError, OpenError, TrimError};
 use crate::shard::request::{LogConfig, TrimTo};
 
 #[test]
-fn an_end_that_comes_while_a_commit_is_in_flight_proves_it() {
+fn a_close_proves_a_commit_in_flight() {
     let in_flight = || {
         let mut driver = Driver::with(1, Setting::default());
         driver.append(0, &[10]);
@@ -23,7 +23,7 @@ fn an_end_that_comes_while_a_commit_is_in_flight_proves_it() {
     assert_eq!(
         killed.restart().unwrap().shown(0).frontiers.durable_end,
         Offset(0),
-        "nothing says that it ever was whole"
+        "no proof says that it ever was whole"
     );
 
     let mut closed = in_flight();
@@ -38,7 +38,7 @@ fn an_end_that_comes_while_a_commit_is_in_flight_proves_it() {
 }
 
 #[test]
-fn an_end_proves_the_last_commit_also_after_a_request_that_wrote_nothing() {
+fn a_close_proves_the_last_commit_even_after_a_request_that_wrote_nothing() {
     let mut driver = Driver::with(1, Setting::default());
     driver.append(0, &[10]);
     assert!(driver.commit());
@@ -53,7 +53,7 @@ fn an_end_proves_the_last_commit_also_after_a_request_that_wrote_nothing() {
 }
 
 #[test]
-fn all_who_ask_for_the_end_are_told_at_the_end() {
+fn all_close_requests_are_answered_at_the_end() {
     let mut driver = Driver::with(1, Setting::default());
     let first = driver.close();
     driver.turn();
@@ -61,24 +61,24 @@ fn all_who_ask_for_the_end_are_told_at_the_end() {
     let second = driver.close();
     driver.settle();
     assert!(!first.is_answered() && !second.is_answered());
-    assert!(appended.answer().unwrap()[0].is_ok(), "what was taken is done");
+    assert!(appended.answer().unwrap()[0].is_ok(), "accepted requests are completed");
     driver.finish();
     assert!(first.is_answered() && second.is_answered());
 }
 
 #[test]
-fn a_shard_ends_only_without_slots_that_are_being_prepared() {
+fn a_shard_ends_only_after_its_preparations_have_ended() {
     let mut driver = Driver::with(1, Setting::default());
     driver.setting.preparing = Preparing::ByTest;
     driver.append(0, &[7_000; 3]);
     driver.settle();
     driver.turn();
-    assert!(!driver.preparations.is_empty(), "a slot is to take the place of the one that was used");
+    assert!(!driver.preparations.is_empty(), "a slot must replace the used one");
     let asked = driver.preparations_asked;
     driver.close();
     driver.settle();
     assert!(!driver.shard.is_finished());
-    assert_eq!((driver.urgency, driver.preparations_asked), (Urgency::Ending, asked), "no more is prepared");
+    assert_eq!((driver.urgency, driver.preparations_asked), (Urgency::Ending, asked), "no further slot is requested");
     driver.prepare();
     driver.settle();
     driver.finish();
@@ -91,7 +91,7 @@ fn a_shard_ends_only_when_the_folder_has_forgotten_the_repair() {
     let mut driver = driver.restart().unwrap();
     driver.turn();
     assert!(driver.begin_commit());
-    assert!(!driver.in_flight[0].holds_frames, "the group that puts the run on disk goes alone");
+    assert!(!driver.in_flight[0].holds_frames, "the group that puts the WAL session on disk goes alone");
     driver.end_commit();
     driver.settle();
     assert!(driver.forgets_repair);

@@ -1,11 +1,11 @@
-//! What goes into which commit, and who is told what when it is durable.
+//! The content of commits, and the answers after them.
 
 use std::time::Duration;
 
 use rustmq_model::{LeaderEpoch, Offset, Timestamp};
 
 use super::driver::{Driver, Setting};
-use super::host::Told;
+use super::host::Event;
 use super::requests::{batch_of, begun};
 use crate::log::Gaps;
 use crate::shard::Fact;
@@ -13,7 +13,7 @@ use crate::shard::request::TrimTo;
 
 const BOUND: usize = 128 << 10;
 const FRAME: usize = 40 << 10;
-/// A frame, what it is padded to, and the index of a segment that ends with it.
+/// A frame, its padding, and the index of a segment that ends with it.
 const FRAME_MAX: usize = FRAME + (16 << 10);
 
 /// Segments of 1 MiB.
@@ -22,7 +22,7 @@ fn roomy(gathered_bytes_max: usize) -> Setting {
 }
 
 #[test]
-fn a_request_larger_than_a_commit_may_be_takes_several() {
+fn a_request_larger_than_the_limit_takes_several_commits() {
     let mut driver = Driver::with(1, roomy(BOUND));
     let answer = driver.append(0, &[FRAME - 1_000; 100]);
     driver.settle();
@@ -32,7 +32,7 @@ fn a_request_larger_than_a_commit_may_be_takes_several() {
 }
 
 #[test]
-fn checkpoints_go_on_in_the_next_commit_at_the_bound_of_one() {
+fn checkpoints_continue_in_the_next_commit_when_one_is_full() {
     const PARTITIONS: i32 = 12;
     const PRODUCERS: i64 = 150;
     let mut driver = Driver::with(PARTITIONS, roomy(1 << 20));
@@ -42,14 +42,14 @@ fn checkpoints_go_on_in_the_next_commit_at_the_bound_of_one() {
     }
     let checkpoints: usize = driver.shard.partitions.iter().map(|partition| partition.checkpoint().len()).sum();
     assert!(checkpoints > BOUND / 4 + FRAME_MAX, "{checkpoints}");
-    // After a repair, of every partition.
+    // After a repair every partition is checkpointed.
     driver.setting = Setting { gaps: Gaps::Repaired, ..roomy(BOUND / 4) };
     driver = driver.restart().unwrap();
     driver.settle();
     assert!((BOUND / 4..BOUND / 4 + FRAME_MAX).contains(&driver.largest), "{} bytes in a commit", driver.largest);
     assert!(driver.forgets_repair);
     driver.shard.on_repair_forgotten(Ok(()));
-    // At the head of a new segment, of those that have changed.
+    // At the head of a new segment the changed partitions are.
     let mut answers: Vec<_> = (0..PARTITIONS).map(|partition| driver.append(partition, &[1])).collect();
     driver.settle();
     driver.largest = 0;
@@ -68,7 +68,7 @@ fn an_epoch_is_published_by_its_own_commit_and_not_by_the_one_before() {
     driver.append(0, &[1]);
     driver.turn();
     assert!(driver.begin_commit());
-    // While that one is in flight.
+    // The commit before is still in flight.
     let leading = driver.open(&[0], 5);
     driver.turn();
     driver.end_commit();
@@ -85,29 +85,32 @@ fn an_epoch_is_published_by_its_own_commit_and_not_by_the_one_before() {
 }
 
 #[test]
-fn publications_come_before_the_answers_that_speak_of_them() {
+fn publications_come_before_the_answers_that_refer_to_them() {
     let mut driver = Driver::with(2, Setting::default());
     let (first, second) = (driver.key(0), driver.key(1));
-    let told = |driver: &mut Driver| {
+    let events_of_commit = |driver: &mut Driver| {
         driver.turn();
-        driver.told.clear();
+        driver.events.clear();
         assert!(driver.begin_commit());
         driver.end_commit();
-        std::mem::take(&mut driver.told)
+        std::mem::take(&mut driver.events)
     };
     let (one, two) = (driver.append(1, &[1]).number, driver.append(0, &[1, 1]).number);
-    let batches = [Told::Batches(first, Offset(2)), Told::Batches(second, Offset(1))];
-    assert_eq!(told(&mut driver), [&batches[..], &[Told::Answer(one), Told::Answer(two)]].concat());
+    let batches = [Event::Batches(first, Offset(2)), Event::Batches(second, Offset(1))];
+    assert_eq!(events_of_commit(&mut driver), [&batches[..], &[Event::Answer(one), Event::Answer(two)]].concat());
     let leading = driver.open(&[0], 5).number;
-    assert_eq!(told(&mut driver), [Told::Leadership(first, LeaderEpoch(5)), Told::List(first), Told::Answer(leading)]);
+    assert_eq!(
+        events_of_commit(&mut driver),
+        [Event::Leadership(first, LeaderEpoch(5)), Event::List(first), Event::Answer(leading)]
+    );
     let trimmed = driver.trim(0, TrimTo::Offset(Offset(1))).number;
-    assert_eq!(told(&mut driver), [Told::LogStart(first, Offset(1)), Told::Answer(trimmed)]);
+    assert_eq!(events_of_commit(&mut driver), [Event::LogStart(first, Offset(1)), Event::Answer(trimmed)]);
     let deleted = driver.delete(&[0]).number;
-    assert_eq!(told(&mut driver), [Told::Closed(first), Told::Answer(deleted)]);
+    assert_eq!(events_of_commit(&mut driver), [Event::Closed(first), Event::Answer(deleted)]);
 }
 
 #[test]
-fn a_batch_that_is_sent_again_is_answered_when_the_first_one_is_durable() {
+fn a_repeated_batch_is_answered_when_its_original_is_durable() {
     let mut driver = Driver::with(1, Setting::default());
     let first = driver.append_all(0, vec![batch_of(7)]);
     driver.turn();
@@ -133,13 +136,13 @@ fn the_last_group_is_proved_by_the_clock_once() {
     assert!(driver.commit());
     assert_eq!(driver.shard.poll_timeout(), driver.now.at.plus(Duration::from_secs(3_600)));
     driver.turn_in(Duration::from_secs(3_599));
-    assert!(!driver.begin_commit(), "it is not due yet");
+    assert!(!driver.begin_commit(), "the proof is not due yet");
     driver.turn_in(Duration::from_secs(1));
     assert!(driver.begin_commit());
     assert!(!driver.in_flight[0].holds_frames);
     driver.end_commit();
     driver.turn_in(Duration::from_secs(7_200));
-    assert!(!driver.begin_commit(), "once");
+    assert!(!driver.begin_commit(), "one proof is enough");
     driver.damage_last_group();
     assert!(driver.restart().is_err(), "acknowledged records are lost");
 }

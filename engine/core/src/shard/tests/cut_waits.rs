@@ -1,11 +1,11 @@
-//! Cuts that meet something else: another leader, a failure, the end, a want of room, a trim, readers.
+//! Cuts that meet another leader, a failure, the shard's end, a lack of room, a trim, or readers.
 
 use std::time::Duration;
 
 use rustmq_model::{LeaderEpoch, Offset};
 
 use super::driver::{Driver, Preparing, Setting};
-use super::host::{Reply, Told};
+use super::host::{Event, Reply};
 use super::requests::{Answers, begun};
 use crate::log::{AppendFrontier, Replicas};
 use crate::shard::error::{AppendError, CutError};
@@ -17,7 +17,7 @@ fn setting() -> Setting {
     Setting { replicas: Replicas::Several, ..Setting::default() }
 }
 
-/// With so many batches of one record in each partition, and some of them acknowledged.
+/// A shard with `count` batches of one record in each partition, acknowledged up to `acknowledged`.
 fn filled(setting: Setting, partitions: i32, count: usize, acknowledged: i64) -> Driver {
     let mut driver = Driver::with(partitions, setting);
     for number in 0..partitions {
@@ -49,23 +49,23 @@ fn is_lost(reply: &Answers<Appended, AppendError>) -> bool {
 // Another leader.
 
 #[test]
-fn the_epoch_of_another_leader_is_shown_whatever_becomes_of_its_cut() {
+fn the_epoch_of_another_leader_is_published_even_if_its_cut_is_refused() {
     let mut driver = filled(setting(), 1, 4, 2);
     let key = driver.key(0);
     for (epoch, to) in [(3, end(9)), (4, end(0)), (5, CutTo::EmptyAt(Offset(-1))), (6, end(3)), (7, end(2))] {
-        driver.told.clear();
+        driver.events.clear();
         driver.cut_in(0, epoch, to);
-        assert_eq!(driver.told.first(), Some(&Told::Leadership(key, LeaderEpoch(epoch))));
+        assert_eq!(driver.events.first(), Some(&Event::Leadership(key, LeaderEpoch(epoch))));
         let shown = &driver.shown(0).leadership;
         assert_eq!((shown.epoch.0, &shown.history[..]), (epoch, &[begun(0, 0)][..]));
     }
-    driver.told.clear();
+    driver.events.clear();
     driver.cut_in(0, 7, end(3));
-    assert!(!driver.told.contains(&Told::Leadership(key, LeaderEpoch(7))), "it is known");
+    assert!(!driver.events.contains(&Event::Leadership(key, LeaderEpoch(7))), "the epoch is not new");
 }
 
 #[test]
-fn a_leadership_that_is_durable_late_does_not_take_back_the_epoch_of_another_leader() {
+fn a_leadership_that_becomes_durable_late_does_not_lower_the_epoch_of_another_leader() {
     let mut driver = filled(setting(), 1, 2, 2);
     driver.open(&[0], 2);
     driver.turn();
@@ -77,7 +77,7 @@ fn a_leadership_that_is_durable_late_does_not_take_back_the_epoch_of_another_lea
 }
 
 #[test]
-fn a_later_leader_ends_what_an_earlier_one_asked_for() {
+fn a_later_leader_supersedes_the_cut_of_an_earlier_one() {
     let left = |turns: usize, to: CutTo| {
         let mut driver = filled(setting(), 1, 6, 2);
         let earlier = driver.cut_in(0, 3, end(3));
@@ -87,21 +87,21 @@ fn a_later_leader_ends_what_an_earlier_one_asked_for() {
         let durable_end = driver.shown(0).frontiers.durable_end.0;
         let uncut = driver.append(0, &[10]);
         driver.settle();
-        assert!(is_stored(&uncut), "the log is not being cut any more");
+        assert!(is_stored(&uncut), "no cut of the log is under way any more");
         (ended(&earlier).and_then(Result::ok), ended(&later).and_then(Result::ok), durable_end)
     };
     for turns in [0, 1] {
         assert_eq!(left(turns, end(5)), (None, Some(5), 5));
-        assert_eq!(left(turns, end(9)), (None, Some(6), 6), "the later one has all of it");
-        assert_eq!(left(turns, end(1)), (None, None, 6), "it is to be reset");
+        assert_eq!(left(turns, end(9)), (None, Some(6), 6), "the later leader has the whole log");
+        assert_eq!(left(turns, end(1)), (None, None, 6), "only a reset can follow");
         assert_eq!(left(turns, CutTo::EmptyAt(Offset(8))), (None, Some(8), 8));
     }
-    // It is staged: the later one asks again.
+    // The cut is staged: the later leader must ask again.
     assert_eq!(left(2, end(5)), (Some(3), None, 3));
 }
 
 #[test]
-fn a_leadership_in_the_epoch_of_a_cut_takes_its_place() {
+fn a_leadership_in_the_epoch_of_a_cut_supersedes_it() {
     let mut driver = filled(setting(), 1, 4, 2);
     let cut = driver.cut_in(0, 3, end(3));
     driver.open(&[0], 3);
@@ -114,10 +114,10 @@ fn a_leadership_in_the_epoch_of_a_cut_takes_its_place() {
     );
 }
 
-// A failure, and the end.
+// A failure, and the shard's end.
 
 #[test]
-fn a_failure_lets_the_watermark_go_on_of_a_log_that_is_not_cut_any_more() {
+fn after_a_failure_the_watermark_of_an_uncut_log_moves_again() {
     let mut driver = Driver::with(1, Setting { until: AppendFrontier::HighWatermark, ..setting() });
     let (kept, above) = (driver.append(0, &[10]), driver.append(0, &[10]));
     driver.turn();
@@ -127,14 +127,14 @@ fn a_failure_lets_the_watermark_go_on_of_a_log_that_is_not_cut_any_more() {
     driver.lose_preparations();
     assert!(matches!(ended(&cut), Some(Err(CutError::Storage { .. }))) && !kept.is_answered() && above.is_answered());
     driver.end_commit();
-    assert!(is_stored(&kept), "its commit has ended well");
+    assert!(is_stored(&kept), "its commit succeeded");
     driver.close();
     driver.settle();
     driver.finish();
 }
 
 #[test]
-fn a_failure_refuses_what_waits_in_a_log_whose_cut_is_lost() {
+fn a_failure_refuses_appends_to_a_log_whose_staged_cut_is_lost() {
     let mut driver = Driver::with(1, Setting { until: AppendFrontier::HighWatermark, ..setting() });
     let (kept, above) = (driver.append(0, &[10]), driver.append(0, &[10]));
     driver.settle();
@@ -144,12 +144,12 @@ fn a_failure_refuses_what_waits_in_a_log_whose_cut_is_lost() {
     assert!(driver.rebuilds.is_empty() && !cut.is_answered() && !kept.is_answered() && above.is_answered());
     driver.lose_preparations();
     assert!(matches!(ended(&cut), Some(Err(CutError::Storage { .. }))) && is_lost(&kept));
-    assert_eq!(driver.shown(0).frontiers.durable_end, Offset(2), "readers see what a restart finds");
+    assert_eq!(driver.shown(0).frontiers.durable_end, Offset(2), "readers see the same log as a restart");
     assert_eq!(driver.restart().unwrap().on_disk(0).len(), 2);
 }
 
 #[test]
-fn a_shard_ends_only_when_nothing_is_read_for_a_cut_that_was_given_up() {
+fn a_shard_ends_only_after_the_read_of_a_superseded_cut() {
     let mut driver = filled(setting(), 1, 4, 2);
     let cut = driver.cut_in(0, 3, end(3));
     driver.turn();
@@ -165,7 +165,7 @@ fn a_shard_ends_only_when_nothing_is_read_for_a_cut_that_was_given_up() {
 
 // Room.
 
-/// No slot is held, and the newest segment is full but for what does not matter.
+/// No slot is reserved, and the newest segment is full except for frames that free space.
 fn without_room() -> Driver {
     let mut driver = filled(setting(), 3, 4, 1);
     driver.setting.preparing = Preparing::ByTest;
@@ -191,7 +191,7 @@ fn cuts_wait_for_a_segment_one_after_the_other() {
         assert_eq!(driver.rebuilds.len(), 1);
         for _ in 0..2 {
             driver.turn();
-            assert!(driver.rebuilds.is_empty(), "a log that is read back waits in memory: one at a time");
+            assert!(driver.rebuilds.is_empty(), "a rebuilt log waits in memory, so there is only one");
         }
         let trim = driver.trim(0, TrimTo::Offset(Offset(1)));
         if is_closing {
@@ -211,7 +211,7 @@ fn cuts_wait_for_a_segment_one_after_the_other() {
 }
 
 #[test]
-fn a_cut_that_finds_no_memory_goes_on_with_what_was_read_back_once_there_is_some() {
+fn a_cut_that_finds_no_memory_continues_later_without_another_read() {
     let mut refused = 0;
     for after in 0..3 {
         let mut driver = filled(Setting { piece: 512, ..setting() }, 1, 4, 2);
@@ -224,7 +224,7 @@ fn a_cut_that_finds_no_memory_goes_on_with_what_was_read_back_once_there_is_some
         if driver.shard.memory_mut().fails_after.is_none() && driver.shard.poisoned().is_none() {
             refused += 1;
             let due = driver.shard.poll_timeout();
-            assert!(due <= driver.now.at.plus(Duration::from_millis(20)), "nothing else would wake the shard");
+            assert!(due <= driver.now.at.plus(Duration::from_millis(20)), "no event would wake the shard");
             driver.turn_in(Duration::from_millis(20));
         }
         driver.settle();
@@ -236,7 +236,7 @@ fn a_cut_that_finds_no_memory_goes_on_with_what_was_read_back_once_there_is_some
 // Trims, and readers.
 
 #[test]
-fn a_trim_that_is_durable_before_a_staged_cut_shows_nothing_of_the_cut() {
+fn a_trim_that_is_durable_before_a_staged_cut_does_not_publish_the_cut() {
     let mut driver = filled(Setting { slow_commit: Duration::ZERO, ..setting() }, 1, 6, 4);
     let one = driver.shown(0).size_bytes / 6;
     let cut = driver.cut_in(0, 3, end(4));
@@ -261,7 +261,7 @@ fn a_trim_that_is_durable_before_a_staged_cut_shows_nothing_of_the_cut() {
 }
 
 #[test]
-fn a_reader_finds_the_log_as_it_was_until_a_reset_is_durable_and_nothing_uncommitted_of_the_new_one() {
+fn a_reader_finds_the_old_log_until_a_reset_is_durable_and_no_uncommitted_batch_of_the_new_one() {
     let mut driver = filled(setting(), 1, 6, 5);
     let (from, until) = (Offset(3), driver.shown(0).frontiers.high_watermark);
     let old = driver.map_of_all(0);
@@ -278,14 +278,14 @@ fn a_reader_finds_the_log_as_it_was_until_a_reset_is_durable_and_nothing_uncommi
     let (read, plan) = driver.plan_by(&map, 0, from, until).unwrap();
     assert_eq!((sizes(&driver, &read, &plan), driver.shown(0).frontiers.high_watermark), (expected.clone(), until));
     driver.end_commit();
-    assert!(driver.map_of_all(0).ends_before(Offset(0)), "nothing is left for who looks now");
+    assert!(driver.map_of_all(0).ends_before(Offset(0)), "a new reader finds no batch on disk");
     for _ in 0..6 {
         driver.append(0, &[900]);
         driver.settle();
     }
     let frontiers = driver.shown(0).frontiers;
     assert_eq!((frontiers.high_watermark.0, frontiers.durable_end.0), (2, 8));
-    // Who has the old map reads the old log, by the old plan and by another one.
+    // A reader with the old map reads the old log, by the old plan and by a new one.
     let (read, plan) = driver.plan_by(&old, 0, from, until).unwrap();
     assert_eq!((sizes(&driver, &read, &before), sizes(&driver, &read, &plan)), (expected.clone(), expected));
 }

@@ -1,5 +1,5 @@
-//! A driver without files and threads: the test makes turns, and says when a commit ends, a slot is prepared and a read is done. Checks that the
-//! machine speaks only of partitions whose view is open.
+//! A driver without files and threads: the test runs turns, and decides when commits, preparations
+//! and reads end. Checks that the machine names only partitions with an open view.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustmq_model::{Instant, Timestamp, TopicIdPartition};
 
-use super::host::{TestHost, Told};
+use super::host::{Event, TestHost};
 use super::memory::VecMemory;
 use super::slots::{Slots, WAL, shape};
 use crate::log::{AppendFrontier, Gaps, LogLimits, Replicas};
@@ -21,45 +21,45 @@ use crate::wal::group::HEADER_LENGTH;
 use crate::wal::recovery::{CorruptionPolicy, ReadRequest, RecoveryError};
 use crate::wal::{SegmentTable, SegmentTableConfig, SlotId};
 
-/// More than any test makes the machine do in one go.
+/// An upper bound on the steps of the machine in one go.
 pub(super) const ROUNDS_MAX: usize = 10_000;
 
-/// How a shard of the tests works.
+/// The configuration of a shard in the tests.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// Of a segment.
+    /// The blocks of a segment.
     pub blocks: u64,
     pub segments_max: u32,
-    /// Of memory: the length of a chunk, and how much of it there is.
+    /// The length of a chunk, and the memory for all chunks, in bytes.
     pub piece: usize,
     pub budget: usize,
     pub gathered_bytes_max: usize,
     pub waits_max: usize,
     pub read_bytes_max: usize,
-    /// Of a checkpoint in one frame; a segment bears no more than a sixteenth of its length.
+    /// The most checkpoint bytes in one frame; limited to a sixteenth of a segment.
     pub piece_bytes_max: usize,
-    /// Those that the shape asks for, if there are none.
+    /// `None` derives the limits from the shape.
     pub limits: Option<LogLimits>,
-    /// What appends wait for.
+    /// The frontier that appends wait for.
     pub until: AppendFrontier,
     pub replicas: Replicas,
     pub proof_after: Duration,
-    /// With none, two commits may be in flight.
+    /// Zero always allows two commits in flight.
     pub slow_commit: Duration,
     pub retention_interval: Duration,
-    /// Whether the log counts as repaired.
+    /// Whether the log is treated as repaired.
     pub gaps: Gaps,
-    /// What happens to a slot that is to be prepared.
+    /// How the driver handles preparations of slots.
     pub preparing: Preparing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preparing {
-    /// It is prepared by the next turn.
+    /// The next turn prepares the slot.
     Soon,
-    /// The test says when.
+    /// The test prepares the slot.
     ByTest,
-    /// Nobody even takes it.
+    /// The preparation fails at once.
     Refused,
 }
 
@@ -86,7 +86,7 @@ impl Default for Setting {
     }
 }
 
-/// Batches that are to be read back.
+/// A requested read for a move.
 #[derive(Debug)]
 pub struct AskedMove {
     pub number: u64,
@@ -100,35 +100,35 @@ pub struct Driver {
     pub slots: Slots,
     pub setting: Setting,
     pub now: Now,
-    pub told: Vec<Told>,
+    pub events: Vec<Event>,
     pub facts: Vec<Fact>,
     pub views: BTreeMap<PartitionKey, NewView>,
     pub listed: BTreeMap<TopicIdPartition, PartitionKey>,
-    /// The older one first.
+    /// The commits in flight, the older one first.
     pub in_flight: VecDeque<CommitSteps>,
-    /// Where the newest group with frames stands.
+    /// The slot and offset of the newest group with frames.
     pub last_group: Option<(SlotId, usize)>,
-    /// The most bytes of a commit.
+    /// The size of the largest commit, in bytes.
     pub largest: usize,
-    /// Slots that are being prepared.
+    /// The slots being prepared.
     pub preparations: Vec<(SlotId, Preparation)>,
-    /// How often one was asked for.
+    /// The number of requested preparations.
     pub preparations_asked: usize,
     pub urgency: Urgency,
-    /// Served by a turn, unless the test takes them before.
+    /// The requested moves. A turn serves them, unless the test takes them before.
     pub moves: Vec<AskedMove>,
-    /// Logs that are to be read back: the same.
+    /// The requested rebuilds, served likewise.
     pub rebuilds: Vec<(u64, LogRebuild)>,
-    /// What was read for them.
+    /// The reads executed for rebuilds.
     pub rebuild_reads: Vec<ReadRequest>,
-    /// Sectors that cannot be read for them, by slot.
+    /// Offsets that rebuilds cannot read, by slot.
     pub unreadable: Vec<(SlotId, usize)>,
-    /// The folder is to forget the repair, and does by the test's word.
+    /// The machine has asked to forget the repair; the test answers.
     pub forgets_repair: bool,
     pub(super) requests: usize,
 }
 
-/// Where a commit writes.
+/// The slots and offsets of a commit's writes.
 pub(super) fn writes(commit: &CommitSteps) -> impl Iterator<Item = (SlotId, usize)> {
     commit.steps.iter().filter_map(|step| match step {
         DiskStep::Write { slot, offset, .. } | DiskStep::WriteSynced { slot, offset, .. } => {
@@ -139,13 +139,13 @@ pub(super) fn writes(commit: &CommitSteps) -> impl Iterator<Item = (SlotId, usiz
 }
 
 impl Driver {
-    /// A shard without partitions, before its first turn.
+    /// Starts a shard without partitions, before its first turn.
     pub fn new(setting: Setting) -> Self {
         let now = Now { at: Instant::from_nanos(1_000_000_000), wall: Timestamp(1_000_000) };
         Self::start(setting, Slots::default(), now).unwrap()
     }
 
-    /// With partitions 0 and up, on disk.
+    /// Starts a shard with partitions 0 and up on disk.
     pub fn with(partitions: i32, setting: Setting) -> Self {
         let mut driver = Self::new(setting);
         let opened = driver.open(&Vec::from_iter(0..partitions), 0);
@@ -185,7 +185,7 @@ impl Driver {
             slots,
             setting,
             now,
-            told: Vec::new(),
+            events: Vec::new(),
             facts: Vec::new(),
             views: BTreeMap::new(),
             listed: BTreeMap::new(),
@@ -211,19 +211,19 @@ impl Driver {
         Ok(driver)
     }
 
-    /// The process is killed, and another one starts.
+    /// Kills the process and starts another one.
     pub fn restart(self) -> Result<Self, RecoveryError> {
         Self::start(self.setting, self.slots, self.now)
     }
 
-    /// Another one starts on what is on disk now, as after a kill at this moment.
+    /// Starts another process on a copy of the disk, as after a kill at this moment.
     pub fn killed_now(&self) -> Result<Self, RecoveryError> {
         Self::start(self.setting, self.slots.clone(), self.now)
     }
 
     // Turns.
 
-    /// One turn, after what has been prepared and read was told.
+    /// Runs one turn, after the ends of preparations and reads.
     pub fn turn(&mut self) {
         let moves = std::mem::take(&mut self.moves);
         let rebuilds = std::mem::take(&mut self.rebuilds);
@@ -250,7 +250,7 @@ impl Driver {
         self.turn();
     }
 
-    /// All slots that were asked for are prepared.
+    /// Prepares all requested slots.
     pub fn prepare(&mut self) {
         for (slot, preparation) in std::mem::take(&mut self.preparations) {
             self.slots.prepare(slot, preparation, shape(self.setting.blocks));
@@ -275,7 +275,7 @@ impl Driver {
         self.execute();
     }
 
-    /// A sync beside the commits fails.
+    /// Fails a sync outside the commits.
     pub fn fail_sync(&mut self) {
         self.shard.on_sync_failed("the disk is broken");
         self.execute();
@@ -302,7 +302,7 @@ impl Driver {
         self.execute();
     }
 
-    /// Whether a commit has begun.
+    /// Begins a commit, and returns whether there was one.
     pub fn begin_commit(&mut self) -> bool {
         let Some(commit) = self.shard.poll_commit(self.now) else { return false };
         self.largest = self.largest.max(commit.bytes);
@@ -313,12 +313,12 @@ impl Driver {
         true
     }
 
-    /// The commit is on disk; of two, the older one.
+    /// Ends the older commit in flight with success.
     pub fn end_commit(&mut self) {
         self.end_commit_at(0);
     }
 
-    /// The younger one is on disk, before the other.
+    /// Ends the younger commit with success, before the older one.
     pub fn end_younger_commit(&mut self) {
         assert_eq!(self.in_flight.len(), 2);
         self.end_commit_at(1);
@@ -331,7 +331,7 @@ impl Driver {
         self.execute();
     }
 
-    /// The disk took nothing of the commit; of two, of the older one.
+    /// Fails the older commit; none of it is on disk.
     pub fn fail_commit(&mut self) {
         self.fail_commit_at(0);
     }
@@ -347,7 +347,7 @@ impl Driver {
         self.execute();
     }
 
-    /// A turn and its commit, if there is something to write.
+    /// Runs a turn and its commit, and returns whether there was one.
     pub fn commit(&mut self) -> bool {
         self.turn();
         let has_begun = self.begin_commit();
@@ -357,19 +357,19 @@ impl Driver {
         has_begun
     }
 
-    /// The newest group with frames is no longer what was written.
+    /// Damages the newest group with frames.
     pub fn damage_last_group(&mut self) {
         let (slot, offset) = self.last_group.unwrap();
         self.slots.0.get_mut(&slot).unwrap()[offset + HEADER_LENGTH as usize] ^= 0xFF;
     }
 
-    /// Whoever asked for the end is told.
+    /// Answers the close requests of a finished shard.
     pub fn finish(&mut self) {
         assert!(self.shard.is_finished());
         self.shard.take_closing().iter().for_each(|reply| self.answer(reply, ()));
     }
 
-    /// Until nothing is left to do.
+    /// Runs turns until no work is left.
     pub fn settle(&mut self) {
         for _ in 0..ROUNDS_MAX {
             let has_committed = self.commit();
@@ -378,6 +378,6 @@ impl Driver {
                 return;
             }
         }
-        panic!("the shard comes to rest");
+        panic!("the shard does not come to rest");
     }
 }

@@ -1,13 +1,14 @@
-//! What leaves memory when it is short. That it was shown before, the memory of the tests checks itself.
+//! Eviction when memory is short. The tests' memory itself checks that evicted batches were
+//! published.
 
 use super::driver::{Driver, Setting};
 
 const PIECE: usize = 4 << 10;
-/// With what is around it, more than half a piece: each has a chunk of its own.
+/// With its overhead more than half a piece, so each batch has a chunk of its own.
 const SIZE: usize = 3_000;
 
 #[test]
-fn the_oldest_batches_leave_memory_when_it_is_short_and_not_before_readers_were_shown_them() {
+fn the_oldest_batches_are_evicted_when_memory_is_short_and_not_before_they_are_published() {
     let budget = 6 * PIECE;
     let mut driver = Driver::with(2, Setting { piece: PIECE, budget, blocks: 128, ..Setting::default() });
     // One commit is in flight while the next one gathers.
@@ -24,7 +25,7 @@ fn the_oldest_batches_leave_memory_when_it_is_short_and_not_before_readers_were_
     assert!(!driver.shard.memory_mut().evicted.is_empty());
     let most = driver.shard.memory_mut().most;
     assert!(most <= budget, "{most} bytes");
-    // A commit that is larger than the budget: what is left over is given up once it is shown.
+    // A commit larger than the budget: the excess is evicted after it is published.
     driver.append(0, &[SIZE; 10]);
     driver.turn();
     assert!(driver.begin_commit());
@@ -40,7 +41,7 @@ fn the_oldest_batches_leave_memory_when_it_is_short_and_not_before_readers_were_
 }
 
 #[test]
-fn a_smaller_budget_is_kept_at_once() {
+fn a_smaller_budget_applies_at_once() {
     let mut driver = Driver::with(1, Setting { piece: PIECE, ..Setting::default() });
     for _ in 0..5 {
         driver.append(0, &[SIZE]);

@@ -1,4 +1,4 @@
-//! What the driver does about each action, and what readers see and find then.
+//! Executes the machine's actions, and reads the log as readers do.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
 
 use super::driver::{AskedMove, Driver, Preparing, ROUNDS_MAX};
-use super::host::{Reply, TestHost, Told};
+use super::host::{Event, Reply, TestHost};
 use super::memory::Readable;
 use super::requests::id;
 use crate::shard::request::ColdRead;
@@ -21,25 +21,25 @@ impl Driver {
             let Some(action) = self.shard.poll_action() else { return };
             self.execute_one(action);
         }
-        panic!("the machine asks for something without end");
+        panic!("the machine requests actions without end");
     }
 
     fn execute_one(&mut self, action: Action<TestHost>) {
         match action {
-            Action::Poison { .. } => self.told.push(Told::Poison),
+            Action::Poison { .. } => self.events.push(Event::Poison),
             Action::CreateView(view) => self.create(*view),
             Action::List { key } => {
-                self.told.push(Told::List(key));
+                self.events.push(Event::List(key));
                 let id = self.view(key).id;
                 self.listed.insert(id, key);
             }
             Action::Unlist { id } => {
-                self.told.push(Told::Unlist(id));
+                self.events.push(Event::Unlist(id));
                 self.listed.remove(&id);
             }
             Action::Publish(publication) => self.publish(publication),
             Action::PublishFrontiers { key, frontiers, size_bytes, aborted } => {
-                self.told.push(Told::LogStart(key, frontiers.log_start));
+                self.events.push(Event::LogStart(key, frontiers.log_start));
                 let view = self.view(key);
                 (view.frontiers, view.size_bytes) = (frontiers, size_bytes);
                 view.aborted.extend(aborted);
@@ -51,23 +51,23 @@ impl Driver {
                 self.readable(key).log.relocate(&moved, &unindexed);
             }
             Action::PublishLeadership { key, leadership } => {
-                self.told.push(Told::Leadership(key, leadership.epoch));
+                self.events.push(Event::Leadership(key, leadership.epoch));
                 let view = self.view(key);
                 view.leadership = leadership;
             }
             Action::PublishEpoch { key, epoch } => {
-                self.told.push(Told::Leadership(key, epoch));
+                self.events.push(Event::Leadership(key, epoch));
                 self.view(key).leadership.epoch = epoch;
             }
             Action::PublishCut { key, frontiers, leadership, size_bytes, aborted, .. } => {
-                self.told.push(Told::Cut(key, frontiers.durable_end));
+                self.events.push(Event::Cut(key, frontiers.durable_end));
                 let view = self.view(key);
                 (view.frontiers, view.leadership, view.size_bytes) = (frontiers, leadership, size_bytes);
                 view.aborted = aborted;
                 self.readable(key).log.cut(frontiers.log_start..frontiers.durable_end);
             }
             Action::CloseView { key } => {
-                self.told.push(Told::Closed(key));
+                self.events.push(Event::Closed(key));
                 self.view(key);
                 self.views.remove(&key);
                 self.shard.memory_mut().readable.remove(&key);
@@ -99,13 +99,13 @@ impl Driver {
     }
 
     pub(super) fn answer<T>(&mut self, reply: &Reply<T>, answer: T) {
-        self.told.push(Told::Answer(reply.number));
-        reply.tell(answer);
+        self.events.push(Event::Answer(reply.number));
+        reply.set(answer);
     }
 
     fn create(&mut self, view: NewView) {
         let key = view.key;
-        self.told.push(Told::View(key));
+        self.events.push(Event::View(key));
         let is_taken = self.views.keys().any(|other| other.slot() == key.slot());
         assert!(!is_taken, "a view is closed before another one takes its slot");
         let log = ReadableLog::on_disk(view.locations.clone(), view.frontiers.durable_end);
@@ -114,14 +114,14 @@ impl Driver {
     }
 
     fn readable(&mut self, key: PartitionKey) -> &mut Readable {
-        self.shard.memory_mut().readable.get_mut(&key).expect("it was created with the view")
+        self.shard.memory_mut().readable.get_mut(&key).expect("the log was created with the view")
     }
 
     fn publish(&mut self, Publication { runs, batches }: Publication) {
         assert_eq!(runs.iter().map(|run| run.count).sum::<usize>(), batches.len());
         let mut batches = batches.into_iter();
         for PublishedRun { key, frontiers, size_bytes, aborted, count } in runs {
-            self.told.push(Told::Batches(key, frontiers.durable_end));
+            self.events.push(Event::Batches(key, frontiers.durable_end));
             let view = self.view(key);
             let mut end = view.frontiers.durable_end;
             (view.frontiers, view.size_bytes) = (frontiers, size_bytes);
@@ -136,29 +136,27 @@ impl Driver {
         }
     }
 
-    /// What readers see of a partition. The machine speaks of none without a view.
+    /// The readers' view of a partition. The machine names only partitions with a view.
     pub fn view(&mut self, key: PartitionKey) -> &mut NewView {
-        self.views
-            .get_mut(&key)
-            .expect("a view is created before anything is said of it, and nothing after it is closed")
+        self.views.get_mut(&key).expect("actions name a view only between its creation and its close")
     }
 
     pub fn key(&self, number: i32) -> PartitionKey {
         self.listed[&id(number)]
     }
 
-    /// What readers see of the partition that they find.
+    /// The view of the partition that readers find.
     pub fn shown(&self, number: i32) -> &NewView {
         &self.views[&self.key(number)]
     }
 
-    /// Base offsets of the batches that readers find in memory.
+    /// The base offsets of the batches that readers find in memory.
     pub fn in_memory(&mut self, number: i32) -> Vec<i64> {
         let key = self.key(number);
         self.readable(key).in_memory().map(|batch| batch.base.0).collect()
     }
 
-    /// A read by the map that readers have now.
+    /// Plans a read by the current map of the readers.
     pub fn plan_read(&mut self, number: i32, from: Offset, until: Offset) -> Result<(ColdRead, ReadPlan), NoPlan> {
         let key = self.key(number);
         let map = self.readable(key).log.locations();
@@ -176,7 +174,7 @@ impl Driver {
         plan_read(&read, map, self.shard.table().shared()).map(|plan| (read, plan))
     }
 
-    /// The map that readers would have if all batches that they see had left memory.
+    /// The map that readers would have if all visible batches were evicted.
     pub fn map_of_all(&mut self, number: i32) -> Arc<LocationMap> {
         let key = self.key(number);
         let mut log = self.readable(key).log.clone();
@@ -184,7 +182,8 @@ impl Driver {
         log.locations()
     }
 
-    /// Sizes of the batches that readers would find from the log start on if all of them had left memory.
+    /// The sizes of the batches that readers would find from the log start on if all of them were
+    /// evicted.
     pub fn on_disk(&mut self, number: i32) -> Vec<usize> {
         let (frontiers, map) = (self.shown(number).frontiers, self.map_of_all(number));
         let (mut from, until) = (frontiers.log_start, frontiers.durable_end);
@@ -193,7 +192,7 @@ impl Driver {
             let (read, plan) = self.plan_by(&map, number, from, until).unwrap();
             for batch in self.slots.read(&read, &plan.location).unwrap() {
                 let header = BatchHeader::parse(&batch).unwrap();
-                assert!(header.base_offset <= from, "no offset is left out");
+                assert!(header.base_offset <= from, "no offset is skipped");
                 sizes.push(header.size);
                 from = header.next_offset();
             }

@@ -1,4 +1,4 @@
-//! What the tests lend the machine: answers are cells that the test looks into.
+//! The tests' host: answers are cells that the test reads.
 
 use std::sync::{Arc, OnceLock};
 
@@ -9,7 +9,7 @@ use crate::shard::error::{AppendError, CutError, DeleteError, OpenError, TrimErr
 use crate::shard::request::Appended;
 use crate::shard::{Host, PartitionKey};
 
-/// Where one request's answer goes, once. Requests are numbered in the order in which they were made.
+/// The answer to one request, set once. Requests are numbered in the order in which they were made.
 #[derive(Clone, Debug)]
 pub struct Reply<T> {
     pub number: usize,
@@ -21,7 +21,7 @@ impl<T> Reply<T> {
         Self { number, answer: Arc::default() }
     }
 
-    pub fn tell(&self, answer: T) {
+    pub fn set(&self, answer: T) {
         assert!(self.answer.set(answer).is_ok(), "request {} is answered once", self.number);
     }
 
@@ -47,20 +47,20 @@ impl Host for TestHost {
     type DoneReply = Reply<()>;
 }
 
-/// What readers and clients were told, in order.
+/// The actions that readers and clients see, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Event {
     Poison,
     View(PartitionKey),
     List(PartitionKey),
     Unlist(TopicIdPartition),
-    /// Up to this offset.
+    /// Batches up to this offset.
     Batches(PartitionKey, Offset),
     LogStart(PartitionKey, Offset),
     Leadership(PartitionKey, LeaderEpoch),
-    /// Back to this offset.
+    /// A cut to this offset.
     Cut(PartitionKey, Offset),
     Closed(PartitionKey),
-    /// The request with this number.
+    /// The answer to the request with this number.
     Answer(usize),
 }

@@ -1,4 +1,4 @@
-//! Memory in vectors, which knows who holds what of it and what readers see.
+//! Memory in vectors, which tracks the holders of chunks and the batches that readers see.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -9,11 +9,11 @@ use rustmq_model::Offset;
 use crate::shard::{Chunk, Memory, NoMemory, PartitionKey, ReadableLog, ReaderMemory, TailBatch};
 use crate::wal::UnindexedSegments;
 
-/// What readers see of a partition.
+/// The readers' view of a partition.
 #[derive(Debug, Default)]
 pub struct Readable {
     pub log: ReadableLog,
-    /// The newest batch that readers were ever shown.
+    /// The newest batch ever published.
     newest: Option<Offset>,
 }
 
@@ -34,17 +34,17 @@ impl Readable {
 
 #[derive(Debug)]
 pub struct VecMemory {
-    /// Chunks are as long as whole pieces.
+    /// The length of a chunk is a multiple of this.
     pub piece: usize,
     pub budget: usize,
-    /// Chunks that are taken before there is no memory for one, once.
+    /// The number of chunks taken before one allocation fails.
     pub fails_after: Option<usize>,
-    /// The most bytes that somebody held at once.
+    /// The most bytes that were held at one time.
     pub most: usize,
-    /// Of partitions whose view is open.
+    /// The views of open partitions.
     pub readable: BTreeMap<PartitionKey, Readable>,
     pub evicted: Vec<(PartitionKey, Offset)>,
-    /// The length of each chunk, and whether somebody holds it.
+    /// The length of each chunk, and whether it is held.
     chunks: Vec<(usize, Weak<()>)>,
 }
 
@@ -61,12 +61,12 @@ impl VecMemory {
         }
     }
 
-    /// Chunks that were taken so far.
+    /// The number of chunks taken so far.
     pub fn taken(&self) -> usize {
         self.chunks.len()
     }
 
-    /// Bytes of the chunks that somebody holds.
+    /// The bytes of all held chunks.
     pub fn living(&self) -> usize {
         self.chunks.iter().filter(|(_, held)| held.strong_count() > 0).map(|(length, _)| length).sum()
     }
@@ -94,7 +94,7 @@ impl ReaderMemory for VecMemory {
     fn evict(&mut self, key: PartitionKey, through: Offset, unindexed: &UnindexedSegments) {
         self.evicted.push((key, through));
         let Some(readable) = self.readable.get_mut(&key) else { return };
-        assert!(readable.newest >= Some(through), "{key:?}: offset {through} is evicted before readers were shown it");
+        assert!(readable.newest >= Some(through), "{key:?}: offset {through} is evicted before it is published");
         readable.log.evict_through(through, unindexed);
         readable.log.check_invariants();
     }

@@ -1,9 +1,9 @@
-//! What a failure takes back, and what it does not.
+//! The effects of a failure.
 
 use rustmq_model::Offset;
 
 use super::driver::{Driver, Setting};
-use super::host::{Reply, Told};
+use super::host::{Event, Reply};
 use crate::shard::error::AppendError;
 use crate::shard::request::Appended;
 
@@ -14,7 +14,7 @@ fn is_refused(reply: &Reply<Vec<Result<Appended, AppendError>>>) -> bool {
 }
 
 #[test]
-fn the_failure_is_told_first_then_those_who_had_gathered_then_those_of_the_commit() {
+fn a_failure_is_published_first_then_gathered_requests_are_refused_then_those_of_the_commit() {
     let mut driver = Driver::with(2, Setting::default());
     let other = driver.key(1);
     let failed = driver.append(0, &[1]);
@@ -22,10 +22,10 @@ fn the_failure_is_told_first_then_those_who_had_gathered_then_those_of_the_commi
     assert!(driver.begin_commit());
     let (gathered, deleted) = (driver.append(1, &[1]), driver.delete(&[1]));
     driver.turn();
-    driver.told.clear();
+    driver.events.clear();
     driver.fail_commit();
-    let numbers = [gathered.number, deleted.number, failed.number].map(Told::Answer);
-    assert_eq!(driver.told, [Told::Poison, numbers[0], Told::Closed(other), numbers[1], numbers[2]]);
+    let numbers = [gathered.number, deleted.number, failed.number].map(Event::Answer);
+    assert_eq!(driver.events, [Event::Poison, numbers[0], Event::Closed(other), numbers[1], numbers[2]]);
     assert!(is_refused(&gathered) && is_refused(&failed));
     assert!(deleted.answer().unwrap()[0].is_err());
     let mut driver = driver.restart().unwrap();
@@ -40,12 +40,12 @@ fn a_commit_that_was_in_flight_at_a_failure_still_counts() {
     assert!(driver.begin_commit());
     let gathered = driver.append(0, &[1]);
     driver.turn();
-    driver.told.clear();
+    driver.events.clear();
     driver.lose_preparations();
-    assert_eq!(driver.told, [Told::Poison, Told::Answer(gathered.number)]);
+    assert_eq!(driver.events, [Event::Poison, Event::Answer(gathered.number)]);
     assert!(is_refused(&gathered) && !written.is_answered());
     driver.end_commit();
-    assert_eq!(driver.told[2..], [Told::Batches(driver.key(0), Offset(1)), Told::Answer(written.number)]);
+    assert_eq!(driver.events[2..], [Event::Batches(driver.key(0), Offset(1)), Event::Answer(written.number)]);
     assert!(written.answer().unwrap()[0].is_ok());
     let later = driver.append(0, &[1]);
     driver.turn();
@@ -54,25 +54,25 @@ fn a_commit_that_was_in_flight_at_a_failure_still_counts() {
 }
 
 #[test]
-fn a_sync_that_fails_beside_a_commit_takes_it_along_however_it_ends() {
+fn a_failed_sync_outside_a_commit_makes_the_commit_fail_however_it_ends() {
     let mut driver = Driver::with(1, Setting::default());
     let written = driver.append(0, &[1]);
     driver.turn();
     assert!(driver.begin_commit());
-    driver.told.clear();
+    driver.events.clear();
     driver.fail_sync();
-    assert_eq!(driver.told, [Told::Poison, Told::Answer(written.number)]);
+    assert_eq!(driver.events, [Event::Poison, Event::Answer(written.number)]);
     assert!(is_refused(&written));
     driver.end_commit();
     driver.turn();
-    assert_eq!((driver.told.len(), driver.shown(0).frontiers.durable_end), (2, Offset(0)));
+    assert_eq!((driver.events.len(), driver.shown(0).frontiers.durable_end), (2, Offset(0)));
     driver.close();
     driver.settle();
     driver.finish();
 }
 
 #[test]
-fn a_request_of_which_a_part_was_written_is_refused_as_a_whole() {
+fn a_partly_written_request_is_refused_as_a_whole() {
     let mut driver = Driver::with(1, Setting { gathered_bytes_max: 4_096, ..Setting::default() });
     let answer = driver.append(0, &[1_000; 10]);
     assert!(driver.commit());
@@ -86,13 +86,13 @@ fn a_request_of_which_a_part_was_written_is_refused_as_a_whole() {
 }
 
 #[test]
-fn nothing_more_is_written_after_a_failure() {
+fn no_frame_is_written_after_a_failure() {
     let mut driver = Driver::with(1, Setting::default());
     driver.append(0, &[10]);
     driver.turn();
     assert!(driver.begin_commit());
     driver.fail_commit();
-    // Whatever stages a frame yet.
+    // Even if a frame is staged after the failure.
     driver.shard.staging.gathering_mut().stage_proof().unwrap();
     driver.turn();
     assert!(!driver.begin_commit());

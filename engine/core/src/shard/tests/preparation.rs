@@ -1,4 +1,4 @@
-//! Slots that are prepared ahead, and requests that wait for one.
+//! Preparations of slots, and requests that wait for one.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::shard::request::LogConfig;
 use crate::shard::{Preparation, Urgency};
 
 #[test]
-fn a_preparation_that_nobody_takes_is_asked_for_again_in_the_next_turn() {
+fn a_refused_preparation_is_requested_again_in_the_next_turn() {
     let mut driver = Driver::new(Setting { preparing: Preparing::Refused, ..Setting::default() });
     for turn in 1..=3 {
         driver.turn();
@@ -21,14 +21,14 @@ fn a_preparation_that_nobody_takes_is_asked_for_again_in_the_next_turn() {
     let opened = driver.open(&[0], 0);
     driver.turn();
     driver.settle();
-    assert!(opened.answer().is_some_and(|results| results[0].is_err()), "none is held yet");
+    assert!(opened.answer().is_some_and(|results| results[0].is_err()), "no slot is reserved yet");
     let opened = driver.open(&[0], 0);
     driver.settle();
     assert!(opened.answer().unwrap()[0].is_ok());
 }
 
 #[test]
-fn a_preparation_that_fails_is_asked_for_again_in_the_turn_after_that() {
+fn a_failed_preparation_is_requested_again_in_the_next_turn() {
     let mut driver = Driver::new(Setting { preparing: Preparing::ByTest, ..Setting::default() });
     driver.turn();
     let asked = driver.preparations_asked;
@@ -36,7 +36,7 @@ fn a_preparation_that_fails_is_asked_for_again_in_the_turn_after_that() {
     assert_eq!(driver.preparations_asked, asked, "they are under way");
     driver.fail_preparations();
     assert_eq!(driver.preparations_asked, asked);
-    // The clock may not ask for another one for long.
+    // The next turn by the clock may be far away.
     driver.turn();
     assert!(driver.preparations_asked > asked);
 }
@@ -65,9 +65,9 @@ fn a_request_that_waits_for_a_slot_holds_up_those_behind_it() {
 }
 
 #[test]
-fn slots_are_filled_only_where_segments_last() {
+fn slots_are_filled_only_while_segments_last_long() {
     let preparations_after = |lasted: Duration| {
-        // A segment for each batch.
+        // One segment per batch.
         let mut driver = Driver::with(1, Setting::default());
         driver.append(0, &[7_000; 4]);
         driver.settle();
@@ -87,7 +87,7 @@ fn slots_are_filled_only_where_segments_last() {
     assert!(preparations_after(Duration::from_secs(2)).contains(&filled(Duration::from_secs(1))));
     assert!(
         preparations_after(Duration::from_secs(60)).contains(&filled(Duration::from_secs(5))),
-        "that is long enough"
+        "five seconds is the most"
     );
     let quick = preparations_after(Duration::from_millis(100));
     assert!(!quick.is_empty() && quick.iter().all(|preparation| *preparation == Preparation::Reserved), "{quick:?}");

@@ -1,4 +1,4 @@
-//! What is read of a log that is cut: no more than must be, and what a read that fails makes of the cut.
+//! The reads of a rebuild: no unnecessary ones, and the effect of a failed one on its cut.
 
 use std::collections::BTreeMap;
 
@@ -14,11 +14,12 @@ use crate::wal::group::HEADER_LENGTH;
 
 type Cut = Reply<Result<Offset, CutError>>;
 
-/// Less than most groups have.
+/// Smaller than most groups, in bytes.
 const WINDOW: usize = 1_000;
 
 impl Driver {
-    /// So many batches, each in a group of its own, and the first of them is acknowledged. Answers where the groups are.
+    /// Writes `count` batches, each in a group of its own, and acknowledges the first. Returns the
+    /// positions of the groups.
     fn write(&mut self, count: usize, size: usize) -> Vec<(SlotId, usize)> {
         let mut groups = Vec::new();
         for _ in 0..count {
@@ -41,7 +42,7 @@ impl Driver {
     }
 }
 
-/// A log of many segments, of which nothing is known but that each has a base.
+/// A restarted log of many segments: the table knows only that each has a base.
 fn restarted() -> (Driver, Vec<(SlotId, usize)>) {
     let setting =
         Setting { replicas: Replicas::Several, segments_max: 60, read_bytes_max: WINDOW, ..Setting::default() };
@@ -63,24 +64,24 @@ fn is_cut_to(cut: &Cut, to: i64) -> bool {
 }
 
 #[test]
-fn each_segment_is_read_once_and_none_behind_the_cut_that_is_newer_than_its_base() {
+fn each_segment_is_read_once_and_none_after_the_cut() {
     let (mut driver, groups) = restarted();
     let cut = driver.cut_to(30);
     assert!(is_cut_to(&cut, 30), "{cut:?}");
     let mut furthest = BTreeMap::new();
     for read in &driver.rebuild_reads {
         let last = furthest.insert(read.slot, read.offset);
-        // A group that is larger than the window is asked for twice.
+        // A group larger than the window is read twice.
         assert!(last.is_none_or(|last| last <= read.offset), "slot {} is read twice", read.slot.0);
     }
     let last = driver.rebuild_reads.last().unwrap();
-    let behind = groups[30..].iter().filter(|(slot, _)| *slot == last.slot).map(|(_, offset)| *offset).min();
-    assert!(behind.is_none_or(|behind| behind >= last.offset as usize), "nothing behind the cut is read");
+    let after = groups[30..].iter().filter(|(slot, _)| *slot == last.slot).map(|(_, offset)| *offset).min();
+    assert!(after.is_none_or(|after| after >= last.offset as usize), "no group after the cut is read");
     assert!(furthest.len() <= 2, "the segments of the base and of the cut are read: {furthest:?}");
 }
 
 #[test]
-fn what_is_damaged_behind_a_cut_is_cut_off_and_what_is_damaged_before_it_is_not() {
+fn damage_after_a_cut_is_harmless_and_damage_before_it_refuses_the_cut() {
     for (group, is_lost) in [(59, false), (45, false), (33, false), (32, true)] {
         for is_unreadable in [false, true] {
             let (mut driver, groups) = restarted();
@@ -102,7 +103,7 @@ fn what_is_damaged_behind_a_cut_is_cut_off_and_what_is_damaged_before_it_is_not(
 }
 
 #[test]
-fn damage_behind_a_cut_in_the_segment_of_its_base_does_no_harm_where_the_base_is_known() {
+fn damage_after_a_cut_in_the_segment_of_its_base_is_harmless_if_the_base_is_known() {
     let mut driver = Driver::with(1, Setting { replicas: Replicas::Several, ..Setting::default() });
     let groups = driver.write(6, 10);
     assert_eq!(driver.shard.table().segment_count(), 1);
@@ -132,7 +133,7 @@ fn a_read_that_fails_once_or_twice_is_tried_again() {
 }
 
 #[test]
-fn a_device_that_cannot_be_read_at_all_leaves_the_log_as_it_is_until_it_can() {
+fn an_unreadable_device_leaves_the_log_uncut_until_it_can_be_read() {
     let (mut driver, groups) = restarted();
     driver.unreadable.extend(driver.slots.0.iter().flat_map(|(slot, bytes)| (0..bytes.len()).map(|at| (*slot, at))));
     let cut = driver.cut_to(30);
@@ -144,7 +145,7 @@ fn a_device_that_cannot_be_read_at_all_leaves_the_log_as_it_is_until_it_can() {
 }
 
 #[test]
-fn segments_of_several_shapes_are_read_back_and_files_that_end_early_are_not() {
+fn a_rebuild_reads_segments_of_several_shapes_and_refuses_a_truncated_file() {
     let setting = Setting { replicas: Replicas::Several, read_bytes_max: WINDOW, ..Setting::default() };
     let mut driver = Driver::with(1, setting);
     driver.write(30, 1_500);

@@ -1,4 +1,4 @@
-//! What the tests ask of a shard.
+//! The tests' requests to a shard.
 
 use bytes::Bytes;
 use rustmq_model::batch::{Attributes, BatchHeader, Codec, restate};
@@ -20,19 +20,19 @@ pub fn id(number: i32) -> TopicIdPartition {
     TopicIdPartition { topic_id: TopicId(0xA0), partition: PartitionId(number) }
 }
 
-/// What a history says of a leadership.
+/// An entry of an epoch history.
 pub fn begun(epoch: i32, start: i64) -> EpochStart {
     EpochStart { epoch: LeaderEpoch(epoch), start: Offset(start) }
 }
 
-/// A batch with one record of so many bytes.
+/// A batch with one record of `size` bytes.
 pub fn batch(size: usize) -> Bytes {
     let mut builder = BatchBuilder::new(Codec::None);
     builder.push(Timestamp(1_000), None, Some(&vec![b'v'; size]), &[]);
     builder.build()
 }
 
-/// A batch with so many records.
+/// A batch with this many records.
 pub fn batch_with(records: usize) -> Bytes {
     let mut builder = BatchBuilder::new(Codec::None);
     (0..records).for_each(|_| builder.push(Timestamp(1_000), None, Some(b"v"), &[]));
@@ -47,7 +47,7 @@ pub fn batch_of(producer: i64) -> Bytes {
     builder.build()
 }
 
-/// The same within a transaction, which stays open.
+/// The first batch of a producer in a transaction, which stays open.
 pub fn transactional_batch_of(producer: i64) -> Bytes {
     let bytes = batch_of(producer);
     let header = BatchHeader::parse(&bytes).unwrap();
@@ -72,7 +72,7 @@ impl Driver {
         reply
     }
 
-    /// A batch of each size.
+    /// Appends a batch of each size.
     pub fn append(&mut self, number: i32, sizes: &[usize]) -> Answers<Appended, AppendError> {
         self.append_all(number, sizes.iter().map(|size| batch(*size)).collect())
     }
@@ -106,7 +106,7 @@ impl Driver {
         reply
     }
 
-    /// The other replicas have so much.
+    /// Reports that the other replicas have acknowledged the log up to `end`.
     pub fn acknowledge(&mut self, number: i32, end: i64) {
         self.shard.handle_watermark(id(number), Offset(end));
         self.execute();

@@ -1,9 +1,10 @@
-//! Logs that are dropped, and start empty elsewhere: what was on its way to the disk is of another log then.
+//! Logs that are dropped and start empty elsewhere: batches in flight then belong to another
+//! version.
 
 use rustmq_model::{LeaderEpoch, Offset};
 
 use super::driver::{Driver, Setting};
-use super::host::{Reply, Told};
+use super::host::{Event, Reply};
 use super::requests::{batch_of, begun};
 use crate::log::{AppendFrontier, Frontiers, Replicas};
 use crate::shard::Fact;
@@ -21,7 +22,7 @@ fn base(reply: &Reply<Vec<Result<Appended, AppendError>>>) -> Option<Result<i64,
 }
 
 #[test]
-fn a_log_that_is_reset_starts_empty_with_no_history_also_after_a_restart() {
+fn a_reset_log_starts_empty_without_history_even_after_a_restart() {
     for at in [0, 3, 70] {
         let mut driver = Driver::with(1, Setting::default());
         let key = driver.key(0);
@@ -30,11 +31,11 @@ fn a_log_that_is_reset_starts_empty_with_no_history_also_after_a_restart() {
         driver.settle();
         let reset = driver.reset(at);
         driver.turn();
-        driver.told.clear();
+        driver.events.clear();
         assert!(driver.begin_commit());
         assert_eq!(driver.killed_now().unwrap().on_disk(0).len(), 3);
         driver.end_commit();
-        assert_eq!(driver.told, [Told::Cut(key, Offset(at)), Told::Answer(reset.number)]);
+        assert_eq!(driver.events, [Event::Cut(key, Offset(at)), Event::Answer(reset.number)]);
         let check = |driver: &mut Driver, epoch: i32| {
             let shown = driver.shown(0);
             assert_eq!((shown.frontiers, shown.size_bytes), (Frontiers::at(Offset(at)), 0));
@@ -45,13 +46,13 @@ fn a_log_that_is_reset_starts_empty_with_no_history_also_after_a_restart() {
         check(&mut driver.killed_now().unwrap(), LeaderEpoch::NONE.0);
         let new = driver.append_all(0, vec![batch_of(1)]);
         driver.settle();
-        assert_eq!(base(&new), Some(Ok(at)), "its producers are gone with it");
+        assert_eq!(base(&new), Some(Ok(at)), "its producers are gone as well");
         assert_eq!(driver.restart().unwrap().shown(0).leadership.history[..], [begun(2, at)]);
     }
 }
 
 #[test]
-fn a_reset_to_where_no_log_can_start_is_refused() {
+fn a_reset_to_an_invalid_start_is_refused() {
     for at in [-1, i64::MIN, i64::MAX] {
         let mut driver = Driver::with(1, Setting::default());
         driver.append(0, &[10]);
@@ -59,12 +60,12 @@ fn a_reset_to_where_no_log_can_start_is_refused() {
         let reset = driver.reset(at);
         driver.settle();
         assert_eq!(reset.answer(), Some(&Err(CutError::InvalidStart { at: Offset(at) })));
-        assert_eq!(driver.in_memory(0), [0], "the log is as it was");
+        assert_eq!(driver.in_memory(0), [0], "the log is unchanged");
     }
 }
 
 #[test]
-fn an_old_commit_does_not_declare_durable_what_was_appended_after_a_reset() {
+fn an_old_commit_does_not_make_batches_durable_that_were_appended_after_a_reset() {
     let setting = Setting { slow_commit: std::time::Duration::ZERO, ..Setting::default() };
     for until in AppendFrontier::ALL {
         let mut driver = Driver::with(1, Setting { until, ..setting });
@@ -92,7 +93,7 @@ fn an_old_commit_does_not_declare_durable_what_was_appended_after_a_reset() {
 }
 
 #[test]
-fn a_trim_of_a_log_that_was_reset_is_dropped() {
+fn a_trim_staged_before_a_reset_is_dropped() {
     let mut driver = Driver::with(1, Setting::default());
     driver.append(0, &[10; 6]);
     driver.settle();
@@ -110,7 +111,7 @@ fn a_trim_of_a_log_that_was_reset_is_dropped() {
 }
 
 #[test]
-fn a_reset_takes_the_place_of_a_truncation_that_is_under_way() {
+fn a_reset_supersedes_a_truncation_that_is_under_way() {
     let mut driver = Driver::with(1, Setting { replicas: Replicas::Several, ..Setting::default() });
     driver.append(0, &[10; 6]);
     driver.settle();
@@ -126,7 +127,7 @@ fn a_reset_takes_the_place_of_a_truncation_that_is_under_way() {
 }
 
 #[test]
-fn a_request_that_is_cut_while_the_rest_of_it_waits_for_room_is_refused_as_a_whole() {
+fn a_request_that_is_cut_while_it_waits_for_room_is_refused_as_a_whole() {
     let mut driver = Driver::with(1, Setting { gathered_bytes_max: 4_096, ..Setting::default() });
     let cut = driver.append(0, &[1_000; 6]);
     driver.turn();

@@ -1,4 +1,4 @@
-//! Where a segment ends, the next one begins with checkpoints.
+//! A new segment begins with checkpoints.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::wal::Control;
 use crate::wal::recovery::CorruptionPolicy;
 use crate::wal::scan::ReplayEvent;
 
-/// Partition 0's newest checkpoint, and the frame that comes after it.
+/// Partition 0's newest checkpoint, and the frame after it.
 fn checkpoint_and_next(driver: &Driver) -> (PartitionLog, ReplayEvent) {
     let shape = shape(driver.setting.blocks);
     let recovered = driver.slots.recover(shape, CorruptionPolicy::Refuse).unwrap();
@@ -23,7 +23,8 @@ fn checkpoint_and_next(driver: &Driver) -> (PartitionLog, ReplayEvent) {
     (PartitionLog::restore(log_limits(shape), checkpoint).unwrap(), events[1].clone())
 }
 
-/// Makes `change` at every distance from the end of a segment, and looks at the checkpoint and the frame where that rolled.
+/// Makes `change` at every distance from the end of a segment, and checks the checkpoint and the
+/// frame wherever that starts a new segment.
 fn check_at_rolls(change: impl Fn(&mut Driver), is_new: impl Fn(&PartitionLog, &ReplayEvent) -> bool) {
     let mut rolled = 0;
     for before in 0..40 {
@@ -41,7 +42,7 @@ fn check_at_rolls(change: impl Fn(&mut Driver), is_new: impl Fn(&PartitionLog, &
         if has_rolled {
             rolled += 1;
             let (log, event) = checkpoint_and_next(&driver);
-            assert!(is_new(&log, &event), "{event:?} changes nothing in {log:?}");
+            assert!(is_new(&log, &event), "{event:?} is already part of {log:?}");
         }
         let state =
             |driver: &Driver| driver.shard.partitions.find(id(0)).map(|open| (open.frontiers(), open.leadership()));
@@ -52,7 +53,7 @@ fn check_at_rolls(change: impl Fn(&mut Driver), is_new: impl Fn(&PartitionLog, &
 }
 
 #[test]
-fn a_checkpoint_at_a_roll_knows_nothing_of_the_frame_that_rolled() {
+fn a_checkpoint_at_a_roll_does_not_include_the_frame_that_rolled() {
     check_at_rolls(
         |driver| drop(driver.append(0, &[3_000; 4])),
         |log, event| matches!(event, ReplayEvent::Batch(header, _) if header.base_offset == log.end()),

@@ -1,4 +1,4 @@
-//! The files of slots, as vectors: what commits write, what recovery and moves read.
+//! The files of slots as vectors: commits write them, recovery and moves read them.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::wal::{ReadRange, RecoveredWal, Recovery, RecoveryOptions, SegmentShap
 
 pub const WAL: WalId = WalId([7; 16]);
 pub const BLOCK: usize = 512;
-/// Enough that nothing of an earlier use of a slot looks like a segment.
+/// The bytes to clear so that no earlier segment in the slot is recognized.
 const HEAD: usize = 4096;
 
 pub fn shape(blocks: u64) -> SegmentShape {
@@ -45,7 +45,7 @@ impl Slots {
 
     pub fn recover(&self, shape: SegmentShape, policy: CorruptionPolicy) -> Result<RecoveredWal, RecoveryError> {
         let slots = self.0.iter().map(|(slot, bytes)| (*slot, bytes.len() as u64)).collect();
-        // A window smaller than the larger groups, so that they are asked for again.
+        // The window is smaller than the larger groups, so that those are read twice.
         let mut recovery = Recovery::new(RecoveryOptions { wal: WAL, shape, slots, window: 1_024, policy });
         while let Some(read) = recovery.poll_action() {
             let bytes = self.0[&read.slot].get(read.offset as usize..).unwrap_or_default();
@@ -54,7 +54,7 @@ impl Slots {
         recovery.finish()
     }
 
-    /// What a read thread finds there.
+    /// The result of a read thread's read.
     pub fn read(&self, read: &ColdRead, location: &Location) -> Result<Vec<Bytes>, MoveError> {
         let Location { slot, generation, shape, from, until, extents, .. } = location;
         let (place, bytes) = (SegmentPlace { wal: WAL, shape: *shape, generation: *generation }, &self.0[slot]);

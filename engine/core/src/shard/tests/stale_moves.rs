@@ -1,4 +1,4 @@
-//! Moves that are under way when their log is cut back: the same offsets stand for other bytes then.
+//! Moves under way when their log is cut: the same offsets then name other bytes.
 
 use rustmq_model::Offset;
 
@@ -7,7 +7,7 @@ use super::requests::{batch, id};
 use crate::shard::Fact;
 use crate::shard::request::{CutTo, TrimTo};
 
-/// The only batch of partition 0 is to be moved.
+/// A shard that is moving the only batch of partition 0.
 fn moving() -> (Driver, AskedMove) {
     let mut driver = Driver::with(2, Setting { blocks: 64, segments_max: 10, ..Setting::default() });
     driver.append(0, &[3_000]);
@@ -27,7 +27,7 @@ fn moving() -> (Driver, AskedMove) {
     }
 }
 
-/// The log of partition 0 is dropped, and starts again where it was.
+/// Resets the log of partition 0 to its start.
 fn cut(driver: &mut Driver) {
     driver.cut(0, CutTo::EmptyAt(Offset(0)));
     driver.turn();
@@ -37,18 +37,18 @@ fn stale(driver: &Driver) -> usize {
     driver.facts.iter().filter(|fact| matches!(fact, Fact::StaleChange { id: of } if *of == id(0))).count()
 }
 
-/// What was appended since is in the log, and nothing else.
+/// Checks that the log has the batch appended after the cut, and no other.
 fn check(mut driver: Driver) {
     assert_eq!((stale(&driver), driver.on_disk(0)), (1, vec![batch(77).len()]));
     assert_eq!(driver.restart().unwrap().on_disk(0), [batch(77).len()]);
 }
 
 #[test]
-fn a_move_that_was_staged_before_a_cut_does_not_take_the_place_of_what_was_appended_after_it() {
+fn a_move_staged_before_a_cut_does_not_replace_a_batch_appended_after_it() {
     let (mut driver, asked) = moving();
     let read = driver.slots.read(&asked.read, &asked.plan.location);
     driver.end_move(asked, read);
-    // Into another segment than what is appended.
+    // The move goes into another segment than the appended batch.
     let count = driver.shard.table().segment_count();
     while driver.shard.table().segment_count() == count {
         driver.append(1, &[4_000]);
@@ -62,7 +62,7 @@ fn a_move_that_was_staged_before_a_cut_does_not_take_the_place_of_what_was_appen
 }
 
 #[test]
-fn what_was_read_to_be_moved_before_a_cut_is_not_written_after_it() {
+fn batches_read_for_a_move_before_a_cut_are_not_written_after_it() {
     let (mut driver, asked) = moving();
     let read = driver.slots.read(&asked.read, &asked.plan.location);
     cut(&mut driver);

@@ -1,11 +1,11 @@
-//! Log starts that move up, and producers that are forgotten: by request and by the clock.
+//! Log starts that rise, and producers that expire: by request and by the clock.
 
 use std::time::Duration;
 
 use rustmq_model::Offset;
 
 use super::driver::{Driver, Setting};
-use super::host::Told;
+use super::host::Event;
 use super::requests::{batch, batch_of, id, transactional_batch_of};
 use crate::shard::error::TrimError;
 use crate::shard::request::{LogConfig, TrimTo};
@@ -28,7 +28,7 @@ fn driver_in(setting: Setting, config: LogConfig) -> Driver {
     driver
 }
 
-/// What is left once a trim is durable, and after a restart.
+/// Checks the remaining log after a durable trim, and after a restart.
 fn check_left(mut driver: Driver, first: i64) {
     let left = usize::try_from(5 - first).unwrap();
     let shown = driver.shown(0);
@@ -52,7 +52,7 @@ fn a_trim_by_request_takes_effect_when_it_is_durable() {
     assert_eq!(above.answer(), Some(&Err(TrimError::AboveHighWatermark { requested, high_watermark })));
     assert!(driver.begin_commit());
     assert_eq!(driver.shown(0).frontiers.log_start, Offset(0));
-    // Of what gathers meanwhile nothing is counted yet.
+    // Batches that gather meanwhile do not count yet.
     driver.append(0, &[SIZE]);
     driver.turn();
     driver.end_commit();
@@ -65,7 +65,7 @@ fn a_trim_by_request_takes_effect_when_it_is_durable() {
 }
 
 #[test]
-fn a_trim_counts_nothing_of_a_younger_commit_in_flight() {
+fn a_trim_does_not_count_batches_of_a_younger_commit_in_flight() {
     for is_younger_first in [false, true] {
         let mut driver =
             driver_in(Setting { slow_commit: Duration::ZERO, ..Setting::default() }, LogConfig::unlimited());
@@ -88,33 +88,33 @@ fn a_trim_counts_nothing_of_a_younger_commit_in_flight() {
 }
 
 #[test]
-fn what_a_staged_trim_has_decided_is_not_decided_again() {
+fn a_trim_at_or_below_a_staged_one_changes_nothing() {
     let retention_bytes = Some(2 * batch(SIZE).len() as u64);
     let mut driver = driver(LogConfig { retention_bytes, ..LogConfig::unlimited() });
     let key = driver.key(0);
     let trimmed = driver.trim(0, TrimTo::Offset(Offset(3)));
     driver.turn();
-    // Retention would go as far.
+    // Retention alone would trim as far.
     driver.turn_in(driver.setting.retention_interval);
-    driver.told.clear();
+    driver.events.clear();
     assert!(driver.begin_commit());
     driver.end_commit();
-    assert_eq!(driver.told, [Told::LogStart(key, Offset(3)), Told::Answer(trimmed.number)]);
+    assert_eq!(driver.events, [Event::LogStart(key, Offset(3)), Event::Answer(trimmed.number)]);
     let trims = [4, 4, 2].map(|to| driver.trim(0, TrimTo::Offset(Offset(to))));
     driver.turn();
-    assert!(trims.iter().all(|trim| !trim.is_answered()), "none of them before the first is durable");
+    assert!(trims.iter().all(|trim| !trim.is_answered()), "they wait for the first one to be durable");
     assert!(driver.commit());
     assert!(trims.iter().all(|trim| trim.answer() == Some(&Ok(Offset(4)))));
     check_left(driver, 4);
 }
 
 #[test]
-fn records_go_by_size_and_by_age() {
+fn records_expire_by_size_and_by_age() {
     let check = |config, first| {
         let mut driver = driver(config);
         driver.turn_in(driver.setting.retention_interval - Duration::from_millis(1));
         driver.settle();
-        assert_eq!(driver.shown(0).frontiers.log_start, Offset(0), "it is not due yet");
+        assert_eq!(driver.shown(0).frontiers.log_start, Offset(0), "retention is not due yet");
         driver.turn_in(Duration::from_millis(1));
         driver.settle();
         check_left(driver, first);
@@ -126,7 +126,7 @@ fn records_go_by_size_and_by_age() {
 }
 
 #[test]
-fn retention_looks_at_so_many_partitions_at_once_and_goes_on_soon() {
+fn retention_checks_a_bounded_number_of_partitions_at_a_time_and_continues_soon() {
     const PARTITIONS: i32 = 130;
     let mut driver = Driver::new(Setting { blocks: 256, ..Setting::default() });
     let config = LogConfig { retention_time: Some(Duration::from_secs(60)), ..LogConfig::unlimited() };
@@ -137,12 +137,12 @@ fn retention_looks_at_so_many_partitions_at_once_and_goes_on_soon() {
     driver.settle();
     let keys: Vec<_> = (0..PARTITIONS).map(|partition| driver.key(partition)).collect();
     let mut trimmed_in = |time| {
-        driver.told.clear();
+        driver.events.clear();
         driver.turn_in(time);
         assert!(driver.begin_commit());
         driver.end_commit();
-        let trimmed = driver.told.iter().filter_map(|told| match told {
-            Told::LogStart(key, Offset(1)) => Some(*key),
+        let trimmed = driver.events.iter().filter_map(|event| match event {
+            Event::LogStart(key, Offset(1)) => Some(*key),
             _ => None,
         });
         (Vec::from_iter(trimmed), driver.shard.poll_timeout().since(driver.now.at))
@@ -155,7 +155,7 @@ fn retention_looks_at_so_many_partitions_at_once_and_goes_on_soon() {
 }
 
 #[test]
-fn a_producer_that_is_forgotten_stays_forgotten() {
+fn an_expired_producer_stays_expired_after_a_restart() {
     let sent_again = |producer_expiry| {
         let mut driver = driver(LogConfig { producer_expiry, ..LogConfig::unlimited() });
         driver.append_all(0, vec![batch_of(7)]);
@@ -167,12 +167,12 @@ fn a_producer_that_is_forgotten_stays_forgotten() {
         driver.settle();
         again.answer().unwrap()[0].as_ref().unwrap().base_offset
     };
-    assert_eq!(sent_again(Duration::MAX), Offset(5), "where it was at first");
+    assert_eq!(sent_again(Duration::MAX), Offset(5), "the offset of the original");
     assert_eq!(sent_again(Duration::from_secs(60)), Offset(6));
 }
 
 #[test]
-fn readers_hear_of_the_last_stable_offset_that_a_trim_moves_when_the_trim_is_durable() {
+fn a_trim_publishes_the_last_stable_offset_that_it_moves_once_it_is_durable() {
     let mut driver = Driver::with(1, Setting::default());
     driver.append_all(0, vec![transactional_batch_of(7)]);
     driver.append(0, &[SIZE; 3]);
@@ -184,14 +184,14 @@ fn readers_hear_of_the_last_stable_offset_that_a_trim_moves_when_the_trim_is_dur
     driver.turn();
     driver.end_commit();
     let shown = driver.shown(0).frontiers;
-    assert_eq!((shown.last_stable, shown.high_watermark), (Offset(0), Offset(5)), "the trim is staged");
+    assert_eq!((shown.last_stable, shown.high_watermark), (Offset(0), Offset(5)), "the trim is only staged");
     assert!(driver.commit());
     let shown = driver.shown(0).frontiers;
     assert_eq!((shown.log_start, shown.last_stable), (Offset(2), Offset(2)));
 }
 
 #[test]
-fn a_producer_with_an_open_transaction_is_not_forgotten_by_the_clock() {
+fn a_producer_with_an_open_transaction_does_not_expire() {
     let config = LogConfig { producer_expiry: Duration::from_secs(1), ..LogConfig::unlimited() };
     let mut driver = Driver::new(Setting::default());
     driver.open_with(&[0], 0, config);

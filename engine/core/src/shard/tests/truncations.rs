@@ -1,16 +1,17 @@
-//! Logs that are cut back to where another leader's log goes another way: what is durable too, after a restart too.
+//! Truncations of logs at the point where another leader's log diverges: below the durable end, and
+//! after a restart.
 
 use rustmq_model::{LeaderEpoch, Offset};
 
 use super::driver::{Driver, Setting};
-use super::host::{Reply, Told};
+use super::host::{Event, Reply};
 use super::requests::{batch_of, batch_with, begun, transactional_batch_of};
 use crate::log::{AppendFrontier, Replicas};
 use crate::shard::error::{AppendError, CutError};
 use crate::shard::request::{Appended, CutTo, TrimTo};
 use crate::wal::group::HEADER_LENGTH;
 
-/// A partition that others have copies of.
+/// A shard whose partitions have other replicas.
 fn replicated(partitions: i32) -> Driver {
     Driver::with(partitions, Setting { replicas: Replicas::Several, ..Setting::default() })
 }
@@ -24,7 +25,7 @@ impl Driver {
         self.shown(number).frontiers.durable_end.0
     }
 
-    /// So many batches of one record, each durable.
+    /// Appends `count` batches of one record, each durable.
     fn fill(&mut self, number: i32, count: usize) {
         for _ in 0..count {
             self.append(number, &[10]);
@@ -49,7 +50,7 @@ fn ended(reply: &Reply<Result<Offset, CutError>>) -> Option<i64> {
 }
 
 #[test]
-fn what_is_durable_is_cut_and_the_cut_is_durable_before_it_is_answered() {
+fn durable_batches_are_cut_and_the_cut_is_durable_before_it_is_answered() {
     let mut driver = replicated(1);
     driver.fill(0, 5);
     driver.acknowledge(0, 2);
@@ -59,11 +60,11 @@ fn what_is_durable_is_cut_and_the_cut_is_durable_before_it_is_answered() {
     let refused = driver.append(0, &[10]);
     driver.turn();
     assert_eq!((base(&refused), ended(&cut), driver.durable_end(0)), (CUT_OFF, None, 5));
-    assert_eq!(driver.killed_now().unwrap().durable_end(0), 5, "nothing of it is on disk");
-    driver.told.clear();
+    assert_eq!(driver.killed_now().unwrap().durable_end(0), 5, "the cut is not on disk");
+    driver.events.clear();
     assert!(driver.begin_commit());
     driver.end_commit();
-    assert_eq!(driver.told, [Told::Cut(key, Offset(3)), Told::Answer(cut.number)]);
+    assert_eq!(driver.events, [Event::Cut(key, Offset(3)), Event::Answer(cut.number)]);
     assert_eq!((ended(&cut), driver.in_memory(0)), (Some(3), vec![0, 1, 2]));
     assert_eq!(driver.killed_now().unwrap().durable_end(0), 3);
     let other = driver.append(0, &[500]);
@@ -96,7 +97,7 @@ fn a_log_is_cut_after_a_restart_and_after_another_cut() {
 }
 
 #[test]
-fn producers_are_what_they_were_at_the_cut() {
+fn producers_have_their_state_at_the_cut() {
     let mut driver = replicated(1);
     driver.append_all(0, vec![batch_of(1)]);
     driver.append_all(0, vec![transactional_batch_of(2)]);
@@ -123,7 +124,7 @@ fn producers_are_what_they_were_at_the_cut() {
 }
 
 #[test]
-fn what_waits_above_a_cut_is_refused_at_once_and_what_waits_below_it_goes_on() {
+fn appends_above_a_cut_are_refused_at_once_and_appends_below_it_wait_on() {
     let setting = Setting { until: AppendFrontier::HighWatermark, replicas: Replicas::Several, ..Setting::default() };
     let mut driver = Driver::with(1, setting);
     let kept = driver.append_all(0, vec![batch_with(2)]);
@@ -134,7 +135,7 @@ fn what_waits_above_a_cut_is_refused_at_once_and_what_waits_below_it_goes_on() {
     let cut = driver.truncate(0, 4);
     assert_eq!((base(&kept), base(&torn), base(&above)), (None, CUT_OFF, CUT_OFF));
     driver.turn();
-    assert!(driver.rebuilds.is_empty(), "it is read back once it is on disk");
+    assert!(driver.rebuilds.is_empty(), "the log is read back once it is on disk");
     driver.end_commit();
     driver.settle();
     assert_eq!((ended(&cut), base(&kept)), (Some(2), None), "a log holds whole batches");
@@ -144,7 +145,7 @@ fn what_waits_above_a_cut_is_refused_at_once_and_what_waits_below_it_goes_on() {
 }
 
 #[test]
-fn a_cut_is_refused_where_it_is_not_to_be() {
+fn an_invalid_cut_is_refused() {
     let mut driver = replicated(2);
     driver.fill(0, 4);
     driver.acknowledge(0, 2);
@@ -173,7 +174,7 @@ fn a_cut_is_refused_where_it_is_not_to_be() {
 }
 
 #[test]
-fn a_cut_without_a_base_is_refused_and_the_log_goes_on() {
+fn a_cut_without_a_base_is_refused_and_the_log_continues() {
     let mut driver = replicated(1);
     driver.fill(0, 2);
     let (slot, offset) = driver.last_group.unwrap();
@@ -192,7 +193,7 @@ fn a_cut_without_a_base_is_refused_and_the_log_goes_on() {
 }
 
 #[test]
-fn the_watermark_stands_still_while_a_log_is_cut_and_counts_nothing_that_was_acknowledged_before() {
+fn the_watermark_stops_while_a_log_is_cut_and_ignores_earlier_acknowledgements() {
     let mut driver = replicated(1);
     driver.fill(0, 4);
     driver.truncate(0, 2);
@@ -205,13 +206,13 @@ fn the_watermark_stands_still_while_a_log_is_cut_and_counts_nothing_that_was_ack
     driver.acknowledge(0, 4);
     driver.end_commit();
     driver.fill(0, 2);
-    assert_eq!(driver.shown(0).frontiers.high_watermark, Offset(0), "what was acknowledged are other bytes");
+    assert_eq!(driver.shown(0).frontiers.high_watermark, Offset(0), "other bytes were acknowledged");
     driver.acknowledge(0, 3);
     assert_eq!(driver.shown(0).frontiers.high_watermark, Offset(3));
 }
 
 #[test]
-fn what_was_acknowledged_of_cut_batches_does_not_count_for_those_in_their_place() {
+fn acknowledgements_of_cut_batches_do_not_count_for_their_replacements() {
     let mut driver = replicated(1);
     driver.fill(0, 4);
     driver.acknowledge(0, 9);
@@ -225,7 +226,7 @@ fn what_was_acknowledged_of_cut_batches_does_not_count_for_those_in_their_place(
 }
 
 #[test]
-fn trims_go_on_while_a_log_is_cut() {
+fn trims_continue_while_a_log_is_cut() {
     let mut driver = replicated(1);
     driver.fill(0, 6);
     driver.acknowledge(0, 3);
@@ -245,7 +246,7 @@ fn trims_go_on_while_a_log_is_cut() {
 }
 
 #[test]
-fn what_a_follower_was_told_is_fenced_by_and_is_not_in_its_history() {
+fn the_epoch_that_a_follower_follows_fences_and_is_not_in_its_history() {
     let mut driver = replicated(1);
     driver.fill(0, 2);
     driver.open(&[0], 1);
@@ -276,7 +277,7 @@ fn an_epoch_that_began_without_a_batch_is_cut_off_at_the_end_of_the_log() {
 }
 
 #[test]
-fn a_later_leadership_takes_the_place_of_a_cut() {
+fn a_later_leadership_supersedes_a_cut() {
     let mut driver = replicated(1);
     driver.fill(0, 4);
     driver.acknowledge(0, 4);
@@ -314,13 +315,13 @@ fn a_roll_while_a_log_is_cut_changes_nothing() {
     }
     assert!(
         rolls.contains(&true) && rolls.contains(&false),
-        "a segment was rolled between asking and staging, or was not"
+        "some rolls came between request and staging, and some did not"
     );
 }
 
-/// A log of many segments, and where its watermark stands.
+/// A log of many segments with its high watermark at `watermark`.
 fn long(watermark: i64) -> Driver {
-    // Less than most groups have.
+    // The read size is smaller than most groups.
     let setting =
         Setting { replicas: Replicas::Several, segments_max: 40, read_bytes_max: 1_000, ..Setting::default() };
     let mut driver = Driver::with(1, setting);
@@ -373,7 +374,7 @@ fn a_segment_with_the_base_below_the_watermark_is_kept_until_the_watermark_has_p
 }
 
 #[test]
-fn a_full_log_gives_up_the_base_of_a_cut_and_asks_for_a_reset() {
+fn a_full_log_drops_the_base_of_a_cut_and_then_needs_a_reset() {
     let setting = Setting { replicas: Replicas::Several, segments_max: 10, ..Setting::default() };
     let mut driver = Driver::with(2, setting);
     driver.append(0, &[10, 10]);
@@ -396,7 +397,7 @@ fn a_full_log_gives_up_the_base_of_a_cut_and_asks_for_a_reset() {
 }
 
 #[test]
-fn what_other_replicas_lack_is_not_acknowledged_by_the_end_of_its_partition() {
+fn closing_a_partition_does_not_acknowledge_batches_that_other_replicas_lack() {
     for (until, answer) in [(AppendFrontier::DurableEnd, Some(0)), (AppendFrontier::HighWatermark, REFUSED)] {
         let mut driver = Driver::with(1, Setting { until, replicas: Replicas::Several, ..Setting::default() });
         let appended = driver.append(0, &[10]);
@@ -423,7 +424,7 @@ fn a_shard_ends_when_a_cut_has_ended() {
 }
 
 #[test]
-fn segments_that_are_read_back_are_not_freed_in_a_full_log_either() {
+fn segments_that_a_rebuild_reads_are_not_freed_even_in_a_full_log() {
     let setting = Setting { replicas: Replicas::Several, segments_max: 10, ..Setting::default() };
     let mut driver = Driver::with(2, setting);
     driver.append(0, &[10, 10]);

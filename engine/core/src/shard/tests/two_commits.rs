@@ -1,11 +1,12 @@
-//! Two commits in flight, as there are on a slow disk: they end in any order, and are counted in the order in which they began.
+//! Two commits in flight, as on a slow disk: they end in any order, and take effect in the order in
+//! which they began.
 
 use std::time::Duration;
 
 use rustmq_model::Offset;
 
 use super::driver::{Driver, Setting, writes};
-use super::host::{Reply, Told};
+use super::host::{Event, Reply};
 use crate::shard::error::AppendError;
 use crate::shard::request::Appended;
 
@@ -15,7 +16,7 @@ fn slow() -> Setting {
     Setting { blocks: 64, slow_commit: Duration::ZERO, ..Setting::default() }
 }
 
-/// A commit with an append of one record of so many bytes, in flight.
+/// Begins a commit with an append of one record of `size` bytes.
 fn begin(driver: &mut Driver, size: usize) -> Answer {
     let answer = driver.append(0, &[size]);
     driver.turn();
@@ -26,7 +27,7 @@ fn begin(driver: &mut Driver, size: usize) -> Answer {
 fn two(partitions: i32) -> (Driver, Answer, Answer) {
     let mut driver = Driver::with(partitions, slow());
     let (older, younger) = (begin(&mut driver, 1_000), begin(&mut driver, 10));
-    driver.told.clear();
+    driver.events.clear();
     (driver, older, younger)
 }
 
@@ -64,33 +65,33 @@ fn a_second_commit_begins_only_while_commits_take_long_and_a_third_never() {
 }
 
 #[test]
-fn what_is_written_before_its_turn_is_told_in_its_turn() {
+fn a_commit_that_is_written_early_is_published_after_the_older_one() {
     let (mut driver, older, younger) = two(1);
     driver.end_younger_commit();
     driver.turn();
-    assert_eq!(driver.told, []);
+    assert_eq!(driver.events, []);
     assert!(!older.is_answered() && !younger.is_answered());
     driver.end_commit();
-    let batches = [1, 2].map(|end| Told::Batches(driver.key(0), Offset(end)));
-    let [first, second] = [older.number, younger.number].map(Told::Answer);
-    assert_eq!(driver.told, [batches[0], first, batches[1], second]);
+    let batches = [1, 2].map(|end| Event::Batches(driver.key(0), Offset(end)));
+    let [first, second] = [older.number, younger.number].map(Event::Answer);
+    assert_eq!(driver.events, [batches[0], first, batches[1], second]);
     assert!(is_stored(&older) && is_stored(&younger));
     assert_eq!(driver.restart().unwrap().on_disk(0).len(), 2);
 }
 
 #[test]
-fn a_restart_drops_what_was_written_before_its_turn_and_goes_on_over_it() {
+fn a_restart_drops_a_younger_commit_without_the_older_one_and_writes_over_it() {
     let (mut driver, ..) = two(1);
     let dropped_at = writes(&driver.in_flight[1]).next().unwrap().1;
     driver.end_younger_commit();
     let mut driver = driver.restart().unwrap();
-    assert_eq!(driver.on_disk(0).len(), 0, "it follows a gap");
+    assert_eq!(driver.on_disk(0).len(), 0, "the commit follows a gap");
     driver.settle();
     let mut has_met = false;
     for count in 1..=6 {
         begin(&mut driver, 10);
         driver.end_commit();
-        // What was dropped may stand right behind the end.
+        // The dropped group may follow the end directly.
         has_met |= driver.shard.table().next_position().unwrap().offset as usize == dropped_at;
         assert_eq!(driver.killed_now().unwrap().on_disk(0).len(), count);
     }
@@ -98,15 +99,15 @@ fn a_restart_drops_what_was_written_before_its_turn_and_goes_on_over_it() {
 }
 
 #[test]
-fn a_failure_of_one_takes_the_other_however_that_ends() {
-    // The older one fails, the younger one being written or not.
+fn a_failed_commit_makes_the_other_one_fail_however_it_ends() {
+    // The older one fails; the younger one is written or not.
     for is_written in [false, true] {
         let (mut driver, older, younger) = two(1);
         if is_written {
             driver.end_younger_commit();
         }
         driver.fail_commit();
-        assert_eq!(driver.told, [Told::Poison, Told::Answer(older.number), Told::Answer(younger.number)]);
+        assert_eq!(driver.events, [Event::Poison, Event::Answer(older.number), Event::Answer(younger.number)]);
         assert!(is_refused(&older) && is_refused(&younger));
         check_end(driver, usize::from(!is_written));
     }
@@ -115,11 +116,11 @@ fn a_failure_of_one_takes_the_other_however_that_ends() {
     let gathered = driver.append(0, &[10]);
     driver.turn();
     driver.fail_younger_commit();
-    let told = [gathered.number, older.number, younger.number].map(Told::Answer);
-    assert_eq!(driver.told, [&[Told::Poison][..], &told].concat());
+    let answers = [gathered.number, older.number, younger.number].map(Event::Answer);
+    assert_eq!(driver.events, [&[Event::Poison][..], &answers].concat());
     assert!([&gathered, &older, &younger].into_iter().all(is_refused));
     check_end(driver, 1);
-    // After what was before it.
+    // The younger one fails after the older one succeeded.
     let (mut driver, older, younger) = two(1);
     driver.end_commit();
     driver.fail_commit();
@@ -127,9 +128,9 @@ fn a_failure_of_one_takes_the_other_however_that_ends() {
     assert_eq!(driver.restart().unwrap().on_disk(0).len(), 1);
 }
 
-/// A shard that has failed ends when what is in flight has, and says nothing more of it.
+/// Checks that a failed shard ends after the commits in flight, and publishes none of them.
 fn check_end(mut driver: Driver, in_flight: usize) {
-    driver.told.clear();
+    driver.events.clear();
     driver.close();
     driver.turn();
     assert_eq!(driver.in_flight.len(), in_flight);
@@ -138,12 +139,12 @@ fn check_end(mut driver: Driver, in_flight: usize) {
         driver.end_commit();
     }
     driver.turn();
-    assert_eq!((&driver.told[..], driver.shown(0).frontiers.durable_end), (&[][..], Offset(0)));
+    assert_eq!((&driver.events[..], driver.shown(0).frontiers.durable_end), (&[][..], Offset(0)));
     driver.finish();
 }
 
 #[test]
-fn both_count_when_the_log_fails_for_what_the_disk_has_no_part_in() {
+fn both_commits_count_after_a_failure_that_does_not_concern_the_disk() {
     let (mut driver, older, younger) = two(1);
     driver.lose_preparations();
     driver.end_younger_commit();
@@ -168,7 +169,7 @@ fn a_commit_that_starts_a_segment_goes_alone() {
             pairs += 1;
             driver.end_younger_commit();
         }
-        // At times one is in flight when the next one is to begin.
+        // Sometimes one is in flight when the next one should begin.
         if rolling > 0 || (number % 3 == 0 && !driver.in_flight.is_empty()) {
             driver.end_commit();
         }
@@ -183,7 +184,7 @@ fn a_commit_that_starts_a_segment_goes_alone() {
 }
 
 #[test]
-fn the_group_that_puts_the_run_on_disk_goes_alone() {
+fn the_group_that_puts_the_session_on_disk_goes_alone() {
     let mut driver = Driver::with(1, slow()).restart().unwrap();
     driver.turn();
     assert!(driver.begin_commit());
@@ -197,7 +198,7 @@ fn the_group_that_puts_the_run_on_disk_goes_alone() {
 }
 
 #[test]
-fn an_end_that_comes_while_two_are_in_flight_proves_both() {
+fn a_close_proves_two_commits_in_flight() {
     let (mut driver, older, younger) = two(1);
     driver.close();
     driver.turn();

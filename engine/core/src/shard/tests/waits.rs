@@ -1,9 +1,9 @@
-//! What an append waits for, and what it does not.
+//! The waits of appends.
 
 use rustmq_model::Offset;
 
 use super::driver::{Driver, Setting};
-use super::host::Told;
+use super::host::Event;
 use super::requests::{Answers, batch, batch_of};
 use crate::log::AppendFrontier;
 use crate::shard::append_waits::AwaitedEnd;
@@ -13,7 +13,8 @@ use crate::shard::request::Appended;
 use crate::shard::waiting::WaitingAppend;
 
 impl Driver {
-    /// An append that waits for more than this shard writes, as where other replicas are behind.
+    /// An append that waits for an offset beyond this shard's log, as if other replicas were
+    /// behind.
     fn wait_for(&mut self, number: i32, end: i64) -> Answers<Appended, AppendError> {
         let (key, reply) = (self.key(number), self.reply());
         let frontier = AppendFrontier::HighWatermark;
@@ -28,7 +29,7 @@ impl Driver {
 }
 
 #[test]
-fn what_repeats_a_durable_batch_waits_for_nobody_else() {
+fn a_repeated_durable_batch_does_not_wait_for_others() {
     let mut driver = Driver::with(1, Setting::default());
     driver.append_all(0, vec![batch_of(7)]);
     assert!(driver.commit());
@@ -42,7 +43,7 @@ fn what_repeats_a_durable_batch_waits_for_nobody_else() {
 }
 
 #[test]
-fn what_repeats_a_batch_waits_for_that_one_and_not_for_what_came_after_it() {
+fn a_repeated_batch_waits_for_its_original_and_not_for_later_batches() {
     let mut driver = Driver::with(1, Setting::default());
     let first = driver.append_all(0, vec![batch_of(7)]);
     driver.turn();
@@ -50,15 +51,15 @@ fn what_repeats_a_batch_waits_for_that_one_and_not_for_what_came_after_it() {
     let (newer, again) = (driver.append(0, &[1]), driver.append_all(0, vec![batch_of(7)]));
     driver.turn();
     assert!(!again.is_answered());
-    driver.told.clear();
+    driver.events.clear();
     driver.end_commit();
-    assert_eq!(driver.told[1..], [Told::Answer(first.number), Told::Answer(again.number)]);
+    assert_eq!(driver.events[1..], [Event::Answer(first.number), Event::Answer(again.number)]);
     assert!(driver.commit());
     assert!(newer.answer().unwrap()[0].is_ok());
 }
 
 #[test]
-fn so_many_batches_wait_and_no_more() {
+fn a_bounded_number_of_batches_waits() {
     let mut driver = Driver::with(2, Setting { waits_max: 4, ..Setting::default() });
     let taken = [driver.append(0, &[1, 1]), driver.append(1, &[1; 5])];
     let held_up = driver.append(0, &[1]);
@@ -67,9 +68,9 @@ fn so_many_batches_wait_and_no_more() {
     driver.turn();
     driver.end_commit();
     assert!(taken.iter().all(|answer| answer.answer().unwrap().iter().all(Result::is_ok)));
-    assert!(driver.commit(), "it was not taken before");
+    assert!(driver.commit(), "the append was held up before");
     assert!(held_up.answer().unwrap()[0].is_ok());
-    // What repeats others takes no room in a commit.
+    // Repeated batches take no room in a commit.
     let first = driver.append_all(0, vec![batch_of(7)]);
     let again: Vec<_> = (0..9).map(|_| driver.append_all(0, vec![batch_of(7)])).collect();
     driver.turn();
@@ -83,7 +84,7 @@ fn so_many_batches_wait_and_no_more() {
 }
 
 #[test]
-fn what_is_held_up_is_refused_when_the_log_fails() {
+fn appends_that_are_held_up_are_refused_when_the_log_fails() {
     let mut driver = Driver::with(1, Setting { waits_max: 1, ..Setting::default() });
     let (taken, held_up) = (driver.append(0, &[1]), driver.append(0, &[1]));
     driver.turn();
@@ -94,7 +95,7 @@ fn what_is_held_up_is_refused_when_the_log_fails() {
 }
 
 #[test]
-fn what_is_held_up_is_refused_though_a_commit_is_in_flight_that_may_end_well() {
+fn appends_that_are_held_up_are_refused_though_a_commit_in_flight_may_succeed() {
     let mut driver = Driver::with(1, Setting { waits_max: 1, ..Setting::default() });
     let (taken, held_up) = (driver.append(0, &[1]), driver.append(0, &[1]));
     driver.turn();
@@ -114,18 +115,18 @@ fn an_append_to_a_partition_that_is_closed_after_it_is_answered_before_the_close
         assert!(driver.begin_commit());
         let (gathered, deleted) = (driver.append(0, &[1]), driver.delete(&[0]));
         driver.turn();
-        driver.told.clear();
+        driver.events.clear();
         driver.end_commit();
-        assert_eq!(driver.told, [Told::Answer(appended.number)], "it has no readers to be told");
-        driver.told.clear();
+        assert_eq!(driver.events, [Event::Answer(appended.number)], "the closed partition has no readers");
+        driver.events.clear();
         assert!(driver.commit());
-        assert_eq!(driver.told, [Told::Answer(gathered.number), Told::Closed(key), Told::Answer(deleted.number)]);
+        assert_eq!(driver.events, [Event::Answer(gathered.number), Event::Closed(key), Event::Answer(deleted.number)]);
         assert!(appended.answer().unwrap()[0].is_ok() && gathered.answer().unwrap()[0].is_ok());
     }
 }
 
 #[test]
-fn an_append_in_a_commit_that_still_ends_well_counts_though_the_close_after_it_was_refused() {
+fn an_append_in_a_commit_that_succeeds_counts_though_the_close_after_it_was_refused() {
     for until in AppendFrontier::ALL {
         let mut driver = Driver::with(1, Setting { until, ..Setting::default() });
         let appended = driver.append(0, &[1]);
@@ -141,7 +142,7 @@ fn an_append_in_a_commit_that_still_ends_well_counts_though_the_close_after_it_w
 }
 
 #[test]
-fn a_request_that_a_failure_takes_a_part_of_is_refused_once() {
+fn a_request_that_loses_a_part_to_a_failure_is_refused_once() {
     for until in AppendFrontier::ALL {
         let mut driver = Driver::with(2, Setting { gathered_bytes_max: 4_096, until, ..Setting::default() });
         let torn = driver.append_all(0, (0..5).map(|_| batch(1_000)).collect());
@@ -152,25 +153,25 @@ fn a_request_that_a_failure_takes_a_part_of_is_refused_once() {
         let whole = driver.append(1, &[1]);
         driver.turn();
         driver.lose_preparations();
-        assert!(torn.answer().unwrap().iter().all(Result::is_err), "a part of it had gathered");
+        assert!(torn.answer().unwrap().iter().all(Result::is_err), "a part of the request had gathered");
         assert!(whole.answer().unwrap()[0].is_err());
-        // Its other part is durable.
+        // The other part is durable.
         driver.end_commit();
         assert!(driver.restart().unwrap().on_disk(0).len() > 1);
     }
 }
 
 #[test]
-fn whoever_waits_for_a_partition_that_is_gone_is_refused_before_another_has_its_place() {
+fn appends_to_a_closed_partition_are_refused_before_another_one_has_its_slot() {
     let mut driver = Driver::with(2, Setting::default());
     let key = driver.key(0);
     let (left, other) = (driver.wait_for(0, 3), driver.wait_for(1, 1));
     let deleted = driver.delete(&[0]);
     driver.turn();
-    driver.told.clear();
+    driver.events.clear();
     assert!(driver.begin_commit());
     driver.end_commit();
-    assert_eq!(driver.told, [Told::Answer(left.number), Told::Closed(key), Told::Answer(deleted.number)]);
+    assert_eq!(driver.events, [Event::Answer(left.number), Event::Closed(key), Event::Answer(deleted.number)]);
     assert_eq!(left.answer().unwrap()[..], [Err(AppendError::UnknownPartition)]);
     driver.open(&[2], 0);
     driver.settle();

@@ -1,4 +1,4 @@
-//! A driver of a gathering alone: the test says when a commit is done.
+//! Drives a gathering alone: the test decides when a commit ends.
 
 use std::collections::BTreeMap;
 
@@ -26,12 +26,12 @@ pub(super) struct Driver {
     pub gathering: Gathering<VecMemory>,
     pub slots: Slots,
     partitions: Partitions,
-    /// One past the last batch that was staged.
+    /// The offset after the last staged batch.
     ends: BTreeMap<PartitionKey, i64>,
 }
 
 impl Driver {
-    /// With partitions 0 and 1 on disk.
+    /// Starts with partitions 0 and 1 on disk.
     pub(super) fn new(memory: VecMemory, syncs: SyncPolicy) -> Self {
         let shape = shape(BLOCKS as u64);
         let recovered = Slots::default().recover(shape, CorruptionPolicy::Refuse).unwrap();
@@ -77,7 +77,7 @@ impl Driver {
         self.append_with_parts(number, size, &[])
     }
 
-    /// A batch as a later build may lay it.
+    /// Appends a batch with parts, as a later build may write it.
     pub(super) fn append_with_parts(&mut self, number: i32, size: usize, parts: &[u8]) -> Result<(), NoRoom> {
         let batch = [&batch(size)[..], parts].concat();
         self.room(batch.len())?;
@@ -92,7 +92,7 @@ impl Driver {
         Ok(())
     }
 
-    /// The commit is on disk, and readers see it.
+    /// Writes the commit to disk, and publishes it.
     pub(super) fn finish(&mut self, commit: Commit) {
         self.slots.execute(&commit.steps);
         self.gathering.on_committed(commit.end);
@@ -103,7 +103,7 @@ impl Driver {
         self.gathering.make_room(0);
     }
 
-    /// Makes the next commit, if something has gathered.
+    /// Makes the next commit, and returns whether there was one.
     pub(super) fn commit(&mut self) -> bool {
         let commit = self.gathering.take_commit();
         let is_some = commit.is_some();
@@ -111,7 +111,7 @@ impl Driver {
         is_some
     }
 
-    /// How many batches of a partition a restart finds, one after the other.
+    /// The number of consecutive batches that a restart recovers for a partition.
     pub(super) fn recovered(&self, number: i32) -> usize {
         let recovered = self.slots.recover(shape(BLOCKS as u64), CorruptionPolicy::Refuse).unwrap();
         let bases = recovered.partitions[&id(number)].iter().filter_map(|item| match &item.event {

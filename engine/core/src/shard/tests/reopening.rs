@@ -1,31 +1,31 @@
-//! Partitions that are deleted, and opened again under the same id.
+//! Partitions that are deleted and opened again under the same id.
 
 use rustmq_model::{LeaderEpoch, Offset};
 
 use super::driver::{Driver, Setting};
-use super::host::Told;
+use super::host::Event;
 use super::requests::{batch, id};
 use crate::shard::error::OpenError;
 
 #[test]
-fn a_partition_that_is_deleted_and_opened_again_in_one_commit_has_another_life() {
+fn a_partition_that_is_deleted_and_opened_again_in_one_commit_starts_empty() {
     let mut driver = Driver::with(1, Setting::default());
     driver.append(0, &[10, 10]);
     driver.settle();
     let before = driver.key(0);
-    driver.told.clear();
+    driver.events.clear();
     let numbers = [driver.delete(&[0]).number, driver.open(&[0], 7).number, driver.append(0, &[300]).number];
     driver.turn();
     let after = driver.shard.partitions.key(id(0)).unwrap();
-    assert_eq!(driver.told, [Told::Unlist(id(0)), Told::View(after)]);
-    assert!(driver.listed.is_empty(), "what is not durable is not found");
-    driver.told.clear();
+    assert_eq!(driver.events, [Event::Unlist(id(0)), Event::View(after)]);
+    assert!(driver.listed.is_empty(), "a partition is unfindable until it is durable");
+    driver.events.clear();
     assert!(driver.begin_commit());
     driver.end_commit();
-    let [deleted, opened, appended] = numbers.map(Told::Answer);
-    let shown = [Told::Leadership(after, LeaderEpoch(7)), Told::List(after)];
-    let batches = Told::Batches(after, Offset(1));
-    assert_eq!(driver.told, [&[batches, Told::Closed(before), deleted], &shown[..], &[opened, appended]].concat());
+    let [deleted, opened, appended] = numbers.map(Event::Answer);
+    let shown = [Event::Leadership(after, LeaderEpoch(7)), Event::List(after)];
+    let batches = Event::Batches(after, Offset(1));
+    assert_eq!(driver.events, [&[batches, Event::Closed(before), deleted], &shown[..], &[opened, appended]].concat());
     let check = |driver: &mut Driver| {
         assert_eq!(driver.shown(0).size_bytes, batch(300).len() as u64);
         assert_eq!(driver.on_disk(0), [batch(300).len()]);
@@ -36,10 +36,10 @@ fn a_partition_that_is_deleted_and_opened_again_in_one_commit_has_another_life()
 }
 
 #[test]
-fn what_was_appended_to_a_life_is_not_shown_in_the_next() {
+fn batches_of_a_deleted_partition_do_not_appear_in_its_successor() {
     for is_in_flight in [false, true] {
         let mut driver = Driver::with(2, Setting::default());
-        // A slot that another life had before.
+        // Frees a slot for the successor of partition 0.
         driver.delete(&[1]);
         driver.settle();
         let old = driver.append(0, &[10, 20]);
@@ -52,9 +52,9 @@ fn what_was_appended_to_a_life_is_not_shown_in_the_next() {
         let new = driver.append(0, &[300]);
         driver.turn();
         if is_in_flight {
-            driver.told.clear();
+            driver.events.clear();
             driver.end_commit();
-            assert_eq!(driver.told, [Told::Answer(old.number)], "it is durable, and nobody sees it");
+            assert_eq!(driver.events, [Event::Answer(old.number)], "the batches are durable, and no reader sees them");
         }
         driver.settle();
         assert!(old.answer().unwrap().iter().all(Result::is_ok));
@@ -66,7 +66,7 @@ fn what_was_appended_to_a_life_is_not_shown_in_the_next() {
 }
 
 #[test]
-fn an_open_is_refused_when_a_failure_has_closed_the_partition_before_it_is_durable() {
+fn an_open_is_refused_if_a_failure_closes_the_partition_before_it_is_durable() {
     let mut driver = Driver::with(0, Setting::default());
     let opened = driver.open(&[0, 1], 0);
     driver.turn();
@@ -75,7 +75,7 @@ fn an_open_is_refused_when_a_failure_has_closed_the_partition_before_it_is_durab
     driver.turn();
     driver.lose_preparations();
     assert!(deleted.answer().unwrap()[0].is_err());
-    // It would name a partition without a view.
+    // An answer with the key would name a partition without a view.
     driver.end_commit();
     let results = opened.answer().unwrap();
     assert!(matches!(results[0], Err(OpenError::Storage { .. })), "{:?}", results[0]);
@@ -83,7 +83,7 @@ fn an_open_is_refused_when_a_failure_has_closed_the_partition_before_it_is_durab
 }
 
 #[test]
-fn a_partition_that_is_deleted_before_it_is_durable_is_never_found() {
+fn a_partition_that_is_deleted_before_it_is_durable_is_never_listed() {
     let mut driver = Driver::with(0, Setting::default());
     let opened = driver.open(&[0], 0);
     driver.turn();
