@@ -1,16 +1,16 @@
-//! A mean over the last durations of one kind, which no single one of them can move far.
+//! A mean of recent durations that a single outlier cannot move far.
 
 use std::time::Duration;
 
-/// The mean moves by this part of the difference with each duration.
+/// Each duration moves the mean by 1/`WEIGHT` of its distance from the mean.
 const WEIGHT: u32 = 8;
 
-/// An exponentially weighted mean. One accident changes it by at most an eighth of the cap; several in
-/// a row show.
+/// An exponentially weighted mean. One outlier moves it by at most an eighth of the cap; a series
+/// of them moves it to the cap.
 #[derive(Clone, Copy, Debug)]
 pub struct CappedMean {
     mean: Duration,
-    /// A longer duration counts as this one.
+    /// Longer durations count as this one.
     cap: Duration,
 }
 
@@ -37,7 +37,7 @@ mod tests {
     use super::CappedMean;
 
     #[test]
-    fn one_accident_counts_as_the_cap_and_many_bring_the_mean_there() {
+    fn one_outlier_counts_as_the_cap_and_a_series_moves_the_mean_to_it() {
         let cap = Duration::from_millis(8);
         let mut mean = CappedMean::new(cap);
         mean.note(Duration::from_secs(60));

@@ -1,7 +1,12 @@
-//! The storage engine's decisions, without I/O, clocks or threads: the partition log, the
-//! write-ahead log's format, recovery and segment use, the machine that runs both for a shard, and
-//! the one that replicates a partition; how much memory recent batches may take, and a mean of how
-//! long the disk takes. `engine/shard` executes what is decided here.
+//! The storage engine's decisions, without I/O, clocks or threads. `engine/shard` executes them.
+//!
+//! - [`log`]: the state of one partition's log, without its bytes.
+//! - [`wal`]: the write-ahead log: its format, its recovery, the use of its segments.
+//! - [`shard`]: the machine that runs the partitions and the WAL of a shard.
+//! - [`replication`]: the machine that replicates one partition.
+//! - [`parts`]: the optional parts of frames and checkpoints.
+//! - [`tail_budget`]: the memory budget of recent batches.
+//! - [`capped_mean`]: a mean of durations, such as those of commits.
 
 pub mod capped_mean;
 pub mod log;

@@ -1,26 +1,27 @@
-//! Parts: what a frame or a checkpoint says beyond its fixed fields. Builds that come later may add some. The tag of a part says whether a build that
-//! does not know it may pass over it.
+//! Parts: optional fields after the fixed fields of a frame or a checkpoint, so that later builds
+//! can add some. The tag of a part says whether a build that does not know the part may skip it.
 //!
 //! ```text
-//! 0 2 tag; bit 15: it must not be passed over
-//! 2 4 length
+//! 0 2 tag; bit 15: the part is critical, and must not be skipped
+//! 2 4 length of the bytes
 //! 6   bytes
 //! ```
-//! Little-endian; one part follows the other to the end of what holds them. This build knows no part, so it writes none.
+//! Little-endian. The parts follow each other without gaps to the end of the frame or checkpoint.
+//! This build knows no part, so it writes none.
 
-/// Set in the tag of a part that must not be passed over.
+/// Set in the tag of a critical part: a build that does not know the part must not skip it.
 pub const CRITICAL: u16 = 1 << 15;
 
-/// Why what follows the fixed fields cannot be passed over.
+/// Why the parts cannot be skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PartsError {
     /// The last part is cut off.
     Truncated,
-    /// A newer build wrote it.
+    /// A newer build wrote a critical part.
     Critical { tag: u16 },
 }
 
-/// Looks at all parts, and passes over them.
+/// Checks that every part may be skipped.
 pub(crate) fn pass_over(mut parts: &[u8]) -> Result<(), PartsError> {
     while !parts.is_empty() {
         let (tag, rest) = parts.split_first_chunk().ok_or(PartsError::Truncated)?;
@@ -40,14 +41,14 @@ pub(crate) fn pass_over(mut parts: &[u8]) -> Result<(), PartsError> {
 pub(crate) mod tests {
     use super::{CRITICAL, PartsError, pass_over};
 
-    /// A part, as some later build writes it.
+    /// A part as a later build would write it.
     pub(crate) fn part(tag: u16, bytes: &[u8]) -> Vec<u8> {
         let length = u32::try_from(bytes.len()).expect("a part of a test is short");
         [&tag.to_le_bytes()[..], &length.to_le_bytes(), bytes].concat()
     }
 
     #[test]
-    fn optional_parts_are_passed_over_and_a_critical_one_is_not() {
+    fn optional_parts_are_skipped_and_a_critical_one_is_refused() {
         let check = |parts: &[Vec<u8>], expected| assert_eq!(pass_over(&parts.concat()), expected, "{parts:?}");
         check(&[], Ok(()));
         check(&[part(1, b""), part(CRITICAL - 1, b"bytes")], Ok(()));
@@ -55,7 +56,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_part_that_is_cut_off_is_no_part() {
+    fn a_truncated_part_is_refused() {
         let parts = [part(1, b"bytes"), part(2, b"more")].concat();
         for cut in 0..parts.len() {
             let is_whole = cut == 0 || cut == part(1, b"bytes").len();

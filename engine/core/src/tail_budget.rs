@@ -1,57 +1,67 @@
-//! How much memory recent batches may take: a share of what the machine (or the cgroup) has, less while others need it.
+//! The memory budget of recent batches: a share of the memory of the machine or of its cgroup, and
+//! a smaller one while other processes need memory.
 //!
 //! ```text
-//!              available < 10%: half of what is used, at most once a second, not below the floor
+//!              available < 10%: half of the used bytes, at most once a second, not below the floor
 //! full budget ------------------------------------------------------------------------------> cut
 //!      ^                                                                                        |
 //!      +---- available >= 20%: twice as much every 10 s, up to the full budget -----------------+
 //! ```
-//! Where the numbers come from is the caller's matter, and that memory is given back in fact.
+//! The caller reads the memory levels, and frees the memory that a cut takes away.
 
 use std::time::Duration;
 
 use rustmq_model::{ByteSize, Instant};
 
-/// Of the smallest memory that holds the process, this part may be taken.
-const PART: u64 = 8;
-const LEAST: ByteSize = ByteSize::mib(128);
-/// What recent batches keep however short memory is.
+/// The default budget is the smallest memory that holds the process, divided by this.
+const MEMORY_DIVISOR: u64 = 8;
+/// The smallest default budget.
+const DEFAULT_MIN: ByteSize = ByteSize::mib(128);
+/// No cut goes below this, however short memory is.
 const FLOOR: ByteSize = ByteSize::mib(16);
-/// One cut has to show its effect before the next.
-const CUT_EVERY: Duration = Duration::from_secs(1);
-const RESTORE_EVERY: Duration = Duration::from_secs(10);
+/// A cut must take effect before the next one.
+const CUT_INTERVAL: Duration = Duration::from_secs(1);
+/// The least time from a change of the budget to an increase.
+const RESTORE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// One memory that the process lives in: the machine's, or a limited cgroup's. Bytes.
+const _: () = assert!(FLOOR.0 <= DEFAULT_MIN.0, "no default budget is below the floor");
+
+/// A memory that bounds the process: the machine's, or a limited cgroup's. In bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryLevel {
     pub total: u64,
-    /// What can be taken before the system has to swap or to kill: free memory, and file pages that it can drop.
+    /// The memory that can be taken before the system must swap or kill: free memory, and file
+    /// pages that it can drop.
     pub available: u64,
 }
 
 impl MemoryLevel {
-    /// Less than a tenth is left.
+    /// Less than a tenth is available.
     const fn is_short(self) -> bool {
         self.available < self.total / 10
     }
 
-    /// A fifth is left at least: the margin keeps a budget from swinging.
+    /// At least a fifth is available. The distance to [`Self::is_short`] keeps the budget from
+    /// oscillating.
     const fn is_ample(self) -> bool {
         self.available >= self.total / 5
     }
 }
 
-/// What recent batches may take where nobody has said it: an eighth of the smallest of these memories, at least 128 MiB.
+/// The default budget of recent batches: an eighth of the smallest of these memories, at least 128
+/// MiB.
 #[must_use]
 pub fn tail_share(levels: &[MemoryLevel]) -> ByteSize {
     let smallest = levels.iter().map(|level| level.total).min().unwrap_or(0);
-    ByteSize((smallest / PART).max(LEAST.0))
+    ByteSize((smallest / MEMORY_DIVISOR).max(DEFAULT_MIN.0))
 }
 
-/// The budget over time.
+/// The budget, which follows the available memory.
 #[derive(Clone, Debug)]
 pub struct TailBudget {
+    /// The budget while memory is ample, in bytes.
     full: u64,
+    /// The current budget, in bytes.
     budget: u64,
     changed: Option<Instant>,
 }
@@ -62,18 +72,18 @@ impl TailBudget {
         Self { full: full.0, budget: full.0, changed: None }
     }
 
-    /// Memory was looked at while `used` bytes of the budget were taken: the new budget, if it changes. Without a level nothing is known,
-    /// and nothing changes.
+    /// Takes the memory levels at `now`, when `used` bytes of the budget were taken. Returns the
+    /// new budget if it changes. Without any level nothing is known, and nothing changes.
     pub fn handle_levels(&mut self, now: Instant, levels: &[MemoryLevel], used: u64) -> Option<ByteSize> {
         let since = |time: Option<Instant>| time.map_or(Duration::MAX, |time| now.since(time));
         let next = if levels.iter().any(|level| level.is_short()) {
-            if since(self.changed) < CUT_EVERY {
+            if since(self.changed) < CUT_INTERVAL {
                 return None;
             }
-            // What was never taken cannot be given back.
+            // Only used memory can be given back.
             (self.budget.min(used) / 2).max(FLOOR.0).min(self.budget)
         } else if levels.iter().all(|level| level.is_ample()) && !levels.is_empty() {
-            if since(self.changed) < RESTORE_EVERY {
+            if since(self.changed) < RESTORE_INTERVAL {
                 return None;
             }
             self.budget.saturating_mul(2).min(self.full)
@@ -99,13 +109,13 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// Of a machine with 1,000 MiB.
+    /// A machine with 1,000 MiB.
     fn machine(available: u64) -> MemoryLevel {
         MemoryLevel { total: 1_000 * MIB, available: available * MIB }
     }
 
     #[test]
-    fn the_share_is_an_eighth_of_the_smallest_memory_and_128_mib_at_least() {
+    fn the_share_is_an_eighth_of_the_smallest_memory_and_at_least_128_mib() {
         let level = |gib: u64| MemoryLevel { total: gib << 30, available: 0 };
         for (levels, expected) in [
             (vec![], ByteSize::mib(128)),
@@ -118,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_halves_while_memory_is_short_and_comes_back_when_it_is_ample() {
+    fn the_budget_halves_while_memory_is_short_and_recovers_while_it_is_ample() {
         let mut budget = TailBudget::new(ByteSize::mib(128));
         // Milliseconds, MiB available, MiB used, and the new budget in MiB.
         for (at, available, used, expected) in [
@@ -146,14 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn half_of_what_is_used_is_given_back_not_of_what_might_be() {
+    fn a_cut_halves_the_used_bytes_and_not_the_budget() {
         let mut budget = TailBudget::new(ByteSize::gib(8));
         let now = Instant::default();
         assert_eq!(budget.handle_levels(now, &[machine(50)], 300 * MIB), Some(ByteSize::mib(150)));
     }
 
     #[test]
-    fn any_short_memory_cuts_and_all_must_be_ample_to_restore() {
+    fn one_short_memory_cuts_and_all_must_be_ample_to_restore() {
         let cgroup = |available| MemoryLevel { total: 100 * MIB, available: available * MIB };
         let mut budget = TailBudget::new(ByteSize::mib(128));
         let at = |seconds| Instant::default().plus(Duration::from_secs(seconds));

@@ -1,5 +1,6 @@
-//! Reads back what a log was, so that its end can be cut off: executes the reads that the core asks for, on the thread that reads what is moved. What the
-//! bytes mean is the core's.
+//! Rebuilds the state that a log had at an earlier end, so that it can be cut back to there.
+//! Executes the reads that the core requests, on the thread that reads batches to be moved. The
+//! core interprets the bytes.
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,9 +19,10 @@ use crate::slot_files::SlotFiles;
 pub(crate) struct RebuildJob {
     pub number: u64,
     pub rebuild: Box<LogRebuild>,
-    /// The shard holds the segments that are read until it hears of the end.
+    /// The shard holds the segments that are read until it receives [`Event::LogRebuilt`].
     pub files: SlotFiles,
-    /// What the device reads in, which may be more than a segment is laid out by.
+    /// The block size of reads, in bytes. The device may require larger blocks than those of the
+    /// segment.
     pub block_size: u32,
     pub done: EventSender,
 }
@@ -28,7 +30,7 @@ pub(crate) struct RebuildJob {
 impl RebuildJob {
     pub(crate) fn run(self) {
         let Self { number, rebuild, files, block_size, done } = self;
-        // A panic must not take the thread with it, which all shards need.
+        // A panic must not end the thread, which all shards need.
         let log = catch_unwind(AssertUnwindSafe(|| execute(*rebuild, &files, block_size))).unwrap_or_else(|_| {
             let reason = "the thread that reads has panicked".to_owned();
             Err(RebuildError::NotRead { reason })

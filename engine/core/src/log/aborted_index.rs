@@ -1,6 +1,6 @@
-//! Aborted transactions by their end: what a read_committed client has to filter out of the batches
-//! that it is given (KIP-98). The log has one of all that it knows; readers are shown one of those
-//! that they may come upon.
+//! The aborted transactions of a log in the order of their ends. A read_committed client filters
+//! their records out of the batches that it receives (KIP-98). The log has an index of all its
+//! aborted transactions; readers see one of those that can overlap their reads.
 
 use std::ops::Range;
 
@@ -13,12 +13,12 @@ pub struct AbortedTransaction {
     pub first_offset: Offset,
     /// The offset of its marker.
     pub last_offset: Offset,
-    /// The last stable offset once it had ended. No transaction that ends later overlaps what is
-    /// below.
+    /// The last stable offset once this transaction had ended: no transaction that ends later has
+    /// records below it.
     pub last_stable: Offset,
 }
 
-/// By `last_offset`, rising. Its owner bounds it ([`super::LogLimits::aborted_max`]).
+/// In the order of `last_offset`. Its owner bounds it ([`super::LogLimits::aborted_max`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AbortedIndex(Vec<AbortedTransaction>);
 
@@ -43,10 +43,10 @@ impl AbortedIndex {
         self.0.iter()
     }
 
-    /// Those whose markers stand at these offsets.
+    /// The transactions whose markers are in this range.
     #[must_use]
     pub fn ended_in(&self, offsets: Range<Offset>) -> &[AbortedTransaction] {
-        // Nearly always there are none.
+        // The usual case.
         if self.0.last().is_none_or(|last| last.last_offset < offsets.start) {
             return &[];
         }
@@ -54,7 +54,7 @@ impl AbortedIndex {
         self.0.get(ended_before(offsets.start)..ended_before(offsets.end)).unwrap_or_default()
     }
 
-    /// Those with records at these offsets.
+    /// The transactions that overlap this range.
     pub fn overlapping(&self, offsets: Range<Offset>) -> impl Iterator<Item = &AbortedTransaction> {
         let Range { start, end } = offsets;
         let first = self.0.partition_point(|aborted| aborted.last_offset < start);
@@ -67,21 +67,24 @@ impl AbortedIndex {
         near.filter(move |aborted| aborted.first_offset < end)
     }
 
-    /// Takes transactions that ended after all that are here.
+    /// Adds transactions, which must have ended after all earlier ones.
     pub fn extend(&mut self, aborted: impl IntoIterator<Item = AbortedTransaction>) {
         for aborted in aborted {
-            assert!(self.0.last().is_none_or(|last| last.last_offset < aborted.last_offset), "they come by their end");
+            assert!(
+                self.0.last().is_none_or(|last| last.last_offset < aborted.last_offset),
+                "aborted transactions come in the order of their ends"
+            );
             self.0.push(aborted);
         }
     }
 
-    /// Whether [`Self::trim`] would forget any.
+    /// Whether [`Self::trim`] would remove any.
     #[must_use]
     pub fn reaches_below(&self, log_start: Offset) -> bool {
         self.0.first().is_some_and(|first| first.last_offset < log_start)
     }
 
-    /// Forgets those that ended below the log start.
+    /// Removes the transactions that ended below the log start.
     pub fn trim(&mut self, log_start: Offset) {
         let gone = self.0.partition_point(|aborted| aborted.last_offset < log_start);
         self.0.drain(..gone);
@@ -102,8 +105,9 @@ mod tests {
 
     use super::{AbortedIndex, AbortedTransaction};
 
-    /// Each producer in turn writes, or ends its transaction with an abort. One step is one offset.
-    fn of(steps: &[(i64, bool)]) -> AbortedIndex {
+    /// Builds an index from steps of one offset each: a producer writes a record, or aborts its
+    /// transaction.
+    fn index_of(steps: &[(i64, bool)]) -> AbortedIndex {
         let (mut open, mut index) = (BTreeMap::new(), AbortedIndex::default());
         for (at, (producer, is_end)) in (0..).zip(steps) {
             if !is_end {
@@ -123,12 +127,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_range_finds_what_a_look_at_all_of_them_finds(
+        fn a_range_finds_the_same_as_a_scan_of_all(
             steps in proptest::collection::vec((0..5_i64, any::<bool>()), 0..60),
             from in 0..60_i64,
             length in 0..60_i64,
         ) {
-            let (index, from, until) = (of(&steps), Offset(from), Offset(from + length));
+            let (index, from, until) = (index_of(&steps), Offset(from), Offset(from + length));
             let is_in = |aborted: &&AbortedTransaction| aborted.last_offset >= from && aborted.first_offset < until;
             let expected: Vec<_> = index.iter().filter(is_in).collect();
             prop_assert_eq!(index.overlapping(from..until).collect::<Vec<_>>(), expected);

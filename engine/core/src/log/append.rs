@@ -1,4 +1,5 @@
-//! The partition log's answers to an append, and the appending side of [`PartitionLog`].
+//! Appends to a [`PartitionLog`]: the decision about a batch, and the changes that an accepted
+//! batch makes.
 
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, Timestamp};
@@ -6,34 +7,40 @@ use rustmq_model::{LeaderEpoch, Offset, Timestamp};
 use super::end_marker::{EndMarker, TransactionEnd};
 use super::epochs::EpochStart;
 use super::partition::PartitionLog;
-use super::producers::Verdict;
+use super::producers::SequenceCheck;
 use super::rejection::AppendRejection;
 use super::transactions::EndedTransaction;
 
-/// What is to be done with a batch.
+/// The decision about a batch that is not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendDecision {
-    /// Write it with this base offset and the current leader epoch, and say so with [`PartitionLog::commit_append`].
+    /// Write the batch with this base offset and the current leader epoch, then call
+    /// [`PartitionLog::commit_append`].
     Append { base_offset: Offset },
-    /// It is in the log, or on its way there. Answered with the place of its original, once that is as durable as a new append would be:
-    /// once the durable end (or the high watermark, for acks=all) has reached `must_wait_for`.
+    /// The batch is in the log already, or is being written. The answer names the position of the
+    /// original, once that is as durable as a new append would be: once the durable end (the high
+    /// watermark for acks=all) has reached `must_wait_for`.
     Duplicate { base_offset: Offset, last_offset: Offset, timestamp: Timestamp, must_wait_for: Offset },
 }
 
 impl PartitionLog {
-    /// Judges a batch of a client, without changing anything. `expected` is the epoch in which the caller believes to lead; `None` does not ask.
+    /// Decides about a client's batch, without changing anything. `current_leader_epoch` is the
+    /// epoch in which the caller believes that this broker leads; `None` skips that check.
+    ///
+    /// # Errors
+    /// [`AppendRejection`] says why the batch must not be appended.
     pub fn prepare_append(
         &self,
-        expected: Option<LeaderEpoch>,
+        current_leader_epoch: Option<LeaderEpoch>,
         header: &BatchHeader,
     ) -> Result<AppendDecision, AppendRejection> {
-        self.check_leadership(expected)?;
+        self.check_leadership(current_leader_epoch)?;
         self.check_room(header)?;
         if header.attributes.is_control() {
             return Err(AppendRejection::ControlBatch);
         }
         if header.has_producer()
-            && let Verdict::Duplicate(original) = self.producers.judge(header, self.limits)?
+            && let SequenceCheck::Duplicate(original) = self.producers.check_batch(header, self.limits)?
         {
             let must_wait_for = original.last_offset.plus(1);
             let (base_offset, last_offset, timestamp) =
@@ -43,16 +50,19 @@ impl PartitionLog {
         Ok(AppendDecision::Append { base_offset: self.end() })
     }
 
-    /// Judges a control batch that ends a transaction. Answers the base offset to write it with.
+    /// Decides about a control batch that ends a transaction. Returns its base offset.
+    ///
+    /// # Errors
+    /// [`AppendRejection`] says why the marker must not be appended.
     pub fn prepare_marker(
         &self,
-        expected: Option<LeaderEpoch>,
+        current_leader_epoch: Option<LeaderEpoch>,
         header: &BatchHeader,
         marker: EndMarker,
     ) -> Result<Offset, AppendRejection> {
-        self.check_leadership(expected)?;
+        self.check_leadership(current_leader_epoch)?;
         self.check_room(header)?;
-        self.producers.judge_marker(header, marker, self.limits)?;
+        self.producers.check_marker(header, marker, self.limits)?;
         let limit = self.limits.aborted_max;
         if marker.end == TransactionEnd::Abort && self.transactions.aborted.len() >= limit {
             return Err(AppendRejection::AbortedTransactionLimit { limit });
@@ -60,13 +70,14 @@ impl PartitionLog {
         Ok(self.end())
     }
 
-    /// The batch was staged in the WAL's open group: the log ends after it now, ahead of the disk. `header` as the producer sent it;
-    /// `base_offset` as [`Self::prepare_append`] decided just before; `now` by the broker's clock.
+    /// Appends a batch that was staged in the WAL's open group: the log ends after it at once,
+    /// ahead of the disk. `header` is as the producer sent it, `base_offset` as
+    /// [`Self::prepare_append`] just returned it; `now` is the broker's time.
     pub fn commit_append(&mut self, header: &BatchHeader, base_offset: Offset, now: Timestamp) {
         self.commit(header, None, base_offset, now);
     }
 
-    /// As [`Self::commit_append`], for a decision of [`Self::prepare_marker`].
+    /// Like [`Self::commit_append`], after [`Self::prepare_marker`].
     pub fn commit_marker(&mut self, header: &BatchHeader, marker: EndMarker, base_offset: Offset, now: Timestamp) {
         self.commit(header, Some(marker), base_offset, now);
     }
@@ -76,8 +87,8 @@ impl PartitionLog {
         self.apply_batch(&BatchHeader { base_offset, leader_epoch: self.leader_epoch(), ..*header }, marker, now);
     }
 
-    /// What a batch with its final offsets changes, whether it is new or replayed. `now` is the time of its append, or [`Timestamp::NONE`] in a
-    /// replay, which does not know it.
+    /// Applies a batch with its final offsets, whether it is new or replayed. `now` is the time of
+    /// its append, or [`Timestamp::NONE`] in a replay, which does not know that time.
     pub(super) fn apply_batch(&mut self, header: &BatchHeader, marker: Option<EndMarker>, now: Timestamp) {
         self.enter_epoch(EpochStart { epoch: header.leader_epoch, start: header.base_offset });
         self.frontiers.log_end = header.next_offset();
@@ -99,8 +110,8 @@ impl PartitionLog {
         }
     }
 
-    fn check_leadership(&self, expected: Option<LeaderEpoch>) -> Result<(), AppendRejection> {
-        let (current, given) = (self.leader_epoch(), expected.unwrap_or(self.leader_epoch()));
+    fn check_leadership(&self, current_leader_epoch: Option<LeaderEpoch>) -> Result<(), AppendRejection> {
+        let (current, given) = (self.leader_epoch(), current_leader_epoch.unwrap_or(self.leader_epoch()));
         match given.cmp(&current) {
             std::cmp::Ordering::Less => Err(AppendRejection::FencedLeaderEpoch { given, current }),
             std::cmp::Ordering::Equal if self.is_being_cut() => Err(AppendRejection::BeingCut),

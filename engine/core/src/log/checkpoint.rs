@@ -1,6 +1,9 @@
-//! The checkpoint of a partition log: what the pieces of a checkpoint hold together (`docs/formats/wal.md`), version 2; version 1 is read. Little-endian. It says the whole
-//! state as of its first piece; what the log has appended but not synced comes before that, and so is durable with it. Parts that this build does not
-//! know are not kept: they speak of a state that is another one when the log is checkpointed again.
+//! The checkpoint of a partition log: the content of a checkpoint's pieces, joined
+//! (`docs/formats/wal.md`). Writes version 2; reads versions 1 and 2. Little-endian.
+//!
+//! A checkpoint holds the whole state as of its first piece. Batches that the log had appended but
+//! not synced come before that piece in the WAL, and so are durable with it. Unknown parts are not
+//! kept: they describe a state that will have changed when the log is checkpointed again.
 
 use bytes::{Buf, BufMut, TryGetError};
 use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
@@ -15,11 +18,11 @@ use super::time_index::{TimeEntry, TimeIndex};
 use super::transactions::{EndedTransaction, Transactions};
 use crate::parts::{self, PartsError};
 
-/// What is written.
+/// The version that this build writes.
 pub const VERSION: u16 = 2;
-/// Does not say where a producer wrote last, and has no parts.
+/// Lacks the last offset of each producer, and has no parts.
 const FIRST_VERSION: u16 = 1;
-/// Stands for "no transaction is open".
+/// Written for a producer without an open transaction.
 const NO_OFFSET: i64 = -1;
 
 const FIXED_LENGTH: usize = 2 + 3 * 8 + 4 * 4 + (4 * 8 + 4);
@@ -31,19 +34,19 @@ const ABORTED_LENGTH: usize = 4 * 8;
 const ENDED_LENGTH: usize = 8 + 2 + 2 * 8;
 const TIME_LENGTH: usize = 16;
 
+const _: () = assert!(BATCHES_MAX < 1 << 8, "a producer's count of batches is one byte");
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
     #[error(
         "checkpoint version {found} is not known: a newer RustMQ wrote it; this one reads versions up to {VERSION}"
     )]
     Version { found: u16 },
-    #[error(
-        "the checkpoint has the part {tag:#06x}, which must not be passed over: a newer RustMQ wrote it, and this one does not know it"
-    )]
+    #[error("the checkpoint has the critical part {tag:#06x}: a newer RustMQ wrote it, and this one does not know it")]
     UnknownPart { tag: u16 },
     #[error("the checkpoint ends early")]
     Truncated,
-    #[error("the checkpoint goes on for {count} bytes after its end")]
+    #[error("the checkpoint has {count} bytes after its end")]
     Trailing { count: usize },
     #[error("the checkpoint contradicts itself: {reason}")]
     Unsound { reason: &'static str },
@@ -56,7 +59,7 @@ impl From<TryGetError> for CheckpointError {
 }
 
 impl PartitionLog {
-    /// Bytes that [`Self::encode_checkpoint`] writes.
+    /// The length of the checkpoint that [`Self::encode_checkpoint`] writes, in bytes.
     #[must_use]
     pub fn checkpoint_length(&self) -> usize {
         let batches: usize = self.producers.iter().map(|(_, producer)| producer.batches.len()).sum();
@@ -69,7 +72,7 @@ impl PartitionLog {
             + TIME_LENGTH * self.times.entries.len()
     }
 
-    /// Writes the whole state. `out` has room for [`Self::checkpoint_length`] bytes.
+    /// Writes the whole state. `out` must have room for [`Self::checkpoint_length`] bytes.
     pub fn encode_checkpoint(&self, out: &mut impl BufMut) {
         out.put_u16_le(VERSION);
         [self.decided_start, self.end(), self.frontiers.high_watermark]
@@ -107,7 +110,12 @@ impl PartitionLog {
         }
     }
 
-    /// Reads what [`Self::encode_checkpoint`] wrote. The log is as it was then, with all of it durable.
+    /// Reads a checkpoint that [`Self::encode_checkpoint`] wrote. The log is as it was then, and
+    /// all of it is durable.
+    ///
+    /// # Errors
+    /// [`CheckpointError`] if the checkpoint is truncated or unsound, or if a newer RustMQ wrote
+    /// it.
     pub fn restore(limits: LogLimits, mut checkpoint: &[u8]) -> Result<Self, CheckpointError> {
         let input = &mut checkpoint;
         let version = input.try_get_u16_le()?;
@@ -139,7 +147,7 @@ impl PartitionLog {
             transactions: Transactions { open, ended, aborted },
             times,
         };
-        log.settle_last_stable();
+        log.update_last_stable();
         log.soundness().map_err(unsound)?;
         Ok(log)
     }
@@ -166,7 +174,7 @@ fn put_producer(out: &mut impl BufMut, id: ProducerId, producer: &Producer) {
     out.put_i64_le(producer.last_timestamp.0);
     out.put_i64_le(producer.last_offset.0);
     out.put_i64_le(producer.open_transaction.map_or(NO_OFFSET, |first| first.0));
-    out.put_u8(u8::try_from(producer.batches.len()).expect("five batches at most"));
+    out.put_u8(u8::try_from(producer.batches.len()).expect("the count of batches fits into a byte"));
     for batch in producer.batches.iter() {
         out.put_i32_le(batch.base_sequence.0);
         out.put_i32_le(batch.last_sequence.0);
@@ -176,7 +184,8 @@ fn put_producer(out: &mut impl BufMut, id: ProducerId, producer: &Producer) {
     }
 }
 
-/// A list whose entries have `length` bytes or more. Its count is checked against what is there before anything is allocated.
+/// Reads a list whose entries take at least `length` bytes each. Its count is checked against the
+/// remaining bytes before anything is allocated.
 fn take_list<T>(
     input: &mut &[u8],
     length: usize,
@@ -191,7 +200,7 @@ fn take_list<T>(
 
 fn take_offset(input: &mut &[u8]) -> Result<Offset, CheckpointError> {
     let offset = input.try_get_i64_le()?;
-    // The largest is kept free, so that one past an offset always exists.
+    // The largest number is no offset, so that every offset has a successor.
     if (0..i64::MAX).contains(&offset) {
         Ok(Offset(offset))
     } else {
@@ -208,7 +217,7 @@ fn take_producers(input: &mut &[u8], version: u16) -> Result<Producers, Checkpoi
     let length = if version == FIRST_VERSION { FIRST_PRODUCER_LENGTH } else { PRODUCER_LENGTH };
     for (id, producer) in take_list(input, length, |input| take_producer(input, version))? {
         if producers.insert(id, producer).is_some() {
-            return Err(CheckpointError::Unsound { reason: "a producer is there twice" });
+            return Err(CheckpointError::Unsound { reason: "a producer is listed twice" });
         }
     }
     Ok(producers)
@@ -233,8 +242,8 @@ fn take_producer(input: &mut &[u8], version: u16) -> Result<(ProducerId, Produce
     for _ in 0..count {
         batches.push(take_batch(input)?);
     }
-    // Version 1 does not say: the last of its batches is the least that it can be. Frames that
-    // follow in the order of the log need no more.
+    // Version 1 lacks it. The end of the producer's last batch is a lower bound, and frames that
+    // are replayed in the order of the log need no more.
     let last_offset = last_offset.unwrap_or_else(|| batches.last_offset());
     Ok((id, Producer { epoch, coordinator_epoch, last_timestamp, last_offset, open_transaction, batches }))
 }

@@ -1,9 +1,11 @@
-//! How a log loses its end, or all that it holds. Before its bytes are cut, nothing new may come, and nothing that is to go may become committed. The state at the
-//! cut is not remembered but read back ([`crate::shard`] says how): five batches a producer do not tell it.
+//! How a log loses its end, or all its records. While a cut is made, the log takes no appends, and
+//! its high watermark stands still, so that no record which will be cut becomes committed. The
+//! state at the cut is read back, and not remembered ([`crate::shard`] says how): the last five
+//! batches of each producer do not determine it.
 //!
 //! ```text
-//! begin_cut --(the WAL says that it is cut)--> truncated, reset --(that is durable)--> end_cut
-//!      '------------------- the log stays as it was ------------------------------------^
+//! begin_cut --(the WAL holds the cut)--> continue_cut or reset --(the cut is durable)--> end_cut
+//!      '------------------- the cut is given up: the log stays as it was -----------------^
 //! ```
 
 use rustmq_model::{LeaderEpoch, Offset, Timestamp};
@@ -18,9 +20,12 @@ pub struct RejectedTruncation {
 }
 
 impl PartitionLog {
-    /// Judges a cut back to `to`. Answers whether there is anything to cut: batches, or an epoch
-    /// that began without one. A log that differs below the high watermark, which is committed, is
-    /// not cut but reset.
+    /// Checks a truncation to `to`. Returns whether there is anything to cut: batches, or an epoch
+    /// that began without one. Records below the high watermark are committed: a log that differs
+    /// there is reset, and not cut.
+    ///
+    /// # Errors
+    /// [`RejectedTruncation`] if `to` is below the high watermark.
     pub fn prepare_truncation(&self, to: Offset) -> Result<bool, RejectedTruncation> {
         let high_watermark = self.frontiers.high_watermark;
         if to < high_watermark {
@@ -30,7 +35,7 @@ impl PartitionLog {
         Ok(to < self.end() || has_epoch)
     }
 
-    /// The log is about to be cut: it takes no appends, and its high watermark stands still.
+    /// A cut begins: the log takes no appends, and its high watermark stands still.
     pub fn begin_cut(&mut self) {
         self.is_being_cut = true;
     }
@@ -40,19 +45,20 @@ impl PartitionLog {
         self.is_being_cut
     }
 
-    /// The cut is durable, or is not made. Answers whether that moves a frontier.
+    /// The cut is durable, or it was given up. Returns whether that moves a frontier.
     pub fn end_cut(&mut self) -> bool {
         self.is_being_cut = false;
         self.advance_high_watermark()
     }
 
-    /// This state was rebuilt, and `log` is cut back to its end: makes it go on from there. Until then it may be asked for again, since trims go on.
-    /// `now` by the broker's clock.
+    /// Makes this rebuilt state the continuation of `log`, which is cut back to the end of this
+    /// state. The caller repeats this if `log` is trimmed before the cut. `now` is the broker's
+    /// time.
     pub fn continue_cut(&mut self, log: &Self, now: Timestamp) {
         let (end, high_watermark) = (self.end(), log.frontiers.high_watermark);
         assert!(
             (high_watermark..=log.end()).contains(&end),
-            "what is kept is a part of the log, and all that is committed"
+            "the rebuilt state ends within the log, and holds all committed records"
         );
         self.producers.finish_replay(now);
         (self.leader_epoch, self.is_being_cut) = (log.leader_epoch, log.is_being_cut);
@@ -62,12 +68,13 @@ impl PartitionLog {
         self.apply_trim(log.decided_start);
         self.epochs.truncate(end);
         self.transactions.on_high_watermark(high_watermark);
-        self.settle_last_stable();
+        self.update_last_stable();
     }
 
-    /// The log is dropped, and starts empty at `at`. No leadership has begun in what is to come; the epoch that was told stays.
+    /// Drops all records: the log starts empty at `at`, without a leadership. The leader epoch that
+    /// this broker was told stays.
     pub fn reset(&mut self, at: Offset) {
-        assert!((0..i64::MAX).contains(&at.0), "whoever names the start of a log has checked it");
+        assert!((0..i64::MAX).contains(&at.0), "the caller has checked the new log start");
         let Self { leader_epoch, is_being_cut, .. } = *self;
         let watermark = self.watermark.after_cut(at);
         *self = Self { leader_epoch, watermark, is_being_cut, ..Self::open(self.limits, LeaderEpoch::NONE, at) };

@@ -1,10 +1,11 @@
-//! The control record that ends a transaction in a partition (KIP-98). Only this one's meaning is known here; other control
-//! batches pass through the log as they are.
+//! The control record that ends a transaction in a partition (KIP-98). Other control batches pass
+//! through the log unchanged.
 
 use bytes::{Buf, Bytes};
 use rustmq_model::record::{self, RecordError};
 
-/// A marker is some 80 bytes; what claims to be one and is much larger is none.
+/// The most bytes of a control batch's records: a marker takes about 80, and a much larger control
+/// batch is malformed.
 const RECORDS_BYTES_MAX: usize = 4096;
 const ABORT: i16 = 0;
 const COMMIT: i16 = 1;
@@ -15,11 +16,12 @@ pub enum TransactionEnd {
     Abort,
 }
 
-/// What a transaction's control batch says beyond its header, which names producer and producer epoch.
+/// The record of a transaction's control batch. The batch's header names the producer and its
+/// epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndMarker {
     pub end: TransactionEnd,
-    /// The epoch of the transaction coordinator that wrote it.
+    /// The epoch of the transaction coordinator that wrote the marker.
     pub coordinator_epoch: i32,
 }
 
@@ -32,7 +34,10 @@ pub enum EndMarkerError {
 }
 
 impl EndMarker {
-    /// Reads a control batch. `None` for a control record that ends no transaction.
+    /// Reads a control batch. `None` if its control record ends no transaction.
+    ///
+    /// # Errors
+    /// [`EndMarkerError`] if the batch has no such record, or a malformed one.
     pub fn read(batch: &Bytes) -> Result<Option<Self>, EndMarkerError> {
         let malformed = |reason| EndMarkerError::Malformed { reason };
         let records = record::read(batch, RECORDS_BYTES_MAX)?;

@@ -1,36 +1,40 @@
-//! The leader epochs of a log and where each began, from which diverged logs find their common end (KIP-101, KIP-279, KIP-320).
+//! The leader epochs of a log and the offset where each began. Diverged logs find their common end
+//! from them (KIP-101, KIP-279, KIP-320).
 
 use rustmq_model::{LeaderEpoch, Offset};
 
-/// The bound on the history. Past it the oldest goes, and a question about it is answered as one about an epoch before the log.
+/// The most epochs in a history. Beyond it the oldest is dropped, and a question about it is
+/// answered like one about an epoch before the log.
 pub const EPOCHS_MAX: usize = 10_000;
 
-/// A leadership and the offset of its first record.
+/// A leader epoch and the offset of its first record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochStart {
     pub epoch: LeaderEpoch,
     pub start: Offset,
 }
 
-/// The answer to "where did this epoch end here".
+/// Where an epoch ended in this log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EpochEnd {
-    /// The largest epoch of this log that is not above the one asked for, or that one when the log knows only later ones.
+    /// The largest epoch of this log that is not above the requested one; the requested one itself
+    /// if the log knows only later epochs.
     pub epoch: LeaderEpoch,
     pub end: Offset,
 }
 
-/// Oldest first; epochs and starts both rise strictly. An epoch without records gives way to the next one.
+/// Oldest first; epochs and starts both rise strictly. An epoch without records is replaced by the
+/// next one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EpochHistory {
     starts: Vec<EpochStart>,
 }
 
 impl EpochHistory {
-    /// `None` unless epochs and starts both rise.
+    /// `None` unless epochs and starts both rise, within [`EPOCHS_MAX`].
     pub(super) fn from_starts(starts: Vec<EpochStart>) -> Option<Self> {
         let history = Self { starts };
-        history.rises().then_some(history)
+        history.is_ordered().then_some(history)
     }
 
     #[must_use]
@@ -43,7 +47,8 @@ impl EpochHistory {
         self.starts.last().map(|last| last.epoch)
     }
 
-    /// Notes that `epoch` begins at `start`. An epoch that is not newer than the last changes nothing, and so does none at all.
+    /// Records that `epoch` begins at `start`. An epoch that is not newer than the latest changes
+    /// nothing, and neither does [`LeaderEpoch::NONE`].
     pub(super) fn begin(&mut self, epoch: LeaderEpoch, start: Offset) {
         if self.latest().unwrap_or(LeaderEpoch::NONE) >= epoch {
             return;
@@ -55,13 +60,14 @@ impl EpochHistory {
         self.starts.push(EpochStart { epoch, start });
     }
 
-    /// Forgets epochs that begin at or above `end`.
+    /// Removes the epochs that begin at or above `end`.
     pub(super) fn truncate(&mut self, end: Offset) {
-        let kept = self.starts.partition_point(|entry| entry.start < end);
-        self.starts.truncate(kept);
+        let below = self.starts.partition_point(|entry| entry.start < end);
+        self.starts.truncate(below);
     }
 
-    /// Forgets epochs that ended at or below `log_start`; the one that holds it begins there now.
+    /// Removes the epochs that ended at or below `log_start`. The epoch that contains it begins
+    /// there now.
     pub(super) fn trim(&mut self, log_start: Offset) {
         let below = self.starts.partition_point(|entry| entry.start <= log_start);
         if let Some(holder) = below.checked_sub(1) {
@@ -70,13 +76,14 @@ impl EpochHistory {
         }
     }
 
-    pub(super) fn rises(&self) -> bool {
+    pub(super) fn is_ordered(&self) -> bool {
         let rises = |pair: &[EpochStart]| pair[0].epoch < pair[1].epoch && pair[0].start < pair[1].start;
         self.starts.len() <= EPOCHS_MAX && self.starts.windows(2).all(rises)
     }
 }
 
-/// Where `epoch` ended in a log of this history that ends at `log_end`; `None` for an epoch above the latest, of which the log knows nothing.
+/// Where `epoch` ended in a log with this history that ends at `log_end`. `None` for an epoch above
+/// the latest, which the log does not know.
 #[must_use]
 pub fn end_offset_for(starts: &[EpochStart], epoch: LeaderEpoch, log_end: Offset) -> Option<EpochEnd> {
     let after = starts.partition_point(|entry| entry.epoch <= epoch);
@@ -101,15 +108,15 @@ mod tests {
     fn check(history: &EpochHistory, expected: &[(i32, i64)]) {
         let entry = |&(epoch, start): &(i32, i64)| EpochStart { epoch: LeaderEpoch(epoch), start: Offset(start) };
         assert_eq!(history.starts(), expected.iter().map(entry).collect::<Vec<_>>());
-        assert!(history.rises());
+        assert!(history.is_ordered());
     }
 
     #[test]
-    fn an_epoch_without_records_gives_way_to_the_next() {
+    fn an_epoch_without_records_is_replaced_by_the_next() {
         check(&history(&[(1, 0), (2, 10), (3, 10), (5, 20)]), &[(1, 0), (3, 10), (5, 20)]);
         check(&history(&[(4, 0), (3, 10), (4, 12)]), &[(4, 0)]);
         check(&history(&[(-1, 0)]), &[]);
-        // A leadership of an empty log, and the next one of it.
+        // Two leaderships without records.
         check(&history(&[(0, 7), (2, 7)]), &[(2, 7)]);
     }
 
@@ -127,7 +134,7 @@ mod tests {
         check(4, Some((4, 30)));
         check(2, Some((2, 20)));
         check(1, Some((1, 10)));
-        assert_eq!(end_offset_for(&[], LeaderEpoch(0), Offset(0)), None, "an empty history knows none");
+        assert_eq!(end_offset_for(&[], LeaderEpoch(0), Offset(0)), None, "an empty history knows no epoch");
     }
 
     #[test]

@@ -1,16 +1,18 @@
-//! How far a partition's log has come: the offsets that readers, waits and refusals go by, and what holds between them. What moves each of them is
-//! said in [`super::partition`]. An append moves the log's end at once, and a cut takes what it cuts off; what else is decided (a trim, a leadership)
-//! moves none before it is durable.
+//! The frontiers of a partition's log: the offsets that reads, waits and refusals depend on, and
+//! the order between them. [`super::partition`] says what moves each of them. An append moves the
+//! log end at once, and a cut lowers the frontiers above it at once; other decisions (a trim, a
+//! leadership) move none before they are durable.
 //!
 //! ```text
 //!  log start    local start                     high watermark      durable end      log end
-//!      |  in the tier  |  every replica has synced it  |  not everywhere  |  not yet synced  |
+//!      |  in the tier  |    synced by the whole ISR    |   synced here    |  not yet synced  |
 //!      |---- last stable offset: somewhere here -------|
 //! ```
 
 use rustmq_model::Offset;
 
-/// What must pass a batch before its append is answered. Not the last stable offset: a batch may itself be what holds that up.
+/// The frontier that must pass a batch before its append is answered. Never the last stable offset:
+/// the batch itself may hold that back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendFrontier {
     /// For acks=1.
@@ -20,7 +22,7 @@ pub enum AppendFrontier {
 }
 
 impl AppendFrontier {
-    /// In the order of their numbers.
+    /// In the order of their discriminants.
     pub const ALL: [Self; 2] = [Self::DurableEnd, Self::HighWatermark];
 
     #[must_use]
@@ -32,7 +34,7 @@ impl AppendFrontier {
     }
 }
 
-/// What readers stop at, and wait for.
+/// The frontier where readers stop, and for which they wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadFrontier {
     HighWatermark,
@@ -53,11 +55,12 @@ impl ReadFrontier {
 /// The frontiers of one partition at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frontiers {
-    /// The first offset that a reader may ask for. The trim that put it there is synced.
+    /// The first offset that a reader may request. The trim that set it is synced.
     pub log_start: Offset,
-    /// The first offset that is in the write-ahead log still.
+    /// The first offset that is still in the write-ahead log.
     pub local_start: Offset,
-    /// What a read_committed reader stops at. It may lie below the local start: a transaction that stays open does not hold up the tier.
+    /// Where a read_committed reader stops. It may lie below the local start: an open transaction
+    /// does not hold back the tier.
     pub last_stable: Offset,
     /// One past the last record that every replica of the ISR has synced.
     pub high_watermark: Offset,
@@ -68,7 +71,7 @@ pub struct Frontiers {
 }
 
 impl Frontiers {
-    /// Of an empty log that starts here: all of them coincide.
+    /// The frontiers of an empty log: all of them are at its start.
     #[must_use]
     pub const fn at(start: Offset) -> Self {
         Self {
@@ -81,20 +84,21 @@ impl Frontiers {
         }
     }
 
-    /// A trim is synced. Nothing below the log start is kept anywhere.
+    /// A trim is synced. Records below the log start exist nowhere, so the local start and the last
+    /// stable offset are not below it.
     pub(crate) fn raise_log_start(&mut self, to: Offset) {
         self.log_start = to;
         self.local_start = self.local_start.max(to);
         self.last_stable = self.last_stable.max(to);
     }
 
-    /// A log that has lost its end, or found that it ends further on: all of what is left is synced.
+    /// Moves the log end in a restore or a replay, where everything below it is synced.
     pub(super) fn move_end(&mut self, to: Offset) {
         self.log_end = to;
         self.durable_end = to;
     }
 
-    /// The log was cut back: nothing from `to` on is left.
+    /// The log was cut back: nothing at `to` or above is left.
     pub(super) fn cut(&mut self, to: Offset) {
         self.log_end = to;
         self.durable_end = self.durable_end.min(to);
@@ -102,33 +106,33 @@ impl Frontiers {
         self.last_stable = self.last_stable.min(to);
     }
 
-    /// What always holds between them; the only place that says so.
+    /// The order between the frontiers, which always holds. It is stated only here.
     pub(super) fn soundness(&self) -> Result<(), &'static str> {
         let Self { log_start, local_start, last_stable, high_watermark, durable_end, log_end } = *self;
         let rules = [
             (log_start.0 >= 0, "the log starts below 0"),
-            (log_start <= local_start, "the log starts above what is local"),
-            (local_start <= high_watermark, "the log starts above the high watermark"),
+            (log_start <= local_start, "the log start is above the local start"),
+            (local_start <= high_watermark, "the local start is above the high watermark"),
             (log_start <= last_stable, "the last stable offset is below the log start"),
             (last_stable <= high_watermark, "the last stable offset is above the high watermark"),
             (high_watermark <= durable_end, "the high watermark is above the durable end"),
-            (durable_end <= log_end, "the durable end is above the end"),
+            (durable_end <= log_end, "the durable end is above the log end"),
         ];
         rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, broken)| Err(broken))
     }
 }
 
-/// Who else has a copy of a log.
+/// Whether other brokers have a replica of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replicas {
-    /// Nobody.
+    /// No other broker has one.
     Sole,
-    /// Others, whose acknowledgements are to be waited for.
+    /// Others have one: their acknowledgements commit records.
     Several,
 }
 
 impl Replicas {
-    /// The rule until more is told, for a log that is committed up to an offset.
+    /// The rule of a log that is committed up to this offset, until an acknowledgement moves it.
     #[must_use]
     pub const fn first_rule(self, high_watermark: Offset) -> WatermarkRule {
         match self {
@@ -138,17 +142,18 @@ impl Replicas {
     }
 }
 
-/// What the high watermark follows.
+/// What determines the high watermark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatermarkRule {
-    /// What is durable here is durable on every replica: there is no other.
+    /// The durable end: there is no other replica.
     Sole,
-    /// The others' acknowledgements decide: the watermark is the least durable end over the ISR, and theirs is this.
+    /// The least durable end in the ISR. This is the least of the other replicas' durable ends.
     Acknowledged(Offset),
 }
 
 impl WatermarkRule {
-    /// Of a log that was cut back: what was acknowledged beyond its watermark was acknowledged of other bytes.
+    /// The rule after a cut. Acknowledgements above the high watermark were for other bytes, so
+    /// they no longer count.
     pub(super) const fn after_cut(self, high_watermark: Offset) -> Self {
         match self {
             Self::Sole => Self::Sole,
@@ -156,7 +161,7 @@ impl WatermarkRule {
         }
     }
 
-    /// Of a log with these frontiers.
+    /// The high watermark that follows from these frontiers.
     #[must_use]
     pub fn high_watermark(self, frontiers: &Frontiers) -> Offset {
         match self {
@@ -186,11 +191,11 @@ mod tests {
         assert_eq!(Frontiers::at(Offset(7)).soundness(), Ok(()));
         let check = |broken: Frontiers, expected| assert_eq!(broken.soundness(), Err(expected), "{broken:?}");
         check(Frontiers { log_start: Offset(-1), ..sound }, "the log starts below 0");
-        check(Frontiers { local_start: Offset(0), ..sound }, "the log starts above what is local");
-        check(Frontiers { local_start: Offset(5), ..sound }, "the log starts above the high watermark");
+        check(Frontiers { local_start: Offset(0), ..sound }, "the log start is above the local start");
+        check(Frontiers { local_start: Offset(5), ..sound }, "the local start is above the high watermark");
         check(Frontiers { last_stable: Offset(0), ..sound }, "the last stable offset is below the log start");
         check(Frontiers { last_stable: Offset(5), ..sound }, "the last stable offset is above the high watermark");
         check(Frontiers { durable_end: Offset(3), ..sound }, "the high watermark is above the durable end");
-        check(Frontiers { log_end: Offset(4), ..sound }, "the durable end is above the end");
+        check(Frontiers { log_end: Offset(4), ..sound }, "the durable end is above the log end");
     }
 }

@@ -1,11 +1,14 @@
-//! What bounds the memory of one partition's log.
+//! The bounds on the memory of one partition's log.
 
-/// Bounds that the configuration sets.
+/// A shard with small segments sets lower bounds than the defaults, so that a checkpoint fits into
+/// a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogLimits {
-    /// Idempotent producers remembered per partition; past it, new ones are refused until others expire.
+    /// The most idempotent producers that a partition remembers. At the limit, new producers are
+    /// refused until others expire.
     pub producers_max: usize,
-    /// Aborted transactions remembered per partition; past it no marker that aborts is taken until the log is trimmed.
+    /// The most aborted transactions that a partition remembers. At the limit, markers that abort
+    /// are refused until the log is trimmed.
     pub aborted_max: usize,
 }
 

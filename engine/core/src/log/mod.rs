@@ -1,12 +1,12 @@
-//! The partition log: what one partition's log holds, said without its bytes. Offsets, leader
-//! epochs, idempotent producers, transactions and a time index; which append is taken, and what
-//! each append, sync, trim and truncation changes.
+//! The state of one partition's log, without its bytes: offsets, leader epochs, idempotent
+//! producers, transactions and a time index. It decides which appends are accepted, and what each
+//! append, sync, trim and truncation changes.
 //!
-//! Reading order: [`partition`] is the machine, [`append`] its answers to appends, [`cutting`] how
-//! it loses its end, [`replay`] how a restart rebuilds it from what [`checkpoint`] and the WAL's
-//! frames say, [`frontiers`] what it shows of itself; [`producers`], [`transactions`],
-//! [`aborted_index`], [`epochs`] and [`time_index`] are its parts. No batches are kept here: where
-//! their bytes are is known to [`crate::wal`] and to the shard.
+//! Reading order: [`partition`] is the machine, [`append`] decides about appends, [`cutting`]
+//! truncates and resets the log, [`replay`] rebuilds it at a restart from a [`checkpoint`] and the
+//! WAL's frames, [`frontiers`] are the offsets that others see; [`producers`], [`transactions`],
+//! [`aborted_index`], [`epochs`] and [`time_index`] are its parts. No batches are kept here:
+//! [`crate::wal`] and the shard know where their bytes are.
 
 pub mod aborted_index;
 pub mod append;

@@ -1,6 +1,7 @@
-//! Idempotent producers as one partition remembers them (KIP-98): for each its epoch and its last five batches, from which a
-//! repeated batch, a gap and a fenced producer are told. Rules as of Kafka 4: a producer that is not known may start at any sequence, because
-//! its history may have expired; a new epoch starts at 0.
+//! The idempotent producers that one partition remembers (KIP-98). Their epochs and the last five
+//! batches of each show which batches are duplicates, leave a gap, or come from a fenced producer.
+//! The rules are those of Kafka 4: an unknown producer may start at any sequence, because its
+//! history may have expired; a new epoch starts at 0.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,11 +13,11 @@ use super::end_marker::EndMarker;
 use super::limits::LogLimits;
 use super::rejection::AppendRejection;
 
-/// Batches remembered per producer: as many as a client has in flight.
+/// The batches remembered per producer: as many as a client has in flight.
 pub const BATCHES_MAX: usize = 5;
-/// Of a producer that has written nothing that is still in the log, or, in a checkpoint of version
-/// 1, nothing but markers.
-pub(super) const NOWHERE: Offset = Offset(-1);
+/// The last offset of a producer that has written nothing that is still in the log, or, in a
+/// checkpoint of version 1, nothing but markers.
+pub(super) const NO_LAST_OFFSET: Offset = Offset(-1);
 
 /// One batch that a producer appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct ProducerBatch {
     pub timestamp: Timestamp,
 }
 
-/// The last batches of a producer, oldest first, in place.
+/// The last batches of a producer, oldest first, stored inline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecentBatches {
     batches: [Option<ProducerBatch>; BATCHES_MAX],
@@ -54,12 +55,12 @@ impl RecentBatches {
         self.iter().next_back()
     }
 
-    /// Where the newest of them ends.
+    /// The last offset of the newest batch.
     pub(super) fn last_offset(&self) -> Offset {
-        self.last().map_or(NOWHERE, |last| last.last_offset)
+        self.last().map_or(NO_LAST_OFFSET, |last| last.last_offset)
     }
 
-    pub(super) fn rise(&self) -> bool {
+    pub(super) fn is_ordered(&self) -> bool {
         let mut next = Offset(i64::MIN);
         self.iter().all(|batch| {
             let follows = batch.base_offset >= next && batch.last_offset >= batch.base_offset;
@@ -79,26 +80,28 @@ impl RecentBatches {
     }
 }
 
-/// What is remembered of one producer.
+/// The state of one producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Producer {
     pub epoch: ProducerEpoch,
-    /// Of the last transaction coordinator that ended a transaction of it here; -1 if none did.
+    /// The epoch of the transaction coordinator that last ended a transaction of this producer
+    /// here; -1 if none did.
     pub coordinator_epoch: i32,
-    /// When its last batch or marker was appended, by the broker's clock: what expiry goes by. Producers may state any time, that of records
-    /// which they copy for instance; one that is forgotten for that could have a repeated batch stored twice.
+    /// When its last batch or marker was appended, by the broker's clock; expiry depends on it.
+    /// Timestamps in records do not count: a producer may state any time, such as that of records
+    /// that it copies, and one that is forgotten too early can get a repeated batch stored twice.
     pub last_timestamp: Timestamp,
-    /// The last offset of that batch or marker. After a truncation, and from a checkpoint of
-    /// version 1, it may be below that.
+    /// The last offset of that batch or marker. It may be too low after a truncation, and from a
+    /// checkpoint of version 1.
     pub last_offset: Offset,
-    /// Where the transaction that is open here began.
+    /// The first offset of the transaction that is open here.
     pub open_transaction: Option<Offset>,
     pub batches: RecentBatches,
 }
 
 impl Producer {
     fn new(epoch: ProducerEpoch) -> Self {
-        let (coordinator_epoch, last_timestamp, last_offset) = (-1, Timestamp::NONE, NOWHERE);
+        let (coordinator_epoch, last_timestamp, last_offset) = (-1, Timestamp::NONE, NO_LAST_OFFSET);
         let (open_transaction, batches) = (None, RecentBatches::default());
         Self { epoch, coordinator_epoch, last_timestamp, last_offset, open_transaction, batches }
     }
@@ -111,9 +114,9 @@ impl Producer {
     }
 }
 
-/// What the producers have to say about an append.
+/// The result of a check of a batch's sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum SequenceCheck {
     Next,
     Duplicate(ProducerBatch),
 }
@@ -148,15 +151,19 @@ impl Producers {
         self.by_id.insert(id, producer)
     }
 
-    /// Judges a data batch of an idempotent producer.
-    pub(super) fn judge(&self, header: &BatchHeader, limits: LogLimits) -> Result<Verdict, AppendRejection> {
+    /// Checks a data batch of an idempotent producer.
+    pub(super) fn check_batch(
+        &self,
+        header: &BatchHeader,
+        limits: LogLimits,
+    ) -> Result<SequenceCheck, AppendRejection> {
         let (producer_id, epoch, sequence) = (header.producer_id, header.producer_epoch, header.base_sequence);
         if sequence.0 < 0 || epoch.0 < 0 {
             return Err(AppendRejection::InvalidSequence { producer_id, producer_epoch: epoch, sequence });
         }
         let Some(producer) = self.by_id.get(&producer_id) else {
-            self.judge_new(limits)?;
-            return Ok(Verdict::Next);
+            self.check_producer_limit(limits)?;
+            return Ok(SequenceCheck::Next);
         };
         let out_of_order = |expected| Err(AppendRejection::OutOfOrderSequence { producer_id, expected, got: sequence });
         if epoch < producer.epoch {
@@ -166,7 +173,7 @@ impl Producers {
             let last_sequence = header.last_sequence();
             let same = |batch: &&ProducerBatch| batch.base_sequence == sequence && batch.last_sequence == last_sequence;
             if let Some(batch) = producer.batches.iter().find(same) {
-                return Ok(Verdict::Duplicate(*batch));
+                return Ok(SequenceCheck::Duplicate(*batch));
             }
             let expected = producer.batches.last().map_or(Sequence(0), |last| last.last_sequence.plus(1));
             if sequence != expected {
@@ -178,18 +185,18 @@ impl Producers {
         if producer.open_transaction.is_some() && !header.attributes.is_transactional() {
             return Err(AppendRejection::InvalidTransactionState { producer_id });
         }
-        Ok(Verdict::Next)
+        Ok(SequenceCheck::Next)
     }
 
-    /// Judges the marker that ends a transaction.
-    pub(super) fn judge_marker(
+    /// Checks the marker that ends a transaction.
+    pub(super) fn check_marker(
         &self,
         header: &BatchHeader,
         marker: EndMarker,
         limits: LogLimits,
     ) -> Result<(), AppendRejection> {
         let (producer_id, got) = (header.producer_id, header.producer_epoch);
-        let Some(producer) = self.by_id.get(&producer_id) else { return self.judge_new(limits) };
+        let Some(producer) = self.by_id.get(&producer_id) else { return self.check_producer_limit(limits) };
         if got < producer.epoch {
             return Err(AppendRejection::InvalidProducerEpoch { producer_id, current: producer.epoch, got });
         }
@@ -200,17 +207,18 @@ impl Producers {
         Ok(())
     }
 
-    fn judge_new(&self, limits: LogLimits) -> Result<(), AppendRejection> {
+    fn check_producer_limit(&self, limits: LogLimits) -> Result<(), AppendRejection> {
         let limit = limits.producers_max;
         if self.by_id.len() < limit { Ok(()) } else { Err(AppendRejection::ProducerLimit { limit }) }
     }
 
-    /// Remembers a data batch with its final offsets. Answers where a transaction begins with it.
+    /// Remembers a data batch with its final offsets. Returns the first offset of the transaction
+    /// that begins with it, if one does.
     pub(super) fn append(&mut self, header: &BatchHeader, now: Timestamp) -> Option<Offset> {
         let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
         producer.enter_epoch(header.producer_epoch);
         (producer.last_timestamp, producer.last_offset) = (now, header.last_offset());
-        // A coordinator writes for a producer without numbering what it writes.
+        // A coordinator writes on behalf of a producer without sequences.
         if header.base_sequence.0 >= 0 {
             producer.batches.push(ProducerBatch {
                 base_sequence: header.base_sequence,
@@ -227,7 +235,8 @@ impl Producers {
         producer.open_transaction
     }
 
-    /// Remembers a marker. Answers where the transaction that it ends began, if one was open.
+    /// Remembers a marker. Returns the first offset of the transaction that it ends, if one was
+    /// open.
     pub(super) fn append_marker(&mut self, header: &BatchHeader, marker: EndMarker, now: Timestamp) -> Option<Offset> {
         let producer = self.by_id.entry(header.producer_id).or_insert_with(|| Producer::new(header.producer_epoch));
         producer.enter_epoch(header.producer_epoch);
@@ -236,8 +245,9 @@ impl Producers {
         producer.open_transaction.take()
     }
 
-    /// The log does not hold when a batch was appended. Producers that wrote after the checkpoint count as having written at the restart, so that
-    /// none is forgotten early; and so do those of a time that is yet to come, which a clock that was set back leaves.
+    /// The log does not store when a batch was appended. Producers that wrote after the checkpoint
+    /// count as having written at the restart, so that none is forgotten early. So do producers
+    /// with a time in the future, which are left when the clock was set back.
     pub(super) fn finish_replay(&mut self, now: Timestamp) {
         let producers = self.by_id.values_mut();
         producers.filter(|producer| !(Timestamp(0)..=now).contains(&producer.last_timestamp)).for_each(|producer| {
@@ -245,7 +255,8 @@ impl Producers {
         });
     }
 
-    /// Those that wrote nothing for `expiry` before `now` and have no transaction open. At most `count_max`: the rest is forgotten later.
+    /// The producers that wrote nothing for `expiry` before `now` and have no transaction open. At
+    /// most `count_max`: the rest are forgotten later.
     #[must_use]
     pub fn expired(&self, now: Timestamp, expiry: Duration, count_max: usize) -> Vec<ProducerId> {
         let expiry = i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX);
@@ -256,8 +267,9 @@ impl Producers {
         ids.take(count_max).collect()
     }
 
-    /// Forgets the producer, unless it has written from `decided_at` on. Answers where a transaction was open, which is so only if the decision was not
-    /// made by [`Self::expired`].
+    /// Forgets the producer, unless it has written at or above `decided_at`. Returns the first
+    /// offset of its open transaction; it has one only if the decision was not made by
+    /// [`Self::expired`].
     pub(super) fn forget(&mut self, id: ProducerId, decided_at: Offset) -> Option<Offset> {
         self.by_id.get(&id).filter(|producer| producer.last_offset < decided_at)?;
         self.by_id.remove(&id).and_then(|producer| producer.open_transaction)

@@ -1,4 +1,4 @@
-//! Why an append is not taken.
+//! Why an append is refused.
 
 use rustmq_model::{LeaderEpoch, ProducerEpoch, ProducerId, Sequence};
 
@@ -8,7 +8,7 @@ pub enum AppendRejection {
     FencedLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
     #[error("leader epoch {given} is above the current {current}")]
     UnknownLeaderEpoch { given: LeaderEpoch, current: LeaderEpoch },
-    /// Retriable, with the partition's leader.
+    /// Retriable at the partition's leader.
     #[error("the end of the log is being cut off")]
     BeingCut,
     #[error("sequence {got} of producer {producer_id} is out of order: {expected} is next")]
@@ -29,6 +29,6 @@ pub enum AppendRejection {
     AbortedTransactionLimit { limit: usize },
     #[error("only a transaction coordinator writes control batches")]
     ControlBatch,
-    #[error("the batch says it has no records, or more than offsets are left")]
+    #[error("the batch states that it has no records, or more records than offsets are left")]
     RecordCount,
 }

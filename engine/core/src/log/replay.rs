@@ -1,5 +1,6 @@
-//! How a restart rebuilds a log: from an open frame or a checkpoint, and the frames that followed. What is replayed was decided
-//! when it was written, so nothing is judged again; only what cannot follow is an error.
+//! How a restart rebuilds a log: from an open frame or a checkpoint, and the frames that followed.
+//! The frames were decided when they were written, so no rule is checked again; only a frame that
+//! cannot follow is an error.
 
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
@@ -12,13 +13,13 @@ use super::partition::PartitionLog;
 /// Whether offsets may be missing between batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Gaps {
-    /// Each batch begins where the one before ended.
+    /// Each batch begins where the previous one ended.
     Refused,
     /// A repair has cut damage out of the WAL: a batch may begin higher.
     Repaired,
 }
 
-/// The WAL says something that cannot follow from what it said before.
+/// Why a frame of the WAL cannot follow the frames before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReplayError {
     #[error("a batch begins at {found}, the log ends at {end}")]
@@ -34,8 +35,11 @@ pub enum ReplayError {
 }
 
 impl PartitionLog {
-    /// An appended batch, with its marker if it is a control batch that ends a transaction. All that is replayed is durable; the high watermark follows
-    /// with [`Self::finish_replay`].
+    /// Replays an appended batch, with its marker if it is a control batch that ends a transaction.
+    /// Replayed batches are durable; the high watermark follows with [`Self::finish_replay`].
+    ///
+    /// # Errors
+    /// [`ReplayError`] if the batch does not follow the log end, or has no valid offsets.
     pub fn replay_batch(
         &mut self,
         header: &BatchHeader,
@@ -55,6 +59,10 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// Replays a trim.
+    ///
+    /// # Errors
+    /// [`ReplayError::TrimAboveEnd`] if `log_start` is above the log end, unless `gaps` allows it.
     pub fn replay_trim(&mut self, log_start: Offset, gaps: Gaps) -> Result<(), ReplayError> {
         if log_start > self.end() {
             if gaps == Gaps::Refused {
@@ -63,7 +71,7 @@ impl PartitionLog {
             self.frontiers.move_end(log_start);
         }
         if log_start > self.decided_start {
-            // No trim was taken above the high watermark.
+            // No trim was ever accepted above the high watermark.
             self.raise_high_watermark(log_start);
             self.apply_trim(log_start);
             self.raise_log_start(log_start);
@@ -71,6 +79,10 @@ impl PartitionLog {
         Ok(())
     }
 
+    /// Replays the start of a leadership.
+    ///
+    /// # Errors
+    /// [`ReplayError::MisplacedEpoch`] if the epoch does not begin at the log end.
     pub fn replay_epoch_start(&mut self, begun: EpochStart, gaps: Gaps) -> Result<(), ReplayError> {
         let EpochStart { epoch, start } = begun;
         let misplaced = start < self.end() || (start > self.end() && gaps == Gaps::Refused);
@@ -86,7 +98,7 @@ impl PartitionLog {
         self.forget_producers(decided_at, ids);
     }
 
-    /// Everything was replayed, and the WAL's end is synced. `now` by the broker's clock.
+    /// All frames are replayed, and the WAL's end is synced. `now` is the broker's time.
     pub fn finish_replay(&mut self, replicas: Replicas, now: Timestamp) {
         self.producers.finish_replay(now);
         self.frontiers.durable_end = self.end();

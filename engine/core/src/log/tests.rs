@@ -1,4 +1,5 @@
-//! The partition log against a simple model, and its rebuilding from checkpoint and replay.
+//! Tests of the partition log: its rules, a random model, and its rebuild from checkpoints and
+//! replay.
 #![allow(clippy::unwrap_used)]
 
 pub(crate) mod batches;

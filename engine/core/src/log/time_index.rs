@@ -1,11 +1,13 @@
-//! From where a log must be searched for a timestamp: a sparse, bounded index over its batches. Which record it is, only the
-//! batches themselves say. The log has one over all of its batches, for its checkpoints; readers have one over those that are durable.
+//! A sparse, bounded index over a log's batches: the offset from which a search for a timestamp
+//! must start. The batches themselves say which record it is. The log has an index over all its
+//! batches, for its checkpoints; readers have one over the durable batches.
 
 use rustmq_model::{Offset, Timestamp};
 
-/// Entries at most. When they are full every second one goes, and the distance between new ones doubles.
+/// The most entries. A full index drops every second entry, and doubles the distance between new
+/// ones.
 pub const ENTRIES_MAX: usize = 256;
-/// Bytes of batches between entries, at first.
+/// The initial distance between entries, in bytes of batches.
 pub const INTERVAL_BYTES_MIN: u64 = 32 << 10;
 
 /// No record below `offset` is later than `largest`.
@@ -15,13 +17,14 @@ pub struct TimeEntry {
     pub offset: Offset,
 }
 
-/// Both fields of its entries rise, offsets strictly.
+/// The entries rise in both fields, strictly in their offsets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimeIndex {
     pub(super) entries: Vec<TimeEntry>,
-    /// At least the largest timestamp of all records so far, trimmed ones included.
+    /// At least the largest timestamp of all records so far, including trimmed ones.
     pub(super) largest: Timestamp,
-    /// Below this a truncation by an earlier version may have left, in `largest` and in entries, the time of a record that is gone.
+    /// Below this offset, `largest` and the entries may state the time of a record that is gone: an
+    /// earlier version kept it in a truncation.
     pub(super) inexact_below: Offset,
     pub(super) interval_bytes: u64,
     pub(super) bytes_since: u64,
@@ -35,7 +38,8 @@ impl Default for TimeIndex {
 }
 
 impl TimeIndex {
-    /// Notes a batch that begins at `base`, has `size` bytes, and no record later than `max_timestamp`.
+    /// Adds a batch that begins at `base`, has `size` bytes, and no record later than
+    /// `max_timestamp`.
     pub fn append(&mut self, base: Offset, size: usize, max_timestamp: Timestamp) {
         if self.bytes_since >= self.interval_bytes {
             self.push(TimeEntry { largest: self.largest, offset: base });
@@ -57,24 +61,27 @@ impl TimeIndex {
         self.entries.push(entry);
     }
 
-    /// The log starts there now.
+    /// The log starts at `log_start` now.
     pub fn trim(&mut self, log_start: Offset) {
         let gone = self.entries.partition_point(|entry| entry.offset <= log_start);
         self.entries.drain(..gone);
     }
 
-    /// No record below the answer (and at or above `log_start`) has at least `timestamp`.
+    /// The offset where a search for a record with at least `timestamp` must start: no record
+    /// between `log_start` and it is that late.
     #[must_use]
     pub fn search_from(&self, timestamp: Timestamp, log_start: Offset) -> Offset {
         let earlier = self.entries.partition_point(|entry| entry.largest < timestamp);
         self.start_of(earlier, log_start)
     }
 
-    /// The first record with the largest timestamp of what lies below `until` is not below the answer.
+    /// The offset where a search for the largest timestamp below `until` must start: the first
+    /// record that has it is not below this offset.
     #[must_use]
     pub fn search_largest_from(&self, log_start: Offset, until: Offset) -> Offset {
-        // The last entry's bound is reached by a record below it, or by a trimmed one and then by no entry's that is left. Not so
-        // after a truncation, until the log starts above it.
+        // A record below the last entry reaches that entry's `largest`, unless that record is
+        // trimmed; then all entries that are left state the same `largest`. Neither holds after a
+        // truncation by an earlier version, until the log starts above it.
         if log_start < self.inexact_below {
             return log_start;
         }
@@ -86,11 +93,11 @@ impl TimeIndex {
         after.checked_sub(1).map_or(log_start, |index| self.entries[index].offset.max(log_start))
     }
 
-    pub(super) fn rises(&self) -> bool {
-        let rises = |pair: &[TimeEntry]| pair[0].largest <= pair[1].largest && pair[0].offset < pair[1].offset;
+    pub(super) fn is_ordered(&self) -> bool {
+        let is_ordered = |pair: &[TimeEntry]| pair[0].largest <= pair[1].largest && pair[0].offset < pair[1].offset;
         self.entries.len() <= ENTRIES_MAX
             && self.interval_bytes >= INTERVAL_BYTES_MIN
-            && self.entries.windows(2).all(rises)
+            && self.entries.windows(2).all(is_ordered)
             && self.entries.last().is_none_or(|last| last.largest <= self.largest)
     }
 }
@@ -100,7 +107,7 @@ mod tests {
     use super::{ENTRIES_MAX, INTERVAL_BYTES_MIN, TimeIndex};
     use rustmq_model::{Offset, Timestamp};
 
-    /// A batch per offset, each as large as the first interval, each later than the one before.
+    /// One batch per offset, each as large as the first interval, and later than the previous one.
     fn filled(count: i64) -> TimeIndex {
         let mut index = TimeIndex::default();
         let size = usize::try_from(INTERVAL_BYTES_MIN).expect("it is small");
@@ -112,7 +119,7 @@ mod tests {
     fn a_full_index_is_thinned_and_still_bounds_the_search() {
         for count in [3, 256, 257, 258, 1_000, 5_000] {
             let index = filled(count);
-            assert!(index.rises() && index.entries.len() <= ENTRIES_MAX, "{count} batches");
+            assert!(index.is_ordered() && index.entries.len() <= ENTRIES_MAX, "{count} batches");
             let gap_max = i64::try_from(2 * index.interval_bytes / INTERVAL_BYTES_MIN).expect("it is small");
             for wanted in 0..count {
                 let from = index.search_from(Timestamp(wanted * 10), Offset::ZERO).0;

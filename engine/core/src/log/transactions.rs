@@ -1,5 +1,6 @@
-//! The transactions of a log: which are open, which have ended but not yet for every replica, and which were aborted. From them
-//! follow the last stable offset and what a read_committed client has to filter out (KIP-98).
+//! The transactions of a log: those that are open, those that have ended but not yet on every
+//! replica, and those that were aborted. They determine the last stable offset, and the aborted
+//! records that a read_committed client must filter out (KIP-98).
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,8 @@ use rustmq_model::{Offset, ProducerEpoch, ProducerId};
 use super::aborted_index::{AbortedIndex, AbortedTransaction};
 use super::end_marker::TransactionEnd;
 
-/// A transaction whose marker is not below the high watermark: its records are not stable yet.
+/// A transaction whose marker is not below the high watermark yet, so that its records are not
+/// stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndedTransaction {
     pub producer_id: ProducerId,
@@ -21,7 +23,7 @@ pub struct EndedTransaction {
 pub struct Transactions {
     /// By the offset of the first record.
     pub(super) open: BTreeMap<Offset, ProducerId>,
-    /// By `last_offset`, rising.
+    /// In the order of `last_offset`.
     pub(super) ended: Vec<EndedTransaction>,
     pub(super) aborted: AbortedIndex,
 }
@@ -31,7 +33,7 @@ impl Transactions {
         self.open.insert(first, id);
     }
 
-    /// A producer was forgotten with its transaction open: nothing will end it.
+    /// A producer was forgotten while its transaction was open: nothing will end it.
     pub(super) fn abandon(&mut self, first: Offset) {
         self.open.remove(&first);
     }
@@ -50,7 +52,7 @@ impl Transactions {
         self.open.first_key_value().map(|(first, _)| *first)
     }
 
-    /// The offset of the first record whose transaction is not decided for every replica.
+    /// The first offset of the earliest transaction that is not ended on every replica.
     pub(super) fn first_unstable(&self) -> Option<Offset> {
         let ended = self.ended.iter().map(|ended| ended.first_offset).min();
         self.first_open().into_iter().chain(ended).min()

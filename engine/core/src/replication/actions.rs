@@ -5,22 +5,22 @@ use rustmq_model::{BrokerId, LeaderEpoch, Offset};
 use super::assignment::{Proposal, Starts};
 use super::message::{Handshake, Message};
 
-/// Executed in the order in which they come, before the next input.
+/// The driver executes actions in order, before the next input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     Send {
         to: BrokerId,
         message: Message,
     },
-    /// Whole batches from `first` on, `bytes_max` or one batch. Ends with
-    /// [`super::Replica::on_batches_read`].
+    /// Read whole batches from `first` on, up to `bytes_max` bytes, or one batch that is larger.
+    /// Ends with [`super::Replica::on_batches_read`].
     ReadBatches {
         follower: BrokerId,
         handshake: Handshake,
         first: Offset,
         bytes_max: usize,
     },
-    /// This replica leads: the log notes where the epoch begins, before anything is appended.
+    /// This replica leads: the log records where the epoch begins, before anything is appended.
     BeginEpoch {
         epoch: LeaderEpoch,
     },
@@ -28,65 +28,65 @@ pub enum Action {
     Truncate {
         to: Offset,
     },
-    /// Drop the log and start at `start`, with the producers' state and the epoch history of there.
-    /// The intent is noted
-    /// durably before any of it is dropped, so that a start in the midst of it finds the note
-    /// ([`super::Replica::open`]). Ends with [`super::Replica::on_log_changed`].
+    /// Drop the log and start it at `start`, with the producers' state and the epoch history as of
+    /// there. The driver first notes the intent durably, so that a start after an interrupted reset
+    /// finds it ([`super::Replica::open`]). Ends with [`super::Replica::on_log_changed`].
     Reset {
         start: Offset,
     },
-    /// The controller has moved the starts: whole batches below go, and the high watermark is no
-    /// lower. Idempotent. Ends, before the next input, with [`super::Replica::on_starts_moved`].
+    /// The controller has moved the starts: drop the whole batches below, and raise the high
+    /// watermark to the local start if it is lower. Idempotent. Ends, before the next input, with
+    /// [`super::Replica::on_starts_moved`].
     MoveStarts(Starts),
     RaiseHighWatermark {
         to: Offset,
     },
     Propose(Proposal),
-    /// Appends that wait are not answered with success any more.
+    /// Fail waiting appends: none of them may be answered with success any more.
     RefuseWaits(WaitRefusal),
 }
 
-/// Which waits end, and why.
+/// Which waits fail, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitRefusal {
-    /// All of them: the leadership is over.
+    /// All waits: the leadership is over.
     NotLeader,
-    /// Those with acks=all: the ISR has become too small after the append.
+    /// Waits with acks=all: the ISR has become too small after the append.
     NotEnoughReplicasAfterAppend,
 }
 
-/// Why an input changed nothing. Nothing of this is an error of this replica: the network or a
-/// peer's run explains it, or the peer is broken.
+/// Why an input changed nothing. None of these is an error of this replica: the network or a
+/// restart of the peer explains it, or the peer is broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Ignored {
     #[error("an assignment that is not newer than the known one")]
     StaleAssignment,
     #[error("the sender is not a replica, or not the leader")]
     WrongSender,
-    #[error("this replica does not play the part that the message is for")]
+    #[error("this replica does not have the role that the message is for")]
     WrongRole,
     #[error("a leader epoch that is over")]
     StaleEpoch,
-    #[error("a leader epoch that the controller has not told of")]
+    #[error("a leader epoch that the controller has not announced")]
     FutureEpoch,
     #[error("an earlier handshake")]
     StaleHandshake,
-    #[error("a handshake that nobody began")]
+    #[error("a handshake that was never begun")]
     UnknownHandshake,
-    #[error("the handshake is not as far, or further")]
+    #[error("the handshake is in another state")]
     WrongState,
-    #[error("the batches do not follow what the log holds")]
+    #[error("the batches begin above the log's end")]
     Gap,
-    #[error("the record before the batches is another one")]
+    #[error("the log differs before the batches")]
     PreviousDiffers,
-    #[error("an end beyond what was pushed")]
+    #[error("an end beyond the pushed batches")]
     BeyondPushed,
-    #[error("an end below one that was acknowledged")]
+    #[error("an end below the acknowledged one")]
     BelowAcknowledged,
     #[error("a member of the ISR does not drop its log")]
     InSync,
-    #[error("what the message says contradicts itself")]
+    #[error("the message contradicts itself")]
     Malformed,
-    #[error("a completion of something else")]
+    #[error("a completion of another request")]
     WrongCompletion,
 }

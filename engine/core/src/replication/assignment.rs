@@ -1,11 +1,11 @@
-//! The controller's decisions about one partition, and a leader's proposals to it. Of all that
-//! other nodes say, only this is taken without a doubt: the controller's state is one, and its
-//! changes are in order.
+//! The controller's decisions about one partition, and a leader's proposals to it. No other input
+//! from another node is trusted without a check: the controller has one state, and its changes come
+//! in order.
 
 use rustmq_model::{BrokerId, LeaderEpoch, Offset};
 
-/// One run of a broker: the number that the controller gave it at its registration. Rises with each
-/// registration in the cluster.
+/// One run of a broker: the number that the controller gave it at its registration, which rises
+/// with each registration in the cluster. Kafka calls it the broker epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Run(pub u64);
 
@@ -16,65 +16,64 @@ pub struct Member {
     pub run: Run,
 }
 
-/// Numbers the controller's decisions about a partition. Rises by one with each change, of whatever
-/// kind.
+/// Numbers the controller's decisions about a partition. Rises by one with each change of any kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PartitionEpoch(pub u32);
 
-/// Where a log starts. Neither moves back.
+/// Where a log starts. Neither offset moves back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Starts {
-    /// Records below it are gone: retention and DeleteRecords.
+    /// Records below it are deleted: by retention or DeleteRecords.
     pub log_start: Offset,
-    /// Records below it are in the object tier, or gone.
+    /// Records below it are in the object tier, or deleted.
     pub tier_end: Offset,
 }
 
 impl Starts {
-    /// The first offset that a replica's own log needs to hold.
+    /// The first offset that a replica's own log must hold.
     #[must_use]
     pub fn local(&self) -> Offset {
         self.log_start.max(self.tier_end)
     }
 }
 
-/// The partition as the controller has it.
+/// The partition in the controller's state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
     pub leader_epoch: LeaderEpoch,
     pub partition_epoch: PartitionEpoch,
-    /// The run that leads in this epoch, and no later one of the same broker: what that one lost
-    /// with a crash may be with its followers.
+    /// The broker run that leads in this epoch. A later run of the same broker does not: followers
+    /// may have records that it lost in a crash.
     pub leader: Option<Member>,
-    /// None of them goes within a leader epoch. A replica that went has dropped its log, and what it
-    /// said before that would count again once it came back.
+    /// A replica is removed only with a new leader epoch. A removed replica has dropped its log; if
+    /// it came back within the epoch, its earlier acknowledgements would count again.
     pub replicas: Vec<BrokerId>,
     /// The in-sync replicas (ISR). The leader is one of them.
     pub in_sync: Vec<BrokerId>,
-    /// `min.insync.replicas`. What counts is no more than there are replicas.
+    /// `min.insync.replicas`. Counts as at most the number of replicas.
     pub in_sync_min: usize,
     pub starts: Starts,
 }
 
-/// A change of the ISR, of one replica at a time.
+/// A change of the ISR by one replica.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InSyncChange {
-    /// Names the run in which it caught up: another run may have another disk.
+    /// Names the run that caught up: another run may have another disk.
     Join(Member),
-    /// Takes effect on the partition epoch even if it was no member, so that it takes back a
-    /// [`Self::Join`] that may still be on its way.
+    /// Raises the partition epoch even if the broker was no member, and so cancels a [`Self::Join`]
+    /// that may still be in flight.
     Leave(BrokerId),
 }
 
 /// A leader's request to the controller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Refused unless the partition epoch is the named one.
+    /// Refused unless the partition epoch of the proposal is the current one.
     InSync(InSyncChange),
     /// Never moves back.
     LogStart(Offset),
-    /// The range between is in the object tier. Refused unless it begins where replicas' logs do,
-    /// at [`Starts::local`].
+    /// The range is in the object tier. Refused unless it begins where the replicas' logs do, at
+    /// [`Starts::local`].
     TierEnd { from: Offset, to: Offset },
 }
 
@@ -86,13 +85,13 @@ pub struct Proposal {
     pub change: Change,
 }
 
-/// Why the controller did not do it.
+/// Why the controller refused a proposal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// The leader epoch is over.
     FencedLeaderEpoch,
-    /// The partition has changed since: the assignment that says so is on its way.
+    /// The partition has changed since. The new assignment is on its way.
     StalePartitionEpoch,
-    /// The joiner is fenced, or registered anew.
+    /// The joining broker is fenced, or has registered again.
     Ineligible,
 }

@@ -1,6 +1,7 @@
-//! Where the logs of a follower and its leader part (KIP-101, KIP-279), from their epoch histories.
-//! A record's epoch and offset name its bytes: one leader wrote an epoch, in one run. So up to the
-//! end of the largest epoch that both logs have, the shorter end of the two, they are the same.
+//! Where the logs of a follower and its leader diverge (KIP-101, KIP-279), found from their epoch
+//! histories. An epoch and an offset identify a record's bytes, since one leader wrote an epoch, in
+//! one run. So the logs are equal up to the end of the largest epoch that both have; if the epoch's
+//! ends differ, up to the lower one.
 
 use rustmq_model::{LeaderEpoch, Offset};
 
@@ -10,8 +11,8 @@ use super::message::{Hello, HistoryPage, Verdict};
 use crate::log::EpochStart;
 
 impl HistoryPage {
-    /// The page of `log`'s history that has `newer` newer entries, of `count_max` entries at most.
-    /// `None` if there is none.
+    /// The page of `log`'s history that skips the `newer` newest entries and has at most
+    /// `count_max` entries. `None` if there is none.
     pub(super) fn of(log: &LogView<'_>, newer: usize, count_max: usize) -> Option<Self> {
         let until = log.epochs.len().checked_sub(newer)?;
         let from = until.saturating_sub(count_max);
@@ -19,14 +20,14 @@ impl HistoryPage {
         Some(Self { starts: log.epochs[from..until].to_vec(), end, newer, has_older: from > 0 })
     }
 
-    /// How many newer entries the page has that follows the one of [`Self::of`]. `None` if that was
-    /// the last.
+    /// How many newest entries the page after the one of [`Self::of`] skips. `None` if that was the
+    /// last page.
     pub(super) fn older(log: &LogView<'_>, newer: usize, count_max: usize) -> Option<usize> {
-        let told = newer.checked_add(count_max)?;
-        (told < log.epochs.len()).then_some(told)
+        let next = newer.checked_add(count_max)?;
+        (next < log.epochs.len()).then_some(next)
     }
 
-    /// Whether a log that ends at `end` can have such a history, in `epoch` or before.
+    /// Whether a log that ends at `end`, in `epoch` or an earlier one, can have this page.
     fn is_sound(&self, epoch: LeaderEpoch, end: Offset) -> bool {
         let ends_within = if self.newer == 0 { self.end == end } else { self.end <= end };
         let is_bounded = self.starts.len() <= HISTORY_PAGE_MAX && u32::try_from(self.newer).is_ok();
@@ -42,26 +43,27 @@ impl HistoryPage {
 }
 
 impl Hello {
-    /// Whether what a follower says of its log can be true, when its leader's log ends at
+    /// Whether a follower's description of its log can be true, if its leader's log ends at
     /// `leader_end`.
     pub(super) fn is_sound(&self, leader_end: Offset) -> bool {
         let Self { conversation, local_start, end, high_watermark, history } = self;
         (0 <= local_start.0 && local_start <= high_watermark && high_watermark <= end && end.0 < i64::MAX)
-            // The controller told it where to start: below what was committed, which a leader has.
+            // The controller sets a local start no higher than the committed end, which a leader's
+            // log reaches.
             && *local_start <= leader_end
             && history.is_sound(conversation.epoch, *end)
     }
 }
 
-/// Whether a follower may be made to drop its log.
+/// Whether a follower may be told to drop its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Resets {
     Allowed,
-    /// It may be a member of the ISR, and could be elected in the midst of it.
+    /// It may be a member of the ISR, and could be elected during the reset.
     Withheld,
 }
 
-/// What the follower of a sound hello is to do to have a beginning of `log`.
+/// The instruction that makes a follower's log a prefix of `log`. The hello must be sound.
 pub(super) fn judge(log: &LogView<'_>, hello: &Hello) -> Verdict {
     let reset = Verdict::Reset { start: log.local_start };
     let found = hello.history.starts.iter().enumerate().rev().find_map(|(index, theirs)| {
@@ -75,12 +77,13 @@ pub(super) fn judge(log: &LogView<'_>, hello: &Hello) -> Verdict {
         None if hello.history.has_older => {
             return Verdict::OlderPage { newer: hello.history.newer + hello.history.starts.len() };
         }
-        // Nothing in common but where both start: below it neither has anything that could differ.
+        // The logs have no epoch in common, but they start at the same offset, so they agree up to
+        // there.
         None if hello.local_start == log.local_start => log.local_start,
         None => return reset,
     };
-    // Below its start the leader cannot tell; and nothing that was once committed is cut in an
-    // election that was clean.
+    // The leader cannot compare records below its own start, and no clean election makes a cut of
+    // committed records necessary.
     let floor = log.local_start.max(hello.local_start).max(hello.high_watermark);
     if to < floor { reset } else { Verdict::Cut { to } }
 }
@@ -109,8 +112,8 @@ mod tests {
         Hello { conversation, local_start: log.local_start, end: log.end, high_watermark, history }
     }
 
-    /// The logs are given as epochs, local start and end; the follower's with its high watermark.
-    /// Whatever the size of its pages, the verdict is the same.
+    /// Checks that the verdict is the same for every page size. A log is given by its epochs, its
+    /// local start and its end; the follower's also by its high watermark.
     fn check(leader: (&[(i32, i64)], i64, i64), follower: (&[(i32, i64)], i64, i64, i64), expected: Verdict) {
         let (ours, theirs) = (history(leader.0), history(follower.0));
         let (ours, theirs) = (view(&ours, leader.1, leader.2), view(&theirs, follower.1, follower.2));
@@ -129,14 +132,14 @@ mod tests {
     }
 
     #[test]
-    fn logs_part_at_the_end_of_the_last_epoch_that_both_have() {
+    fn logs_diverge_at_the_end_of_the_last_epoch_that_both_have() {
         let cut = |to| Verdict::Cut { to: Offset(to) };
-        // A follower that is behind, one that is ahead in an epoch, and one that wrote an epoch
-        // which nobody else has.
+        // A follower that is behind, one that is ahead within an epoch, and one that wrote an epoch
+        // which no other replica has.
         check((&[(1, 0), (4, 10)], 0, 20), (&[(1, 0)], 0, 7, 0), cut(7));
         check((&[(1, 0), (4, 10)], 0, 20), (&[(1, 0)], 0, 14, 0), cut(10));
         check((&[(1, 0), (4, 10)], 0, 20), (&[(1, 0), (3, 8)], 0, 15, 5), cut(8));
-        // KIP-279: two leaders in a row lost what they wrote.
+        // KIP-279: two leaders in a row lost their records.
         check((&[(1, 0), (5, 6)], 0, 9), (&[(1, 0), (2, 6), (3, 7), (4, 8)], 0, 12, 6), cut(6));
         check((&[(1, 0), (3, 6), (5, 9)], 0, 12), (&[(1, 0), (2, 4), (4, 8)], 0, 12, 4), cut(4));
         // Within the leader's own epoch, after a new handshake.
@@ -145,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_kept_is_dropped() {
+    fn a_log_without_a_usable_prefix_is_reset() {
         let reset = |start| Verdict::Reset { start: Offset(start) };
-        // Below the leader's start, in an epoch that both know and in none.
+        // The logs diverge below the leader's start, in an epoch that both know and in none.
         check((&[(1, 0), (4, 10)], 15, 20), (&[(1, 0)], 0, 7, 0), reset(15));
         check((&[(4, 15)], 15, 20), (&[(1, 0), (2, 9)], 0, 17, 0), reset(15));
         check((&[(4, 15)], 15, 20), (&[(1, 16)], 16, 17, 16), reset(15));
-        // A cut below what was committed once is no cut of a clean election.
+        // The cut would take committed records.
         check((&[(1, 0), (4, 10)], 0, 20), (&[(1, 0), (3, 8)], 0, 15, 9), reset(0));
     }
 
@@ -181,16 +184,15 @@ mod tests {
         check(&|hello| (hello.history.starts, hello.history.has_older) = (Vec::new(), true));
     }
 
-    /// Whatever page a follower was set up to tell.
     #[test]
-    fn a_page_is_as_long_as_any_leader_takes() {
+    fn a_page_that_is_longer_than_the_limit_is_unsound() {
         let starts: Vec<_> = (0..400).map(|number| (number, i64::from(number))).collect();
         let epochs = history(&starts);
-        let of = |count_max| {
+        let is_sound = |count_max| {
             let mut hello = hello(&view(&epochs, 0, 400), 0, 0, count_max);
             hello.conversation.epoch = LeaderEpoch(400);
             hello.is_sound(Offset(400))
         };
-        assert_eq!([1, HISTORY_PAGE_MAX, HISTORY_PAGE_MAX + 1].map(of), [true, true, false]);
+        assert_eq!([1, HISTORY_PAGE_MAX, HISTORY_PAGE_MAX + 1].map(is_sound), [true, true, false]);
     }
 }

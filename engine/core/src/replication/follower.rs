@@ -1,4 +1,4 @@
-//! The part of a replica that follows.
+//! The follower role of a replica.
 //!
 //! ```text
 //!                 Answer: cut            the cut is durable
@@ -6,10 +6,10 @@
 //!    ^     |                                                ^  |
 //!    |     '------------------> Resetting ------------------'  |
 //!    |            Answer: reset          the log is new        |
-//!    '------------- Void, or silence; the next number ---------'
+//!    '------------- Void, or silence; a new handshake ---------'
 //! ```
-//! Takes no batch and no high watermark before it follows, and nothing of another epoch, leader or
-//! handshake ever.
+//! Accepts no batch and no high watermark before it follows, and never anything of another epoch,
+//! leader or handshake.
 
 use std::ops::Range;
 
@@ -24,7 +24,8 @@ use super::message::{Ack, Answer, Conversation, Handshake, Hello, HistoryPage, M
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FollowerState {
-    /// The page of its history that has so many newer entries was told, or is to be.
+    /// The next hello is sent at `hello_at`, with the history page that skips the `newer` newest
+    /// entries.
     Handshaking {
         newer: usize,
         hello_at: Instant,
@@ -41,10 +42,10 @@ pub(super) struct Follower {
     pub state: FollowerState,
     limits: ReplicationLimits,
     heard_at: Instant,
-    /// The durable end that the leader was told last.
-    told_end: Option<Offset>,
-    /// As the leader said; it counts when this replica follows, and up to where its own log is
-    /// durable.
+    /// The durable end in the last acknowledgement.
+    acked_end: Option<Offset>,
+    /// The leader's high watermark. It counts only while this replica follows, and only up to the
+    /// durable end of its own log.
     leader_high_watermark: Offset,
 }
 
@@ -67,21 +68,21 @@ impl Follower {
     ) -> Self {
         let conversation = Conversation { epoch, handshake };
         let state = FollowerState::Handshaking { newer: 0, hello_at: now };
-        let (told_end, leader_high_watermark) = (None, Offset::ZERO);
-        Self { leader, conversation, state, limits, heard_at: now, told_end, leader_high_watermark }
+        let (acked_end, leader_high_watermark) = (None, Offset::ZERO);
+        Self { leader, conversation, state, limits, heard_at: now, acked_end, leader_high_watermark }
     }
 
-    /// All that was said so far is void.
+    /// Everything that was exchanged so far is void.
     pub(super) fn begin_handshake(&mut self, now: Instant, handshake: Handshake) {
         *self = Self::new(now, self.leader, self.conversation.epoch, handshake, self.limits);
     }
 
-    /// The log is as the leader wants it.
+    /// The log is a prefix of the leader's now.
     pub(super) fn follow(&mut self, now: Instant) {
         (self.state, self.heard_at) = (FollowerState::Following, now);
     }
 
-    /// The hello that is due.
+    /// The hello, if one is due.
     pub(super) fn hello(&mut self, now: Instant, log: &LogView<'_>, high_watermark: Offset) -> Option<Message> {
         let FollowerState::Handshaking { newer, hello_at } = &mut self.state else { return None };
         if *hello_at > now {
@@ -101,9 +102,9 @@ impl Follower {
         high_watermark: Offset,
         resets: Resets,
     ) -> Result<Step, Ignored> {
-        let told = match self.state {
+        let sent = match self.state {
             FollowerState::Handshaking { newer, .. } => newer,
-            // The leader repeats its answer: it has not heard that it was carried out.
+            // The leader repeats its answer, because the acknowledgement has not reached it.
             FollowerState::Following if !matches!(answer.verdict, Verdict::OlderPage { .. }) => {
                 self.heard_at = now;
                 return Ok(Step::Follow);
@@ -111,14 +112,15 @@ impl Follower {
             _ => return Err(Ignored::WrongState),
         };
         let step = match answer.verdict {
-            Verdict::OlderPage { newer } if self.older_page(log, told) == Some(newer) => {
+            Verdict::OlderPage { newer } if self.older_page(log, sent) == Some(newer) => {
                 self.state = FollowerState::Handshaking { newer, hello_at: now };
                 return Ok(Step::SayHello);
             }
-            // Of a page before.
+            // The answer to an earlier page.
             Verdict::OlderPage { .. } => return Err(Ignored::WrongState),
-            // No message makes a replica drop committed records, whoever sends it: neither those
-            // below its high watermark, nor those that a member of the ISR may be elected for.
+            // No message makes a replica drop committed records, whoever sends it: neither records
+            // below its high watermark, nor any record while it is in the ISR, from which it may be
+            // elected.
             Verdict::Reset { .. } if resets == Resets::Withheld => return Err(Ignored::InSync),
             Verdict::Cut { to } if to < log.local_start.max(high_watermark) || to > log.end => {
                 return Err(Ignored::Malformed);
@@ -141,12 +143,12 @@ impl Follower {
         Ok(step)
     }
 
-    /// How many newer entries the next page of the history has.
-    fn older_page(&self, log: &LogView<'_>, told: usize) -> Option<usize> {
-        HistoryPage::older(log, told, self.limits.history_page_max)
+    /// How many newest entries the page after the one that was sent skips.
+    fn older_page(&self, log: &LogView<'_>, sent: usize) -> Option<usize> {
+        HistoryPage::older(log, sent, self.limits.history_page_max)
     }
 
-    /// Answers which of the batches are to be appended: the log does not have them yet.
+    /// Returns which of the batches to append: those that the log does not have yet.
     pub(super) fn handle_push(
         &mut self,
         now: Instant,
@@ -170,25 +172,26 @@ impl Follower {
         if is_known.is_some_and(|(ours, leaders)| ours != leaders) {
             return Err(Ignored::PreviousDiffers);
         }
-        let (had, new) = batches.split_at(batches.partition_point(|batch| batch.next_offset() <= log.end));
-        // An offset and an epoch name a batch, and with it all that lies before it.
-        let known = had.last().and_then(|last| log.epoch_before(last.next_offset()).zip(Some(last.leader_epoch)));
+        let (present, new) = batches.split_at(batches.partition_point(|batch| batch.next_offset() <= log.end));
+        // An offset and an epoch identify a batch and all batches before it.
+        let known = present.last().and_then(|last| log.epoch_before(last.next_offset()).zip(Some(last.leader_epoch)));
         if known.is_some_and(|(ours, leaders)| ours != leaders) {
             return Err(Ignored::PreviousDiffers);
         }
         match new.first() {
-            // The logs' batches have other bounds: no leader's log has such a beginning.
+            // The log ends within a batch of the leader's, so it is not a prefix of that log.
             Some(next) if next.base_offset != log.end => Err(Ignored::PreviousDiffers),
-            // The batch would be filed under an epoch that it is not of, and be cut off as such later.
+            // The log would count the batch to a later epoch than its own, and a later cut would
+            // remove it with that epoch.
             Some(next) if log.epochs.last().is_some_and(|last| next.leader_epoch < last.epoch) => {
                 Err(Ignored::PreviousDiffers)
             }
-            _ => Ok(had.len()..batches.len()),
+            _ => Ok(present.len()..batches.len()),
         }
     }
 
-    /// Whether the batches follow each other from the first offset to the end, in epochs that do
-    /// not fall and are not the future.
+    /// Checks that the batches follow each other from the first offset to the end, in epochs that
+    /// neither fall nor exceed the current one.
     fn check_batches(&self, push: &Push, batches: &[BatchHeader]) -> Result<(), Ignored> {
         let (mut next, mut epoch) = (push.first, push.previous_epoch.unwrap_or(LeaderEpoch(0)).max(LeaderEpoch(0)));
         for batch in batches {
@@ -202,29 +205,29 @@ impl Follower {
         if next == push.end && epoch <= self.conversation.epoch { Ok(()) } else { Err(Ignored::Malformed) }
     }
 
-    /// Where the high watermark may stand here.
+    /// The highest value that the high watermark may have here.
     pub(super) fn watermark(&self, durable_end: Offset) -> Option<Offset> {
         let is_following = self.state == FollowerState::Following;
         is_following.then(|| self.leader_high_watermark.min(durable_end))
     }
 
-    /// Tells the durable end, again if need be: the last message may have been lost.
+    /// Acknowledges the durable end, even if it has not moved: the last message may have been lost.
     pub(super) fn ack(&mut self, durable_end: Offset) -> Option<Message> {
         if self.state != FollowerState::Following {
             return None;
         }
-        self.told_end = Some(durable_end);
+        self.acked_end = Some(durable_end);
         Some(Message::Ack(Ack { conversation: self.conversation, durable_end }))
     }
 
-    /// Tells the durable end if it has moved since the leader was told.
-    pub(super) fn ack_news(&mut self, durable_end: Offset) -> Option<Message> {
-        if self.told_end < Some(durable_end) { self.ack(durable_end) } else { None }
+    /// Acknowledges the durable end if it has moved since the last acknowledgement.
+    pub(super) fn ack_if_moved(&mut self, durable_end: Offset) -> Option<Message> {
+        if self.acked_end < Some(durable_end) { self.ack(durable_end) } else { None }
     }
 
-    /// Nothing was heard of the leader for too long: it may have ended this handshake, or lost its
-    /// own memory of it.
-    pub(super) fn is_forsaken(&self, now: Instant) -> bool {
+    /// Whether the leader has been silent for too long: it may have ended this handshake, or lost
+    /// its state of it.
+    pub(super) fn is_leader_silent(&self, now: Instant) -> bool {
         self.state == FollowerState::Following && now.since(self.heard_at) >= self.limits.silence_max
     }
 

@@ -1,9 +1,9 @@
 //! The in-sync replicas as their leader knows them, and the one change of them that it may have
-//! asked for.
+//! proposed.
 //!
-//! While a change is on its way the leader does not know whether it holds. So a possible member
-//! counts for the high watermark (the *maximal* ISR of KIP-497), and only certain members count for
-//! `min.insync.replicas`.
+//! While a proposal is in flight, the leader does not know whether the change holds. So a possible
+//! member counts for the high watermark (the *maximal* ISR of KIP-497), and only certain members
+//! count for `min.insync.replicas`.
 
 use rustmq_model::{BrokerId, Instant};
 
@@ -12,7 +12,7 @@ use super::assignment::{Assignment, InSyncChange, PartitionEpoch, Refusal};
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     change: InSyncChange,
-    /// When it is asked for again: asking and answer may both be lost.
+    /// When it is proposed again: the proposal or its answer may be lost.
     repeat_at: Instant,
 }
 
@@ -28,21 +28,21 @@ impl Pending {
 #[derive(Debug)]
 pub(super) struct InSync {
     committed: Vec<BrokerId>,
-    /// How many members there must be for a record to be committed.
-    least: usize,
+    /// How many members the ISR must have for a record to be committed.
+    required: usize,
     partition_epoch: PartitionEpoch,
     pending: Option<Pending>,
 }
 
 impl InSync {
     pub(super) fn new(assignment: &Assignment) -> Self {
-        let least = assignment.in_sync_min.min(assignment.replicas.len());
+        let required = assignment.in_sync_min.min(assignment.replicas.len());
         let (committed, partition_epoch) = (assignment.in_sync.clone(), assignment.partition_epoch);
-        Self { committed, least, partition_epoch, pending: None }
+        Self { committed, required, partition_epoch, pending: None }
     }
 
-    /// The controller has changed the partition: an earlier request names an older partition epoch,
-    /// and either holds now or never will.
+    /// The controller has changed the partition. An earlier proposal names an older partition
+    /// epoch: its change either holds now or never will.
     pub(super) fn on_assignment(&mut self, assignment: &Assignment) {
         *self = Self::new(assignment);
     }
@@ -51,13 +51,13 @@ impl InSync {
         self.committed.contains(&broker)
     }
 
-    /// The possible members, as far as is known here.
+    /// The possible members.
     pub(super) fn maximal(&self) -> impl Iterator<Item = BrokerId> {
         let pending = self.pending.map(|pending| pending.broker());
         self.committed.iter().copied().chain(pending.filter(|broker| !self.is_committed(*broker)))
     }
 
-    /// How many are members for certain.
+    /// The number of certain members.
     pub(super) fn certain_count(&self) -> usize {
         let leaves = self.pending.is_some_and(|pending| {
             matches!(pending.change, InSyncChange::Leave(_)) && self.is_committed(pending.broker())
@@ -65,12 +65,12 @@ impl InSync {
         self.committed.len() - usize::from(leaves)
     }
 
-    pub(super) const fn least(&self) -> usize {
-        self.least
+    pub(super) const fn required(&self) -> usize {
+        self.required
     }
 
     pub(super) fn is_enough(&self) -> bool {
-        self.certain_count() >= self.least
+        self.certain_count() >= self.required
     }
 
     pub(super) const fn partition_epoch(&self) -> PartitionEpoch {
@@ -85,13 +85,13 @@ impl InSync {
         self.pending.map(|pending| pending.repeat_at)
     }
 
-    /// The change is asked for now. The one before it must be decided.
-    pub(super) fn ask(&mut self, change: InSyncChange, repeat_at: Instant) {
-        assert!(self.pending.is_none(), "one change of the ISR is asked for at a time");
+    /// Records that the change is proposed now. The one before it must be decided.
+    pub(super) fn propose(&mut self, change: InSyncChange, repeat_at: Instant) {
+        assert!(self.pending.is_none(), "one change of the ISR is proposed at a time");
         self.pending = Some(Pending { change, repeat_at });
     }
 
-    /// The change that is to be asked for again.
+    /// The pending change, if it must be proposed again.
     pub(super) fn repeat(&mut self, now: Instant, repeat_at: Instant) -> Option<InSyncChange> {
         let pending = self.pending.as_mut().filter(|pending| pending.repeat_at <= now)?;
         pending.repeat_at = repeat_at;
@@ -103,10 +103,10 @@ impl InSync {
         self.partition_epoch == partition_epoch && self.pending.is_some_and(|pending| pending.change == change)
     }
 
-    /// The controller has refused the pending change. A join that it refused once it may still
-    /// grant: another copy may be on its way, and come when the joiner is eligible again. So the
-    /// joiner counts until a change that follows has raised the partition epoch. `now` is when that
-    /// is asked for.
+    /// The controller has refused the pending change. It may still grant a join that it refused:
+    /// another copy of the proposal may arrive once the joiner is eligible again. So the joiner
+    /// counts until a further change has raised the partition epoch. `now` is when that change is
+    /// proposed.
     pub(super) fn on_refused(&mut self, refusal: Refusal, now: Instant) {
         let Some(pending) = &mut self.pending else { return };
         if let (InSyncChange::Join(member), Refusal::Ineligible) = (pending.change, refusal) {
@@ -124,7 +124,7 @@ mod tests {
 
     const NOW: Instant = Instant::from_nanos(0);
 
-    fn of(in_sync: &[i32], in_sync_min: usize) -> InSync {
+    fn isr(in_sync: &[i32], in_sync_min: usize) -> InSync {
         InSync::new(&Assignment {
             leader_epoch: LeaderEpoch(1),
             partition_epoch: PartitionEpoch(4),
@@ -142,29 +142,29 @@ mod tests {
     }
 
     #[test]
-    fn a_change_on_its_way_counts_only_where_it_holds_back() {
-        let mut set = of(&[1, 2], 2);
+    fn a_pending_change_counts_only_in_the_safe_direction() {
+        let mut set = isr(&[1, 2], 2);
         check(&set, &[1, 2], 2);
-        set.ask(InSyncChange::Leave(BrokerId(2)), NOW);
+        set.propose(InSyncChange::Leave(BrokerId(2)), NOW);
         check(&set, &[1, 2], 1);
         assert!(!set.is_enough());
-        let mut set = of(&[1, 2], 3);
-        set.ask(InSyncChange::Join(Member { broker: BrokerId(3), run: Run(7) }), NOW);
+        let mut set = isr(&[1, 2], 3);
+        set.propose(InSyncChange::Join(Member { broker: BrokerId(3), run: Run(7) }), NOW);
         check(&set, &[1, 2, 3], 2);
         assert!(!set.is_enough());
     }
 
     #[test]
-    fn a_refused_join_is_taken_back_before_the_joiner_is_forgotten() {
-        let mut set = of(&[1], 9);
+    fn a_refused_join_is_withdrawn_before_the_joiner_stops_counting() {
+        let mut set = isr(&[1], 9);
         let join = InSyncChange::Join(Member { broker: BrokerId(3), run: Run(7) });
-        set.ask(join, NOW.plus(std::time::Duration::from_secs(1)));
+        set.propose(join, NOW.plus(std::time::Duration::from_secs(1)));
         assert!(set.is_pending(join, PartitionEpoch(4)) && !set.is_pending(join, PartitionEpoch(3)));
         set.on_refused(Refusal::StalePartitionEpoch, NOW);
         assert!(set.is_pending(join, PartitionEpoch(4)));
         set.on_refused(Refusal::Ineligible, NOW);
         assert_eq!(set.repeat(NOW, NOW), Some(InSyncChange::Leave(BrokerId(3))));
         check(&set, &[1, 3], 1);
-        assert_eq!(set.least(), 3, "no more are asked for than there are replicas");
+        assert_eq!(set.required(), 3, "no more members are required than there are replicas");
     }
 }

@@ -1,12 +1,13 @@
-//! When a follower had last caught up with its leader. A follower of a busy leader never has all
-//! that the leader has at one moment, so it is not asked whether its end is the leader's: it has
-//! caught up *as of* a time when it has reached the leader's end of that time.
+//! When a follower last caught up with its leader. A follower of a busy leader never has all of the
+//! leader's records at one moment, so its end is not compared with the leader's current end: the
+//! follower has caught up *as of* a time once it has reached the end that the leader's log had
+//! then.
 
 use std::time::Duration;
 
 use rustmq_model::{Instant, Offset};
 
-/// The end of the leader's log at some time, which the follower has not reached yet.
+/// An earlier end of the leader's log, which the follower has not reached yet.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     end: Offset,
@@ -20,13 +21,13 @@ pub(super) struct Lag {
 }
 
 impl Lag {
-    /// A leadership begins. Its followers have the whole time to catch up.
+    /// A leadership begins. Its followers have the whole `lag_time_max` to catch up.
     pub(super) const fn new(now: Instant, end: Offset) -> Self {
         Self { caught_up_at: now, mark: Mark { end, at: now } }
     }
 
-    /// The leader's log, which ended at `before`, goes on to `end`. A follower that had all of it
-    /// has caught up as of now, however long the log was quiet before.
+    /// The leader's log, which ended at `before`, grows to `end`. A follower that had all of it has
+    /// caught up as of now, however long the log was idle.
     pub(super) fn on_append(&mut self, now: Instant, acked: Option<Offset>, before: Offset, end: Offset) {
         if acked >= Some(before) {
             self.caught_up_at = now;
@@ -43,14 +44,15 @@ impl Lag {
         }
     }
 
-    /// Whether the follower that has `acked` counts as in sync with a log that ends at `end`.
-    pub(super) fn is_in_sync(&self, now: Instant, acked: Option<Offset>, end: Offset, most: Duration) -> bool {
-        acked >= Some(end) || now.since(self.caught_up_at) <= most
+    /// Whether the follower, which has acknowledged `acked`, counts as in sync with a log that ends
+    /// at `end`.
+    pub(super) fn is_in_sync(&self, now: Instant, acked: Option<Offset>, end: Offset, lag_time_max: Duration) -> bool {
+        acked >= Some(end) || now.since(self.caught_up_at) <= lag_time_max
     }
 
-    /// The first moment at which it does not any more, unless it catches up.
-    pub(super) fn deadline(&self, most: Duration) -> Instant {
-        self.caught_up_at.plus(most).plus(Duration::from_nanos(1))
+    /// The first moment at which the follower is out of sync, unless it catches up.
+    pub(super) fn deadline(&self, lag_time_max: Duration) -> Instant {
+        self.caught_up_at.plus(lag_time_max).plus(Duration::from_nanos(1))
     }
 }
 
@@ -62,7 +64,7 @@ mod tests {
 
     use super::Lag;
 
-    const MOST: Duration = Duration::from_millis(100);
+    const LAG_TIME_MAX: Duration = Duration::from_millis(100);
 
     fn at(millis: u64) -> Instant {
         Instant::from_nanos(millis * 1_000_000)
@@ -75,7 +77,7 @@ mod tests {
             let (now, end) = (at(u64::try_from(step).unwrap() * 5), Offset(step * 10));
             lag.on_append(now, Some(Offset((step - 4).max(0) * 10)), Offset((step - 1) * 10), end);
             lag.on_ack(now, Offset((step - 3).max(0) * 10), end);
-            assert!(lag.is_in_sync(now, Some(Offset((step - 3).max(0) * 10)), end, MOST), "step {step}");
+            assert!(lag.is_in_sync(now, Some(Offset((step - 3).max(0) * 10)), end, LAG_TIME_MAX), "step {step}");
         }
     }
 
@@ -86,26 +88,26 @@ mod tests {
             let (now, end, acked) = (at(u64::try_from(*step).unwrap() * 5), Offset(step * 10), Offset(step * 7));
             lag.on_append(now, Some(Offset((step - 1) * 7)), Offset((step - 1) * 10), end);
             lag.on_ack(now, acked, end);
-            !lag.is_in_sync(now, Some(acked), end, MOST)
+            !lag.is_in_sync(now, Some(acked), end, LAG_TIME_MAX)
         });
         assert!(fell_out.is_some_and(|step| (20..200).contains(&step)), "{fell_out:?}");
     }
 
     #[test]
-    fn after_a_long_quiet_the_whole_time_is_left() {
+    fn after_an_idle_time_the_whole_lag_time_is_left() {
         let mut lag = Lag::new(at(0), Offset(0));
         lag.on_ack(at(1), Offset(10), Offset(10));
-        assert!(lag.is_in_sync(at(10_000), Some(Offset(10)), Offset(10), MOST));
+        assert!(lag.is_in_sync(at(10_000), Some(Offset(10)), Offset(10), LAG_TIME_MAX));
         lag.on_append(at(10_000), Some(Offset(10)), Offset(10), Offset(11));
-        assert!(lag.is_in_sync(at(10_100), Some(Offset(10)), Offset(11), MOST));
-        assert!(!lag.is_in_sync(lag.deadline(MOST), Some(Offset(10)), Offset(11), MOST));
-        assert_eq!(lag.deadline(MOST), at(10_100).plus(Duration::from_nanos(1)));
+        assert!(lag.is_in_sync(at(10_100), Some(Offset(10)), Offset(11), LAG_TIME_MAX));
+        assert!(!lag.is_in_sync(lag.deadline(LAG_TIME_MAX), Some(Offset(10)), Offset(11), LAG_TIME_MAX));
+        assert_eq!(lag.deadline(LAG_TIME_MAX), at(10_100).plus(Duration::from_nanos(1)));
     }
 
     #[test]
-    fn one_that_never_said_a_word_falls_out() {
+    fn a_follower_that_never_acknowledged_falls_out() {
         let lag = Lag::new(at(0), Offset(0));
-        assert!(lag.is_in_sync(at(100), None, Offset(0), MOST));
-        assert!(!lag.is_in_sync(at(101), None, Offset(0), MOST));
+        assert!(lag.is_in_sync(at(100), None, Offset(0), LAG_TIME_MAX));
+        assert!(!lag.is_in_sync(at(101), None, Offset(0), LAG_TIME_MAX));
     }
 }

@@ -1,5 +1,5 @@
-//! The role of the leader: its pushes to the followers, its proposals to change the ISR, and where
-//! its high watermark is.
+//! The leader role of a replica: its pushes to the followers, its proposals to change the ISR, and
+//! its high watermark.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +19,13 @@ use super::progress::{Progress, Reading};
 pub(super) struct Leader {
     me: BrokerId,
     epoch: LeaderEpoch,
-    /// Where the log ended when the epoch began. Whatever an earlier leader committed lies below:
-    /// this replica was in its ISR.
+    /// Where the log ended when the epoch began. All records that earlier leaders committed lie
+    /// below: this replica was in their ISR.
     epoch_start: Offset,
     limits: ReplicationLimits,
     followers: BTreeMap<BrokerId, Progress>,
     in_sync: InSync,
-    /// Of the log, as far as the followers' lag takes it into account.
+    /// The end of the log that the followers' lag was updated with last.
     end: Offset,
 }
 
@@ -44,7 +44,7 @@ impl Leader {
         leader
     }
 
-    /// None goes within the epoch: [`Assignment::replicas`].
+    /// Adds new followers. None is removed within the epoch: [`Assignment::replicas`].
     fn add_replicas(&mut self, now: Instant, assignment: &Assignment) {
         for broker in assignment.replicas.iter().filter(|broker| **broker != self.me) {
             self.followers.entry(*broker).or_insert_with(|| Progress::new(now, self.end));
@@ -67,15 +67,15 @@ impl Leader {
         &self.in_sync
     }
 
-    /// The controller has changed the partition within this leadership. Answers whether the ISR has
-    /// become too small by it.
+    /// The controller has changed the partition within this leadership. Returns which waits to
+    /// refuse if the ISR is too small now.
     pub(super) fn on_assignment(&mut self, now: Instant, assignment: &Assignment) -> Option<WaitRefusal> {
         self.in_sync.on_assignment(assignment);
         self.add_replicas(now, assignment);
         (!self.in_sync.is_enough()).then_some(WaitRefusal::NotEnoughReplicasAfterAppend)
     }
 
-    /// The controller has refused a change that is still pending.
+    /// The controller has refused a proposal.
     pub(super) fn on_refused(&mut self, now: Instant, proposal: &Proposal, refusal: Refusal) -> Result<(), Ignored> {
         let Change::InSync(change) = proposal.change else { return Ok(()) };
         if !self.in_sync.is_pending(change, proposal.partition_epoch) {
@@ -85,7 +85,7 @@ impl Leader {
         if let InSyncChange::Join(member) = change
             && let Some(progress) = self.followers.get_mut(&member.broker)
         {
-            progress.joins_from = Some(now.plus(self.limits.retry_interval));
+            progress.next_join_at = Some(now.plus(self.limits.retry_interval));
         }
         Ok(())
     }
@@ -108,13 +108,13 @@ impl Leader {
     }
 
     pub(super) fn on_ack(&mut self, now: Instant, log: &LogView<'_>, from: BrokerId, ack: &Ack) -> Result<(), Ignored> {
-        self.on_end(now, log.end);
+        self.on_log_end(now, log.end);
         let progress = self.followers.get_mut(&from).ok_or(Ignored::WrongSender)?;
         progress.on_ack(now, self.end, ack)
     }
 
-    /// The log ends here, which the first input after an append tells.
-    fn on_end(&mut self, now: Instant, end: Offset) {
+    /// Updates the followers' lag. The first input after an append brings the new end of the log.
+    fn on_log_end(&mut self, now: Instant, end: Offset) {
         let before = std::mem::replace(&mut self.end, end);
         if end > before {
             self.followers.values_mut().for_each(|progress| {
@@ -124,7 +124,7 @@ impl Leader {
         }
     }
 
-    /// Batches that were asked for are read, and go out behind the answer.
+    /// The driver has read the batches. They go out behind the returned push.
     pub(super) fn on_batches_read(
         &mut self,
         now: Instant,
@@ -138,7 +138,7 @@ impl Leader {
         }
         let pushing = progress.pushing().ok_or(Ignored::WrongCompletion)?;
         pushing.reading = Reading::Idle;
-        // The window may have been rewound meanwhile, or moved on by an acknowledgement.
+        // The window may have been rewound meanwhile, or advanced by an acknowledgement.
         if pushing.window.next() != read.first {
             return Err(Ignored::WrongCompletion);
         }
@@ -153,8 +153,9 @@ impl Leader {
         Ok(Push { conversation, first: read.first, end: read.end, previous_epoch, high_watermark })
     }
 
-    /// Where the high watermark may stand: the least end that every replica which may be in sync
-    /// has synced. `None` while one of them has not said, or while too few are in sync.
+    /// The highest value that the high watermark may have: the least synced end of all replicas
+    /// that may be in sync. `None` while the end of one of them is unknown, or while too few are in
+    /// sync.
     pub(super) fn watermark(&self, durable_end: Offset) -> Option<Offset> {
         if !self.in_sync.is_enough() {
             return None;
@@ -166,20 +167,20 @@ impl Leader {
         if broker == self.me { Some(durable_end) } else { self.followers.get(&broker).and_then(Progress::acked) }
     }
 
-    /// The end below which all is as safe as `level` promises.
+    /// The end below which every record is as safe as `level` promises.
     pub(super) fn acknowledged(&self, level: AckLevel, durable_end: Offset, high_watermark: Offset) -> Option<Offset> {
         match level {
             AckLevel::Leader => Some(durable_end),
             AckLevel::All => Some(high_watermark),
             AckLevel::None | AckLevel::Majority | AckLevel::Custom(_) => {
-                let syncs = level.syncs(self.replica_count())?;
+                let count = level.sync_count(self.replica_count())?;
                 let acked = self.followers.values().filter_map(Progress::acked);
-                if syncs == 0 { Some(self.end) } else { synced_by(syncs, &acked.chain([durable_end])) }
+                if count == 0 { Some(self.end) } else { synced_by(count, &acked.chain([durable_end])) }
             }
         }
     }
 
-    /// Does the work that is due by the inputs so far and by the time.
+    /// Does the work that is due after an input or a timeout.
     pub(super) fn advance(
         &mut self,
         now: Instant,
@@ -187,10 +188,10 @@ impl Leader {
         high_watermark: Offset,
         actions: &mut impl Extend<Action>,
     ) {
-        self.on_end(now, log.end);
+        self.on_log_end(now, log.end);
         let (epoch, limits) = (self.epoch, self.limits);
         for (follower, progress) in &mut self.followers {
-            progress.joins_from = progress.joins_from.filter(|from| *from > now);
+            progress.next_join_at = progress.next_join_at.filter(|from| *from > now);
             actions.extend(serve(now, log, epoch, &limits, high_watermark, *follower, progress));
         }
         let repeat_at = now.plus(limits.retry_interval);
@@ -198,7 +199,7 @@ impl Leader {
         if !self.in_sync.has_pending()
             && let Some(next) = self.next_change(now, high_watermark)
         {
-            self.in_sync.ask(next, repeat_at);
+            self.in_sync.propose(next, repeat_at);
             change = Some(next);
         }
         let partition_epoch = self.in_sync.partition_epoch();
@@ -207,7 +208,7 @@ impl Leader {
         actions.extend(change.map(propose));
     }
 
-    /// The replica that is to leave the ISR or to join it.
+    /// The next replica to leave the ISR or to join it.
     fn next_change(&self, now: Instant, high_watermark: Offset) -> Option<InSyncChange> {
         let lags = |progress: &Progress| {
             let is_in_sync = progress.lag.is_in_sync(now, progress.acked(), self.end, self.limits.lag_time_max);
@@ -217,12 +218,12 @@ impl Leader {
         if let Some((broker, _)) = members.find(|(_, progress)| lags(progress)) {
             return Some(InSyncChange::Leave(*broker));
         }
-        // Below the epoch's start there may be records that an earlier leader committed, and this
-        // one's watermark has not reached.
-        let least = high_watermark.max(self.epoch_start);
+        // An earlier leader may have committed records below the epoch's start which this leader's
+        // high watermark has not reached.
+        let required = high_watermark.max(self.epoch_start);
         let mut others = self.followers.iter().filter(|(broker, _)| !self.in_sync.is_committed(**broker));
         let (broker, progress) = others.find(|(_, progress)| {
-            progress.acked() >= Some(least) && progress.joins_from.is_none() && !lags(progress)
+            progress.acked() >= Some(required) && progress.next_join_at.is_none() && !lags(progress)
         })?;
         Some(InSyncChange::Join(Member { broker: *broker, run: progress.handshake().run }))
     }
@@ -236,7 +237,7 @@ impl Leader {
             [
                 progress.due_at(&self.limits),
                 (may_ask && lags).then(|| progress.lag.deadline(lag_time_max)),
-                progress.joins_from,
+                progress.next_join_at,
             ]
         };
         self.followers.iter().flat_map(of_follower).chain([self.in_sync.repeat_at()]).flatten().min()
@@ -250,7 +251,8 @@ impl Leader {
     }
 }
 
-/// Batches that [`Action::ReadBatches`] asked for; none where they are not there any more.
+/// The result of [`Action::ReadBatches`]. `end` is `first` if the batches are gone, or cannot be
+/// read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchesRead {
     pub follower: BrokerId,
@@ -288,7 +290,7 @@ fn serve(
     }
     let room = pushing.window.room(limits).filter(|_| next < log.end && pushing.reading.may_begin(now));
     if let Some(bytes_max) = room {
-        pushing.reading = Reading::UnderWay;
+        pushing.reading = Reading::InFlight;
         return Some(Action::ReadBatches { follower, handshake, first: next, bytes_max });
     }
     if pushing.heartbeat_at > now {

@@ -1,5 +1,5 @@
-//! A replica's log as the machine sees it with each input: how far it has come, and its epochs. The
-//! machine keeps no copy of it.
+//! A replica's log as the machine sees it with each input: its offsets and its epochs. The machine
+//! keeps no copy.
 
 use rustmq_model::{LeaderEpoch, Offset};
 
@@ -9,7 +9,7 @@ use crate::log::EpochStart;
 #[derive(Clone, Copy, Debug)]
 pub struct LogView<'a> {
     pub starts: Starts,
-    /// The first offset that the log itself still holds.
+    /// The first offset that the local log still holds.
     pub local_start: Offset,
     pub durable_end: Offset,
     pub end: Offset,
@@ -18,14 +18,14 @@ pub struct LogView<'a> {
 }
 
 impl LogView<'_> {
-    /// Whether an epoch begins at `offset` or above. Where the log ends there, nothing was appended in
-    /// that epoch; a batch of an older epoch must not follow before a cut has taken it.
+    /// Whether an epoch begins at `offset` or above. If the log ends there, nothing was appended in
+    /// that epoch, and a batch of an older epoch must not follow before a cut has removed it.
     #[must_use]
     pub fn has_epoch_from(&self, offset: Offset) -> bool {
         self.epochs.last().is_some_and(|last| last.start >= offset)
     }
 
-    /// Of the record before `offset`. `None` where the log does not hold it.
+    /// The epoch of the record before `offset`. `None` if the log does not hold that record.
     #[must_use]
     pub fn epoch_before(&self, offset: Offset) -> Option<LeaderEpoch> {
         if offset <= self.local_start {

@@ -1,11 +1,11 @@
-//! The messages between the replicas of a partition. They may be lost, late, doubled and out of
-//! order: each says for which leader epoch and which handshake it is, and means nothing to others.
+//! The messages between the replicas of a partition. They may be lost, late, duplicated and
+//! reordered: each names its leader epoch and its handshake, and is void in any other.
 //!
 //! ```text
 //!  follower                                leader
 //!     | -- Hello: epoch history, newest page --> |
 //!     | <-- Answer: an older page is needed ---- |
-//!     | -- Hello: the next page ---------------> |  finds where the logs part
+//!     | -- Hello: the next page ---------------> |  finds where the logs diverge
 //!     | <-- Answer: cut, or reset -------------- |
 //!   cuts its log, and syncs that                 |
 //!     | -- Ack: durable end -------------------> |  the handshake is complete
@@ -20,35 +20,35 @@ use rustmq_model::{LeaderEpoch, Offset};
 use super::assignment::Run;
 use crate::log::EpochStart;
 
-/// Numbers the handshakes of one follower. A later one makes all that was said in earlier ones
-/// void, in earlier runs of the follower too.
+/// Numbers the handshakes of one follower. A later one voids all messages of earlier ones,
+/// including those of earlier runs of the follower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Handshake {
-    /// The follower's.
+    /// The follower's run.
     pub run: Run,
     pub count: u64,
 }
 
-/// For which conversation a message is.
+/// The leader epoch and the handshake that a message belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conversation {
     pub epoch: LeaderEpoch,
     pub handshake: Handshake,
 }
 
-/// A part of a follower's epoch history, of [`super::limits::HISTORY_PAGE_MAX`] entries at most.
+/// A part of a follower's epoch history, at most [`super::limits::HISTORY_PAGE_MAX`] entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryPage {
     /// Oldest first.
     pub starts: Vec<EpochStart>,
     /// Where the newest epoch of this page ends in the follower's log.
     pub end: Offset,
-    /// Entries that are newer than those of this page.
+    /// The number of entries that are newer than those of this page.
     pub newer: usize,
     pub has_older: bool,
 }
 
-/// A follower has heard of an epoch, and asks where its log parts from the leader's.
+/// A follower in a new epoch or handshake asks where its log diverges from the leader's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     pub conversation: Conversation,
@@ -61,11 +61,11 @@ pub struct Hello {
 /// The leader's instruction about the follower's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// No epoch of the page is the leader's: it needs the page that has this many newer entries.
+    /// No epoch of the page is the leader's: it needs the page with this many newer entries.
     OlderPage { newer: usize },
-    /// The logs agree up to here, and the rest goes.
+    /// The logs agree up to `to`, and the follower cuts the rest.
     Cut { to: Offset },
-    /// They have nothing in common that could be kept: the follower starts anew at the leader's
+    /// The logs have no common prefix that could be kept: the follower starts anew at the leader's
     /// local start.
     Reset { start: Offset },
 }
@@ -78,24 +78,25 @@ pub struct Answer {
     pub high_watermark: Offset,
 }
 
-/// Goes ahead of whole batches that follow each other in the leader's log, or of none.
+/// Precedes whole batches that follow each other in the leader's log; without batches it is a
+/// heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Push {
     pub conversation: Conversation,
-    /// Where the batches begin. Without batches: up to where the leader has pushed.
+    /// Where the batches begin. In a heartbeat: the end of the pushed batches.
     pub first: Offset,
     /// One past the last.
     pub end: Offset,
-    /// The epoch of the record before `first` in the leader's log, if it still knows it.
+    /// The epoch of the record before `first` in the leader's log, if the leader still knows it.
     pub previous_epoch: Option<LeaderEpoch>,
     pub high_watermark: Offset,
 }
 
-/// Cumulative.
+/// An acknowledgement, which is cumulative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
     pub conversation: Conversation,
-    /// Everything below is synced at the follower, and is the leader's.
+    /// The follower has synced everything below, and it is the leader's log.
     pub durable_end: Offset,
 }
 
@@ -105,7 +106,7 @@ pub enum Message {
     Answer(Answer),
     Push(Push),
     Ack(Ack),
-    /// The handshake is void: the follower says hello with the next number.
+    /// The handshake is void: the follower begins the next one.
     Void(Conversation),
 }
 

@@ -1,12 +1,12 @@
-//! Replication of a partition, without I/O: who leads, what is pushed to whom, where logs part,
-//! which replicas are in sync, and what may be called committed. The controller's decisions are
-//! taken from it; how messages and bytes travel is the driver's.
+//! Replication of a partition, without I/O: who leads, which batches are pushed to each follower,
+//! where two logs diverge, which replicas are in sync, and which records are committed. It takes
+//! the controller's decisions as given; the driver carries the messages and the bytes.
 //!
 //! Reading order: [`message`] has the messages between replicas and their order, [`assignment`] the
-//! controller's decisions; [`replica`] is the machine, with its roles in [`leader`] ([`progress`]
-//! of each follower: [`window`], [`lag`]; the ISR in [`in_sync`]) and [`follower`]; [`divergence`]
-//! compares two logs, [`ack_level`] has the promises to producers, [`actions`] the requests to the
-//! driver.
+//! controller's decisions; [`replica`] is the machine, with its roles in [`leader`] (the
+//! [`progress`] of each follower with its [`window`] and its [`lag`], and the ISR in [`in_sync`])
+//! and [`follower`]; [`divergence`] compares two logs, [`ack_level`] has the promises to producers,
+//! [`actions`] the requests to the driver.
 
 pub mod ack_level;
 pub mod actions;

@@ -1,4 +1,4 @@
-//! How far one follower is, as its leader knows it within its epoch.
+//! How far one follower has come, as its leader knows it within its epoch.
 //!
 //! ```text
 //!            Hello: a sound page                      Ack
@@ -25,13 +25,13 @@ enum Stage {
     Unheard,
     Paging,
     Withheld,
-    /// The same answer goes to each copy of the hello: whichever the follower takes, it has done
-    /// the same.
+    /// Each copy of the hello gets the same answer, so it does not matter which one the follower
+    /// executes.
     Answered {
         answer: Answer,
-        /// The end of the common log, once the follower has carried the answer out.
+        /// The end of the common log, once the follower has executed the answer.
         agreed: Offset,
-        /// When it goes out once more: its acknowledgement may have been lost.
+        /// When the answer is sent again: it or its acknowledgement may have been lost.
         repeat_at: Instant,
     },
     Pushing(Pushing),
@@ -41,19 +41,19 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct Pushing {
     pub window: Window,
-    /// Synced at the follower, by an acknowledgement of this epoch and handshake.
+    /// The follower's synced end, from an acknowledgement of this epoch and handshake.
     acked: Offset,
     pub reading: Reading,
     pub heartbeat_at: Instant,
 }
 
-/// Of the batches that are pushed next.
+/// The read of the batches to push next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reading {
     Idle,
-    UnderWay,
-    /// It gave nothing. A disk that fails, or a follower whose end lies within a batch, costs no
-    /// more than a read now and then.
+    InFlight,
+    /// It returned nothing. The pause bounds the cost of a failing disk, or of a follower whose end
+    /// lies within a batch.
     Failed {
         again_at: Instant,
     },
@@ -63,7 +63,7 @@ impl Reading {
     pub(super) fn may_begin(self, now: Instant) -> bool {
         match self {
             Self::Idle => true,
-            Self::UnderWay => false,
+            Self::InFlight => false,
             Self::Failed { again_at } => again_at <= now,
         }
     }
@@ -71,7 +71,7 @@ impl Reading {
     const fn due_at(self) -> Option<Instant> {
         match self {
             Self::Failed { again_at } => Some(again_at),
-            Self::Idle | Self::UnderWay => None,
+            Self::Idle | Self::InFlight => None,
         }
     }
 }
@@ -79,24 +79,24 @@ impl Reading {
 #[derive(Debug)]
 pub(super) struct Progress {
     stage: Stage,
-    /// The newest one that was heard of.
+    /// The newest handshake that the follower has begun.
     handshake: Handshake,
     pub lag: Lag,
-    /// A join that was refused is not asked for again before this.
-    pub joins_from: Option<Instant>,
+    /// A refused join is not proposed again before this.
+    pub next_join_at: Option<Instant>,
 }
 
 impl Progress {
     /// A leadership begins, with a log that ends at `end`.
     pub(super) fn new(now: Instant, end: Offset) -> Self {
-        Self { stage: Stage::Unheard, handshake: Handshake::default(), lag: Lag::new(now, end), joins_from: None }
+        Self { stage: Stage::Unheard, handshake: Handshake::default(), lag: Lag::new(now, end), next_join_at: None }
     }
 
     pub(super) const fn handshake(&self) -> Handshake {
         self.handshake
     }
 
-    /// The follower's synced end, as far as it may be counted.
+    /// The follower's synced end. `None` while none counts.
     pub(super) const fn acked(&self) -> Option<Offset> {
         match &self.stage {
             Stage::Pushing(pushing) => Some(pushing.acked),
@@ -115,7 +115,7 @@ impl Progress {
         matches!(self.stage, Stage::Withheld)
     }
 
-    /// When something is due by itself.
+    /// When work is due without an input.
     pub(super) fn due_at(&self, limits: &ReplicationLimits) -> Option<Instant> {
         match &self.stage {
             Stage::Answered { repeat_at, .. } => Some(*repeat_at),
@@ -127,7 +127,7 @@ impl Progress {
         }
     }
 
-    /// The answer that goes out once more.
+    /// The answer, if it must be sent again.
     pub(super) fn repeat_answer(&mut self, now: Instant, limits: &ReplicationLimits) -> Option<Answer> {
         let Stage::Answered { answer, repeat_at, .. } = &mut self.stage else { return None };
         if *repeat_at > now {
@@ -137,7 +137,7 @@ impl Progress {
         Some(*answer)
     }
 
-    /// Gives the answer, unless it has to wait.
+    /// Returns the answer, or `None` if it is withheld.
     pub(super) fn on_hello(
         &mut self,
         log: &LogView<'_>,
@@ -202,7 +202,7 @@ impl Progress {
         Ok(())
     }
 
-    /// The leader does not have the next batches any more. The follower has to say hello again.
+    /// The leader no longer has the next batches. The follower must say hello again.
     pub(super) fn end(&mut self) {
         self.stage = Stage::Ended;
     }
@@ -211,7 +211,7 @@ impl Progress {
         if let Stage::Pushing(pushing) = &self.stage {
             pushing.window.check_invariants(limits);
             let furthest = pushing.window.furthest();
-            assert!(pushing.acked <= furthest && furthest <= end, "a follower has what its leader has not");
+            assert!(pushing.acked <= furthest && furthest <= end, "a follower has records that its leader lacks");
         }
     }
 }

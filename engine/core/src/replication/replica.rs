@@ -1,6 +1,6 @@
 //! [`Replica`]: one partition's replica as a machine. It decides about the messages to its peers,
-//! the changes of its log, and its high watermark. It holds no log and no bytes: a view of the log
-//! comes with each input, and batches pass by as headers.
+//! the changes of its log, and its high watermark. It holds neither the log nor batches: a view of
+//! the log comes with each input, and only the headers of batches pass through.
 //!
 //! ```text
 //!         the assignment names another broker
@@ -12,9 +12,9 @@
 //!   |                                          Fenced
 //!   '-- from any role: the next leader epoch, or another registration
 //! ```
-//! A change of the log (a cut, a reset) is held apart from the role. While one is under way, no
-//! role begins and no hello is said; one that was begun in an epoch is brought to its end in the
-//! next. So no log leads, or is compared with another, in the midst of it.
+//! A change of the log (a cut, a reset) is independent of the role. While one is in flight, no role
+//! begins and no hello is sent; a change that began in one epoch is completed in the next. So no
+//! log leads, or is compared with another, during a change.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -32,21 +32,21 @@ use super::limits::ReplicationLimits;
 use super::log_view::LogView;
 use super::message::{Answer, Conversation, Handshake, Hello, Message, Push};
 
-/// Actions that wait to be executed: a few for each follower, and the driver takes them after each
-/// input.
+/// The most actions that wait for the driver: a few for each follower. The driver takes them after
+/// each input.
 const ACTIONS_MAX: usize = 1_024;
 
 #[derive(Debug)]
 enum Role {
     Idle,
     /// The controller has refused a proposal because this epoch is over. The next epoch has not
-    /// come yet.
+    /// arrived yet.
     Fenced,
     Leader(Leader),
     Follower(Follower),
 }
 
-/// The role of a replica, as others may see it.
+/// The role of a replica, as seen from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleName {
     Idle,
@@ -58,7 +58,7 @@ pub enum RoleName {
     Following,
 }
 
-/// A change of the log that the driver has not reported as done.
+/// A change of the log that the driver has not completed yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum LogChange {
     Truncate { to: Offset },
@@ -73,17 +73,17 @@ pub struct Replica {
     assignment: Option<Assignment>,
     change: Option<LogChange>,
     high_watermark: Offset,
-    /// Handshakes begun in this run.
+    /// The number of handshakes begun in this run.
     handshakes: u64,
     lease_until: Instant,
     actions: VecDeque<Action>,
 }
 
 impl Replica {
-    /// A run begins, with the log that recovery has found, which starts for readers at `start`.
-    /// `reset` is the start of a reset that was noted and not brought to its end: it is now, before
-    /// anything else. Once in a run for an assigned replica: handshakes are counted from here, and a
-    /// leader takes what has an earlier count for a late copy.
+    /// Begins a run, with the log that recovery has found, which starts for readers at `start`.
+    /// `reset` is the start of an interrupted reset, which is completed before anything else.
+    /// Called once in a run for an assigned replica: handshakes are numbered from here, and a
+    /// leader takes a message with an earlier number for a late copy.
     #[must_use]
     pub fn open(me: Member, limits: ReplicationLimits, start: Offset, reset: Option<Offset>) -> Self {
         let mut replica = Self {
@@ -92,7 +92,7 @@ impl Replica {
             role: Role::Idle,
             assignment: None,
             change: None,
-            // How far others had the log, the leader will say.
+            // Only the leader knows how far the log is committed.
             high_watermark: start,
             handshakes: 0,
             lease_until: Instant::default(),
@@ -104,19 +104,23 @@ impl Replica {
         replica
     }
 
-    /// The broker has registered anew: it is another run, and leads nothing that it led.
+    /// The broker has registered again: it is another run, and leads nothing that it led before.
     pub fn handle_registration(&mut self, now: Instant, log: &LogView<'_>, run: Run) {
         self.me.run = run;
         self.leave_role();
         self.advance(now, log);
     }
 
-    /// The controller has said when the lease ends, by this broker's clock, counted from when it
-    /// was asked for.
+    /// The controller has granted a lease until `until` by this broker's clock. Its length counts
+    /// from the request.
     pub fn handle_lease(&mut self, until: Instant) {
         self.lease_until = self.lease_until.max(until);
     }
 
+    /// The controller has changed the partition.
+    ///
+    /// # Errors
+    /// [`Ignored::StaleAssignment`] if the assignment is not newer than the known one.
     pub fn handle_assignment(&mut self, now: Instant, log: &LogView<'_>, given: Assignment) -> Result<(), Ignored> {
         let known = self.assignment.as_ref();
         let is_newer = known.is_none_or(|known| {
@@ -128,7 +132,7 @@ impl Replica {
         let is_same_epoch = known.is_some_and(|known| known.leader_epoch == given.leader_epoch);
         let stays = |replica| given.replicas.contains(replica);
         let stay_all = known.is_none_or(|known| known.replicas.iter().all(stays));
-        assert!(stay_all || !is_same_epoch, "the controller takes a replica away with a new leader epoch");
+        assert!(stay_all || !is_same_epoch, "the controller removes a replica only with a new leader epoch");
         if !is_same_epoch {
             self.leave_role();
         } else if let Role::Leader(leader) = &mut self.role
@@ -142,6 +146,10 @@ impl Replica {
     }
 
     /// The controller has refused a proposal.
+    ///
+    /// # Errors
+    /// [`Ignored`] if this replica does not lead in the proposal's epoch, or the change is not
+    /// pending.
     pub fn handle_refusal(
         &mut self,
         now: Instant,
@@ -163,8 +171,12 @@ impl Replica {
         Ok(())
     }
 
-    /// A message of a peer, with the headers of the batches that came with it. Answers which of
-    /// these are to be appended, before anything else.
+    /// A message of a peer, with the headers of the batches that came with it. Returns which of the
+    /// batches to append, before anything else.
+    ///
+    /// # Errors
+    /// [`Ignored`] says why the message was ignored. [`Ignored::PreviousDiffers`] also begins a new
+    /// handshake.
     pub fn handle_message(
         &mut self,
         now: Instant,
@@ -192,7 +204,7 @@ impl Replica {
         Ok(appended)
     }
 
-    /// The log goes on further: a leader's, by batches of clients.
+    /// The leader's log has grown by batches of clients. In other roles this changes nothing.
     pub fn on_appended(&mut self, now: Instant, log: &LogView<'_>) {
         if matches!(self.role, Role::Leader(_)) {
             self.advance(now, log);
@@ -202,15 +214,19 @@ impl Replica {
     /// More of the log is durable.
     pub fn on_durable(&mut self, now: Instant, log: &LogView<'_>) {
         if let Role::Follower(follower) = &mut self.role
-            && let Some(message) = follower.ack_news(log.durable_end)
+            && let Some(message) = follower.ack_if_moved(log.durable_end)
         {
             self.actions.push_back(Action::Send { to: follower.leader, message });
         }
         self.advance(now, log);
     }
 
-    /// The driver has executed [`Action::ReadBatches`]. Answers the header that goes out ahead of
-    /// the batches.
+    /// The driver has executed [`Action::ReadBatches`]. Returns the header to send ahead of the
+    /// batches.
+    ///
+    /// # Errors
+    /// [`Ignored`] if the batches must not be sent: there are none, or they are not the next ones
+    /// any more.
     pub fn on_batches_read(&mut self, now: Instant, log: &LogView<'_>, read: &BatchesRead) -> Result<Push, Ignored> {
         let Role::Leader(leader) = &mut self.role else { return Err(Ignored::WrongRole) };
         let push = leader.on_batches_read(now, log, read, self.high_watermark);
@@ -218,13 +234,16 @@ impl Replica {
         push
     }
 
-    /// The cut or the reset that was asked for is durable.
+    /// The requested cut or reset is durable.
+    ///
+    /// # Errors
+    /// [`Ignored::WrongCompletion`] if none was requested.
     pub fn on_log_changed(&mut self, now: Instant, log: &LogView<'_>) -> Result<(), Ignored> {
         let change = self.change.take().ok_or(Ignored::WrongCompletion)?;
         match change {
-            LogChange::Truncate { to } => assert_eq!((log.end, log.durable_end), (to, to), "the log is cut"),
+            LogChange::Truncate { to } => assert_eq!((log.end, log.durable_end), (to, to), "the log ends at the cut"),
             LogChange::Reset { start } => {
-                assert_eq!((log.local_start, log.end), (start, start), "the log begins anew");
+                assert_eq!((log.local_start, log.end), (start, start), "the log starts empty after a reset");
                 self.high_watermark = start;
             }
         }
@@ -245,7 +264,7 @@ impl Replica {
     }
 
     pub fn handle_timeout(&mut self, now: Instant, log: &LogView<'_>) {
-        if matches!(&self.role, Role::Follower(follower) if follower.is_forsaken(now)) {
+        if matches!(&self.role, Role::Follower(follower) if follower.is_leader_silent(now)) {
             self.begin_handshake(now);
         }
         self.advance(now, log);
@@ -254,7 +273,7 @@ impl Replica {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.role {
-            // Nothing is said before the log is as it is to be.
+            // No message is sent before the change is complete.
             _ if self.change.is_some() => None,
             Role::Idle | Role::Fenced => None,
             Role::Leader(leader) => leader.due_at(),
@@ -266,7 +285,10 @@ impl Replica {
         self.actions.pop_front()
     }
 
-    /// Whether an append that asks for `level` is taken, and in which epoch.
+    /// Checks whether an append with `level` is accepted. Returns the epoch to append in.
+    ///
+    /// # Errors
+    /// [`ProduceRefusal`] says why the append is refused.
     pub fn admit(&self, now: Instant, level: AckLevel) -> Result<LeaderEpoch, ProduceRefusal> {
         let leader = self.leader().ok_or(ProduceRefusal::NotLeader)?;
         if now >= self.lease_until {
@@ -280,22 +302,22 @@ impl Replica {
         }
         let in_sync = leader.in_sync();
         if level == AckLevel::All && !in_sync.is_enough() {
-            let (in_sync, least) = (in_sync.certain_count(), in_sync.least());
-            return Err(ProduceRefusal::NotEnoughReplicas { in_sync, least });
+            let (in_sync, required) = (in_sync.certain_count(), in_sync.required());
+            return Err(ProduceRefusal::NotEnoughReplicas { in_sync, required });
         }
         Ok(leader.epoch())
     }
 
-    /// Appends with this level that end here or below may be answered. `None` while nothing may be:
-    /// another replica may lead.
+    /// The end up to which appends with `level` may be answered. `None` if none may be, for
+    /// instance because another replica may lead.
     #[must_use]
     pub fn acknowledged(&self, now: Instant, log: &LogView<'_>, level: AckLevel) -> Option<Offset> {
         let leader = self.leader().filter(|_| now < self.lease_until)?;
         leader.acknowledged(level, log.durable_end, self.high_watermark)
     }
 
-    /// Asks the controller to move a start. Answers whether it was asked: only the leader does, and
-    /// only up to the high watermark.
+    /// Proposes to move a start. Returns whether it did: only the leader may, and only up to the
+    /// high watermark.
     pub fn propose_start(&mut self, change: Change) -> bool {
         let high_watermark = self.high_watermark;
         let is_committed = match change {
@@ -315,15 +337,15 @@ impl Replica {
         self.high_watermark
     }
 
-    /// The end that a consumer may be told. `None` (`OFFSET_NOT_AVAILABLE`) until all that earlier
-    /// leaders may have told of is below the high watermark.
+    /// The end to report to consumers. `None` (`OFFSET_NOT_AVAILABLE`) until the high watermark has
+    /// reached every end that earlier leaders may have reported.
     #[must_use]
     pub fn latest(&self) -> Option<Offset> {
         let leader = self.leader()?;
         (self.high_watermark >= leader.epoch_start()).then_some(self.high_watermark)
     }
 
-    /// The epoch that this replica leads in.
+    /// The epoch in which this replica leads.
     #[must_use]
     pub fn leading(&self) -> Option<LeaderEpoch> {
         self.leader().map(Leader::epoch)
@@ -351,12 +373,12 @@ impl Replica {
         assert!(is_within || is_resetting, "the high watermark {} is outside of {log:?}", self.high_watermark);
         match &self.role {
             Role::Leader(leader) => {
-                assert!(self.change.is_none(), "a log leads in the midst of a change");
+                assert!(self.change.is_none(), "a log leads during a change");
                 leader.check_invariants(self.high_watermark);
             }
             Role::Follower(follower) => {
                 let is_changing = matches!(follower.state, FollowerState::Truncating | FollowerState::Resetting);
-                assert!(!is_changing || self.change.is_some(), "a follower waits for a change that nobody makes");
+                assert!(!is_changing || self.change.is_some(), "a follower waits for a change that is not in flight");
             }
             Role::Idle | Role::Fenced => {}
         }
@@ -369,14 +391,14 @@ impl Replica {
         }
     }
 
-    /// Whether the message is of the epoch that this replica plays a part in, from one who may send
-    /// it, and of a handshake that is under way.
+    /// Checks that the message is of this replica's epoch, from a permitted sender, and of the
+    /// current handshake.
     fn check_conversation(&self, from: BrokerId, message: &Message) -> Result<(), Ignored> {
         let Conversation { epoch, handshake } = message.conversation();
         let known = self.assignment.as_ref().ok_or(Ignored::WrongRole)?;
         match epoch.cmp(&known.leader_epoch) {
             std::cmp::Ordering::Less => return Err(Ignored::StaleEpoch),
-            // Only the controller can tell whether there is such an epoch.
+            // Only the controller knows whether there is such an epoch.
             std::cmp::Ordering::Greater => return Err(Ignored::FutureEpoch),
             std::cmp::Ordering::Equal => {}
         }
@@ -392,7 +414,7 @@ impl Replica {
                 if from != follower.leader {
                     return Err(Ignored::WrongSender);
                 }
-                // Until the log is as it was told to be, nothing else can be done with it.
+                // No message may touch the log before its change is complete.
                 if self.change.is_some() {
                     return Err(Ignored::WrongState);
                 }
@@ -481,10 +503,10 @@ impl Replica {
     }
 
     fn check_actions(&self) {
-        assert!(self.actions.len() <= ACTIONS_MAX, "the driver does not execute what it is asked for");
+        assert!(self.actions.len() <= ACTIONS_MAX, "the driver does not execute the actions");
     }
 
-    /// Does the work that is due after an input.
+    /// Does the work that is due after an input or a timeout.
     fn advance(&mut self, now: Instant, log: &LogView<'_>) {
         if self.change.is_none() {
             self.advance_role(now, log);
@@ -493,11 +515,11 @@ impl Replica {
     }
 
     fn advance_role(&mut self, now: Instant, log: &LogView<'_>) {
-        self.take_role(now, log);
+        self.enter_role(now, log);
         if self.change.is_some() || self.follow_starts(log) {
             return;
         }
-        self.raise_watermark(log);
+        self.raise_high_watermark(log);
         match &mut self.role {
             Role::Leader(leader) => leader.advance(now, log, self.high_watermark, &mut self.actions),
             Role::Follower(follower) => {
@@ -508,9 +530,9 @@ impl Replica {
         }
     }
 
-    /// The log starts where the controller says, on every replica: once it is known to be the
-    /// leader's, and durable up to there. Were it moved before, what producers have done would be
-    /// told by records that others never had. Answers whether the driver was asked for it.
+    /// Asks the driver to move the log's starts to the controller's, once the log is known to agree
+    /// with the leader's, and to be durable up to there. Moved earlier, the log would keep the
+    /// state of producers from records that other replicas never had. Returns whether it asked.
     fn follow_starts(&mut self, log: &LogView<'_>) -> bool {
         let Some(starts) = self.assignment.as_ref().map(|assignment| assignment.starts) else { return false };
         let is_agreed = matches!(self.role(), RoleName::Leader | RoleName::Following);
@@ -523,7 +545,7 @@ impl Replica {
         true
     }
 
-    fn take_role(&mut self, now: Instant, log: &LogView<'_>) {
+    fn enter_role(&mut self, now: Instant, log: &LogView<'_>) {
         let Some(assignment) = &self.assignment else { return };
         let epoch = assignment.leader_epoch;
         if !matches!(self.role, Role::Idle) || !assignment.replicas.contains(&self.me.broker) {
@@ -532,8 +554,8 @@ impl Replica {
         let Some(leader) = assignment.leader else { return };
         let committed_end = assignment.starts.local();
         if leader == self.me && committed_end > log.end {
-            // Only an unclean election brings this about. The log below is whole elsewhere, and
-            // nobody's here.
+            // Only an unclean election causes this: the log lacks committed records. Those below
+            // the start are in the tier or deleted, so the log starts anew there.
             self.begin_reset(committed_end);
         } else if leader == self.me {
             self.role = Role::Leader(Leader::new(now, self.me.broker, assignment, self.limits, log.end));
@@ -544,7 +566,7 @@ impl Replica {
         }
     }
 
-    fn raise_watermark(&mut self, log: &LogView<'_>) {
+    fn raise_high_watermark(&mut self, log: &LogView<'_>) {
         let to = match &self.role {
             Role::Leader(leader) => leader.watermark(log.durable_end),
             Role::Follower(follower) => follower.watermark(log.durable_end),

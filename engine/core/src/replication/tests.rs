@@ -1,3 +1,4 @@
+//! Tests of the replication machine: replicas that exchange messages, without a network or a log.
 #![allow(clippy::unwrap_used)]
 
 mod acknowledgements;

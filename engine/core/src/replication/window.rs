@@ -1,6 +1,6 @@
-//! The batches that were pushed to one follower and are not acknowledged: bounded in bytes and in
-//! pushes, so that a slow follower costs its leader no memory and no read that is not soon
-//! acknowledged.
+//! The batches that were pushed to one follower and are not acknowledged. They are bounded in bytes
+//! and in pushes, so that a slow follower costs its leader neither memory nor reads far ahead of
+//! the acknowledgements.
 
 use std::collections::VecDeque;
 
@@ -16,15 +16,16 @@ struct Pushed {
 
 #[derive(Debug)]
 pub(super) struct Window {
-    /// By their ends, rising.
+    /// In the order of their ends.
     pushed: VecDeque<Pushed>,
     bytes: usize,
     /// Where the next push begins.
     next: Offset,
-    /// The furthest that was ever pushed, or that the handshake found to be there: no
-    /// acknowledgement passes it.
+    /// The furthest end that was ever pushed, or that the handshake found at the follower. No
+    /// acknowledgement exceeds it.
     furthest: Offset,
-    /// When the oldest unacknowledged batch was pushed, or the last acknowledgement moved on.
+    /// When the resend timer was last started: by a push into an empty window, an acknowledged
+    /// push, or a rewind.
     progress_at: Instant,
 }
 
@@ -42,13 +43,13 @@ impl Window {
         self.furthest
     }
 
-    /// How many bytes may be pushed now.
+    /// How many bytes the next push may have. `None` while the window is full.
     pub(super) fn room(&self, limits: &ReplicationLimits) -> Option<usize> {
         let is_full = self.bytes >= limits.window_bytes || self.pushed.len() >= limits.pushes_max;
         (!is_full).then(|| limits.push_bytes.min(limits.window_bytes - self.bytes))
     }
 
-    /// Batches from [`Self::next`] to `end` are on their way.
+    /// Batches from [`Self::next`] to `end` are in flight now.
     pub(super) fn on_pushed(&mut self, now: Instant, end: Offset, bytes: usize) {
         if self.pushed.is_empty() {
             self.progress_at = now;
@@ -64,7 +65,7 @@ impl Window {
             self.bytes -= pushed.bytes;
             self.progress_at = now;
         }
-        // The acknowledgement may cover batches that a rewind was to push again.
+        // The acknowledgement may cover batches that a rewind would push again.
         self.next = self.next.max(acked);
     }
 
@@ -73,7 +74,7 @@ impl Window {
         (!self.pushed.is_empty()).then(|| self.progress_at.plus(limits.resend_after))
     }
 
-    /// Everything from `acked` on is pushed again.
+    /// Pushes everything from `acked` on again.
     pub(super) fn rewind(&mut self, now: Instant, acked: Offset) {
         (self.next, self.bytes, self.progress_at) = (acked, 0, now);
         self.pushed.clear();

@@ -1,4 +1,4 @@
-//! Batch headers for tests: the log looks at nothing else of a batch.
+//! Batch headers for tests: the log reads nothing else of a batch.
 
 use super::super::{EpochStart, PartitionLog, RejectedEpoch};
 use rustmq_model::batch::{Attributes, BatchHeader};
@@ -7,7 +7,7 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Tim
 pub const TRANSACTIONAL: Attributes = Attributes(0x10);
 pub const MARKER: Attributes = Attributes(0x30);
 
-/// A batch of a plain producer.
+/// A batch of a producer without an id.
 pub fn plain(count: i32) -> BatchHeader {
     BatchHeader {
         base_offset: Offset::ZERO,
@@ -42,7 +42,7 @@ pub fn marker(id: i64, epoch: i16) -> BatchHeader {
     BatchHeader { attributes: MARKER, ..idempotent(id, epoch, -1, 1) }
 }
 
-/// The log is led in `epoch` from here on, if that is a new one.
+/// Leads the log in `epoch` from here on, if that is a new one.
 pub fn lead(log: &mut PartitionLog, epoch: i32) -> Result<Option<EpochStart>, RejectedEpoch> {
     let begun = log.prepare_lead(LeaderEpoch(epoch))?;
     begun.into_iter().for_each(|begun| log.lead(begun));

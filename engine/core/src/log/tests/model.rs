@@ -1,5 +1,6 @@
-//! Random lives of a log beside a simple model: a map of batches by base offset, and every batch a producer ever had in its epoch. After each
-//! step the log holds its invariants, agrees with the model, and at each restart checkpoint and replay give the same log.
+//! Random lives of a log beside a simple model: a map of batches by base offset, and every batch
+//! that a producer wrote in its epoch. After each step the log keeps its invariants and agrees with
+//! the model, and at each restart checkpoint and replay give the same log.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -66,7 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (count.clone(), timestamp.clone()).prop_map(|(count, timestamp)| Step::Plain { count, timestamp }),
         8 => (id.clone(), 0..8usize, count, timestamp, any::<bool>()).prop_map(
             |(id, back, count, timestamp, in_transaction)| {
-                // Half of the steps go on, the others repeat.
+                // Half of the steps send a new batch, the others repeat one.
                 let back = back.saturating_sub(3);
                 Step::Producer { id, back, count, timestamp, in_transaction }
             }
@@ -85,20 +86,21 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What is in the WAL since the last checkpoint.
+/// A frame in the WAL.
 #[derive(Clone, Debug)]
 enum Written {
     Batch(BatchHeader, Option<EndMarker>),
     Trim(Offset),
     EpochStart(EpochStart),
-    /// The end at which it was decided, and who is forgotten.
+    /// The log end at the decision, and the producers to forget.
     Expiry(Offset, Vec<ProducerId>),
 }
 
 #[derive(Clone, Debug, Default)]
 struct ModelProducer {
     epoch: i16,
-    /// Base sequence, record count, base offset; of this epoch, since the producer was known.
+    /// Base sequence, record count and base offset of each batch in this epoch, since the producer
+    /// became known.
     batches: Vec<(i32, i32, i64)>,
     open: Option<i64>,
     last_append: i64,
@@ -111,14 +113,16 @@ impl ModelProducer {
 }
 
 struct Life {
-    /// Bytes of every batch: small ones share an entry of the time index, large ones make one each.
+    /// The size of every batch, in bytes: small batches share an entry of the time index, large
+    /// ones get one each.
     size: usize,
     log: PartitionLog,
     checkpoint: Vec<u8>,
+    /// The frames since the checkpoint.
     written: Vec<Written>,
-    /// And since the log was opened, but for what was cut off.
+    /// The frames since the log was opened, except those that were cut off.
     all: Vec<Written>,
-    /// By base offset; what was trimmed stays, what was truncated goes.
+    /// By base offset. Trimmed batches stay, truncated ones are removed.
     batches: BTreeMap<i64, BatchHeader>,
     producers: BTreeMap<i64, ModelProducer>,
     end: i64,
@@ -189,7 +193,7 @@ impl Life {
         from + (to - from) * part as i64 / 255
     }
 
-    /// An append that must be taken.
+    /// Appends a batch that must be accepted.
     fn append(&mut self, header: BatchHeader) {
         let header = BatchHeader { size: self.size, ..header };
         let decision = self.log.prepare_append(Some(LeaderEpoch(self.epoch)), &header);
@@ -308,16 +312,16 @@ impl Life {
             Written::Expiry(..) => !is_past,
             Written::Trim(_) => true,
         });
-        let mut kept = PartitionLog::open(LogLimits::default(), LeaderEpoch(1), Offset::ZERO);
-        replay(&mut kept, &self.all);
-        kept.continue_cut(&self.log, Timestamp(self.now));
-        self.log = kept;
+        let mut rebuilt = PartitionLog::open(LogLimits::default(), LeaderEpoch(1), Offset::ZERO);
+        replay(&mut rebuilt, &self.all);
+        rebuilt.continue_cut(&self.log, Timestamp(self.now));
+        self.log = rebuilt;
         assert!(!self.log.end_cut());
         self.checkpoint = encoded(&self.log);
         self.written.clear();
         self.batches.split_off(&to);
         self.end = to;
-        // The same as of a log that never had more: the model takes it over.
+        // The cut log equals one that never had more, so the model takes its producers.
         self.producers.clear();
         for (id, producer) in self.log.producers().iter() {
             let batch = |batch: &super::super::producers::ProducerBatch| {
@@ -359,7 +363,7 @@ impl Life {
             let before = self.log.producers().find(id).map(|producer| producer.last_timestamp);
             assert!(before.is_none_or(|before| (before..=Timestamp(self.now)).contains(&producer.last_timestamp)));
         }
-        // The broker is told again.
+        // The restarted broker is told its epoch again.
         replayed.follow(LeaderEpoch(self.epoch)).unwrap();
         assert_eq!(without_times(&replayed), without_times(&self.log));
         self.log = replayed;
@@ -390,7 +394,7 @@ impl Life {
         let starts = self.log.epochs();
         for batch in self.batches.values().filter(|batch| batch.base_offset.0 >= self.log_start) {
             let holder = starts.iter().rfind(|begun| begun.start <= batch.base_offset).unwrap();
-            assert_eq!(holder.epoch, batch.leader_epoch, "of the batch at {:?}", batch.base_offset);
+            assert_eq!(holder.epoch, batch.leader_epoch, "the batch at {:?}", batch.base_offset);
         }
     }
 
@@ -416,7 +420,7 @@ fn encoded(log: &PartitionLog) -> Vec<u8> {
     bytes
 }
 
-/// When producers last wrote, a replay does not know to the millisecond.
+/// A replay does not know exactly when producers last wrote.
 fn without_times(log: &PartitionLog) -> PartitionLog {
     let mut timeless = log.clone();
     for (id, producer) in log.producers().iter() {

@@ -1,4 +1,5 @@
-//! What recovery may meet: foreign or damaged checkpoints, frames that cannot follow, and the gaps that a repair leaves.
+//! Restores of foreign or damaged checkpoints, replays of frames that cannot follow, and the gaps
+//! that a repair leaves.
 
 use std::time::Duration;
 
@@ -61,7 +62,8 @@ fn a_checkpoint_restores_the_log_with_all_of_it_durable() {
     assert_eq!(restored, log);
 }
 
-/// The checkpoint of a log of which producer 7 has written offsets 5 to 8, in a version of which this says the bytes that are not in the other.
+/// The checkpoint of a log in which producer 7 has written offsets 5 to 8. `last_offset` has the
+/// bytes that only version 2 contains.
 fn bytes_of(version: u8, last_offset: &[u8]) -> Vec<u8> {
     #[rustfmt::skip]
     let bytes: &[&[u8]] = &[
@@ -88,11 +90,11 @@ fn the_bytes_of_both_versions_stay() {
 }
 
 #[test]
-fn parts_of_a_checkpoint_are_passed_over_unless_they_must_not_be() {
+fn optional_parts_of_a_checkpoint_are_skipped_and_critical_ones_are_refused() {
     let bytes = encoded(&full());
     let with = |parts: &[Vec<u8>]| PartitionLog::restore(limits(), &[&bytes[..], &parts.concat()].concat());
     let restored = with(&[part(3, b"optional"), part(4, b"")]).unwrap();
-    assert_eq!(encoded(&restored), bytes, "they are not kept: the log goes on from there");
+    assert_eq!(encoded(&restored), bytes, "unknown parts are not kept");
     let tag = CRITICAL | 3;
     let refused = with(&[part(1, b"optional"), part(tag, b"critical")]).unwrap_err();
     assert_eq!(refused, CheckpointError::UnknownPart { tag });
@@ -123,7 +125,7 @@ fn a_producer_is_not_forgotten_early_after_a_restart() {
     log.commit_append(&idempotent(1, 0, 0, 1), log.end(), NOW);
     log.commit_append(&idempotent(2, 0, 0, 1), log.end(), Timestamp(i64::MAX));
     let mut log = PartitionLog::restore(limits(), &encoded(&log)).unwrap();
-    // Its records are a day old; when it was appended, the log does not say.
+    // Its records are a day old, and the log does not store when it was appended.
     log.replay_batch(&at(idempotent(3, 0, 0, 1), 7, 1), None, Gaps::Refused).unwrap();
     log.finish_replay(Replicas::Sole, day);
     assert_eq!(log.expire_producers(Timestamp(day.0 + 499), expiry, 9), [ProducerId(1)]);
@@ -132,7 +134,7 @@ fn a_producer_is_not_forgotten_early_after_a_restart() {
 }
 
 #[test]
-fn a_batch_follows_the_one_before_unless_a_repair_says_otherwise() {
+fn a_batch_follows_the_previous_one_unless_a_repair_has_left_a_gap() {
     let mut log = empty();
     let check = |log: &mut PartitionLog, base, gaps, expected| {
         assert_eq!(log.replay_batch(&at(plain(2), base, 1), None, gaps), expected, "base {base}");
@@ -152,7 +154,7 @@ fn a_batch_follows_the_one_before_unless_a_repair_says_otherwise() {
     let misplaced = ReplayError::MisplacedEpoch { epoch: LeaderEpoch(2), start: Offset(44), end };
     assert_eq!(log.replay_epoch_start(begun, Gaps::Refused), Err(misplaced));
     log.replay_epoch_start(begun, Gaps::Repaired).unwrap();
-    assert_eq!(log.end(), Offset(44), "what was lost below it is not given out again");
+    assert_eq!(log.end(), Offset(44), "lost offsets below it are not reused");
     log.replay_trim(Offset(50), Gaps::Repaired).unwrap();
     log.check_invariants();
     assert_eq!(log.decided_log_start(), Offset(50));
@@ -178,7 +180,7 @@ fn an_end_marker_is_read_from_its_record() {
     assert!(read(&[0, 0, 0, 1], &[0, 0, 0, 0, 0]).is_err());
 }
 
-/// The length of a few bytes, as a record writes it.
+/// The length of a few bytes, as a record encodes it.
 fn zigzag(bytes: &[u8]) -> u8 {
     u8::try_from(bytes.len() * 2).unwrap()
 }
@@ -206,7 +208,7 @@ proptest! {
 }
 
 #[test]
-fn trims_and_expiries_that_are_replayed_once_more_change_nothing() {
+fn trims_and_expiries_that_are_replayed_twice_change_nothing() {
     let mut log = full();
     log.replay_trim(Offset(8), Gaps::Refused).unwrap();
     let decided_at = log.end();
@@ -220,14 +222,14 @@ fn trims_and_expiries_that_are_replayed_once_more_change_nothing() {
 }
 
 #[test]
-fn an_expiry_that_comes_late_leaves_who_has_written_since_it_was_decided() {
+fn a_late_expiry_leaves_producers_that_have_written_since_it_was_decided() {
     let mut log = empty();
     (1..=4).for_each(|id| log.commit_append(&idempotent(id, 0, 0, 1), log.end(), NOW));
     let decided_at = log.end();
     log.commit_append(&idempotent(1, 0, 1, 1), log.end(), NOW);
     let marker_of = EndMarker { end: TransactionEnd::Commit, coordinator_epoch: 9 };
     log.commit_marker(&marker(2, 0), marker_of, log.end(), NOW);
-    // A checkpoint between does not forget who has.
+    // A checkpoint in between remembers their last offsets.
     let mut log = PartitionLog::restore(limits(), &encoded(&log)).unwrap();
     log.replay_expiry(decided_at, &[1, 2, 3].map(ProducerId));
     let known: Vec<_> = log.producers().iter().map(|(id, _)| id.0).collect();

@@ -27,7 +27,7 @@ fn append_at(log: &mut PartitionLog, header: &BatchHeader, now: i64) -> Result<i
         }
         AppendDecision::Duplicate { base_offset, last_offset, must_wait_for, .. } => {
             assert_eq!(must_wait_for, last_offset.plus(1));
-            // Told from an append by the sign.
+            // The sign tells a duplicate from an append.
             -1 - base_offset.0
         }
     })
@@ -116,7 +116,7 @@ fn an_unknown_producer_starts_anywhere_and_a_new_epoch_at_zero() {
 }
 
 #[test]
-fn what_no_client_may_write_is_refused() {
+fn a_batch_that_no_client_may_write_is_refused() {
     let mut log = open();
     assert!(matches!(append(&mut log, &idempotent(1, 0, -1, 1)), Err(AppendRejection::InvalidSequence { .. })));
     assert!(matches!(append(&mut log, &idempotent(1, -1, 0, 1)), Err(AppendRejection::InvalidSequence { .. })));
@@ -131,7 +131,7 @@ fn what_no_client_may_write_is_refused() {
 fn producers_are_bounded_and_expire() {
     let limits = LogLimits { producers_max: 2, ..LogLimits::default() };
     let mut log = PartitionLog::open(limits, LeaderEpoch(0), Offset::ZERO);
-    // Whatever time their records state.
+    // The times that their records state do not matter.
     for (id, stated) in [(1, i64::MAX), (2, -1)] {
         let header = BatchHeader { max_timestamp: Timestamp(stated), ..idempotent(id, 0, 0, 1) };
         append_at(&mut log, &header, id * 1_000).unwrap();
@@ -157,7 +157,7 @@ fn the_last_stable_offset_stops_at_the_first_open_transaction() {
     let outside = AppendRejection::InvalidTransactionState { producer_id: ProducerId(1) };
     assert_eq!(append(&mut log, &idempotent(1, 0, 2, 1)), Err(outside));
     assert_eq!(end_transaction(&mut log, 1, 0, TransactionEnd::Abort), Ok(Offset(5)));
-    // Decided, but not yet where every replica has it.
+    // The transaction has ended, but not on every replica.
     assert_eq!(log.frontiers().last_stable, Offset(2));
     assert_eq!(last_stable(&mut log), 4);
     assert_eq!(end_transaction(&mut log, 2, 1, TransactionEnd::Commit), Ok(Offset(6)));
@@ -220,7 +220,7 @@ fn a_trim_lifts_the_last_stable_offset_when_it_is_durable() {
     log.trim(Offset(4)).unwrap();
     log.check_invariants();
     assert_eq!(log.frontiers().last_stable, Offset(0), "a restart may find the log without the trim");
-    // Nor does what comes meanwhile.
+    // An append meanwhile does not move it either.
     append(&mut log, &plain(1)).unwrap();
     log.on_durable(Offset(11));
     assert_eq!(log.frontiers().last_stable, Offset(0));
@@ -237,7 +237,7 @@ fn a_truncation_leaves_the_log_as_it_was_at_the_cut() {
     log.follow_watermark(WatermarkRule::Acknowledged(Offset(3)));
     log.on_durable(Offset(4));
     log.trim(Offset(1)).unwrap();
-    let kept = log.clone();
+    let at_cut = log.clone();
     append(&mut log, &idempotent(2, 0, 0, 1)).unwrap();
     append(&mut log, &transactional(1, 0, 2, 1)).unwrap();
     end_transaction(&mut log, 1, 0, TransactionEnd::Abort).unwrap();
@@ -254,8 +254,8 @@ fn a_truncation_leaves_the_log_as_it_was_at_the_cut() {
     let marker_now =
         log.prepare_marker(None, &marker(1, 0), EndMarker { end: TransactionEnd::Abort, coordinator_epoch: 1 });
     assert_eq!(marker_now, Err(AppendRejection::BeingCut));
-    assert!(!log.follow_watermark(WatermarkRule::Sole), "it stands still");
-    let mut cut = kept;
+    assert!(!log.follow_watermark(WatermarkRule::Sole), "the high watermark stands still during a cut");
+    let mut cut = at_cut;
     cut.continue_cut(&log, Timestamp(2_000));
     cut.check_invariants();
     assert_eq!((cut.end(), cut.leader_epoch(), cut.decided_log_start()), (Offset(4), LeaderEpoch(5), Offset(3)));
@@ -266,13 +266,13 @@ fn a_truncation_leaves_the_log_as_it_was_at_the_cut() {
     assert!(cut.is_being_cut());
     assert!(cut.end_cut());
     assert_eq!(cut.frontiers().high_watermark, Offset(4));
-    // The transaction is open again, and goes on where its first batch left it.
+    // The transaction is open again, and continues after its first batch.
     assert_eq!(append(&mut cut, &transactional(1, 0, 2, 1)), Ok(4));
     assert_eq!(end_transaction(&mut cut, 1, 0, TransactionEnd::Commit), Ok(Offset(5)));
 }
 
 #[test]
-fn a_cut_that_is_not_made_lets_the_watermark_go_on() {
+fn a_cut_that_is_given_up_releases_the_watermark() {
     let mut log = open();
     append(&mut log, &plain(4)).unwrap();
     log.begin_cut();
@@ -284,7 +284,7 @@ fn a_cut_that_is_not_made_lets_the_watermark_go_on() {
 }
 
 #[test]
-fn a_watermark_waits_for_the_others_and_never_falls() {
+fn a_watermark_waits_for_the_other_replicas_and_never_falls() {
     let mut log = open();
     append(&mut log, &plain(9)).unwrap();
     log.follow_watermark(WatermarkRule::Acknowledged(Offset(2)));
@@ -298,7 +298,7 @@ fn a_watermark_waits_for_the_others_and_never_falls() {
 }
 
 #[test]
-fn a_log_that_is_reset_starts_empty_and_knows_what_it_was_told() {
+fn a_log_that_is_reset_starts_empty_and_keeps_its_leader_epoch() {
     let mut log = open();
     append(&mut log, &transactional(1, 0, 0, 2)).unwrap();
     log.on_durable(Offset(2));
@@ -329,7 +329,7 @@ fn a_leadership_begins_once_and_never_goes_back() {
 }
 
 #[test]
-fn what_a_follower_hears_of_is_not_in_its_history_before_a_batch_brings_it() {
+fn an_epoch_that_a_follower_hears_of_enters_its_history_with_a_batch() {
     let mut log = open();
     append(&mut log, &plain(4)).unwrap();
     let known = log.epochs().to_vec();
@@ -346,13 +346,13 @@ fn what_a_follower_hears_of_is_not_in_its_history_before_a_batch_brings_it() {
 }
 
 #[test]
-fn a_log_that_nobody_has_begun_to_lead_knows_no_epoch() {
+fn a_log_without_a_leadership_knows_no_epoch() {
     let mut log = PartitionLog::open(LogLimits::default(), LeaderEpoch::NONE, Offset(7));
     log.check_invariants();
     assert_eq!((log.leader_epoch(), log.epochs()), (LeaderEpoch::NONE, &[][..]));
     assert_eq!(log.end_offset_for(LeaderEpoch(0)), None);
     let begun = |epoch| EpochStart { epoch: LeaderEpoch(epoch), start: Offset(7) };
     assert_eq!(lead(&mut log, 0), Ok(Some(begun(0))));
-    assert_eq!(lead(&mut log, 2), Ok(Some(begun(2))), "nothing was written under the one before");
+    assert_eq!(lead(&mut log, 2), Ok(Some(begun(2))), "the epoch before it has no records");
     assert_eq!(log.epochs(), [begun(2)]);
 }

@@ -1,4 +1,5 @@
-//! What acknowledgements count for: the high watermark, the ISR, and what producers are told.
+//! The effect of acknowledgements on the high watermark, on the ISR, and on the answers to
+//! producers.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::replication::{
     Ack, AckLevel, Action, Change, Ignored, InSyncChange, Message, ProduceRefusal, Proposal, Refusal, WaitRefusal,
 };
 
-/// The next ISR change that a leader asks for.
+/// The next ISR change that a leader proposes.
 fn proposed(leader: &mut Peer) -> Proposal {
     match leader.take(|action| matches!(action, Action::Propose(_))) {
         Action::Propose(proposal) => proposal,
@@ -21,26 +22,26 @@ fn proposes_nothing(leader: &Peer) -> bool {
     !leader.asked.iter().any(|action| matches!(action, Action::Propose(_)))
 }
 
-/// Broker `from` says that it has synced so much.
+/// Broker `from` acknowledges everything below `end`.
 fn ack(leader: &mut Peer, from: i32, conversation: crate::replication::Conversation, end: i64) -> Result<(), Ignored> {
     leader.hear(at(1), from, &Message::Ack(Ack { conversation, durable_end: Offset(end) }))
 }
 
 #[test]
-fn the_watermark_is_the_least_synced_end_of_the_isr_and_needs_each_of_it() {
+fn the_watermark_is_the_least_synced_end_of_the_isr_and_needs_every_member() {
     let (mut leader, mut second) = following();
-    assert_eq!(leader.replica.high_watermark(), Offset(0), "the third has not said a word in this epoch");
+    assert_eq!(leader.replica.high_watermark(), Offset(0), "the third has not acknowledged in this epoch");
     let mut third = Peer::new(3, &[(1, 0)], 6);
     third.assign(at(0), &assignment(5, 1, 1, &[1, 2, 3])).unwrap();
     shake_hands(at(0), &mut leader, &mut third, 3);
     assert_eq!((leader.replica.high_watermark(), leader.replica.latest()), (Offset(6), None));
     let (push, range) = leader.push(at(0), 3).unwrap();
     third.hear_batches(at(0), 1, &Message::Push(push), &batches(range, 1)).unwrap();
-    assert!(third.says_nothing(), "what is not synced is not acknowledged");
+    assert!(third.says_nothing(), "unsynced records are not acknowledged");
     third.sync(at(0));
     let said = third.said();
     leader.hear(at(0), 3, &said).unwrap();
-    // The epoch began here: what an earlier leader may have committed is committed now.
+    // The epoch began here: everything that an earlier leader may have committed is committed now.
     assert_eq!(leader.replica.latest(), Some(Offset(10)));
     leader.append(at(1), 3);
     let (push, range) = leader.push(at(1), 2).unwrap();
@@ -96,13 +97,13 @@ fn levels_are_reached_one_after_the_other() {
     leader.assign(at(1), &assignment(5, 2, 1, &[1, 2])).unwrap();
     assert_eq!(reached(&mut leader), [12, 12, 12, -1, 12]);
     let after = leader.with(|replica, log| replica.acknowledged(at(1_000), log, AckLevel::Leader));
-    assert_eq!(after, None, "the lease is over");
+    assert_eq!(after, None, "the lease has expired");
     assert_eq!(leader.replica.admit(at(1_000), AckLevel::Leader), Err(ProduceRefusal::LeaseExpired));
     assert_eq!(follower.replica.admit(at(1), AckLevel::Leader), Err(ProduceRefusal::NotLeader));
 }
 
 #[test]
-fn too_few_in_sync_hold_the_watermark_and_refuse_what_waits() {
+fn an_isr_that_is_too_small_holds_the_watermark_and_fails_waiting_appends() {
     let (mut leader, _) = following();
     leader.replica.handle_lease(at(1_000));
     leader.assign(at(1), &assignment(5, 2, 1, &[1])).unwrap();
@@ -111,7 +112,7 @@ fn too_few_in_sync_hold_the_watermark_and_refuse_what_waits() {
     assert_eq!(leader.replica.high_watermark(), Offset(0));
     let refused = leader.take(|action| matches!(action, Action::RefuseWaits(_)));
     assert_eq!(refused, Action::RefuseWaits(WaitRefusal::NotEnoughReplicasAfterAppend));
-    let refusal = ProduceRefusal::NotEnoughReplicas { in_sync: 1, least: 2 };
+    let refusal = ProduceRefusal::NotEnoughReplicas { in_sync: 1, required: 2 };
     assert_eq!(leader.replica.admit(at(1), AckLevel::All), Err(refusal));
     assert!(leader.replica.admit(at(1), AckLevel::Majority).is_ok());
     assert!(leader.replica.admit(at(1), AckLevel::Custom(3)).is_ok());
@@ -124,7 +125,7 @@ fn a_replica_that_lags_leaves_and_one_that_has_caught_up_joins() {
     let (mut leader, mut follower) = following();
     assert!(proposes_nothing(&leader));
     leader.with(|replica, log| replica.handle_timeout(at(101), log));
-    // The second has all there is; the third never said a word.
+    // The second has caught up; the third never acknowledged.
     let leave = proposed(&mut leader);
     assert_eq!(leave.change, Change::InSync(InSyncChange::Leave(member(3).broker)));
     leader.with(|replica, log| replica.handle_timeout(at(102), log));
@@ -137,8 +138,8 @@ fn a_replica_that_lags_leaves_and_one_that_has_caught_up_joins() {
     let join = proposed(&mut leader);
     assert_eq!(join.change, Change::InSync(InSyncChange::Join(member(2))));
     follower.with(|replica, log| replica.handle_timeout(at(109), log));
-    // A joiner that is refused once may still be granted: it is taken back, and not asked for again
-    // at once.
+    // The controller may still grant a refused join. So the leader withdraws it, and does not
+    // propose it again at once.
     let refuse =
         |leader: &mut Peer, refusal| leader.with(|replica, log| replica.handle_refusal(at(110), log, &join, refusal));
     refuse(&mut leader, Refusal::Ineligible).unwrap();
@@ -151,7 +152,7 @@ fn a_replica_that_lags_leaves_and_one_that_has_caught_up_joins() {
 }
 
 #[test]
-fn a_joiner_must_have_all_that_an_earlier_leader_may_have_committed() {
+fn a_joiner_must_have_every_record_that_an_earlier_leader_may_have_committed() {
     let (mut leader, _) = following();
     let mut third = Peer::new(3, &[(1, 0)], 6);
     leader.assign(at(0), &assignment(5, 2, 1, &[1, 2])).unwrap();
@@ -167,7 +168,7 @@ fn a_joiner_must_have_all_that_an_earlier_leader_may_have_committed() {
 }
 
 #[test]
-fn what_is_not_acknowledged_is_pushed_again_within_the_window() {
+fn unacknowledged_batches_are_pushed_again_within_the_window() {
     let (mut leader, _) = following();
     leader.append(at(1), 100);
     let (_, range) = leader.push(at(1), 2).unwrap();

@@ -1,4 +1,4 @@
-//! Changes of a log outlast the roles in which they began; and who leads, and who does not.
+//! Changes of a log that outlast the roles in which they began, and the choice of the leader.
 
 use rustmq_model::{LeaderEpoch, Offset};
 
@@ -8,7 +8,7 @@ use crate::replication::{
     Verdict, WaitRefusal,
 };
 
-/// Broker 2 was told by 1, the leader of epoch 5, to cut its log at 8.
+/// Broker 2, which broker 1, the leader of epoch 5, has told to cut its log at 8.
 fn truncating() -> Peer {
     let (mut leader, mut follower) = (Peer::new(1, &[(1, 0)], 10), Peer::new(2, &[(1, 0), (2, 8)], 12));
     let given = assignment(5, 1, 1, &[1, 2, 3]);
@@ -22,7 +22,8 @@ fn truncating() -> Peer {
     follower
 }
 
-/// Broker 2 has led epoch 5 without an append; the leader of epoch 6 has batches of epoch 4 that were never pushed to it.
+/// Broker 2 has led epoch 5 without an append; the leader of epoch 6 has batches of epoch 4 that
+/// were never pushed to it.
 #[test]
 fn an_epoch_without_a_batch_is_cut_before_older_batches_follow() {
     let (mut leader, mut follower) = (Peer::new(1, &[(4, 0), (6, 11)], 11), Peer::new(2, &[(4, 0), (5, 10)], 10));
@@ -38,7 +39,7 @@ fn an_epoch_without_a_batch_is_cut_before_older_batches_follow() {
 }
 
 #[test]
-fn nothing_is_led_or_said_in_the_midst_of_a_cut() {
+fn a_replica_neither_leads_nor_sends_during_a_cut() {
     let mut replica = truncating();
     replica.assign(at(1), &assignment(6, 2, 2, &[1, 2, 3])).unwrap();
     assert_eq!((replica.replica.role(), replica.replica.poll_timeout()), (RoleName::Idle, None));
@@ -62,7 +63,7 @@ fn a_leader_begins_when_its_cut_is_durable() {
 }
 
 #[test]
-fn a_reset_that_was_begun_is_brought_to_its_end_first() {
+fn an_interrupted_reset_is_completed_first() {
     let mut replica = Peer::new(2, &[], 0);
     replica.replica = Replica::open(member(2), LIMITS, Offset(0), Some(Offset(40)));
     replica.assign(at(0), &assignment(6, 2, 2, &[1, 2, 3])).unwrap();
@@ -88,7 +89,7 @@ fn only_the_run_that_the_controller_names_leads() {
     let mut replica = Peer::new(2, &[(1, 0)], 10);
     replica.with(|machine, log| machine.handle_registration(at(0), log, Run(9)));
     replica.assign(at(0), &assignment(6, 2, 2, &[1, 2, 3])).unwrap();
-    assert_eq!(replica.replica.role(), RoleName::Idle, "what an earlier run led, it does not lead");
+    assert_eq!(replica.replica.role(), RoleName::Idle, "it does not lead in the epoch of an earlier run");
     let mut given = assignment(7, 3, 2, &[1, 2, 3]);
     given.leader = Some(Member { run: Run(9), ..member(2) });
     replica.assign(at(1), &given).unwrap();
@@ -101,7 +102,7 @@ fn only_the_run_that_the_controller_names_leads() {
 }
 
 #[test]
-fn a_leader_that_the_controller_refuses_leads_no_more() {
+fn a_leader_that_the_controller_fences_stops_leading() {
     let (mut leader, _) = following();
     let change = Change::LogStart(Offset(1));
     let proposal = |epoch| Proposal { leader_epoch: LeaderEpoch(epoch), partition_epoch: Default::default(), change };
@@ -120,7 +121,7 @@ fn a_leader_that_the_controller_refuses_leads_no_more() {
 }
 
 #[test]
-fn starts_are_proposed_by_the_leader_and_followed_by_all_that_have_them() {
+fn starts_are_proposed_by_the_leader_and_moved_where_they_are_durable() {
     let (mut leader, mut follower) = following();
     assert!(!follower.replica.propose_start(Change::LogStart(Offset(0))));
     assert!(!leader.replica.propose_start(Change::LogStart(Offset(4))), "it is not committed yet");
@@ -150,7 +151,7 @@ fn a_watermark_that_came_with_an_answer_counts_after_the_cut() {
     assert_eq!(follower.replica.high_watermark(), Offset(0));
     follower.change_log(at(1));
     assert_eq!(follower.replica.high_watermark(), Offset(8));
-    // What was committed once is not cut off by any answer.
+    // No answer cuts off committed records.
     let mut other = Peer::new(2, &[(1, 0), (2, 8)], 12);
     other.replica = Replica::open(member(2), LIMITS, Offset(9), None);
     other.assign(at(0), &given).unwrap();

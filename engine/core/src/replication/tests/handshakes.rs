@@ -1,4 +1,4 @@
-//! Which handshake counts: late, doubled and reordered messages change nothing.
+//! Only the current handshake counts: late, duplicated and reordered messages change nothing.
 
 use rustmq_model::{LeaderEpoch, Offset};
 
@@ -21,8 +21,8 @@ fn a_late_copy_of_a_hello_does_not_begin_the_handshake_anew() {
     let hello = follower.said();
     leader.hear(at(0), 2, &hello).unwrap();
     let answer = leader.said();
-    // Before the follower has done what it was told, the same answer comes again, whatever the
-    // leader's log is by now.
+    // Until the follower acknowledges, each copy of the hello gets the same answer, even if the
+    // leader's log has grown.
     leader.append(at(0), 5);
     leader.hear(at(0), 2, &hello).unwrap();
     assert_eq!(leader.said(), answer);
@@ -38,7 +38,7 @@ fn a_late_copy_of_a_hello_does_not_begin_the_handshake_anew() {
 }
 
 #[test]
-fn what_was_said_in_an_older_handshake_counts_for_nothing() {
+fn messages_of_an_older_handshake_count_for_nothing() {
     let (mut leader, mut follower) = following();
     leader.append(at(1), 4);
     let (push, range) = leader.push(at(1), 2).unwrap();
@@ -47,7 +47,7 @@ fn what_was_said_in_an_older_handshake_counts_for_nothing() {
     follower.sync(at(1));
     let late = follower.said();
     assert_eq!(ack_of(&late).durable_end, Offset(14));
-    // The leader has gone silent, as far as the follower can tell.
+    // To the follower, the leader has gone silent.
     follower.with(|replica, log| replica.handle_timeout(at(60), log));
     assert_eq!(follower.replica.role(), RoleName::Handshaking);
     assert_eq!(follower.hear_batches(at(60), 1, &push, &batches(range, 5)), Err(Ignored::StaleHandshake));
@@ -102,11 +102,11 @@ fn batches_that_do_not_follow_the_log_are_ignored() {
     check(&|_| {}, 0..0, 5, Ignored::Malformed);
     check(&|push| push.first = Offset(11), 11..14, 5, Ignored::Gap);
     check(&|push| push.previous_epoch = Some(LeaderEpoch(2)), 10..14, 5, Ignored::PreviousDiffers);
-    assert_eq!(follower.replica.role(), RoleName::Handshaking, "another log than the one that was agreed on");
+    assert_eq!(follower.replica.role(), RoleName::Handshaking, "the log is not the one that the handshake agreed on");
 }
 
 #[test]
-fn of_batches_that_overlap_only_the_new_ones_are_appended() {
+fn only_the_new_ones_of_overlapping_batches_are_appended() {
     let (mut leader, mut follower) = following();
     leader.append(at(1), 4);
     let (push, range) = leader.push(at(1), 2).unwrap();
@@ -120,7 +120,7 @@ fn of_batches_that_overlap_only_the_new_ones_are_appended() {
 }
 
 #[test]
-fn a_long_history_is_told_in_pages() {
+fn a_long_history_is_sent_in_pages() {
     let theirs = [(1, 0), (2, 2), (3, 3), (4, 4), (6, 5)];
     let (mut leader, mut follower) = (Peer::new(1, &[(1, 0), (5, 2)], 9), Peer::new(2, &theirs, 6));
     let given = assignment(7, 1, 1, &[1]);
@@ -142,11 +142,11 @@ fn a_long_history_is_told_in_pages() {
 }
 
 #[test]
-fn a_follower_that_cannot_be_pushed_what_it_lacks_says_hello_again() {
+fn a_follower_whose_next_batches_the_leader_lacks_says_hello_again() {
     let (mut leader, mut follower) = following();
     leader.append(at(1), 10);
     leader.sync(at(1));
-    // The tier has taken it meanwhile.
+    // The records have moved to the tier meanwhile.
     leader.local_start = 15;
     leader.with(|replica, log| replica.handle_timeout(at(15), log));
     let void = leader.take(|action| matches!(action, Action::Send { message: Message::Void(_), .. }));
@@ -166,7 +166,7 @@ fn a_follower_that_cannot_be_pushed_what_it_lacks_says_hello_again() {
     assert_eq!(follower.replica.role(), RoleName::Resetting);
     follower.change_log(at(43));
     let ack = follower.said();
-    // The read of before was never made.
+    // The earlier read was never executed.
     leader.asked.clear();
     leader.hear(at(43), 2, &ack).unwrap();
     assert_eq!(leader.push(at(43), 2).unwrap().1, 15..20);
@@ -185,7 +185,7 @@ fn a_new_run_of_a_follower_is_told_from_the_old_one() {
 }
 
 #[test]
-fn a_lost_acknowledgement_of_an_answer_is_made_good() {
+fn a_lost_acknowledgement_of_an_answer_is_sent_again() {
     let (mut leader, mut follower) = (Peer::new(1, &[(1, 0)], 10), Peer::new(2, &[(1, 0), (2, 8)], 12));
     let given = assignment(5, 1, 1, &[1, 2, 3]);
     leader.assign(at(0), &given).unwrap();

@@ -1,4 +1,4 @@
-//! Peers that say what no honest one says: nothing of it panics, keeps a replica busy, or takes
+//! Messages that no honest peer sends: none makes a replica panic, keeps it busy, or costs
 //! committed records.
 
 use rustmq_model::{LeaderEpoch, Offset};
@@ -8,7 +8,7 @@ use crate::replication::{
     Ack, Action, Answer, BatchesRead, Ignored, Message, Push, Replica, ReplicationLimits, RoleName, Verdict,
 };
 
-/// A follower of broker 1, which leads in epoch 5, that has said hello and is in the ISR or not.
+/// A follower of broker 1, which leads in epoch 5 with this ISR, and the follower's hello.
 fn greeting(epochs: &[(i32, i64)], end: i64, in_sync: &[i32]) -> (Peer, crate::replication::Hello) {
     let mut follower = Peer::new(2, epochs, end);
     follower.assign(at(0), &assignment(5, 1, 1, in_sync)).unwrap();
@@ -21,7 +21,7 @@ fn answer(hello: &crate::replication::Hello, verdict: Verdict) -> Message {
 }
 
 #[test]
-fn in_the_midst_of_a_change_of_the_log_nothing_else_is_taken() {
+fn during_a_change_of_the_log_no_message_is_accepted() {
     let (mut follower, hello) = greeting(&[(1, 0), (2, 8)], 12, &[1, 3]);
     follower.hear(at(1), 1, &answer(&hello, Verdict::Reset { start: Offset(30) })).unwrap();
     assert_eq!(follower.hear(at(1), 1, &Message::Void(hello.conversation)), Err(Ignored::WrongState));
@@ -40,7 +40,7 @@ fn a_member_of_the_isr_does_not_drop_its_log() {
     let reset = answer(&hello, Verdict::Reset { start: Offset(30) });
     assert_eq!(follower.hear(at(1), 1, &reset), Err(Ignored::InSync));
     assert_eq!(follower.replica.role(), RoleName::Handshaking);
-    // The answer may overtake the news that the replica was taken out.
+    // The answer may overtake the assignment that takes the replica out of the ISR.
     follower.assign(at(2), &assignment(5, 2, 1, &[1, 3])).unwrap();
     follower.hear(at(3), 1, &reset).unwrap();
     assert_eq!(follower.replica.role(), RoleName::Resetting);
@@ -56,13 +56,13 @@ fn a_page_that_no_history_has_is_not_judged() {
 }
 
 #[test]
-fn an_older_page_is_asked_for_in_turn_and_no_longer_than_there_is_one() {
+fn older_pages_are_sent_in_turn_and_only_while_there_are_any() {
     let (mut follower, hello) = greeting(&[(1, 0), (2, 5), (3, 6)], 12, &[1, 2, 3]);
     assert_eq!(hello.history.starts.len(), LIMITS.history_page_max);
     let older = |newer| answer(&hello, Verdict::OlderPage { newer });
     assert_eq!(follower.hear(at(1), 1, &older(1)), Err(Ignored::WrongState));
     follower.hear(at(1), 1, &older(2)).unwrap();
-    let Message::Hello(second) = follower.said() else { panic!("the page that was asked for") };
+    let Message::Hello(second) = follower.said() else { panic!("the requested page") };
     assert_eq!((second.history.newer, second.history.has_older), (2, false));
     assert_eq!(follower.hear(at(1), 1, &older(4)), Err(Ignored::WrongState));
     follower.with(|replica, log| replica.handle_timeout(at(20), log));
@@ -87,24 +87,24 @@ fn brokers_with_pages_of_different_length_understand_each_other() {
     assert_eq!(answer.verdict, Verdict::Cut { to: Offset(2) });
 }
 
-/// A hello may name an end that lies within a batch of the leader; a disk may give nothing.
+/// A hello may name an end within a batch of the leader, and a disk may return nothing.
 #[test]
-fn a_read_that_gives_nothing_is_made_again_after_a_while() {
+fn a_read_that_returns_nothing_is_repeated_after_a_pause() {
     let (mut leader, _) = following();
     leader.append(at(1), 4);
     let is_read = |action: &Action| matches!(action, Action::ReadBatches { .. });
-    let give_nothing = |leader: &mut Peer, now| {
+    let return_nothing = |leader: &mut Peer, now| {
         let Action::ReadBatches { follower, handshake, first, .. } = leader.take(is_read) else { unreachable!() };
         let read = BatchesRead { follower, handshake, first, end: first, bytes: 0 };
         let given = leader.with(|replica, log| replica.on_batches_read(now, log, &read));
         assert_eq!(given, Err(Ignored::WrongCompletion));
     };
-    give_nothing(&mut leader, at(1));
+    return_nothing(&mut leader, at(1));
     leader.append(at(2), 1);
     assert!(!leader.asked.iter().any(is_read), "it does not ask for the same again and again");
     assert_eq!(leader.replica.poll_timeout(), Some(at(1).plus(LIMITS.retry_interval)));
     leader.with(|replica, log| replica.handle_timeout(at(1).plus(LIMITS.retry_interval), log));
-    give_nothing(&mut leader, at(6));
+    return_nothing(&mut leader, at(6));
     leader.with(|replica, log| replica.handle_timeout(at(11), log));
     assert_eq!(leader.push(at(11), 2).unwrap().1, 10..15);
 }
@@ -112,7 +112,7 @@ fn a_read_that_gives_nothing_is_made_again_after_a_while() {
 #[test]
 fn batches_of_another_log_are_not_appended() {
     let given = assignment(5, 1, 1, &[1, 2, 3]);
-    // The epoch of each record is told by its batch; the leader may not know that of the one before.
+    // Each batch states its epoch; the leader may not know the epoch of the record before it.
     let check = |push: &dyn Fn(&mut Push), range: std::ops::Range<i64>, epoch| {
         let epochs = [(1, 0), (4, 6)];
         let (mut leader, mut follower) = (Peer::new(1, &epochs, 10), Peer::new(2, &epochs, 10));
@@ -120,33 +120,33 @@ fn batches_of_another_log_are_not_appended() {
         follower.assign(at(0), &given).unwrap();
         shake_hands(at(0), &mut leader, &mut follower, 2);
         leader.append(at(1), 4);
-        let (mut told, _) = leader.push(at(1), 2).unwrap();
-        (told.first, told.end, told.previous_epoch) = (Offset(range.start), Offset(range.end), None);
-        push(&mut told);
-        let heard = follower.hear_batches(at(1), 1, &Message::Push(told), &batches(range, epoch));
+        let (mut sent, _) = leader.push(at(1), 2).unwrap();
+        (sent.first, sent.end, sent.previous_epoch) = (Offset(range.start), Offset(range.end), None);
+        push(&mut sent);
+        let heard = follower.hear_batches(at(1), 1, &Message::Push(sent), &batches(range, epoch));
         (heard, follower.end)
     };
     assert_eq!(check(&|_| {}, 10..14, 5), (Ok(()), 14));
     assert_eq!(check(&|_| {}, 10..14, 2), (Err(Ignored::PreviousDiffers), 10));
     assert_eq!(check(&|push| push.previous_epoch = Some(LeaderEpoch(-7)), 10..14, -1), (Err(Ignored::Malformed), 10));
     assert_eq!(check(&|_| {}, 6..14, 4), (Ok(()), 14));
-    // The records from 6 on are here too, and of another epoch.
+    // The follower has the records from 6 on, in another epoch.
     assert_eq!(check(&|_| {}, 6..14, 5), (Err(Ignored::PreviousDiffers), 10));
     assert_eq!(check(&|_| {}, 6..9, 5), (Err(Ignored::PreviousDiffers), 10));
 }
 
 #[test]
-#[should_panic(expected = "takes a replica away with a new leader epoch")]
-fn no_replica_goes_within_a_leader_epoch() {
+#[should_panic(expected = "removes a replica only with a new leader epoch")]
+fn no_replica_is_removed_within_a_leader_epoch() {
     let (mut leader, _) = following();
     let mut given = assignment(5, 2, 1, &[1, 3]);
     given.replicas.retain(|broker| broker.0 != 2);
     let _ = leader.assign(at(1), &given);
 }
 
-/// The driver may tell of an append with the next input only.
+/// The driver may report an append only with the next input.
 #[test]
-fn batches_may_be_read_and_acknowledged_before_the_word_of_the_append() {
+fn batches_may_be_read_and_acknowledged_before_their_append_is_reported() {
     let (mut leader, _) = following();
     leader.append(at(1), 3);
     leader.end = 16;

@@ -1,5 +1,5 @@
-//! Each honest message with one of its numbers changed: whatever that says, no replica panics, and
-//! what a member of the ISR may have to stand in for stays.
+//! Each honest message with one of its numbers changed: no replica panics, and no member of the ISR
+//! drops records that it may have to serve.
 
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset};
@@ -15,7 +15,7 @@ enum Number<'a> {
     Delta(&'a mut i32),
 }
 
-/// The values that each number is changed to.
+/// The number of values that each number is changed to.
 const CHANGES: usize = 6;
 
 impl Number<'_> {
@@ -33,18 +33,18 @@ impl Number<'_> {
     }
 }
 
-fn of_conversation(Conversation { epoch, handshake }: &mut Conversation) -> [Number<'_>; 3] {
+fn conversation_numbers(Conversation { epoch, handshake }: &mut Conversation) -> [Number<'_>; 3] {
     [Number::Epoch(epoch), Number::Count(&mut handshake.run.0), Number::Count(&mut handshake.count)]
 }
 
 #[derive(Clone, Debug)]
-struct Said {
+struct Delivery {
     from: i32,
     message: Message,
     batches: Vec<BatchHeader>,
 }
 
-impl Said {
+impl Delivery {
     fn plain(from: i32, message: Message) -> Self {
         Self { from, message, batches: Vec::new() }
     }
@@ -58,7 +58,7 @@ impl Said {
                 for entry in &mut hello.history.starts {
                     numbers.extend([Number::Offset(&mut entry.start), Number::Epoch(&mut entry.epoch)]);
                 }
-                numbers.extend(of_conversation(&mut hello.conversation));
+                numbers.extend(conversation_numbers(&mut hello.conversation));
             }
             Message::Answer(answer) => {
                 numbers.push(Number::Offset(&mut answer.high_watermark));
@@ -66,18 +66,18 @@ impl Said {
                     Verdict::OlderPage { newer } => Number::Size(newer),
                     Verdict::Cut { to: offset } | Verdict::Reset { start: offset } => Number::Offset(offset),
                 });
-                numbers.extend(of_conversation(&mut answer.conversation));
+                numbers.extend(conversation_numbers(&mut answer.conversation));
             }
             Message::Push(push) => {
                 numbers.extend([&mut push.first, &mut push.end, &mut push.high_watermark].map(Number::Offset));
                 numbers.extend(push.previous_epoch.as_mut().map(Number::Epoch));
-                numbers.extend(of_conversation(&mut push.conversation));
+                numbers.extend(conversation_numbers(&mut push.conversation));
             }
             Message::Ack(ack) => {
                 numbers.push(Number::Offset(&mut ack.durable_end));
-                numbers.extend(of_conversation(&mut ack.conversation));
+                numbers.extend(conversation_numbers(&mut ack.conversation));
             }
-            Message::Void(conversation) => numbers.extend(of_conversation(conversation)),
+            Message::Void(conversation) => numbers.extend(conversation_numbers(conversation)),
         }
         for batch in &mut self.batches {
             numbers.extend([Number::Offset(&mut batch.base_offset), Number::Epoch(&mut batch.leader_epoch)]);
@@ -86,52 +86,52 @@ impl Said {
         numbers
     }
 
-    /// The message as it is, and each that differs in one number.
+    /// The message itself, and each copy with one changed number.
     fn mutants(&self) -> Vec<Self> {
         let count = self.clone().numbers().len();
         let changed = (0..count * CHANGES).map(|number| {
-            let mut said = self.clone();
-            said.numbers().swap_remove(number / CHANGES).change(number % CHANGES);
-            said
+            let mut delivery = self.clone();
+            delivery.numbers().swap_remove(number / CHANGES).change(number % CHANGES);
+            delivery
         });
         changed.chain([self.clone()]).collect()
     }
 }
 
 /// A replica in some state, and honest messages to it.
-type State = fn() -> (Peer, Vec<Said>);
+type State = fn() -> (Peer, Vec<Delivery>);
 
-fn pushed() -> (Peer, Vec<Said>) {
+fn pushed() -> (Peer, Vec<Delivery>) {
     let (mut leader, follower) = following();
     leader.append(at(1), 4);
     let (push, range) = leader.push(at(1), 2).unwrap();
     leader.with(|replica, log| replica.handle_timeout(at(15), log));
     let is_heartbeat = |action: &Action| matches!(action, Action::Send { message: Message::Push(_), .. });
     let Action::Send { message: heartbeat, .. } = leader.take(is_heartbeat) else { unreachable!() };
-    let batches = Said { from: 1, message: Message::Push(push), batches: batches(range, 5) };
-    let void = Said::plain(1, Message::Void(push.conversation));
-    (follower, vec![batches, Said::plain(1, heartbeat), void])
+    let batches = Delivery { from: 1, message: Message::Push(push), batches: batches(range, 5) };
+    let void = Delivery::plain(1, Message::Void(push.conversation));
+    (follower, vec![batches, Delivery::plain(1, heartbeat), void])
 }
 
-fn greeting() -> (Peer, Vec<Said>) {
+fn greeting() -> (Peer, Vec<Delivery>) {
     let mut follower = Peer::new(2, &[(1, 0), (2, 5), (4, 8)], 12);
     follower.assign(at(0), &assignment(5, 1, 1, &[1, 2, 3])).unwrap();
     let conversation = follower.said().conversation();
     let verdicts =
         [Verdict::Cut { to: Offset(8) }, Verdict::OlderPage { newer: 2 }, Verdict::Reset { start: Offset(3) }];
-    let of = |verdict| Said::plain(1, Message::Answer(Answer { conversation, verdict, high_watermark: Offset(6) }));
+    let of = |verdict| Delivery::plain(1, Message::Answer(Answer { conversation, verdict, high_watermark: Offset(6) }));
     (follower, verdicts.map(of).to_vec())
 }
 
-fn truncating() -> (Peer, Vec<Said>) {
+fn truncating() -> (Peer, Vec<Delivery>) {
     let (mut follower, answers) = greeting();
     follower.hear(at(1), 1, &answers[0].message).unwrap();
     assert_eq!(follower.replica.role(), RoleName::Truncating);
-    let void = Said::plain(1, Message::Void(answers[0].message.conversation()));
+    let void = Delivery::plain(1, Message::Void(answers[0].message.conversation()));
     (follower, [answers, vec![void]].concat())
 }
 
-fn led() -> (Peer, Vec<Said>) {
+fn led() -> (Peer, Vec<Delivery>) {
     let (mut leader, mut follower) = following();
     leader.append(at(1), 4);
     let (push, range) = leader.push(at(1), 2).unwrap();
@@ -139,26 +139,29 @@ fn led() -> (Peer, Vec<Said>) {
     follower.sync(at(1));
     let ack = follower.said();
     follower.with(|replica, log| replica.handle_timeout(at(60), log));
-    (leader, vec![Said::plain(2, ack), Said::plain(2, follower.said())])
+    (leader, vec![Delivery::plain(2, ack), Delivery::plain(2, follower.said())])
 }
 
 #[test]
-fn no_number_makes_a_replica_panic_or_drop_what_it_has_to_keep() {
+fn no_changed_number_makes_a_replica_panic_or_drop_committed_records() {
     let states: [State; 4] = [pushed, greeting, truncating, led];
     let mut tried = 0;
     for state in states {
         let (_, honest) = state();
-        for said in honest.iter().flat_map(Said::mutants) {
+        for delivery in honest.iter().flat_map(Delivery::mutants) {
             let (mut peer, _) = state();
             peer.asked.clear();
             let (end, high_watermark) = (peer.end, peer.replica.high_watermark());
-            let heard = peer.hear_batches(at(70), said.from, &said.message, &said.batches);
-            assert!(heard.is_ok() || peer.end == end, "{said:?} is ignored, and changes the log");
-            assert!(peer.end >= end && peer.epochs.windows(2).all(|pair| pair[0].epoch < pair[1].epoch), "{said:?}");
+            let heard = peer.hear_batches(at(70), delivery.from, &delivery.message, &delivery.batches);
+            assert!(heard.is_ok() || peer.end == end, "{delivery:?} is ignored, and changes the log");
+            assert!(
+                peer.end >= end && peer.epochs.windows(2).all(|pair| pair[0].epoch < pair[1].epoch),
+                "{delivery:?}"
+            );
             for asked in &peer.asked {
                 match asked {
-                    Action::Truncate { to } => assert!((high_watermark..=Offset(end)).contains(to), "{said:?}"),
-                    Action::Reset { .. } => panic!("{said:?}: a member of the ISR drops its log"),
+                    Action::Truncate { to } => assert!((high_watermark..=Offset(end)).contains(to), "{delivery:?}"),
+                    Action::Reset { .. } => panic!("{delivery:?}: a member of the ISR drops its log"),
                     _ => {}
                 }
             }

@@ -1,5 +1,5 @@
-//! Replicas with logs that are no more than numbers, and the messages between them, which tests
-//! deliver as they like.
+//! Replicas whose logs are only numbers, and the messages between them, which tests deliver in any
+//! order.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub fn member(broker: i32) -> Member {
     Member { broker: BrokerId(broker), run: Run(u64::from(broker.unsigned_abs())) }
 }
 
-/// Brokers 1 to 3; the leader in its first run.
+/// An assignment to brokers 1 to 3, whose leader is in its first run.
 pub fn assignment(leader_epoch: i32, partition_epoch: u32, leader: i32, in_sync: &[i32]) -> Assignment {
     Assignment {
         leader_epoch: LeaderEpoch(leader_epoch),
@@ -46,7 +46,7 @@ pub fn assignment(leader_epoch: i32, partition_epoch: u32, leader: i32, in_sync:
     }
 }
 
-/// Batches of one record of ten bytes.
+/// Batches of one record and ten bytes each.
 pub fn batches(range: Range<i64>, epoch: i32) -> Vec<BatchHeader> {
     let batch = |offset| BatchHeader {
         base_offset: Offset(offset),
@@ -72,12 +72,12 @@ pub struct Peer {
     pub durable_end: i64,
     pub end: i64,
     pub epochs: Vec<EpochStart>,
-    /// What it was asked for and has not done.
+    /// The actions that are not executed yet.
     pub asked: Vec<Action>,
 }
 
 impl Peer {
-    /// With a log of the epochs, which ends at `end` and is durable.
+    /// A replica with a durable log of these epochs, which ends at `end`.
     pub fn new(broker: i32, epochs: &[(i32, i64)], end: i64) -> Self {
         let epochs =
             epochs.iter().map(|&(epoch, start)| EpochStart { epoch: LeaderEpoch(epoch), start: Offset(start) });
@@ -86,7 +86,7 @@ impl Peer {
         Self { replica, starts: Starts::default(), local_start: 0, durable_end: end, end, epochs, asked: Vec::new() }
     }
 
-    /// Calls the machine, and takes what it asks for.
+    /// Calls the machine, and collects its actions.
     pub fn with<T>(&mut self, call: impl FnOnce(&mut Replica, &LogView<'_>) -> T) -> T {
         let view = LogView {
             starts: self.starts,
@@ -140,7 +140,7 @@ impl Peer {
         self.with(|replica, log| replica.on_durable(now, log));
     }
 
-    /// Does what the last change of the log asks for, and says so.
+    /// Executes the requested change of the log, and reports it.
     pub fn change_log(&mut self, now: Instant) {
         let change = self.take(|action| matches!(action, Action::Truncate { .. } | Action::Reset { .. }));
         let to = match change {
@@ -156,13 +156,13 @@ impl Peer {
         self.with(|replica, log| replica.on_log_changed(now, log)).unwrap();
     }
 
-    /// The oldest action of a kind, which must be there.
+    /// Takes the oldest action of a kind, which must exist.
     pub fn take(&mut self, is_wanted: impl Fn(&Action) -> bool) -> Action {
         let index = self.asked.iter().position(is_wanted);
         self.asked.remove(index.unwrap_or_else(|| panic!("nothing of that kind: {:?}", self.asked)))
     }
 
-    /// The oldest message that is no heartbeat, which must be there.
+    /// Takes the oldest message that is no heartbeat, which must exist.
     pub fn said(&mut self) -> Message {
         let is_heartbeat = |message: &Message| matches!(message, Message::Push(_));
         match self.take(|action| matches!(action, Action::Send { message, .. } if !is_heartbeat(message))) {
@@ -175,7 +175,7 @@ impl Peer {
         !self.asked.iter().any(|action| matches!(action, Action::Send { .. }))
     }
 
-    /// Reads all that was asked for, for one follower.
+    /// Executes the requested read for one follower.
     pub fn push(&mut self, now: Instant, follower: i32) -> Option<(Push, Range<i64>)> {
         let index = self.asked.iter().position(
             |action| matches!(action, Action::ReadBatches { follower: wanted, .. } if wanted.0 == follower),
@@ -200,7 +200,7 @@ pub fn following() -> (Peer, Peer) {
     (leader, follower)
 }
 
-/// From a hello that was said to an acknowledgement that was heard.
+/// Delivers a handshake, from the hello to the acknowledgement.
 pub fn shake_hands(now: Instant, leader: &mut Peer, follower: &mut Peer, broker: i32) {
     let hello = follower.said();
     leader.hear(now, broker, &hello).unwrap();
