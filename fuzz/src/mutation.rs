@@ -1,6 +1,7 @@
-//! A small seeded mutator, so that the stable tests explore around the corpus and a failing seed replays exactly.
+//! A small seeded mutator: the stable tests explore inputs near the corpus, and a failing seed
+//! replays exactly.
 
-/// Draws numbers from a seed (xorshift64*) and spoils inputs with them.
+/// Draws numbers from a seed (xorshift64*), and mutates inputs with them.
 #[derive(Debug)]
 pub struct Mutator {
     state: u64,
@@ -12,7 +13,7 @@ const EDGES: [u32; 8] = [0, 1, 0x7f, 0x80, 0xff, 0x7fff_ffff, 0x8000_0000, 0xfff
 impl Mutator {
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        // Zero is the one state that the generator never leaves.
+        // The generator never leaves the state zero.
         Self { state: seed ^ 0x9e37_79b9_7f4a_7c15 | 1 }
     }
 
@@ -23,17 +24,17 @@ impl Mutator {
         self.state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
     }
 
-    /// A number below `bound`, which is not zero.
+    /// Draws a number below `bound`, which must not be zero.
     pub fn below(&mut self, bound: usize) -> usize {
         let bound = u64::try_from(bound).expect("a usize fits a u64");
-        usize::try_from(self.next() % bound).expect("a remainder fits what it is a remainder of")
+        usize::try_from(self.next() % bound).expect("a remainder is below the bound")
     }
 
     fn byte(&mut self) -> u8 {
         self.next().to_le_bytes()[0]
     }
 
-    /// Spoils `input` in one to eight places, and keeps it below 64 KiB.
+    /// Mutates `input` in one to eight places, and keeps it within 64 KiB.
     pub fn spoil(&mut self, input: &mut Vec<u8>, other: &[u8]) {
         for _ in 0..=self.below(8) {
             let at = self.below(input.len() + 1);

@@ -1,4 +1,5 @@
-//! Each target over its corpus and seeded mutations of it, for `FUZZ_SECONDS` (default 30). The seed is printed: `FUZZ_SEED` replays it.
+//! Runs each target on its corpus and on seeded mutations of it, for `FUZZ_SECONDS` (default 30).
+//! Prints the seed; `FUZZ_SEED` replays it.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;

@@ -1,31 +1,31 @@
-//! A cluster: three replicas of a partition, the real replication machine over the real partition
-//! log, and a model of the controller, from one seed.
+//! The simulation of a cluster: three replicas of a partition, the real replication machine over
+//! the real partition log, and a model of the controller, from one seed.
 //!
 //! The fault model, line by line:
 //!
-//! - A message between brokers, or between a broker and the controller, may be lost, late, doubled,
-//!   and overtaken by others. It is never changed.
+//! - The network may lose, delay, duplicate and reorder messages between brokers, and between a
+//!   broker and the controller. It never changes one.
 //! - A link may be cut for a while, in one direction or in both.
-//! - A process may end between any two events. Unsynced frames may be lost, from any one on; synced
-//!   frames are not.
-//! - A broker that is fenced and out of the ISR may come back with an empty disk, or go on in
+//! - A process may end between any two events. It may lose its unsynced frames, from any one on,
+//!   but no synced frame.
+//! - A broker that is fenced and not in the ISR may return with an empty disk, or continue in
 //!   another run without a crash.
-//! - A sync takes any time. It does not fail, and synced frames are read as they were: such faults
-//!   are the simulation of a node's.
-//! - A leader's read of its log for a push may give nothing.
-//! - To drop a log takes time, and the process may end in the midst of it.
-//! - Clocks run up to two percent too fast or too slow, each at its own pace.
-//! - The controller decides in one order, and loses nothing. Answers to it and from it are lost,
-//!   late and doubled like all messages. It may move a leadership from a leader that is well and
-//!   does not hear of it.
-//! - A client's request reaches a broker at once, unless that is down; the answer may be lost.
-//!   Brokers are asked that do not lead.
-//! - A leader is never elected from outside of the ISR.
+//! - A sync takes any time. It does not fail, and reads return synced frames unchanged: the
+//!   simulation of a node covers such faults.
+//! - A leader's read of its log for a push may return nothing.
+//! - Dropping a log takes time, and the process may end before it is done.
+//! - Clocks run up to two percent too fast or too slow, each at its own rate.
+//! - The controller decides in one order, and loses nothing. The network may lose, delay and
+//!   duplicate its messages like all others. The controller may take the leadership from a healthy
+//!   leader that does not hear of it.
+//! - A client's request reaches a running broker at once, even one that does not lead; its answer
+//!   may be lost.
+//! - The controller never elects a leader from outside the ISR.
 //!
-//! Reading order: [`setting`] draws a run, [`world`] is the course of it and [`ending`] the end,
-//! [`broker`] a broker and its driver, [`replica_log`] and [`medium`] its log, [`controller`] and [`network`] lie between
-//! them, [`producers`] and [`consumers`] the clients, [`oracle`] the judge, [`events`] the named
-//! events.
+//! Reading order: [`setting`] draws the parameters of a run; [`world`] is its course, and
+//! [`ending`] its end; [`broker`] is a broker and its driver, [`replica_log`] and [`medium`] are
+//! its log; [`controller`] and [`network`] connect the brokers; [`producers`] and [`consumers`] are
+//! the clients, [`oracle`] the checks, [`events`] the named events.
 
 mod batches;
 mod broker;
@@ -52,13 +52,16 @@ use crate::Trace;
 #[derive(Clone, Debug)]
 pub struct Report {
     pub setting: Setting,
-    /// Requests of clients and operators.
+    /// The number of requests by clients and operators.
     pub operations: u64,
     pub events: Events,
     pub trace: Trace,
 }
 
-/// Panics where a promise is broken.
+/// Runs the simulation of this seed.
+///
+/// # Panics
+/// If the cluster breaks a promise.
 #[must_use]
 pub fn run(seed: u64, trace: Trace) -> Report {
     World::new(seed, trace).run()

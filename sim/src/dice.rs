@@ -1,14 +1,15 @@
-//! What a run draws, all of it from one seed: numbers, chances, durations. Knows nothing of what they are drawn for.
+//! The random numbers, chances and durations of a run, drawn from one seed.
 
 use std::time::Duration;
 
-/// A generator of numbers (xorshift64*, Marsaglia 2003 and Vigna 2016). Its numbers are part of what a seed means: they do not change.
+/// A random number generator (xorshift64*, Marsaglia 2003 and Vigna 2016). Its numbers are part of
+/// the meaning of a seed: they must not change.
 #[derive(Clone, Debug)]
 pub struct Dice {
     state: u64,
 }
 
-/// How likely something is, in millionths.
+/// A probability, in millionths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Chance(u32);
 
@@ -19,7 +20,7 @@ impl Chance {
 
     #[must_use]
     pub const fn per_million(millionths: u32) -> Self {
-        assert!(millionths <= Self::WHOLE, "no chance is above one");
+        assert!(millionths <= Self::WHOLE, "a probability is at most one");
         Self(millionths)
     }
 
@@ -29,7 +30,7 @@ impl Chance {
     }
 }
 
-/// The bounds of a drawn duration, both of them included.
+/// The bounds of a drawn duration, both inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay {
     pub least: Duration,
@@ -46,19 +47,20 @@ impl Delay {
 impl Dice {
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        // Neighbouring seeds begin far apart; zero is the one state that the generator never leaves.
+        // Mixing sets neighbouring seeds far apart. The generator never leaves the state zero.
         let mixed = (seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = mixed ^ (mixed >> 31);
         Self { state: if mixed == 0 { 1 } else { mixed } }
     }
 
-    /// Dice of its own for a part of the run, so that what one part draws does not depend on how often another does.
+    /// Creates a generator for one part of the run, so that its draws do not depend on how often
+    /// another part draws.
     #[must_use]
     pub const fn fork(&mut self) -> Self {
         Self::new(self.roll())
     }
 
-    /// Any number.
+    /// Draws any number.
     pub const fn roll(&mut self) -> u64 {
         self.state ^= self.state >> 12;
         self.state ^= self.state << 25;
@@ -66,18 +68,18 @@ impl Dice {
         self.state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// A number from `least` to `most`, both of them included.
+    /// Draws a number from `least` to `most`, both inclusive.
     pub fn between(&mut self, least: u64, most: u64) -> u64 {
-        assert!(least <= most, "there is nothing between {least} and {most}");
+        assert!(least <= most, "the bounds are in order: {least}, {most}");
         let count = u128::from(most - least) + 1;
-        // By the high bits: the generator's low ones are weaker.
+        // The high bits decide: the generator's low bits are weaker.
         let drawn = (u128::from(self.roll()) * count) >> 64;
-        least + u64::try_from(drawn).expect("it is below the count, which a u64 passes by one at most")
+        least + u64::try_from(drawn).expect("it is below the count, which is at most one above a u64")
     }
 
-    /// A number below `bound`, which is not zero.
+    /// Draws a number below `bound`, which must not be zero.
     pub fn below(&mut self, bound: usize) -> usize {
-        assert!(bound > 0, "no number is below zero");
+        assert!(bound > 0, "the bound is above zero");
         let bound = u64::try_from(bound).expect("a usize fits a u64");
         usize::try_from(self.between(0, bound - 1)).expect("it is below a usize")
     }
@@ -86,7 +88,7 @@ impl Dice {
         self.roll() >> 63 == 1
     }
 
-    /// Whether it comes to pass. What never does draws nothing.
+    /// Draws whether an event of this probability happens. [`Chance::NEVER`] draws nothing.
     pub fn happens(&mut self, chance: Chance) -> bool {
         chance != Chance::NEVER && self.between(0, u64::from(Chance::WHOLE) - 1) < u64::from(chance.0)
     }
@@ -105,7 +107,7 @@ mod tests {
     use super::{Chance, Delay, Dice};
 
     #[test]
-    fn a_seed_means_the_same_numbers_in_every_build() {
+    fn a_seed_gives_the_same_numbers_in_every_build() {
         let drawn = |seed| {
             let mut dice = Dice::new(seed);
             [dice.roll(), dice.roll(), dice.between(0, 999)]
@@ -115,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbouring_seeds_and_forks_draw_other_numbers() {
+    fn neighbouring_seeds_and_forks_draw_different_numbers() {
         let first = (0..10_000).map(|seed| Dice::new(seed).roll()).collect::<BTreeSet<_>>();
         assert_eq!(first.len(), 10_000);
         let mut dice = Dice::new(7);
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn every_number_below_a_bound_is_drawn_about_as_often() {
+    fn every_number_below_a_bound_is_drawn_equally_often() {
         let mut dice = Dice::new(3);
         let mut counts = [0; 7];
         (0..70_000).for_each(|_| counts[dice.below(7)] += 1);
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn chances_come_to_pass_as_often_as_they_say() {
+    fn events_happen_as_often_as_their_probability_says() {
         let mut dice = Dice::new(4);
         let mut of_thousands = |chance| (0..100_000).filter(|_| dice.happens(chance)).count() / 1_000;
         assert_eq!([of_thousands(Chance::NEVER), of_thousands(Chance::ALWAYS)], [0, 100]);
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delay_reaches_from_its_least_to_its_most() {
+    fn a_delay_includes_both_of_its_bounds() {
         let mut dice = Dice::new(5);
         let delay = Delay { least: Duration::from_nanos(10), most: Duration::from_nanos(12) };
         let drawn = (0..100).map(|_| dice.delay(delay).as_nanos()).collect::<BTreeSet<_>>();

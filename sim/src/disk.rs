@@ -1,44 +1,50 @@
-//! A disk that keeps its promises and no more: a folder of slot files and small notes, in memory, in virtual time, with what fails drawn
-//! from a seed. What it promises is what the engine may rely on, line by line.
+//! A simulated disk: a folder of slot files and small notes, in memory and in virtual time. A seed
+//! draws its faults. It promises only the following, and the engine may rely on nothing else.
 //!
 //! Writes and syncs
-//! * A write is a set of sectors of [`SECTOR`] bytes. Until a sync that covers it succeeds, a crash of the machine keeps any subset of
-//!   them. Each sector is old or new (of several writes, any one), never mixed.
-//! * A sync covers what was done when it began, in its file alone. What ends while it runs is not covered. A write that takes its sync
-//!   along covers itself alone.
-//! * A read during a write shows each sector old or new; once new, it stays so.
-//! * Operations last a drawn time, now and then seconds. Those without an order between them end in any order, and of two writes to one
-//!   sector that run side by side either may be the one that lasts.
-//! * After a crash of the process alone, what was written is still shown, of what was underway any subset; all of it is no more durable
-//!   than before.
+//! * A write is a set of sectors of [`SECTOR`] bytes. Until a sync that covers the write succeeds,
+//!   a power cut keeps any subset of its sectors. Each sector is old or new, never mixed; after
+//!   several writes it may have the content of any of them.
+//! * A sync covers the operations on its file that were done when the sync began. It covers no
+//!   operation that ends while the sync runs. A write with its own sync covers itself alone.
+//! * A read during a write shows each sector old or new; a sector that was shown new stays new.
+//! * The duration of an operation is drawn; some take seconds. Operations without an order between
+//!   them end in any order, and of two concurrent writes to one sector either may win.
+//! * After a crash of the process alone, reads still show all completed writes, and any subset of
+//!   the sectors of unfinished writes. The crash makes none of them durable.
 //!
 //! Errors
-//! * Any operation may fail with EIO. Of a failed write any subset of its sectors is written.
-//! * After a failed sync each sector that it covers may be lost though reads show it: it counts as clean, so later syncs do not help, until
-//!   it is written again. After a crash of the process such a sector is shown, or what is on the disk is. A sync that a crash of the
-//!   process cuts off may have failed, too.
-//! * Sectors that were written may become unreadable (EIO until they are written again) or change a bit, at any time; and those that no
-//!   sync covers may be unreadable after the power is cut. [`Disk::harms`] lists them, for whoever judges a run.
-//! * Making and reserving slots and putting notes may find the disk full, and later not. Writes within a reserved length never do.
+//! * Any operation may fail with EIO. A failed write has written any subset of its sectors.
+//! * A failed sync may lose each sector that it covers, though reads still show it: the sector
+//!   counts as clean, so later syncs skip it until it is written again. After a crash of the
+//!   process, reads show either such a sector or the one on the disk. A sync that a crash of the
+//!   process interrupts may have failed, too.
+//! * A written sector may become unreadable (EIO until it is written again) or change a bit, at any
+//!   time. A sector that no sync covers may be unreadable after a power cut. [`Disk::harms`] lists
+//!   them all for the oracles.
+//! * Creating and reserving a slot, and putting a note, may find the disk full, and later succeed.
+//!   A write within a reserved length never finds it full.
 //!
 //! Names
 //! * A slot's length is durable only after a sync of its file.
-//! * A name (of a slot that was made or removed, of a note that was put or removed) is durable only after the folder's sync. Until then a
-//!   crash keeps any subset of the changes. A note is old or new as a whole.
+//! * A name that was created or removed, for a slot or a note, is durable only after the folder's
+//!   sync. Until then a power cut keeps any subset of the changes. A note is old or new as a whole.
 //!
-//! A crash may come between any two events of the schedule: so before, in and after each operation.
+//! A crash may come between any two events of the schedule: before, during and after each
+//! operation.
 //!
-//! *Not modelled*: writes that go to another place, a drive that lies about a sync, sectors that share their fate (larger physical ones),
-//! names or lengths that a failed sync gives up (file systems stop at an error of their journal; here the next sync makes them durable),
-//! damage to names and notes, several folders.
+//! *Not modelled*: writes to a wrong place; a drive that lies about a sync; sectors that share
+//! their fate, as larger physical sectors do; names or lengths that a failed sync loses (a file
+//! system stops at an error of its journal; here the next sync makes them durable); damage to names
+//! and notes; several folders.
 
 mod faults;
 mod folder;
 mod history;
 mod media;
 mod operation;
+mod sector_pattern;
 mod slot_file;
-mod spread;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -57,71 +63,73 @@ use folder::{FileId, Name};
 use history::Cover;
 use media::{Media, Write};
 
-/// What is written whole or not at all: the smallest block of a WAL. Files with larger blocks are torn within them.
+/// The unit that is written as a whole or not at all, in bytes: the smallest block of a WAL. A
+/// crash may tear the larger blocks of other files.
 pub const SECTOR: u32 = 512;
 
 #[derive(Clone, Copy, Debug)]
 pub struct DiskOptions {
-    /// What the trace calls it.
+    /// Names the disk in the trace.
     pub number: u64,
-    /// Bytes that slots may take.
-    pub room: u64,
+    /// The most bytes that all slots together may take.
+    pub capacity: u64,
     pub faults: Faults,
     pub speed: Speed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Crash {
-    /// The process ends, as after `kill -9`: the machine keeps what it has in memory.
+    /// The process ends, as after `kill -9`. The machine's memory survives.
     Process,
-    /// The machine ends, and what it had in memory.
+    /// The machine ends, and loses its memory.
     Power,
 }
 
-/// See the module. Sans-I/O: [`Disk::start`] says when an operation is done, and then [`Disk::complete`] gives its result.
+/// The disk; the module states its promises. Sans-I/O: [`Disk::start`] returns the time at which an
+/// operation ends, and [`Disk::complete`] then returns its result.
 #[derive(Clone, Debug)]
 pub struct Disk {
     number: u64,
-    /// They may be changed while it runs.
+    /// May change during a run.
     pub faults: Faults,
     speed: Speed,
     dice: Dice,
     last: OperationId,
-    underway: BTreeMap<OperationId, Underway>,
+    in_flight: BTreeMap<OperationId, InFlight>,
     media: Media,
     full_until: Instant,
 }
 
-/// An operation that has begun.
+/// An unfinished operation.
 #[derive(Clone, Debug)]
-struct Underway {
+struct InFlight {
     operation: Operation,
-    /// The slot's file when it began.
+    /// The slot's file at the start of the operation.
     file: Option<FileId>,
     error: Option<DiskError>,
-    /// Sectors of a write that reads show already.
+    /// The sectors of a write that reads show already.
     shown: BTreeSet<u32>,
-    /// What it makes durable, if it is a sync.
+    /// The writes that a sync makes durable.
     cover: Cover,
 }
 
 impl Disk {
     #[must_use]
     pub fn new(options: DiskOptions, dice: Dice) -> Self {
-        let DiskOptions { number, room, faults, speed } = options;
+        let DiskOptions { number, capacity, faults, speed } = options;
         Self {
             number,
             faults,
             speed,
             dice,
             last: OperationId(0),
-            underway: BTreeMap::new(),
-            media: Media::new(room),
+            in_flight: BTreeMap::new(),
+            media: Media::new(capacity),
             full_until: Instant::from_nanos(0),
         }
     }
 
-    /// Begins an operation. Until it is done, nothing is promised of it.
+    /// Starts an operation. Nothing is promised about it until it is done.
     pub fn start(&mut self, now: Instant, operation: Operation, trace: &mut Trace) -> Started {
         let file = operation.slot().and_then(|slot| self.media.folder.find(Name::Slot(slot)));
         self.check(&operation, file);
@@ -132,16 +140,22 @@ impl Disk {
         let done_at = if is_stalled { done_at.plus(self.dice.delay(self.speed.stalled)) } else { done_at };
         let error = self.draw_error(now, &operation);
         self.note_start(now, Started { id, done_at }, &operation, trace);
-        let cover = Cover { sync: id, underway: self.underway.keys().copied().collect() };
-        self.underway.insert(id, Underway { operation, file, error, shown: BTreeSet::new(), cover });
+        let cover = Cover { sync: id, in_flight: self.in_flight.keys().copied().collect() };
+        self.in_flight.insert(id, InFlight { operation, file, error, shown: BTreeSet::new(), cover });
         Started { id, done_at }
     }
 
-    /// The operation's time has come. `None` if it was cut off by a crash: nobody waits for it.
+    /// Ends the operation, at the time that [`Disk::start`] returned. Returns `None` if a crash
+    /// interrupted it: nobody waits for its result.
+    ///
+    /// # Errors
+    /// The error that was drawn for the operation; [`DiskError::Io`] for a read of an unreadable
+    /// sector; [`DiskError::Full`] if the slots would exceed the disk's capacity;
+    /// [`DiskError::NotFound`] if there is no such file.
     pub fn complete(&mut self, now: Instant, id: OperationId, trace: &mut Trace) -> Option<Result<Outcome, DiskError>> {
-        let underway = self.underway.remove(&id)?;
+        let in_flight = self.in_flight.remove(&id)?;
         let harmed = self.harms().len();
-        let result = self.finish(now, id, underway);
+        let result = self.finish(now, id, in_flight);
         self.note_harms(harmed, trace);
         let (name, content) = match &result {
             Ok(Outcome::Read(bytes) | Outcome::Note(Some(bytes))) => ("done", Fnv::of_content(bytes)),
@@ -155,20 +169,21 @@ impl Disk {
         Some(result)
     }
 
-    /// Whoever ran on it is gone. Its operations end where they are, and none of them is told of any more.
+    /// Ends the process that used the disk, or the whole machine. Interrupts all operations, and
+    /// reports none of them.
     pub fn crash(&mut self, now: Instant, crash: Crash, trace: &mut Trace) {
-        let mut underway: Vec<_> = std::mem::take(&mut self.underway).into_iter().collect();
+        let mut in_flight: Vec<_> = std::mem::take(&mut self.in_flight).into_iter().collect();
         let name = match crash {
             Crash::Process => "kill",
             Crash::Power => "power-cut",
         };
-        trace.step(now, name, &[("disk", self.number), ("underway", underway.len() as u64)]);
-        while !underway.is_empty() {
-            let (id, operation) = underway.swap_remove(self.dice.below(underway.len()));
+        trace.step(now, name, &[("disk", self.number), ("in-flight", in_flight.len() as u64)]);
+        while !in_flight.is_empty() {
+            let (id, operation) = in_flight.swap_remove(self.dice.below(in_flight.len()));
             self.cut_off(now, id, operation);
         }
         match crash {
-            Crash::Process => self.media.forget_some(&mut self.dice),
+            Crash::Process => self.media.evict_some(&mut self.dice),
             Crash::Power => {
                 let harmed = self.harms().len();
                 let lost = self.media.cut_power(now, self.faults.torn_unreadable, &mut self.dice);
@@ -187,13 +202,18 @@ impl Disk {
         &self.media.harms
     }
 
-    /// What a read would show now, for whoever judges a run: it takes no time, and fails only where a sector cannot be read.
+    /// Reads for an oracle: takes no time, and draws no error.
+    ///
+    /// # Errors
+    /// [`DiskError::NotFound`] if there is no such slot, [`DiskError::Io`] if a sector is
+    /// unreadable.
     pub fn peek(&mut self, slot: SlotId, offset: u32, length: u32) -> Result<Bytes, DiskError> {
         let file = self.media.folder.find(Name::Slot(slot)).ok_or(DiskError::NotFound)?;
         self.media.read(file, offset, length)
     }
 
-    /// Harms a sector that was written and is durable; `false` if it is not so. For runs that want a certain harm.
+    /// Harms a sector for a run that wants a certain harm. Returns `false`, and does nothing,
+    /// unless the sector was written, is durable and is unharmed.
     pub fn harm(&mut self, now: Instant, slot: SlotId, offset: u32, harm: Harm) -> bool {
         self.media.harm(Harmed { at: now, slot, offset, harm }, &mut self.dice)
     }
@@ -201,17 +221,17 @@ impl Disk {
     fn check(&self, operation: &Operation, file: Option<FileId>) {
         let is_whole = |length: u32| length > 0 && length.is_multiple_of(SECTOR);
         match operation {
-            Operation::Reserve { length, .. } => assert!(is_whole(*length), "a slot is of whole sectors"),
+            Operation::Reserve { length, .. } => assert!(is_whole(*length), "a slot has whole sectors"),
             Operation::Read { offset, length, .. } => {
-                assert!(offset.is_multiple_of(SECTOR) && is_whole(*length), "what is read is whole sectors");
+                assert!(offset.is_multiple_of(SECTOR) && is_whole(*length), "a read is of whole sectors");
             }
             Operation::Write { offset, bytes, .. } | Operation::WriteSynced { offset, bytes, .. } => {
                 let length = media::narrow(bytes.len());
-                assert!(offset.is_multiple_of(SECTOR) && is_whole(length), "what is written is whole sectors");
+                assert!(offset.is_multiple_of(SECTOR) && is_whole(length), "a write is of whole sectors");
                 let reserved = file.map(|file| self.media.length(file));
                 assert!(
                     reserved.is_none_or(|reserved| offset + length <= reserved),
-                    "a write lies in what is reserved"
+                    "a write is within the reserved length"
                 );
             }
             _ => {}
@@ -279,9 +299,9 @@ impl Disk {
         }
     }
 
-    /// Does what is left to do of the operation, or of one that has failed, some of it.
-    fn finish(&mut self, now: Instant, id: OperationId, underway: Underway) -> Result<Outcome, DiskError> {
-        let Underway { operation, file, error, shown, cover } = underway;
+    /// Executes the rest of the operation, or some of it if the operation fails.
+    fn finish(&mut self, now: Instant, id: OperationId, in_flight: InFlight) -> Result<Outcome, DiskError> {
+        let InFlight { operation, file, error, shown, cover } = in_flight;
         let (media, dice) = (&mut self.media, &mut self.dice);
         let is_carried_out = error.is_none() || error == Some(DiskError::Io) && dice.coin();
         let done = error.map_or(Ok(Outcome::Done), Err);
@@ -336,10 +356,10 @@ impl Disk {
         }
     }
 
-    /// A read comes upon writes that are underway: some of their sectors are there already.
+    /// Draws which sectors of unfinished writes the read shows already.
     fn show_some(&mut self, file: FileId, offset: u32, length: u32) {
-        for (id, Underway { operation, shown, .. }) in
-            self.underway.iter_mut().filter(|(_, underway)| underway.file == Some(file))
+        for (id, InFlight { operation, shown, .. }) in
+            self.in_flight.iter_mut().filter(|(_, in_flight)| in_flight.file == Some(file))
         {
             if let Operation::Write { offset: at, bytes, .. } | Operation::WriteSynced { offset: at, bytes, .. } =
                 operation
@@ -360,20 +380,20 @@ impl Disk {
         }
     }
 
-    /// What was underway at a crash has happened in part, as if it had failed, but that nobody is told. Reads and syncs leave nothing; a sync
-    /// that would have failed has failed.
-    fn cut_off(&mut self, now: Instant, id: OperationId, mut underway: Underway) {
-        let is_well = underway.error.is_none();
-        match underway.operation {
+    /// Executes a part of an operation that a crash interrupts, as if it had failed; nobody hears
+    /// of it. Reads and syncs leave nothing, but a sync that was drawn to fail does fail.
+    fn cut_off(&mut self, now: Instant, id: OperationId, mut in_flight: InFlight) {
+        let succeeds = in_flight.error.is_none();
+        match in_flight.operation {
             Operation::Read { .. } | Operation::List | Operation::ReadNote { .. } => return,
-            Operation::Sync { .. } | Operation::SyncFolder if is_well => return,
-            Operation::WriteSynced { slot, offset, bytes } if is_well => {
-                underway.operation = Operation::Write { slot, offset, bytes };
+            Operation::Sync { .. } | Operation::SyncFolder if succeeds => return,
+            Operation::WriteSynced { slot, offset, bytes } if succeeds => {
+                in_flight.operation = Operation::Write { slot, offset, bytes };
             }
             _ => {}
         }
-        underway.error.get_or_insert(DiskError::Io);
-        let _ = self.finish(now, id, underway);
+        in_flight.error.get_or_insert(DiskError::Io);
+        let _ = self.finish(now, id, in_flight);
     }
 }
 

@@ -1,5 +1,6 @@
-//! Simulation: what the cores decide is carried out in virtual time, on a disk that fails as disks do, all of it drawn from one seed. No
-//! clock, files, threads or randomness of the machine: the same seed gives the same [`Trace`].
+//! The simulation: runs the cores' decisions in virtual time, on a disk that fails as real disks
+//! do. One seed draws everything. It uses no clock, file, thread or randomness of the machine, so
+//! the same seed gives the same [`Trace`].
 
 pub mod cluster;
 mod dice;

@@ -1,6 +1,7 @@
-//! `rustmq-sim node --seeds N`, `rustmq-sim cluster --seeds N`: runs simulations of many seeds, and says what came up in them. One that breaks a promise is printed with the
-//! command that runs it again.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks through them")]
+//! `rustmq-sim node --seeds N` and `rustmq-sim cluster --seeds N` run the simulation of many seeds,
+//! and print how often each named event came up. For a seed that breaks a promise they print the
+//! command that replays it.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints its results")]
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,14 +14,15 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use rustmq_sim::{Trace, cluster, node};
 
-/// Of the runs: they are made twice, and must go the same way.
-const TWICE_EVERY: u64 = 100;
-const OPERATIONS_LEAST: u64 = 1_000;
-/// Of the runs, in which each named event comes up.
-const PERCENT_LEAST: f64 = 5.0;
-/// Fewer runs say nothing about how often something comes up.
-const JUDGED_FROM: u64 = 500;
-/// Failures that are printed.
+/// One run in this many is repeated, and must go the same way.
+const REPEATED_EVERY: u64 = 100;
+/// The least number of operations in a run, on average.
+const OPERATIONS_MIN: u64 = 1_000;
+/// The least share of the runs in which each named event must come up, in percent.
+const PERCENT_MIN: f64 = 5.0;
+/// The least number of runs from which a rare event is a failure.
+const RUNS_JUDGED_MIN: u64 = 500;
+/// The most failures that are printed.
 const FAILURES_MAX: usize = 5;
 
 #[derive(Debug, Parser)]
@@ -31,13 +33,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// One node, from clients to the disk.
+    /// One node, from the clients down to the disk.
     Node(Seeds),
     /// Three replicas of a partition, the network between them, and a controller.
     Cluster(Seeds),
 }
 
-/// What is run, and what is to come up in it.
+/// One kind of simulation: its run, and the events that must come up in it.
 #[derive(Clone, Copy, Debug)]
 struct Scenario {
     name: &'static str,
@@ -64,7 +66,7 @@ const CLUSTER: Scenario = Scenario {
     events: || cluster::Named::ALL.map(cluster::Named::text).to_vec(),
 };
 
-/// What one run was like, whatever was run.
+/// The outcome of one run, in a form that all scenarios share.
 #[derive(Debug)]
 struct Report {
     setting: String,
@@ -75,19 +77,19 @@ struct Report {
 
 #[derive(Debug, clap::Args)]
 struct Seeds {
-    /// How many seeds are run.
+    /// The number of seeds to run.
     #[arg(long, default_value_t = 1_000)]
     seeds: u64,
-    /// The first of them.
+    /// The first seed.
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Begins no run later than after so many seconds: as many seeds are run as there is time for.
+    /// Starts no run after this many seconds, so fewer seeds may run.
     #[arg(long)]
     within: Option<u64>,
-    /// Threads that run them; as many as the machine has if it is 0.
+    /// The number of threads. 0 takes one for each processor.
     #[arg(long, default_value_t = 0)]
     threads: usize,
-    /// This seed alone.
+    /// Runs this seed alone.
     #[arg(long)]
     seed: Option<u64>,
     /// Prints each step of that seed.
@@ -95,13 +97,13 @@ struct Seeds {
     trace: bool,
 }
 
-/// What many runs were like.
+/// The sums over many runs.
 #[derive(Debug, Default)]
 struct Summary {
     runs: u64,
     operations: u64,
     steps: u64,
-    /// In how many runs.
+    /// In how many runs each event came up.
     events: BTreeMap<&'static str, u64>,
     failures: BTreeMap<u64, String>,
 }
@@ -121,7 +123,7 @@ impl Summary {
 }
 
 thread_local! {
-    /// What the last panic of this thread said, and where.
+    /// The message and the place of this thread's last panic.
     static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
@@ -131,11 +133,11 @@ fn main() -> ExitCode {
         Command::Cluster(seeds) => (CLUSTER, seeds),
     };
     std::panic::set_hook(Box::new(|panic| PANIC.set(panic.to_string())));
-    let is_well = match seeds.seed {
+    let has_passed = match seeds.seed {
         Some(seed) => run_one(scenario, seed, seeds.trace),
         None => run_many(scenario, &seeds),
     };
-    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if has_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(scenario: Scenario, seed: u64, trace: Trace) -> Result<Report, String> {
@@ -143,7 +145,7 @@ fn run(scenario: Scenario, seed: u64, trace: Trace) -> Result<Report, String> {
 }
 
 fn run_one(scenario: Scenario, seed: u64, is_traced: bool) -> bool {
-    let trace = if is_traced { Trace::told(|line| print!("{line}")) } else { Trace::default() };
+    let trace = if is_traced { Trace::streaming(|line| print!("{line}")) } else { Trace::default() };
     match run(scenario, seed, trace) {
         Ok(report) => {
             println!("seed {seed}: {} operations, {} steps", report.operations, report.trace.steps());
@@ -164,7 +166,7 @@ fn run_many(scenario: Scenario, seeds: &Seeds) -> bool {
         threads => threads,
     };
     let (next, end) = (AtomicU64::new(seeds.first), seeds.first.saturating_add(seeds.seeds));
-    #[expect(clippy::disallowed_methods, reason = "it bounds how long the tool runs, and no run sees it")]
+    #[expect(clippy::disallowed_methods, reason = "it limits the time of the tool, and no run sees it")]
     let begun = Instant::now();
     let is_late = || seeds.within.is_some_and(|within| begun.elapsed() >= Duration::from_secs(within));
     let summary = Mutex::new(Summary::default());
@@ -182,13 +184,13 @@ fn run_many(scenario: Scenario, seeds: &Seeds) -> bool {
             });
         }
     });
-    judge(scenario, &summary.into_inner().expect("no thread holds it"))
+    print_summary(scenario, &summary.into_inner().expect("no thread holds it"))
 }
 
-/// At times twice: the same seed goes the same way.
+/// Runs the seed, and one seed in [`REPEATED_EVERY`] twice, to see that both runs go the same way.
 fn run_checked(scenario: Scenario, seed: u64) -> Result<Report, String> {
     let report = run(scenario, seed, Trace::default())?;
-    if seed.is_multiple_of(TWICE_EVERY) {
+    if seed.is_multiple_of(REPEATED_EVERY) {
         let again = run(scenario, seed, Trace::default())?;
         if again.trace.hash() != report.trace.hash() {
             return Err("two runs of this seed went different ways".to_owned());
@@ -197,20 +199,22 @@ fn run_checked(scenario: Scenario, seed: u64) -> Result<Report, String> {
     Ok(report)
 }
 
-fn judge(scenario: Scenario, summary: &Summary) -> bool {
+/// Prints the summary. Returns whether every run kept its promises, and every event came up often
+/// enough.
+fn print_summary(scenario: Scenario, summary: &Summary) -> bool {
     let Summary { runs, operations, steps, events, failures } = summary;
     let sound = (runs - failures.len() as u64).max(1);
     println!("{runs} seeds, on average {} operations and {} steps", operations / sound, steps / sound);
-    let mut is_well = true;
+    let mut has_passed = true;
     for named in (scenario.events)() {
         let percent = 100.0 * events.get(named).copied().unwrap_or(0) as f64 / sound as f64;
-        let is_rare = percent < PERCENT_LEAST && *runs >= JUDGED_FROM;
+        let is_rare = percent < PERCENT_MIN && *runs >= RUNS_JUDGED_MIN;
         println!("{percent:>6.1} % {}{}", named, if is_rare { ": too rare" } else { "" });
-        is_well &= !is_rare;
+        has_passed &= !is_rare;
     }
-    if operations / sound < OPERATIONS_LEAST {
-        println!("fewer than {OPERATIONS_LEAST} operations");
-        is_well = false;
+    if operations / sound < OPERATIONS_MIN {
+        println!("fewer than {OPERATIONS_MIN} operations");
+        has_passed = false;
     }
     for (seed, reason) in failures.iter().take(FAILURES_MAX) {
         eprintln!("seed {seed}: {reason}\n    make sim SCENARIO={} SEED={seed}", scenario.name);
@@ -218,5 +222,5 @@ fn judge(scenario: Scenario, summary: &Summary) -> bool {
     if !failures.is_empty() {
         eprintln!("{} seeds of {runs} failed", failures.len());
     }
-    is_well && failures.is_empty()
+    has_passed && failures.is_empty()
 }

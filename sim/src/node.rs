@@ -1,9 +1,12 @@
-//! One node: the real machine of a shard, with real recovery and replay, on the simulated disk, from one seed. Clients load it, it crashes
-//! between any two events, in its starts too, and after each start and with each answer it is held against what was promised.
+//! The simulation of one node: a shard's real machine, with real recovery and replay, on the
+//! simulated disk, from one seed. Clients load it. It crashes between any two events, even during a
+//! start. The oracle checks every start and every answer.
 //!
-//! Reading order: [`setting`] draws a run, [`computer`] is what a process runs on, [`start`] and [`process`] are a life of the node
-//! ([`execution`], [`preparation`], [`reads`] are its parts, [`host`] and [`memory`] what the machine is lent), [`load`] the clients, [`cuts`] the other replicas, [`oracle`]
-//! the judge, [`events`] what came up.
+//! Reading order: [`setting`] draws the parameters of a run; [`computer`] has the disk and the
+//! event queue of a process; [`start`] and [`process`] are one life of the node, with
+//! [`execution`], [`preparation`] and [`reads`] as its parts, and with [`host`] and [`memory`] as
+//! the machine's host; [`load`] is the clients, [`cuts`] the other replicas, [`oracle`] the checks,
+//! [`events`] the named events.
 
 mod batches;
 mod computer;
@@ -23,23 +26,26 @@ mod start;
 mod world;
 
 pub use events::{Events, Named};
-pub use setting::{Setting, Weather};
+pub use setting::{FaultProfile, Setting};
 
 use world::World;
 
 use crate::Trace;
 
-/// What one run was like.
+/// The outcome of one run.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub setting: Setting,
-    /// What clients asked for.
+    /// The number of requests by clients.
     pub operations: u64,
     pub events: Events,
     pub trace: Trace,
 }
 
-/// Panics where a promise is broken.
+/// Runs the simulation of this seed.
+///
+/// # Panics
+/// If the node breaks a promise.
 #[must_use]
 pub fn run(seed: u64, trace: Trace) -> Report {
     World::new(seed, trace).run()

@@ -1,5 +1,5 @@
-//! What happens next: one queue of events in virtual time. Of events that are due at one moment, the seed says which comes first, so that
-//! no order is relied on that nobody promised. Does not carry events out.
+//! One queue of events in virtual time. The seed draws the order of events that are due at the same
+//! moment, so that no code relies on an order that nobody promised. The caller executes the events.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -9,7 +9,7 @@ use rustmq_model::Instant;
 
 use crate::dice::Dice;
 
-/// The events that are to come. Time stands still but for [`Schedule::advance`].
+/// The pending events. Only [`Schedule::advance`] moves the time.
 #[derive(Clone, Debug)]
 pub struct Schedule<E> {
     now: Instant,
@@ -24,7 +24,8 @@ struct Due<E> {
     event: E,
 }
 
-/// Who comes first. The draw is without meaning but between events of one moment; the count makes the order total.
+/// The order of events: by time, then by a draw, which orders events of one moment. The count makes
+/// the order total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     at: Instant,
@@ -47,7 +48,7 @@ impl<E> PartialOrd for Due<E> {
 }
 
 impl<E> Ord for Due<E> {
-    /// The heap gives its greatest first: that is the earliest.
+    /// The heap pops its greatest element, which must be the earliest event.
     fn cmp(&self, other: &Self) -> Ordering {
         other.key.cmp(&self.key)
     }
@@ -64,7 +65,7 @@ impl<E> Schedule<E> {
         self.now
     }
 
-    /// The event comes at this time, or next if that is past.
+    /// Schedules the event for this time, or for now if the time is past.
     pub fn at(&mut self, at: Instant, event: E) {
         let key = Key { at: at.max(self.now), draw: self.dice.roll(), count: self.taken };
         self.taken += 1;
@@ -75,20 +76,20 @@ impl<E> Schedule<E> {
         self.at(self.now.plus(delay), event);
     }
 
-    /// When the next event comes.
+    /// The time of the next event.
     #[must_use]
     pub fn next_at(&self) -> Option<Instant> {
         self.queue.peek().map(|due| due.key.at)
     }
 
-    /// Moves time on to the next event, and gives it.
+    /// Moves the time to the next event, and returns the event.
     pub fn advance(&mut self) -> Option<E> {
         let Due { key, event } = self.queue.pop()?;
         self.now = key.at;
         Some(event)
     }
 
-    /// Drops events that nobody waits for any more: those of a process that has ended.
+    /// Drops the events that `is_kept` refuses: those of a process that has ended.
     pub fn retain(&mut self, mut is_kept: impl FnMut(&E) -> bool) {
         self.queue.retain(|due| is_kept(&due.event));
     }
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn events_come_in_the_order_of_their_time_and_time_goes_with_them() {
+    fn events_come_in_the_order_of_their_time_and_move_the_time() {
         let mut schedule = Schedule::new(Dice::new(1));
         for number in [30, 10, 20] {
             schedule.at(Instant::from_nanos(number.into()), number);
@@ -117,7 +118,7 @@ mod tests {
         assert_eq!(schedule.next_at(), Some(Instant::from_nanos(10)));
         assert_eq!((schedule.advance(), schedule.now()), (Some(10), Instant::from_nanos(10)));
         schedule.after(Duration::from_nanos(5), 15);
-        // What is past comes next, and time does not go back.
+        // A past event comes next, and the time does not go back.
         schedule.at(Instant::from_nanos(1), 1);
         assert_eq!((schedule.advance(), schedule.now()), (Some(1), Instant::from_nanos(10)));
         assert_eq!(all(&mut schedule), [15, 20, 30]);
@@ -125,13 +126,13 @@ mod tests {
     }
 
     #[test]
-    fn the_seed_says_which_event_of_one_moment_comes_first() {
+    fn the_seed_orders_events_of_one_moment() {
         let order = |seed| {
             let mut schedule = Schedule::new(Dice::new(seed));
             (0..3).for_each(|number| schedule.at(Instant::from_nanos(7), number));
             all(&mut schedule)
         };
-        assert_eq!((0..200).map(order).collect::<BTreeSet<_>>().len(), 6, "each of the orders comes with some seed");
+        assert_eq!((0..200).map(order).collect::<BTreeSet<_>>().len(), 6, "every order comes up with some seed");
         assert!((0..200).all(|seed| order(seed) == order(seed)));
     }
 

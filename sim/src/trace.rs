@@ -1,5 +1,5 @@
-//! What happened in a run: each step is folded into a hash, so that two runs of one seed can be compared, and is written down if somebody
-//! wants to read it. Says nothing of what is right.
+//! The steps of a run. A hash over them compares two runs of one seed; a readable log of them is
+//! written on request. A trace does not know whether a step is right.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use rustmq_model::Instant;
 
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// A 64-bit hash whose values mean the same in every build and on every platform (FNV-1a).
+/// A 64-bit hash (FNV-1a) whose values are the same in every build and on every platform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fnv(u64);
 
@@ -31,7 +31,7 @@ impl Fnv {
         }
     }
 
-    /// A hash of content, which is long: eight bytes at a time.
+    /// Hashes content, which is long: eight bytes at a time.
     #[must_use]
     pub fn of_content(bytes: &[u8]) -> u64 {
         let mut hash = Self::default();
@@ -57,27 +57,28 @@ pub struct Trace {
     hash: Fnv,
     steps: u64,
     log: Option<String>,
-    teller: Option<fn(&str)>,
+    sink: Option<fn(&str)>,
 }
 
 impl Trace {
-    /// One that can also be read afterwards.
+    /// Creates a trace whose log can be read after the run.
     #[must_use]
     pub fn readable() -> Self {
         Self { log: Some(String::new()), ..Self::default() }
     }
 
-    /// One whose lines are told as they come: of a run that does not come to its end, there is no afterwards.
+    /// Creates a trace that passes each line to `sink` at once: a run that panics leaves no log to
+    /// read.
     #[must_use]
-    pub fn told(teller: fn(&str)) -> Self {
-        Self { teller: Some(teller), ..Self::readable() }
+    pub fn streaming(sink: fn(&str)) -> Self {
+        Self { sink: Some(sink), ..Self::readable() }
     }
 
-    /// Something happened, and with which numbers.
+    /// Records a step, with its numbers.
     pub fn step(&mut self, at: Instant, what: &str, fields: &[(&str, u64)]) {
         self.steps += 1;
         self.hash.fold(&at.as_nanos().to_le_bytes());
-        // Lengths first, so that no two steps give the same bytes.
+        // Lengths come first, so that different steps never give the same bytes.
         self.fold_text(what);
         self.hash.fold(&[u8::try_from(fields.len()).expect("a step has a few fields")]);
         for (name, value) in fields {
@@ -91,8 +92,8 @@ impl Trace {
                 let _ = write!(log, " {name}={value}");
             }
             log.push('\n');
-            if let Some(tell) = self.teller {
-                tell(log);
+            if let Some(sink) = self.sink {
+                sink(log);
                 log.clear();
             }
         }
@@ -109,13 +110,13 @@ impl Trace {
         self.hash.value()
     }
 
-    /// How many steps there were.
+    /// The number of steps.
     #[must_use]
     pub const fn steps(&self) -> u64 {
         self.steps
     }
 
-    /// A line for each step, of a readable trace.
+    /// One line for each step, if the trace is readable.
     #[must_use]
     pub fn log(&self) -> Option<&str> {
         self.log.as_deref()
@@ -137,8 +138,8 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_is_the_published_one() {
-        // From the test vectors of the FNV's authors.
+    fn the_hash_matches_published_test_vectors() {
+        // Test vectors that the authors of FNV published.
         for (text, expected) in
             [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
         {

@@ -1,5 +1,5 @@
-//! A few seeds of the simulation of a cluster: they break no promise, and each goes one way. Many
-//! seeds are run by `make sim SCENARIO=cluster`.
+//! A few seeds of the cluster's simulation: they break no promise, and a seed always goes the same
+//! way. `make sim SCENARIO=cluster` runs many seeds.
 
 use rustmq_sim::Trace;
 use rustmq_sim::cluster::{self, Named};

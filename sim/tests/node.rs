@@ -1,4 +1,5 @@
-//! A few seeds of the simulation of a node: they break no promise, and each goes one way. Many seeds are run by `make sim`.
+//! A few seeds of the node's simulation: they break no promise, and a seed always goes the same
+//! way. `make sim` runs many seeds.
 
 use rustmq_sim::Trace;
 use rustmq_sim::node::{self, Named};

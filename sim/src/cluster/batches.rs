@@ -1,5 +1,5 @@
-//! The batches that clients make. The log looks at nothing but a header, so a batch is its header;
-//! the checksum is its name.
+//! The batches that clients make. The log reads only headers, so a batch is its header, and the
+//! checksum identifies it.
 
 use rustmq_engine_core::log::{EndMarker, TransactionEnd};
 use rustmq_model::batch::{Attributes, BatchHeader};
@@ -8,11 +8,11 @@ use rustmq_model::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Tim
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
     pub header: BatchHeader,
-    /// Of a control batch.
+    /// The marker of a control batch.
     pub marker: Option<EndMarker>,
 }
 
-/// Who writes a batch, and as what.
+/// The producer fields of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Author {
     pub id: ProducerId,
@@ -24,7 +24,7 @@ const TRANSACTIONAL: u16 = 0x10;
 const CONTROL: u16 = 0x20;
 
 impl Batch {
-    /// One that no log has placed yet. `name` is like no other's.
+    /// Creates a batch that no log has placed yet. No other batch has this `name`.
     pub fn plain(name: u32, records: i32, size: usize) -> Self {
         let header = BatchHeader {
             base_offset: Offset::ZERO,
@@ -54,14 +54,14 @@ impl Batch {
         Self { header: BatchHeader { attributes, ..self.header }, ..self }
     }
 
-    /// The control batch that ends a transaction.
+    /// Turns the batch into the control batch that ends a transaction.
     pub fn ending(self, end: TransactionEnd) -> Self {
         let attributes = Attributes(TRANSACTIONAL | CONTROL);
         let header = BatchHeader { attributes, base_sequence: Sequence::NONE, ..self.header };
         Self { header, marker: Some(EndMarker { end, coordinator_epoch: 0 }) }
     }
 
-    /// As the log has placed it.
+    /// Returns the batch as the log placed it.
     pub fn placed(self, base_offset: Offset, leader_epoch: LeaderEpoch) -> Self {
         Self { header: BatchHeader { base_offset, leader_epoch, ..self.header }, ..self }
     }

@@ -1,7 +1,7 @@
-//! The clients that read: from whichever broker says that it leads, and never from one of an older
-//! epoch than they have seen. Each batch that they are given is held against the judge's truth. The
-//! latest offset that they were told does not go back, and no leader that the controller has ends
-//! below their place.
+//! The clients that read. A consumer reads from any broker that says that it leads, but never in an
+//! older epoch than it has seen. The oracle checks each batch that it gets. The latest offset that
+//! it was notified never goes back, and the log of the controller's leader never ends below its
+//! position.
 
 use rustmq_engine_core::log::{Frontiers, TransactionEnd};
 use rustmq_engine_core::replication::{Assignment, Replica};
@@ -12,7 +12,7 @@ use super::events::{Events, Named};
 use super::oracle::Oracle;
 use super::replica_log::ReplicaLog;
 
-/// Batches in one answer.
+/// The most batches in one answer.
 const BATCHES_MAX: usize = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ impl Consumer {
         self.position
     }
 
-    /// Reads on, if this replica leads. `partition` is as the controller has it.
+    /// Reads on, if this replica leads. `partition` is the controller's view.
     pub fn fetch(
         &mut self,
         replica: &Replica,
@@ -52,7 +52,10 @@ impl Consumer {
         self.epoch = epoch;
         let (position, end) = (self.position, log.end());
         let is_current = epoch == partition.leader_epoch;
-        assert!(!is_current || end >= position, "a leader ends at {end}, and a consumer has read up to {position}");
+        assert!(
+            !is_current || end >= position,
+            "a leader's log ends at {end}, but a consumer has read up to {position}"
+        );
         match replica.latest() {
             None => events.note(Named::NotAvailable),
             Some(latest) => {
@@ -70,7 +73,7 @@ impl Consumer {
             Isolation::Uncommitted => frontiers.high_watermark,
             Isolation::Committed => frontiers.last_stable,
         };
-        // A log start may lie within a batch, and hold the last stable offset up there.
+        // A log start inside a batch can raise the last stable offset into that batch.
         let whole = log.between(self.position, until).take_while(|batch| batch.end() <= until);
         let batches: Vec<_> = whole.take(BATCHES_MAX).collect();
         for batch in batches {
@@ -96,7 +99,8 @@ impl Consumer {
         self.position = self.position.max(batch.end());
     }
 
-    /// The tier, which ends at `stored_from`, must have the records that the log has no more.
+    /// Reads from the tier, which ends at `stored_from`. It must have the records that the log no
+    /// longer has.
     fn read_tier(&mut self, log: &ReplicaLog, stored_from: Offset, oracle: &Oracle, events: &mut Events) {
         let local_start = log.local_start();
         assert!(local_start <= stored_from, "the log starts at {local_start}, and the tier ends at {stored_from}");

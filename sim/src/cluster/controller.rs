@@ -1,10 +1,9 @@
-//! A model of the controller's promise: one linearizable log of commands, each decided by the state
-//! at its turn. It does not fail; that its clients lose its answers, or wait for them, is the
-//! network's doing.
+//! A model of the controller: one linearizable log of commands, each decided by the state at its
+//! turn. It does not fail; only the network loses or delays its messages.
 //!
-//! A broker has a lease while its heartbeats come; the controller waits a tenth longer than it
-//! granted, which covers the drift of two clocks. A fenced broker leaves the ISR, unless it is the
-//! last there: the partition then waits for it, and nobody else is elected.
+//! A broker has a lease while its heartbeats arrive. The controller waits a tenth longer than the
+//! lease, which covers the drift of two clocks. A fenced broker leaves the ISR, unless it is the
+//! last member: then the partition waits for it, and the controller elects nobody else.
 
 use std::time::Duration;
 
@@ -20,11 +19,12 @@ use crate::Dice;
 #[derive(Clone, Copy, Debug)]
 struct Registration {
     run: Run,
-    /// The broker's own count: one that asks again, because the answer was lost, is the same run.
+    /// The broker's own count. A repeated request, sent because the answer was lost, gets the same
+    /// run.
     number: u32,
     heard_at: Instant,
     is_fenced: bool,
-    /// It is over for good: nothing that is still on its way from it counts.
+    /// The run is over for good: the controller ignores its late messages.
     is_retired: bool,
 }
 
@@ -34,9 +34,9 @@ pub struct Controller {
     runs: u64,
     brokers: Vec<Option<Registration>>,
     partition: Assignment,
-    /// Of the last epoch that had one.
+    /// The leader of the last epoch that had one.
     led_before: Option<BrokerId>,
-    /// Epochs that were ended while their leader had a lease: nobody waited for that.
+    /// Epochs that the controller ended before their leader's lease had expired.
     moved: Vec<LeaderEpoch>,
     dice: Dice,
 }
@@ -69,13 +69,13 @@ impl Controller {
         self.brokers[broker].is_none_or(|known| known.is_fenced)
     }
 
-    /// Whether the broker may be given another disk: it is in no ISR.
+    /// Whether the broker may get another disk: it is fenced and not in the ISR.
     pub fn may_lose_its_disk(&self, broker: usize) -> bool {
         self.is_fenced(broker) && !self.partition.in_sync.contains(&broker_id(broker))
     }
 
-    /// The operator gives a broker that is down another disk. Before it is in an ISR again it has
-    /// registered anew: a late heartbeat of its last run, and a join of that run, change nothing.
+    /// The operator gives a stopped broker another disk. The broker must register again before it
+    /// can rejoin the ISR: a late heartbeat or a late join of its last run has no effect.
     pub fn retire(&mut self, broker: usize) {
         assert!(self.may_lose_its_disk(broker));
         if let Some(known) = &mut self.brokers[broker] {
@@ -83,8 +83,8 @@ impl Controller {
         }
     }
 
-    /// A process has started, or a broker that was fenced begins anew. An epoch belongs to one run:
-    /// what this broker led goes on in another epoch, whoever leads it.
+    /// Registers a process that has started, or a fenced broker that begins anew. An epoch belongs
+    /// to one run: a partition that this broker led moves to a new epoch, whoever leads it.
     pub fn register(&mut self, now: Instant, broker: usize, number: u32, events: &mut Events) -> Option<Run> {
         match self.brokers[broker] {
             Some(known) if known.number == number => return Some(known.run),
@@ -102,7 +102,7 @@ impl Controller {
         Some(run)
     }
 
-    /// Answers whether the run has a lease.
+    /// Renews the lease of a run. Returns whether the run has one.
     pub fn heartbeat(&mut self, now: Instant, broker: usize, run: Run, events: &mut Events) -> bool {
         let is_meant = |known: &&mut Registration| known.run == run && !known.is_retired;
         let Some(known) = self.brokers[broker].as_mut().filter(is_meant) else { return false };
@@ -113,7 +113,7 @@ impl Controller {
         true
     }
 
-    /// Fences whose lease has run out.
+    /// Fences the brokers whose lease has expired.
     pub fn tick(&mut self, now: Instant, events: &mut Events) {
         for broker in 0..self.brokers.len() {
             let Some(known) = &mut self.brokers[broker] else { continue };
@@ -133,8 +133,7 @@ impl Controller {
         }
     }
 
-    /// Moves the leadership to another member of the ISR, though nothing is wrong with the one that
-    /// leads.
+    /// Moves the leadership from a healthy leader to another member of the ISR.
     pub fn move_leader(&mut self, events: &mut Events) {
         let Some(leader) = self.partition.leader else { return };
         if self.candidates().any(|member| member.broker != leader.broker) {
@@ -145,6 +144,11 @@ impl Controller {
         }
     }
 
+    /// Decides a proposal of a leader.
+    ///
+    /// # Errors
+    /// If the leader's epoch or its view of the partition is stale, or if the joining replica is
+    /// not eligible.
     pub fn propose(&mut self, proposal: &Proposal, events: &mut Events) -> Result<(), Refusal> {
         let Proposal { leader_epoch, partition_epoch, change } = *proposal;
         let partition = &mut self.partition;
@@ -166,7 +170,7 @@ impl Controller {
             }
             Change::InSync(InSyncChange::Leave(broker)) => {
                 let leads = partition.leader.is_some_and(|leader| leader.broker == broker);
-                assert!(!leads, "a leader takes itself out of the ISR");
+                assert!(!leads, "a leader removes itself from the ISR");
                 if partition.in_sync.contains(&broker) {
                     events.note(Named::InSyncShrink);
                 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rustmq_engine_core::replication::{Ignored, Message};
 
-/// Each of them is to come up in one run of twenty at least.
+/// A named event. Each one in [`Named::ALL`] must come up in at least 5 % of the runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Named {
     Crash,
@@ -110,7 +110,7 @@ impl Named {
             Self::Truncation => "truncation",
             Self::Reset => "reset",
             Self::ResetResumed => "crash in a reset",
-            Self::ReadFailed => "read that gave nothing",
+            Self::ReadFailed => "read that returned nothing",
             Self::OlderPage => "older page of a history",
             Self::HandshakeVoid => "handshake ended by the leader",
             Self::StaleAck => "ack of an older epoch dropped",
@@ -130,7 +130,7 @@ impl Named {
         }
     }
 
-    /// The event that stands for an ignored message.
+    /// The event for an ignored message.
     pub fn of_ignored(message: &Message, ignored: Ignored) -> Option<Self> {
         match (message, ignored) {
             (Message::Ack(_), Ignored::StaleEpoch) => Some(Self::StaleAck),
@@ -144,8 +144,8 @@ impl Named {
     }
 }
 
-/// Whether the network, or news that is late, explains why a message was ignored. Anything else is
-/// a fault of whoever sent it.
+/// Whether the network, or late update, explains why a message was ignored. Any other reason is a
+/// fault of the sender.
 pub fn is_explained(message: &Message, ignored: Ignored) -> bool {
     match ignored {
         Ignored::WrongRole
@@ -157,7 +157,7 @@ pub fn is_explained(message: &Message, ignored: Ignored) -> bool {
         | Ignored::BelowAcknowledged
         | Ignored::InSync => true,
         // A broker that has led a later epoch may have heard an older assignment after a start, and
-        // so may the leader of that.
+        // so may the leader of that one.
         Ignored::Malformed => {
             let Message::Hello(hello) = message else { return false };
             hello.history.starts.last().is_some_and(|last| last.epoch > hello.conversation.epoch)
@@ -171,7 +171,7 @@ pub fn is_explained(message: &Message, ignored: Ignored) -> bool {
     }
 }
 
-/// How often each came up.
+/// How often each event came up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Events(BTreeMap<Named, u64>);
 

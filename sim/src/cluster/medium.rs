@@ -1,7 +1,7 @@
-//! The part of a replica's log that outlasts its process: frames in the order of their writing, and
-//! how many of them are synced. A crash keeps those, and of what follows them any number of the
-//! first: a frame that was not synced may have reached the disk, but none without those before it.
-//! That the write-ahead log keeps this promise is shown by the simulation of a node.
+//! The durable part of a replica's log: its frames in the order of their writing, and how many of
+//! them are synced. A crash keeps the synced frames, and a prefix of the others: an unsynced frame
+//! may have reached the disk, but not without those before it. The simulation of a node shows that
+//! the write-ahead log keeps this promise.
 
 use std::rc::Rc;
 
@@ -18,9 +18,9 @@ pub enum Frame {
     EpochStart(EpochStart),
     Starts(Starts),
     Truncate(Offset),
-    /// The log is to be dropped, to begin anew at this start. Its remains are nobody's.
+    /// The log must be dropped, and then begin anew at this start. Nobody uses its remains.
     ResetNoted(Offset),
-    /// It was dropped, and is as the tier's index has it there.
+    /// The log was dropped, and has this state from the tier's index.
     Reset(Rc<PartitionLog>),
 }
 
@@ -31,7 +31,7 @@ pub struct Medium {
 }
 
 impl Medium {
-    /// Answers the frame's number.
+    /// Returns the number of the frame.
     pub fn write(&mut self, frame: Frame) -> usize {
         self.frames.push(frame);
         self.frames.len() - 1
@@ -41,18 +41,18 @@ impl Medium {
         &self.frames
     }
 
-    /// Frames below this number are durable.
+    /// The number of durable frames.
     pub const fn synced(&self) -> usize {
         self.synced
     }
 
-    /// A sync has ended that began when so many frames were written.
+    /// A sync has ended. `until` frames were written when it began.
     pub fn sync(&mut self, until: usize) {
         assert!(until <= self.frames.len());
         self.synced = self.synced.max(until);
     }
 
-    /// Answers how many frames are lost.
+    /// Returns the number of lost frames.
     pub fn crash(&mut self, dice: &mut Dice) -> usize {
         let unsynced = self.frames.len() - self.synced;
         let kept = dice.below(unsynced + 1);
@@ -62,7 +62,7 @@ impl Medium {
         unsynced - kept
     }
 
-    /// Another disk, with nothing on it.
+    /// Replaces the disk with an empty one.
     pub fn replace(&mut self) {
         *self = Self::default();
     }

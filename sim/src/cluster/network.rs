@@ -1,7 +1,7 @@
-//! The network between the brokers and the controller. It loses messages, doubles them, and
-//! delivers them late and in any order; a link may be cut, in one direction or in both. In some
-//! runs a link is a stream: messages come in the order in which they were sent, but for those that
-//! are late. It never changes a message: that is the transport's promise.
+//! The network between the brokers and the controller. It loses and duplicates messages, and
+//! delivers them late and in any order. A link may be cut, in one direction or in both. In some
+//! runs a link is a stream: messages arrive in the order in which they were sent, except late ones.
+//! The network never changes a message: the transport promises that.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use rustmq_model::Instant;
 use super::setting::{BROKERS, Setting};
 use crate::Dice;
 
-/// The controller's place among the nodes.
+/// The controller's index among the nodes.
 pub const CONTROLLER: usize = BROKERS;
 
-/// From one node to another.
+/// The link from one node to another, in one direction.
 #[derive(Clone, Copy, Debug, Default)]
 struct Link {
     is_cut: bool,
-    /// When the newest of its messages comes.
+    /// When the newest of its messages arrives.
     newest_at: Instant,
 }
 
@@ -33,8 +33,8 @@ impl Network {
         Self { links: <[[Link; BROKERS + 1]; BROKERS + 1]>::default(), is_calm: false, dice }
     }
 
-    /// When each copy of a message comes. There may be none.
-    pub fn fates(
+    /// When each copy of a message arrives. A lost message has no copy.
+    pub fn deliveries(
         &mut self,
         now: Instant,
         setting: &Setting,
@@ -42,13 +42,13 @@ impl Network {
         to: usize,
     ) -> impl Iterator<Item = Instant> + use<> {
         let (dice, link) = (&mut self.dice, &mut self.links[from][to]);
-        let is_troubled = !self.is_calm;
-        let is_lost = link.is_cut || (is_troubled && dice.happens(setting.lost));
-        let is_late = is_troubled && dice.happens(setting.late);
+        let has_faults = !self.is_calm;
+        let is_lost = link.is_cut || (has_faults && dice.happens(setting.lost));
+        let is_late = has_faults && dice.happens(setting.late);
         let usual = now.plus(dice.delay(setting.delay));
         let first = if is_late {
             now.plus(dice.delay(setting.late_delay))
-        } else if is_troubled && !setting.has_streams {
+        } else if has_faults && !setting.has_streams {
             usual
         } else {
             usual.max(link.newest_at.plus(Duration::from_nanos(1)))
@@ -56,7 +56,7 @@ impl Network {
         if !is_lost && !is_late {
             link.newest_at = first;
         }
-        let is_doubled = is_troubled && dice.happens(setting.doubled);
+        let is_doubled = has_faults && dice.happens(setting.doubled);
         let apart = if dice.coin() { setting.delay } else { setting.late_delay };
         let second = now.plus(dice.delay(apart));
         let copies = [(!is_lost).then_some(first), (!is_lost && is_doubled).then_some(second)];
@@ -71,11 +71,11 @@ impl Network {
         self.links[from][to].is_cut = true;
     }
 
-    pub fn mend(&mut self, from: usize, to: usize) {
+    pub fn heal(&mut self, from: usize, to: usize) {
         self.links[from][to].is_cut = false;
     }
 
-    /// From now on links lose, double and delay nothing, and none is cut but by [`Self::cut`].
+    /// Stops all faults: links lose, duplicate and delay nothing, and only [`Self::cut`] cuts one.
     pub fn calm(&mut self) {
         self.links.iter_mut().flatten().for_each(|link| link.is_cut = false);
         self.is_calm = true;

@@ -1,18 +1,18 @@
-//! The judge. It sees every log and every disk, and holds the replicas' deeds against the promises:
+//! The oracle. It sees every log and every disk, and checks these promises:
 //!
-//! - an epoch has one leader, in one run, and a new leader has every record that was ever
-//!   committed;
-//! - the records below a leader's high watermark are committed: they never change, every replica
-//!   of the ISR has them on its disk when they become so, and no fewer than `min.insync.replicas`;
-//!   and every replica has the same ones below its own high watermark;
-//! - no log starts above where the controller has it start;
-//! - an append that was answered is where its level promises: on so many disks at that moment, and
-//!   with `all` it is committed;
-//! - a producer that goes on until it is answered has each of its batches committed once, and in
-//!   order;
-//! - consumers are served committed records alone, and with read_committed nothing of an aborted
-//!   transaction and all of a committed one;
-//! - a log that is being dropped neither leads nor is spoken of.
+//! - An epoch has one leader, in one run, and a new leader has every record that was ever
+//!   committed.
+//! - The records below a leader's high watermark are committed: they never change. When they are
+//!   committed, every replica of the ISR has them on its disk, and at least `min.insync.replicas`
+//!   disks have them. Every replica has the same records below its own high watermark.
+//! - No log starts above the start that the controller has for it.
+//! - An acknowledged append has reached its ack level: at that moment the promised number of disks
+//!   have it, and with `all` it is committed.
+//! - A producer that retries until it is answered has each of its batches committed once, and in
+//!   order.
+//! - Consumers get committed records only. With read_committed they get nothing of an aborted
+//!   transaction, and all of a committed one.
+//! - A log that is being dropped neither leads nor takes part in a handshake.
 
 use std::collections::BTreeMap;
 
@@ -25,27 +25,27 @@ use super::producers::Request;
 use super::replica_log::ReplicaLog;
 use super::setting::BROKERS;
 
-/// The brokers that have a batch on their disk, one bit for each.
+/// The brokers with a batch on their disk, one bit for each.
 #[derive(Clone, Copy, Debug, Default)]
 struct Copies {
     held: u8,
-    /// Those that had it when they lost their disk. Their leader may not have heard of that.
+    /// Brokers that had the batch when they lost their disk. The leader may not know of the loss.
     replaced: u8,
-    /// Those that ever had it. A leader that was replaced does not hear of a cut.
+    /// Brokers that ever had the batch. A replaced leader does not hear of a cut.
     ever: u8,
 }
 
-/// A leader that counts records as committed, or answers appends.
+/// The position of a leader that commits records, or answers appends.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing<'a> {
-    /// The ISR, if this leader is the one that the controller has.
+    /// The ISR, if the controller still has this leader.
     pub in_sync: Option<&'a [BrokerId]>,
-    /// `min.insync.replicas`, no more than there are replicas.
+    /// `min.insync.replicas`, at most the number of replicas.
     pub in_sync_min: usize,
 }
 
 impl Standing<'_> {
-    /// Disks that had a batch as far as such a leader can know.
+    /// The number of disks with the batch, as far as this leader can know.
     const fn counted(&self, copies: Copies) -> usize {
         let disks = if self.in_sync.is_some() { copies.held | copies.replaced } else { copies.ever };
         disks.count_ones() as usize
@@ -57,7 +57,7 @@ pub struct Oracle {
     committed: Vec<Batch>,
     leaders: BTreeMap<LeaderEpoch, Member>,
     copies: BTreeMap<(LeaderEpoch, Offset), Copies>,
-    /// The last of each producer.
+    /// The last sequence of each producer.
     sequences: BTreeMap<ProducerId, (ProducerEpoch, Sequence)>,
 }
 
@@ -75,17 +75,17 @@ impl Oracle {
     pub fn on_leader(&mut self, member: Member, epoch: LeaderEpoch, log: &ReplicaLog) {
         let first = *self.leaders.entry(epoch).or_insert(member);
         assert_eq!(first, member, "epoch {epoch} has two leaders");
-        assert_eq!(log.reset_noted(), None, "a log leads that is being dropped");
+        assert_eq!(log.reset_noted(), None, "a log that is being dropped leads");
         let (end, committed_end) = (log.end(), self.committed_end());
-        assert!(end >= committed_end, "a leader begins at {end}, and {committed_end} was committed");
+        assert!(end >= committed_end, "a new leader's log ends at {end}, but {committed_end} was committed");
         self.compare(log, log.local_start(), committed_end);
     }
 
     pub fn on_hello(&self, log: &ReplicaLog) {
-        assert_eq!(log.reset_noted(), None, "a log is compared that is being dropped");
+        assert_eq!(log.reset_noted(), None, "a log that is being dropped takes part in a handshake");
     }
 
-    /// A leader counts the records below `to` as committed.
+    /// A leader commits the records below `to`.
     pub fn on_committed(&mut self, log: &ReplicaLog, to: Offset, leader: Standing<'_>) {
         self.compare(log, log.local_start(), self.committed_end().min(to));
         let from = self.committed_end();
@@ -93,16 +93,16 @@ impl Oracle {
             assert_eq!(batch.first(), self.committed_end(), "committed batches follow each other");
             let (name, copies) = (batch.name(), self.copies_of(batch));
             let lacks = leader.in_sync.unwrap_or_default().iter().find(|member| copies.held & (1 << member.0) == 0);
-            assert_eq!(lacks, None, "batch {name} counts as committed, and a replica in sync lacks it");
+            assert_eq!(lacks, None, "batch {name} is committed, but a replica in sync lacks it");
             let count = leader.counted(copies);
-            assert!(count >= leader.in_sync_min, "batch {name} counts as committed, and is on {count} disks");
-            self.judge_sequence(batch);
+            assert!(count >= leader.in_sync_min, "batch {name} is committed, but is on {count} disks only");
+            self.check_sequence(batch);
             self.committed.push(*batch);
         }
         assert!(self.committed_end() >= to, "a high watermark is above the log");
     }
 
-    fn judge_sequence(&mut self, batch: &Batch) {
+    fn check_sequence(&mut self, batch: &Batch) {
         let header = &batch.header;
         if !header.has_producer() || batch.marker.is_some() {
             return;
@@ -116,9 +116,9 @@ impl Oracle {
         self.sequences.insert(id, (header.producer_epoch, header.last_sequence()));
     }
 
-    /// A replica's high watermark is `to` now.
+    /// A replica raises its high watermark to `to`.
     pub fn on_watermark(&self, log: &ReplicaLog, from: Offset, to: Offset) {
-        assert!(to <= self.committed_end(), "a replica's high watermark {to} is above all that was committed");
+        assert!(to <= self.committed_end(), "a replica's high watermark {to} is above the committed end");
         self.compare(log, from.max(log.local_start()), to);
     }
 
@@ -130,7 +130,7 @@ impl Oracle {
         let (mut ours, mut theirs) = (self.committed_between(from, until), log.between(from, until));
         loop {
             let pair = (ours.next(), theirs.next());
-            assert_eq!(pair.0, pair.1, "a log has another batch than the one that was committed");
+            assert_eq!(pair.0, pair.1, "a log differs from the committed batches");
             if pair.0.is_none() {
                 return;
             }
@@ -145,21 +145,21 @@ impl Oracle {
         hold(self.copies.entry(place(batch)).or_default(), broker);
     }
 
-    /// The broker's log has nothing below `start`. Those records are in the tier, or gone: either
-    /// way no crash of this broker takes them.
+    /// The broker's log has nothing below `start`. Those records are in the tier, or deleted: no
+    /// crash of this broker loses them.
     pub fn on_start_at(&mut self, broker: usize, start: Offset) {
         let until = self.committed.partition_point(|batch| batch.end() <= start);
         self.committed[..until].iter().for_each(|batch| hold(self.copies.entry(place(batch)).or_default(), broker));
     }
 
-    /// The broker's log is to be without these.
+    /// The broker's log is about to lose these batches.
     pub fn on_cut<'a>(&mut self, broker: usize, batches: impl Iterator<Item = &'a Batch>) {
         for batch in batches {
             self.copies.entry(place(batch)).or_default().held &= !(1 << broker);
         }
     }
 
-    /// Nothing on the broker's disk counts any more: its log is dropped, or read anew.
+    /// Nothing on the broker's disk counts any more: its log is being dropped, or read anew.
     pub fn on_forgotten(&mut self, broker: usize) {
         self.copies.values_mut().for_each(|copies| copies.held &= !(1 << broker));
     }
@@ -171,19 +171,19 @@ impl Oracle {
         }
     }
 
-    /// A log drops its records below `start`. Its producers go on telling of them.
+    /// A log drops its records below `start`. Its producer state still covers them.
     pub fn on_starts(&self, log: &ReplicaLog, start: Offset) {
         assert!(start <= self.committed_end());
         self.compare(log, log.local_start(), start);
     }
 
-    /// An append that ends at `end` is answered by a leader, whose log is this one. It may have
-    /// come before.
+    /// A leader with this log acknowledges an append that ends at `end`, which may be a duplicate
+    /// of an earlier one.
     pub fn on_answer(&self, broker: usize, log: &ReplicaLog, request: &Request, leader: Standing<'_>, end: Offset) {
         let (last, level) = (Offset(end.0 - 1), request.level);
         let committed = self.committed_between(last, end).next();
-        let batch = log.between(last, end).next().or(committed).expect("a leader has what it acknowledges");
-        assert_eq!((batch.name(), batch.end()), (request.batch.name(), end), "another batch is there");
+        let batch = log.between(last, end).next().or(committed).expect("a leader has the batches that it acknowledges");
+        assert_eq!((batch.name(), batch.end()), (request.batch.name(), end), "the log has another batch there");
         let copies = self.copies_of(batch);
         let count = leader.counted(copies);
         let promised = match level {
@@ -198,24 +198,24 @@ impl Oracle {
             assert!(copies.held & (1 << broker) != 0, "a leader acknowledged a batch before it synced it");
         }
         if level == AckLevel::All {
-            assert_eq!(committed, Some(batch), "a batch was acknowledged with All and is not committed");
+            assert_eq!(committed, Some(batch), "a batch was acknowledged with All before it was committed");
         }
     }
 
-    /// A consumer is given a batch.
+    /// A consumer gets a batch.
     pub fn on_served(&self, batch: &Batch) {
         let committed = self.committed_between(batch.first(), batch.end()).next();
-        assert_eq!(committed, Some(batch), "a consumer is served what is not committed");
+        assert_eq!(committed, Some(batch), "a consumer gets a batch that is not committed");
     }
 
-    /// How the transaction of a committed batch ended, if it has.
+    /// How the transaction of a committed batch ended, if it has ended.
     pub fn outcome(&self, batch: &Batch) -> Option<TransactionEnd> {
         let from = self.committed.partition_point(|other| other.first() <= batch.first());
         let ends = |other: &&Batch| other.header.producer_id == batch.header.producer_id && other.marker.is_some();
         self.committed[from..].iter().find(ends)?.marker.map(|marker| marker.end)
     }
 
-    /// All is well at last.
+    /// Checks a log after everything has come to rest.
     pub fn on_rest(&self, log: &ReplicaLog) {
         assert_eq!((log.end(), log.high_watermark()), (self.committed_end(), self.committed_end()));
         self.compare(log, log.local_start(), self.committed_end());
@@ -230,8 +230,8 @@ const fn hold(copies: &mut Copies, broker: usize) {
     copies.ever |= bit;
 }
 
-/// What a leader wrote at an offset. The same request may be in two leaders' logs at different
-/// places.
+/// Identifies what a leader wrote at an offset. Two leaders' logs may have the same request at
+/// different offsets.
 const fn place(batch: &Batch) -> (LeaderEpoch, Offset) {
     (batch.header.leader_epoch, batch.first())
 }

@@ -1,6 +1,6 @@
-//! The clients that write. A plain one sends a batch once, with any ack level. An idempotent one
-//! goes on with a batch, at any broker, until it is answered, and a transactional one does so with
-//! all batches of a transaction and with the marker that ends it.
+//! The clients that write. A plain producer sends each batch once, with any ack level. An
+//! idempotent one sends a batch again, to any broker, until it is answered. A transactional one
+//! does the same with all batches of a transaction, and with the marker that ends it.
 
 use std::time::Duration;
 
@@ -11,15 +11,16 @@ use rustmq_model::{Instant, ProducerEpoch, ProducerId, Sequence};
 use super::batches::{Author, Batch};
 use crate::Dice;
 
-/// After so long without an answer, a batch is sent again.
+/// The time after which an unanswered batch is sent again.
 const ANSWER_WAIT: Duration = Duration::from_millis(60);
-/// After a refusal.
+/// The time after which a refused batch is sent again.
 const RETRY_WAIT: Duration = Duration::from_millis(5);
+const _: () = assert!(RETRY_WAIT.as_nanos() < ANSWER_WAIT.as_nanos());
 
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
     pub producer: usize,
-    /// Of the producer's batches: the same for each try.
+    /// Numbers the producer's batches. Each retry has the same number.
     pub number: u32,
     pub level: AckLevel,
     pub batch: Batch,
@@ -56,7 +57,7 @@ pub struct Producer {
     dice: Dice,
 }
 
-/// Names a batch like no other.
+/// Gives each batch a unique name.
 #[derive(Debug, Default)]
 pub struct Names(u32);
 
@@ -74,12 +75,12 @@ impl Producer {
         Self { index, kind, next_sequence: Sequence(0), outstanding, transaction, sent: 0, dice }
     }
 
-    /// Whether it has finished everything that it has begun.
+    /// Whether it has no unanswered request and no open transaction.
     pub const fn is_done(&self) -> bool {
         self.outstanding.is_none() && self.transaction.is_none()
     }
 
-    /// The request that is due. With `finishes`, nothing new is begun.
+    /// The request that is due. With `finishes`, the producer starts nothing new.
     pub fn step(&mut self, now: Instant, names: &mut Names, finishes: bool) -> Option<Request> {
         if self.outstanding.is_none() {
             if finishes && self.transaction.is_none() {
@@ -141,7 +142,7 @@ impl Producer {
         }
     }
 
-    /// The answer to one of its tries. Says how a transaction has ended, if one has.
+    /// Handles the answer to a request. Returns how a transaction ended, if the answer ended one.
     pub fn on_answer(&mut self, now: Instant, number: u32, is_success: bool) -> Option<TransactionEnd> {
         let outstanding = self.outstanding.as_mut().filter(|outstanding| outstanding.request.number == number)?;
         if !is_success {

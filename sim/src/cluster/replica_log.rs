@@ -1,11 +1,11 @@
-//! One replica's log: the real [`PartitionLog`], the batches that it is of, and the state of before
-//! them, which is the base of its cuts. Each frame of the medium is applied once when it is
-//! written, and once more after a crash, by the same code. A log that is dropped begins anew with
-//! the tier's state of its start, which a real log is not given yet.
+//! One replica's log: the real [`PartitionLog`], the stored batches, and the state before them,
+//! which is the base of cuts. The same code applies a frame of the medium when it is written and
+//! again after a crash. A log that was dropped begins anew with the state that the tier has for its
+//! start; a real log cannot get that state yet.
 //!
-//! `PartitionLog` does not take a follower's appends yet, which come with offsets and epochs. So it
-//! is told of all batches as a replay tells of them, which counts them as durable; the medium's
-//! durable end is kept here.
+//! `PartitionLog` does not accept a follower's appends yet, which come with offsets and epochs. So
+//! it replays all batches, which counts them as durable; the durable end is computed here from the
+//! medium.
 
 use std::rc::Rc;
 
@@ -18,7 +18,7 @@ use rustmq_model::{LeaderEpoch, Offset, Timestamp};
 use super::batches::Batch;
 use super::medium::Frame;
 
-/// No leader's: each log is opened with it.
+/// The epoch in which each log is opened. No leader has it.
 const OPENED_IN: LeaderEpoch = LeaderEpoch(0);
 
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ struct Stored {
 #[derive(Debug)]
 pub struct ReplicaLog {
     core: PartitionLog,
-    /// As of [`Self::local_start`].
+    /// The state at [`Self::local_start`].
     before: PartitionLog,
     stored: Vec<Stored>,
     starts: Starts,
@@ -38,22 +38,22 @@ pub struct ReplicaLog {
     reset_noted: Option<Offset>,
 }
 
-/// A log that nothing was written to.
+/// A log without any batch.
 pub fn empty() -> PartitionLog {
     let mut core = PartitionLog::open(LogLimits::default(), OPENED_IN, Offset::ZERO);
     core.follow_watermark(WatermarkRule::Acknowledged(Offset::ZERO));
     core
 }
 
-/// The log goes on by a batch that has its place.
+/// Appends a batch that has its offset and its epoch.
 pub fn append(core: &mut PartitionLog, batch: &Batch) {
     let Batch { header, marker } = batch;
     let is_its_own = core.epochs().last().is_none_or(|last| last.epoch <= header.leader_epoch);
-    assert!(is_its_own, "a batch is not filed under a later epoch than its own");
+    assert!(is_its_own, "a batch is not in a later epoch than its own");
     core.replay_batch(header, *marker, Gaps::Refused).expect("batches follow each other");
 }
 
-/// Records below `high_watermark` are committed, and those below `log_start` are gone.
+/// Commits the records below `high_watermark`, and deletes those below `log_start`.
 pub fn settle(core: &mut PartitionLog, high_watermark: Offset, log_start: Offset) {
     core.follow_watermark(WatermarkRule::Acknowledged(high_watermark));
     let log_start = log_start.min(core.frontiers().high_watermark);
@@ -70,11 +70,11 @@ impl ReplicaLog {
         Self { core, before, stored, starts, high_watermark: start, reset_noted: None }
     }
 
-    /// The log as a start finds it.
+    /// Recovers the log from its frames.
     pub fn recover(frames: &[Frame]) -> Self {
         let mut log = Self::new(empty());
         frames.iter().enumerate().for_each(|(number, frame)| log.apply(number, frame));
-        // How far the others had it, a start does not know.
+        // A start does not know how much of the log the other replicas had.
         log.high_watermark = log.local_start().max(log.starts.local());
         log.core = log.rebuilt();
         settle(&mut log.core, log.high_watermark, log.starts.log_start);
@@ -102,7 +102,7 @@ impl ReplicaLog {
         }
     }
 
-    /// The batches that are left and the state before them tell the producers' state.
+    /// Rebuilds the producers' state from the stored batches and the state before them.
     fn rebuilt(&self) -> PartitionLog {
         let mut core = self.before.clone();
         self.stored.iter().for_each(|stored| append(&mut core, &stored.batch));
@@ -114,7 +114,7 @@ impl ReplicaLog {
         self.stored.truncate(kept);
         let mut rebuilt = self.rebuilt();
         assert_eq!(rebuilt.end(), to, "a cut is between two batches");
-        self.core.prepare_truncation(to).expect("nothing that is committed is cut off");
+        self.core.prepare_truncation(to).expect("a cut takes no committed batch");
         self.core.begin_cut();
         rebuilt.continue_cut(&self.core, Timestamp(0));
         self.core = rebuilt;
@@ -156,7 +156,7 @@ impl ReplicaLog {
         self.starts
     }
 
-    /// The first stored batch begins here.
+    /// The start of the stored batches.
     pub const fn local_start(&self) -> Offset {
         self.before.end()
     }
@@ -169,7 +169,7 @@ impl ReplicaLog {
         self.core.end()
     }
 
-    /// `synced` frames of the medium are durable.
+    /// The durable end if the first `synced` frames of the medium are durable.
     pub fn durable_end(&self, synced: usize) -> Offset {
         let durable = self.stored.partition_point(|stored| stored.frame < synced);
         durable.checked_sub(1).map_or(self.local_start(), |last| self.stored[last].batch.end())
@@ -180,7 +180,7 @@ impl ReplicaLog {
         LogView { starts: self.starts, local_start, durable_end, end, epochs: self.core.epochs() }
     }
 
-    /// Whole batches from `first` on, `bytes_max` or one of them.
+    /// Whole batches from `first` on: at most `bytes_max`, but at least one batch.
     pub fn read(&self, first: Offset, bytes_max: usize) -> Vec<Batch> {
         let from = self.stored.partition_point(|stored| stored.batch.end() <= first);
         let mut left = bytes_max;
@@ -201,14 +201,14 @@ impl ReplicaLog {
         self.stored[first..].iter().map(|stored| &stored.batch).take_while(move |batch| batch.first() < until)
     }
 
-    /// Those that frames from `from` to `until` brought and that are left.
+    /// The stored batches that the frames in `from..until` wrote.
     pub fn written_between(&self, from: usize, until: usize) -> impl Iterator<Item = &Batch> {
         let first = self.stored.partition_point(|stored| stored.frame < from);
         self.stored[first..].iter().take_while(move |stored| stored.frame < until).map(|stored| &stored.batch)
     }
 
-    /// Judges a batch of a client that this replica's leadership is to append.
-    pub fn judge(&self, batch: &Batch) -> Result<AppendDecision, AppendRejection> {
+    /// Decides on a client's batch that this replica is to append as the leader.
+    pub fn decide_append(&self, batch: &Batch) -> Result<AppendDecision, AppendRejection> {
         match batch.marker {
             Some(marker) => self
                 .core
@@ -219,7 +219,7 @@ impl ReplicaLog {
     }
 }
 
-/// The state of a log that holds these batches and no more, as a tier's index has it for their end.
+/// The state of a log with just these batches, as a tier's index would have it.
 pub fn state_of<'a>(batches: impl Iterator<Item = &'a Batch>, log_start: Offset) -> Rc<PartitionLog> {
     let mut core = empty();
     batches.for_each(|batch| append(&mut core, batch));

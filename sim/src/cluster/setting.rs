@@ -1,5 +1,5 @@
-//! How a run is set up, drawn from its seed. Some runs are calm in one way or another, so that rare
-//! things are not always hidden by frequent ones.
+//! The parameters of a run, drawn from its seed. Some runs lack some kinds of faults, so that
+//! frequent faults do not always hide rare ones.
 
 use std::time::Duration;
 
@@ -13,41 +13,42 @@ pub const BROKERS: usize = 3;
 pub struct Setting {
     pub in_sync_min: usize,
     pub limits: ReplicationLimits,
-    /// The broker that tells longer pages of its history than others, if there is such a broker.
+    /// The broker that sends longer pages of its epoch history than the others; with an index
+    /// beyond the brokers, none does.
     pub longer_page: usize,
-    /// Followers keep up with their leader whatever the load is: one that runs, and that messages
-    /// reach, never lags for `lag_time_max`.
-    pub is_wide: bool,
+    /// The limits let followers keep up under any load: a running follower that messages reach
+    /// never lags for `lag_time_max`.
+    pub keeps_up: bool,
     pub lease: Duration,
     pub heartbeat: Duration,
-    /// Of a message.
+    /// The probability that a message is lost. `doubled` and `late` are per message, too.
     pub lost: Chance,
     pub doubled: Chance,
     pub late: Chance,
     pub delay: Delay,
     pub late_delay: Delay,
-    /// Messages come in the order of their sending, unless they are late or doubled.
+    /// Messages arrive in the order of their sending, unless they are late or duplicated.
     pub has_streams: bool,
-    /// Of a broker: it is told at once that the partition has changed.
-    pub told: Chance,
+    /// The probability that a broker hears at once of a change to the partition.
+    pub notified: Chance,
     pub sync: Delay,
-    /// How long a log takes to be dropped.
+    /// The time that dropping a log takes.
     pub drop: Delay,
-    /// Between two requests of one client.
+    /// The time between two requests of one client.
     pub pace: Delay,
-    /// Between two of the things that go wrong.
-    pub trouble: Delay,
+    /// The time between two faults.
+    pub fault_interval: Delay,
     pub down: Delay,
     pub cut: Delay,
-    /// Of a restart, if the disk may be lost.
+    /// The probability that a restarted broker has a new disk, if it may lose its disk.
     pub replaced: Chance,
-    /// Between two proposals of a log start or of a tier end.
+    /// The time between two proposals of a log start or of a tier end.
     pub housekeeping: Delay,
     pub producers: usize,
     pub consumers: usize,
-    /// The clients' requests before all is well.
+    /// The number of requests before the faults stop.
     pub requests: u64,
-    /// How much clocks run too fast or too slow, in thousandths, at the most.
+    /// The most that a clock runs too fast or too slow, in thousandths.
     pub drift: u64,
 }
 
@@ -55,30 +56,35 @@ impl Setting {
     pub fn draw(dice: &mut Dice) -> Self {
         let is_lossy = dice.below(3) > 0;
         let is_slow = dice.below(3) == 0;
-        let is_wide = dice.coin();
+        let keeps_up = dice.coin();
         let millis = Duration::from_millis;
         let delay = Delay::micros(50, 1_000 << dice.below(3));
         let sync = if is_slow { Delay::micros(200, 20_000) } else { Delay::micros(50, 2_000) };
         let heartbeat = dice.between(15, 60);
-        // A push waits for a read and reads, an acknowledgement waits for a sync and syncs, and
-        // both travel. Twice that, since a lag is only measured where a mark is reached.
-        let wide_lag = (sync.most * 4 + delay.most * 2) * 2 + millis(10);
+        // A push may wait for one read before its own; an acknowledgement may wait for one sync
+        // before its own; both travel. A read takes as long as a sync. Doubled, because a lag is
+        // measured only when a follower reaches a mark.
+        let lag_bound = (sync.most * 4 + delay.most * 2) * 2 + millis(10);
         let limits = ReplicationLimits {
-            window_bytes: if is_wide { 1 << 20 } else { 200 << dice.below(6) },
-            push_bytes: if is_wide { 64 << 10 } else { 100 << dice.below(6) },
-            pushes_max: if is_wide { 64 } else { 1 + dice.below(8) },
+            window_bytes: if keeps_up { 1 << 20 } else { 200 << dice.below(6) },
+            push_bytes: if keeps_up { 64 << 10 } else { 100 << dice.below(6) },
+            pushes_max: if keeps_up { 64 } else { 1 + dice.below(8) },
             history_page_max: 1,
             heartbeat_interval: millis(dice.between(5, 30)),
             resend_after: millis(dice.between(10, 60)),
             retry_interval: millis(dice.between(5, 40)),
             silence_max: millis(dice.between(60, 200)),
-            lag_time_max: if is_wide { wide_lag + millis(dice.between(0, 150)) } else { millis(dice.between(15, 300)) },
+            lag_time_max: if keeps_up {
+                lag_bound + millis(dice.between(0, 150))
+            } else {
+                millis(dice.between(15, 300))
+            },
         };
         Self {
             in_sync_min: [1, 2, 2, 3][dice.below(4)],
             limits,
             longer_page: dice.below(4 * BROKERS),
-            is_wide,
+            keeps_up,
             lease: millis(dice.between(2, 5) * heartbeat),
             heartbeat: millis(heartbeat),
             lost: if is_lossy {
@@ -91,11 +97,11 @@ impl Setting {
             delay,
             late_delay: Delay::micros(5_000, 200_000),
             has_streams: dice.coin(),
-            told: Chance::percent([0, 50, 100][dice.below(3)]),
+            notified: Chance::percent([0, 50, 100][dice.below(3)]),
             sync,
             drop: Delay::micros(40_000, 600_000),
             pace: Delay::micros(300, 6_000),
-            trouble: Delay::micros(5_000, 100_000 << dice.below(4)),
+            fault_interval: Delay::micros(5_000, 100_000 << dice.below(4)),
             down: Delay::micros(1_000, 500_000),
             cut: Delay::micros(2_000, 800_000),
             replaced: Chance::percent(30),
@@ -112,13 +118,13 @@ impl Setting {
         ReplicationLimits { history_page_max, ..self.limits }
     }
 
-    /// A log that holds nothing has begun anew at its leader's start within so long. A tier that
-    /// moves on more often outruns it.
+    /// The longest time until an empty log has begun anew at its leader's start. A tier end that
+    /// moves more often would outrun it.
     pub fn restarted_within(&self) -> Duration {
         self.sync.most * 4 + self.delay.most * 4 + self.limits.retry_interval
     }
 
-    /// A leader that is given requests has missed a follower within so long.
+    /// The longest time until a leader under load finds that a follower is missing.
     pub fn missed_within(&self) -> Duration {
         self.limits.lag_time_max + self.limits.retry_interval * 2 + Duration::from_millis(100)
     }

@@ -1,5 +1,5 @@
-//! The course of a run: one queue of events for three brokers, the network, the controller, the
-//! clients, and the troubles, which end at last: [`super::ending`].
+//! The course of a run: one event queue for three brokers, the network, the controller, the clients
+//! and the faults. [`super::ending`] ends it.
 
 use std::time::Duration;
 
@@ -23,20 +23,21 @@ use super::replica_log::ReplicaLog;
 use super::setting::{BROKERS, Setting};
 use crate::{Chance, Dice, Schedule, Trace};
 
-/// No run that does something useful has more events.
+/// The most events of a run. A run that makes progress has fewer.
 const EVENTS_MAX: u64 = 1_000_000;
-/// How much slower clients are when there is no trouble: it lasts long, so that all can be judged.
+/// Without faults, clients are slower by this factor: those phases last long, so that everything
+/// can be checked.
 const CALM_PACE: u32 = 3;
-/// Of reads for a push.
+/// The probability that a read for a push returns nothing.
 const READ_FAILED: Chance = Chance::percent(1);
-/// Of client requests: an answer is lost.
+/// The probability that a client's answer is lost.
 const ANSWER_LOST: Chance = Chance::percent(3);
-/// Of client requests: it is sent to any broker, and not to the one that is said to lead.
-const ASTRAY: Chance = Chance::percent(20);
+/// The probability that a client sends a request to any broker, not to the leader.
+const MISROUTED: Chance = Chance::percent(20);
 
-/// Which directions of a link are cut.
+/// The directions of a link that are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ways {
+enum Directions {
     There,
     Back,
     Both,
@@ -44,7 +45,7 @@ enum Ways {
 
 /// A broker's request to the controller.
 #[derive(Clone, Copy, Debug)]
-pub enum Ask {
+pub enum ControllerRequest {
     Register { number: u32 },
     Heartbeat { run: Run, sent_at: Instant },
     Propose(Proposal),
@@ -52,25 +53,25 @@ pub enum Ask {
 
 /// The controller's message to a broker.
 #[derive(Clone, Debug)]
-pub enum News {
+pub enum ControllerUpdate {
     Registered { number: u32, run: Run },
     Lease { run: Run, sent_at: Instant, assignment: Assignment },
     Assignment(Assignment),
     Refused { proposal: Proposal, refusal: Refusal },
 }
 
-impl News {
-    /// For the trace.
+impl ControllerUpdate {
+    /// The message's name in the trace, and two of its numbers.
     fn fields(&self) -> (&'static str, u64, u64) {
         let of = |assignment: &Assignment| {
             (assignment.leader_epoch.0.unsigned_abs().into(), assignment.partition_epoch.0.into())
         };
         match self {
-            Self::Registered { number, run } => ("told of its run", (*number).into(), run.0),
-            Self::Lease { assignment, .. } => ("told of its lease", of(assignment).0, of(assignment).1),
-            Self::Assignment(assignment) => ("told of an assignment", of(assignment).0, of(assignment).1),
+            Self::Registered { number, run } => ("run received", (*number).into(), run.0),
+            Self::Lease { assignment, .. } => ("lease received", of(assignment).0, of(assignment).1),
+            Self::Assignment(assignment) => ("assignment received", of(assignment).0, of(assignment).1),
             Self::Refused { proposal, refusal } => {
-                ("told of a refusal", proposal.partition_epoch.0.into(), *refusal as u64)
+                ("refusal received", proposal.partition_epoch.0.into(), *refusal as u64)
             }
         }
     }
@@ -79,8 +80,8 @@ impl News {
 #[derive(Clone, Debug)]
 pub enum Event {
     Message { from: usize, to: usize, message: Message, batches: Vec<Batch> },
-    Ask { from: usize, ask: Ask },
-    News { to: usize, news: News },
+    ControllerRequest { from: usize, request: ControllerRequest },
+    ControllerUpdate { to: usize, update: ControllerUpdate },
     Timer { broker: usize, life: u32, at: Instant },
     Synced { broker: usize, life: u32, until: usize },
     Dropped { broker: usize, life: u32, start: Offset },
@@ -91,15 +92,15 @@ pub enum Event {
     Answer { producer: usize, number: u32, is_success: bool },
     Consumer(usize),
     Housekeeping,
-    Trouble,
+    Fault,
     Restart(usize),
-    Mend { from: usize, to: usize },
+    Heal { from: usize, to: usize },
     NextPhase,
 }
 
-/// The surroundings in which brokers act.
+/// Everything that a broker acts on, besides its own state.
 #[derive(Debug)]
-pub struct Surroundings {
+pub struct Environment {
     pub setting: Setting,
     pub schedule: Schedule<Event>,
     pub controller: Controller,
@@ -110,7 +111,7 @@ pub struct Surroundings {
     trace: Trace,
 }
 
-impl Surroundings {
+impl Environment {
     pub const fn now(&self) -> Instant {
         self.schedule.now()
     }
@@ -121,32 +122,32 @@ impl Surroundings {
 
     pub fn send(&mut self, from: usize, to: BrokerId, message: &Message, batches: &[Batch]) {
         let to = index_of(to);
-        for at in self.network.fates(self.schedule.now(), &self.setting, from, to) {
+        for at in self.network.deliveries(self.schedule.now(), &self.setting, from, to) {
             let (message, batches) = (message.clone(), batches.to_vec());
             self.schedule.at(at, Event::Message { from, to, message, batches });
         }
     }
 
-    pub fn ask(&mut self, from: usize, ask: Ask) {
-        for at in self.network.fates(self.schedule.now(), &self.setting, from, CONTROLLER) {
-            self.schedule.at(at, Event::Ask { from, ask });
+    pub fn send_to_controller(&mut self, from: usize, request: ControllerRequest) {
+        for at in self.network.deliveries(self.schedule.now(), &self.setting, from, CONTROLLER) {
+            self.schedule.at(at, Event::ControllerRequest { from, request });
         }
     }
 
-    fn tell(&mut self, to: usize, news: &News) {
-        for at in self.network.fates(self.schedule.now(), &self.setting, CONTROLLER, to) {
-            self.schedule.at(at, Event::News { to, news: news.clone() });
+    fn tell(&mut self, to: usize, update: &ControllerUpdate) {
+        for at in self.network.deliveries(self.schedule.now(), &self.setting, CONTROLLER, to) {
+            self.schedule.at(at, Event::ControllerUpdate { to, update: update.clone() });
         }
     }
 
-    /// Reading takes its time when it is from disk.
+    /// Gives the broker the batches that it reads, after a delay if the read goes to disk.
     pub fn read_later(&mut self, broker: usize, life: u32, read: BatchesRead, batches: Vec<Batch>) {
         let is_cold = self.dice.below(8) == 0;
         let delay = if is_cold { self.dice.delay(self.setting.sync) } else { Duration::ZERO };
         self.schedule.after(delay, Event::Read { broker, life, read, batches });
     }
 
-    /// Whether a leader's read of its log gives nothing.
+    /// Draws whether a leader's read of its log returns nothing.
     pub fn fails_to_read(&mut self) -> bool {
         let fails = !self.network.is_calm() && self.dice.happens(READ_FAILED);
         if fails {
@@ -155,7 +156,7 @@ impl Surroundings {
         fails
     }
 
-    /// How long it takes to drop a log.
+    /// Draws the time that dropping a log takes.
     pub fn draw_drop(&mut self, is_empty: bool) -> Duration {
         if is_empty { Duration::ZERO } else { self.dice.delay(self.setting.drop) }
     }
@@ -169,18 +170,18 @@ impl Surroundings {
         self.schedule.after(delay, Event::Answer { producer, number, is_success });
     }
 
-    fn draw_ways(&mut self) -> Ways {
-        [Ways::There, Ways::Back, Ways::Both][self.dice.below(3)]
+    fn draw_directions(&mut self) -> Directions {
+        [Directions::There, Directions::Back, Directions::Both][self.dice.below(3)]
     }
 
-    /// The link between two nodes carries nothing for a while.
-    fn cut(&mut self, node: usize, peer: usize, ways: Ways, lasts: Duration) {
+    /// Cuts the link between two nodes for a while.
+    fn cut(&mut self, node: usize, peer: usize, directions: Directions, lasts: Duration) {
         self.events.note(Named::LinkCut);
-        self.trace("cut", &[("one", node as u64), ("other", peer as u64), ("ways", ways as u64)]);
-        for (from, to, kept) in [(node, peer, Ways::Back), (peer, node, Ways::There)] {
-            if ways != kept {
+        self.trace("cut", &[("one", node as u64), ("other", peer as u64), ("directions", directions as u64)]);
+        for (from, to, kept) in [(node, peer, Directions::Back), (peer, node, Directions::There)] {
+            if directions != kept {
                 self.network.cut(from, to);
-                self.schedule.after(lasts, Event::Mend { from, to });
+                self.schedule.after(lasts, Event::Heal { from, to });
             }
         }
     }
@@ -193,26 +194,26 @@ impl Surroundings {
         }
     }
 
-    pub fn judge_answer(&self, broker: usize, epoch: LeaderEpoch, log: &ReplicaLog, request: &Request, end: Offset) {
+    pub fn check_answer(&self, broker: usize, epoch: LeaderEpoch, log: &ReplicaLog, request: &Request, end: Offset) {
         let current = self.controller.partition().leader_epoch;
         let is_current = epoch == current || self.controller.was_moved(epoch);
-        assert!(is_current, "a leader of epoch {epoch} answers, and its lease is over: {current} has begun");
+        assert!(is_current, "the leader of epoch {epoch} answers after its lease has ended: epoch {current} has begun");
         let leader = standing(&self.controller, self.setting.in_sync_min, epoch);
         self.oracle.on_answer(broker, log, request, leader, end);
     }
 
-    /// The leader of `epoch`, whose log this is, counts the records below `to` as committed.
-    pub fn judge_commit(&mut self, epoch: LeaderEpoch, log: &ReplicaLog, to: Offset) {
+    /// Checks that the leader of `epoch`, which has this log, may commit the records below `to`.
+    pub fn check_commit(&mut self, epoch: LeaderEpoch, log: &ReplicaLog, to: Offset) {
         let leader = standing(&self.controller, self.setting.in_sync_min, epoch);
         self.oracle.on_committed(log, to, leader);
     }
 
-    pub fn judge_start(&self, log: &ReplicaLog) {
+    pub fn check_start(&self, log: &ReplicaLog) {
         let (start, most) = (log.local_start(), self.controller.partition().starts.local());
-        assert!(start <= most, "a log starts at {start}, and the controller has it start at {most}");
+        assert!(start <= most, "a log starts at {start}, above the controller's start {most}");
     }
 
-    /// A start that a leader with this log may want to move.
+    /// Draws a start that a leader with this log may propose.
     pub fn draw_start(&mut self, log: &ReplicaLog) -> Option<Change> {
         let (starts, high_watermark) = (log.starts(), log.high_watermark());
         let most = high_watermark.max(starts.local());
@@ -224,14 +225,14 @@ impl Surroundings {
         if self.dice.below(3) == 0 {
             return Some(Change::LogStart(drawn(&mut self.dice, starts.log_start)));
         }
-        // An object ends where a batch ends.
+        // An object in the tier ends where a batch ends.
         let wanted = drawn(&mut self.dice, starts.local());
         let to = log.between(starts.local(), wanted).last().map(Batch::end).filter(|end| *end <= high_watermark)?;
         Some(Change::TierEnd { from: starts.local(), to })
     }
 }
 
-/// Of the leader of `epoch`.
+/// The position of the leader of `epoch`.
 fn standing(controller: &Controller, in_sync_min: usize, epoch: LeaderEpoch) -> Standing<'_> {
     let partition = controller.partition();
     let in_sync = (partition.leader_epoch == epoch).then_some(partition.in_sync.as_slice());
@@ -240,7 +241,7 @@ fn standing(controller: &Controller, in_sync_min: usize, epoch: LeaderEpoch) -> 
 
 #[derive(Debug)]
 pub struct World {
-    pub(super) around: Surroundings,
+    pub(super) env: Environment,
     pub(super) brokers: Vec<Broker>,
     pub(super) producers: Vec<Producer>,
     consumers: Vec<Consumer>,
@@ -266,87 +267,87 @@ impl World {
         (0..BROKERS).for_each(|broker| schedule.after(dice.delay(setting.delay), Event::Restart(broker)));
         (0..setting.producers).for_each(|index| schedule.after(setting.pace.most, Event::Producer(index)));
         (0..setting.consumers).for_each(|index| schedule.after(setting.pace.most, Event::Consumer(index)));
-        for event in [Event::ControllerTick, Event::Housekeeping, Event::Trouble] {
+        for event in [Event::ControllerTick, Event::Housekeeping, Event::Fault] {
             schedule.after(setting.lease / 4, event);
         }
         let (oracle, events) = (Oracle::default(), Events::default());
-        let around = Surroundings { setting, schedule, controller, oracle, events, dice, network, trace };
-        let (names, operations, phase) = (Names::default(), 0, Phase::Trouble);
-        Self { around, brokers, producers, consumers, names, operations, phase }
+        let env = Environment { setting, schedule, controller, oracle, events, dice, network, trace };
+        let (names, operations, phase) = (Names::default(), 0, Phase::Faults);
+        Self { env, brokers, producers, consumers, names, operations, phase }
     }
 
     pub fn run(mut self) -> Report {
         let mut events = 0;
         while self.phase != Phase::Rest
-            && let Some(event) = self.around.schedule.advance()
+            && let Some(event) = self.env.schedule.advance()
         {
             events += 1;
-            assert!(events < EVENTS_MAX, "brokers keep each other busy for ever");
+            assert!(events < EVENTS_MAX, "the run does not end");
             self.step(event);
         }
-        let Self { around, operations, .. } = self;
-        Report { setting: around.setting, operations, events: around.events, trace: around.trace }
+        let Self { env, operations, .. } = self;
+        Report { setting: env.setting, operations, events: env.events, trace: env.trace }
     }
 
     fn step(&mut self, event: Event) {
-        let around = &mut self.around;
+        let env = &mut self.env;
         let lives = |brokers: &[Broker], broker: usize, life: u32| brokers[broker].life() == life;
         match event {
             Event::Message { from, to, message, batches } => {
                 let (what, [first, second]) = message_fields(&message);
                 let fields = [("from", from as u64), ("to", to as u64), ("first", first), ("second", second)];
-                around.trace(what, &fields);
-                self.brokers[to].on_message(around, from, &message, &batches);
+                env.trace(what, &fields);
+                self.brokers[to].on_message(env, from, &message, &batches);
             }
-            Event::Ask { from, ask } => self.on_ask(from, ask),
-            Event::News { to, news } => {
-                let (what, first, second) = news.fields();
-                around.trace(what, &[("to", to as u64), ("first", first), ("second", second)]);
-                self.brokers[to].on_news(around, news);
+            Event::ControllerRequest { from, request } => self.on_controller_request(from, request),
+            Event::ControllerUpdate { to, update } => {
+                let (what, first, second) = update.fields();
+                env.trace(what, &[("to", to as u64), ("first", first), ("second", second)]);
+                self.brokers[to].on_update(env, update);
             }
             Event::Timer { broker, life, at } if lives(&self.brokers, broker, life) => {
-                around.trace("timer", &[("broker", broker as u64)]);
-                self.brokers[broker].on_timer(around, at);
+                env.trace("timer", &[("broker", broker as u64)]);
+                self.brokers[broker].on_timer(env, at);
             }
             Event::Synced { broker, life, until } if lives(&self.brokers, broker, life) => {
-                around.trace("synced", &[("broker", broker as u64), ("until", until as u64)]);
-                self.brokers[broker].on_synced(around, until);
+                env.trace("synced", &[("broker", broker as u64), ("until", until as u64)]);
+                self.brokers[broker].on_synced(env, until);
             }
             Event::Dropped { broker, life, start } if lives(&self.brokers, broker, life) => {
-                self.brokers[broker].on_dropped(around, start);
+                self.brokers[broker].on_dropped(env, start);
             }
             Event::Read { broker, life, read, batches } if lives(&self.brokers, broker, life) => {
-                self.brokers[broker].on_batches_read(around, read, &batches);
+                self.brokers[broker].on_batches_read(env, read, &batches);
             }
             Event::Heartbeat { broker, life } if lives(&self.brokers, broker, life) => {
-                self.brokers[broker].heartbeat(around);
+                self.brokers[broker].heartbeat(env);
             }
             Event::ControllerTick => {
-                let now = around.now();
-                let before = around.controller.partition().partition_epoch;
-                around.controller.tick(now, &mut around.events);
+                let now = env.now();
+                let before = env.controller.partition().partition_epoch;
+                env.controller.tick(now, &mut env.events);
                 self.publish(before);
-                self.around.schedule.after(self.around.setting.lease / 10, Event::ControllerTick);
+                self.env.schedule.after(self.env.setting.lease / 10, Event::ControllerTick);
             }
             Event::Producer(index) => self.produce(index),
             Event::Answer { producer, number, is_success } => {
-                let now = around.now();
+                let now = env.now();
                 let fields =
                     [("producer", producer as u64), ("number", number.into()), ("is success", is_success.into())];
-                around.trace("answer", &fields);
+                env.trace("answer", &fields);
                 match self.producers[producer].on_answer(now, number, is_success) {
-                    Some(TransactionEnd::Commit) => around.events.note(Named::Commit),
-                    Some(TransactionEnd::Abort) => around.events.note(Named::Abort),
+                    Some(TransactionEnd::Commit) => env.events.note(Named::Commit),
+                    Some(TransactionEnd::Abort) => env.events.note(Named::Abort),
                     None => {}
                 }
             }
             Event::Consumer(index) => self.consume(index),
-            Event::Housekeeping => self.keep_house(),
-            Event::Trouble => self.make_trouble(),
+            Event::Housekeeping => self.run_housekeeping(),
+            Event::Fault => self.inject_fault(),
             Event::Restart(broker) => self.restart(broker),
-            Event::Mend { from, to } => around.network.mend(from, to),
+            Event::Heal { from, to } => env.network.heal(from, to),
             Event::NextPhase => self.end_phase(),
-            // Of a process that has ended.
+            // Events of a process that has ended.
             Event::Timer { .. }
             | Event::Synced { .. }
             | Event::Dropped { .. }
@@ -355,147 +356,147 @@ impl World {
         }
     }
 
-    /// The controller's turn.
-    fn on_ask(&mut self, from: usize, ask: Ask) {
-        let around = &mut self.around;
-        let now = around.now();
-        let before = around.controller.partition().partition_epoch;
-        match ask {
-            Ask::Register { number } => {
-                if let Some(run) = around.controller.register(now, from, number, &mut around.events) {
-                    around.trace("registered", &[("broker", from as u64), ("run", run.0)]);
-                    around.tell(from, &News::Registered { number, run });
+    /// Handles a broker's request to the controller.
+    fn on_controller_request(&mut self, from: usize, request: ControllerRequest) {
+        let env = &mut self.env;
+        let now = env.now();
+        let before = env.controller.partition().partition_epoch;
+        match request {
+            ControllerRequest::Register { number } => {
+                if let Some(run) = env.controller.register(now, from, number, &mut env.events) {
+                    env.trace("registered", &[("broker", from as u64), ("run", run.0)]);
+                    env.tell(from, &ControllerUpdate::Registered { number, run });
                 }
             }
-            Ask::Heartbeat { run, sent_at } => {
-                if around.controller.heartbeat(now, from, run, &mut around.events) {
-                    let assignment = around.controller.partition().clone();
-                    around.tell(from, &News::Lease { run, sent_at, assignment });
+            ControllerRequest::Heartbeat { run, sent_at } => {
+                if env.controller.heartbeat(now, from, run, &mut env.events) {
+                    let assignment = env.controller.partition().clone();
+                    env.tell(from, &ControllerUpdate::Lease { run, sent_at, assignment });
                 }
             }
-            Ask::Propose(proposal) => {
-                let outcome = around.controller.propose(&proposal, &mut around.events);
-                around.trace("proposal", &[("from", from as u64), ("is granted", u64::from(outcome.is_ok()))]);
+            ControllerRequest::Propose(proposal) => {
+                let outcome = env.controller.propose(&proposal, &mut env.events);
+                env.trace("proposal", &[("from", from as u64), ("is granted", u64::from(outcome.is_ok()))]);
                 if let Err(refusal) = outcome {
-                    around.tell(from, &News::Refused { proposal, refusal });
+                    env.tell(from, &ControllerUpdate::Refused { proposal, refusal });
                 }
             }
         }
         self.publish(before);
     }
 
-    /// Tells everybody, if the partition has changed.
+    /// Sends the partition to the brokers, if it has changed.
     fn publish(&mut self, before: PartitionEpoch) {
-        let around = &mut self.around;
-        let partition = around.controller.partition().clone();
+        let env = &mut self.env;
+        let partition = env.controller.partition().clone();
         if partition.partition_epoch == before {
             return;
         }
         let leader = partition.leader.map_or(u64::MAX, |leader| leader.broker.0.unsigned_abs().into());
         let epoch = partition.leader_epoch.0.unsigned_abs().into();
-        around.trace("partition", &[("leader", leader), ("epoch", epoch), ("in sync", partition.in_sync.len() as u64)]);
+        env.trace("partition", &[("leader", leader), ("epoch", epoch), ("in sync", partition.in_sync.len() as u64)]);
         for broker in 0..BROKERS {
-            // Some hear of it with their next heartbeat only.
-            if !self.phase.has_trouble() || around.dice.happens(around.setting.told) {
-                around.tell(broker, &News::Assignment(partition.clone()));
+            // Some brokers hear of it only with their next heartbeat.
+            if !self.phase.has_faults() || env.dice.happens(env.setting.notified) {
+                env.tell(broker, &ControllerUpdate::Assignment(partition.clone()));
             }
         }
     }
 
-    /// The broker that a client turns to.
+    /// Draws the broker of a client's next request.
     fn choose_broker(&mut self) -> usize {
-        let leader = self.around.controller.partition().leader;
+        let leader = self.env.controller.partition().leader;
         match leader {
-            Some(leader) if !self.around.dice.happens(ASTRAY) => index_of(leader.broker),
-            _ => self.around.dice.below(BROKERS),
+            Some(leader) if !self.env.dice.happens(MISROUTED) => index_of(leader.broker),
+            _ => self.env.dice.below(BROKERS),
         }
     }
 
     fn produce(&mut self, index: usize) {
         let pace = self.draw_pace();
-        self.around.schedule.after(pace, Event::Producer(index));
-        let now = self.around.now();
+        self.env.schedule.after(pace, Event::Producer(index));
+        let now = self.env.now();
         let Some(request) = self.producers[index].step(now, &mut self.names, self.phase.finishes()) else { return };
         self.count_operation();
         let broker = self.choose_broker();
         let name = u64::from(request.batch.name());
-        self.around.trace("append", &[("broker", broker as u64), ("batch", name)]);
-        if self.brokers[broker].produce(&mut self.around, request).is_err() {
-            self.around.answer(&request, false);
+        self.env.trace("append", &[("broker", broker as u64), ("batch", name)]);
+        if self.brokers[broker].produce(&mut self.env, request).is_err() {
+            self.env.answer(&request, false);
         }
     }
 
     fn consume(&mut self, index: usize) {
         let pace = self.draw_pace();
-        self.around.schedule.after(pace, Event::Consumer(index));
+        self.env.schedule.after(pace, Event::Consumer(index));
         self.count_operation();
         let broker = self.choose_broker();
-        let around = &mut self.around;
+        let env = &mut self.env;
         let Some((replica, log)) = self.brokers[broker].replica() else { return };
         let consumer = &mut self.consumers[index];
-        consumer.fetch(replica, log, around.controller.partition(), &around.oracle, &mut around.events);
+        consumer.fetch(replica, log, env.controller.partition(), &env.oracle, &mut env.events);
         let position = consumer.position().0.unsigned_abs();
-        around.trace("fetched", &[("consumer", index as u64), ("broker", broker as u64), ("position", position)]);
+        env.trace("fetched", &[("consumer", index as u64), ("broker", broker as u64), ("position", position)]);
     }
 
-    /// Between two requests of one client.
+    /// Draws the time between two requests of one client.
     fn draw_pace(&mut self) -> Duration {
-        let pace = self.around.dice.delay(self.around.setting.pace);
-        if self.phase.has_trouble() { pace } else { pace * CALM_PACE }
+        let pace = self.env.dice.delay(self.env.setting.pace);
+        if self.phase.has_faults() { pace } else { pace * CALM_PACE }
     }
 
     fn count_operation(&mut self) {
-        if !self.phase.has_trouble() {
+        if !self.phase.has_faults() {
             return;
         }
         self.operations += 1;
-        if self.operations == self.around.setting.requests {
-            self.around.schedule.after(Duration::ZERO, Event::NextPhase);
+        if self.operations == self.env.setting.requests {
+            self.env.schedule.after(Duration::ZERO, Event::NextPhase);
         }
     }
 
-    fn keep_house(&mut self) {
+    fn run_housekeeping(&mut self) {
         if self.phase.finishes() {
             return;
         }
-        let is_calm = !self.phase.has_trouble();
-        let least = if is_calm { self.around.setting.restarted_within() } else { Duration::ZERO };
-        let delay = self.around.dice.delay(self.around.setting.housekeeping) + least;
-        self.around.schedule.after(delay, Event::Housekeeping);
+        let is_calm = !self.phase.has_faults();
+        let least = if is_calm { self.env.setting.restarted_within() } else { Duration::ZERO };
+        let delay = self.env.dice.delay(self.env.setting.housekeeping) + least;
+        self.env.schedule.after(delay, Event::Housekeeping);
         self.count_operation();
         let broker = self.choose_broker();
-        self.brokers[broker].keep_house(&mut self.around);
+        self.brokers[broker].propose_start(&mut self.env);
     }
 
-    fn make_trouble(&mut self) {
-        if !self.phase.has_trouble() {
+    fn inject_fault(&mut self) {
+        if !self.phase.has_faults() {
             return;
         }
-        let around = &mut self.around;
-        let delay = around.dice.delay(around.setting.trouble);
-        around.schedule.after(delay, Event::Trouble);
-        let mut node = around.dice.below(BROKERS);
-        if around.dice.coin() {
-            // Rare, and more is to go wrong in the midst of it.
+        let env = &mut self.env;
+        let delay = env.dice.delay(env.setting.fault_interval);
+        env.schedule.after(delay, Event::Fault);
+        let mut node = env.dice.below(BROKERS);
+        if env.dice.coin() {
+            // Resets are rare, and more faults should hit them.
             let drops = |broker: &Broker| broker.replica().is_some_and(|(_, log)| log.reset_noted().is_some());
             node = self.brokers.iter().position(drops).unwrap_or(node);
         }
-        match around.dice.below(9) {
+        match env.dice.below(9) {
             0..3 if self.brokers[node].is_up() => {
-                around.trace("crash", &[("broker", node as u64)]);
-                self.brokers[node].crash(around);
-                let down = around.dice.delay(around.setting.down);
-                around.schedule.after(down, Event::Restart(node));
+                env.trace("crash", &[("broker", node as u64)]);
+                self.brokers[node].crash(env);
+                let down = env.dice.delay(env.setting.down);
+                env.schedule.after(down, Event::Restart(node));
             }
             3..6 => self.cut_links(node),
             6..8 => {
-                around.events.note(Named::LeaderMoved);
-                let before = around.controller.partition().partition_epoch;
-                around.controller.move_leader(&mut around.events);
+                env.events.note(Named::LeaderMoved);
+                let before = env.controller.partition().partition_epoch;
+                env.controller.move_leader(&mut env.events);
                 self.publish(before);
             }
             8 => {
-                let is_fenced = |broker: &&mut Broker| broker.is_up() && around.controller.is_fenced(broker.index());
+                let is_fenced = |broker: &&mut Broker| broker.is_up() && env.controller.is_fenced(broker.index());
                 if let Some(broker) = self.brokers.iter_mut().find(is_fenced) {
                     broker.register_anew();
                 }
@@ -504,30 +505,30 @@ impl World {
         }
     }
 
-    /// Of one link of a node, of all those to other brokers, or of all.
+    /// Cuts one link of a node, all its links to other brokers, or all its links.
     fn cut_links(&mut self, node: usize) {
-        let around = &mut self.around;
-        let other = if around.dice.coin() { CONTROLLER } else { around.dice.below(BROKERS) };
-        let (peers, ways) = match around.dice.below(4) {
-            0 => (0..CONTROLLER + 1, Ways::Both),
-            1 => (0..CONTROLLER, Ways::Both),
-            _ => (other..other + 1, around.draw_ways()),
+        let env = &mut self.env;
+        let other = if env.dice.coin() { CONTROLLER } else { env.dice.below(BROKERS) };
+        let (peers, directions) = match env.dice.below(4) {
+            0 => (0..CONTROLLER + 1, Directions::Both),
+            1 => (0..CONTROLLER, Directions::Both),
+            _ => (other..other + 1, env.draw_directions()),
         };
-        let lasts = around.dice.delay(around.setting.cut);
-        peers.filter(|peer| *peer != node).for_each(|peer| around.cut(node, peer, ways, lasts));
+        let lasts = env.dice.delay(env.setting.cut);
+        peers.filter(|peer| *peer != node).for_each(|peer| env.cut(node, peer, directions, lasts));
     }
 
     pub(super) fn restart(&mut self, broker: usize) {
         if self.brokers[broker].is_up() {
             return;
         }
-        let around = &mut self.around;
+        let env = &mut self.env;
         let is_restart = self.brokers[broker].life() > 0;
-        if is_restart && around.controller.may_lose_its_disk(broker) && around.dice.happens(around.setting.replaced) {
-            around.events.note(Named::DiskReplaced);
-            self.brokers[broker].replace_disk(around);
+        if is_restart && env.controller.may_lose_its_disk(broker) && env.dice.happens(env.setting.replaced) {
+            env.events.note(Named::DiskReplaced);
+            self.brokers[broker].replace_disk(env);
         }
-        around.trace("start", &[("broker", broker as u64)]);
-        self.brokers[broker].start(around);
+        env.trace("start", &[("broker", broker as u64)]);
+        self.brokers[broker].start(env);
     }
 }

@@ -1,28 +1,29 @@
-//! What fails and how often, and how long operations last. [`Faults::NONE`] is a disk that never fails but at a crash.
+//! The probability of each fault, and the duration of operations. [`Faults::NONE`] is a disk that
+//! loses data only in a crash.
 
 use std::time::Duration;
 
 use crate::dice::{Chance, Delay};
 
-/// Chances; see the header of [`super`] for what each of them does.
+/// The probability of each fault; the header of [`super`] states its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Faults {
-    /// Of a read of any kind: it answers EIO, and the next may not.
+    /// For each read of any kind: fails with EIO. The next read may succeed.
     pub read: Chance,
-    /// Of a write, a reservation, a removal or a note.
+    /// For each write, reservation, removal or put of a note: fails with EIO.
     pub write: Chance,
-    /// Of a sync of a slot, or of a write that takes its sync along.
+    /// For each sync of a slot, and for each write with its own sync: fails with EIO.
     pub sync: Chance,
     pub folder_sync: Chance,
-    /// Of each sector that is read: it cannot be read from then on.
+    /// For each sector of a read: becomes unreadable.
     pub unreadable: Chance,
-    /// Of each sector that is read: a bit of it is another one from then on.
+    /// For each sector of a read: changes a bit for good.
     pub flipped: Chance,
-    /// Of each sector that no sync covers when the power is cut: it cannot be read afterwards.
+    /// For each sector that no sync covers in a power cut: becomes unreadable.
     pub torn_unreadable: Chance,
-    /// Of a reservation or a note: something else has filled the disk.
+    /// For each reservation or put of a note: something else has filled the disk.
     pub full: Chance,
-    /// For so long.
+    /// How long the disk stays full.
     pub full_for: Delay,
 }
 
@@ -40,16 +41,16 @@ impl Faults {
     };
 }
 
-/// How long operations last.
+/// The duration of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Speed {
     pub read: Delay,
     pub write: Delay,
-    /// Of syncs of every kind.
+    /// For syncs of every kind.
     pub sync: Delay,
-    /// What concerns names and notes alone.
+    /// For operations on names and notes alone.
     pub folder: Delay,
-    /// Of any operation: it lasts longer by [`Speed::stalled`].
+    /// For any operation: it takes [`Speed::stalled`] longer.
     pub stall: Chance,
     pub stalled: Delay,
 }

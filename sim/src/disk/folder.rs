@@ -1,4 +1,5 @@
-//! The folder: which name stands for which file. A name that was made, replaced or removed is so for good only after the folder's sync.
+//! The folder: maps names to files. A name that was created, replaced or removed is durable only
+//! after the folder's sync.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,7 @@ use rustmq_engine_core::wal::SlotId;
 use super::history::{Cover, History};
 use super::operation::OperationId;
 
-/// A file, whatever it is called.
+/// The identity of a file, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FileId(pub u64);
 
@@ -27,7 +28,7 @@ impl Folder {
         self.names.get(&name).and_then(|history| *history.shown())
     }
 
-    /// In their order.
+    /// The slots with their files, in the order of their numbers.
     pub(super) fn slots(&self) -> impl Iterator<Item = (SlotId, FileId)> {
         self.names.iter().filter_map(|(name, history)| match name {
             Name::Slot(slot) => history.shown().map(|file| (*slot, file)),
@@ -35,7 +36,7 @@ impl Folder {
         })
     }
 
-    /// The name stands for this file now, or for none.
+    /// Points the name to this file, or removes it.
     pub(super) fn point(&mut self, name: Name, file: Option<FileId>, operation: OperationId) {
         self.names.entry(name).or_insert_with(|| History::new(None)).show(file, operation);
     }
@@ -51,7 +52,7 @@ impl Folder {
         self.names.retain(|_, history| history.shown().is_some());
     }
 
-    /// The files that a name stands for, or may stand for after a crash.
+    /// All files with a name, or with one that a crash may bring back.
     pub(super) fn files(&self) -> BTreeSet<FileId> {
         self.names.values().flat_map(History::all).filter_map(|file| *file).collect()
     }

@@ -1,19 +1,19 @@
-//! One place of the disk (a sector, a length, a name): what is durable there, and what was written over it since. Decides nothing: what is
-//! kept and what is lost, the disk draws.
+//! One place of the disk (a sector, a length, a name): its durable value, and the values written
+//! over it since. The disk draws which of them survive.
 
 use super::operation::OperationId;
 
-/// Which writes a sync promises to make durable: those that were done when it began.
+/// The writes that a sync makes durable: those that were done when it began.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cover {
     pub sync: OperationId,
-    /// Begun before it, and not done.
-    pub underway: Vec<OperationId>,
+    /// The operations that were unfinished when the sync began.
+    pub in_flight: Vec<OperationId>,
 }
 
 impl Cover {
     pub(super) fn has(&self, write: OperationId) -> bool {
-        write < self.sync && !self.underway.contains(&write)
+        write < self.sync && !self.in_flight.contains(&write)
     }
 }
 
@@ -21,11 +21,12 @@ impl Cover {
 struct Version<T> {
     value: T,
     write: OperationId,
-    /// A sync failed that covered it: it counts as clean, and no later sync writes it.
-    is_given_up: bool,
+    /// A sync that covered the version has failed: the version counts as clean, so no later sync
+    /// writes it.
+    is_falsely_clean: bool,
 }
 
-/// See the module. The versions stand in the order in which reads came to show them.
+/// The versions of one place, in the order in which reads came to show them.
 #[derive(Clone, Debug)]
 pub(super) struct History<T> {
     durable: T,
@@ -37,17 +38,17 @@ impl<T> History<T> {
         Self { durable, later: Vec::new() }
     }
 
-    /// What a read shows.
+    /// The value that reads show.
     pub(super) fn shown(&self) -> &T {
         self.later.last().map_or(&self.durable, |version| &version.value)
     }
 
-    /// What may be there after a crash.
+    /// All values that may be there after a crash.
     pub(super) fn all(&self) -> impl Iterator<Item = &T> {
         std::iter::once(&self.durable).chain(self.later.iter().map(|version| &version.value))
     }
 
-    /// What is on the disk, if that is what a read shows.
+    /// The durable value, if reads show it.
     pub(super) const fn clean(&mut self) -> Option<&mut T> {
         if self.later.is_empty() { Some(&mut self.durable) } else { None }
     }
@@ -56,35 +57,35 @@ impl<T> History<T> {
         self.later.is_empty()
     }
 
-    /// Reads show this from now on.
+    /// Makes reads show this value from now on.
     pub(super) fn show(&mut self, value: T, write: OperationId) {
-        self.later.push(Version { value, write, is_given_up: false });
+        self.later.push(Version { value, write, is_falsely_clean: false });
     }
 
-    /// The newest of what the sync covers is durable. What came to be shown later stays as it is.
+    /// Makes the newest version that the sync covers durable. Later versions stay undurable.
     pub(super) fn on_synced(&mut self, cover: &Cover) {
-        self.settle_at(self.later.iter().rposition(|version| !version.is_given_up && cover.has(version.write)));
+        self.settle_at(self.later.iter().rposition(|version| !version.is_falsely_clean && cover.has(version.write)));
     }
 
-    /// This write alone is durable: it took its sync along.
+    /// Makes this write alone durable: it had its own sync.
     pub(super) fn on_written_through(&mut self, write: OperationId) {
         self.settle_at(self.later.iter().rposition(|version| version.write == write));
     }
 
-    /// The sync of these writes has failed, and none of them is written any more.
-    pub(super) fn give_up(&mut self, is_covered: impl Fn(OperationId) -> bool) {
+    /// Marks the versions of these writes as clean after a failed sync: no later sync writes them.
+    pub(super) fn on_sync_failed(&mut self, is_covered: impl Fn(OperationId) -> bool) {
         self.later
             .iter_mut()
             .filter(|version| is_covered(version.write))
-            .for_each(|version| version.is_given_up = true);
+            .for_each(|version| version.is_falsely_clean = true);
     }
 
-    /// What counts as clean leaves the memory, and is not on the disk.
-    pub(super) fn forget_given_up(&mut self) {
-        self.later.retain(|version| !version.is_given_up);
+    /// Evicts the versions that count as clean and are not on the disk.
+    pub(super) fn evict_falsely_clean(&mut self) {
+        self.later.retain(|version| !version.is_falsely_clean);
     }
 
-    /// Only what is on the disk is left: the newest version that reached it. Whether that is what reads showed.
+    /// Keeps only the newest version that reached the disk. Returns whether reads showed it.
     pub(super) fn cut(&mut self, mut reached: impl FnMut(OperationId) -> bool) -> bool {
         self.settle_at(self.later.iter().rposition(|version| reached(version.write)));
         let is_whole = self.later.is_empty();

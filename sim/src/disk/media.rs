@@ -1,5 +1,5 @@
-//! What is on the disk, and what reads show of it: files, names, notes. What is done to it, and whether that fails, is said from outside; how
-//! a failure spreads is drawn.
+//! The durable content of the disk, and the content that reads show: files, names, notes. The
+//! caller decides on operations and on their failures; the effect of a failure is drawn here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,8 +12,8 @@ use super::SECTOR;
 use super::folder::{FileId, Folder, Name};
 use super::history::Cover;
 use super::operation::{DiskError, OperationId};
+use super::sector_pattern::{PowerCut, SectorPattern};
 use super::slot_file::{Harm, Sector, SlotFile};
-use super::spread::{LastMoment, Spread};
 use crate::dice::{Chance, Dice};
 
 /// A sector that the device harmed.
@@ -25,7 +25,7 @@ pub struct Harmed {
     pub harm: Harm,
 }
 
-/// A write in its sectors.
+/// A write, split into sectors.
 #[derive(Clone, Debug)]
 pub(super) struct Write {
     pub id: OperationId,
@@ -48,7 +48,7 @@ impl Write {
 
 #[derive(Clone, Debug)]
 pub(super) struct Media {
-    room: u64,
+    capacity: u64,
     pub folder: Folder,
     slots: BTreeMap<FileId, SlotFile>,
     notes: BTreeMap<FileId, Bytes>,
@@ -56,9 +56,9 @@ pub(super) struct Media {
 }
 
 impl Media {
-    pub(super) fn new(room: u64) -> Self {
+    pub(super) fn new(capacity: u64) -> Self {
         let (slots, notes) = (BTreeMap::new(), BTreeMap::new());
-        Self { room, folder: Folder::default(), slots, notes, harms: Vec::new() }
+        Self { capacity, folder: Folder::default(), slots, notes, harms: Vec::new() }
     }
 
     fn slot_file(&mut self, file: FileId) -> &mut SlotFile {
@@ -86,7 +86,7 @@ impl Media {
         let file = self.folder.find(Name::Slot(slot));
         let held = file.map_or(0, |file| self.length(file));
         let used: u64 = self.slots().iter().map(|(_, length)| u64::from(*length)).sum();
-        if used + u64::from(length.saturating_sub(held)) > self.room {
+        if used + u64::from(length.saturating_sub(held)) > self.capacity {
             return Err(DiskError::Full);
         }
         let file = file.unwrap_or_else(|| {
@@ -98,67 +98,68 @@ impl Media {
         if length > held {
             let file = self.slot_file(file);
             file.length.show(length, id);
-            file.fit();
+            file.resize_sectors();
         }
         Ok(())
     }
 
-    /// Reads show the rest of the write from now on; of one that fails, any subset of it.
-    pub(super) fn write(&mut self, write: &Write, shown: &BTreeSet<u32>, is_well: bool, dice: &mut Dice) {
-        let mut spread = if is_well { Spread::All } else { Spread::draw(dice) };
+    /// Makes reads show the rest of the write, or any subset of it if the write fails.
+    pub(super) fn write(&mut self, write: &Write, shown: &BTreeSet<u32>, succeeds: bool, dice: &mut Dice) {
+        let mut pattern = if succeeds { SectorPattern::All } else { SectorPattern::draw(dice) };
         let file = self.slot_file(write.file);
         for number in write.sectors().filter(|number| !shown.contains(number)) {
-            if spread.reaches(dice) {
-                file.soil(number).show(write.sector(number), write.id);
+            if pattern.reaches(dice) {
+                file.sector_for_write(number).show(write.sector(number), write.id);
             }
         }
     }
 
-    /// Reads of `part` (offset and length) show some more sectors of a write that is underway. Adds them to those that they show already.
+    /// Makes reads of `part` (offset and length) show some more sectors of an unfinished write, and
+    /// adds them to `shown`.
     pub(super) fn show_some(&mut self, write: &Write, shown: &mut BTreeSet<u32>, part: (u32, u32), dice: &mut Dice) {
         let file = self.slot_file(write.file);
         let part = file.range(part.0, part.1);
-        let mut spread = Spread::draw(dice);
+        let mut pattern = SectorPattern::draw(dice);
         for number in write.sectors().filter(|number| part.contains(number)) {
-            if spread.reaches(dice) && shown.insert(number) {
-                file.soil(number).show(write.sector(number), write.id);
+            if pattern.reaches(dice) && shown.insert(number) {
+                file.sector_for_write(number).show(write.sector(number), write.id);
             }
         }
     }
 
-    /// The sync that a write takes along.
-    pub(super) fn sync_write(&mut self, write: &Write, cover: &Cover, is_well: bool, dice: &mut Dice) {
+    /// Executes the sync of a write with its own sync.
+    pub(super) fn sync_write(&mut self, write: &Write, cover: &Cover, succeeds: bool, dice: &mut Dice) {
         let file = self.slot_file(write.file);
-        let mut spread = Spread::draw(dice);
+        let mut pattern = SectorPattern::draw(dice);
         for number in write.sectors() {
             let sector = file.sector(number);
-            if is_well {
+            if succeeds {
                 sector.on_written_through(write.id);
-            } else if spread.reaches(dice) {
-                sector.give_up(|version| version == write.id);
+            } else if pattern.reaches(dice) {
+                sector.on_sync_failed(|version| version == write.id);
             }
         }
-        if is_well {
+        if succeeds {
             file.length.on_synced(cover);
         }
-        file.wipe();
+        file.refresh_dirty();
     }
 
-    pub(super) fn sync(&mut self, file: FileId, cover: &Cover, is_well: bool, dice: &mut Dice) {
+    pub(super) fn sync(&mut self, file: FileId, cover: &Cover, succeeds: bool, dice: &mut Dice) {
         let file = self.slot_file(file);
-        let mut spread = Spread::draw(dice);
+        let mut pattern = SectorPattern::draw(dice);
         for number in file.dirty() {
             let sector = file.sector(number);
-            if is_well {
+            if succeeds {
                 sector.on_synced(cover);
-            } else if spread.reaches(dice) {
-                sector.give_up(|version| cover.has(version));
+            } else if pattern.reaches(dice) {
+                sector.on_sync_failed(|version| cover.has(version));
             }
         }
-        if is_well {
+        if succeeds {
             file.length.on_synced(cover);
         }
-        file.wipe();
+        file.refresh_dirty();
     }
 
     pub(super) fn read(&mut self, file: FileId, offset: u32, length: u32) -> Result<Bytes, DiskError> {
@@ -168,7 +169,7 @@ impl Media {
         if sectors.clone().any(is_lost) { Err(DiskError::Io) } else { Ok(file.read(sectors)) }
     }
 
-    /// Whether the sector was written, is durable, and was unharmed.
+    /// Harms a sector. Returns whether it was written, durable and unharmed.
     pub(super) fn harm(&mut self, harmed: Harmed, dice: &mut Dice) -> bool {
         let file = self.folder.find(Name::Slot(harmed.slot));
         let Some(file) = file.and_then(|file| self.slots.get_mut(&file)) else { return false };
@@ -189,28 +190,29 @@ impl Media {
         true
     }
 
-    /// What counts as clean, and is not on the disk, may leave the memory at any time.
-    pub(super) fn forget_some(&mut self, dice: &mut Dice) {
+    /// Draws which sectors that count as clean, but are not on the disk, leave the memory.
+    pub(super) fn evict_some(&mut self, dice: &mut Dice) {
         for file in self.slots.values_mut() {
             for number in file.dirty() {
                 if dice.coin() {
-                    file.sector(number).forget_given_up();
+                    file.sector(number).evict_falsely_clean();
                 }
             }
-            file.wipe();
+            file.refresh_dirty();
         }
         self.drop_nameless();
     }
 
-    /// Leaves what is durable, and of the rest what reaches the disk in the last moment. Answers which sectors are not what reads showed.
+    /// Keeps everything durable, and draws which other writes reached the disk. Returns the sectors
+    /// that differ from what reads showed.
     pub(super) fn cut_power(&mut self, at: Instant, torn: Chance, dice: &mut Dice) -> Vec<(SlotId, u32)> {
         let mut lost = Vec::new();
-        let mut last = LastMoment::draw(dice);
+        let mut last = PowerCut::draw(dice);
         self.folder.cut(|write| last.reaches(write));
         for (slot, file) in self.folder.slots() {
-            let file = self.slots.get_mut(&file).expect("a name stands for a file");
+            let file = self.slots.get_mut(&file).expect("a name points to a file");
             file.length.cut(|write| last.reaches(write));
-            file.fit();
+            file.resize_sectors();
             for number in file.dirty() {
                 let offset = number * SECTOR;
                 let sector = file.sector(number);
@@ -223,7 +225,7 @@ impl Media {
                     self.harms.push(Harmed { at, slot, offset, harm });
                 }
             }
-            file.wipe();
+            file.refresh_dirty();
         }
         self.drop_nameless();
         lost

@@ -1,4 +1,4 @@
-//! What is asked of the disk, and what it answers.
+//! The operations of the disk, and their results.
 
 use bytes::Bytes;
 use rustmq_engine_core::wal::SlotId;
@@ -6,49 +6,52 @@ use rustmq_model::Instant;
 
 use super::folder::Name;
 
-/// Operations are counted from 1, over crashes too.
+/// Counts operations from 1, across crashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationId(pub u64);
 
-/// Slots are of whole sectors, and so is what is read or written of them.
+/// An operation. Slots have whole sectors, and so do reads and writes of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Makes the slot's file if there is none, as long as this if it is shorter, and holds its space. What is added reads as zeros.
+    /// Creates the slot's file if it is missing, extends it to this length if it is shorter, and
+    /// reserves its space. The added bytes read as zeros.
     Reserve {
         slot: SlotId,
         length: u32,
     },
-    /// Takes the file's name away. The file is gone once that is durable.
+    /// Removes the file's name. The file is gone once that is durable.
     Remove {
         slot: SlotId,
     },
-    /// Lies within what is reserved.
+    /// Writes within the reserved length.
     Write {
         slot: SlotId,
         offset: u32,
         bytes: Bytes,
     },
-    /// Of one file: its sectors and its length.
+    /// Syncs the sectors and the length of one file.
     Sync {
         slot: SlotId,
     },
-    /// Both in one. It makes nothing durable but what it writes, and the length that this needs.
+    /// Writes, and syncs this write alone. Makes nothing else durable except the length that the
+    /// write needs.
     WriteSynced {
         slot: SlotId,
         offset: u32,
         bytes: Bytes,
     },
-    /// A file that ends early gives fewer bytes.
+    /// Reads. A shorter file gives fewer bytes.
     Read {
         slot: SlotId,
         offset: u32,
         length: u32,
     },
-    /// The slots' files that the folder names, with their lengths.
+    /// Lists the slots in the folder, with their lengths.
     List,
-    /// Makes the folder's names durable: of slots and of notes.
+    /// Makes all names in the folder durable, of slots and of notes.
     SyncFolder,
-    /// A small file beside the slots. It is written under another name, synced, and renamed over the old one.
+    /// Writes a small file beside the slots: under another name, then synced, then renamed over the
+    /// old file.
     PutNote {
         name: &'static str,
         bytes: Bytes,
@@ -61,7 +64,7 @@ pub enum Operation {
     },
 }
 
-/// An operation has begun. The schedule tells the disk at `done_at` ([`super::Disk::complete`]).
+/// An operation has started. The schedule calls [`super::Disk::complete`] at `done_at`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Started {
     pub id: OperationId,
@@ -73,7 +76,7 @@ pub enum Outcome {
     Done,
     Read(Bytes),
     Slots(Vec<(SlotId, u32)>),
-    /// None if there is no such file.
+    /// `None` if there is no such file.
     Note(Option<Bytes>),
 }
 
@@ -88,7 +91,7 @@ pub enum DiskError {
 }
 
 impl Operation {
-    /// What the trace calls it.
+    /// The operation's name in the trace.
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Reserve { .. } => "reserve",
@@ -105,7 +108,7 @@ impl Operation {
         }
     }
 
-    /// The name that is gone afterwards.
+    /// The name that the operation removes.
     pub(super) const fn removes(&self) -> Option<Name> {
         match self {
             Self::Remove { slot } => Some(Name::Slot(*slot)),

@@ -1,4 +1,4 @@
-//! A slot's file: its sectors and its length. Which of them survive what, the disk says.
+//! A slot's file: its sectors and its length. The disk decides which versions of them survive.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +7,16 @@ use bytes::{Bytes, BytesMut};
 use super::SECTOR;
 use super::history::History;
 
-/// What the device does to a sector by itself.
+/// Damage that the device does to a sector on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Harm {
-    /// Reads of it answer EIO until it is written again.
+    /// Reads of the sector fail with EIO until it is written again.
     Unreadable,
     Flipped,
 }
 
 impl Harm {
-    /// What the trace calls it.
+    /// The harm's name in the trace.
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
@@ -25,10 +25,10 @@ impl Harm {
     }
 }
 
-/// What a sector holds. It shares the memory of the write that it came with, so that nothing is copied at a crash.
+/// The content of a sector. It shares the memory of its write, so that a crash copies nothing.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sector {
-    /// Empty where nothing was ever written: it reads as zeros.
+    /// Empty if the sector was never written: it reads as zeros.
     pub bytes: Bytes,
     pub harm: Option<Harm>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Sector {
 pub(super) struct SlotFile {
     pub length: History<u32>,
     sectors: Vec<History<Sector>>,
-    /// Sectors of which something is not durable.
+    /// The sectors with a version that is not durable.
     dirty: BTreeSet<u32>,
 }
 
@@ -50,8 +50,8 @@ impl SlotFile {
         &mut self.sectors[number as usize]
     }
 
-    /// A sector to write to.
-    pub(super) fn soil(&mut self, number: u32) -> &mut History<Sector> {
+    /// Returns a sector for a write to it.
+    pub(super) fn sector_for_write(&mut self, number: u32) -> &mut History<Sector> {
         self.dirty.insert(number);
         self.sector(number)
     }
@@ -60,26 +60,26 @@ impl SlotFile {
         self.dirty.iter().copied().collect()
     }
 
-    /// Looks again which sectors are durable as they are shown, after something was done to them.
-    pub(super) fn wipe(&mut self) {
+    /// Recomputes which sectors are dirty, after their histories have changed.
+    pub(super) fn refresh_dirty(&mut self) {
         let sectors = &self.sectors;
         self.dirty.retain(|number| sectors.get(*number as usize).is_some_and(|sector| !sector.is_clean()));
     }
 
-    /// There are as many sectors as the shown length has. What is added was never written.
-    pub(super) fn fit(&mut self) {
+    /// Resizes the sectors to the shown length. Added sectors were never written.
+    pub(super) fn resize_sectors(&mut self) {
         let count = *self.length.shown() / SECTOR;
         self.sectors.resize_with(count as usize, || History::new(Sector::default()));
         self.dirty.split_off(&count);
     }
 
-    /// The sectors that a part of the file takes, as far as the file goes.
+    /// The sectors of a range of bytes, up to the end of the file.
     pub(super) fn range(&self, offset: u32, length: u32) -> std::ops::Range<u32> {
         let end = offset.saturating_add(length).min(*self.length.shown());
         offset / SECTOR..(end / SECTOR).max(offset / SECTOR)
     }
 
-    /// What a read shows. Harm is not looked at.
+    /// Returns the content that reads show, whether it is harmed or not.
     pub(super) fn read(&self, sectors: std::ops::Range<u32>) -> Bytes {
         let mut bytes = BytesMut::with_capacity(sectors.len() * SECTOR as usize);
         for number in sectors {

@@ -1,4 +1,5 @@
-//! The batches that clients have made, told apart by their checksums, which are of everything but what the log assigns.
+//! The batches that clients have made. A batch is identified by its checksum, which covers
+//! everything except the fields that the log assigns.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +10,11 @@ use rustmq_model::{ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 use crate::Dice;
 
-/// In the order in which they were made.
+/// Numbers batches in the order in which they were made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BatchId(pub u32);
 
-/// Who writes a batch.
+/// The producer of a batch, if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Author {
     Nobody,
@@ -29,7 +30,7 @@ pub struct Batches {
 const TRANSACTIONAL: u16 = 0x10;
 
 impl Batches {
-    /// Of so many bytes or a little more, in one to three records.
+    /// Makes a batch of about `size` bytes, in one to three records.
     pub fn make(&mut self, author: Author, size: usize, time: Timestamp, dice: &mut Dice) -> BatchId {
         loop {
             let bytes = build(author, size, time, dice);
@@ -52,14 +53,14 @@ impl Batches {
         self.made[id.0 as usize].0.clone()
     }
 
-    /// Which one it is, byte for byte.
+    /// Finds the batch that was made with these bytes. Panics unless they agree byte for byte.
     pub fn identify(&self, header: &BatchHeader, bytes: &[u8]) -> BatchId {
         let id = self.by_checksum.get(&header.crc).copied();
         let id = id.unwrap_or_else(|| panic!("nobody made this batch: {header:?}"));
         let (made, _) = &self.made[id.0 as usize];
-        // Base offset and leader epoch are the log's.
+        // The log assigns the base offset and the leader epoch.
         let is_same = made.len() == bytes.len() && made[8..12] == bytes[8..12] && made[16..] == bytes[16..];
-        assert!(is_same, "batch {} is not what was made: {header:?}", id.0);
+        assert!(is_same, "batch {} differs from the batch that was made: {header:?}", id.0);
         id
     }
 }

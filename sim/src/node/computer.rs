@@ -1,4 +1,5 @@
-//! What a process runs on: the disk, the one queue of events, the trace. It may crash at any step.
+//! The computer that runs a process: the disk, the one event queue, the trace. It may crash at any
+//! step.
 
 use std::time::Duration;
 
@@ -10,23 +11,23 @@ use rustmq_model::Timestamp;
 use crate::disk::{Crash, Disk, DiskError, Operation, OperationId, Outcome, Started};
 use crate::{Schedule, Trace};
 
-/// When virtual time begins, by the wall clock.
+/// The wall clock at the beginning of virtual time, in milliseconds since the Unix epoch.
 const BEGINNING: i64 = 1_700_000_000_000;
 
-/// What happens next.
+/// An event of the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// An operation of the disk is done.
     Disk(OperationId),
-    /// The clients do something.
+    /// The clients act.
     Clients,
-    /// The clock asks for a turn.
+    /// The clock wakes the shard for a turn.
     Clock,
-    /// A preparation of a slot goes on; the number is of its pause.
+    /// A pause of a slot's preparation is over. Holds the number of the pause.
     Preparation(u64),
 }
 
-/// The process is gone: its step has come.
+/// The process has reached the step of its crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Crashed;
 
@@ -35,7 +36,7 @@ pub struct Computer {
     pub disk: Disk,
     pub trace: Trace,
     pub schedule: Schedule<Event>,
-    /// Events until the crash.
+    /// The number of events before the crash.
     steps_left: usize,
 }
 
@@ -65,10 +66,13 @@ impl Computer {
         id
     }
 
-    /// The next event. There always is one: the clock asks for turns without end.
+    /// Advances to the next event. There always is one: the clock never stops waking the shard.
+    ///
+    /// # Errors
+    /// At the step of the crash.
     pub fn advance(&mut self) -> Result<Event, Crashed> {
         self.steps_left = self.steps_left.checked_sub(1).ok_or(Crashed)?;
-        Ok(self.schedule.advance().expect("something is waited for"))
+        Ok(self.schedule.advance().expect("the queue is never empty"))
     }
 
     pub fn complete(&mut self, id: OperationId) -> Result<Outcome, DiskError> {
@@ -76,15 +80,21 @@ impl Computer {
         result.expect("events of an earlier process are dropped")
     }
 
-    /// Waits for the operation, while nothing else goes on.
+    /// Executes an operation while nothing else runs.
+    ///
+    /// # Errors
+    /// At the step of the crash. The inner error is the operation's.
     pub fn run(&mut self, operation: Operation) -> Result<Result<Outcome, DiskError>, Crashed> {
         let id = self.start(operation);
         let event = self.advance()?;
-        assert_eq!(event, Event::Disk(id), "nothing else goes on");
+        assert_eq!(event, Event::Disk(id), "nothing else runs");
         Ok(self.complete(id))
     }
 
-    /// The same for a read of a slot.
+    /// Reads a slot while nothing else runs.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
     pub fn read(&mut self, slot: SlotId, offset: u32, length: u32) -> Result<Result<Bytes, DiskError>, Crashed> {
         Ok(self.run(Operation::Read { slot, offset, length })?.map(read_bytes))
     }
@@ -98,7 +108,7 @@ impl Computer {
     }
 }
 
-/// The bytes of a read.
+/// Returns the bytes of a read.
 pub fn read_bytes(outcome: Outcome) -> Bytes {
     match outcome {
         Outcome::Read(bytes) => bytes,

@@ -1,5 +1,6 @@
-//! What a partition's other replicas do to it, drawn: they acknowledge its log by and by, and at times another of them has led, and its log went another
-//! way, or no way at all that this one knows. Then this node leads again. Executes what the machine asks for meanwhile.
+//! Draws the effects of a partition's other replicas. They acknowledge its log step by step. At
+//! times one of them has led, and its log diverged from this one, or shares nothing with it; then
+//! this node leads again. Also executes the rebuilds that the machine asks for.
 
 use std::collections::BTreeSet;
 
@@ -18,16 +19,16 @@ use super::process::Process;
 use super::world::World;
 use crate::disk::{DiskError, Operation, Outcome};
 
-/// A log that is being read back.
+/// A log rebuild in progress.
 #[derive(Debug)]
 pub struct RebuildTask {
     number: u64,
     rebuild: Box<LogRebuild>,
-    /// A read at least.
+    /// Whether at least one of its reads has failed.
     has_failed: bool,
 }
 
-/// Partitions that another replica leads, as far as the clients know.
+/// The partitions that another replica leads, as far as the clients know.
 #[derive(Debug, Default)]
 pub struct Followed(BTreeSet<TopicIdPartition>);
 
@@ -36,7 +37,7 @@ impl Followed {
         self.0.insert(id);
     }
 
-    /// This node leads again, in an epoch of its own. Answers whether it did not before.
+    /// This node leads again, in a new epoch. Returns whether another replica led before.
     pub fn end(&mut self, id: TopicIdPartition) -> bool {
         self.0.remove(&id)
     }
@@ -47,7 +48,8 @@ impl Followed {
 }
 
 impl Load {
-    /// Up to where the others have some log now. Never less than before: the caller asks for what is shown.
+    /// Draws the offset up to which the other replicas have a log. It never goes back, because it
+    /// starts at the high watermark that readers were shown.
     pub fn acknowledge(&mut self) -> Option<(TopicIdPartition, Offset)> {
         let id = self.any_id();
         let shown = *self.shown.get(self.listed.get(&id)?)?;
@@ -56,12 +58,13 @@ impl Load {
         Some((id, to))
     }
 
-    /// The log that others lead next, or one that they were just asked to.
+    /// Draws the log that another replica leads next. A contested log comes first.
     pub fn log_to_cut(&mut self) -> TopicIdPartition {
         self.contested.take().unwrap_or_else(|| self.any_id())
     }
 
-    /// A log that is to be cut: not below `committed`, unless nothing of it is of any use. Who leads it may ask once more.
+    /// Draws a cut of the log: not below `committed`, unless it resets the log. The leader of a cut
+    /// in progress may repeat it in the same epoch.
     pub fn cut(&mut self, id: TopicIdPartition, committed: Offset, is_being_cut: bool) -> Option<CutLog> {
         let shown = *self.shown.get(self.listed.get(&id)?)?;
         let is_later = !is_being_cut || !self.followed.has(id) || self.dice.coin();
@@ -74,14 +77,14 @@ impl Load {
         let to = if self.dice.below(5) == 0 {
             CutTo::EmptyAt(self.between(shown.start, most))
         } else {
-            // As far back as it may be, at times.
+            // Sometimes the lowest cut that is allowed.
             let to = if self.dice.below(3) == 0 { committed } else { self.between(committed, most.max(committed)) };
             CutTo::End(to)
         };
         Some(CutLog { id, leader_epoch, to })
     }
 
-    /// This node leads the partition again.
+    /// Opens the partition with this node as its leader again.
     pub fn lead_again(&mut self, id: TopicIdPartition) -> Vec<OpenPartition> {
         vec![self.open_one(id)]
     }
@@ -94,10 +97,10 @@ impl Load {
 }
 
 impl World {
-    /// The others have more of some log.
+    /// The other replicas acknowledge more of some log.
     pub(super) fn acknowledge(&mut self, process: &mut Process) {
         if let Some((id, to)) = self.load.acknowledge() {
-            // Whole batches, as a rule.
+            // As a rule up to the end of a whole batch.
             if let Some(boundary) = self.oracle.boundary(id, to) {
                 let to = if self.dice.below(4) == 0 { to } else { boundary };
                 if to > boundary {
@@ -109,7 +112,7 @@ impl World {
         }
     }
 
-    /// They have all that there is and will be.
+    /// The other replicas have all that any log has, and ever will have.
     pub(super) fn acknowledge_all(&mut self, process: &mut Process) {
         for id in self.load.ids() {
             process.shard.handle_watermark(id, Offset(i64::MAX - 1));
@@ -136,7 +139,7 @@ impl World {
         process.execute_all(self);
     }
 
-    /// The node leads the partition again, unless it is about to end.
+    /// Returns the request by which the node leads again, unless the node is closing.
     pub(super) fn on_cut_answered(
         &mut self,
         number: RequestNumber,
@@ -163,10 +166,10 @@ impl World {
 
 impl Process {
     pub(super) fn begin_rebuild(&mut self, number: u64, rebuild: Box<LogRebuild>, world: &mut World) {
-        self.go_on_rebuilding(RebuildTask { number, rebuild, has_failed: false }, world);
+        self.continue_rebuild(RebuildTask { number, rebuild, has_failed: false }, world);
     }
 
-    fn go_on_rebuilding(&mut self, task: RebuildTask, world: &mut World) {
+    fn continue_rebuild(&mut self, task: RebuildTask, world: &mut World) {
         let Some(ReadRequest { slot, offset, length }) = task.rebuild.poll_action() else {
             return self.end_rebuild(task, world);
         };
@@ -186,7 +189,7 @@ impl Process {
         }
         let bytes = result.map(read_bytes);
         task.rebuild.on_read(bytes.as_ref().map_err(ToString::to_string));
-        self.go_on_rebuilding(task, world);
+        self.continue_rebuild(task, world);
     }
 
     fn end_rebuild(&mut self, RebuildTask { number, rebuild, has_failed }: RebuildTask, world: &mut World) {
@@ -195,11 +198,13 @@ impl Process {
             Ok(_) => world.events.note(Named::BaseRead),
             Err(error @ RebuildError::NoBase { .. }) => {
                 world.events.note(Named::BaseGivenUp);
-                assert!(world.has_been_full, "{error}, and the log never was full");
+                assert!(world.has_been_full, "{error}, though the log was never full");
             }
-            Err(error @ RebuildError::Unreadable { .. }) => assert!(has_failed, "{error}, and no read of it failed"),
-            // Where logs are cut, nothing harms them.
-            Err(error) => panic!("a log is not read back: {error}"),
+            Err(error @ RebuildError::Unreadable { .. }) => {
+                assert!(has_failed, "{error}, though none of its reads failed")
+            }
+            // A run with cuts draws no harm.
+            Err(error) => panic!("a rebuild fails: {error}"),
         }
         self.shard.on_rebuilt(number, log);
         self.execute_all(world);

@@ -1,8 +1,8 @@
-//! What came up in a run, by name, so that a simulation in which nothing happens does not pass.
+//! The named events of a run, counted, so that a simulation in which nothing happens does not pass.
 
 use std::collections::BTreeMap;
 
-/// Each of them is to come up in one run of twenty at least.
+/// A named event. Each one in [`Named::ALL`] must come up in at least 5 % of the runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Named {
     PowerCut,
@@ -111,9 +111,9 @@ impl Named {
         match self {
             Self::PowerCut => "power cut",
             Self::Kill => "kill -9",
-            Self::CleanEnd => "clean end",
+            Self::CleanEnd => "clean shutdown",
             Self::CrashInStart => "crash in a start",
-            Self::CrashInStartTwice => "crash in a start after a crash in a start",
+            Self::CrashInStartTwice => "two crashes in starts in a row",
             Self::TornTailDropped => "torn tail dropped",
             Self::UnknownFound => "unacknowledged batch found",
             Self::UnknownLost => "unacknowledged batch lost",
@@ -144,24 +144,24 @@ impl Named {
             Self::CutOfDurable => "durable batch cut off",
             Self::CutAfterRestart => "cut after a restart",
             Self::BaseRead => "base of a cut read",
-            Self::BaseGivenUp => "base of a cut given up",
-            Self::CutReplaced => "cut in the place of another",
-            Self::CutUnderWay => "cut refused for another",
-            Self::LeadOverCut => "leadership in the place of a cut",
+            Self::BaseGivenUp => "base of a cut lost",
+            Self::CutReplaced => "cut that replaces another",
+            Self::CutUnderWay => "cut refused while another is in progress",
+            Self::LeadOverCut => "leadership that replaces a cut",
             Self::AppendWhileCut => "append to a log that is being cut",
-            Self::WatermarkInBatch => "watermark inside of a batch",
+            Self::WatermarkInBatch => "watermark inside a batch",
             Self::Reset => "log reset",
             Self::TwoCommits => "two commits in flight",
             Self::CommitsOutOfOrder => "two commits out of order",
             Self::StaleChange => "stale change dropped",
             Self::CheckpointInPieces => "checkpoint in pieces",
             Self::CrashInCheckpoint => "crash inside a checkpoint",
-            Self::StaleMap => "segment retired before its reader came",
+            Self::StaleMap => "segment retired before its reader arrived",
         }
     }
 }
 
-/// How often each came up.
+/// How often each event came up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Events(BTreeMap<Named, u64>);
 

@@ -1,4 +1,4 @@
-//! What is done about each action of the machine: readers and clients are told, and whoever judges the run with them.
+//! Executes the machine's actions: tells the readers, the clients and the oracle.
 
 use rustmq_engine_core::shard::{Action, Fact, Publication, PublishedRun, ReadableLog};
 
@@ -42,7 +42,8 @@ impl Process {
             Action::PublishCut { key, frontiers, leadership, .. } => {
                 world.oracle.on_epoch_shown(key, leadership.epoch);
                 self.shard.memory_mut().log(key).cut(frontiers.log_start..frontiers.durable_end);
-                let partition = self.shard.partition(world.oracle.id(key)).expect("a cut is shown of what is open");
+                let partition =
+                    self.shard.partition(world.oracle.id(key)).expect("a cut is shown for an open partition");
                 world.on_cut_shown(key, &frontiers, partition);
             }
             Action::CloseView { key } => {
@@ -77,7 +78,7 @@ impl Process {
             }
             world.note_shown(key, frontiers);
         }
-        assert!(batches.next().is_none(), "each batch is of a partition");
+        assert!(batches.next().is_none(), "each batch belongs to a run");
     }
 }
 

@@ -1,10 +1,10 @@
-//! What the simulation lends the machine: answers are numbers of requests, memory is vectors.
+//! The host of the simulated machine: a reply handle is the number of a request, memory is vectors.
 
 use rustmq_engine_core::shard::Host;
 
 use super::memory::NodeMemory;
 
-/// A request. They are numbered in the order in which they are asked, over all lives.
+/// Numbers the requests in the order in which clients send them, across all lives.
 pub type RequestNumber = u64;
 
 #[derive(Debug)]

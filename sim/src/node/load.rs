@@ -1,5 +1,6 @@
-//! What clients ask of a node, drawn: batches of every kind, trims, deletions, retention, reads, and long times in which they ask for nothing.
-//! They know only what they were told.
+//! The clients of a node. Draws their requests: batches of every kind, trims, deletions, retention,
+//! reads, and long idle times. Clients know only the answers that they were given and the frontiers
+//! that readers were shown.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,10 +19,10 @@ use super::host::{NodeHost, RequestNumber};
 use super::setting::Setting;
 use crate::Dice;
 
-/// Producers with numbers; the last of them writes transactions.
+/// The number of producers with an id. The last of them writes transactions.
 const PRODUCERS: usize = 3;
 
-/// A request on its way to the machine.
+/// A client's request to the machine.
 #[derive(Debug)]
 pub enum Request {
     Open(RequestNumber, Vec<OpenPartition>),
@@ -33,7 +34,7 @@ pub enum Request {
 }
 
 impl Request {
-    pub fn hand_over(self, shard: &mut Shard<NodeHost>) {
+    pub fn submit(self, shard: &mut Shard<NodeHost>) {
         match self {
             Self::Open(reply, partitions) => shard.handle_open(partitions, reply),
             Self::Append(reply, appends) => shard.handle_append(appends, reply),
@@ -45,9 +46,9 @@ impl Request {
     }
 }
 
-/// What clients may do next.
+/// A client's next action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum ClientAction {
     Open,
     Append,
     Trim,
@@ -58,31 +59,32 @@ pub enum Deed {
     Cut,
 }
 
-/// A producer in one partition, as its client knows it.
+/// The state of a producer in one partition, as its client knows it.
 #[derive(Clone, Debug)]
-struct Numbered {
+struct ProducerState {
     epoch: ProducerEpoch,
     next: Sequence,
-    /// Sent, and not answered; those of earlier lives of the node first.
+    /// Sent and unanswered batches. Those that an earlier life of the node received come first.
     unknown: Vec<BatchId>,
-    /// The first of them were sent to a node that is gone: they are sent again, one by one.
+    /// How many of these were sent to an earlier life. They are sent again, one at a time.
     resend: usize,
 }
 
-impl Default for Numbered {
+impl Default for ProducerState {
     fn default() -> Self {
         Self { epoch: ProducerEpoch(0), next: Sequence(0), unknown: Vec::new(), resend: 0 }
     }
 }
 
-impl Numbered {
-    /// A batch was refused: what is behind it is refused as well, so the client begins anew.
-    fn begin_anew(&mut self) {
+impl ProducerState {
+    /// Starts a new producer epoch: a batch was refused, so the batches after it are refused as
+    /// well.
+    fn bump_epoch(&mut self) {
         *self = Self { epoch: ProducerEpoch(self.epoch.0 + 1), ..Self::default() };
     }
 }
 
-/// An append that is not answered.
+/// An unanswered append.
 #[derive(Debug)]
 struct Sent {
     id: TopicIdPartition,
@@ -90,7 +92,7 @@ struct Sent {
     batch: BatchId,
 }
 
-/// What clients were shown of a log.
+/// The frontiers of a log that readers were shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
     pub start: Offset,
@@ -104,21 +106,21 @@ pub struct Load {
     ids: Vec<TopicIdPartition>,
     pub(super) epochs: BTreeMap<TopicIdPartition, i32>,
     pub(super) followed: Followed,
-    numbered: BTreeMap<(usize, TopicIdPartition), Numbered>,
+    producers: BTreeMap<(usize, TopicIdPartition), ProducerState>,
     sent: BTreeMap<RequestNumber, Vec<Sent>>,
-    /// What was asked of whole partitions.
+    /// The partitions of each unanswered request to open, delete or configure.
     pub(super) asked: BTreeMap<RequestNumber, Vec<TopicIdPartition>>,
     pub(super) trims: BTreeMap<RequestNumber, (TopicIdPartition, TrimTo)>,
-    /// Partitions that readers find, and how far they see.
+    /// The partitions that readers find.
     pub(super) listed: BTreeMap<TopicIdPartition, PartitionKey>,
     pub(super) shown: BTreeMap<PartitionKey, Shown>,
     requests: RequestNumber,
-    /// The log was full: something is to go.
-    pub(super) wants_room: bool,
+    /// The log was full: a trim or a deletion should come next.
+    pub(super) wants_space: bool,
     closing: Option<RequestNumber>,
     has_opened: bool,
     cuts: bool,
-    /// A log that was just asked to be cut: others have something to say of it, too.
+    /// A log that was just asked to be cut. The next requests go to it, to contest the cut.
     pub(super) contested: Option<TopicIdPartition>,
 }
 
@@ -131,14 +133,14 @@ impl Load {
             ids: (0..count).map(partition).collect(),
             epochs: BTreeMap::new(),
             followed: Followed::default(),
-            numbered: BTreeMap::new(),
+            producers: BTreeMap::new(),
             sent: BTreeMap::new(),
             asked: BTreeMap::new(),
             trims: BTreeMap::new(),
             listed: BTreeMap::new(),
             shown: BTreeMap::new(),
             requests: 0,
-            wants_room: false,
+            wants_space: false,
             closing: None,
             has_opened: false,
             cuts: setting.cuts,
@@ -155,7 +157,7 @@ impl Load {
         self.requests - 1
     }
 
-    /// Another node serves. What was not answered is sent again, or given up.
+    /// The node has restarted. Clients send unanswered batches again, or give them up.
     pub fn on_restart(&mut self) {
         self.sent.clear();
         self.asked.clear();
@@ -163,15 +165,15 @@ impl Load {
         self.listed.clear();
         self.shown.clear();
         (self.closing, self.has_opened, self.contested) = (None, false, None);
-        for numbered in self.numbered.values_mut() {
-            numbered.resend = numbered.unknown.len();
-            if self.dice.below(3) == 0 && numbered.resend > 0 {
-                numbered.begin_anew();
+        for state in self.producers.values_mut() {
+            state.resend = state.unknown.len();
+            if self.dice.below(3) == 0 && state.resend > 0 {
+                state.bump_epoch();
             }
         }
     }
 
-    /// How long until clients do something again.
+    /// Draws the time until the clients act again.
     pub fn pause(&mut self) -> Duration {
         match self.dice.below(200) {
             0..110 => Duration::from_micros(self.dice.between(0, 1_500)),
@@ -181,27 +183,28 @@ impl Load {
         }
     }
 
-    pub fn choose(&mut self) -> Deed {
+    pub fn choose(&mut self) -> ClientAction {
         if !std::mem::replace(&mut self.has_opened, true) {
-            return Deed::Open;
+            return ClientAction::Open;
         }
-        if std::mem::take(&mut self.wants_room) && self.dice.below(3) > 0 {
-            return if self.dice.below(6) == 0 { Deed::Delete } else { Deed::Trim };
+        if std::mem::take(&mut self.wants_space) && self.dice.below(3) > 0 {
+            return if self.dice.below(6) == 0 { ClientAction::Delete } else { ClientAction::Trim };
         }
         if self.contested.is_some() {
-            return [Deed::Cut, Deed::Cut, Deed::Open, Deed::Append][self.dice.below(4)];
+            return [ClientAction::Cut, ClientAction::Cut, ClientAction::Open, ClientAction::Append]
+                [self.dice.below(4)];
         }
         if self.cuts && self.dice.below(30) == 0 {
-            return Deed::Cut;
+            return ClientAction::Cut;
         }
         match self.dice.below(200) {
-            0..140 => Deed::Append,
-            140..168 => Deed::Read,
-            168..176 => Deed::Trim,
-            176..180 => Deed::Delete,
-            180..190 => Deed::Open,
-            190..197 => Deed::Configure,
-            _ => Deed::Audit,
+            0..140 => ClientAction::Append,
+            140..168 => ClientAction::Read,
+            168..176 => ClientAction::Trim,
+            176..180 => ClientAction::Delete,
+            180..190 => ClientAction::Open,
+            190..197 => ClientAction::Configure,
+            _ => ClientAction::Audit,
         }
     }
 
@@ -213,7 +216,7 @@ impl Load {
         self.ids.clone()
     }
 
-    /// What readers see of the log is committed up to there.
+    /// The high watermark that readers of the partition were shown.
     pub fn high_watermark(&self, id: TopicIdPartition) -> Option<Offset> {
         Some(self.shown.get(self.listed.get(&id)?)?.high_watermark)
     }
@@ -225,7 +228,7 @@ impl Load {
 
     // Requests.
 
-    /// Some or all of the partitions, at times under a new leader.
+    /// Opens some or all of the partitions, at times in a new leader epoch.
     pub fn open(&mut self) -> Vec<OpenPartition> {
         let is_all = self.listed.is_empty() || self.dice.coin();
         let chosen = self.contested.take().unwrap_or_else(|| self.any_id());
@@ -258,7 +261,7 @@ impl Load {
         }
     }
 
-    /// A few batches.
+    /// Draws a request with a few batches.
     pub fn append(
         &mut self,
         number: RequestNumber,
@@ -266,19 +269,21 @@ impl Load {
         wall: Timestamp,
         batches: &mut Batches,
     ) -> Vec<Append> {
-        // One that is cut off takes those with it that are in its request, which nobody tells from it.
+        // A batch that is cut off takes the batches of its request with it, and the answer does not
+        // tell which it was. So with cuts, each request has one batch.
         let count = if !self.cuts && self.dice.below(4) == 0 { 1 + self.dice.below(4) } else { 1 };
         let mut appends = Vec::new();
         for _ in 0..count {
             let id = self.contested.take().unwrap_or_else(|| self.any_id());
-            // A client that has not heard of the other leader, at times.
+            // Some clients have not heard of the other leader.
             if self.followed.has(id) && self.dice.below(4) > 0 {
                 continue;
             }
             let producer = Some(self.dice.below(2 * PRODUCERS)).filter(|producer| *producer < PRODUCERS);
             let batch = self.batch(id, producer, largest, wall, batches);
             self.sent.entry(number).or_default().push(Sent { id, producer, batch });
-            // Where others lead at times, who is not asked for an epoch would write in theirs.
+            // With cuts, an append must name its leader epoch, or it could write in the epoch of
+            // another leader.
             let says_epoch = self.dice.below(10) == 0 || self.cuts;
             let leader_epoch = says_epoch.then(|| LeaderEpoch(self.epochs.get(&id).copied().unwrap_or(0)));
             let until = if self.dice.coin() { AppendFrontier::DurableEnd } else { AppendFrontier::HighWatermark };
@@ -307,22 +312,22 @@ impl Load {
             _ => self.dice.below(1_200),
         };
         let Some(number) = producer else { return batches.make(Author::Nobody, size, wall, &mut self.dice) };
-        let numbered = self.numbered.entry((number, id)).or_default();
-        if numbered.resend > 0 {
-            numbered.resend -= 1;
-            let again = numbered.unknown.remove(0);
-            numbered.unknown.push(again);
+        let state = self.producers.entry((number, id)).or_default();
+        if state.resend > 0 {
+            state.resend -= 1;
+            let again = state.unknown.remove(0);
+            state.unknown.push(again);
             return again;
         }
         let author = Author::Producer {
             id: ProducerId(i64::try_from(number).expect("a few")),
-            epoch: numbered.epoch,
-            sequence: numbered.next,
+            epoch: state.epoch,
+            sequence: state.next,
             is_transactional: number + 1 == PRODUCERS,
         };
         let batch = batches.make(author, size, wall, &mut self.dice);
-        numbered.next = batches.header(batch).last_sequence().plus(1);
-        numbered.unknown.push(batch);
+        state.next = batches.header(batch).last_sequence().plus(1);
+        state.unknown.push(batch);
         batch
     }
 
@@ -336,7 +341,7 @@ impl Load {
         TrimTo::Offset(start.plus(i64::try_from(by).expect("it is small")))
     }
 
-    /// From where a consumer reads on, and up to where.
+    /// Draws the range of a consumer's next read.
     pub fn read_range(&mut self, id: TopicIdPartition) -> Option<(PartitionKey, Offset, Offset)> {
         let key = *self.listed.get(&id)?;
         let Shown { start, high_watermark: end, .. } = *self.shown.get(&key)?;
@@ -355,7 +360,7 @@ impl Load {
     // Answers.
 
     pub fn on_closed(&mut self, number: RequestNumber) {
-        assert_eq!(self.closing.take(), Some(number), "nobody asked for this end");
+        assert_eq!(self.closing.take(), Some(number), "no client asked for this shutdown");
     }
 
     pub fn on_configured(&mut self, number: RequestNumber) {
@@ -372,7 +377,7 @@ impl Load {
         number
     }
 
-    /// Partition and batch of each result.
+    /// Returns the partition and the batch of each result.
     pub fn on_appended(
         &mut self,
         number: RequestNumber,
@@ -381,16 +386,16 @@ impl Load {
         let sent = self.sent.remove(&number).unwrap_or_else(|| panic!("request {number} is answered once"));
         assert_eq!(sent.len(), results.len());
         for (Sent { id, producer, batch }, result) in sent.iter().zip(results) {
-            self.wants_room |= matches!(result, Err(AppendError::Full));
-            let Some(numbered) = producer.and_then(|producer| self.numbered.get_mut(&(producer, *id))) else {
+            self.wants_space |= matches!(result, Err(AppendError::Full));
+            let Some(state) = producer.and_then(|producer| self.producers.get_mut(&(producer, *id))) else {
                 continue;
             };
-            // Of an epoch before, if it is not there any more.
-            let Some(at) = numbered.unknown.iter().position(|unknown| unknown == batch) else { continue };
+            // A batch of an earlier producer epoch is no longer listed.
+            let Some(at) = state.unknown.iter().position(|unknown| unknown == batch) else { continue };
             match result {
-                Ok(_) => drop(numbered.unknown.remove(at)),
+                Ok(_) => drop(state.unknown.remove(at)),
                 Err(AppendError::Storage { .. }) => {}
-                Err(_) => numbered.begin_anew(),
+                Err(_) => state.bump_epoch(),
             }
         }
         sent.into_iter().map(|Sent { id, batch, .. }| (id, batch)).collect()

@@ -1,4 +1,5 @@
-//! Reads a partition's log back from what the disk shows now, to judge it: it takes no time, and holds no segment.
+//! Reads a partition's log back from the disk, for the oracle. It takes no time, and holds no
+//! segment.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,35 +15,36 @@ use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::disk::{Disk, SECTOR};
 
-/// A part of a log.
+/// A part of a log, as it was found.
 #[derive(Debug)]
 pub enum Piece {
     Batch {
         header: BatchHeader,
         bytes: Bytes,
     },
-    /// A mark stands for these offsets.
+    /// Offsets that a damage mark replaces.
     Marked(Range<Offset>),
-    /// The group that should have them is not whole.
+    /// Offsets whose group is not whole.
     Damaged {
         offsets: Range<Offset>,
         slot: SlotId,
     },
-    /// No segment has these offsets.
+    /// Offsets that no segment has.
     Missing(Range<Offset>),
 }
 
 impl Piece {
-    /// Where the log goes on behind it, if it stands at `at`.
-    pub fn goes_on_from(&self, id: TopicIdPartition, at: Offset) -> Offset {
+    /// The offset after this piece of a log that is read from `at` on. Panics if the piece does not
+    /// continue the log there.
+    pub fn continue_from(&self, id: TopicIdPartition, at: Offset) -> Offset {
         match self {
             Self::Batch { header, .. } => {
                 let (first, next) = (header.base_offset, header.next_offset());
-                assert!(first <= at && at < next, "{id}: at {at} stands a batch from {first} to {next}");
+                assert!(first <= at && at < next, "{id}: the batch at {at} reaches from {first} to {next}");
                 next
             }
             Self::Marked(range) | Self::Damaged { offsets: range, .. } => {
-                assert_eq!(range.start, at, "{id}: damage follows what is whole");
+                assert_eq!(range.start, at, "{id}: damage begins where whole batches end");
                 range.end
             }
             Self::Missing(range) => panic!("{id}: {range:?} is in no segment"),
@@ -64,7 +66,7 @@ impl<'a> LogReader<'a> {
         Self { wal, table, disk, slots: BTreeMap::new(), groups: BTreeMap::new() }
     }
 
-    /// All of it, in the order of offsets.
+    /// Reads this range of a log, in the order of offsets.
     pub fn read(&mut self, id: TopicIdPartition, log: Range<Offset>) -> Vec<Piece> {
         let mut pieces = Vec::new();
         let mut from = log.start;
@@ -91,7 +93,7 @@ impl<'a> LogReader<'a> {
         pieces
     }
 
-    /// Answers how far it has come.
+    /// Returns the offset after the last one that it read.
     fn read_segment(&mut self, id: TopicIdPartition, at: &Location, from: Offset, pieces: &mut Vec<Piece>) -> Offset {
         let place = SegmentPlace { wal: self.wal, shape: at.shape, generation: at.generation };
         let Some(extents) = self.extents(id, place, at) else {
@@ -125,7 +127,7 @@ impl<'a> LogReader<'a> {
                 }
             }
         }
-        assert!(from > at.from, "{id}: a segment has what the table looks for in it: {at:?}");
+        assert!(from > at.from, "{id}: a segment lacks the offsets that the table finds in it: {at:?}");
         from
     }
 
@@ -141,7 +143,7 @@ impl<'a> LogReader<'a> {
         }
     }
 
-    /// The slot's content; sectors that cannot be read are zeros.
+    /// The slot's content, with zeros for unreadable sectors.
     fn slot(&mut self, slot: SlotId, length: u32) -> Bytes {
         if let Some(content) = self.slots.get(&slot).filter(|content| content.len() >= length as usize) {
             return content.clone();

@@ -1,4 +1,5 @@
-//! Memory in vectors, with a budget, and what readers see of each partition in it.
+//! The memory of the simulated shard: vectors with a budget, and the view that readers have of each
+//! partition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +14,10 @@ use crate::{Chance, Dice};
 
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryOptions {
-    /// Chunks are as long as whole pieces.
+    /// The length of a chunk is a multiple of this, in bytes.
     pub piece: usize,
     pub budget: usize,
-    /// Of a chunk that is asked for: there is no memory for it.
+    /// For each chunk: there is no memory for it.
     pub fails: Chance,
 }
 
@@ -24,9 +25,9 @@ pub struct MemoryOptions {
 pub struct NodeMemory {
     options: MemoryOptions,
     dice: Dice,
-    /// Bytes of the chunks that somebody holds.
+    /// The length of all chunks that are still referenced, in bytes.
     held: Arc<AtomicUsize>,
-    /// Of partitions whose view is open.
+    /// The partitions with an open view.
     readable: BTreeMap<PartitionKey, ReadableLog>,
     pub evictions: usize,
     pub failures: usize,
@@ -45,17 +46,17 @@ impl NodeMemory {
         self.readable.remove(&key);
     }
 
-    /// What readers find of a partition whose view is open.
+    /// The readers' view of a partition. Panics if the view is not open.
     pub fn log(&mut self, key: PartitionKey) -> &mut ReadableLog {
-        self.readable.get_mut(&key).expect("the machine speaks of no partition without a view")
+        self.readable.get_mut(&key).expect("the machine names only partitions with a view")
     }
 
-    /// The same, of each.
+    /// The readers' views of all partitions.
     pub fn logs(&self) -> impl Iterator<Item = (PartitionKey, &ReadableLog)> {
         self.readable.iter().map(|(key, log)| (*key, log))
     }
 
-    /// The same; its view may be closed by now.
+    /// The readers' view of a partition, if it is still open.
     pub fn find(&self, key: PartitionKey) -> Option<&ReadableLog> {
         self.readable.get(&key)
     }
@@ -90,7 +91,7 @@ impl ReaderMemory for NodeMemory {
     }
 }
 
-/// Its bytes count as long as somebody holds a part of the chunk.
+/// Counts a chunk's bytes until nobody references a part of the chunk.
 #[derive(Debug)]
 struct Held {
     length: usize,

@@ -1,5 +1,6 @@
-//! What must be in the logs, from what clients asked and were told, and what may be: nothing of it is the machine's own word. Panics where a
-//! promise is broken.
+//! The oracle: derives what the logs must contain, and what they may contain, from the clients'
+//! requests and answers alone. It takes nothing on the machine's word. Panics if a promise is
+//! broken.
 //!
 //! ```text
 //! asked --published--> placed (durable) --> answered        asked --refused--> gone for good
@@ -38,7 +39,7 @@ pub enum Asked {
     Append {
         batch: BatchId,
         wall: Timestamp,
-        /// Alone in its request: if it was refused, that was told.
+        /// The only batch of its request: if it was refused, the client was told so.
         is_alone: bool,
     },
     Open,
@@ -46,33 +47,34 @@ pub enum Asked {
     Trim(TrimTo),
 }
 
-/// What is not answered, or with an error that leaves open what became of it.
+/// A request without an answer, or with an error that does not tell its outcome.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     number: RequestNumber,
     asked: Asked,
-    /// A batch that was published already.
+    /// The offset of a batch that is already published.
     placed: Option<Offset>,
-    /// It is answered, with its log cut back, or about to go: it is not shown any more. A start may find it, if that is not durable.
+    /// The batch is answered, and readers will not see it: its log was cut back, or the partition
+    /// is about to be deleted. A start may find the batch if that change is not durable.
     is_cut: bool,
 }
 
-/// One partition, over all lives of the node.
+/// One partition, across all lives of the node.
 #[derive(Debug)]
 struct Model {
-    /// Lives of the partition, the oldest first. One whose end is not durable is followed by another at most.
+    /// Lives of the partition, oldest first. At most one follows a life whose end is not durable.
     lives: Vec<Life>,
-    /// Those whose end was durable: harm to the end of the log may take it back.
+    /// Lives whose end was durable. Harm to the end of the log may bring one back.
     ended: Vec<Life>,
-    /// In the order in which they were asked.
+    /// In the order of the requests.
     pending: VecDeque<Pending>,
-    /// Its log start may move by itself.
+    /// Retention may move the log start.
     may_retain: bool,
     /// The least time after which a producer may be forgotten.
     expiry: Duration,
-    /// Of its newest life.
+    /// The unanswered cut of the newest life.
     cut: Option<AskedCut>,
-    /// One that was asked for after it, and is not judged: it takes the place of the other, or is refused.
+    /// A cut that was requested while `cut` was unanswered: it replaces that cut, or is refused.
     rival: Option<AskedCut>,
 }
 
@@ -101,19 +103,19 @@ pub struct Oracle {
     pub batches: Batches,
     models: BTreeMap<TopicIdPartition, Model>,
     keys: BTreeMap<PartitionKey, TopicIdPartition>,
-    /// Requests from this one on came when the log had failed: nothing of them is ever there.
+    /// Requests from this one on came after the log had failed: nothing of them may ever be found.
     poisoned_from: Option<RequestNumber>,
-    /// Epochs that another replica led.
+    /// Epochs in which another replica led.
     heard: BTreeSet<(TopicIdPartition, LeaderEpoch)>,
-    /// In which readers were told that each view is served.
+    /// The epoch of each view that readers were shown.
     epochs: BTreeMap<PartitionKey, LeaderEpoch>,
 }
 
-/// What the disk has harmed, which excuses what is lost there.
+/// The harm that the disk has done. It excuses losses in the harmed places.
 #[derive(Clone, Copy, Debug)]
 pub struct Harms<'a> {
     pub disk: &'a Disk,
-    /// When the newest segment was started in each slot.
+    /// When the newest segment of each slot was started.
     pub started: &'a BTreeMap<SlotId, Instant>,
 }
 
@@ -123,7 +125,7 @@ impl Harms<'_> {
         self.excuse_from(slot, 0)
     }
 
-    /// The same for its sectors from an offset on.
+    /// As [`Self::excuse`], for the sectors from an offset on.
     pub fn excuse_from(&self, slot: SlotId, offset: u32) -> bool {
         let since = self.started.get(&slot).copied().unwrap_or_default();
         self.disk.harms().iter().any(|harmed| harmed.slot == slot && harmed.offset >= offset && harmed.at >= since)
@@ -136,17 +138,17 @@ impl Oracle {
     }
 
     fn life(&mut self, key: PartitionKey) -> &mut Life {
-        let id = self.keys.get(&key).expect("a view is created before anything is said of it");
+        let id = self.keys.get(&key).expect("a view is created before it is used");
         let lives = &mut self.models.get_mut(id).expect("the view has a partition").lives;
-        lives.iter_mut().find(|life| life.key == Some(key)).expect("nothing is said of a view after it is closed")
+        lives.iter_mut().find(|life| life.key == Some(key)).expect("a view is not used after it is closed")
     }
 
-    /// Of which partition it is a view.
+    /// The partition of a view.
     pub fn id(&self, key: PartitionKey) -> TopicIdPartition {
         self.keys[&key]
     }
 
-    // What clients ask.
+    // Requests of clients.
 
     pub fn on_asked(&mut self, number: RequestNumber, id: TopicIdPartition, asked: Asked) {
         self.model(id).pending.push_back(Pending { number, asked, placed: None, is_cut: false });
@@ -158,12 +160,12 @@ impl Oracle {
         model.expiry = model.expiry.min(config.producer_expiry);
     }
 
-    /// Requests from `next` on find the log failed.
+    /// The log has failed. Requests from `next` on come after that.
     pub fn on_poison(&mut self, next: RequestNumber) {
         self.poisoned_from.get_or_insert(next);
     }
 
-    // What readers see.
+    // The readers' view.
 
     pub fn on_view(&mut self, key: PartitionKey, id: TopicIdPartition, frontiers: Frontiers) {
         self.keys.insert(key, id);
@@ -171,7 +173,11 @@ impl Oracle {
         let model = self.model(id);
         if let Some(life) = model.lives.iter_mut().find(|life| life.key.is_none()) {
             life.key = Some(key);
-            assert_eq!((life.start, life.end), (frontiers.log_start, frontiers.durable_end), "{id} is shown as it is");
+            assert_eq!(
+                (life.start, life.end),
+                (frontiers.log_start, frontiers.durable_end),
+                "{id}: the view has the log's frontiers"
+            );
         } else {
             assert_eq!(frontiers.durable_end, Offset::ZERO, "{id}: a new partition is empty");
             model.lives.push(Life::new(key));
@@ -179,7 +185,7 @@ impl Oracle {
     }
 
     pub fn on_published(&mut self, key: PartitionKey, batch: &TailBatch, now: Timestamp) {
-        let header = BatchHeader::parse(&batch.bytes).expect("what is published is a batch");
+        let header = BatchHeader::parse(&batch.bytes).expect("only batches are published");
         let made = self.batches.identify(&header, &batch.bytes);
         let id = self.keys[&key];
         assert_eq!((header.base_offset, header.next_offset()), (batch.base, batch.next));
@@ -189,9 +195,10 @@ impl Oracle {
             let is_made = matches!(pending.asked, Asked::Append { batch, .. } if batch == made);
             is_made && pending.placed.is_none()
         };
-        // One that was refused for a cut that is not made, or not yet, is still on its way.
+        // A batch that was answered for a cut is still on its way while that cut is not made. A
+        // copy without an answer comes first.
         let pending = model.pending.iter_mut().filter(is_it).min_by_key(|pending| pending.is_cut);
-        let pending = pending.unwrap_or_else(|| panic!("{id}: batch {} was not asked for", made.0));
+        let pending = pending.unwrap_or_else(|| panic!("{id}: no client asked for batch {}", made.0));
         pending.placed = Some(batch.base);
         let Asked::Append { wall, .. } = pending.asked else { unreachable!("it is an append") };
         assert!(poisoned_from.is_none_or(|from| pending.number < from), "{id}: a refused batch is published");
@@ -199,14 +206,11 @@ impl Oracle {
         self.life(key).append(Placed { batch: made, next: batch.next, wall, until: now }, batch.base, expiry);
     }
 
-    /// Frontiers as they are shown after a publication.
+    /// Checks the frontiers that readers are shown after a publication.
     pub fn on_shown(&mut self, key: PartitionKey, frontiers: Frontiers) {
         let life = self.life(key);
-        assert_eq!(
-            frontiers.durable_end, life.end,
-            "what is shown is what was published, and a cut when it is durable"
-        );
-        assert!(frontiers.log_start >= life.start, "a log start goes back: {frontiers:?}, it was {}", life.start);
+        assert_eq!(frontiers.durable_end, life.end, "readers see published batches, and durable cuts");
+        assert!(frontiers.log_start >= life.start, "a log start goes back: {frontiers:?}, from {}", life.start);
         assert!(frontiers.log_start <= frontiers.high_watermark && frontiers.high_watermark <= frontiers.durable_end);
         life.start = frontiers.log_start;
         life.committed = life.committed.max(frontiers.high_watermark);
@@ -222,7 +226,7 @@ impl Oracle {
         }
     }
 
-    // What clients are told.
+    // Answers to clients.
 
     pub fn on_appended(
         &mut self,
@@ -236,11 +240,15 @@ impl Oracle {
         let pending = model.take(number, |asked| matches!(asked, Asked::Append { batch: of, .. } if *of == batch));
         match result {
             Ok(Appended { base_offset, duplicate_of: None, .. }) => match pending.placed {
-                Some(placed) => assert_eq!(placed, *base_offset, "{id}: an offset is told as it was published"),
+                Some(placed) => assert_eq!(
+                    placed, *base_offset,
+                    "{id}: a batch is acknowledged at another offset than it was published at"
+                ),
                 None => {
                     let is_closing = model.pending.iter().any(|pending| pending.asked == Asked::Delete);
                     assert!(is_closing, "{id}: batch {} is acknowledged before readers see it", batch.0);
-                    // Nobody reads it any more, and should the deletion be lost, it is there.
+                    // The view is closed, so nobody reads the batch; but if the deletion is lost,
+                    // the batch is there.
                     let Asked::Append { wall, .. } = pending.asked else { unreachable!("it is an append") };
                     match model.lives.first_mut().filter(|life| life.end == *base_offset) {
                         Some(life) => {
@@ -248,8 +256,8 @@ impl Oracle {
                             let placed = Placed { batch, next, wall, until };
                             life.append(placed, *base_offset, model.expiry);
                         }
-                        // One before it waits for the other replicas, and is not answered.
-                        None => model.keep(Pending { is_cut: true, ..pending }),
+                        // An earlier batch waits for the other replicas, and is not answered yet.
+                        None => model.keep_pending(Pending { is_cut: true, ..pending }),
                     }
                 }
             },
@@ -260,17 +268,17 @@ impl Oracle {
                 assert!(is_found || is_closing, "{id}: batch {} is no duplicate of {base_offset}", batch.0);
             }
             Err(AppendError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
-                model.keep(pending);
+                model.keep_pending(pending);
             }
             Err(AppendError::CutOff) => {
-                // What was published is in the log until it is cut.
+                // A published batch stays in the log until the cut is shown.
                 if pending.placed.is_none() {
-                    model.keep(Pending { is_cut: true, ..pending });
+                    model.keep_pending(Pending { is_cut: true, ..pending });
                 }
             }
-            // It waited for the other replicas, and will not any more.
+            // The batch waited for the other replicas when its partition was closed.
             Err(AppendError::UnknownPartition) => {}
-            Err(_) => assert_eq!(pending.placed, None, "{id}: batch {} is refused, and published", batch.0),
+            Err(_) => assert_eq!(pending.placed, None, "{id}: batch {} is refused, but was published", batch.0),
         }
     }
 
@@ -285,7 +293,7 @@ impl Oracle {
                 }
             }
             Err(OpenError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
-                model.keep(pending);
+                model.keep_pending(pending);
             }
             Err(_) => {}
         }
@@ -302,7 +310,7 @@ impl Oracle {
                 model.ended.push(life);
             }
             Err(DeleteError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
-                model.keep(pending);
+                model.keep_pending(pending);
             }
             Err(_) => {}
         }
@@ -325,7 +333,7 @@ impl Oracle {
                 assert!(is_shown || is_closing, "{id}: a trim is answered before readers see it");
             }
             Err(TrimError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
-                model.keep(pending);
+                model.keep_pending(pending);
             }
             Err(_) => {}
         }
@@ -333,36 +341,36 @@ impl Oracle {
 
     // Reads.
 
-    /// Whether a mark for damage stands at the offset.
+    /// Whether a damage mark covers the offset.
     pub fn is_marked(&mut self, key: PartitionKey, at: Offset) -> bool {
         self.life(key).is_marked(&(at..at.plus(1)))
     }
 
-    /// How often its log was reset; of one that is gone, it makes no difference.
+    /// How often the log of this view was reset. 0 for a view that is gone.
     pub fn resets(&self, key: PartitionKey) -> u32 {
         let lives = self.keys.get(&key).and_then(|id| self.models.get(id)).into_iter().flat_map(|model| &model.lives);
         lives.filter(|life| life.key == Some(key)).map(|life| life.resets).sum()
     }
 
-    /// Whether the log start moves there though nobody asked.
+    /// Whether the log start moves without a request.
     pub fn is_retained(&mut self, key: PartitionKey, log_start: Offset) -> bool {
         let id = self.keys[&key];
         let is_asked = self.models[&id].pending.iter().any(|pending| matches!(pending.asked, Asked::Trim(_)));
         !is_asked && self.life(key).start < log_start
     }
 
-    /// A reader was given these, from an offset on.
+    /// Checks the batches that a reader was given from an offset on.
     pub fn on_read(&mut self, key: PartitionKey, from: Offset, batches: &[Bytes]) {
         let mut at = from;
         for (header, bytes) in headers(batches) {
             let made = self.batches.identify(&header, bytes);
-            // Its readers may see it for a while after it is closed.
+            // A reader may keep the view for a while after it is closed.
             let Some(id) = self.keys.get(&key) else { return };
             let Some(life) = self.models[id].lives.iter().find(|life| life.key == Some(key)) else { return };
             let is_first = at == from;
             let follows =
                 if is_first { header.base_offset <= at && at < header.next_offset() } else { header.base_offset == at };
-            assert!(follows, "{id}: a read from {from} gives {} where {at} is next", header.base_offset);
+            assert!(follows, "{id}: a read from {from} gives a batch at {} after offset {at}", header.base_offset);
             let placed = life.batches.get(&header.base_offset).map(|placed| placed.batch);
             assert_eq!(placed, Some(made), "{id}: a read gives another batch at {}", header.base_offset);
             at = header.next_offset();
@@ -370,13 +378,13 @@ impl Oracle {
         assert!(at > from, "a read gives at least one batch");
     }
 
-    /// Holds all that is shown against what the disk has.
+    /// Checks everything that readers are shown against the disk.
     pub fn audit(&mut self, table: &SegmentTable, disk: &mut Disk, started: &BTreeMap<SlotId, Instant>) {
         let harmed: BTreeSet<_> = disk.harms().iter().map(|harmed| harmed.slot).collect();
         let excused: BTreeSet<_> = harmed.into_iter().filter(|slot| Harms { disk, started }.excuse(*slot)).collect();
         let mut reader = LogReader::new(WAL, table, disk);
         for (id, model) in &self.models {
-            // The segments know the newest life alone.
+            // The segment table knows only the newest life.
             let [life] = &model.lives[..] else { continue };
             if life.is_closed
                 || model.cut.is_some()
@@ -386,28 +394,31 @@ impl Oracle {
             }
             let mut at = life.start;
             for piece in reader.read(*id, life.start..life.end) {
-                at = piece.goes_on_from(*id, at);
+                at = piece.continue_from(*id, at);
                 match piece {
                     Piece::Batch { header, bytes } => {
                         let made = self.batches.identify(&header, &bytes);
                         let placed = life.batches.get(&header.base_offset).map(|placed| placed.batch);
-                        assert_eq!(placed, Some(made), "{id}: another batch stands at {}", header.base_offset);
+                        assert_eq!(placed, Some(made), "{id}: the log has another batch at {}", header.base_offset);
                     }
                     Piece::Marked(range) => {
-                        assert!(life.is_marked(&range), "{id}: {range:?} is marked as damaged, and was not");
+                        assert!(
+                            life.is_marked(&range),
+                            "{id}: the log has {range:?} marked as damaged, but nobody was told"
+                        );
                     }
                     Piece::Damaged { offsets, slot } => {
                         let is_excused = excused.contains(&slot);
                         assert!(is_excused, "{id}: {offsets:?} is damaged in slot {}, which nothing harmed", slot.0);
                     }
-                    Piece::Missing(_) => unreachable!("the log does not go on there"),
+                    Piece::Missing(_) => unreachable!("a log does not continue over missing offsets"),
                 }
             }
-            assert_eq!(at, life.end, "{id}: all that is shown is there");
+            assert_eq!(at, life.end, "{id}: the disk lacks batches that readers see");
         }
     }
 
-    /// Nothing is left unanswered at an end in order.
+    /// Checks, after an orderly end, that no request is unanswered.
     pub fn on_ended(&self) {
         for (id, model) in &self.models {
             let is_answered = model.pending.iter().all(|pending| pending.is_cut);
@@ -417,8 +428,8 @@ impl Oracle {
 }
 
 impl Model {
-    /// What became of it is not known.
-    fn keep(&mut self, pending: Pending) {
+    /// Keeps the request as pending: its outcome is unknown.
+    fn keep_pending(&mut self, pending: Pending) {
         let at = self.pending.partition_point(|other| other.number <= pending.number);
         self.pending.insert(at, pending);
     }

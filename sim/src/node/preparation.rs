@@ -1,5 +1,5 @@
-//! Prepares slots beside the commits, one at a time and step by step, as production's thread does: what failed leaves no file, and is asked for
-//! again after a pause.
+//! Prepares slots beside the commits, one at a time and step by step, as the thread of the real
+//! shard does. A failed preparation leaves no file, and is reported after a pause.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,20 +12,23 @@ use super::computer::Event;
 use super::events::Named;
 use super::process::Process;
 use super::world::World;
-use crate::disk::{DiskError, Operation, OperationId, Outcome};
+use crate::disk::{DiskError, Operation, OperationId, Outcome, SECTOR};
 
-/// So many jobs wait at most; what is more is refused.
+/// The most queued jobs. Further ones fail at once.
 const QUEUE: usize = 2;
+/// A reserved slot begins with this many zeros, in bytes.
 const HEAD: u32 = 4_096;
-/// Zeros to write at once.
+/// The most zeros of one write, in bytes.
 const FILL: u32 = 4_096;
+const _: () = assert!(HEAD.is_multiple_of(SECTOR) && FILL.is_multiple_of(SECTOR));
+/// A failed preparation is reported after this pause.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Job {
     slot: SlotId,
     preparation: Preparation,
-    /// What is left to do.
+    /// The remaining operations.
     rest: VecDeque<Operation>,
     state: State,
 }
@@ -33,11 +36,11 @@ struct Job {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Running(OperationId),
-    /// Until nobody is in a hurry.
+    /// Pauses between two writes, unless the shard hurries. Holds the number of the pause.
     Paced(u64),
-    /// Its file is taken away.
-    GivingBack(OperationId),
-    /// It has failed, and is told of later.
+    /// The preparation has failed, and its file is being removed.
+    Removing(OperationId),
+    /// The failure is reported after this pause.
     Failed(u64),
 }
 
@@ -56,7 +59,7 @@ impl Default for Preparer {
 }
 
 impl Preparer {
-    /// Whether the pause is still waited for.
+    /// Whether the job still waits for the end of this pause.
     pub(super) fn on_pause_over(&self, pause: u64) -> bool {
         let states = [State::Paced(pause), State::Failed(pause)];
         self.job.as_ref().is_some_and(|job| states.contains(&job.state))
@@ -85,7 +88,8 @@ impl Process {
         }
     }
 
-    /// A job that pauses goes on, and one that is not done when the shard ends is given up.
+    /// Resumes a paused job if the shard hurries. If the shard is ending, an unfinished filling
+    /// fails.
     pub(super) fn set_urgency(&mut self, urgency: Urgency, world: &mut World) {
         self.preparer.urgency = urgency;
         let is_paused = self.preparer.job.as_ref().is_some_and(|job| matches!(job.state, State::Paced(_)));
@@ -112,7 +116,7 @@ impl Process {
                 rest.push_back(Operation::Sync { slot });
             }
         }
-        let first = rest.pop_front().expect("there is something to do");
+        let first = rest.pop_front().expect("a preparation has an operation");
         self.check_holds(slot, 0);
         let state = State::Running(world.computer.start(first));
         self.preparer.job = Some(Job { slot, preparation, rest, state });
@@ -120,7 +124,7 @@ impl Process {
 
     /// An operation of the preparer is done.
     pub(super) fn on_prepared(&mut self, id: OperationId, result: &Result<Outcome, DiskError>, world: &mut World) {
-        let job = self.preparer.job.as_mut().expect("each operation is somebody's");
+        let job = self.preparer.job.as_mut().expect("only the preparer's operations are left");
         match job.state {
             State::Running(running) => {
                 assert_eq!(running, id, "one operation at a time");
@@ -130,35 +134,35 @@ impl Process {
                         if *error == DiskError::Full {
                             world.events.note(Named::DiskFull);
                         }
-                        job.state = State::GivingBack(world.computer.start(Operation::Remove { slot: job.slot }));
+                        job.state = State::Removing(world.computer.start(Operation::Remove { slot: job.slot }));
                     }
                 }
             }
-            State::GivingBack(_) => {
+            State::Removing(_) => {
                 let pause = self.preparer.pause(PAUSE_AFTER_FAILURE, world);
-                self.preparer.job.as_mut().expect("it was there just now").state = State::Failed(pause);
+                self.preparer.job.as_mut().expect("the job is still there").state = State::Failed(pause);
             }
-            State::Paced(_) | State::Failed(_) => panic!("a job that pauses has nothing under way"),
+            State::Paced(_) | State::Failed(_) => panic!("a paused job has no operation"),
         }
     }
 
-    /// Zeros are written evenly over a time, unless somebody is in a hurry.
+    /// Spreads the writes of zeros evenly over the time, unless the shard hurries.
     fn pace(&mut self, world: &mut World) {
-        let job = self.preparer.job.as_ref().expect("the caller has it");
+        let job = self.preparer.job.as_ref().expect("the caller checked that there is a job");
         match job.preparation {
             Preparation::Filled { over } if self.preparer.urgency == Urgency::Paced && job.rest.len() > 1 => {
                 let count = u32::try_from(job.rest.len()).expect("a few");
                 let pause = self.preparer.pause(over / (count + 1), world);
-                self.preparer.job.as_mut().expect("it was there just now").state = State::Paced(pause);
+                self.preparer.job.as_mut().expect("the job is still there").state = State::Paced(pause);
             }
             _ => self.prepare(world),
         }
     }
 
-    /// The next step, when what came before is done.
+    /// Starts the next operation of the job, or ends the job.
     pub(super) fn prepare(&mut self, world: &mut World) {
         let is_ending = self.preparer.urgency == Urgency::Ending;
-        let job = self.preparer.job.as_mut().expect("it waits for its next step");
+        let job = self.preparer.job.as_mut().expect("a job waits for its next operation");
         let (slot, preparation) = (job.slot, job.preparation);
         let now = world.computer.now();
         let is_filling = matches!(preparation, Preparation::Filled { .. });

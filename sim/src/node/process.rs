@@ -1,5 +1,6 @@
-//! One life of a node: it starts, then makes turns as production does, and between them waits for what happens next. Everything that lasts is
-//! an operation of the disk, so it may be gone between any two of them. Decides nothing about the log.
+//! One life of a node. It starts; then it makes turns as a real shard does, and waits for the next
+//! event between them. Every step that takes time is an operation of the disk, so a crash may come
+//! between any two of them. The process decides nothing about the log.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,34 +22,34 @@ use super::start::{NoStart, WAL, recover};
 use super::world::World;
 use crate::disk::{DiskError, Operation, OperationId, Outcome};
 
-/// Requests that wait for the machine.
+/// The most requests in the inbox.
 const INBOX: usize = 64;
-/// Bytes of one read that a move asks for.
+/// The most bytes that one read for a move asks for.
 const READ_BYTES_MAX: usize = 4 << 10;
-/// Few, so that it is met.
+/// Small, so that runs reach the limit.
 const WAITS_MAX: usize = 24;
-/// Turns between two looks at the machine's invariants.
+/// The machine's invariants are checked once in this many turns.
 const TURNS_BETWEEN_CHECKS: u64 = 16;
 
-/// How a life ends, but for a crash.
+/// How a life ends, unless it crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Closed,
-    /// The log has failed, and whoever runs the node ends it.
+    /// The log has failed, and the operator ends the node.
     Poisoned,
 }
 
-/// A commit that is being executed.
+/// A commit in progress.
 #[derive(Debug)]
 struct Writing {
     number: CommitNumber,
     steps: VecDeque<DiskStep>,
     operation: OperationId,
-    /// The newest piece of a checkpoint that it writes.
+    /// The newest checkpoint piece in the commit.
     piece: Option<CheckpointPiece>,
 }
 
-/// The newest piece of a checkpoint among what is written.
+/// The newest checkpoint piece in these steps, for checkpoints of several pieces.
 fn newest_piece(steps: &[DiskStep]) -> Option<CheckpointPiece> {
     let groups = steps.iter().rev().filter_map(|step| match step {
         DiskStep::Write { bytes, .. } | DiskStep::WriteSynced { bytes, .. } => Some(bytes),
@@ -56,7 +57,7 @@ fn newest_piece(steps: &[DiskStep]) -> Option<CheckpointPiece> {
     });
     let mut pieces = groups.filter_map(|bytes| {
         let header = GroupHeader::parse(WAL, bytes).ok()?;
-        let bodies = frames(WAL, &header, bytes).map(|frame| frame.expect("what is written is sound").body);
+        let bodies = frames(WAL, &header, bytes).map(|frame| frame.expect("the machine writes sound groups").body);
         let pieces = bodies.filter_map(|body| match body {
             FrameBody::Checkpoint(piece, _) if piece.count > 1 => Some(piece),
             _ => None,
@@ -72,24 +73,27 @@ pub struct Process {
     pub(super) inbox: VecDeque<Request>,
     pub(super) preparer: Preparer,
     pub(super) reads: BTreeMap<OperationId, ReadTask>,
-    /// The read of a log that is to be cut.
+    /// The rebuild of a log that is to be cut, with its read.
     pub(super) rebuilding: Option<(OperationId, RebuildTask)>,
-    /// Consumers that have a map, and come to the disk later.
-    pub(super) put_off: VecDeque<ClientRead>,
-    /// Segments that reads hold, where they are, how far they reach, and how often.
+    /// Reads of consumers that have taken a map, and come to the disk later.
+    pub(super) deferred: VecDeque<ClientRead>,
+    /// The segments that reads hold: their content's end, and the number of reads.
     pub(super) holds: BTreeMap<(SlotId, SegmentGeneration), (u32, u32)>,
-    /// The older one first.
+    /// The commits in progress, the oldest first.
     writing: Vec<Writing>,
     wakes_at: Option<Instant>,
     turns: u64,
-    /// Of the checkpoint that is under way some pieces are written, and others are not.
+    /// Some pieces of the current checkpoint are written, and others are not.
     pub(super) is_in_checkpoint: bool,
-    /// Turns are made until the log's failure is noticed.
+    /// The turn at which the operator notices the log's failure.
     ends_after: Option<u64>,
 }
 
 impl Process {
-    /// Starts, and shows what it found.
+    /// Starts the node, and lets the oracle check the recovered logs.
+    ///
+    /// # Errors
+    /// If the start crashes or fails, or if it refuses the log.
     pub fn start(world: &mut World) -> Result<Self, NoStart> {
         let recovered = recover(&mut world.computer, &world.setting, &world.written)?;
         if recovered.wal.dropped.is_some() {
@@ -129,7 +133,7 @@ impl Process {
             preparer: Preparer::default(),
             reads: BTreeMap::new(),
             rebuilding: None,
-            put_off: VecDeque::new(),
+            deferred: VecDeque::new(),
             holds: BTreeMap::new(),
             writing: Vec::new(),
             wakes_at: None,
@@ -143,7 +147,10 @@ impl Process {
         Ok(process)
     }
 
-    /// Until it ends or crashes.
+    /// Runs until the life ends.
+    ///
+    /// # Errors
+    /// At the step of the crash.
     pub fn serve(&mut self, world: &mut World) -> Result<End, Crashed> {
         loop {
             self.turn(world);
@@ -169,13 +176,14 @@ impl Process {
         self.execute_all(world);
         while self.shard.takes_requests() {
             let Some(request) = self.inbox.pop_front() else { break };
-            request.hand_over(&mut self.shard);
+            request.submit(&mut self.shard);
         }
         self.shard.stage(now);
         self.execute_all(world);
         if world.setting.cuts && world.load.is_closing() {
-            // Nobody acknowledges after the end: what there is, the others have. They say so again where a cut was just refused, which told the shard to
-            // pass over what was said before.
+            // After the shutdown request nobody acknowledges any more, so the other replicas now
+            // have every log. This repeats each turn, because the shard ignores the
+            // acknowledgements of a log that is being cut, and may then refuse the cut.
             world.acknowledge_all(self);
         }
         self.turns += 1;
@@ -190,7 +198,8 @@ impl Process {
         }
     }
 
-    /// What has left memory is where the segments have it.
+    /// Checks that the map that readers have agrees with the segment table, below the batches in
+    /// memory.
     fn check_maps(&mut self, world: &World) {
         let logs = self.shard.memory_mut().logs();
         let logs = logs.inspect(|(_, log)| log.check_invariants());
@@ -198,7 +207,7 @@ impl Process {
         for (key, locations, tail_from) in logs {
             let id = world.oracle.id(key);
             let partition = self.shard.partition(id).filter(|partition| partition.key == key);
-            // The segments are ahead of readers while a cut or an end is not durable.
+            // The segment table is ahead of the readers while a cut or a close is not durable.
             let Some(partition) = partition.filter(|partition| !partition.log.is_being_cut()) else { continue };
             let offsets = partition.log_start()..tail_from;
             let table = self.shard.table().location_map(id);
@@ -217,7 +226,7 @@ impl Process {
         End::Closed
     }
 
-    /// The clock asks for a turn, if nothing else does.
+    /// Schedules the turn that the machine's timeout asks for.
     fn set_clock(&mut self, world: &mut World) {
         let due = self.shard.poll_timeout();
         if self.wakes_at.is_none_or(|at| due < at) {
@@ -229,7 +238,7 @@ impl Process {
     fn on_event(&mut self, event: Event, world: &mut World) {
         match event {
             Event::Clock => {
-                // An earlier one may have taken the place of this.
+                // An earlier wake-up may have replaced this one.
                 if self.wakes_at.is_some_and(|at| at <= world.computer.schedule.now()) {
                     self.wakes_at = None;
                 }
@@ -323,11 +332,11 @@ impl Process {
         })
     }
 
-    /// What a read may still want is not written over.
+    /// Panics if a write from `offset` on would overwrite a segment that a read still holds.
     pub(super) fn check_holds(&self, slot: SlotId, offset: u32) {
         for ((held, generation), (end, _)) in &self.holds {
             let is_touched = *held == slot && offset < *end;
-            assert!(!is_touched, "slot {} is written to at {offset}, and a read holds {generation:?} there", slot.0);
+            assert!(!is_touched, "slot {} is written at {offset}, while a read holds {generation:?} there", slot.0);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Reads back what has left memory, for readers and to be moved: the index if need be, then the groups, checked as production checks them. The
-//! segment is held until the end.
+//! Reads batches that have left memory, for consumers and for moves: the index if needed, then the
+//! groups, checked as the real read threads check them. A read holds its segment until it ends.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,16 +22,16 @@ use super::start::WAL;
 use super::world::World;
 use crate::disk::{DiskError, Operation, Outcome};
 
-/// Consumers that come to the disk later.
-const PUT_OFF_MAX: usize = 4;
+/// The most deferred reads.
+const DEFERRED_MAX: usize = 4;
 
-/// Who waits for a read.
+/// The owner of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
     Move {
         number: u64,
     },
-    /// Who reads goes on with the log as it was before a reset.
+    /// `resets` shows whether the log was reset since the read began.
     Client {
         key: PartitionKey,
         resets: u32,
@@ -41,9 +41,9 @@ pub enum Reader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Index,
-    /// From the first group on, up to the end of the segment's content.
+    /// From the first group up to the end of the segment's content.
     Window,
-    /// The first group alone, so many bytes: it may be whole where others are not.
+    /// This many bytes of the first group alone: it may be whole where later groups are not.
     Group(u32),
 }
 
@@ -56,32 +56,33 @@ pub struct ReadTask {
     extents: Vec<Extent>,
     phase: Phase,
     attempts: u32,
-    /// The device failed once at least.
+    /// Whether the device has failed at least once.
     has_failed: bool,
 }
 
-/// A consumer's read of what it did not find in memory, and where it was told to look.
+/// A consumer's read of batches that it did not find in memory, with the map that tells where they
+/// are.
 #[derive(Debug)]
 pub struct ClientRead {
     pub key: PartitionKey,
-    /// How often the log was reset by then.
+    /// How often the log had been reset when the consumer took the map.
     pub resets: u32,
     pub read: ColdRead,
     pub locations: Arc<LocationMap>,
 }
 
-/// Batches that cannot be read back for now.
+/// The batches of a move that cannot be read at present.
 #[derive(Clone, Copy, Debug)]
 pub struct Failing {
     from: Offset,
     since: Instant,
 }
 
-/// What is left to do, or the end.
+/// The next step of a read, or its result.
 enum Next {
     Read(Phase),
     Found(Vec<Bytes>),
-    /// Up to this offset, for this reason.
+    /// The batches up to this offset cannot be read, for this reason.
     Failed(Offset, String),
 }
 
@@ -93,10 +94,10 @@ impl ReadTask {
     fn range(&self, phase: Phase) -> Range<u32> {
         match (phase, &self.at.extents) {
             (Phase::Index, LocatedExtents::Indexed(trailer)) => trailer.index_group..trailer.end,
-            (Phase::Index, LocatedExtents::Known(_)) => panic!("there is no index to read"),
+            (Phase::Index, LocatedExtents::Known(_)) => panic!("the extents are known without the index"),
             (Phase::Window, _) => {
                 let first = self.extents.iter().map(|extent| extent.group_offset).min();
-                first.expect("there is something to read")..self.at.end
+                first.expect("a read has extents")..self.at.end
             }
             (Phase::Group(length), _) => {
                 let first = self.extents[0].group_offset;
@@ -105,7 +106,8 @@ impl ReadTask {
         }
     }
 
-    /// Without an extent the whole range is in doubt.
+    /// The end of the offsets that a failure puts in doubt: without an extent, the end of the whole
+    /// read.
     fn doubtful_until(&self) -> Offset {
         let until = self
             .extents
@@ -115,7 +117,9 @@ impl ReadTask {
     }
 
     fn take_index(&mut self, bytes: &[u8]) -> Next {
-        let LocatedExtents::Indexed(trailer) = &self.at.extents else { panic!("there is no index to read") };
+        let LocatedExtents::Indexed(trailer) = &self.at.extents else {
+            panic!("the extents are known without the index")
+        };
         let index = read_index(self.place(), trailer.index_group, bytes);
         let range = ReadRange { from: self.at.from, until: self.at.until, bytes: self.read.max_bytes };
         let extents =
@@ -129,7 +133,7 @@ impl ReadTask {
         }
     }
 
-    /// Of groups, of which `bytes` are from `start` on.
+    /// Takes the batches from groups. `bytes` is the slot's content from `start` on.
     fn take_groups(&self, bytes: &Bytes, start: u32) -> Next {
         let (mut found, mut length, mut from) = (Vec::new(), 0, self.at.from);
         for extent in &self.extents {
@@ -148,7 +152,7 @@ impl ReadTask {
             };
             for batch in group.batches_of(self.read.id) {
                 let next = batch.header.next_offset();
-                // A batch that has moved within its segment is there twice.
+                // A batch that was moved within its segment is there twice.
                 if next <= from || next > self.at.until.min(extent.end) {
                     continue;
                 }
@@ -195,7 +199,8 @@ impl Process {
         self.begin_read(Reader::Move { number }, read, plan, world);
     }
 
-    /// A consumer goes to the disk with the map that it has, and with a newer one where the segment is retired.
+    /// Reads for a consumer with the map that it has, and with a newer one if the segment is
+    /// retired.
     pub(super) fn read_for_client(&mut self, mut client: ClientRead, world: &mut World) {
         loop {
             let ClientRead { key, resets, read, locations } = &client;
@@ -214,8 +219,8 @@ impl Process {
                     world.events.note(Named::StaleMap);
                     let Some(log) = self.shard.memory_mut().find(*key) else { return };
                     let newer = log.locations();
-                    assert!(!Arc::ptr_eq(&newer, locations), "{read} is in a retired segment by the newest map");
-                    // What is there now is not what the consumer asked for.
+                    assert!(!Arc::ptr_eq(&newer, locations), "the newest map has {read} in a retired segment");
+                    // The log no longer has the batches that the consumer asked for.
                     let is_reset = world.oracle.resets(*key) != *resets;
                     if is_reset || world.load.starts_above(*key, read.from) {
                         return;
@@ -226,17 +231,17 @@ impl Process {
         }
     }
 
-    /// A consumer has taken a map, and comes to the disk some time later.
-    pub(super) fn put_off(&mut self, client: ClientRead, world: &mut World) {
-        self.put_off.push_back(client);
-        if self.put_off.len() > PUT_OFF_MAX {
-            self.go_on_later(world);
+    /// Keeps the read of a consumer that has taken a map, until a later step starts it.
+    pub(super) fn defer(&mut self, client: ClientRead, world: &mut World) {
+        self.deferred.push_back(client);
+        if self.deferred.len() > DEFERRED_MAX {
+            self.start_deferred(world);
         }
     }
 
-    /// The one that has waited longest.
-    pub(super) fn go_on_later(&mut self, world: &mut World) {
-        if let Some(client) = self.put_off.pop_front() {
+    /// Starts the oldest deferred read.
+    pub(super) fn start_deferred(&mut self, world: &mut World) {
+        if let Some(client) = self.deferred.pop_front() {
             self.read_for_client(client, world);
         }
     }
@@ -252,10 +257,10 @@ impl Process {
         let mut task =
             ReadTask { reader, read, at, _hold: hold, extents, phase: Phase::Window, attempts: 1, has_failed: false };
         task.phase = task.first_phase();
-        self.go_on_reading(task, world);
+        self.submit_read(task, world);
     }
 
-    fn go_on_reading(&mut self, task: ReadTask, world: &mut World) {
+    fn submit_read(&mut self, task: ReadTask, world: &mut World) {
         let Range { start, end } = task.range(task.phase);
         let operation = Operation::Read { slot: task.at.slot, offset: start, length: end - start };
         let id = world.computer.start(operation);
@@ -269,7 +274,7 @@ impl Process {
         match task.next(result) {
             Next::Read(phase) => {
                 task.phase = phase;
-                self.go_on_reading(task, world);
+                self.submit_read(task, world);
             }
             Next::Failed(..) if task.attempts < READ_ATTEMPTS => {
                 task.attempts += 1;
@@ -277,7 +282,7 @@ impl Process {
                 if task.phase == Phase::Index {
                     task.extents.clear();
                 }
-                self.go_on_reading(task, world);
+                self.submit_read(task, world);
             }
             Next::Found(found) => self.end_read(task, Ok(found), world),
             Next::Failed(until, reason) => self.end_read(task, Err((until, reason)), world),
@@ -287,7 +292,7 @@ impl Process {
     fn end_read(&mut self, task: ReadTask, result: Result<Vec<Bytes>, (Offset, String)>, world: &mut World) {
         let now = world.computer.now();
         let key = (task.at.slot, task.at.generation);
-        let (_, count) = self.holds.get_mut(&key).expect("it is held");
+        let (_, count) = self.holds.get_mut(&key).expect("the read holds its segment");
         *count -= 1;
         if *count == 0 {
             self.holds.remove(&key);
@@ -301,11 +306,11 @@ impl Process {
                 }
                 Err((_, reason)) => {
                     let is_excused = task.has_failed || world.is_harmed(task.at.slot);
-                    assert!(is_excused, "{}: {reason}, and nothing has harmed slot {}", task.read, task.at.slot.0);
+                    assert!(is_excused, "{}: {reason}, though nothing has harmed slot {}", task.read, task.at.slot.0);
                 }
             },
             Reader::Move { number } => {
-                let batches = result.map_err(|(until, reason)| self.judge_failure(&task, until, reason, world));
+                let batches = result.map_err(|(until, reason)| self.classify_failure(&task, until, reason, world));
                 match &batches {
                     Ok(_) => {
                         world.failing = None;
@@ -315,7 +320,11 @@ impl Process {
                     Err(MoveError::Damaged { .. }) => {
                         world.failing = None;
                         let slot = task.at.slot;
-                        assert!(world.is_harmed(slot), "slot {} is given up, and nothing has harmed it", slot.0);
+                        assert!(
+                            world.is_harmed(slot),
+                            "slot {} counts as damaged, though nothing has harmed it",
+                            slot.0
+                        );
                     }
                 }
                 drop(task);
@@ -325,8 +334,8 @@ impl Process {
         self.execute_all(world);
     }
 
-    /// A place is given up when it could not be read for long.
-    fn judge_failure(&self, task: &ReadTask, until: Offset, reason: String, world: &mut World) -> MoveError {
+    /// Reports batches as damaged only after they were unreadable for the damage timeout.
+    fn classify_failure(&self, task: &ReadTask, until: Offset, reason: String, world: &mut World) -> MoveError {
         let now = world.computer.schedule.now();
         let from = task.read.from;
         let failing = *world.failing.get_or_insert(Failing { from, since: now });
@@ -334,14 +343,14 @@ impl Process {
             world.failing = Some(Failing { from, since: now });
             return MoveError::Later { reason };
         }
-        if now.since(failing.since) < world.setting.patience {
+        if now.since(failing.since) < world.setting.damage_timeout {
             return MoveError::Later { reason };
         }
         MoveError::Damaged { until, reason }
     }
 }
 
-/// What was read, as the log has it.
+/// The headers of batches that were read from checked groups.
 pub fn headers(batches: &[Bytes]) -> impl Iterator<Item = (BatchHeader, &Bytes)> {
     batches.iter().map(|bytes| (BatchHeader::parse(bytes).expect("a checked group has batches"), bytes))
 }

@@ -1,5 +1,6 @@
-//! What a start does before it serves, in the order and with the syncs of production: recovery over reads that may fail, what nothing proves
-//! written again, the newest segment synced, the partitions replayed.
+//! The start of a node before it serves, with the order and the syncs of a real start: recovery
+//! over reads that may fail; rewriting the groups that nothing proves; a sync of the newest
+//! segment; the replay of the partitions.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -20,16 +21,17 @@ use super::setting::Setting;
 use crate::disk::{DiskError, Operation, Outcome, SECTOR};
 
 pub const WAL: WalId = WalId([7; 16]);
-/// Bytes that recovery reads at a time: fewer than some groups have.
+/// The length of one read by recovery, in bytes. It is smaller than some groups.
 const WINDOW: u32 = 2_048;
+const _: () = assert!(WINDOW.is_multiple_of(SECTOR));
 
-/// Why there is nothing to serve.
+/// Why a start fails.
 #[derive(Debug)]
 pub enum NoStart {
     Crashed,
-    /// An operation failed: the next start may go better.
+    /// An operation failed. The next start may succeed.
     Failed(DiskError),
-    /// What is read is refused.
+    /// Recovery refuses the log.
     Refused(String),
 }
 
@@ -39,7 +41,7 @@ impl From<Crashed> for NoStart {
     }
 }
 
-/// What a start found.
+/// The results of a start.
 #[derive(Debug)]
 pub struct Recovered {
     pub wal: RecoveredWal,
@@ -47,7 +49,10 @@ pub struct Recovered {
     pub partitions: Partitions,
 }
 
-/// `written` says when each slot was written last.
+/// Recovers the log. `written` has the time of the last write to each slot.
+///
+/// # Errors
+/// At the step of a crash, if an operation fails, or if recovery refuses the log.
 pub fn recover(
     computer: &mut Computer,
     setting: &Setting,
@@ -78,11 +83,11 @@ fn run(computer: &mut Computer, operation: Operation) -> Result<Outcome, NoStart
     computer.run(operation)?.map_err(NoStart::Failed)
 }
 
-/// Places that cannot be read.
+/// Byte ranges that cannot be read.
 type Unreadable = Vec<(SlotId, Range<u32>)>;
 
 fn read_log(computer: &mut Computer, shape: SegmentShape) -> Result<(RecoveredWal, Unreadable), NoStart> {
-    let Outcome::Slots(slots) = run(computer, Operation::List)? else { panic!("a folder has slots") };
+    let Outcome::Slots(slots) = run(computer, Operation::List)? else { panic!("a list gives slots") };
     let slots = slots.into_iter().map(|(slot, length)| (slot, u64::from(length))).collect();
     let policy = CorruptionPolicy::Refuse;
     let mut recovery = Recovery::new(RecoveryOptions { wal: WAL, shape, slots, window: WINDOW, policy });
@@ -95,7 +100,7 @@ fn read_log(computer: &mut Computer, shape: SegmentShape) -> Result<(RecoveredWa
     Ok((recovery.finish().map_err(refused)?, unreadable))
 }
 
-/// Sectors that cannot be read are damage at their place, and everything around them is read.
+/// Reads around unreadable sectors, and puts filler in their place.
 fn read_around(
     computer: &mut Computer,
     slot: SlotId,
@@ -124,7 +129,8 @@ fn read_around(
     Ok(content.freeze())
 }
 
-/// What a failed sync of an earlier process left is shown, and is not on the disk: written again, the sync writes it, or says that it cannot.
+/// After a failed sync of an earlier process, reads show groups that are not on the disk. Writing
+/// them again makes the sync write them, or fail.
 fn rewrite_unproven(computer: &mut Computer, wal: &RecoveredWal) -> Result<(), NoStart> {
     let Some(newest) = wal.segments.last() else { return Ok(()) };
     let proven = Some(wal.proven).filter(|proven| proven.generation == newest.generation);

@@ -1,4 +1,5 @@
-//! What outlasts a process: the computer and its disk, the clients, the judge. Says when a life begins and how it ends.
+//! Everything that outlasts a process: the computer with its disk, the clients, the oracle. Decides
+//! when a life begins and how it ends.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ use super::Report;
 use super::computer::{Computer, Event};
 use super::events::{Events, Named};
 use super::host::RequestNumber;
-use super::load::{Deed, Load, Request};
+use super::load::{ClientAction, Load, Request};
 use super::oracle::{Asked, Harms, Oracle, ShownCut};
 use super::process::{End, Process};
 use super::reads::{ClientRead, Failing};
@@ -23,7 +24,7 @@ use super::start::NoStart;
 use crate::disk::{Crash, Disk, DiskError, DiskOptions, Faults, Harm, SECTOR, Speed};
 use crate::{Chance, Dice, Schedule, Trace};
 
-/// Starts in a row that are refused before the log counts as lost.
+/// After this many refused starts in a row the log counts as lost.
 const REFUSALS_MAX: u32 = 3;
 
 #[derive(Debug)]
@@ -34,17 +35,17 @@ pub struct World {
     pub oracle: Oracle,
     pub load: Load,
     pub events: Events,
-    /// When each slot was written last, by the wall clock.
+    /// The wall time of the last write to each slot.
     pub written: BTreeMap<SlotId, Timestamp>,
-    /// When the newest segment was started in each slot.
+    /// When the newest segment of each slot was started.
     pub started: BTreeMap<SlotId, Instant>,
-    /// Batches that are to be moved, and cannot be read.
+    /// The batches of a move that cannot be read.
     pub failing: Option<Failing>,
-    /// The log was full once: it may have given up what a cut needs.
+    /// The log was full once, so it may have dropped the base of a cut.
     pub has_been_full: bool,
 }
 
-/// Why a life is over.
+/// How a life ended.
 enum Life {
     Ended(End),
     Crashed { in_start: bool },
@@ -56,7 +57,8 @@ impl World {
     pub fn new(seed: u64, trace: Trace) -> Self {
         let mut dice = Dice::new(seed);
         let setting = Setting::draw(&mut dice);
-        let options = DiskOptions { number: 1, room: setting.room, faults: setting.faults, speed: Speed::USUAL };
+        let options =
+            DiskOptions { number: 1, capacity: setting.capacity, faults: setting.faults, speed: Speed::USUAL };
         let disk = Disk::new(options, dice.fork());
         let computer = Computer::new(disk, trace, Schedule::new(dice.fork()));
         let load = Load::new(&setting, dice.fork());
@@ -73,7 +75,7 @@ impl World {
             // Short lives often end within the start.
             let steps_max = if self.dice.below(3) == 0 { 60 } else { self.setting.steps_max };
             self.computer.crash_after(self.dice.below(steps_max));
-            let life = self.live(false);
+            let life = self.run_life(false);
             let is_in_start = matches!(life, Life::Crashed { in_start: true });
             crashes_in_start = if is_in_start { crashes_in_start + 1 } else { 0 };
             match crashes_in_start {
@@ -81,19 +83,19 @@ impl World {
                 1 => self.events.note(Named::CrashInStart),
                 _ => self.events.note(Named::CrashInStartTwice),
             }
-            refusals = self.judge_end(&life, refusals);
+            refusals = self.end_life(&life, refusals);
         }
         self.computer.disk.faults = Faults::NONE;
-        (self.setting.strike, self.setting.memory.fails) = (Chance::NEVER, Chance::NEVER);
+        (self.setting.harm_chance, self.setting.memory.fails) = (Chance::NEVER, Chance::NEVER);
         if refusals < REFUSALS_MAX {
-            // At last, all is well.
+            // The last life has no faults.
             self.computer.crash_after(usize::MAX);
-            let life = self.live(true);
+            let life = self.run_life(true);
             match life {
                 Life::Ended(End::Closed) => {}
-                Life::Refused(_) => drop(self.judge_end(&life, 0)),
-                Life::Failed(error) => panic!("a disk that is well fails: {error}"),
-                Life::Ended(End::Poisoned) | Life::Crashed { .. } => panic!("on a disk that is well the log fails"),
+                Life::Refused(_) => drop(self.end_life(&life, 0)),
+                Life::Failed(error) => panic!("a start fails on a disk without faults: {error}"),
+                Life::Ended(End::Poisoned) | Life::Crashed { .. } => panic!("the log fails on a disk without faults"),
             }
         }
         if !self.computer.disk.harms().is_empty() {
@@ -103,7 +105,7 @@ impl World {
         Report { setting, operations: load.next_request(), events, trace: computer.trace }
     }
 
-    fn live(&mut self, is_last: bool) -> Life {
+    fn run_life(&mut self, is_last: bool) -> Life {
         self.load.on_restart();
         self.failing = None;
         let mut process = match Process::start(self) {
@@ -132,8 +134,8 @@ impl World {
         life
     }
 
-    /// Answers how many starts in a row were refused.
-    fn judge_end(&mut self, life: &Life, refusals: u32) -> u32 {
+    /// Ends the life with a crash. Returns the number of refused starts in a row.
+    fn end_life(&mut self, life: &Life, refusals: u32) -> u32 {
         let is_clean = matches!(life, Life::Ended(End::Closed));
         let is_kept = is_clean || self.setting.syncs == SyncPolicy::Never;
         let crash = if is_kept || self.dice.coin() { Crash::Process } else { Crash::Power };
@@ -162,13 +164,13 @@ impl World {
     // Clients.
 
     pub fn act_as_clients(&mut self, process: &mut Process, is_open: bool) {
-        self.strike();
+        self.harm_sector();
         if self.setting.cuts && self.dice.below(2) == 0 {
             self.acknowledge(process);
         }
         if is_open {
-            let deed = self.load.choose();
-            self.carry_out(deed, process);
+            let action = self.load.choose();
+            self.perform(action, process);
         }
         if is_open && self.dice.below(400) == 0 {
             let number = self.load.close();
@@ -179,9 +181,9 @@ impl World {
         self.computer.wake_after(pause, Event::Clients);
     }
 
-    /// A sector is harmed at times.
-    fn strike(&mut self) {
-        if self.dice.happens(self.setting.strike) {
+    /// Harms a sector at times.
+    fn harm_sector(&mut self) {
+        if self.dice.happens(self.setting.harm_chance) {
             let slots: Vec<_> = self.started.keys().copied().collect();
             let sectors = self.setting.shape.length() / SECTOR;
             let now = self.computer.schedule.now();
@@ -193,15 +195,15 @@ impl World {
         }
     }
 
-    fn carry_out(&mut self, deed: Deed, process: &mut Process) {
+    fn perform(&mut self, action: ClientAction, process: &mut Process) {
         let wall = self.computer.now().wall;
-        let request = match deed {
-            Deed::Open => {
+        let request = match action {
+            ClientAction::Open => {
                 let (number, partitions) = (self.load.number(), self.load.open());
                 self.note_opening(number, &partitions);
                 Request::Open(number, partitions)
             }
-            Deed::Append => {
+            ClientAction::Append => {
                 let (number, largest) = (self.load.number(), self.setting.shape.payload_max() as usize);
                 let appends = self.load.append(number, largest, wall, &mut self.oracle.batches);
                 if appends.is_empty() {
@@ -228,7 +230,7 @@ impl World {
                 }
                 Request::Append(number, appends)
             }
-            Deed::Trim => {
+            ClientAction::Trim => {
                 let (number, id) = (self.load.number(), self.load.any_id());
                 let to = self.load.trim_to(id);
                 self.computer.note("trim", &[("request", number), ("partition", partition_of(id))]);
@@ -236,7 +238,7 @@ impl World {
                 self.load.trims.insert(number, (id, to));
                 Request::Trim(number, id, to)
             }
-            Deed::Delete => {
+            ClientAction::Delete => {
                 let (number, id) = (self.load.number(), self.load.any_id());
                 if self.oracle.is_being_cut(id) {
                     return;
@@ -246,18 +248,18 @@ impl World {
                 self.load.asked.insert(number, vec![id]);
                 Request::Delete(number, vec![id])
             }
-            Deed::Configure => {
+            ClientAction::Configure => {
                 let (number, id, config) = (self.load.number(), self.load.any_id(), self.load.config());
                 self.oracle.on_configured(id, &config);
                 self.load.asked.insert(number, vec![id]);
                 Request::Configure(number, id, config)
             }
-            Deed::Read => {
+            ClientAction::Read => {
                 self.load.number();
                 return self.read(process);
             }
-            Deed::Audit => return self.audit(process),
-            Deed::Cut => return self.cut(process),
+            ClientAction::Audit => return self.audit(process),
+            ClientAction::Cut => return self.cut(process),
         };
         process.inbox.push_back(request);
     }
@@ -270,14 +272,15 @@ impl World {
         self.load.asked.insert(number, partitions.iter().map(|open| open.id).collect());
     }
 
-    /// A consumer reads from memory what is there, and goes to the disk for the rest: at once, or later with the map that it has taken.
+    /// Reads for a consumer: from memory if the batches are there, else from disk, at once or later
+    /// with the map that it takes now.
     fn read(&mut self, process: &mut Process) {
         if self.dice.coin() {
-            process.go_on_later(self);
+            process.start_deferred(self);
         }
         let id = self.load.any_id();
         let Some((key, from, watermark)) = self.load.read_range(id) else { return };
-        // Where the watermark is inside of a batch, that is not read.
+        // A consumer does not read a batch that the watermark splits.
         let until = self.oracle.boundary(id, watermark).unwrap_or(watermark);
         if from >= until {
             return;
@@ -288,7 +291,7 @@ impl World {
             let resets = self.oracle.resets(key);
             let cold = ClientRead { key, resets, read, locations: log.locations() };
             match self.dice.below(4) {
-                0 => process.put_off(cold, self),
+                0 => process.defer(cold, self),
                 _ => process.read_for_client(cold, self),
             }
             return;
@@ -298,7 +301,7 @@ impl World {
         self.oracle.on_read(key, from, &in_memory);
     }
 
-    /// All that is acknowledged is on disk, and is what it was.
+    /// Checks that everything acknowledged is on disk, unchanged.
     fn audit(&mut self, process: &Process) {
         self.oracle.audit(process.shard.table(), &mut self.computer.disk, &self.started);
     }
@@ -376,7 +379,7 @@ impl World {
     }
 }
 
-/// As the trace names it.
+/// The partition's number in the trace.
 fn partition_of(id: TopicIdPartition) -> u64 {
     u64::from(id.partition.0.unsigned_abs())
 }

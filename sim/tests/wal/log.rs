@@ -1,5 +1,6 @@
-//! The least process that keeps a WAL: real recovery, segment table and groups; the steps of a commit in their order, and slots prepared
-//! beside them, as `engine/shard` does it. It frees nothing, and lays no checkpoints.
+//! A minimal process with a WAL: the real recovery, segment table and groups. It executes the steps
+//! of a commit in order, and prepares slots beside them, as `engine/shard` does. It frees no
+//! segments and writes no checkpoints.
 
 use bytes::Bytes;
 use rustmq_engine_core::wal::recovery::CorruptionPolicy;
@@ -28,7 +29,7 @@ pub struct Log {
     preparing: Option<Preparing>,
 }
 
-/// A slot on its way.
+/// A slot in preparation.
 struct Preparing {
     slot: SlotId,
     is_fill: bool,
@@ -37,7 +38,7 @@ struct Preparing {
 }
 
 impl Log {
-    /// Reads the WAL, and makes durable what it found. The log goes on in a run of its own.
+    /// Recovers the WAL, and makes everything that it found durable. Then begins a new WAL session.
     pub fn open(machine: &mut Machine, shape: SegmentShape) -> Result<(Self, RecoveredWal), Stop> {
         let slots = machine.slots()?;
         let window = 1_024;
@@ -59,18 +60,18 @@ impl Log {
         Ok((Self { shape, table, region, writer: None, steps: Vec::new(), end, preparing: None }, wal))
     }
 
-    /// Whether there was room.
+    /// Stages a control frame. Returns whether there was room.
     pub fn control(&mut self, machine: &mut Machine, id: TopicIdPartition, control: &Control) -> Result<bool, Stop> {
         if !self.make_room(machine, control.payload_length())? {
             return Ok(false);
         }
-        let writer = self.writer.as_mut().expect("room was made, which opens a group");
+        let writer = self.writer.as_mut().expect("making room opened a group");
         writer.put_control(&mut self.region, id, control);
         self.table.record_control(id, writer.position(), control);
         Ok(true)
     }
 
-    /// What a restart is to find, if there was room.
+    /// Stages a batch. Returns the event that a restart must replay, if there was room.
     pub fn append(
         &mut self,
         machine: &mut Machine,
@@ -81,9 +82,9 @@ impl Log {
         if !self.make_room(machine, bytes.len())? {
             return Ok(None);
         }
-        let writer = self.writer.as_mut().expect("room was made, which opens a group");
+        let writer = self.writer.as_mut().expect("making room opened a group");
         let range = writer.put_batch(&mut self.region, id, bytes, base, LeaderEpoch(3));
-        let header = BatchHeader::parse(&self.region[range]).expect("a batch was laid");
+        let header = BatchHeader::parse(&self.region[range]).expect("a batch was staged");
         self.table.record_batch(id, writer.position(), &header);
         Ok(Some(ReplayEvent::Batch(header, None)))
     }
@@ -95,7 +96,7 @@ impl Log {
         self.finish_group();
     }
 
-    /// Everything laid so far is durable afterwards.
+    /// Makes everything staged so far durable.
     pub fn commit(&mut self, machine: &mut Machine) -> Result<(), Stop> {
         self.finish_group();
         let mut steps = std::mem::take(&mut self.steps);
@@ -185,7 +186,7 @@ impl Log {
         self.steps.push(Operation::Sync { slot: started.slot });
     }
 
-    /// Takes the preparation of slots on by what is done of it.
+    /// Advances the preparation of slots by the operations that are done.
     fn prepare(&mut self, machine: &mut Machine) -> Result<(), Stop> {
         loop {
             let Some(Preparing { slot, is_fill, rest, running }) = &mut self.preparing else {
@@ -205,7 +206,8 @@ impl Log {
                 Some(Ok(_)) if is_fill => self.table.on_slot_filled(slot),
                 Some(Ok(_)) => self.table.on_slot_reserved(slot),
                 Some(Err(_)) => {
-                    // What a failed sync left is not asked for again: the next try makes a new file.
+                    // The slot's file is removed, not synced again: a failed sync leaves sectors
+                    // that later syncs skip.
                     match machine.try_run(Operation::Remove { slot })? {
                         Ok(_) | Err(DiskError::NotFound) => self.table.on_slot_failed(slot),
                         Err(_) => return Err(Stop::Failed),
@@ -233,7 +235,8 @@ impl Log {
     }
 }
 
-/// What a failed sync of an earlier process left is shown, and is not on the disk: written again, the sync writes it, or says that it cannot.
+/// After a failed sync of an earlier process, reads show groups that are not on the disk. Writing
+/// them again makes the sync write them, or fail.
 fn rewrite_unproven(machine: &mut Machine, wal: &RecoveredWal) -> Result<(), Stop> {
     let Some(newest) = wal.segments.last() else { return Ok(()) };
     let proven = Some(wal.proven).filter(|proven| proven.generation == newest.generation);

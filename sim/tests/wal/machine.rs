@@ -1,4 +1,5 @@
-//! A process on a disk: it waits for one operation at a time, others go on beside it, and it may crash at any step.
+//! A process on a disk. It waits for one operation at a time while others run beside it, and it may
+//! crash at any step.
 
 use std::collections::BTreeMap;
 
@@ -11,11 +12,11 @@ use rustmq_sim::{Dice, Schedule, Trace};
 /// Why a life ends.
 #[derive(Debug)]
 pub enum Stop {
-    /// Its step has come.
+    /// The process has reached the step of its crash.
     Crashed,
-    /// An operation has: the log is in an unknown state, or a start cannot read it.
+    /// An operation failed: the log's state is unknown, or a start cannot read the log.
     Failed,
-    /// Recovery refuses what it reads.
+    /// Recovery refuses the log.
     Refused(RecoveryError),
 }
 
@@ -24,13 +25,13 @@ pub struct Machine {
     pub trace: Trace,
     schedule: Schedule<OperationId>,
     done: BTreeMap<OperationId, Result<Outcome, DiskError>>,
-    /// Until the crash: beginnings and ends of operations.
+    /// The number of steps before the crash. The start and the end of each operation are steps.
     steps_left: usize,
 }
 
 impl Machine {
     pub fn new(dice: &mut Dice, faults: Faults) -> Self {
-        let options = DiskOptions { number: 1, room: u64::MAX, faults, speed: Speed::USUAL };
+        let options = DiskOptions { number: 1, capacity: u64::MAX, faults, speed: Speed::USUAL };
         let disk = Disk::new(options, dice.fork());
         let schedule = Schedule::new(dice.fork());
         Self { disk, trace: Trace::default(), schedule, done: BTreeMap::new(), steps_left: 0 }
@@ -58,10 +59,10 @@ impl Machine {
         Ok(id)
     }
 
-    /// Goes on to the next end of an operation.
+    /// Advances to the next end of an operation.
     pub fn advance(&mut self) -> Result<(), Stop> {
         self.step()?;
-        let id = self.schedule.advance().expect("something is waited for");
+        let id = self.schedule.advance().expect("the queue is never empty");
         let result = self.disk.complete(self.schedule.now(), id, &mut self.trace);
         self.done.insert(id, result.expect("events of an earlier process are dropped"));
         Ok(())
@@ -81,7 +82,7 @@ impl Machine {
         }
     }
 
-    /// Nothing is tried again but by the next life.
+    /// Executes the operation. A failure ends this life, and only the next one tries again.
     pub fn run(&mut self, operation: Operation) -> Result<Outcome, Stop> {
         self.try_run(operation)?.map_err(|_| Stop::Failed)
     }
@@ -96,7 +97,7 @@ impl Machine {
     pub fn slots(&mut self) -> Result<Vec<(SlotId, u64)>, Stop> {
         match self.run(Operation::List)? {
             Outcome::Slots(slots) => Ok(slots.into_iter().map(|(slot, length)| (slot, u64::from(length))).collect()),
-            other => panic!("a folder has slots, not {other:?}"),
+            other => panic!("a list gives slots, not {other:?}"),
         }
     }
 }

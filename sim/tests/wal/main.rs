@@ -1,5 +1,6 @@
-//! Recovery, the segment table and the groups of the real core, on the simulated disk, over many lives: each appends, commits and rolls until
-//! it crashes, at any step, its start included. What was acknowledged is found again, in its order; of what was not, a beginning.
+//! Runs the core's real recovery, segment table and groups on the simulated disk, over many lives.
+//! Each life appends, commits and rolls until it crashes, at any step, even during its start. The
+//! next one must find all acknowledged frames in their order, followed by a prefix of the others.
 
 #![allow(clippy::unwrap_used)]
 
@@ -24,7 +25,7 @@ use machine::{Machine, Stop};
 const LIVES: usize = 10;
 const PARTITIONS: usize = 3;
 
-/// What came up in the runs of many seeds, so that a scenario in which nothing happens does not pass.
+/// Counts events over many seeds, so that a scenario in which nothing happens does not pass.
 #[derive(Debug, Default)]
 struct Seen {
     acknowledged: usize,
@@ -36,35 +37,36 @@ struct Seen {
     unknown_lost: usize,
 }
 
-/// Everything laid, in the order of the log.
+/// All staged frames, in the order of the log.
 #[derive(Default)]
 struct Oracle {
-    laid: Vec<(TopicIdPartition, ReplayEvent)>,
-    /// The first of them were acknowledged.
+    staged: Vec<(TopicIdPartition, ReplayEvent)>,
+    /// How many of the first frames are acknowledged.
     acknowledged: usize,
     ends: BTreeMap<TopicIdPartition, Offset>,
 }
 
 impl Oracle {
-    /// Holds what a start found against what it must and may find. Answers how much that is.
+    /// Checks the frames that a start found: all acknowledged ones, then a prefix of the others.
+    /// Returns the number of frames that it found.
     fn check(&self, wal: &RecoveredWal, seed: u64) -> usize {
         let found: usize = wal.partitions.values().map(Vec::len).sum();
-        let (least, most) = (self.acknowledged, self.laid.len());
+        let (least, most) = (self.acknowledged, self.staged.len());
         assert!((least..=most).contains(&found), "seed {seed}: {found} frames are found, of {least} to {most}");
         for (id, items) in &wal.partitions {
             let events: Vec<_> = items.iter().map(|item| &item.event).collect();
-            let of_it = self.laid[..found].iter().filter(|(of, _)| of == id).map(|(_, event)| event);
+            let of_it = self.staged[..found].iter().filter(|(of, _)| of == id).map(|(_, event)| event);
             assert_eq!(events, of_it.collect::<Vec<_>>(), "seed {seed}: partition {id}");
         }
         found
     }
 
-    /// A start made durable what it found, and nothing else is left.
+    /// A start has made the found frames durable, and the others are lost.
     fn settle(&mut self, found: usize) {
-        self.laid.truncate(found);
+        self.staged.truncate(found);
         self.acknowledged = found;
         self.ends.clear();
-        for (id, event) in &self.laid {
+        for (id, event) in &self.staged {
             let end = match event {
                 ReplayEvent::Batch(header, _) => header.next_offset(),
                 _ => Offset::ZERO,
@@ -83,8 +85,8 @@ fn batch(dice: &mut Dice) -> Bytes {
     builder.build()
 }
 
-/// One life, until it crashes.
-fn live(machine: &mut Machine, oracle: &mut Oracle, dice: &mut Dice, seed: u64, seen: &mut Seen) -> Stop {
+/// Runs one life, until it crashes.
+fn run_life(machine: &mut Machine, oracle: &mut Oracle, dice: &mut Dice, seed: u64, seen: &mut Seen) -> Stop {
     let shape = SegmentShape::new(512, 32 * 512).unwrap();
     let (mut log, wal) = match Log::open(machine, shape) {
         Ok(opened) => opened,
@@ -95,7 +97,7 @@ fn live(machine: &mut Machine, oracle: &mut Oracle, dice: &mut Dice, seed: u64, 
     };
     let found = oracle.check(&wal, seed);
     seen.unknown_found += found - oracle.acknowledged;
-    seen.unknown_lost += oracle.laid.len() - found;
+    seen.unknown_lost += oracle.staged.len() - found;
     seen.tails_dropped += usize::from(wal.dropped.is_some());
     oracle.settle(found);
     let segments = log.segments();
@@ -105,7 +107,7 @@ fn live(machine: &mut Machine, oracle: &mut Oracle, dice: &mut Dice, seed: u64, 
     stop
 }
 
-/// Appends and commits, until the log is full.
+/// Appends and commits until the log is full.
 fn work(machine: &mut Machine, log: &mut Log, oracle: &mut Oracle, dice: &mut Dice) -> Result<(), Stop> {
     log.commit(machine)?;
     loop {
@@ -113,20 +115,20 @@ fn work(machine: &mut Machine, log: &mut Log, oracle: &mut Oracle, dice: &mut Di
         let id = TopicIdPartition { topic_id: TopicId(0xA0), partition: PartitionId(number) };
         if let Some(base) = oracle.ends.get(&id).copied() {
             let Some(event) = log.append(machine, id, &batch(dice), base)? else { return Ok(()) };
-            let ReplayEvent::Batch(header, _) = &event else { unreachable!("a batch was laid") };
+            let ReplayEvent::Batch(header, _) = &event else { unreachable!("a batch was staged") };
             oracle.ends.insert(id, header.next_offset());
-            oracle.laid.push((id, event));
+            oracle.staged.push((id, event));
         } else {
             let control = Control::Open { epoch: LeaderEpoch(3), log_start: Offset::ZERO };
             if !log.control(machine, id, &control)? {
                 return Ok(());
             }
             oracle.ends.insert(id, Offset::ZERO);
-            oracle.laid.push((id, ReplayEvent::Control(control)));
+            oracle.staged.push((id, ReplayEvent::Control(control)));
         }
         if dice.below(4) == 0 {
             log.commit(machine)?;
-            oracle.acknowledged = oracle.laid.len();
+            oracle.acknowledged = oracle.staged.len();
             if dice.below(6) == 0 {
                 log.prove();
                 log.commit(machine)?;
@@ -135,7 +137,7 @@ fn work(machine: &mut Machine, log: &mut Log, oracle: &mut Oracle, dice: &mut Di
     }
 }
 
-/// The hash of the run.
+/// Returns the hash of the run.
 fn run(seed: u64, faults: Faults, seen: &mut Seen) -> u64 {
     let mut dice = Dice::new(seed);
     let mut machine = Machine::new(&mut dice, faults);
@@ -144,14 +146,14 @@ fn run(seed: u64, faults: Faults, seen: &mut Seen) -> u64 {
         // Short lives often end within the start.
         let steps_max = if dice.coin() { 40 } else { 300 };
         machine.crash_after(dice.below(steps_max));
-        match live(&mut machine, &mut oracle, &mut dice, seed, seen) {
+        match run_life(&mut machine, &mut oracle, &mut dice, seed, seen) {
             Stop::Crashed => {}
             Stop::Failed => seen.failed += 1,
             Stop::Refused(error) => panic!("seed {seed}: a start refuses a log that nothing has harmed: {error}"),
         }
         machine.crash(if dice.coin() { Crash::Power } else { Crash::Process });
     }
-    // At last, all is well.
+    // The last start has no faults.
     machine.disk.faults = Faults::NONE;
     machine.crash_after(usize::MAX);
     let (_, wal) = Log::open(&mut machine, SegmentShape::new(512, 32 * 512).unwrap()).unwrap();
@@ -176,7 +178,7 @@ fn errors() -> Faults {
 }
 
 #[test]
-fn what_was_acknowledged_is_found_after_any_crash() {
+fn acknowledged_frames_are_found_after_any_crash() {
     let mut seen = Seen::default();
     for seed in 0..2_000 {
         run(seed, Faults::NONE, &mut seen);
@@ -188,7 +190,7 @@ fn what_was_acknowledged_is_found_after_any_crash() {
 }
 
 #[test]
-fn what_was_acknowledged_is_found_though_writes_and_syncs_fail() {
+fn acknowledged_frames_are_found_though_writes_and_syncs_fail() {
     let mut seen = Seen::default();
     for seed in 0..1_000 {
         run(seed, errors(), &mut seen);

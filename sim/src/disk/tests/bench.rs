@@ -1,4 +1,5 @@
-//! A disk with its schedule and its trace, and one slot on it to begin with. Sectors are told apart by the byte that fills them.
+//! The fixture of the disk's tests: a disk with its schedule, its trace and one slot. A test
+//! identifies the content of a sector by the byte that fills it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,7 +20,7 @@ pub(super) const OTHER: SlotId = SlotId(1);
 pub(super) const SECTORS: u32 = 6;
 pub(super) const SEEDS: u64 = 1_000;
 
-/// Without stalls, so that a test says when it wants one.
+/// No stalls, so that a test sets its own.
 pub(super) const STEADY: Speed = Speed { stall: Chance::NEVER, ..Speed::USUAL };
 
 pub(super) struct Bench {
@@ -29,14 +30,14 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn empty(seed: u64, room: u64, speed: Speed) -> Self {
+    pub(super) fn empty(seed: u64, capacity: u64, speed: Speed) -> Self {
         let mut dice = Dice::new(seed);
-        let options = DiskOptions { number: 1, room, faults: Faults::NONE, speed };
+        let options = DiskOptions { number: 1, capacity, faults: Faults::NONE, speed };
         let disk = Disk::new(options, dice.fork());
         Self { disk, schedule: Schedule::new(dice.fork()), trace: Trace::readable() }
     }
 
-    /// With a durable slot whose sectors hold 1.
+    /// Creates a disk with a durable slot whose sectors hold 1.
     pub(super) fn new(seed: u64) -> Self {
         let mut bench = Self::empty(seed, u64::MAX, STEADY);
         bench.make(SLOT);
@@ -45,7 +46,7 @@ impl Bench {
         bench
     }
 
-    /// With these faults from now on.
+    /// Changes the faults from now on.
     pub(super) fn with(mut self, faults: Faults) -> Self {
         self.disk.faults = faults;
         self
@@ -63,7 +64,7 @@ impl Bench {
         id
     }
 
-    /// The next operation that is done, of those that were not cut off.
+    /// The next operation that ends, skipping interrupted ones.
     pub(super) fn next(&mut self) -> Option<(OperationId, Result<Outcome, DiskError>)> {
         let id = self.schedule.advance()?;
         match self.disk.complete(self.schedule.now(), id, &mut self.trace) {
@@ -72,10 +73,10 @@ impl Bench {
         }
     }
 
-    /// Goes on until the operation is done; others are done on the way.
+    /// Advances until the operation ends. Others may end before it.
     pub(super) fn wait(&mut self, id: OperationId) -> Result<Outcome, DiskError> {
         loop {
-            let (done, result) = self.next().expect("what has begun is done in the end");
+            let (done, result) = self.next().expect("every operation ends");
             if done == id {
                 return result;
             }
@@ -103,7 +104,7 @@ impl Bench {
         self.crash(Crash::Power);
     }
 
-    /// The value of each sector, each of which is of one value.
+    /// The byte that fills each sector.
     pub(super) fn values(&mut self) -> Vec<u8> {
         self.try_values(SLOT).unwrap()
     }
@@ -122,14 +123,14 @@ impl Bench {
     pub(super) fn slots(&mut self) -> Vec<(SlotId, u32)> {
         match self.run(Operation::List).unwrap() {
             Outcome::Slots(slots) => slots,
-            other => panic!("a folder has slots, not {other:?}"),
+            other => panic!("a list gives slots, not {other:?}"),
         }
     }
 
     pub(super) fn note(&mut self, name: &'static str) -> Option<Bytes> {
         match self.run(Operation::ReadNote { name }).unwrap() {
             Outcome::Note(note) => note,
-            other => panic!("a note is bytes, not {other:?}"),
+            other => panic!("a read of a note gives bytes, not {other:?}"),
         }
     }
 }
@@ -146,7 +147,7 @@ pub(super) fn write_synced(sectors: std::ops::Range<u32>, value: u8) -> Operatio
     }
 }
 
-/// What comes out with one seed or another.
+/// All results over the seeds.
 pub(super) fn seen<T: Ord>(of_seed: impl FnMut(u64) -> T) -> BTreeSet<T> {
     (0..SEEDS).map(of_seed).collect()
 }

@@ -1,4 +1,4 @@
-//! Of the fault model: what fails, and what that leaves.
+//! Tests of the fault model: errors and their effects.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -45,7 +45,7 @@ fn any_operation_may_fail_and_none_does_without_faults() {
 }
 
 #[test]
-fn what_is_not_there_is_not_found() {
+fn operations_on_missing_files_fail_with_not_found() {
     let missing = [
         Operation::Remove { slot: OTHER },
         Operation::Sync { slot: OTHER },
@@ -61,7 +61,7 @@ fn what_is_not_there_is_not_found() {
 }
 
 #[test]
-fn of_a_failed_write_any_subset_is_written() {
+fn a_failed_write_writes_any_subset_of_its_sectors() {
     for (operation, faults) in [
         (write(0..3, 2), Faults { write: Chance::ALWAYS, ..Faults::NONE }),
         (write_synced(0..3, 2), Faults { sync: Chance::ALWAYS, ..Faults::NONE }),
@@ -76,7 +76,7 @@ fn of_a_failed_write_any_subset_is_written() {
 }
 
 #[test]
-fn what_a_failed_sync_covered_may_be_lost_though_reads_show_it_and_later_syncs_do_not_help() {
+fn a_failed_sync_may_lose_sectors_that_reads_show_and_later_syncs_skip() {
     let after = |operation: fn(&mut Bench), rewrites: bool| {
         seen(|seed| {
             let mut bench = Bench::new(seed).with(Faults { sync: Chance::ALWAYS, ..Faults::NONE });
@@ -88,7 +88,7 @@ fn what_a_failed_sync_covered_may_be_lost_though_reads_show_it_and_later_syncs_d
             }
             bench.sync().unwrap();
             bench.cut();
-            assert!(!rewrites || bench.values() == [shown[0]; 6], "what is written again is covered again");
+            assert!(!rewrites || bench.values() == [shown[0]; 6], "a sector that is written again is covered again");
             (shown[0], bench.values()[0])
         })
     };
@@ -103,7 +103,7 @@ fn what_a_failed_sync_covered_may_be_lost_though_reads_show_it_and_later_syncs_d
 }
 
 #[test]
-fn a_failed_sync_leaves_what_it_did_not_cover_to_the_next() {
+fn a_sync_covers_writes_that_an_earlier_failed_sync_did_not_cover() {
     let survivors = seen(|seed| {
         let mut bench = Bench::new(seed);
         bench.disk.faults.sync = Chance::ALWAYS;
@@ -121,7 +121,7 @@ fn a_failed_sync_leaves_what_it_did_not_cover_to_the_next() {
 }
 
 #[test]
-fn a_kill_shows_either_what_a_failed_sync_lost_or_what_is_on_the_disk() {
+fn after_a_kill_reads_show_the_sector_that_a_failed_sync_lost_or_the_durable_one() {
     let shown = seen(|seed| {
         let mut bench = Bench::new(seed).with(Faults { sync: Chance::ALWAYS, ..Faults::NONE });
         bench.fill(0..1, 2).unwrap();
@@ -146,11 +146,11 @@ fn a_sector_may_become_unreadable_until_it_is_written_again() {
         for sector in 0..SECTORS {
             let mut read = |offset| bench.run(Operation::Read { slot: SLOT, offset, length: SECTOR });
             let is_lost = harmed.contains(&(SLOT, sector));
-            assert_eq!(read(sector * SECTOR).is_err(), is_lost, "what is lost is listed, and stays lost");
+            assert_eq!(read(sector * SECTOR).is_err(), is_lost, "unreadable sectors are listed, and stay unreadable");
             bench.fill(sector..sector + 1, 3).unwrap();
         }
         assert_eq!(bench.values(), [3; 6]);
-        // The write was not synced: the disk may be as it was.
+        // The write was not synced: the cut may restore the old sector.
         bench.cut();
         let again = bench.try_values(SLOT);
         (harmed.len().min(1), again.is_err())
@@ -167,7 +167,7 @@ fn a_sector_may_change_a_bit() {
             other => panic!("a read gives bytes, not {other:?}"),
         };
         let wrong = [read(), read(), read()];
-        assert!(wrong.is_sorted(), "what is wrong stays wrong");
+        assert!(wrong.is_sorted(), "a flipped bit stays flipped");
         assert_eq!(bench.disk.harms().iter().filter(|harm| harm.harm == Harm::Flipped).count(), wrong[2] as usize);
         wrong[2]
     });
@@ -175,7 +175,7 @@ fn a_sector_may_change_a_bit() {
 }
 
 #[test]
-fn only_what_was_written_and_is_durable_is_harmed() {
+fn only_written_durable_sectors_are_harmed() {
     let mut bench = Bench::new(1);
     bench.make(OTHER);
     assert!(!bench.disk.harm(nanos(0), OTHER, 0, Harm::Unreadable), "it was never written");
@@ -197,7 +197,7 @@ fn sectors_that_no_sync_covers_may_be_unreadable_after_a_cut() {
         bench.cut();
         let mut is_lost =
             |sector| bench.run(Operation::Read { slot: SLOT, offset: sector * SECTOR, length: SECTOR }).is_err();
-        assert!(!(2..SECTORS).any(&mut is_lost), "what is durable is not touched");
+        assert!(!(2..SECTORS).any(&mut is_lost), "durable sectors stay readable");
         let lost = (is_lost(0), is_lost(1));
         assert_eq!(bench.disk.harms().len(), usize::from(lost.0) + usize::from(lost.1));
         lost
@@ -206,7 +206,7 @@ fn sectors_that_no_sync_covers_may_be_unreadable_after_a_cut() {
 }
 
 #[test]
-fn the_disk_may_be_full_and_later_not() {
+fn the_disk_may_be_full_for_a_while() {
     let full_for = Delay { least: Duration::from_secs(1), most: Duration::from_secs(2) };
     let faults = Faults { full: Chance::percent(20), full_for, ..Faults::NONE };
     let reserve = Operation::Reserve { slot: OTHER, length: SECTORS * SECTOR };
@@ -215,29 +215,29 @@ fn the_disk_may_be_full_and_later_not() {
         let first = bench.run(reserve.clone());
         if first.is_err() {
             let note = bench.run(Operation::PutNote { name: NAME, bytes: Bytes::new() });
-            assert_eq!(note, Err(DiskError::Full), "it is so for a while");
+            assert_eq!(note, Err(DiskError::Full), "the disk stays full for a while");
             assert_eq!(bench.slots(), [(SLOT, SECTORS * SECTOR)]);
         }
-        bench.fill(0..SECTORS, 2).expect("what is reserved can be written");
+        bench.fill(0..SECTORS, 2).expect("a write within the reserved length finds room");
         let mut tries = 1;
         while bench.run(reserve.clone()).is_err() && tries < 100_000 {
             tries += 1;
         }
-        assert_eq!(bench.slots().len(), 2, "it ends");
+        assert_eq!(bench.slots().len(), 2, "the disk is full only for a while");
         (first.map(|_| ()), tries > 1)
     });
     assert!(tries.contains(&(Err(DiskError::Full), true)) && tries.contains(&(Ok(()), false)), "{tries:?}");
 }
 
 #[test]
-fn slots_take_no_more_room_than_there_is_and_give_it_back() {
+fn slots_stay_within_the_capacity_and_free_their_space() {
     let mut bench = Bench::empty(1, u64::from(2 * SECTOR), STEADY);
     let reserve = |slot, length| Operation::Reserve { slot, length };
     bench.run(reserve(SLOT, SECTOR)).unwrap();
     assert_eq!(bench.run(reserve(OTHER, 2 * SECTOR)), Err(DiskError::Full));
     assert_eq!(bench.run(reserve(SLOT, 3 * SECTOR)), Err(DiskError::Full));
     bench.run(reserve(SLOT, 2 * SECTOR)).unwrap();
-    bench.run(reserve(SLOT, SECTOR)).expect("it is as long already");
+    bench.run(reserve(SLOT, SECTOR)).expect("the slot is longer already");
     assert_eq!(bench.slots(), [(SLOT, 2 * SECTOR)]);
     bench.run(Operation::Remove { slot: SLOT }).unwrap();
     bench.run(reserve(OTHER, 2 * SECTOR)).unwrap();

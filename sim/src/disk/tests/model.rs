@@ -1,5 +1,6 @@
-//! Random lives of one slot against a model that knows only the rules: per sector the writes that may still be what is on the disk. It keeps
-//! no order in which things came to be shown, and shares nothing with the disk.
+//! Checks random lives of one slot against a model that knows only the rules: for each sector, the
+//! writes that may be on the disk. The model does not know the order in which reads came to show
+//! writes, and shares no code with the disk.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +8,14 @@ use super::bench::{Bench, SECTORS, SLOT, write, write_synced};
 use crate::dice::{Chance, Dice};
 use crate::disk::{Crash, Faults, Operation, OperationId};
 
-/// A write that a sector may hold, by its value.
+/// A write that may be on the disk, identified by its value.
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
     value: u8,
     begun: usize,
-    /// When it was done: before what began later, it stands in order.
+    /// The step at which the write was done. It precedes every operation that began later.
     done: Option<usize>,
-    /// No sync that failed covered it.
+    /// No sync that covered the write has failed.
     is_sound: bool,
 }
 
@@ -49,40 +50,42 @@ impl Model {
         self.begun.insert(id, Begun { at: self.step, is_sync, sectors, value });
     }
 
-    fn on_done(&mut self, id: OperationId, is_well: bool) {
+    fn on_done(&mut self, id: OperationId, succeeds: bool) {
         self.step += 1;
         let step = self.step;
         let Some(Begun { at, is_sync, sectors, value }) = self.begun.remove(&id) else { return };
         for sector in sectors {
             let candidates = &mut self.sectors[sector as usize];
-            // What the operation covers, if it is a sync: what was done when it began, or the write that it is.
+            // A sync covers the writes that were done when it began; a write with its own sync
+            // covers itself.
             let is_covered = |candidate: &Candidate| match value {
                 Some(value) => candidate.value == value,
                 None => candidate.done.is_some_and(|done| done < at),
             };
             if let Some(own) = candidates.iter_mut().find(|candidate| Some(candidate.value) == value) {
                 own.done = Some(step);
-                // A write that failed may be there or not: it proves nothing about what was there before.
-                own.is_sound &= is_well;
+                // A failed write may be there or not: it proves nothing about what was there
+                // before.
+                own.is_sound &= succeeds;
             }
             if !is_sync {
                 continue;
             }
-            if !is_well {
+            if !succeeds {
                 candidates.iter_mut().filter(|candidate| is_covered(candidate)).for_each(|one| one.is_sound = false);
                 continue;
             }
             let proven: Vec<_> = candidates.iter().copied().filter(|one| is_covered(one) && one.is_sound).collect();
-            // Whatever was done before one of these began has been written over for good.
+            // A write that was done before a proven one began is overwritten for good.
             candidates.retain(|one| !proven.iter().any(|over| one.done.is_some_and(|done| done < over.begun)));
         }
     }
 
-    /// All that was underway is over: nothing begins before it any more.
+    /// Ends all unfinished operations: none begins before this step any more.
     fn on_crash(&mut self) {
         self.step += 1;
         let step = self.step;
-        // A sync that was cut off may have failed.
+        // An interrupted sync may have failed.
         for (_, Begun { at, .. }) in std::mem::take(&mut self.begun).into_iter().filter(|(_, begun)| begun.is_sync) {
             let covered = self.sectors.iter_mut().flatten().filter(|one| one.done.is_some_and(|done| done < at));
             covered.for_each(|one| one.is_sound = false);
@@ -100,7 +103,7 @@ impl Model {
         }
     }
 
-    /// After a cut there is one thing left to hold.
+    /// After a power cut each sector has one candidate left.
     fn settle(&mut self, values: &[u8]) {
         for (candidates, value) in self.sectors.iter_mut().zip(values) {
             candidates.retain(|candidate| candidate.value == *value);
@@ -109,7 +112,7 @@ impl Model {
     }
 }
 
-fn live(seed: u64) -> usize {
+fn run_life(seed: u64) -> usize {
     let mut dice = Dice::new(seed);
     let mut bench = Bench::new(seed);
     let mut model = Model::new();
@@ -118,7 +121,7 @@ fn live(seed: u64) -> usize {
     let faults = Faults { write: often(&mut dice), sync: often(&mut dice), ..Faults::NONE };
     bench.disk.faults = faults;
     let mut crashes = 0;
-    // A value a write, so that each is told from all others.
+    // Each write has a value of its own, which identifies it.
     while value < 250 {
         match dice.below(16) {
             0..5 => {
@@ -156,14 +159,14 @@ fn live(seed: u64) -> usize {
 }
 
 #[test]
-fn after_any_crash_each_sector_holds_what_the_rules_allow() {
-    let crashes: usize = (0..2_000).map(live).sum();
+fn after_any_crash_each_sector_holds_an_allowed_value() {
+    let crashes: usize = (0..2_000).map(run_life).sum();
     assert!(crashes > 50_000, "{crashes}");
 }
 
-/// The model allows something less than everything: on a disk that forgets what is synced it would fail.
+/// The model rejects something: it would fail a disk that forgets synced writes.
 #[test]
-fn the_model_narrows_down_what_a_sync_covers() {
+fn the_model_rules_out_sectors_that_a_sync_has_replaced() {
     let mut model = Model::new();
     model.on_started(OperationId(1), 0..1, Some(2), false);
     model.on_done(OperationId(1), true);

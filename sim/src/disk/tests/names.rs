@@ -1,4 +1,4 @@
-//! Of the fault model: names, lengths and notes.
+//! Tests of the fault model: names, lengths and notes.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ fn put(text: &'static str) -> Operation {
 }
 
 #[test]
-fn a_slot_is_there_for_good_after_a_sync_of_its_file_and_of_the_folder() {
+fn a_slot_is_durable_after_a_sync_of_its_file_and_of_the_folder() {
     let survivors = |syncs_file: bool, syncs_folder: bool| {
         seen(|seed| {
             let mut bench = Bench::empty(seed, u64::MAX, STEADY);
@@ -37,7 +37,7 @@ fn a_slot_is_there_for_good_after_a_sync_of_its_file_and_of_the_folder() {
 }
 
 #[test]
-fn a_write_that_takes_its_sync_along_makes_the_length_durable() {
+fn a_write_with_its_own_sync_makes_the_length_durable() {
     let survivors = seen(|seed| {
         let mut bench = Bench::empty(seed, u64::MAX, STEADY);
         bench.run(Operation::Reserve { slot: SLOT, length: SECTORS * SECTOR }).unwrap();
@@ -50,7 +50,7 @@ fn a_write_that_takes_its_sync_along_makes_the_length_durable() {
 }
 
 #[test]
-fn what_is_beyond_a_lost_length_is_lost_and_comes_back_as_zeros() {
+fn sectors_beyond_a_lost_length_come_back_as_zeros() {
     let survivors = seen(|seed| {
         let mut bench = Bench::empty(seed, u64::MAX, STEADY);
         bench.run(Operation::Reserve { slot: SLOT, length: SECTORS * SECTOR }).unwrap();
@@ -66,7 +66,7 @@ fn what_is_beyond_a_lost_length_is_lost_and_comes_back_as_zeros() {
 }
 
 #[test]
-fn a_removed_slot_may_come_back_with_what_it_held_until_the_folder_is_synced() {
+fn a_removed_slot_may_come_back_with_its_content_until_the_folder_is_synced() {
     let survivors = |is_synced: bool, crash| {
         seen(|seed| {
             let mut bench = Bench::new(seed);
@@ -108,7 +108,7 @@ fn a_slot_made_anew_is_the_old_file_or_the_new_one() {
 }
 
 #[test]
-fn a_note_is_old_or_new_as_a_whole_and_new_after_the_folders_sync() {
+fn a_note_is_old_or_new_as_a_whole_and_new_after_a_sync_of_the_folder() {
     let survivors = |is_synced: bool| {
         seen(|seed| {
             let mut bench = Bench::empty(seed, u64::MAX, STEADY);
@@ -128,7 +128,7 @@ fn a_note_is_old_or_new_as_a_whole_and_new_after_the_folders_sync() {
 }
 
 #[test]
-fn a_removed_note_may_be_back_until_the_folder_is_synced() {
+fn a_removed_note_may_come_back_until_the_folder_is_synced() {
     let survivors = |is_synced: bool| {
         seen(|seed| {
             let mut bench = Bench::empty(seed, u64::MAX, STEADY);
@@ -148,7 +148,7 @@ fn a_removed_note_may_be_back_until_the_folder_is_synced() {
 }
 
 #[test]
-fn a_cut_in_an_operation_leaves_its_name_old_or_new() {
+fn a_cut_during_an_operation_leaves_its_name_old_or_new() {
     let survivors = seen(|seed| {
         let mut bench = Bench::new(seed);
         bench.run(put("old")).unwrap();
@@ -165,7 +165,7 @@ fn a_cut_in_an_operation_leaves_its_name_old_or_new() {
 }
 
 #[test]
-fn a_sync_of_the_folder_that_failed_leaves_names_to_the_next() {
+fn a_folder_sync_covers_names_that_an_earlier_failed_one_did_not() {
     let survivors = |syncs_again: bool| {
         seen(|seed| {
             let mut bench = Bench::empty(seed, u64::MAX, STEADY);

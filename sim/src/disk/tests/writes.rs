@@ -1,4 +1,4 @@
-//! Of the fault model: what writes and syncs promise, and what a crash keeps.
+//! Tests of the fault model: the promises of writes and syncs, and the survivors of a crash.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,19 +7,23 @@ use super::bench::{Bench, OTHER, SECTORS, SEEDS, SLOT, STEADY, fixed, nanos, see
 use crate::dice::{Chance, Delay};
 use crate::disk::{Crash, Harm, Operation, SECTOR, Speed};
 
-/// Whether all of the patterns come: whole, nothing, a beginning, an end, and others.
+/// Checks that all patterns come up: whole, nothing, a beginning, an end, and others.
 fn check_any_subset(patterns: &BTreeSet<Vec<u8>>, old: u8, new: u8) {
     let with = |places: &[usize]| -> Vec<u8> {
         (0..SECTORS as usize).map(|place| if places.contains(&place) { new } else { old }).collect()
     };
     for places in [&[][..], &[0, 1, 2, 3, 4, 5], &[0, 1, 2], &[3, 4, 5], &[0, 2, 4], &[5]] {
-        assert!(patterns.contains(&with(places)), "{places:?} is never what is new, of {} patterns", patterns.len());
+        assert!(
+            patterns.contains(&with(places)),
+            "the new sectors are never {places:?}, in {} patterns",
+            patterns.len()
+        );
     }
     assert!(patterns.iter().flatten().all(|value| [old, new].contains(value)), "each sector is old or new");
 }
 
 #[test]
-fn what_a_sync_covers_survives_a_cut() {
+fn synced_writes_survive_a_cut() {
     let survivors = seen(|seed| {
         let mut bench = Bench::new(seed);
         bench.fill(0..SECTORS, 2).unwrap();
@@ -31,28 +35,28 @@ fn what_a_sync_covers_survives_a_cut() {
 }
 
 #[test]
-fn of_what_is_not_synced_a_cut_keeps_any_subset_of_sectors() {
+fn a_cut_keeps_any_subset_of_unsynced_sectors() {
     let written = seen(|seed| {
         let mut bench = Bench::new(seed);
         bench.fill(0..SECTORS, 2).unwrap();
-        assert_eq!(bench.values(), [2; 6], "reads show what is written");
+        assert_eq!(bench.values(), [2; 6], "reads show the write");
         bench.cut();
         bench.values()
     });
     check_any_subset(&written, 1, 2);
     for operation in [write(0..SECTORS, 2), write_synced(0..SECTORS, 2)] {
-        let underway = seen(|seed| {
+        let in_flight = seen(|seed| {
             let mut bench = Bench::new(seed);
             bench.start(operation.clone());
             bench.cut();
             bench.values()
         });
-        check_any_subset(&underway, 1, 2);
+        check_any_subset(&in_flight, 1, 2);
     }
 }
 
 #[test]
-fn a_cut_in_a_sync_keeps_any_subset_too() {
+fn a_cut_during_a_sync_keeps_any_subset_too() {
     let survivors = seen(|seed| {
         let mut bench = Bench::new(seed);
         bench.fill(0..SECTORS, 2).unwrap();
@@ -64,7 +68,7 @@ fn a_cut_in_a_sync_keeps_any_subset_too() {
 }
 
 #[test]
-fn of_several_writes_to_a_sector_any_may_be_kept() {
+fn any_of_several_writes_to_a_sector_may_survive() {
     let survivors = seen(|seed| {
         let mut bench = Bench::new(seed);
         bench.fill(0..1, 2).unwrap();
@@ -76,14 +80,14 @@ fn of_several_writes_to_a_sector_any_may_be_kept() {
 }
 
 #[test]
-fn a_sync_covers_what_was_done_when_it_began_and_no_more() {
+fn a_sync_covers_only_writes_that_were_done_when_it_began() {
     let survivors = seen(|seed| {
         let speed = Speed { write: fixed(100), sync: fixed(1_000), ..STEADY };
         let mut bench = Bench::empty(seed, u64::MAX, speed);
         bench.make(SLOT);
         bench.run(write_synced(0..SECTORS, 1)).unwrap();
         bench.fill(0..1, 2).unwrap();
-        // One that began before the sync, one that begins while it runs; both of them are done before it.
+        // One write begins before the sync, one while it runs; both are done before it ends.
         bench.start(write(1..2, 2));
         let sync = bench.start(Operation::Sync { slot: SLOT });
         bench.start(write(2..3, 2));
@@ -92,7 +96,7 @@ fn a_sync_covers_what_was_done_when_it_began_and_no_more() {
         bench.cut();
         bench.values()[..3].to_vec()
     });
-    assert!(survivors.iter().all(|values| values[0] == 2), "what was done is covered");
+    assert!(survivors.iter().all(|values| values[0] == 2), "a write that was done is covered");
     for place in [1, 2] {
         let values: BTreeSet<_> = survivors.iter().map(|values| values[place]).collect();
         assert_eq!(values, BTreeSet::from([1, 2]), "sector {place} may be lost, or not");
@@ -113,7 +117,7 @@ fn a_sync_covers_its_file_alone() {
 }
 
 #[test]
-fn a_write_that_takes_its_sync_along_covers_itself_alone() {
+fn a_write_with_its_own_sync_covers_itself_alone() {
     let survivors = seen(|seed| {
         let mut bench = Bench::new(seed);
         bench.fill(0..1, 2).unwrap();
@@ -131,10 +135,10 @@ fn a_read_during_a_write_shows_old_or_new_and_new_stays() {
         let mut bench = Bench::empty(seed, u64::MAX, speed);
         bench.make(SLOT);
         bench.fill(0..SECTORS, 1).unwrap();
-        let underway = bench.start(write(0..SECTORS, 2));
+        let in_flight = bench.start(write(0..SECTORS, 2));
         let (first, second) = (bench.values(), bench.values());
         assert!(first.iter().zip(&second).all(|(first, second)| first <= second), "{first:?}, then {second:?}");
-        bench.wait(underway).unwrap();
+        bench.wait(in_flight).unwrap();
         assert_eq!(bench.values(), [2; 6]);
         first
     });
@@ -142,7 +146,7 @@ fn a_read_during_a_write_shows_old_or_new_and_new_stays() {
 }
 
 #[test]
-fn what_a_read_showed_of_a_write_does_not_come_again_over_a_later_one() {
+fn a_sector_that_a_read_showed_early_does_not_overwrite_a_later_write() {
     let speed = Speed { write: fixed(100), read: fixed(100), sync: fixed(10_000), ..STEADY };
     let shown = seen(|seed| {
         let mut bench = Bench::empty(seed, u64::MAX, speed);
@@ -155,9 +159,12 @@ fn what_a_read_showed_of_a_write_does_not_come_again_over_a_later_one() {
         bench.wait(slow).unwrap();
         let last = bench.values();
         for (sector, value) in first.iter().enumerate() {
-            assert!(*value == 1 || second[sector] == 3, "sector {sector} was written over");
+            assert!(*value == 1 || second[sector] == 3, "sector {sector} shows the later write");
             let lasts = if *value == 2 { 3 } else { 2 };
-            assert_eq!(last[sector], lasts, "the slow write reached sector {sector} at its end, or before the other");
+            assert_eq!(
+                last[sector], lasts,
+                "the slow write reached sector {sector} either before the other write or at its end"
+            );
         }
         first
     });
@@ -178,7 +185,7 @@ fn operations_without_an_order_end_in_any_order_and_either_write_lasts() {
 }
 
 #[test]
-fn operations_last_a_drawn_time_and_now_and_then_seconds() {
+fn durations_are_drawn_and_some_operations_take_seconds() {
     let least_and_most = Delay { least: Duration::from_secs(2), most: Duration::from_secs(9) };
     let speed = Speed { stall: Chance::percent(5), stalled: least_and_most, ..STEADY };
     let mut bench = Bench::empty(1, u64::MAX, speed);
@@ -195,7 +202,7 @@ fn operations_last_a_drawn_time_and_now_and_then_seconds() {
 }
 
 #[test]
-fn after_a_kill_all_that_was_written_is_shown_and_is_no_more_durable_than_before() {
+fn after_a_kill_reads_show_completed_writes_but_none_became_durable() {
     let survivors = seen(|seed| {
         let mut bench = Bench::new(seed);
         bench.fill(0..3, 2).unwrap();
@@ -204,7 +211,7 @@ fn after_a_kill_all_that_was_written_is_shown_and_is_no_more_durable_than_before
         let shown = bench.values();
         assert_eq!(shown[..3], [2; 3]);
         if seed % 2 == 0 {
-            // Whoever comes next can make it so.
+            // A sync by the next process makes it durable.
             bench.sync().unwrap();
             bench.cut();
             assert_eq!(bench.values(), shown);
@@ -213,22 +220,22 @@ fn after_a_kill_all_that_was_written_is_shown_and_is_no_more_durable_than_before
         }
         (seed % 2 == 0, shown[3..].to_vec(), bench.values()[..3].to_vec())
     });
-    let underway: BTreeSet<_> = survivors.iter().map(|(_, underway, _)| underway.clone()).collect();
-    assert_eq!(underway.len(), 8, "any subset of what was underway is shown: {underway:?}");
+    let in_flight: BTreeSet<_> = survivors.iter().map(|(_, in_flight, _)| in_flight.clone()).collect();
+    assert_eq!(in_flight.len(), 8, "reads show any subset of an interrupted write: {in_flight:?}");
     let unsynced: BTreeSet<_> =
         survivors.iter().filter(|(is_synced, ..)| !is_synced).map(|(.., kept)| kept.clone()).collect();
-    assert_eq!(unsynced.len(), 8, "a cut keeps any subset of what was shown: {unsynced:?}");
+    assert_eq!(unsynced.len(), 8, "a cut keeps any subset of the sectors that reads showed: {unsynced:?}");
 }
 
 #[test]
-fn nobody_is_told_of_what_a_crash_cut_off() {
+fn operations_that_a_crash_interrupts_report_nothing() {
     for crash in [Crash::Process, Crash::Power] {
         let mut bench = Bench::new(1);
         bench.start(write(0..1, 2));
         bench.start(Operation::Sync { slot: SLOT });
         bench.crash(crash);
         assert!(bench.next().is_none());
-        // The next one starts as if nothing had been.
+        // The next process starts afresh.
         bench.fill(0..1, 3).unwrap();
         assert_eq!(bench.values()[0], 3);
     }
@@ -245,11 +252,11 @@ fn the_same_seed_gives_the_same_trace() {
         (bench.trace.hash(), bench.trace.log().map(ToOwned::to_owned))
     };
     assert!((0..SEEDS).all(|seed| hash(seed) == hash(seed)));
-    assert_eq!(seen(|seed| hash(seed).0).len() as u64, SEEDS, "other seeds go other ways");
+    assert_eq!(seen(|seed| hash(seed).0).len() as u64, SEEDS, "each seed goes its own way");
 }
 
 #[test]
-fn what_is_read_is_part_of_the_trace() {
+fn the_content_of_a_read_is_part_of_the_trace() {
     let hash = |flipped| {
         let mut bench = Bench::new(1);
         assert!(bench.disk.harm(nanos(0), SLOT, flipped * SECTOR, Harm::Flipped));

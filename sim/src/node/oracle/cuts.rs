@@ -1,4 +1,4 @@
-//! Cuts of a log: what must be left of it, and what may be while nobody was told.
+//! Checks the cuts of a log, and the logs that a start may find while a cut is not answered.
 
 use rustmq_engine_core::log::Frontiers;
 use rustmq_engine_core::shard::PartitionKey;
@@ -11,7 +11,7 @@ use super::life::Life;
 use super::{Asked, Model, Oracle};
 use crate::node::host::RequestNumber;
 
-/// A cut that is not answered, or with an error that leaves open what became of it.
+/// A cut without an answer, or with an error that does not tell its outcome.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AskedCut {
     number: RequestNumber,
@@ -20,46 +20,48 @@ pub(super) struct AskedCut {
     is_shown: bool,
 }
 
-/// What the end of a cut leaves.
+/// The state of a partition's cuts after one of them was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CutEnd {
-    /// Nobody cuts the log any more.
+    /// No cut is in progress any more.
     Over,
-    /// Another cut goes on, which took the place of this one.
+    /// Another cut replaced this one, and is in progress.
     Replaced,
-    /// Another cut goes on, which this one was refused for.
+    /// This cut was refused, because another one is in progress.
     Refused,
 }
 
-/// What a cut was like.
+/// The effect of a cut that readers were shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShownCut {
     pub is_reset: bool,
     pub took_durable: bool,
-    /// Of what was there when the node started.
+    /// It took batches that were there when the node started.
     pub took_recovered: bool,
 }
 
 impl Oracle {
-    /// No replica may lose what lies below; `None` if the partition is not for certain there. Its log may be about to be cut.
+    /// The offset below which no replica may lose a batch. `None` unless the partition certainly
+    /// exists; a cut of its log may be in progress.
     pub fn committed(&self, id: TopicIdPartition, shown: Option<Offset>) -> Option<Offset> {
         let model = self.models.get(&id)?;
         let [life] = &model.lives[..] else { return None };
         let is_certain = life.is_durable && !life.is_closed;
         let may_go = model.pending.iter().any(|pending| pending.asked == Asked::Delete);
-        // A watermark that is inside of a batch keeps the batch, as long as the node knows of it.
+        // A watermark inside a batch keeps the whole batch, as long as the node knows the
+        // watermark.
         let is_known = shown.is_some_and(|shown| shown >= life.committed);
         let committed = if is_known { life.committed } else { life.batch_end(life.committed) };
         (is_certain && !may_go).then_some(committed)
     }
 
-    /// Where the batch begins that this offset is inside of, or the offset.
+    /// The start of the batch that contains the offset, or the offset itself.
     pub fn boundary(&self, id: TopicIdPartition, at: Offset) -> Option<Offset> {
         let life = self.models.get(&id)?.lives.last()?;
         Some(life.boundary(at))
     }
 
-    /// Whether a cut of the partition's log is not answered.
+    /// Whether a cut of the partition's log is unanswered.
     pub fn is_being_cut(&self, id: TopicIdPartition) -> bool {
         self.models.get(&id).is_some_and(|model| model.cut.is_some())
     }
@@ -69,24 +71,24 @@ impl Oracle {
         let asked = AskedCut { number, leader_epoch, to, is_shown: false };
         let is_heard = model.cut.is_some_and(|cut| cut.leader_epoch == leader_epoch);
         let place = if model.cut.is_none() { &mut model.cut } else { &mut model.rival };
-        assert!(place.replace(asked).is_none(), "{id}: a cut that is asked for beside another is judged at once");
+        assert!(place.replace(asked).is_none(), "{id}: a cut has more than one unanswered rival");
         if !is_heard {
             self.heard.insert((id, leader_epoch));
         }
     }
 
-    /// A batch is sent in this epoch, to whoever leads in it or as its leader would.
+    /// A client sends a batch with this epoch, so the epoch may now appear in the log.
     pub fn on_sent_in(&mut self, id: TopicIdPartition, epoch: LeaderEpoch) {
         self.heard.remove(&(id, epoch));
     }
 
-    /// Readers are told in which epoch the partition is served.
+    /// Checks the epoch that readers are shown.
     pub fn on_epoch_shown(&mut self, key: PartitionKey, epoch: LeaderEpoch) {
         let before = self.epochs.insert(key, epoch);
         assert!(before.is_none_or(|before| before <= epoch), "the epoch goes back from {before:?} to {epoch}");
     }
 
-    /// Readers see the log cut, as it is now.
+    /// Checks a cut when readers see it.
     pub fn on_cut_shown(
         &mut self,
         key: PartitionKey,
@@ -96,7 +98,7 @@ impl Oracle {
     ) -> ShownCut {
         let id = self.keys[&key];
         let cut = self.models.get_mut(&id).and_then(|model| model.cut.as_mut());
-        let cut = cut.unwrap_or_else(|| panic!("{id} is cut, and nobody asked for it"));
+        let cut = cut.unwrap_or_else(|| panic!("{id} is cut without a request"));
         assert!(!cut.is_shown, "{id} is cut twice");
         cut.is_shown = true;
         let to = cut.to;
@@ -107,7 +109,7 @@ impl Oracle {
             CutTo::End(to) => {
                 let end = life.boundary(to);
                 assert_eq!(frontiers.durable_end, end, "{id} is cut back to {to}");
-                assert!(end >= life.committed || to < life.committed, "{id}: what is committed is cut");
+                assert!(end >= life.committed || to < life.committed, "{id}: the cut takes committed batches");
                 life.truncate(end);
             }
             CutTo::EmptyAt(at) => {
@@ -119,7 +121,7 @@ impl Oracle {
         let (took_durable, took_recovered) = (life.end < before, life.end < life.recovered_end);
         life.recovered_end = life.recovered_end.min(life.end);
         life.committed = life.committed.max(frontiers.high_watermark);
-        // What was cut off never comes back.
+        // A batch that was cut off never returns.
         self.models.get_mut(&id).expect("it was found").pending.retain(|pending| !pending.is_cut);
         let life = self.models[&id].lives.iter().find(|life| life.key == Some(key)).expect("it was found");
         life.check_producers(&partition.log, &self.batches, now, expiry);
@@ -142,7 +144,7 @@ impl Oracle {
                 Err(CutError::Storage { .. }) => poisoned_from.is_some(),
                 _ => false,
             };
-            assert!(is_refused, "{id}: {result:?} for a cut beside {:?}", model.cut);
+            assert!(is_refused, "{id}: {result:?} for a rival of the cut {:?}", model.cut);
             return CutEnd::Refused;
         }
         let Some(cut) = model.cut.filter(|cut| cut.number == number) else {
@@ -154,11 +156,11 @@ impl Oracle {
                 let nothing_to_cut = matches!(cut.to, CutTo::End(to) if to >= *end);
                 assert!((cut.is_shown && is_there) || nothing_to_cut, "{id}: a cut is answered before readers see it");
             }
-            // It may be on the disk.
+            // The cut may be on the disk.
             Err(CutError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => return CutEnd::Over,
             Err(CutError::Storage { .. }) => assert!(poisoned_from.is_some(), "{id}: {result:?}"),
             Err(CutError::Unknown { reason }) => {
-                assert!(has_been_full, "{id}: it cannot be told what the log was: {reason}");
+                assert!(has_been_full, "{id}: the log's earlier state is unknown: {reason}");
             }
             Err(CutError::BelowHighWatermark { .. }) => {
                 let is_committed = |to| model.lives.iter().any(|life| life.boundary(to) < life.committed);
@@ -167,7 +169,7 @@ impl Oracle {
             Err(CutError::UnknownPartition | CutError::UnderWay | CutError::InvalidStart { .. }) => {
                 panic!("{id}: {result:?} for {cut:?}")
             }
-            // Whether a read had failed was looked at where it ended.
+            // The end of the rebuild has checked whether a read failed.
             Err(
                 CutError::Superseded
                 | CutError::Full
@@ -175,12 +177,13 @@ impl Oracle {
                 | CutError::Unreadable { .. },
             ) => {}
         }
-        assert!(result.is_ok() || !cut.is_shown, "{id}: a cut that is refused is shown");
+        assert!(result.is_ok() || !cut.is_shown, "{id}: readers see a refused cut");
         model.cut = model.rival.take();
         if model.cut.is_some() { CutEnd::Replaced } else { CutEnd::Over }
     }
 
-    /// No leadership is known that this node has only heard of: its leader's batches never came.
+    /// Checks that the log has no epoch that this node has only heard of: no batch of its leader
+    /// ever arrived.
     pub(super) fn check_epochs(&self, partition: &Partition) {
         let is_heard = |epoch: LeaderEpoch| self.heard.contains(&(partition.id, epoch));
         let epochs = partition.log.epochs();
@@ -189,7 +192,7 @@ impl Oracle {
 }
 
 impl Model {
-    /// A start has found the log as it is now: cut, or as it was.
+    /// Adapts the life to the log that a start found: cut, or unchanged.
     pub(super) fn settle_cut(&mut self, life: &mut Life, partition: &Partition) {
         let Some(AskedCut { to, is_shown: false, .. }) = self.cut.take() else { return };
         let Frontiers { log_start, durable_end, .. } = *partition.log.frontiers();

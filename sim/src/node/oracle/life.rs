@@ -1,4 +1,5 @@
-//! One life of a partition, from its opening to its deletion: which batch stands at which offset, and what its producers must be then.
+//! One life of a partition, from its opening to its deletion: the batch at each offset, and the
+//! producer state that follows from them.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,34 +16,34 @@ use crate::node::batches::{BatchId, Batches};
 pub struct Placed {
     pub batch: BatchId,
     pub next: Offset,
-    /// When it was asked for: it was not appended before.
+    /// The time of the request. The batch was not appended before.
     pub wall: Timestamp,
-    /// When it was found to be there: it was not appended later.
+    /// The time at which the batch was found in the log. It was not appended later.
     pub until: Timestamp,
 }
 
 #[derive(Debug, Default)]
 pub struct Life {
-    /// Of the view in this life of the node.
+    /// The view in the current life of the node.
     pub key: Option<PartitionKey>,
-    /// The partition is open for good.
+    /// The opening is durable.
     pub is_durable: bool,
-    /// Its view is closed; its deletion may not be durable.
+    /// The view is closed. The deletion may not be durable.
     pub is_closed: bool,
     pub start: Offset,
     pub end: Offset,
-    /// The highest watermark that was shown.
+    /// The highest watermark that readers were shown.
     pub committed: Offset,
-    /// What a start found that is still there ends here.
+    /// The end of the batches that the last start found and that are still there.
     pub recovered_end: Offset,
     pub resets: u32,
-    /// All that was ever published, what was trimmed too.
+    /// All batches that were ever published, even trimmed ones.
     pub batches: BTreeMap<Offset, Placed>,
-    /// Offsets for which marks were written.
+    /// The offsets that damage marks cover.
     pub damaged: Vec<Range<Offset>>,
 }
 
-/// What is remembered of a producer.
+/// The state that the log must have for a producer.
 #[derive(Debug)]
 struct Remembered {
     epoch: ProducerEpoch,
@@ -55,7 +56,7 @@ impl Life {
         Self { key: Some(key), ..Self::default() }
     }
 
-    /// It is durable, and readers see it.
+    /// Appends a batch that is durable and that readers see.
     pub fn append(&mut self, placed: Placed, base: Offset, expiry: Duration) {
         assert_eq!(base, self.end, "batches follow each other");
         if expiry == Duration::MAX {
@@ -69,14 +70,14 @@ impl Life {
         self.batches.values().any(|placed| placed.batch == batch)
     }
 
-    /// Where a cut at this offset leaves the log: it holds whole batches.
+    /// The end of the log after a cut at this offset: a cut leaves whole batches.
     pub fn boundary(&self, to: Offset) -> Offset {
         let to = to.min(self.end);
         let below = self.batches.range(..to).next_back();
         below.map_or(to, |(base, placed)| if placed.next <= to { to } else { *base })
     }
 
-    /// Where the batch ends that this offset is inside of, or the offset.
+    /// The end of the batch that contains the offset, or the offset itself.
     pub fn batch_end(&self, at: Offset) -> Offset {
         self.batches.range(..at).next_back().map_or(at, |(_, placed)| placed.next.max(at))
     }
@@ -86,14 +87,14 @@ impl Life {
         self.end = end;
     }
 
-    /// Nothing is left, and what comes begins at this offset.
+    /// Empties the log. The next batch starts at this offset.
     pub fn reset(&mut self, at: Offset) {
         self.batches.clear();
         (self.start, self.end, self.committed) = (at, at, at);
         self.resets += 1;
     }
 
-    /// Whether its first batch that is found may be this one; without one, it may be any life.
+    /// Whether a log with this first batch may be this life. A log without batches may be any life.
     pub fn begins_with(&self, first: Option<(Offset, BatchId)>) -> bool {
         first.is_none_or(|(base, batch)| self.batches.get(&base).is_some_and(|placed| placed.batch == batch))
     }
@@ -111,7 +112,7 @@ impl Life {
         true
     }
 
-    /// What a replay of all that is there gives.
+    /// The producer state that a replay of all batches gives.
     fn producers(&self, batches: &Batches) -> BTreeMap<ProducerId, Remembered> {
         let mut producers: BTreeMap<ProducerId, Remembered> = BTreeMap::new();
         for (base, placed) in &self.batches {
@@ -146,7 +147,8 @@ impl Life {
         producers
     }
 
-    /// Holds what a start replayed against that. Answers whether a producer was forgotten, which it may be after `expiry`.
+    /// Checks the log's producers. Returns whether one was forgotten, which is allowed after
+    /// `expiry`.
     pub fn check_producers(&self, log: &PartitionLog, batches: &Batches, now: Timestamp, expiry: Duration) -> bool {
         let expected = self.producers(batches);
         let is_long = |from: Timestamp, until: Timestamp| {
@@ -157,13 +159,17 @@ impl Life {
             let Some(found) = log.producers().find(*id) else {
                 is_any_forgotten = true;
                 assert!(producer.open_transaction.is_none(), "producer {id} is forgotten within a transaction");
-                let last = producer.batches.last().expect("it has written").1;
+                let last = producer.batches.last().expect("the producer has written").1;
                 assert!(is_long(last.wall, now), "producer {id} is forgotten after {last:?}, at {now:?}");
                 continue;
             };
             assert_eq!(found.open_transaction, producer.open_transaction, "producer {id}");
             assert_eq!(found.epoch, producer.epoch, "producer {id}");
-            let left = producer.batches.len().checked_sub(found.batches.len()).expect("no batch is made up");
+            let left = producer
+                .batches
+                .len()
+                .checked_sub(found.batches.len())
+                .expect("the log has no more batches than the producer wrote");
             let kept = producer.batches[left..].iter().map(|(batch, _)| batch);
             assert!(found.batches.iter().eq(kept), "producer {id}: {found:?}, and not {producer:?}");
             if left > 0 {

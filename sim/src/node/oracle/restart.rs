@@ -1,4 +1,5 @@
-//! What a start found, held against what must and may be there.
+//! Checks the logs that a start found: they must have all acknowledged batches, and may have others
+//! that clients asked for.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ use crate::node::host::RequestNumber;
 use crate::node::log_reader::{LogReader, Piece};
 use crate::node::start::{Recovered, WAL};
 
-/// What became of what nobody was told about.
+/// The outcomes of requests that were not answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     pub found: usize,
@@ -25,7 +26,8 @@ pub struct Findings {
     pub forgotten_producers: usize,
 }
 
-/// The requests of which something is there, and of which nothing is: the log is one, so what is there was asked before what is not.
+/// The newest request that was found, and the oldest that was not. The log is a sequence, so every
+/// found request precedes every lost one.
 #[derive(Debug, Default)]
 struct Order {
     found: Option<RequestNumber>,
@@ -43,7 +45,7 @@ impl Order {
 }
 
 impl Oracle {
-    /// After a start has made durable what it found, and before it serves.
+    /// Checks a start, after recovery has made the found logs durable and before the node serves.
     pub fn on_recovered(
         &mut self,
         recovered: &Recovered,
@@ -70,7 +72,7 @@ impl Oracle {
             for id in ids {
                 let pieces = recovered.partitions.find(id).map(|partition| {
                     let positions = *partition.log.frontiers();
-                    assert_eq!(positions.durable_end, partition.log.end(), "{id}: what a start finds is durable");
+                    assert_eq!(positions.durable_end, partition.log.end(), "{id}: a start ends with a durable log");
                     reader.read(id, positions.log_start..positions.durable_end)
                 });
                 for piece in pieces.iter().flatten() {
@@ -87,7 +89,7 @@ impl Oracle {
             self.restart_one(restart, &recovered.partitions, wall, &mut findings, &mut order);
         }
         if let (Some(found), Some(lost), false) = (order.found, order.lost, is_tail_harmed) {
-            assert!(found <= lost, "request {found} is there, and {lost}, which came before it, is not");
+            assert!(found <= lost, "request {found} was found, but the earlier request {lost} was lost");
         }
         findings
     }
@@ -100,26 +102,28 @@ impl Oracle {
         findings: &mut Findings,
         order: &mut Order,
     ) {
-        let model = self.models.get_mut(&id).expect("the caller took the id from there");
+        let model = self.models.get_mut(&id).expect("the id is from the models");
         let expiry = model.expiry;
         let lives = std::mem::take(&mut model.lives);
         let Some(partition) = partitions.find(id) else {
             return model.end(id, lives, is_tail_harmed, order);
         };
         let mut durable = lives.into_iter().find(|life| life.is_durable);
-        let pieces = pieces.expect("it was read");
+        let pieces = pieces.expect("an open partition was read");
         let first = first_found(&pieces, &self.batches);
         if is_tail_harmed && !durable.as_ref().is_some_and(|life| life.begins_with(first)) && !model.may_open(first) {
-            durable = model.take_back(first).or(durable);
+            durable = model.restore_ended(first).or(durable);
         }
         let mut life = match durable {
-            // Which of the two it was is not told by two empty logs, nor what became of all that was asked.
+            // Two empty logs look alike: neither the life nor the outcome of the pending requests
+            // can be told.
             Some(life) if partition.log.end() == Offset(0) && is_empty_and_followed(&life, model) => {
-                model.give_up_pending(order);
+                model.drop_pending(order);
                 life
             }
             Some(life) if !is_next_life(&life, model, partition, &pieces, &self.batches) => {
-                // What follows in the queue was asked of this life, up to its deletion, which is not there.
+                // The deletion was lost. All requests after it were for later lives, and are lost
+                // with it.
                 if let Some(at) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) {
                     order.note_lost(model.pending[at].number);
                     model.pending.truncate(at);
@@ -128,16 +132,16 @@ impl Oracle {
             }
             durable => {
                 let opened = opening_of(model, first);
-                let opened = opened.unwrap_or_else(|| panic!("{id} is there, and nobody opened it"));
+                let opened = opened.unwrap_or_else(|| panic!("{id} was found, but nobody opened it"));
                 let is_free = durable.is_none() || model.pending.iter().take(opened).any(|p| p.asked == Asked::Delete);
-                assert!(is_free, "{id}: another life is there, and nobody ended the one before");
+                assert!(is_free, "{id}: a later life was found, but nobody deleted the one before it");
                 model.ended.extend(durable);
                 if first.is_some() {
                     order.note_found(model.pending[opened].number);
                     model.pending.drain(..=opened);
                 } else {
-                    // Which of several openings it was is not told by an empty log.
-                    model.give_up_pending(order);
+                    // An empty log does not tell which of several openings made it.
+                    model.drop_pending(order);
                 }
                 Life::default()
             }
@@ -145,8 +149,8 @@ impl Oracle {
         (life.key, life.is_durable, life.is_closed) = (None, true, false);
         model.settle_cut(&mut life, partition);
         let positions = *partition.log.frontiers();
-        let end = pieces.iter().fold(positions.log_start, |at, piece| piece.goes_on_from(id, at));
-        assert_eq!(end, positions.durable_end, "{id}: all of the log is there");
+        let end = pieces.iter().fold(positions.log_start, |at, piece| piece.continue_from(id, at));
+        assert_eq!(end, positions.durable_end, "{id}: the disk lacks a part of the log");
         if !is_tail_harmed {
             check_start(id, &life, model, positions.log_start);
         }
@@ -154,7 +158,7 @@ impl Oracle {
         if positions.durable_end < life.end {
             assert!(
                 is_tail_harmed,
-                "{id} ends at {}: acknowledged are offsets up to {}",
+                "{id} ends at {}, but offsets up to {} are acknowledged",
                 positions.durable_end, life.end
             );
             life.batches.retain(|_, placed| placed.next <= positions.durable_end);
@@ -165,7 +169,7 @@ impl Oracle {
         pieces.iter().for_each(|piece| filling.take_piece(piece, &self.batches));
         filling.take_up_to(positions.durable_end, &self.batches);
         let mut life = filling.finish();
-        assert_eq!(life.end, positions.durable_end, "{id}: nothing is left out at the end");
+        assert_eq!(life.end, positions.durable_end, "{id}: the last batches are missing");
         if !is_tail_harmed && life.check_producers(&partition.log, &self.batches, wall, expiry) {
             findings.forgotten_producers += 1;
         }
@@ -181,13 +185,13 @@ struct Restart {
     is_tail_harmed: bool,
 }
 
-/// Whether another life may have followed this one, in which nothing was appended.
+/// Whether a later life without appends may have followed this one.
 fn is_empty_and_followed(life: &Life, model: &Model) -> bool {
     let after = model.pending.iter().skip_while(|pending| pending.asked != Asked::Delete);
     life.end == Offset(0) && after.into_iter().any(|pending| pending.asked == Asked::Open)
 }
 
-/// Whether what was found is of a life that was opened after this one was deleted.
+/// Whether the found log is of a life that was opened after this one was deleted.
 fn is_next_life(life: &Life, model: &Model, partition: &Partition, pieces: &[Piece], batches: &Batches) -> bool {
     let Some(deleted) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) else { return false };
     if partition.log.end() < life.end {
@@ -199,16 +203,17 @@ fn is_next_life(life: &Life, model: &Model, partition: &Partition, pieces: &[Pie
 }
 
 impl Model {
-    /// The partition is not there.
+    /// Handles a partition that was not found.
     fn end(&mut self, id: TopicIdPartition, lives: Vec<Life>, is_tail_harmed: bool, order: &mut Order) {
         let is_any_staged = lives.iter().any(|life| !life.is_durable);
         let durable = lives.into_iter().find(|life| life.is_durable);
         let deleted = self.pending.iter().find(|pending| pending.asked == Asked::Delete);
-        assert!(durable.is_none() || deleted.is_some() || is_tail_harmed, "{id} is gone, and nobody deleted it");
+        assert!(durable.is_none() || deleted.is_some() || is_tail_harmed, "{id} is gone, but nobody deleted it");
         if let (Some(_), Some(deleted)) = (&durable, deleted) {
             order.note_found(deleted.number);
         } else if deleted.is_none()
-            // One that finds the log full is refused, and that is told with a commit: only what a view was created for was not.
+            // An opening that finds the log full is refused, and its refusal waits for a commit. So
+            // only an opening that has created a view is certainly lost.
             && is_any_staged
             && let Some(opened) = self.pending.iter().rfind(|pending| pending.asked == Asked::Open)
         {
@@ -219,8 +224,8 @@ impl Model {
         self.cut = None;
     }
 
-    /// The log is empty, whichever life it is of: what was appended after the last opening is not there.
-    fn give_up_pending(&mut self, order: &mut Order) {
+    /// The log is empty, whichever life it is of: the appends after the last opening are lost.
+    fn drop_pending(&mut self, order: &mut Order) {
         let opened = self.pending.iter().rposition(|pending| pending.asked == Asked::Open);
         let is_lost = |pending: &&Pending| {
             matches!(pending.asked, Asked::Append { is_alone: true, .. }) && pending.placed.is_none() && !pending.is_cut
@@ -231,14 +236,14 @@ impl Model {
         self.pending.clear();
     }
 
-    /// Harm has taken the end of an earlier life, and all that came after it.
-    fn take_back(&mut self, first: Option<(Offset, BatchId)>) -> Option<Life> {
+    /// Harm has destroyed the end of an earlier life and everything after it: that life is back.
+    fn restore_ended(&mut self, first: Option<(Offset, BatchId)>) -> Option<Life> {
         let at = self.ended.iter().rposition(|life| life.begins_with(first))?;
         self.pending.clear();
         self.ended.drain(at..).next()
     }
 
-    /// Whether a life that begins with this batch may have been opened by what is not answered.
+    /// Whether a pending request may have opened a life that begins with this batch.
     fn may_open(&self, first: Option<(Offset, BatchId)>) -> bool {
         self.pending.iter().any(|pending| match first {
             Some((_, first)) => appended(pending) == Some(first),
@@ -254,7 +259,8 @@ fn first_found(pieces: &[Piece], batches: &Batches) -> Option<(Offset, BatchId)>
     })
 }
 
-/// The request that opened the life that this batch is of; of one without batches, the last that may have.
+/// The opening of the life that begins with this batch. Without a batch, the last opening that it
+/// may have been.
 fn opening_of(model: &Model, first: Option<(Offset, BatchId)>) -> Option<usize> {
     let asked = |what: Asked, at: &usize| model.pending[*at].asked == what;
     let is_first = |pending: &Pending| first.is_some_and(|(_, first)| appended(pending) == Some(first));
@@ -282,7 +288,7 @@ fn check_start(id: TopicIdPartition, life: &Life, model: &Model, start: Offset) 
     assert!(is_known, "{id}: nobody asked for a log start of {start}");
 }
 
-/// A life that is filled with what was found of it.
+/// A life that is being extended by the batches that a start found.
 struct Filling<'a> {
     id: TopicIdPartition,
     life: Life,
@@ -303,7 +309,7 @@ impl Filling<'_> {
                 let placed = self.life.batches.get(&header.base_offset);
                 assert!(
                     placed.is_some_and(|placed| placed.batch == found),
-                    "{}: batch {} stands at {}, and not {placed:?}",
+                    "{}: batch {} was found at {}, not {placed:?}",
                     self.id,
                     found.0,
                     header.base_offset
@@ -311,33 +317,37 @@ impl Filling<'_> {
             }
             Piece::Marked(range) => {
                 self.take_up_to(range.end, batches);
-                assert!(self.life.is_marked(range), "{}: {range:?} is marked as damaged, and was not", self.id);
+                assert!(
+                    self.life.is_marked(range),
+                    "{}: the log has {range:?} marked as damaged, but nobody was told",
+                    self.id
+                );
             }
             Piece::Damaged { offsets, .. } => self.take_up_to(offsets.end, batches),
             Piece::Missing(range) => panic!("{}: {range:?} is in no segment", self.id),
         }
     }
 
-    /// What cannot be read up to there is what was asked for, in its order.
+    /// Takes pending batches in their order for offsets that cannot be read.
     fn take_up_to(&mut self, end: Offset, batches: &Batches) {
         while self.life.end < end {
             let next = self.pending.iter().find(|pending| pending.placed.is_none()).and_then(appended);
-            let next = next.unwrap_or_else(|| panic!("{}: nobody asked for what is before {end}", self.id));
+            let next = next.unwrap_or_else(|| panic!("{}: no client asked for the batches before {end}", self.id));
             self.take_pending(None, self.life.end, batches.header(next));
         }
     }
 
-    /// The next one that was asked for; or this one, if those before it may have been refused.
+    /// Takes the next pending batch, or `found`. The batches before `found` may have been refused.
     fn take_pending(&mut self, found: Option<BatchId>, base: Offset, header: &BatchHeader) {
         loop {
-            assert!(!self.pending.is_empty(), "{}: at {base} stands {found:?}, which nobody asked for", self.id);
+            assert!(!self.pending.is_empty(), "{}: no client asked for {found:?}, found at {base}", self.id);
             let pending = self.pending.remove(0);
             let Asked::Append { batch, wall, is_alone } = pending.asked else { continue };
             if pending.placed.is_some() {
                 continue;
             }
             if found.is_none_or(|found| found == batch) {
-                assert_eq!(base, self.life.end, "{}: there is no hole", self.id);
+                assert_eq!(base, self.life.end, "{}: a batch does not follow the one before it", self.id);
                 let next = base.plus(i64::from(header.last_offset_delta) + 1);
                 self.life.batches.insert(base, Placed { batch, next, wall, until: self.now });
                 self.life.end = next;
@@ -346,14 +356,14 @@ impl Filling<'_> {
                 return;
             }
             let is_left_out = is_alone && !pending.is_cut && !self.life.has(batch);
-            assert!(!is_left_out, "{}: batch {} is left out before {found:?}", self.id, batch.0);
+            assert!(!is_left_out, "{}: batch {} is missing before {found:?}", self.id, batch.0);
         }
     }
 
     fn finish(self) -> Life {
         for pending in &self.pending {
             if let (Asked::Append { is_alone, batch, .. }, None) = (pending.asked, pending.placed)
-                // One that is sent again is not appended again.
+                // A batch that is sent again is not appended again.
                 && !self.life.has(batch)
             {
                 self.findings.lost += 1;

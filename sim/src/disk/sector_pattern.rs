@@ -1,18 +1,20 @@
-//! How what was cut off spreads over its sectors: which of them it reached.
+//! Draws which sectors of an interrupted or unsynced write reach the disk.
 
 use std::collections::BTreeMap;
 
 use super::operation::OperationId;
 use crate::dice::{Chance, Dice};
 
-/// Which sectors of one write are reached, when they are asked for in their order. Each kind is drawn as often: were every sector drawn
-/// by itself, a long write would never be whole, and never end in the middle.
+/// Which sectors of one write reach the disk; the caller asks for them in order. Each kind is
+/// equally likely: if every sector were drawn by itself, a long write would never arrive whole, and
+/// never end in the middle.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Spread {
+pub(super) enum SectorPattern {
     All,
     Nothing,
     Each,
-    /// Long stretches of both: as a write that ends in the middle, or lacks its beginning.
+    /// Long runs of reached and missed sectors, as in a write that ends in the middle or lacks its
+    /// beginning.
     Runs {
         is_reached: bool,
     },
@@ -20,7 +22,7 @@ pub(super) enum Spread {
 
 const RUN_ENDS: Chance = Chance::percent(15);
 
-impl Spread {
+impl SectorPattern {
     pub(super) fn draw(dice: &mut Dice) -> Self {
         match dice.below(4) {
             0 => Self::All,
@@ -30,7 +32,7 @@ impl Spread {
         }
     }
 
-    /// Whether the next sector is.
+    /// Whether the next sector is reached.
     pub(super) fn reaches(&mut self, dice: &mut Dice) -> bool {
         match self {
             Self::All => true,
@@ -44,18 +46,18 @@ impl Spread {
     }
 }
 
-/// What reaches the disk before the power is gone, of all that no sync covers.
+/// Draws, for a power cut, which of the writes that no sync covers reach the disk.
 #[derive(Debug)]
-pub(super) struct LastMoment<'a> {
+pub(super) struct PowerCut<'a> {
     dice: &'a mut Dice,
-    /// Where it is the same for all writes.
+    /// The same outcome for all writes, if one was drawn.
     all: Option<bool>,
-    writes: BTreeMap<OperationId, Spread>,
+    writes: BTreeMap<OperationId, SectorPattern>,
 }
 
 const ALL_ALIKE: Chance = Chance::percent(25);
 
-impl<'a> LastMoment<'a> {
+impl<'a> PowerCut<'a> {
     pub(super) fn draw(dice: &'a mut Dice) -> Self {
         let all = dice.happens(ALL_ALIKE).then(|| dice.coin());
         Self { dice, all, writes: BTreeMap::new() }
@@ -63,7 +65,7 @@ impl<'a> LastMoment<'a> {
 
     pub(super) fn reaches(&mut self, write: OperationId) -> bool {
         let dice = &mut *self.dice;
-        self.all.unwrap_or_else(|| self.writes.entry(write).or_insert_with(|| Spread::draw(dice)).reaches(dice))
+        self.all.unwrap_or_else(|| self.writes.entry(write).or_insert_with(|| SectorPattern::draw(dice)).reaches(dice))
     }
 
     pub(super) fn happens(&mut self, chance: Chance) -> bool {
