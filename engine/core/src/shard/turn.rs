@@ -84,6 +84,11 @@ impl<H: Host> Shard<H> {
             if !is_ending {
                 self.slots.ask(self.staging.table_mut(), &mut self.actions);
             }
+            // The group that puts the WAL session on disk goes alone: after a power cut another
+            // group might be there without it, and the next start would take the session again.
+            if self.commits.begun() == 0 && !self.staging.is_empty() {
+                return;
+            }
             self.repair.stage::<H>(&self.commits, &self.partitions, &mut self.staging);
             // A shard that ends does not wait for checkpoints: the next start uses older ones.
             if !is_ending && let Err(error) = self.staging.stage_checkpoints(&self.partitions) {

@@ -184,6 +184,21 @@ fn a_commit_that_starts_a_segment_goes_alone() {
 }
 
 #[test]
+fn requests_that_come_before_the_first_commit_go_with_the_second() {
+    let mut driver = Driver::with(1, slow()).restart().unwrap();
+    let append = driver.append(0, &[10]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    assert!(!driver.in_flight[0].holds_frames, "it holds the group that puts the session on disk");
+    driver.turn();
+    assert!(!driver.begin_commit());
+    driver.end_commit();
+    assert!(driver.begin_commit());
+    driver.end_commit();
+    assert!(append.answer().unwrap()[0].is_ok());
+}
+
+#[test]
 fn the_group_that_puts_the_session_on_disk_goes_alone() {
     let mut driver = Driver::with(1, slow()).restart().unwrap();
     driver.turn();
