@@ -1,6 +1,8 @@
 //! [`PartitionLog`]: the state of one partition's log, and the changes that syncs, trims and new
-//! leaderships make in it. Appends are in [`super::append`], cuts in [`super::cutting`], recovery
-//! in [`super::replay`].
+//! leaderships make in it. Its methods lie in five files, one for each thing that happens to a log:
+//! appends are in [`super::append`], cuts in [`super::cutting`], recovery in [`super::replay`], and
+//! checkpoints in [`super::checkpoint`]. They change the same fields together, so that a type for
+//! each would only hand the others around.
 //!
 //! Its [`Frontiers`] say how far the log has come. The log end and the producers run ahead of the
 //! disk; so do a trim and a leadership until their frames are synced. Readers see only records

@@ -5,7 +5,7 @@
 //! ```text
 //! add --> in use (on_durable: end moves up) --on_indexed--> indexed --retire, unless held--> gone
 //! ```
-//! Readers of recent batches do not take this lock. The writer takes it to start, seal or retire a
+//! Readers of recent batches do not take this lock. The writer takes it to start or retire a
 //! segment, and once for each chunk that leaves memory.
 
 use std::collections::BTreeMap;
