@@ -12,6 +12,8 @@ use crate::manifests::Member;
 /// Code lines above this mean that a file holds two nouns. Tests files count as well.
 const LINES_MAX: usize = 1_000;
 const README_LINES_MAX: usize = 20;
+/// Prose of comments is read in columns of this width.
+const COMMENT_COLUMNS_MAX: usize = 100;
 
 /// Names that say nothing about what is inside.
 const EMPTY_NAMES: &[&str] =
@@ -32,6 +34,7 @@ pub fn check(root: &Path, member: &Member) -> Result<Vec<Finding>> {
     for (path, text) in texts(root, member)? {
         findings.extend(check_name(&path));
         findings.extend(check_text(&path, &text));
+        findings.extend(check_comment_width(&path, &text));
     }
     Ok(findings)
 }
@@ -84,6 +87,29 @@ fn check_text(path: &str, text: &str) -> Vec<Finding> {
                     message: format!("`{word}`: {remedy}"),
                 });
             }
+        }
+    }
+    findings
+}
+
+/// Lines of comments that are too wide. Fenced blocks, tables and links cannot be wrapped.
+fn check_comment_width(path: &str, text: &str) -> Vec<Finding> {
+    let mut is_fenced = false;
+    let mut findings = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let Some(comment) = line.trim_start().strip_prefix("//") else {
+            is_fenced = false;
+            continue;
+        };
+        let comment = comment.trim_start_matches(['/', '!']).trim_start();
+        is_fenced ^= comment.starts_with("```");
+        let is_whole = is_fenced || comment.starts_with('|') || comment.contains("://");
+        if line.chars().count() > COMMENT_COLUMNS_MAX && !is_whole {
+            findings.push(Finding {
+                path: path.to_owned(),
+                line: index + 1,
+                message: format!("a comment is wrapped at {COMMENT_COLUMNS_MAX} columns"),
+            });
         }
     }
     findings

@@ -29,6 +29,18 @@ fn a_clean_crate_has_no_findings() {
 }
 
 #[test]
+fn comments_are_wrapped_but_for_blocks_tables_and_links() {
+    let wide = "word ".repeat(20);
+    for whole in [format!("//! ```text\n//! {wide}\n//! ```\n"), format!("//! | {wide}\n"), format!("//! https://{wide}\n")] {
+        assert_eq!(findings("model", "", &whole), Vec::<String>::new());
+    }
+    for prose in [format!("//! {wide}\n"), format!("//! x\n//! ```\n//! ```\n/// {wide}\nfn x() {{}}\n")] {
+        let found = findings("model", "", &prose);
+        assert!(found.len() == 1 && found[0].contains("100 columns"), "{found:?}");
+    }
+}
+
+#[test]
 fn broken_rules_are_found() {
     let check = |folder: &str, dependencies: &str, source: &str, part: &str| {
         let found = findings(folder, dependencies, source);
