@@ -1,4 +1,5 @@
-//! Says where librdkafka was built: its own load generator is compiled there when a cross-check first needs it.
+//! Says where librdkafka was built: its own load generator is compiled there when a cross-check
+//! first needs it.
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

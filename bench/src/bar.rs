@@ -1,4 +1,5 @@
-//! What a figure is held against: a ratio to another contender in the same run, or a bound of its own.
+//! What a figure is held against: a ratio to another contender in the same run, or a bound of its
+//! own.
 
 use crate::contender::Contender;
 use crate::figure::digits;

@@ -1,5 +1,6 @@
-//! One contender running on an empty folder: start, topics, kill -9, start again. The processes and Kafka's configuration are the
-//! compatibility harness's; the JVM's settings are those of Kafka's own start script, not the harness's frugal ones.
+//! One contender running on an empty folder: start, topics, kill -9, start again. The processes and
+//! Kafka's configuration are the compatibility harness's; the JVM's settings are those of Kafka's
+//! own start script, not the harness's frugal ones.
 
 use crate::contender::Contender;
 use crate::usage::Sample;
@@ -93,8 +94,8 @@ impl Broker {
         Ok(Broker { contender, body: Body::Process(node), watch: None })
     }
 
-    /// Makes each sync of the broker's take longer by `delay` from the next start on. The delay is strace's, which sees system calls
-    /// alone: nothing that goes through io_uring.
+    /// Makes each sync of the broker's take longer by `delay` from the next start on. The delay is
+    /// strace's, which sees system calls alone: nothing that goes through io_uring.
     pub fn delay_syncs(&mut self, delay: Duration) -> Result<()> {
         let is_io_uring = matches!(self.contender, Contender::Rustmq | Contender::Base);
         ensure!(!is_io_uring, "io_uring's syncs cannot be delayed");
@@ -104,7 +105,8 @@ impl Broker {
         Ok(())
     }
 
-    /// From the next start on, RustMQ's tail memory takes this much at most. Of Kafka there is no such thing: it reads from the page cache.
+    /// From the next start on, RustMQ's tail memory takes this much at most. Of Kafka there is no
+    /// such thing: it reads from the page cache.
     pub fn bound_tail_memory(&mut self, bytes: u64) {
         if let Body::Process(node) = &mut self.body {
             node.tail_memory = Some(bytes);
@@ -220,7 +222,8 @@ impl Broker {
         Ok(())
     }
 
-    /// Starts the process on what is in the folder; from its start to the first answered metadata request.
+    /// Starts the process on what is in the folder; from its start to the first answered metadata
+    /// request.
     pub fn start_again(&mut self) -> Result<Duration> {
         let contender = self.contender;
         let Body::Process(node) = &mut self.body else { return Ok(Duration::ZERO) };
@@ -301,8 +304,8 @@ impl Node {
 /// The calls that sync: RustMQ writes with `pwritev2` to sync alone, and Kafka does not at all.
 const SYNCS: &str = "fsync,fdatasync,pwritev2";
 
-/// The words before a broker's own that make strace hold its syncs. The broker keeps the process that is started: strace is its
-/// grandchild, and stops it for nothing else.
+/// The words before a broker's own that make strace hold its syncs. The broker keeps the process
+/// that is started: strace is its grandchild, and stops it for nothing else.
 fn delayed(by: Duration) -> Result<Vec<OsString>> {
     let is_there = Command::new("strace").arg("-V").output().is_ok_and(|output| output.status.success());
     ensure!(is_there, "strace is missing: it delays syncs; install the package strace");
@@ -312,7 +315,8 @@ fn delayed(by: Duration) -> Result<Vec<OsString>> {
     Ok(words.map(OsString::from).to_vec())
 }
 
-/// The folder of all runs' data, on the file system that is measured, without what killed runs have left.
+/// The folder of all runs' data, on the file system that is measured, without what killed runs have
+/// left.
 pub fn runs_folder(chosen: Option<&Path>) -> Result<PathBuf> {
     let root = chosen.map_or_else(|| install::cache().join("bench"), Path::to_path_buf);
     fs::create_dir_all(&root).with_context(|| format!("creating {}", root.display()))?;

@@ -15,12 +15,14 @@ pub struct Producing {
     pub codec: &'static str,
 }
 
-/// What a producer promises about the order of its records, and so how many requests it may have in flight.
+/// What a producer promises about the order of its records, and so how many requests it may have in
+/// flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// 5 requests in flight, but one for each partition: librdkafka holds the messages in flight of a partition
-    /// against that limit. Its thread spins while a record waits for its request: of an open loop on few processors the
-    /// tail would be the time that a broker's threads wait for that thread, whichever broker it is.
+    /// 5 requests in flight, but one for each partition: librdkafka holds the messages in flight of
+    /// a partition against that limit. Its thread spins while a record waits for its request: of an
+    /// open loop on few processors the tail would be the time that a broker's threads wait for that
+    /// thread, whichever broker it is.
     Idempotent,
     /// As many requests as it takes: librdkafka's default.
     None,
@@ -86,8 +88,8 @@ impl Producing {
     }
 }
 
-/// How long a broker may hold a fetch that finds nothing: a consumer of what comes can wait, one of what is there must not spend its
-/// time so when it turns back at the end.
+/// How long a broker may hold a fetch that finds nothing: a consumer of what comes can wait, one of
+/// what is there must not spend its time so when it turns back at the end.
 pub const WAIT_LIVE_MS: u32 = 500;
 pub const WAIT_CATCH_UP_MS: u32 = 10;
 

@@ -1,5 +1,6 @@
-//! What is measured against what: RustMQ, Apache Kafka, their variants, and the fake broker inside the bench process that shows
-//! the load generator's own limit. Knows names and settings; `broker` starts them.
+//! What is measured against what: RustMQ, Apache Kafka, their variants, and the fake broker inside
+//! the bench process that shows the load generator's own limit. Knows names and settings; `broker`
+//! starts them.
 
 use clap::ValueEnum;
 

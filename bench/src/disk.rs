@@ -1,5 +1,5 @@
-//! What the disk alone does: its share of a synced acknowledgement (overwriting 4 KiB of a written file with O_DIRECT, then fdatasync), and
-//! reading files from end to end.
+//! What the disk alone does: its share of a synced acknowledgement (overwriting 4 KiB of a written
+//! file with O_DIRECT, then fdatasync), and reading files from end to end.
 
 use crate::figure::count;
 use anyhow::{Context, Result, ensure};
@@ -23,7 +23,8 @@ pub fn probe(folder: &Path, time: Duration) -> Result<Histogram<u64>> {
     outcome
 }
 
-/// Reads the files one after another with O_DIRECT, 1 MiB at a time: megabytes (10^6 bytes) a second.
+/// Reads the files one after another with O_DIRECT, 1 MiB at a time: megabytes (10^6 bytes) a
+/// second.
 pub fn read_plainly(files: &[PathBuf]) -> Result<f64> {
     const AT_ONCE: usize = 1 << 20;
     let mut memory = vec![0_u8; AT_ONCE + BLOCK];

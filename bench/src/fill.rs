@@ -1,4 +1,5 @@
-//! Puts a given amount of records into a topic, for scenarios that read it or start on it. Not measured.
+//! Puts a given amount of records into a topic, for scenarios that read it or start on it. Not
+//! measured.
 
 use crate::broker::Broker;
 use crate::client::Producing;
@@ -13,7 +14,8 @@ const RECORD_BYTES: u64 = 1024;
 const FLUSH_WITHIN: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(1);
 
-/// Creates `topic` and fills its partitions evenly with `bytes` in records of 1 KiB; how many records that is.
+/// Creates `topic` and fills its partitions evenly with `bytes` in records of 1 KiB; how many
+/// records that is.
 pub fn fill(broker: &Broker, topic: &str, partitions: i32, bytes: u64) -> Result<u64> {
     broker.create_topic(topic, partitions)?;
     let records = bytes / RECORD_BYTES;
@@ -43,7 +45,8 @@ pub fn put(broker: &Broker, topic: &str, partitions: i32, records: u64) -> Resul
     Ok(())
 }
 
-/// How many records the topic's partitions hold. On a broker that has just started, waits until it leads them.
+/// How many records the topic's partitions hold. On a broker that has just started, waits until it
+/// leads them.
 pub fn end(broker: &Broker, topic: &str, partitions: i32) -> Result<u64> {
     let places: Vec<Place> = (0..partitions).map(|partition| Place::new(topic, partition)).collect();
     let ends = broker.admin()?.ends(&places)?;

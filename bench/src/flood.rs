@@ -1,5 +1,6 @@
-//! The load that asks how much: one producer that sends as fast as its buffer takes records, and the acknowledged bytes in the
-//! window. The load's own latency is that of a full buffer and means nothing; `pace` measures latency.
+//! The load that asks how much: one producer that sends as fast as its buffer takes records, and
+//! the acknowledged bytes in the window. The load's own latency is that of a full buffer and means
+//! nothing; `pace` measures latency.
 
 use crate::broker::Broker;
 use crate::client::Producing;
@@ -16,7 +17,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// How long the sender waits before it tries a full buffer again: a few percent of what the buffer holds.
+/// How long the sender waits before it tries a full buffer again: a few percent of what the buffer
+/// holds.
 const BUFFER_FULL_PAUSE: Duration = Duration::from_micros(500);
 const FLUSH_WITHIN: Duration = Duration::from_secs(60);
 

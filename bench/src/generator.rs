@@ -1,5 +1,5 @@
-//! The load generators of others, run as they come: Kafka's `ProducerPerformance`, librdkafka's `rdkafka_performance`, and franz-go. What they
-//! report is theirs; we only read it.
+//! The load generators of others, run as they come: Kafka's `ProducerPerformance`, librdkafka's
+//! `rdkafka_performance`, and franz-go. What they report is theirs; we only read it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,8 @@ pub struct Order<'a> {
 pub struct Report {
     /// Acknowledged, in megabytes (10^6 bytes) a second.
     pub megabytes_per_second: f64,
-    /// Of acknowledgements, in whole milliseconds, where the generator says it: median, and 99 of a hundred.
+    /// Of acknowledgements, in whole milliseconds, where the generator says it: median, and 99 of a
+    /// hundred.
     pub latency: Option<(f64, f64)>,
 }
 
@@ -84,7 +85,8 @@ pub struct Reading<'a> {
     pub records: u64,
 }
 
-/// Runs `rdkafka_performance` until it has read as many records; the megabytes (10^6 bytes) a second from its first record on.
+/// Runs `rdkafka_performance` until it has read as many records; the megabytes (10^6 bytes) a
+/// second from its first record on.
 pub fn consume(reading: &Reading<'_>) -> Result<f64> {
     let Reading { bootstrap, topic, partitions, records } = reading;
     let mut command = process::command(&compiled()?.to_string_lossy());
@@ -97,7 +99,8 @@ pub fn consume(reading: &Reading<'_>) -> Result<f64> {
     rate.with_context(|| format!("rdkafka_performance did not report {records} records:\n{text}"))
 }
 
-/// The last line: "% 2000000 messages (2048000000 bytes) consumed in 2000ms: 1000000 msgs/s (1024.00 MB/s)". It may have a few more than asked for.
+/// The last line: "% 2000000 messages (2048000000 bytes) consumed in 2000ms: 1000000 msgs/s
+/// (1024.00 MB/s)". It may have a few more than asked for.
 fn consumed_rate(text: &str, records: u64) -> Option<f64> {
     let line = text.lines().rfind(|line| line.contains(" consumed in "))?;
     let count: u64 = line.strip_prefix("% ")?.split_once(' ')?.0.parse().ok()?;
@@ -141,8 +144,8 @@ fn producer_performance(order: &Order<'_>) -> Command {
     command
 }
 
-/// The last line: "3000000 records sent, 300000.0 records/sec (292.97 MB/sec), ..., 1 ms 50th, 2 ms 95th, 3 ms 99th, 4 ms 99.9th." Its MB are
-/// 2^20 bytes.
+/// The last line: "3000000 records sent, 300000.0 records/sec (292.97 MB/sec), ..., 1 ms 50th, 2 ms
+/// 95th, 3 ms 99th, 4 ms 99.9th." Its MB are 2^20 bytes.
 fn producer_performance_report(report: &str, records: u64) -> Option<Report> {
     let line = report.lines().rfind(|line| line.starts_with(&format!("{records} records sent")))?;
     let (before, _) = line.split_once(" MB/sec")?;
@@ -179,8 +182,8 @@ fn compiled() -> Result<PathBuf> {
     Ok(examples.join("rdkafka_performance"))
 }
 
-/// The last line: "% 3000000 messages produced (3072000000 bytes), 3000000 delivered (offset 0, 0 failed) in 9000ms: 333333 msgs/s and 341.33
-/// MB/s, ...". Its MB are 10^6 bytes.
+/// The last line: "% 3000000 messages produced (3072000000 bytes), 3000000 delivered (offset 0, 0
+/// failed) in 9000ms: 333333 msgs/s and 341.33 MB/s, ...". Its MB are 10^6 bytes.
 fn rdkafka_performance_rate(report: &str, records: u64) -> Option<f64> {
     let line = report.lines().rfind(|line| line.contains(&format!(" {records} delivered")))?;
     let (before, _) = line.split_once(" MB/s")?;

@@ -1,5 +1,5 @@
-//! Latencies of the records that were due in the window, from the instant each was due: a stall of the broker or of the generator
-//! counts against every record that it delays.
+//! Latencies of the records that were due in the window, from the instant each was due: a stall of
+//! the broker or of the generator counts against every record that it delays.
 
 use crate::timeline::Timeline;
 use hdrhistogram::Histogram;
@@ -35,8 +35,9 @@ impl Latencies {
         self.histogram().len()
     }
 
-    /// Waits until `expected` records have arrived. Those that do not within `patience` are entered with the least time that they
-    /// have taken: from the window's end until now. Returns how many these were.
+    /// Waits until `expected` records have arrived. Those that do not within `patience` are entered
+    /// with the least time that they have taken: from the window's end until now. Returns how many
+    /// these were.
     pub fn settle(&self, expected: u64, patience: Duration) -> u64 {
         let deadline = self.timeline.now() + crate::timeline::nanos(patience);
         while self.counted() < expected && self.timeline.now() < deadline {

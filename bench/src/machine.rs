@@ -1,4 +1,5 @@
-//! What a reader must know of the machine and of the code to place the numbers. Facts that cannot be had are said to be unknown.
+//! What a reader must know of the machine and of the code to place the numbers. Facts that cannot
+//! be had are said to be unknown.
 
 use crate::broker::JVM;
 use rustmq_compat_tests::server;

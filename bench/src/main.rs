@@ -43,7 +43,8 @@ use timeline::Timing;
 /// The same load on RustMQ and on Apache Kafka, in turn, and one table of ratios.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Scenarios by name; none stands for all. `list` names them; `profile`, before the names, shows what limits RustMQ in them.
+    /// Scenarios by name; none stands for all. `list` names them; `profile`, before the names,
+    /// shows what limits RustMQ in them.
     scenarios: Vec<String>,
     /// Alternating rounds; a figure is their median.
     #[arg(long, default_value_t = 3)]
@@ -76,7 +77,8 @@ struct Arguments {
     /// Writes the report there as well.
     #[arg(long)]
     write: Option<PathBuf>,
-    /// After the rounds of a scenario profiles it once, for the line that says what limits RustMQ in it.
+    /// After the rounds of a scenario profiles it once, for the line that says what limits RustMQ
+    /// in it.
     #[arg(long)]
     limits: bool,
     /// A few scenarios in under two minutes; fails where a figure is far worse than Kafka's.

@@ -1,5 +1,6 @@
-//! The load that asks how long: records due at fixed instants, sent then whether the broker keeps up or not (an open loop), each
-//! measured from when it was due until its acknowledgement reaches the application.
+//! The load that asks how long: records due at fixed instants, sent then whether the broker keeps
+//! up or not (an open loop), each measured from when it was due until its acknowledgement reaches
+//! the application.
 
 use crate::broker::Broker;
 use crate::client::Producing;
@@ -40,8 +41,8 @@ pub struct Pace {
 pub enum Spread {
     /// Each goes round all partitions, and begins at a place of its own.
     Everywhere,
-    /// Each goes round as many partitions as the others, which no other sends to. librdkafka's thread looks at every partition that its
-    /// producer has sent to, each time that it wakes.
+    /// Each goes round as many partitions as the others, which no other sends to. librdkafka's
+    /// thread looks at every partition that its producer has sent to, each time that it wakes.
     OwnShare,
 }
 
@@ -164,7 +165,8 @@ fn send(producers: &[PacedProducer], topic: &str, pace: Pace, timeline: Timeline
     Ok(due_in_window)
 }
 
-/// When the record of this number is due: spread evenly, without a drift that rounding would add up to.
+/// When the record of this number is due: spread evenly, without a drift that rounding would add up
+/// to.
 fn due(number: u64, rate: u32) -> u64 {
     let nanos = u128::from(number) * 1_000_000_000 / u128::from(rate);
     u64::try_from(nanos).expect("a run is shorter than five centuries")

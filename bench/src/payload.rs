@@ -1,4 +1,5 @@
-//! What the records hold: text that resembles JSON events, the same bytes in every run, none like its neighbour.
+//! What the records hold: text that resembles JSON events, the same bytes in every run, none like
+//! its neighbour.
 
 /// Distinct values, so that compression does not meet one value over and over.
 const DISTINCT: usize = 1024;

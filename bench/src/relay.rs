@@ -1,5 +1,5 @@
-//! A paced load with live consumers that each read all of it: how long a record takes from when it was due until a consumer's
-//! application has it, and what the broker spends on what goes out.
+//! A paced load with live consumers that each read all of it: how long a record takes from when it
+//! was due until a consumer's application has it, and what the broker spends on what goes out.
 
 use crate::broker::Broker;
 use crate::client;

@@ -44,8 +44,8 @@ pub fn whole(head: &str, results: &[table::Result<'_>], plan: &Plan<'_>) -> Stri
     format!("{head}{}", table::render(results, plan))
 }
 
-/// Margins that only a real regression passes, whatever else the machine is doing. What a slow disk changes is held against a broker that
-/// waits for the disk too.
+/// Margins that only a real regression passes, whatever else the machine is doing. What a slow disk
+/// changes is held against a broker that waits for the disk too.
 const GUARDS: [Bar; 5] = [
     Bar::new("acknowledged", Limit::AtLeast(1.0, Contender::KafkaFlush)),
     Bar::new("broker CPU in", Limit::AtMost(1.0, Contender::Kafka)),

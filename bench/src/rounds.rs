@@ -1,4 +1,5 @@
-//! Runs scenarios: each contender in turn, A B A B, never two at once, each on an empty folder; gathers the figures of all rounds.
+//! Runs scenarios: each contender in turn, A B A B, never two at once, each on an empty folder;
+//! gathers the figures of all rounds.
 
 use crate::builds::Build;
 use crate::contender::Contender;
@@ -13,7 +14,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Long enough to see whether the disk is slower for one contender than for another, as one that is throttled by credits is.
+/// Long enough to see whether the disk is slower for one contender than for another, as one that is
+/// throttled by credits is.
 const PROBED_FOR: Duration = Duration::from_millis(300);
 
 /// What holds for all scenarios of one run of the bench.

@@ -1,5 +1,5 @@
-//! What a scenario is: a name, a load, the contenders that it is for, and the bars that its figures are held against. The scenarios
-//! themselves are in `scenarios`, a file each; `rounds` runs them.
+//! What a scenario is: a name, a load, the contenders that it is for, and the bars that its figures
+//! are held against. The scenarios themselves are in `scenarios`, a file each; `rounds` runs them.
 
 use crate::bar::Bar;
 use crate::broker::{Broker, Watch};
@@ -21,7 +21,8 @@ pub struct Run<'a> {
     /// Where brokers keep their data.
     pub root: &'a Path,
     pub overrides: Overrides,
-    /// The most records of 1 KiB a second that Kafka took in this run of the bench, once that is known.
+    /// The most records of 1 KiB a second that Kafka took in this run of the bench, once that is
+    /// known.
     pub kafka_records_max: &'a Cell<Option<f64>>,
     /// Whoever looks at the broker during the measured window.
     pub watch: Option<Rc<dyn Watch>>,

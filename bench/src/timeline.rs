@@ -1,4 +1,5 @@
-//! The clock of one run: instants as nanoseconds since its start, the window that is measured, and waiting until a moment.
+//! The clock of one run: instants as nanoseconds since its start, the window that is measured, and
+//! waiting until a moment.
 
 use std::fs;
 use std::ops::Range;
@@ -13,7 +14,8 @@ pub struct Timing {
     pub window: Duration,
 }
 
-/// A run's time axis. The load runs without a break from 0 through the warm-up to the end of the window.
+/// A run's time axis. The load runs without a break from 0 through the warm-up to the end of the
+/// window.
 #[derive(Clone, Copy, Debug)]
 pub struct Timeline {
     start: Instant,
@@ -50,8 +52,9 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).expect("a run is shorter than five centuries")
 }
 
-/// Lets the calling thread wake at the time that it asks for, not up to 50 us later. Threads and processes that it starts inherit
-/// this, so it must never be called on a thread that starts a broker.
+/// Lets the calling thread wake at the time that it asks for, not up to 50 us later. Threads and
+/// processes that it starts inherit this, so it must never be called on a thread that starts a
+/// broker.
 pub fn wake_precisely() {
     // Without it, the generator is later by the same time for every contender.
     let Ok(thread) = fs::read_link("/proc/thread-self") else { return };

@@ -1,4 +1,5 @@
-//! What a process has used, and what the whole machine has: processor time and memory from `/proc`. Samples; does not watch.
+//! What a process has used, and what the whole machine has: processor time and memory from `/proc`.
+//! Samples; does not watch.
 
 use anyhow::{Context, Result};
 use std::fs;
@@ -111,7 +112,8 @@ pub struct Spent {
     pub broker: Duration,
     pub broker_faults: u64,
     pub generator: Duration,
-    /// By everything else on the machine: the kernel's own threads, and whatever disturbs the measurement.
+    /// By everything else on the machine: the kernel's own threads, and whatever disturbs the
+    /// measurement.
     pub others: Duration,
 }
 

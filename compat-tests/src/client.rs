@@ -1,5 +1,6 @@
-//! The clients that scenarios drive, behind one operation (`call`) and the typed requests built on it.
-//! An operation that a client's library lacks answers `UNSUPPORTED`; scenarios name the clients they ask, so it never hides.
+//! The clients that scenarios drive, behind one operation (`call`) and the typed requests built on
+//! it. An operation that a client's library lacks answers `UNSUPPORTED`; scenarios name the clients
+//! they ask, so it never hides.
 
 use crate::kcat::Kcat;
 use crate::native::Native;
@@ -152,7 +153,8 @@ impl dyn Client + '_ {
         parse(answer, "acks")
     }
 
-    /// Reads `count` records of the partitions, without a group; fewer when `timeout_ms` passes first.
+    /// Reads `count` records of the partitions, without a group; fewer when `timeout_ms` passes
+    /// first.
     pub fn consume(
         &mut self,
         partitions: &[(&str, i32)],

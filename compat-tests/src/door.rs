@@ -1,5 +1,6 @@
-//! A port in front of a broker: takes connections, opens one to the broker for each, and hands both on. What passes between them is
-//! the business of those who stand in the door: `proxy`, `coverage/recorder`, `crash/liar`.
+//! A port in front of a broker: takes connections, opens one to the broker for each, and hands both
+//! on. What passes between them is the business of those who stand in the door: `proxy`,
+//! `coverage/recorder`, `crash/liar`.
 
 use anyhow::Result;
 use std::net::{TcpListener, TcpStream};

@@ -1,5 +1,6 @@
-//! Where the clients live, and how they get there: pinned versions from apt, pip, npm, Maven and the Go module proxy.
-//! A client is installed again when the file that pins it, or the program that drives it, has changed.
+//! Where the clients live, and how they get there: pinned versions from apt, pip, npm, Maven and
+//! the Go module proxy. A client is installed again when the file that pins it, or the program that
+//! drives it, has changed.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
@@ -56,7 +57,8 @@ pub enum Kit {
     Node,
     Java,
     Go,
-    /// Not clients: what makes file systems on the disks of the power-cut test, and what makes system calls slow.
+    /// Not clients: what makes file systems on the disks of the power-cut test, and what makes
+    /// system calls slow.
     Tools,
 }
 

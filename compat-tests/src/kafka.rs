@@ -19,7 +19,8 @@ pub struct Ports {
     pub controller: u16,
 }
 
-/// Writes the configuration into `folder` and formats the data folder, unless a start has done it before.
+/// Writes the configuration into `folder` and formats the data folder, unless a start has done it
+/// before.
 pub fn prepare(folder: &Path, data: &Path, ports: Ports, settings: &[(String, String)]) -> Result<()> {
     install::require(&install::cache().join("java/installed"))?;
     let Ports { kafka, advertised, controller } = ports;

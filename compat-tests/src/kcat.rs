@@ -1,5 +1,6 @@
-//! kcat: a program for people, so that each operation here is one run of it, worded in its flags. Record bodies go through files
-//! and its JSON envelope escapes what is not text, hence lengths and hexadecimal by `-f`.
+//! kcat: a program for people, so that each operation here is one run of it, worded in its flags.
+//! Record bodies go through files and its JSON envelope escapes what is not text, hence lengths and
+//! hexadecimal by `-f`.
 
 use crate::client::{Client, ClientKind, Refusal};
 use crate::process;
@@ -63,7 +64,8 @@ impl Kcat {
         let topic = text(request, "topic");
         let mut acks = Vec::new();
         for record in records {
-            // kcat does not say where a record went: the end of the partition it names, or of the one that grew.
+            // kcat does not say where a record went: the end of the partition it names, or of the
+            // one that grew.
             let only = record["partition"].as_i64();
             let before = if only.is_some() { Vec::new() } else { self.ends(&topic, None)? };
             let arguments = Self::produce_arguments(request, record, &folder)?;
@@ -109,7 +111,8 @@ impl Kcat {
                 arguments.push(file.display().to_string());
             }
             None => {
-                // An empty file would be no record at all; an empty value on a line is null with -Z.
+                // An empty file would be no record at all; an empty value on a line is null with
+                // -Z.
                 let file = folder.path().join("line");
                 fs::write(&file, format!("{}\u{1f}\n", key.unwrap_or_default()))?;
                 arguments.extend(words(&["-Z", "-K", "\u{1f}", "-l", &file.display().to_string()]));

@@ -1,5 +1,6 @@
-//! The harness of the compatibility tests: starts a broker, drives real Kafka clients against it, and hands their answers to
-//! the scenarios in `tests/`. It decides nothing about what is right: the scenarios do.
+//! The harness of the compatibility tests: starts a broker, drives real Kafka clients against it,
+//! and hands their answers to the scenarios in `tests/`. It decides nothing about what is right:
+//! the scenarios do.
 
 pub mod client;
 pub mod coverage;

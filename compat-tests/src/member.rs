@@ -1,5 +1,5 @@
-//! Members of consumer groups: several clients that must keep polling at the same time, as real ones do, until what the scenario
-//! waits for has come true.
+//! Members of consumer groups: several clients that must keep polling at the same time, as real
+//! ones do, until what the scenario waits for has come true.
 
 use crate::client::{Client, ClientKind, Refusal, open, parse};
 use crate::record::unhex;
@@ -120,7 +120,8 @@ impl Member {
     }
 }
 
-/// Polls all members at once until `done` holds, or fails with what they have when `within` has passed.
+/// Polls all members at once until `done` holds, or fails with what they have when `within` has
+/// passed.
 pub fn poll_until(members: &mut [Member], within: Duration, done: impl Fn(&[Member]) -> bool) -> Result<()> {
     let deadline = Instant::now() + within;
     loop {
@@ -141,7 +142,8 @@ pub fn poll_until(members: &mut [Member], within: Duration, done: impl Fn(&[Memb
     }
 }
 
-/// Whether the members own `partitions` partitions between them, each exactly once, and nobody is left without when there are enough.
+/// Whether the members own `partitions` partitions between them, each exactly once, and nobody is
+/// left without when there are enough.
 pub fn is_balanced(members: &[Member], partitions: usize) -> bool {
     let owned: Vec<_> = members.iter().flat_map(|member| &member.assigned).collect();
     let distinct: BTreeSet<_> = owned.iter().collect();

@@ -1,5 +1,5 @@
-//! Loopback ports of brokers. A port is claimed until this process ends: a broker that is killed finds it again, and test processes that run
-//! side by side share none.
+//! Loopback ports of brokers. A port is claimed until this process ends: a broker that is killed
+//! finds it again, and test processes that run side by side share none.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -7,7 +7,8 @@ use std::net::TcpListener;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-/// Below those that the kernel gives to whoever connects (from 32,768 on): such a port may go to a client before the broker listens on it.
+/// Below those that the kernel gives to whoever connects (from 32,768 on): such a port may go to a
+/// client before the broker listens on it.
 const PORTS: Range<u16> = 20_000..32_000;
 
 /// One locked file a port; the locks go with the process.

@@ -1,5 +1,5 @@
-//! Death by loss of power: the broker is gone, and of what it had written and not synced only a random part is left.
-//! The rounds and the audit are those of the crash proof.
+//! Death by loss of power: the broker is gone, and of what it had written and not synced only a
+//! random part is left. The rounds and the audit are those of the crash proof.
 
 use crate::Server;
 use crate::crash::campaign::Death;
@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 /// Room for a campaign's log and metadata.
 const DISK_SIZE: u64 = 1 << 30;
-/// How much survives a cut: all or nothing too, since order is lost with a part only. In turn, so that a short campaign meets them all;
-/// the moment of the cut is chance enough.
+/// How much survives a cut: all or nothing too, since order is lost with a part only. In turn, so
+/// that a short campaign meets them all; the moment of the cut is chance enough.
 const SURVIVALS: [f64; 6] = [0.0, 0.5, 0.0, 0.95, 0.05, 1.0];
 /// So long that most cuts meet a sync that is under way.
 const SYNC_DURATION: Duration = Duration::from_millis(3);
-/// How long a cut that is to lose something waits for an instant at which there is something to lose.
+/// How long a cut that is to lose something waits for an instant at which there is something to
+/// lose.
 const LOSS_WITHIN: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]

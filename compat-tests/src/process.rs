@@ -1,5 +1,5 @@
-//! Child processes that never outlive the test: each is killed by the kernel when this process ends, however it ends.
-//! Does not read their output; callers choose where it goes.
+//! Child processes that never outlive the test: each is killed by the kernel when this process
+//! ends, however it ends. Does not read their output; callers choose where it goes.
 
 use anyhow::{Context, Result, ensure};
 use std::io;
@@ -10,13 +10,14 @@ use std::thread;
 
 type Order = (Command, SyncSender<io::Result<Child>>);
 
-/// The kernel's death signal follows the *thread* that spawned a child, and a test's thread ends with its test: so one thread
-/// that lives as long as the process spawns for all.
+/// The kernel's death signal follows the *thread* that spawned a child, and a test's thread ends
+/// with its test: so one thread that lives as long as the process spawns for all.
 static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
     let (orders, inbox) = channel::<Order>();
     thread::spawn(move || {
         for (mut command, answer) in inbox {
-            // Nobody waits any more when the test has already failed; the child then dies with this process.
+            // Nobody waits any more when the test has already failed; the child then dies with this
+            // process.
             let _ = answer.send(command.spawn());
         }
     });

@@ -1,5 +1,6 @@
-//! A client program in another language: requests and answers as JSON lines over its standard input and output.
-//! What the operations mean is in `clients/README.md`; this file only carries them, and never waits for ever.
+//! A client program in another language: requests and answers as JSON lines over its standard input
+//! and output. What the operations mean is in `clients/README.md`; this file only carries them, and
+//! never waits for ever.
 
 use crate::client::{Client, ClientKind, Refusal};
 use crate::{install, process};

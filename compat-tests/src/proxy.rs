@@ -1,5 +1,6 @@
-//! A TCP proxy in front of the broker that can cut every connection at a chosen moment: after a request has reached the broker
-//! and before the answer reaches the client, which is what idempotence is for. It understands no protocol.
+//! A TCP proxy in front of the broker that can cut every connection at a chosen moment: after a
+//! request has reached the broker and before the answer reaches the client, which is what
+//! idempotence is for. It understands no protocol.
 
 use crate::door::Door;
 use anyhow::Result;
@@ -11,7 +12,8 @@ use std::thread;
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Set while answers are withheld: what the broker sends is dropped, and the connection with it.
+    /// Set while answers are withheld: what the broker sends is dropped, and the connection with
+    /// it.
     swallow: AtomicBool,
     cut: AtomicU64,
     open: Mutex<Vec<TcpStream>>,

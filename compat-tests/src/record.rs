@@ -1,4 +1,5 @@
-//! Records as the scenarios see them: bytes, not text. On the way to and from a client program, bytes travel as hexadecimal.
+//! Records as the scenarios see them: bytes, not text. On the way to and from a client program,
+//! bytes travel as hexadecimal.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -1,5 +1,6 @@
-//! A broker under test as a real process on free ports: start, readiness, kill -9, graceful stop, restart on the same data.
-//! The target is RustMQ, or Apache Kafka with `COMPAT_TARGET=kafka`; scenarios do not see the difference.
+//! A broker under test as a real process on free ports: start, readiness, kill -9, graceful stop,
+//! restart on the same data. The target is RustMQ, or Apache Kafka with `COMPAT_TARGET=kafka`;
+//! scenarios do not see the difference.
 
 use crate::{install, kafka, port, process};
 use anyhow::{Context, Result, bail, ensure};
@@ -41,7 +42,8 @@ pub struct Settings {
     pub advertised: Option<u16>,
     /// Kafka's broker-wide settings, by Kafka's names.
     pub kafka: Vec<(String, String)>,
-    /// The broker's data folder, if it is to lie elsewhere than in the run's own folder. It is not removed.
+    /// The broker's data folder, if it is to lie elsewhere than in the run's own folder. It is not
+    /// removed.
     pub data: Option<PathBuf>,
     /// A program that becomes the broker: its command line before that of the broker.
     pub launcher: Vec<String>,
@@ -128,7 +130,8 @@ impl Server {
         self.child.as_ref().map(Child::id)
     }
 
-    /// Whether `holds` is true now; on Kafka, whose metadata follows changes late, whether it becomes true soon.
+    /// Whether `holds` is true now; on Kafka, whose metadata follows changes late, whether it
+    /// becomes true soon.
     pub fn knows(&self, mut holds: impl FnMut() -> bool) -> bool {
         let patience = if self.target == Target::Kafka { Duration::from_secs(10) } else { Duration::ZERO };
         let deadline = Instant::now() + patience;
@@ -142,7 +145,8 @@ impl Server {
         }
     }
 
-    /// kill -9, without a wait: a process that hangs in the kernel ends when what it waits for does.
+    /// kill -9, without a wait: a process that hangs in the kernel ends when what it waits for
+    /// does.
     pub fn signal_kill(&mut self) -> Result<()> {
         self.child.as_mut().map_or(Ok(()), Child::kill).context("killing the broker")
     }
@@ -299,7 +303,8 @@ impl Drop for Server {
     }
 }
 
-/// The broker that the scenarios of one test file share; each uses topic and group names of its own.
+/// The broker that the scenarios of one test file share; each uses topic and group names of its
+/// own.
 pub fn shared() -> &'static Server {
     static SHARED: LazyLock<Server> = LazyLock::new(|| {
         let settings = Settings::default().with("group.initial.rebalance.delay.ms", "100");
@@ -327,7 +332,8 @@ pub fn rustmq_binary() -> PathBuf {
     release.join("rustmq")
 }
 
-/// The folder of all runs' data. What a run left that was killed, or whose shared broker no destructor removes, goes here.
+/// The folder of all runs' data. What a run left that was killed, or whose shared broker no
+/// destructor removes, goes here.
 fn runs_folder() -> Result<PathBuf> {
     let root = install::cache().join("runs");
     fs::create_dir_all(&root)?;

@@ -1,5 +1,5 @@
-//! One connection that speaks the protocol itself, for what no client library would send: a given key in a given version.
-//! Encoding and decoding are `kafka-protocol`'s; nothing here retries.
+//! One connection that speaks the protocol itself, for what no client library would send: a given
+//! key in a given version. Encoding and decoding are `kafka-protocol`'s; nothing here retries.
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, Bytes, BytesMut};
@@ -84,7 +84,8 @@ impl Wire {
         self.receive(key, version)
     }
 
-    /// Says that nothing more comes, and waits until the broker has dealt with what came: it closes the connection then.
+    /// Says that nothing more comes, and waits until the broker has dealt with what came: it closes
+    /// the connection then.
     pub fn finish(mut self) -> Result<()> {
         // A broker that has closed already, or resets what it refuses, has dealt with it too.
         let _ = self.stream.shutdown(Shutdown::Write);
@@ -94,7 +95,8 @@ impl Wire {
         }
     }
 
-    /// Whether the broker has closed the connection; waits for it as long as for an answer. One that is silent and open is not closed.
+    /// Whether the broker has closed the connection; waits for it as long as for an answer. One
+    /// that is silent and open is not closed.
     pub fn is_closed(&mut self) -> bool {
         match self.stream.read(&mut [0]) {
             Ok(count) => count == 0,

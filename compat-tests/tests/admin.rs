@@ -1,4 +1,5 @@
-//! Administration: each call of stage A by at least two clients, successes and the errors that operators meet.
+//! Administration: each call of stage A by at least two clients, successes and the errors that
+//! operators meet.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::client::{From, Produce, each};

@@ -1,5 +1,5 @@
-//! Administration as no client library asks for it, spoken on the wire: requests that contradict themselves, and timeouts that are over before
-//! anything can be done.
+//! Administration as no client library asks for it, spoken on the wire: requests that contradict
+//! themselves, and timeouts that are over before anything can be done.
 #![allow(clippy::unwrap_used)]
 
 use kafka_protocol::messages::{
@@ -157,7 +157,8 @@ fn the_clusters_own_topics_are_not_made_by_clients() {
     for validate_only in [true, false] {
         assert_eq!(create(session, &name("__cluster_metadata"), PATIENT, validate_only), INVALID_REQUEST);
     }
-    // Kafka lets a client make these; here it could not be undone for the coordinators that they are for.
+    // Kafka lets a client make these; here it could not be undone for the coordinators that they
+    // are for.
     let expected = if session.is_kafka() { OK } else { INVALID_REQUEST };
     for coordinators in ["__transaction_state", "__share_group_state"] {
         assert_eq!(create(session, &name(coordinators), PATIENT, true), expected, "{coordinators}");

@@ -1,5 +1,6 @@
-//! What a broker makes of record batches that no client library would write: headers that state what is not so, records that consumers could not
-//! read, and look-ups by time where the log starts within a batch.
+//! What a broker makes of record batches that no client library would write: headers that state
+//! what is not so, records that consumers could not read, and look-ups by time where the log starts
+//! within a batch.
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
@@ -62,7 +63,8 @@ fn records_that_consumers_could_not_read_are_refused() {
     let topic = session.topic(1);
     let (first, second) = (record(0, 0, NO_HEADERS), record(1, 0, NO_HEADERS));
     let two = [first.clone(), second].concat();
-    // A header count of one, then a name of length -1 and a value of one byte; a header count of -1.
+    // A header count of one, then a name of length -1 and a value of one byte; a header count of
+    // -1.
     let (nameless, negative) = (record(0, 0, &[2, 1, 2, b'v']), record(0, 0, &[1]));
     let cases = [
         ("two records", &two, 2, 0),

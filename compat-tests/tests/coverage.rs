@@ -1,5 +1,6 @@
-//! Each API is exercised by at least two different clients, which is measured: every family of clients has a broker of its own behind
-//! a recording proxy. The page `docs/client-coverage.md` says who exercises what, and is held to it.
+//! Each API is exercised by at least two different clients, which is measured: every family of
+//! clients has a broker of its own behind a recording proxy. The page `docs/client-coverage.md`
+//! says who exercises what, and is held to it.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use rustmq_compat_tests::coverage::{Family, Recorder, Table, tour};

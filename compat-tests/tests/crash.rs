@@ -1,5 +1,6 @@
-//! Kill -9 under load, again and again: everything that was acknowledged is there afterwards. And the proof of the proof: an
-//! acknowledgement without a write, and a batch that recovery drops, do not pass.
+//! Kill -9 under load, again and again: everything that was acknowledged is there afterwards. And
+//! the proof of the proof: an acknowledgement without a write, and a batch that recovery drops, do
+//! not pass.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::crash::audit::Violation;

@@ -1,5 +1,6 @@
-//! The shipped broker on a disk that fails, fills up or is slow, without io_uring, and on a log that was damaged: nothing is acknowledged
-//! that is not there afterwards, and what is wrong is said. Random damage in the thousands is the engine's own test, `wal_mutations`.
+//! The shipped broker on a disk that fails, fills up or is slow, without io_uring, and on a log
+//! that was damaged: nothing is acknowledged that is not there afterwards, and what is wrong is
+//! said. Random damage in the thousands is the engine's own test, `wal_mutations`.
 #![allow(clippy::unwrap_used)]
 
 use kafka_protocol::messages::{
@@ -29,7 +30,8 @@ const MIB: u64 = 1 << 20;
 const STORAGE_ERROR: i16 = 56;
 const SOON: Duration = Duration::from_secs(20);
 
-/// A small broker on a disk of its own. These tests are about RustMQ whatever the target of the others is.
+/// A small broker on a disk of its own. These tests are about RustMQ whatever the target of the
+/// others is.
 fn start_on(stack: &Stack, settings: Settings) -> Single {
     let settings = settings.with("engine.shards", "1").with("wal.segment_size_bytes", "16MiB");
     Single::on(Server::start_as(Target::RustMq, settings.data(stack.root().join("data"))).unwrap()).unwrap()
@@ -43,7 +45,8 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The disk fails in a way, under load; then it is replaced by one that works, with all that reached the first.
+/// The disk fails in a way, under load; then it is replaced by one that works, with all that
+/// reached the first.
 fn nothing_is_acknowledged_while(faults: Faults) {
     let stack = Stack::make(FileSystem::Ext4, 256 * MIB, 1).unwrap();
     let mut single = start_on(&stack, Settings::default());
@@ -57,7 +60,8 @@ fn nothing_is_acknowledged_while(faults: Faults) {
     assert!(stack.disk().requests().refused > 0, "the fault was not met");
     let created = Admin::connect(single.server.port()).and_then(|mut admin| admin.create_topic("late", 1, &[]));
     assert!(created.is_err(), "a topic is acknowledged that no disk holds");
-    // The device works again, but what it holds is unknown: nothing is tried again. What was acknowledged is still served.
+    // The device works again, but what it holds is unknown: nothing is tried again. What was
+    // acknowledged is still served.
     stack.disk().set_faults(Faults::default());
     assert_eq!(single.probe(100).unwrap(), STORAGE_ERROR);
     assert_eq!(single.audit().unwrap(), []);
@@ -296,7 +300,8 @@ fn an_unreadable_sector_is_refused_where_it_is_and_a_repair_goes_around_it() {
     assert_eq!(admin.produce(&place, b"after").unwrap(), (0, 50));
 }
 
-/// What stands in a sector that cannot be read may have been acknowledged, whether or not anything after it proves that.
+/// What stands in a sector that cannot be read may have been acknowledged, whether or not anything
+/// after it proves that.
 #[test]
 fn a_log_whose_last_record_cannot_be_read_is_refused_until_a_repair() {
     let (stack, mut server, mut admin) = with_topic("last");

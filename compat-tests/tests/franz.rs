@@ -1,4 +1,5 @@
-//! franz-go's own tests of its client (`pkg/kgo`), compiled from its module and run against the broker.
+//! franz-go's own tests of its client (`pkg/kgo`), compiled from its module and run against the
+//! broker.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::{Server, Settings, install, process};
@@ -7,7 +8,8 @@ use std::fs::{self, File};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// Tests left out, and why; patterns as `-test.skip` takes them. Subtests of KIP-848 skip themselves where it is not advertised.
+/// Tests left out, and why; patterns as `-test.skip` takes them. Subtests of KIP-848 skip
+/// themselves where it is not advertised.
 const LEFT_OUT: [(&str, &str); 6] = [
     ("TestTxnEtl", "needs transactions"),
     ("Share", "needs share groups (KIP-932)"),
@@ -38,7 +40,8 @@ const MUST_PASS: [&str; 14] = [
     "TestPing",
 ];
 
-/// A share of the default, which is made for machines with more cores; each test still moves all of them several times.
+/// A share of the default, which is made for machines with more cores; each test still moves all of
+/// them several times.
 const RECORDS: &str = "10000";
 const WITHIN: Duration = Duration::from_secs(240);
 

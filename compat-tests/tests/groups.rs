@@ -1,4 +1,5 @@
-//! Consumer groups: members joining, leaving and dying, cooperative and static members, commits, resets, foreign positions.
+//! Consumer groups: members joining, leaving and dying, cooperative and static members, commits,
+//! resets, foreign positions.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::client::{Produce, each};
@@ -165,7 +166,8 @@ fn a_second_member_of_the_same_instance_fences_the_first() {
     poll_until(&mut first, SOON, |m| is_balanced(m, 2)).unwrap();
     let mut second = vec![join(ClientKind::Java, &how)];
     poll_until(&mut second, SOON, |m| is_balanced(m, 2)).unwrap();
-    // Which error the library makes of FENCED_INSTANCE_ID depends on what noticed first, its commit or its heartbeat.
+    // Which error the library makes of FENCED_INSTANCE_ID depends on what noticed first, its commit
+    // or its heartbeat.
     first[0].commit_offsets(&[(&topic, 0, 1, "")]).unwrap_err();
     second[0].commit_offsets(&[(&topic, 0, 1, "")]).unwrap();
 }
@@ -182,7 +184,8 @@ fn resets_begin_at_the_earliest_or_the_latest_record() {
         let mut members =
             vec![join(kind, &Subscription::new(&latest, &topics).strategy(strategy(kind)).reset("latest"))];
         poll_until(&mut members, SOON, |m| is_balanced(m, 1)).unwrap();
-        // An assigned member may not have asked for the end yet: it has when it sees what is written after.
+        // An assigned member may not have asked for the end yet: it has when it sees what is
+        // written after.
         poll_until(&mut members, SOON, |m| {
             fill(&topic, 1, 1);
             !m[0].seen.is_empty()

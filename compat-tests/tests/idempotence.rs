@@ -1,5 +1,5 @@
-//! Idempotent producers while connections are cut and answers lost: each record once, in order. And what transactional ones hear, as long as
-//! there are no transactions.
+//! Idempotent producers while connections are cut and answers lost: each record once, in order. And
+//! what transactional ones hear, as long as there are no transactions.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::client::{From, Produce};
@@ -15,7 +15,8 @@ const CUTS: u64 = 12;
 const ROUNDS_MAX: usize = 5000;
 const EACH: usize = 25;
 
-/// Produces rounds of records while the proxy swallows answers and cuts connections, then reads what is there past the proxy.
+/// Produces rounds of records while the proxy swallows answers and cuts connections, then reads
+/// what is there past the proxy.
 fn produce_through_cuts(kind: ClientKind) {
     let proxy = Proxy::start().unwrap();
     let server = Server::start(Settings::default().advertised(proxy.port())).unwrap();

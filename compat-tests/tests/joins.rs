@@ -1,5 +1,5 @@
-//! What a rebalance waits for, and what is seen of the group meanwhile. Each member speaks the protocol itself, on a connection of its own: a
-//! join that waits holds its connection.
+//! What a rebalance waits for, and what is seen of the group meanwhile. Each member speaks the
+//! protocol itself, on a connection of its own: a join that waits holds its connection.
 #![allow(clippy::unwrap_used)]
 
 use std::time::{Duration, Instant};

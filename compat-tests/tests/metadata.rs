@@ -1,4 +1,5 @@
-//! What clients learn about the cluster: auto-creation, unknown topics, limits on what they may ask.
+//! What clients learn about the cluster: auto-creation, unknown topics, limits on what they may
+//! ask.
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::client::{From, Produce};

@@ -1,5 +1,6 @@
-//! The power goes under load, again and again: everything that was acknowledged is there afterwards. And the proof of the proof: the disk
-//! loses what was not synced, and a broker that acknowledges before the sync does not pass.
+//! The power goes under load, again and again: everything that was acknowledged is there
+//! afterwards. And the proof of the proof: the disk loses what was not synced, and a broker that
+//! acknowledges before the sync does not pass.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use rustmq_compat_tests::crash::audit::Violation;

@@ -1,4 +1,5 @@
-//! What one client wrote, every client reads: codecs, headers, nulls, timestamps, sizes, keyed partitioning, seek by time.
+//! What one client wrote, every client reads: codecs, headers, nulls, timestamps, sizes, keyed
+//! partitioning, seek by time.
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use rustmq_compat_tests::client::{From, Produce, each};

@@ -1,5 +1,6 @@
-//! Every advertised version of every advertised API, and the rules of the protocol that hold before any API does. The cases are
-//! in `src/versions`; a pair that the broker advertises and that no case speaks fails here.
+//! Every advertised version of every advertised API, and the rules of the protocol that hold before
+//! any API does. The cases are in `src/versions`; a pair that the broker advertises and that no
+//! case speaks fails here.
 #![allow(clippy::unwrap_used)]
 
 use kafka_protocol::messages::{
@@ -21,8 +22,8 @@ fn text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
 
-/// The versions of a key to ask: what RustMQ advertises, all of it; of Kafka's, what `kafka-protocol` can word, and the old
-/// versions of Produce.
+/// The versions of a key to ask: what RustMQ advertises, all of it; of Kafka's, what
+/// `kafka-protocol` can word, and the old versions of Produce.
 fn versions(session: &Session, key: ApiKey) -> std::ops::RangeInclusive<i16> {
     let (least, greatest) = session.advertised()[&(key as i16)];
     if !session.is_kafka() {

@@ -1,4 +1,5 @@
-//! Accepting connections, also while the process is out of descriptors. Whom to serve is not decided here.
+//! Accepting connections, also while the process is out of descriptors. Whom to serve is not
+//! decided here.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! The table of APIs: the one place that names a key, its versions and its handler. ApiVersions answers from it and requests are
-//! dispatched by it, so that nothing is advertised without a handler. The meaning of requests is the handlers' business.
+//! The table of APIs: the one place that names a key, its versions and its handler. ApiVersions
+//! answers from it and requests are dispatched by it, so that nothing is advertised without a
+//! handler. The meaning of requests is the handlers' business.
 
 use std::sync::Arc;
 
@@ -31,9 +32,10 @@ pub struct Api {
 }
 
 impl Api {
-    /// Whether a request may take effect while those before it wait for their answers. Only the log is waited for here, and the answers are
-    /// small. Any other request waits until all before it are answered, which is how Kafka treats every one: so a connection holds one
-    /// large answer at a time, and none while it waits for something that may never come.
+    /// Whether a request may take effect while those before it wait for their answers. Only the log
+    /// is waited for here, and the answers are small. Any other request waits until all before it
+    /// are answered, which is how Kafka treats every one: so a connection holds one large answer at
+    /// a time, and none while it waits for something that may never come.
     pub fn is_pipelined(&self) -> bool {
         [ApiKey::Produce as i16, ApiKey::OffsetCommit as i16].contains(&self.key)
     }
@@ -140,7 +142,8 @@ impl Call {
                 RequestHeader::skip_tagged_fields(&mut frame)?;
             }
         } else if key != ApiKey::ApiVersions as i16 {
-            // As in Kafka. ApiVersions alone says what it would rather have: that is what it is for (KIP-35).
+            // As in Kafka. ApiVersions alone says what it would rather have: that is what it is for
+            // (KIP-35).
             return Err(CallError::UnsupportedVersion { api: api.name, version });
         }
         Ok((api, Self { header, peer, shared, api: api.name, body: frame }))

@@ -1,4 +1,5 @@
-//! What the gateway needs to know, resolved and bounded. Reading files and flags is the process's business.
+//! What the gateway needs to know, resolved and bounded. Reading files and flags is the process's
+//! business.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,33 +9,39 @@ use rustmq_model::ByteSize;
 use crate::listeners::Endpoint;
 use crate::pace::Pace;
 
-/// The settings of one Kafka listener and its limits. Every default is Kafka's where Kafka has the setting.
+/// The settings of one Kafka listener and its limits. Every default is Kafka's where Kafka has the
+/// setting.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// What clients are told to dial; without it the listener's address, or for a wildcard listener the local address of the connection.
+    /// What clients are told to dial; without it the listener's address, or for a wildcard listener
+    /// the local address of the connection.
     pub advertised: Option<Endpoint>,
     /// The largest request in bytes, checked before memory is taken (`socket.request.max.bytes`).
     pub request_bytes_max: ByteSize,
     /// The most array elements of one request: what bounds the memory of a decoded one.
     pub request_elements_max: usize,
-    /// Memory of all requests above 16 KiB being read or handled, in bytes: one half for those up to about 1 MiB, one for the larger. Requests
-    /// beyond it wait for their turn, one at a time of each half going over it, so that requests that have half of what they need do not wait
-    /// for each other.
+    /// Memory of all requests above 16 KiB being read or handled, in bytes: one half for those up
+    /// to about 1 MiB, one for the larger. Requests beyond it wait for their turn, one at a time of
+    /// each half going over it, so that requests that have half of what they need do not wait for
+    /// each other.
     pub request_memory_max: ByteSize,
-    /// Memory of all answers above 64 KiB that are not sent, fetched records apart, in bytes. Answers beyond it wait; when as much waits, a
-    /// connection that needs more is closed.
+    /// Memory of all answers above 64 KiB that are not sent, fetched records apart, in bytes.
+    /// Answers beyond it wait; when as much waits, a connection that needs more is closed.
     pub answer_memory_max: ByteSize,
-    /// Connections at one time; more are closed at once. `max.connections` of the broker's settings may ask for fewer.
+    /// Connections at one time; more are closed at once. `max.connections` of the broker's settings
+    /// may ask for fewer.
     pub connections_max: usize,
     /// How long a connection may be silent (`connections.max.idle.ms`).
     pub idle_max: Duration,
-    /// How long a client may be silent within a request, or take nothing of its answers, and how far it may fall behind the rate below.
+    /// How long a client may be silent within a request, or take nothing of its answers, and how
+    /// far it may fall behind the rate below.
     pub transfer_stall_max: Duration,
     /// The slowest rate at which a client may send a request or take its answers.
     pub transfer_bytes_per_second_min: u64,
-    /// Unanswered requests of a connection, of the kinds that do not wait for the answers before them; it is not read beyond them.
+    /// Unanswered requests of a connection, of the kinds that do not wait for the answers before
+    /// them; it is not read beyond them.
     pub in_flight_max: usize,
     /// How long a response may pin the engine's memory before the rest of it is copied.
     pub fetch_pin_max: Duration,

@@ -28,7 +28,8 @@ pub fn resource(kind: i8, name: &str) -> Result<ResourceName, UnknownKind> {
     }
 }
 
-/// The kinds behind codes, each once: a short request must not make an answer without bounds. One without resources here is left out.
+/// The kinds behind codes, each once: a short request must not make an answer without bounds. One
+/// without resources here is left out.
 pub fn kinds(codes: &[i8]) -> Vec<ResourceKind> {
     let of = |code: &i8| match *code {
         TOPIC => Some(ResourceKind::Topic),
@@ -45,7 +46,8 @@ pub fn kinds(codes: &[i8]) -> Vec<ResourceKind> {
     kinds
 }
 
-/// The one name of a resource that can be written in many ways: of a broker, whose id may have a sign and zeros before it.
+/// The one name of a resource that can be written in many ways: of a broker, whose id may have a
+/// sign and zeros before it.
 pub fn one_name(kind: i8, name: &str) -> String {
     match name.parse::<i32>() {
         Ok(id) if kind == BROKER => id.to_string(),

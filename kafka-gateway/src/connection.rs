@@ -1,5 +1,6 @@
-//! One connection: reads frames, hands each to its handler in order, and answers in order. Handlers' effects never overlap; only what they
-//! wait for does. It does not know what any request means.
+//! One connection: reads frames, hands each to its handler in order, and answers in order.
+//! Handlers' effects never overlap; only what they wait for does. It does not know what any request
+//! means.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,7 +30,8 @@ pub enum Handling {
     Ready(Response),
     /// A response that comes later; its connection goes on meanwhile.
     Waiting(BoxFuture<'static, Result<Response, CallError>>),
-    /// The request has no response (acks=0). Its memory is held until this ends; an error closes the connection.
+    /// The request has no response (acks=0). Its memory is held until this ends; an error closes
+    /// the connection.
     Silent(BoxFuture<'static, Result<(), CallError>>),
 }
 
@@ -242,7 +244,8 @@ async fn write_responses<W: AsyncWrite + Unpin>(
     Ok(())
 }
 
-/// Writes responses; says whether the client is gone. That alone is no reason to drop what it sent before it left.
+/// Writes responses; says whether the client is gone. That alone is no reason to drop what it sent
+/// before it left.
 async fn write_together<W: AsyncWrite + Unpin>(
     writer: &mut W,
     responses: Vec<Response>,

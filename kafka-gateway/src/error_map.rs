@@ -1,5 +1,5 @@
-//! Every refusal of the broker and its Kafka error code: the one place where the two meet. Both maps are exhaustive, so that a new refusal
-//! does not compile before it has a code.
+//! Every refusal of the broker and its Kafka error code: the one place where the two meet. Both
+//! maps are exhaustive, so that a new refusal does not compile before it has a code.
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::protocol::StrBytes;
@@ -75,7 +75,8 @@ const fn kafka(error: &BrokerError) -> ResponseError {
         BrokerError::OutOfOrderSequence { .. } => ResponseError::OutOfOrderSequenceNumber,
         BrokerError::InvalidProducerEpoch { .. } => ResponseError::InvalidProducerEpoch,
         BrokerError::InvalidTransaction { .. } => ResponseError::InvalidTxnState,
-        // Retriable for producers and consumers alike; consumers take a timeout in a fetch for a broker gone mad.
+        // Retriable for producers and consumers alike; consumers take a timeout in a fetch for a
+        // broker gone mad.
         BrokerError::Busy { .. }
         | BrokerError::TooManyProducers { .. }
         | BrokerError::StorageFull

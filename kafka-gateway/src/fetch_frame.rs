@@ -1,5 +1,6 @@
-//! Encodes Fetch responses of versions 4 to 18, record bytes as segments of their own, which are not copied here. Kafka's
-//! `FetchResponse.json` is the source; a test holds it byte for byte against a generated encoder.
+//! Encodes Fetch responses of versions 4 to 18, record bytes as segments of their own, which are
+//! not copied here. Kafka's `FetchResponse.json` is the source; a test holds it byte for byte
+//! against a generated encoder.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use rustmq_model::{LeaderEpoch, TopicId};
@@ -35,9 +36,11 @@ pub struct PartitionAnswer {
     pub high_watermark: i64,
     pub last_stable_offset: i64,
     pub log_start_offset: i64,
-    /// Producer id and first offset of each aborted transaction in the range; absent when uncommitted records are asked for.
+    /// Producer id and first offset of each aborted transaction in the range; absent when
+    /// uncommitted records are asked for.
     pub aborted: Option<Vec<(i64, i64)>>,
-    /// Where the client's log parts from this one: epoch and its end (KIP-595); set for clients that name their last epoch.
+    /// Where the client's log parts from this one: epoch and its end (KIP-595); set for clients
+    /// that name their last epoch.
     pub diverging: Option<(LeaderEpoch, i64)>,
     /// Who leads, for clients that ask the wrong broker.
     pub current_leader: Option<CurrentLeader>,

@@ -1,8 +1,10 @@
-//! Incremental fetch sessions (KIP-227): the broker remembers which partitions a client fetches and what it was last told, so that
-//! requests and responses carry only what has changed. Sessions are an economy: any of them may be forgotten, the client starts again.
+//! Incremental fetch sessions (KIP-227): the broker remembers which partitions a client fetches and
+//! what it was last told, so that requests and responses carry only what has changed. Sessions are
+//! an economy: any of them may be forgotten, the client starts again.
 //!
-//! The cache is bounded in sessions and in partitions. A new session takes the place of one that was not used for two minutes, the longest
-//! unused first; otherwise the client fetches without one.
+//! The cache is bounded in sessions and in partitions. A new session takes the place of one that
+//! was not used for two minutes, the longest unused first; otherwise the client fetches without
+//! one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,7 +16,8 @@ use tokio::time::Instant;
 
 use crate::fetch_frame::PartitionAnswer;
 
-/// A session that is younger than this in its last use stays (`min.incremental.fetch.session.eviction.ms`).
+/// A session that is younger than this in its last use stays
+/// (`min.incremental.fetch.session.eviction.ms`).
 const EVICTION_AGE: Duration = Duration::from_mins(2);
 /// Partitions of all sessions together.
 const PARTITIONS_MAX: usize = 1_000_000;
@@ -38,8 +41,9 @@ pub type PartitionKey = (TopicKey, i32);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     pub key: PartitionKey,
-    /// The name that the topic had when its id was first known to the session, or to the request. None where the client names it by name, and
-    /// while the id is not known. It outlives the topic, so that one made anew under the name is told from an id that never was.
+    /// The name that the topic had when its id was first known to the session, or to the request.
+    /// None where the client names it by name, and while the id is not known. It outlives the
+    /// topic, so that one made anew under the name is told from an id that never was.
     pub topic_name: Option<TopicName>,
     pub from: Offset,
     pub bytes_max: usize,
@@ -85,7 +89,8 @@ struct Entry {
 struct Session {
     epoch: i32,
     names_by_id: bool,
-    /// In the order of fetching: what had records goes to the end, so that each gets its turn under the size limit.
+    /// In the order of fetching: what had records goes to the end, so that each gets its turn under
+    /// the size limit.
     entries: Vec<Entry>,
     used_at: Instant,
 }
@@ -132,14 +137,16 @@ impl SessionUse {
 }
 
 impl FetchSessions {
-    /// No sessions yet. Ids begin at a random number, so that a client of before a restart does not meet another's session.
+    /// No sessions yet. Ids begin at a random number, so that a client of before a restart does not
+    /// meet another's session.
     pub fn new(sessions_max: usize, count: Gauge) -> Self {
         let first_id = i32::try_from(uuid::Uuid::new_v4().as_u128() >> 98).map_or(1, |id| id.max(1));
         let cache = Cache { sessions: BTreeMap::new(), partitions: 0, next_id: first_id };
         Self { cache: Mutex::new(cache), sessions_max, count }
     }
 
-    /// Finds or opens the session of a request, and what it now wants. `name_of` knows the names of topic ids.
+    /// Finds or opens the session of a request, and what it now wants. `name_of` knows the names of
+    /// topic ids.
     pub fn begin(
         &self,
         mut request: SessionRequest,
@@ -232,7 +239,8 @@ impl Cache {
         session.update(request);
         let after = session.entries.len();
         if after == 0 {
-            // Nothing is left to remember. An answer without a session tells the client to begin anew.
+            // Nothing is left to remember. An answer without a session tells the client to begin
+            // anew.
             self.partitions -= before;
             self.sessions.remove(&id);
             return Ok(FetchContext { wanted: Vec::new(), session: SessionUse::None });

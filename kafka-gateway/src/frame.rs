@@ -1,5 +1,5 @@
-//! Frames as they lie on the wire: a length, then a request header, then the body. Reads are checked, and memory follows the bytes that
-//! arrive, never a length that is merely claimed.
+//! Frames as they lie on the wire: a length, then a request header, then the body. Reads are
+//! checked, and memory follows the bytes that arrive, never a length that is merely claimed.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::pace::{Lag, Pace};
 const LENGTH_BYTES: usize = 4;
 /// What is read at least at once.
 const READ_BYTES: usize = 8 << 10;
-/// A buffer that is full grows to so many times what has arrived, by a step at most; from a step on it doubles. The bytes of an ordinary frame
-/// are so copied once or twice, and few.
+/// A buffer that is full grows to so many times what has arrived, by a step at most; from a step on
+/// it doubles. The bytes of an ordinary frame are so copied once or twice, and few.
 const GROWTH: usize = 16;
 const STEP_BYTES: usize = 1 << 20;
 
@@ -124,7 +124,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Frame { bytes, memory: std::mem::take(&mut self.taken) }
     }
 
-    /// Room for what comes next. What a frame that is not small needs is taken from the shared memory first.
+    /// Room for what comes next. What a frame that is not small needs is taken from the shared
+    /// memory first.
     async fn make_room(&mut self, size: usize) {
         let arrived = self.buffer.len();
         let wanted = size.saturating_sub(arrived);
@@ -175,7 +176,8 @@ impl RequestHeader {
     /// Key, version and correlation id.
     pub const LENGTH_MIN: usize = 8;
 
-    /// Reads the fields that every header has; `bytes` then stand at the tagged fields, if there are any.
+    /// Reads the fields that every header has; `bytes` then stand at the tagged fields, if there
+    /// are any.
     pub fn read(bytes: &mut Bytes) -> Result<Self, FrameError> {
         let short = |_| FrameError::Header;
         let key = bytes.try_get_i16().map_err(short)?;

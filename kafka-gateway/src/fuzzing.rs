@@ -1,4 +1,5 @@
-//! What the fuzz targets call. The broker is built without it: it needs the decoders of all of Kafka's requests.
+//! What the fuzz targets call. The broker is built without it: it needs the decoders of all of
+//! Kafka's requests.
 
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, RequestKind};
@@ -8,7 +9,8 @@ use crate::frame::RequestHeader;
 use crate::shape;
 use crate::topic_id_requests::{TOPIC_IDS_FROM, read_commit, read_fetch};
 
-/// Reads a frame the way a connection does, up to the decoded message, for fuzzing: it must return, whatever the bytes.
+/// Reads a frame the way a connection does, up to the decoded message, for fuzzing: it must return,
+/// whatever the bytes.
 pub fn fuzz_frame_decoder(data: &[u8]) {
     const ELEMENTS_MAX: usize = 10_000;
     let mut frame = Bytes::copy_from_slice(data);

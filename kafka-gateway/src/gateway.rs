@@ -90,8 +90,8 @@ impl Gateway {
         self.failure.watch()
     }
 
-    /// Takes no new connections or requests, and waits until what was received is answered, `grace` at most. Long polls end with the
-    /// broker's own shutdown.
+    /// Takes no new connections or requests, and waits until what was received is answered, `grace`
+    /// at most. Long polls end with the broker's own shutdown.
     pub async fn shutdown(self, grace: Duration) {
         self.grace.send_replace(grace);
         self.stop.send_replace(true);

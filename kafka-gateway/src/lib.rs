@@ -1,8 +1,10 @@
-//! The Kafka wire protocol in front of the broker: frames, versions, order, error codes. It translates and decides nothing.
+//! The Kafka wire protocol in front of the broker: frames, versions, order, error codes. It
+//! translates and decides nothing.
 //!
-//! Reading order: `api` (what is served), `server` and `connection` (who is served, in which order), `frame` and `shape` (foreign bytes),
-//! `handlers` (one file per API), `error_map`, `response` and `fetch_frame` (bytes on their way out), `memory` and `pace` (what clients may hold, and
-//! how long).
+//! Reading order: `api` (what is served), `server` and `connection` (who is served, in which
+//! order), `frame` and `shape` (foreign bytes), `handlers` (one file per API), `error_map`,
+//! `response` and `fetch_frame` (bytes on their way out), `memory` and `pace` (what clients may
+//! hold, and how long).
 
 mod accept;
 mod api;

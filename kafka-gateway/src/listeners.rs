@@ -50,8 +50,8 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
-/// The address to answer on one connection: the advertised one, else the listener's, else (for a wildcard listener) the one that this very
-/// client has reached.
+/// The address to answer on one connection: the advertised one, else the listener's, else (for a
+/// wildcard listener) the one that this very client has reached.
 #[must_use]
 pub fn dialable(advertised: Option<&Endpoint>, listener: SocketAddr, connection: SocketAddr) -> Endpoint {
     match advertised {

@@ -1,5 +1,6 @@
-//! The memory that requests and answers of all connections share. It is counted before it is taken; what is small, and bounded by the number of
-//! connections, is not counted. It does not know what the bytes are.
+//! The memory that requests and answers of all connections share. It is counted before it is taken;
+//! what is small, and bounded by the number of connections, is not counted. It does not know what
+//! the bytes are.
 
 use std::sync::Arc;
 
@@ -7,10 +8,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::GatewayConfig;
 
-/// The largest frame, length included, that takes no request memory: what a connection holds beside the budget.
+/// The largest frame, length included, that takes no request memory: what a connection holds beside
+/// the budget.
 pub const FRAME_FREE_BYTES: usize = 16 << 10;
-/// The largest frame whose memory large ones cannot take: a request as large as Kafka's clients make them (`max.request.size` is 1 MiB), and room
-/// for what is around its records.
+/// The largest frame whose memory large ones cannot take: a request as large as Kafka's clients
+/// make them (`max.request.size` is 1 MiB), and room for what is around its records.
 pub const FRAME_ORDINARY_BYTES: usize = (1 << 20) + (64 << 10);
 /// The largest answer that takes no answer memory.
 const ANSWER_FREE_BYTES: usize = 64 << 10;
@@ -56,8 +58,8 @@ impl Budget {
     }
 }
 
-/// The memory for requests above [`FRAME_FREE_BYTES`]: one half for those of ordinary size, so that a few of the largest, which may be slow to
-/// arrive, do not hold them up.
+/// The memory for requests above [`FRAME_FREE_BYTES`]: one half for those of ordinary size, so that
+/// a few of the largest, which may be slow to arrive, do not hold them up.
 #[derive(Clone, Debug)]
 pub struct RequestMemory {
     ordinary: Pool,
@@ -67,8 +69,8 @@ pub struct RequestMemory {
 #[derive(Clone, Debug)]
 struct Pool {
     budget: Budget,
-    /// One permit, for a frame that goes on beyond the budget. Frames take memory as they arrive: without it, frames that together hold all of
-    /// it and need more would wait for each other.
+    /// One permit, for a frame that goes on beyond the budget. Frames take memory as they arrive:
+    /// without it, frames that together hold all of it and need more would wait for each other.
     overdraft: Arc<Semaphore>,
 }
 
@@ -85,7 +87,8 @@ impl RequestMemory {
         Self { ordinary: pool(), large: pool() }
     }
 
-    /// Lets the share of a frame that says it is `frame_bytes` long grow to `bytes`, as soon as there is room.
+    /// Lets the share of a frame that says it is `frame_bytes` long grow to `bytes`, as soon as
+    /// there is room.
     pub async fn grow(&self, share: &mut RequestShare, frame_bytes: usize, bytes: usize) {
         let pool = if frame_bytes <= FRAME_ORDINARY_BYTES { &self.ordinary } else { &self.large };
         let held = share.taken.as_ref().map_or(0, Share::num_permits);
@@ -125,7 +128,8 @@ impl AnswerMemory {
         self.unsent.try_take(bytes).map(Some).ok_or(Exhausted)
     }
 
-    /// A share, as soon as there is room. Not for an answer that others, which hold shares, must follow.
+    /// A share, as soon as there is room. Not for an answer that others, which hold shares, must
+    /// follow.
     pub async fn take(&self, bytes: usize) -> Result<Option<Share>, Exhausted> {
         if let Ok(share) = self.try_take(bytes) {
             return Ok(share);

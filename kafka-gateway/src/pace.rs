@@ -1,4 +1,5 @@
-//! How slow a peer may be in the middle of a transfer, in either direction. What it is waited for between two is not known here.
+//! How slow a peer may be in the middle of a transfer, in either direction. What it is waited for
+//! between two is not known here.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ pub struct Pace {
     pub bytes_per_second_min: u64,
 }
 
-/// How far a peer has fallen behind its pace. Only time that is spent waiting for it counts, and the bytes that it moves make up for it, so
-/// that a quick start buys no long silence later.
+/// How far a peer has fallen behind its pace. Only time that is spent waiting for it counts, and
+/// the bytes that it moves make up for it, so that a quick start buys no long silence later.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lag(Duration);
 

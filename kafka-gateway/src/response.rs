@@ -1,5 +1,5 @@
-//! A response on its way out: encoded once, written in segments, so that record bytes go from the engine's memory to the socket uncopied, but
-//! for batches that are smaller than it pays.
+//! A response on its way out: encoded once, written in segments, so that record bytes go from the
+//! engine's memory to the socket uncopied, but for batches that are smaller than it pays.
 
 use std::io::{self, IoSlice};
 use std::time::Duration;
@@ -15,10 +15,11 @@ use crate::pace::{Lag, Pace};
 
 /// Segments of one vectored write.
 const SEGMENTS_PER_WRITE: usize = 64;
-/// Bytes that are written before other connections of the thread have their turn: the copy into the socket takes time, and a small acknowledgement
-/// must not wait for several large fetches.
+/// Bytes that are written before other connections of the thread have their turn: the copy into the
+/// socket takes time, and a small acknowledgement must not wait for several large fetches.
 const TURN_BYTES: usize = 128 << 10;
-/// Segments up to this size are copied together: a system call's vector entry costs more than the copy.
+/// Segments up to this size are copied together: a system call's vector entry costs more than the
+/// copy.
 const COALESCE_BYTES: usize = 512;
 
 /// A response could not be encoded: a bug of this gateway, which ends the connection.
@@ -93,7 +94,8 @@ impl Response {
         self.segments.iter().map(Bytes::len).sum()
     }
 
-    /// What it takes beside the engine's memory. The little around a fetch's records is not counted.
+    /// What it takes beside the engine's memory. The little around a fetch's records is not
+    /// counted.
     #[must_use]
     pub fn own_bytes(&self) -> usize {
         if self.pinned { 0 } else { self.size() }
@@ -180,7 +182,8 @@ impl Queue {
         self.segments[self.first..].iter().map(Bytes::len).sum()
     }
 
-    /// Whether all is written: it is not when the peer has kept us waiting for `pin_max`. The turns of other connections do not count.
+    /// Whether all is written: it is not when the peer has kept us waiting for `pin_max`. The turns
+    /// of other connections do not count.
     async fn write<W: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut W,

@@ -77,17 +77,20 @@ pub fn body(key: i16, version: i16) -> Bytes {
     body.freeze()
 }
 
-/// OffsetCommit and OffsetFetch in the version that the crate knows only the answers of, byte for byte.
+/// OffsetCommit and OffsetFetch in the version that the crate knows only the answers of, byte for
+/// byte.
 fn topic_id_body(key: i16) -> Bytes {
     let mut body = BytesMut::new();
     if key == 8 {
-        // Group, generation, member, no instance; one topic with one partition: offset, no epoch, a note.
+        // Group, generation, member, no instance; one topic with one partition: offset, no epoch, a
+        // note.
         body.extend_from_slice(b"\x0esamples-group\xff\xff\xff\xff\x01\0\x02");
         body.extend_from_slice(TOPIC_ID.as_bytes());
         body.extend_from_slice(b"\x02\0\0\0\0\0\0\0\0\0\0\0\x01\xff\xff\xff\xff\x05note\0\0\0");
         return body.freeze();
     }
-    // Two groups, each with no member and no epoch: one topic with two partitions, and all topics. Then: unstable offsets will do.
+    // Two groups, each with no member and no epoch: one topic with two partitions, and all topics.
+    // Then: unstable offsets will do.
     body.extend_from_slice(b"\x03\x0esamples-group\0\xff\xff\xff\xff\x02");
     body.extend_from_slice(TOPIC_ID.as_bytes());
     body.extend_from_slice(b"\x03\0\0\0\0\0\0\0\x09\0\0");

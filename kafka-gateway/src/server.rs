@@ -1,4 +1,5 @@
-//! The accept loop: a task per connection up to a limit, and an end of them all within a grace period.
+//! The accept loop: a task per connection up to a limit, and an end of them all within a grace
+//! period.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,14 +1,16 @@
-//! A walk over a request's bytes before it is decoded: every length, count and tag lies within the frame, and the elements of its arrays
-//! stay below a limit.
+//! A walk over a request's bytes before it is decoded: every length, count and tag lies within the
+//! frame, and the elements of its arrays stay below a limit.
 //!
-//! The decoder reserves memory for as many elements as an array claims to have, so that five foreign bytes could ask for terabytes. After
-//! this walk a claim is known to be true. It does not look at values: text encoding, nulls and meaning are the decoder's business.
+//! The decoder reserves memory for as many elements as an array claims to have, so that five
+//! foreign bytes could ask for terabytes. After this walk a claim is known to be true. It does not
+//! look at values: text encoding, nulls and meaning are the decoder's business.
 
 mod table;
 
 pub use table::SHAPES;
 
-/// One request: the key of its API, the first version with compact lengths and tagged fields (KIP-482), and its fields in wire order.
+/// One request: the key of its API, the first version with compact lengths and tagged fields
+/// (KIP-482), and its fields in wire order.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub key: i16,
@@ -20,8 +22,9 @@ pub struct Shape {
 #[derive(Clone, Copy, Debug)]
 pub struct Field(pub &'static str, pub i16, pub i16, pub Kind);
 
-/// A tagged field of fixed size: tag, first version, bytes. The decoder takes its size from the schema, not from the frame, so that a
-/// frame which says otherwise would be read at two different places.
+/// A tagged field of fixed size: tag, first version, bytes. The decoder takes its size from the
+/// schema, not from the frame, so that a frame which says otherwise would be read at two different
+/// places.
 #[derive(Clone, Copy, Debug)]
 pub struct Tag(pub u32, pub i16, pub usize);
 
@@ -61,7 +64,8 @@ pub enum ShapeError {
     UnknownKey { key: i16 },
 }
 
-/// Walks the body of a request (what follows its header), and says how many bytes the message takes.
+/// Walks the body of a request (what follows its header), and says how many bytes the message
+/// takes.
 pub fn check(key: i16, version: i16, body: &[u8], elements_max: usize) -> Result<usize, ShapeError> {
     let shape = SHAPES.iter().find(|shape| shape.key == key).ok_or(ShapeError::UnknownKey { key })?;
     let mut walk = Walk {

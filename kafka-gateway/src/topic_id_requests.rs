@@ -1,8 +1,9 @@
-//! OffsetCommit and OffsetFetch requests in version 10, where topics are named by their ids. The messages crate reads these two up to version 9
-//! only, so that they are read here; it does write their answers.
+//! OffsetCommit and OffsetFetch requests in version 10, where topics are named by their ids. The
+//! messages crate reads these two up to version 9 only, so that they are read here; it does write
+//! their answers.
 //!
-//! To be called after [`crate::shape::check`], which says that every length and count is true. What is left to go wrong is a null where
-//! none is allowed, and text that is not UTF-8.
+//! To be called after [`crate::shape::check`], which says that every length and count is true. What
+//! is left to go wrong is a null where none is allowed, and text that is not UTF-8.
 
 use bytes::{Buf, Bytes};
 use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;

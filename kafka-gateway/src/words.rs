@@ -1,4 +1,5 @@
-//! Small translations that many handlers need: strings, ids, epochs, timeouts, and which operations are authorized.
+//! Small translations that many handlers need: strings, ids, epochs, timeouts, and which operations
+//! are authorized.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +12,8 @@ use uuid::Uuid;
 /// "Not asked for", in a bit field of authorized operations.
 pub const OPERATIONS_UNKNOWN: i32 = i32::MIN;
 
-/// The bits of Kafka's `AclOperation` codes that apply to each kind of resource. Without an authorizer a client may do them all.
+/// The bits of Kafka's `AclOperation` codes that apply to each kind of resource. Without an
+/// authorizer a client may do them all.
 const READ: i32 = 1 << 3;
 const WRITE: i32 = 1 << 4;
 const CREATE: i32 = 1 << 5;
@@ -48,8 +50,9 @@ pub fn topic_id(id: Uuid) -> TopicId {
 /// A name longer than this in bytes is no topic's.
 const TOPIC_NAME_BYTES_MAX: usize = 249;
 
-/// A topic's name, for requests that need a copy for each of its partitions: of a name that is too long to be one, only so much that it
-/// still is. Otherwise a small request could ask for memory without bounds.
+/// A topic's name, for requests that need a copy for each of its partitions: of a name that is too
+/// long to be one, only so much that it still is. Otherwise a small request could ask for memory
+/// without bounds.
 pub fn topic_name(name: &str) -> String {
     name[..name.floor_char_boundary(TOPIC_NAME_BYTES_MAX + 1)].to_owned()
 }

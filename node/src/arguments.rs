@@ -7,7 +7,8 @@ use clap::Parser;
 
 use crate::config::Flags;
 
-/// A message broker that Kafka clients use unchanged. Starts on embedded defaults; every setting is in docs/configuration.md.
+/// A message broker that Kafka clients use unchanged. Starts on embedded defaults; every setting is
+/// in docs/configuration.md.
 #[derive(Debug, Parser)]
 #[command(name = "rustmq", version, about)]
 pub struct Arguments {

@@ -1,4 +1,5 @@
-//! What a newcomer sees when the broker is ready: where it listens, what it keeps, and what to type next.
+//! What a newcomer sees when the broker is ready: where it listens, what it keeps, and what to type
+//! next.
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -1,8 +1,10 @@
-//! The configuration in force: defaults, then the file, the environment and the flags, each over the one before.
+//! The configuration in force: defaults, then the file, the environment and the flags, each over
+//! the one before.
 //!
-//! [`settings`] is the one list of names, with their meaning, default and bounds; [`sources`] gathers values and remembers where each came
-//! from; [`Config`] is what the rest of the process reads. Kafka's broker-wide settings stay under their own dotted names in `[kafka]`
-//! and are checked by the controller's catalogue.
+//! [`settings`] is the one list of names, with their meaning, default and bounds; [`sources`]
+//! gathers values and remembers where each came from; [`Config`] is what the rest of the process
+//! reads. Kafka's broker-wide settings stay under their own dotted names in `[kafka]` and are
+//! checked by the controller's catalogue.
 
 mod reference;
 mod settings;
@@ -72,7 +74,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Resolves the gathered values. Reports the first that is not of its form or outside its bounds, with its origin.
+    /// Resolves the gathered values. Reports the first that is not of its form or outside its
+    /// bounds, with its origin.
     pub fn resolve(sources: &Sources) -> Result<Self, ConfigError> {
         let data_dir = PathBuf::from(sources.text("data_dir")?);
         let wal_dir = sources.optional_text("wal.path")?.map_or_else(|| data_dir.join("wal"), PathBuf::from);

@@ -1,5 +1,6 @@
-//! File descriptors: as many as the system lets the process have, and how many of them connections may take. What the log needs is kept
-//! back, so that clients, however many come, cannot keep it from its next segment.
+//! File descriptors: as many as the system lets the process have, and how many of them connections
+//! may take. What the log needs is kept back, so that clients, however many come, cannot keep it
+//! from its next segment.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -10,7 +11,8 @@ const PER_SEGMENT: u64 = 3;
 /// Fewer connections would be of no use to anyone: with less, the start warns and goes on.
 const CONNECTIONS_MIN: u64 = 64;
 
-/// Raises the soft limit to the hard one, and answers what is in force. The usual soft limit, 1,024, is made for programs that use `select`.
+/// Raises the soft limit to the hard one, and answers what is in force. The usual soft limit,
+/// 1,024, is made for programs that use `select`.
 pub fn raise_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
@@ -20,7 +22,8 @@ pub fn raise_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many connections may be open at once: the configured number, or what the limit leaves beside the log's `segments`.
+/// How many connections may be open at once: the configured number, or what the limit leaves beside
+/// the log's `segments`.
 pub fn connections_max(configured: usize, limit: u64, segments: u64) -> usize {
     let kept = OTHERS + PER_SEGMENT * segments;
     let left = limit.saturating_sub(kept).max(CONNECTIONS_MIN);

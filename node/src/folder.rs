@@ -1,4 +1,5 @@
-//! The data folder: made once, held by one process at a time, and refused when another version wrote it.
+//! The data folder: made once, held by one process at a time, and refused when another version
+//! wrote it.
 //!
 //! ```text
 //! rustmq-data/
@@ -44,14 +45,16 @@ pub enum FolderError {
 #[serde(deny_unknown_fields)]
 struct NodeFile {
     format_version: u32,
-    /// Half of what was free when the folder was made: in force where the configuration names no capacity.
+    /// Half of what was free when the folder was made: in force where the configuration names no
+    /// capacity.
     wal_capacity_bytes: u64,
     /// The folder's life as the controller knows it, in hexadecimal.
     incarnation: String,
     /// Never changes: the write-ahead log, which may lie elsewhere, names its folder by it.
     #[serde(default)]
     id: Option<String>,
-    /// The write-ahead log and the metadata store were made: the absence of one is no reason to make another.
+    /// The write-ahead log and the metadata store were made: the absence of one is no reason to
+    /// make another.
     #[serde(default, alias = "has_wal")]
     is_founded: bool,
 }
@@ -74,7 +77,8 @@ pub struct DataFolder {
 }
 
 impl DataFolder {
-    /// Makes the folder if it is not there, takes its lock, and checks its version, before anything else in it is touched.
+    /// Makes the folder if it is not there, takes its lock, and checks its version, before anything
+    /// else in it is touched.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         fs::create_dir_all(path).map_err(failed("make the data folder", path))?;
         let lock_path = path.join("LOCK");
@@ -141,7 +145,8 @@ impl DataFolder {
         Ok(())
     }
 
-    /// Which life of the folder this is: renewed when it is made, repaired, or was left uncleanly by a process that did not sync.
+    /// Which life of the folder this is: renewed when it is made, repaired, or was left uncleanly
+    /// by a process that did not sync.
     pub const fn incarnation(&self) -> IncarnationId {
         self.incarnation
     }
@@ -157,7 +162,8 @@ impl DataFolder {
         write_node_file(&self.path, &node_path, NodeFile { id: Some(self.id.clone()), ..change(node) }).map(|_| ())
     }
 
-    /// Says that acknowledged records may be lost if this process ends in any other way than through [`Self::close`].
+    /// Says that acknowledged records may be lost if this process ends in any other way than
+    /// through [`Self::close`].
     pub fn mark_unsynced(&self) -> Result<(), FolderError> {
         let mark = self.path.join(UNSYNCED);
         let made =
@@ -196,8 +202,8 @@ fn read_node_file(node_path: &Path) -> Result<Option<NodeFile>, FolderError> {
     serde_json::from_str(&text).map(Some).map_err(foreign)
 }
 
-/// A folder without our file but with somebody's things in it is not ours to write to. What a first start that was cut off may have
-/// left, the lock and a half-written version file, does not count.
+/// A folder without our file but with somebody's things in it is not ours to write to. What a first
+/// start that was cut off may have left, the lock and a half-written version file, does not count.
 fn refuse_foreign(path: &Path) -> Result<(), FolderError> {
     for entry in fs::read_dir(path).map_err(failed("list", path))? {
         let name = entry.map_err(failed("list", path))?.file_name();

@@ -1,5 +1,6 @@
-//! Which parts of the process have failed for good: until it starts again, they do not do their work. The parts know that themselves; here it is
-//! gathered, for HTTP, for metrics and for the end of the process.
+//! Which parts of the process have failed for good: until it starts again, they do not do their
+//! work. The parts know that themselves; here it is gathered, for HTTP, for metrics and for the end
+//! of the process.
 
 use std::sync::Arc;
 

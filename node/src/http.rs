@@ -1,5 +1,6 @@
-//! The process's own HTTP: `/health` says whether it needs a restart, `/ready` whether it serves, `/metrics` how it does (Prometheus text format).
-//! A bounded number of connections, each for one request and a bounded time: whoever reaches the port must not take the descriptors of the log
+//! The process's own HTTP: `/health` says whether it needs a restart, `/ready` whether it serves,
+//! `/metrics` how it does (Prometheus text format). A bounded number of connections, each for one
+//! request and a bounded time: whoever reaches the port must not take the descriptors of the log
 //! and of Kafka's clients.
 
 use std::net::SocketAddr;
@@ -134,7 +135,8 @@ async fn serve(mut listener: Acceptor, router: Router, limits: Limits, mut stop:
         };
         let service = TowerToHyperService::new(router.clone());
         let mut builder = http1::Builder::new();
-        // A connection that lives on from request to request could not be told from one whose answer is not taken.
+        // A connection that lives on from request to request could not be told from one whose
+        // answer is not taken.
         builder.timer(TokioTimer::new()).header_read_timeout(limits.header_read_max).keep_alive(false);
         let connection = builder.serve_connection(TokioIo::new(stream), service);
         let connection = timeout(limits.connection_time_max, connection);
@@ -149,7 +151,8 @@ async fn serve(mut listener: Acceptor, router: Router, limits: Limits, mut stop:
     }
 }
 
-/// Only a restart mends a failure, so whoever restarts what is not healthy is asked to. A process that starts or stops is healthy.
+/// Only a restart mends a failure, so whoever restarts what is not healthy is asked to. A process
+/// that starts or stops is healthy.
 fn judge_health(failures: &[Failure]) -> (StatusCode, &'static str) {
     if failures.is_empty() { (StatusCode::OK, "ok") } else { (StatusCode::SERVICE_UNAVAILABLE, "failed") }
 }
@@ -179,7 +182,8 @@ async fn ready(State(status): State<Arc<Status>>) -> Response {
 }
 
 async fn metrics(State(status): State<Arc<Status>>) -> Response {
-    // With thousands of partitions the page takes milliseconds, which connections must not wait for.
+    // With thousands of partitions the page takes milliseconds, which connections must not wait
+    // for.
     let page = tokio::task::spawn_blocking(move || {
         let mut page = String::new();
         text::encode(&mut page, &status.registry.lock()).map(|()| page)

@@ -1,5 +1,6 @@
-//! What RustMQ decides by settings of its own where Kafka has a broker-wide config, under Kafka's names: DescribeConfigs tells what is in
-//! force, and whether somebody set it. The broker's numeric id is added by the broker, which is given it.
+//! What RustMQ decides by settings of its own where Kafka has a broker-wide config, under Kafka's
+//! names: DescribeConfigs tells what is in force, and whether somebody set it. The broker's numeric
+//! id is added by the broker, which is given it.
 
 use rustmq_controller_core::configs::StaticConfigs;
 

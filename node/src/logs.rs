@@ -21,7 +21,8 @@ pub fn start(config: &Config) -> Result<()> {
     started.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))
 }
 
-/// The metadata log's library tells of each of its steps: only a filter that names it hears more than its warnings.
+/// The metadata log's library tells of each of its steps: only a filter that names it hears more
+/// than its warnings.
 fn filter(configured: &str) -> Result<Targets> {
     format!("openraft=warn,{configured}").parse().with_context(|| {
         format!("log.level = {configured:?} is not a filter; write info, or info,rustmq_kafka_gateway=debug")

@@ -1,5 +1,5 @@
-//! Panics of any thread or task, wherever they end: a log line in the configured format, and a count. One that ends only a connection or a read
-//! shows nowhere else.
+//! Panics of any thread or task, wherever they end: a log line in the configured format, and a
+//! count. One that ends only a connection or a read shows nowhere else.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};

@@ -32,10 +32,12 @@ use crate::http::{self, Limits, Phase, Status};
 use crate::kafka_names::{self, WorkedOut};
 use crate::panics;
 
-/// Requests in flight may be given up at once; the last proof of the log is worth waiting for longer than most disks ever take.
+/// Requests in flight may be given up at once; the last proof of the log is worth waiting for
+/// longer than most disks ever take.
 const DISK_PATIENCE_MIN: Duration = Duration::from_secs(10);
 
-/// Runs the broker until a signal ends it, or a failure if that is configured. An end after a failure is an error, whatever brought it.
+/// Runs the broker until a signal ends it, or a failure if that is configured. An end after a
+/// failure is an error, whatever brought it.
 pub async fn serve(config: &Config) -> Result<()> {
     let begun = Instant::now();
     let mut signals = Signals::listen()?;
@@ -64,7 +66,8 @@ pub async fn serve(config: &Config) -> Result<()> {
     let controller = controller?;
     watch_storage(&status.health, &engine, &controller);
     folder.note_founded()?;
-    // The folder keeps the segment size that it was made with. Each shard may go a segment above its capacity.
+    // The folder keeps the segment size that it was made with. Each shard may go a segment above
+    // its capacity.
     let segments = wal_capacity.0 / report.segment_size.0.max(1) + report.shards as u64;
     let connections_max = descriptors::connections_max(config.connections_max, descriptors_max, segments);
 
@@ -101,7 +104,8 @@ pub async fn serve(config: &Config) -> Result<()> {
     status.enter(Phase::Stopping);
     let stopped = stop(config, gateway, &broker, &engine, &controller).await;
     stop_http.send_replace(true);
-    // Not before: a stop may find that the disk has failed. The folder is not closed then, since what it holds is not known to be all.
+    // Not before: a stop may find that the disk has failed. The folder is not closed then, since
+    // what it holds is not known to be all.
     refuse_failures(&status.health, stopped.is_ok())?;
     stopped?;
     folder.close()?;
@@ -136,15 +140,16 @@ fn watch_storage(health: &Health, engine: &Engine, controller: &Controller) {
     health.watch("controller", controller.failure());
 }
 
-/// Threads for connections: a processor each that no shard needs. With one more than can run, tokio wakes it for each request that comes, and
-/// it finds that another has taken the request.
+/// Threads for connections: a processor each that no shard needs. With one more than can run, tokio
+/// wakes it for each request that comes, and it finds that another has taken the request.
 pub fn connection_threads(config: &Config) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     processors.saturating_sub(config.shards.unwrap_or_else(EngineConfig::default_shards)).max(1)
 }
 
-/// Ends everything in the order in which it holds each other. What is acknowledged is synced already; this answers what is in flight. A disk
-/// that stalls keeps the process for a time and no longer: then it ends without what that disk still owes.
+/// Ends everything in the order in which it holds each other. What is acknowledged is synced
+/// already; this answers what is in flight. A disk that stalls keeps the process for a time and no
+/// longer: then it ends without what that disk still owes.
 async fn stop(
     config: &Config,
     gateway: Gateway,
@@ -166,7 +171,8 @@ async fn stop(
     controller_ended.context("the metadata log has not ended in time")
 }
 
-/// One of Kafka's settings that only the file or the environment can set, as a number; 0 if the catalogue knows no such number.
+/// One of Kafka's settings that only the file or the environment can set, as a number; 0 if the
+/// catalogue knows no such number.
 fn kafka_number(config: &Config, name: &str) -> u64 {
     let configured = config.kafka.get(name).map(String::as_str);
     let default = || configs::broker_config(name).and_then(|entry| entry.default);
@@ -230,7 +236,8 @@ pub fn repair(config: &Config) -> Result<()> {
         println!("the write-ahead log in {} needs no repair; nothing was changed", config.wal_dir.display());
         return Ok(());
     }
-    // Said first: a repair that is cut off covers the rest when it is run again, and does not say it again.
+    // Said first: a repair that is cut off covers the rest when it is run again, and does not say
+    // it again.
     println!(
         "offsets that are lost, by topic id and partition (records lost at the write-ahead log's end are not listed):"
     );
@@ -280,7 +287,8 @@ fn engine_config(config: &Config, capacity: ByteSize, folder: &DataFolder) -> En
     }
 }
 
-/// What recent batches may take, and where to look whether others need it, unless the size is fixed.
+/// What recent batches may take, and where to look whether others need it, unless the size is
+/// fixed.
 fn tail_memory(config: &Config) -> (ByteSize, Option<Arc<dyn MemorySource>>) {
     if let Some(fixed) = config.tail_memory {
         return (fixed, None);
@@ -294,7 +302,8 @@ fn tail_memory(config: &Config) -> (ByteSize, Option<Arc<dyn MemorySource>>) {
 }
 
 fn broker_config(config: &Config, folder: &DataFolder, worked_out: WorkedOut) -> BrokerConfig {
-    // What the metadata holds of a laptop's one broker; each connection is answered with the address that it has reached.
+    // What the metadata holds of a laptop's one broker; each connection is answered with the
+    // address that it has reached.
     let host = if config.kafka_listen.ip().is_unspecified() {
         "localhost".to_owned()
     } else {

@@ -1,8 +1,10 @@
 //! How the kernel shares processors between the broker and what else runs on the machine.
 //!
-//! The broker's threads run for some ten microseconds at a time, a few in turn for each request. Each of them that waits until another
-//! program's slice is over (3 ms, and more where the clock ticks rarely) makes a request late by as much. Linux's fair scheduler runs the
-//! thread with the earliest deadline, and a thread that asks for a short slice has an early one; its share of the processor stays the same.
+//! The broker's threads run for some ten microseconds at a time, a few in turn for each request.
+//! Each of them that waits until another program's slice is over (3 ms, and more where the clock
+//! ticks rarely) makes a request late by as much. Linux's fair scheduler runs the thread with the
+//! earliest deadline, and a thread that asks for a short slice has an early one; its share of the
+//! processor stays the same.
 
 // There is no safe wrapper of these two system calls.
 #![allow(unsafe_code)]
@@ -13,8 +15,8 @@ use std::time::Duration;
 /// The shortest that Linux grants (since 6.12; earlier kernels ignore it).
 const SLICE: Duration = Duration::from_micros(100);
 
-/// Asks for short slices for this thread, and for those that it and they will start: so it is called before there are others. The
-/// niceness stays.
+/// Asks for short slices for this thread, and for those that it and they will start: so it is
+/// called before there are others. The niceness stays.
 pub fn ask_for_short_slices() {
     if let Err(error) = try_ask() {
         // A sandbox may forbid it. Nothing depends on it but the latency beside busy neighbours.
@@ -27,7 +29,8 @@ fn try_ask() -> io::Result<()> {
     // Of a real-time policy, or one for batch jobs, somebody has thought already.
     if wishes.sched_policy == libc::SCHED_OTHER.cast_unsigned() {
         wishes.sched_runtime = u64::try_from(SLICE.as_nanos()).expect("microseconds");
-        // SAFETY: the kernel reads a `sched_attr` of the size that is in it, and keeps no pointer. 0 is the calling thread.
+        // SAFETY: the kernel reads a `sched_attr` of the size that is in it, and keeps no pointer.
+        // 0 is the calling thread.
         done(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const wishes, 0) })?;
     }
     Ok(())
@@ -38,7 +41,8 @@ fn scheduling() -> io::Result<libc::sched_attr> {
     // SAFETY: a C structure of integers alone, of which zeros are values.
     let mut found: libc::sched_attr = unsafe { std::mem::zeroed() };
     let size = size_of_val(&found);
-    // SAFETY: the kernel writes at most `size` bytes to it, integers, and keeps no pointer. 0 is the calling thread.
+    // SAFETY: the kernel writes at most `size` bytes to it, integers, and keeps no pointer. 0 is
+    // the calling thread.
     done(unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut found, size, 0) })?;
     Ok(found)
 }

@@ -1,4 +1,5 @@
-//! Which crate may depend on which: the house's floor plan as a table. A new arrow is a decision record first (`docs/adr`).
+//! Which crate may depend on which: the house's floor plan as a table. A new arrow is a decision
+//! record first (`docs/adr`).
 
 use std::path::Path;
 
@@ -8,7 +9,8 @@ use crate::finding::Finding;
 use crate::manifests::Member;
 use crate::sources;
 
-/// Each crate's folder and the folders of the crates that it may use. Tests may use what lies above as well.
+/// Each crate's folder and the folders of the crates that it may use. Tests may use what lies above
+/// as well.
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("engine/core", &["model"]),
@@ -38,8 +40,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// What a crate offers as its own, though another one below it defines it: this crate, that one, the names. Whoever may use the crate may use these
-/// names without an arrow to where they are defined; it offers no others of that crate.
+/// What a crate offers as its own, though another one below it defines it: this crate, that one,
+/// the names. Whoever may use the crate may use these names without an arrow to where they are
+/// defined; it offers no others of that crate.
 const WORDS: &[(&str, &str, &[&str])] = &[(
     "engine/api",
     "engine/core",

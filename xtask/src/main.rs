@@ -1,5 +1,6 @@
-//! The project's own tasks: `cargo xtask tidy` holds the tree against the house rules that a program can check, `cargo xtask test-repeat` looks
-//! for tests that pass by luck, `cargo xtask planted` for proofs that find nothing.
+//! The project's own tasks: `cargo xtask tidy` holds the tree against the house rules that a
+//! program can check, `cargo xtask test-repeat` looks for tests that pass by luck, `cargo xtask
+//! planted` for proofs that find nothing.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks through them")]
 

@@ -1,4 +1,5 @@
-//! The workspace's manifests: who the members are, and that each one takes the shared lints and versions.
+//! The workspace's manifests: who the members are, and that each one takes the shared lints and
+//! versions.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +19,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// The names of everything it depends on, for its code and its build; `dev` adds what only its tests need.
+    /// The names of everything it depends on, for its code and its build; `dev` adds what only its
+    /// tests need.
     pub fn dependencies(&self, dev: bool) -> BTreeSet<&str> {
         let sections: &[&str] = if dev { &["dev-dependencies"] } else { &["dependencies", "build-dependencies"] };
         let tables = sections.iter().filter_map(|section| self.manifest.get(*section).and_then(Value::as_table));

@@ -1,7 +1,9 @@
-//! Shows that the proofs fail when they must. Each patch in `compat-tests/planted` or `sim/planted` puts one bug into a scratch copy of the tree,
-//! and names in a line `Found by:` who finds it in what is built from that: `crash` (unless it names another) or `power_cut` by promises that
-//! the broker breaks, or `node within N` or `cluster within N`, which are simulations, by one of their first N seeds. The copy's crates have a version of
-//! their own, and its programs a name, so that nothing built from it takes the place of the real one in the target folder that they share.
+//! Shows that the proofs fail when they must. Each patch in `compat-tests/planted` or `sim/planted`
+//! puts one bug into a scratch copy of the tree, and names in a line `Found by:` who finds it in
+//! what is built from that: `crash` (unless it names another) or `power_cut` by promises that the
+//! broker breaks, or `node within N` or `cluster within N`, which are simulations, by one of their
+//! first N seeds. The copy's crates have a version of their own, and its programs a name, so that
+//! nothing built from it takes the place of the real one in the target folder that they share.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,8 @@ const ROUNDS: &str = "40";
 /// Seeds that are run before somebody looks whether one has failed.
 const SEEDS: u64 = 100;
 
-/// All bugs in the folder, those of these names, or with `--of-commit` the one whose turn it is: over many commits each has its own.
+/// All bugs in the folder, those of these names, or with `--of-commit` the one whose turn it is:
+/// over many commits each has its own.
 pub fn run(root: &Path, mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let root = &root.canonicalize().context("finding the workspace")?;
     let mut patches = patches(&root.join(arguments.next().context(USAGE)?).join("planted"))?;
@@ -39,7 +42,8 @@ fn name(patch: &Path) -> String {
     patch.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// A number that is as good as drawn anew with each commit: the clone may be too shallow to count them.
+/// A number that is as good as drawn anew with each commit: the clone may be too shallow to count
+/// them.
 fn commit_number(root: &Path) -> Result<usize> {
     let head = Command::new("git").args(["rev-parse", "HEAD"]).current_dir(root).output()?;
     ensure!(head.status.success(), "git could not name the commit");
@@ -61,7 +65,8 @@ fn try_patch(root: &Path, patch: &Path) -> Result<String> {
     let tree = std::env::temp_dir().join("rustmq-planted");
     copy(root, &tree)?;
     execute(Command::new("patch").args(["-p1", "-i"]).arg(patch).current_dir(&tree))?;
-    // Cargo tells a workspace's crates apart by name, version and path within the workspace, not by where the workspace lies.
+    // Cargo tells a workspace's crates apart by name, version and path within the workspace, not by
+    // where the workspace lies.
     replace(&tree.join("Cargo.toml"), "\nversion = \"0.1.0\"\n", "\nversion = \"0.1.0-planted\"\n")?;
     let text = fs::read_to_string(patch)?;
     let finder = text.lines().find_map(|line| line.strip_prefix("Found by: ")).unwrap_or("crash");
@@ -122,7 +127,8 @@ fn target_folder(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
-/// Copies what belongs to the repository, new files included, over what an earlier run left. What is the same keeps its time.
+/// Copies what belongs to the repository, new files included, over what an earlier run left. What
+/// is the same keeps its time.
 fn copy(root: &Path, tree: &Path) -> Result<()> {
     let listed = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output()?;
     ensure!(listed.status.success(), "git could not list the files");

@@ -1,5 +1,6 @@
-//! Rings of imports: in the engine no more than two files import each other, directly or by way of others, so that each file can be read with
-//! what it stands on. Tests are not looked at, and a name that a module passes on counts as an import of the file that it comes from.
+//! Rings of imports: in the engine no more than two files import each other, directly or by way of
+//! others, so that each file can be read with what it stands on. Tests are not looked at, and a
+//! name that a module passes on counts as an import of the file that it comes from.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -66,7 +67,8 @@ struct Imports<'a> {
 }
 
 impl Imports<'_> {
-    /// From the crate's root. What begins with another name may be a module in this one, or another crate.
+    /// From the crate's root. What begins with another name may be a module in this one, or another
+    /// crate.
     fn absolute(&self, names: &[String]) -> ModulePath {
         let mut path = self.of.to_vec();
         let mut names = names;

@@ -1,4 +1,5 @@
-//! The source files: their sizes, their names, their opening line, and a few words that must not stand in them.
+//! The source files: their sizes, their names, their opening line, and a few words that must not
+//! stand in them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +20,8 @@ const COMMENT_COLUMNS_MAX: usize = 100;
 const EMPTY_NAMES: &[&str] =
     &["common", "util", "utils", "helper", "helpers", "misc", "manager", "impl", "stuff", "base"];
 
-/// What must not stand in code, with what to do instead. Split so that this file does not find itself.
+/// What must not stand in code, with what to do instead. Split so that this file does not find
+/// itself.
 const BANNED: &[(&str, &str)] = &[
     (concat!("to", "do!("), "an unfinished path returns a typed error and is not advertised"),
     (concat!("unimpl", "emented!("), "an unfinished path returns a typed error and is not advertised"),

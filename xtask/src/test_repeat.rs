@@ -1,5 +1,5 @@
-//! Runs test binaries again and again: a test that passes by luck fails sooner or later. Stops at the first failure and says which run of
-//! which binary it was.
+//! Runs test binaries again and again: a test that passes by luck fails sooner or later. Stops at
+//! the first failure and says which run of which binary it was.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,9 +16,11 @@ pub const USAGE: &str = "test-repeat [--times N] [--only NAME,..] [--touched] [-
 #[derive(Debug, PartialEq, Eq)]
 pub struct Options {
     pub times: u32,
-    /// Names of test binaries (`rolling_cold_reads`), of crates (`rustmq-engine-shard`) or of folders (`engine/shard`); empty is all.
+    /// Names of test binaries (`rolling_cold_reads`), of crates (`rustmq-engine-shard`) or of
+    /// folders (`engine/shard`); empty is all.
     pub only: Vec<String>,
-    /// Only the crates with files that differ from the commit that this branch left `origin/main` at, or from the last commit's parent.
+    /// Only the crates with files that differ from the commit that this branch left `origin/main`
+    /// at, or from the last commit's parent.
     pub touched: bool,
     /// Starts no run that would end later, as far as its last one tells.
     pub within: Option<Duration>,

@@ -31,7 +31,9 @@ fn a_clean_crate_has_no_findings() {
 #[test]
 fn comments_are_wrapped_but_for_blocks_tables_and_links() {
     let wide = "word ".repeat(20);
-    for whole in [format!("//! ```text\n//! {wide}\n//! ```\n"), format!("//! | {wide}\n"), format!("//! https://{wide}\n")] {
+    for whole in
+        [format!("//! ```text\n//! {wide}\n//! ```\n"), format!("//! | {wide}\n"), format!("//! https://{wide}\n")]
+    {
         assert_eq!(findings("model", "", &whole), Vec::<String>::new());
     }
     for prose in [format!("//! {wide}\n"), format!("//! x\n//! ```\n//! ```\n/// {wide}\nfn x() {{}}\n")] {

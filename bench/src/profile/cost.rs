@@ -1,4 +1,5 @@
-//! What a sample's time went to, judged by the function that was running and by those that had called it.
+//! What a sample's time went to, judged by the function that was running and by those that had
+//! called it.
 
 use super::stacks::Frame;
 

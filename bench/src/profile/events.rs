@@ -48,7 +48,8 @@ const SYSCALLS: [&str; 28] = [
     "shutdown",
 ];
 
-/// The events that this kernel has of those that are wanted, in perf's words. Empty where it has none.
+/// The events that this kernel has of those that are wanted, in perf's words. Empty where it has
+/// none.
 pub fn wanted() -> Vec<String> {
     let Some(folder) = TRACING.iter().map(Path::new).find(|folder| folder.join("syscalls").exists()) else {
         return Vec::new();

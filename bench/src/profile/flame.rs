@@ -115,7 +115,8 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// A click on a frame makes it and what it called as wide as the picture; a click on the lowest one brings all back.
+/// A click on a frame makes it and what it called as wide as the picture; a click on the lowest one
+/// brings all back.
 const SCRIPT: &str = r#"<script><![CDATA[
 const W = 1400, groups = [...document.querySelectorAll("g")];
 for (const g of groups) g.addEventListener("click", () => {

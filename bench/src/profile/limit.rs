@@ -1,4 +1,5 @@
-//! One line for a scenario: what limits it now. Judged by what the quiet part measured and by what the samples say.
+//! One line for a scenario: what limits it now. Judged by what the quiet part measured and by what
+//! the samples say.
 
 use super::cost::{self, Cost};
 use super::threads::Kind;

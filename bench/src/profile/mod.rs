@@ -1,5 +1,6 @@
-//! `rustmq-bench profile`: runs a scenario on RustMQ alone, looks at the broker in the measured window, and writes what limits it: a flame
-//! graph and a report, below `target/profile`. Needs `perf`, and the rights to use it.
+//! `rustmq-bench profile`: runs a scenario on RustMQ alone, looks at the broker in the measured
+//! window, and writes what limits it: a flame graph and a report, below `target/profile`. Needs
+//! `perf`, and the rights to use it.
 
 mod cost;
 mod events;

@@ -88,7 +88,8 @@ impl Sub for &Page {
 }
 
 impl Work {
-    /// What costs are shown for, and how often that was in this time; what hardly happened is left out.
+    /// What costs are shown for, and how often that was in this time; what hardly happened is left
+    /// out.
     pub fn units(&self) -> Vec<(&'static str, f64)> {
         let all = [
             ("record in", self.records_in),
@@ -98,7 +99,8 @@ impl Work {
             ("record out", self.records_out),
             ("fetch", self.fetches),
         ];
-        // A few a second come from elsewhere: a shard proves its last group, a client asks for metadata.
+        // A few a second come from elsewhere: a shard proves its last group, a client asks for
+        // metadata.
         all.into_iter().filter(|(_, count)| *count > 10.0 * self.seconds).collect()
     }
 }

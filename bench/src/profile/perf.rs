@@ -1,4 +1,5 @@
-//! A `perf` that is attached to the broker, begins and ends counting on request, and says so: what it counts belongs to a known time.
+//! A `perf` that is attached to the broker, begins and ends counting on request, and says so: what
+//! it counts belongs to a known time.
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
@@ -62,7 +63,8 @@ impl Drop for Recording {
 }
 
 impl Perf {
-    /// Starts `perf` with the words of its subcommand; it counts nothing yet. Its files are `name` and more in `folder`.
+    /// Starts `perf` with the words of its subcommand; it counts nothing yet. Its files are `name`
+    /// and more in `folder`.
     pub fn attach(folder: &Path, name: &str, words: &[&str]) -> Result<Perf> {
         let path = |extension: &str| folder.join(format!("{name}.{extension}"));
         let (orders_path, answers_path) = (path("orders"), path("answers"));

@@ -1,5 +1,6 @@
-//! Probes on functions of the broker's program: each allocation with its size, and each pass of a CRC with its length. They trap, so
-//! that what is counted is exact and the time that it takes is not.
+//! Probes on functions of the broker's program: each allocation with its size, and each pass of a
+//! CRC with its length. They trap, so that what is counted is exact and the time that it takes is
+//! not.
 
 use super::perf;
 use super::stacks::{Frame, frame};
@@ -106,7 +107,8 @@ pub struct Passes {
     pub bytes: f64,
 }
 
-/// Sizes that were sampled, as `perf script -F comm,tid,event,trace` prints them: how many, and their sum.
+/// Sizes that were sampled, as `perf script -F comm,tid,event,trace` prints them: how many, and
+/// their sum.
 pub fn sizes(text: &str, kinds: &BTreeMap<u32, Kind>) -> BTreeMap<(Kind, Probe), Passes> {
     let mut passes: BTreeMap<(Kind, Probe), Passes> = BTreeMap::new();
     for line in text.lines() {

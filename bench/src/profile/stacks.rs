@@ -1,5 +1,5 @@
-//! What `perf script` prints of samples with their stacks, read and summed: by whole stack for the flame graph, by the function that was
-//! running, and by what its time went to.
+//! What `perf script` prints of samples with their stacks, read and summed: by whole stack for the
+//! flame graph, by the function that was running, and by what its time went to.
 
 use super::cost::Cost;
 use super::threads::Kind;

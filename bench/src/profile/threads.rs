@@ -1,5 +1,5 @@
-//! The broker's threads by what they are for, and what each kind has used: processor time, context switches, page faults, and the
-//! time that it was ready to run and did not.
+//! The broker's threads by what they are for, and what each kind has used: processor time, context
+//! switches, page faults, and the time that it was ready to run and did not.
 
 use anyhow::{Context, Result};
 use std::collections::BTreeMap;

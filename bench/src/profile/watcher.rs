@@ -1,5 +1,6 @@
-//! Looks at the broker within the measured window, one part after the other, so that a costly look does not disturb a cheap one. Each part
-//! has the work that was done in it: what is counted is divided by that.
+//! Looks at the broker within the measured window, one part after the other, so that a costly look
+//! does not disturb a cheap one. Each part has the work that was done in it: what is counted is
+//! divided by that.
 //!
 //! ```text
 //! window: | quiet: /proc | sampled: stacks | counted: system calls, wake-ups | probed: allocations, CRC |
@@ -213,8 +214,8 @@ impl Look {
 
     fn sampled(&self) -> Result<(Work, Recording)> {
         let pid = self.watched.pid.to_string();
-        // The kernel's clock: virtual machines seldom have the processor's counters. Stacks by unwind tables: the program is compiled
-        // without frame pointers.
+        // The kernel's clock: virtual machines seldom have the processor's counters. Stacks by
+        // unwind tables: the program is compiled without frame pointers.
         let words = ["record", "-e", "cpu-clock", "-F", RATE, "--call-graph", "dwarf,16384", "-p", &pid];
         let (work, outputs) = self.count(vec![self.attach("stacks", &words)?])?;
         Ok((work, outputs.into_iter().next().context("no output")?))

@@ -1,4 +1,5 @@
-//! Clients as they come: what users who set nothing see. Ours are set for bulk or for promptness; here the clients' authors decide.
+//! Clients as they come: what users who set nothing see. Ours are set for bulk or for promptness;
+//! here the clients' authors decide.
 
 use anyhow::{Context, Result};
 

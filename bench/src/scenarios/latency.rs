@@ -1,4 +1,5 @@
-//! How long an acknowledgement takes at a fixed rate: one partition, many partitions, many producers.
+//! How long an acknowledgement takes at a fixed rate: one partition, many partitions, many
+//! producers.
 
 use crate::bar::{Bar, Limit};
 use crate::client::{Order, Producing};

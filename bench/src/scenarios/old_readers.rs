@@ -1,5 +1,6 @@
-//! Whether readers of old records hold up producers: many small commits, a restart, and consumers that read them over and over while one-record
-//! produces go on; the same produces without readers before, in the same run.
+//! Whether readers of old records hold up producers: many small commits, a restart, and consumers
+//! that read them over and over while one-record produces go on; the same produces without readers
+//! before, in the same run.
 
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
@@ -32,7 +33,8 @@ const COMMITS: u64 = 20_000;
 const CONSUMERS: usize = 8;
 const RECORD_BYTES: usize = 1024;
 const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(60);
-/// The nice value of the readers: they stand for clients on machines of their own, so the broker and the producer come before them.
+/// The nice value of the readers: they stand for clients on machines of their own, so the broker
+/// and the producer come before them.
 const READERS_NICE: i32 = 19;
 const READ_WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
@@ -133,7 +135,8 @@ impl Scenario for OldReaders {
     }
 }
 
-/// Tells of each record as soon as it is acknowledged: whoever polls or flushes hears of it up to a tenth of a second later.
+/// Tells of each record as soon as it is acknowledged: whoever polls or flushes hears of it up to a
+/// tenth of a second later.
 struct Deliveries(mpsc::Sender<Result<(), KafkaError>>);
 
 impl ClientContext for Deliveries {}

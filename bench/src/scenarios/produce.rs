@@ -1,4 +1,5 @@
-//! How much one producer gets acknowledged: 1 KiB on one and on twelve partitions, small records, compressed records.
+//! How much one producer gets acknowledged: 1 KiB on one and on twelve partitions, small records,
+//! compressed records.
 
 use crate::bar::{Bar, Limit};
 use crate::client::{Order, Producing};
@@ -44,7 +45,8 @@ pub const ALL: [Produce; 8] = [
         flood: Flood { partitions: 1, record_bytes: 1024, producing: Producing::BULK },
         kind: Kind::SlowSync,
     },
-    // librdkafka's idempotent producer has one request of a partition in flight (ADR 18): this one has many.
+    // librdkafka's idempotent producer has one request of a partition in flight (ADR 18): this one
+    // has many.
     Produce {
         name: "produce-1p-slow-sync-pipelined",
         flood: Flood {

@@ -1,5 +1,5 @@
-//! What librdkafka's own consumer, at its defaults, reads of 2 GB that its own producer wrote: *cold*, when nothing of it is in memory, and
-//! *warm*, right after it was written.
+//! What librdkafka's own consumer, at its defaults, reads of 2 GB that its own producer wrote:
+//! *cold*, when nothing of it is in memory, and *warm*, right after it was written.
 
 use anyhow::{Context, Result, ensure};
 
@@ -21,7 +21,8 @@ pub struct ReadBack {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Temperature {
-    /// The broker is started anew, RustMQ with a tail memory that holds a small part; the page cache is dropped.
+    /// The broker is started anew, RustMQ with a tail memory that holds a small part; the page
+    /// cache is dropped.
     Cold,
     /// Nothing happens between writing and reading.
     Warm,

@@ -1,4 +1,5 @@
-//! From the producer's application to the consumers': one live consumer, and eight of the same partition.
+//! From the producer's application to the consumers': one live consumer, and eight of the same
+//! partition.
 
 use crate::bar::{Bar, Limit};
 use crate::client::Producing;

@@ -1,4 +1,5 @@
-//! From the start of the process to its first useful answer: on an empty folder, and after kill -9 under a filled log.
+//! From the start of the process to its first useful answer: on an empty folder, and after kill -9
+//! under a filled log.
 
 use crate::bar::{Bar, Limit};
 use crate::contender::Contender::{self, Kafka, Rustmq};

@@ -1,4 +1,5 @@
-//! One partition out of a thousand, read after a restart: its records lie scattered over everything that was written.
+//! One partition out of a thousand, read after a restart: its records lie scattered over everything
+//! that was written.
 
 use crate::bar::Bar;
 use crate::client::WAIT_CATCH_UP_MS;

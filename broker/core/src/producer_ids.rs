@@ -1,6 +1,7 @@
 //! Hands out producer ids from blocks that the controller allocates.
 //!
-//! It does not talk to the controller: when a block is used up it says so, and the driver brings the next one.
+//! It does not talk to the controller: when a block is used up it says so, and the driver brings
+//! the next one.
 
 use rustmq_model::ProducerId;
 
@@ -19,7 +20,8 @@ pub enum NextProducerId {
     BlockNeeded,
 }
 
-/// The allocator. Each id leaves it once; ids of a block that is not used up at a restart are never used.
+/// The allocator. Each id leaves it once; ids of a block that is not used up at a restart are never
+/// used.
 #[derive(Debug, Default)]
 pub struct ProducerIds {
     block: Option<ProducerIdBlock>,
@@ -41,7 +43,8 @@ impl ProducerIds {
         }
     }
 
-    /// Takes a block from the controller. What is left of the one before is dropped, which is safe: ids are plenty.
+    /// Takes a block from the controller. What is left of the one before is dropped, which is safe:
+    /// ids are plenty.
     pub fn on_block(&mut self, block: ProducerIdBlock) {
         self.block = Some(block);
     }

@@ -1,4 +1,5 @@
-//! The record codec and the replay against what Apache Kafka 4.3.1 wrote: the same bytes in, the same bytes out.
+//! The record codec and the replay against what Apache Kafka 4.3.1 wrote: the same bytes in, the
+//! same bytes out.
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;

@@ -1,4 +1,5 @@
-//! The broker: what it holds, how it starts and how it ends. Each capability is in a file of its own.
+//! The broker: what it holds, how it starts and how it ends. Each capability is in a file of its
+//! own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,7 +29,8 @@ use crate::view::{ClusterView, Located, TopicRef};
 /// Requests to catch up that wait for the follower; more of them wait for room.
 const CATCH_UPS_MAX: usize = 64;
 
-/// One broker of the cluster. All methods may be called from any task of the runtime that it was started on.
+/// One broker of the cluster. All methods may be called from any task of the runtime that it was
+/// started on.
 pub struct Broker {
     pub(crate) config: BrokerConfig,
     pub(crate) id: BrokerId,
@@ -45,8 +47,9 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Registers with the controller, opens in the engine what the metadata gives this broker, deletes what it does not know, and starts
-    /// to follow changes. When it returns, every topic can be used; groups answer as soon as their partition is loaded.
+    /// Registers with the controller, opens in the engine what the metadata gives this broker,
+    /// deletes what it does not know, and starts to follow changes. When it returns, every topic
+    /// can be used; groups answer as soon as their partition is loaded.
     pub async fn start(
         mut config: BrokerConfig,
         engine: Engine,
@@ -100,7 +103,8 @@ impl Broker {
         Ok(broker)
     }
 
-    /// Ends long polls, coordinators and the following of metadata. The engine and the controller stay open: they are their opener's.
+    /// Ends long polls, coordinators and the following of metadata. The engine and the controller
+    /// stay open: they are their opener's.
     pub async fn shutdown(&self) {
         self.stop.send_replace(true);
         self.coordinators.shutdown().await;
@@ -108,7 +112,8 @@ impl Broker {
         while tasks.join_next().await.is_some() {}
     }
 
-    /// Why the broker has failed for good, once it has: a task that topics or groups depend on has panicked.
+    /// Why the broker has failed for good, once it has: a task that topics or groups depend on has
+    /// panicked.
     #[must_use]
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
         self.failure.watch()
@@ -140,8 +145,9 @@ impl Broker {
         self.follow(applied.map_err(|error| unavailable(&error))?).await
     }
 
-    /// As [`Self::submit`], for a request with a timeout, which bounds the wait for the command's turn: [`BrokerError::NotBegun`] says that
-    /// nothing was done. What is begun is answered when it is done, however long that takes.
+    /// As [`Self::submit`], for a request with a timeout, which bounds the wait for the command's
+    /// turn: [`BrokerError::NotBegun`] says that nothing was done. What is begun is answered when
+    /// it is done, however long that takes.
     pub(crate) async fn submit_within(
         &self,
         command: Command,

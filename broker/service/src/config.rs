@@ -1,5 +1,6 @@
-//! What a broker is started with. Kafka's broker-wide settings come as the map of the configuration file's `[kafka]` section,
-//! under Kafka's own names: names, defaults and bounds are in the controller's catalogue, so that they exist once.
+//! What a broker is started with. Kafka's broker-wide settings come as the map of the configuration
+//! file's `[kafka]` section, under Kafka's own names: names, defaults and bounds are in the
+//! controller's catalogue, so that they exist once.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,7 +22,8 @@ pub struct BrokerConfig {
     pub rack: Option<String>,
     /// The data folder, as `DescribeLogDirs` names it.
     pub data_dir: PathBuf,
-    /// The `[kafka]` section, as the catalogue keeps its values, and what rules in place of some of them, under their names.
+    /// The `[kafka]` section, as the catalogue keeps its values, and what rules in place of some of
+    /// them, under their names.
     pub kafka: StaticConfigs,
     pub compressed_records: CompressedRecords,
     pub limits: BrokerLimits,
@@ -32,13 +34,16 @@ pub struct BrokerConfig {
 pub struct BrokerLimits {
     /// Partitions per topic and in the cluster. Default 10,000 and 100,000.
     pub partitions: PartitionLimits,
-    /// What the records of one batch may decompress to, where the broker has to look inside. Default 256 MiB.
+    /// What the records of one batch may decompress to, where the broker has to look inside.
+    /// Default 256 MiB.
     pub decompressed_bytes_max: usize,
-    /// Requests that wait for an answer of one coordinator partition: more are told to try again. Default 100,000.
+    /// Requests that wait for an answer of one coordinator partition: more are told to try again.
+    /// Default 100,000.
     pub group_requests_waiting_max: usize,
-    /// A coordinator partition's log is rewritten when it holds this many bytes, and twice what is live. A restart replays
-    /// it before the groups answer, so it is kept small: commits that come one by one lie a block
-    /// apart in the write-ahead log, among all else that was written meanwhile. Default 256 KiB.
+    /// A coordinator partition's log is rewritten when it holds this many bytes, and twice what is
+    /// live. A restart replays it before the groups answer, so it is kept small: commits that come
+    /// one by one lie a block apart in the write-ahead log, among all else that was written
+    /// meanwhile. Default 256 KiB.
     pub group_log_bytes: u64,
     /// Time series of consumer lag in the metrics. Default 10,000.
     pub lag_series_max: usize,

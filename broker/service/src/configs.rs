@@ -1,6 +1,8 @@
-//! Configs of topics, brokers and groups: described with their sources, altered through the controller.
+//! Configs of topics, brokers and groups: described with their sources, altered through the
+//! controller.
 //!
-//! Names, defaults, bounds and documentation are the controller's catalogue; what is described is what is in force.
+//! Names, defaults, bounds and documentation are the controller's catalogue; what is described is
+//! what is in force.
 
 use rustmq_controller_core::configs::DescribedConfig;
 use rustmq_controller_core::{Command, ConfigAlteration, ConfigChange, ConfigResource, CreatedTopic, Outcome};
@@ -87,7 +89,8 @@ impl Broker {
         Ok(configs)
     }
 
-    /// Alters configs, in the order of the request; a resource's change holds entirely or not at all.
+    /// Alters configs, in the order of the request; a resource's change holds entirely or not at
+    /// all.
     pub async fn alter_configs(
         &self,
         alterations: Vec<ResourceAlteration>,

@@ -1,4 +1,5 @@
-//! Why the broker refuses: one enum for all operations, in the broker's own words. The front ends translate it.
+//! Why the broker refuses: one enum for all operations, in the broker's own words. The front ends
+//! translate it.
 //!
 //! The display text is fit for a client: it names the thing and what to do about it.
 
@@ -15,7 +16,8 @@ pub struct RecordFault {
     pub reason: String,
 }
 
-/// Why an operation, or one item of it, was refused. "Retriable" in a comment says that the same request may succeed later.
+/// Why an operation, or one item of it, was refused. "Retriable" in a comment says that the same
+/// request may succeed later.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BrokerError {
     #[error("This server does not host a topic named '{name}'.")]
@@ -112,7 +114,8 @@ impl From<AppendError> for BrokerError {
     fn from(error: AppendError) -> Self {
         let reason = error.to_string();
         match error {
-            // The partition was closed meanwhile, or is led by another broker: callers that know which one say so.
+            // The partition was closed meanwhile, or is led by another broker: callers that know
+            // which one say so.
             AppendError::UnknownPartition | AppendError::CutOff | AppendError::Stopped => Self::Stopping,
             AppendError::FencedLeaderEpoch { given, current } => Self::FencedLeaderEpoch { given, current },
             AppendError::UnknownLeaderEpoch { given, current } => Self::UnknownLeaderEpoch { given, current },

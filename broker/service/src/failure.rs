@@ -1,4 +1,5 @@
-//! The failures of tasks that a part of the process cannot do without. Here they are told; what follows from them is for the process to say.
+//! The failures of tasks that a part of the process cannot do without. Here they are told; what
+//! follows from them is for the process to say.
 
 use tokio::sync::watch;
 

@@ -1,5 +1,5 @@
-//! Fetch: whole batches of many partitions, as references into the engine's memory. A request that finds too little waits for
-//! the engine to publish more; nothing polls.
+//! Fetch: whole batches of many partitions, as references into the engine's memory. A request that
+//! finds too little waits for the engine to publish more; nothing polls.
 
 use std::time::Duration;
 
@@ -16,14 +16,16 @@ use crate::error::BrokerError;
 use crate::offsets::EpochEnd;
 use crate::view::TopicRef;
 
-/// How long a fetch reads from disk, and waits for its turn to, at least, however short its own wait, before it answers with what it has.
+/// How long a fetch reads from disk, and waits for its turn to, at least, however short its own
+/// wait, before it answers with what it has.
 const DISK_TIME_MIN: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
     /// Answer when this much is there.
     pub min_bytes: usize,
-    /// Answer no more than this, but always one whole batch if there is any. Capped by `fetch.max.bytes`.
+    /// Answer no more than this, but always one whole batch if there is any. Capped by
+    /// `fetch.max.bytes`.
     pub max_bytes: usize,
     /// Answer after this time, whatever is there.
     pub max_wait: Duration,
@@ -40,7 +42,8 @@ pub struct FetchPartition {
     pub max_bytes: usize,
     /// Refused unless it is the partition's.
     pub current_leader_epoch: Option<LeaderEpoch>,
-    /// The epoch of the last record that the reader has: tells whether its log is still a prefix of this one (KIP-595).
+    /// The epoch of the last record that the reader has: tells whether its log is still a prefix of
+    /// this one (KIP-595).
     pub last_fetched_epoch: Option<LeaderEpoch>,
 }
 
@@ -107,17 +110,19 @@ struct Pass {
 }
 
 impl Broker {
-    /// Reads what is there, and waits for more up to `max_wait` as long as it is less than `min_bytes`. Dropping the future ends the wait.
+    /// Reads what is there, and waits for more up to `max_wait` as long as it is less than
+    /// `min_bytes`. Dropping the future ends the wait.
     ///
-    /// Batches are whole, so an answer that is full may be smaller than `min_bytes`, though that is not above `max_bytes`: then there is nothing
-    /// to wait for.
+    /// Batches are whole, so an answer that is full may be smaller than `min_bytes`, though that is
+    /// not above `max_bytes`: then there is nothing to wait for.
     pub async fn fetch(&self, request: FetchRequest) -> Vec<Result<FetchedPartition, BrokerError>> {
         let started = Instant::now();
         let deadline = started + request.max_wait;
         let read_until = started + request.max_wait.max(DISK_TIME_MIN);
         let mut stop = self.stop.subscribe();
         let mut pass = self.pass(&request, read_until).await;
-        // Without a partition nothing can come: a consumer that ends its session must not wait for it.
+        // Without a partition nothing can come: a consumer that ends its session must not wait for
+        // it.
         let is_enough = |pass: &Pass| {
             request.partitions.is_empty() || pass.is_urgent || pass.leaves_some || pass.bytes >= request.min_bytes
         };
@@ -130,8 +135,8 @@ impl Broker {
                     located.reader.watch(&waiter, seen.awaits(partition.from, request.isolation));
                 }
             }
-            // What came between the last look and the registration wakes nobody: look again. Holding nothing, since reads from disk wait for
-            // memory.
+            // What came between the last look and the registration wakes nobody: look again.
+            // Holding nothing, since reads from disk wait for memory.
             drop(pass);
             pass = self.pass(&request, read_until).await;
             if is_enough(&pass) {
@@ -155,7 +160,8 @@ impl Broker {
         pass.results
     }
 
-    /// Once there is something, a slow disk must not keep it from the reader: after `read_until`, the other partitions answer what is in memory.
+    /// Once there is something, a slow disk must not keep it from the reader: after `read_until`,
+    /// the other partitions answer what is in memory.
     async fn pass(&self, request: &FetchRequest, read_until: Instant) -> Pass {
         let limit = usize::try_from(self.settings().fetch_bytes_max).unwrap_or(usize::MAX);
         let mut room = request.max_bytes.min(limit);
@@ -221,7 +227,8 @@ impl Broker {
             located.reader.read_in_memory(request).map(Option::unwrap_or_default)
         };
         let read = match read {
-            // Others have read from disk all the while that it waited: nothing now, and the reader comes again.
+            // Others have read from disk all the while that it waited: nothing now, and the reader
+            // comes again.
             Err(ReadError::Busy) => ReadBatches::default(),
             Err(ReadError::Closed) => return Err(located.gone()),
             read => read?,
@@ -239,7 +246,8 @@ impl Broker {
         })
     }
 
-    /// Not all that moves an offset ends a wait: what the wait has ended with says where they are by now.
+    /// Not all that moves an offset ends a wait: what the wait has ended with says where they are
+    /// by now.
     fn show_newest(&self, request: &FetchRequest, pass: &mut Pass) {
         for (partition, fetched) in request.partitions.iter().zip(&mut pass.results) {
             let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch);

@@ -1,7 +1,9 @@
-//! Follows the controller's metadata: opens and closes partitions in the engine as it says, and then shows the change in the view.
+//! Follows the controller's metadata: opens and closes partitions in the engine as it says, and
+//! then shows the change in the view.
 //!
-//! One task does all of this in the order of the metadata log. Whoever has submitted a command asks it to catch up before
-//! answering, so that what was answered can be used at once. It decides nothing about the metadata itself.
+//! One task does all of this in the order of the metadata log. Whoever has submitted a command asks
+//! it to catch up before answering, so that what was answered can be used at once. It decides
+//! nothing about the metadata itself.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -49,8 +51,9 @@ impl Follower {
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let has_failures = !self.unopened.is_empty() || !self.undeleted.is_empty();
-            // A request to catch up is answered only when nothing is left to follow. The others come before both, because changes may come without end,
-            // and they do not: the stop comes once, and the clock at its pace.
+            // A request to catch up is answered only when nothing is left to follow. The others
+            // come before both, because changes may come without end, and they do not: the stop
+            // comes once, and the clock at its pace.
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return,
@@ -68,7 +71,8 @@ impl Follower {
         }
     }
 
-    /// Takes a whole state: at the start, and after changes were missed. What the engine has and the state does not know is deleted.
+    /// Takes a whole state: at the start, and after changes were missed. What the engine has and
+    /// the state does not know is deleted.
     pub(crate) async fn adopt(&mut self, state: &Arc<ClusterState>) {
         let known: Vec<TopicId> = self.view.read().entries().map(|entry| entry.topic.id).collect();
         for id in known.into_iter().filter(|id| state.topic_by_id(*id).is_none()) {
@@ -145,7 +149,8 @@ impl Follower {
         }
     }
 
-    /// What has to be done before a topic can be shown. None if it is gone, by a later change that was followed already.
+    /// What has to be done before a topic can be shown. None if it is gone, by a later change that
+    /// was followed already.
     fn plan(&self, topic: &Arc<Topic>) -> Option<Plan> {
         let view = self.view.read();
         let config = view.topic_config(topic, &self.static_configs)?;

@@ -1,6 +1,8 @@
-//! Group requests as front ends make them: the group's coordinator is found, topics are checked, member ids are made.
+//! Group requests as front ends make them: the group's coordinator is found, topics are checked,
+//! member ids are made.
 //!
-//! A plain function takes effect in the call and answers a future that only waits: requests of one connection keep their order.
+//! A plain function takes effect in the call and answers a future that only waits: requests of one
+//! connection keep their order.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -57,7 +59,8 @@ pub struct FetchedOffset {
 }
 
 impl Broker {
-    /// The broker that coordinates a group. The topic of committed offsets is created at the first call.
+    /// The broker that coordinates a group. The topic of committed offsets is created at the first
+    /// call.
     pub async fn find_coordinator(&self, group: &GroupId) -> Result<BrokerId, BrokerError> {
         if self.topic_id(OFFSETS_TOPIC).is_none() {
             let failures = self.auto_create(vec![OFFSETS_TOPIC.to_owned()]).await;
@@ -101,8 +104,8 @@ impl Broker {
         }
     }
 
-    /// Commits offsets. Resolves once they are stored, to an outcome per entry in the order of the request; partitions that do not
-    /// exist are refused one by one.
+    /// Commits offsets. Resolves once they are stored, to an outcome per entry in the order of the
+    /// request; partitions that do not exist are refused one by one.
     pub fn commit_offsets(
         &self,
         commit: GroupCommit,
@@ -137,7 +140,8 @@ impl Broker {
         }
     }
 
-    /// What a group has committed; `None` where it has not. Never what was committed for a deleted topic.
+    /// What a group has committed; `None` where it has not. Never what was committed for a deleted
+    /// topic.
     pub fn fetch_offsets(&self, group: &GroupId, wanted: OffsetsWanted) -> Result<Vec<FetchedOffset>, GroupError> {
         let shard = self.coordinators.shard_of(group)?;
         let wanted = match wanted {
@@ -177,7 +181,8 @@ impl Broker {
         Ok(fetched.collect())
     }
 
-    /// Takes out what was committed for topics that are deleted: their tombstones may still be on their way.
+    /// Takes out what was committed for topics that are deleted: their tombstones may still be on
+    /// their way.
     fn hide_gone(&self, offsets: &mut [(TopicPartition, Option<CommittedOffset>)]) {
         let view = self.view.read();
         for (partition, committed) in offsets {
@@ -242,7 +247,8 @@ impl Broker {
     }
 }
 
-/// The outcomes of a request's entries: its refusals, and between them the coordinator's answers in their order.
+/// The outcomes of a request's entries: its refusals, and between them the coordinator's answers in
+/// their order.
 fn merge(
     refusals: Vec<Option<BrokerError>>,
     outcomes: Result<PartitionOutcomes, BrokerError>,

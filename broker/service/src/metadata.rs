@@ -1,4 +1,5 @@
-//! What clients ask first: who is in the cluster, and which topics there are. Creates topics on request where that is allowed.
+//! What clients ask first: who is in the cluster, and which topics there are. Creates topics on
+//! request where that is allowed.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,7 +16,8 @@ pub enum TopicSelection {
     These(Vec<TopicRef>),
 }
 
-/// Whether the request lets unknown topics be created. `auto.create.topics.enable` must allow it too.
+/// Whether the request lets unknown topics be created. `auto.create.topics.enable` must allow it
+/// too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AutoCreation {
     Allowed,
@@ -67,8 +69,8 @@ pub struct BrokerNode {
 }
 
 impl Broker {
-    /// Metadata of topics: all of them by name, or those named, in that order. One that is named again is answered once, as on Kafka: a
-    /// short request must not make an answer without bounds.
+    /// Metadata of topics: all of them by name, or those named, in that order. One that is named
+    /// again is answered once, as on Kafka: a short request must not make an answer without bounds.
     pub async fn topics(&self, selection: TopicSelection, auto_creation: AutoCreation) -> Vec<TopicAnswer> {
         let named = match selection {
             TopicSelection::All => return self.all_topics(),

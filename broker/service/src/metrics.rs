@@ -76,7 +76,8 @@ impl Metrics {
     }
 }
 
-/// Groups and their lag, read from the coordinators at each scrape. The number of lag series is bounded.
+/// Groups and their lag, read from the coordinators at each scrape. The number of lag series is
+/// bounded.
 #[derive(Debug)]
 pub(crate) struct LagCollector {
     broker: Weak<Broker>,

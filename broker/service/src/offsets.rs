@@ -37,8 +37,8 @@ pub struct EpochQuery {
     pub topic: TopicRef,
     pub partition: PartitionId,
     pub current_leader_epoch: Option<LeaderEpoch>,
-    /// The epoch of the last record that the reader has; none while it has no record. That has no end: an offset, even 0, would tell the reader
-    /// to truncate its log.
+    /// The epoch of the last record that the reader has; none while it has no record. That has no
+    /// end: an offset, even 0, would tell the reader to truncate its log.
     pub epoch: Option<LeaderEpoch>,
 }
 
@@ -83,8 +83,9 @@ impl Broker {
         }
     }
 
-    /// Where leader epochs ended, for readers that check whether their log is still a prefix of this one (KIP-320). `None` where the log
-    /// knows no epoch at or below the one asked for, and where none is asked for.
+    /// Where leader epochs ended, for readers that check whether their log is still a prefix of
+    /// this one (KIP-320). `None` where the log knows no epoch at or below the one asked for, and
+    /// where none is asked for.
     #[must_use]
     pub fn epoch_ends(&self, queries: &[EpochQuery]) -> Vec<Result<Option<EpochEnd>, BrokerError>> {
         let end = |query: &EpochQuery| {

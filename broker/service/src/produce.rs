@@ -1,7 +1,9 @@
-//! Produce: each partition's batch is checked and handed to the engine; the answer waits until it is synced.
+//! Produce: each partition's batch is checked and handed to the engine; the answer waits until it
+//! is synced.
 //!
-//! In two phases, so that requests of one connection take effect in their order while their waiting overlaps: [`Broker::produce`]
-//! returns when the engine has taken the batches in, [`ProduceWait::wait`] when they are acknowledged.
+//! In two phases, so that requests of one connection take effect in their order while their waiting
+//! overlaps: [`Broker::produce`] returns when the engine has taken the batches in,
+//! [`ProduceWait::wait`] when they are acknowledged.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +20,8 @@ use crate::metrics::ProduceMetrics;
 use crate::validation::{InspectionLimits, ValidBatch, validate};
 use crate::view::{TopicRef, is_internal};
 
-/// The shortest that an answer is waited for: Kafka's timeout is about replicas only, and clients set it down to 0.
+/// The shortest that an answer is waited for: Kafka's timeout is about replicas only, and clients
+/// set it down to 0.
 const WAIT_MIN: Duration = Duration::from_secs(5);
 
 /// After so long a request with many batches lets other connections of its thread go on.
@@ -31,12 +34,14 @@ pub enum Acks {
     None,
     /// The leader's log.
     Leader,
-    /// The logs of all replicas in sync, which must be at least `min.insync.replicas`, or all there are.
+    /// The logs of all replicas in sync, which must be at least `min.insync.replicas`, or all there
+    /// are.
     All,
 }
 
 impl Acks {
-    /// What must pass a batch before it is answered. Where nobody waits for the answer, as for the leader's log: the batch is held until then.
+    /// What must pass a batch before it is answered. Where nobody waits for the answer, as for the
+    /// leader's log: the batch is held until then.
     const fn frontier(self) -> AppendFrontier {
         match self {
             Self::None | Self::Leader => AppendFrontier::DurableEnd,
@@ -90,14 +95,15 @@ pub struct ProduceWait {
     pending: Vec<Pending>,
     appends: AppendWait,
     started: Instant,
-    /// None with [`Acks::None`]: nobody waits, but the batches are held until the engine has stored them.
+    /// None with [`Acks::None`]: nobody waits, but the batches are held until the engine has stored
+    /// them.
     deadline: Option<Instant>,
     metrics: Arc<ProduceMetrics>,
 }
 
 impl ProduceWait {
-    /// The first batch that was refused before it was handed over. With [`Acks::None`] there is no answer to tell it in: the front end has to
-    /// let the client notice in another way.
+    /// The first batch that was refused before it was handed over. With [`Acks::None`] there is no
+    /// answer to tell it in: the front end has to let the client notice in another way.
     #[must_use]
     pub fn first_refusal(&self) -> Option<&BrokerError> {
         self.pending.iter().find_map(|pending| match pending {
@@ -108,7 +114,8 @@ impl ProduceWait {
 }
 
 impl Broker {
-    /// Checks the batches and hands the good ones to the engine. A partition's error leaves the others alone.
+    /// Checks the batches and hands the good ones to the engine. A partition's error leaves the
+    /// others alone.
     pub async fn produce(&self, request: ProduceRequest) -> ProduceWait {
         let started = Instant::now();
         let now = wall_clock();
@@ -172,8 +179,9 @@ impl Broker {
 }
 
 impl ProduceWait {
-    /// Resolves when every batch is acknowledged or refused, in the order of the request; at the timeout, those that were handed
-    /// over may still be stored. With [`Acks::None`] there is no timeout.
+    /// Resolves when every batch is acknowledged or refused, in the order of the request; at the
+    /// timeout, those that were handed over may still be stored. With [`Acks::None`] there is no
+    /// timeout.
     pub async fn wait(self) -> Vec<Result<Produced, BrokerError>> {
         let answers = match self.deadline {
             Some(deadline) => tokio::time::timeout_at(deadline, self.appends.wait()).await.ok(),

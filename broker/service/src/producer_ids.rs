@@ -28,7 +28,8 @@ impl Broker {
             }
             Some(_) => return Err(BrokerError::Unsupported { what: "A transactional producer" }),
         }
-        // Held while a block is asked for, so that many producers that come at once share one block.
+        // Held while a block is asked for, so that many producers that come at once share one
+        // block.
         let mut ids = self.producer_ids.lock().await;
         loop {
             match ids.next() {

@@ -21,8 +21,9 @@ pub enum DeleteBefore {
 }
 
 impl Broker {
-    /// Deletes the records below an offset. Answers the new log starts once they are synced, in the order of the request. There is no
-    /// timeout: a request's is about the followers' log starts, and a deletion that is begun takes effect whether or not it is waited for.
+    /// Deletes the records below an offset. Answers the new log starts once they are synced, in the
+    /// order of the request. There is no timeout: a request's is about the followers' log starts,
+    /// and a deletion that is begun takes effect whether or not it is waited for.
     pub async fn delete_records(&self, deletions: Vec<RecordDeletion>) -> Vec<Result<Offset, BrokerError>> {
         let each = deletions.iter().map(|deletion| self.delete_before(deletion));
         futures_util::future::join_all(each).await

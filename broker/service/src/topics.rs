@@ -1,5 +1,5 @@
-//! Creating, extending and deleting topics. The controller decides; the answer leaves when the engine and the view have followed,
-//! so that what was answered can be used at once.
+//! Creating, extending and deleting topics. The controller decides; the answer leaves when the
+//! engine and the view have followed, so that what was answered can be used at once.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -46,15 +46,17 @@ pub enum TopicPlacement {
     Manual(BTreeMap<i32, Vec<BrokerId>>),
 }
 
-/// Partitions that one request may create: Kafka's limit. The command is stored before it is judged, and everything waits for its end.
+/// Partitions that one request may create: Kafka's limit. The command is stored before it is
+/// judged, and everything waits for its end.
 const PARTITIONS_PER_REQUEST_MAX: u64 = 10_000;
 
 /// How long an auto-creation may take before the client is told to ask again.
 const AUTO_CREATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Broker {
-    /// Creates topics. Answers in the order of the request; one that fails leaves the others. `patience` bounds the wait for the command's
-    /// turn, here and below: with [`BrokerError::NotBegun`] nothing was done, and what is begun is answered when it is done.
+    /// Creates topics. Answers in the order of the request; one that fails leaves the others.
+    /// `patience` bounds the wait for the command's turn, here and below: with
+    /// [`BrokerError::NotBegun`] nothing was done, and what is begun is answered when it is done.
     pub async fn create_topics(
         &self,
         topics: Vec<TopicCreation>,
@@ -137,7 +139,8 @@ impl Broker {
         join(results, refusals)
     }
 
-    /// Creates topics that were asked for and are not there. Answers those that it could not create, with the reason.
+    /// Creates topics that were asked for and are not there. Answers those that it could not
+    /// create, with the reason.
     pub(crate) async fn auto_create(&self, names: Vec<String>) -> HashMap<String, BrokerError> {
         let settings = self.settings();
         let brokers = self.view.read().state.brokers().len();
@@ -175,7 +178,8 @@ fn split<T>(judged: impl Iterator<Item = Result<T, BrokerError>>) -> (Vec<T>, Ve
     (accepted, refusals)
 }
 
-/// The controller's results, one for each item that was put to it, with the refusals in their places.
+/// The controller's results, one for each item that was put to it, with the refusals in their
+/// places.
 fn join<T>(results: Vec<Result<T, BrokerError>>, refusals: Vec<Option<BrokerError>>) -> Vec<Result<T, BrokerError>> {
     let mut results = results.into_iter();
     refusals.into_iter().filter_map(|refusal| refusal.map(Err).or_else(|| results.next())).collect()

@@ -1,5 +1,6 @@
-//! What a producer's batch must be before it is handed to the engine: its header, and its records as far as consumers depend on them. What the
-//! header states and the log goes by, the largest timestamp above all, is computed here and put right where it is wrong.
+//! What a producer's batch must be before it is handed to the engine: its header, and its records
+//! as far as consumers depend on them. What the header states and the log goes by, the largest
+//! timestamp above all, is computed here and put right where it is wrong.
 
 use bytes::Bytes;
 use rustmq_controller_core::configs::{EffectiveTopicConfig, TimestampType as TopicTimestampType};
@@ -39,12 +40,15 @@ pub(crate) struct InspectionLimits {
 
 /// Faults that are told of one batch at most; a client needs no more to find its mistake.
 const FAULTS_MAX: usize = 100;
-/// What is decompressed on the connection's own task, in a few milliseconds: as much as clients put into a batch as a rule.
+/// What is decompressed on the connection's own task, in a few milliseconds: as much as clients put
+/// into a batch as a rule.
 const BYTES_AT_ONCE: usize = 2 << 20;
-/// Batches beyond that are decompressed on threads of their own, so many at a time: each may take long, and the processors are for all.
+/// Batches beyond that are decompressed on threads of their own, so many at a time: each may take
+/// long, and the processors are for all.
 static INFLATING: Semaphore = Semaphore::const_new(2);
 
-/// Checks the bytes of one partition's entry in a produce request, and puts right what the header says of the time.
+/// Checks the bytes of one partition's entry in a produce request, and puts right what the header
+/// says of the time.
 pub(crate) async fn validate(
     bytes: Bytes,
     config: &EffectiveTopicConfig,
@@ -86,7 +90,8 @@ fn validate_within(
     Ok(ValidBatch { bytes, header, log_append_time })
 }
 
-/// The batch as it is where the header is right, which costs nothing; else a copy under a CRC of its own.
+/// The batch as it is where the header is right, which costs nothing; else a copy under a CRC of
+/// its own.
 fn restated(
     bytes: &Bytes,
     header: BatchHeader,
@@ -174,7 +179,8 @@ impl TimeBounds {
         Self { earliest, latest }
     }
 
-    /// Whether the header's largest timestamp can be right, and nothing but the largest matters: with no bound on the past, which is the default.
+    /// Whether the header's largest timestamp can be right, and nothing but the largest matters:
+    /// with no bound on the past, which is the default.
     fn trust(self, header: &BatchHeader) -> bool {
         let possible = header.max_timestamp.0 >= 0 && header.max_timestamp >= header.base_timestamp;
         self.earliest <= 0 && possible && header.max_timestamp.0 <= self.latest
@@ -217,7 +223,8 @@ impl RecordRules {
         };
         record::inspect(bytes, header, size_max, judge).map_err(refuse_records)?;
         if !keyless.is_empty() {
-            // A compacted topic keeps the latest record of each key, so that a record without one has no place in it.
+            // A compacted topic keeps the latest record of each key, so that a record without one
+            // has no place in it.
             let reason = "One or more records have no key, which a compacted topic does not take.".to_owned();
             return Err(BrokerError::InvalidRecord { reason, records: keyless });
         }

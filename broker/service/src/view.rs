@@ -1,7 +1,8 @@
-//! What this broker knows of the cluster: the controller's state as far as it was followed, joined with the engine's readers.
+//! What this broker knows of the cluster: the controller's state as far as it was followed, joined
+//! with the engine's readers.
 //!
-//! A topic is shown only when its partitions are open in the engine: whoever finds it here can use it. Changes come from the
-//! follower alone.
+//! A topic is shown only when its partitions are open in the engine: whoever finds it here can use
+//! it. Changes come from the follower alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,8 +17,9 @@ use crate::error::BrokerError;
 
 /// Where committed offsets are kept.
 pub(crate) const OFFSETS_TOPIC: &str = "__consumer_offsets";
-/// Names that no client may give to a topic. In Kafka the first is the controller's log; transactions and share groups will be kept in
-/// the others. A coordinator's topic has partitions and configs of its own: nobody may make it with those of another topic before.
+/// Names that no client may give to a topic. In Kafka the first is the controller's log;
+/// transactions and share groups will be kept in the others. A coordinator's topic has partitions
+/// and configs of its own: nobody may make it with those of another topic before.
 const RESERVED_TOPICS: [&str; 3] = ["__cluster_metadata", "__transaction_state", "__share_group_state"];
 
 /// Whether the name is kept for the cluster itself, which has no topic under it yet.
@@ -84,7 +86,8 @@ pub(crate) struct Located {
 }
 
 impl Located {
-    /// The partition was deleted, or moved away, after it was located: the client asks for metadata again.
+    /// The partition was deleted, or moved away, after it was located: the client asks for metadata
+    /// again.
     pub(crate) fn gone(&self) -> BrokerError {
         BrokerError::NotLeader { topic: self.entry.topic.name.clone(), partition: self.id.partition }
     }
@@ -145,12 +148,14 @@ impl ClusterView {
         }
     }
 
-    /// Whether the topic that a commit of offsets named is deleted. A commit that has no id (zero) is of whatever has the name now.
+    /// Whether the topic that a commit of offsets named is deleted. A commit that has no id (zero)
+    /// is of whatever has the name now.
     pub(crate) fn is_gone(&self, name: &TopicName, id: TopicId) -> bool {
         self.state.topic(name.as_str()).is_none_or(|topic| id != TopicId::ZERO && topic.id != id)
     }
 
-    /// A partition to read from or write to: led here, under the leader epoch that the client believes in, if it says one.
+    /// A partition to read from or write to: led here, under the leader epoch that the client
+    /// believes in, if it says one.
     pub(crate) fn locate(
         &self,
         topic: &TopicRef,

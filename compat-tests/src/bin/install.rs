@@ -1,4 +1,5 @@
-//! `install [KIT...]`: installs the clients that the scenarios drive; all of them when none is named.
+//! `install [KIT...]`: installs the clients that the scenarios drive; all of them when none is
+//! named.
 #![allow(clippy::print_stdout)]
 
 use anyhow::{Context, Result, bail};

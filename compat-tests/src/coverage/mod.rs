@@ -1,6 +1,7 @@
-//! Which client exercises which API, by measurement: a proxy between one client and its broker records what is asked and answered
-//! (`recorder`), while the client makes a tour of all that it can do, each answer checked (`tour`). What was seen becomes a table,
-//! which the page in `docs` is held against (`table`).
+//! Which client exercises which API, by measurement: a proxy between one client and its broker
+//! records what is asked and answered (`recorder`), while the client makes a tour of all that it
+//! can do, each answer checked (`tour`). What was seen becomes a table, which the page in `docs` is
+//! held against (`table`).
 
 pub mod recorder;
 pub mod table;

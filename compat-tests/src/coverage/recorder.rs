@@ -1,5 +1,6 @@
-//! A proxy between a client and the broker that records which API was asked in which version and was answered, and what the client
-//! calls itself. It passes frames on as they are, and does not judge what they say.
+//! A proxy between a client and the broker that records which API was asked in which version and
+//! was answered, and what the client calls itself. It passes frames on as they are, and does not
+//! judge what they say.
 
 use crate::door::Door;
 use anyhow::{Context, Result, ensure};
@@ -105,7 +106,8 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Passes frames on until either side ends; each is noted first, so that no answer comes before its request is known.
+/// Passes frames on until either side ends; each is noted first, so that no answer comes before its
+/// request is known.
 fn pump(mut from: TcpStream, mut to: TcpStream, mut note: impl FnMut(&[u8]) -> Result<()>) {
     let mut pass = || -> Result<()> {
         let mut length = [0; 4];
@@ -149,7 +151,8 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// A broker that answers each request with its correlation id alone, but for key 2, which it never answers.
+    /// A broker that answers each request with its correlation id alone, but for key 2, which it
+    /// never answers.
     fn echo() -> u16 {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,5 @@
-//! The table of APIs by client families: rendered from what was measured, read back from the page, and judged.
+//! The table of APIs by client families: rendered from what was measured, read back from the page,
+//! and judged.
 
 use super::Family;
 use super::recorder::Exchange;
@@ -69,7 +70,8 @@ impl Table {
         Table { rows }
     }
 
-    /// What is wrong with this table as a promise, given what was measured: APIs with too few families, and marks without evidence.
+    /// What is wrong with this table as a promise, given what was measured: APIs with too few
+    /// families, and marks without evidence.
     pub fn complaints(&self, measured: &Table) -> Vec<String> {
         let mut complaints = Vec::new();
         for (key, families) in &self.rows {

@@ -1,6 +1,7 @@
-//! The tour: what a client is made to do so that it sends every request that it can. Each step names the clients that can take it and
-//! checks the answer as the client understood it; an answer that is wrong panics with the client's name. The finer points of each
-//! operation are the other scenarios' business.
+//! The tour: what a client is made to do so that it sends every request that it can. Each step
+//! names the clients that can take it and checks the answer as the client understood it; an answer
+//! that is wrong panics with the client's name. The finer points of each operation are the other
+//! scenarios' business.
 
 use super::Recorder;
 use crate::client::{Client, ClientKind, From, Produce, open};

@@ -1,5 +1,6 @@
-//! The few administrative calls of the crash proof, each one request on a connection of its own, so that every result and every
-//! partition's error code is seen. Only a partition that is not led yet is asked about again.
+//! The few administrative calls of the crash proof, each one request on a connection of its own, so
+//! that every result and every partition's error code is seen. Only a partition that is not led yet
+//! is asked about again.
 
 use super::audit::Place;
 use crate::versions::batch::batch_of;
@@ -180,7 +181,8 @@ impl Admin {
         Ok(results.collect())
     }
 
-    /// What a group has committed; -1 for nothing. `None` while the coordinator is not ready to answer.
+    /// What a group has committed; -1 for nothing. `None` while the coordinator is not ready to
+    /// answer.
     pub fn committed(&mut self, group: &str, places: &[Place]) -> Result<Option<Vec<(Place, i64)>>> {
         const LOADING: i16 = 14;
         const NOT_AVAILABLE: i16 = 15;

@@ -1,6 +1,7 @@
-//! What was acknowledged, held against what was read: a pure function over both, fed as a campaign goes on. It keeps what it has
-//! seen, so that each look needs only what is new, and a full look proves that nothing old has changed.
-//! It asks no broker anything, and trusts no order in which acknowledgements arrive.
+//! What was acknowledged, held against what was read: a pure function over both, fed as a campaign
+//! goes on. It keeps what it has seen, so that each look needs only what is new, and a full look
+//! proves that nothing old has changed. It asks no broker anything, and trusts no order in which
+//! acknowledgements arrive.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,7 +25,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// One record: who wrote it, the how-manieth of that producer in this partition, and a hash of all its bytes.
+/// One record: who wrote it, the how-manieth of that producer in this partition, and a hash of all
+/// its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub producer: u32,
@@ -47,14 +49,16 @@ pub struct Reading {
     pub log_start: i64,
     /// Taken before: the records below it are expected, what is beyond is not looked at.
     pub end: i64,
-    /// By offset, as the consumer handed them out. `None` is a record that none of our producers wrote.
+    /// By offset, as the consumer handed them out. `None` is a record that none of our producers
+    /// wrote.
     pub records: Vec<(i64, Option<Entry>)>,
 }
 
 /// A broken promise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// The offset holds nothing. `entry` if a record was acknowledged there or was read there before.
+    /// The offset holds nothing. `entry` if a record was acknowledged there or was read there
+    /// before.
     Missing { place: Place, offset: i64, entry: Option<Entry> },
     /// Another record than the one acknowledged at the offset, or than an earlier look found there.
     Differs { place: Place, offset: i64, expected: Entry, found: Entry },
@@ -64,7 +68,8 @@ pub enum Violation {
     OutOfOrder { place: Place, offset: i64, entry: Entry, after: u64 },
     /// The log ends below what was read, or acknowledged, before.
     Shrank { place: Place, end: i64, expected: i64 },
-    /// The log begins where nobody allowed it to: records went that were to be kept, or gone ones came back.
+    /// The log begins where nobody allowed it to: records went that were to be kept, or gone ones
+    /// came back.
     LogStart { place: Place, log_start: i64, before: i64 },
     /// A commit that was acknowledged is not there, or one is there that was never sent.
     Commit { group: String, place: Place, acknowledged: i64, sent: i64, found: i64 },
@@ -210,8 +215,9 @@ impl Audit {
         groups
     }
 
-    /// What the group's coordinator answered after everything that is acknowledged here; -1 for no commit. `sent` is the highest
-    /// that was ever sent. Commits only rise, so any from the acknowledged to that will do.
+    /// What the group's coordinator answered after everything that is acknowledged here; -1 for no
+    /// commit. `sent` is the highest that was ever sent. Commits only rise, so any from the
+    /// acknowledged to that will do.
     pub fn read_commit(&self, group: &str, place: &Place, found: i64, sent: i64) -> Option<Violation> {
         let acknowledged = *self.commits.get(&(group.to_owned(), place.clone()))?;
         let kept = acknowledged <= found && found <= sent;

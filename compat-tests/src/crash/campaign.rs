@@ -1,6 +1,7 @@
-//! The rounds: load, a death at a random moment, a restart (which dies too, now and then), an audit. One data folder lives through all.
-//! The load never stops: producers and consumers see each death as a lost connection, and go on with the next life.
-//! How the broker dies, and what of its data is left then, is the business of a `Death`: kill -9 here, the loss of power elsewhere.
+//! The rounds: load, a death at a random moment, a restart (which dies too, now and then), an
+//! audit. One data folder lives through all. The load never stops: producers and consumers see each
+//! death as a lost connection, and go on with the next life. How the broker dies, and what of its
+//! data is left then, is the business of a `Death`: kill -9 here, the loss of power elsewhere.
 
 use super::admin::Admin;
 use super::audit::{Audit, Keep, Place, Violation};
@@ -102,7 +103,8 @@ struct Campaign<'a> {
     kept: u32,
 }
 
-/// Small segments, so that they roll and are used again within the test, and two shards where there are shards.
+/// Small segments, so that they roll and are used again within the test, and two shards where there
+/// are shards.
 pub fn settings() -> Settings {
     Settings::default()
         .with("wal.segment_size_bytes", "16MiB")
@@ -163,7 +165,8 @@ impl Campaign<'_> {
         self.replace_kept_topic()
     }
 
-    /// Makes the next topic that keeps everything; the one before the last is deleted. Nothing may be in flight.
+    /// Makes the next topic that keeps everything; the one before the last is deleted. Nothing may
+    /// be in flight.
     fn replace_kept_topic(&mut self) -> Result<()> {
         let name = |number: u32| format!("kept-{number}");
         let mut admin = Admin::connect(self.server.port())?;
@@ -255,7 +258,8 @@ impl Campaign<'_> {
         Ok(())
     }
 
-    /// Every broken promise as text. A full look reads each log from its beginning, others what is new.
+    /// Every broken promise as text. A full look reads each log from its beginning, others what is
+    /// new.
     fn look(&mut self, full: bool) -> Result<Vec<String>> {
         let (violations, mut broken) = self.load.ledger.settle(&mut self.audit);
         broken.extend(violations.iter().map(ToString::to_string));

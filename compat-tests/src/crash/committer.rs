@@ -1,5 +1,6 @@
-//! Consumers that commit under load: members of a group, as applications run them, and a plain committer that sees every partition's
-//! error code. Both report only what the broker has acknowledged.
+//! Consumers that commit under load: members of a group, as applications run them, and a plain
+//! committer that sees every partition's error code. Both report only what the broker has
+//! acknowledged.
 
 use super::admin::Admin;
 use super::audit::Place;

@@ -1,5 +1,5 @@
-//! What the load's threads report to the one who audits: acknowledgements in the order in which they came, and what was sent.
-//! It judges nothing.
+//! What the load's threads report to the one who audits: acknowledgements in the order in which
+//! they came, and what was sent. It judges nothing.
 
 use super::audit::{Audit, Entry, Place, Violation};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,6 @@
-//! A man in the middle that acknowledges produce requests which it never passes on: "an ack before the write" as clients see it.
-//! Honest until told to lie. It lies to one batch per partition and request, as librdkafka sends them.
+//! A man in the middle that acknowledges produce requests which it never passes on: "an ack before
+//! the write" as clients see it. Honest until told to lie. It lies to one batch per partition and
+//! request, as librdkafka sends them.
 
 use super::admin::Admin;
 use super::audit::Place;

@@ -1,5 +1,6 @@
-//! The crash proof: a broker is killed again and again under load, and everything that it acknowledged is looked for afterwards.
-//! `campaign` runs the rounds; `audit` judges, and knows nothing of clients, processes or time.
+//! The crash proof: a broker is killed again and again under load, and everything that it
+//! acknowledged is looked for afterwards. `campaign` runs the rounds; `audit` judges, and knows
+//! nothing of clients, processes or time.
 
 pub mod admin;
 pub mod audit;

@@ -1,11 +1,13 @@
-//! The bytes of a record that proves itself: who wrote it, which of its writer's records it is, and random bytes under a checksum.
+//! The bytes of a record that proves itself: who wrote it, which of its writer's records it is, and
+//! random bytes under a checksum.
 
 use super::audit::Entry;
 use rand::{Rng, RngExt};
 
 const HEAD: usize = 4 + 8 + 8;
 
-/// A record's value with `length` random bytes, and its entry. Half of the bytes repeat, so that codecs have something to do.
+/// A record's value with `length` random bytes, and its entry. Half of the bytes repeat, so that
+/// codecs have something to do.
 pub fn make(random: &mut impl Rng, producer: u32, sequence: u64, length: usize) -> (Vec<u8>, Entry) {
     let mut value = vec![0; HEAD + length];
     value[..4].copy_from_slice(&producer.to_be_bytes());

@@ -1,4 +1,5 @@
-//! A look at logs with a raw consumer: from given offsets to where they end now. Says what is there, not whether it should be.
+//! A look at logs with a raw consumer: from given offsets to where they end now. Says what is
+//! there, not whether it should be.
 
 use super::admin::Admin;
 use super::audit::{Place, Reading};

@@ -1,5 +1,6 @@
-//! A broker with one topic of one partition, and one writer: for proofs that the audit finds what it must. Each record is acknowledged
-//! before the next is written, so what was promised is known to the record.
+//! A broker with one topic of one partition, and one writer: for proofs that the audit finds what
+//! it must. Each record is acknowledged before the next is written, so what was promised is known
+//! to the record.
 
 use super::admin::Admin;
 use super::audit::{Audit, Keep, Place, Violation};
@@ -61,7 +62,8 @@ impl Single {
         self.writer.flush()
     }
 
-    /// Tries to append one record, once, without the writer; the error code. One that is acknowledged is audited as any other.
+    /// Tries to append one record, once, without the writer; the error code. One that is
+    /// acknowledged is audited as any other.
     pub fn probe(&mut self, length: usize) -> Result<i16> {
         self.probes += 1;
         let (value, entry) = payload::make(&mut self.random, PROBER, self.probes, length);

@@ -1,5 +1,6 @@
-//! Harm done to the write-ahead log of a broker that is down: what a recovery sees that drops a batch, or a disk that lost one.
-//! Knows the layout of `docs/formats/wal.md` only as far as finding groups takes.
+//! Harm done to the write-ahead log of a broker that is down: what a recovery sees that drops a
+//! batch, or a disk that lost one. Knows the layout of `docs/formats/wal.md` only as far as finding
+//! groups takes.
 
 use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
@@ -22,7 +23,8 @@ struct Group {
 /// What is wiped out of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Harm {
-    /// The last groups with records, and all that follows: no trace is left that they were ever durable.
+    /// The last groups with records, and all that follows: no trace is left that they were ever
+    /// durable.
     Tail { groups: usize },
     /// The same groups, while what was written after them stays and proves that they were there.
     Hole { groups: usize },
@@ -76,7 +78,8 @@ fn groups_of(slot: &Path) -> Result<Vec<Group>> {
         if block.starts_with(b"RMQG") && block[8..16] == generation.to_le_bytes() {
             let offset = u32::try_from(number * BLOCK)?;
             let group = Group { generation, offset, kind: field(44)?, length: field(4)?, slot: slot.into() };
-            // A batch may hold anything, so also bytes that look like a group: not at their own offset.
+            // A batch may hold anything, so also bytes that look like a group: not at their own
+            // offset.
             groups.extend((field(24)? == offset).then_some(group));
         }
     }

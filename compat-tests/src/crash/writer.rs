@@ -1,6 +1,7 @@
-//! A producer under load: librdkafka with acks=all and idempotence, in bursts of mixed sizes over all partitions. One producer lives
-//! through many deaths of the broker, so that the batches in flight are sent again to the broker's next life; now and then it
-//! is abandoned with what it has in flight, and another takes its place.
+//! A producer under load: librdkafka with acks=all and idempotence, in bursts of mixed sizes over
+//! all partitions. One producer lives through many deaths of the broker, so that the batches in
+//! flight are sent again to the broker's next life; now and then it is abandoned with what it has
+//! in flight, and another takes its place.
 
 use super::audit::{Entry, Place};
 use super::ledger::{Ledger, Report};
@@ -95,7 +96,8 @@ impl ProducerContext for Deliveries {
             }
             Err(_) if self.abandoned.load(Ordering::SeqCst) => {}
             Err((error, _)) => {
-                // The broker always comes back within the producer's patience, so no record may fail.
+                // The broker always comes back within the producer's patience, so no record may
+                // fail.
                 let failure = format!("{}: {} was refused: {error}", sent.place, sent.entry);
                 self.load.ledger.report(Report::Failure(failure));
             }
@@ -131,7 +133,8 @@ impl Writer {
         })
     }
 
-    /// Writes until the load is stopped. While it is paused, waits until nothing is in flight, then says so in `idle`.
+    /// Writes until the load is stopped. While it is paused, waits until nothing is in flight, then
+    /// says so in `idle`.
     pub fn run(mut self, idle: &AtomicBool) -> Result<()> {
         while !self.load.is_stopped() {
             if self.load.is_paused() {

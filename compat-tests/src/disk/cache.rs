@@ -1,5 +1,6 @@
-//! The volatile cache of a disk: sectors that were written and not synced. It may write any of them out at any time, in any order, as
-//! real caches do; a loss of power keeps some, a sync keeps all. Deterministic from its seed. Does no faults and no timing.
+//! The volatile cache of a disk: sectors that were written and not synced. It may write any of them
+//! out at any time, in any order, as real caches do; a loss of power keeps some, a sync keeps all.
+//! Deterministic from its seed. Does no faults and no timing.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -99,7 +100,8 @@ impl Cache {
         self.written += 1;
         for (number, sector) in sectors.zip(whole) {
             let Some((written, older)) = self.pending.insert(number, (self.written, *sector)) else { continue };
-            // A sync that is under way has promised the older one; else it may have been written out in time.
+            // A sync that is under way has promised the older one; else it may have been written
+            // out in time.
             if self.syncing.is_some_and(|mark| written <= mark) || self.destages && self.random.random_bool(0.5) {
                 self.durable.write_all_at(&older, number * SECTOR as u64)?;
             }
@@ -147,7 +149,8 @@ impl Cache {
         self.store(due)
     }
 
-    /// Of what is not synced, each sector becomes durable with the probability `survival`; the others never were written.
+    /// Of what is not synced, each sector becomes durable with the probability `survival`; the
+    /// others never were written.
     pub fn lose(&mut self, survival: f64) -> io::Result<Loss> {
         let pending = std::mem::take(&mut self.pending);
         let all = pending.len() as u64;

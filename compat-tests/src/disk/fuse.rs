@@ -1,5 +1,6 @@
-//! One file by FUSE: just enough of the kernel's protocol (linux/fuse.h, 7.31) for a loop device on it. The file is the root of its file
-//! system, so there are no names to look up. What it does not know it refuses with ENOSYS, which the kernel takes for "not supported".
+//! One file by FUSE: just enough of the kernel's protocol (linux/fuse.h, 7.31) for a loop device on
+//! it. The file is the root of its file system, so there are no names to look up. What it does not
+//! know it refuses with ENOSYS, which the kernel takes for "not supported".
 
 use super::Disk;
 use crate::process;
@@ -114,7 +115,8 @@ fn answer(disk: &Disk, request: &[u8]) -> Option<(u64, Result<Vec<u8>, i32>)> {
         // A handle of no meaning, no flags.
         opcode::OPEN => {
             let mut opened = vec![0; 16];
-            // After the handle. Without a page cache between the loop device and the disk a page that cannot be read takes no others along.
+            // After the handle. Without a page cache between the loop device and the disk a page
+            // that cannot be read takes no others along.
             opened[8..12].copy_from_slice(&FOPEN_DIRECT_IO.to_le_bytes());
             Ok(opened)
         }

@@ -1,16 +1,19 @@
-//! A disk that the tests own, under a real file system and the shipped broker: a file of a FUSE file system of ours, a loop device on
-//! that file, and ext4 or XFS on the device. The disk has a volatile cache as real ones do, and can lose its power, fail and be slow.
-//! It knows nothing of brokers.
+//! A disk that the tests own, under a real file system and the shipped broker: a file of a FUSE
+//! file system of ours, a loop device on that file, and ext4 or XFS on the device. The disk has a
+//! volatile cache as real ones do, and can lose its power, fail and be slow. It knows nothing of
+//! brokers.
 //!
 //! ```text
 //! broker -> ext4 or XFS -> /dev/loopN -> FUSE file -> Disk { Cache { pending sectors } -> durable file }
 //! ```
-//! A write is answered once it is in the cache, so O_DIRECT alone makes nothing durable. The kernel turns fsync, fdatasync and
-//! the barriers of a file system's journal into a flush of the loop device, the loop device turns it into FUSE's FSYNC, and only
-//! that empties the cache. `compat-tests/tests/power_cut.rs` shows both halves of this claim on both file systems.
+//! A write is answered once it is in the cache, so O_DIRECT alone makes nothing durable. The kernel
+//! turns fsync, fdatasync and the barriers of a file system's journal into a flush of the loop
+//! device, the loop device turns it into FUSE's FSYNC, and only that empties the cache.
+//! `compat-tests/tests/power_cut.rs` shows both halves of this claim on both file systems.
 //!
-//! Against nested loop devices with the page cache as the volatile cache, which this replaces: a cut is one instant for the whole disk,
-//! what survives is drawn from a seed sector by sector (so writes are torn and reordered too), and no setting of the kernel changes.
+//! Against nested loop devices with the page cache as the volatile cache, which this replaces: a
+//! cut is one instant for the whole disk, what survives is drawn from a seed sector by sector (so
+//! writes are torn and reordered too), and no setting of the kernel changes.
 
 pub mod cache;
 pub mod fuse;
@@ -48,7 +51,8 @@ struct State {
     power: Power,
     faults: Faults,
     requests: Requests,
-    /// EIO to a read that touches one of these; a write that covers one makes it readable again, as a real disk's spare sectors do.
+    /// EIO to a read that touches one of these; a write that covers one makes it readable again, as
+    /// a real disk's spare sectors do.
     unreadable: Vec<Range<u64>>,
     /// Counts the returns of the power.
     life: u64,
@@ -146,8 +150,8 @@ impl Disk {
         self.lock().faults = faults;
     }
 
-    /// The sector with the first place of `needle` in it becomes unreadable. What the kernel has of it in memory stays there: a cut of the
-    /// power before makes it forget.
+    /// The sector with the first place of `needle` in it becomes unreadable. What the kernel has of
+    /// it in memory stays there: a cut of the power before makes it forget.
     pub fn spoil(&self, needle: &[u8]) -> io::Result<()> {
         const STEP: usize = 1 << 20;
         // No more: a file's pages need not be aligned to those of the disk.
@@ -186,7 +190,8 @@ impl Disk {
         self.changed.notify_all();
     }
 
-    /// The power is back. Of the sectors that were not synced each is durable with the probability `survival`.
+    /// The power is back. Of the sectors that were not synced each is durable with the probability
+    /// `survival`.
     pub fn restore(&self, survival: f64) -> io::Result<Loss> {
         let mut state = self.lock();
         let loss = state.cache.lose(survival)?;

@@ -1,5 +1,6 @@
-//! A mounted file system on a disk of the tests, from the image to the folder that a broker is given. Its folder is outside the other
-//! runs' data, and what a killed test left mounted is taken down by the next one.
+//! A mounted file system on a disk of the tests, from the image to the folder that a broker is
+//! given. Its folder is outside the other runs' data, and what a killed test left mounted is taken
+//! down by the next one.
 
 use super::cache::{Cache, Loss};
 use super::{Disk, fuse};
@@ -32,7 +33,8 @@ impl FileSystem {
         }
     }
 
-    /// As made by default, but for ext4's habit of a flush every five seconds, which would save who does not sync.
+    /// As made by default, but for ext4's habit of a flush every five seconds, which would save who
+    /// does not sync.
     fn options(self) -> &'static str {
         match self {
             FileSystem::Ext4 => "loop,commit=600",
@@ -120,8 +122,9 @@ impl Stack {
         process::run_to_end(&mut command).with_context(|| format!("mounting {} on a loop device", self.kind))
     }
 
-    /// Cuts the power at this instant, then lets `kill` end who uses the disk, and brings the power back: each unsynced sector is there
-    /// with the probability `survival`. `kill` must not wait for the end: a process may hang in a request until the disk fails it.
+    /// Cuts the power at this instant, then lets `kill` end who uses the disk, and brings the power
+    /// back: each unsynced sector is there with the probability `survival`. `kill` must not wait
+    /// for the end: a process may hang in a request until the disk fails it.
     pub fn cut(&self, survival: f64, kill: impl FnOnce() -> Result<()>) -> Result<Loss> {
         self.disk.cut();
         let killed = kill();

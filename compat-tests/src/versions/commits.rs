@@ -1,4 +1,5 @@
-//! A group's offsets: OffsetCommit, OffsetFetch, OffsetDelete, with the note and the leader epoch that come with an offset.
+//! A group's offsets: OffsetCommit, OffsetFetch, OffsetDelete, with the note and the leader epoch
+//! that come with an offset.
 
 use super::groups::{Member, member};
 use super::session::{Session, Topic, group_id, text, topic_name};

@@ -1,4 +1,5 @@
-//! Configurations and disks: DescribeConfigs, AlterConfigs, IncrementalAlterConfigs, ListConfigResources, DescribeLogDirs.
+//! Configurations and disks: DescribeConfigs, AlterConfigs, IncrementalAlterConfigs,
+//! ListConfigResources, DescribeLogDirs.
 
 use super::log::store;
 use super::session::{Session, Topic, text, topic_name};

@@ -1,5 +1,6 @@
-//! Record batches made byte by byte, with what no client library would write: headers that state what is not so, and records that cannot be
-//! read. The codecs' own "stored" forms stand for compression: every decoder takes them.
+//! Record batches made byte by byte, with what no client library would write: headers that state
+//! what is not so, and records that cannot be read. The codecs' own "stored" forms stand for
+//! compression: every decoder takes them.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -54,7 +55,8 @@ fn crc32(bytes: &[u8]) -> u32 {
     !crc
 }
 
-/// A record with a key and a value, whose numbers are all small: a byte each, times two for their sign.
+/// A record with a key and a value, whose numbers are all small: a byte each, times two for their
+/// sign.
 pub fn record(place: u8, timestamp_delta: u8, headers: &[u8]) -> Vec<u8> {
     let body = [&[0, timestamp_delta * 2, place * 2, 2, b'k', 2, b'v'][..], headers].concat();
     [&[u8::try_from(body.len() * 2).expect("a record is short")][..], &body].concat()

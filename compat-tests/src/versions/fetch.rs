@@ -124,7 +124,8 @@ fn sessions(session: &mut Session, version: i16, topic: &Topic) {
     assert_eq!(answer.error_code, FETCH_SESSION_ID_NOT_FOUND, "Fetch v{version} of a closed session");
 }
 
-/// A session knows the name that a topic's id had: it tells whether that name is gone or is another topic's.
+/// A session knows the name that a topic's id had: it tells whether that name is gone or is another
+/// topic's.
 fn session_of_a_topic_made_anew(session: &mut Session, version: i16) {
     let topic = session.topic(1);
     let full = ask!(session, Fetch, version, request(version, &topic, from(0)).with_session_epoch(0));

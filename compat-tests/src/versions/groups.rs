@@ -1,5 +1,6 @@
-//! Classic groups: JoinGroup, SyncGroup, Heartbeat, LeaveGroup, DescribeGroups, ListGroups, DeleteGroups. A case of one of them
-//! asks the others in the version nearest to its own, so that each generation of clients lives a whole life.
+//! Classic groups: JoinGroup, SyncGroup, Heartbeat, LeaveGroup, DescribeGroups, ListGroups,
+//! DeleteGroups. A case of one of them asks the others in the version nearest to its own, so that
+//! each generation of clients lives a whole life.
 
 use super::session::{Session, group_id, text};
 use crate::server::unique;

@@ -1,5 +1,5 @@
-//! What producers ask of a partition's log, and what asks where things are in it: Produce, ListOffsets, OffsetForLeaderEpoch,
-//! DeleteRecords. Reading is `fetch`'s.
+//! What producers ask of a partition's log, and what asks where things are in it: Produce,
+//! ListOffsets, OffsetForLeaderEpoch, DeleteRecords. Reading is `fetch`'s.
 
 use super::batch::{FIRST_TIMESTAMP, batch, called_zstd};
 use super::old_produce;

@@ -1,6 +1,7 @@
-//! Every API in every version, spoken on the wire: one case a key, run once for each version that the broker advertises.
-//! A case asks what a client would ask, fails unless the answer decodes to its last byte, and checks what it means. What no
-//! version makes a difference to is the other scenarios' business.
+//! Every API in every version, spoken on the wire: one case a key, run once for each version that
+//! the broker advertises. A case asks what a client would ask, fails unless the answer decodes to
+//! its last byte, and checks what it means. What no version makes a difference to is the other
+//! scenarios' business.
 
 /// The typed answer to a request in a version.
 macro_rules! ask {

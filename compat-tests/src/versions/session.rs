@@ -1,5 +1,6 @@
-//! The connection that the cases share: what the broker advertises, what was asked, and topics to ask about. On Apache Kafka it
-//! waits until the broker's own coordinators and metadata have come up; RustMQ is given no such time.
+//! The connection that the cases share: what the broker advertises, what was asked, and topics to
+//! ask about. On Apache Kafka it waits until the broker's own coordinators and metadata have come
+//! up; RustMQ is given no such time.
 
 use crate::server::{Target, shared, unique};
 use crate::wire::Wire;
@@ -75,7 +76,8 @@ impl Session {
         known.min..=known.max
     }
 
-    /// The version of a key that is nearest to `turn`, of those that are advertised and can be worded.
+    /// The version of a key that is nearest to `turn`, of those that are advertised and can be
+    /// worded.
     pub fn nearest(&self, key: ApiKey, turn: i16) -> i16 {
         let (least, greatest) = *self.advertised.get(&(key as i16)).unwrap_or(&(0, 0));
         let worded = Session::worded(key);
@@ -183,8 +185,9 @@ impl Session {
         ask!(self, ListOffsets, version, request).topics[0].partitions[0].error_code == 0
     }
 
-    /// Clients look for a coordinator before they speak to one, which is when the offsets topic is made. RustMQ's is there at
-    /// once; of Kafka's, each partition is waited for: enough groups to meet all of them.
+    /// Clients look for a coordinator before they speak to one, which is when the offsets topic is
+    /// made. RustMQ's is there at once; of Kafka's, each partition is waited for: enough groups to
+    /// meet all of them.
     fn wait_for_coordinators(&mut self) {
         for number in 0..if self.is_kafka() { 300 } else { 1 } {
             let group = format!("warm-up-{number}");

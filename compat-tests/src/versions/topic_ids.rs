@@ -1,5 +1,5 @@
-//! OffsetCommit and OffsetFetch in version 10, which name topics by their ids. `kafka-protocol` words these two up to version 9 and reads
-//! the answers of all: the requests are written by hand.
+//! OffsetCommit and OffsetFetch in version 10, which name topics by their ids. `kafka-protocol`
+//! words these two up to version 9 and reads the answers of all: the requests are written by hand.
 
 use super::groups::Member;
 use super::session::{Session, Topic};

@@ -1,4 +1,5 @@
-//! Topics as clients and operators see them: Metadata, CreateTopics, DeleteTopics, CreatePartitions, DescribeTopicPartitions.
+//! Topics as clients and operators see them: Metadata, CreateTopics, DeleteTopics,
+//! CreatePartitions, DescribeTopicPartitions.
 
 use super::session::{Session, Topic, topic_name};
 use crate::server::{shared, unique};
@@ -17,7 +18,8 @@ const INVALID_REPLICATION_FACTOR: i16 = 38;
 const UNKNOWN_TOPIC_ID: i16 = 100;
 /// Operations that nobody asked for.
 const UNASKED: i32 = i32::MIN;
-/// Read, write, create, delete, alter, describe, describe configs, alter configs: all that a topic has.
+/// Read, write, create, delete, alter, describe, describe configs, alter configs: all that a topic
+/// has.
 const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
 /// Create, cluster action, describe configs, alter configs, idempotent write, alter, describe.
 const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
@@ -157,7 +159,8 @@ pub fn create_topics(session: &mut Session, version: i16) {
     counts_of_minus_one(session, version);
 }
 
-/// -1 stands for the broker's own count in every version, KIP-464's or not; nothing else that is not positive does.
+/// -1 stands for the broker's own count in every version, KIP-464's or not; nothing else that is
+/// not positive does.
 fn counts_of_minus_one(session: &mut Session, version: i16) {
     let counts = [
         (-1, -1, 0),

@@ -1,5 +1,6 @@
-//! Configs as an operator's tools see them: values in the form in which Kafka keeps them, the catalogue of broker configs, and what the
-//! broker says of itself. Spoken on the wire, since most client libraries leave out types, sources or unknown names.
+//! Configs as an operator's tools see them: values in the form in which Kafka keeps them, the
+//! catalogue of broker configs, and what the broker says of itself. Spoken on the wire, since most
+//! client libraries leave out types, sources or unknown names.
 #![allow(clippy::unwrap_used)]
 
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -33,8 +34,8 @@ const FROM_BROKER: i8 = 2;
 const FROM_FILE: i8 = 4;
 const FROM_DEFAULT: i8 = 5;
 
-/// What Apache Kafka 4.4.0 describes of a broker that is told nothing: name, type, whether it is fixed or dynamic, default (`null` is
-/// none).
+/// What Apache Kafka 4.4.0 describes of a broker that is told nothing: name, type, whether it is
+/// fixed or dynamic, default (`null` is none).
 const CATALOGUE: &str = include_str!("fixtures/broker_configs.txt");
 
 /// The answer to a request in one version.

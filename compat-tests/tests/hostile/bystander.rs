@@ -1,5 +1,5 @@
-//! The honest client beside a hostile crowd: how long it waits, and what the broker's memory comes to meanwhile. It knows nothing of
-//! what the crowd does.
+//! The honest client beside a hostile crowd: how long it waits, and what the broker's memory comes
+//! to meanwhile. It knows nothing of what the crowd does.
 
 use super::frame;
 use kafka_protocol::messages::{
@@ -21,7 +21,8 @@ pub const PRODUCE_VERSION: i16 = 9;
 const FETCH_VERSION: i16 = 11;
 /// Each so many rounds, a newcomer connects.
 const NEWCOMER_EVERY: usize = 10;
-/// The worst wait of a bystander, on a machine that the crowd's own work keeps busy. Kafka is asked for as much.
+/// The worst wait of a bystander, on a machine that the crowd's own work keeps busy. Kafka is asked
+/// for as much.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// One scenario at a time, so that memory and processors are its own.
@@ -81,7 +82,8 @@ fn fetch(topic: &Topic, offset: i64, bytes_max: i32) -> RequestKind {
     RequestKind::Fetch(request.with_max_wait_ms(1000).with_topics(vec![wanted]))
 }
 
-/// Produces, reads what it produced, and now and then comes anew, until it is told to stop; how long each round took.
+/// Produces, reads what it produced, and now and then comes anew, until it is told to stop; how
+/// long each round took.
 fn attend(port: u16, topic: &Topic, stop: &AtomicBool) -> Vec<Duration> {
     let mut wire = Wire::connect(port).unwrap();
     let mut waits = Vec::new();
@@ -111,8 +113,8 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Runs a scenario beside a client that is served throughout, while the broker's memory grows by at most so much. Of Kafka's memory
-/// nothing is asked: its heap is what it is given.
+/// Runs a scenario beside a client that is served throughout, while the broker's memory grows by at
+/// most so much. Of Kafka's memory nothing is asked: its heap is what it is given.
 pub fn unharmed(server: &Server, growth_max_kib: u64, scenario: impl FnOnce()) {
     let topic = topic(server, "bystander", 1);
     let before = resident_kib(server);

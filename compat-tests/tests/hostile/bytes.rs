@@ -1,5 +1,6 @@
-//! Bytes that no client would send: they are answered with a Kafka error or their connection is closed, while the process lives
-//! on, serves its other connections, and does not take more memory for them than a stated bound.
+//! Bytes that no client would send: they are answered with a Kafka error or their connection is
+//! closed, while the process lives on, serves its other connections, and does not take more memory
+//! for them than a stated bound.
 
 use super::bystander::{resident_kib, turn};
 use super::frame;
@@ -14,7 +15,8 @@ use rustmq_compat_tests::versions::{Session, Topic, batch, produce_request};
 use rustmq_compat_tests::wire::Wire;
 use rustmq_compat_tests::{Target, shared};
 
-/// What a scenario of hostile bytes may leave the broker with. Of Kafka nothing is asked: its heap is what it is given.
+/// What a scenario of hostile bytes may leave the broker with. Of Kafka nothing is asked: its heap
+/// is what it is given.
 const GROWTH_MAX_KIB: u64 = 96 << 10;
 
 /// Runs a scenario beside a connection that was there before and must be served throughout.
@@ -37,7 +39,8 @@ fn connect() -> Wire {
     Wire::connect(shared().port()).unwrap()
 }
 
-/// Waits until the broker has closed a connection on which nothing more comes. Kafka leaves some open that it will never answer.
+/// Waits until the broker has closed a connection on which nothing more comes. Kafka leaves some
+/// open that it will never answer.
 fn dealt_with(wire: Wire) {
     if shared().target() == Target::RustMq {
         wire.finish().unwrap();
@@ -194,7 +197,8 @@ fn noise_is_survived() {
     });
 }
 
-/// A batch of one record with some bytes set, its checksum renewed unless the checksum is what is wrong.
+/// A batch of one record with some bytes set, its checksum renewed unless the checksum is what is
+/// wrong.
 fn spoiled(at: usize, bytes: &[u8], renew: bool) -> Bytes {
     const CRC: usize = 17;
     const CRC_COVERS_FROM: usize = 21;
@@ -247,7 +251,8 @@ fn a_client_that_never_reads_is_bounded() {
     unharmed(|bystander| {
         let mut silent = connect();
         let content = frame(ApiKey::ApiVersions, 0, &RequestKind::ApiVersions(ApiVersionsRequest::default()));
-        // Far less than what the broker may have on the way at once; the kernel's buffers take the answers.
+        // Far less than what the broker may have on the way at once; the kernel's buffers take the
+        // answers.
         for _ in 0..200 {
             silent.send_frame(&content).unwrap();
         }

@@ -1,5 +1,5 @@
-//! Connections by the thousand, slow senders, readers that never read, and requests as large as can be: each crowd has a broker of its
-//! own, so that its memory is measured alone.
+//! Connections by the thousand, slow senders, readers that never read, and requests as large as can
+//! be: each crowd has a broker of its own, so that its memory is measured alone.
 
 use super::bystander::{fetch_frame, store, topic, turn, unharmed};
 use super::frame;
@@ -31,7 +31,8 @@ const COPIES_KIB: u64 = 256 * MIB;
 /// Memory for answers that come from the disk.
 const READS_KIB: u64 = 64 * MIB;
 
-/// A broker, with descriptors for it and for this process to hold ten thousand connections between them.
+/// A broker, with descriptors for it and for this process to hold ten thousand connections between
+/// them.
 fn broker() -> Server {
     static DESCRIPTORS: Once = Once::new();
     DESCRIPTORS.call_once(|| {
@@ -136,8 +137,8 @@ fn push(streams: &mut Vec<TcpStream>, within: Duration) -> usize {
 
 #[test]
 fn the_largest_requests_from_every_connection_are_bounded() {
-    // All requests together, one beyond them, and what each may have before it counts; and as much again, since the allocator keeps for some
-    // seconds what buffers that grow have outgrown.
+    // All requests together, one beyond them, and what each may have before it counts; and as much
+    // again, since the allocator keeps for some seconds what buffers that grow have outgrown.
     const GROWTH_MAX_KIB: u64 = 2 * (256 * MIB + 100 * MIB) + 100 * 64 + 2 * SLACK_KIB;
     let _turn = turn();
     let server = broker();

@@ -1,5 +1,5 @@
-//! Clients that mean harm, or might as well: what they send (`bytes`), and how many and how slow they are (`crowds`). The process lives
-//! on, serves the others, and stays within a stated memory.
+//! Clients that mean harm, or might as well: what they send (`bytes`), and how many and how slow
+//! they are (`crowds`). The process lives on, serves the others, and stays within a stated memory.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod bystander;

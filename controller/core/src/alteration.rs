@@ -1,4 +1,5 @@
-//! Changing configs: the full replacement of AlterConfigs and the edits of IncrementalAlterConfigs (KIP-339).
+//! Changing configs: the full replacement of AlterConfigs and the edits of IncrementalAlterConfigs
+//! (KIP-339).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,8 @@ impl ClusterState {
             *counts.entry(alteration.resource.clone()).or_default() += 1;
         }
         let judged = alterations.into_iter().map(|alteration| {
-            // Each change of a topic is a delta with the whole of it: a short command must not make many of one.
+            // Each change of a topic is a delta with the whole of it: a short command must not make
+            // many of one.
             if counts[&alteration.resource] > 1 {
                 return Err(Rejection::DuplicateItem { name: resource_name(&alteration.resource) });
             }
@@ -75,7 +77,8 @@ fn resource_name(resource: &ConfigResource) -> String {
     }
 }
 
-/// The resource's configs after the change. Only what the change sets is judged: what was legal once stays.
+/// The resource's configs after the change. Only what the change sets is judged: what was legal
+/// once stays.
 fn changed(current: &Configs, alteration: &ConfigAlteration) -> Result<Configs, Rejection> {
     let resource = &alteration.resource;
     let next = match &alteration.change {

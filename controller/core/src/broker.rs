@@ -1,11 +1,13 @@
-//! Brokers as the controller knows them. Whether one is alive is not said here: that is a lease's business.
+//! Brokers as the controller knows them. Whether one is alive is not said here: that is a lease's
+//! business.
 
 use std::collections::BTreeMap;
 
 use rustmq_model::{BrokerId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// One life of a broker's data folder: renewed when the folder is made or can no longer vouch for what it acknowledged.
+/// One life of a broker's data folder: renewed when the folder is made or can no longer vouch for
+/// what it acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IncarnationId(pub u128);

@@ -1,4 +1,5 @@
-//! What can be asked of the metadata machine. A command carries all that its decision needs: time, new ids, limits.
+//! What can be asked of the metadata machine. A command carries all that its decision needs: time,
+//! new ids, limits.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,8 @@ use crate::{BrokerRegistration, Configs};
 /// One entry of the metadata log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
-    /// Gives the cluster its id, once. A second one is answered with the id in force and changes nothing.
+    /// Gives the cluster its id, once. A second one is answered with the id in force and changes
+    /// nothing.
     Bootstrap {
         cluster_id: String,
         /// Finalized feature levels, such as `metadata.version`.

@@ -1,5 +1,5 @@
-//! What changed, as facts. Replaying them onto a copy of the state brings it to the same state: the machine itself changes
-//! in no other way.
+//! What changed, as facts. Replaying them onto a copy of the state brings it to the same state: the
+//! machine itself changes in no other way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! The form in which the state is kept in a snapshot: the facts without their indexes, under a version number.
+//! The form in which the state is kept in a snapshot: the facts without their indexes, under a
+//! version number.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

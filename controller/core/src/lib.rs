@@ -1,7 +1,8 @@
 //! The cluster's metadata as a pure state machine, and the catalogue of Kafka's configs.
 //!
-//! [`ClusterState::apply`] takes a [`Command`] and gives an [`Outcome`] or a [`Rejection`], and the [`Delta`]s it made.
-//! No I/O, clock or randomness: the proposer puts time and new ids into the command, so every replica decides alike.
+//! [`ClusterState::apply`] takes a [`Command`] and gives an [`Outcome`] or a [`Rejection`], and the
+//! [`Delta`]s it made. No I/O, clock or randomness: the proposer puts time and new ids into the
+//! command, so every replica decides alike.
 
 mod alteration;
 mod broker;

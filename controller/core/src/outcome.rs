@@ -1,11 +1,13 @@
-//! What a command comes to: outcomes with a result per item, and typed rejections with the facts that a client's message needs.
+//! What a command comes to: outcomes with a result per item, and typed rejections with the facts
+//! that a client's message needs.
 
 use rustmq_model::{BrokerId, ProducerId, TopicId, TopicName};
 use serde::{Deserialize, Serialize};
 
 use crate::Configs;
 
-/// The result of a command that was carried out. Items are in the order of the command; one that failed leaves the others.
+/// The result of a command that was carried out. Items are in the order of the command; one that
+/// failed leaves the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// The id in force, whoever gave it.

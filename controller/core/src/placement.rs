@@ -1,4 +1,5 @@
-//! Which brokers a new partition is given to. Even over brokers, and over racks where they are named.
+//! Which brokers a new partition is given to. Even over brokers, and over racks where they are
+//! named.
 //!
 //! Moving what exists is the balancer's business, not done here.
 
@@ -9,11 +10,13 @@ use rustmq_model::{BrokerId, TopicId};
 
 use crate::Broker;
 
-/// Deals brokers out to partitions, round and round. Neighbours in the ring are of different racks as far as racks go, so that
-/// the replicas of a partition, which are neighbours, spread over racks.
+/// Deals brokers out to partitions, round and round. Neighbours in the ring are of different racks
+/// as far as racks go, so that the replicas of a partition, which are neighbours, spread over
+/// racks.
 pub(crate) struct Ring {
     brokers: Vec<BrokerId>,
-    /// Where the topic begins: topics begin at different places, or the first broker would lead every small topic.
+    /// Where the topic begins: topics begin at different places, or the first broker would lead
+    /// every small topic.
     start: usize,
 }
 
@@ -32,7 +35,8 @@ impl Ring {
         Self { start: usize::try_from(start).expect("a remainder of a usize fits one"), brokers: ring }
     }
 
-    /// The replicas of a partition, the leader first. `replication_factor` is at most the number of brokers.
+    /// The replicas of a partition, the leader first. `replication_factor` is at most the number of
+    /// brokers.
     pub(crate) fn replicas(&self, partition: usize, replication_factor: usize) -> Vec<BrokerId> {
         let count = self.brokers.len();
         assert!(replication_factor <= count, "a broker holds at most one replica of a partition");

@@ -1,7 +1,8 @@
 //! The metadata machine itself: what the cluster is, and how a command changes it.
 //!
-//! A command is judged, its changes are written as [`Delta`]s, and the deltas are replayed: there is no other way in. So whoever
-//! replays the deltas onto a copy has the same state. Topics and brokers sit behind `Arc`: a clone of the state is a clone of its maps.
+//! A command is judged, its changes are written as [`Delta`]s, and the deltas are replayed: there
+//! is no other way in. So whoever replays the deltas onto a copy has the same state. Topics and
+//! brokers sit behind `Arc`: a clone of the state is a clone of its maps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -105,7 +106,8 @@ impl ClusterState {
 impl ClusterState {
     /// Carries a command out. The same commands give the same results and deltas everywhere.
     ///
-    /// A rejection is of the command as a whole and comes without deltas; rejections of items are in the outcome.
+    /// A rejection is of the command as a whole and comes without deltas; rejections of items are
+    /// in the outcome.
     pub fn apply(&mut self, command: Command) -> (Result<Outcome, Rejection>, Vec<Delta>) {
         let mut deltas = Vec::new();
         let result = match command {
@@ -114,7 +116,8 @@ impl ClusterState {
             }
             Command::RegisterBroker { broker, now } => self.register_broker(broker, now, &mut deltas),
             Command::CreateTopics { topics, limits, validate_only, now } => {
-                // A rehearsal runs on a copy, so that the topics of one request are judged beside each other all the same.
+                // A rehearsal runs on a copy, so that the topics of one request are judged beside
+                // each other all the same.
                 let mut copy = validate_only.then(|| self.clone());
                 let target = copy.as_mut().unwrap_or(self);
                 let results = target.create_topics(&topics, limits, now, &mut deltas);
@@ -141,7 +144,8 @@ impl ClusterState {
         (result, deltas)
     }
 
-    /// Brings a copy of the state up by one delta. Deltas of the machine that this is a copy of, in order and without a gap.
+    /// Brings a copy of the state up by one delta. Deltas of the machine that this is a copy of, in
+    /// order and without a gap.
     pub fn replay(&mut self, delta: &Delta) {
         match delta {
             Delta::ClusterBootstrapped { cluster_id, features } => {
@@ -256,7 +260,8 @@ impl ClusterState {
         }
     }
 
-    /// A topic that is selected twice, be it by its name and by its id, is not deleted: the request contradicts itself.
+    /// A topic that is selected twice, be it by its name and by its id, is not deleted: the request
+    /// contradicts itself.
     fn delete_topics(
         &mut self,
         selectors: Vec<TopicSelector>,

@@ -268,7 +268,8 @@ fn a_new_incarnation_is_trusted_with_nothing() {
     assert_eq!((pair.leader, pair.isr, pair.leader_epoch), (Some(BrokerId(1)), vec![BrokerId(1)], LeaderEpoch(1)));
     let alone = state.topic("alone").unwrap().partitions[0].clone();
     assert_eq!((alone.leader, alone.leader_epoch), (Some(BrokerId(0)), LeaderEpoch(1)));
-    // The last in-sync replica of a replicated partition is lost: nobody leads until an operator decides.
+    // The last in-sync replica of a replicated partition is lost: nobody leads until an operator
+    // decides.
     state.apply(registration("broker-1", 2, None)).0.unwrap();
     state.check_invariants();
     assert_eq!(state.topic("pair").unwrap().partitions[0].leader, None);

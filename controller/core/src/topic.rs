@@ -35,7 +35,8 @@ impl Topic {
 pub struct Partition {
     /// In order of preference: the first is the preferred leader. Never empty, no repeats.
     pub replicas: Vec<BrokerId>,
-    /// The replicas that hold everything committed. A subset of `replicas`, empty only when the partition is offline.
+    /// The replicas that hold everything committed. A subset of `replicas`, empty only when the
+    /// partition is offline.
     pub isr: Vec<BrokerId>,
     /// None while the partition is offline.
     pub leader: Option<BrokerId>,
@@ -57,10 +58,12 @@ impl Partition {
         }
     }
 
-    /// What becomes of the partition when `broker` returns without what it had acknowledged. None if it held nothing in sync.
+    /// What becomes of the partition when `broker` returns without what it had acknowledged. None
+    /// if it held nothing in sync.
     ///
-    /// With other in-sync replicas it leaves the ISR. As the sole one of several replicas it leaves the partition offline:
-    /// an operator decides. As the only replica there is nothing to wait for: it leads on under a new epoch, by which clients notice.
+    /// With other in-sync replicas it leaves the ISR. As the sole one of several replicas it leaves
+    /// the partition offline: an operator decides. As the only replica there is nothing to wait
+    /// for: it leads on under a new epoch, by which clients notice.
     pub(crate) fn after_loss_on(&self, broker: BrokerId) -> Option<Self> {
         if !self.isr.contains(&broker) {
             return None;

@@ -62,7 +62,8 @@ pub enum OpenError {
     NotReady { source: WaitError },
 }
 
-/// A command that was not answered. It may have taken effect all the same, unless the error says otherwise.
+/// A command that was not answered. It may have taken effect all the same, unless the error says
+/// otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     /// It has no effect: another node leads.
@@ -88,8 +89,9 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Opens the metadata log in a folder, founds it if it is new and may be, and returns when it leads and everything in it is applied.
-    /// Runs its tasks on the tokio runtime that it is called on.
+    /// Opens the metadata log in a folder, founds it if it is new and may be, and returns when it
+    /// leads and everything in it is applied. Runs its tasks on the tokio runtime that it is called
+    /// on.
     pub async fn open(dir: &Path, config: ControllerConfig) -> Result<Self, OpenError> {
         let (folder, settings) = (dir.to_owned(), config.clone());
         let opened = tokio::task::spawn_blocking(move || open_files(&folder, &settings)).await;
@@ -111,14 +113,16 @@ impl Controller {
         Ok(Self { raft, database, published, submissions, failure, config: Arc::new(config) })
     }
 
-    /// Puts a command into the log and returns when it is synced and applied: its effect is in [`Self::state`] then.
+    /// Puts a command into the log and returns when it is synced and applied: its effect is in
+    /// [`Self::state`] then.
     pub async fn submit(&self, command: Command) -> Result<Applied, SubmitError> {
         let permit = self.submissions.acquire().await;
         self.write(permit, command).await
     }
 
-    /// As [`Self::submit`], for a command that has no effect unless its turn comes within `patience`; none at all with a patience of zero.
-    /// Once its turn has come the answer is waited for as long as it takes, since only the answer tells whether the command has taken effect.
+    /// As [`Self::submit`], for a command that has no effect unless its turn comes within
+    /// `patience`; none at all with a patience of zero. Once its turn has come the answer is waited
+    /// for as long as it takes, since only the answer tells whether the command has taken effect.
     pub async fn submit_within(&self, command: Command, patience: Duration) -> Result<Applied, SubmitError> {
         if patience.is_zero() {
             return Err(SubmitError::Late);
@@ -146,7 +150,8 @@ impl Controller {
         Ok(written.data.expect("a command's entry is answered with what became of it"))
     }
 
-    /// The state as it is now, and its place in the log. It does not change while it is held; holding it for long costs memory.
+    /// The state as it is now, and its place in the log. It does not change while it is held;
+    /// holding it for long costs memory.
     #[must_use]
     pub fn snapshot(&self) -> ClusterSnapshot {
         self.published.snapshot()
@@ -164,22 +169,26 @@ impl Controller {
         self.published.subscribe()
     }
 
-    /// Why the metadata log takes nothing more until the process starts again, once that is so: its file failed, or a task of it panicked.
+    /// Why the metadata log takes nothing more until the process starts again, once that is so: its
+    /// file failed, or a task of it panicked.
     #[must_use]
     pub fn failure(&self) -> watch::Receiver<Option<String>> {
         self.failure.subscribe()
     }
 
-    /// Stops the log, ends the subscriptions and closes the file. Whoever submits from now on is told.
+    /// Stops the log, ends the subscriptions and closes the file. Whoever submits from now on is
+    /// told.
     pub async fn shutdown(&self) {
         self.submissions.close();
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "the metadata log did not stop cleanly");
         }
-        // Its task has ended. What it ended of is known here at once, and to the task that tells of it only when that is run.
+        // Its task has ended. What it ended of is known here at once, and to the task that tells of
+        // it only when that is run.
         tell(&self.failure, end_of(&self.raft.metrics().borrow(), true));
         self.published.close();
-        // Tasks of openraft may hold the store for a moment yet; the folder is free when this returns all the same.
+        // Tasks of openraft may hold the store for a moment yet; the folder is free when this
+        // returns all the same.
         let closed = offload(&self.database, |database| {
             database.close();
             Ok(())
@@ -208,11 +217,13 @@ fn open_files(dir: &Path, config: &ControllerConfig) -> Result<(Arc<Database>, S
 fn raft_config() -> Result<Arc<Config>, OpenError> {
     let config = Config {
         cluster_name: "rustmq-metadata".to_owned(),
-        // A single voter has nobody to hear from and nobody to tell: it elects itself when it is asked to, and an idle one sleeps.
+        // A single voter has nobody to hear from and nobody to tell: it elects itself when it is
+        // asked to, and an idle one sleeps.
         enable_tick: false,
         enable_heartbeat: false,
         enable_elect: false,
-        // By size instead: see `submit`. Nobody lags behind, so nothing in a snapshot is kept in the log.
+        // By size instead: see `submit`. Nobody lags behind, so nothing in a snapshot is kept in
+        // the log.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: 0,
         ..Config::default()
@@ -223,8 +234,8 @@ fn raft_config() -> Result<Arc<Config>, OpenError> {
 /// Makes the node the leader, with everything in the log applied.
 async fn lead(raft: &Raft<MetadataRaft>, must_exist: bool) -> Result<(), OpenError> {
     if raft.is_initialized().await.map_err(start_error)? {
-        // openraft takes up the leadership of its last life by itself, but commits entries of older terms only with one of
-        // its own. A new term brings that entry.
+        // openraft takes up the leadership of its last life by itself, but commits entries of older
+        // terms only with one of its own. A new term brings that entry.
         raft.trigger().elect().await.map_err(start_error)?;
     } else if must_exist {
         return Err(OpenError::NeverFounded);

@@ -1,7 +1,9 @@
-//! The redb file: log entries, vote, purge point and snapshot. Every change is synced when its function returns.
+//! The redb file: log entries, vote, purge point and snapshot. Every change is synced when its
+//! function returns.
 //!
-//! Values are JSON: a metadata log is small and read by people when something is wrong, and a self-describing form lets a later
-//! version add a field. The file carries a format number, and another one is refused.
+//! Values are JSON: a metadata log is small and read by people when something is wrong, and a
+//! self-describing form lets a later version add a field. The file carries a format number, and
+//! another one is refused.
 
 use std::ops::{Bound, RangeBounds};
 use std::path::Path;
@@ -55,7 +57,8 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 pub(crate) struct Database {
     /// None once closed.
     redb: RwLock<Option<redb::Database>>,
-    /// Encoded log entries that no snapshot covers, as far as this process knows: an estimate that triggers snapshots.
+    /// Encoded log entries that no snapshot covers, as far as this process knows: an estimate that
+    /// triggers snapshots.
     log_bytes: AtomicU64,
 }
 
@@ -78,12 +81,14 @@ impl Database {
         Ok(database)
     }
 
-    /// Closes the file, after what is being done with it. Whoever still holds the handle is told from then on.
+    /// Closes the file, after what is being done with it. Whoever still holds the handle is told
+    /// from then on.
     pub(crate) fn close(&self) {
         *self.redb.write().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Bytes of log since the last call that gave Some: Some when they reach `limit`, and then to one caller only.
+    /// Bytes of log since the last call that gave Some: Some when they reach `limit`, and then to
+    /// one caller only.
     pub(crate) fn log_bytes_due(&self, limit: ByteSize) -> Option<u64> {
         let bytes = self.log_bytes.load(Ordering::Relaxed);
         let due = bytes >= limit.0.max(1);
@@ -148,7 +153,8 @@ impl Database {
     }
 
     pub(crate) fn snapshot(&self) -> Result<Option<(SnapshotMeta, Vec<u8>)>, StoreError> {
-        // One transaction for both, or a snapshot made in between would pair one's meta with the other's data.
+        // One transaction for both, or a snapshot made in between would pair one's meta with the
+        // other's data.
         let both = self.read(FACTS, |table| {
             let meta = table.get(SNAPSHOT_META)?.map(|value| value.value().to_vec());
             let data = table.get(SNAPSHOT_DATA)?.map(|value| value.value().to_vec());

@@ -1,7 +1,8 @@
-//! The metadata log: openraft over a redb file, as a single voter within the process, and the handle that brokers hold.
+//! The metadata log: openraft over a redb file, as a single voter within the process, and the
+//! handle that brokers hold.
 //!
-//! What a command does is decided in `rustmq-controller-core`; here it is ordered, synced and handed out. A quorum of several
-//! processes is not here yet: the network refuses to dial.
+//! What a command does is decided in `rustmq-controller-core`; here it is ordered, synced and
+//! handed out. A quorum of several processes is not here yet: the network refuses to dial.
 
 mod config;
 mod controller;

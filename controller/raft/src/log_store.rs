@@ -1,4 +1,5 @@
-//! openraft's log over the redb file. Blocking work runs on tokio's blocking threads, so that no sync holds up a worker.
+//! openraft's log over the redb file. Blocking work runs on tokio's blocking threads, so that no
+//! sync holds up a worker.
 
 use std::fmt::Debug;
 use std::io;
@@ -40,7 +41,8 @@ pub(crate) async fn offload<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(match error.try_into_panic() {
             Ok(panic) => panic,
-            // Only a runtime that is shutting down cancels blocking work, and then nobody is left to answer.
+            // Only a runtime that is shutting down cancels blocking work, and then nobody is left
+            // to answer.
             Err(cancelled) => Box::new(cancelled.to_string()),
         }),
     }

@@ -1,4 +1,5 @@
-//! openraft's state machine: applies committed entries to the cluster state, in memory, and keeps snapshots in the redb file.
+//! openraft's state machine: applies committed entries to the cluster state, in memory, and keeps
+//! snapshots in the redb file.
 //!
 //! A start takes the last snapshot and applies the log after it again.
 
@@ -49,8 +50,8 @@ impl StateMachine {
         Arc::clone(&self.published)
     }
 
-    /// Where a panic of openraft's task that applies entries is told: openraft itself notices it only at the next entry, and leaves whoever
-    /// waits for this one waiting.
+    /// Where a panic of openraft's task that applies entries is told: openraft itself notices it
+    /// only at the next entry, and leaves whoever waits for this one waiting.
     pub(crate) fn failure(&self) -> watch::Sender<Option<String>> {
         self.failure.clone()
     }

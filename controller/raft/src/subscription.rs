@@ -24,11 +24,13 @@ pub struct DeltaBatch {
 #[derive(Clone, Debug)]
 pub enum Update {
     Changed(DeltaBatch),
-    /// The subscriber was too slow and missed changes: this state replaces all that it knows. Later changes follow it.
+    /// The subscriber was too slow and missed changes: this state replaces all that it knows. Later
+    /// changes follow it.
     Resynchronized(ClusterSnapshot),
 }
 
-/// A stream of updates. It holds at most a configured number of batches, and resynchronizes when they were not enough.
+/// A stream of updates. It holds at most a configured number of batches, and resynchronizes when
+/// they were not enough.
 #[derive(Debug)]
 pub struct Subscription {
     published: Arc<Published>,
@@ -38,7 +40,8 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Waits for the next update. None once the controller is shut down. Safe to drop and call again.
+    /// Waits for the next update. None once the controller is shut down. Safe to drop and call
+    /// again.
     pub async fn next(&mut self) -> Option<Update> {
         loop {
             match self.batches.recv().await {
@@ -49,7 +52,8 @@ impl Subscription {
                     return Some(Update::Changed(batch));
                 }
                 Err(RecvError::Lagged(_)) => {
-                    // What is still queued is in the snapshot. In this order, so that nothing falls between the two.
+                    // What is still queued is in the snapshot. In this order, so that nothing falls
+                    // between the two.
                     self.batches = self.batches.resubscribe();
                     let snapshot = self.published.snapshot();
                     self.index = snapshot.index;
@@ -80,7 +84,8 @@ impl Published {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes the state at `index` and tells the subscribers. The state is copied first if a reader holds it.
+    /// Changes the state at `index` and tells the subscribers. The state is copied first if a
+    /// reader holds it.
     pub(crate) fn change<T>(&self, index: u64, change: impl FnOnce(&mut ClusterState) -> (T, Vec<Delta>)) -> T {
         let (result, deltas) = {
             let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
@@ -97,7 +102,8 @@ impl Published {
         result
     }
 
-    /// Puts another state in place. Every subscriber resynchronizes: its stream is cut as if it had lagged.
+    /// Puts another state in place. Every subscriber resynchronizes: its stream is cut as if it had
+    /// lagged.
     pub(crate) fn replace(&self, snapshot: ClusterSnapshot) {
         let index = snapshot.index;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = snapshot;
@@ -115,7 +121,8 @@ impl Published {
             // A closed channel: the subscription ends at once.
             None => broadcast::channel(1).1,
         };
-        // In this order: a change in between is in the snapshot and in the stream, where its index tells.
+        // In this order: a change in between is in the snapshot and in the stream, where its index
+        // tells.
         let snapshot = self.snapshot();
         let subscription = Subscription { published: Arc::clone(self), batches, index: snapshot.index };
         (snapshot, subscription)

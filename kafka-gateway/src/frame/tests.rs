@@ -87,7 +87,8 @@ async fn frames_that_hold_all_the_memory_do_not_wait_for_each_other() {
 
 type Reading = tokio::task::JoinHandle<Result<Option<usize>, FrameError>>;
 
-/// Reads a frame beside the test, as far as it has come; what the frame holds is given back at its end.
+/// Reads a frame beside the test, as far as it has come; what the frame holds is given back at its
+/// end.
 async fn begin(stream: DuplexStream, memory: &RequestMemory) -> Reading {
     let mut reader = reader(stream, memory, 100 << 20);
     let reading = tokio::spawn(async move { reader.next().await.map(|frame| frame.map(|it| it.bytes.len())) });

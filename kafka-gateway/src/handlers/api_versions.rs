@@ -14,7 +14,8 @@ const VERSION_MAX: i16 = 4;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     if !(0..=VERSION_MAX).contains(&call.version()) {
-        // In the one version that every client reads, with all that the client needs to ask again: the versions of this API alone (KIP-511).
+        // In the one version that every client reads, with all that the client needs to ask again:
+        // the versions of this API alone (KIP-511).
         let own = APIS.iter().filter(|api| api.key == call.header.key).map(advertised);
         let response = ApiVersionsResponse::default().with_api_keys(own.collect());
         let response = response.with_error_code(error_map::UNSUPPORTED_VERSION);

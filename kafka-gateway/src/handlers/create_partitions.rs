@@ -45,7 +45,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     call.answer(&response)
 }
 
-/// Takes out the topics that are named more than once, since they would be given two counts; their names, each once.
+/// Takes out the topics that are named more than once, since they would be given two counts; their
+/// names, each once.
 fn remove_repeated(topics: &mut Vec<CreatePartitionsTopic>) -> BTreeSet<TopicName> {
     let mut seen = BTreeSet::new();
     let repeated: BTreeSet<TopicName> =

@@ -16,8 +16,8 @@ use crate::words;
 
 /// The first version whose answer shows what was created (KIP-525).
 const DETAILS_FROM: i16 = 5;
-/// Stands for the broker's own count of partitions or replicas, and beside manual assignments for none. KIP-464 brings it with version 4;
-/// Kafka takes it in every version, and so do clients.
+/// Stands for the broker's own count of partitions or replicas, and beside manual assignments for
+/// none. KIP-464 brings it with version 4; Kafka takes it in every version, and so do clients.
 const UNSET: i32 = -1;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {

@@ -16,7 +16,8 @@ use crate::words;
 const MESSAGES_FROM: i16 = 5;
 const TOPIC_IDS_FROM: i16 = 6;
 
-/// One topic of the answer: what the request said of it, and the topic that it selects if that is one and no other.
+/// One topic of the answer: what the request said of it, and the topic that it selects if that is
+/// one and no other.
 struct Selected {
     asked: DeleteTopicState,
     topic: Result<TopicRef, &'static str>,
@@ -48,7 +49,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     call.answer(&response)
 }
 
-/// What the request selects, in its order. What it repeats word for word is answered once, and not deleted.
+/// What the request selects, in its order. What it repeats word for word is answered once, and not
+/// deleted.
 fn each_once(asked: impl Iterator<Item = DeleteTopicState>) -> Vec<Selected> {
     let mut selections: Vec<Selected> = Vec::new();
     let mut seen: HashMap<TopicRef, usize> = HashMap::new();

@@ -1,4 +1,5 @@
-//! DescribeGroups: state and members of groups. A group that does not exist is described as dead, from version 6 on with an error.
+//! DescribeGroups: state and members of groups. A group that does not exist is described as dead,
+//! from version 6 on with an error.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! DescribeTopicPartitions: topics by name, page by page (KIP-966). A page ends at a number of partitions; the cursor says where the next begins.
+//! DescribeTopicPartitions: topics by name, page by page (KIP-966). A page ends at a number of
+//! partitions; the cursor says where the next begins.
 
 use kafka_protocol::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
 use kafka_protocol::messages::describe_topic_partitions_response::{

@@ -1,4 +1,5 @@
-//! Fetch: partitions of a session or of the request itself, long-polled; the answer refers to the engine's memory.
+//! Fetch: partitions of a session or of the request itself, long-polled; the answer refers to the
+//! engine's memory.
 
 use futures_util::FutureExt;
 use kafka_protocol::messages::FetchRequest;
@@ -123,7 +124,8 @@ async fn fetch(call: &Call, context: FetchContext, terms: Terms) -> FetchAnswer 
     FetchAnswer { session_id: context.session.id(), topics: by_topic(answers), ..FetchAnswer::default() }
 }
 
-/// An id that was known and is not any more is that of a deleted topic: the client is told that the name is gone, or another topic's now.
+/// An id that was known and is not any more is that of a deleted topic: the client is told that the
+/// name is gone, or another topic's now.
 fn failure_code(call: &Call, wanted: &Wanted, error: &BrokerError) -> i16 {
     match (error, &wanted.topic_name) {
         (BrokerError::UnknownTopicId { .. }, Some(name)) if call.shared.broker.topic_id(name.as_str()).is_some() => {

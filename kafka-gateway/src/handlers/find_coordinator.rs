@@ -1,4 +1,5 @@
-//! FindCoordinator: which broker coordinates a group. Versions up to 3 ask for one key, later ones for many.
+//! FindCoordinator: which broker coordinates a group. Versions up to 3 ask for one key, later ones
+//! for many.
 
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
@@ -13,7 +14,8 @@ use crate::listeners::Endpoint;
 use crate::words;
 
 const BATCHED_FROM: i16 = 4;
-/// The newest version that librdkafka asks in (as of 2.12). Java clients since 2.4 ask in later ones.
+/// The newest version that librdkafka asks in (as of 2.12). Java clients since 2.4 ask in later
+/// ones.
 const LIBRDKAFKA_MAX: i16 = 2;
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
@@ -85,9 +87,10 @@ fn unsupported(what: &'static str) -> (i16, String) {
     (error_map::code(&error), error.to_string())
 }
 
-/// Ends a transactional producer at its start. Any code that is not retriable does that with most clients, and the Java client shows the
-/// text. librdkafka asks on, until the timeout of its `init_transactions`, after all codes but those that deny
-/// authorization; with these it fails at once and shows the text.
+/// Ends a transactional producer at its start. Any code that is not retriable does that with most
+/// clients, and the Java client shows the text. librdkafka asks on, until the timeout of its
+/// `init_transactions`, after all codes but those that deny authorization; with these it fails at
+/// once and shows the text.
 fn refused_transactions(version: i16) -> (i16, String) {
     let (code, text) = unsupported("A coordinator of transactions");
     if version <= LIBRDKAFKA_MAX { (error_map::TRANSACTIONAL_ID_AUTHORIZATION_FAILED, text) } else { (code, text) }

@@ -1,4 +1,5 @@
-//! ListConfigResources: what has configs. Version 0 was made for client metrics alone, of which there are none.
+//! ListConfigResources: what has configs. Version 0 was made for client metrics alone, of which
+//! there are none.
 
 use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};

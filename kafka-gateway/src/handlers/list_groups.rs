@@ -1,4 +1,5 @@
-//! ListGroups: the groups of this coordinator, filtered by state and type where the version can ask for it.
+//! ListGroups: the groups of this coordinator, filtered by state and type where the version can ask
+//! for it.
 
 use kafka_protocol::messages::list_groups_response::ListedGroup;
 use kafka_protocol::messages::{ListGroupsRequest, ListGroupsResponse};

@@ -63,7 +63,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     call.answer(&response)
 }
 
-/// Partitions that the request asks for more than once. They are refused: the answer has a place for one offset of each.
+/// Partitions that the request asks for more than once. They are refused: the answer has a place
+/// for one offset of each.
 fn repeated(request: &ListOffsetsRequest) -> BTreeSet<(TopicName, i32)> {
     let mut seen = BTreeSet::new();
     let asked = request
@@ -73,7 +74,8 @@ fn repeated(request: &ListOffsetsRequest) -> BTreeSet<(TopicName, i32)> {
     asked.filter(|partition| !seen.insert(partition.clone())).collect()
 }
 
-/// Negative timestamps name places. `None` for one that does not exist, or not yet in the request's version.
+/// Negative timestamps name places. `None` for one that does not exist, or not yet in the request's
+/// version.
 const fn place(timestamp: i64, version: i16) -> Option<OffsetAt> {
     let (at, since) = match timestamp {
         -1 => (OffsetAt::Latest, 1),

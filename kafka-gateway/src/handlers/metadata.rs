@@ -63,7 +63,8 @@ fn selection(request: &MetadataRequest, version: i16) -> Result<TopicSelection, 
     })
 }
 
-/// Every broker's address and rack, by id. This broker's own address is the one that this client has reached.
+/// Every broker's address and rack, by id. This broker's own address is the one that this client
+/// has reached.
 pub fn endpoints(
     cluster: &ClusterMetadata,
     this: rustmq_model::BrokerId,
@@ -99,7 +100,8 @@ fn topic(answer: TopicAnswer, version: i16, operations: i32) -> MetadataResponse
                 TopicRef::Name(name) => topic.name = Some(words::text(name).into()),
                 TopicRef::Id(id) => {
                     topic.topic_id = words::uuid(id);
-                    // The name of a topic that is known by its id alone: null where the version can say so.
+                    // The name of a topic that is known by its id alone: null where the version can
+                    // say so.
                     topic.name = (version < 12).then(|| words::text("").into());
                 }
             }

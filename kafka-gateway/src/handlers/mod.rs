@@ -1,4 +1,5 @@
-//! One file per Kafka API: a request in the broker's words, and the broker's answer as a response. Nothing is decided here.
+//! One file per Kafka API: a request in the broker's words, and the broker's answer as a response.
+//! Nothing is decided here.
 
 pub mod alter_configs;
 pub mod api_versions;

@@ -1,4 +1,5 @@
-//! OffsetCommit: positions of a group or of a simple consumer. From version 10 on topics are named by their ids.
+//! OffsetCommit: positions of a group or of a simple consumer. From version 10 on topics are named
+//! by their ids.
 
 use std::time::Duration;
 

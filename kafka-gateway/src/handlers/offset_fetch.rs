@@ -1,4 +1,5 @@
-//! OffsetFetch: committed positions, of one group up to version 7, of many from then on. From version 10 on topics are named by their ids.
+//! OffsetFetch: committed positions, of one group up to version 7, of many from then on. From
+//! version 10 on topics are named by their ids.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 

@@ -1,4 +1,5 @@
-//! Produce: batches go to the broker in the order of arrival; the answer waits for their acknowledgement beside what comes next.
+//! Produce: batches go to the broker in the order of arrival; the answer waits for their
+//! acknowledgement beside what comes next.
 
 use futures_util::FutureExt;
 use kafka_protocol::messages::produce_request::PartitionProduceData;
@@ -16,8 +17,9 @@ use crate::connection::Handling;
 use crate::error_map;
 use crate::words;
 
-/// The first version of batches with magic 2. Older ones are advertised, since librdkafka reads the least version as a sign of what
-/// compression the broker takes (KAFKA-18659), and are not served: as on Kafka, they end the connection.
+/// The first version of batches with magic 2. Older ones are advertised, since librdkafka reads the
+/// least version as a sign of what compression the broker takes (KAFKA-18659), and are not served:
+/// as on Kafka, they end the connection.
 const VERSION_MIN: i16 = 3;
 /// The first version whose batches may be compressed with zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
@@ -59,8 +61,9 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     Ok(call.answer_later(async move { response(outline, wait.wait().await, version) }))
 }
 
-/// Without an answer, a closed connection is how the client learns that something is wrong and asks for metadata again (as on Kafka): at once
-/// if a batch is refused before it is handed over, else when the engine has refused or lost it.
+/// Without an answer, a closed connection is how the client learns that something is wrong and asks
+/// for metadata again (as on Kafka): at once if a batch is refused before it is handed over, else
+/// when the engine has refused or lost it.
 fn unanswered(outline: &Outline, wait: ProduceWait) -> Result<Handling, CallError> {
     let refused = |error: &BrokerError| CallError::RefusedSilently { reason: error.to_string() };
     if outline.iter().flat_map(|(_, _, places)| places).any(|place| place.refusal.is_some()) {

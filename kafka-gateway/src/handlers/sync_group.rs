@@ -16,7 +16,8 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: SyncGroupRequest = call.decode()?;
     let version = call.version();
     if version >= PROTOCOL_FROM && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
-        // A null would pass for the protocol of any group: it is refused before the group is looked for, as on Kafka.
+        // A null would pass for the protocol of any group: it is refused before the group is looked
+        // for, as on Kafka.
         let code = error_map::group_code(&GroupError::InconsistentGroupProtocol);
         return call.answer(&SyncGroupResponse::default().with_error_code(code));
     }

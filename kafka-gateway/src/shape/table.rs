@@ -1,7 +1,8 @@
-//! The shape of every request that this gateway reads, version by version: what [`super::check`] walks before a message is decoded.
+//! The shape of every request that this gateway reads, version by version: what [`super::check`]
+//! walks before a message is decoded.
 //!
-//! It follows Kafka's message schemas; a test compares it with the decoder's own reading of every version. It holds no meaning, only where
-//! lengths and counts stand.
+//! It follows Kafka's message schemas; a test compares it with the decoder's own reading of every
+//! version. It holds no meaning, only where lengths and counts stand.
 
 use super::Kind::{Blob, Fixed, FixedList, List, Optional, TaggedList, Text, TextList};
 use super::{Field, Shape, Tag};

@@ -10,7 +10,8 @@ use crate::samples;
 
 const PLENTY: usize = 1000;
 
-/// Every request of every version; versions 0 to 2 of Produce, and 10 of OffsetCommit and OffsetFetch, are not the crate's.
+/// Every request of every version; versions 0 to 2 of Produce, and 10 of OffsetCommit and
+/// OffsetFetch, are not the crate's.
 fn for_every_request(mut test: impl FnMut(i16, i16, Bytes)) {
     for api in APIS {
         for version in api.version_min..=api.version_max {
@@ -51,7 +52,8 @@ fn elements_are_counted() {
     assert_eq!(check(15, 0, &body, 1), Err(ShapeError::TooManyElements { elements_max: 1 }));
 }
 
-/// These frames made the decoder reserve terabytes, which ends the process: that it lives is the test.
+/// These frames made the decoder reserve terabytes, which ends the process: that it lives is the
+/// test.
 #[test]
 fn absurd_counts_are_refused_before_memory_is_taken() {
     for count in [i32::MAX, 1 << 30, -2, i32::MIN] {

@@ -1,4 +1,5 @@
-//! Every version of every API that is advertised, over a socket, against a real broker: each answer decodes to its last byte.
+//! Every version of every API that is advertised, over a socket, against a real broker: each answer
+//! decodes to its last byte.
 
 use crate::house::{Client, House};
 use crate::samples;

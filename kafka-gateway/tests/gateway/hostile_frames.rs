@@ -1,4 +1,5 @@
-//! Foreign bytes against a real server: their connection ends, or they get an error; the others do not notice.
+//! Foreign bytes against a real server: their connection ends, or they get an error; the others do
+//! not notice.
 
 use std::time::Duration;
 
@@ -159,7 +160,8 @@ async fn a_refused_batch_that_waits_for_no_answer_closes_its_connection() {
     let mut bystander = house.client().await;
     let mut client = house.client().await;
     assert!(is_alive(&mut client).await);
-    // Produce v7: no client id, no transactional id, acks 0, one topic that is not there, one partition without records.
+    // Produce v7: no client id, no transactional id, acks 0, one topic that is not there, one
+    // partition without records.
     let mut request = vec![0, 0, 0, 7, 0, 0, 0, 9, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 1];
     request.extend_from_slice(&[0, 6]);
     request.extend_from_slice(b"absent");

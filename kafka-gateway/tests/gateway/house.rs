@@ -1,4 +1,5 @@
-//! A gateway in front of a real broker, engine and controller in a folder of its own, and a client of bare frames.
+//! A gateway in front of a real broker, engine and controller in a folder of its own, and a client
+//! of bare frames.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,4 +1,5 @@
-//! The gateway over its broker and engine, spoken to by bytes. One program, since what decodes Kafka's messages takes long to compile.
+//! The gateway over its broker and engine, spoken to by bytes. One program, since what decodes
+//! Kafka's messages takes long to compile.
 
 #![allow(clippy::unwrap_used)]
 

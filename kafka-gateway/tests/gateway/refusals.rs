@@ -1,4 +1,5 @@
-//! What is not served is refused in a way that ends a client's attempt, with a reason; limits that may change at any time do.
+//! What is not served is refused in a way that ends a client's attempt, with a reason; limits that
+//! may change at any time do.
 
 use crate::house::{Client, House};
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
@@ -29,7 +30,8 @@ async fn alter_broker(house: &House, name: &str, value: &str) {
 
 /// Whether the gateway answers at all.
 async fn is_served(client: &mut Client) -> bool {
-    // ApiVersions in version 0, correlation 1, no client id. A connection that was refused may be gone before it is sent.
+    // ApiVersions in version 0, correlation 1, no client id. A connection that was refused may be
+    // gone before it is sent.
     let sent = client.stream.write_all(&[0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 0xff, 0xff]).await;
     sent.is_ok() && client.receive().await.is_some()
 }

@@ -1,4 +1,5 @@
-//! A client that asks for much and takes nothing: it is not handled further, and it loses its connection.
+//! A client that asks for much and takes nothing: it is not handled further, and it loses its
+//! connection.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! What a person reads of the configuration: the reference page, and what is in force with its origins.
+//! What a person reads of the configuration: the reference page, and what is in force with its
+//! origins.
 
 use std::fmt::Write;
 

@@ -24,7 +24,8 @@ pub struct Setting {
     /// `section.key`, as in the file; a name without a section stands at the file's head.
     pub name: &'static str,
     pub form: Form,
-    /// The default as one would write it; `None` where the process works it out (the documentation says how).
+    /// The default as one would write it; `None` where the process works it out (the documentation
+    /// says how).
     pub default: Option<&'static str>,
     /// Environment names beside `RUSTMQ_<SECTION>_<KEY>`.
     pub aliases: &'static [&'static str],

@@ -1,5 +1,5 @@
-//! Gathers values from the file, the environment and the flags, and remembers where each came from. Decides nothing about their meaning
-//! beyond their form.
+//! Gathers values from the file, the environment and the flags, and remembers where each came from.
+//! Decides nothing about their meaning beyond their form.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -43,7 +43,8 @@ pub struct Flags(pub Vec<(&'static str, &'static str, String)>);
 pub struct Sources {
     values: BTreeMap<&'static str, (String, Origin)>,
     kafka: BTreeMap<String, (String, Origin)>,
-    /// Environment variables with our prefix that name nothing. Orchestrators inject such names for services, so they do not stop the start.
+    /// Environment variables with our prefix that name nothing. Orchestrators inject such names for
+    /// services, so they do not stop the start.
     pub unknown_environment: Vec<String>,
 }
 
@@ -128,7 +129,8 @@ impl Sources {
         Ok(())
     }
 
-    /// A setting's value and origin; `None` where nothing was given and the process works the value out.
+    /// A setting's value and origin; `None` where nothing was given and the process works the value
+    /// out.
     pub fn lookup(&self, name: &str) -> Option<(&str, Origin)> {
         let given = self.values.get(name).map(|(text, origin)| (text.as_str(), origin.clone()));
         given.or_else(|| Some((settings::find(name)?.default?, Origin::Default)))
@@ -144,7 +146,8 @@ impl Sources {
         self.kafka.iter().map(|(name, (text, origin))| (name.as_str(), text.as_str(), origin))
     }
 
-    /// Parses a value that [`value::accepts`] has let in already; a default that is not of its form would be caught by the tests.
+    /// Parses a value that [`value::accepts`] has let in already; a default that is not of its form
+    /// would be caught by the tests.
     fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, ConfigError> {
         let Some((text, origin)) = self.lookup(name) else { return Ok(None) };
         let expected = || settings::find(name).map_or_else(String::new, |setting| setting.form.describe());
@@ -202,7 +205,8 @@ impl Sources {
     }
 }
 
-/// Nested tables become dotted names, so that `[kafka]` may write `num.partitions = 3` with or without quotes.
+/// Nested tables become dotted names, so that `[kafka]` may write `num.partitions = 3` with or
+/// without quotes.
 fn flatten<'a>(prefix: &str, table: &'a Table, out: &mut Vec<(String, &'a Value)>) {
     for (key, value) in table {
         let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };

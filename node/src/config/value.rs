@@ -1,4 +1,5 @@
-//! Reading one value by its form, and the one error that a bad configuration gives: where, which key, what was written, what is expected.
+//! Reading one value by its form, and the one error that a bad configuration gives: where, which
+//! key, what was written, what is expected.
 
 use std::net::SocketAddr;
 

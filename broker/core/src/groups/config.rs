@@ -1,16 +1,19 @@
-//! The settings of the group coordinator, resolved: every value is bounded by the one who builds it.
+//! The settings of the group coordinator, resolved: every value is bounded by the one who builds
+//! it.
 //!
 //! The defaults are those of Apache Kafka 4.3. Parsing key names is the process's business.
 
 use std::time::Duration;
 
-/// Protocols that a member offers and that are counted on. Clients offer one or two, and one more while they move to another.
+/// Protocols that a member offers and that are counted on. Clients offer one or two, and one more
+/// while they move to another.
 pub const PROTOCOLS_PER_MEMBER: usize = 4;
 
 /// What every group of a coordinator obeys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
-    /// `group.initial.rebalance.delay.ms`: how long a new or empty group waits for more members. Default 3 s.
+    /// `group.initial.rebalance.delay.ms`: how long a new or empty group waits for more members.
+    /// Default 3 s.
     pub initial_rebalance_delay: Duration,
     /// `group.min.session.timeout.ms`. Default 6 s.
     pub session_timeout_min: Duration,
@@ -18,7 +21,8 @@ pub struct GroupConfig {
     pub session_timeout_max: Duration,
     /// `group.max.size`: members per group. Kafka's default is 2,147,483,647.
     pub size_max: usize,
-    /// How long a new member may wait in its first join before it is dropped. Kafka fixes it at 5 min.
+    /// How long a new member may wait in its first join before it is dropped. Kafka fixes it at 5
+    /// min.
     pub new_member_join_timeout: Duration,
     /// Members per group that were given an id and have not joined with it yet.
     pub pending_members_max: usize,
@@ -28,8 +32,8 @@ pub struct GroupConfig {
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`. Default 10 min.
     pub offsets_retention_check_interval: Duration,
-    /// Memory of what the members of a group offer: a join that would exceed it is refused. The group's record has one protocol of several,
-    /// and must fit its log.
+    /// Memory of what the members of a group offer: a join that would exceed it is refused. The
+    /// group's record has one protocol of several, and must fit its log.
     pub protocol_bytes_max: usize,
     /// `offset.metadata.max.bytes`, in characters as Kafka counts it. Default 4096.
     pub offset_metadata_length_max: usize,

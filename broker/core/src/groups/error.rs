@@ -38,7 +38,8 @@ pub enum GroupError {
     CoordinatorLoadInProgress,
     #[error("this broker is not the group's coordinator")]
     NotCoordinator,
-    /// The record was not written, the group is being deleted, or a limit is reached: retriable in each case.
+    /// The record was not written, the group is being deleted, or a limit is reached: retriable in
+    /// each case.
     #[error("the coordinator cannot serve the group now; try again")]
     CoordinatorNotAvailable,
     /// The coordinator's record is over the size limit of its log: trying again does not help.

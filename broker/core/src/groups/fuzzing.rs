@@ -1,10 +1,10 @@
-//! Drives a coordinator from arbitrary bytes, with a log that stores or loses what it is given: for fuzz targets and
-//! property tests.
+//! Drives a coordinator from arbitrary bytes, with a log that stores or loses what it is given: for
+//! fuzz targets and property tests.
 //!
-//! Checked after every step: the machine's own invariants; no token is answered twice or unasked; generations of a
-//! group only grow. Checked at the end: everyone who still waits is answered by time alone; a coordinator that
-//! replays the log, which is shortened now and then, knows the same offsets; and so does one that replays only the
-//! live records.
+//! Checked after every step: the machine's own invariants; no token is answered twice or unasked;
+//! generations of a group only grow. Checked at the end: everyone who still waits is answered by
+//! time alone; a coordinator that replays the log, which is shortened now and then, knows the same
+//! offsets; and so does one that replays only the live records.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -25,7 +25,8 @@ use super::request::{
 const GROUP_COUNT: u8 = 2;
 const INSTANCE_COUNT: u8 = 3;
 const PARTITION_COUNT: u8 = 3;
-/// Timers that may have to pass until everyone is answered: far more than one for each member and phase.
+/// Timers that may have to pass until everyone is answered: far more than one for each member and
+/// phase.
 const QUIET_STEPS_MAX: usize = 10_000;
 
 /// Runs the machine on what the bytes say.
@@ -420,7 +421,8 @@ mod tests {
             fuzz_group_machine(&data);
         }
 
-        /// Joins, syncs and stored appends more often than chance gives them, so that generations come to be.
+        /// Joins, syncs and stored appends more often than chance gives them, so that generations
+        /// come to be.
         #[test]
         fn a_busy_group_keeps_the_promises(data in proptest::collection::vec((0_usize..20, any::<u8>()), 0..300)) {
             const OPERATIONS: [u8; 20] = [0, 2, 3, 4, 5, 4, 5, 9, 10, 10, 10, 9, 6, 7, 8, 11, 11, 12, 13, 2];

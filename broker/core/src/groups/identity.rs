@@ -1,4 +1,5 @@
-//! The names that group requests carry, the token of a waiting request, and the two clocks of an input.
+//! The names that group requests carry, the token of a waiting request, and the two clocks of an
+//! input.
 //!
 //! Member ids are made by the driver: nothing here draws a random number.
 
@@ -64,7 +65,8 @@ macro_rules! name_type {
 }
 
 name_type! {
-    /// The name of a group, any string. The empty one is legal for offsets that are committed outside group membership.
+    /// The name of a group, any string. The empty one is legal for offsets that are committed
+    /// outside group membership.
     GroupId
 }
 name_type! {
@@ -76,11 +78,13 @@ name_type! {
     InstanceId
 }
 
-/// Names one waiting request. The driver chooses it; each token that goes in comes out once, in a reply.
+/// Names one waiting request. The driver chooses it; each token that goes in comes out once, in a
+/// reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplyToken(pub u64);
 
-/// The time of one input, on both clocks: timeouts run on the monotonic one, records carry the other.
+/// The time of one input, on both clocks: timeouts run on the monotonic one, records carry the
+/// other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
     pub instant: Instant,

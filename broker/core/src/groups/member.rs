@@ -1,4 +1,5 @@
-//! One member of a classic group: what it offers, what it was assigned, and which of its requests wait.
+//! One member of a classic group: what it offers, what it was assigned, and which of its requests
+//! wait.
 //!
 //! A plain record: what happens to members is decided in `classic`.
 
@@ -22,9 +23,11 @@ pub(crate) struct Member {
     pub(crate) assignment: Bytes,
     pub(crate) awaiting_join: Option<ReplyToken>,
     pub(crate) awaiting_sync: Option<ReplyToken>,
-    /// In its first join: such a member cannot send heartbeats yet, so that it times out even while it waits.
+    /// In its first join: such a member cannot send heartbeats yet, so that it times out even while
+    /// it waits.
     pub(crate) is_new: bool,
-    /// When the session ends unless the member is heard of. `None` while a waiting request keeps it alive.
+    /// When the session ends unless the member is heard of. `None` while a waiting request keeps it
+    /// alive.
     pub(crate) session_deadline: Option<Instant>,
 }
 

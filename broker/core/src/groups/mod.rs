@@ -1,8 +1,9 @@
-//! The group coordinator: classic consumer groups and committed offsets, kept in one partition of `__consumer_offsets`.
+//! The group coordinator: classic consumer groups and committed offsets, kept in one partition of
+//! `__consumer_offsets`.
 //!
-//! Reading order: [`request`] (what comes in and what is answered), [`classic`] (one group), [`offsets`] (what a group
-//! committed), [`coordinator`] (all groups of one partition, which is what a driver holds), [`records`] (what is
-//! written).
+//! Reading order: [`request`] (what comes in and what is answered), [`classic`] (one group),
+//! [`offsets`] (what a group committed), [`coordinator`] (all groups of one partition, which is
+//! what a driver holds), [`records`] (what is written).
 
 pub mod classic;
 pub mod config;

@@ -1,7 +1,8 @@
-//! The offsets that one group has committed: what is shown, what is on its way to the log, and what has expired.
+//! The offsets that one group has committed: what is shown, what is on its way to the log, and what
+//! has expired.
 //!
-//! Whether a member may commit is the group's decision (`classic`); what is written is the coordinator's
-//! (`coordinator`).
+//! Whether a member may commit is the group's decision (`classic`); what is written is the
+//! coordinator's (`coordinator`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -76,7 +77,8 @@ impl GroupOffsets {
         *self.in_flight.entry(partition.clone()).or_default() += 1;
     }
 
-    /// The log answered a commit: with the offset, and the append that wrote it, if it is stored now.
+    /// The log answered a commit: with the offset, and the append that wrote it, if it is stored
+    /// now.
     pub(crate) fn end_commit(&mut self, partition: TopicPartition, stored: Option<(CommittedOffset, AppendId)>) {
         count_down(&mut self.in_flight, &partition);
         if let Some((offset, append)) = stored {

@@ -1,17 +1,18 @@
-//! Which partition of a coordinator's topic owns a key: the same one that Apache Kafka would choose.
+//! Which partition of a coordinator's topic owns a key: the same one that Apache Kafka would
+//! choose.
 
 use rustmq_model::PartitionId;
 
-/// The partition of `__consumer_offsets` that owns a group: the absolute value of Java's `String.hashCode`, modulo
-/// the count.
+/// The partition of `__consumer_offsets` that owns a group: the absolute value of Java's
+/// `String.hashCode`, modulo the count.
 ///
 /// # Panics
 /// If `partition_count` is not positive: a topic has at least one partition.
 #[must_use]
 pub fn coordinator_partition(key: &str, partition_count: i32) -> PartitionId {
     assert!(partition_count > 0, "a topic has at least one partition");
-    // Java hashes UTF-16 units with wrapping 32-bit arithmetic. Kafka counts the one hash without an absolute value
-    // as 0.
+    // Java hashes UTF-16 units with wrapping 32-bit arithmetic. Kafka counts the one hash without
+    // an absolute value as 0.
     let hash = key.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
     PartitionId(hash.checked_abs().unwrap_or(0) % partition_count)
 }

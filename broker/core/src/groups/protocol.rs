@@ -42,8 +42,9 @@ impl ProtocolSupport {
         self.counts.get(name).copied().unwrap_or(0) == member_count
     }
 
-    /// Each member votes for the first of its protocols that all members offer; most votes win. Of equals the last in
-    /// the alphabet is taken, so that the choice does not depend on anything that a restart changes.
+    /// Each member votes for the first of its protocols that all members offer; most votes win. Of
+    /// equals the last in the alphabet is taken, so that the choice does not depend on anything
+    /// that a restart changes.
     pub(crate) fn vote<'a>(&self, members: impl ExactSizeIterator<Item = &'a [Protocol]>) -> Option<String> {
         let member_count = members.len();
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
@@ -60,8 +61,8 @@ fn memory_of(protocols: &[Protocol]) -> usize {
     protocols.iter().map(|protocol| size_of::<Protocol>() + protocol.name.len() + protocol.metadata.len()).sum()
 }
 
-/// What a member offers, to be kept: without what it offers twice (the first mention counts), and copied, since the bytes
-/// would otherwise pin the whole request that they came in.
+/// What a member offers, to be kept: without what it offers twice (the first mention counts), and
+/// copied, since the bytes would otherwise pin the whole request that they came in.
 pub(crate) fn kept_protocols(protocols: Vec<Protocol>) -> Vec<Protocol> {
     let mut kept: Vec<Protocol> = Vec::with_capacity(protocols.len());
     let mut names = BTreeSet::new();

@@ -1,7 +1,7 @@
 //! What the coordinator is asked and what it answers, free of any wire format.
 //!
-//! Requests that may wait carry a [`ReplyToken`] beside them; reads (fetch offsets, describe, list) are answered at
-//! once.
+//! Requests that may wait carry a [`ReplyToken`] beside them; reads (fetch offsets, describe, list)
+//! are answered at once.
 
 use std::time::Duration;
 
@@ -41,9 +41,11 @@ pub struct JoinRequest {
     pub rebalance_timeout: Duration,
     pub protocol_type: String,
     pub protocols: Vec<Protocol>,
-    /// Request version 4 and up: a dynamic member joins only under an id that it was told before (KIP-394).
+    /// Request version 4 and up: a dynamic member joins only under an id that it was told before
+    /// (KIP-394).
     pub requires_known_member_id: bool,
-    /// Request version 9 and up: a returning static leader can be told to skip the assignment (KIP-814).
+    /// Request version 9 and up: a returning static leader can be told to skip the assignment
+    /// (KIP-814).
     pub supports_skip_assignment: bool,
 }
 
@@ -106,7 +108,8 @@ pub struct LeaveRequest {
     pub members: Vec<LeavingMember>,
 }
 
-/// One member that leaves, or that an administrator removes by its instance id (with an empty member id).
+/// One member that leaves, or that an administrator removes by its instance id (with an empty
+/// member id).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeavingMember {
     pub member: MemberId,
@@ -132,7 +135,8 @@ pub struct OffsetCommitRequest {
     pub instance: Option<InstanceId>,
     /// Negative for a simple consumer.
     pub generation: i32,
-    /// How long the offsets live if the request says so (versions 2 to 4); otherwise the broker's retention rules.
+    /// How long the offsets live if the request says so (versions 2 to 4); otherwise the broker's
+    /// retention rules.
     pub retention: Option<Duration>,
     pub offsets: Vec<OffsetCommit>,
 }
@@ -183,7 +187,8 @@ pub enum OffsetSelection {
     Given(Vec<TopicPartition>),
 }
 
-/// A group as DescribeGroups shows it. A group that does not exist is described as `Dead`, with everything else empty.
+/// A group as DescribeGroups shows it. A group that does not exist is described as `Dead`, with
+/// everything else empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupDescription {
     pub group: GroupId,
@@ -193,8 +198,8 @@ pub struct GroupDescription {
     pub members: Vec<MemberDescription>,
 }
 
-/// One member as DescribeGroups shows it. Metadata is empty unless the group is stable; the assignment is the last one that was stored, also
-/// while the group rebalances.
+/// One member as DescribeGroups shows it. Metadata is empty unless the group is stable; the
+/// assignment is the last one that was stored, also while the group rebalances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberDescription {
     pub member: MemberId,

@@ -1,4 +1,5 @@
-//! A coordinator with a log at hand, for tests that tell a story: requests go in, answers are taken by their token.
+//! A coordinator with a log at hand, for tests that tell a story: requests go in, answers are taken
+//! by their token.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, VecDeque};

@@ -1,4 +1,5 @@
-//! The states of a classic group, and which may follow which. What happens on the way is in `classic`.
+//! The states of a classic group, and which may follow which. What happens on the way is in
+//! `classic`.
 
 use std::fmt;
 

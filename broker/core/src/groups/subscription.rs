@@ -1,7 +1,8 @@
-//! Looks into the consumer protocol's bytes, only as far as the coordinator has to: which topics a member wants.
+//! Looks into the consumer protocol's bytes, only as far as the coordinator has to: which topics a
+//! member wants.
 //!
-//! Members talk to each other through these bytes; the coordinator never changes them and never refuses what it
-//! cannot read.
+//! Members talk to each other through these bytes; the coordinator never changes them and never
+//! refuses what it cannot read.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +13,8 @@ use super::records::{Reader, RecordError};
 /// The protocol type of Kafka consumers: only groups of this type have subscriptions.
 pub const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
-/// Topics in a subscription of any version: each starts as version 0 does, with its version and the topics.
+/// Topics in a subscription of any version: each starts as version 0 does, with its version and the
+/// topics.
 pub fn subscribed_topics(subscription: Bytes) -> Result<BTreeSet<String>, RecordError> {
     let mut reader = Reader::new(subscription);
     let version = reader.i16()?;
@@ -28,8 +30,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    /// Version 3, one topic, no user data, no owned partitions, generation -1, no rack: as a Java consumer of 4.3.1
-    /// sends it.
+    /// Version 3, one topic, no user data, no owned partitions, generation -1, no rack: as a Java
+    /// consumer of 4.3.1 sends it.
     const SUBSCRIPTION: &[u8] =
         b"\x00\x03\x00\x00\x00\x01\x00\x06orders\xff\xff\xff\xff\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff";
 

@@ -1,5 +1,6 @@
-//! The task behind one coordinator: loads it from its log, appends what it decides, wakes it at its timeouts, and keeps the log
-//! short by writing live records again at its head and trimming what lies before.
+//! The task behind one coordinator: loads it from its log, appends what it decides, wakes it at its
+//! timeouts, and keeps the log short by writing live records again at its head and trimming what
+//! lies before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +55,8 @@ struct Rewrite {
     bytes_below: u64,
     /// Appends of live records that are not stored yet.
     outstanding: usize,
-    /// One of them was not stored: what is there twice by now does no harm, and the log is shortened when it has grown more.
+    /// One of them was not stored: what is there twice by now does no harm, and the log is
+    /// shortened when it has grown more.
     has_failed: bool,
 }
 
@@ -105,7 +107,8 @@ impl Driver {
         }
     }
 
-    /// Replays the log. False if the partition ended before it was all read: then nothing must be served from what was.
+    /// Replays the log. False if the partition ended before it was all read: then nothing must be
+    /// served from what was.
     async fn load(&mut self) -> bool {
         let mut log = LogReader::new(self.shard.reader.clone());
         let started = tokio::time::Instant::now();
@@ -132,8 +135,8 @@ impl Driver {
         }
     }
 
-    /// Drops offsets of topics that are deleted, even if there are others under their names by now. Deletions that the view learns of
-    /// from here on are told to the coordinator, which is active.
+    /// Drops offsets of topics that are deleted, even if there are others under their names by now.
+    /// Deletions that the view learns of from here on are told to the coordinator, which is active.
     fn forget_gone_topics(&self) {
         let mut topics = self.shard.committed_topics();
         {
@@ -147,7 +150,8 @@ impl Driver {
         }
     }
 
-    /// A record that cannot be read is passed over: one damaged group must not take all others of its partition down.
+    /// A record that cannot be read is passed over: one damaged group must not take all others of
+    /// its partition down.
     fn load_batch(&self, batch: &Bytes, from: Offset) {
         let partition = self.shard.id;
         let records = match record::read(batch, self.limits.decompressed_bytes_max) {

@@ -1,4 +1,5 @@
-//! A coordinator's log from its start to where it ended when the reading began, in portions: each is read while the one before is replayed.
+//! A coordinator's log from its start to where it ended when the reading began, in portions: each
+//! is read while the one before is replayed.
 
 use bytes::Bytes;
 use rustmq_engine_api::{Isolation, PartitionReader, ReadError, ReadRequest};
@@ -52,7 +53,8 @@ impl LogReader {
         }
         if !self.is_at_end() {
             self.read_ahead();
-            // It is begun before whoever asked is busy with this portion: its thread would begin it only then.
+            // It is begun before whoever asked is busy with this portion: its thread would begin it
+            // only then.
             tokio::task::yield_now().await;
         }
         Ok(Portion { from, batches })

@@ -1,7 +1,9 @@
-//! The group coordinators that run here: one for each partition of `__consumer_offsets` that this broker leads.
+//! The group coordinators that run here: one for each partition of `__consumer_offsets` that this
+//! broker leads.
 //!
-//! What a group does is decided by the machines of `rustmq-broker-core`. Here they get their clock, their log and their callers:
-//! [`shard`] guards one machine and its callers, [`driver`] is the task that loads it ([`log_reader`]), appends for it and keeps its log short.
+//! What a group does is decided by the machines of `rustmq-broker-core`. Here they get their clock,
+//! their log and their callers: [`shard`] guards one machine and its callers, [`driver`] is the
+//! task that loads it ([`log_reader`]), appends for it and keeps its log short.
 
 mod driver;
 mod log_reader;
@@ -92,7 +94,8 @@ impl Coordinators {
         }
     }
 
-    /// The topic is gone, or the broker stops: everyone who waits is told to look for the coordinator again.
+    /// The topic is gone, or the broker stops: everyone who waits is told to look for the
+    /// coordinator again.
     pub(crate) fn give_up(&self) {
         let Some(serving) = self.serving.write().take() else { return };
         for shard in serving.shards.values() {

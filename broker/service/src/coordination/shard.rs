@@ -1,5 +1,6 @@
-//! One coordinator with its callers. Requests take effect on the caller's thread, under a lock that is held for the machine's
-//! step only; what has to be appended goes into a queue, in order, for the driver.
+//! One coordinator with its callers. Requests take effect on the caller's thread, under a lock that
+//! is held for the machine's step only; what has to be appended goes into a queue, in order, for
+//! the driver.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -248,8 +249,8 @@ impl CoordinatorShard {
 
     pub(super) fn begin_rewrite(&self) -> RewriteStart {
         let machine = self.machine.lock();
-        // Under the lock: a record below this offset was made before, so that its group is among these, and what the machine
-        // makes from here on lies above.
+        // Under the lock: a record below this offset was made before, so that its group is among
+        // these, and what the machine makes from here on lies above.
         let below = self.reader.frontiers().high_watermark;
         RewriteStart {
             below,
@@ -258,8 +259,9 @@ impl CoordinatorShard {
         }
     }
 
-    /// Queues the live records of groups, about `bytes_max` of them, before anything that the machine decides later. Groups that
-    /// have to wait go back to the end. Answers how many appends were queued.
+    /// Queues the live records of groups, about `bytes_max` of them, before anything that the
+    /// machine decides later. Groups that have to wait go back to the end. Answers how many appends
+    /// were queued.
     pub(super) fn queue_live(&self, start: &mut RewriteStart, bytes_max: usize, batch_bytes_max: usize) -> usize {
         let RewriteStart { point, groups, .. } = start;
         let mut machine = self.machine.lock();

@@ -1,4 +1,5 @@
-//! The answer that a caller of a coordinator waits for, and the other end of it that the coordinator keeps.
+//! The answer that a caller of a coordinator waits for, and the other end of it that the
+//! coordinator keeps.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,7 +11,8 @@ use tokio::sync::oneshot;
 
 type Answer<T> = Result<T, GroupError>;
 
-/// The pending answer to a group request, which has taken effect already. Dropping it changes nothing.
+/// The pending answer to a group request, which has taken effect already. Dropping it changes
+/// nothing.
 #[derive(Debug)]
 #[must_use = "the answer says whether the request was granted"]
 pub struct GroupWait<T>(State<T>);

@@ -1,4 +1,5 @@
-//! A broker with its real engine and controller on a temporary folder, and the requests that the tests make of it.
+//! A broker with its real engine and controller on a temporary folder, and the requests that the
+//! tests make of it.
 
 use std::collections::BTreeMap;
 use std::path::Path;

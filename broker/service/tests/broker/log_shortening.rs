@@ -36,7 +36,8 @@ async fn load(house: &House) {
     tokio::time::timeout(PATIENCE, load).await.unwrap();
 }
 
-/// A broker with one coordinator, whose log is shortened from 50 KB on, and the topic of the commits.
+/// A broker with one coordinator, whose log is shortened from 50 KB on, and the topic of the
+/// commits.
 async fn start(dir: &std::path::Path) -> House {
     let kafka = [("offsets.topic.num.partitions", "1")];
     let limits = BrokerLimits { group_log_bytes: 50_000, ..BrokerLimits::default() };
@@ -81,7 +82,8 @@ async fn old_commits_go_and_the_last_ones_stay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_never_rests_keeps_no_log_long() {
     const COMMITS: i64 = 5000;
-    /// More than the driver hands to the engine in one go: whenever it looks, some are on their way.
+    /// More than the driver hands to the engine in one go: whenever it looks, some are on their
+    /// way.
     const IN_FLIGHT: usize = 400;
     let dir = tempfile::tempdir().unwrap();
     let house = start(dir.path()).await;

@@ -1,5 +1,6 @@
-//! A coordinator loads its log after a restart: many small commits, which stand among everything else that the shard has written.
-//! Apart from the other tests, whose disk and processors it would take.
+//! A coordinator loads its log after a restart: many small commits, which stand among everything
+//! else that the shard has written. Apart from the other tests, whose disk and processors it would
+//! take.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,5 @@
-//! Logs written by hand, sound ones and broken ones: each broken promise is found, and nothing else is.
+//! Logs written by hand, sound ones and broken ones: each broken promise is found, and nothing else
+//! is.
 #![allow(clippy::unwrap_used)]
 
 use super::*;

@@ -1,6 +1,7 @@
 //! Configs as the broker works with them: typed, resolved through their layers.
 //!
-//! Values were judged when they were set. One that does not parse all the same (an older catalogue took it) counts as its default.
+//! Values were judged when they were set. One that does not parse all the same (an older catalogue
+//! took it) counts as its default.
 
 use super::layers::ConfigLayers;
 use super::{broker_config, topic_config};

@@ -30,7 +30,8 @@ pub struct TopicConfigEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BrokerSynonym {
     pub name: &'static str,
-    /// What one unit of it is in units of the topic config: 3,600,000 for hours behind milliseconds.
+    /// What one unit of it is in units of the topic config: 3,600,000 for hours behind
+    /// milliseconds.
     pub factor: i64,
 }
 
@@ -57,10 +58,11 @@ pub enum Effect {
     Applied,
     /// Accepted, kept and described, since tools insist on it; the documentation says so.
     KeptOnly,
-    /// As [`Self::KeptOnly`] for admin clients. The configuration file may not set it, since it belongs to something that RustMQ does not
-    /// have, such as TLS: whoever sets it relies on that.
+    /// As [`Self::KeptOnly`] for admin clients. The configuration file may not set it, since it
+    /// belongs to something that RustMQ does not have, such as TLS: whoever sets it relies on that.
     Absent,
-    /// The setting of the node's own with this name decides. What is described is in force, and nothing can be set under Kafka's name.
+    /// The setting of the node's own with this name decides. What is described is in force, and
+    /// nothing can be set under Kafka's name.
     RuledBy(&'static str),
     /// As [`Self::RuledBy`], where no setting decides but the process itself.
     WorkedOut,
@@ -70,7 +72,8 @@ pub enum Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Update {
     ReadOnly,
-    /// For one listener of one broker, under a name that begins with the listener's: there are no such names here.
+    /// For one listener of one broker, under a name that begins with the listener's: there are no
+    /// such names here.
     PerListener,
     PerBroker,
     ClusterWide,

@@ -1,6 +1,7 @@
 //! Where a value comes from: the layers that a config is looked up through, the nearest first.
 //!
-//! Topic override, then dynamic config of the broker, dynamic default, static config, the broker's own default, catalogue.
+//! Topic override, then dynamic config of the broker, dynamic default, static config, the broker's
+//! own default, catalogue.
 
 use std::borrow::Cow;
 
@@ -15,7 +16,8 @@ use crate::{ClusterState, Configs};
 pub struct StaticConfigs {
     /// What its configuration file or environment sets.
     pub set: Configs,
-    /// What is in force where nothing is set, if that is not the catalogue's default: what the process works out, such as its id.
+    /// What is in force where nothing is set, if that is not the catalogue's default: what the
+    /// process works out, such as its id.
     pub own: Configs,
 }
 
@@ -76,7 +78,8 @@ impl ClusterState {
         ConfigLayers { topic: None, broker, broker_defaults: self.broker_defaults(), static_configs }
     }
 
-    /// The layers that the configs of a topic are looked up through on a broker. None if there is no such topic.
+    /// The layers that the configs of a topic are looked up through on a broker. None if there is
+    /// no such topic.
     #[must_use]
     pub fn topic_layers<'a>(
         &'a self,
@@ -108,7 +111,8 @@ impl<'a> ConfigLayers<'a> {
         broker_configs().iter().map(|entry| self.describe_broker_config(entry)).collect()
     }
 
-    /// The value in force of a topic config, in the topic config's unit, and where it is set. None for a name that does not exist.
+    /// The value in force of a topic config, in the topic config's unit, and where it is set. None
+    /// for a name that does not exist.
     #[must_use]
     pub fn topic_value(&self, name: &str) -> Option<(Cow<'a, str>, ConfigSource)> {
         let config = topic_config(name)?;

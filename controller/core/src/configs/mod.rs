@@ -1,7 +1,9 @@
-//! The catalogue of topic and broker-wide configs under Kafka's own names, as Apache Kafka 4.4 lists them, and what follows from
-//! it: validation, effective values with their sources, descriptions.
+//! The catalogue of topic and broker-wide configs under Kafka's own names, as Apache Kafka 4.4
+//! lists them, and what follows from it: validation, effective values with their sources,
+//! descriptions.
 //!
-//! Where a value is set is kept elsewhere: dynamic ones in [`crate::ClusterState`], static ones in the node's `[kafka]` section.
+//! Where a value is set is kept elsewhere: dynamic ones in [`crate::ClusterState`], static ones in
+//! the node's `[kafka]` section.
 
 mod broker;
 mod effective;
@@ -86,7 +88,8 @@ pub fn check_topic_configs_together(configs: &Configs) -> Result<(), ConfigError
     Ok(())
 }
 
-/// Judges a static broker-wide config, from the configuration file or the environment, and returns the value as it is kept.
+/// Judges a static broker-wide config, from the configuration file or the environment, and returns
+/// the value as it is kept.
 pub fn parse_static_broker_config(name: &str, value: &str) -> Result<String, ConfigError> {
     let entry = broker_config(name).ok_or_else(|| unknown_broker_config(name))?;
     let refuse = |reason: String| Err(ConfigError::new(name, Some(value), reason));

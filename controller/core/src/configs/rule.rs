@@ -22,8 +22,8 @@ pub(super) enum Rule {
 }
 
 impl Rule {
-    /// The value as it is kept, which Kafka describes: without space around it or its items, numbers and flags in the one way to write them.
-    /// The reason if it does not fit.
+    /// The value as it is kept, which Kafka describes: without space around it or its items,
+    /// numbers and flags in the one way to write them. The reason if it does not fit.
     pub(super) fn parse(self, kind: ConfigKind, value: &str) -> Result<String, String> {
         let value = value.trim();
         match kind {
@@ -119,7 +119,8 @@ fn is_partition_and_broker(item: &str) -> bool {
     item.split_once(':').is_some_and(|(partition, broker)| is_number(partition) && is_number(broker))
 }
 
-/// A number as Java prints a `double`: at least one decimal, and an exponent below a thousandth and from ten million on.
+/// A number as Java prints a `double`: at least one decimal, and an exponent below a thousandth and
+/// from ten million on.
 fn double(number: f64) -> String {
     let magnitude = number.abs();
     if number == 0.0 || (1e-3..1e7).contains(&magnitude) {

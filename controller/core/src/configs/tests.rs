@@ -107,7 +107,8 @@ fn what_the_file_may_set_has_a_meaning_here_or_does_no_harm() {
     check("num.partition", "3", Some("no broker config"));
 }
 
-/// A state with one broker, one topic and dynamic configs, made through commands as everywhere else.
+/// A state with one broker, one topic and dynamic configs, made through commands as everywhere
+/// else.
 fn state(topic: &[(&str, &str)], broker: &[(&str, &str)], defaults: &[(&str, &str)]) -> crate::ClusterState {
     use crate::{BrokerConfigScope, Delta, Partition, Topic};
     use rustmq_model::{BrokerId, Timestamp, TopicId, TopicName};

@@ -1,7 +1,7 @@
 //! What is answered survives: a controller on a disk that can lose what was not synced.
 //!
-//! The fault model: between two syncs, any subset of the writes reaches the disk, each whole or not at all; a kill of the process
-//! keeps all of them. Synced bytes stay.
+//! The fault model: between two syncs, any subset of the writes reaches the disk, each whole or not
+//! at all; a kill of the process keeps all of them. Synced bytes stay.
 
 use std::io;
 use std::sync::Mutex;

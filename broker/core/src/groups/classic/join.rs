@@ -12,7 +12,8 @@ use crate::groups::state::ClassicState;
 const TEXT_LENGTH_MAX: usize = 32_767;
 
 impl ClassicGroup {
-    /// JoinGroup. Answered when the join phase ends, or at once if it is refused or changes nothing.
+    /// JoinGroup. Answered when the join phase ends, or at once if it is refused or changes
+    /// nothing.
     pub fn handle_join(&mut self, now: Now, token: ReplyToken, mut request: JoinRequest) {
         request.protocols = kept_protocols(std::mem::take(&mut request.protocols));
         if let Err(error) = self.join(now, token, request) {
@@ -46,7 +47,8 @@ impl ClassicGroup {
             || self.pending_members.contains_key(&new_member)
             || new_member.is_empty()
         {
-            // The driver draws ids at random: one that is taken is drawn again on the client's next try.
+            // The driver draws ids at random: one that is taken is drawn again on the client's next
+            // try.
             return Err(GroupError::CoordinatorNotAvailable);
         }
         if let Some(instance) = request.instance.clone() {
@@ -78,7 +80,8 @@ impl ClassicGroup {
         self.validate_member(&id, request.instance.as_ref())?;
         let is_unchanged = self.members.get(&id).is_some_and(|member| member.protocols == request.protocols);
         match self.state {
-            // The answer to its join got lost, or it only wants to know: nothing has changed for the others.
+            // The answer to its join got lost, or it only wants to know: nothing has changed for
+            // the others.
             ClassicState::CompletingRebalance if is_unchanged => self.reply_joined(token, &id),
             // A leader that joins again may have seen a change that its subscription does not show.
             ClassicState::Stable if is_unchanged && !self.is_leader(&id) => self.reply_joined(token, &id),
@@ -109,7 +112,8 @@ impl ClassicGroup {
             awaiting_join: Some(token),
             awaiting_sync: None,
             is_new: true,
-            // It has no id yet to send heartbeats with; a client that gave up must not stay for ever.
+            // It has no id yet to send heartbeats with; a client that gave up must not stay for
+            // ever.
             session_deadline: Some(now.instant.plus(self.config.new_member_join_timeout)),
         };
         self.insert_member(id, member);
@@ -117,7 +121,8 @@ impl ClassicGroup {
         Ok(())
     }
 
-    /// A static member came back and does not know its id: it takes over, and whoever still uses the old id is fenced.
+    /// A static member came back and does not know its id: it takes over, and whoever still uses
+    /// the old id is fenced.
     fn join_returning_static(
         &mut self,
         now: Now,
@@ -191,7 +196,8 @@ impl ClassicGroup {
         if replacement.supports_skip_assignment {
             joined.skip_assignment = is_leader;
         } else {
-            // An older client must not think that it has to assign: it is told of the leader before it.
+            // An older client must not think that it has to assign: it is told of the leader before
+            // it.
             joined.members = Vec::new();
             joined.leader = replacement.leader_before.clone().unwrap_or(joined.leader);
         }
@@ -223,8 +229,8 @@ impl ClassicGroup {
         self.reply(replacement.token, ReplyOutcome::Join(Err(error)));
     }
 
-    /// Whether the returning member still waits for its record alone. If the group rebalances by now, its join waits
-    /// for that.
+    /// Whether the returning member still waits for its record alone. If the group rebalances by
+    /// now, its join waits for that.
     fn end_replacement(&mut self, replacement: &StaticReplacement) -> bool {
         self.storing_replacements -= 1;
         let is_current = self.state == ClassicState::Stable && self.generation == replacement.generation;
@@ -285,7 +291,8 @@ impl ClassicGroup {
         let size_max = self.config.size_max;
         match self.state {
             ClassicState::Empty | ClassicState::Dead => true,
-            // Members that wait are counted, not all: after a lowered limit the last to come are the ones to go.
+            // Members that wait are counted, not all: after a lowered limit the last to come are
+            // the ones to go.
             ClassicState::PreparingRebalance => {
                 let is_waiting = self.members.get(id).is_some_and(|member| member.awaiting_join.is_some());
                 is_waiting || self.members.values().filter(|member| member.awaiting_join.is_some()).count() < size_max
@@ -296,7 +303,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether what the request offers, in the place of what its member has offered before, leaves the group within its limit.
+    /// Whether what the request offers, in the place of what its member has offered before, leaves
+    /// the group within its limit.
     fn has_memory_for(&self, request: &JoinRequest) -> bool {
         let holder = request.instance.as_ref().and_then(|instance| self.static_members.get(instance));
         let before = self.members.get(holder.unwrap_or(&request.member));

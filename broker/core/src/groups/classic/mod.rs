@@ -1,12 +1,16 @@
-//! One classic consumer group as a state machine: who is in it, in which generation, and who waits for what.
+//! One classic consumer group as a state machine: who is in it, in which generation, and who waits
+//! for what.
 //!
-//! Eager and cooperative groups are the same here, since only the members know the difference. Committed offsets are
-//! kept beside the group (`offsets`); records, timers over all groups and unknown groups are the coordinator's.
+//! Eager and cooperative groups are the same here, since only the members know the difference.
+//! Committed offsets are kept beside the group (`offsets`); records, timers over all groups and
+//! unknown groups are the coordinator's.
 //!
 //! The states are drawn at [`ClassicState`]. Two rules explain most of the code:
-//! - A join waits until every known member has joined again, or until the longest rebalance timeout is over; then
-//!   dynamic members that did not come are dropped, static ones stay (KIP-345), and a new generation begins.
-//! - A sync waits until the leader's assignment is *stored*. What is stored, and only that, survives the coordinator.
+//! - A join waits until every known member has joined again, or until the longest rebalance timeout
+//!   is over; then dynamic members that did not come are dropped, static ones stay (KIP-345), and a
+//!   new generation begins.
+//! - A sync waits until the leader's assignment is *stored*. What is stored, and only that,
+//!   survives the coordinator.
 
 mod departure;
 mod invariants;
@@ -80,7 +84,8 @@ struct MemberBefore {
 /// When the join phase ends.
 #[derive(Clone, Copy, Debug)]
 enum JoinTimer {
-    /// The first members of an empty group wait for others; each one that comes extends the wait, up to `remaining`.
+    /// The first members of an empty group wait for others; each one that comes extends the wait,
+    /// up to `remaining`.
     Initial { at: Instant, delay: Duration, remaining: Duration },
     /// Known members have until then to join again.
     Rejoin { at: Instant },
@@ -102,7 +107,8 @@ pub struct ClassicGroup {
     state: ClassicState,
     /// When the state was entered; none for groups from records of an old version.
     state_since: Option<Timestamp>,
-    /// The rebalance began in an empty group: it waits for its delay even when all known members have joined.
+    /// The rebalance began in an empty group: it waits for its delay even when all known members
+    /// have joined.
     is_initial_rebalance: bool,
     /// Someone came during the initial rebalance since its timer was last set.
     is_joined_during_delay: bool,
@@ -117,7 +123,8 @@ pub struct ClassicGroup {
     /// Members of this generation that have not asked for their assignment yet.
     unsynced_members: BTreeSet<MemberId>,
     support: ProtocolSupport,
-    /// Topics of all members; none if the group is not one of consumers or its bytes cannot be read.
+    /// Topics of all members; none if the group is not one of consumers or its bytes cannot be
+    /// read.
     subscribed_topics: Option<BTreeSet<String>>,
     join_timer: Option<JoinTimer>,
     sync_deadline: Option<Instant>,
@@ -157,8 +164,8 @@ impl ClassicGroup {
         }
     }
 
-    /// The group that a record describes: stable, or empty if it has no members. Call [`Self::activate`] when all
-    /// records are read.
+    /// The group that a record describes: stable, or empty if it has no members. Call
+    /// [`Self::activate`] when all records are read.
     #[must_use]
     pub fn from_metadata(id: GroupId, config: Arc<GroupConfig>, metadata: GroupMetadata) -> Self {
         let mut group = Self::new(id, config, metadata.state_since);
@@ -321,8 +328,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether single offsets may be deleted: of a group without members, or of topics that a consumer group does not
-    /// read.
+    /// Whether single offsets may be deleted: of a group without members, or of topics that a
+    /// consumer group does not read.
     pub fn validate_offset_delete(&self) -> Result<(), GroupError> {
         match self.state {
             ClassicState::Dead => Err(GroupError::GroupIdNotFound),
@@ -332,7 +339,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether some member reads this topic. Of a consumer group whose subscriptions cannot be read, it is assumed.
+    /// Whether some member reads this topic. Of a consumer group whose subscriptions cannot be
+    /// read, it is assumed.
     #[must_use]
     pub fn is_subscribed_to(&self, topic: &str) -> bool {
         self.subscribed_topics.as_ref().map_or_else(|| self.is_of_consumers(), |topics| topics.contains(topic))
@@ -354,7 +362,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Starts the deletion of a group without members: until its tombstone is stored it takes no requests.
+    /// Starts the deletion of a group without members: until its tombstone is stored it takes no
+    /// requests.
     pub fn begin_deletion(&mut self, now: Now) -> Result<(), GroupError> {
         match self.state {
             ClassicState::Dead => Err(GroupError::GroupIdNotFound),
@@ -403,7 +412,8 @@ impl ClassicGroup {
                 instance: member.instance.clone(),
                 client: member.client.clone(),
                 metadata: if is_stable { member.metadata(&protocol) } else { Bytes::new() },
-                // Of the last generation that was stored: what the members go on with until the rebalance ends.
+                // Of the last generation that was stored: what the members go on with until the
+                // rebalance ends.
                 assignment: member.assignment.clone(),
             })
             .collect();
@@ -515,7 +525,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Takes a member out, with everything that points to it. Its waiting requests are the caller's.
+    /// Takes a member out, with everything that points to it. Its waiting requests are the
+    /// caller's.
     fn forget_member(&mut self, id: &MemberId) -> Option<Member> {
         let member = self.members.remove(id)?;
         self.support.remove(&member.protocols);

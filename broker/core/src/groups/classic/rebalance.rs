@@ -9,7 +9,8 @@ use crate::groups::identity::{MemberId, Now};
 use crate::groups::request::{Reply, ReplyOutcome};
 use crate::groups::state::ClassicState;
 
-/// The least wait for absent static members, so that a rebalance timeout of nothing does not keep the timer spinning.
+/// The least wait for absent static members, so that a rebalance timeout of nothing does not keep
+/// the timer spinning.
 const REPEATED_WAIT_MIN: Duration = Duration::from_secs(1);
 
 impl ClassicGroup {
@@ -24,7 +25,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Ends the join phase if all known members are there, except in a group that was empty, which waits for its delay.
+    /// Ends the join phase if all known members are there, except in a group that was empty, which
+    /// waits for its delay.
     pub(super) fn complete_join_if_all_rejoined(&mut self, now: Now) {
         let is_rejoining = self.state == ClassicState::PreparingRebalance && !self.is_initial_rebalance;
         if is_rejoining && self.is_everyone_joined() {
@@ -73,7 +75,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Ends the join phase: a new generation with those who came, or an empty group if nobody is left.
+    /// Ends the join phase: a new generation with those who came, or an empty group if nobody is
+    /// left.
     fn complete_join(&mut self, now: Now) {
         self.join_timer = None;
         let missing: Vec<MemberId> = self
@@ -151,7 +154,8 @@ impl ClassicGroup {
         self.rebalance_or_complete_join(now);
     }
 
-    /// Takes a member out and answers what it waits for, so that a client that is still there joins anew.
+    /// Takes a member out and answers what it waits for, so that a client that is still there joins
+    /// anew.
     pub(super) fn drop_member(&mut self, id: &MemberId) {
         let Some(member) = self.forget_member(id) else { return };
         if let Some(token) = member.awaiting_join {
@@ -169,7 +173,8 @@ impl ClassicGroup {
             return;
         }
         if member.is_awaiting() && !member.is_new {
-            // A client that waits for its answer sends no heartbeats: the answer starts the session again.
+            // A client that waits for its answer sends no heartbeats: the answer starts the session
+            // again.
             member.session_deadline = None;
             return;
         }
@@ -180,8 +185,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Lets a leave that emptied the group wait for the record of the empty generation. Hands the reply back if there
-    /// is none.
+    /// Lets a leave that emptied the group wait for the record of the empty generation. Hands the
+    /// reply back if there is none.
     pub(super) fn answer_after_empty(&mut self, reply: Reply) -> Option<Reply> {
         match self.actions.back_mut() {
             Some(GroupAction::Store { purpose: StorePurpose::Empty { reply: waiting }, .. }) if waiting.is_none() => {

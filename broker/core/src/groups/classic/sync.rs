@@ -33,7 +33,8 @@ impl ClassicGroup {
                 self.mark_synced(&id);
                 let member = self.members.get_mut(&id).expect("the member was validated");
                 if let Some(superseded) = member.awaiting_sync.replace(token) {
-                    // Its client has given that one up; the connection may still need an answer to go on.
+                    // Its client has given that one up; the connection may still need an answer to
+                    // go on.
                     self.reply(superseded, ReplyOutcome::Sync(Err(GroupError::RebalanceInProgress)));
                 }
                 if self.is_leader(&id) && self.storing_generation != Some(self.generation) {
@@ -110,7 +111,8 @@ impl ClassicGroup {
         }
     }
 
-    /// Whether this generation still waits for its assignment: a rebalance may have overtaken the record.
+    /// Whether this generation still waits for its assignment: a rebalance may have overtaken the
+    /// record.
     fn end_storing(&mut self, generation: i32) -> bool {
         if self.storing_generation == Some(generation) {
             self.storing_generation = None;

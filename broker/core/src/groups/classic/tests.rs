@@ -226,7 +226,8 @@ fn a_dynamic_member_that_does_not_rejoin_in_time_is_dropped() {
     let request = |member: &str| JoinRequest { rebalance_timeout: 5 * SECOND, ..joining(member) };
     let first = scenario.join_with(JoinRequest { member: "m1".into(), ..request("m1") });
     assert!(scenario.is_waiting(first));
-    // It sends heartbeats, so that only the rebalance timeout (the longest of all members: 60 s) can drop it.
+    // It sends heartbeats, so that only the rebalance timeout (the longest of all members: 60 s)
+    // can drop it.
     for _ in 0..11 {
         scenario.advance(5 * SECOND);
         assert_eq!(scenario.heartbeat("m2", None, 1), Err(GroupError::RebalanceInProgress));
@@ -444,7 +445,8 @@ fn a_static_member_that_is_away_stays_through_a_rebalance_until_its_session_ends
         ..joining_static("s1", "i1")
     });
     assert!(scenario.is_waiting(join));
-    // The session of s2 (10 s) is shorter than its rebalance timeout (60 s): the end of the session ends the wait.
+    // The session of s2 (10 s) is shorter than its rebalance timeout (60 s): the end of the session
+    // ends the wait.
     scenario.advance(10 * SECOND);
     let joined = scenario.joined(join).unwrap();
     assert_eq!((joined.generation, joined.members.len()), (2, 1));

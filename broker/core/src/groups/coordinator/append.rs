@@ -1,4 +1,5 @@
-//! Appends on their way to the log: what each one changes when it is stored, and who is answered then.
+//! Appends on their way to the log: what each one changes when it is stored, and who is answered
+//! then.
 
 use bytes::Bytes;
 use rustmq_model::TopicPartition;

@@ -1,4 +1,5 @@
-//! Looking at groups and deleting them: describe, list, delete, counts, and the records that the log has to keep.
+//! Looking at groups and deleting them: describe, list, delete, counts, and the records that the
+//! log has to keep.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,8 @@ use crate::groups::records::{encode_group_metadata_key, encode_offset_commit_key
 use crate::groups::request::{GroupDescription, GroupListing, ReplyOutcome};
 use crate::groups::state::ClassicState;
 
-/// The moment from which on a log is to hold everything that is live. See [`GroupCoordinator::live_records`].
+/// The moment from which on a log is to hold everything that is live. See
+/// [`GroupCoordinator::live_records`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RewritePoint(AppendId);
 
@@ -84,7 +86,8 @@ impl GroupCoordinator {
         self.groups.keys().cloned().collect()
     }
 
-    /// Now, as the point that a log is shortened to: every append made from here on lies above what it holds now.
+    /// Now, as the point that a log is shortened to: every append made from here on lies above what
+    /// it holds now.
     #[must_use]
     pub const fn rewrite_point(&self) -> RewritePoint {
         RewritePoint(self.next_append)
@@ -92,12 +95,13 @@ impl GroupCoordinator {
 
     /// The records of a group that a log shortened to this point would lack.
     ///
-    /// A driver appends them before anything that it polls later, for one group after the other; when no group that
-    /// existed at the point has any left, and all were stored, what the log held at the point is no longer needed.
+    /// A driver appends them before anything that it polls later, for one group after the other;
+    /// when no group that existed at the point has any left, and all were stored, what the log held
+    /// at the point is no longer needed.
     ///
-    /// Groups go on meanwhile. The first append after the point that is stored for a key settles that key for good,
-    /// so that a group that never rests is done as well: it waits for appends made before the point, and for the first
-    /// one after it of each key.
+    /// Groups go on meanwhile. The first append after the point that is stored for a key settles
+    /// that key for good, so that a group that never rests is done as well: it waits for appends
+    /// made before the point, and for the first one after it of each key.
     #[must_use]
     pub fn live_records(&self, group: &GroupId, point: RewritePoint) -> LiveRecords {
         let RewritePoint(point) = point;

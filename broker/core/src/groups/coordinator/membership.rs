@@ -33,7 +33,8 @@ impl GroupCoordinator {
         match self.admit_member_request(&id).map(|()| self.groups.get_mut(&id)) {
             Ok(Some(entry)) => entry.group.handle_sync(token, request),
             Ok(None) => self.reply(token, ReplyOutcome::Sync(Err(GroupError::UnknownMemberId))),
-            // What members knew of a rebalance is lost with the coordinator's memory: they begin anew with a join.
+            // What members knew of a rebalance is lost with the coordinator's memory: they begin
+            // anew with a join.
             Err(GroupError::CoordinatorLoadInProgress) => {
                 self.reply(token, ReplyOutcome::Sync(Err(GroupError::RebalanceInProgress)));
             }
@@ -124,7 +125,8 @@ impl GroupCoordinator {
         Ok(())
     }
 
-    /// A group that was made for a request that was then refused, or for an id that lapsed, leaves no trace.
+    /// A group that was made for a request that was then refused, or for an id that lapsed, leaves
+    /// no trace.
     pub(super) fn drop_if_blank(&mut self, id: &GroupId) {
         let is_blank = self.groups.get(id).is_some_and(|entry| {
             entry.stored.is_none()

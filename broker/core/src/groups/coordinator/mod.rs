@@ -1,18 +1,20 @@
-//! All groups of one partition of `__consumer_offsets`: what a driver holds, one per partition that this broker leads.
+//! All groups of one partition of `__consumer_offsets`: what a driver holds, one per partition that
+//! this broker leads.
 //!
-//! It decides, and produces records; it does not append them, and it keeps no task, clock or socket.
+//! It decides, and produces records; it does not append them, and it keeps no task, clock or
+//! socket.
 //!
 //! ```text
 //!   Loading -- replay every record, then activate --> Active -- unload --> Unloaded
 //! ```
 //!
 //! How a driver uses it:
-//! 1. [`GroupCoordinator::new`], [`GroupCoordinator::replay`] for each record of the partition from its start,
-//!    [`GroupCoordinator::activate`]. Until then every request is told to try again.
-//! 2. After each input: [`GroupCoordinator::poll_action`] until it gives nothing. Appends are executed in the order
-//!    in which they come, each as one batch. The result goes into [`GroupCoordinator::on_record_committed`] or
-//!    [`GroupCoordinator::on_record_failed`]; results may come in any order, they take effect in the order of the
-//!    appends.
+//! 1. [`GroupCoordinator::new`], [`GroupCoordinator::replay`] for each record of the partition from
+//!    its start, [`GroupCoordinator::activate`]. Until then every request is told to try again.
+//! 2. After each input: [`GroupCoordinator::poll_action`] until it gives nothing. Appends are
+//!    executed in the order in which they come, each as one batch. The result goes into
+//!    [`GroupCoordinator::on_record_committed`] or [`GroupCoordinator::on_record_failed`]; results
+//!    may come in any order, they take effect in the order of the appends.
 //! 3. [`GroupCoordinator::handle_timeout`] at [`GroupCoordinator::poll_timeout`].
 //! 4. [`GroupCoordinator::unload`] when leadership is lost: everyone who waits is told.
 //!
@@ -124,8 +126,8 @@ impl GroupCoordinator {
         self.state
     }
 
-    /// Takes in one record of the partition. Records of kinds that are not kept here are passed over; a damaged one
-    /// is an error and changes nothing.
+    /// Takes in one record of the partition. Records of kinds that are not kept here are passed
+    /// over; a damaged one is an error and changes nothing.
     ///
     /// # Panics
     /// If the coordinator is not loading.
@@ -175,8 +177,8 @@ impl GroupCoordinator {
         }
     }
 
-    /// The partition is no longer this broker's. Everyone who waits is told; appends that are on their way no longer
-    /// matter.
+    /// The partition is no longer this broker's. Everyone who waits is told; appends that are on
+    /// their way no longer matter.
     pub fn unload(&mut self) {
         self.state = CoordinatorState::Unloaded;
         let mut groups = std::mem::take(&mut self.groups);
@@ -258,7 +260,8 @@ impl GroupCoordinator {
         self.actions.push_back(Action::Reply(Reply { token, outcome }));
     }
 
-    /// Carries out what a group wants, and keeps its timer: to be called after every input of a group.
+    /// Carries out what a group wants, and keeps its timer: to be called after every input of a
+    /// group.
     fn settle(&mut self, now: Now, id: &GroupId) {
         while let Some(action) = self.groups.get_mut(id).and_then(|entry| entry.group.poll_action()) {
             match action {
@@ -312,7 +315,8 @@ impl GroupCoordinator {
         }
     }
 
-    /// The log holds a tombstone of the group. Offsets that it still holds stay, as those of a group without members.
+    /// The log holds a tombstone of the group. Offsets that it still holds stay, as those of a
+    /// group without members.
     fn forget_group(&mut self, id: &GroupId, now: Timestamp) {
         let Some(entry) = self.groups.get_mut(id) else { return };
         if let Some(at) = entry.timeout.take() {

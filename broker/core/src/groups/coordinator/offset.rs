@@ -19,7 +19,8 @@ use crate::groups::state::ClassicState;
 const TOMBSTONES_MAX: usize = 1000;
 
 impl GroupCoordinator {
-    /// OffsetCommit. Answered when the offsets are stored; each partition has an outcome of its own.
+    /// OffsetCommit. Answered when the offsets are stored; each partition has an outcome of its
+    /// own.
     pub fn handle_offset_commit(&mut self, now: Now, token: ReplyToken, request: OffsetCommitRequest) {
         let id = request.group.clone();
         if let Err(error) = self.validate_commit(now, &request) {
@@ -87,7 +88,8 @@ impl GroupCoordinator {
         self.append(records, Effect::OffsetCommit { group: request.group, token, offsets, outcomes });
     }
 
-    /// OffsetFetch: what is stored, `None` where nothing is. A group that does not exist has committed nothing.
+    /// OffsetFetch: what is stored, `None` where nothing is. A group that does not exist has
+    /// committed nothing.
     pub fn fetch_offsets(
         &self,
         group: &GroupId,
@@ -156,17 +158,19 @@ impl GroupCoordinator {
         }
     }
 
-    /// Every topic of which an offset is stored, with the id that the commit named it by; zero if it named none.
+    /// Every topic of which an offset is stored, with the id that the commit named it by; zero if
+    /// it named none.
     #[must_use]
     pub fn committed_topics(&self) -> BTreeSet<(TopicName, TopicId)> {
         let offsets = self.groups.values().flat_map(|entry| entry.offsets.stored());
         offsets.map(|(partition, offset, _)| (partition.topic.clone(), offset.topic_id)).collect()
     }
 
-    /// Topics of which offsets are stored are not there any more, under these names and ids: the offsets are forgotten.
+    /// Topics of which offsets are stored are not there any more, under these names and ids: the
+    /// offsets are forgotten.
     ///
-    /// What is told of deletions while the coordinator loads, or was about to be written when a broker ended, is lost: a
-    /// driver looks for such topics once the coordinator is active.
+    /// What is told of deletions while the coordinator loads, or was about to be written when a
+    /// broker ended, is lost: a driver looks for such topics once the coordinator is active.
     pub fn handle_topics_gone(&mut self, gone: &BTreeSet<(TopicName, TopicId)>) {
         if self.refusal().is_some() {
             return;
@@ -179,7 +183,8 @@ impl GroupCoordinator {
             .iter()
             .filter(|(_, entry)| entry.group.state() != ClassicState::Dead)
             .map(|(id, entry)| {
-                // A commit on its way is of a topic that is there: its tombstone would take that along.
+                // A commit on its way is of a topic that is there: its tombstone would take that
+                // along.
                 let offsets = entry.offsets.stored().filter(|(partition, offset, _)| {
                     is_gone(partition, offset) && !entry.offsets.is_in_flight(partition)
                 });

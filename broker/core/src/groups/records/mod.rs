@@ -1,8 +1,10 @@
-//! The records of `__consumer_offsets`, in Apache Kafka's own schemas, since its tools read that topic.
+//! The records of `__consumer_offsets`, in Apache Kafka's own schemas, since its tools read that
+//! topic.
 //!
-//! Written: OffsetCommitKey v1, OffsetCommitValue v3 (v4 when the topic id is known), GroupMetadataKey v2,
-//! GroupMetadataValue v3, byte for byte as Kafka 4.3 writes them. Read: every version of these. The newer record
-//! kinds (KIP-848, share and streams groups) are recognized by their key's number and left alone.
+//! Written: OffsetCommitKey v1, OffsetCommitValue v3 (v4 when the topic id is known),
+//! GroupMetadataKey v2, GroupMetadataValue v3, byte for byte as Kafka 4.3 writes them. Read: every
+//! version of these. The newer record kinds (KIP-848, share and streams groups) are recognized by
+//! their key's number and left alone.
 
 mod wire;
 
@@ -119,7 +121,8 @@ pub fn encode_group_metadata_key(group: &str) -> Result<Bytes, RecordError> {
 
 /// A committed offset as it is kept.
 ///
-/// An explicit expiry exists only in version 1, which has no leader epoch; Kafka makes the same trade.
+/// An explicit expiry exists only in version 1, which has no leader epoch; Kafka makes the same
+/// trade.
 pub fn encode_offset_commit_value(offset: &CommittedOffset) -> Result<Bytes, RecordError> {
     let mut into = BytesMut::with_capacity(64 + offset.metadata.len());
     let epoch = offset.leader_epoch.map_or(-1, |epoch| epoch.0);

@@ -1,6 +1,7 @@
 //! Checked reading and writing of the primitive types that Kafka's record schemas are made of.
 //!
-//! Bytes come from disk and from other brokers: every length is checked against what is there before anything is taken.
+//! Bytes come from disk and from other brokers: every length is checked against what is there
+//! before anything is taken.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -97,7 +98,8 @@ impl Reader {
         self.take(length)
     }
 
-    /// The count of an array whose elements take at least `element_size_min` bytes each: an absurd one is refused here.
+    /// The count of an array whose elements take at least `element_size_min` bytes each: an absurd
+    /// one is refused here.
     pub(crate) fn count(&mut self, element_size_min: usize) -> Result<usize, RecordError> {
         let count = usize::try_from(self.i32()?).map_err(|_| RecordError::InvalidLength)?;
         self.checked_count(count, element_size_min)

@@ -1,5 +1,5 @@
-//! Broker-wide configs, all those of Apache Kafka 4.4, by what they are about. Names, kinds, defaults and update modes are Kafka's; where
-//! the truth here is another, the entry has it.
+//! Broker-wide configs, all those of Apache Kafka 4.4, by what they are about. Names, kinds,
+//! defaults and update modes are Kafka's; where the truth here is another, the entry has it.
 
 mod cluster;
 mod groups;

@@ -52,8 +52,7 @@ impl Driver {
             }
             Action::PublishLeadership { key, leadership } => {
                 self.events.push(Event::Leadership(key, leadership.epoch));
-                let view = self.view(key);
-                view.leadership = leadership;
+                self.view(key).leadership = leadership;
             }
             Action::PublishEpoch { key, epoch } => {
                 self.events.push(Event::Leadership(key, epoch));
