@@ -201,7 +201,7 @@ impl Process {
                 assert!(world.has_been_full, "{error}, though the log was never full");
             }
             Err(error @ RebuildError::Unreadable { .. }) => {
-                assert!(has_failed, "{error}, though none of its reads failed")
+                assert!(has_failed, "{error}, though none of its reads failed");
             }
             // A run with cuts draws no harm.
             Err(error) => panic!("a rebuild fails: {error}"),
