@@ -13,6 +13,7 @@
 //! - A sync takes any time. It does not fail, and synced frames are read as they were: such faults
 //!   are the simulation of a node's.
 //! - A leader's read of its log for a push may give nothing.
+//! - A cut of a log may fail, for now or for good.
 //! - To drop a log takes time, and the process may end in the midst of it.
 //! - Clocks run up to two percent too fast or too slow, each at its own pace.
 //! - The controller decides in one order, and loses nothing. Answers to it and from it are lost,

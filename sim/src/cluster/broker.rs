@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rustmq_engine_core::log::{AppendDecision, EpochStart};
 use rustmq_engine_core::replication::{
-    AckLevel, Action, Answer, BatchesRead, LogView, Member, Message, Push, Refusal, Replica, Run, Verdict, WaitRefusal,
+    AckLevel, Action, Answer, BatchesRead, ChangeFailure, LogView, Member, Message, Push, Refusal, Replica, Run,
+    Verdict, WaitRefusal,
 };
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
@@ -280,6 +281,17 @@ impl Broker {
         let Some(replica) = &mut process.replica else { return };
         replica.handle_timeout(now, &process.log.view(self.medium.synced()));
         self.execute(world);
+        let next = self.replica().and_then(|(replica, _)| replica.poll_timeout());
+        assert!(next.is_none_or(|next| next > now), "a timer is to fire again and again: {next:?} at {now:?}");
+    }
+
+    /// A cut could not be made.
+    pub fn on_cut_failed(&mut self, world: &mut Surroundings, failure: ChangeFailure) {
+        let now = self.clock.local(world.now());
+        let Some(process) = &mut self.process else { return };
+        let Some(replica) = &mut process.replica else { return };
+        replica.on_change_failed(now, &process.log.view(self.medium.synced()), failure).expect("it was asked for");
+        self.execute(world);
     }
 
     pub fn on_batches_read(&mut self, world: &mut Surroundings, read: BatchesRead, batches: &[Batch]) {
@@ -383,14 +395,7 @@ impl Broker {
                 world.read_later(self.index, self.life, read, batches);
             }
             Action::BeginEpoch { epoch } => self.begin_epoch(world, epoch),
-            Action::Truncate { to } => {
-                if to < process.log.end() {
-                    world.events.note(Named::Truncation);
-                }
-                world.oracle.on_cut(self.index, process.log.between(to, process.log.end()));
-                let frame = write(&mut process.log, medium, Frame::Truncate(to));
-                process.awaited = Some(Awaited::LogChange { frame });
-            }
+            Action::Truncate { to } => self.truncate(world, to),
             Action::Reset { start } => {
                 world.events.note(Named::Reset);
                 world.oracle.on_forgotten(self.index);
@@ -427,6 +432,22 @@ impl Broker {
             Action::Propose(proposal) => world.ask(self.index, Ask::Propose(proposal)),
             Action::RefuseWaits(refusal) => self.refuse(world, refusal),
         }
+    }
+
+    fn truncate(&mut self, world: &mut Surroundings, to: Offset) {
+        let Some(process) = &mut self.process else { return };
+        assert!(process.log.has_to_cut(to), "the machine asks for a cut, and there is nothing to cut");
+        if let Some(failure) = world.fails_to_cut() {
+            let delay = world.dice.delay(world.setting.sync);
+            world.schedule.after(delay, Event::CutFailed { broker: self.index, life: self.life, failure });
+            return;
+        }
+        if to < process.log.end() {
+            world.events.note(Named::Truncation);
+        }
+        world.oracle.on_cut(self.index, process.log.between(to, process.log.end()));
+        let frame = write(&mut process.log, &mut self.medium, Frame::Truncate(to));
+        process.awaited = Some(Awaited::LogChange { frame });
     }
 
     fn begin_epoch(&mut self, world: &mut Surroundings, epoch: LeaderEpoch) {

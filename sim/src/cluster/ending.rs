@@ -65,8 +65,14 @@ impl World {
             Phase::Trouble => {
                 self.around.network.calm();
                 (0..BROKERS).for_each(|broker| self.restart(broker));
-                let is_wide = self.around.setting.is_wide;
-                if is_wide { (Phase::Settling, SETTLED_WITHIN) } else { (Phase::Finishing, SLOW_REST_WITHIN) }
+                let setting = &self.around.setting;
+                if !setting.keeps_up() {
+                    (Phase::Finishing, SLOW_REST_WITHIN)
+                } else if setting.is_wide {
+                    (Phase::Settling, SETTLED_WITHIN)
+                } else {
+                    (Phase::Settling, SLOW_REST_WITHIN)
+                }
             }
             Phase::Settling => {
                 self.judge_settled();

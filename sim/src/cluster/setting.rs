@@ -9,14 +9,16 @@ use crate::{Chance, Delay, Dice};
 
 pub const BROKERS: usize = 3;
 
+/// What one producer appends without trouble is less.
+const LOAD_BYTES_PER_MILLI: usize = 30;
+
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     pub in_sync_min: usize,
     pub limits: ReplicationLimits,
     /// The broker that tells longer pages of its history than others, if there is such a broker.
     pub longer_page: usize,
-    /// Followers keep up with their leader whatever the load is: one that runs, and that messages
-    /// reach, never lags for `lag_time_max`.
+    /// A window holds more than clients append in any time that matters.
     pub is_wide: bool,
     pub lease: Duration,
     pub heartbeat: Duration,
@@ -60,9 +62,8 @@ impl Setting {
         let delay = Delay::micros(50, 1_000 << dice.below(3));
         let sync = if is_slow { Delay::micros(200, 20_000) } else { Delay::micros(50, 2_000) };
         let heartbeat = dice.between(15, 60);
-        // A push waits for a read and reads, an acknowledgement waits for a sync and syncs, and
-        // both travel. Twice that, since a lag is only measured where a mark is reached.
-        let wide_lag = (sync.most * 4 + delay.most * 2) * 2 + millis(10);
+        // Twice that, since a lag is only measured where a mark is reached.
+        let wide_lag = round_trip(sync, delay) * 2 + millis(10);
         let limits = ReplicationLimits {
             window_bytes: if is_wide { 1 << 20 } else { 200 << dice.below(6) },
             push_bytes: if is_wide { 64 << 10 } else { 100 << dice.below(6) },
@@ -107,6 +108,18 @@ impl Setting {
         }
     }
 
+    /// Followers keep up with their leader once there is no trouble: one that runs, and that messages
+    /// reach, never lags for `lag_time_max`. Of the narrow windows only the larger ones hold the load of a
+    /// round trip, and a batch more; behind the others followers lag by right.
+    pub fn keeps_up(&self) -> bool {
+        let Self { limits, producers, .. } = self;
+        let round_trip = round_trip(self.sync, self.delay);
+        let millis = usize::try_from(round_trip.as_millis()).expect("a short time");
+        let window = limits.window_bytes.min(limits.push_bytes * limits.pushes_max);
+        let holds_load = window >= producers * LOAD_BYTES_PER_MILLI * millis;
+        self.is_wide || (holds_load && limits.lag_time_max >= round_trip * 4)
+    }
+
     pub fn limits_of(&self, broker: usize) -> ReplicationLimits {
         let history_page_max = self.limits.history_page_max + usize::from(broker == self.longer_page);
         ReplicationLimits { history_page_max, ..self.limits }
@@ -121,5 +134,24 @@ impl Setting {
     /// A leader that is given requests has missed a follower within so long.
     pub fn missed_within(&self) -> Duration {
         self.limits.lag_time_max + self.limits.retry_interval * 2 + Duration::from_millis(100)
+    }
+}
+
+/// A push waits for a read and reads, an acknowledgement waits for a sync and syncs, and both
+/// travel.
+fn round_trip(sync: Delay, delay: Delay) -> Duration {
+    sync.most * 4 + delay.most * 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Dice, Setting};
+
+    #[test]
+    fn some_narrow_runs_keep_up_and_some_do_not() {
+        let settings = (0..1_000).map(|seed| Setting::draw(&mut Dice::new(seed)));
+        let narrow: Vec<_> = settings.filter(|setting| !setting.is_wide).collect();
+        let keep_up = narrow.iter().filter(|setting| setting.keeps_up()).count();
+        assert!((50..narrow.len() / 2).contains(&keep_up), "{keep_up} of {}", narrow.len());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustmq_engine_core::log::TransactionEnd;
 use rustmq_engine_core::replication::{
-    Assignment, BatchesRead, Change, Message, PartitionEpoch, ProduceRefusal, Proposal, Refusal, Run,
+    Assignment, BatchesRead, Change, ChangeFailure, Message, PartitionEpoch, ProduceRefusal, Proposal, Refusal, Run,
 };
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
@@ -29,6 +29,8 @@ const EVENTS_MAX: u64 = 1_000_000;
 const CALM_PACE: u32 = 3;
 /// Of reads for a push.
 const READ_FAILED: Chance = Chance::percent(1);
+/// Of cuts of a log.
+const CUT_FAILED: Chance = Chance::percent(10);
 /// Of client requests: an answer is lost.
 const ANSWER_LOST: Chance = Chance::percent(3);
 /// Of client requests: it is sent to any broker, and not to the one that is said to lead.
@@ -84,6 +86,7 @@ pub enum Event {
     Timer { broker: usize, life: u32, at: Instant },
     Synced { broker: usize, life: u32, until: usize },
     Dropped { broker: usize, life: u32, start: Offset },
+    CutFailed { broker: usize, life: u32, failure: ChangeFailure },
     Read { broker: usize, life: u32, read: BatchesRead, batches: Vec<Batch> },
     Heartbeat { broker: usize, life: u32 },
     ControllerTick,
@@ -153,6 +156,15 @@ impl Surroundings {
             self.events.note(Named::ReadFailed);
         }
         fails
+    }
+
+    /// Whether a cut fails, and for good.
+    pub fn fails_to_cut(&mut self) -> Option<ChangeFailure> {
+        if self.network.is_calm() || !self.dice.happens(CUT_FAILED) {
+            return None;
+        }
+        self.events.note(Named::CutFailed);
+        Some(if self.dice.coin() { ChangeFailure::Transient } else { ChangeFailure::Permanent })
     }
 
     /// How long it takes to drop a log.
@@ -315,6 +327,9 @@ impl World {
             Event::Dropped { broker, life, start } if lives(&self.brokers, broker, life) => {
                 self.brokers[broker].on_dropped(around, start);
             }
+            Event::CutFailed { broker, life, failure } if lives(&self.brokers, broker, life) => {
+                self.brokers[broker].on_cut_failed(around, failure);
+            }
             Event::Read { broker, life, read, batches } if lives(&self.brokers, broker, life) => {
                 self.brokers[broker].on_batches_read(around, read, &batches);
             }
@@ -350,6 +365,7 @@ impl World {
             Event::Timer { .. }
             | Event::Synced { .. }
             | Event::Dropped { .. }
+            | Event::CutFailed { .. }
             | Event::Read { .. }
             | Event::Heartbeat { .. } => {}
         }

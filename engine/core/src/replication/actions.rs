@@ -24,14 +24,17 @@ pub enum Action {
     BeginEpoch {
         epoch: LeaderEpoch,
     },
-    /// Cut the log. Ends with [`super::Replica::on_log_changed`] once the cut is durable.
+    /// Cut the log. Ends with [`super::Replica::on_log_changed`] once the cut is durable; the log
+    /// ends lower than `to` where that lies within a batch. Or it ends with
+    /// [`super::Replica::on_change_failed`], and the log is as it was.
     Truncate {
         to: Offset,
     },
     /// Drop the log and start at `start`, with the producers' state and the epoch history of there.
     /// The intent is noted
     /// durably before any of it is dropped, so that a start in the midst of it finds the note
-    /// ([`super::Replica::open`]). Ends with [`super::Replica::on_log_changed`].
+    /// ([`super::Replica::open`]). Ends with [`super::Replica::on_log_changed`], or with
+    /// [`super::Replica::on_change_failed`]; then it is asked for again, and goes on from there.
     Reset {
         start: Offset,
     },
@@ -53,6 +56,16 @@ pub enum WaitRefusal {
     NotLeader,
     /// Those with acks=all: the ISR has become too small after the append.
     NotEnoughReplicasAfterAppend,
+}
+
+/// Whether a change of the log that failed may succeed when it is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeFailure {
+    /// There was no room, or the disk could not be read.
+    Transient,
+    /// The state of the log at the cut can never be rebuilt, or the cut would end below the high
+    /// watermark.
+    Permanent,
 }
 
 /// Why an input changed nothing. Nothing of this is an error of this replica: the network or a
@@ -89,4 +102,6 @@ pub enum Ignored {
     Malformed,
     #[error("a completion of something else")]
     WrongCompletion,
+    #[error("an assignment that takes a replica away within its leader epoch")]
+    ReplicaRemoved,
 }

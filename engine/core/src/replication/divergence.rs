@@ -45,7 +45,7 @@ impl Hello {
     /// Whether what a follower says of its log can be true, when its leader's log ends at
     /// `leader_end`.
     pub(super) fn is_sound(&self, leader_end: Offset) -> bool {
-        let Self { conversation, local_start, end, high_watermark, history } = self;
+        let Self { conversation, local_start, end, high_watermark, history, cannot_be_cut: _ } = self;
         (0 <= local_start.0 && local_start <= high_watermark && high_watermark <= end && end.0 < i64::MAX)
             // The controller told it where to start: below what was committed, which a leader has.
             && *local_start <= leader_end
@@ -64,6 +64,9 @@ pub(super) enum Resets {
 /// What the follower of a sound hello is to do to have a beginning of `log`.
 pub(super) fn judge(log: &LogView<'_>, hello: &Hello) -> Verdict {
     let reset = Verdict::Reset { start: log.local_start };
+    if hello.cannot_be_cut {
+        return reset;
+    }
     let found = hello.history.starts.iter().enumerate().rev().find_map(|(index, theirs)| {
         let at = log.epochs.binary_search_by_key(&theirs.epoch, |ours| ours.epoch).ok()?;
         let our_end = log.epochs.get(at + 1).map_or(log.end, |next| next.start);
@@ -106,7 +109,8 @@ mod tests {
         let conversation = Conversation { epoch: LeaderEpoch(9), handshake: Handshake::default() };
         let history = HistoryPage::of(log, newer, count_max).unwrap();
         let high_watermark = Offset(high_watermark);
-        Hello { conversation, local_start: log.local_start, end: log.end, high_watermark, history }
+        let (local_start, end, cannot_be_cut) = (log.local_start, log.end, false);
+        Hello { conversation, local_start, end, high_watermark, history, cannot_be_cut }
     }
 
     /// The logs are given as epochs, local start and end; the follower's with its high watermark.
@@ -153,6 +157,10 @@ mod tests {
         check((&[(4, 15)], 15, 20), (&[(1, 16)], 16, 17, 16), reset(15));
         // A cut below what was committed once is no cut of a clean election.
         check((&[(1, 0), (4, 10)], 0, 20), (&[(1, 0), (3, 8)], 0, 15, 9), reset(0));
+        // A log that could be cut, if its broker could tell what it was there.
+        let (ours, theirs) = (history(&[(1, 0), (4, 10)]), history(&[(1, 0), (3, 8)]));
+        let sound = hello(&view(&theirs, 0, 15), 5, 0, 2);
+        assert_eq!(judge(&view(&ours, 0, 20), &Hello { cannot_be_cut: true, ..sound }), reset(0));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!    ^     |                                                ^  |
 //!    |     '------------------> Resetting ------------------'  |
 //!    |            Answer: reset          the log is new        |
-//!    '------------- Void, or silence; the next number ---------'
+//!    '------- Void, silence, a failed cut; the next number ----'
 //! ```
 //! Takes no batch and no high watermark before it follows, and nothing of another epoch, leader or
 //! handshake ever.
@@ -16,8 +16,7 @@ use std::ops::Range;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
-use super::actions::Ignored;
-use super::divergence::Resets;
+use super::actions::{ChangeFailure, Ignored};
 use super::limits::ReplicationLimits;
 use super::log_view::LogView;
 use super::message::{Ack, Answer, Conversation, Handshake, Hello, HistoryPage, Message, Push, Verdict};
@@ -46,6 +45,8 @@ pub(super) struct Follower {
     /// As the leader said; it counts when this replica follows, and up to where its own log is
     /// durable.
     leader_high_watermark: Offset,
+    /// A cut failed for good in this epoch.
+    cannot_be_cut: bool,
 }
 
 /// The step that follows from an answer.
@@ -67,18 +68,35 @@ impl Follower {
     ) -> Self {
         let conversation = Conversation { epoch, handshake };
         let state = FollowerState::Handshaking { newer: 0, hello_at: now };
-        let (told_end, leader_high_watermark) = (None, Offset::ZERO);
-        Self { leader, conversation, state, limits, heard_at: now, told_end, leader_high_watermark }
+        Self {
+            leader,
+            conversation,
+            state,
+            limits,
+            heard_at: now,
+            told_end: None,
+            leader_high_watermark: Offset::ZERO,
+            cannot_be_cut: false,
+        }
     }
 
     /// All that was said so far is void.
     pub(super) fn begin_handshake(&mut self, now: Instant, handshake: Handshake) {
+        let cannot_be_cut = self.cannot_be_cut;
         *self = Self::new(now, self.leader, self.conversation.epoch, handshake, self.limits);
+        self.cannot_be_cut = cannot_be_cut;
+    }
+
+    /// The log is as it was. The same cut may be asked for again, but not at once.
+    pub(super) fn on_cut_failed(&mut self, now: Instant, handshake: Handshake, failure: ChangeFailure) {
+        self.begin_handshake(now, handshake);
+        self.state = FollowerState::Handshaking { newer: 0, hello_at: now.plus(self.limits.retry_interval) };
+        self.cannot_be_cut |= failure == ChangeFailure::Permanent;
     }
 
     /// The log is as the leader wants it.
     pub(super) fn follow(&mut self, now: Instant) {
-        (self.state, self.heard_at) = (FollowerState::Following, now);
+        (self.state, self.heard_at, self.cannot_be_cut) = (FollowerState::Following, now, false);
     }
 
     /// The hello that is due.
@@ -88,18 +106,21 @@ impl Follower {
             return None;
         }
         *hello_at = now.plus(self.limits.retry_interval);
-        let history = HistoryPage::of(log, *newer, self.limits.history_page_max)?;
+        let history = HistoryPage::of(log, *newer, self.limits.history_page())?;
+        let Self { conversation, cannot_be_cut, .. } = *self;
         let (local_start, end) = (log.local_start, log.end);
-        Some(Message::Hello(Hello { conversation: self.conversation, local_start, end, high_watermark, history }))
+        Some(Message::Hello(Hello { conversation, local_start, end, high_watermark, history, cannot_be_cut }))
     }
 
+    /// `reset_max` is the furthest start at which this log may begin anew; `None` while this replica
+    /// is in the ISR.
     pub(super) fn handle_answer(
         &mut self,
         now: Instant,
         log: &LogView<'_>,
         answer: &Answer,
         high_watermark: Offset,
-        resets: Resets,
+        reset_max: Option<Offset>,
     ) -> Result<Step, Ignored> {
         let told = match self.state {
             FollowerState::Handshaking { newer, .. } => newer,
@@ -117,13 +138,16 @@ impl Follower {
             }
             // Of a page before.
             Verdict::OlderPage { .. } => return Err(Ignored::WrongState),
-            // No message makes a replica drop committed records, whoever sends it: neither those
-            // below its high watermark, nor those that a member of the ISR may be elected for.
-            Verdict::Reset { .. } if resets == Resets::Withheld => return Err(Ignored::InSync),
+            // No message makes a member of the ISR drop its log, since it may be elected, and none
+            // cuts any log below its high watermark, whoever sends it.
+            Verdict::Reset { .. } if reset_max.is_none() => return Err(Ignored::InSync),
             Verdict::Cut { to } if to < log.local_start.max(high_watermark) || to > log.end => {
                 return Err(Ignored::Malformed);
             }
             Verdict::Reset { start } if start.0 < 0 || start.0 == i64::MAX => return Err(Ignored::Malformed),
+            // A log that starts beyond the end of later leaders would be ignored by them for ever. An
+            // honest leader may have heard of a newer start than this replica. It repeats its answer.
+            Verdict::Reset { start } if Some(start) > reset_max => return Err(Ignored::WrongState),
             Verdict::Cut { to } if to == log.end && !log.has_epoch_from(to) => {
                 self.follow(now);
                 Step::Follow
@@ -143,7 +167,7 @@ impl Follower {
 
     /// How many newer entries the next page of the history has.
     fn older_page(&self, log: &LogView<'_>, told: usize) -> Option<usize> {
-        HistoryPage::older(log, told, self.limits.history_page_max)
+        HistoryPage::older(log, told, self.limits.history_page())
     }
 
     /// Answers which of the batches are to be appended: the log does not have them yet.

@@ -191,7 +191,8 @@ impl Leader {
         let (epoch, limits) = (self.epoch, self.limits);
         for (follower, progress) in &mut self.followers {
             progress.joins_from = progress.joins_from.filter(|from| *from > now);
-            actions.extend(serve(now, log, epoch, &limits, high_watermark, *follower, progress));
+            actions.extend(serve(now, log, epoch, &limits, *follower, progress));
+            actions.extend(heartbeat(now, epoch, &limits, high_watermark, *follower, progress));
         }
         let repeat_at = now.plus(limits.retry_interval);
         let mut change = self.in_sync.repeat(now, repeat_at);
@@ -261,13 +262,12 @@ pub struct BatchesRead {
     pub bytes: usize,
 }
 
-/// The next action for one follower.
+/// The next action for one follower, apart from heartbeats.
 fn serve(
     now: Instant,
     log: &LogView<'_>,
     epoch: LeaderEpoch,
     limits: &ReplicationLimits,
-    high_watermark: Offset,
     follower: BrokerId,
     progress: &mut Progress,
 ) -> Option<Action> {
@@ -286,15 +286,29 @@ fn serve(
         progress.end();
         return Some(Action::Send { to: follower, message: Message::Void(conversation) });
     }
-    let room = pushing.window.room(limits).filter(|_| next < log.end && pushing.reading.may_begin(now));
-    if let Some(bytes_max) = room {
-        pushing.reading = Reading::UnderWay;
-        return Some(Action::ReadBatches { follower, handshake, first: next, bytes_max });
-    }
-    if pushing.heartbeat_at > now {
+    pushing.reading.end_pause(now);
+    if next >= log.end || pushing.reading != Reading::Idle {
         return None;
     }
+    let bytes_max = pushing.window.room(limits)?;
+    pushing.reading = Reading::UnderWay;
+    Some(Action::ReadBatches { follower, handshake, first: next, bytes_max })
+}
+
+/// The heartbeat for one follower, if one is due. A read that begins now does not replace it: it
+/// may take long, or give nothing.
+fn heartbeat(
+    now: Instant,
+    epoch: LeaderEpoch,
+    limits: &ReplicationLimits,
+    high_watermark: Offset,
+    follower: BrokerId,
+    progress: &mut Progress,
+) -> Option<Action> {
+    let conversation = Conversation { epoch, handshake: progress.handshake() };
+    let pushing = progress.pushing().filter(|pushing| pushing.heartbeat_at <= now)?;
     pushing.heartbeat_at = now.plus(limits.heartbeat_interval);
+    let next = pushing.window.next();
     let push = Push { conversation, first: next, end: next, previous_epoch: None, high_watermark };
     Some(Action::Send { to: follower, message: Message::Push(push) })
 }

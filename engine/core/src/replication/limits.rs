@@ -30,6 +30,14 @@ pub struct ReplicationLimits {
     pub lag_time_max: Duration,
 }
 
+impl ReplicationLimits {
+    /// The entries of an epoch history in one hello. Every leader takes so many, and pages without an
+    /// entry would never end.
+    pub(super) fn history_page(&self) -> usize {
+        self.history_page_max.clamp(1, HISTORY_PAGE_MAX)
+    }
+}
+
 impl Default for ReplicationLimits {
     fn default() -> Self {
         Self {

@@ -56,6 +56,8 @@ pub struct Hello {
     pub end: Offset,
     pub high_watermark: Offset,
     pub history: HistoryPage,
+    /// A cut of this log failed, and would fail again: its state there cannot be rebuilt.
+    pub cannot_be_cut: bool,
 }
 
 /// The leader's instruction about the follower's log.
