@@ -13,6 +13,7 @@
 //! - A sync takes any time. It does not fail, and reads return synced frames unchanged: the
 //!   simulation of a node covers such faults.
 //! - A leader's read of its log for a push may return nothing.
+//! - A cut of a log may fail, transiently or permanently.
 //! - Dropping a log takes time, and the process may end before it is done.
 //! - Clocks run up to two percent too fast or too slow, each at its own rate.
 //! - The controller decides in one order, and loses nothing. The network may lose, delay and

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use rustmq_engine_core::log::{AppendDecision, EpochStart};
 use rustmq_engine_core::replication::{
-    AckLevel, Action, Answer, BatchesRead, LogView, Member, Message, Push, Refusal, Replica, Run, Verdict, WaitRefusal,
+    AckLevel, Action, Answer, BatchesRead, ChangeFailure, LogView, Member, Message, Push, Refusal, Replica, Run,
+    Verdict, WaitRefusal,
 };
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
@@ -281,6 +282,17 @@ impl Broker {
         let Some(replica) = &mut process.replica else { return };
         replica.handle_timeout(now, &process.log.view(self.medium.synced()));
         self.execute(env);
+        let next = self.replica().and_then(|(replica, _)| replica.poll_timeout());
+        assert!(next.is_none_or(|next| next > now), "a timer is due again at once: {next:?} at {now:?}");
+    }
+
+    /// The requested cut could not be made.
+    pub fn on_cut_failed(&mut self, env: &mut Environment, failure: ChangeFailure) {
+        let now = self.clock.local(env.now());
+        let Some(process) = &mut self.process else { return };
+        let Some(replica) = &mut process.replica else { return };
+        replica.on_change_failed(now, &process.log.view(self.medium.synced()), failure).expect("it was requested");
+        self.execute(env);
     }
 
     pub fn on_batches_read(&mut self, env: &mut Environment, read: BatchesRead, batches: &[Batch]) {
@@ -381,14 +393,7 @@ impl Broker {
                 env.read_later(self.index, self.life, read, batches);
             }
             Action::BeginEpoch { epoch } => self.begin_epoch(env, epoch),
-            Action::Truncate { to } => {
-                if to < process.log.end() {
-                    env.events.note(Named::Truncation);
-                }
-                env.oracle.on_cut(self.index, process.log.between(to, process.log.end()));
-                let frame = write(&mut process.log, medium, Frame::Truncate(to));
-                process.awaited = Some(Awaited::LogChange { frame });
-            }
+            Action::Truncate { to } => self.truncate(env, to),
             Action::Reset { start } => {
                 env.events.note(Named::Reset);
                 env.oracle.on_forgotten(self.index);
@@ -425,6 +430,22 @@ impl Broker {
             Action::Propose(proposal) => env.send_to_controller(self.index, ControllerRequest::Propose(proposal)),
             Action::RefuseWaits(refusal) => self.refuse(env, refusal),
         }
+    }
+
+    fn truncate(&mut self, env: &mut Environment, to: Offset) {
+        let Some(process) = &mut self.process else { return };
+        assert!(process.log.has_to_cut(to), "the machine asks for a cut that removes nothing");
+        if let Some(failure) = env.fails_to_cut() {
+            let delay = env.dice.delay(env.setting.sync);
+            env.schedule.after(delay, Event::CutFailed { broker: self.index, life: self.life, failure });
+            return;
+        }
+        if to < process.log.end() {
+            env.events.note(Named::Truncation);
+        }
+        env.oracle.on_cut(self.index, process.log.between(to, process.log.end()));
+        let frame = write(&mut process.log, &mut self.medium, Frame::Truncate(to));
+        process.awaited = Some(Awaited::LogChange { frame });
     }
 
     fn begin_epoch(&mut self, env: &mut Environment, epoch: LeaderEpoch) {

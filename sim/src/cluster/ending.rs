@@ -65,8 +65,14 @@ impl World {
             Phase::Faults => {
                 self.env.network.calm();
                 (0..BROKERS).for_each(|broker| self.restart(broker));
-                let keeps_up = self.env.setting.keeps_up;
-                if keeps_up { (Phase::Settling, SETTLED_WITHIN) } else { (Phase::Finishing, SLOW_REST_WITHIN) }
+                let setting = &self.env.setting;
+                if !setting.keeps_up() {
+                    (Phase::Finishing, SLOW_REST_WITHIN)
+                } else if setting.has_wide_windows {
+                    (Phase::Settling, SETTLED_WITHIN)
+                } else {
+                    (Phase::Settling, SLOW_REST_WITHIN)
+                }
             }
             Phase::Settling => {
                 self.check_settled();

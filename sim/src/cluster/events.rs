@@ -28,6 +28,7 @@ pub enum Named {
     Reset,
     ResetResumed,
     ReadFailed,
+    CutFailed,
     OlderPage,
     HandshakeVoid,
     StaleAck,
@@ -47,7 +48,7 @@ pub enum Named {
 }
 
 impl Named {
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::Crash,
         Self::FramesLost,
         Self::DiskReplaced,
@@ -69,6 +70,7 @@ impl Named {
         Self::Reset,
         Self::ResetResumed,
         Self::ReadFailed,
+        Self::CutFailed,
         Self::OlderPage,
         Self::HandshakeVoid,
         Self::StaleAck,
@@ -111,6 +113,7 @@ impl Named {
             Self::Reset => "reset",
             Self::ResetResumed => "crash in a reset",
             Self::ReadFailed => "read that returned nothing",
+            Self::CutFailed => "cut that failed",
             Self::OlderPage => "older page of a history",
             Self::HandshakeVoid => "handshake ended by the leader",
             Self::StaleAck => "ack of an older epoch dropped",
@@ -167,7 +170,8 @@ pub fn is_explained(message: &Message, ignored: Ignored) -> bool {
         | Ignored::PreviousDiffers
         | Ignored::BeyondPushed
         | Ignored::StaleAssignment
-        | Ignored::WrongCompletion => false,
+        | Ignored::WrongCompletion
+        | Ignored::ReplicaRemoved => false,
     }
 }
 

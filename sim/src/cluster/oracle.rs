@@ -29,7 +29,8 @@ use super::setting::BROKERS;
 #[derive(Clone, Copy, Debug, Default)]
 struct Copies {
     held: u8,
-    /// Brokers that had the batch when they lost their disk. The leader may not know of the loss.
+    /// Brokers that had the batch when they lost their disk, in this leader epoch. The leader may
+    /// not know of the loss.
     replaced: u8,
     /// Brokers that ever had the batch. A replaced leader does not hear of a cut.
     ever: u8,
@@ -75,6 +76,11 @@ impl Oracle {
     pub fn on_leader(&mut self, member: Member, epoch: LeaderEpoch, log: &ReplicaLog) {
         let first = *self.leaders.entry(epoch).or_insert(member);
         assert_eq!(first, member, "epoch {epoch} has two leaders");
+        if self.leaders.last_key_value().is_some_and(|(newest, _)| *newest == epoch) {
+            // A new leader counts acknowledgements of its own epoch alone, and the lost disks gave
+            // none in it.
+            self.copies.values_mut().for_each(|copies| copies.replaced = 0);
+        }
         assert_eq!(log.reset_noted(), None, "a log that is being dropped leads");
         let (end, committed_end) = (log.end(), self.committed_end());
         assert!(end >= committed_end, "a new leader's log ends at {end}, but {committed_end} was committed");
@@ -234,4 +240,37 @@ const fn hold(copies: &mut Copies, broker: usize) {
 /// different offsets.
 const fn place(batch: &Batch) -> (LeaderEpoch, Offset) {
     (batch.header.leader_epoch, batch.first())
+}
+
+#[cfg(test)]
+mod tests {
+    use rustmq_engine_core::replication::{Member, Run};
+    use rustmq_model::{BrokerId, LeaderEpoch, Offset};
+
+    use super::{Batch, Oracle, ReplicaLog, Standing};
+
+    /// The number of disks with the batch that the leader of `epoch` counts.
+    fn counted(oracle: &mut Oracle, epoch: i32) -> usize {
+        let member = Member { broker: BrokerId(0), run: Run(1) };
+        oracle.on_leader(member, LeaderEpoch(epoch), &ReplicaLog::recover(&[]));
+        let batch = Batch::plain(1, 1, 100).placed(Offset(0), LeaderEpoch(1));
+        Standing { in_sync: Some(&[]), in_sync_min: 1 }.counted(oracle.copies_of(&batch))
+    }
+
+    #[test]
+    fn a_lost_disk_counts_in_the_epoch_of_its_loss_and_in_no_later_one() {
+        let batch = Batch::plain(1, 1, 100).placed(Offset(0), LeaderEpoch(1));
+        let mut oracle = Oracle::default();
+        (0..2).for_each(|broker| oracle.on_synced(broker, &batch));
+        assert_eq!(counted(&mut oracle, 1), 2);
+        oracle.on_disk_replaced(1);
+        let copies = oracle.copies_of(&batch);
+        assert_eq!(Standing { in_sync: Some(&[]), in_sync_min: 1 }.counted(copies), 2);
+        assert_eq!(counted(&mut oracle, 2), 1);
+        // A leader that begins an older epoch late changes nothing in the newer one.
+        oracle.on_disk_replaced(0);
+        let mut late = oracle;
+        late.leaders.remove(&LeaderEpoch(1));
+        assert_eq!(counted(&mut late, 1), 1);
+    }
 }

@@ -135,6 +135,12 @@ impl ReplicaLog {
         settle(&mut self.core, self.high_watermark, self.starts.log_start);
     }
 
+    /// Whether a cut to `to` removes batches or an epoch. A replay does not ask: its log may lack
+    /// an empty epoch that the log had before the crash.
+    pub fn has_to_cut(&self, to: Offset) -> bool {
+        self.core.prepare_truncation(to).expect("no committed record is cut off")
+    }
+
     pub fn raise_high_watermark(&mut self, to: Offset) {
         self.high_watermark = self.high_watermark.max(to);
         self.core.follow_watermark(WatermarkRule::Acknowledged(self.high_watermark));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustmq_engine_core::log::TransactionEnd;
 use rustmq_engine_core::replication::{
-    Assignment, BatchesRead, Change, Message, PartitionEpoch, ProduceRefusal, Proposal, Refusal, Run,
+    Assignment, BatchesRead, Change, ChangeFailure, Message, PartitionEpoch, ProduceRefusal, Proposal, Refusal, Run,
 };
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
@@ -30,6 +30,8 @@ const EVENTS_MAX: u64 = 1_000_000;
 const CALM_PACE: u32 = 3;
 /// The probability that a read for a push returns nothing.
 const READ_FAILED: Chance = Chance::percent(1);
+/// The probability that a cut of a log fails.
+const CUT_FAILED: Chance = Chance::percent(10);
 /// The probability that a client's answer is lost.
 const ANSWER_LOST: Chance = Chance::percent(3);
 /// The probability that a client sends a request to any broker, not to the leader.
@@ -85,6 +87,7 @@ pub enum Event {
     Timer { broker: usize, life: u32, at: Instant },
     Synced { broker: usize, life: u32, until: usize },
     Dropped { broker: usize, life: u32, start: Offset },
+    CutFailed { broker: usize, life: u32, failure: ChangeFailure },
     Read { broker: usize, life: u32, read: BatchesRead, batches: Vec<Batch> },
     Heartbeat { broker: usize, life: u32 },
     ControllerTick,
@@ -154,6 +157,15 @@ impl Environment {
             self.events.note(Named::ReadFailed);
         }
         fails
+    }
+
+    /// Draws whether a cut of a log fails, and how.
+    pub fn fails_to_cut(&mut self) -> Option<ChangeFailure> {
+        if self.network.is_calm() || !self.dice.happens(CUT_FAILED) {
+            return None;
+        }
+        self.events.note(Named::CutFailed);
+        Some(if self.dice.coin() { ChangeFailure::Transient } else { ChangeFailure::Permanent })
     }
 
     /// Draws the time that dropping a log takes.
@@ -316,6 +328,9 @@ impl World {
             Event::Dropped { broker, life, start } if lives(&self.brokers, broker, life) => {
                 self.brokers[broker].on_dropped(env, start);
             }
+            Event::CutFailed { broker, life, failure } if lives(&self.brokers, broker, life) => {
+                self.brokers[broker].on_cut_failed(env, failure);
+            }
             Event::Read { broker, life, read, batches } if lives(&self.brokers, broker, life) => {
                 self.brokers[broker].on_batches_read(env, read, &batches);
             }
@@ -351,6 +366,7 @@ impl World {
             Event::Timer { .. }
             | Event::Synced { .. }
             | Event::Dropped { .. }
+            | Event::CutFailed { .. }
             | Event::Read { .. }
             | Event::Heartbeat { .. } => {}
         }

@@ -24,13 +24,17 @@ pub enum Action {
     BeginEpoch {
         epoch: LeaderEpoch,
     },
-    /// Cut the log. Ends with [`super::Replica::on_log_changed`] once the cut is durable.
+    /// Cut the log. Ends with [`super::Replica::on_log_changed`] once the cut is durable; if `to`
+    /// lies within a batch, the log ends below it. If the cut fails, the log is unchanged, and this
+    /// ends with [`super::Replica::on_change_failed`].
     Truncate {
         to: Offset,
     },
     /// Drop the log and start it at `start`, with the producers' state and the epoch history as of
     /// there. The driver first notes the intent durably, so that a start after an interrupted reset
-    /// finds it ([`super::Replica::open`]). Ends with [`super::Replica::on_log_changed`].
+    /// finds it ([`super::Replica::open`]). Ends with [`super::Replica::on_log_changed`], or with
+    /// [`super::Replica::on_change_failed`]. A failed reset is requested again, and continues where
+    /// it failed.
     Reset {
         start: Offset,
     },
@@ -53,6 +57,16 @@ pub enum WaitRefusal {
     NotLeader,
     /// Waits with acks=all: the ISR has become too small after the append.
     NotEnoughReplicasAfterAppend,
+}
+
+/// Whether a change of the log that failed may succeed when it is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeFailure {
+    /// The disk was full, or could not be read.
+    Transient,
+    /// The state of the log at the cut can never be rebuilt, or the cut would end below the high
+    /// watermark.
+    Permanent,
 }
 
 /// Why an input changed nothing. None of these is an error of this replica: the network or a
@@ -89,4 +103,6 @@ pub enum Ignored {
     Malformed,
     #[error("a completion of another request")]
     WrongCompletion,
+    #[error("an assignment that removes a replica within its leader epoch")]
+    ReplicaRemoved,
 }

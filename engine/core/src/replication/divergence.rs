@@ -46,7 +46,7 @@ impl Hello {
     /// Whether a follower's description of its log can be true, if its leader's log ends at
     /// `leader_end`.
     pub(super) fn is_sound(&self, leader_end: Offset) -> bool {
-        let Self { conversation, local_start, end, high_watermark, history } = self;
+        let Self { conversation, local_start, end, high_watermark, history, cannot_be_cut: _ } = self;
         (0 <= local_start.0 && local_start <= high_watermark && high_watermark <= end && end.0 < i64::MAX)
             // The controller sets a local start no higher than the committed end, which a leader's
             // log reaches.
@@ -66,6 +66,9 @@ pub(super) enum Resets {
 /// The instruction that makes a follower's log a prefix of `log`. The hello must be sound.
 pub(super) fn judge(log: &LogView<'_>, hello: &Hello) -> Verdict {
     let reset = Verdict::Reset { start: log.local_start };
+    if hello.cannot_be_cut {
+        return reset;
+    }
     let found = hello.history.starts.iter().enumerate().rev().find_map(|(index, theirs)| {
         let at = log.epochs.binary_search_by_key(&theirs.epoch, |ours| ours.epoch).ok()?;
         let our_end = log.epochs.get(at + 1).map_or(log.end, |next| next.start);
@@ -109,7 +112,8 @@ mod tests {
         let conversation = Conversation { epoch: LeaderEpoch(9), handshake: Handshake::default() };
         let history = HistoryPage::of(log, newer, count_max).unwrap();
         let high_watermark = Offset(high_watermark);
-        Hello { conversation, local_start: log.local_start, end: log.end, high_watermark, history }
+        let (local_start, end, cannot_be_cut) = (log.local_start, log.end, false);
+        Hello { conversation, local_start, end, high_watermark, history, cannot_be_cut }
     }
 
     /// Checks that the verdict is the same for every page size. A log is given by its epochs, its
@@ -156,6 +160,11 @@ mod tests {
         check((&[(4, 15)], 15, 20), (&[(1, 16)], 16, 17, 16), reset(15));
         // The cut would take committed records.
         check((&[(1, 0), (4, 10)], 0, 20), (&[(1, 0), (3, 8)], 0, 15, 9), reset(0));
+        // The logs have a common prefix, but the follower cannot rebuild the state of its log at
+        // the cut.
+        let (ours, theirs) = (history(&[(1, 0), (4, 10)]), history(&[(1, 0), (3, 8)]));
+        let sound = hello(&view(&theirs, 0, 15), 5, 0, 2);
+        assert_eq!(judge(&view(&ours, 0, 20), &Hello { cannot_be_cut: true, ..sound }), reset(0));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //!    ^     |                                                ^  |
 //!    |     '------------------> Resetting ------------------'  |
 //!    |            Answer: reset          the log is new        |
-//!    '------------- Void, or silence; a new handshake ---------'
+//!    '--- Void, silence, or a failed cut; a new handshake -----'
 //! ```
 //! Accepts no batch and no high watermark before it follows, and never anything of another epoch,
 //! leader or handshake.
@@ -16,8 +16,7 @@ use std::ops::Range;
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
-use super::actions::Ignored;
-use super::divergence::Resets;
+use super::actions::{ChangeFailure, Ignored};
 use super::limits::ReplicationLimits;
 use super::log_view::LogView;
 use super::message::{Ack, Answer, Conversation, Handshake, Hello, HistoryPage, Message, Push, Verdict};
@@ -47,6 +46,8 @@ pub(super) struct Follower {
     /// The leader's high watermark. It counts only while this replica follows, and only up to the
     /// durable end of its own log.
     leader_high_watermark: Offset,
+    /// A cut failed permanently in this epoch, and the log is still the same one.
+    cannot_be_cut: bool,
 }
 
 /// The step that follows from an answer.
@@ -68,18 +69,36 @@ impl Follower {
     ) -> Self {
         let conversation = Conversation { epoch, handshake };
         let state = FollowerState::Handshaking { newer: 0, hello_at: now };
-        let (acked_end, leader_high_watermark) = (None, Offset::ZERO);
-        Self { leader, conversation, state, limits, heard_at: now, acked_end, leader_high_watermark }
+        Self {
+            leader,
+            conversation,
+            state,
+            limits,
+            heard_at: now,
+            acked_end: None,
+            leader_high_watermark: Offset::ZERO,
+            cannot_be_cut: false,
+        }
     }
 
     /// Everything that was exchanged so far is void.
     pub(super) fn begin_handshake(&mut self, now: Instant, handshake: Handshake) {
+        let cannot_be_cut = self.cannot_be_cut;
         *self = Self::new(now, self.leader, self.conversation.epoch, handshake, self.limits);
+        self.cannot_be_cut = cannot_be_cut;
+    }
+
+    /// The log is unchanged. The leader may ask for the same cut again, so the next hello is sent
+    /// after a pause.
+    pub(super) fn on_cut_failed(&mut self, now: Instant, handshake: Handshake, failure: ChangeFailure) {
+        self.begin_handshake(now, handshake);
+        self.state = FollowerState::Handshaking { newer: 0, hello_at: now.plus(self.limits.retry_interval) };
+        self.cannot_be_cut |= failure == ChangeFailure::Permanent;
     }
 
     /// The log is a prefix of the leader's now.
     pub(super) fn follow(&mut self, now: Instant) {
-        (self.state, self.heard_at) = (FollowerState::Following, now);
+        (self.state, self.heard_at, self.cannot_be_cut) = (FollowerState::Following, now, false);
     }
 
     /// The hello, if one is due.
@@ -89,18 +108,21 @@ impl Follower {
             return None;
         }
         *hello_at = now.plus(self.limits.retry_interval);
-        let history = HistoryPage::of(log, *newer, self.limits.history_page_max)?;
+        let history = HistoryPage::of(log, *newer, self.limits.history_page())?;
+        let Self { conversation, cannot_be_cut, .. } = *self;
         let (local_start, end) = (log.local_start, log.end);
-        Some(Message::Hello(Hello { conversation: self.conversation, local_start, end, high_watermark, history }))
+        Some(Message::Hello(Hello { conversation, local_start, end, high_watermark, history, cannot_be_cut }))
     }
 
+    /// `reset_max` is the highest offset to which a reset may move the log's start. It is `None`
+    /// while this replica is in the ISR.
     pub(super) fn handle_answer(
         &mut self,
         now: Instant,
         log: &LogView<'_>,
         answer: &Answer,
         high_watermark: Offset,
-        resets: Resets,
+        reset_max: Option<Offset>,
     ) -> Result<Step, Ignored> {
         let sent = match self.state {
             FollowerState::Handshaking { newer, .. } => newer,
@@ -118,14 +140,16 @@ impl Follower {
             }
             // The answer to an earlier page.
             Verdict::OlderPage { .. } => return Err(Ignored::WrongState),
-            // No message makes a replica drop committed records, whoever sends it: neither records
-            // below its high watermark, nor any record while it is in the ISR, from which it may be
-            // elected.
-            Verdict::Reset { .. } if resets == Resets::Withheld => return Err(Ignored::InSync),
+            // Whoever sends it, no message makes a member of the ISR drop its log, since the member
+            // may be elected, and no message cuts a log below its high watermark.
+            Verdict::Reset { .. } if reset_max.is_none() => return Err(Ignored::InSync),
             Verdict::Cut { to } if to < log.local_start.max(high_watermark) || to > log.end => {
                 return Err(Ignored::Malformed);
             }
             Verdict::Reset { start } if start.0 < 0 || start.0 == i64::MAX => return Err(Ignored::Malformed),
+            // Later leaders would ignore every hello of a log that starts beyond their own ends. An
+            // honest leader may know of a newer start than this replica, so it repeats its answer.
+            Verdict::Reset { start } if Some(start) > reset_max => return Err(Ignored::WrongState),
             Verdict::Cut { to } if to == log.end && !log.has_epoch_from(to) => {
                 self.follow(now);
                 Step::Follow
@@ -145,7 +169,7 @@ impl Follower {
 
     /// How many newest entries the page after the one that was sent skips.
     fn older_page(&self, log: &LogView<'_>, sent: usize) -> Option<usize> {
-        HistoryPage::older(log, sent, self.limits.history_page_max)
+        HistoryPage::older(log, sent, self.limits.history_page())
     }
 
     /// Returns which of the batches to append: those that the log does not have yet.

@@ -192,7 +192,8 @@ impl Leader {
         let (epoch, limits) = (self.epoch, self.limits);
         for (follower, progress) in &mut self.followers {
             progress.next_join_at = progress.next_join_at.filter(|from| *from > now);
-            actions.extend(serve(now, log, epoch, &limits, high_watermark, *follower, progress));
+            actions.extend(serve(now, log, epoch, &limits, *follower, progress));
+            actions.extend(heartbeat(now, epoch, &limits, high_watermark, *follower, progress));
         }
         let repeat_at = now.plus(limits.retry_interval);
         let mut change = self.in_sync.repeat(now, repeat_at);
@@ -263,13 +264,12 @@ pub struct BatchesRead {
     pub bytes: usize,
 }
 
-/// The next action for one follower.
+/// The next action for one follower, apart from heartbeats.
 fn serve(
     now: Instant,
     log: &LogView<'_>,
     epoch: LeaderEpoch,
     limits: &ReplicationLimits,
-    high_watermark: Offset,
     follower: BrokerId,
     progress: &mut Progress,
 ) -> Option<Action> {
@@ -288,15 +288,29 @@ fn serve(
         progress.end();
         return Some(Action::Send { to: follower, message: Message::Void(conversation) });
     }
-    let room = pushing.window.room(limits).filter(|_| next < log.end && pushing.reading.may_begin(now));
-    if let Some(bytes_max) = room {
-        pushing.reading = Reading::InFlight;
-        return Some(Action::ReadBatches { follower, handshake, first: next, bytes_max });
-    }
-    if pushing.heartbeat_at > now {
+    pushing.reading.end_pause(now);
+    if next >= log.end || pushing.reading != Reading::Idle {
         return None;
     }
+    let bytes_max = pushing.window.room(limits)?;
+    pushing.reading = Reading::InFlight;
+    Some(Action::ReadBatches { follower, handshake, first: next, bytes_max })
+}
+
+/// The heartbeat for one follower, if one is due. A read that begins now does not replace it: the
+/// read may take long, or return nothing.
+fn heartbeat(
+    now: Instant,
+    epoch: LeaderEpoch,
+    limits: &ReplicationLimits,
+    high_watermark: Offset,
+    follower: BrokerId,
+    progress: &mut Progress,
+) -> Option<Action> {
+    let conversation = Conversation { epoch, handshake: progress.handshake() };
+    let pushing = progress.pushing().filter(|pushing| pushing.heartbeat_at <= now)?;
     pushing.heartbeat_at = now.plus(limits.heartbeat_interval);
+    let next = pushing.window.next();
     let push = Push { conversation, first: next, end: next, previous_epoch: None, high_watermark };
     Some(Action::Send { to: follower, message: Message::Push(push) })
 }

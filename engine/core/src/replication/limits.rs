@@ -30,6 +30,14 @@ pub struct ReplicationLimits {
     pub lag_time_max: Duration,
 }
 
+impl ReplicationLimits {
+    /// The most entries of an epoch history in one hello. Every leader accepts pages of
+    /// [`HISTORY_PAGE_MAX`] entries, and a handshake with empty pages would never end.
+    pub(super) fn history_page(&self) -> usize {
+        self.history_page_max.clamp(1, HISTORY_PAGE_MAX)
+    }
+}
+
 const DEFAULT: ReplicationLimits = ReplicationLimits {
     window_bytes: 8 << 20,
     push_bytes: 1 << 20,

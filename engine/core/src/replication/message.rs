@@ -56,6 +56,9 @@ pub struct Hello {
     pub end: Offset,
     pub high_watermark: Offset,
     pub history: HistoryPage,
+    /// A cut of this log failed, and would fail again, because the log's state at the cut cannot be
+    /// rebuilt.
+    pub cannot_be_cut: bool,
 }
 
 /// The leader's instruction about the follower's log.

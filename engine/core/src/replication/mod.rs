@@ -5,8 +5,8 @@
 //! Reading order: [`message`] has the messages between replicas and their order, [`assignment`] the
 //! controller's decisions; [`replica`] is the machine, with its roles in [`leader`] (the
 //! [`progress`] of each follower with its [`window`] and its [`lag`], and the ISR in [`in_sync`])
-//! and [`follower`]; [`divergence`] compares two logs, [`ack_level`] has the promises to producers,
-//! [`actions`] the requests to the driver.
+//! and [`follower`]; [`divergence`] compares two logs, [`log_change`] has the cut or the reset in
+//! flight, [`ack_level`] the promises to producers, [`actions`] the requests to the driver.
 
 pub mod ack_level;
 pub mod actions;
@@ -17,6 +17,7 @@ mod in_sync;
 mod lag;
 mod leader;
 pub mod limits;
+mod log_change;
 pub mod log_view;
 pub mod message;
 mod progress;
@@ -24,7 +25,7 @@ mod replica;
 mod window;
 
 pub use ack_level::{AckLevel, ProduceRefusal};
-pub use actions::{Action, Ignored, WaitRefusal};
+pub use actions::{Action, ChangeFailure, Ignored, WaitRefusal};
 pub use assignment::{Assignment, Change, InSyncChange, Member, PartitionEpoch, Proposal, Refusal, Run, Starts};
 pub use leader::BatchesRead;
 pub use limits::ReplicationLimits;

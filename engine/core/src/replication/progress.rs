@@ -60,11 +60,11 @@ pub(super) enum Reading {
 }
 
 impl Reading {
-    pub(super) fn may_begin(self, now: Instant) -> bool {
-        match self {
-            Self::Idle => true,
-            Self::InFlight => false,
-            Self::Failed { again_at } => again_at <= now,
+    /// Ends the pause after a failed read when its time has come, even if there is nothing to read
+    /// by then. Otherwise the leader would stay due and have nothing to do.
+    pub(super) fn end_pause(&mut self, now: Instant) {
+        if matches!(self, Self::Failed { again_at } if *again_at <= now) {
+            *self = Self::Idle;
         }
     }
 

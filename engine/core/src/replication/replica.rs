@@ -23,12 +23,12 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 
 use super::ack_level::{AckLevel, ProduceRefusal};
-use super::actions::{Action, Ignored, WaitRefusal};
+use super::actions::{Action, ChangeFailure, Ignored, WaitRefusal};
 use super::assignment::{Assignment, Change, Member, Proposal, Refusal, Run};
-use super::divergence::Resets;
 use super::follower::{Follower, FollowerState, Step};
 use super::leader::{BatchesRead, Leader};
 use super::limits::ReplicationLimits;
+use super::log_change::LogChange;
 use super::log_view::LogView;
 use super::message::{Answer, Conversation, Handshake, Hello, Message, Push};
 
@@ -56,13 +56,6 @@ pub enum RoleName {
     Truncating,
     Resetting,
     Following,
-}
-
-/// A change of the log that the driver has not completed yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LogChange {
-    Truncate { to: Offset },
-    Reset { start: Offset },
 }
 
 #[derive(Debug)]
@@ -120,7 +113,8 @@ impl Replica {
     /// The controller has changed the partition.
     ///
     /// # Errors
-    /// [`Ignored::StaleAssignment`] if the assignment is not newer than the known one.
+    /// [`Ignored::StaleAssignment`] if the assignment is not newer than the known one, and
+    /// [`Ignored::ReplicaRemoved`] if it removes a replica within the leader epoch.
     pub fn handle_assignment(&mut self, now: Instant, log: &LogView<'_>, given: Assignment) -> Result<(), Ignored> {
         let known = self.assignment.as_ref();
         let is_newer = known.is_none_or(|known| {
@@ -132,7 +126,9 @@ impl Replica {
         let is_same_epoch = known.is_some_and(|known| known.leader_epoch == given.leader_epoch);
         let stays = |replica| given.replicas.contains(replica);
         let stay_all = known.is_none_or(|known| known.replicas.iter().all(stays));
-        assert!(stay_all || !is_same_epoch, "the controller removes a replica only with a new leader epoch");
+        if is_same_epoch && !stay_all {
+            return Err(Ignored::ReplicaRemoved);
+        }
         if !is_same_epoch {
             self.leave_role();
         } else if let Role::Leader(leader) = &mut self.role
@@ -240,19 +236,43 @@ impl Replica {
     /// [`Ignored::WrongCompletion`] if none was requested.
     pub fn on_log_changed(&mut self, now: Instant, log: &LogView<'_>) -> Result<(), Ignored> {
         let change = self.change.take().ok_or(Ignored::WrongCompletion)?;
-        match change {
-            LogChange::Truncate { to } => assert_eq!((log.end, log.durable_end), (to, to), "the log ends at the cut"),
-            LogChange::Reset { start } => {
-                assert_eq!((log.local_start, log.end), (start, start), "the log starts empty after a reset");
-                self.high_watermark = start;
-            }
+        let is_as_asked = change.check_outcome(log, self.high_watermark);
+        if let LogChange::Reset { start, .. } = change {
+            self.high_watermark = start;
         }
-        if let Role::Follower(follower) = &mut self.role
-            && matches!(follower.state, FollowerState::Truncating | FollowerState::Resetting)
+        let is_changing = self.is_changing();
+        if is_changing && !is_as_asked {
+            // The leader named an offset within a batch, so the shorter log may not be a prefix of
+            // the leader's.
+            self.begin_handshake(now);
+        } else if let Role::Follower(follower) = &mut self.role
+            && is_changing
         {
             follower.follow(now);
             let ack = follower.ack(log.durable_end).map(|message| Action::Send { to: follower.leader, message });
             self.actions.extend(ack);
+        }
+        self.advance(now, log);
+        Ok(())
+    }
+
+    /// The requested cut or reset has failed. After a pause, a new handshake follows a failed cut,
+    /// and the driver is asked again for a failed reset.
+    ///
+    /// # Errors
+    /// [`Ignored::WrongCompletion`] if none was requested.
+    pub fn on_change_failed(&mut self, now: Instant, log: &LogView<'_>, failure: ChangeFailure) -> Result<(), Ignored> {
+        match self.change.as_mut().ok_or(Ignored::WrongCompletion)? {
+            LogChange::Reset { again_at, .. } => *again_at = Some(now.plus(self.limits.retry_interval)),
+            LogChange::Truncate { .. } => {
+                self.change = None;
+                let (is_changing, handshake) = (self.is_changing(), self.next_handshake());
+                if let Role::Follower(follower) = &mut self.role
+                    && is_changing
+                {
+                    follower.on_cut_failed(now, handshake, failure);
+                }
+            }
         }
         self.advance(now, log);
         Ok(())
@@ -267,14 +287,19 @@ impl Replica {
         if matches!(&self.role, Role::Follower(follower) if follower.is_leader_silent(now)) {
             self.begin_handshake(now);
         }
+        self.actions.extend(self.change.as_mut().and_then(|change| change.retry(now)));
         self.advance(now, log);
     }
 
+    /// The time of the next [`Self::handle_timeout`]. A call at that time does everything that is
+    /// due, so that the next time is later, or there is none.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        // No message is sent before the change is complete.
+        if let Some(change) = self.change {
+            return change.due_at();
+        }
         match &self.role {
-            // No message is sent before the change is complete.
-            _ if self.change.is_some() => None,
             Role::Idle | Role::Fenced => None,
             Role::Leader(leader) => leader.due_at(),
             Role::Follower(follower) => follower.due_at(),
@@ -376,9 +401,9 @@ impl Replica {
                 assert!(self.change.is_none(), "a log leads during a change");
                 leader.check_invariants(self.high_watermark);
             }
-            Role::Follower(follower) => {
-                let is_changing = matches!(follower.state, FollowerState::Truncating | FollowerState::Resetting);
-                assert!(!is_changing || self.change.is_some(), "a follower waits for a change that is not in flight");
+            Role::Follower(_) => {
+                let is_in_flight = !self.is_changing() || self.change.is_some();
+                assert!(is_in_flight, "a follower waits for a change that is not in flight");
             }
             Role::Idle | Role::Fenced => {}
         }
@@ -436,15 +461,12 @@ impl Replica {
     }
 
     fn handle_answer(&mut self, now: Instant, log: &LogView<'_>, answer: &Answer) -> Result<(), Ignored> {
-        let is_member = self.assignment.as_ref().is_some_and(|known| known.in_sync.contains(&self.me.broker));
-        let resets = if is_member { Resets::Withheld } else { Resets::Allowed };
+        let known = self.assignment.as_ref().filter(|known| !known.in_sync.contains(&self.me.broker));
+        let reset_max = known.map(|known| known.starts.local());
         let Role::Follower(follower) = &mut self.role else { return Err(Ignored::WrongRole) };
-        match follower.handle_answer(now, log, answer, self.high_watermark, resets)? {
+        match follower.handle_answer(now, log, answer, self.high_watermark, reset_max)? {
             Step::SayHello => {}
-            Step::Truncate { to } => {
-                self.change = Some(LogChange::Truncate { to });
-                self.actions.push_back(Action::Truncate { to });
-            }
+            Step::Truncate { to } => self.begin_change(LogChange::Truncate { to }),
             Step::Reset { start } => self.begin_reset(start),
             Step::Follow => {
                 let ack = follower.ack(log.durable_end).map(|message| Action::Send { to: follower.leader, message });
@@ -477,6 +499,15 @@ impl Replica {
         taken
     }
 
+    /// Whether the current role waits for a change of the log. The change in flight may belong to
+    /// an earlier role.
+    const fn is_changing(&self) -> bool {
+        matches!(
+            &self.role,
+            Role::Follower(Follower { state: FollowerState::Truncating | FollowerState::Resetting, .. })
+        )
+    }
+
     fn next_handshake(&mut self) -> Handshake {
         self.handshakes += 1;
         Handshake { run: self.me.run, count: self.handshakes }
@@ -490,9 +521,13 @@ impl Replica {
     }
 
     fn begin_reset(&mut self, start: Offset) {
+        self.begin_change(LogChange::Reset { start, again_at: None });
+    }
+
+    fn begin_change(&mut self, change: LogChange) {
         assert!(self.change.is_none(), "one change of the log at a time");
-        self.change = Some(LogChange::Reset { start });
-        self.actions.push_back(Action::Reset { start });
+        self.change = Some(change);
+        self.actions.push_back(change.action());
     }
 
     fn leave_role(&mut self) {

@@ -1,11 +1,11 @@
 //! Changes of a log that outlast the roles in which they began, and the choice of the leader.
 
-use rustmq_model::{LeaderEpoch, Offset};
+use rustmq_model::{Instant, LeaderEpoch, Offset};
 
 use super::peers::{LIMITS, Peer, assignment, at, following, member};
 use crate::replication::{
-    Action, Answer, Assignment, Change, Ignored, Member, Message, Proposal, Refusal, Replica, RoleName, Run, Starts,
-    Verdict, WaitRefusal,
+    Action, Answer, Assignment, Change, ChangeFailure, Ignored, InSyncChange, Member, Message, Proposal, Refusal,
+    Replica, RoleName, Run, Starts, Verdict, WaitRefusal,
 };
 
 /// Broker 2, which broker 1, the leader of epoch 5, has told to cut its log at 8.
@@ -71,6 +71,82 @@ fn an_interrupted_reset_is_completed_first() {
     replica.change_log(at(1));
     assert_eq!(replica.replica.leading(), Some(LeaderEpoch(6)));
     assert_eq!((replica.end, replica.replica.high_watermark()), (40, Offset(40)));
+}
+
+/// Delivers the follower's hello to the leader, and the answer to the follower.
+fn ask(now: Instant, leader: &mut Peer, follower: &mut Peer) -> Verdict {
+    let hello = follower.said();
+    leader.hear(now, 2, &hello).unwrap();
+    let Message::Answer(answer) = leader.said() else { panic!("a hello is answered") };
+    follower.hear(now, 1, &Message::Answer(answer)).unwrap();
+    answer.verdict
+}
+
+fn fail(follower: &mut Peer, now: Instant, failure: ChangeFailure) {
+    follower.asked_change();
+    follower.with(|replica, log| replica.on_change_failed(now, log, failure)).unwrap();
+    follower.with(|replica, log| replica.check_invariants(log));
+}
+
+#[test]
+fn a_failed_cut_is_tried_again_and_a_reset_replaces_it_if_it_fails_permanently() {
+    let (mut leader, mut follower) = (Peer::new(1, &[(1, 0)], 10), Peer::new(2, &[(1, 0), (2, 8)], 12));
+    let (given, cut) = (assignment(5, 1, 1, &[1, 2, 3]), Verdict::Cut { to: Offset(8) });
+    leader.assign(at(0), &given).unwrap();
+    follower.assign(at(0), &given).unwrap();
+    assert_eq!(ask(at(0), &mut leader, &mut follower), cut);
+    fail(&mut follower, at(1), ChangeFailure::Transient);
+    assert!(follower.says_nothing(), "not at once");
+    assert_eq!((follower.replica.role(), follower.replica.poll_timeout()), (RoleName::Handshaking, Some(at(6))));
+    follower.time_out(at(6));
+    assert_eq!(ask(at(6), &mut leader, &mut follower), cut);
+    fail(&mut follower, at(7), ChangeFailure::Permanent);
+    follower.time_out(at(12));
+    let Message::Hello(hello) = follower.said() else { panic!("a follower says hello") };
+    leader.hear(at(12), 2, &Message::Hello(hello.clone())).unwrap();
+    // The controller has to take the follower out of the ISR first.
+    let leave = leader.take(|action| matches!(action, Action::Propose(_)));
+    assert!(
+        matches!(leave, Action::Propose(Proposal { change: Change::InSync(InSyncChange::Leave(id)), .. }) if id.0 == 2)
+    );
+    let given = assignment(5, 2, 1, &[1, 3]);
+    leader.assign(at(13), &given).unwrap();
+    follower.assign(at(13), &given).unwrap();
+    // The follower repeats in each handshake of this epoch that its log cannot be cut.
+    follower.hear(at(17), 1, &Message::Void(hello.conversation)).unwrap();
+    assert_eq!(ask(at(17), &mut leader, &mut follower), Verdict::Reset { start: Offset(0) });
+    follower.change_log(at(18));
+    assert_eq!((follower.replica.role(), follower.end), (RoleName::Following, 0));
+    // After the reset the log is another one, which can be cut.
+    let ack = follower.said();
+    leader.hear(at(18), 2, &ack).unwrap();
+    follower.time_out(at(100));
+    let Message::Hello(next) = follower.said() else { panic!("a follower says hello") };
+    assert_eq!((hello.cannot_be_cut, next.cannot_be_cut), (true, false));
+}
+
+#[test]
+fn after_a_cut_that_fails_in_a_later_epoch_the_new_role_begins() {
+    let mut replica = truncating();
+    replica.assign(at(1), &assignment(6, 2, 2, &[1, 2, 3])).unwrap();
+    fail(&mut replica, at(4), ChangeFailure::Permanent);
+    assert_eq!((replica.replica.leading(), replica.end), (Some(LeaderEpoch(6)), 12));
+    let again = replica.with(|machine, log| machine.on_change_failed(at(5), log, ChangeFailure::Transient));
+    assert_eq!(again, Err(Ignored::WrongCompletion));
+}
+
+#[test]
+fn a_failed_reset_is_requested_again_until_it_is_complete() {
+    let mut replica = Peer::new(2, &[], 0);
+    replica.replica = Replica::open(member(2), LIMITS, Offset(0), Some(Offset(40)));
+    replica.assign(at(0), &assignment(6, 2, 2, &[1, 2, 3])).unwrap();
+    fail(&mut replica, at(1), ChangeFailure::Permanent);
+    assert_eq!((replica.replica.role(), replica.replica.poll_timeout()), (RoleName::Idle, Some(at(6))));
+    replica.time_out(at(5));
+    assert!(replica.asked.is_empty(), "not at once");
+    replica.time_out(at(6));
+    replica.change_log(at(7));
+    assert_eq!((replica.replica.leading(), replica.end), (Some(LeaderEpoch(6)), 40));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use rustmq_model::{LeaderEpoch, Offset};
 
 use super::peers::{Peer, assignment, at, batches, following, shake_hands};
-use crate::replication::{Ack, Action, Ignored, Message, RoleName, Verdict};
+use crate::replication::{Ack, Action, Assignment, Ignored, Message, RoleName, Starts, Verdict};
 
 fn ack_of(message: &Message) -> Ack {
     match message {
@@ -156,12 +156,15 @@ fn a_follower_whose_next_batches_the_leader_lacks_says_hello_again() {
     leader.hear(at(40), 2, &hello).unwrap();
     // A member of the ISR is not told to drop its log.
     assert!(!leader.asked.iter().any(|action| matches!(action, Action::Send { message: Message::Answer(_), .. })));
-    leader.assign(at(41), &assignment(5, 2, 1, &[1, 3])).unwrap();
+    let starts = Starts { log_start: Offset(0), tier_end: Offset(15) };
+    let given = Assignment { starts, ..assignment(5, 2, 1, &[1, 3]) };
+    (leader.starts, follower.starts) = (starts, starts);
+    leader.assign(at(41), &given).unwrap();
     leader.hear(at(41), 2, &hello).unwrap();
     let answer = leader.take(|action| matches!(action, Action::Send { message: Message::Answer(_), .. }));
     let Action::Send { message: Message::Answer(answer), .. } = answer else { panic!("it is sent") };
     assert_eq!(answer.verdict, Verdict::Reset { start: Offset(15) });
-    follower.assign(at(42), &assignment(5, 2, 1, &[1, 3])).unwrap();
+    follower.assign(at(42), &given).unwrap();
     follower.hear(at(42), 1, &Message::Answer(answer)).unwrap();
     assert_eq!(follower.replica.role(), RoleName::Resetting);
     follower.change_log(at(43));

@@ -5,8 +5,12 @@ use rustmq_model::{LeaderEpoch, Offset};
 
 use super::peers::{LIMITS, Peer, assignment, at, batches, following, member, shake_hands};
 use crate::replication::{
-    Ack, Action, Answer, BatchesRead, Ignored, Message, Push, Replica, ReplicationLimits, RoleName, Verdict,
+    Ack, Action, Answer, Assignment, BatchesRead, Ignored, Message, Push, Replica, ReplicationLimits, RoleName, Starts,
+    Verdict,
 };
+
+/// The controller's starts of the log in the tests of resets.
+const STARTS: Starts = Starts { log_start: Offset(0), tier_end: Offset(30) };
 
 /// A follower of broker 1, which leads in epoch 5 with this ISR, and the follower's hello.
 fn greeting(epochs: &[(i32, i64)], end: i64, in_sync: &[i32]) -> (Peer, crate::replication::Hello) {
@@ -23,6 +27,7 @@ fn answer(hello: &crate::replication::Hello, verdict: Verdict) -> Message {
 #[test]
 fn during_a_change_of_the_log_no_message_is_accepted() {
     let (mut follower, hello) = greeting(&[(1, 0), (2, 8)], 12, &[1, 3]);
+    follower.assign(at(0), &Assignment { starts: STARTS, ..assignment(5, 2, 1, &[1, 3]) }).unwrap();
     follower.hear(at(1), 1, &answer(&hello, Verdict::Reset { start: Offset(30) })).unwrap();
     assert_eq!(follower.hear(at(1), 1, &Message::Void(hello.conversation)), Err(Ignored::WrongState));
     let mut next = hello;
@@ -41,7 +46,7 @@ fn a_member_of_the_isr_does_not_drop_its_log() {
     assert_eq!(follower.hear(at(1), 1, &reset), Err(Ignored::InSync));
     assert_eq!(follower.replica.role(), RoleName::Handshaking);
     // The answer may overtake the assignment that takes the replica out of the ISR.
-    follower.assign(at(2), &assignment(5, 2, 1, &[1, 3])).unwrap();
+    follower.assign(at(2), &Assignment { starts: STARTS, ..assignment(5, 2, 1, &[1, 3]) }).unwrap();
     follower.hear(at(3), 1, &reset).unwrap();
     assert_eq!(follower.replica.role(), RoleName::Resetting);
 }
@@ -136,12 +141,82 @@ fn batches_of_another_log_are_not_appended() {
 }
 
 #[test]
-#[should_panic(expected = "removes a replica only with a new leader epoch")]
 fn no_replica_is_removed_within_a_leader_epoch() {
     let (mut leader, _) = following();
     let mut given = assignment(5, 2, 1, &[1, 3]);
     given.replicas.retain(|broker| broker.0 != 2);
-    let _ = leader.assign(at(1), &given);
+    assert_eq!(leader.assign(at(1), &given), Err(Ignored::ReplicaRemoved));
+    let push = |leader: &mut Peer| {
+        leader.append(at(1), 1);
+        leader.push(at(1), 2).unwrap().1
+    };
+    assert_eq!(push(&mut leader), 10..11, "the follower is not forgotten");
+    given.leader_epoch = LeaderEpoch(6);
+    leader.assign(at(2), &given).unwrap();
+    assert_eq!(leader.replica.leading(), Some(LeaderEpoch(6)));
+}
+
+/// The window was rewound, the read from there returned nothing, and then the acknowledgement came.
+#[test]
+fn a_leader_with_nothing_to_read_is_idle_after_a_failed_read() {
+    let (mut leader, _) = following();
+    leader.append(at(1), 10);
+    let (push, _) = leader.push(at(1), 2).unwrap();
+    let resent_at = at(1).plus(LIMITS.resend_after);
+    leader.time_out(resent_at);
+    let Action::ReadBatches { follower, handshake, first, .. } =
+        leader.take(|action| matches!(action, Action::ReadBatches { .. }))
+    else {
+        unreachable!()
+    };
+    let read = BatchesRead { follower, handshake, first, end: first, bytes: 0 };
+    let failed = leader.with(|replica, log| replica.on_batches_read(resent_at, log, &read));
+    assert_eq!(failed, Err(Ignored::WrongCompletion));
+    let ack = Ack { conversation: push.conversation, durable_end: Offset(20) };
+    leader.hear(at(22), 2, &Message::Ack(ack)).unwrap();
+    leader.asked.clear();
+    (23..60).for_each(|millis| leader.time_out(at(millis)));
+    assert!(leader.asked.len() <= 5, "only heartbeats are due: {:?}", leader.asked);
+}
+
+/// A leader may name an offset within a batch. The log is then cut lower, and may differ from the
+/// leader's.
+#[test]
+fn after_a_cut_within_a_batch_the_logs_are_compared_again() {
+    let (mut follower, hello) = greeting(&[(1, 0), (2, 8)], 12, &[1, 2, 3]);
+    follower.batch_ends = vec![4, 8, 12];
+    follower.hear(at(1), 1, &answer(&hello, Verdict::Cut { to: Offset(10) })).unwrap();
+    follower.change_log(at(2));
+    assert_eq!(follower.replica.role(), RoleName::Handshaking);
+    let Message::Hello(next) = follower.said() else { panic!("a follower says hello") };
+    assert_eq!((next.end, next.conversation.handshake.count), (Offset(8), hello.conversation.handshake.count + 1));
+}
+
+/// A leader may name any start, but no later leader accepts a log that starts beyond its own end.
+#[test]
+fn no_reset_moves_the_start_beyond_the_start_that_the_controller_has() {
+    let (mut follower, hello) = greeting(&[(1, 0)], 10, &[1, 3]);
+    let reset = |start| answer(&hello, Verdict::Reset { start: Offset(start) });
+    for start in [1, i64::MAX - 1] {
+        assert_eq!(follower.hear(at(1), 1, &reset(start)), Err(Ignored::WrongState));
+    }
+    follower.assign(at(2), &Assignment { starts: STARTS, ..assignment(5, 2, 1, &[1, 3]) }).unwrap();
+    assert_eq!(follower.hear(at(3), 1, &reset(31)), Err(Ignored::WrongState));
+    follower.hear(at(3), 1, &reset(30)).unwrap();
+    assert_eq!(follower.replica.role(), RoleName::Resetting);
+}
+
+#[test]
+fn a_page_is_neither_empty_nor_longer_than_every_leader_accepts() {
+    let epochs: Vec<_> = (0..300).map(|number| (number, i64::from(number))).collect();
+    let page = |history_page_max| {
+        let mut follower = Peer::new(2, &epochs, 300);
+        follower.replica = Replica::open(member(2), ReplicationLimits { history_page_max, ..LIMITS }, Offset(0), None);
+        follower.assign(at(0), &assignment(301, 1, 1, &[1, 2, 3])).unwrap();
+        let Message::Hello(hello) = follower.said() else { panic!("a follower says hello") };
+        hello.history.starts.len()
+    };
+    assert_eq!([0, 1, 300, usize::MAX].map(page), [1, 1, 256, 256]);
 }
 
 /// The driver may report an append only with the next input.

@@ -5,7 +5,9 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset};
 
 use super::peers::{Peer, assignment, at, batches, following};
-use crate::replication::{Action, Answer, Conversation, Message, RoleName, Verdict};
+use crate::replication::{
+    Ack, Action, Answer, Assignment, BatchesRead, Conversation, Message, RoleName, Starts, Verdict,
+};
 
 enum Number<'a> {
     Offset(&'a mut Offset),
@@ -113,12 +115,25 @@ fn pushed() -> (Peer, Vec<Delivery>) {
     (follower, vec![batches, Delivery::plain(1, heartbeat), void])
 }
 
+/// The controller's log start for a replica that is out of the ISR.
+const START: Offset = Offset(9);
+
 fn greeting() -> (Peer, Vec<Delivery>) {
+    greeting_in(&[1, 2, 3])
+}
+
+fn greeting_outside() -> (Peer, Vec<Delivery>) {
+    greeting_in(&[1, 3])
+}
+
+fn greeting_in(in_sync: &[i32]) -> (Peer, Vec<Delivery>) {
     let mut follower = Peer::new(2, &[(1, 0), (2, 5), (4, 8)], 12);
-    follower.assign(at(0), &assignment(5, 1, 1, &[1, 2, 3])).unwrap();
+    follower.batch_ends = vec![3, 5, 8, 10, 12];
+    follower.starts = Starts { log_start: Offset(0), tier_end: START };
+    let given = Assignment { starts: follower.starts, ..assignment(5, 1, 1, in_sync) };
+    follower.assign(at(0), &given).unwrap();
     let conversation = follower.said().conversation();
-    let verdicts =
-        [Verdict::Cut { to: Offset(8) }, Verdict::OlderPage { newer: 2 }, Verdict::Reset { start: Offset(3) }];
+    let verdicts = [Verdict::Cut { to: Offset(8) }, Verdict::OlderPage { newer: 2 }, Verdict::Reset { start: START }];
     let of = |verdict| Delivery::plain(1, Message::Answer(Answer { conversation, verdict, high_watermark: Offset(6) }));
     (follower, verdicts.map(of).to_vec())
 }
@@ -142,15 +157,40 @@ fn led() -> (Peer, Vec<Delivery>) {
     (leader, vec![Delivery::plain(2, ack), Delivery::plain(2, follower.said())])
 }
 
+/// A leader whose read for a push returned nothing, and acknowledgements of an earlier push.
+fn read_failed() -> (Peer, Vec<Delivery>) {
+    let (mut leader, _) = following();
+    leader.append(at(1), 10);
+    let (push, _) = leader.push(at(1), 2).unwrap();
+    leader.time_out(at(40));
+    let Action::ReadBatches { follower, handshake, first, .. } =
+        leader.take(|action| matches!(action, Action::ReadBatches { .. }))
+    else {
+        unreachable!()
+    };
+    let read = BatchesRead { follower, handshake, first, end: first, bytes: 0 };
+    let _ = leader.with(|replica, log| replica.on_batches_read(at(40), log, &read));
+    let ack = |end| Delivery::plain(2, Message::Ack(Ack { conversation: push.conversation, durable_end: Offset(end) }));
+    (leader, vec![ack(15), ack(20)])
+}
+
 #[test]
 fn no_changed_number_makes_a_replica_panic_or_drop_committed_records() {
-    let states: [State; 4] = [pushed, greeting, truncating, led];
+    // Each with the highest start of a reset, which only a replica out of the ISR makes.
+    let states: [(State, Option<Offset>); 6] = [
+        (pushed, None),
+        (greeting, None),
+        (greeting_outside, Some(START)),
+        (truncating, None),
+        (led, None),
+        (read_failed, None),
+    ];
     let mut tried = 0;
-    for state in states {
+    for (state, reset_max) in states {
         let (_, honest) = state();
         for delivery in honest.iter().flat_map(Delivery::mutants) {
             let (mut peer, _) = state();
-            peer.asked.clear();
+            let asked_before = peer.asked.len();
             let (end, high_watermark) = (peer.end, peer.replica.high_watermark());
             let heard = peer.hear_batches(at(70), delivery.from, &delivery.message, &delivery.batches);
             assert!(heard.is_ok() || peer.end == end, "{delivery:?} is ignored, and changes the log");
@@ -158,15 +198,22 @@ fn no_changed_number_makes_a_replica_panic_or_drop_committed_records() {
                 peer.end >= end && peer.epochs.windows(2).all(|pair| pair[0].epoch < pair[1].epoch),
                 "{delivery:?}"
             );
-            for asked in &peer.asked {
+            for asked in &peer.asked[asked_before..] {
                 match asked {
                     Action::Truncate { to } => assert!((high_watermark..=Offset(end)).contains(to), "{delivery:?}"),
-                    Action::Reset { .. } => panic!("{delivery:?}: a member of the ISR drops its log"),
+                    Action::Reset { start } => {
+                        let is_allowed = Some(*start) <= reset_max && start.0 >= 0;
+                        assert!(is_allowed, "{delivery:?}: the log starts at {start}");
+                    }
                     _ => {}
                 }
             }
             peer.with(|replica, log| replica.check_invariants(log));
-            peer.with(|replica, log| replica.handle_timeout(at(200), log));
+            if matches!(peer.replica.role(), RoleName::Truncating | RoleName::Resetting) {
+                peer.change_log(at(80));
+                peer.with(|replica, log| replica.check_invariants(log));
+            }
+            peer.time_out(at(200));
             peer.with(|replica, log| replica.check_invariants(log));
             tried += 1;
         }

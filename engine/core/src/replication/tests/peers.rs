@@ -72,6 +72,8 @@ pub struct Peer {
     pub durable_end: i64,
     pub end: i64,
     pub epochs: Vec<EpochStart>,
+    /// The ends of its batches, in order. Each record is a batch if there are none.
+    pub batch_ends: Vec<i64>,
     /// The actions that are not executed yet.
     pub asked: Vec<Action>,
 }
@@ -82,8 +84,16 @@ impl Peer {
         let epochs =
             epochs.iter().map(|&(epoch, start)| EpochStart { epoch: LeaderEpoch(epoch), start: Offset(start) });
         let replica = Replica::open(member(broker), LIMITS, Offset(0), None);
-        let epochs = epochs.collect();
-        Self { replica, starts: Starts::default(), local_start: 0, durable_end: end, end, epochs, asked: Vec::new() }
+        Self {
+            replica,
+            starts: Starts::default(),
+            local_start: 0,
+            durable_end: end,
+            end,
+            epochs: epochs.collect(),
+            batch_ends: Vec::new(),
+            asked: Vec::new(),
+        }
     }
 
     /// Calls the machine, and collects its actions.
@@ -140,11 +150,25 @@ impl Peer {
         self.with(|replica, log| replica.on_durable(now, log));
     }
 
+    /// Asserts that one call does everything that is due by `now`.
+    pub fn time_out(&mut self, now: Instant) {
+        self.with(|replica, log| replica.handle_timeout(now, log));
+        let next = self.replica.poll_timeout();
+        assert!(next.is_none_or(|next| next > now), "at {now:?} something is due, and not done: {next:?}");
+    }
+
+    /// Takes the requested change of the log, to report its failure or its completion later.
+    pub fn asked_change(&mut self) -> Action {
+        self.take(|action| matches!(action, Action::Truncate { .. } | Action::Reset { .. }))
+    }
+
     /// Executes the requested change of the log, and reports it.
     pub fn change_log(&mut self, now: Instant) {
-        let change = self.take(|action| matches!(action, Action::Truncate { .. } | Action::Reset { .. }));
-        let to = match change {
-            Action::Truncate { to } => to,
+        let to = match self.asked_change() {
+            Action::Truncate { to } => {
+                let whole = self.batch_ends.iter().copied().filter(|end| *end <= to.0);
+                if self.batch_ends.is_empty() { to } else { Offset(whole.max().unwrap_or(self.local_start)) }
+            }
             Action::Reset { start } => {
                 self.local_start = start.0;
                 start
