@@ -3,9 +3,9 @@
 //! the controller's decisions as given; the driver carries the messages and the bytes.
 //!
 //! Reading order: [`message`] has the messages between replicas and their order, [`assignment`] the
-//! controller's decisions; [`replica`] is the machine, with its roles in [`leader`] (the
+//! controller's decisions; [`replica`] is the machine, with its [`role`] as the [`leader`] (the
 //! [`progress`] of each follower with its [`window`] and its [`lag`], and the ISR in [`in_sync`])
-//! and [`follower`]; [`divergence`] compares two logs, [`log_change`] has the cut or the reset in
+//! or a [`follower`]; [`divergence`] compares two logs, [`log_change`] has the cut or the reset in
 //! flight, [`ack_level`] the promises to producers, [`actions`] the requests to the driver.
 
 pub mod ack_level;
@@ -22,6 +22,7 @@ pub mod log_view;
 pub mod message;
 mod progress;
 mod replica;
+mod role;
 mod window;
 
 pub use ack_level::{AckLevel, ProduceRefusal};
@@ -31,7 +32,8 @@ pub use leader::BatchesRead;
 pub use limits::ReplicationLimits;
 pub use log_view::LogView;
 pub use message::{Ack, Answer, Conversation, Handshake, Hello, HistoryPage, Message, Push, Verdict};
-pub use replica::{Replica, RoleName};
+pub use replica::Replica;
+pub use role::RoleName;
 
 #[cfg(test)]
 mod tests;

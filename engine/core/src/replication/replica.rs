@@ -25,38 +25,17 @@ use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset};
 use super::ack_level::{AckLevel, ProduceRefusal};
 use super::actions::{Action, ChangeFailure, Ignored, WaitRefusal};
 use super::assignment::{Assignment, Change, Member, Proposal, Refusal, Run};
-use super::follower::{Follower, FollowerState, Step};
+use super::follower::{Follower, Step};
 use super::leader::{BatchesRead, Leader};
 use super::limits::ReplicationLimits;
 use super::log_change::LogChange;
 use super::log_view::LogView;
 use super::message::{Answer, Conversation, Handshake, Hello, Message, Push};
+use super::role::{Role, RoleName};
 
 /// The most actions that wait for the driver: a few for each follower. The driver takes them after
 /// each input.
 const ACTIONS_MAX: usize = 1_024;
-
-#[derive(Debug)]
-enum Role {
-    Idle,
-    /// The controller has refused a proposal because this epoch is over. The next epoch has not
-    /// arrived yet.
-    Fenced,
-    Leader(Leader),
-    Follower(Follower),
-}
-
-/// The role of a replica, as seen from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RoleName {
-    Idle,
-    Fenced,
-    Leader,
-    Handshaking,
-    Truncating,
-    Resetting,
-    Following,
-}
 
 #[derive(Debug)]
 pub struct Replica {
@@ -240,7 +219,7 @@ impl Replica {
         if let LogChange::Reset { start, .. } = change {
             self.high_watermark = start;
         }
-        let is_changing = self.is_changing();
+        let is_changing = self.role.is_changing();
         if is_changing && !is_as_asked {
             // The leader named an offset within a batch, so the shorter log may not be a prefix of
             // the leader's.
@@ -266,7 +245,7 @@ impl Replica {
             LogChange::Reset { again_at, .. } => *again_at = Some(now.plus(self.limits.retry_interval)),
             LogChange::Truncate { .. } => {
                 self.change = None;
-                let (is_changing, handshake) = (self.is_changing(), self.next_handshake());
+                let (is_changing, handshake) = (self.role.is_changing(), self.next_handshake());
                 if let Role::Follower(follower) = &mut self.role
                     && is_changing
                 {
@@ -296,14 +275,7 @@ impl Replica {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         // No message is sent before the change is complete.
-        if let Some(change) = self.change {
-            return change.due_at();
-        }
-        match &self.role {
-            Role::Idle | Role::Fenced => None,
-            Role::Leader(leader) => leader.due_at(),
-            Role::Follower(follower) => follower.due_at(),
-        }
+        self.change.map_or_else(|| self.role.due_at(), LogChange::due_at)
     }
 
     pub fn poll_action(&mut self) -> Option<Action> {
@@ -378,17 +350,7 @@ impl Replica {
 
     #[must_use]
     pub const fn role(&self) -> RoleName {
-        match &self.role {
-            Role::Idle => RoleName::Idle,
-            Role::Fenced => RoleName::Fenced,
-            Role::Leader(_) => RoleName::Leader,
-            Role::Follower(follower) => match follower.state {
-                FollowerState::Handshaking { .. } => RoleName::Handshaking,
-                FollowerState::Truncating => RoleName::Truncating,
-                FollowerState::Resetting => RoleName::Resetting,
-                FollowerState::Following => RoleName::Following,
-            },
-        }
+        self.role.name()
     }
 
     /// Panics if the machine contradicts itself or its log.
@@ -402,7 +364,7 @@ impl Replica {
                 leader.check_invariants(self.high_watermark);
             }
             Role::Follower(_) => {
-                let is_in_flight = !self.is_changing() || self.change.is_some();
+                let is_in_flight = !self.role.is_changing() || self.change.is_some();
                 assert!(is_in_flight, "a follower waits for a change that is not in flight");
             }
             Role::Idle | Role::Fenced => {}
@@ -497,15 +459,6 @@ impl Replica {
             self.advance(now, log);
         }
         taken
-    }
-
-    /// Whether the current role waits for a change of the log. The change in flight may belong to
-    /// an earlier role.
-    const fn is_changing(&self) -> bool {
-        matches!(
-            &self.role,
-            Role::Follower(Follower { state: FollowerState::Truncating | FollowerState::Resetting, .. })
-        )
     }
 
     fn next_handshake(&mut self) -> Handshake {
