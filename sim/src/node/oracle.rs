@@ -107,6 +107,8 @@ pub struct Oracle {
     poisoned_from: Option<RequestNumber>,
     /// Epochs in which another replica led.
     heard: BTreeSet<(TopicIdPartition, LeaderEpoch)>,
+    /// Epochs in which a client has sent a batch.
+    sent_in: BTreeSet<(TopicIdPartition, LeaderEpoch)>,
     /// The epoch of each view that readers were shown.
     epochs: BTreeMap<PartitionKey, LeaderEpoch>,
 }

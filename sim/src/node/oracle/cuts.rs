@@ -15,7 +15,6 @@ use crate::node::host::RequestNumber;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AskedCut {
     number: RequestNumber,
-    leader_epoch: LeaderEpoch,
     pub to: CutTo,
     is_shown: bool,
 }
@@ -68,11 +67,10 @@ impl Oracle {
 
     pub fn on_cut_asked(&mut self, number: RequestNumber, CutLog { id, leader_epoch, to }: CutLog) {
         let model = self.model(id);
-        let asked = AskedCut { number, leader_epoch, to, is_shown: false };
-        let is_heard = model.cut.is_some_and(|cut| cut.leader_epoch == leader_epoch);
+        let asked = AskedCut { number, to, is_shown: false };
         let place = if model.cut.is_none() { &mut model.cut } else { &mut model.rival };
         assert!(place.replace(asked).is_none(), "{id}: a cut has more than one unanswered rival");
-        if !is_heard {
+        if !self.sent_in.contains(&(id, leader_epoch)) {
             self.heard.insert((id, leader_epoch));
         }
     }
@@ -80,6 +78,7 @@ impl Oracle {
     /// A client sends a batch with this epoch, so the epoch may now appear in the log.
     pub fn on_sent_in(&mut self, id: TopicIdPartition, epoch: LeaderEpoch) {
         self.heard.remove(&(id, epoch));
+        self.sent_in.insert((id, epoch));
     }
 
     /// Checks the epoch that readers are shown.
