@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 
 use rustmq_engine_core::shard::Partitions;
-use rustmq_engine_core::shard::partitions::Partition;
 use rustmq_engine_core::shard::request::TrimTo;
 use rustmq_engine_core::wal::SlotId;
 use rustmq_model::batch::BatchHeader;
@@ -121,7 +120,7 @@ impl Oracle {
                 model.drop_pending(order);
                 life
             }
-            Some(life) if !is_next_life(&life, model, partition, &pieces, &self.batches) => {
+            Some(life) if !is_next_life(&life, model, partition.log.end(), first, is_tail_harmed) => {
                 // The deletion was lost. All requests after it were for later lives, and are lost
                 // with it.
                 if let Some(at) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) {
@@ -192,13 +191,20 @@ fn is_empty_and_followed(life: &Life, model: &Model) -> bool {
 }
 
 /// Whether the found log is of a life that was opened after this one was deleted.
-fn is_next_life(life: &Life, model: &Model, partition: &Partition, pieces: &[Piece], batches: &Batches) -> bool {
+fn is_next_life(
+    life: &Life,
+    model: &Model,
+    end: Offset,
+    first: Option<(Offset, BatchId)>,
+    is_tail_harmed: bool,
+) -> bool {
     let Some(deleted) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) else { return false };
-    if partition.log.end() < life.end {
-        return true;
+    let is_of_this = first.is_some() && life.begins_with(first);
+    if end < life.end {
+        // Harm may have destroyed the end of this life, and the deletion with it.
+        return !(is_tail_harmed && is_of_this);
     }
-    let Some((base, first)) = first_found(pieces, batches) else { return false };
-    let is_of_this = life.batches.get(&base).is_some_and(|placed| placed.batch == first);
+    let Some((_, first)) = first else { return false };
     !is_of_this && model.pending.iter().skip(deleted).any(|pending| appended(pending) == Some(first))
 }
 
