@@ -15,6 +15,12 @@ fn replicas_keep_their_promises_through_crashes_and_lost_messages() {
     assert_eq!(missing, [], "a simulation in which nothing happens proves nothing");
 }
 
+/// This seed once failed. It is another run as soon as the simulation draws something else.
+#[test]
+fn the_seed_that_failed_before_passes() {
+    assert!(cluster::run(9_433, Trace::default()).operations > 0);
+}
+
 #[test]
 fn the_same_seed_goes_the_same_way() {
     for seed in 0..5 {

@@ -15,6 +15,14 @@ fn a_node_keeps_its_promises_through_crashes_and_faults() {
     assert_eq!(missing, [], "a simulation in which nothing happens proves nothing");
 }
 
+/// These seeds once failed. They are other runs as soon as the simulation draws something else.
+#[test]
+fn the_seeds_that_failed_before_pass() {
+    for seed in [5_415, 9_947, 12_193, 13_303, 25_250, 26_036] {
+        assert!(node::run(seed, Trace::default()).operations > 0);
+    }
+}
+
 #[test]
 fn the_same_seed_goes_the_same_way() {
     for seed in 0..5 {

@@ -76,7 +76,6 @@ impl ReplicaLog {
         frames.iter().enumerate().for_each(|(number, frame)| log.apply(number, frame));
         // A start does not know how much of the log the other replicas had.
         log.high_watermark = log.local_start().max(log.starts.local());
-        log.core = log.rebuilt();
         settle(&mut log.core, log.high_watermark, log.starts.log_start);
         log.core.check_invariants();
         log
@@ -114,7 +113,7 @@ impl ReplicaLog {
         self.stored.truncate(kept);
         let mut rebuilt = self.rebuilt();
         assert_eq!(rebuilt.end(), to, "a cut is between two batches");
-        self.core.prepare_truncation(to).expect("a cut takes no committed batch");
+        assert!(self.has_to_cut(to), "a cut removes something");
         self.core.begin_cut();
         rebuilt.continue_cut(&self.core, Timestamp(0));
         self.core = rebuilt;
@@ -135,8 +134,7 @@ impl ReplicaLog {
         settle(&mut self.core, self.high_watermark, self.starts.log_start);
     }
 
-    /// Whether a cut to `to` removes batches or an epoch. A replay does not ask: its log may lack
-    /// an empty epoch that the log had before the crash.
+    /// Whether a cut to `to` removes batches or an epoch.
     pub fn has_to_cut(&self, to: Offset) -> bool {
         self.core.prepare_truncation(to).expect("no committed record is cut off")
     }

@@ -17,7 +17,7 @@ pub enum Harm {
 
 impl Harm {
     /// The harm's name in the trace.
-    pub(super) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
             Self::Flipped => "flipped",

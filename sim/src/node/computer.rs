@@ -8,7 +8,7 @@ use rustmq_engine_core::shard::Now;
 use rustmq_engine_core::wal::SlotId;
 use rustmq_model::Timestamp;
 
-use crate::disk::{Crash, Disk, DiskError, Operation, OperationId, Outcome, Started};
+use crate::disk::{Crash, Disk, DiskError, Harm, Operation, OperationId, Outcome, Started};
 use crate::{Schedule, Trace};
 
 /// The wall clock at the beginning of virtual time, in milliseconds since the Unix epoch.
@@ -101,6 +101,13 @@ impl Computer {
 
     pub fn wake_after(&mut self, delay: Duration, event: Event) {
         self.schedule.after(delay, event);
+    }
+
+    /// Harms a sector, if it is durable and unharmed.
+    pub fn harm(&mut self, slot: SlotId, offset: u32, harm: Harm) {
+        if self.disk.harm(self.schedule.now(), slot, offset, harm) {
+            self.note(harm.name(), &[("slot", u64::from(slot.0)), ("offset", u64::from(offset))]);
+        }
     }
 
     pub fn note(&mut self, what: &str, fields: &[(&str, u64)]) {

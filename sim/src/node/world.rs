@@ -186,11 +186,10 @@ impl World {
         if self.dice.happens(self.setting.harm_chance) {
             let slots: Vec<_> = self.started.keys().copied().collect();
             let sectors = self.setting.shape.length() / SECTOR;
-            let now = self.computer.schedule.now();
             if let Some(slot) = slots.get(self.dice.below(slots.len().max(1))) {
                 let offset = u32::try_from(self.dice.below(sectors as usize)).expect("a slot is small") * SECTOR;
                 let harm = if self.dice.coin() { Harm::Unreadable } else { Harm::Flipped };
-                self.computer.disk.harm(now, *slot, offset, harm);
+                self.computer.harm(*slot, offset, harm);
             }
         }
     }

@@ -94,9 +94,15 @@ impl Life {
         self.resets += 1;
     }
 
-    /// Whether a log with this first batch may be this life. A log without batches may be any life.
-    pub fn begins_with(&self, first: Option<(Offset, BatchId)>) -> bool {
-        first.is_none_or(|(base, batch)| self.batches.get(&base).is_some_and(|placed| placed.batch == batch))
+    /// Whether a log with these batches may be this life, with more batches at its end. The first
+    /// one does not tell: a client may send the same batch to a later life. A log without batches
+    /// may be any life.
+    pub fn may_hold(&self, found: &[(Offset, BatchId)]) -> bool {
+        let is_its_own = |&(base, batch): &(Offset, BatchId)| match self.batches.get(&base) {
+            Some(placed) => placed.batch == batch,
+            None => base >= self.end,
+        };
+        found.first().is_none_or(|(base, _)| self.batches.contains_key(base)) && found.iter().all(is_its_own)
     }
 
     pub fn is_marked(&self, range: &Range<Offset>) -> bool {

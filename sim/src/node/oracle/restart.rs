@@ -109,9 +109,10 @@ impl Oracle {
         };
         let mut durable = lives.into_iter().find(|life| life.is_durable);
         let pieces = pieces.expect("an open partition was read");
-        let first = first_found(&pieces, &self.batches);
-        if is_tail_harmed && !durable.as_ref().is_some_and(|life| life.begins_with(first)) && !model.may_open(first) {
-            durable = model.restore_ended(first).or(durable);
+        let found = batches_of(&pieces, &self.batches);
+        let first = found.first().map(|(_, batch)| *batch);
+        if is_tail_harmed && !durable.as_ref().is_some_and(|life| life.may_hold(&found)) && !model.may_open(first) {
+            durable = model.restore_ended(&found).or(durable);
         }
         let mut life = match durable {
             // Two empty logs look alike: neither the life nor the outcome of the pending requests
@@ -120,7 +121,7 @@ impl Oracle {
                 model.drop_pending(order);
                 life
             }
-            Some(life) if !is_next_life(&life, model, partition.log.end(), first, is_tail_harmed) => {
+            Some(life) if !is_next_life(&life, model, partition.log.end(), &found, is_tail_harmed) => {
                 // The deletion was lost. All requests after it were for later lives, and are lost
                 // with it.
                 if let Some(at) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) {
@@ -191,21 +192,15 @@ fn is_empty_and_followed(life: &Life, model: &Model) -> bool {
 }
 
 /// Whether the found log is of a life that was opened after this one was deleted.
-fn is_next_life(
-    life: &Life,
-    model: &Model,
-    end: Offset,
-    first: Option<(Offset, BatchId)>,
-    is_tail_harmed: bool,
-) -> bool {
+fn is_next_life(life: &Life, model: &Model, end: Offset, found: &[(Offset, BatchId)], is_tail_harmed: bool) -> bool {
     let Some(deleted) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) else { return false };
-    let is_of_this = first.is_some() && life.begins_with(first);
+    let is_of_this = !found.is_empty() && life.may_hold(found);
     if end < life.end {
         // Harm may have destroyed the end of this life, and the deletion with it.
         return !(is_tail_harmed && is_of_this);
     }
-    let Some((_, first)) = first else { return false };
-    !is_of_this && model.pending.iter().skip(deleted).any(|pending| appended(pending) == Some(first))
+    let Some((_, first)) = found.first() else { return false };
+    !is_of_this && model.pending.iter().skip(deleted).any(|pending| appended(pending) == Some(*first))
 }
 
 impl Model {
@@ -243,33 +238,34 @@ impl Model {
     }
 
     /// Harm has destroyed the end of an earlier life and everything after it: that life is back.
-    fn restore_ended(&mut self, first: Option<(Offset, BatchId)>) -> Option<Life> {
-        let at = self.ended.iter().rposition(|life| life.begins_with(first))?;
+    fn restore_ended(&mut self, found: &[(Offset, BatchId)]) -> Option<Life> {
+        let at = self.ended.iter().rposition(|life| life.may_hold(found))?;
         self.pending.clear();
         self.ended.drain(at..).next()
     }
 
     /// Whether a pending request may have opened a life that begins with this batch.
-    fn may_open(&self, first: Option<(Offset, BatchId)>) -> bool {
+    fn may_open(&self, first: Option<BatchId>) -> bool {
         self.pending.iter().any(|pending| match first {
-            Some((_, first)) => appended(pending) == Some(first),
+            Some(first) => appended(pending) == Some(first),
             None => pending.asked == Asked::Open,
         })
     }
 }
 
-fn first_found(pieces: &[Piece], batches: &Batches) -> Option<(Offset, BatchId)> {
-    pieces.iter().find_map(|piece| match piece {
+fn batches_of(pieces: &[Piece], batches: &Batches) -> Vec<(Offset, BatchId)> {
+    let batch_of = |piece: &Piece| match piece {
         Piece::Batch { header, bytes } => Some((header.base_offset, batches.identify(header, bytes))),
         _ => None,
-    })
+    };
+    pieces.iter().filter_map(batch_of).collect()
 }
 
 /// The opening of the life that begins with this batch. Without a batch, the last opening that it
 /// may have been.
-fn opening_of(model: &Model, first: Option<(Offset, BatchId)>) -> Option<usize> {
+fn opening_of(model: &Model, first: Option<BatchId>) -> Option<usize> {
     let asked = |what: Asked, at: &usize| model.pending[*at].asked == what;
-    let is_first = |pending: &Pending| first.is_some_and(|(_, first)| appended(pending) == Some(first));
+    let is_first = |pending: &Pending| first.is_some_and(|first| appended(pending) == Some(first));
     let before = model.pending.iter().position(is_first).unwrap_or(model.pending.len());
     let last = (0..before).rev().find(|at| asked(Asked::Open, at))?;
     let deleted = (0..last).rev().find(|at| asked(Asked::Delete, at));
