@@ -120,7 +120,8 @@ pub enum ResumePoint {
     NewSegment,
 }
 
-/// Content after the end of the log, which was never acknowledged and is not replayed.
+/// Content after the end of the log. It is not replayed. It was never acknowledged, unless damage
+/// hit the newest commits before a later group named their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DroppedTail {
     pub slot: SlotId,
