@@ -102,8 +102,8 @@ pub struct StartReport {
     pub partitions: usize,
     /// The largest record batch that fits into a segment, in bytes.
     pub batch_bytes_max: usize,
-    /// The number of WALs whose last groups were dropped. A cut of power tears only groups that
-    /// were never acknowledged.
+    /// The number of WALs whose last groups were dropped. Where commits are synced, a cut of power
+    /// tears only groups that were never acknowledged.
     pub torn_tails: usize,
 }
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use rustmq_engine_core::log::Frontiers;
 use rustmq_engine_core::shard::Partitions;
 use rustmq_engine_core::shard::request::TrimTo;
 use rustmq_engine_core::wal::SlotId;
@@ -122,7 +121,7 @@ impl Oracle {
                 model.drop_pending(order);
                 life
             }
-            Some(life) if !is_next_life(&life, model, partition.log.frontiers(), &found, is_tail_harmed) => {
+            Some(life) if !is_next_life(&life, model, partition.log.end(), &found, is_tail_harmed) => {
                 // The deletion was lost. All requests after it were for later lives, and are lost
                 // with it.
                 if let Some(at) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) {
@@ -193,17 +192,10 @@ fn is_empty_and_followed(life: &Life, model: &Model) -> bool {
 }
 
 /// Whether the found log is of a life that was opened after this one was deleted.
-fn is_next_life(
-    life: &Life,
-    model: &Model,
-    &Frontiers { log_start, durable_end: end, .. }: &Frontiers,
-    found: &[(Offset, BatchId)],
-    is_tail_harmed: bool,
-) -> bool {
+fn is_next_life(life: &Life, model: &Model, end: Offset, found: &[(Offset, BatchId)], is_tail_harmed: bool) -> bool {
     let Some(deleted) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) else { return false };
-    // All batches of a log may be trimmed, or unreadable.
-    let is_trimmed_like_this = end > Offset(0) && log_start >= life.start;
-    let is_of_this = if found.is_empty() { is_trimmed_like_this } else { life.may_hold(found) };
+    // All batches of a log may be trimmed, or unreadable: then nothing tells the life.
+    let is_of_this = if found.is_empty() { end > Offset(0) } else { life.may_hold(found) };
     if end < life.end {
         // Harm may have destroyed the end of this life, and the deletion with it.
         return !(is_tail_harmed && is_of_this);

@@ -120,8 +120,8 @@ pub enum ResumePoint {
     NewSegment,
 }
 
-/// Content after the end of the log. It is not replayed. It was never acknowledged, unless damage
-/// hit the newest commits before a later group named their end.
+/// Content after the end of the log. It is not replayed. Where commits are synced, it was never
+/// acknowledged, unless damage hit the newest commits, whose end no group on the disk names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DroppedTail {
     pub slot: SlotId,
