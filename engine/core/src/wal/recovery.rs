@@ -112,7 +112,7 @@ pub struct Recovery {
     proven: WalPosition,
     /// The end of the previous segment, as the tail segment's groups name it.
     tail_claim: Option<WalPosition>,
-    dropped: Option<DroppedTail>,
+    dropped: Vec<DroppedTail>,
     holes: Vec<(SlotId, SegmentShape, Hole)>,
     /// Newest first; [`Recovery::finish`] reverses them.
     segments: Vec<RecoveredSegment>,
@@ -139,7 +139,7 @@ impl Recovery {
             durable: WalPosition::default(),
             proven: WalPosition::default(),
             tail_claim: None,
-            dropped: None,
+            dropped: Vec::new(),
             holes: Vec::new(),
             segments: Vec::new(),
             bases: Bases::default(),

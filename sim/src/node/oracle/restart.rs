@@ -55,8 +55,8 @@ impl Oracle {
         self.keys.clear();
         self.poisoned_from = None;
         let harms = Harms { disk, started };
-        let dropped = recovered.wal.dropped;
-        let is_tail_harmed = dropped.is_some_and(|dropped| harms.excuse_from(dropped.slot, dropped.offset));
+        let is_tail_harmed =
+            recovered.wal.dropped.iter().any(|dropped| harms.excuse_from(dropped.slot, dropped.offset));
         let (mut findings, mut order) = (Findings::default(), Order::default());
         for partition in recovered.partitions.iter() {
             assert!(self.models.contains_key(&partition.id), "{} was never opened", partition.id);

@@ -168,7 +168,8 @@ pub struct RecoveredWal {
     pub bases_lost: Vec<BaseLost>,
     /// Slots without a segment.
     pub free_slots: Vec<SlotId>,
-    pub dropped: Option<DroppedTail>,
+    /// Newest segment first.
+    pub dropped: Vec<DroppedTail>,
     /// The holes that a repair writes. Empty unless a repair is requested.
     pub holes: Vec<(SlotId, SegmentShape, Hole)>,
     /// Files that a repair extends to the length of their segments. Empty unless a repair is

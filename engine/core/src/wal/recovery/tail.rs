@@ -1,4 +1,5 @@
-//! The tail segment: the newest one that holds a group. The log ends in it.
+//! The tail segment, which the log ends in: the newest one that holds a group, or the oldest one if
+//! none does.
 
 use super::FoundSegment;
 use super::Recovery;
@@ -12,7 +13,7 @@ use crate::wal::segment_header::SegmentHeader;
 impl Recovery {
     /// The newest segment holds no group, so the tail of the log is in the previous one.
     pub(super) fn step_down(&mut self, segment: usize, scan: &SegmentScan) -> Result<(), RecoveryError> {
-        self.dropped = self.dropped_from(segment, scan).or(self.dropped);
+        self.dropped.extend(self.dropped_from(segment, scan));
         self.started_empty.insert(0, self.found[segment].slot);
         self.tail = Some(segment - 1);
         self.start_scan(segment - 1, DamagePolicy::Stop, None)
@@ -21,7 +22,7 @@ impl Recovery {
     pub(super) fn on_tail(&mut self, segment: usize, scan: &SegmentScan) {
         let SegmentHeader { version, generation, shape, .. } = self.found[segment].header;
         let at = WalPosition { generation, offset: scan.end };
-        self.dropped = self.dropped_from(segment, scan).or(self.dropped);
+        self.dropped.extend(self.dropped_from(segment, scan));
         self.proven = scan.proven;
         self.tail_claim = Some(scan.proven).filter(|proven| proven.generation < generation);
         self.durable = if scan.end == shape.first_group() { scan.proven } else { at };

@@ -142,7 +142,7 @@ fn any_subset_of_the_last_groups_blocks_gives_the_whole_group_or_none_of_it() {
             // Zeros at the place of the group tell nothing; other content in a slot without an
             // earlier use does.
             let told = subset != 255 && (subset & 1 != 0 || stale != 0);
-            assert_eq!(recovered.dropped.is_some(), told, "subset {subset:08b}");
+            assert_eq!(!recovered.dropped.is_empty(), told, "subset {subset:08b}");
         }
     }
 }
@@ -520,6 +520,5 @@ fn a_torn_first_group_of_a_segment_is_reported() {
     disk.0.get_mut(&slot).unwrap()[first.offset as usize] ^= 1;
     let found = disk.recover(shard.shape, CorruptionPolicy::Refuse).unwrap();
     assert_eq!(found.started_empty, [slot]);
-    let dropped = found.dropped.unwrap();
-    assert_eq!((dropped.slot, dropped.offset), (slot, first.offset));
+    assert_eq!((found.dropped[0].slot, found.dropped[0].offset), (slot, first.offset));
 }
