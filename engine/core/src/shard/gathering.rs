@@ -1,6 +1,6 @@
 //! Writes frames into chunks and plans the steps of a commit: groups at their places, a sealed
 //! segment's index and trailer, a new segment's header, and the syncs between them. The segment
-//! table decides the places.
+//! table decides the places. Evicts the oldest readable batches when memory is short.
 //!
 //! ```text
 //! room -> stage_* -> open group --room in the next chunk or segment, take_commit--> planned steps

@@ -1,5 +1,5 @@
-//! [`Shard`]: the interface for a driver. [`super::turn`] orders the steps of a turn; each decision
-//! has a file of its own.
+//! [`Shard`]: its parts, its start, and the requests to it. The driver's calls for turns and events
+//! are in [`super::turn`]; each decision has a file of its own.
 
 use std::time::Duration;
 

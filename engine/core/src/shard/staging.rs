@@ -4,7 +4,7 @@
 //! The order for every frame: validate it, make room, change the partition's log, put the frame.
 //! Room comes before the change, since a new segment may begin with a checkpoint of the log: a
 //! checkpoint that included the change would precede the frame that makes it. Nothing may come
-//! between change and frame.
+//! between change and frame. A close alone puts its frame first: it leaves no log to checkpoint.
 
 use bytes::Bytes;
 use rustmq_model::batch::BatchHeader;

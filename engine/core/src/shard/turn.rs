@@ -1,4 +1,5 @@
-//! The order of the machine's steps, in a turn and after each event. Decides nothing else.
+//! The driver's calls for turns, commits and other events, and the order of the machine's steps in
+//! each. What a step does is decided in its own file.
 
 use std::time::Duration;
 

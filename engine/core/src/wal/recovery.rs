@@ -7,8 +7,9 @@
 //! headers of all slots -> scan of the newest segment -> per older segment, newest first:
 //!     trailer -> index -> (nothing | groups of bases | scan)          no sound index -> scan
 //! ```
-//! A segment is scanned only if the newest base (checkpoint, open or close) of some partition
-//! leaves frames to replay in it, or lies in several of its groups. A repair scans all segments.
+//! An older segment is scanned if its trailer or index is not sound, if the newest base
+//! (checkpoint, open or close) of some partition leaves frames to replay in it or has pieces in
+//! several groups, or if single groups with bases are too many or damaged. A repair scans all.
 
 use std::collections::{BTreeMap, BTreeSet};
 

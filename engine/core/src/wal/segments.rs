@@ -6,8 +6,8 @@
 //! slot:  held ([`super::slots`]) --start_segment--> active --seal--> sealed --poll_free--> held
 //! ```
 //! Segments are freed oldest first, and freed slots are reused in that order. So the generations on
-//! disk never have a gap, and a frame that voids others (close, open, trim, relocation) outlives
-//! all frames that it voids.
+//! disk never have a gap, and a frame that voids others (close, open, trim, truncation, relocation,
+//! damaged range) outlives all frames that it voids.
 //!
 //! Each part has its own module; [`SegmentTable`] joins them and decides only when a segment may be
 //! freed.
