@@ -58,7 +58,7 @@ pub(super) struct Write {
 impl Write {
     /// Creates a write without padding.
     pub(super) fn of(slot: SlotId, offset: usize, bytes: Vec<u8>) -> Self {
-        let checked = vec![0..bytes.len()];
+        let checked = std::iter::once(0..bytes.len()).collect();
         Self { slot, offset, bytes, checked }
     }
 }
