@@ -1,0 +1,161 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustmq_engine_core::shard::{DiskStep, SyncPolicy};
+use rustmq_engine_core::wal::{
+    FormatVersion, GroupHeader, GroupKind, SegmentGeneration, SlotId, WalPosition, WalSession,
+};
+use rustmq_model::Instant;
+
+use super::{Loss, Moment, Proofs};
+use crate::disk::{Harm, Harmed, SECTOR};
+use crate::node::start::WAL;
+
+const PROOF_AFTER: Duration = Duration::from_nanos(10);
+
+fn write(slot: u32, sector: u32, kind: Option<GroupKind>) -> DiskStep {
+    let mut bytes = vec![0; SECTOR as usize];
+    if let Some(kind) = kind {
+        let header = GroupHeader {
+            kind,
+            version: FormatVersion::CURRENT,
+            length: SECTOR,
+            generation: SegmentGeneration(1),
+            session: WalSession(1),
+            offset: sector * SECTOR,
+            frame_count: 0,
+            durable: WalPosition::default(),
+        };
+        header.encode(WAL, &mut bytes);
+    }
+    DiskStep::WriteSynced { slot: SlotId(slot), offset: sector * SECTOR, bytes: Bytes::from(bytes) }
+}
+
+fn group(slot: u32, sector: u32) -> DiskStep {
+    write(slot, sector, Some(GroupKind::Data))
+}
+
+fn at(nanos: u64) -> Instant {
+    Instant::from_nanos(nanos)
+}
+
+impl Proofs {
+    fn begin(&mut self, nanos: u64, steps: &[DiskStep]) -> Moment {
+        let ended = self.ended();
+        self.on_begun(at(nanos), steps, || ended)
+    }
+
+    fn commit(&mut self, nanos: u64, steps: &[DiskStep]) {
+        let commit = self.begin(nanos, steps);
+        self.on_ended(at(nanos + 1), commit, true);
+    }
+
+    /// Checks the excuse of harm to these sectors: the first commit that may be lost, and whether a
+    /// start may refuse the log.
+    fn check(&self, sectors: &[(u32, u32)], from: Option<u64>, may_refuse: bool) {
+        let harmed = |&(slot, sector): &(u32, u32)| Harmed {
+            at: at(90),
+            slot: SlotId(slot),
+            offset: sector * SECTOR,
+            harm: Harm::Flipped,
+        };
+        let harms: Vec<_> = sectors.iter().map(harmed).collect();
+        let expected = (Loss { from: from.map(Moment) }, may_refuse);
+        assert_eq!((self.loss(&harms), self.may_refuse(&harms)), expected, "{sectors:?}");
+    }
+}
+
+/// The header's example, after a start (1) and the segment's header (2): commits 3 to 6 lie in the
+/// sectors 1 to 4.
+fn example(syncs: SyncPolicy) -> Proofs {
+    let mut proofs = Proofs::new(syncs, PROOF_AFTER);
+    proofs.on_start();
+    proofs.commit(10, &[write(0, 0, None)]);
+    proofs.commit(20, &[group(0, 1)]);
+    let earlier = proofs.begin(30, &[group(0, 2)]);
+    let later = proofs.begin(31, &[group(0, 3)]);
+    proofs.on_ended(at(40), later, true);
+    assert_eq!(proofs.ended(), Moment(3));
+    proofs.on_ended(at(41), earlier, true);
+    proofs.commit(50, &[group(0, 4)]);
+    proofs
+}
+
+#[test]
+fn harm_excuses_the_loss_of_commits_that_no_sound_group_names() {
+    let mut proofs = example(SyncPolicy::EachCommit);
+    proofs.check(&[], None, false);
+    proofs.check(&[(0, 5), (1, 1)], None, false);
+    proofs.check(&[(0, 0)], None, true);
+    proofs.check(&[(0, 3)], None, true);
+    proofs.check(&[(0, 4)], Some(6), false);
+    proofs.check(&[(0, 2), (0, 4)], Some(4), true);
+    proofs.check(&[(0, 1), (0, 4)], Some(6), true);
+    // A segment proves the one before it. Harm from before a write does not count.
+    proofs.commit(60, &[write(1, 0, None), group(1, 1)]);
+    proofs.check(&[(0, 4)], None, true);
+    proofs.check(&[(1, 0)], None, true);
+    proofs.check(&[(1, 1)], Some(7), false);
+    proofs.commit(100, &[group(1, 1)]);
+    proofs.check(&[(1, 1)], None, false);
+}
+
+#[test]
+fn a_group_that_is_not_durable_proves_nothing_but_may_make_a_start_refuse() {
+    let mut proofs = example(SyncPolicy::EachCommit);
+    let failed = proofs.begin(60, &[group(0, 5)]);
+    proofs.on_ended(at(61), failed, false);
+    proofs.check(&[(0, 4)], Some(6), true);
+    // The next start finds the log up to there, and goes on after it.
+    proofs.on_start();
+    proofs.commit(70, &[write(0, 5, Some(GroupKind::Proof))]);
+    proofs.check(&[(0, 4)], None, true);
+}
+
+#[test]
+fn a_header_and_the_trailer_before_it_prove_a_segment() {
+    let seal = |proofs: &mut Proofs, steps_done: usize| {
+        let sync = |slot| DiskStep::Sync { slot: SlotId(slot) };
+        let steps = [group(0, 5), write(0, 9, None), sync(0), write(1, 0, None), sync(1), group(1, 1), sync(1)];
+        let steps = steps.map(|step| match step {
+            DiskStep::WriteSynced { slot, offset, bytes } => DiskStep::Write { slot, offset, bytes },
+            other => other,
+        });
+        // The group is finished while commit 6 is in flight.
+        let commit = proofs.on_begun(at(60), &steps, || Moment(5));
+        (0..steps_done).for_each(|_| proofs.on_step_done(commit));
+    };
+    let mut proofs = example(SyncPolicy::EachCommit);
+    seal(&mut proofs, 4);
+    proofs.check(&[(0, 4)], Some(6), true);
+    let mut proofs = example(SyncPolicy::EachCommit);
+    seal(&mut proofs, 5);
+    proofs.check(&[(0, 4)], None, true);
+    proofs.check(&[(0, 4), (0, 9)], Some(6), true);
+    proofs.check(&[(0, 4), (1, 0)], Some(6), true);
+    // A later session goes on before the trailer.
+    proofs.on_start();
+    proofs.on_begun(at(70), &[group(0, 6)], || Moment(5));
+    proofs.check(&[(0, 4)], Some(6), true);
+}
+
+#[test]
+fn without_syncs_only_starts_and_segments_prove_the_log() {
+    let mut proofs = example(SyncPolicy::Never);
+    proofs.check(&[(0, 2)], Some(4), false);
+    proofs.commit(60, &[write(1, 0, None), group(1, 1)]);
+    proofs.check(&[(0, 2)], None, true);
+}
+
+#[test]
+#[should_panic(expected = "the log is idle, but no group proves its newest commit")]
+fn an_idle_log_must_be_proven() {
+    let mut proofs = example(SyncPolicy::EachCommit);
+    proofs.check_idle(at(60), || true);
+    proofs.commit(60, &[write(0, 5, Some(GroupKind::Proof))]);
+    proofs.check_idle(at(99), || true);
+    proofs.check_closed(true);
+    proofs.commit(100, &[group(0, 6)]);
+    proofs.check_idle(at(110), || true);
+    proofs.check_idle(at(111), || true);
+}
