@@ -27,9 +27,7 @@ const KEPT_PARTITIONS: i32 = 16;
 /// After so many rounds everything is read from its beginning.
 const FULL_LOOK_EVERY: u32 = 15;
 const QUIET_WITHIN: Duration = Duration::from_secs(60);
-/// All groups are loaded within this after a start. A bound for what hangs, not for what is slow:
-/// on a machine with ten times as much to do as it has processors, each read of a loop device takes
-/// tens of milliseconds, and a group may take a thousand of them.
+/// All groups are loaded within this after a start. A bound for what hangs, not for what is slow.
 const LOADED_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]

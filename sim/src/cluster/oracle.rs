@@ -109,7 +109,8 @@ impl Oracle {
             self.committed.push(*batch);
         }
         assert!(self.committed_end() >= to, "a high watermark is above the log");
-        self.committed_in.insert(epoch, to);
+        let end = self.committed_in.entry(epoch).or_default();
+        *end = to.max(*end);
     }
 
     fn check_sequence(&mut self, batch: &Batch) {

@@ -355,7 +355,11 @@ impl Oracle {
                 assert!(is_shown || is_closed || is_closing, "{id}: a trim is answered before readers see it");
                 // Readers of a partition that is about to be deleted are shown no more changes. The
                 // deletion may fail.
-                if !is_shown && let Some(life) = model.lives.first_mut() {
+                let is_deleted_later = |later: &Pending| later.asked == Asked::Delete && later.number > number;
+                if !is_shown
+                    && model.pending.iter().any(is_deleted_later)
+                    && let Some(life) = model.lives.first_mut()
+                {
                     life.set_start(*log_start, now);
                 }
             }

@@ -7,6 +7,7 @@
 //! begin --> in flight --on_written--> written --all before it are written--> durable (take_durable)
 //!               '----------- lose -----'----> lost, however it ends
 //! unproven --on_proof_staged--> proven --on_durable, with frames--> unproven
+//! unproven --delay_proof--> unproven, tried again after a pause
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};

@@ -19,6 +19,7 @@ mod bases;
 mod headerless;
 mod index_group;
 mod outcome;
+mod tail;
 
 pub use index_group::read_index;
 pub use outcome::{
@@ -28,7 +29,7 @@ pub use outcome::{
 
 use super::control::Control;
 use super::damage::{GroupDamage, GroupError};
-use super::format_version::{FormatVersion, Unknown};
+use super::format_version::Unknown;
 use super::group::{self, GroupHeader};
 use super::index::{IndexError, SegmentIndex, Trailer};
 use super::position::{SegmentGeneration, SegmentShape, SlotId, WalPosition, WalSession};
@@ -111,9 +112,7 @@ pub struct Recovery {
     proven: WalPosition,
     /// The end of the previous segment, as the tail segment's groups name it.
     tail_claim: Option<WalPosition>,
-    /// The trailer of the tail segment, if that was sealed: the segments after it hold no group.
-    tail_trailer: Option<Trailer>,
-    dropped: Option<DroppedTail>,
+    dropped: Vec<DroppedTail>,
     holes: Vec<(SlotId, SegmentShape, Hole)>,
     /// Newest first; [`Recovery::finish`] reverses them.
     segments: Vec<RecoveredSegment>,
@@ -140,8 +139,7 @@ impl Recovery {
             durable: WalPosition::default(),
             proven: WalPosition::default(),
             tail_claim: None,
-            tail_trailer: None,
-            dropped: None,
+            dropped: Vec::new(),
             holes: Vec::new(),
             segments: Vec::new(),
             bases: Bases::default(),
@@ -432,8 +430,7 @@ impl Recovery {
         let empty = scan.end == place.shape.first_group();
         if is_tail && empty && scan.groups_after_damage == 0 {
             if segment > 0 {
-                self.step_down(segment, &scan);
-                return Ok(());
+                return self.step_down(segment, &scan);
             }
             // Segments before the oldest one were freed because of content in this one, which is
             // lost.
@@ -458,8 +455,7 @@ impl Recovery {
         if is_tail {
             self.on_tail(segment, &scan);
         }
-        let has_trailer = trailer.is_some() || (is_tail && self.tail_trailer.is_some());
-        if has_trailer && !scan.holes.is_empty() {
+        if trailer.is_some() && !scan.holes.is_empty() {
             self.void_trailers.push((slot, place.shape));
         }
         // The trailer of a damaged index proves only the end of the segment.
@@ -473,26 +469,12 @@ impl Recovery {
         RecoveryError::Newer { slot: self.found[segment].slot, offset, unknown }
     }
 
-    /// The newest segment holds no group, so the tail of the log is in the previous one.
-    fn step_down(&mut self, segment: usize, scan: &SegmentScan) {
-        self.dropped = self.dropped_from(segment, scan);
-        self.started_empty.insert(0, self.found[segment].slot);
-        self.tail = Some(segment - 1);
-        self.step = Step::Trailer { segment: segment - 1 };
-    }
-
     /// The offset up to which the segment's content is proven durable.
     fn proven(&self, segment: usize, scan: &SegmentScan, trailer: Option<Trailer>) -> u32 {
         let generation = self.found[segment].header.generation;
         let own = Some(scan.proven).filter(|proven| proven.generation == generation).map_or(0, |proven| proven.offset);
         if self.tail == Some(segment) {
-            // A session seals a segment, syncs it to its end, and only then writes the header of
-            // the next one. A later session that goes on in the segment leaves the trailer until it
-            // seals the segment again.
-            let started_next = self.found.get(segment + 1).map(|next| next.header.session);
-            let is_synced =
-                |trailer: &Trailer| Some(trailer.session) == started_next && scan.session_seen <= trailer.session;
-            return own.max(self.tail_trailer.filter(is_synced).map_or(0, |trailer| trailer.end));
+            return own;
         }
         let named = self.named_end(segment).or(trailer.map(|trailer| trailer.end));
         own.max(named.unwrap_or(0))
@@ -505,43 +487,9 @@ impl Recovery {
         successor.or(self.tail_claim).filter(|claim| claim.generation == generation).map(|claim| claim.offset)
     }
 
-    /// The content behind the segment's end that is left of commits.
-    fn dropped_from(&self, segment: usize, scan: &SegmentScan) -> Option<DroppedTail> {
-        let FoundSegment { slot, header, .. } = &self.found[segment];
-        let (offset, damage) = scan.damage()?;
-        let is_left = match damage {
-            // Zeros, and content of an earlier use of the slot, are no torn tail. New slots are
-            // used in the order of their numbers, so a slot had no earlier use if its generation is
-            // at most its number plus 1.
-            GroupDamage::Absent => !scan.damaged_block_is_blank && header.generation.0 <= u64::from(slot.0) + 1,
-            GroupDamage::Fields => false,
-            _ => true,
-        };
-        let groups = scan.groups_after_damage;
-        (is_left || groups > 0).then_some(DroppedTail { slot: *slot, offset, damage, groups })
-    }
-
-    fn on_tail(&mut self, segment: usize, scan: &SegmentScan) {
-        let SegmentHeader { version, generation, shape, .. } = self.found[segment].header;
-        let at = WalPosition { generation, offset: scan.end };
-        self.dropped = self.dropped_from(segment, scan).or(self.dropped);
-        self.proven = scan.proven;
-        self.tail_claim = Some(scan.proven).filter(|proven| proven.generation < generation);
-        self.durable = if scan.end == shape.first_group() { scan.proven } else { at };
-        // A segment of an older version takes no more groups: an older build would read on in it,
-        // and take frames of a later version for damage.
-        let is_older = version != FormatVersion::CURRENT;
-        let closed = scan.sealed || is_older || shape != self.options.shape || scan.end >= shape.trailer();
-        self.resume_at = if closed { ResumePoint::NewSegment } else { ResumePoint::InSegment(at) };
-    }
-
     fn on_trailer(&mut self, segment: usize, bytes: &Bytes) -> Result<(), RecoveryError> {
         let place = self.place(segment);
         let trailer = Trailer::parse(place.wal, place.shape, place.generation, bytes);
-        if self.tail == Some(segment) {
-            self.tail_trailer = trailer;
-            return self.start_scan(segment, DamagePolicy::Stop, None);
-        }
         let agrees = |trailer: &Trailer| self.named_end(segment).is_none_or(|end| end == trailer.end);
         match trailer.filter(agrees) {
             Some(trailer) => {

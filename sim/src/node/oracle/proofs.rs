@@ -2,11 +2,12 @@
 //! refuse the log. They are derived from the writes that the disk took and from the ends of commits
 //! that the machine was told: the kind of a group is read, but not the position that it names.
 //!
-//! A group names the end of the log that was durable when its bytes were fixed. Once the group
-//! itself is durable, that end is proven: damage before it is corruption, and a start refuses the
-//! log. Damage after it is taken for a torn tail, and the log ends there. So harm excuses the loss
-//! of commits that no sound durable group names, from the first harmed one on, and no other loss.
-//! The header of a segment, together with the trailer of the one before it, names that segment.
+//! A group names the end of the log that was durable when its bytes were fixed, and at least the
+//! end of the segment before its own. Once the group itself is durable, that end is proven: damage
+//! before it is corruption, and a start refuses the log. Damage after it is taken for a torn tail,
+//! and the log ends there. So harm excuses the loss of commits that no sound durable group names,
+//! from the first harmed one on, and no other loss. Headers, trailers and indexes prove nothing, and
+//! harm to them alone loses nothing.
 //!
 //! ```text
 //! commit          1  2  3  4      3 was fixed while 2 was in flight
@@ -15,7 +16,8 @@
 //! harm in 4                       4 may be lost
 //! harm in 2 and 4                 3 names 1: 2 to 4 may be lost
 //! ```
-//! A log that stays idle ends with a proof of its newest commit. The oracle demands it.
+//! The oracle demands two proofs. The last group of a commit names every commit that was durable
+//! when the commit began. A log that stays idle ends with a proof of its newest commit.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,6 +36,35 @@ pub struct Moment(u64);
 impl Moment {
     const fn before(self) -> Self {
         Self(self.0 - 1)
+    }
+}
+
+/// Numbers segments in the order of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct SegmentNumber(u64);
+
+/// The part of a commit that lies in one segment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Part {
+    commit: Moment,
+    segment: SegmentNumber,
+}
+
+/// A beginning of the log: the parts of a commit and of all commits before it, and the parts in all
+/// segments before this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Prefix {
+    through: Moment,
+    before: SegmentNumber,
+}
+
+impl Prefix {
+    fn has(self, part: Part) -> bool {
+        part.commit <= self.through || part.segment < self.before
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self { through: self.through.max(other.through), before: self.before.max(other.before) }
     }
 }
 
@@ -56,7 +87,7 @@ impl Loss {
 }
 
 /// A proof without memory is tried again within this time.
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: Duration = Duration::from_millis(200);
 
 /// The slot and the offset of a write.
 type Place = (SlotId, u32);
@@ -66,18 +97,24 @@ type Place = (SlotId, u32);
 struct Written {
     end: u32,
     at: Instant,
-    commit: Moment,
+    part: Part,
     /// The step of the commit that syncs the write; `None` if only the end of the commit counts.
     synced_by: Option<usize>,
-    /// The newest commit that is named, at least; `None` for a trailer.
-    names: Option<Moment>,
-    /// The trailer without which a header names nothing.
-    trailer: Option<Place>,
+    /// `None` for a header or a trailer.
+    group: Option<Group>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    kind: GroupKind,
+    /// The proven beginning of the log, once the group is durable.
+    names: Prefix,
 }
 
 impl Written {
-    const fn is_group(&self) -> bool {
-        self.names.is_some() && self.trailer.is_none()
+    /// Whether a start that cannot read the write ends the log before it. It rebuilds an index.
+    fn is_needed(&self) -> bool {
+        self.group.is_some_and(|group| group.kind != GroupKind::Index)
     }
 }
 
@@ -85,8 +122,8 @@ impl Written {
 #[derive(Clone, Copy, Debug)]
 struct Unended {
     steps_done: usize,
-    /// The newest commit that its groups name.
-    names: Option<Moment>,
+    /// The beginning of the log that its groups name.
+    names: Prefix,
 }
 
 #[derive(Debug)]
@@ -102,13 +139,13 @@ pub struct Proofs {
     has_failed: bool,
     /// The writes that a start may read.
     written: BTreeMap<Place, Written>,
-    /// The commit that began the segment in each slot.
-    segments: BTreeMap<SlotId, Moment>,
-    newest_segment: Option<SlotId>,
-    /// The newest commit with frames.
-    with_frames: Moment,
-    /// That commit, until a durable group names it, and when its proof is due.
-    unproven: Option<(Moment, Instant)>,
+    /// The newest segment in each slot.
+    segments: BTreeMap<SlotId, SegmentNumber>,
+    newest_segment: SegmentNumber,
+    /// The newest part of a commit that has frames.
+    with_frames: Part,
+    /// That part, until a durable group names it, and when its proof is due.
+    unproven: Option<(Part, Instant)>,
 }
 
 impl Proofs {
@@ -122,8 +159,8 @@ impl Proofs {
             has_failed: false,
             written: BTreeMap::new(),
             segments: BTreeMap::new(),
-            newest_segment: None,
-            with_frames: Moment(0),
+            newest_segment: SegmentNumber(0),
+            with_frames: Part { commit: Moment(0), segment: SegmentNumber(0) },
             unproven: None,
         }
     }
@@ -143,28 +180,31 @@ impl Proofs {
     /// A commit begins. For each of its writes, `frozen` returns [`Self::ended`] as it was when the
     /// bytes were fixed.
     pub fn on_begun(&mut self, now: Instant, steps: &[DiskStep], mut frozen: impl FnMut() -> Moment) -> Moment {
+        let ended = self.synced(self.ended());
         self.begun.0 += 1;
         let commit = self.begun;
-        let (mut newest_named, mut sealed) = (None, None);
+        let (mut names, mut last) = (Prefix::default(), None);
         for (number, step) in steps.iter().enumerate() {
             let (DiskStep::Write { slot, offset, bytes } | DiskStep::WriteSynced { slot, offset, bytes }) = step else {
                 continue;
             };
             let (slot, offset, frozen) = (*slot, *offset, frozen());
-            let (mut names, mut trailer) = (None, None);
             if offset == 0 {
-                self.segments.insert(slot, commit);
-                self.newest_segment = Some(slot);
-                trailer = sealed.take();
-                names = trailer.map(|_| commit.before());
-            } else if let Ok(group) = GroupHeader::parse(WAL, bytes) {
+                self.newest_segment.0 += 1;
+                self.segments.insert(slot, self.newest_segment);
+            }
+            let part = Part { commit, segment: self.segments[&slot] };
+            let header = GroupHeader::parse(WAL, bytes).ok();
+            let group = header.map(|GroupHeader { kind, .. }| {
+                let names = Prefix { through: self.synced(frozen), before: part.segment };
+                Group { kind, names }
+            });
+            if let Some(group) = group {
+                names = names.or(group.names);
+                last = Some((slot, group.names));
                 if group.kind == GroupKind::Data {
-                    self.with_frames = commit;
+                    self.with_frames = part;
                 }
-                names = Some(self.named(slot, frozen));
-                newest_named = newest_named.max(names);
-            } else {
-                sealed = Some((slot, offset));
             }
             self.drop_from(slot, offset);
             let end = offset + u32::try_from(bytes.len()).expect("a write is shorter than a slot");
@@ -173,20 +213,31 @@ impl Proofs {
                 DiskStep::WriteSynced { .. } => *later == number,
                 DiskStep::Write { .. } => false,
             });
-            self.written.insert((slot, offset), Written { end, at: now, commit, synced_by, names, trailer });
+            self.written.insert((slot, offset), Written { end, at: now, part, synced_by, group });
         }
-        self.unended.insert(commit, Unended { steps_done: 0, names: newest_named });
+        self.check_last_group(ended, last);
+        self.unended.insert(commit, Unended { steps_done: 0, names });
         commit
     }
 
-    /// The newest commit that a group of this slot names, at least. Its segment began in a commit
-    /// that had no other beside it, and that synced the segment before.
-    fn named(&self, slot: SlotId, frozen: Moment) -> Moment {
-        let synced = match self.syncs {
-            SyncPolicy::EachCommit => frozen,
+    /// Checks that the last group of a commit, in this slot, names everything that was durable when
+    /// the commit began.
+    fn check_last_group(&self, ended: Moment, last: Option<(SlotId, Prefix)>) {
+        // The group names all other segments.
+        let slots = last.map_or(SlotId(0)..=SlotId(u32::MAX), |(slot, _)| slot..=slot);
+        let names = last.map_or(Prefix::default(), |(_, names)| names);
+        let durable = self.written.range((*slots.start(), 0)..=(*slots.end(), u32::MAX)).map(|(_, written)| written);
+        let mut durable = durable.filter(|written| written.group.is_some() && written.part.commit <= ended);
+        let unnamed = durable.find(|written| !names.has(written.part));
+        assert!(unnamed.is_none(), "a commit begins, but its last group does not name {unnamed:?}, which is durable");
+    }
+
+    /// The newest commit that is known to be synced when `ended` is the newest durable one.
+    const fn synced(&self, ended: Moment) -> Moment {
+        match self.syncs {
+            SyncPolicy::EachCommit => ended,
             SyncPolicy::Never => self.started,
-        };
-        self.segments.get(&slot).map_or(synced, |begun| synced.max(begun.before()))
+        }
     }
 
     /// The log goes on at this place: later places of the slot have content that a start dropped,
@@ -213,9 +264,11 @@ impl Proofs {
         }
         let before = self.ended();
         let Unended { names, .. } = self.unended.remove(&commit).expect("a commit ends once");
-        self.unproven.take_if(|(unproven, _)| Some(*unproven) <= names);
-        if self.syncs == SyncPolicy::EachCommit && before < self.with_frames && self.with_frames <= self.ended() {
-            self.unproven = Some((self.with_frames, now.plus(self.proof_after)));
+        self.unproven.take_if(|(unproven, _)| names.has(*unproven));
+        let frames = self.with_frames;
+        let is_new = before < frames.commit && frames.commit <= self.ended();
+        if self.syncs == SyncPolicy::EachCommit && is_new && !names.has(frames) {
+            self.unproven = Some((frames, now.plus(self.proof_after)));
         }
     }
 
@@ -246,35 +299,22 @@ impl Proofs {
     /// The loss that this harm excuses.
     pub fn loss(&self, harms: &[Harmed]) -> Loss {
         let harmed: BTreeMap<_, _> = self.harmed(harms).collect();
-        if harmed.is_empty() {
-            return Loss { from: None };
-        }
-        let is_sound = |place: &Place, of: Moment| {
-            let is_of = |written: &Written| written.commit == of && self.is_durable(written);
-            self.written.get(place).is_some_and(is_of) && !harmed.contains_key(place)
-        };
-        let proofs = self.written.iter().filter(|(place, written)| {
-            let places = [Some(**place), written.trailer];
-            places.iter().flatten().all(|place| is_sound(place, written.commit))
-        });
-        let proven = proofs.filter_map(|(_, written)| written.names).max();
-        // Groups show that a header is lost, and a segment is read without its trailer.
-        let groups = harmed.values().filter(|written| written.is_group() && Some(written.commit) > proven);
-        Loss { from: groups.map(|written| written.commit).min() }
+        let sound = self.written.iter().filter(|(place, _)| !harmed.contains_key(place));
+        let proven = names_of(sound.map(|(_, written)| written).filter(|written| self.is_durable(written)));
+        let lost = harmed.values().filter(|written| written.is_needed() && !proven.has(written.part));
+        Loss { from: lost.map(|written| written.part.commit).min() }
     }
 
     fn is_durable(&self, written: &Written) -> bool {
         let is_synced = |unended: &Unended| written.synced_by.is_some_and(|step| step < unended.steps_done);
-        self.unended.get(&written.commit).is_none_or(is_synced)
+        self.unended.get(&written.part.commit).is_none_or(is_synced)
     }
 
-    /// Whether a start may refuse the log after this harm: it hit the header of a segment, a
-    /// segment that is not the newest, or a commit that any group names, durable or not.
+    /// Whether a start may refuse the log after this harm: it hit the header of a segment, or a
+    /// group that any other one names, durable or not.
     pub fn may_refuse(&self, harms: &[Harmed]) -> bool {
-        let named = self.written.values().filter_map(|written| written.names).max();
-        self.harmed(harms).any(|((slot, offset), written)| {
-            *offset == 0 || self.newest_segment != Some(*slot) || Some(written.commit) <= named
-        })
+        let named = names_of(self.written.values());
+        self.harmed(harms).any(|((_, offset), written)| *offset == 0 || written.is_needed() && named.has(written.part))
     }
 
     fn harmed(&self, harms: &[Harmed]) -> impl Iterator<Item = (&Place, &Written)> {
@@ -283,6 +323,11 @@ impl Proofs {
             harms.iter().any(|harmed| is_in(harmed) && harmed.at >= written.at)
         })
     }
+}
+
+/// The beginning of the log that these writes name.
+fn names_of<'a>(writes: impl Iterator<Item = &'a Written>) -> Prefix {
+    writes.filter_map(|written| written.group).fold(Prefix::default(), |named, group| named.or(group.names))
 }
 
 #[cfg(test)]

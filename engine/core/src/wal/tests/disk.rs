@@ -210,21 +210,14 @@ impl Shard {
         true
     }
 
-    /// Begins a roll: the last groups, index and trailer are in flight together.
-    pub(super) fn half_seal(&mut self) {
-        if self.table.segments_left() >= 2 {
-            self.finish_group(GroupKind::Data);
-            self.seal();
-        }
-    }
-
-    /// Begins a roll: the segment is synced to its end, and the next header is in flight.
+    /// Begins a roll: index, trailer and the next header are in flight together.
     pub(super) fn half_roll(&mut self) {
-        if self.table.segments_left() >= 2 {
-            self.half_seal();
-            self.sync();
-            self.start_unsynced();
+        if self.table.segments_left() < 2 {
+            return;
         }
+        self.finish_group(GroupKind::Data);
+        self.seal();
+        self.start_unsynced();
     }
 
     /// Makes room for one more frame. Returns false if the WAL is full.

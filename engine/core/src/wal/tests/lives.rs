@@ -129,10 +129,8 @@ fn check_history_on(seed: u64, segments_max: u32, room: usize) {
                 shard.commit();
                 shard.check_served();
             }
-            match dice.roll(8) {
-                0 => shard.half_seal(),
-                1 => shard.half_roll(),
-                _ => {}
+            if dice.roll(4) == 0 {
+                shard.half_roll();
             }
         }
         let slots = shard.disk.0.len();

@@ -112,31 +112,67 @@ fn a_group_that_is_not_durable_proves_nothing_but_may_make_a_start_refuse() {
     proofs.check(&[(0, 4)], None, true);
 }
 
+/// Commit 7 rolls: it ends the segment with a group that was fixed while commit 6 was in flight,
+/// and begins the next one with a proof.
+fn rolling(proof: Moment) -> [(DiskStep, Moment); 8] {
+    let sync = |slot| DiskStep::Sync { slot: SlotId(slot) };
+    let index = write(0, 6, Some(GroupKind::Index));
+    let (trailer, header) = (write(0, 9, None), write(1, 0, None));
+    let steps = [group(0, 5), index, trailer, sync(0), header, sync(1), write(1, 1, Some(GroupKind::Proof)), sync(1)];
+    let mut number = 0;
+    steps.map(|step| {
+        number += 1;
+        let frozen = if number < 7 { Moment(5) } else { proof };
+        match step {
+            DiskStep::WriteSynced { slot, offset, bytes } => (DiskStep::Write { slot, offset, bytes }, frozen),
+            other => (other, frozen),
+        }
+    })
+}
+
+fn roll(proofs: &mut Proofs, steps: &[(DiskStep, Moment)], steps_done: usize) {
+    let is_write = |step: &DiskStep| matches!(step, DiskStep::Write { .. });
+    let mut frozen = steps.iter().filter(|(step, _)| is_write(step)).map(|(_, frozen)| *frozen);
+    let steps: Vec<_> = steps.iter().map(|(step, _)| step.clone()).collect();
+    let commit = proofs.on_begun(at(60), &steps, || frozen.next().expect("one for each write"));
+    (0..steps_done).for_each(|_| proofs.on_step_done(commit));
+}
+
 #[test]
-fn a_header_and_the_trailer_before_it_prove_a_segment() {
-    let seal = |proofs: &mut Proofs, steps_done: usize| {
-        let sync = |slot| DiskStep::Sync { slot: SlotId(slot) };
-        let steps = [group(0, 5), write(0, 9, None), sync(0), write(1, 0, None), sync(1), group(1, 1), sync(1)];
-        let steps = steps.map(|step| match step {
-            DiskStep::WriteSynced { slot, offset, bytes } => DiskStep::Write { slot, offset, bytes },
-            other => other,
-        });
-        // The group is finished while commit 6 is in flight.
-        let commit = proofs.on_begun(at(60), &steps, || Moment(5));
-        (0..steps_done).for_each(|_| proofs.on_step_done(commit));
-    };
+fn the_first_durable_group_of_a_segment_proves_the_one_before_it() {
     let mut proofs = example(SyncPolicy::EachCommit);
-    seal(&mut proofs, 4);
+    roll(&mut proofs, &rolling(Moment(6)), 6);
     proofs.check(&[(0, 4)], Some(6), true);
+    proofs.check(&[(0, 5)], Some(7), true);
     let mut proofs = example(SyncPolicy::EachCommit);
-    seal(&mut proofs, 5);
+    roll(&mut proofs, &rolling(Moment(6)), 8);
     proofs.check(&[(0, 4)], None, true);
-    proofs.check(&[(0, 4), (0, 9)], Some(6), true);
-    proofs.check(&[(0, 4), (1, 0)], Some(6), true);
-    // A later session goes on before the trailer.
-    proofs.on_start();
-    proofs.on_begun(at(70), &[group(0, 6)], || Moment(5));
-    proofs.check(&[(0, 4)], Some(6), true);
+    proofs.check(&[(0, 5)], None, true);
+    // An index is rebuilt from the groups before it.
+    proofs.check(&[(0, 6), (0, 9)], None, false);
+    proofs.check(&[(1, 1)], Some(7), false);
+    proofs.check(&[(0, 4), (1, 1)], Some(6), true);
+}
+
+#[test]
+fn the_last_group_of_a_commit_may_name_what_is_durable_by_its_segment() {
+    let mut proofs = example(SyncPolicy::EachCommit);
+    roll(&mut proofs, &rolling(Moment(5)), 8);
+    proofs.check(&[(0, 4)], None, true);
+}
+
+#[test]
+#[should_panic(expected = "its last group does not name")]
+fn the_last_group_of_a_commit_must_name_everything_that_is_durable() {
+    let mut proofs = example(SyncPolicy::EachCommit);
+    proofs.on_begun(at(60), &[group(0, 5)], || Moment(5));
+}
+
+#[test]
+#[should_panic(expected = "its last group does not name")]
+fn a_commit_that_ends_with_a_header_lacks_a_proof() {
+    let mut proofs = example(SyncPolicy::EachCommit);
+    roll(&mut proofs, &rolling(Moment(6))[..6], 6);
 }
 
 #[test]
