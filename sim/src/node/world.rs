@@ -50,7 +50,7 @@ enum Life {
     Ended(End),
     Crashed { in_start: bool },
     Failed(DiskError),
-    Refused(Refusal),
+    Refused { refusal: Refusal, began: Instant },
 }
 
 impl World {
@@ -93,7 +93,7 @@ impl World {
             let life = self.run_life(true);
             match life {
                 Life::Ended(End::Closed) => {}
-                Life::Refused(_) => drop(self.end_life(&life, 0)),
+                Life::Refused { .. } => drop(self.end_life(&life, 0)),
                 Life::Failed(error) => panic!("a start fails on a disk without faults: {error}"),
                 Life::Ended(End::Poisoned) | Life::Crashed { .. } => panic!("the log fails on a disk without faults"),
             }
@@ -108,11 +108,12 @@ impl World {
     fn run_life(&mut self, is_last: bool) -> Life {
         self.load.on_restart();
         self.failing = None;
+        let began = self.computer.now().at;
         let mut process = match Process::start(self) {
             Ok(process) => process,
             Err(NoStart::Crashed) => return Life::Crashed { in_start: true },
             Err(NoStart::Failed(error)) => return Life::Failed(error),
-            Err(NoStart::Refused(refusal)) => return Life::Refused(refusal),
+            Err(NoStart::Refused(refusal)) => return Life::Refused { refusal, began },
         };
         self.audit(&process);
         if is_last {
@@ -150,9 +151,9 @@ impl World {
                 self.events.note(Named::StartFailed);
                 0
             }
-            Life::Refused(Refusal { reason, has_unreadable }) => {
+            Life::Refused { refusal: Refusal { reason, has_unreadable }, began } => {
                 self.events.note(Named::StartRefused);
-                let is_excused = *has_unreadable || self.oracle.proofs.may_refuse(self.computer.disk.harms());
+                let is_excused = *has_unreadable || self.oracle.proofs.may_refuse(self.computer.disk.harms(), *began);
                 assert!(is_excused, "a start refuses a log with nothing harmed that is proven: {reason}");
                 refusals + 1
             }

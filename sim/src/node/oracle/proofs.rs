@@ -6,8 +6,8 @@
 //! end of the segment before its own. Once the group itself is durable, that end is proven: damage
 //! before it is corruption, and a start refuses the log. Damage after it is taken for a torn tail,
 //! and the log ends there. So harm excuses the loss of commits that no sound durable group names,
-//! from the first harmed one on, and no other loss. Headers, trailers and indexes prove nothing, and
-//! harm to them alone loses nothing.
+//! from the first harmed one on, and no other loss. Headers and trailers prove nothing. Harm to a
+//! trailer or an index excuses no loss: a start reads the groups before them instead.
 //!
 //! ```text
 //! commit          1  2  3  4      3 was fixed while 2 was in flight
@@ -44,7 +44,7 @@ impl Moment {
 struct SegmentNumber(u64);
 
 /// The part of a commit that lies in one segment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Part {
     commit: Moment,
     segment: SegmentNumber,
@@ -183,7 +183,7 @@ impl Proofs {
         let ended = self.synced(self.ended());
         self.begun.0 += 1;
         let commit = self.begun;
-        let (mut names, mut last) = (Prefix::default(), None);
+        let (mut names, mut last) = (Prefix::default(), Prefix::default());
         for (number, step) in steps.iter().enumerate() {
             let (DiskStep::Write { slot, offset, bytes } | DiskStep::WriteSynced { slot, offset, bytes }) = step else {
                 continue;
@@ -201,7 +201,7 @@ impl Proofs {
             });
             if let Some(group) = group {
                 names = names.or(group.names);
-                last = Some((slot, group.names));
+                last = group.names;
                 if group.kind == GroupKind::Data {
                     self.with_frames = part;
                 }
@@ -220,15 +220,11 @@ impl Proofs {
         commit
     }
 
-    /// Checks that the last group of a commit, in this slot, names everything that was durable when
-    /// the commit began.
-    fn check_last_group(&self, ended: Moment, last: Option<(SlotId, Prefix)>) {
-        // The group names all other segments.
-        let slots = last.map_or(SlotId(0)..=SlotId(u32::MAX), |(slot, _)| slot..=slot);
-        let names = last.map_or(Prefix::default(), |(_, names)| names);
-        let durable = self.written.range((*slots.start(), 0)..=(*slots.end(), u32::MAX)).map(|(_, written)| written);
-        let mut durable = durable.filter(|written| written.group.is_some() && written.part.commit <= ended);
-        let unnamed = durable.find(|written| !names.has(written.part));
+    /// Checks that the last group of a commit, which names this beginning of the log, names every
+    /// group of the commits that had ended when the commit began.
+    fn check_last_group(&self, ended: Moment, names: Prefix) {
+        let durable = |written: &&Written| written.group.is_some() && written.part.commit <= ended;
+        let unnamed = self.written.values().filter(durable).find(|written| !names.has(written.part));
         assert!(unnamed.is_none(), "a commit begins, but its last group does not name {unnamed:?}, which is durable");
     }
 
@@ -310,11 +306,17 @@ impl Proofs {
         self.unended.get(&written.part.commit).is_none_or(is_synced)
     }
 
-    /// Whether a start may refuse the log after this harm: it hit the header of a segment, or a
-    /// group that any other one names, durable or not.
-    pub fn may_refuse(&self, harms: &[Harmed]) -> bool {
+    /// Whether a start that began at this time may refuse the log after this harm: it hit the
+    /// header of a segment, or a group that any other one names, durable or not.
+    pub fn may_refuse(&self, harms: &[Harmed], began: Instant) -> bool {
         let named = names_of(self.written.values());
-        self.harmed(harms).any(|((_, offset), written)| *offset == 0 || written.is_needed() && named.has(written.part))
+        let is_proven = |written: &Written| written.group.is_some() && named.has(written.part);
+        let mut harmed = self.harmed(harms);
+        // A start that has read a sound index may read its segment as well, and then needs the
+        // index unharmed.
+        let meanwhile = &harms[harms.partition_point(|harmed| harmed.at < began)..];
+        harmed.any(|((_, offset), written)| *offset == 0 || written.is_needed() && is_proven(written))
+            || self.harmed(meanwhile).any(|(_, written)| is_proven(written))
     }
 
     fn harmed(&self, harms: &[Harmed]) -> impl Iterator<Item = (&Place, &Written)> {

@@ -61,7 +61,7 @@ impl Proofs {
         };
         let harms: Vec<_> = sectors.iter().map(harmed).collect();
         let expected = (Loss { from: from.map(Moment) }, may_refuse);
-        assert_eq!((self.loss(&harms), self.may_refuse(&harms)), expected, "{sectors:?}");
+        assert_eq!((self.loss(&harms), self.may_refuse(&harms, at(91))), expected, "{sectors:?}");
     }
 }
 
@@ -150,6 +150,8 @@ fn the_first_durable_group_of_a_segment_proves_the_one_before_it() {
     proofs.check(&[(0, 5)], None, true);
     // An index is rebuilt from the groups before it.
     proofs.check(&[(0, 6), (0, 9)], None, false);
+    let harmed = Harmed { at: at(90), slot: SlotId(0), offset: 6 * SECTOR, harm: Harm::Flipped };
+    assert!(proofs.may_refuse(&[harmed], at(90)), "a start that began before may meet it in a scan");
     proofs.check(&[(1, 1)], Some(7), false);
     proofs.check(&[(0, 4), (1, 1)], Some(6), true);
 }
