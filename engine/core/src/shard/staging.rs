@@ -357,14 +357,26 @@ impl<M: ReaderMemory> Staging<M> {
     }
 
     /// Plans a group that proves the durable groups, if it fits: otherwise the next segment proves
-    /// as much.
-    pub(super) fn stage_proof(&mut self) -> Result<(), NoMemory> {
-        if self.poisoned.is_none() && self.table().admits_proof() { self.gathering.stage_proof() } else { Ok(()) }
+    /// as much. Starts a segment if none is active, as after a crash within a roll.
+    pub(super) fn stage_proof(&mut self) -> Result<(), NoRoom> {
+        if self.poisoned.is_some() {
+            return Ok(());
+        }
+        if self.table().next_position().is_none() && self.gathering.room(0, Purpose::Cleaning)? == Room::Rolled {
+            self.on_rolled();
+        }
+        if self.table().admits_proof() {
+            self.gathering.stage_proof()?;
+        }
+        Ok(())
     }
 
-    /// Plans the group that puts the WAL session on disk, before all other groups.
-    pub(super) fn stage_session(&mut self) -> Result<(), NoMemory> {
-        self.gathering.stage_proof()
+    /// Plans the group that puts the WAL session on disk, before all other groups. Returns whether
+    /// the log that the start found is proven with it. Without an active segment nothing is
+    /// planned: the first group of the next segment does both.
+    pub(super) fn stage_session(&mut self) -> Result<bool, NoMemory> {
+        self.gathering.stage_proof()?;
+        Ok(self.gathering.is_proven())
     }
 
     pub(super) fn take_commit(&mut self) -> Option<Commit> {

@@ -11,6 +11,7 @@ use super::cleaner::{MoveError, Read};
 use super::commits::{CommitNumber, CommitSteps, Durable, StagedEnds};
 use super::cuts::StagedCut;
 use super::error::CutError;
+use super::gathering::NoRoom;
 use super::host::Host;
 use super::log_rebuild::RebuildError;
 use super::machine::Shard;
@@ -312,9 +313,11 @@ impl<H: Host> Shard<H> {
     fn prove(&mut self, now: Now) {
         match self.staging.stage_proof() {
             Ok(()) => self.commits.on_proof_staged(),
-            Err(error) => {
+            Err(no_room) => {
                 self.commits.delay_proof(now.at);
-                self.actions.note(Fact::NoMemoryForProof(error));
+                if let NoRoom::Memory(error) = no_room {
+                    self.actions.note(Fact::NoMemoryForProof(error));
+                }
             }
         }
     }

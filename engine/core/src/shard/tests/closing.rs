@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use rustmq_model::Offset;
 
-use super::driver::{Driver, Preparing, Setting};
+use super::driver::{Driver, Preparing, Setting, writes};
 use crate::log::Gaps;
-use crate::shard::Urgency;
 use crate::shard::error::{AppendError, DeleteError, OpenError, TrimError};
 use crate::shard::request::{LogConfig, TrimTo};
+use crate::shard::{DiskStep, Urgency};
+use crate::wal::SlotId;
+use crate::wal::group::HEADER_LENGTH;
 
 #[test]
 fn a_close_proves_a_commit_in_flight() {
@@ -52,6 +54,59 @@ fn a_close_proves_the_last_commit_even_after_a_request_that_wrote_nothing() {
     driver.finish();
     driver.damage_last_group();
     assert!(driver.restart().is_err(), "acknowledged records are lost");
+}
+
+/// A crash cut off a roll behind the next segment's header: the commit before it and the groups of
+/// its own commit are whole, and no group names them. Returns the start after it, and the place of
+/// the earlier commit.
+fn started_within_a_roll() -> (Driver, (SlotId, usize)) {
+    let mut driver = Driver::with(1, Setting { proof_after: Duration::from_secs(1), ..Setting::default() });
+    driver.append(0, &[1_000]);
+    driver.turn();
+    assert!(driver.begin_commit());
+    let place = writes(&driver.in_flight[0]).next().unwrap();
+    // They gather while the first commit is in flight.
+    driver.append(0, &[3_000; 6]);
+    driver.turn();
+    driver.end_commit();
+    assert!(driver.begin_commit());
+    let steps = driver.in_flight.pop_front().unwrap().steps;
+    let syncs = steps.iter().enumerate().filter(|(_, step)| matches!(step, DiskStep::Sync { .. }));
+    let (header_synced, _) = syncs.take(2).last().expect("a roll syncs the old segment and the new one");
+    driver.slots.execute(&steps[..=header_synced]);
+    let mut driver = driver.restart().unwrap();
+    assert_eq!(driver.shard.table().next_position(), None, "the log goes on in a new segment");
+    assert_eq!(driver.shown(0).frontiers.durable_end, Offset(4));
+    (driver, place)
+}
+
+#[test]
+fn a_start_that_goes_on_in_a_new_segment_proves_what_it_found() {
+    // The start refuses the damage, or finds it later: it is no torn tail.
+    let is_kept = |mut driver: Driver, (slot, offset): (SlotId, usize)| {
+        driver.slots.0.get_mut(&slot).unwrap()[offset + HEADER_LENGTH as usize] ^= 1;
+        driver.restart().map_or(true, |driver| driver.shown(0).frontiers.durable_end == Offset(4))
+    };
+    let (killed, place) = started_within_a_roll();
+    assert!(!is_kept(killed, place), "nothing proves it yet");
+
+    let (mut idle, place) = started_within_a_roll();
+    idle.settle();
+    idle.turn_in(Duration::from_secs(1));
+    idle.settle();
+    assert!(is_kept(idle, place));
+
+    let (mut closed, place) = started_within_a_roll();
+    closed.close();
+    closed.settle();
+    closed.finish();
+    assert!(is_kept(closed, place));
+
+    // Nothing to prove, and no segment for nothing.
+    let mut empty = Driver::new(Setting { proof_after: Duration::from_secs(1), ..Setting::default() });
+    empty.turn_in(Duration::from_secs(2));
+    empty.settle();
+    assert_eq!(empty.shard.table().segment_count(), 0);
 }
 
 #[test]

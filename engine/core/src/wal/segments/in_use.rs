@@ -189,10 +189,16 @@ impl SegmentsInUse {
     }
 
     pub fn index_payload(&self) -> Option<Vec<u8>> {
+        self.fitting_index(0).map(|(index, _)| index.encode())
+    }
+
+    /// The active segment's index and the size of its group, if the segment has room for it after a
+    /// group of `ending` bytes.
+    pub fn fitting_index(&self, ending: usize) -> Option<(&SegmentIndex, usize)> {
         let (segment, next) = self.active()?;
         let index = segment.index.as_ref()?;
         let size = self.index_group_size(index.encoded_length());
-        (next.offset as usize + size <= self.config.shape.trailer() as usize).then(|| index.encode())
+        (next.offset as usize + ending + size <= self.config.shape.trailer() as usize).then_some((index, size))
     }
 
     pub fn seal(&mut self, index_group: Option<FinishedGroup>) -> Option<Trailer> {
