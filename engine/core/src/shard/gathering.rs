@@ -94,8 +94,6 @@ pub struct Gathering<M: ReaderMemory> {
     end: WalPosition,
     /// The position of the newest finished group.
     last_group: Option<WalPosition>,
-    /// The durable end that the newest finished group of this WAL session names.
-    proven: WalPosition,
     syncs: SyncPolicy,
 }
 
@@ -117,7 +115,6 @@ impl<M: ReaderMemory> Gathering<M> {
             holds_frames: false,
             end,
             last_group: None,
-            proven: WalPosition::default(),
             syncs,
         }
     }
@@ -344,7 +341,8 @@ impl<M: ReaderMemory> Gathering<M> {
         let finished = writer.finish(chunk.open_part(), kind, durable);
         let bytes = chunk.freeze(finished.padded as usize);
         self.bytes += bytes.len();
-        (self.end, self.last_group, self.proven) = (finished.end(), Some(finished.position), durable);
+        (self.end, self.last_group) = (finished.end(), Some(finished.position));
+        self.table.on_proof(durable);
         self.steps.push(DiskStep::Write { slot, offset: finished.position.offset, bytes: bytes.clone() });
         (finished, bytes)
     }
@@ -396,12 +394,6 @@ impl<M: ReaderMemory> Gathering<M> {
         self.steps.push(DiskStep::Write { slot, offset, bytes });
     }
 
-    /// Whether a group of this WAL session, written or not, names the durable end.
-    #[must_use]
-    pub fn is_proven(&self) -> bool {
-        self.proven >= self.table.provable()
-    }
-
     /// Takes everything gathered as one commit; `None` if that is nothing.
     ///
     /// Its last group names the durable end of this moment. If all its groups ended earlier, as in
@@ -412,7 +404,7 @@ impl<M: ReaderMemory> Gathering<M> {
             return None;
         }
         self.finish_group(GroupKind::Data);
-        if !self.is_proven() {
+        if !self.table.is_proven() {
             // The proof has a place and memory: a roll reserves both, and so does the room for a
             // frame that was not staged. Should they be gone, a later commit proves as much.
             let _ = self.stage_proof();

@@ -118,7 +118,8 @@ impl<H: Host> Shard<H> {
             config,
         };
         // The WAL session must be on disk before its other groups: a proof names it.
-        if shard.staging.stage_session()? {
+        shard.staging.stage_session()?;
+        if shard.table().is_proven() {
             shard.commits.on_proof_staged();
         }
         for key in shard.partitions.keys().collect::<Vec<_>>() {

@@ -357,13 +357,21 @@ impl<M: ReaderMemory> Staging<M> {
     }
 
     /// Plans a group that proves the durable groups, if it fits: otherwise the next segment proves
-    /// as much. Starts a segment if none is active, as after a crash within a roll.
+    /// as much. Starts a segment if none is active, as after a crash within a roll, unless the log
+    /// is too full for new data: what is left is for frames that free space.
+    ///
+    /// # Errors
+    /// If there is no memory or no slot for it yet.
     pub(super) fn stage_proof(&mut self) -> Result<(), NoRoom> {
         if self.poisoned.is_some() {
             return Ok(());
         }
-        if self.table().next_position().is_none() && self.gathering.room(0, Purpose::Cleaning)? == Room::Rolled {
-            self.on_rolled();
+        if self.table().next_position().is_none() {
+            match self.gathering.room(0, Purpose::Append) {
+                Ok(Room::Rolled) => self.on_rolled(),
+                Ok(Room::Here) | Err(NoRoom::Full) => {}
+                Err(no_room) => return Err(no_room),
+            }
         }
         if self.table().admits_proof() {
             self.gathering.stage_proof()?;
@@ -371,12 +379,10 @@ impl<M: ReaderMemory> Staging<M> {
         Ok(())
     }
 
-    /// Plans the group that puts the WAL session on disk, before all other groups. Returns whether
-    /// the log that the start found is proven with it. Without an active segment nothing is
-    /// planned: the first group of the next segment does both.
-    pub(super) fn stage_session(&mut self) -> Result<bool, NoMemory> {
-        self.gathering.stage_proof()?;
-        Ok(self.gathering.is_proven())
+    /// Plans the group that puts the WAL session on disk, before all other groups. Without an
+    /// active segment the header of the next one does, and nothing is planned.
+    pub(super) fn stage_session(&mut self) -> Result<(), NoMemory> {
+        self.gathering.stage_proof()
     }
 
     pub(super) fn take_commit(&mut self) -> Option<Commit> {

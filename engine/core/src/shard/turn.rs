@@ -79,8 +79,10 @@ impl<H: Host> Shard<H> {
         if let Some(durable) = self.durable.take() {
             self.follow_up(now, durable);
         }
-        // A requested cut may need another segment.
-        let is_ending = self.is_closing() && self.backlog.is_empty() && self.cuts.is_empty();
+        // A requested cut may need another segment, and so may a proof.
+        let needs_segment =
+            !self.cuts.is_empty() || self.commits.is_unproven() && self.table().next_position().is_none();
+        let is_ending = self.is_closing() && self.backlog.is_empty() && !needs_segment;
         self.slots.pace(self.staging.table(), is_ending, &mut self.actions);
         if self.poisoned().is_none() {
             if !is_ending {
@@ -203,7 +205,7 @@ impl<H: Host> Shard<H> {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         let is_quiet = !self.commits.is_in_flight() && self.staging.is_empty() && self.backlog.is_empty();
-        let is_proved = !self.commits.is_unproven() || self.poisoned().is_some() || !self.table().admits_proof();
+        let is_proved = !self.commits.is_unproven() || self.poisoned().is_some();
         self.is_closing()
             && is_quiet
             && is_proved

@@ -328,6 +328,18 @@ impl SegmentTable {
         self.segments.provable()
     }
 
+    /// A group was finished that names `durable`, which was [`Self::provable`].
+    pub const fn on_proof(&mut self, durable: WalPosition) {
+        self.segments.on_proof(durable);
+    }
+
+    /// Whether a group, written or not, names all that is provable; of what a start found, only
+    /// frames count.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.segments.is_proven()
+    }
+
     // Freeing.
 
     /// Frees the oldest segment if nothing needs it, and makes its slot ready. Call it again while

@@ -78,6 +78,8 @@ pub(super) struct SegmentsInUse {
     durable: WalPosition,
     /// The end of the synced log: equal to `durable`, unless commits are not synced.
     synced: WalPosition,
+    /// The newest group, written or not, names the log as durable to here.
+    proven: WalPosition,
 }
 
 impl SegmentsInUse {
@@ -106,6 +108,7 @@ impl SegmentsInUse {
             newest: recovered.segments.last().map_or(SegmentGeneration(0), |segment| segment.generation),
             durable: recovered.durable,
             synced: recovered.durable,
+            proven: if recovered.is_proven { recovered.durable } else { recovered.proven },
             shared: shared.clone(),
         };
         in_use.publish_durable(SegmentGeneration(0));
@@ -269,6 +272,14 @@ impl SegmentsInUse {
         let before = self.by_generation.range(..self.newest).next_back();
         let end = before.map(|(generation, segment)| WalPosition { generation: *generation, offset: segment.end });
         self.synced.max(end.unwrap_or_default())
+    }
+
+    pub const fn on_proof(&mut self, durable: WalPosition) {
+        self.proven = durable;
+    }
+
+    pub fn is_proven(&self) -> bool {
+        self.proven >= self.provable()
     }
 
     // Freeing.
