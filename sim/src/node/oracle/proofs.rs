@@ -183,7 +183,7 @@ impl Proofs {
         let ended = self.synced(self.ended());
         self.begun.0 += 1;
         let commit = self.begun;
-        let (mut names, mut last) = (Prefix::default(), Prefix::default());
+        let (mut names, mut last) = (Prefix::default(), None);
         for (number, step) in steps.iter().enumerate() {
             let (DiskStep::Write { slot, offset, bytes } | DiskStep::WriteSynced { slot, offset, bytes }) = step else {
                 continue;
@@ -201,7 +201,7 @@ impl Proofs {
             });
             if let Some(group) = group {
                 names = names.or(group.names);
-                last = group.names;
+                last = Some(group.names);
                 if group.kind == GroupKind::Data {
                     self.with_frames = part;
                 }
@@ -221,10 +221,13 @@ impl Proofs {
     }
 
     /// Checks that the last group of a commit, which names this beginning of the log, names every
-    /// group of the commits that had ended when the commit began.
-    fn check_last_group(&self, ended: Moment, names: Prefix) {
-        let durable = |written: &&Written| written.group.is_some() && written.part.commit <= ended;
-        let unnamed = self.written.values().filter(durable).find(|written| !names.has(written.part));
+    /// group of the commits that had ended when the commit began. A commit without groups only
+    /// starts a segment: then earlier groups must name all frames.
+    fn check_last_group(&self, ended: Moment, last: Option<Prefix>) {
+        let durable = || self.written.values().filter(|written| written.part.commit <= ended);
+        let names = last.unwrap_or_else(|| names_of(durable()));
+        let is_due = |group: Group| last.is_some() || group.kind == GroupKind::Data;
+        let unnamed = durable().find(|written| written.group.is_some_and(is_due) && !names.has(written.part));
         assert!(unnamed.is_none(), "a commit begins, but its last group does not name {unnamed:?}, which is durable");
     }
 

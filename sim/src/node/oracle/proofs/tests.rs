@@ -171,6 +171,22 @@ fn the_last_group_of_a_commit_must_name_everything_that_is_durable() {
 }
 
 #[test]
+fn a_commit_that_only_starts_a_segment_needs_no_proof_if_all_frames_are_proven() {
+    let mut proofs = example(SyncPolicy::EachCommit);
+    proofs.commit(60, &[write(0, 5, Some(GroupKind::Proof))]);
+    proofs.on_start();
+    proofs.commit(70, &[write(1, 0, None)]);
+}
+
+#[test]
+#[should_panic(expected = "its last group does not name")]
+fn a_commit_that_only_starts_a_segment_lacks_a_proof_if_frames_are_not_proven() {
+    let mut proofs = example(SyncPolicy::EachCommit);
+    proofs.on_start();
+    proofs.commit(70, &[write(1, 0, None)]);
+}
+
+#[test]
 #[should_panic(expected = "its last group does not name")]
 fn a_commit_that_ends_with_a_header_lacks_a_proof() {
     let mut proofs = example(SyncPolicy::EachCommit);
