@@ -115,7 +115,7 @@ async fn a_head_that_comes_byte_by_byte_is_ended_by_its_deadline() {
 async fn a_head_that_is_too_long_is_refused() {
     let server = serve(&Status::new(), Limits::default());
     let answer = answer_to(server.address, &format!("/{}", "x".repeat(20 << 10))).await;
-    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
 
 #[tokio::test]
