@@ -96,7 +96,7 @@ impl Process {
     /// If the start crashes or fails, or if it refuses the log.
     pub fn start(world: &mut World) -> Result<Self, NoStart> {
         let recovered = recover(&mut world.computer, &world.setting, &world.written)?;
-        if recovered.wal.dropped.is_some() {
+        if !recovered.wal.dropped.is_empty() {
             world.events.note(Named::TornTailDropped);
         }
         let now = world.computer.now();

@@ -52,9 +52,10 @@ impl<H: Host> Shard<H> {
         if now.at >= self.retention.due_at() {
             self.enforce_retention(now);
         }
-        let proof = self.commits.proof_due(self.staging.is_empty());
-        if proof.is_some_and(|due| now.at >= due) {
-            self.prove();
+        let proof = self.commits.proof_due(self.staging.is_empty()).filter(|due| *due <= now.at);
+        // A shard that ends stages its proof at the end of the turn.
+        if proof.is_some() && !self.is_closing() {
+            self.prove(now);
         }
         if self.cleaner.take_due_at(now.at) || is_freed {
             self.look(now);
@@ -98,9 +99,8 @@ impl<H: Host> Shard<H> {
         }
         self.stage_cuts(now);
         self.stage_backlog(now);
-        // A commit that was in flight when the close came is still proved.
         if self.is_closing() && self.commits.proof_due(self.staging.is_empty()).is_some() {
-            self.prove();
+            self.prove(now);
         }
     }
 
@@ -194,11 +194,7 @@ impl<H: Host> Shard<H> {
     }
 
     fn close(&mut self, reply: Option<H::DoneReply>) {
-        let is_first = self.closing.is_none();
         self.closing.get_or_insert_default().extend(reply);
-        if is_first {
-            self.prove();
-        }
     }
 
     /// Whether the shard has ended, after the driver has executed every action: nothing is under
@@ -313,10 +309,13 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    fn prove(&mut self) {
-        self.commits.on_proof_staged();
-        if let Err(error) = self.staging.stage_proof() {
-            self.actions.note(Fact::NoMemoryForProof(error));
+    fn prove(&mut self, now: Now) {
+        match self.staging.stage_proof() {
+            Ok(()) => self.commits.on_proof_staged(),
+            Err(error) => {
+                self.commits.delay_proof(now.at);
+                self.actions.note(Fact::NoMemoryForProof(error));
+            }
         }
     }
 

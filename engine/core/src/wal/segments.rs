@@ -211,6 +211,14 @@ impl SegmentTable {
         self.segments.index_payload()
     }
 
+    /// The bytes of the active segment's index group if it is written now; 0 without an active
+    /// segment.
+    #[must_use]
+    pub fn index_group_size(&self) -> usize {
+        let active = self.segments.active().and_then(|(segment, _)| segment.index.as_ref());
+        active.map_or(0, |index| self.segments.index_group_size(index.encoded_length()))
+    }
+
     /// Seals the active segment, which takes no more groups. Returns the trailer for the last block
     /// if an index group was written. All of it is synced before the next segment receives a group.
     pub fn seal(&mut self, index_group: Option<FinishedGroup>) -> Option<Trailer> {

@@ -55,8 +55,8 @@ impl Oracle {
         self.keys.clear();
         self.poisoned_from = None;
         let harms = Harms { disk, started };
-        let dropped = recovered.wal.dropped;
-        let is_tail_harmed = dropped.is_some_and(|dropped| harms.excuse_from(dropped.slot, dropped.offset));
+        let is_tail_harmed =
+            recovered.wal.dropped.iter().any(|dropped| harms.excuse_from(dropped.slot, dropped.offset));
         let (mut findings, mut order) = (Findings::default(), Order::default());
         for partition in recovered.partitions.iter() {
             assert!(self.models.contains_key(&partition.id), "{} was never opened", partition.id);
@@ -194,7 +194,8 @@ fn is_empty_and_followed(life: &Life, model: &Model) -> bool {
 /// Whether the found log is of a life that was opened after this one was deleted.
 fn is_next_life(life: &Life, model: &Model, end: Offset, found: &[(Offset, BatchId)], is_tail_harmed: bool) -> bool {
     let Some(deleted) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) else { return false };
-    let is_of_this = !found.is_empty() && life.may_hold(found);
+    // All batches of a log may be trimmed, or unreadable: then nothing tells the life.
+    let is_of_this = if found.is_empty() { end > Offset(0) } else { life.may_hold(found) };
     if end < life.end {
         // Harm may have destroyed the end of this life, and the deletion with it.
         return !(is_tail_harmed && is_of_this);

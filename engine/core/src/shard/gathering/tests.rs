@@ -13,7 +13,8 @@ use crate::shard::LogVersion;
 use crate::shard::tests::batch;
 use crate::shard::tests::memory::VecMemory;
 use crate::shard::tests::slots::BLOCK;
-use crate::wal::SlotId;
+use crate::wal::recovery::RecoveryError;
+use crate::wal::{RecoveredWal, SlotId};
 
 const PIECE: usize = 8 * BLOCK;
 /// More memory than any test takes.
@@ -78,6 +79,38 @@ fn a_commit_that_rolls_while_another_is_in_flight_loses_nothing_wherever_it_stop
     driver.finish(second);
     assert_eq!(driver.recovered(0), 16);
     driver.gathering.table.check_invariants();
+}
+
+/// Gathers `batches` and asks for room while an earlier commit is in flight, with or without memory
+/// for another chunk. Takes them once that commit is durable, and flips one of its bits. Returns
+/// whether the room started a segment, whether memory was short, and the outcome of a restart.
+fn damage_before(batches: usize, is_short: bool) -> (bool, bool, Result<RecoveredWal, RecoveryError>) {
+    let mut driver = driver();
+    driver.append(0, 1_000).unwrap();
+    let first = driver.gathering.take_commit().unwrap();
+    let steps = first.steps.clone();
+    (0..batches).for_each(|_| driver.append(0, 1_000).unwrap());
+    driver.gathering.memory.fails_after = is_short.then_some(driver.gathering.memory.taken());
+    let room = driver.room(1_000);
+    driver.finish(first);
+    driver.gathering.memory.fails_after = is_short.then_some(driver.gathering.memory.taken());
+    assert!(driver.commit());
+    (room == Ok(true), matches!(room, Err(NoRoom::Memory(_))), driver.recover_without(&steps))
+}
+
+#[test]
+fn a_commit_proves_the_durable_ones_before_it_whatever_ended_its_groups() {
+    let (mut rolled, mut short) = (0, 0);
+    for (batches, is_short) in (1..40).flat_map(|batches| [(batches, false), (batches, true)]) {
+        let (has_rolled, was_short, recovered) = damage_before(batches, is_short);
+        assert!(
+            matches!(recovered, Err(RecoveryError::Corruption { .. })),
+            "{batches} batches, short of memory: {is_short}: {recovered:?}"
+        );
+        rolled += usize::from(has_rolled);
+        short += usize::from(was_short);
+    }
+    assert!(rolled >= 2 && short >= 4, "{rolled} commits end with a segment's header, {short} were short of memory");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The end of a shard.
 
+use std::time::Duration;
+
 use rustmq_model::Offset;
 
 use super::driver::{Driver, Preparing, Setting};
@@ -142,4 +144,33 @@ fn a_shard_whose_log_has_failed_refuses_everything_at_once_and_can_end() {
     driver.settle();
     driver.finish();
     assert!(closed.is_answered());
+}
+
+#[test]
+fn a_proof_that_finds_no_memory_is_tried_again() {
+    for closes in [false, true] {
+        let setting = Setting { piece: 512, proof_after: Duration::from_secs(60), ..Setting::default() };
+        let mut driver = Driver::with(1, setting);
+        driver.append(0, &[10]);
+        assert!(driver.commit());
+        let memory = driver.shard.memory_mut();
+        memory.fails_after = Some(memory.taken());
+        if closes {
+            driver.close();
+            driver.turn();
+        } else {
+            driver.turn_in(Duration::from_secs(60));
+        }
+        assert!(driver.shard.memory_mut().fails_after.is_none(), "the proof takes memory");
+        assert!(!closes || !driver.shard.is_finished(), "the last commit is not proved");
+        let pause = driver.shard.poll_timeout().since(driver.now.at);
+        assert!(!pause.is_zero() && pause < Duration::from_secs(1), "{pause:?}");
+        driver.turn_in(pause);
+        driver.settle();
+        if closes {
+            driver.finish();
+        }
+        driver.damage_last_group();
+        assert!(driver.restart().is_err(), "acknowledged records are lost");
+    }
 }
