@@ -338,6 +338,29 @@ fn configs_are_refused_for_the_reason_that_holds() {
 }
 
 #[test]
+fn no_change_keeps_every_address_out() {
+    const BOUND: &str = "max.connections.per.ip";
+    const OVERRIDES: &str = "max.connections.per.ip.overrides";
+    let mut state = cluster(1);
+    let set =
+        |name: &str, value: &str| ConfigEdit { name: name.to_owned(), operation: EditOperation::Set(value.to_owned()) };
+    for resource in [ConfigResource::BrokerDefault, ConfigResource::Broker(BrokerId(0))] {
+        let mut try_edits = |edits: Vec<ConfigEdit>| alter(&mut state, resource.clone(), ConfigChange::Edit(edits));
+        let refused = |result: Result<(), Rejection>| match result {
+            Err(Rejection::InvalidBrokerConfig { name, reason, .. }) => {
+                assert!(name == BOUND && reason.contains(OVERRIDES), "{name}: {reason}");
+            }
+            other => panic!("{other:?}"),
+        };
+        refused(try_edits(vec![set(BOUND, "0")]));
+        refused(try_edits(vec![set(BOUND, "0"), set(OVERRIDES, "10.0.0.1:0")]));
+        try_edits(vec![set(BOUND, "0"), set(OVERRIDES, "10.0.0.1:0, 10.0.0.2:1")]).unwrap();
+        refused(try_edits(vec![ConfigEdit { name: OVERRIDES.to_owned(), operation: EditOperation::Delete }]));
+        try_edits(vec![set(BOUND, "1"), set(OVERRIDES, "")]).unwrap();
+    }
+}
+
+#[test]
 fn values_are_kept_in_one_form_and_unknown_names_can_be_removed() {
     let mut state = cluster(1);
     let created = configured(counted("t", 1, 1, 1), "cleanup.policy", Some("delete, delete"));
