@@ -24,7 +24,7 @@ use crate::wal::WalPosition;
 /// The number of a commit, from 1 on.
 pub type CommitNumber = u64;
 
-/// The pause before a proof that found no memory is tried again.
+/// The pause before a proof that found no room is tried again.
 const PROOF_PAUSE: Duration = Duration::from_millis(100);
 
 /// The driver's part of a commit: it executes the steps in order until one fails.
@@ -246,7 +246,7 @@ impl Commits {
         self.is_unproven = false;
     }
 
-    /// There is no memory for the proof.
+    /// There is no memory for the proof, or no segment.
     pub(super) fn delay_proof(&mut self, now: Instant) {
         self.proof_at = now.plus(PROOF_PAUSE);
     }

@@ -3,7 +3,7 @@
 //! table decides the places.
 //!
 //! ```text
-//! room -> stage_* -> open group --chunk or segment is full, take_commit--> planned steps
+//! room -> stage_* -> open group --room in the next chunk or segment, take_commit--> planned steps
 //! planned steps --take_commit--> Commit
 //! ```
 //! Does not execute a step, validate a batch, or decide when a commit begins.
@@ -94,8 +94,6 @@ pub struct Gathering<M: ReaderMemory> {
     end: WalPosition,
     /// The position of the newest finished group.
     last_group: Option<WalPosition>,
-    /// The durable end that the newest finished group names.
-    proven: WalPosition,
     syncs: SyncPolicy,
 }
 
@@ -117,7 +115,6 @@ impl<M: ReaderMemory> Gathering<M> {
             holds_frames: false,
             end,
             last_group: None,
-            proven: end,
             syncs,
         }
     }
@@ -179,8 +176,8 @@ impl<M: ReaderMemory> Gathering<M> {
 
     /// Ends the open group, if there is one, and reserves `length` contiguous bytes behind it, in
     /// its chunk or in a new one. Takes the memory first: without it the group stays open and ends
-    /// with its commit. A group that ends earlier names an older durable end, so another group must
-    /// follow it in the commit.
+    /// with its commit. A group that ends before its commit names an older durable end, so another
+    /// group must follow it in the commit.
     fn finish_group_before(&mut self, length: usize) -> Result<(), NoMemory> {
         let is_short = self.chunk_room() < self.open_bytes() + length;
         let next = if is_short { Some(self.take_chunk(length)?) } else { None };
@@ -344,17 +341,18 @@ impl<M: ReaderMemory> Gathering<M> {
         let finished = writer.finish(chunk.open_part(), kind, durable);
         let bytes = chunk.freeze(finished.padded as usize);
         self.bytes += bytes.len();
-        (self.end, self.last_group, self.proven) = (finished.end(), Some(finished.position), durable);
+        (self.end, self.last_group) = (finished.end(), Some(finished.position));
+        self.table.on_proof(durable);
         self.steps.push(DiskStep::Write { slot, offset: finished.position.offset, bytes: bytes.clone() });
         (finished, bytes)
     }
 
     /// Seals the active segment, if there is one, and starts the next.
     fn roll(&mut self) -> Result<(), NoMemory> {
-        let block = self.table.shape().block_size() as usize;
-        // After the seal, the trailer and the next header must not fail. The last block is for the
-        // proof of a commit that ends with the header.
-        self.finish_group_before(self.table.index_group_size() + 3 * block)?;
+        // After the seal, the trailer and the next header must not fail; and a commit that ends
+        // with the header adds a proof.
+        let blocks = 3 * self.table.shape().block_size() as usize;
+        self.finish_group_before(self.table.index_group_size(self.open_bytes()) + blocks)?;
         let index = self.index_group();
         if let Some(slot) = self.active_slot() {
             self.seal(slot, index);
@@ -399,15 +397,16 @@ impl<M: ReaderMemory> Gathering<M> {
     /// Takes everything gathered as one commit; `None` if that is nothing.
     ///
     /// Its last group names the durable end of this moment. If all its groups ended earlier, as in
-    /// a commit that ends with a segment's header, a proof follows them: without it, recovery would
+    /// a commit that ends with a segment's header, a proof follows them. Without it, recovery would
     /// take damage in an earlier commit, which is answered by then, for a torn tail.
     pub fn take_commit(&mut self) -> Option<Commit> {
         if self.is_empty() {
             return None;
         }
         self.finish_group(GroupKind::Data);
-        if self.proven < self.table.provable() {
-            // A group that ended early left memory behind it. Otherwise the next commit proves it.
+        if !self.table.is_proven() {
+            // The proof has a place and memory: a roll reserves both, and so does the room for a
+            // frame that was not staged. Should they be gone, a later commit proves as much.
             let _ = self.stage_proof();
         }
         let steps = self.syncs.applied_to(std::mem::take(&mut self.steps));

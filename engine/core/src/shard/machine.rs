@@ -118,8 +118,10 @@ impl<H: Host> Shard<H> {
             config,
         };
         // The WAL session must be on disk before its other groups: a proof names it.
-        shard.commits.on_proof_staged();
         shard.staging.stage_session()?;
+        if shard.table().is_proven() {
+            shard.commits.on_proof_staged();
+        }
         for key in shard.partitions.keys().collect::<Vec<_>>() {
             let partition = shard.partitions.at_mut(key).expect("the key comes from the partitions");
             let locations = shard.staging.table().location_map(partition.id);

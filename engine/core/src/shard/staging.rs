@@ -357,12 +357,30 @@ impl<M: ReaderMemory> Staging<M> {
     }
 
     /// Plans a group that proves the durable groups, if it fits: otherwise the next segment proves
-    /// as much.
-    pub(super) fn stage_proof(&mut self) -> Result<(), NoMemory> {
-        if self.poisoned.is_none() && self.table().admits_proof() { self.gathering.stage_proof() } else { Ok(()) }
+    /// as much. Starts a segment if none is active, as after a crash within a roll, unless the log
+    /// is too full for new data: what is left is for frames that free space.
+    ///
+    /// # Errors
+    /// If there is no memory or no slot for it yet.
+    pub(super) fn stage_proof(&mut self) -> Result<(), NoRoom> {
+        if self.poisoned.is_some() {
+            return Ok(());
+        }
+        if self.table().next_position().is_none() {
+            match self.gathering.room(0, Purpose::Append) {
+                Ok(Room::Rolled) => self.on_rolled(),
+                Ok(Room::Here) | Err(NoRoom::Full) => {}
+                Err(no_room) => return Err(no_room),
+            }
+        }
+        if self.table().admits_proof() {
+            self.gathering.stage_proof()?;
+        }
+        Ok(())
     }
 
-    /// Plans the group that puts the WAL session on disk, before all other groups.
+    /// Plans the group that puts the WAL session on disk, before all other groups. Without an
+    /// active segment the header of the next one does, and nothing is planned.
     pub(super) fn stage_session(&mut self) -> Result<(), NoMemory> {
         self.gathering.stage_proof()
     }

@@ -11,6 +11,7 @@ use super::cleaner::{MoveError, Read};
 use super::commits::{CommitNumber, CommitSteps, Durable, StagedEnds};
 use super::cuts::StagedCut;
 use super::error::CutError;
+use super::gathering::NoRoom;
 use super::host::Host;
 use super::log_rebuild::RebuildError;
 use super::machine::Shard;
@@ -78,8 +79,10 @@ impl<H: Host> Shard<H> {
         if let Some(durable) = self.durable.take() {
             self.follow_up(now, durable);
         }
-        // A requested cut may need another segment.
-        let is_ending = self.is_closing() && self.backlog.is_empty() && self.cuts.is_empty();
+        // A requested cut may need another segment, and so may a proof.
+        let needs_segment =
+            !self.cuts.is_empty() || self.commits.is_unproven() && self.table().next_position().is_none();
+        let is_ending = self.is_closing() && self.backlog.is_empty() && !needs_segment;
         self.slots.pace(self.staging.table(), is_ending, &mut self.actions);
         if self.poisoned().is_none() {
             if !is_ending {
@@ -202,7 +205,7 @@ impl<H: Host> Shard<H> {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         let is_quiet = !self.commits.is_in_flight() && self.staging.is_empty() && self.backlog.is_empty();
-        let is_proved = !self.commits.is_unproven() || self.poisoned().is_some() || !self.table().admits_proof();
+        let is_proved = !self.commits.is_unproven() || self.poisoned().is_some();
         self.is_closing()
             && is_quiet
             && is_proved
@@ -312,9 +315,11 @@ impl<H: Host> Shard<H> {
     fn prove(&mut self, now: Now) {
         match self.staging.stage_proof() {
             Ok(()) => self.commits.on_proof_staged(),
-            Err(error) => {
+            Err(no_room) => {
                 self.commits.delay_proof(now.at);
-                self.actions.note(Fact::NoMemoryForProof(error));
+                if let NoRoom::Memory(error) = no_room {
+                    self.actions.note(Fact::NoMemoryForProof(error));
+                }
             }
         }
     }

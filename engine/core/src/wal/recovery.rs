@@ -110,6 +110,7 @@ pub struct Recovery {
     resume_at: ResumePoint,
     durable: WalPosition,
     proven: WalPosition,
+    is_proven: bool,
     /// The end of the previous segment, as the tail segment's groups name it.
     tail_claim: Option<WalPosition>,
     dropped: Vec<DroppedTail>,
@@ -138,6 +139,7 @@ impl Recovery {
             resume_at: ResumePoint::NewSegment,
             durable: WalPosition::default(),
             proven: WalPosition::default(),
+            is_proven: true,
             tail_claim: None,
             dropped: Vec::new(),
             holes: Vec::new(),
@@ -236,6 +238,7 @@ impl Recovery {
             resume_at: self.resume_at,
             durable: self.durable,
             proven: self.proven,
+            is_proven: self.is_proven,
             partitions,
             started_empty: self.started_empty,
             bases_lost,

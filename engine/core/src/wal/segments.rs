@@ -211,12 +211,11 @@ impl SegmentTable {
         self.segments.index_payload()
     }
 
-    /// The bytes of the active segment's index group if it is written now; 0 without an active
-    /// segment.
+    /// The bytes of the active segment's index group if it is written after a group of `ending`
+    /// bytes; 0 if there is no active segment or no room for it.
     #[must_use]
-    pub fn index_group_size(&self) -> usize {
-        let active = self.segments.active().and_then(|(segment, _)| segment.index.as_ref());
-        active.map_or(0, |index| self.segments.index_group_size(index.encoded_length()))
+    pub fn index_group_size(&self, ending: usize) -> usize {
+        self.segments.fitting_index(ending).map_or(0, |(_, size)| size)
     }
 
     /// Seals the active segment, which takes no more groups. Returns the trailer for the last block
@@ -327,6 +326,18 @@ impl SegmentTable {
     #[must_use]
     pub fn provable(&self) -> WalPosition {
         self.segments.provable()
+    }
+
+    /// A group was finished that names `durable`, which was [`Self::provable`].
+    pub const fn on_proof(&mut self, durable: WalPosition) {
+        self.segments.on_proof(durable);
+    }
+
+    /// Whether a group, written or not, names all that is provable; of what a start found, only
+    /// frames count.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.segments.is_proven()
     }
 
     // Freeing.

@@ -2,6 +2,8 @@
 
 mod driver;
 
+use std::collections::BTreeSet;
+
 use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
 
@@ -81,36 +83,54 @@ fn a_commit_that_rolls_while_another_is_in_flight_loses_nothing_wherever_it_stop
     driver.gathering.table.check_invariants();
 }
 
-/// Gathers `batches` and asks for room while an earlier commit is in flight, with or without memory
-/// for another chunk. Takes them once that commit is durable, and flips one of its bits. Returns
-/// whether the room started a segment, whether memory was short, and the outcome of a restart.
-fn damage_before(batches: usize, is_short: bool) -> (bool, bool, Result<RecoveredWal, RecoveryError>) {
+#[derive(Debug)]
+struct EarlyEnd {
+    /// Whether the commit ends with the header of the second segment.
+    is_at_roll: bool,
+    /// Whether room for another batch was refused for lack of memory.
+    is_short: bool,
+    restart: Result<RecoveredWal, RecoveryError>,
+}
+
+/// Gathers `batches` and asks for room for one of `size` bytes while an earlier commit is in
+/// flight, with or without memory for another chunk. Takes them once that commit is durable.
+/// Restarts after a bit of the earlier commit has flipped. `None` if the earlier commit is in an
+/// older segment by then: the groups of the next one prove it anyway.
+fn end_early(batches: usize, size: usize, has_memory: bool) -> Option<EarlyEnd> {
     let mut driver = driver();
     driver.append(0, 1_000).unwrap();
     let first = driver.gathering.take_commit().unwrap();
     let steps = first.steps.clone();
     (0..batches).for_each(|_| driver.append(0, 1_000).unwrap());
-    driver.gathering.memory.fails_after = is_short.then_some(driver.gathering.memory.taken());
-    let room = driver.room(1_000);
+    if driver.gathering.table.segment_count() > 1 {
+        return None;
+    }
+    driver.gathering.memory.fails_after = (!has_memory).then_some(driver.gathering.memory.taken());
+    let room = driver.room(size);
     driver.finish(first);
-    driver.gathering.memory.fails_after = is_short.then_some(driver.gathering.memory.taken());
+    driver.gathering.memory.fails_after = (!has_memory).then_some(driver.gathering.memory.taken());
     assert!(driver.commit());
-    (room == Ok(true), matches!(room, Err(NoRoom::Memory(_))), driver.recover_without(&steps))
+    Some(EarlyEnd {
+        is_at_roll: driver.gathering.table.segment_count() > 1,
+        is_short: matches!(room, Err(NoRoom::Memory(_))),
+        restart: driver.recover_damaged(&steps),
+    })
 }
 
 #[test]
 fn a_commit_proves_the_durable_ones_before_it_whatever_ended_its_groups() {
-    let (mut rolled, mut short) = (0, 0);
-    for (batches, is_short) in (1..40).flat_map(|batches| [(batches, false), (batches, true)]) {
-        let (has_rolled, was_short, recovered) = damage_before(batches, is_short);
-        assert!(
-            matches!(recovered, Err(RecoveryError::Corruption { .. })),
-            "{batches} batches, short of memory: {is_short}: {recovered:?}"
-        );
-        rolled += usize::from(has_rolled);
-        short += usize::from(was_short);
+    let mut met = BTreeSet::new();
+    for (batches, size) in (1..40).flat_map(|batches| [100, 1_000, 2_000, 3_000, PIECE].map(|size| (batches, size))) {
+        for has_memory in [true, false] {
+            let Some(EarlyEnd { is_at_roll, is_short, restart }) = end_early(batches, size, has_memory) else { break };
+            let case = format!("{batches} batches, room for {size}, with memory: {has_memory}");
+            assert!(matches!(restart, Err(RecoveryError::Corruption { .. })), "{case}: {restart:?}");
+            met.insert((is_at_roll, is_short));
+        }
     }
-    assert!(rolled >= 2 && short >= 4, "{rolled} commits end with a segment's header, {short} were short of memory");
+    // The last one takes its proof's memory from the roll.
+    let all = [(false, false), (false, true), (true, false), (true, true)];
+    assert_eq!(met, BTreeSet::from(all), "whether a commit ends with a roll, and whether memory was short");
 }
 
 #[test]

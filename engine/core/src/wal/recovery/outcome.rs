@@ -157,6 +157,8 @@ pub struct RecoveredWal {
     pub durable: WalPosition,
     /// The end of the synced log, as the newest segment's groups name it.
     pub proven: WalPosition,
+    /// Whether they name the end of all frames. Damage to others would be taken for a torn tail.
+    pub is_proven: bool,
     /// The events that each open partition is rebuilt from, in order: a checkpoint or an open
     /// frame, then the frames after it.
     pub partitions: BTreeMap<TopicIdPartition, Vec<ReplayItem>>,

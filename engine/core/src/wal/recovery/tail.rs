@@ -24,6 +24,8 @@ impl Recovery {
         let at = WalPosition { generation, offset: scan.end };
         self.dropped.extend(self.dropped_from(segment, scan));
         self.proven = scan.proven;
+        let data_end = scan.data_end.map(|offset| WalPosition { generation, offset });
+        self.is_proven = data_end.is_none_or(|end| scan.proven >= end);
         self.tail_claim = Some(scan.proven).filter(|proven| proven.generation < generation);
         self.durable = if scan.end == shape.first_group() { scan.proven } else { at };
         // A segment of an older version takes no more groups: an older build would read on in it,

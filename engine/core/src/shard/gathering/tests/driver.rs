@@ -64,19 +64,14 @@ impl Driver {
         self.partitions.close(self.key(number));
     }
 
-    /// Makes room for a frame, and returns whether a segment started.
-    pub(super) fn room(&mut self, payload: usize) -> Result<bool, NoRoom> {
-        self.prepare_slots();
-        let before = self.gathering.table.segment_count();
-        while self.gathering.room(payload, Purpose::Append)? == Room::Rolled {}
-        Ok(self.gathering.table.segment_count() > before)
-    }
-
-    fn prepare_slots(&mut self) {
+    /// Makes room for a frame.
+    pub(super) fn room(&mut self, payload: usize) -> Result<(), NoRoom> {
         while let Some(slot) = self.gathering.table.poll_reserve() {
             self.slots.prepare(slot, Preparation::Reserved, shape(BLOCKS as u64));
             self.gathering.table.on_slot_reserved(slot);
         }
+        while self.gathering.room(payload, Purpose::Append)? == Room::Rolled {}
+        Ok(())
     }
 
     pub(super) fn append(&mut self, number: i32, size: usize) -> Result<(), NoRoom> {
@@ -118,7 +113,7 @@ impl Driver {
     }
 
     /// Restarts after a bit flipped in the first group of a commit with these steps.
-    pub(super) fn recover_without(&self, steps: &[DiskStep]) -> Result<RecoveredWal, RecoveryError> {
+    pub(super) fn recover_damaged(&self, steps: &[DiskStep]) -> Result<RecoveredWal, RecoveryError> {
         let (DiskStep::Write { slot, offset, bytes } | DiskStep::WriteSynced { slot, offset, bytes }) = &steps[0]
         else {
             panic!("a commit begins with a write: {steps:?}");
