@@ -20,7 +20,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("controller/raft", &["model", "controller/core"]),
     ("broker/core", &["model"]),
     ("broker/service", &["model", "broker/core", "engine/api", "controller/core", "controller/raft"]),
-    ("kafka-gateway", &["model", "broker/service"]),
+    ("net", &["model"]),
+    ("kafka-gateway", &["model", "net", "broker/service"]),
     (
         "node",
         &[
@@ -30,6 +31,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "controller/core",
             "controller/raft",
             "broker/service",
+            "net",
             "kafka-gateway",
         ],
     ),

@@ -6,14 +6,14 @@ mod history;
 
 use std::collections::BTreeMap;
 
-use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, ProducerId, Timestamp, TopicId, TopicName};
+use rustmq_model::{BrokerId, Endpoint, LeaderEpoch, PartitionId, ProducerId, Timestamp, TopicId, TopicName};
 
 use crate::*;
 
 const LIMITS: PartitionLimits = PartitionLimits { per_topic_max: 100, per_cluster_max: 150 };
 
 fn registration(name: &str, incarnation: u128, rack: Option<&str>) -> Command {
-    let listeners = BTreeMap::from([("PLAINTEXT".to_owned(), Listener { host: "localhost".to_owned(), port: 9092 })]);
+    let listeners = BTreeMap::from([("PLAINTEXT".to_owned(), Endpoint { host: "localhost".to_owned(), port: 9092 })]);
     let rack = rack.map(str::to_owned);
     let broker = BrokerRegistration { name: name.to_owned(), incarnation: IncarnationId(incarnation), listeners, rack };
     Command::RegisterBroker { broker, now: Timestamp(5) }
@@ -335,6 +335,29 @@ fn configs_are_refused_for_the_reason_that_holds() {
     let twice = refused(topic_resource("t"), ConfigChange::Edit(twice.to_vec()));
     assert_eq!(twice, Rejection::DuplicateItem { name: "retention.ms".to_owned() });
     assert_eq!(state, before);
+}
+
+#[test]
+fn no_change_keeps_every_address_out() {
+    const BOUND: &str = "max.connections.per.ip";
+    const OVERRIDES: &str = "max.connections.per.ip.overrides";
+    let mut state = cluster(1);
+    let set =
+        |name: &str, value: &str| ConfigEdit { name: name.to_owned(), operation: EditOperation::Set(value.to_owned()) };
+    for resource in [ConfigResource::BrokerDefault, ConfigResource::Broker(BrokerId(0))] {
+        let mut try_edits = |edits: Vec<ConfigEdit>| alter(&mut state, resource.clone(), ConfigChange::Edit(edits));
+        let refused = |result: Result<(), Rejection>| match result {
+            Err(Rejection::InvalidBrokerConfig { name, reason, .. }) => {
+                assert!(name == BOUND && reason.contains(OVERRIDES), "{name}: {reason}");
+            }
+            other => panic!("{other:?}"),
+        };
+        refused(try_edits(vec![set(BOUND, "0")]));
+        refused(try_edits(vec![set(BOUND, "0"), set(OVERRIDES, "10.0.0.1:0")]));
+        try_edits(vec![set(BOUND, "0"), set(OVERRIDES, "10.0.0.1:0, 10.0.0.2:1")]).unwrap();
+        refused(try_edits(vec![ConfigEdit { name: OVERRIDES.to_owned(), operation: EditOperation::Delete }]));
+        try_edits(vec![set(BOUND, "1"), set(OVERRIDES, "")]).unwrap();
+    }
 }
 
 #[test]
