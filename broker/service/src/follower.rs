@@ -111,8 +111,10 @@ impl Follower {
                     self.delete(gone).await;
                 }
                 Delta::BrokerConfigChanged { scope, .. } => self.reconfigure(*scope).await,
-                Delta::ClusterBootstrapped { .. } | Delta::BrokerRegistered(_) | Delta::ProducerIdsAllocated { .. } => {
-                }
+                Delta::ClusterBootstrapped { .. }
+                | Delta::BrokerRegistered(_)
+                | Delta::ProducerIdsAllocated { .. }
+                | Delta::FeaturesChanged { .. } => {}
             }
         }
         self.show(&changed).await;
