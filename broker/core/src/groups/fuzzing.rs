@@ -1,25 +1,29 @@
-//! Drives a coordinator from arbitrary bytes, with a log that stores or loses what it is given: for
-//! fuzz targets and property tests.
+//! Drives a group coordinator from arbitrary bytes, with a log that stores or loses what it is
+//! given: for fuzz targets and property tests.
 //!
 //! Checked after every step: the machine's own invariants; no token is answered twice or unasked;
 //! generations of a group only grow. Checked at the end: everyone who still waits is answered by
-//! time alone; a coordinator that replays the log, which is shortened now and then, knows the same
-//! offsets; and so does one that replays only the live records.
+//! time alone; a coordinator that replays the log, which is shortened again and again, knows the
+//! same offsets; and so does one that replays only the live records.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_model::{Instant, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition};
+use rustmq_model::{Instant, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition};
 
+use super::Reply;
 use super::config::GroupConfig;
-use super::coordinator::{Action, AppendId, CoordinatorRecord, GroupCoordinator, LiveRecords, RewritePoint};
-use super::error::GroupError;
-use super::identity::{GroupId, InstanceId, MemberId, Now, ReplyToken};
+use super::identity::{GroupId, InstanceId, MemberId};
+use super::machine::{GroupCoordinator, Groups};
 use super::records::{RecordKey, decode_key};
 use super::request::{
-    ClientIdentity, HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, OffsetCommit, OffsetCommitRequest,
-    OffsetDeleteRequest, OffsetSelection, Protocol, Reply, ReplyOutcome, SyncRequest,
+    ClientIdentity, GroupEvent, GroupRequest, HeartbeatRequest, JoinRequest, LeaveRequest, LeavingMember, OffsetCommit,
+    OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, Protocol, ReplyOutcome, SyncRequest,
+};
+use crate::coordinator::{
+    Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorRecord,
+    LiveRecords, Loader, LogRange, Now, ReplayedRecord, ReplyToken, RewritePoint, TrimFailed,
 };
 
 const GROUP_COUNT: u8 = 2;
@@ -55,24 +59,29 @@ struct Rig {
     members: Vec<(GroupId, MemberId)>,
     in_flight: VecDeque<Append>,
     log: Vec<CoordinatorRecord>,
-    rewrite: Option<Rewrite>,
+    log_start: usize,
+    /// What the coordinator wants the log to be trimmed to.
+    trim: Option<Offset>,
 }
 
 /// An append that is not answered yet. Those that are in the log already are the oldest ones.
 struct Append {
-    /// None for live records that are written again.
-    decision: Option<AppendId>,
+    append: AppendId,
     records: Vec<CoordinatorRecord>,
-    is_written: bool,
+    /// One past its last record, once it is in the log.
+    next_offset: Option<Offset>,
 }
 
-/// A shortening of the log, as a driver does it.
-struct Rewrite {
-    point: RewritePoint,
-    /// Records that go in the end.
-    below: usize,
-    groups: VecDeque<GroupId>,
-    outstanding: usize,
+/// A log that is shortened when it holds a few records.
+const LIMITS: CoordinatorLimits =
+    CoordinatorLimits { waiting_max: 100, pending_bytes_max: 16 << 10, log_bytes: 1000, rewrite_batch_bytes_max: 200 };
+
+/// A coordinator that has nothing to load.
+fn active(machine: Groups, now: Now) -> GroupCoordinator {
+    let log = LogRange { log_start: Offset::ZERO, local_start: Offset::ZERO, log_end: Offset::ZERO };
+    let mut coordinator = Coordinator::new(LeaderEpoch(0), LIMITS);
+    coordinator.activate(now, Loader::new(machine, log, 0));
+    coordinator
 }
 
 impl Rig {
@@ -84,10 +93,8 @@ impl Rig {
             ..GroupConfig::default()
         };
         let now = Now { instant: Instant::from_nanos(1), wall: Timestamp(1_700_000_000_000) };
-        let mut coordinator = GroupCoordinator::new(config);
-        coordinator.activate(now);
         Self {
-            coordinator,
+            coordinator: active(Groups::new(config), now),
             now,
             next_id: 0,
             waiting: BTreeSet::new(),
@@ -95,7 +102,8 @@ impl Rig {
             members: Vec::new(),
             in_flight: VecDeque::new(),
             log: Vec::new(),
-            rewrite: None,
+            log_start: 0,
+            trim: None,
         }
     }
 
@@ -115,19 +123,16 @@ impl Rig {
             11 => self.commit(argument),
             12 => self.delete_offset(argument),
             14 => self.write_append(),
-            15 => self.begin_rewrite(),
-            16 => self.go_on_with_rewrite(),
-            _ => {
-                let token = self.token();
-                self.coordinator.handle_delete_group(self.now, token, &group(argument));
-            }
+            15 => self.trim_log(true),
+            16 => self.trim_log(argument & 7 != 0),
+            _ => self.request(GroupRequest::DeleteGroup(group(argument))),
         }
     }
 
-    fn token(&mut self) -> ReplyToken {
+    fn request(&mut self, request: GroupRequest) {
         self.next_id += 1;
         self.waiting.insert(self.next_id);
-        ReplyToken(self.next_id)
+        self.coordinator.handle_request(self.now, ReplyToken(self.next_id), request);
     }
 
     fn pick(&self, argument: u8) -> (GroupId, MemberId) {
@@ -137,7 +142,6 @@ impl Rig {
     }
 
     fn join(&mut self, argument: u8, member: MemberId) {
-        let token = self.token();
         let instance = (argument & 0x30 == 0x30).then(|| InstanceId::from(format!("i{}", argument % INSTANCE_COUNT)));
         let new_member = MemberId::from(format!("m{}", self.next_id));
         self.members.push((group(argument), new_member.clone()));
@@ -164,11 +168,10 @@ impl Rig {
             requires_known_member_id: argument & 0x40 != 0,
             supports_skip_assignment: argument & 0x80 != 0,
         };
-        self.coordinator.handle_join(self.now, token, request);
+        self.request(GroupRequest::Join(request));
     }
 
     fn sync(&mut self, argument: u8) {
-        let token = self.token();
         let (group, member) = self.pick(argument);
         let request = SyncRequest {
             generation: self.generation(&group, argument),
@@ -179,22 +182,16 @@ impl Rig {
             protocol_type: None,
             protocol: None,
         };
-        self.coordinator.handle_sync(self.now, token, request);
+        self.request(GroupRequest::Sync(request));
     }
 
     fn heartbeat(&mut self, argument: u8) {
-        let token = self.token();
         let (group, member) = self.pick(argument);
         let generation = self.generation(&group, argument);
-        self.coordinator.handle_heartbeat(
-            self.now,
-            token,
-            &HeartbeatRequest { group, member, instance: None, generation },
-        );
+        self.request(GroupRequest::Heartbeat(HeartbeatRequest { group, member, instance: None, generation }));
     }
 
     fn leave(&mut self, argument: u8) {
-        let token = self.token();
         let (group, member) = self.pick(argument);
         let by_instance = argument & 7 == 7;
         let leaving = LeavingMember {
@@ -202,11 +199,10 @@ impl Rig {
             instance: by_instance.then(|| InstanceId::from(format!("i{}", argument % INSTANCE_COUNT))),
             reason: None,
         };
-        self.coordinator.handle_leave(self.now, token, LeaveRequest { group, members: vec![leaving] });
+        self.request(GroupRequest::Leave(LeaveRequest { group, members: vec![leaving] }));
     }
 
     fn commit(&mut self, argument: u8) {
-        let token = self.token();
         let (named, member) = self.pick(argument);
         let is_simple = argument & 4 != 0;
         let request = OffsetCommitRequest {
@@ -223,17 +219,16 @@ impl Rig {
                 metadata: "x".repeat(usize::from(argument % 10)),
             }],
         };
-        self.coordinator.handle_offset_commit(self.now, token, request);
+        self.request(GroupRequest::CommitOffsets(request));
     }
 
     fn delete_offset(&mut self, argument: u8) {
         if argument & 0x80 != 0 {
-            self.coordinator.handle_topic_deleted(&partition(argument).topic);
+            self.coordinator.on_event(self.now, GroupEvent::TopicDeleted(partition(argument).topic));
             return;
         }
-        let token = self.token();
         let request = OffsetDeleteRequest { group: group(argument), partitions: vec![partition(argument)] };
-        self.coordinator.handle_offset_delete(token, request);
+        self.request(GroupRequest::DeleteOffsets(request));
     }
 
     fn generation(&self, group: &GroupId, argument: u8) -> i32 {
@@ -254,66 +249,40 @@ impl Rig {
     }
 
     fn answer_append(&mut self, is_stored: bool) {
-        if is_stored && self.in_flight.front().is_some_and(|append| !append.is_written) {
+        if is_stored && self.in_flight.front().is_some_and(|append| append.next_offset.is_none()) {
             self.write_append();
         }
-        let Some(Append { decision, records, is_written }) = self.in_flight.pop_front() else { return };
-        let Some(append) = decision else {
-            match &mut self.rewrite {
-                Some(rewrite) if is_written => rewrite.outstanding -= 1,
-                _ => self.rewrite = None,
-            }
+        let Some(Append { append, records, next_offset }) = self.in_flight.pop_front() else { return };
+        let Some(next_offset) = next_offset else {
+            self.coordinator.on_append_completed(self.now, append, Err(AppendFailure::Unavailable));
             return;
         };
-        if is_written {
-            for record in &records {
-                // A group whose tombstone is stored begins anew, even if offsets of it are left.
-                if let (Ok(RecordKey::GroupMetadata { group }), None) = (decode_key(record.key.clone()), &record.value)
-                {
-                    self.generations.remove(group.as_str());
-                }
+        for record in &records {
+            // A group whose tombstone is stored begins anew, even if offsets of it are left.
+            if let (Ok(RecordKey::GroupMetadata { group }), None) = (decode_key(&record.key), &record.value) {
+                self.generations.remove(group);
             }
-            self.coordinator.on_record_committed(self.now, append);
-        } else {
-            self.coordinator.on_record_failed(self.now, append, GroupError::CoordinatorNotAvailable);
         }
+        let bytes = records.iter().map(CoordinatorRecord::size).sum::<usize>() as u64;
+        self.coordinator.on_append_completed(self.now, append, Ok(Committed { next_offset, bytes }));
     }
 
     /// The log holds one more of the appends; its answer comes later.
     fn write_append(&mut self) {
-        let Some(append) = self.in_flight.iter_mut().find(|append| !append.is_written) else { return };
-        append.is_written = true;
+        let Some(append) = self.in_flight.iter_mut().find(|append| append.next_offset.is_none()) else { return };
         self.log.extend(append.records.iter().cloned());
+        let next_offset = i64::try_from(self.log_start + self.log.len()).unwrap_or(i64::MAX);
+        append.next_offset = Some(Offset(next_offset));
     }
 
-    fn begin_rewrite(&mut self) {
-        if self.rewrite.is_some() || self.in_flight.iter().any(|append| append.decision.is_none()) {
-            return;
+    fn trim_log(&mut self, is_done: bool) {
+        let Some(below) = self.trim.take() else { return };
+        if is_done {
+            let below = usize::try_from(below.0).expect("offsets of the log are not negative");
+            self.log.drain(..below - self.log_start);
+            self.log_start = below;
         }
-        let (point, groups) = (self.coordinator.rewrite_point(), self.coordinator.group_ids().into());
-        self.rewrite = Some(Rewrite { point, below: self.log.len(), groups, outstanding: 0 });
-    }
-
-    fn go_on_with_rewrite(&mut self) {
-        let Some(rewrite) = &mut self.rewrite else { return };
-        if rewrite.outstanding > 0 {
-            return;
-        }
-        if rewrite.groups.is_empty() {
-            self.log.drain(..rewrite.below);
-            self.rewrite = None;
-            return;
-        }
-        for group in std::mem::take(&mut rewrite.groups) {
-            match self.coordinator.live_records(&group, rewrite.point) {
-                LiveRecords::Nothing => {}
-                LiveRecords::InFlight => rewrite.groups.push_back(group),
-                LiveRecords::Records(records) => {
-                    rewrite.outstanding += 1;
-                    self.in_flight.push_back(Append { decision: None, records, is_written: false });
-                }
-            }
-        }
+        self.coordinator.on_trimmed(if is_done { Ok(()) } else { Err(TrimFailed) });
     }
 
     /// Takes what the machine wants done, and checks it.
@@ -321,13 +290,19 @@ impl Rig {
         while let Some(action) = self.coordinator.poll_action() {
             match action {
                 Action::Reply(reply) => self.receive(&reply),
-                Action::AppendRecords { append, records } => {
-                    assert!(!records.is_empty(), "an append has records");
-                    self.in_flight.push_back(Append { decision: Some(append), records, is_written: false });
+                Action::Append { append, records } => {
+                    self.in_flight.push_back(Append { append, records, next_offset: None });
+                }
+                Action::TrimLog { below } => {
+                    assert!(self.trim.replace(below).is_none(), "the log is trimmed to one offset at a time");
                 }
             }
         }
         self.coordinator.check_invariants();
+    }
+
+    fn groups(&self) -> &Groups {
+        self.coordinator.machine().expect("the coordinator is active to the end")
     }
 
     fn receive(&mut self, reply: &Reply) {
@@ -356,38 +331,38 @@ impl Rig {
             self.settle();
         }
         assert!(self.waiting.is_empty() && self.in_flight.is_empty(), "everyone is answered by time alone");
-        let point = self.coordinator.rewrite_point();
-        let live = |group: &GroupId| match self.coordinator.live_records(group, point) {
+        let live = |group: &GroupId| match self.groups().live_records(group, RewritePoint::END) {
             LiveRecords::Records(records) => records,
             LiveRecords::Nothing => Vec::new(),
-            LiveRecords::InFlight => panic!("nothing is on its way"),
+            LiveRecords::Pending => panic!("nothing is pending"),
         };
-        let live: Vec<_> = self.coordinator.group_ids().iter().flat_map(live).collect();
+        let live: Vec<_> = self.groups().group_ids().iter().flat_map(live).collect();
         for records in [&self.log, &live] {
             self.check_replay(records);
         }
-        self.coordinator.unload();
+        self.coordinator.resign();
         self.settle();
     }
 
     fn check_replay(&self, records: &[CoordinatorRecord]) {
-        let mut replayed = GroupCoordinator::new(GroupConfig { size_max: 5, ..GroupConfig::default() });
-        for record in records {
-            replayed.replay(&record.key, record.value.as_ref()).expect("the log holds what the machine encoded");
+        let mut replayed = Groups::new(GroupConfig { size_max: 5, ..GroupConfig::default() });
+        for CoordinatorRecord { key, value } in records {
+            let record = ReplayedRecord { offset: Offset::ZERO, key, value: value.as_deref() };
+            replayed.replay(record).expect("the log holds what the machine encoded");
         }
-        replayed.activate(self.now);
+        let replayed = active(replayed, self.now);
         replayed.check_invariants();
+        let replayed = replayed.machine().expect("it was just activated");
         for number in 0..GROUP_COUNT {
-            let fetch =
-                |coordinator: &GroupCoordinator| coordinator.fetch_offsets(&group(number), &OffsetSelection::All);
-            let stored = fetch(&self.coordinator).map(|offsets| {
+            let fetch = |groups: &Groups| groups.fetch_offsets(&group(number), &OffsetSelection::All);
+            let stored = fetch(self.groups()).map(|offsets| {
                 // An explicit expiry is kept in a version that holds neither epoch nor topic id.
                 offsets
                     .into_iter()
                     .map(|(partition, offset)| (partition, offset.map(|it| (it.offset, it.metadata, it.expires_at))))
                     .collect::<Vec<_>>()
             });
-            let again = fetch(&replayed).map(|offsets| {
+            let again = fetch(replayed).map(|offsets| {
                 offsets
                     .into_iter()
                     .map(|(partition, offset)| (partition, offset.map(|it| (it.offset, it.metadata, it.expires_at))))
