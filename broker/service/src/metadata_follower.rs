@@ -94,9 +94,9 @@ impl MetadataFollower {
     async fn apply(&mut self, deltas: &[Delta]) {
         for delta in deltas {
             self.view.write().state.replay(delta);
-            // Under the lock for readers: a change of broker-wide configs looks at every topic.
-            self.replicas.handle_delta(&self.view.read().state, delta);
         }
+        // Under the lock for readers: a change of broker-wide configs looks at every topic.
+        self.replicas.handle_deltas(&self.view.read().state, deltas);
         self.execute().await;
     }
 

@@ -7,7 +7,7 @@
 //! refused. For each replica:
 //!
 //! ```text
-//!   Closed -- the metadata gives it to this broker --> Opening -- opened --> Open
+//!   Unused -- the metadata gives it to this broker --> Opening -- opened --> Open
 //!     ^                                                 |   ^                 |
 //!     |                                          refused|   | after a pause,  | another role
 //!     |                                                 v   | or another role | or epoch
@@ -15,13 +15,14 @@
 //!     +--- given to other brokers (from any state)
 //! ```
 //!
-//! How a driver uses it: after each change of the metadata, [`LocalReplicas::handle_snapshot`] or
-//! [`LocalReplicas::handle_delta`] with the state as it is then; then
+//! How a driver uses it: [`LocalReplicas::handle_snapshot`], or [`LocalReplicas::handle_deltas`]
+//! after each batch of changes, with the metadata's state as it is then; then
 //! [`LocalReplicas::poll_action`] until it gives nothing, carrying out the actions in order, each
 //! before the next; [`LocalReplicas::handle_timeout`] at [`LocalReplicas::poll_timeout`].
 //!
 //! Data are deleted when their topic is gone from the metadata. A replica that the metadata gives
-//! to other brokers is closed, and its data stay.
+//! to other brokers is not used any more; its log stays open in the engine, and its data stay until
+//! their topic is deleted.
 
 mod action;
 mod replica;
@@ -54,7 +55,11 @@ pub struct LocalReplicas<R, E> {
     /// Replicas whose deletion is not done, and whether it was refused.
     deletions: BTreeMap<TopicIdPartition, Deletion>,
     retry_at: Option<Instant>,
+    /// Come before the deletions and opens that follow, each of which is gathered into one
+    /// request: a topic is hidden before its data go, and data go before others come.
     actions: VecDeque<ReplicaAction<R, E>>,
+    to_delete: Vec<TopicIdPartition>,
+    to_open: Vec<OpenReplica>,
 }
 
 #[derive(Debug)]
@@ -87,6 +92,8 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
             deletions: BTreeMap::new(),
             retry_at: None,
             actions: VecDeque::new(),
+            to_delete: Vec::new(),
+            to_open: Vec::new(),
         }
     }
 
@@ -98,36 +105,63 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
             self.remove_topic(id);
         }
         self.change_settings(state);
+        for topic in state.topics() {
+            self.change_topic(state, topic.id);
+        }
         for id in on_disk {
-            if state.partition(id).is_none() && !self.deletions.contains_key(&id) {
-                self.delete(id);
+            match self.topics.get_mut(&id.topic_id).and_then(|topic| replica_mut(&mut topic.replicas, id.partition)) {
+                Some(replica) => replica.on_data_found(),
+                None if !self.deletions.contains_key(&id) => self.delete(id),
+                None => {}
             }
         }
     }
 
-    /// One change; `state` is the metadata after it.
-    pub fn handle_delta(&mut self, state: &ClusterState, delta: &Delta) {
-        match delta {
-            Delta::TopicCreated(topic) | Delta::PartitionsAdded { topic, .. } | Delta::TopicConfigChanged(topic) => {
-                self.change_topic(state, topic.id);
-            }
-            Delta::PartitionChanged { topic_id, .. } => self.change_topic(state, *topic_id),
-            Delta::TopicDeleted { id, .. } => self.remove_topic(*id),
-            Delta::BrokerConfigChanged { scope, .. } => {
-                if [BrokerConfigScope::Default, BrokerConfigScope::Broker(self.broker)].contains(scope) {
-                    self.change_settings(state);
+    /// A batch of changes; `state` is the metadata after all of them. A topic is looked at once,
+    /// however many of the changes are its own.
+    pub fn handle_deltas(&mut self, state: &ClusterState, deltas: &[Delta]) {
+        let (mut changed, mut are_settings_changed) = (BTreeSet::new(), false);
+        for delta in deltas {
+            match delta {
+                Delta::TopicCreated(topic)
+                | Delta::PartitionsAdded { topic, .. }
+                | Delta::TopicConfigChanged(topic) => {
+                    changed.insert(topic.id);
                 }
+                Delta::PartitionChanged { topic_id, .. } => {
+                    changed.insert(*topic_id);
+                }
+                Delta::TopicDeleted { id, .. } => self.remove_topic(*id),
+                Delta::BrokerConfigChanged { scope, .. } => {
+                    let scopes = [BrokerConfigScope::Default, BrokerConfigScope::Broker(self.broker)];
+                    are_settings_changed |= scopes.contains(scope);
+                }
+                Delta::ClusterBootstrapped { .. }
+                | Delta::BrokerRegistered(_)
+                | Delta::ProducerIdsAllocated { .. }
+                | Delta::FeaturesChanged { .. } => {}
             }
-            Delta::ClusterBootstrapped { .. }
-            | Delta::BrokerRegistered(_)
-            | Delta::ProducerIdsAllocated { .. }
-            | Delta::FeaturesChanged { .. } => {}
+        }
+        if are_settings_changed {
+            self.change_settings(state);
+            // The broker-wide configs are behind the topics': all of them are resolved anew.
+            changed = state.topics().map(|topic| topic.id).collect();
+        }
+        for id in changed {
+            self.change_topic(state, id);
         }
     }
 
     /// The next thing to do, in order.
     pub fn poll_action(&mut self) -> Option<ReplicaAction<R, E>> {
-        self.actions.pop_front()
+        if let Some(action) = self.actions.pop_front() {
+            return Some(action);
+        }
+        if !self.to_delete.is_empty() {
+            return Some(ReplicaAction::Delete(std::mem::take(&mut self.to_delete)));
+        }
+        let opens = std::mem::take(&mut self.to_open);
+        (!opens.is_empty()).then_some(ReplicaAction::Open(opens))
     }
 
     /// The result of an [`OpenReplica`].
@@ -178,7 +212,7 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         for id in std::mem::take(&mut self.unopened) {
             let topic = self.topics.get_mut(&id.topic_id);
             if let Some(replica) = topic.and_then(|topic| replica_mut(&mut topic.replicas, id.partition)) {
-                replica.close();
+                replica.forget_refusal();
                 topics.insert(id.topic_id);
             }
         }
@@ -192,13 +226,9 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         }
     }
 
-    /// Broker-wide configs are behind the topics': all of them are resolved anew.
     fn change_settings(&mut self, state: &ClusterState) {
         self.settings = resolve_settings(state, self.broker, &self.static_configs);
         self.actions.push_back(ReplicaAction::ShowSettings(Arc::clone(&self.settings)));
-        for topic in state.topics() {
-            self.change_topic(state, topic.id);
-        }
     }
 
     fn change_topic(&mut self, state: &ClusterState, id: TopicId) {
@@ -213,7 +243,7 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         });
         followed.topic = Arc::clone(topic);
         followed.config = config;
-        followed.replicas.resize_with(topic.partitions.len(), LocalReplica::closed);
+        followed.replicas.resize_with(topic.partitions.len(), LocalReplica::unused);
         for (replica, partition) in followed.replicas.iter_mut().zip(&topic.partitions) {
             replica.want(Assignment::of(partition, self.broker));
         }
@@ -233,40 +263,31 @@ impl<R: Clone, E: Clone> LocalReplicas<R, E> {
         let shown = (topic.opening == 0).then(|| topic.shown());
         for (id, step) in steps {
             match step {
-                Step::Open(assignment) => self.open(OpenReplica { id, assignment, config }),
+                Step::Open(assignment) => self.to_open.push(OpenReplica { id, assignment, config }),
                 Step::Configure => self.actions.push_back(ReplicaAction::Configure { id, config }),
             }
         }
         self.actions.extend(shown.map(|shown| ReplicaAction::Show(Box::new(shown))));
     }
 
-    /// The topic is hidden, and its replicas here are deleted: also those that were refused, since
-    /// they may be on disk all the same. One that is being opened is deleted after that.
+    /// The topic is hidden, and what may be on disk of it is deleted: also replicas that were
+    /// refused, and those that other brokers have by now. One that is being opened is deleted after
+    /// that.
     fn remove_topic(&mut self, id: TopicId) {
         let Some(FollowedTopic { topic, replicas, .. }) = self.topics.remove(&id) else { return };
         self.actions.push_back(ReplicaAction::Hide { id, name: topic.name.clone() });
         for (partition, replica) in (0..).map(PartitionId).zip(&replicas) {
             let id = TopicIdPartition { topic_id: id, partition };
             self.unopened.remove(&id);
-            if replica.may_have_data() {
+            if replica.may_have_data() && !replica.is_opening() {
                 self.delete(id);
             }
         }
     }
 
-    fn open(&mut self, open: OpenReplica) {
-        match self.actions.back_mut() {
-            Some(ReplicaAction::Open(opens)) => opens.push(open),
-            _ => self.actions.push_back(ReplicaAction::Open(vec![open])),
-        }
-    }
-
     fn delete(&mut self, id: TopicIdPartition) {
         self.deletions.insert(id, Deletion::UnderWay);
-        match self.actions.back_mut() {
-            Some(ReplicaAction::Delete(ids)) => ids.push(id),
-            _ => self.actions.push_back(ReplicaAction::Delete(vec![id])),
-        }
+        self.to_delete.push(id);
     }
 
     /// # Panics

@@ -7,15 +7,28 @@ pub(super) struct LocalReplica<R, E> {
     /// None while it belongs to other brokers.
     wanted: Option<Assignment>,
     state: State<R, E>,
+    /// Whether there may be data of it on disk. They outlive its use: they go with its topic.
+    may_have_data: bool,
 }
 
 /// Drawn in the module's documentation.
 #[derive(Debug)]
 enum State<R, E> {
-    Closed,
-    Opening { assignment: Assignment, config: ReplicaConfig },
-    Open { assignment: Assignment, config: ReplicaConfig, handle: R },
-    Failed { assignment: Assignment, error: E },
+    /// It belongs to other brokers, or is to be opened next.
+    Unused,
+    Opening {
+        assignment: Assignment,
+        config: ReplicaConfig,
+    },
+    Open {
+        assignment: Assignment,
+        config: ReplicaConfig,
+        handle: R,
+    },
+    Failed {
+        assignment: Assignment,
+        error: E,
+    },
 }
 
 /// A step towards the assignment of a replica.
@@ -26,8 +39,8 @@ pub(super) enum Step {
 }
 
 impl<R: Clone, E: Clone> LocalReplica<R, E> {
-    pub(super) const fn closed() -> Self {
-        Self { wanted: None, state: State::Closed }
+    pub(super) const fn unused() -> Self {
+        Self { wanted: None, state: State::Unused, may_have_data: false }
     }
 
     pub(super) const fn want(&mut self, wanted: Option<Assignment>) {
@@ -39,7 +52,7 @@ impl<R: Clone, E: Clone> LocalReplica<R, E> {
         let wanted = match (self.wanted, &mut self.state) {
             (_, State::Opening { .. }) => return None,
             (None, _) => {
-                self.state = State::Closed;
+                self.state = State::Unused;
                 return None;
             }
             (Some(wanted), State::Open { assignment, config: current, .. }) if *assignment == wanted => {
@@ -49,9 +62,9 @@ impl<R: Clone, E: Clone> LocalReplica<R, E> {
             }
             // It is tried again after a pause.
             (Some(wanted), State::Failed { assignment, .. }) if *assignment == wanted => return None,
-            (Some(wanted), State::Closed | State::Open { .. } | State::Failed { .. }) => wanted,
+            (Some(wanted), State::Unused | State::Open { .. } | State::Failed { .. }) => wanted,
         };
-        self.state = State::Opening { assignment: wanted, config };
+        (self.state, self.may_have_data) = (State::Opening { assignment: wanted, config }, true);
         Some(Step::Open(wanted))
     }
 
@@ -64,10 +77,15 @@ impl<R: Clone, E: Clone> LocalReplica<R, E> {
         }
     }
 
+    /// There are data of it on disk, whether it is used or not.
+    pub(super) const fn on_data_found(&mut self) {
+        self.may_have_data = true;
+    }
+
     /// A refusal is forgotten, so that the next step opens the replica again.
-    pub(super) fn close(&mut self) {
+    pub(super) fn forget_refusal(&mut self) {
         if self.is_failed() {
-            self.state = State::Closed;
+            self.state = State::Unused;
         }
     }
 
@@ -79,17 +97,15 @@ impl<R: Clone, E: Clone> LocalReplica<R, E> {
         matches!(self.state, State::Failed { .. })
     }
 
-    /// Whether its data have to be deleted with its topic. Those of one that is being opened are
-    /// when that is done.
     pub(super) const fn may_have_data(&self) -> bool {
-        matches!(self.state, State::Open { .. } | State::Failed { .. })
+        self.may_have_data
     }
 
     pub(super) fn shown(&self) -> Replica<R, E> {
         match &self.state {
             State::Open { assignment, handle, .. } => Replica::Open { assignment: *assignment, handle: handle.clone() },
             State::Failed { error, .. } => Replica::Failed(error.clone()),
-            State::Closed | State::Opening { .. } => Replica::Elsewhere,
+            State::Unused | State::Opening { .. } => Replica::Elsewhere,
         }
     }
 }

@@ -58,9 +58,7 @@ impl Rig {
 
     fn apply(&mut self, command: Command) -> Outcome {
         let (result, deltas) = self.state.apply(command);
-        for delta in &deltas {
-            self.replicas.handle_delta(&self.state, delta);
-        }
+        self.replicas.handle_deltas(&self.state, &deltas);
         self.replicas.check_invariants();
         result.unwrap()
     }
@@ -88,6 +86,16 @@ impl Rig {
         let edit = ConfigEdit { name: name.to_owned(), operation: EditOperation::Set(value.to_owned()) };
         let alterations = vec![ConfigAlteration { resource, change: ConfigChange::Edit(vec![edit]) }];
         self.apply(Command::AlterConfigs { alterations, validate_only: false });
+    }
+
+    /// The metadata gives a partition to these brokers.
+    fn give(&mut self, id: TopicIdPartition, brokers: &[BrokerId]) {
+        let mut now = self.state.partition(id).unwrap().clone();
+        (now.replicas, now.leader) = (brokers.to_vec(), brokers.first().copied());
+        let delta = Delta::PartitionChanged { topic_id: id.topic_id, partition: id.partition, now };
+        self.state.replay(&delta);
+        self.replicas.handle_deltas(&self.state, &[delta]);
+        self.replicas.check_invariants();
     }
 
     /// Carries out one action. None if there is none.
@@ -172,13 +180,46 @@ fn a_topic_is_shown_when_what_is_here_of_it_is_open() {
 }
 
 #[test]
-fn topics_of_one_command_are_opened_in_one_request() {
+fn topics_are_opened_in_one_request_whatever_lies_between_them() {
     let mut rig = Rig::new();
     rig.create("t", 1, &[&[0]]);
-    rig.create("u", 2, &[&[0], &[0]]);
-    let Some(Action::Open(opens)) = rig.step() else { panic!("they are opened first") };
-    assert_eq!(opens.len(), 3);
+    rig.create("elsewhere", 2, &[&[1]]);
+    rig.create("u", 3, &[&[0], &[0]]);
+    let mut opens = Vec::new();
+    while let Some(action) = rig.step() {
+        opens.extend(if let Action::Open(open) = action { Some(open.len()) } else { None });
+    }
+    assert_eq!(opens, [3]);
+    rig.assert_followed();
+}
+
+#[test]
+fn topics_are_deleted_in_one_request_after_all_of_them_are_hidden() {
+    let mut rig = Rig::new();
+    for (name, id) in [("t", 1), ("u", 2)] {
+        rig.create(name, id, &[&[0]]);
+    }
     rig.settle();
+    for name in ["t", "u"] {
+        rig.delete(name);
+    }
+    assert!(matches!(rig.step(), Some(Action::Hide { .. })));
+    assert!(matches!(rig.step(), Some(Action::Hide { .. })));
+    assert_eq!(rig.step(), Some(Action::Delete(vec![id(1, 0), id(2, 0)])));
+    rig.assert_followed();
+}
+
+#[test]
+fn a_topic_is_shown_once_for_all_changes_of_a_command() {
+    let mut rig = Rig::new();
+    rig.create("t", 1, &[&[1], &[1], &[1]]);
+    rig.settle();
+    rig.register("b", 2);
+    let mut shown = 0;
+    while let Some(action) = rig.step() {
+        shown += usize::from(matches!(action, Action::Show(_)));
+    }
+    assert_eq!(shown, 1, "the epochs of all partitions have changed");
     rig.assert_followed();
 }
 
@@ -303,6 +344,33 @@ fn the_data_of_a_replica_elsewhere_stay() {
     rig.replicas.handle_snapshot(&rig.state, vec![id(1, 0)]);
     rig.settle();
     assert_eq!(rig.on_disk, BTreeSet::from([id(1, 0)]));
+    rig.delete("t");
+    rig.settle();
+    assert_eq!(rig.on_disk, BTreeSet::new(), "they go with their topic");
+}
+
+#[test]
+fn the_data_of_a_replica_that_has_moved_away_go_with_their_topic() {
+    let mut rig = Rig::new();
+    rig.create("t", 1, &[&[0, 1]]);
+    rig.settle();
+    rig.give(id(1, 0), &[BrokerId(1)]);
+    rig.settle();
+    assert_eq!(rig.shown[&TopicId(1)].replicas, [Replica::Elsewhere]);
+    assert_eq!(rig.on_disk, BTreeSet::from([id(1, 0)]), "moving it says when they may go");
+    rig.delete("t");
+    rig.settle();
+    rig.assert_followed();
+}
+
+#[test]
+fn a_replica_that_comes_back_while_it_is_opened_is_used() {
+    let mut rig = Rig::new();
+    rig.create("t", 1, &[&[0, 1]]);
+    rig.give(id(1, 0), &[BrokerId(1)]);
+    rig.give(id(1, 0), &[ME, BrokerId(1)]);
+    rig.settle();
+    rig.assert_followed();
 }
 
 #[derive(Clone, Debug)]
