@@ -106,7 +106,7 @@ fn activate(groups: Groups) -> GroupCoordinator {
         CoordinatorLimits { waiting_max: 1, pending_bytes_max: 1, log_bytes: u64::MAX, rewrite_batch_bytes_max: 1 };
     let log = LogRange { log_start: Offset(0), local_start: Offset(0), log_end: Offset(0) };
     let mut coordinator = Coordinator::new(LeaderEpoch(0), limits);
-    coordinator.activate(NOW, Loader::new(groups, log, 0));
+    coordinator.activate(NOW, Loader::new(groups, log, 0).unwrap());
     coordinator
 }
 

@@ -101,6 +101,7 @@ impl Broker {
     /// stay open: they are their opener's.
     pub async fn shutdown(&self) {
         self.stop.send_replace(true);
+        // Their callers do not wait for the follower, and a topic that it still shows starts none.
         self.coordinators.shutdown().await;
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}

@@ -13,7 +13,7 @@ use rustmq_broker_core::groups::request::{
     OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, PartitionOutcomes, SyncRequest, Synced,
 };
 use rustmq_broker_core::groups::{
-    CommittedOffset, GroupError, GroupId, GroupRequest, Groups, InstanceId, MemberId, ReplyOutcome,
+    CommittedOffset, GroupError, GroupId, GroupRequest, InstanceId, MemberId, ReplyOutcome,
 };
 use rustmq_model::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicName, TopicPartition};
 
@@ -71,8 +71,11 @@ impl Broker {
                 return Err(error);
             }
         }
-        self.coordinators.of_group(group).map_err(BrokerError::Group)?;
-        Ok(self.id)
+        if self.coordinators.coordinates(group) {
+            Ok(self.id)
+        } else {
+            Err(BrokerError::Group(GroupError::CoordinatorNotAvailable))
+        }
     }
 
     /// `new_member` is filled in here.
@@ -207,11 +210,7 @@ impl Broker {
 
     /// All groups that are coordinated here.
     pub fn list_groups(&self) -> Result<Vec<GroupListing>, GroupError> {
-        let mut groups = Vec::new();
-        for shard in self.coordinators.shards() {
-            groups.extend(shard.look(Groups::list)?);
-        }
-        Ok(groups)
+        self.coordinators.list()
     }
 
     /// Deletes a group without members, with its offsets.

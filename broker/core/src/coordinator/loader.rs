@@ -31,6 +31,15 @@ pub enum ReplayFault<E> {
     },
 }
 
+/// Part of the log is in the object tier only. Nothing that this broker does moves a coordinator's
+/// log there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log begins at offset {log_start}, and is on this broker only from offset {local_start} on")]
+pub struct LogNotLocal {
+    pub log_start: Offset,
+    pub local_start: Offset,
+}
+
 /// The log that a loader has replayed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LoadedLog {
@@ -50,12 +59,14 @@ pub struct Loader<M> {
 }
 
 impl<M: CoordinatorMachine> Loader<M> {
-    /// # Panics
-    /// If part of the log is in the object tier only: a coordinator's log is local.
-    #[must_use]
-    pub fn new(machine: M, log: LogRange, decompressed_bytes_max: usize) -> Self {
-        assert!(log.local_start <= log.log_start, "a coordinator's log lies wholly on its replicas");
-        Self { machine, position: log.log_start, log_end: log.log_end, log_bytes: 0, decompressed_bytes_max }
+    /// # Errors
+    /// [`LogNotLocal`]: a coordinator's log lies wholly on its replicas.
+    pub fn new(machine: M, log: LogRange, decompressed_bytes_max: usize) -> Result<Self, LogNotLocal> {
+        let LogRange { log_start, local_start, log_end } = log;
+        if local_start > log_start {
+            return Err(LogNotLocal { log_start, local_start });
+        }
+        Ok(Self { machine, position: log_start, log_end, log_bytes: 0, decompressed_bytes_max })
     }
 
     /// The offset that comes next.
@@ -89,6 +100,11 @@ impl<M: CoordinatorMachine> Loader<M> {
             self.log_bytes += batch.len() as u64;
         }
         Ok(())
+    }
+
+    /// The log says that it has lost its records from the position up to this offset.
+    pub fn pass_over(&mut self, end: Offset) {
+        self.position = self.position.max(end);
     }
 
     fn replay_batch(

@@ -56,7 +56,7 @@ impl RewritePoint {
 
     /// Whether the records of this append stay in the log. Loaded records (None) do not.
     #[must_use]
-    pub fn is_before(self, written_by: Option<AppendId>) -> bool {
+    pub fn keeps(self, written_by: Option<AppendId>) -> bool {
         written_by.is_some_and(|append| append >= self.0)
     }
 }
@@ -116,7 +116,8 @@ pub trait CoordinatorMachine: Debug + Sized {
     fn on_event(&mut self, now: Now, event: Self::Event, outbox: &mut Outbox<Self>);
 
     /// A timer has fired, and is not set any more. No limit holds back the appends of timers and
-    /// events: a machine appends nothing again that is pending, so that the state bounds them.
+    /// events. The state bounds them: while such an append is pending, a machine does not append
+    /// the same change a second time.
     fn on_timer(&mut self, now: Now, timer: Self::Timer, outbox: &mut Outbox<Self>);
 
     /// The records of this append are committed. Called in the order of the appends.

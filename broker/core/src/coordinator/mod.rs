@@ -7,14 +7,15 @@
 //! does I/O.
 //!
 //! ```text
-//!   Loading ---- activate ----> Active ---- resign, or an append finds another leader ---> Resigned
-//!      '------------------------------- resign --------------------------------------------^
+//!   Loading ---- activate ----> Active ---- resign, or an append finds another leader --> Resigned
+//!      '------------------------------- resign -------------------------------------------^
 //! ```
 //!
 //! How a driver runs one, for one leader epoch of one partition:
 //! 1. It replays the partition into a [`Loader`], from its log start to the end that it has when
 //!    the leadership begins, as far as the high watermark allows: records that an earlier leader
-//!    left uncommitted are waited for. Then [`Coordinator::activate`].
+//!    left uncommitted are waited for, and records that the log has lost are passed over. Then
+//!    [`Coordinator::activate`].
 //! 2. After each input: [`Coordinator::poll_action`] until it gives nothing. Appends are executed
 //!    in the order in which they come, each as one batch under the leader epoch; each result goes
 //!    into [`Coordinator::on_append_completed`], in any order.
@@ -26,7 +27,7 @@
 //!
 //! A coordinator's log is local: all of it lies on the partition's replicas, and none of it ever
 //! moves to the object tier, so that coordinators load and go on without an object store.
-//! [`Loader::new`] insists on it. Shortening bounds the log's size.
+//! [`Loader::new`] refuses another one. Shortening bounds the log's size.
 
 mod action;
 mod limits;
@@ -44,7 +45,7 @@ use rustmq_model::{Instant, LeaderEpoch};
 
 pub use self::action::{Action, AppendFailure, AppendId, Committed, CoordinatorRecord, Reply, TrimFailed};
 pub use self::limits::CoordinatorLimits;
-pub use self::loader::{Loader, LogRange, ReplayFault};
+pub use self::loader::{Loader, LogNotLocal, LogRange, ReplayFault};
 pub use self::machine::{CoordinatorMachine, LiveRecords, Now, Refusal, ReplayedRecord, ReplyToken, RewritePoint};
 pub use self::outbox::Outbox;
 pub use self::partition::coordinator_partition;

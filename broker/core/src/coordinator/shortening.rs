@@ -8,9 +8,14 @@
 //! ```
 //!
 //! A log is long when it holds at least twice the bytes that the last shortening wrote again: no
-//! more is written again than new appends write. Appends during a shortening do not put off the
-//! next one. A crash at any moment loses nothing: the old records stay until every new one is
-//! committed. A failure leaves a longer log, which is shortened when it has doubled.
+//! more is written again than new appends write. A coordinator that has just loaded its log knows
+//! of no last shortening: its log is long when it holds [`CoordinatorLimits::log_bytes`]. Appends
+//! during a shortening do not put off the next one. A crash at any moment loses nothing: the old
+//! records stay until every new one is committed. A failure leaves a longer log, which is shortened
+//! when it has doubled.
+//!
+//! The machine's state alone is written again. Records that a load passed over, damaged ones and
+//! those of other kinds, go with the next trim.
 
 use std::collections::VecDeque;
 

@@ -275,7 +275,7 @@ fn a_load_passes_over_what_is_damaged_or_below_the_log_start() {
     *torn.last_mut().unwrap() = 0x7f;
     batches[2] = torn.into();
     let log = LogRange { log_start: Offset(4), local_start: Offset(4), log_end: Offset(8) };
-    let mut loader = Loader::new(Cells::default(), log, 1 << 20);
+    let mut loader = Loader::new(Cells::default(), log, 1 << 20).unwrap();
     let mut faults = Vec::new();
     loader.replay(&batches, |fault| faults.push(fault)).unwrap();
     assert_eq!((loader.position(), loader.is_complete()), (Offset(7), false));
@@ -297,12 +297,28 @@ fn a_load_passes_over_what_is_damaged_or_below_the_log_start() {
 #[should_panic(expected = "all of its log is replayed")]
 fn nothing_is_served_from_half_a_log() {
     let log = LogRange { log_start: Offset(0), local_start: Offset(0), log_end: Offset(1) };
-    Coordinator::new(LeaderEpoch(0), LIMITS).activate(START, Loader::new(Cells::default(), log, 1 << 20));
+    Coordinator::new(LeaderEpoch(0), LIMITS).activate(START, Loader::new(Cells::default(), log, 1 << 20).unwrap());
 }
 
 #[test]
-#[should_panic(expected = "wholly on its replicas")]
 fn a_log_in_the_object_tier_is_not_loaded() {
-    let log = LogRange { log_start: Offset(0), local_start: Offset(1), log_end: Offset(1) };
-    let _ = Loader::new(Cells::default(), log, 1 << 20);
+    let (log_start, local_start) = (Offset(0), Offset(1));
+    let log = LogRange { log_start, local_start, log_end: Offset(1) };
+    let loader = Loader::new(Cells::default(), log, 1 << 20);
+    assert_eq!(loader.map(|_| ()), Err(LogNotLocal { log_start, local_start }));
+}
+
+#[test]
+fn a_load_passes_over_what_its_log_has_lost() {
+    let log = LogRange { log_start: Offset(0), local_start: Offset(0), log_end: Offset(9) };
+    let mut loader = Loader::new(Cells::default(), log, 1 << 20).unwrap();
+    loader.replay(&[batch_of(0, &[("a", "1")])], |fault| panic!("{fault:?}")).unwrap();
+    loader.pass_over(Offset(7));
+    assert_eq!((loader.position(), loader.is_complete()), (Offset(7), false));
+    loader.pass_over(Offset(3));
+    assert_eq!(loader.position(), Offset(7), "a load does not go back");
+    loader.replay(&[batch_of(7, &[("b", "1"), ("c", "1")])], |fault| panic!("{fault:?}")).unwrap();
+    let mut coordinator = Coordinator::new(LeaderEpoch(0), LIMITS);
+    coordinator.activate(START, loader);
+    assert_eq!(coordinator.machine().unwrap().values().len(), 3);
 }

@@ -1,15 +1,18 @@
 //! Drives a group coordinator from arbitrary bytes, with a log that stores or loses what it is
-//! given: for fuzz targets and property tests.
+//! given, and says so in any order: for fuzz targets and property tests. Now and then the
+//! leadership ends, and another coordinator loads the log.
 //!
 //! Checked after every step: the machine's own invariants; no token is answered twice or unasked;
-//! generations of a group only grow. Checked at the end: everyone who still waits is answered by
-//! time alone; a coordinator that replays the log, which is shortened again and again, knows the
-//! same offsets; and so does one that replays only the live records.
+//! generations of a group only grow under one coordinator. Checked at the end: everyone who still
+//! waits is answered by time alone; a coordinator that replays the log, which is shortened again
+//! and again, knows the same offsets; and so does one that replays only the live records.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustmq_model::batch::Codec;
+use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Instant, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition};
 
 use super::Reply;
@@ -23,7 +26,7 @@ use super::request::{
 };
 use crate::coordinator::{
     Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorRecord,
-    LiveRecords, Loader, LogRange, Now, ReplayedRecord, ReplyToken, RewritePoint, TrimFailed,
+    CoordinatorState, LiveRecords, Loader, LogRange, Now, ReplyToken, RewritePoint, TrimFailed,
 };
 
 const GROUP_COUNT: u8 = 2;
@@ -64,37 +67,50 @@ struct Rig {
     trim: Option<Offset>,
 }
 
-/// An append that is not answered yet. Those that are in the log already are the oldest ones.
+/// An append that has not taken effect yet: it is not answered, or one before it is not. They are
+/// written in their order.
 struct Append {
     append: AppendId,
     records: Vec<CoordinatorRecord>,
     /// One past its last record, once it is in the log.
     next_offset: Option<Offset>,
+    is_answered: bool,
 }
 
 /// A log that is shortened when it holds a few records.
 const LIMITS: CoordinatorLimits =
     CoordinatorLimits { waiting_max: 100, pending_bytes_max: 16 << 10, log_bytes: 1000, rewrite_batch_bytes_max: 200 };
 
-/// A coordinator that has nothing to load.
-fn active(machine: Groups, now: Now) -> GroupCoordinator {
-    let log = LogRange { log_start: Offset::ZERO, local_start: Offset::ZERO, log_end: Offset::ZERO };
+fn config() -> GroupConfig {
+    GroupConfig { size_max: 5, pending_members_max: 4, offset_metadata_length_max: 8, ..GroupConfig::default() }
+}
+
+/// A coordinator that has loaded a log with these records, from this offset on.
+fn load(log_start: usize, records: &[CoordinatorRecord], now: Now) -> GroupCoordinator {
+    let offset = |index: usize| Offset(i64::try_from(index).expect("the log is short"));
+    let (log_start, log_end) = (offset(log_start), offset(log_start + records.len()));
+    let log = LogRange { log_start, local_start: log_start, log_end };
+    let mut loader = Loader::new(Groups::new(config()), log, 0).expect("the log is local");
+    if !records.is_empty() {
+        let mut builder = BatchBuilder::new(Codec::None);
+        for CoordinatorRecord { key, value } in records {
+            builder.push(now.wall, Some(key), value.as_deref(), &[]);
+        }
+        let mut batch = builder.build().to_vec();
+        batch[..8].copy_from_slice(&log_start.0.to_be_bytes());
+        let replayed = loader.replay(&[batch.into()], |fault| panic!("the machine encoded it: {fault:?}"));
+        replayed.expect("the batch was built just now");
+    }
     let mut coordinator = Coordinator::new(LeaderEpoch(0), LIMITS);
-    coordinator.activate(now, Loader::new(machine, log, 0));
+    coordinator.activate(now, loader);
     coordinator
 }
 
 impl Rig {
     fn new() -> Self {
-        let config = GroupConfig {
-            size_max: 5,
-            pending_members_max: 4,
-            offset_metadata_length_max: 8,
-            ..GroupConfig::default()
-        };
         let now = Now { instant: Instant::from_nanos(1), wall: Timestamp(1_700_000_000_000) };
         Self {
-            coordinator: active(Groups::new(config), now),
+            coordinator: load(0, &[], now),
             now,
             next_id: 0,
             waiting: BTreeSet::new(),
@@ -108,7 +124,7 @@ impl Rig {
     }
 
     fn step(&mut self, operation: u8, argument: u8) {
-        match operation % 17 {
+        match operation % 20 {
             0 | 1 => self.join(argument, MemberId::new("")),
             2 | 3 => {
                 let (_, member) = self.pick(argument);
@@ -119,12 +135,15 @@ impl Rig {
             7 => self.leave(argument),
             8 => self.advance(Duration::from_millis(u64::from(argument) * 50)),
             9 => self.advance_to_timer(),
-            10 => self.answer_append(argument & 7 != 0),
+            10 => self.answer_append(0, argument & 7 != 0),
             11 => self.commit(argument),
             12 => self.delete_offset(argument),
             14 => self.write_append(),
             15 => self.trim_log(true),
             16 => self.trim_log(argument & 7 != 0),
+            17 => self.answer_append(usize::from(argument / 8), argument & 7 != 0),
+            18 => self.lead_anew(None),
+            19 => self.lead_anew(Some(usize::from(argument))),
             _ => self.request(GroupRequest::DeleteGroup(group(argument))),
         }
     }
@@ -248,31 +267,65 @@ impl Rig {
         }
     }
 
-    fn answer_append(&mut self, is_stored: bool) {
-        if is_stored && self.in_flight.front().is_some_and(|append| append.next_offset.is_none()) {
+    /// One of the appends that are not answered, if there is one; 0 is the oldest.
+    fn unanswered(&self, choice: usize) -> Option<usize> {
+        let unanswered = || self.in_flight.iter().enumerate().filter(|(_, append)| !append.is_answered);
+        unanswered().nth(choice % unanswered().count().max(1)).map(|(index, _)| index)
+    }
+
+    fn answer_append(&mut self, choice: usize, is_stored: bool) {
+        let Some(index) = self.unanswered(choice) else { return };
+        while is_stored && self.in_flight[index].next_offset.is_none() {
             self.write_append();
         }
-        let Some(Append { append, records, next_offset }) = self.in_flight.pop_front() else { return };
-        let Some(next_offset) = next_offset else {
-            self.coordinator.on_append_completed(self.now, append, Err(AppendFailure::Unavailable));
-            return;
-        };
-        for record in &records {
-            // A group whose tombstone is stored begins anew, even if offsets of it are left.
-            if let (Ok(RecordKey::GroupMetadata { group }), None) = (decode_key(&record.key), &record.value) {
-                self.generations.remove(group);
+        let Append { append, records, next_offset, is_answered } = &mut self.in_flight[index];
+        *is_answered = true;
+        let bytes = records.iter().map(CoordinatorRecord::size).sum::<usize>() as u64;
+        let committed = next_offset.map(|next_offset| Committed { next_offset, bytes });
+        let (append, result) = (*append, committed.ok_or(AppendFailure::Unavailable));
+        while let Some(Append { records, next_offset, .. }) = self.in_flight.pop_front_if(|front| front.is_answered) {
+            for record in records.iter().filter(|_| next_offset.is_some()) {
+                // A group whose tombstone is stored begins anew, even if offsets of it are left.
+                if let (Ok(RecordKey::GroupMetadata { group }), None) = (decode_key(&record.key), &record.value) {
+                    self.generations.remove(group);
+                }
             }
         }
-        let bytes = records.iter().map(CoordinatorRecord::size).sum::<usize>() as u64;
-        self.coordinator.on_append_completed(self.now, append, Ok(Committed { next_offset, bytes }));
+        self.coordinator.on_append_completed(self.now, append, result);
     }
 
     /// The log holds one more of the appends; its answer comes later.
     fn write_append(&mut self) {
-        let Some(append) = self.in_flight.iter_mut().find(|append| append.next_offset.is_none()) else { return };
+        let is_next = |append: &&mut Append| append.next_offset.is_none() && !append.is_answered;
+        let Some(append) = self.in_flight.iter_mut().find(is_next) else { return };
         self.log.extend(append.records.iter().cloned());
         let next_offset = i64::try_from(self.log_start + self.log.len()).unwrap_or(i64::MAX);
         append.next_offset = Some(Offset(next_offset));
+    }
+
+    /// The leadership ends: the coordinator is told, or finds out by one of its appends. Another
+    /// one loads what is in the log.
+    fn lead_anew(&mut self, refused: Option<usize>) {
+        match refused.map(|choice| self.unanswered(choice)) {
+            None => self.coordinator.resign(),
+            Some(None) => return,
+            Some(Some(index)) => {
+                self.in_flight[index].is_answered = true;
+                let append = self.in_flight[index].append;
+                self.coordinator.on_append_completed(self.now, append, Err(AppendFailure::NotLeader));
+            }
+        }
+        self.settle();
+        let late = std::mem::take(&mut self.in_flight);
+        for Append { append, .. } in late.into_iter().filter(|append| !append.is_answered) {
+            self.coordinator.on_append_completed(self.now, append, Err(AppendFailure::Unavailable));
+        }
+        self.coordinator.on_trimmed(Ok(()));
+        assert_eq!(self.coordinator.state(), CoordinatorState::Resigned);
+        assert_eq!(self.coordinator.poll_action(), None, "a coordinator that has resigned does nothing");
+        self.coordinator.check_invariants();
+        (self.waiting, self.generations, self.trim) = (BTreeSet::new(), BTreeMap::new(), None);
+        self.coordinator = load(self.log_start, &self.log, self.now);
     }
 
     fn trim_log(&mut self, is_done: bool) {
@@ -291,7 +344,7 @@ impl Rig {
             match action {
                 Action::Reply(reply) => self.receive(&reply),
                 Action::Append { append, records } => {
-                    self.in_flight.push_back(Append { append, records, next_offset: None });
+                    self.in_flight.push_back(Append { append, records, next_offset: None, is_answered: false });
                 }
                 Action::TrimLog { below } => {
                     assert!(self.trim.replace(below).is_none(), "the log is trimmed to one offset at a time");
@@ -326,7 +379,7 @@ impl Rig {
             if self.in_flight.is_empty() {
                 self.advance_to_timer();
             } else {
-                self.answer_append(true);
+                self.answer_append(0, true);
             }
             self.settle();
         }
@@ -345,12 +398,7 @@ impl Rig {
     }
 
     fn check_replay(&self, records: &[CoordinatorRecord]) {
-        let mut replayed = Groups::new(GroupConfig { size_max: 5, ..GroupConfig::default() });
-        for CoordinatorRecord { key, value } in records {
-            let record = ReplayedRecord { offset: Offset::ZERO, key, value: value.as_deref() };
-            replayed.replay(record).expect("the log holds what the machine encoded");
-        }
-        let replayed = active(replayed, self.now);
+        let replayed = load(0, records, self.now);
         replayed.check_invariants();
         let replayed = replayed.machine().expect("it was just activated");
         for number in 0..GROUP_COUNT {
@@ -399,16 +447,26 @@ mod tests {
         /// Joins, syncs and stored appends more often than chance gives them, so that generations
         /// come to be.
         #[test]
-        fn a_busy_group_keeps_the_promises(data in proptest::collection::vec((0_usize..20, any::<u8>()), 0..300)) {
-            const OPERATIONS: [u8; 20] = [0, 2, 3, 4, 5, 4, 5, 9, 10, 10, 10, 9, 6, 7, 8, 11, 11, 12, 13, 2];
+        fn a_busy_group_keeps_the_promises(data in proptest::collection::vec((0_usize..60, any::<u8>()), 0..300)) {
+            const OPERATIONS: [u8; 60] = [
+                0, 2, 3, 4, 5, 4, 5, 9, 10, 10, 10, 9, 6, 7, 8, 11, 11, 12, 13, 2, //
+                0, 2, 3, 4, 5, 4, 5, 9, 10, 10, 17, 9, 6, 7, 8, 11, 11, 12, 13, 18, //
+                0, 2, 3, 4, 5, 4, 5, 9, 10, 17, 17, 9, 6, 7, 8, 11, 11, 12, 13, 19,
+            ];
             let bytes: Vec<u8> = data.into_iter().flat_map(|(index, argument)| [OPERATIONS[index], argument]).collect();
             fuzz_group_machine(&bytes);
         }
 
-        /// Commits and removals while the log is shortened again and again.
+        /// Commits and removals while the log is shortened again and again, by one leader after
+        /// another.
         #[test]
-        fn a_shortened_log_keeps_the_promises(data in proptest::collection::vec((0_usize..16, any::<u8>()), 0..300)) {
-            const OPERATIONS: [u8; 16] = [2, 4, 10, 10, 10, 10, 11, 11, 11, 12, 13, 14, 14, 15, 16, 16];
+        fn a_shortened_log_keeps_the_promises(data in proptest::collection::vec((0_usize..64, any::<u8>()), 0..300)) {
+            const OPERATIONS: [u8; 64] = [
+                2, 4, 10, 10, 10, 17, 11, 11, 11, 12, 13, 14, 14, 15, 16, 16, //
+                2, 4, 10, 10, 10, 17, 11, 11, 11, 12, 13, 14, 14, 15, 16, 16, //
+                2, 4, 10, 10, 10, 17, 11, 11, 11, 12, 13, 14, 14, 15, 16, 18, //
+                2, 4, 10, 10, 10, 17, 11, 11, 11, 12, 13, 14, 14, 15, 16, 19,
+            ];
             let bytes: Vec<u8> = data.into_iter().flat_map(|(index, argument)| [OPERATIONS[index], argument]).collect();
             fuzz_group_machine(&bytes);
         }

@@ -1,8 +1,8 @@
 //! The offsets that one group has committed: what is shown, what is on its way to the log, and what
 //! has expired.
 //!
-//! Whether a member may commit is the group's decision (`classic`); what is written is the
-//! coordinator's (`coordinator`).
+//! The group decides whether a member may commit (`classic`). The machine of all groups writes the
+//! records (`machine`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -39,7 +39,7 @@ pub(super) fn loading() -> GroupCoordinator {
 /// The machine, for a coordinator that is loading: all of its log is replayed.
 pub(super) fn loaded(machine: Groups) -> Loader<Groups> {
     let log = LogRange { log_start: Offset::ZERO, local_start: Offset::ZERO, log_end: Offset::ZERO };
-    Loader::new(machine, log, 0)
+    Loader::new(machine, log, 0).unwrap()
 }
 
 pub(super) fn replay(groups: &mut Groups, records: &[CoordinatorRecord]) {

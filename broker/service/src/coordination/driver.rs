@@ -1,9 +1,9 @@
-//! The task behind one coordinator: loads it from its log, carries out its appends and trims, and
-//! wakes it at its timeouts. It decides nothing.
+//! The task behind one coordinator: has it loaded, carries out its appends and trims, and wakes it
+//! at its timeouts. It decides nothing.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -11,22 +11,19 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use parking_lot::RwLock;
 use rustmq_broker_core::coordinator::{
-    AppendFailure, AppendId, Committed, CoordinatorMachine, CoordinatorRecord, CoordinatorState, Loader, ReplayFault,
-    TrimFailed,
+    AppendFailure, AppendId, Committed, CoordinatorMachine, CoordinatorRecord, CoordinatorState, TrimFailed,
 };
-use rustmq_engine_api::{Append, AppendError, AppendFrontier, Appended, Engine, PartitionReader, ReadError, TrimTo};
+use rustmq_engine_api::{Append, AppendError, AppendFrontier, Appended, Engine, PartitionReader, TrimTo};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{Offset, TopicId, TopicIdPartition, TopicName};
 
 use super::kind::CoordinatorKind;
-use super::log_reader::LogReader;
+use super::load::load;
 use super::shard::{CoordinatorShard, LogWork};
 use crate::clock::wall_clock;
 use crate::view::ClusterView;
 
-/// A log that cannot be read is tried again after this.
-const LOAD_RETRY: Duration = Duration::from_secs(1);
 /// Pieces of work that are taken at a time; the appends among them are one request to the engine.
 const WORK_MAX: usize = 256;
 /// Requests to the engine that wait for their sync at a time.
@@ -46,68 +43,19 @@ pub(super) struct Parts<K: CoordinatorKind> {
 
 /// Loads the coordinator, and runs until it has resigned.
 pub(super) async fn run<K: CoordinatorKind>(parts: Parts<K>) {
-    let Some(loader) = load(&parts).await else { return };
+    let loaded = tokio::select! {
+        loaded = load(&parts) => loaded,
+        () = parts.shard.resigned() => return,
+    };
+    let Some(loader) = loaded else {
+        // Clients look for another coordinator, rather than wait for one that never comes.
+        parts.shard.resign();
+        return;
+    };
     let Parts { shard, engine, view, batch_bytes_max, .. } = parts;
     shard.activate(loader);
     report_missing_topics::<K>(&shard, &view);
-    Driver { shard, engine, batch_bytes_max, requests: FuturesUnordered::new() }.run().await;
-}
-
-/// Replays the log. None if the coordinator has resigned or the partition has ended before all of
-/// it was read: nothing is served from a part of a log.
-async fn load<K: CoordinatorKind>(parts: &Parts<K>) -> Option<Loader<K::Machine>> {
-    let (partition, kind, started) = (parts.shard.id, K::NAME, tokio::time::Instant::now());
-    let (mut log, mut loader) = begin_load(parts);
-    while !loader.is_complete() {
-        let read = tokio::select! {
-            read = log.next(loader.position()) => read,
-            () = parts.shard.news.notified() => {
-                if parts.shard.state() == CoordinatorState::Resigned {
-                    return None;
-                }
-                continue;
-            }
-        };
-        let (failure, is_trimmed) = match read {
-            Ok(batches) => match loader.replay(&batches, |fault| report_fault(partition, kind, &fault)) {
-                Ok(()) => continue,
-                Err(error) => (error.to_string(), false),
-            },
-            Err(ReadError::Closed) => return None,
-            Err(error) => (error.to_string(), matches!(error, ReadError::OutOfRange { .. })),
-        };
-        let offset = loader.position().0;
-        tracing::error!(%partition, kind, offset, error = failure, "a coordinator cannot be loaded: it is tried again");
-        tokio::time::sleep(LOAD_RETRY).await;
-        if is_trimmed {
-            // Tombstones may be gone that the records before them, replayed already, had.
-            (log, loader) = begin_load(parts);
-        }
-    }
-    let (offset, seconds) = (loader.position().0, started.elapsed().as_secs_f64());
-    tracing::debug!(%partition, kind, offset, seconds, "a coordinator is loaded");
-    Some(loader)
-}
-
-/// The log as it is now, and a machine that has replayed nothing of it.
-fn begin_load<K: CoordinatorKind>(parts: &Parts<K>) -> (LogReader, Loader<K::Machine>) {
-    let log = LogReader::new(parts.reader.clone());
-    let machine = parts.kind.machine(parts.batch_bytes_max);
-    let loader = Loader::new(machine, log.range(), parts.decompressed_bytes_max);
-    (log, loader)
-}
-
-fn report_fault<E: std::error::Error>(partition: impl std::fmt::Display, kind: &str, fault: &ReplayFault<E>) {
-    match fault {
-        ReplayFault::Batch { base_offset, error } => {
-            let offset = base_offset.0;
-            tracing::error!(%partition, kind, offset, %error, "a batch of a coordinator's log is not readable");
-        }
-        ReplayFault::Record { offset, error } => {
-            let offset = offset.0;
-            tracing::error!(%partition, kind, offset, %error, "a record of a coordinator's log is not readable");
-        }
-    }
+    Driver { shard, batch_bytes_max, requests: FuturesUnordered::new() }.run(&engine).await;
 }
 
 /// Tells the coordinator which of its topics are deleted, even if there are others under their
@@ -141,34 +89,45 @@ struct Sent {
 
 struct Driver<M: CoordinatorMachine> {
     shard: Arc<CoordinatorShard<M>>,
-    engine: Engine,
     batch_bytes_max: usize,
     requests: FuturesUnordered<BoxFuture<'static, Completed>>,
 }
 
 impl<M: CoordinatorMachine> Driver<M> {
-    async fn run(mut self) {
-        while self.shard.state() == CoordinatorState::Active {
-            self.execute().await;
-            let timeout = self.shard.timeout().map(|at| self.shard.clock.runtime_instant(at));
-            let sleep = async {
-                match timeout {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                Some(completed) = self.requests.next(), if !self.requests.is_empty() => self.complete(completed),
-                // Also while no more requests may be made: the news may be that the coordinator has
-                // resigned, and a log that commits nothing answers none of them.
-                () = self.shard.news.notified() => {}
-                () = sleep => self.shard.handle_timeout(),
+    async fn run(mut self, engine: &Engine) {
+        loop {
+            self.execute(engine).await;
+            if !self.is_active() {
+                return;
             }
+            self.next_event().await;
+        }
+    }
+
+    fn is_active(&self) -> bool {
+        self.shard.state() == CoordinatorState::Active
+    }
+
+    /// Waits for one event and handles it. May be dropped and called again.
+    async fn next_event(&mut self) {
+        let timeout = self.shard.timeout().map(|at| self.shard.clock.runtime_instant(at));
+        let sleep = async {
+            match timeout {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(completed) = self.requests.next(), if !self.requests.is_empty() => self.complete(completed),
+            // Also while no more requests may be made: the news may be that the coordinator has
+            // resigned, and a log that commits nothing answers none of them.
+            () = self.shard.news.notified() => {}
+            () = sleep => self.shard.handle_timeout(),
         }
     }
 
     /// Hands what is queued to the engine, in order.
-    async fn execute(&mut self) {
+    async fn execute(&mut self, engine: &Engine) {
         while self.requests.len() < REQUESTS_MAX {
             let work = self.shard.take_work(WORK_MAX);
             if work.is_empty() {
@@ -187,18 +146,35 @@ impl<M: CoordinatorMachine> Driver<M> {
                         sent.push(Sent { append, record_count, bytes: batch.len() as u64 });
                         appends.push(self.to_append(batch));
                     }
-                    LogWork::Trim { below } => self.trim(below),
+                    LogWork::Trim { below } => self.trim(engine.clone(), below),
                 }
             }
             if !appends.is_empty() {
-                let partition = self.shard.id;
-                let wait = self.engine.append(appends).await;
-                self.requests.push(Box::pin(async move {
-                    let results = sent.into_iter().zip(wait.wait().await);
-                    Completed::Appends(results.map(|(sent, result)| sent.completed(partition, result)).collect())
-                }));
+                self.send(engine, sent, appends).await;
             }
         }
+    }
+
+    /// Events are handled while the engine has no room for the request. A resignation ends the
+    /// wait.
+    async fn send(&mut self, engine: &Engine, sent: Vec<Sent>, appends: Vec<Append>) {
+        let mut sending = pin!(engine.append(appends));
+        let wait = loop {
+            tokio::select! {
+                biased;
+                wait = &mut sending => break wait,
+                () = self.next_event() => {
+                    if !self.is_active() {
+                        return;
+                    }
+                }
+            }
+        };
+        let partition = self.shard.id;
+        self.requests.push(Box::pin(async move {
+            let results = sent.into_iter().zip(wait.wait().await);
+            Completed::Appends(results.map(|(sent, result)| sent.completed(partition, result)).collect())
+        }));
     }
 
     fn to_append(&self, batch: Bytes) -> Append {
@@ -207,8 +183,8 @@ impl<M: CoordinatorMachine> Driver<M> {
         Append { id: self.shard.id, leader_epoch, batch, header, until: AppendFrontier::HighWatermark }
     }
 
-    fn trim(&self, below: Offset) {
-        let (engine, partition) = (self.engine.clone(), self.shard.id);
+    fn trim(&self, engine: Engine, below: Offset) {
+        let partition = self.shard.id;
         self.requests.push(Box::pin(async move {
             Completed::Trim(match engine.trim(partition, TrimTo::Offset(below)).await {
                 Ok(log_start) => {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustmq_broker_core::coordinator::{CoordinatorState, Refusal};
 use rustmq_broker_core::groups::config::PROTOCOLS_PER_MEMBER;
+use rustmq_broker_core::groups::request::GroupListing;
 use rustmq_broker_core::groups::{
     ClassicState, GroupConfig, GroupError, GroupEvent, GroupId, GroupRequest, Groups, ReplyOutcome,
 };
@@ -53,6 +55,25 @@ impl GroupCoordinators {
     /// The coordinator of a group, if it runs here.
     pub(crate) fn of_group(&self, group: &GroupId) -> Result<Arc<CoordinatorShard<Groups>>, GroupError> {
         Ok(self.shard_of(group.as_str())?)
+    }
+
+    /// Whether a group is coordinated here. A coordinator that has resigned by itself is none until
+    /// the metadata has another leadership.
+    pub(crate) fn coordinates(&self, group: &GroupId) -> bool {
+        self.of_group(group).is_ok_and(|shard| shard.state() != CoordinatorState::Resigned)
+    }
+
+    /// The groups of all coordinators. One that has resigned has none.
+    pub(crate) fn list(&self) -> Result<Vec<GroupListing>, GroupError> {
+        let mut groups = Vec::new();
+        for shard in self.shards() {
+            match shard.look(Groups::list) {
+                Ok(listed) => groups.extend(listed),
+                Err(Refusal::Resigned) => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        Ok(groups)
     }
 
     /// A request takes effect. `answer` takes the outcome for this kind of request apart.

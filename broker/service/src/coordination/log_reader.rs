@@ -9,6 +9,15 @@ use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
 use tokio::task::JoinSet;
 
+/// Why a portion was not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PortionError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the read panicked")]
+    Panicked,
+}
+
 /// Bytes that are read at a time.
 const PORTION_BYTES: usize = 1 << 20;
 
@@ -35,14 +44,14 @@ impl LogReader {
 
     /// The next batches. After an error they can be asked for again, from `from` on. May be dropped
     /// and called again.
-    pub(super) async fn next(&mut self, from: Offset) -> Result<Vec<Bytes>, ReadError> {
+    pub(super) async fn next(&mut self, from: Offset) -> Result<Vec<Bytes>, PortionError> {
         if self.from != from {
             self.ahead.abort_all();
             (self.from, self.ahead) = (from, JoinSet::new());
         }
         self.read_ahead();
         let read = self.ahead.join_next().await.expect("one is under way");
-        let batches = read.map_err(|_| ReadError::Closed)??;
+        let batches = read.map_err(|_| PortionError::Panicked)??;
         if let Some(header) = batches.last().and_then(|last| BatchHeader::parse(last).ok()) {
             self.from = header.next_offset().max(from);
             if self.from < self.range.log_end {

@@ -3,12 +3,13 @@
 //!
 //! What a coordinator does is decided by the machines of `rustmq-broker-core`. Here they get their
 //! clock, their log and their callers, the same for every kind ([`kind`]): [`shard`] guards one
-//! machine and its callers, [`driver`] is the task that loads it ([`log_reader`]) and carries out
-//! its appends and trims. [`groups`] is the kind that coordinates consumer groups.
+//! machine and its callers, [`driver`] is the task that loads it ([`load`], [`log_reader`]) and
+//! carries out its appends and trims. [`groups`] is the kind that coordinates consumer groups.
 
 mod driver;
 mod groups;
 mod kind;
+mod load;
 mod log_reader;
 mod shard;
 #[cfg(test)]
@@ -41,9 +42,17 @@ pub(crate) struct Coordinators<K: CoordinatorKind> {
     view: Arc<RwLock<ClusterView>>,
     limits: BrokerLimits,
     clock: Clock,
-    serving: RwLock<Option<Serving<K::Machine>>>,
+    phase: RwLock<Phase<K::Machine>>,
     failure: FailureNotice,
     tasks: Mutex<JoinSet<()>>,
+}
+
+enum Phase<M: CoordinatorMachine> {
+    /// The internal topic is not there.
+    Idle,
+    Serving(Serving<M>),
+    /// The broker stops: no coordinator starts any more.
+    Ended,
 }
 
 /// The internal topic as it is now.
@@ -63,16 +72,19 @@ impl<K: CoordinatorKind> Coordinators<K> {
         failure: FailureNotice,
     ) -> Arc<Self> {
         let tasks = Mutex::new(JoinSet::new());
-        let (clock, serving) = (Clock::new(), RwLock::new(None));
-        Arc::new(Self { kind: Arc::new(kind), engine, view, limits, clock, serving, failure, tasks })
+        let (clock, phase) = (Clock::new(), RwLock::new(Phase::Idle));
+        Arc::new(Self { kind: Arc::new(kind), engine, view, limits, clock, phase, failure, tasks })
     }
 
     /// Runs a coordinator for each partition of the topic that is led here, under its leader epoch,
-    /// and none for the others.
+    /// and none for the others. Does nothing once the broker stops.
     pub(crate) fn follow(&self, entry: &TopicEntry) {
-        let mut serving = self.serving.write();
         let topic = entry.topic.id;
-        let serving = serving.get_or_insert_with(|| Serving { topic, partition_count: 0, shards: BTreeMap::new() });
+        let mut phase = self.phase.write();
+        if matches!(*phase, Phase::Idle) {
+            *phase = Phase::Serving(Serving { topic, partition_count: 0, shards: BTreeMap::new() });
+        }
+        let Phase::Serving(serving) = &mut *phase else { return };
         if serving.topic != topic {
             serving.resign_all();
         }
@@ -112,31 +124,44 @@ impl<K: CoordinatorKind> Coordinators<K> {
         while self.tasks.lock().try_join_next().is_some() {}
     }
 
-    /// The topic is gone, or the broker stops: everyone who waits is told to look for the
-    /// coordinator again.
+    /// The topic is gone: everyone who waits is told to look for the coordinator again.
     pub(crate) fn resign(&self) {
-        if let Some(mut serving) = self.serving.write().take() {
+        let mut phase = self.phase.write();
+        if let Phase::Serving(serving) = &mut *phase {
             serving.resign_all();
+            *phase = Phase::Idle;
         }
     }
 
+    /// Ends all coordinators for good: [`Self::follow`] starts none after it.
     pub(crate) async fn shutdown(&self) {
-        self.resign();
+        if let Phase::Serving(mut serving) = std::mem::replace(&mut *self.phase.write(), Phase::Ended) {
+            serving.resign_all();
+        }
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}
     }
 
     /// The coordinator that owns a name, if it runs here.
     pub(crate) fn shard_of(&self, name: &str) -> Result<Arc<CoordinatorShard<K::Machine>>, Refusal> {
-        let serving = self.serving.read();
-        let serving = serving.as_ref().filter(|serving| serving.partition_count > 0).ok_or(Refusal::Resigned)?;
+        let phase = self.phase.read();
+        let serving = phase.serving().filter(|serving| serving.partition_count > 0).ok_or(Refusal::Resigned)?;
         let partition = coordinator_partition(name, serving.partition_count);
         serving.shards.get(&partition).cloned().ok_or(Refusal::Resigned)
     }
 
     pub(crate) fn shards(&self) -> Vec<Arc<CoordinatorShard<K::Machine>>> {
-        let serving = self.serving.read();
-        serving.iter().flat_map(|serving| serving.shards.values().cloned()).collect()
+        let phase = self.phase.read();
+        phase.serving().into_iter().flat_map(|serving| serving.shards.values().cloned()).collect()
+    }
+}
+
+impl<M: CoordinatorMachine> Phase<M> {
+    const fn serving(&self) -> Option<&Serving<M>> {
+        match self {
+            Self::Serving(serving) => Some(serving),
+            Self::Idle | Self::Ended => None,
+        }
     }
 }
 

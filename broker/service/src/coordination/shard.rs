@@ -125,6 +125,12 @@ impl<M: CoordinatorMachine> CoordinatorShard<M> {
 
 /// The driver's side.
 impl<M: CoordinatorMachine> CoordinatorShard<M> {
+    pub(super) async fn resigned(&self) {
+        while self.state() != CoordinatorState::Resigned {
+            self.news.notified().await;
+        }
+    }
+
     pub(super) fn state(&self) -> CoordinatorState {
         self.hosted.lock().coordinator.state()
     }

@@ -142,7 +142,7 @@ impl CoordinatorMachine for Cells {
 
     fn live_records(&self, key: &String, point: RewritePoint) -> LiveRecords {
         let Some((value, written_by)) = self.values.get(key) else { return LiveRecords::Nothing };
-        if point.is_before(*written_by) {
+        if point.keeps(*written_by) {
             return LiveRecords::Nothing;
         }
         if self.pending.contains_key(key) {
@@ -236,7 +236,7 @@ impl Rig {
     fn loader(&self) -> Loader<Cells> {
         let log_start = Offset(self.log_start());
         let log = LogRange { log_start, local_start: log_start, log_end: Offset(self.next_offset) };
-        let mut loader = Loader::new(Cells::default(), log, 1 << 20);
+        let mut loader = Loader::new(Cells::default(), log, 1 << 20).unwrap();
         loader.replay(&self.log, |fault| panic!("{fault:?}")).unwrap();
         loader
     }

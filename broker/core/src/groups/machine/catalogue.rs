@@ -77,7 +77,7 @@ impl Groups {
         let Some(entry) = self.groups.get(group) else { return LiveRecords::Nothing };
         let mut records = Vec::new();
         if let Some(StoredRecord { value, stored_by }) = &entry.stored
-            && !point.is_before(*stored_by)
+            && !point.keeps(*stored_by)
             && let Ok(key) = encode_group_metadata_key(group.as_str())
         {
             if entry.group_records_pending > 0 {
@@ -86,7 +86,7 @@ impl Groups {
             records.push(CoordinatorRecord { key, value: Some(value.clone()) });
         }
         for (partition, offset, stored_by) in entry.offsets.stored() {
-            if point.is_before(stored_by) {
+            if point.keeps(stored_by) {
                 continue;
             }
             if entry.offsets.is_pending(partition) {
