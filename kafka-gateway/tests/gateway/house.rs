@@ -31,7 +31,7 @@ pub struct House {
     pub broker: Arc<Broker>,
     pub faults: Arc<DiskFaults>,
     engine: Engine,
-    controller: Controller,
+    pub controller: Controller,
     _folder: tempfile::TempDir,
 }
 
