@@ -57,7 +57,7 @@ pub struct Gateway {
 impl Gateway {
     /// Listens, and serves clients from now on. Called within a tokio runtime.
     pub fn start(config: GatewayConfig, broker: Arc<Broker>) -> Result<Self, StartError> {
-        let address = config.listen;
+        let address = config.settings.listen;
         let failed = |source| StartError::Listen { address, source };
         let listener = server::listen(address).map_err(failed)?;
         let local_addr = listener.local_addr().map_err(failed)?;

@@ -32,7 +32,7 @@ mod topic_id_requests;
 mod words;
 
 pub use accept::Acceptor;
-pub use config::GatewayConfig;
+pub use config::{GatewayConfig, GatewaySettings};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use fuzzing::fuzz_frame_decoder;

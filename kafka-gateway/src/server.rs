@@ -35,7 +35,7 @@ pub async fn run(
     mut stop: watch::Receiver<bool>,
     grace: watch::Receiver<Duration>,
 ) {
-    let places = Arc::new(Semaphore::new(shared.config.connections_max.min(Semaphore::MAX_PERMITS)));
+    let places = Arc::new(Semaphore::new(shared.config.settings.connections_max.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
     let mut listener = Acceptor::new(listener);
     loop {
@@ -92,7 +92,7 @@ async fn serve(
 ) {
     let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
     let Ok(local) = prepared else { return };
-    let endpoint = listeners::dialable(shared.config.advertised.as_ref(), listener_address, local);
+    let endpoint = listeners::dialable(shared.config.settings.advertised.as_ref(), listener_address, local);
     let peer = Peer { address, endpoint };
     let (reader, writer) = stream.into_split();
     connection::serve(reader, writer, peer, Arc::clone(&shared), stop).await;

@@ -13,18 +13,22 @@ use crate::sources;
 /// as well.
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("settings", &["model"]),
+    ("folder", &[]),
     ("engine/core", &["model"]),
     ("engine/api", &["model", "engine/core"]),
-    ("engine/shard", &["model", "engine/core", "engine/api"]),
+    ("engine/shard", &["model", "settings", "folder", "engine/core", "engine/api"]),
     ("controller/core", &["model"]),
     ("controller/raft", &["model", "controller/core"]),
     ("broker/core", &["model"]),
-    ("broker/service", &["model", "broker/core", "engine/api", "controller/core", "controller/raft"]),
-    ("kafka-gateway", &["model", "broker/service"]),
+    ("broker/service", &["model", "settings", "broker/core", "engine/api", "controller/core", "controller/raft"]),
+    ("kafka-gateway", &["model", "settings", "broker/service"]),
     (
         "node",
         &[
             "model",
+            "settings",
+            "folder",
             "engine/api",
             "engine/shard",
             "controller/core",
@@ -82,7 +86,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
 /// What a sans-I/O crate must not link.
 const IMPURE: &[&str] =
     &["tokio", "monoio", "rand", "uuid", "rustix", "socket2", "tracing", "redb", "openraft", "axum"];
-const CORES: &[&str] = &["model", "engine/core", "controller/core", "broker/core", "sim"];
+const CORES: &[&str] = &["model", "settings", "engine/core", "controller/core", "broker/core", "sim"];
 
 fn folder_of(dependency: &str) -> Option<&'static str> {
     let name = dependency.strip_prefix("rustmq-")?;
