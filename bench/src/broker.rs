@@ -210,14 +210,10 @@ impl Broker {
         let Some(mut child) = node.child.take() else { return Ok(()) };
         let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status()?;
         ensure!(sent.success(), "could not signal the broker");
-        let deadline = Instant::now() + STOPS_WITHIN;
-        while child.try_wait()?.is_none() {
-            if Instant::now() > deadline {
-                child.kill()?;
-                child.wait()?;
-                bail!("the broker did not stop within {STOPS_WITHIN:?}\n{}", node.log_tail());
-            }
-            thread::sleep(POLL_EVERY);
+        if process::wait_within(&mut child, STOPS_WITHIN)?.is_none() {
+            child.kill()?;
+            child.wait()?;
+            bail!("the broker did not stop within {STOPS_WITHIN:?}\n{}", node.log_tail());
         }
         Ok(())
     }

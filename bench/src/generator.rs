@@ -4,8 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use rustmq_compat_tests::{install, process};
@@ -14,7 +13,6 @@ use crate::broker::JVM;
 use crate::client::Producing;
 
 const WITHIN: Duration = Duration::from_secs(300);
-const POLL_EVERY: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Generator {
@@ -196,17 +194,7 @@ fn run_to_end(mut command: Command) -> Result<String> {
     let [out, err] = ["out", "err"].map(|name| folder.path().join(name));
     command.stdin(Stdio::null()).stdout(File::create(&out)?).stderr(File::create(&err)?);
     let mut child = process::spawn(command).context("starting the generator")?;
-    let deadline = Instant::now() + WITHIN;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            break child.wait()?;
-        }
-        thread::sleep(POLL_EVERY);
-    };
+    let status = process::end_within(&mut child, WITHIN)?;
     let (out, err) = (fs::read_to_string(out)?, fs::read_to_string(err)?);
     ensure!(status.success(), "the generator ended with {status}:\n{out}{err}");
     Ok(out)

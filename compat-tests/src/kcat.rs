@@ -41,18 +41,10 @@ impl Kcat {
             output.read_to_end(&mut bytes).map(|_| bytes)
         });
         self.running = Some(child);
-        let deadline = Instant::now() + within;
-        loop {
-            let child = self.running.as_mut().context("kcat was killed")?;
-            if let Some(status) = child.try_wait()? {
-                let complaint = fs::read_to_string(&errors).unwrap_or_default();
-                anyhow::ensure!(status.success(), "kcat {arguments:?} ended with {status}: {complaint}");
-                break;
-            }
-            if Instant::now() >= deadline {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(10));
+        let child = self.running.as_mut().context("kcat was killed")?;
+        if let Some(status) = process::wait_within(child, within)? {
+            let complaint = fs::read_to_string(&errors).unwrap_or_default();
+            anyhow::ensure!(status.success(), "kcat {arguments:?} ended with {status}: {complaint}");
         }
         self.kill();
         Ok(reader.join().expect("the reading thread does not panic")?)

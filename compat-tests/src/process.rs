@@ -3,10 +3,11 @@
 
 use anyhow::{Context, Result, ensure};
 use std::io;
-use std::process::{Child, Command};
+use std::process::{Child, Command, ExitStatus};
 use std::sync::LazyLock;
 use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 type Order = (Command, SyncSender<io::Result<Child>>);
 
@@ -36,6 +37,28 @@ pub fn spawn(command: Command) -> io::Result<Child> {
     let (answer, spawned) = sync_channel(1);
     SPAWNER.send((command, answer)).expect("the spawning thread lives as long as the process");
     spawned.recv().expect("the spawning thread answers every order")
+}
+
+/// Waits for the end of a child, at most this long. `None` says that it still runs.
+pub fn wait_within(child: &mut Child, within: Duration) -> io::Result<Option<ExitStatus>> {
+    const POLL_EVERY: Duration = Duration::from_millis(5);
+    let deadline = Instant::now() + within;
+    loop {
+        let status = child.try_wait()?;
+        if status.is_some() || Instant::now() >= deadline {
+            return Ok(status);
+        }
+        thread::sleep(POLL_EVERY);
+    }
+}
+
+/// The same for a child that is killed after that time.
+pub fn end_within(child: &mut Child, within: Duration) -> io::Result<ExitStatus> {
+    if let Some(status) = wait_within(child, within)? {
+        return Ok(status);
+    }
+    child.kill()?;
+    child.wait()
 }
 
 /// Runs a short command of the system to its end; its output is in the error.

@@ -45,6 +45,8 @@ pub struct Settings {
     /// The broker's data folder, if it is to lie elsewhere than in the run's own folder. It is not
     /// removed.
     pub data: Option<PathBuf>,
+    /// RustMQ's configuration file.
+    pub config: Option<PathBuf>,
     /// A program that becomes the broker: its command line before that of the broker.
     pub launcher: Vec<String>,
 }
@@ -62,6 +64,11 @@ impl Settings {
 
     pub fn data(mut self, folder: PathBuf) -> Settings {
         self.data = Some(folder);
+        self
+    }
+
+    pub fn config(mut self, file: PathBuf) -> Settings {
+        self.config = Some(file);
         self
     }
 
@@ -174,21 +181,23 @@ impl Server {
 
     /// SIGTERM, and how the broker ended.
     pub fn terminate(&mut self) -> Result<ExitStatus> {
-        let pid = self.pid().context("the broker does not run")?;
-        let sent = Command::new("kill").args(["-TERM", &pid.to_string()]).status()?;
-        ensure!(sent.success(), "could not signal the broker");
+        self.signal("TERM")?;
         self.ended()
+    }
+
+    /// Sends a signal, by its name.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.pid().context("the broker does not run")?;
+        let sent = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status()?;
+        ensure!(sent.success(), "could not signal the broker");
+        Ok(())
     }
 
     /// Waits until the broker has ended, and says how.
     pub fn ended(&mut self) -> Result<ExitStatus> {
         let mut child = self.child.take().context("the broker does not run")?;
-        let deadline = Instant::now() + STOP_WITHIN;
-        while Instant::now() < deadline {
-            if let Some(status) = child.try_wait()? {
-                return Ok(status);
-            }
-            thread::sleep(POLL_EVERY);
+        if let Some(status) = process::wait_within(&mut child, STOP_WITHIN)? {
+            return Ok(status);
         }
         child.kill()?;
         child.wait()?;
@@ -259,6 +268,9 @@ impl Server {
         command.args(words).arg("--data-dir").arg(self.data_path());
         command.args(["--kafka", &format!("127.0.0.1:{}", self.ports.kafka)]);
         command.args(["--http", &format!("127.0.0.1:{}", self.http)]);
+        if let Some(config) = &self.settings.config {
+            command.arg("--config").arg(config);
+        }
         command.env("RUSTMQ_NETWORK_KAFKA_ADVERTISED", format!("127.0.0.1:{}", self.ports.advertised));
         for (key, value) in &self.settings.kafka {
             command.env(format!("RUSTMQ_{}", key.to_uppercase().replace('.', "_")), value);

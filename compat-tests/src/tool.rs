@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Runs `class` to its end; its standard output on success, and both outputs in the error.
 pub fn run(class: &str, arguments: &[&str]) -> Result<String> {
@@ -26,17 +26,7 @@ pub fn run_with_input(class: &str, arguments: &[&str], input: &str) -> Result<St
         // A tool that reads nothing may be gone already.
         let _ = stdin.write_all(input.as_bytes());
     }
-    let deadline = Instant::now() + WITHIN;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if Instant::now() > deadline {
-            child.kill()?;
-            break child.wait()?;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    };
+    let status = process::end_within(&mut child, WITHIN)?;
     let (out, err) = (fs::read_to_string(out)?, fs::read_to_string(err)?);
     ensure!(status.success(), "{class} {arguments:?} ended with {status}:\n{out}{err}");
     Ok(out)

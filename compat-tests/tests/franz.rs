@@ -6,7 +6,7 @@ use rustmq_compat_tests::{Server, Settings, install, process};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Tests left out, and why; patterns as `-test.skip` takes them. Subtests of KIP-848 skip
 /// themselves where it is not advertised.
@@ -63,14 +63,8 @@ fn franz_gos_own_tests_pass() {
         .stdout(File::create(&output).unwrap())
         .stderr(Stdio::null());
     let mut child = process::spawn(command).unwrap();
-    let deadline = Instant::now() + WITHIN;
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        assert!(Instant::now() < deadline, "franz-go's tests did not end; so far: {}", tail(&output));
-        std::thread::sleep(Duration::from_millis(50));
-    };
+    let status = process::wait_within(&mut child, WITHIN).unwrap();
+    let status = status.unwrap_or_else(|| panic!("franz-go's tests did not end; so far: {}", tail(&output)));
     let text = fs::read_to_string(&output).unwrap();
     let named = |verdict: &str| -> BTreeSet<&str> {
         let lines = text.lines().filter_map(|line| line.strip_prefix(verdict));

@@ -1,21 +1,45 @@
-//! What the gateway needs to know, resolved and bounded. Reading files and flags is the process's
-//! business.
+//! What the gateway needs to know: what an operator sets, and bounds. Reading files and flags is
+//! the process's business.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustmq_model::{ByteSize, Endpoint};
 use rustmq_net::Pace;
+use rustmq_settings::settings;
+
+settings! {
+    /// What an operator tells the Kafka listener.
+    pub struct GatewaySettings {
+        /// Where Kafka clients connect (TCP). Port 0 takes a free one.
+        #[setting("network.kafka_listen", Address, default "0.0.0.0:9092", on restart)]
+        pub listen: SocketAddr,
+        /// The address that clients are told to dial.
+        #[setting(
+            "network.kafka_advertised",
+            Text { what: "a host and port such as \"broker.example.com:9092\"", bytes_max: 261 },
+            unset "the address at which each connection arrived, which suits one machine and one network",
+            on restart
+        )]
+        pub advertised: Option<Endpoint>,
+        /// The most Kafka connections at a time; one more is closed at once. Fewer where the limit
+        /// of open files leaves fewer beside the log and HTTP: the start warns. `max.connections` of
+        /// Kafka's own settings may ask for fewer, too.
+        #[setting(
+            "network.max_connections" or "RUSTMQ_MAX_CONNECTIONS",
+            Count { unit: "connections", min: 1, max: 1_000_000 },
+            default "10000",
+            on restart
+        )]
+        pub connections_max: usize,
+    }
+}
 
 /// The settings of one Kafka listener and its limits. Every default is Kafka's where Kafka has the
 /// setting.
 #[derive(Clone, Debug)]
 pub struct GatewayConfig {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// What clients are told to dial; without it the listener's address, or for a wildcard listener
-    /// the local address of the connection.
-    pub advertised: Option<Endpoint>,
+    pub settings: GatewaySettings,
     /// The largest request in bytes, checked before memory is taken (`socket.request.max.bytes`).
     pub request_bytes_max: ByteSize,
     /// The most array elements of one request: what bounds the memory of a decoded one.
@@ -28,9 +52,6 @@ pub struct GatewayConfig {
     /// Memory of all responses above 64 KiB that are not sent, fetched records apart, in bytes.
     /// Responses beyond it wait; when as much waits, a connection that needs more is closed.
     pub response_memory_max: ByteSize,
-    /// Connections at one time; more are closed at once. `max.connections` of the broker's settings
-    /// may ask for fewer.
-    pub connections_max: usize,
     /// How long a connection may be silent (`connections.max.idle.ms`).
     pub idle_max: Duration,
     /// How long a client may be silent within a request, or take nothing of its answers, and how
@@ -53,15 +74,13 @@ pub struct GatewayConfig {
 
 impl GatewayConfig {
     #[must_use]
-    pub fn new(listen: SocketAddr) -> Self {
+    pub fn new(settings: GatewaySettings) -> Self {
         Self {
-            listen,
-            advertised: None,
+            settings,
             request_bytes_max: ByteSize::mib(100),
             request_elements_max: 200_000,
             request_memory_max: ByteSize::mib(256),
             response_memory_max: ByteSize::mib(128),
-            connections_max: 10_000,
             idle_max: Duration::from_mins(10),
             transfer_stall_max: Duration::from_secs(30),
             transfer_bytes_per_second_min: 64 << 10,

@@ -39,7 +39,7 @@ pub struct Gateway {
 impl Gateway {
     /// Listens, and serves clients from now on. Called within a tokio runtime.
     pub fn start(config: GatewayConfig, broker: Arc<Broker>) -> Result<Self, StartError> {
-        let address = config.listen;
+        let address = config.settings.listen;
         let acceptor =
             Acceptor::bind(address, SERVED_BY_SPARES).map_err(|source| StartError::Listen { address, source })?;
         let local_addr = acceptor.local_addr();
@@ -97,7 +97,7 @@ fn connection_limits(shared: &Shared, address: IpAddr) -> ConnectionLimits {
     let per_address = own.unwrap_or(settings.connections_per_address_max);
     let count = |setting: u32| usize::try_from(setting).unwrap_or(usize::MAX);
     ConnectionLimits {
-        in_all: shared.config.connections_max.min(count(settings.connections_max)),
+        in_all: shared.config.settings.connections_max.min(count(settings.connections_max)),
         per_address: count(per_address),
         evictable_after: None,
     }
@@ -107,7 +107,7 @@ async fn serve(connection: Connection, listener: SocketAddr, shared: Arc<Shared>
     let Connection { stream, address, permit: _held } = connection;
     let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
     let Ok(local) = prepared else { return };
-    let endpoint = advertised_endpoint(shared.config.advertised.as_ref(), listener, local);
+    let endpoint = advertised_endpoint(shared.config.settings.advertised.as_ref(), listener, local);
     let (reader, writer) = stream.into_split();
     connection::serve(reader, writer, Peer { address, endpoint }, shared, shutdown).await;
 }

@@ -29,7 +29,7 @@ mod shared;
 mod topic_id_requests;
 mod words;
 
-pub use config::GatewayConfig;
+pub use config::{GatewayConfig, GatewaySettings};
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use fuzzing::fuzz_frame_decoder;

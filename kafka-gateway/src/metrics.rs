@@ -120,12 +120,12 @@ mod tests {
     use rustmq_net::RequestReservation;
 
     use super::Metrics;
-    use crate::GatewayConfig;
     use crate::memory::Memory;
+    use crate::{GatewayConfig, GatewaySettings};
 
     #[tokio::test]
     async fn memory_in_use_is_shown() {
-        let memory = Memory::new(&GatewayConfig::new("127.0.0.1:0".parse().unwrap()));
+        let memory = Memory::new(&GatewayConfig::new(GatewaySettings::default()));
         let mut registry = Registry::default();
         Metrics::new(memory.clone()).register(&mut registry);
         let mut requests = [RequestReservation::default(), RequestReservation::default()];

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,14 @@ impl Timestamp {
     pub const NONE: Self = Self(-1);
 }
 
+impl From<SystemTime> for Timestamp {
+    /// A time before 1970 counts as 0.
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
 /// A number of bytes. Its text form is a number with a unit (`64MiB`, `1GiB`, `512KiB`, `100B`) or
 /// a plain number of bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -75,6 +83,11 @@ impl ByteSize {
     pub const fn gib(count: u64) -> Self {
         Self(count << 30)
     }
+
+    #[must_use]
+    pub const fn tib(count: u64) -> Self {
+        Self(count << 40)
+    }
 }
 
 impl FromStr for ByteSize {
@@ -103,7 +116,16 @@ impl fmt::Display for ByteSize {
 
 #[cfg(test)]
 mod tests {
-    use super::ByteSize;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::{ByteSize, Timestamp};
+
+    #[test]
+    fn a_wall_clock_counts_milliseconds_from_1970_on() {
+        let after = UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_999);
+        assert_eq!(Timestamp::from(after), Timestamp(1_700_000_000_123));
+        assert_eq!(Timestamp::from(UNIX_EPOCH - Duration::from_secs(1)), Timestamp(0));
+    }
 
     #[test]
     fn sizes_are_read_with_and_without_units() {

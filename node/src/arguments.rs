@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::config::Flags;
+use crate::config::FlagValue;
 
 /// A message broker that Kafka clients use unchanged. Starts on embedded defaults; every setting is
 /// in docs/configuration.md.
 #[derive(Debug, Parser)]
 #[command(name = "rustmq", version, about)]
 pub struct Arguments {
-    /// Configuration file (TOML)
+    /// Configuration file (TOML); SIGHUP reads it again
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Folder for everything that is stored [default: ./rustmq-data]
@@ -39,17 +39,14 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    pub fn flags(&self) -> Flags {
-        let mut flags = Vec::new();
-        if let Some(data_dir) = &self.data_dir {
-            flags.push(("data_dir", "--data-dir", data_dir.clone()));
-        }
-        if let Some(kafka) = &self.kafka {
-            flags.push(("network.kafka_listen", "--kafka", kafka.to_string()));
-        }
-        if let Some(http) = &self.http {
-            flags.push(("network.http_listen", "--http", http.to_string()));
-        }
-        Flags(flags)
+    /// The settings that have a flag.
+    pub fn settings(&self) -> Vec<FlagValue> {
+        let address = |address: &Option<SocketAddr>| address.as_ref().map(ToString::to_string);
+        let flags = [
+            ("data_dir", "--data-dir", self.data_dir.clone()),
+            ("network.kafka_listen", "--kafka", address(&self.kafka)),
+            ("network.http_listen", "--http", address(&self.http)),
+        ];
+        flags.into_iter().filter_map(|(name, flag, text)| Some(FlagValue { name, flag, text: text? })).collect()
     }
 }

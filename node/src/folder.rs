@@ -10,13 +10,14 @@
 //!   controller/     the metadata's Raft log and snapshots
 //! ```
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::statvfs;
 use rustmq_controller_core::IncarnationId;
 use rustmq_engine_shard::WalOwner;
+use rustmq_folder::{FolderLock, LockError, ReadError, VersionFile, sync_dir};
 use rustmq_model::ByteSize;
 use serde::{Deserialize, Serialize};
 
@@ -59,12 +60,6 @@ struct NodeFile {
     is_founded: bool,
 }
 
-/// Read before the rest, since another version may have other fields.
-#[derive(Deserialize)]
-struct NodeVersion {
-    format_version: u32,
-}
-
 /// A data folder that this process holds. The lock goes with the value, or with the process.
 #[derive(Debug)]
 pub struct DataFolder {
@@ -73,7 +68,7 @@ pub struct DataFolder {
     incarnation: IncarnationId,
     id: String,
     is_founded: bool,
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl DataFolder {
@@ -81,38 +76,34 @@ impl DataFolder {
     /// else in it is touched.
     pub fn open(path: &Path) -> Result<Self, FolderError> {
         fs::create_dir_all(path).map_err(failed("make the data folder", path))?;
-        let lock_path = path.join("LOCK");
-        let node_path = path.join(NODE_FILE);
-        let known = read_node_file(&node_path)?;
+        let file = node_file(path);
+        let known = read_node_file(&file)?;
         if known.is_none() {
             refuse_foreign(path)?;
         }
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&lock_path);
-        let lock = lock.map_err(failed("open", &lock_path))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(FolderError::InUse { path: path.display().to_string() }),
-            Err(error) => return Err(failed("lock", &lock_path)(error.into())),
-        }
+        let lock = FolderLock::take(path).map_err(|error| match error {
+            LockError::InUse => FolderError::InUse { path: path.display().to_string() },
+            LockError::Io { path, error } => failed("lock", &path)(error),
+        })?;
         let unsynced = path.join(UNSYNCED);
         let node = match known {
             Some(node) if unsynced.exists() => {
                 tracing::warn!(
                     "the last process ran without syncs and did not end cleanly: the folder begins a new incarnation"
                 );
-                write_node_file(path, &node_path, NodeFile { incarnation: new_id(), ..node })?
+                write_node_file(&file, NodeFile { incarnation: new_id(), ..node })?
             }
             Some(node) => node,
-            None => write_node_file(path, &node_path, new_node_file(path)?)?,
+            None => write_node_file(&file, new_node_file(path)?)?,
         };
         let node = match node.id {
             Some(_) => node,
             // Written before the log is told.
-            None => write_node_file(path, &node_path, NodeFile { id: Some(new_id()), ..node })?,
+            None => write_node_file(&file, NodeFile { id: Some(new_id()), ..node })?,
         };
         remove_if_there(&unsynced).map_err(failed("remove", &unsynced))?;
         let incarnation = u128::from_str_radix(&node.incarnation, 16).map_err(|error| FolderError::Foreign {
-            path: node_path.display().to_string(),
+            path: file.path().display().to_string(),
             reason: format!("incarnation '{}': {error}", node.incarnation),
         })?;
         Ok(Self {
@@ -157,17 +148,16 @@ impl DataFolder {
     }
 
     fn rewrite(&self, change: impl FnOnce(NodeFile) -> NodeFile) -> Result<(), FolderError> {
-        let node_path = self.path.join(NODE_FILE);
-        let node = read_node_file(&node_path)?.map_or_else(|| new_node_file(&self.path), Ok)?;
-        write_node_file(&self.path, &node_path, NodeFile { id: Some(self.id.clone()), ..change(node) }).map(|_| ())
+        let file = node_file(&self.path);
+        let node = read_node_file(&file)?.map_or_else(|| new_node_file(&self.path), Ok)?;
+        write_node_file(&file, NodeFile { id: Some(self.id.clone()), ..change(node) }).map(|_| ())
     }
 
     /// Says that acknowledged records may be lost if this process ends in any other way than
     /// through [`Self::close`].
     pub fn mark_unsynced(&self) -> Result<(), FolderError> {
         let mark = self.path.join(UNSYNCED);
-        let made =
-            File::create(&mark).and_then(|file| file.sync_all()).and_then(|()| File::open(&self.path)?.sync_all());
+        let made = File::create(&mark).and_then(|file| file.sync_all()).and_then(|()| sync_dir(&self.path));
         made.map_err(failed("write", &mark))
     }
 
@@ -187,19 +177,17 @@ impl DataFolder {
     }
 }
 
-fn read_node_file(node_path: &Path) -> Result<Option<NodeFile>, FolderError> {
-    let text = match fs::read_to_string(node_path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("read", node_path)(error)),
-    };
-    let path = node_path.display().to_string();
-    let foreign = |error: serde_json::Error| FolderError::Foreign { path: path.clone(), reason: error.to_string() };
-    let NodeVersion { format_version: found } = serde_json::from_str(&text).map_err(foreign)?;
-    if found != FORMAT_VERSION {
-        return Err(FolderError::Version { path, found });
-    }
-    serde_json::from_str(&text).map(Some).map_err(foreign)
+fn node_file(path: &Path) -> VersionFile {
+    VersionFile::new(path.join(NODE_FILE), FORMAT_VERSION)
+}
+
+fn read_node_file(file: &VersionFile) -> Result<Option<NodeFile>, FolderError> {
+    let path = file.path().display().to_string();
+    file.read().map_err(|error| match error {
+        ReadError::Io(error) => failed("read", file.path())(error),
+        ReadError::Malformed(error) => FolderError::Foreign { path, reason: error.to_string() },
+        ReadError::Version { found } => FolderError::Version { path, found },
+    })
 }
 
 /// A folder without our file but with somebody's things in it is not ours to write to. What a first
@@ -231,18 +219,8 @@ fn new_node_file(path: &Path) -> Result<NodeFile, FolderError> {
     })
 }
 
-/// Replaces the file as a whole, synced.
-fn write_node_file(path: &Path, node_path: &Path, node: NodeFile) -> Result<NodeFile, FolderError> {
-    let text = serde_json::to_string(&node).expect("numbers and text serialize");
-    let draft = path.join("node.json.new");
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, node_path)?;
-        File::open(path)?.sync_all()
-    };
-    write().map_err(failed("write", node_path))?;
+fn write_node_file(file: &VersionFile, node: NodeFile) -> Result<NodeFile, FolderError> {
+    file.replace(&node).map_err(failed("write", file.path()))?;
     Ok(node)
 }
 

@@ -19,12 +19,16 @@ pub struct WorkedOut {
 pub fn static_configs(config: &Config, process: WorkedOut) -> StaticConfigs {
     let WorkedOut { shards, connection_threads, connections_max } = process;
     let mut kafka = StaticConfigs::from(config.kafka.clone());
-    let data_dir = config.data_dir.display().to_string();
+    let data_dir = config.process.data_dir.display().to_string();
     let plaintext = |address: &str| format!("PLAINTEXT://{address}");
     let ruled = [
-        ("advertised.listeners", "network.kafka_advertised", config.kafka_advertised.as_deref().map(plaintext)),
-        ("broker.rack", "broker.rack_id", config.rack.clone()),
-        ("listeners", "network.kafka_listen", Some(plaintext(&config.kafka_listen.to_string()))),
+        (
+            "advertised.listeners",
+            "network.kafka_advertised",
+            config.gateway.advertised.as_ref().map(|advertised| plaintext(&advertised.to_string())),
+        ),
+        ("broker.rack", "broker.rack_id", config.broker.rack.clone()),
+        ("listeners", "network.kafka_listen", Some(plaintext(&config.gateway.listen.to_string()))),
         ("log.dir", "data_dir", Some(data_dir.clone())),
         ("log.dirs", "data_dir", Some(data_dir)),
         ("num.io.threads", "engine.shards", Some(shards.to_string())),
@@ -57,14 +61,14 @@ mod tests {
     use rustmq_controller_core::Configs;
 
     use super::{WorkedOut, static_configs};
-    use crate::config::{Config, Flags, Sources};
+    use crate::config::{Config, Environment, Inputs, Readable};
 
     #[test]
     fn what_is_set_is_told_apart_from_what_is_not() {
         let check = |environment: &[(&str, &str)], set: &[(&str, &str)], own: &[(&str, &str)]| {
-            let environment = environment.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
-            let sources = Sources::gather(None, environment, Flags::default(), &["max.connections", "num.partitions"]);
-            let config = Config::resolve(&sources.expect("the settings exist")).expect("the values are legal");
+            let inputs = Inputs { environment: Environment::of(environment), ..Inputs::default() };
+            let sources = inputs.gather(Readable::Anything).expect("the settings exist, and their values are legal");
+            let config = Config::resolve(&sources);
             let process = WorkedOut { shards: 2, connection_threads: 1, connections_max: 900 };
             let kafka = static_configs(&config, process);
             let of = |pairs: &[(&str, &str)]| -> Configs {

@@ -1,54 +1,35 @@
-//! Where log lines go: standard error, as text or JSON, filtered.
+//! Where log lines go: standard error, as text or JSON, filtered. The filter may change while the
+//! process runs.
 
 use std::io::IsTerminal;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tracing_subscriber::filter::Targets;
-use tracing_subscriber::fmt;
 use tracing_subscriber::prelude::*;
+use tracing_subscriber::{Registry, fmt, reload};
 
-use crate::config::{Config, LogFormat};
+use crate::config::{LogFormat, LogSettings};
 
-pub fn start(config: &Config) -> Result<()> {
-    let filter = filter(&config.log_filter)?;
+/// Changes which log lines are written from now on.
+#[derive(Clone, Debug)]
+pub struct LogLines(reload::Handle<Targets, Registry>);
+
+pub fn start(settings: &LogSettings) -> Result<LogLines> {
+    let (filter, handle) = reload::Layer::new(settings.filter.0.clone());
     let lines = fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
-    let started = match config.log_format {
+    let started = match settings.format {
         LogFormat::Text => tracing_subscriber::registry().with(filter).with(lines.with_target(false)).try_init(),
         LogFormat::Json => {
             tracing_subscriber::registry().with(filter).with(lines.json().flatten_event(true)).try_init()
         }
     };
-    started.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))
+    started.map_err(|error| anyhow::anyhow!("logging cannot start: {error}"))?;
+    Ok(LogLines(handle))
 }
 
-/// The metadata log's library tells of each of its steps: only a filter that names it hears more
-/// than its warnings.
-fn filter(configured: &str) -> Result<Targets> {
-    format!("openraft=warn,{configured}").parse().with_context(|| {
-        format!("log.level = {configured:?} is not a filter; write info, or info,rustmq_kafka_gateway=debug")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use tracing_subscriber::filter::LevelFilter;
-    use tracing_subscriber::filter::Targets;
-
-    use super::filter;
-
-    #[test]
-    fn a_filter_is_a_level_or_levels_by_crate() {
-        let lets = |filter: &Targets, target: &str, level| filter.would_enable(target, &level);
-        let info = filter("info").unwrap();
-        assert!(lets(&info, "rustmq", tracing::Level::INFO) && !lets(&info, "rustmq", tracing::Level::DEBUG));
-        assert!(!lets(&info, "openraft::core", tracing::Level::INFO));
-        let debug = filter("warn,rustmq_kafka_gateway=debug,openraft=info").unwrap();
-        assert!(lets(&debug, "rustmq_kafka_gateway::frame", tracing::Level::DEBUG));
-        assert!(!lets(&debug, "rustmq", tracing::Level::INFO));
-        assert!(lets(&debug, "openraft::core", tracing::Level::INFO));
-        assert_eq!(filter("off").unwrap().default_level(), Some(LevelFilter::OFF));
-        assert!(filter("rustmq=loud").is_err());
+impl LogLines {
+    /// Takes from the settings what may change: the filter.
+    pub fn reload(&self, settings: &LogSettings) {
+        self.0.reload(settings.filter.0.clone()).expect("the lines are written as long as the process lives");
     }
 }

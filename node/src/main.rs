@@ -7,6 +7,7 @@ mod arguments;
 mod banner;
 mod config;
 mod descriptors;
+mod ending;
 mod folder;
 mod health;
 mod http;
@@ -14,16 +15,18 @@ mod kafka_names;
 mod logs;
 mod panics;
 mod process;
+mod reload;
 mod scheduling;
+mod signals;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use rustmq_controller_core::configs::broker_configs;
 
 use crate::arguments::Arguments;
-use crate::config::{Config, Sources};
+use crate::config::{Config, Environment, Inputs, Readable};
+use crate::process::Startup;
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -53,9 +56,13 @@ fn run(arguments: &Arguments) -> Result<()> {
         print!("{}", config::reference_page());
         return Ok(());
     }
-    let kafka_names: Vec<&str> = broker_configs().iter().map(|entry| entry.name).collect();
-    let sources = Sources::gather(arguments.config.as_deref(), std::env::vars(), arguments.flags(), &kafka_names)?;
-    let config = Config::resolve(&sources)?;
+    let inputs = Inputs {
+        file: arguments.config.clone(),
+        environment: Environment::new(std::env::vars_os()),
+        flags: arguments.settings(),
+    };
+    let sources = inputs.gather(Readable::Anything)?;
+    let config = Config::resolve(&sources);
     if arguments.print_config {
         print!("{}", config::effective(&sources));
         return Ok(());
@@ -64,7 +71,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         println!("the configuration is valid");
         return Ok(());
     }
-    logs::start(&config)?;
+    let log_lines = logs::start(&config.logs)?;
     panics::log_and_count();
     for name in config.without_effect() {
         tracing::warn!(name, "a setting of Kafka's that is taken and has no effect in RustMQ");
@@ -79,7 +86,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(process::connection_threads(&config)).enable_all();
     let runtime = runtime.build().context("starting the runtime")?;
-    let served = runtime.block_on(process::serve(&config));
+    let served = runtime.block_on(process::serve(Startup { config, sources, inputs, log_lines }));
     // Without waiting for its threads: one of them may wait for a disk that has stalled.
     runtime.shutdown_background();
     served

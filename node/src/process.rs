@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,20 +17,25 @@ use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits};
 use rustmq_controller_core::configs;
 use rustmq_controller_raft::{Controller, ControllerConfig};
 use rustmq_engine_api::Engine;
-use rustmq_engine_shard::{Driver, EngineConfig, MemorySource, StartReport, SystemMemory, tail_share};
-use rustmq_kafka_gateway::{Gateway, GatewayConfig};
+use rustmq_engine_shard::{EngineConfig, StartReport};
+use rustmq_kafka_gateway::{Gateway, GatewayConfig, GatewaySettings};
 use rustmq_model::{ByteSize, Endpoint};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::banner::{self, Started};
-use crate::config::{Config, DriverChoice};
+use crate::config::{Config, Inputs, Sources};
 use crate::descriptors;
+use crate::ending::until_told_to_end;
 use crate::folder::DataFolder;
 use crate::health::{self, Health};
 use crate::http::{self, Limits, Phase, Status};
 use crate::kafka_names::{self, WorkedOut};
+use crate::logs::LogLines;
 use crate::panics;
+use crate::reload::{Reloader, Running};
+use crate::signals::Signals;
 
 /// Requests in flight may be given up at once; the last proof of the log is worth waiting for
 /// longer than most disks ever take.
@@ -38,24 +44,37 @@ const DISK_PATIENCE_MIN: Duration = Duration::from_secs(10);
 /// For answers of `/health` and the like that are on their way.
 const HTTP_PATIENCE: Duration = Duration::from_secs(1);
 
+/// What the process starts with.
+#[derive(Debug)]
+pub struct Startup {
+    pub config: Config,
+    /// What the configuration was resolved from, and may be again.
+    pub sources: Sources,
+    pub inputs: Inputs,
+    pub log_lines: LogLines,
+}
+
 /// Runs the broker until a signal ends it, or a failure if that is configured. An end after a
 /// failure is an error, whatever brought it.
-pub async fn serve(config: &Config) -> Result<()> {
+pub async fn serve(startup: Startup) -> Result<()> {
     let begun = Instant::now();
-    let mut signals = Signals::listen()?;
-    let mut folder = DataFolder::open(&config.data_dir)?;
+    let Startup { config, sources, inputs, log_lines } = startup;
+    let mut signals = Signals::listen(inputs.file.is_some())?;
+    let config = &Arc::new(config);
+    let mut folder = DataFolder::open(&config.process.data_dir)?;
     let status = Status::new();
     let http_limits = Limits::default();
-    let http = http::start(config.http_listen, &status, http_limits)
-        .with_context(|| format!("network.http_listen: cannot listen on {}", config.http_listen))?;
+    let http_listen = config.process.http_listen;
+    let http = http::start(http_listen, &status, http_limits)
+        .with_context(|| format!("network.http_listen: cannot listen on {http_listen}"))?;
     status.health.watch("HTTP listener", http.failure.clone());
-    if !config.wal_fsync {
+    if !config.engine.fsync_on_write {
         folder.mark_unsynced()?;
     }
 
-    let wal_capacity = config.wal_capacity.unwrap_or_else(|| folder.wal_capacity());
     let descriptors_max = descriptors::raise_limit();
-    let engine_config = engine_config(config, wal_capacity, &folder);
+    let engine_config = engine_config(config, &folder);
+    let (wal_capacity, tail_memory) = (engine_config.capacity, engine_config.tail_memory.clone());
     let engine_metrics = rustmq_engine_shard::Metrics::default();
     engine_metrics.register(&mut status.registry.lock());
     panics::register(&mut status.registry.lock());
@@ -68,15 +87,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     let controller = controller?;
     watch_storage(&status.health, &engine, &controller);
     folder.note_founded()?;
-    // The folder keeps the segment size that it was made with. Each shard may go a segment above
-    // its capacity.
-    let segments = wal_capacity.0 / report.segment_size.0.max(1) + report.shards as u64;
-    let http_max = http_limits.descriptors_max() as u64;
-    let connections_max = descriptors::connections_max(config.connections_max, descriptors_max, segments, http_max);
-
-    let worked_out =
-        WorkedOut { shards: report.shards, connection_threads: connection_threads(config), connections_max };
-
+    let worked_out = work_out(config, &report, wal_capacity, descriptors_max, http_limits);
     let mut registry = std::mem::take(&mut *status.registry.lock());
     let broker =
         Broker::start(broker_config(config, &folder, worked_out), engine.clone(), controller.clone(), &mut registry)
@@ -84,9 +95,13 @@ pub async fn serve(config: &Config) -> Result<()> {
     *status.registry.lock() = registry;
     status.health.watch("broker", broker.failure());
     check_largest_batch(config, &report)?;
-    let gateway = Gateway::start(gateway_config(config, connections_max, &broker)?, broker.clone())?;
+    let gateway = Gateway::start(gateway_config(config, worked_out.connections_max, &broker), broker.clone())?;
     gateway.metrics().register(&mut status.registry.lock());
     status.health.watch("Kafka listener", gateway.failure());
+    let (in_force, config_in_force) = watch::channel(Arc::clone(config));
+    let reloader = Reloader { inputs: Arc::new(inputs), sources, in_force };
+    let running = Running { log_lines, tail_memory, broker: broker.clone() };
+    let reloading = signals.hangup.take().map(|hangup| tokio::spawn(reloader.run(hangup, running)));
     status.enter(Phase::Serving);
     announce(
         config,
@@ -94,18 +109,21 @@ pub async fn serve(config: &Config) -> Result<()> {
         &Started {
             kafka: gateway.local_addr(),
             http: http.address,
-            data_dir: &config.data_dir,
+            data_dir: &config.process.data_dir,
             wal_capacity,
-            fsync: config.wal_fsync,
+            fsync: config.engine.fsync_on_write,
             driver: report.driver.as_str(),
             shards: report.shards,
             took: begun.elapsed(),
         },
     );
 
-    until_told_to_end(config, &mut signals, &status.health).await;
+    until_told_to_end(config_in_force.clone(), &mut signals, &status.health).await;
     status.enter(Phase::Stopping);
-    let stopped = stop(config, gateway, &broker, &engine, &controller).await;
+    // From here on the configuration stays as it is.
+    reloading.inspect(JoinHandle::abort);
+    let shutdown_timeout = config_in_force.borrow().process.shutdown_timeout;
+    let stopped = stop(shutdown_timeout, gateway, &broker, &engine, &controller).await;
     http.shutdown(HTTP_PATIENCE).await;
     // Not before: a stop may find that the disk has failed. The folder is not closed then, since
     // what it holds is not known to be all.
@@ -116,17 +134,6 @@ pub async fn serve(config: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Waits for a signal, or for a failure if that is to end the process.
-async fn until_told_to_end(config: &Config, signals: &mut Signals, health: &Health) {
-    tokio::select! {
-        () = signals.wait() => {}
-        () = health.failed(), if config.exit_on_failure => {
-            let failures = health::describe(&health.failures());
-            tracing::error!(failures, "a part has failed for good: the process ends");
-        }
-    }
-}
-
 fn refuse_failures(health: &Health, has_stopped: bool) -> Result<()> {
     let failures = health.failures();
     if failures.is_empty() {
@@ -134,6 +141,26 @@ fn refuse_failures(health: &Health, has_stopped: bool) -> Result<()> {
     }
     let how = if has_stopped { "ended" } else { "ended, before all parts had stopped," };
     bail!("{how} after a failure: {}", health::describe(&failures));
+}
+
+/// What follows from the log as it was opened.
+fn work_out(
+    config: &Config,
+    report: &StartReport,
+    wal_capacity: ByteSize,
+    descriptors_max: u64,
+    http_limits: Limits,
+) -> WorkedOut {
+    // The folder keeps the segment size that it was made with. Each shard may go a segment above
+    // its capacity.
+    let segments = wal_capacity.0 / report.segment_size.0.max(1) + report.shards as u64;
+    let http_max = http_limits.descriptors_max() as u64;
+    let configured = config.gateway.connections_max;
+    WorkedOut {
+        shards: report.shards,
+        connection_threads: connection_threads(config),
+        connections_max: descriptors::connections_max(configured, descriptors_max, segments, http_max),
+    }
 }
 
 fn watch_storage(health: &Health, engine: &Engine, controller: &Controller) {
@@ -147,21 +174,20 @@ fn watch_storage(health: &Health, engine: &Engine, controller: &Controller) {
 /// wakes it for each request that comes, and it finds that another has taken the request.
 pub fn connection_threads(config: &Config) -> usize {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    processors.saturating_sub(config.shards.unwrap_or_else(EngineConfig::default_shards)).max(1)
+    processors.saturating_sub(config.engine.shard_count()).max(1)
 }
 
 /// Ends everything in the order in which it holds each other. What is acknowledged is synced
 /// already; this answers what is in flight. A disk that stalls keeps the process for a time and no
 /// longer: then it ends without what that disk still owes.
 async fn stop(
-    config: &Config,
+    limit: Duration,
     gateway: Gateway,
     broker: &Broker,
     engine: &Engine,
     controller: &Controller,
 ) -> Result<()> {
     tracing::info!("stopping");
-    let limit = config.shutdown_timeout;
     // Long polls end with the broker; the listener waits for their answers.
     let patience = limit.max(DISK_PATIENCE_MIN);
     let ((), broker_ended) = tokio::join!(gateway.shutdown(limit), timeout(patience, broker.shutdown()));
@@ -200,7 +226,7 @@ fn check_largest_batch(config: &Config, report: &StartReport) -> Result<()> {
 fn announce(config: &Config, report: &StartReport, started: &Started<'_>) {
     println!("{}", banner::text(started));
     tracing::info!(
-        data_dir = %config.data_dir.display(),
+        data_dir = %config.process.data_dir.display(),
         kafka = %started.kafka,
         http = %started.http,
         driver = started.driver,
@@ -215,8 +241,9 @@ fn announce(config: &Config, report: &StartReport, started: &Started<'_>) {
 
 /// Repairs the log of a folder that no process holds, and says what is lost.
 pub fn repair(config: &Config) -> Result<()> {
-    let folder = DataFolder::open(&config.data_dir)?;
-    let plan = rustmq_engine_shard::plan_repair(&config.wal_dir, Some(&folder.wal_owner()))?;
+    let folder = DataFolder::open(&config.process.data_dir)?;
+    let wal_dir = config.engine.wal_dir(&config.process.data_dir);
+    let plan = rustmq_engine_shard::plan_repair(&wal_dir, Some(&folder.wal_owner()))?;
     if !plan.refused.is_empty() {
         println!(
             "offsets that could not be read back earlier, by topic id and partition (readers are refused there until retention or DeleteRecords \
@@ -236,7 +263,7 @@ pub fn repair(config: &Config) -> Result<()> {
         );
     }
     if plan.is_empty() {
-        println!("the write-ahead log in {} needs no repair; nothing was changed", config.wal_dir.display());
+        println!("the write-ahead log in {} needs no repair; nothing was changed", wal_dir.display());
         return Ok(());
     }
     // Said first: a repair that is cut off covers the rest when it is run again, and does not say
@@ -267,97 +294,46 @@ pub fn repair(config: &Config) -> Result<()> {
     Ok(())
 }
 
-fn engine_config(config: &Config, capacity: ByteSize, folder: &DataFolder) -> EngineConfig {
-    let defaults = EngineConfig::new(config.wal_dir.clone());
-    let (tail_memory, memory_source) = tail_memory(config);
+fn engine_config(config: &Config, folder: &DataFolder) -> EngineConfig {
+    let defaults = EngineConfig::new(config.engine.clone(), config.engine.wal_dir(&config.process.data_dir));
     EngineConfig {
         must_exist: folder.is_founded(),
         owner: Some(folder.wal_owner()),
-        shards: config.shards.unwrap_or_else(EngineConfig::default_shards),
-        segment_size: config.wal_segment_size,
-        capacity,
-        tail_memory,
-        memory_source,
-        fsync: config.wal_fsync,
-        driver: match config.driver {
-            DriverChoice::Auto => Driver::Auto,
-            DriverChoice::IoUring => Driver::Uring,
-            DriverChoice::Epoll => Driver::Epoll,
-        },
-        read_threads: config.read_threads,
+        capacity: config.engine.wal_capacity.unwrap_or_else(|| folder.wal_capacity()),
         retention_interval: Duration::from_millis(kafka_number(config, "log.retention.check.interval.ms")),
         ..defaults
     }
 }
 
-/// What recent batches may take, and where to look whether others need it, unless the size is
-/// fixed.
-fn tail_memory(config: &Config) -> (ByteSize, Option<Arc<dyn MemorySource>>) {
-    if let Some(fixed) = config.tail_memory {
-        return (fixed, None);
-    }
-    let system = SystemMemory::default();
-    let levels = system.levels().unwrap_or_else(|error| {
-        tracing::warn!(%error, "how much memory the system has is not known: the log takes the least for its tail");
-        Vec::new()
-    });
-    (tail_share(&levels), Some(Arc::new(system)))
-}
-
 fn broker_config(config: &Config, folder: &DataFolder, worked_out: WorkedOut) -> BrokerConfig {
     // What the metadata holds of a laptop's one broker; each connection is answered with the
     // address that it has reached.
-    let host = if config.kafka_listen.ip().is_unspecified() {
+    let host = if config.gateway.listen.ip().is_unspecified() {
         "localhost".to_owned()
     } else {
-        config.kafka_listen.ip().to_string()
+        config.gateway.listen.ip().to_string()
     };
-    let endpoint = Endpoint { host, port: config.kafka_listen.port() };
+    let endpoint = Endpoint { host, port: config.gateway.listen.port() };
     BrokerConfig {
-        name: config.broker_name.clone(),
+        settings: config.broker.clone(),
         incarnation: folder.incarnation(),
         listeners: BTreeMap::from([("PLAINTEXT".to_owned(), endpoint)]),
-        rack: config.rack.clone(),
-        data_dir: config.data_dir.clone(),
+        data_dir: config.process.data_dir.clone(),
         kafka: kafka_names::static_configs(config, worked_out),
-        compressed_records: config.compressed_records,
         limits: BrokerLimits::default(),
     }
 }
 
 /// Limits that Kafka has a name for come from the broker's settings.
-fn gateway_config(config: &Config, connections_max: usize, broker: &Broker) -> Result<GatewayConfig> {
+fn gateway_config(config: &Config, connections_max: usize, broker: &Broker) -> GatewayConfig {
     let settings = broker.settings();
-    let defaults = GatewayConfig::new(config.kafka_listen);
-    let advertised = config.kafka_advertised.as_deref().map(str::parse::<Endpoint>).transpose();
-    Ok(GatewayConfig {
-        advertised: advertised.context("network.kafka_advertised")?,
+    let defaults = GatewayConfig::new(GatewaySettings { connections_max, ..config.gateway.clone() });
+    GatewayConfig {
         request_bytes_max: ByteSize(u64::from(settings.request_bytes_max)),
-        connections_max,
         // A negative one means that silence is no reason to close.
         idle_max: settings.connection_idle_ms_max.map_or(Duration::MAX, Duration::from_millis),
         fetch_bytes_max: ByteSize(u64::from(settings.fetch_bytes_max)),
         fetch_sessions_max: usize::try_from(settings.fetch_sessions_max).unwrap_or(usize::MAX),
         ..defaults
-    })
-}
-
-/// The signals that end the process.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Self> {
-        let listen = |kind| signal(kind).context("listening for signals");
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

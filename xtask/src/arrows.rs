@@ -13,19 +13,23 @@ use crate::sources;
 /// as well.
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("settings", &["model"]),
+    ("folder", &[]),
     ("engine/core", &["model"]),
     ("engine/api", &["model", "engine/core"]),
-    ("engine/shard", &["model", "engine/core", "engine/api"]),
+    ("engine/shard", &["model", "settings", "folder", "engine/core", "engine/api"]),
     ("controller/core", &["model"]),
     ("controller/raft", &["model", "controller/core"]),
     ("broker/core", &["model", "controller/core"]),
-    ("broker/service", &["model", "broker/core", "engine/api", "controller/core", "controller/raft"]),
+    ("broker/service", &["model", "settings", "broker/core", "engine/api", "controller/core", "controller/raft"]),
     ("net", &["model"]),
-    ("kafka-gateway", &["model", "net", "broker/service"]),
+    ("kafka-gateway", &["model", "settings", "net", "broker/service"]),
     (
         "node",
         &[
             "model",
+            "settings",
+            "folder",
             "engine/api",
             "engine/shard",
             "controller/core",
@@ -84,7 +88,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
 /// What a sans-I/O crate must not link.
 const IMPURE: &[&str] =
     &["tokio", "monoio", "rand", "uuid", "rustix", "socket2", "tracing", "redb", "openraft", "axum"];
-const CORES: &[&str] = &["model", "engine/core", "controller/core", "broker/core", "sim"];
+const CORES: &[&str] = &["model", "settings", "engine/core", "controller/core", "broker/core", "sim"];
 
 fn folder_of(dependency: &str) -> Option<&'static str> {
     let name = dependency.strip_prefix("rustmq-")?;

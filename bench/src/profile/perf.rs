@@ -94,11 +94,8 @@ impl Perf {
     /// Lets it write what it has, and waits for its end.
     pub fn finish(mut self) -> Result<Recording> {
         kill_process(Pid::from_child(&self.child), Signal::INT).context("ending perf")?;
-        let deadline = Instant::now() + ANSWERS_WITHIN;
-        while self.child.try_wait()?.is_none() {
-            ensure!(Instant::now() < deadline, "perf did not end");
-            thread::sleep(POLL);
-        }
+        let ended = process::wait_within(&mut self.child, ANSWERS_WITHIN)?;
+        ensure!(ended.is_some(), "perf did not end");
         ensure!(self.output.exists(), "perf has written nothing: {}", self.said());
         Ok(Recording(self.output.clone()))
     }

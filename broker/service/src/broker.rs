@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -18,12 +19,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::wall_clock;
-use crate::config::BrokerConfig;
+use crate::config::{BrokerConfig, BrokerSettings};
 use crate::coordination::{GroupCoordinators, GroupKind};
 use crate::error::{BrokerError, StartError};
 use crate::failure::FailureNotice;
 use crate::metadata_follower::{CatchUp, MetadataFollower};
 use crate::metrics::{LagCollector, Metrics};
+use crate::validation::CompressedRecords;
 use crate::view::{ClusterView, Located, TopicRef};
 
 /// Requests to catch up that wait for the follower; more of them wait for room.
@@ -40,6 +42,8 @@ pub struct Broker {
     pub(crate) coordinators: Arc<GroupCoordinators>,
     pub(crate) producer_ids: tokio::sync::Mutex<ProducerIds>,
     pub(crate) metrics: Metrics,
+    /// `produce.check_compressed_records` as it is in force.
+    checks_compressed_records: AtomicBool,
     catch_ups: mpsc::Sender<CatchUp>,
     failure: FailureNotice,
     pub(crate) stop: watch::Sender<bool>,
@@ -80,6 +84,7 @@ impl Broker {
         let metrics = Metrics::default();
         metrics.register(registry);
         let broker = Arc::new(Self {
+            checks_compressed_records: AtomicBool::new(config.settings.check_compressed_records),
             config,
             id,
             engine,
@@ -95,6 +100,20 @@ impl Broker {
         });
         registry.register_collector(Box::new(LagCollector::new(&broker)));
         Ok(broker)
+    }
+
+    /// Takes from the settings what may change while the broker runs; the rest is as it was at the
+    /// start.
+    pub fn reload(&self, settings: &BrokerSettings) {
+        self.checks_compressed_records.store(settings.check_compressed_records, Ordering::Relaxed);
+    }
+
+    pub(crate) fn compressed_records(&self) -> CompressedRecords {
+        if self.checks_compressed_records.load(Ordering::Relaxed) {
+            CompressedRecords::Checked
+        } else {
+            CompressedRecords::Trusted
+        }
     }
 
     /// Ends long polls, coordinators and the following of metadata. The engine and the controller
@@ -204,10 +223,10 @@ async fn register(config: &BrokerConfig, controller: &Controller) -> Result<Brok
     let bootstrap = Command::Bootstrap { cluster_id: new_cluster_id(), features: BTreeMap::new(), broker_defaults };
     submit("bootstrap", bootstrap).await?;
     let registration = BrokerRegistration {
-        name: config.name.clone(),
+        name: config.settings.name.clone(),
         incarnation: config.incarnation,
         listeners: config.listeners.clone(),
-        rack: config.rack.clone(),
+        rack: config.settings.rack.clone(),
     };
     let command = Command::RegisterBroker { broker: registration, now: wall_clock() };
     match submit("register broker", command).await? {

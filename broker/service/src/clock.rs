@@ -1,6 +1,6 @@
 //! The process's two clocks, for machines that take time as an argument.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use rustmq_broker_core::coordinator::Now;
 use rustmq_model::{Instant, Timestamp};
@@ -27,8 +27,6 @@ impl Clock {
     }
 }
 
-/// Milliseconds since 1970; a clock that is set before that counts as 0.
 pub(crate) fn wall_clock() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    Timestamp::from(SystemTime::now())
 }

@@ -5,29 +5,46 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use rustmq_broker_core::coordinator::CoordinatorLimits;
 use rustmq_controller_core::configs::StaticConfigs;
 use rustmq_controller_core::{IncarnationId, PartitionLimits};
 use rustmq_model::Endpoint;
+use rustmq_settings::settings;
 
-use crate::validation::CompressedRecords;
+settings! {
+    /// What an operator tells the broker.
+    pub struct BrokerSettings {
+        /// The broker's name. Its numeric id is given at first registration and never reused.
+        #[setting("broker.id", Text { what: "a name", bytes_max: 255 }, default "rustmq", on restart)]
+        pub name: String,
+        /// The rack or zone that clients see in metadata.
+        #[setting(
+            "broker.rack_id" or "RUSTMQ_RACK_ID",
+            Text { what: "a name", bytes_max: 255 },
+            unset "no rack",
+            on restart
+        )]
+        pub rack: Option<String>,
+        /// Whether the records of compressed batches are decompressed and looked over when they are
+        /// produced, as Kafka does; those of others always are. `false` saves that time, and lets a
+        /// producer that writes broken ones stop the consumers of its topic there.
+        #[setting("produce.check_compressed_records", Flag, default "true", on reload)]
+        pub check_compressed_records: bool,
+    }
+}
 
 /// Everything that a broker needs to know of itself.
 #[derive(Clone, Debug)]
 pub struct BrokerConfig {
-    /// `broker.id`: a name, to which the controller gives a number for good.
-    pub name: String,
+    pub settings: BrokerSettings,
     /// One life of the data folder: renewed when it is made or repaired.
     pub incarnation: IncarnationId,
     /// Where clients dial, by listener name.
     pub listeners: BTreeMap<String, Endpoint>,
-    pub rack: Option<String>,
     /// The data folder, as `DescribeLogDirs` names it.
     pub data_dir: PathBuf,
     /// The `[kafka]` section, as the catalogue keeps its values, and what rules in place of some of
     /// them, under their names.
     pub kafka: StaticConfigs,
-    pub compressed_records: CompressedRecords,
     pub limits: BrokerLimits,
 }
 
@@ -49,22 +66,6 @@ pub struct BrokerLimits {
     pub group_log_bytes: u64,
     /// Time series of consumer lag in the metrics. Default 10,000.
     pub lag_series_max: usize,
-}
-
-/// Bytes of a coordinator's appends that wait for their commit. What stalls for longer has a log
-/// that is full or without enough replicas: callers are told to try again.
-const COORDINATOR_PENDING_BYTES_MAX: usize = 16 << 20;
-
-impl BrokerLimits {
-    /// The bounds of one coordinator, whose log takes batches of so many bytes.
-    pub(crate) const fn of_coordinator(&self, batch_bytes_max: usize) -> CoordinatorLimits {
-        CoordinatorLimits {
-            waiting_max: self.group_requests_waiting_max,
-            pending_bytes_max: COORDINATOR_PENDING_BYTES_MAX,
-            log_bytes: self.group_log_bytes,
-            rewrite_batch_bytes_max: batch_bytes_max / 2,
-        }
-    }
 }
 
 impl Default for BrokerLimits {

@@ -29,7 +29,7 @@ mod validation;
 mod view;
 
 pub use broker::Broker;
-pub use config::{BrokerConfig, BrokerLimits};
+pub use config::{BrokerConfig, BrokerLimits, BrokerSettings};
 pub use configs::{ConfigQuery, ResourceAlteration, ResourceKind, ResourceName};
 pub use coordination::GroupWait;
 pub use error::{BrokerError, RecordFault, StartError};
@@ -45,7 +45,6 @@ pub use produce::{Acks, ProducePartition, ProduceRequest, ProduceWait, Produced}
 pub use producer_ids::ProducerIdRequest;
 pub use records::{DeleteBefore, RecordDeletion};
 pub use topics::{Mode, TopicCreation, TopicPlacement};
-pub use validation::CompressedRecords;
 pub use view::TopicRef;
 
 /// Words of the layers below that requests and results are made of.

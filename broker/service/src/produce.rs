@@ -166,7 +166,7 @@ impl Broker {
             }
         }
         let limits = InspectionLimits {
-            compressed: self.config.compressed_records,
+            compressed: self.compressed_records(),
             decompressed_bytes_max: self.config.limits.decompressed_bytes_max,
         };
         let valid = validate(partition.records, &located.entry.config, now, limits).await?;

@@ -23,7 +23,7 @@ pub(crate) struct ValidBatch {
 
 /// Whether the records of compressed batches are looked at although nothing else asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CompressedRecords {
+pub(crate) enum CompressedRecords {
     #[default]
     Checked,
     /// A producer that writes broken ones breaks the consumers of its topic.

@@ -1,7 +1,7 @@
 //! The engine's clock. Only the loops around the shards read it; a shard and its machine get the
 //! time as an argument.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use rustmq_engine_core::shard::Now;
 use rustmq_model::{Instant, Timestamp};
@@ -39,13 +39,7 @@ impl Clock {
 }
 
 pub(crate) fn wall_time() -> Timestamp {
-    since_1970(SystemTime::now())
-}
-
-/// Milliseconds since the Unix epoch; 0 for an earlier time.
-pub(crate) fn since_1970(time: SystemTime) -> Timestamp {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    Timestamp::from(SystemTime::now())
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::SegmentGeneration;
+use rustmq_folder::sync_dir;
 
-use crate::dio::sync_dir;
 use crate::read_around::{AroundFile, BadRunLimit};
 
 /// The most copies of a running WAL's segments. Only the process's log mentions later ones.

@@ -128,8 +128,3 @@ pub(crate) fn read_at(file: &File, offset: u64, length: usize, pool: &ChunkPool)
     }
     Ok(chunk.freeze(filled))
 }
-
-/// Syncs a folder, so that the names in it survive a crash.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}

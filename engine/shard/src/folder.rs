@@ -7,22 +7,18 @@
 //! <dir>/wal-000/slot-00000 ...
 //! ```
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use rand::RngExt;
-use rustix::fs::{FlockOperation, flock};
 use rustmq_engine_core::wal::{SlotId, WalId};
+use rustmq_folder::{FolderLock, LockError, ReadError, VersionFile, sync_dir};
 use serde::{Deserialize, Serialize};
-
-use crate::dio::sync_dir;
 
 /// The format version that this build writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 const META_FILE: &str = "wal.json";
-const LOCK_FILE: &str = "LOCK";
 /// Lies in a WAL's own folder, from a repair until every partition has a checkpoint behind the
 /// damage.
 const REPAIRED_FILE: &str = "repaired";
@@ -48,12 +44,6 @@ pub struct WalOwner {
     /// The data folder's path at its last use. Only error texts show it: a data folder may be
     /// moved.
     pub data_dir: PathBuf,
-}
-
-/// The version alone. It is read first, because another version may have other fields.
-#[derive(Deserialize)]
-struct MetaVersion {
-    format_version: u32,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -99,7 +89,7 @@ pub(crate) struct WalFolder {
     pub id: WalId,
     pub dir: PathBuf,
     /// The lock of the parent folder, held until its last WAL is dropped.
-    _lock: Arc<File>,
+    _lock: FolderLock,
 }
 
 impl WalFolder {
@@ -212,7 +202,8 @@ impl Folder {
         }
         sync_dir(dir).map_err(io_error(dir))?;
         if known.as_ref() != Some(&meta) {
-            write_meta(dir, &meta)?;
+            let file = meta_file(dir);
+            file.replace(&meta).map_err(io_error(file.path()))?;
         }
         Self::from_meta(dir, &meta, &lock)
     }
@@ -228,7 +219,7 @@ impl Folder {
         Self::from_meta(dir, &meta, &lock)
     }
 
-    fn from_meta(dir: &Path, meta: &Meta, lock: &Arc<File>) -> Result<Self, FolderError> {
+    fn from_meta(dir: &Path, meta: &Meta, lock: &FolderLock) -> Result<Self, FolderError> {
         let damaged = |id: &String| FolderError::Damaged {
             path: dir.join(META_FILE),
             reason: format!("'{id}' is not a WAL id of 32 hexadecimal digits"),
@@ -236,22 +227,18 @@ impl Folder {
         let wals = meta.wals.iter().enumerate().map(|(index, id)| {
             let number = u128::from_str_radix(id, 16).map_err(|_| damaged(id))?;
             let id = WalId(number.to_be_bytes());
-            Ok(WalFolder { id, dir: wal_dir(dir, index), _lock: Arc::clone(lock) })
+            Ok(WalFolder { id, dir: wal_dir(dir, index), _lock: lock.clone() })
         });
         Ok(Self { segment_size: meta.segment_size, wals: wals.collect::<Result<_, FolderError>>()? })
     }
 }
 
 /// Two processes on one log would overwrite each other, even if each had its own data folder.
-fn lock(dir: &Path) -> Result<Arc<File>, FolderError> {
-    let path = dir.join(LOCK_FILE);
-    let failed = |error| FolderError::Io { path: path.clone(), error };
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(failed)?;
-    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Arc::new(lock)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(FolderError::InUse { path: dir.to_owned() }),
-        Err(error) => Err(failed(error.into())),
-    }
+fn lock(dir: &Path) -> Result<FolderLock, FolderError> {
+    FolderLock::take(dir).map_err(|error| match error {
+        LockError::InUse => FolderError::InUse { path: dir.to_owned() },
+        LockError::Io { path, error } => FolderError::Io { path, error },
+    })
 }
 
 /// A folder that was created without an owner accepts any owner.
@@ -275,19 +262,17 @@ fn wal_dir(dir: &Path, index: usize) -> PathBuf {
     dir.join(format!("wal-{index:03}"))
 }
 
+fn meta_file(dir: &Path) -> VersionFile {
+    VersionFile::new(meta_path(dir), FORMAT_VERSION)
+}
+
 fn read_meta(dir: &Path) -> Result<Option<Meta>, FolderError> {
-    let path = dir.join(META_FILE);
-    let text = match fs::read(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(FolderError::Io { path, error }),
-    };
-    let damaged = |error: serde_json::Error| FolderError::Damaged { path: path.clone(), reason: error.to_string() };
-    let MetaVersion { format_version: version } = serde_json::from_slice(&text).map_err(damaged)?;
-    if version != FORMAT_VERSION {
-        return Err(FolderError::Version { path, version });
-    }
-    serde_json::from_slice(&text).map_err(damaged).map(Some)
+    let path = meta_path(dir);
+    meta_file(dir).read().map_err(|error| match error {
+        ReadError::Io(error) => FolderError::Io { path, error },
+        ReadError::Malformed(error) => FolderError::Damaged { path, reason: error.to_string() },
+        ReadError::Version { found: version } => FolderError::Version { path, version },
+    })
 }
 
 /// Refuses a folder with slots but without `wal.json`, which is written before the first slot.
@@ -299,17 +284,6 @@ fn refuse_foreign(dir: &Path) -> Result<(), FolderError> {
         return Err(FolderError::MetaMissing { path: dir.join(META_FILE), found: slot_path(&wal, *slot) });
     }
     Ok(())
-}
-
-/// Replaces the file as a whole and syncs it.
-fn write_meta(dir: &Path, meta: &Meta) -> Result<(), FolderError> {
-    let (path, new) = (dir.join(META_FILE), dir.join("wal.json.new"));
-    let text = serde_json::to_vec_pretty(meta).expect("a struct of numbers and strings is always valid JSON");
-    let written = fs::File::create(&new)
-        .and_then(|mut file| file.write_all(&text).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&new, &path))
-        .and_then(|()| sync_dir(dir));
-    written.map_err(|error| FolderError::Io { path, error })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! use rustmq_engine_api::{
 //!     Append, AppendFrontier, Isolation, LogConfig, OpenPartition, ReadRequest,
 //! };
-//! use rustmq_engine_shard::{EngineConfig, Metrics, start};
+//! use rustmq_engine_shard::{EngineConfig, EngineSettings, Metrics, start};
 //! use rustmq_model::batch::{BatchHeader, Codec};
 //! use rustmq_model::record::BatchBuilder;
 //! use rustmq_model::{
@@ -15,8 +15,9 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let folder = tempfile::tempdir()?;
-//! let mut config = EngineConfig::new(folder.path().join("wal"));
-//! (config.shards, config.segment_size) = (1, ByteSize::mib(1));
+//! let segment_size = ByteSize::mib(1);
+//! let settings = EngineSettings { shards: Some(1), segment_size, ..EngineSettings::default() };
+//! let mut config = EngineConfig::new(settings, folder.path().join("wal"));
 //! config.capacity = ByteSize::mib(16);
 //! let (engine, report) = start(&config, &Metrics::default())?;
 //! assert_eq!(report.partitions, 0);
@@ -58,7 +59,8 @@
 //!   batches that must move);
 //! - reads of batches that have left memory: `shard_reads`, `read_pool`, `read_queue`, `reader`,
 //!   `window_cache`, `scattered_groups`;
-//! - the start and its surroundings: `recovery`, `folder`, `repair`, `memory_watch`.
+//! - the start and its surroundings: `recovery`, `folder`, `repair`, `tail_memory`,
+//!   `memory_watch`.
 //!
 //! `read_around`, `index_scan` and `damaged_copies` are for disks that lose sectors.
 
@@ -96,11 +98,12 @@ mod slot_files;
 mod slots;
 mod standby;
 mod start;
+mod tail_memory;
 mod views;
 mod window;
 mod window_cache;
 
-pub use config::{Driver, EngineConfig};
+pub use config::{Driver, EngineConfig, EngineSettings};
 pub use disk::DiskFaults;
 pub use folder::{FORMAT_VERSION, FolderError, WalOwner};
 pub use memory_levels::{MemorySource, SystemMemory};
@@ -108,5 +111,6 @@ pub use metrics::Metrics;
 pub use recovery::RecoverError;
 pub use repair::{LostRange, RepairError, RepairPlan, RepairReport, UnreadablePlace, plan_repair};
 pub use rustmq_engine_core::shard::starting::PartitionReplayError;
-pub use rustmq_engine_core::tail_budget::{MemoryLevel, tail_share};
+pub use rustmq_engine_core::tail_budget::MemoryLevel;
 pub use start::{StartError, StartReport, start};
+pub use tail_memory::TailMemory;

@@ -3,7 +3,6 @@
 //! system's figures may block, so no shard's thread does it.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustmq_engine_api::chunk::ChunkPool;
@@ -12,6 +11,7 @@ use rustmq_model::{ByteSize, Instant};
 
 use crate::event::{Event, EventSender};
 use crate::memory_levels::MemorySource;
+use crate::tail_memory::{TailLimit, TailMemory};
 
 /// Memory is returned within a second of a shortage; half of that is left for the shards.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -27,10 +27,9 @@ pub(crate) struct WatchedShard {
 #[derive(Debug)]
 pub(crate) struct MemoryWatch {
     pub shards: Vec<WatchedShard>,
-    /// The budget of all shards together.
-    pub budget: ByteSize,
-    /// `None` if the budget is fixed.
-    pub source: Option<Arc<dyn MemorySource>>,
+    /// The limit that the shards began with.
+    pub limit: TailLimit,
+    pub tail_memory: TailMemory,
 }
 
 impl MemoryWatch {
@@ -42,29 +41,41 @@ impl MemoryWatch {
 
     fn run(&self) {
         let begun = std::time::Instant::now();
-        let mut budget = TailBudget::new(self.budget);
+        let mut limit = self.limit.clone();
+        let mut budget = TailBudget::new(limit.full);
         let mut is_blind = false;
         while self.shards.iter().any(|shard| !shard.events.has_ended()) {
             std::thread::sleep(INTERVAL);
-            let now = Instant::default().plus(begun.elapsed());
-            if let Some(source) = &self.source {
-                match source.levels() {
-                    Ok(levels) => {
-                        is_blind = false;
-                        let used = self.shards.iter().map(|shard| shard.chunks.usage().live).sum();
-                        if let Some(next) = budget.handle_levels(now, &levels, used) {
-                            tracing::info!(tail_memory = %next, "the memory for recent batches follows the memory that the system has left");
-                            self.divide(next);
-                        }
-                    }
-                    Err(error) if !is_blind => {
-                        is_blind = true;
-                        tracing::warn!(%error, "the system's free memory cannot be read: the budget for recent batches stays as it is");
-                    }
-                    Err(_) => {}
-                }
+            if let Some(next) = self.tail_memory.changed_since(&limit) {
+                limit = next;
+                budget = TailBudget::new(limit.full);
+                tracing::info!(tail_memory = %limit.full, "the memory for recent batches is another now");
+                self.divide(limit.full);
+            }
+            if let Some(source) = &limit.source {
+                let now = Instant::default().plus(begun.elapsed());
+                self.follow(&mut budget, &**source, now, &mut is_blind);
             }
             self.shards.iter().for_each(|shard| shard.chunks.trim());
+        }
+    }
+
+    /// Adapts the budget to the memory that the system has left.
+    fn follow(&self, budget: &mut TailBudget, source: &dyn MemorySource, now: Instant, is_blind: &mut bool) {
+        match source.levels() {
+            Ok(levels) => {
+                *is_blind = false;
+                let used = self.shards.iter().map(|shard| shard.chunks.usage().live).sum();
+                if let Some(next) = budget.handle_levels(now, &levels, used) {
+                    tracing::info!(tail_memory = %next, "the memory for recent batches follows the memory that the system has left");
+                    self.divide(next);
+                }
+            }
+            Err(error) if !*is_blind => {
+                *is_blind = true;
+                tracing::warn!(%error, "the system's free memory cannot be read: the budget for recent batches stays as it is");
+            }
+            Err(_) => {}
         }
     }
 

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, RecoveryError};
 use rustmq_engine_core::wal::{RecoveredWal, Recovery, RecoveryOptions, SegmentShape, SlotId};
+use rustmq_model::Timestamp;
 
-use crate::clock::{since_1970, wall_time};
+use crate::clock::wall_time;
 use crate::dio::{self, DirectIo};
 use crate::disk::SlotFile;
 use crate::folder::{FolderError, WalFolder};
@@ -124,7 +125,7 @@ pub(crate) fn recover(
         let (metadata, file) = opened.map_err(|error| RecoverError::Io { path: path.clone(), error })?;
         show_what_is_on_disk(&path, &file, policy)?;
         slots.push((slot, metadata.len()));
-        written.insert(slot, metadata.modified().map_or_else(|_| wall_time(), since_1970));
+        written.insert(slot, metadata.modified().map_or_else(|_| wall_time(), Timestamp::from));
         readers.insert(slot, file);
     }
     let window = WINDOW.min(shape.length());
@@ -241,7 +242,7 @@ mod tests {
     use crate::dio::DirectIo;
     use crate::dio::spoiled::SpoiledFile;
     use crate::folder::Folder;
-    use crate::{EngineConfig, Metrics, start};
+    use crate::{EngineConfig, EngineSettings, Metrics, start};
 
     #[test]
     fn adjacent_pages_are_one_run() {
@@ -261,8 +262,9 @@ mod tests {
     /// A log of one shard that was shut down in order.
     fn one_partition() -> (tempfile::TempDir, EngineConfig) {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = EngineConfig::new(folder.path().join("wal"));
-        (config.shards, config.segment_size, config.capacity) = (1, ByteSize::mib(1), ByteSize::mib(16));
+        let settings = EngineSettings { shards: Some(1), segment_size: ByteSize::mib(1), ..EngineSettings::default() };
+        let mut config = EngineConfig::new(settings, folder.path().join("wal"));
+        config.capacity = ByteSize::mib(16);
         let (engine, _) = start(&config, &Metrics::default()).unwrap();
         let id = TopicIdPartition { topic_id: TopicId(1), partition: PartitionId(0) };
         let open = OpenPartition { id, leader_epoch: LeaderEpoch(0), config: LogConfig::unlimited() };

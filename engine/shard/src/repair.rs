@@ -16,10 +16,11 @@ use rustmq_engine_core::shard::starting::{PartitionReplayError, log_limits, repl
 use rustmq_engine_core::wal::position::SegmentShapeError;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, DroppedTail};
 use rustmq_engine_core::wal::{RecoveredWal, SegmentHeader, SegmentShape, SegmentTable, SegmentTableConfig, SlotId};
+use rustmq_folder::sync_dir;
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::damaged_copies::copy_for_repair;
-use crate::dio::{DirectIo, sync_dir, write_over};
+use crate::dio::{DirectIo, write_over};
 use crate::folder::{self, Folder, FolderError, WalFolder, WalOwner};
 use crate::read_around::{AroundFile, BadRunLimit, PAGE, PageProbe};
 use crate::recovery::{RecoverError, Recovered, UnreadableRun, UnreadableRuns, recover};

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant};
 use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_core::shard::{Preparation, Urgency};
 use rustmq_engine_core::wal::SlotId;
+use rustmq_folder::sync_dir;
 
-use crate::dio::{DirectIo, sync_dir};
+use crate::dio::DirectIo;
 use crate::disk::SlotFile;
 use crate::event::{Event, EventSender};
 

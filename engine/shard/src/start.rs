@@ -185,8 +185,8 @@ pub fn start(config: &EngineConfig, metrics: &Metrics) -> Result<(Engine, StartR
 fn open_folder(config: &EngineConfig) -> Result<(Folder, Layout), StartError> {
     let folder = Folder::open_or_create(FolderOptions {
         dir: &config.dir,
-        segment_size: config.segment_size.0,
-        wal_count: config.shards.max(1),
+        segment_size: config.settings.segment_size.0,
+        wal_count: config.settings.shard_count(),
         must_exist: config.must_exist,
         owner: config.owner.as_ref(),
     })?;
@@ -194,12 +194,12 @@ fn open_folder(config: &EngineConfig) -> Result<(Folder, Layout), StartError> {
         .map_err(|error| StartError::Probe { path: config.dir.clone(), error })?;
     let shape = SegmentShape::new(u64::from(io.block_size), folder.segment_size)?;
     let segment_size = ByteSize(folder.segment_size);
-    if folder.segment_size != config.segment_size.0 {
-        let configured = config.segment_size;
+    if folder.segment_size != config.settings.segment_size.0 {
+        let configured = config.settings.segment_size;
         tracing::warn!(%segment_size, %configured, "the folder keeps the WAL segment size that it was created with");
     }
     let segments_max = segments_max(config.capacity, folder.wals.len(), segment_size)?;
-    let driver = choose_driver(config.driver)?;
+    let driver = choose_driver(config.settings.driver)?;
     if !io.direct {
         tracing::warn!(dir = %config.dir.display(), "the file system has no O_DIRECT: the WAL goes through the page cache");
     }
@@ -256,19 +256,20 @@ fn plan_shards(
     let thread_error = |error| StartError::Thread { error };
     let memory_bytes = usize::try_from(config.read_memory.0).unwrap_or(usize::MAX);
     let limits = ReadLimits {
-        threads: config.read_threads,
+        threads: config.settings.read_threads,
         reads_max: config.read_queue,
         memory_bytes,
         damage_timeout: config.damage_timeout,
     };
     let reads = ReadPool::start(limits, wals, metrics).map_err(thread_error)?;
     let directory = Arc::new(Directory::default());
+    let limit = config.tail_memory.limit();
     let (mut handles, mut plans) = (Vec::with_capacity(wals), Vec::with_capacity(wals));
     let mut watched = Vec::with_capacity(wals);
     for (number, wal) in folder.wals.iter().enumerate() {
         let (inbox, requests) = mpsc::channel(config.inbox.max(1));
         let (events, event_inbox) = EventSender::channel(EVENTS_MAX);
-        let chunks = tail_chunks(config.tail_memory, wals);
+        let chunks = tail_chunks(limit.full, wals);
         watched.push(WatchedShard { chunks: chunks.clone(), events: events.clone() });
         let gauges = Arc::new(ShardGauges::new(chunks));
         let read_permits = reads.permits();
@@ -292,7 +293,7 @@ fn plan_shards(
                 retention_interval: config.retention_interval,
                 quick_commit: config.quick_commit,
                 slow_commit: config.slow_commit,
-                is_synced: config.fsync,
+                is_synced: config.settings.fsync_on_write,
             },
             driver: layout.driver,
             clock: layout.clock,
@@ -302,7 +303,7 @@ fn plan_shards(
             inboxes: Inboxes { requests, events: event_inbox },
         });
     }
-    let watch = MemoryWatch { shards: watched, budget: config.tail_memory, source: config.memory_source.clone() };
+    let watch = MemoryWatch { shards: watched, limit, tail_memory: config.tail_memory.clone() };
     watch.start().map_err(thread_error)?;
     Ok((Engine::new(handles, directory, layout.driver), plans))
 }

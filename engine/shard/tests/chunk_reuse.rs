@@ -82,10 +82,10 @@ async fn write(engine: &Engine, newest: &mut NewestRequests, batches: &[Bytes], 
 fn appends_of_every_size_fill_memory_that_was_used_before() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut fixture = Fixture::new(Driver::Auto);
-    fixture.config.segment_size = ByteSize::mib(64);
+    fixture.config.settings.segment_size = ByteSize::mib(64);
     // The kept bytes, and the segments that a log keeps free.
     fixture.config.capacity = ByteSize::gib(1);
-    fixture.config.tail_memory = ByteSize::mib(64);
+    fixture.config.tail_memory.resize(Some(ByteSize::mib(64)));
     let loads: [(&str, Vec<usize>); 7] = [
         ("1 KiB", vec![KIB]),
         ("16 KiB", vec![16 * KIB]),

@@ -22,7 +22,7 @@ fn a_log_that_ran_starts_again_with_three_descriptors_a_slot() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut fixture = Fixture::new(Driver::Auto);
-        fixture.config.segment_size = ByteSize(64 << 10);
+        fixture.config.settings.segment_size = ByteSize(64 << 10);
         fixture.config.capacity = ByteSize(128 * (64 << 10));
         let before = open_files();
         let engine = fixture.start();

@@ -223,7 +223,7 @@ fn a_panic_of_a_shard_is_reported() {
 #[test]
 fn a_read_that_panics_ends_no_other() {
     on_every_disk(async |mut fixture| {
-        fixture.config.read_threads = 1;
+        fixture.config.settings.read_threads = 1;
         let engine = fixture.start();
         open(&engine, 0).await;
         append_value(&engine, 0, b"kept").await.unwrap();

@@ -9,7 +9,7 @@ use std::fs::{self, OpenOptions};
 use std::time::{Duration, Instant};
 
 use engine_fixture::{append_value, open};
-use rustmq_engine_shard::{EngineConfig, Metrics, StartError, start};
+use rustmq_engine_shard::{EngineConfig, EngineSettings, Metrics, StartError, start};
 use rustmq_model::ByteSize;
 
 fn shard_threads() -> usize {
@@ -32,11 +32,14 @@ fn have_shards_ended() -> bool {
 #[test]
 fn a_failed_start_leaves_no_shard_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let mut config = EngineConfig::new(folder.path().join("wal"));
-    config.shards = 3;
-    config.segment_size = ByteSize::mib(1);
+    let settings = EngineSettings {
+        shards: Some(3),
+        segment_size: ByteSize::mib(1),
+        tail_memory: Some(ByteSize::mib(1)),
+        ..EngineSettings::default()
+    };
+    let mut config = EngineConfig::new(settings, folder.path().join("wal"));
     config.capacity = ByteSize::mib(48);
-    config.tail_memory = ByteSize::mib(1);
     let (engine, _) = start(&config, &Metrics::default()).unwrap();
     assert_eq!(shard_threads(), 3);
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {

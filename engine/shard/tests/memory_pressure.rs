@@ -1,5 +1,5 @@
-//! Recent batches give memory back while the system is short of it, even if nobody writes. Evicted
-//! batches are read from disk.
+//! Recent batches give memory back while the system is short of it, or when their memory is made
+//! smaller, even if nobody writes. Evicted batches are read from disk.
 
 #![allow(clippy::unwrap_used)]
 
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use engine_fixture::{append_value, on_every_disk, open};
 use rustmq_engine_api::{Engine, Isolation, PartitionReader, ReadRequest};
-use rustmq_engine_shard::{MemoryLevel, MemorySource};
+use rustmq_engine_shard::{MemoryLevel, MemorySource, TailMemory};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{ByteSize, Offset};
 
@@ -67,10 +67,10 @@ fn half_is_given_back_when_memory_is_short_and_nobody_writes() {
     on_every_disk(async |mut fixture| {
         const RECORDS: i64 = 160;
         let dial = Arc::new(Dial { available: AtomicU64::new(TOTAL / 2) });
-        fixture.config.segment_size = ByteSize::mib(16);
+        fixture.config.settings.segment_size = ByteSize::mib(16);
         fixture.config.capacity = ByteSize::mib(256);
-        fixture.config.tail_memory = ByteSize::mib(64);
-        fixture.config.memory_source = Some(Arc::clone(&dial) as Arc<dyn MemorySource>);
+        let source = Arc::clone(&dial) as Arc<dyn MemorySource>;
+        fixture.config.tail_memory = TailMemory::following(ByteSize::mib(64), source);
         let engine = fixture.start();
         let reader = open(&engine, 0).await;
         assert!(memory(&engine).0 < 16 * MIB, "memory is taken as needed");
@@ -92,6 +92,37 @@ fn half_is_given_back_when_memory_is_short_and_nobody_writes() {
 
         assert_eq!(count(&reader).await, RECORDS);
         assert!(fixture.metrics.cold_reads.get() > 0, "evicted batches are read from disk");
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_running_engine_follows_a_new_size_in_both_directions() {
+    on_every_disk(async |mut fixture| {
+        const RECORDS: i64 = 40;
+        fixture.config.settings.segment_size = ByteSize::mib(16);
+        fixture.config.capacity = ByteSize::mib(256);
+        let tail_memory = TailMemory::new(Some(ByteSize::mib(32)));
+        fixture.config.tail_memory = tail_memory.clone();
+        let engine = fixture.start();
+        let reader = open(&engine, 0).await;
+        let value = vec![7; 512 << 10];
+        for _ in 0..RECORDS {
+            append_value(&engine, 0, &value).await.unwrap();
+        }
+        assert!(memory(&engine).0 > 16 * MIB, "{:?}", memory(&engine));
+
+        tail_memory.resize(Some(ByteSize::mib(8)));
+        let is_small = |(held, spare, budget)| held + spare <= 8 * MIB && budget == 8 * MIB;
+        eventually(&engine, is_small, "a smaller size takes recent batches out of memory").await;
+        assert_eq!(count(&reader).await, RECORDS);
+
+        tail_memory.resize(Some(ByteSize::mib(64)));
+        eventually(&engine, |(_, _, budget)| budget == 64 * MIB, "a larger size").await;
+        for _ in 0..RECORDS {
+            append_value(&engine, 0, &value).await.unwrap();
+        }
+        assert!(memory(&engine).0 > 16 * MIB, "it is used: {:?}", memory(&engine));
         engine.shutdown().await;
     });
 }

@@ -185,7 +185,7 @@ fn no_segment_is_lost_unnoticed_and_a_repair_rebuilds_its_header() {
 #[test]
 fn no_log_is_written_to_unless_all_can_be_repaired() {
     on_every_disk(async |mut fixture| {
-        fixture.config.shards = 2;
+        fixture.config.settings.shards = Some(2);
         let engine = fixture.start();
         for partition in 0..8 {
             open(&engine, partition).await;
@@ -273,7 +273,7 @@ fn requests_do_not_put_off_the_proof_of_what_was_written() {
 #[test]
 fn without_syncs_nothing_is_proven_that_a_power_cut_may_have_taken() {
     on_every_disk(async |mut fixture| {
-        fixture.config.fsync = false;
+        fixture.config.settings.fsync_on_write = false;
         fixture.config.idle_proof_after = std::time::Duration::from_secs(3_600);
         let engine = fixture.start();
         open(&engine, 0).await;

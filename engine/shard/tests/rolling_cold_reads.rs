@@ -74,7 +74,7 @@ fn many_segments_are_read_back_whole() {
 
         for mut fixture in [fixture, killed] {
             // The folder keeps its segment size.
-            fixture.config.segment_size = rustmq_model::ByteSize::mib(2);
+            fixture.config.settings.segment_size = rustmq_model::ByteSize::mib(2);
             let engine = fixture.start();
             check(&engine, 700).await;
             open_all(&engine).await;

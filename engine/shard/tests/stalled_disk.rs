@@ -61,7 +61,7 @@ fn appends_gather_behind_a_sync_that_stalls() {
 #[test]
 fn look_ups_do_not_wait_behind_appends_that_have_no_room() {
     on_every_disk(async |mut fixture| {
-        fixture.config.segment_size = ByteSize::mib(16);
+        fixture.config.settings.segment_size = ByteSize::mib(16);
         // Memory for two commits in flight, the batches that gather behind them, and all queues.
         fixture.config.capacity = ByteSize::mib(512);
         let (engine, reader) = stalled(&fixture).await;

@@ -20,7 +20,7 @@ use engine_fixture::{append_value, id, open};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustmq_engine_api::{Engine, Isolation, PartitionReader, ReadError, ReadRequest, TrimTo};
-use rustmq_engine_shard::{Driver, EngineConfig, Metrics, start};
+use rustmq_engine_shard::{Driver, EngineConfig, EngineSettings, Metrics, start};
 use rustmq_model::{ByteSize, Offset, record};
 
 const PARTITIONS: i32 = 4;
@@ -54,13 +54,16 @@ struct Image {
 }
 
 fn config(dir: &Path) -> EngineConfig {
-    let mut config = EngineConfig::new(dir.join("wal"));
-    config.shards = 1;
-    config.segment_size = ByteSize(SEGMENT);
+    let settings = EngineSettings {
+        shards: Some(1),
+        segment_size: ByteSize(SEGMENT),
+        tail_memory: Some(ByteSize::mib(1)),
+        read_threads: 1,
+        driver: Driver::Epoll,
+        ..EngineSettings::default()
+    };
+    let mut config = EngineConfig::new(settings, dir.join("wal"));
     config.capacity = ByteSize(SEGMENT * 32);
-    config.tail_memory = ByteSize::mib(1);
-    config.read_threads = 1;
-    config.driver = Driver::Epoll;
     config.idle_proof_after = Duration::from_secs(600);
     config
 }

@@ -134,7 +134,7 @@ async fn acks_0_is_silent_and_kept_even_if_the_client_leaves() {
 async fn limits_hold() {
     let adjust = |config: &mut rustmq_kafka_gateway::GatewayConfig| {
         config.request_bytes_max = ByteSize::kib(64);
-        config.connections_max = 2;
+        config.settings.connections_max = 2;
         config.idle_max = Duration::from_secs(2);
         config.transfer_stall_max = Duration::from_millis(200);
     };

@@ -11,12 +11,12 @@ use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseKind}
 use kafka_protocol::protocol::Encodable;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
-use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits, CompressedRecords};
+use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits, BrokerSettings};
 use rustmq_controller_core::{Configs, IncarnationId};
 use rustmq_controller_raft::{Controller, ControllerConfig};
 use rustmq_engine_api::Engine;
-use rustmq_engine_shard::{DiskFaults, EngineConfig, Metrics};
-use rustmq_kafka_gateway::{Gateway, GatewayConfig};
+use rustmq_engine_shard::{DiskFaults, EngineConfig, EngineSettings, Metrics};
+use rustmq_kafka_gateway::{Gateway, GatewayConfig, GatewaySettings};
 use rustmq_model::ByteSize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -44,13 +44,16 @@ impl House {
     pub async fn open_with(more: &[(&str, &str)], adjust: impl FnOnce(&mut GatewayConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let faults = Arc::new(DiskFaults::default());
+        let settings = EngineSettings {
+            shards: Some(1),
+            segment_size: ByteSize::mib(4),
+            wal_capacity: Some(ByteSize::mib(64)),
+            tail_memory: Some(ByteSize::mib(16)),
+            ..EngineSettings::default()
+        };
         let config = EngineConfig {
             faults: Some(Arc::clone(&faults)),
-            shards: 1,
-            segment_size: ByteSize::mib(4),
-            capacity: ByteSize::mib(64),
-            tail_memory: ByteSize::mib(16),
-            ..EngineConfig::new(folder.path().join("wal"))
+            ..EngineConfig::new(settings, folder.path().join("wal"))
         };
         let start = move || rustmq_engine_shard::start(&config, &Metrics::default());
         let (engine, _) = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
@@ -63,11 +66,9 @@ impl House {
             ("message.max.bytes", "1000000"),
         ];
         let config = BrokerConfig {
-            compressed_records: CompressedRecords::Checked,
-            name: "broker".to_owned(),
+            settings: BrokerSettings { name: "broker".to_owned(), ..BrokerSettings::default() },
             incarnation: IncarnationId(1),
             listeners: BTreeMap::new(),
-            rack: None,
             data_dir: folder.path().to_owned(),
             kafka: kafka
                 .iter()
@@ -79,7 +80,8 @@ impl House {
         };
         let mut registry = Registry::default();
         let broker = Broker::start(config, engine.clone(), controller.clone(), &mut registry).await.unwrap();
-        let mut config = GatewayConfig::new("127.0.0.1:0".parse().unwrap());
+        let settings = GatewaySettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..GatewaySettings::default() };
+        let mut config = GatewayConfig::new(settings);
         adjust(&mut config);
         let gateway = Gateway::start(config, Arc::clone(&broker)).unwrap();
         Self { address: gateway.local_addr(), gateway, broker, faults, engine, controller, _folder: folder }

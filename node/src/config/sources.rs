@@ -1,24 +1,23 @@
-//! Gathers values from the file, the environment and the flags, and remembers where each came from.
-//! Decides nothing about their meaning beyond their form.
+//! Gathers values from the file, the environment and the flags, each over the one before, and
+//! remembers where each came from. Every value is judged when it comes, also one that another
+//! covers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
-use rustmq_model::ByteSize;
-use toml::{Table, Value};
+use rustmq_settings::Accepted;
 
-use super::settings::{self, SETTINGS, Setting};
-use super::value::{self, ConfigError};
+use super::catalogue::{self, Judged, KAFKA, Key, Refusal};
+use super::environment::Environment;
+use super::error::ConfigError;
+use super::expansion::expand;
+use super::file::{self, Entry, Readable, Value};
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    Default,
-    File(PathBuf),
+    File { path: PathBuf, line: usize },
     Environment(String),
     Flag(&'static str),
 }
@@ -26,234 +25,201 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Default => write!(f, "default"),
-            Self::File(path) => write!(f, "{}", path.display()),
+            Self::File { path, line } => write!(f, "{}, line {line}", path.display()),
             Self::Environment(name) => write!(f, "environment variable {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
         }
     }
 }
 
-/// Values given on the command line, by setting name.
-#[derive(Clone, Debug, Default)]
-pub struct Flags(pub Vec<(&'static str, &'static str, String)>);
+/// A value given on the command line.
+#[derive(Clone, Debug)]
+pub struct FlagValue {
+    /// The setting's name.
+    pub name: &'static str,
+    pub flag: &'static str,
+    pub text: String,
+}
 
-/// Every value that was given, the strongest source last.
-#[derive(Debug, Default)]
+/// What the process was started with. The file alone may have changed when it is read again.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    pub file: Option<PathBuf>,
+    pub environment: Environment,
+    pub flags: Vec<FlagValue>,
+}
+
+/// A value that was given, and accepted by its setting.
+#[derive(Clone, Debug)]
+pub struct Given {
+    pub key: Key,
+    /// As it stands in its source: what logs and errors may show.
+    pub written: String,
+    /// With variables put in.
+    pub text: String,
+    pub judged: Judged,
+    pub origin: Origin,
+}
+
+/// Every value that was given, of the strongest source, by the setting's name.
+#[derive(Clone, Debug, Default)]
 pub struct Sources {
-    values: BTreeMap<&'static str, (String, Origin)>,
-    kafka: BTreeMap<String, (String, Origin)>,
+    given: BTreeMap<String, Given>,
     /// Environment variables with our prefix that name nothing. Orchestrators inject such names for
     /// services, so they do not stop the start.
     pub unknown_environment: Vec<String>,
 }
 
-const KAFKA: &str = "kafka";
-const PREFIX: &str = "RUSTMQ_";
-
-impl Sources {
-    /// `kafka_names` are the dotted names of Kafka's broker-wide settings that exist.
-    pub fn gather(
-        file: Option<&Path>,
-        environment: impl IntoIterator<Item = (String, String)>,
-        flags: Flags,
-        kafka_names: &[&str],
-    ) -> Result<Self, ConfigError> {
-        let mut sources = Self::default();
-        if let Some(path) = file {
-            sources.add_file(path, kafka_names)?;
+impl Inputs {
+    /// Reads the file, and gathers all values.
+    ///
+    /// # Errors
+    /// The first value, or the file, that cannot be taken.
+    pub fn gather(&self, readable: Readable) -> Result<Sources, ConfigError> {
+        let entries = self.file.as_deref().map_or_else(|| Ok(Vec::new()), |path| file::read(path, readable))?;
+        let mut sources = Sources::default();
+        sources.add_file(entries, &self.environment)?;
+        sources.add_environment(&self.environment)?;
+        for FlagValue { name, flag, text } in &self.flags {
+            let key = catalogue::find(name).expect("flags name settings that exist");
+            sources.put(judge(key, text.clone(), text.clone(), Origin::Flag(flag))?);
         }
-        sources.add_environment(environment, kafka_names)?;
-        for (name, flag, text) in flags.0 {
-            let setting = settings::find(name).expect("flags name settings that exist");
-            sources.put(setting, text, Origin::Flag(flag))?;
-        }
+        sources.judge_together()?;
         Ok(sources)
     }
+}
 
-    fn add_file(&mut self, path: &Path, kafka_names: &[&str]) -> Result<(), ConfigError> {
-        let shown = path.display().to_string();
-        let text =
-            fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: shown.clone(), source })?;
-        let table: Table = text
-            .parse()
-            .map_err(|error: toml::de::Error| ConfigError::Syntax { path: shown, message: error.to_string() })?;
-        let origin = Origin::File(path.to_owned());
-        let mut flat = Vec::new();
-        flatten("", &table, &mut flat);
-        for (name, value) in flat {
-            let text = scalar(&name, value, &origin)?;
-            match name.strip_prefix("kafka.") {
-                Some(kafka) if kafka_names.contains(&kafka) => {
-                    self.kafka.insert(kafka.to_owned(), (text, origin.clone()));
-                }
-                Some(_) => return Err(unknown(&origin, &name, kafka_names)),
-                None => match settings::find(&name) {
-                    Some(setting) => self.put(setting, text, origin.clone())?,
-                    None => return Err(unknown(&origin, &name, kafka_names)),
+impl Sources {
+    fn add_file(&mut self, entries: Vec<Entry>, environment: &Environment) -> Result<(), ConfigError> {
+        for Entry { name, value, origin } in entries {
+            let Some(key) = catalogue::find(&name) else { return Err(unknown(origin, name)) };
+            let (written, text) = match value {
+                Value::Plain(text) => (text.clone(), text),
+                Value::Text(written) => match expand(&written, environment) {
+                    Ok(text) => (written.clone(), text.into_owned()),
+                    Err(error) => return Err(ConfigError::Expansion { origin, name, error }),
                 },
-            }
-        }
-        Ok(())
-    }
-
-    fn add_environment(
-        &mut self,
-        environment: impl IntoIterator<Item = (String, String)>,
-        kafka_names: &[&str],
-    ) -> Result<(), ConfigError> {
-        for (variable, text) in environment {
-            let Some(rest) = variable.strip_prefix(PREFIX) else { continue };
-            let origin = Origin::Environment(variable.clone());
-            let ours = |setting: &&Setting| {
-                setting.environment_name() == variable || setting.aliases.contains(&variable.as_str())
             };
-            let kafka = |name: &&&str| name.replace(['.', '-'], "_").eq_ignore_ascii_case(rest);
-            if let Some(setting) = SETTINGS.iter().find(ours) {
-                self.put(setting, text, origin)?;
-            } else if let Some(name) = kafka_names.iter().find(kafka) {
-                self.kafka.insert((*name).to_owned(), (text, origin));
-            } else {
-                self.unknown_environment.push(variable);
+            let given = judge(key, written, text, origin)?;
+            // One name may be written with and without quotes around its dots.
+            if let Some(first) = self.given.get(&name) {
+                return Err(ConfigError::Twice { name, first: first.origin.clone(), second: given.origin });
+            }
+            self.put(given);
+        }
+        Ok(())
+    }
+
+    fn add_environment(&mut self, environment: &Environment) -> Result<(), ConfigError> {
+        let mut named: BTreeMap<String, Given> = BTreeMap::new();
+        for (variable, value) in environment.iter().filter(|(variable, _)| catalogue::is_prefixed(variable)) {
+            let Some(key) = catalogue::find_variable(variable) else {
+                self.unknown_environment.push(variable.to_owned());
+                continue;
+            };
+            let text = value.map_err(|_| ConfigError::NotText { variable: variable.to_owned() })?.to_owned();
+            let given = judge(key, text.clone(), text, Origin::Environment(variable.to_owned()))?;
+            match named.get(&key.name()) {
+                Some(first) if first.judged != given.judged => {
+                    let (first, second) = (first.origin.clone(), given.origin);
+                    return Err(ConfigError::Twice { name: key.name(), first, second });
+                }
+                _ => named.insert(key.name(), given),
+            };
+        }
+        self.given.append(&mut named);
+        Ok(())
+    }
+
+    /// Judges what only shows when the values of several settings are seen together.
+    fn judge_together(&self) -> Result<(), ConfigError> {
+        let kafka = self.kafka().map(|(name, kept)| (name.to_owned(), kept.to_owned())).collect();
+        let Err((name, refusal)) = catalogue::accept_together(&kafka) else { return Ok(()) };
+        let given = self.given(&name).expect("what is refused was given");
+        Err(refused(given.key, &given.written, &given.text, given.origin.clone(), refusal))
+    }
+
+    fn put(&mut self, given: Given) {
+        self.given.insert(given.key.name(), given);
+    }
+
+    /// The value that was given to a setting.
+    pub fn given(&self, name: &str) -> Option<&Given> {
+        self.given.get(name)
+    }
+
+    /// The value that was given to one of our own settings.
+    pub fn accepted(&self, name: &str) -> Option<Accepted> {
+        match &self.given.get(name)?.judged {
+            Judged::Ours(accepted) => Some(accepted.clone()),
+            Judged::Kafka(_) => None,
+        }
+    }
+
+    /// The names of our own settings that were given.
+    pub fn given_names(&self) -> BTreeSet<&'static str> {
+        let ours = |given: &Given| match given.key {
+            Key::Ours(setting) => Some(setting.name),
+            Key::Kafka(_) => None,
+        };
+        self.given.values().filter_map(ours).collect()
+    }
+
+    /// Kafka's settings that were given: their own names, and their values as the catalogue keeps
+    /// them.
+    pub fn kafka(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.given.iter().filter_map(|(name, given)| match &given.judged {
+            Judged::Kafka(kept) => Some((name.strip_prefix(KAFKA)?, kept.as_str())),
+            Judged::Ours(_) => None,
+        })
+    }
+
+    /// Everything that was given, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Given)> {
+        self.given.iter().map(|(name, given)| (name.as_str(), given))
+    }
+
+    /// These values, but for one setting the value that `other` has.
+    pub(super) fn take_from(&mut self, other: &Self, name: &str) {
+        match other.given.get(name) {
+            Some(given) => self.put(given.clone()),
+            None => {
+                self.given.remove(name);
             }
         }
-        Ok(())
-    }
-
-    fn put(&mut self, setting: &'static Setting, text: String, origin: Origin) -> Result<(), ConfigError> {
-        if !value::accepts(setting.form, &text) {
-            let expected = setting.form.describe();
-            return Err(ConfigError::Value { origin, name: setting.name.to_owned(), value: text, expected });
-        }
-        self.values.insert(setting.name, (text, origin));
-        Ok(())
-    }
-
-    /// A setting's value and origin; `None` where nothing was given and the process works the value
-    /// out.
-    pub fn lookup(&self, name: &str) -> Option<(&str, Origin)> {
-        let given = self.values.get(name).map(|(text, origin)| (text.as_str(), origin.clone()));
-        given.or_else(|| Some((settings::find(name)?.default?, Origin::Default)))
-    }
-
-    /// The settings that were given.
-    pub(super) fn given(&self) -> BTreeSet<&'static str> {
-        self.values.keys().copied().collect()
-    }
-
-    /// Kafka's settings that were given, with their origins.
-    pub fn kafka_origins(&self) -> impl Iterator<Item = (&str, &str, &Origin)> {
-        self.kafka.iter().map(|(name, (text, origin))| (name.as_str(), text.as_str(), origin))
-    }
-
-    /// Parses a value that [`value::accepts`] has let in already; a default that is not of its form
-    /// would be caught by the tests.
-    fn parsed<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Option<T>, ConfigError> {
-        let Some((text, origin)) = self.lookup(name) else { return Ok(None) };
-        let expected = || settings::find(name).map_or_else(String::new, |setting| setting.form.describe());
-        let fail =
-            || ConfigError::Value { origin, name: name.to_owned(), value: text.to_owned(), expected: expected() };
-        parse(text).map(Some).ok_or_else(fail)
-    }
-
-    fn required<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, ConfigError> {
-        Ok(self.parsed(name, parse)?.expect("a required setting has a default"))
-    }
-
-    pub(super) fn text(&self, name: &str) -> Result<String, ConfigError> {
-        self.required(name, |text| Some(text.to_owned()))
-    }
-
-    pub(super) fn optional_text(&self, name: &str) -> Result<Option<String>, ConfigError> {
-        self.parsed(name, |text| Some(text.to_owned()))
-    }
-
-    pub(super) fn optional_host_port(&self, name: &str) -> Result<Option<String>, ConfigError> {
-        self.optional_text(name)
-    }
-
-    pub(super) fn address(&self, name: &str) -> Result<SocketAddr, ConfigError> {
-        self.required(name, |text| text.parse().ok())
-    }
-
-    pub(super) fn count(&self, name: &str) -> Result<usize, ConfigError> {
-        self.required(name, |text| text.parse().ok())
-    }
-
-    pub(super) fn optional_count(&self, name: &str) -> Result<Option<usize>, ConfigError> {
-        self.parsed(name, |text| text.parse().ok())
-    }
-
-    pub(super) fn size(&self, name: &str) -> Result<ByteSize, ConfigError> {
-        self.required(name, |text| text.parse().ok())
-    }
-
-    pub(super) fn optional_size(&self, name: &str) -> Result<Option<ByteSize>, ConfigError> {
-        self.parsed(name, |text| text.parse().ok())
-    }
-
-    pub(super) fn duration(&self, name: &str) -> Result<Duration, ConfigError> {
-        self.required(name, |text| value::milliseconds(text).map(Duration::from_millis))
-    }
-
-    pub(super) fn flag(&self, name: &str) -> Result<bool, ConfigError> {
-        self.required(name, |text| text.parse().ok())
-    }
-
-    pub(super) fn choice(&self, name: &str) -> Result<&str, ConfigError> {
-        Ok(self.lookup(name).expect("a choice has a default").0)
     }
 }
 
-/// Nested tables become dotted names, so that `[kafka]` may write `num.partitions = 3` with or
-/// without quotes.
-fn flatten<'a>(prefix: &str, table: &'a Table, out: &mut Vec<(String, &'a Value)>) {
-    for (key, value) in table {
-        let name = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
-        match value {
-            Value::Table(inner) => flatten(&name, inner, out),
-            _ => out.push((name, value)),
-        }
+impl Given {
+    /// The value for logs and errors.
+    pub fn shown(&self) -> String {
+        shown(self.key, &self.written)
     }
 }
 
-fn scalar(name: &str, value: &Value, origin: &Origin) -> Result<String, ConfigError> {
-    match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Integer(number) => Ok(number.to_string()),
-        Value::Boolean(flag) => Ok(flag.to_string()),
-        Value::Float(number) => Ok(number.to_string()),
-        other => Err(ConfigError::Shape {
-            origin: origin.clone(),
-            name: name.to_owned(),
-            expected: "text, a number, true or false",
-            found: other.type_str(),
-        }),
+fn shown(key: Key, written: &str) -> String {
+    if key.is_sensitive() { "(hidden)".to_owned() } else { format!("{written:?}") }
+}
+
+fn judge(key: Key, written: String, text: String, origin: Origin) -> Result<Given, ConfigError> {
+    match key.accept(&text) {
+        Ok(judged) => Ok(Given { key, written, text, judged, origin }),
+        Err(refusal) => Err(refused(key, &written, &text, origin, refusal)),
     }
 }
 
-fn unknown(origin: &Origin, name: &str, kafka_names: &[&str]) -> ConfigError {
-    let known = SETTINGS.iter().map(|setting| setting.name.to_owned());
-    let known = known.chain(kafka_names.iter().map(|kafka| format!("{KAFKA}.{kafka}")));
-    let nearest = known.map(|candidate| (distance(name, &candidate), candidate)).min();
-    let hint = match nearest {
-        Some((distance, candidate)) if distance <= 3 => format!("; did you mean '{candidate}'?"),
-        _ => "; the settings are listed in docs/configuration.md".to_owned(),
+fn refused(key: Key, written: &str, text: &str, origin: Origin, refusal: Refusal) -> ConfigError {
+    let Refusal { expected, quotes_value } = refusal;
+    // The words may be a variable's.
+    let must_hide = quotes_value && (key.is_sensitive() || text != written);
+    let expected = if must_hide { "something else".to_owned() } else { expected };
+    ConfigError::Value { origin, name: key.name(), shown: shown(key, written), expected }
+}
+
+fn unknown(origin: Origin, name: String) -> ConfigError {
+    let hint = match catalogue::nearest(&name) {
+        Some(candidate) => format!("; did you mean '{candidate}'?"),
+        None => "; the settings are listed in docs/configuration.md".to_owned(),
     };
-    ConfigError::Unknown { origin: origin.clone(), name: name.to_owned(), hint }
-}
-
-/// The number of single-character edits between two names (Levenshtein).
-fn distance(left: &str, right: &str) -> usize {
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, a) in left.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
-        for (column, b) in right.bytes().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[column + 1];
-            row[column + 1] = substituted.min(row[column] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
+    ConfigError::Unknown { origin, name, hint }
 }

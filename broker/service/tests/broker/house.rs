@@ -12,7 +12,7 @@ use rustmq_broker_service::*;
 use rustmq_controller_core::{Configs, IncarnationId};
 use rustmq_controller_raft::{Controller, ControllerConfig};
 use rustmq_engine_api::Engine;
-use rustmq_engine_shard::{Driver, EngineConfig, Metrics};
+use rustmq_engine_shard::{EngineConfig, EngineSettings, Metrics};
 use rustmq_model::batch::{self, Codec};
 use rustmq_model::record::{self, BatchBuilder, Record};
 use rustmq_model::{ByteSize, Endpoint, Offset, PartitionId, Timestamp};
@@ -38,13 +38,17 @@ impl House {
     }
 
     pub fn engine_config(dir: &Path) -> EngineConfig {
-        EngineConfig {
-            shards: 2,
+        let settings = EngineSettings {
+            shards: Some(2),
             segment_size: ByteSize::mib(16),
-            capacity: ByteSize::mib(512),
-            driver: Driver::Auto,
-            ..EngineConfig::new(dir.join("wal"))
-        }
+            tail_memory: Some(ByteSize::mib(128)),
+            ..EngineSettings::default()
+        };
+        Self::engine_config_of(settings, dir)
+    }
+
+    pub fn engine_config_of(settings: EngineSettings, dir: &Path) -> EngineConfig {
+        EngineConfig { capacity: ByteSize::mib(512), ..EngineConfig::new(settings, dir.join("wal")) }
     }
 
     pub async fn start_on(engine: EngineConfig, dir: &Path, kafka: &[(&str, &str)], limits: BrokerLimits) -> Self {
@@ -53,16 +57,14 @@ impl House {
         let controller = Controller::open(&dir.join("controller"), ControllerConfig::default()).await.unwrap();
         let kafka: Configs = kafka.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let config = BrokerConfig {
-            name: "rustmq".to_owned(),
+            settings: BrokerSettings::default(),
             incarnation: IncarnationId(1),
             listeners: BTreeMap::from([(
                 "PLAINTEXT".to_owned(),
                 Endpoint { host: "127.0.0.1".to_owned(), port: 9092 },
             )]),
-            rack: None,
             data_dir: dir.to_owned(),
             kafka: kafka.into(),
-            compressed_records: CompressedRecords::Checked,
             limits,
         };
         let broker = Broker::start(config, engine.clone(), controller.clone(), &mut registry).await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_broker_service::*;
-use rustmq_engine_shard::EngineConfig;
+use rustmq_engine_shard::{EngineConfig, EngineSettings};
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp};
@@ -127,13 +127,13 @@ async fn a_long_poll_ends_with_its_time_and_with_the_broker() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_waits_for_its_turn_at_the_disk_within_its_time() {
     let dir = tempfile::tempdir().unwrap();
-    let engine = EngineConfig {
-        shards: 1,
+    let settings = EngineSettings {
+        shards: Some(1),
         segment_size: ByteSize::mib(1),
-        tail_memory: ByteSize::mib(1),
-        read_memory: ByteSize::mib(2),
-        ..House::engine_config(dir.path())
+        tail_memory: Some(ByteSize::mib(1)),
+        ..EngineSettings::default()
     };
+    let engine = EngineConfig { read_memory: ByteSize::mib(2), ..House::engine_config_of(settings, dir.path()) };
     let house = House::start_on(engine, dir.path(), &[], BrokerLimits::default()).await;
     house.create("orders", 1, &[]).await;
     let large = "x".repeat(100_000);

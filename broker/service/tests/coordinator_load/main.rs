@@ -16,7 +16,6 @@ use rustmq_broker_core::groups::records::{encode_offset_commit_key, encode_offse
 use rustmq_broker_service::groups::GroupId;
 use rustmq_broker_service::*;
 use rustmq_engine_api::{Append, AppendFrontier};
-use rustmq_engine_shard::EngineConfig;
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{ByteSize, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition, TopicName, TopicPartition};
@@ -38,7 +37,8 @@ struct Layout {
 }
 
 async fn start(dir: &TempDir) -> House {
-    let engine = EngineConfig { shards: 1, capacity: ByteSize::mib(4_096), ..House::engine_config(dir.path()) };
+    let mut engine = House::engine_config(dir.path());
+    (engine.settings.shards, engine.capacity) = (Some(1), ByteSize::mib(4_096));
     // The log is not shortened.
     let limits = BrokerLimits { group_log_bytes: u64::MAX / 4, ..BrokerLimits::default() };
     House::start_on(engine, dir.path(), &[("offsets.topic.num.partitions", "1")], limits).await

@@ -14,7 +14,7 @@ use super::{RepairError, RepairPlan, UnreadablePlace, plan_with_retries};
 use crate::dio::spoiled::SpoiledFile;
 use crate::folder::Folder;
 use crate::recovery::RecoverError;
-use crate::{EngineConfig, Metrics, StartError, start};
+use crate::{EngineConfig, EngineSettings, Metrics, StartError, start};
 
 const EIO: i32 = 5;
 const ETIMEDOUT: i32 = 110;
@@ -30,8 +30,9 @@ struct Killed {
 impl Killed {
     async fn with(values: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = EngineConfig::new(folder.path().join("wal"));
-        (config.shards, config.segment_size, config.capacity) = (1, ByteSize(SEGMENT), ByteSize::mib(16));
+        let settings = EngineSettings { shards: Some(1), segment_size: ByteSize(SEGMENT), ..EngineSettings::default() };
+        let mut config = EngineConfig::new(settings, folder.path().join("wal"));
+        config.capacity = ByteSize::mib(16);
         config.idle_proof_after = Duration::from_secs(3_600);
         let (engine, _) = start(&config, &Metrics::default()).unwrap();
         open(&engine).await;
@@ -399,7 +400,7 @@ fn a_repair_goes_around_hundreds_of_pages_and_the_start_after_it_meets_none() {
 fn without_fsync_the_mark_of_a_repair_goes_only_once_its_checkpoints_are_synced() {
     run(async {
         let mut log = Killed::with(&["a", "b"]).await;
-        log.config.fsync = false;
+        log.config.settings.fsync_on_write = false;
         let mark = log.config.dir.join("wal-000/repaired");
         Folder::open(&log.config.dir, None).unwrap().wals[0].mark_repaired().unwrap();
         let slot = SpoiledFile::new(&log.slot(0));

@@ -14,7 +14,7 @@ use rustmq_engine_api::{
     ReadError, ReadRequest,
 };
 use rustmq_engine_core::wal::{GroupHeader, GroupKind, GroupWriter, SegmentHeader, WalPosition};
-use rustmq_engine_shard::{DiskFaults, Driver, EngineConfig, Metrics, start};
+use rustmq_engine_shard::{DiskFaults, Driver, EngineConfig, EngineSettings, Metrics, start};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::{self, BatchBuilder};
 use rustmq_model::{
@@ -31,12 +31,15 @@ pub struct Fixture {
 impl Fixture {
     pub fn new(driver: Driver) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = EngineConfig::new(folder.path().join("wal"));
-        config.driver = driver;
-        config.shards = 1;
-        config.segment_size = ByteSize::mib(1);
+        let settings = EngineSettings {
+            driver,
+            shards: Some(1),
+            segment_size: ByteSize::mib(1),
+            tail_memory: Some(ByteSize::mib(1)),
+            ..EngineSettings::default()
+        };
+        let mut config = EngineConfig::new(settings, folder.path().join("wal"));
         config.capacity = ByteSize::mib(16);
-        config.tail_memory = ByteSize::mib(1);
         config.faults = Some(Arc::new(DiskFaults::default()));
         Self { config, metrics: Metrics::default(), folder }
     }

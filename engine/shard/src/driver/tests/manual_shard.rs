@@ -18,7 +18,7 @@ use rustmq_model::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::{Driver, EngineConfig};
+use crate::config::{Driver, EngineConfig, EngineSettings};
 use crate::disk::Disk;
 use crate::driver::ShardDriver;
 use crate::event::Event;
@@ -48,9 +48,15 @@ impl ManualShard {
     /// A shard with partitions from 0 on, all of them durable.
     pub(super) fn new(partitions: i32, change: impl FnOnce(&mut EngineConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = EngineConfig::new(folder.path().join("wal"));
-        (config.shards, config.driver) = (1, Driver::Epoll);
-        (config.segment_size, config.capacity) = (ByteSize::mib(1), ByteSize::mib(32));
+        let settings = EngineSettings {
+            shards: Some(1),
+            driver: Driver::Epoll,
+            segment_size: ByteSize::mib(1),
+            tail_memory: Some(ByteSize::mib(128)),
+            ..EngineSettings::default()
+        };
+        let mut config = EngineConfig::new(settings, folder.path().join("wal"));
+        config.capacity = ByteSize::mib(32);
         config.retention_interval = Duration::from_secs(86_400);
         // No timeout passes, unless a test says when.
         config.idle_proof_after = Duration::from_secs(3_600);

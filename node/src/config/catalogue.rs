@@ -1,0 +1,153 @@
+//! All settings that the process can be given, by name: those that its crates declare, and Kafka's
+//! broker-wide ones, which the controller's catalogue knows.
+
+use rustmq_broker_service::BrokerSettings;
+use rustmq_controller_core::configs::{self, ConfigEntry};
+use rustmq_engine_shard::EngineSettings;
+use rustmq_kafka_gateway::GatewaySettings;
+use rustmq_settings::{Accepted, Default, Setting, Settings};
+
+use super::settings::{LogSettings, ProcessSettings};
+
+/// The section of Kafka's settings.
+pub const KAFKA: &str = "kafka.";
+const PREFIX: &str = "RUSTMQ_";
+
+/// The settings of each crate.
+const GROUPS: [&[Setting]; 5] = [
+    ProcessSettings::SETTINGS,
+    LogSettings::SETTINGS,
+    BrokerSettings::SETTINGS,
+    GatewaySettings::SETTINGS,
+    EngineSettings::SETTINGS,
+];
+
+/// A setting that exists.
+#[derive(Clone, Copy, Debug)]
+pub enum Key {
+    Ours(&'static Setting),
+    Kafka(&'static ConfigEntry),
+}
+
+/// The settings that the crates declare.
+pub fn declared() -> impl Iterator<Item = &'static Setting> {
+    GROUPS.into_iter().flatten()
+}
+
+/// The setting of a name in the file.
+pub fn find(name: &str) -> Option<Key> {
+    match name.strip_prefix(KAFKA) {
+        Some(kafka) => configs::broker_config(kafka).map(Key::Kafka),
+        None => declared().find(|setting| setting.name == name).map(Key::Ours),
+    }
+}
+
+/// The setting of an environment variable.
+pub fn find_variable(variable: &str) -> Option<Key> {
+    let rest = variable.strip_prefix(PREFIX)?;
+    let ours = declared().find(|setting| setting.environment_names().iter().any(|name| name == variable));
+    let kafka = || {
+        let is_named = |entry: &&ConfigEntry| entry.name.replace(['.', '-'], "_").eq_ignore_ascii_case(rest);
+        configs::broker_configs().iter().find(is_named)
+    };
+    ours.map(Key::Ours).or_else(|| kafka().map(Key::Kafka))
+}
+
+/// Whether a variable has the prefix of ours.
+pub fn is_prefixed(variable: &str) -> bool {
+    variable.starts_with(PREFIX)
+}
+
+/// The name that is nearest to one that does not exist, if it is near.
+pub fn nearest(name: &str) -> Option<String> {
+    let known = declared().map(|setting| setting.name.to_owned());
+    let known = known.chain(configs::broker_configs().iter().map(|entry| format!("{KAFKA}{}", entry.name)));
+    let (distance, nearest) = known.map(|candidate| (distance(name, &candidate), candidate)).min()?;
+    (distance <= 3).then_some(nearest)
+}
+
+impl Key {
+    pub fn name(self) -> String {
+        match self {
+            Self::Ours(setting) => setting.name.to_owned(),
+            Self::Kafka(entry) => format!("{KAFKA}{}", entry.name),
+        }
+    }
+
+    /// Judges a value.
+    pub fn accept(self, text: &str) -> Result<Judged, Refusal> {
+        match self {
+            Self::Ours(setting) => {
+                let expected = || Refusal { expected: setting.form.describe(), quotes_value: false };
+                setting.accept(text).map(Judged::Ours).ok_or_else(expected)
+            }
+            Self::Kafka(entry) => {
+                let kept = configs::parse_static_broker_config(entry.name, text);
+                kept.map(Judged::Kafka).map_err(|error| Refusal::of_kafka(&error.reason))
+            }
+        }
+    }
+
+    /// Whether no log line and no error may show its value.
+    pub const fn is_sensitive(self) -> bool {
+        match self {
+            Self::Ours(_) => false,
+            Self::Kafka(entry) => entry.sensitive,
+        }
+    }
+
+    /// The value in force where none is given, as one would write it.
+    pub const fn default(self) -> Option<&'static str> {
+        match self {
+            Self::Ours(Setting { default: Default::Value(text), .. }) => Some(text),
+            Self::Ours(_) => None,
+            Self::Kafka(entry) => entry.default,
+        }
+    }
+}
+
+/// Judges what only shows when Kafka's settings are seen together. The error has the full name of
+/// the setting that is refused.
+pub fn accept_together(kafka: &BTreeMap<String, String>) -> Result<(), (String, Refusal)> {
+    configs::check_broker_configs_together(kafka)
+        .map_err(|error| (format!("{KAFKA}{}", error.name), Refusal::of_kafka(&error.reason)))
+}
+
+/// A value that its setting has accepted, in the form that all spellings of it share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judged {
+    Ours(Accepted),
+    Kafka(String),
+}
+
+/// Why a value is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub expected: String,
+    /// What is expected was said with words of the value.
+    pub quotes_value: bool,
+}
+
+impl Refusal {
+    fn of_kafka(reason: &str) -> Self {
+        match reason.strip_prefix("it must be ") {
+            Some(expected) => Self { expected: expected.to_owned(), quotes_value: false },
+            None => Self { expected: format!("something else: {reason}"), quotes_value: true },
+        }
+    }
+}
+
+/// The number of single-character edits between two names (Levenshtein).
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (index, a) in left.bytes().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = index + 1;
+        for (column, b) in right.bytes().enumerate() {
+            let substituted = diagonal + usize::from(a != b);
+            diagonal = row[column + 1];
+            row[column + 1] = substituted.min(row[column] + 1).min(diagonal + 1);
+        }
+    }
+    row[right.len()]
+}
