@@ -1,6 +1,8 @@
 //! All settings that the process can be given, by name: those that its crates declare, and Kafka's
 //! broker-wide ones, which the controller's catalogue knows.
 
+use std::collections::BTreeMap;
+
 use rustmq_broker_service::BrokerSettings;
 use rustmq_controller_core::configs::{self, ConfigEntry};
 use rustmq_engine_shard::EngineSettings;
