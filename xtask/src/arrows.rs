@@ -17,9 +17,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine/api", &["model", "engine/core"]),
     ("engine/shard", &["model", "engine/core", "engine/api"]),
     ("controller/core", &["model"]),
-    ("controller/raft", &["model", "controller/core"]),
+    ("controller/api", &["model", "controller/core"]),
+    ("controller/raft", &["model", "controller/core", "controller/api"]),
     ("broker/core", &["model"]),
-    ("broker/service", &["model", "broker/core", "engine/api", "controller/core", "controller/raft"]),
+    ("broker/service", &["model", "broker/core", "engine/api", "controller/core", "controller/api"]),
     ("kafka-gateway", &["model", "broker/service"]),
     (
         "node",

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::RwLock;
+use rustmq_controller_api::{Subscription, Update};
 use rustmq_controller_core::configs::{EffectiveBrokerConfig, StaticConfigs};
 use rustmq_controller_core::{BrokerConfigScope, ClusterState, Delta, Topic};
-use rustmq_controller_raft::{Subscription, Update};
 use rustmq_engine_api::{DeleteError, Engine, LogConfig, OpenPartition};
 use rustmq_model::{BrokerId, PartitionId, TopicId, TopicIdPartition};
 use tokio::sync::{mpsc, oneshot, watch};

@@ -13,7 +13,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits, CompressedRecords};
 use rustmq_controller_core::{Configs, IncarnationId};
-use rustmq_controller_raft::{Controller, ControllerConfig};
+use rustmq_controller_raft::{ControllerConfig, RaftController};
 use rustmq_engine_api::Engine;
 use rustmq_engine_shard::{DiskFaults, EngineConfig, Metrics};
 use rustmq_kafka_gateway::{Gateway, GatewayConfig};
@@ -31,7 +31,7 @@ pub struct House {
     pub broker: Arc<Broker>,
     pub faults: Arc<DiskFaults>,
     engine: Engine,
-    controller: Controller,
+    controller: RaftController,
     _folder: tempfile::TempDir,
 }
 
@@ -55,7 +55,7 @@ impl House {
         let start = move || rustmq_engine_shard::start(&config, &Metrics::default());
         let (engine, _) = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
         let controller =
-            Controller::open(&folder.path().join("controller"), ControllerConfig::default()).await.unwrap();
+            RaftController::open(&folder.path().join("controller"), ControllerConfig::default()).await.unwrap();
         let kafka = [
             ("group.initial.rebalance.delay.ms", "0"),
             ("group.min.session.timeout.ms", "1"),
@@ -78,7 +78,7 @@ impl House {
             limits: BrokerLimits::default(),
         };
         let mut registry = Registry::default();
-        let broker = Broker::start(config, engine.clone(), controller.clone(), &mut registry).await.unwrap();
+        let broker = Broker::start(config, engine.clone(), Arc::new(controller.clone()), &mut registry).await.unwrap();
         let mut config = GatewayConfig::new("127.0.0.1:0".parse().unwrap());
         adjust(&mut config);
         let gateway = Gateway::start(config, Arc::clone(&broker)).unwrap();

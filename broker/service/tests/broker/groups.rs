@@ -11,8 +11,9 @@ use rustmq_broker_service::groups::{
     ClassicState, CommittedOffset, GroupError, GroupId, MemberId, coordinator_partition,
 };
 use rustmq_broker_service::*;
+use rustmq_controller_api::Controller;
 use rustmq_controller_core::{Command, NewTopic, Placement, TopicSelector};
-use rustmq_controller_raft::{Controller, ControllerConfig};
+use rustmq_controller_raft::{ControllerConfig, RaftController};
 use rustmq_engine_api::{Append, AppendFrontier};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
@@ -251,9 +252,9 @@ async fn offsets_of_a_deleted_topic_are_not_those_of_another_under_its_name() {
     append_commit_without_id(&house, "old", "gone", 3).await;
     house.stop().await;
 
-    let controller = Controller::open(&dir.path().join("controller"), ControllerConfig::default()).await.unwrap();
+    let controller = RaftController::open(&dir.path().join("controller"), ControllerConfig::default()).await.unwrap();
     let deleted = ["orders", "gone"].map(|name| TopicSelector::Name(name.to_owned()));
-    controller.submit(Command::DeleteTopics { topics: deleted.to_vec() }).await.unwrap().result.unwrap();
+    controller.submit(Command::DeleteTopics { topics: deleted.to_vec() }, None).await.unwrap().result.unwrap();
     let again = NewTopic {
         name: "orders".to_owned(),
         id: TopicId(77),
@@ -263,7 +264,7 @@ async fn offsets_of_a_deleted_topic_are_not_those_of_another_under_its_name() {
     let now = Timestamp(1_700_000_000_000);
     let limits = BrokerLimits::default().partitions;
     let creation = Command::CreateTopics { topics: vec![again], limits, validate_only: false, now };
-    controller.submit(creation).await.unwrap().result.unwrap();
+    controller.submit(creation, None).await.unwrap().result.unwrap();
     controller.shutdown().await;
 
     let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use rustmq_broker_service::*;
 use rustmq_controller_core::{Configs, IncarnationId};
-use rustmq_controller_raft::{Controller, ControllerConfig};
+use rustmq_controller_raft::{ControllerConfig, RaftController};
 use rustmq_engine_api::Engine;
 use rustmq_engine_shard::{Driver, EngineConfig, Metrics};
 use rustmq_model::batch::{self, Codec};
@@ -25,7 +25,7 @@ pub struct House {
     pub broker: Arc<Broker>,
     pub registry: Registry,
     pub engine: Engine,
-    controller: Controller,
+    controller: RaftController,
 }
 
 impl House {
@@ -50,7 +50,7 @@ impl House {
     pub async fn start_on(engine: EngineConfig, dir: &Path, kafka: &[(&str, &str)], limits: BrokerLimits) -> Self {
         let mut registry = Registry::default();
         let engine = start_engine(engine).await;
-        let controller = Controller::open(&dir.join("controller"), ControllerConfig::default()).await.unwrap();
+        let controller = RaftController::open(&dir.join("controller"), ControllerConfig::default()).await.unwrap();
         let kafka: Configs = kafka.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let config = BrokerConfig {
             name: "rustmq".to_owned(),
@@ -65,7 +65,7 @@ impl House {
             compressed_records: CompressedRecords::Checked,
             limits,
         };
-        let broker = Broker::start(config, engine.clone(), controller.clone(), &mut registry).await.unwrap();
+        let broker = Broker::start(config, engine.clone(), Arc::new(controller.clone()), &mut registry).await.unwrap();
         Self { broker, registry, engine, controller }
     }
 
