@@ -1,5 +1,5 @@
-//! The controllers' suite, openraft's own storage suite against the store, and lives of a controller
-//! on one folder.
+//! The controllers' suite, openraft's own storage suite against the store, and lives of a
+//! controller on one folder.
 
 #![allow(clippy::unwrap_used)]
 

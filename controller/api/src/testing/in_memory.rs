@@ -60,7 +60,7 @@ impl Controller for InMemoryController {
         Box::pin(async move {
             let _turn = self.turns.take(start_within).await?;
             let applied = self.apply(command);
-            // A real log syncs before it answers. Other tasks see the change before the caller does.
+            // A real log syncs before it answers, and other tasks see the change before the caller.
             tokio::task::yield_now().await;
             Ok(applied)
         })
