@@ -21,6 +21,26 @@ pub enum Driver {
     Epoll,
 }
 
+/// How a shard reaches its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverKind {
+    /// `io_uring`.
+    Uring,
+    /// `epoll`, with a disk thread beside each shard for the commits that the shard does not make
+    /// itself.
+    Epoll,
+}
+
+impl DriverKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Uring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     /// The folder of the WALs. Created if it is missing; its parent must exist.

@@ -15,12 +15,11 @@ use rustmq_model::{Offset, ProducerId, Timestamp, TopicIdPartition};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{PartitionReader, ReadError};
-use crate::chunk::ChunkPool;
 use crate::published::{PartitionState, Published};
 use crate::read::{Isolation, ReadBatches, ReadRequest};
 use crate::request::{DiskRead, DiskReads, Submitted};
 use crate::shard_handle::ShardHandle;
-use crate::status::ShardGauges;
+use crate::status::{ShardGauges, TailMemory, TailMemoryUsage};
 use crate::waiter::{Awaited, FetchWaiter};
 
 /// Retires the segment of each read while changes are left in `meanwhile`, making one change each
@@ -100,8 +99,17 @@ impl Setup {
     }
 }
 
+#[derive(Debug)]
+struct NoTailMemory;
+
+impl TailMemory for NoTailMemory {
+    fn usage(&self) -> TailMemoryUsage {
+        TailMemoryUsage::default()
+    }
+}
+
 fn shard(read_permits: Arc<Semaphore>) -> ShardHandle {
-    let gauges = Arc::new(ShardGauges::new(ChunkPool::default()));
+    let gauges = Arc::new(ShardGauges::new(Arc::new(NoTailMemory)));
     ShardHandle { inbox: mpsc::channel(1).0, read_permits, gauges }
 }
 
