@@ -27,6 +27,25 @@ impl Member {
         tables.flat_map(|table| table.keys().map(String::as_str)).collect()
     }
 
+    /// The dependencies of its code and its build that turn on this feature of theirs.
+    pub fn dependencies_with(&self, feature: &str) -> Vec<&str> {
+        let sections = ["dependencies", "build-dependencies"];
+        let tables = sections.iter().filter_map(|section| self.manifest.get(*section).and_then(Value::as_table));
+        let has_feature = |dependency: &&Value| {
+            let features = dependency.get("features").and_then(Value::as_array);
+            features.is_some_and(|features| features.iter().any(|name| name.as_str() == Some(feature)))
+        };
+        tables.flatten().filter(|(_, value)| has_feature(value)).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// Its features that turn on one of this name, its own or that of a dependency.
+    pub fn features_with(&self, feature: &str) -> Vec<&str> {
+        let turns_on = |item: &Value| item.as_str().is_some_and(|item| item.rsplit('/').next() == Some(feature));
+        let features = self.manifest.get("features").and_then(Value::as_table).into_iter().flatten();
+        let features = features.filter(|(_, items)| items.as_array().is_some_and(|items| items.iter().any(turns_on)));
+        features.map(|(name, _)| name.as_str()).collect()
+    }
+
     pub fn manifest_path(&self) -> String {
         format!("{}/Cargo.toml", self.folder)
     }

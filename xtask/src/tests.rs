@@ -52,6 +52,12 @@ fn broken_rules_are_found() {
     check("engine/core", "tokio.workspace = true", "//! x\n", "sans-I/O");
     check("node", "monoio.workspace = true", "//! x\n", "engine/shard");
     check("model", "bytes = \"1\"", "//! x\n", "workspace.dependencies");
+    check("engine/api", "rustix.workspace = true", "//! x\n", "no system calls");
+    check("broker/service", "rustmq-controller-raft.workspace = true", "//! x\n", "no such arrow");
+    let fake = "rustmq-controller-api = { workspace = true, features = [\"testing\"] }";
+    check("broker/service", fake, "//! x\n", "[dev-dependencies]");
+    let always = "[features]\ndefault = [\"rustmq-controller-api/testing\"]";
+    check("broker/service", always, "//! x\n", "the feature default");
     check(
         "engine/api",
         "",

@@ -11,7 +11,7 @@ use crate::subscription::{ClusterSnapshot, Subscription};
 
 /// The cluster's metadata: ordered commands in, the state and its changes out.
 ///
-/// Rules for implementations, which [`crate::testing`]'s suite checks:
+/// Rules for implementations, which the conformance suite checks:
 /// - Commands take effect one after the other, as `ClusterState::apply` decides. The index of each
 ///   is higher than that of the one before.
 /// - Before [`Self::submit`] returns, [`Self::snapshot`] has reached the answered index, and the

@@ -32,6 +32,8 @@
 //! # }).unwrap();
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod controller;
 mod published;
 mod subscription;

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use openraft::storage::RaftLogStorage;
 use openraft::testing::{StoreBuilder, Suite};
-use rustmq_controller_api::testing::conformance::{Bounds, Subject, check_all};
+use rustmq_controller_api::testing::Bounds;
+use rustmq_controller_api::testing::conformance::{Subject, check_all};
 use rustmq_controller_api::{Controller, SubmitError, Turns};
 use rustmq_controller_core::{
     BrokerRegistration, ClusterState, Command, Configs, IncarnationId, NewTopic, PartitionLimits, Placement,

@@ -147,14 +147,14 @@ impl Engine {
 
     #[must_use]
     pub fn status(&self) -> EngineStatus {
-        EngineStatus { shards: self.shards.iter().map(|shard| shard.gauges.status()).collect() }
+        EngineStatus { shards: self.shards.iter().map(|shard| shard.figures.status()).collect() }
     }
 
     /// For each shard, in order: receives the reason when the shard fails for good. A failed shard
     /// acknowledges nothing more while this process lives.
     #[must_use]
     pub fn failures(&self) -> Vec<watch::Receiver<Option<String>>> {
-        self.shards.iter().map(|shard| shard.gauges.watch_poisoned()).collect()
+        self.shards.iter().map(|shard| shard.figures.watch_poisoned()).collect()
     }
 
     /// Writes the last proof of each log, syncs, and ends the shards, however long the disk takes.

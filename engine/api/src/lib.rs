@@ -3,9 +3,10 @@
 //!
 //! [`Engine`] and [`PartitionReader`] are for users. [`request`], [`published`], [`views`],
 //! [`delivery`] and [`status`] are the same interface seen by the crate that runs the shards. This
-//! crate opens no files, starts no threads and makes no system calls. `engine/core` names the
-//! requests, answers and errors of a shard; this crate exports those names, so that its users do
-//! not depend on the core.
+//! crate opens no files, starts no threads and maps no memory. `engine/core` names the requests,
+//! answers and errors of a shard; this crate exports those names, so that its users do not depend
+//! on the core. The feature `testing` adds an engine in memory, and the suite that every engine
+//! passes.
 //!
 //! A long poll registers its waiter before it reads, and waits only after a read that found
 //! nothing: whatever is published in between ends the wait.
@@ -55,6 +56,8 @@ mod reader;
 pub mod request;
 mod shard_handle;
 pub mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time_search;
 pub mod views;
 mod waiter;

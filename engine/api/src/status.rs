@@ -2,7 +2,6 @@
 //! any time.
 
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::watch;
@@ -36,6 +35,14 @@ pub struct ShardStatus {
     pub full: bool,
 }
 
+/// Where an [`crate::Engine`] asks for the figures of one shard.
+pub trait ShardFigures: Debug + Send + Sync {
+    fn status(&self) -> ShardStatus;
+
+    /// Receives the reason when the shard fails for good.
+    fn watch_poisoned(&self) -> watch::Receiver<Option<String>>;
+}
+
 /// The memory of a shard's recent batches. Readers release it on their own threads, so its figures
 /// are taken when they are asked for.
 pub trait TailMemory: Debug + Send + Sync {
@@ -56,19 +63,19 @@ pub struct TailMemoryUsage {
 
 /// One shard's current figures, which the shard updates.
 #[derive(Debug)]
-pub struct ShardGauges {
+pub struct ShardGauges<M> {
     pub wal_bytes: AtomicU64,
     pub wal_used_bytes: AtomicU64,
     pub wal_capacity_bytes: AtomicU64,
     pub partitions: AtomicU64,
     pub full: AtomicBool,
     poisoned: watch::Sender<Option<String>>,
-    memory: Arc<dyn TailMemory>,
+    memory: M,
 }
 
-impl ShardGauges {
+impl<M: TailMemory> ShardGauges<M> {
     #[must_use]
-    pub fn new(memory: Arc<dyn TailMemory>) -> Self {
+    pub fn new(memory: M) -> Self {
         Self {
             wal_bytes: AtomicU64::default(),
             wal_used_bytes: AtomicU64::default(),
@@ -88,13 +95,10 @@ impl ShardGauges {
             is_first
         });
     }
+}
 
-    pub(crate) fn watch_poisoned(&self) -> watch::Receiver<Option<String>> {
-        self.poisoned.subscribe()
-    }
-
-    #[must_use]
-    pub fn status(&self) -> ShardStatus {
+impl<M: TailMemory> ShardFigures for ShardGauges<M> {
+    fn status(&self) -> ShardStatus {
         let load = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
         let TailMemoryUsage { budget, live, spare, mapped } = self.memory.usage();
         ShardStatus {
@@ -109,5 +113,9 @@ impl ShardGauges {
             poisoned: self.poisoned.borrow().clone(),
             full: self.full.load(Ordering::Relaxed),
         }
+    }
+
+    fn watch_poisoned(&self) -> watch::Receiver<Option<String>> {
+        self.poisoned.subscribe()
     }
 }

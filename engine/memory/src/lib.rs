@@ -1,8 +1,8 @@
 //! The memory of recent batches: chunks, which the shard writes to disk and consumers read. Readers
 //! hold parts of chunks as `Bytes`, so only the writer names this crate.
 //!
-//! [`ChunkWriter`] fills a chunk from front to back, [`ChunkPool`] hands out the memory and takes it
-//! back, and `mapping` takes it from the system. All `unsafe` code of the storage engine is in
+//! [`ChunkWriter`] fills a chunk from front to back, [`ChunkPool`] hands out the memory and takes
+//! it back, and `mapping` takes it from the system. All `unsafe` code of the storage engine is in
 //! `chunk` and `mapping`.
 //!
 //! ```

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use rustmq_engine_api::Directory;
 use rustmq_engine_api::request::Request;
-use rustmq_engine_api::status::ShardGauges;
+use rustmq_engine_api::status::ShardFigures;
 use rustmq_engine_api::views::Channels;
 use rustmq_engine_core::shard::{CommitNumber, CommitSteps, Now, Shard};
 use rustmq_engine_core::wal::SlotId;
@@ -26,6 +26,7 @@ use crate::read_pool::ReadPool;
 use crate::shard_reads::ShardReads;
 use crate::slot_files::SlotFiles;
 use crate::slots::{self, SlotPreparer};
+use crate::tail_chunks::Gauges;
 
 /// The most events that a turn takes; the rest waits for the next turn.
 const EVENTS_PER_TURN: usize = 256;
@@ -45,7 +46,7 @@ pub(crate) struct ShardServices {
     pub reads: ReadPool,
     pub slots: SlotPreparer,
     pub directory: Arc<Directory>,
-    pub gauges: Arc<ShardGauges>,
+    pub gauges: Arc<Gauges>,
     pub metrics: Metrics,
 }
 

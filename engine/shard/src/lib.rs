@@ -95,6 +95,7 @@ mod slot_files;
 mod slots;
 mod standby;
 mod start;
+mod tail_chunks;
 mod window;
 mod window_cache;
 

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
-use rustmq_engine_api::status::{ShardGauges, TailMemory, TailMemoryUsage};
+use rustmq_engine_api::status::ShardFigures;
 use rustmq_engine_api::views::Views;
 use rustmq_engine_api::{Directory, Engine, ShardHandle};
 use rustmq_engine_core::log::{Gaps, Replicas};
@@ -19,7 +19,7 @@ use rustmq_engine_core::wal::position::SegmentShapeError;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, DroppedTail};
 use rustmq_engine_core::wal::segments::SEGMENTS_MIN;
 use rustmq_engine_core::wal::{SegmentShape, SegmentTable, SegmentTableConfig};
-use rustmq_engine_memory::{ChunkPool, ChunkUsage};
+use rustmq_engine_memory::ChunkPool;
 use rustmq_model::ByteSize;
 use tokio::sync::mpsc;
 
@@ -39,6 +39,7 @@ use crate::shard_thread;
 use crate::slot_files::SlotFiles;
 use crate::slots::SlotPreparer;
 use crate::standby::Standby;
+use crate::tail_chunks::{Gauges, TailChunks};
 
 /// How long a shard's own commit may hold up requests that need no commit; then the standby takes
 /// the shard over. The standby checks at this interval, so twice the delay may pass. Longer than
@@ -271,9 +272,10 @@ fn plan_shards(
         let (events, event_inbox) = EventSender::channel(EVENTS_MAX);
         let chunks = tail_chunks(config.tail_memory, wals);
         watched.push(WatchedShard { chunks: chunks.clone(), events: events.clone() });
-        let gauges = Arc::new(ShardGauges::new(Arc::new(TailChunks(chunks.clone()))));
+        let gauges = Arc::new(Gauges::new(TailChunks(chunks.clone())));
         let read_permits = reads.permits();
-        handles.push(ShardHandle { inbox, read_permits, gauges: Arc::clone(&gauges) });
+        let figures = Arc::clone(&gauges) as Arc<dyn ShardFigures>;
+        handles.push(ShardHandle { inbox, read_permits, figures });
         let services = ShardServices {
             events,
             reads: reads.clone(),
@@ -312,17 +314,6 @@ fn plan_shards(
 fn start_standby(shard: usize) -> io::Result<Standby<ShardDriver>> {
     let name = format!("rustmq-standby-{shard}");
     Standby::start(name, TAKEOVER_DELAY, ShardDriver::turn)
-}
-
-/// The chunks of one shard's recent batches, for its figures.
-#[derive(Debug)]
-struct TailChunks(ChunkPool);
-
-impl TailMemory for TailChunks {
-    fn usage(&self) -> TailMemoryUsage {
-        let ChunkUsage { budget, live, spare, mapped } = self.0.usage();
-        TailMemoryUsage { budget, live, spare, mapped }
-    }
 }
 
 /// The pool of memory for the recent batches of one shard out of `wals`.

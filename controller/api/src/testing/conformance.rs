@@ -1,5 +1,5 @@
-//! The suite that every controller passes. It panics at the first difference. What a restart or a
-//! crash must keep is not in it: that is for the tests of implementations that have a disk.
+//! The suite that every controller passes. It panics at the first difference. It does not restart
+//! or crash anything: implementations with a disk have tests of their own for that.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::{Pin, pin};
@@ -15,16 +15,8 @@ use rustmq_model::{BrokerId, Timestamp, TopicId, TopicName};
 
 use crate::controller::{Controller, SubmitError};
 use crate::subscription::{ClusterSnapshot, DeltaBatch, Update};
+use crate::testing::Bounds;
 use crate::turns::Turns;
-
-/// The bounds of a controller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Commands in flight at a time.
-    pub commands_max: usize,
-    /// Batches that a subscriber may lag behind.
-    pub batches_max: usize,
-}
 
 const BOUNDS: Bounds = Bounds { commands_max: 64, batches_max: 64 };
 

@@ -9,7 +9,7 @@ use rustmq_controller_core::Command;
 use crate::controller::{Applied, Controller, Submission};
 use crate::published::Published;
 use crate::subscription::{ClusterSnapshot, Subscription};
-use crate::testing::conformance::Bounds;
+use crate::testing::Bounds;
 use crate::turns::Turns;
 
 /// Applies each command when its turn comes, and answers it one step of the caller's task later.
@@ -51,7 +51,7 @@ impl InMemoryController {
 
 impl Default for InMemoryController {
     fn default() -> Self {
-        Self::new(Bounds { commands_max: 256, batches_max: 1024 })
+        Self::new(Bounds::default())
     }
 }
 

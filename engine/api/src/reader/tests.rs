@@ -109,8 +109,8 @@ impl TailMemory for NoTailMemory {
 }
 
 fn shard(read_permits: Arc<Semaphore>) -> ShardHandle {
-    let gauges = Arc::new(ShardGauges::new(Arc::new(NoTailMemory)));
-    ShardHandle { inbox: mpsc::channel(1).0, read_permits, gauges }
+    let figures = Arc::new(ShardGauges::new(NoTailMemory));
+    ShardHandle { inbox: mpsc::channel(1).0, read_permits, figures }
 }
 
 async fn read(meanwhile: Vec<fn(&Published)>) -> (Result<ReadBatches, ReadError>, Vec<Arc<LocationMap>>) {
