@@ -21,9 +21,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("controller/core", &["model"]),
     ("controller/api", &["model", "controller/core"]),
     ("controller/raft", &["model", "controller/core", "controller/api"]),
-    ("broker/core", &["model"]),
+    ("broker/core", &["model", "controller/core"]),
     ("broker/service", &["model", "broker/core", "engine/api", "controller/core", "controller/api"]),
-    ("kafka-gateway", &["model", "broker/service"]),
+    ("net", &["model"]),
+    ("kafka-gateway", &["model", "net", "broker/service"]),
     (
         "node",
         &[
@@ -33,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "controller/core",
             "controller/raft",
             "broker/service",
+            "net",
             "kafka-gateway",
         ],
     ),

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use rustmq_controller_core::{Listener, Topic};
-use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicName};
+use rustmq_controller_core::Topic;
+use rustmq_model::{BrokerId, Endpoint, LeaderEpoch, PartitionId, TopicId, TopicName};
 
 use crate::broker::Broker;
 use crate::error::BrokerError;
@@ -58,13 +58,15 @@ pub struct ClusterMetadata {
     pub brokers: Vec<BrokerNode>,
     /// Finalized feature levels by name.
     pub features: BTreeMap<String, i16>,
+    /// Rises when `features` change, and is the same on all brokers.
+    pub features_epoch: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokerNode {
     pub id: BrokerId,
     /// By listener name.
-    pub listeners: BTreeMap<String, Listener>,
+    pub listeners: BTreeMap<String, Endpoint>,
     pub rack: Option<String>,
 }
 
@@ -133,6 +135,7 @@ impl Broker {
             controller: view.broker,
             brokers: brokers.collect(),
             features: view.state.features().clone(),
+            features_epoch: view.state.features_epoch(),
         }
     }
 

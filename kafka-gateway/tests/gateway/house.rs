@@ -1,6 +1,7 @@
 //! A gateway in front of a broker whose engine and controller are in memory, and a client of bare
 //! frames.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use rustmq_broker_service::Broker;
 use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
 use rustmq_kafka_gateway::{Gateway, GatewayConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// What a test waits for at most.
@@ -56,6 +57,10 @@ impl House {
         self.rig.engine.resume();
     }
 
+    pub async fn finalize_features(&self, levels: BTreeMap<String, i16>) {
+        self.rig.finalize_features(levels).await;
+    }
+
     pub async fn close(self) {
         tokio::join!(self.gateway.shutdown(PATIENCE), self.broker.shutdown());
         self.rig.stop().await;
@@ -79,6 +84,13 @@ impl House {
             }
         };
         timeout(PATIENCE, so).await.expect("it comes to that in time");
+    }
+
+    /// A client at another address of this machine.
+    pub async fn client_from(&self, address: [u8; 4]) -> Client {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        Client { stream: socket.connect(self.address).await.unwrap() }
     }
 
     pub async fn client(&self) -> Client {

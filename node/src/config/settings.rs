@@ -82,13 +82,13 @@ pub const SETTINGS: &[Setting] = &[
         "network.http_listen",
         Form::Address,
         Some("0.0.0.0:9642"),
-        "Where /health, /ready and /metrics answer (HTTP), to 256 connections at a time; one more is closed at once.",
+        "Where /health, /ready and /metrics answer (HTTP), whatever Kafka's clients do: to 256 connections at a time, 64 of which are for /metrics. One more takes the place of one that is slow, or is closed at once.",
     ),
     setting(
         "network.max_connections",
         Form::Count(1, 1_000_000),
         Some("10000"),
-        "The most Kafka connections at a time; one more is closed at once. Fewer where the limit of open files leaves fewer beside the log: the start warns.",
+        "The most Kafka connections at a time; one more is closed at once. Fewer where the limit of open files leaves fewer beside the log and HTTP: the start warns.",
     )
     .alias(&["RUSTMQ_MAX_CONNECTIONS"]),
     setting("wal.path", Form::Text, None, "The write-ahead log's folder. Not set: `wal` in the data folder. It belongs to one data folder, and is refused to any other.")

@@ -1,12 +1,14 @@
 //! A broker without a disk, threads and Raft: the engine and the controller are in memory, and
 //! decide with the real machines.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use prometheus_client::registry::Registry;
 use rustmq_controller_api::Controller;
 use rustmq_controller_api::testing::{Bounds, InMemoryController};
+use rustmq_controller_core::Command;
 use rustmq_engine_api::Engine;
 use rustmq_engine_api::testing::{InMemoryEngine, InMemoryOptions};
 
@@ -75,6 +77,15 @@ impl InMemoryBroker {
     pub async fn restart_with(self, options: InMemoryBrokerOptions) -> Self {
         self.broker.shutdown().await;
         Self::start_on(self.engine, self.controller, options).await
+    }
+
+    /// Finalizes levels of features, past the broker, which learns of them as of any other change.
+    ///
+    /// # Panics
+    /// If the controller refuses the levels.
+    pub async fn finalize_features(&self, levels: BTreeMap<String, i16>) {
+        let answer = self.controller.submit(Command::FinalizeFeatures { levels }, None).await;
+        answer.expect("the controller runs").result.expect("the levels are legal");
     }
 
     pub async fn stop(self) {

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_controller_core::{ConfigChange, ConfigEdit, Configs, CreatedTopic, EditOperation, IncarnationId, Listener};
+use rustmq_controller_core::{ConfigChange, ConfigEdit, Configs, CreatedTopic, EditOperation, IncarnationId};
 use rustmq_engine_api::{FoundOffset, Isolation};
 use rustmq_model::batch::{self, Codec};
 use rustmq_model::record::{self, BatchBuilder, Record};
-use rustmq_model::{Offset, PartitionId, Timestamp};
+use rustmq_model::{Endpoint, Offset, PartitionId, Timestamp};
 
 use crate::broker::Broker;
 use crate::config::{BrokerConfig, BrokerLimits};
@@ -32,7 +32,7 @@ pub const TIME: Timestamp = Timestamp(1_700_000_000_000);
 #[must_use]
 pub fn config(data_dir: PathBuf, kafka: &[(&str, &str)], limits: BrokerLimits) -> BrokerConfig {
     let kafka: Configs = kafka.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let listener = Listener { host: "127.0.0.1".to_owned(), port: 9092 };
+    let listener = Endpoint { host: "127.0.0.1".to_owned(), port: 9092 };
     BrokerConfig {
         name: "rustmq".to_owned(),
         incarnation: IncarnationId(1),

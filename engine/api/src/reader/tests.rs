@@ -19,7 +19,8 @@ use crate::published::{PartitionState, Published};
 use crate::read::{Isolation, ReadBatches, ReadRequest};
 use crate::request::{DiskRead, DiskReads, Submitted};
 use crate::shard_handle::ShardHandle;
-use crate::status::{ShardGauges, TailMemory, TailMemoryUsage};
+use crate::status::ShardGauges;
+use crate::testing::NoTailMemory;
 use crate::waiter::{Awaited, FetchWaiter};
 
 /// Retires the segment of each read while changes are left in `meanwhile`, making one change each
@@ -96,15 +97,6 @@ impl Setup {
         meanwhile();
         drop(taken);
         read.await
-    }
-}
-
-#[derive(Debug)]
-struct NoTailMemory;
-
-impl TailMemory for NoTailMemory {
-    fn usage(&self) -> TailMemoryUsage {
-        TailMemoryUsage::default()
     }
 }
 

@@ -3,8 +3,10 @@
 pub mod conformance;
 mod heap;
 mod in_memory;
+mod no_tail_memory;
 pub mod operations;
 mod shard;
 mod store;
 
 pub use in_memory::{InMemoryEngine, InMemoryOptions};
+pub use no_tail_memory::NoTailMemory;

@@ -1,11 +1,14 @@
-//! What clients are told to dial. Listening itself is in [`crate::server`].
+//! Where a broker is dialled, as registration, metadata and configuration name it. Nothing is
+//! resolved or dialled here.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-/// A host and a port as a client dials them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// A host, which is a name or an address, and a port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
     pub host: String,
     pub port: u16,
@@ -29,7 +32,7 @@ impl FromStr for Endpoint {
         }
         let host = bracketed.unwrap_or(host);
         let port = port.parse().map_err(|_| fail())?;
-        let wildcard = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified());
+        let wildcard = host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified());
         if host.is_empty() || host.contains(char::is_whitespace) || wildcard || port == 0 {
             return Err(fail());
         }
@@ -50,21 +53,9 @@ impl From<SocketAddr> for Endpoint {
     }
 }
 
-/// The address to answer on one connection: the advertised one, else the listener's, else (for a
-/// wildcard listener) the one that this very client has reached.
-#[must_use]
-pub fn dialable(advertised: Option<&Endpoint>, listener: SocketAddr, connection: SocketAddr) -> Endpoint {
-    match advertised {
-        Some(endpoint) => endpoint.clone(),
-        None if listener.ip().is_unspecified() => Endpoint::from(connection),
-        None => Endpoint::from(listener),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::{Endpoint, dialable};
+    use super::Endpoint;
 
     #[test]
     fn endpoints_are_host_and_port() {
@@ -82,18 +73,5 @@ mod tests {
         check(":9092", None);
         check("kafka:0", None);
         check("kafka:99999", None);
-    }
-
-    #[test]
-    fn a_wildcard_listener_answers_with_the_address_that_was_reached() {
-        let check = |advertised: Option<&str>, listener: &str, connection: &str, expected: &str| {
-            let advertised = advertised.map(|text| text.parse().unwrap());
-            let answer = dialable(advertised.as_ref(), listener.parse().unwrap(), connection.parse().unwrap());
-            assert_eq!(answer.to_string(), expected);
-        };
-        check(None, "0.0.0.0:9092", "10.1.2.3:9092", "10.1.2.3:9092");
-        check(None, "[::]:9092", "[::ffff:10.1.2.3]:9092", "10.1.2.3:9092");
-        check(None, "127.0.0.1:9092", "127.0.0.1:9092", "127.0.0.1:9092");
-        check(Some("public:19092"), "0.0.0.0:9092", "10.1.2.3:9092", "public:19092");
     }
 }
