@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::finding::Finding;
-use crate::manifests::Member;
+use crate::manifests::{self, Member};
 use crate::sources;
 
 /// Each crate's folder and the folders of the crates that it may use. Tests may use what lies above
@@ -153,6 +153,13 @@ pub fn check_test_feature(member: &Member) -> Vec<Finding> {
         findings.push(Finding::of_file(&path, message));
     }
     findings
+}
+
+/// The same of what the members share: each of them would get the feature.
+pub fn check_shared_test_feature(root: &Path) -> Result<Vec<Finding>> {
+    let shared = manifests::shared_with(root, TEST_FEATURE)?.into_iter();
+    let message = |dependency| format!("`{TEST_FEATURE}` of {dependency} belongs under a member's [dev-dependencies]");
+    Ok(shared.map(|dependency| Finding::of_file("Cargo.toml", message(dependency))).collect())
 }
 
 /// A crate of [`WORDS`] hands on what is listed there and nothing else.

@@ -63,6 +63,7 @@ fn tidy(root: &Path) -> Result<Vec<Finding>> {
         findings.extend(sources::check(root, member)?);
         findings.extend(rings::check(root, member)?);
     }
+    findings.extend(arrows::check_shared_test_feature(root)?);
     findings.extend(arrows::check_table(&members));
     findings.extend(sources::check_readmes(root, &members));
     findings.sort();

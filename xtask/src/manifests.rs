@@ -31,11 +31,7 @@ impl Member {
     pub fn dependencies_with(&self, feature: &str) -> Vec<&str> {
         let sections = ["dependencies", "build-dependencies"];
         let tables = sections.iter().filter_map(|section| self.manifest.get(*section).and_then(Value::as_table));
-        let has_feature = |dependency: &&Value| {
-            let features = dependency.get("features").and_then(Value::as_array);
-            features.is_some_and(|features| features.iter().any(|name| name.as_str() == Some(feature)))
-        };
-        tables.flatten().filter(|(_, value)| has_feature(value)).map(|(name, _)| name.as_str()).collect()
+        tables.flat_map(|table| with_feature(table, feature)).collect()
     }
 
     /// Its features that turn on one of this name, its own or that of a dependency.
@@ -49,6 +45,21 @@ impl Member {
     pub fn manifest_path(&self) -> String {
         format!("{}/Cargo.toml", self.folder)
     }
+}
+
+/// The dependencies in a table that turn on this feature of theirs.
+fn with_feature<'a>(dependencies: &'a Table, feature: &str) -> impl Iterator<Item = &'a str> {
+    dependencies.iter().filter_map(move |(name, value)| {
+        let features = value.get("features").and_then(Value::as_array)?;
+        features.iter().any(|known| known.as_str() == Some(feature)).then_some(name.as_str())
+    })
+}
+
+/// The dependencies of `[workspace.dependencies]` that turn on this feature for all members.
+pub fn shared_with(root: &Path, feature: &str) -> Result<Vec<String>> {
+    let workspace = read(&root.join("Cargo.toml"))?;
+    let shared = workspace.get("workspace").and_then(|table| table.get("dependencies")).and_then(Value::as_table);
+    Ok(shared.into_iter().flat_map(|table| with_feature(table, feature)).map(str::to_owned).collect())
 }
 
 pub fn members(root: &Path) -> Result<Vec<Member>> {

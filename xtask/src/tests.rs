@@ -80,6 +80,16 @@ fn broken_rules_are_found() {
 }
 
 #[test]
+fn the_members_share_no_dependency_for_tests() {
+    let root = tempfile::tempdir().unwrap();
+    let shared = "rustmq-engine-api = { path = \"engine/api\", features = [\"testing\"] }";
+    let manifest = format!("[workspace]\nmembers = []\n[workspace.dependencies]\n{shared}\n");
+    fs::write(root.path().join("Cargo.toml"), manifest).unwrap();
+    let found: Vec<String> = tidy(root.path()).unwrap().iter().map(ToString::to_string).collect();
+    assert!(found.iter().any(|line| line.contains("`testing` of rustmq-engine-api")), "{found:?}");
+}
+
+#[test]
 fn rings_are_looked_for_where_there_must_be_none() {
     let sources = [
         ("lib.rs", "//! x\nmod one;\nmod two;\nmod three;\n"),

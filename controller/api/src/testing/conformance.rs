@@ -44,7 +44,8 @@ pub async fn check_all<S: Subject>(open: impl AsyncFn(Bounds) -> S) {
     the_end_refuses_commands_and_ends_subscriptions(&open(Bounds { commands_max: 1, ..BOUNDS }).await).await;
 }
 
-/// Every kind of command: carried out, refused for an item, refused as a whole, and only tried.
+/// Every kind of command: carried out, refused for an item, refused as a whole, only tried, and
+/// without an effect.
 fn script() -> Vec<Command> {
     let alter = |resource: ConfigResource, name: &str, value: &str| {
         let change = ConfigChange::Replace(BTreeMap::from([(name.to_owned(), Some(value.to_owned()))]));
@@ -57,6 +58,7 @@ fn script() -> Vec<Command> {
         validate_only: false,
     };
     let delete = |topic| Command::DeleteTopics { topics: vec![topic] };
+    let finalize = |level| Command::FinalizeFeatures { levels: BTreeMap::from([("group.version".to_owned(), level)]) };
     let Command::CreateTopics { topics, limits, now, .. } = create(9) else { unreachable!("it creates a topic") };
     vec![
         Command::AllocateProducerIds { broker: BrokerId(0) },
@@ -78,6 +80,9 @@ fn script() -> Vec<Command> {
         create(2),
         delete(TopicSelector::Name("topic-1".to_owned())),
         delete(TopicSelector::Id(TopicId(77))),
+        finalize(1),
+        finalize(1),
+        finalize(-1),
     ]
 }
 
