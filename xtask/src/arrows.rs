@@ -89,7 +89,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
     ("redb", &["controller/raft"], "metadata goes through the controller's handle"),
     (
         "rustix",
-        &["engine/memory", "engine/shard", "broker/service", "node", "bench"],
+        &["engine/memory", "engine/shard", "broker/service", "net", "node", "bench"],
         "ports and cores make no system calls",
     ),
     ("kafka-protocol", &["kafka-gateway", "compat-tests"], "Kafka's request types stay in the gateway"),

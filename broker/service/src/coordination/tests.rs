@@ -21,9 +21,7 @@ use rustmq_engine_api::published::{PartitionState, Published};
 use rustmq_engine_api::request::{DiskRead, DiskReads, Reply, Request, Submitted};
 use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::testing::NoTailMemory;
-use rustmq_engine_api::{
-    Append, AppendError, Appended, Directory, Frontiers, ReadBatches, ReadError, ShardHandle,
-};
+use rustmq_engine_api::{Append, AppendError, Appended, Directory, Frontiers, ReadBatches, ReadError, ShardHandle};
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{BrokerId, Offset, Timestamp, TopicName, TopicPartition};
