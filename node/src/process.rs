@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits};
 use rustmq_controller_core::configs;
-use rustmq_controller_raft::{Controller, ControllerConfig};
+use rustmq_controller_raft::{ControllerConfig, RaftController};
 use rustmq_engine_api::Engine;
 use rustmq_engine_shard::{EngineConfig, StartReport};
 use rustmq_kafka_gateway::{Gateway, GatewayConfig, GatewaySettings};
@@ -80,7 +80,7 @@ pub async fn serve(startup: Startup) -> Result<()> {
     let started = tokio::task::spawn_blocking(move || rustmq_engine_shard::start(&engine_config, &engine_metrics));
     let controller_dir = folder.controller_dir();
     let controller_config = ControllerConfig { must_exist: folder.is_founded(), ..ControllerConfig::default() };
-    let opened = Controller::open(&controller_dir, controller_config);
+    let opened = RaftController::open(&controller_dir, controller_config);
     let (started, controller) = tokio::join!(started, opened);
     let (engine, report) = started.context("the engine's start was cut off")??;
     let controller = controller?;
@@ -88,9 +88,8 @@ pub async fn serve(startup: Startup) -> Result<()> {
     folder.note_founded()?;
     let worked_out = work_out(config, &report, wal_capacity, descriptors_max, http_limits);
     let mut registry = std::mem::take(&mut *status.registry.lock());
-    let broker =
-        Broker::start(broker_config(config, &folder, worked_out), engine.clone(), controller.clone(), &mut registry)
-            .await?;
+    let broker_config = broker_config(config, &folder, worked_out);
+    let broker = Broker::start(broker_config, engine.clone(), Arc::new(controller.clone()), &mut registry).await?;
     *status.registry.lock() = registry;
     status.health.watch("broker", broker.failure());
     check_largest_batch(config, &report)?;
@@ -162,7 +161,7 @@ fn work_out(
     }
 }
 
-fn watch_storage(health: &Health, engine: &Engine, controller: &Controller) {
+fn watch_storage(health: &Health, engine: &Engine, controller: &RaftController) {
     for (number, failure) in engine.failures().into_iter().enumerate() {
         health.watch(format!("shard {number}"), failure);
     }
@@ -184,7 +183,7 @@ async fn stop(
     gateway: Gateway,
     broker: &Broker,
     engine: &Engine,
-    controller: &Controller,
+    controller: &RaftController,
 ) -> Result<()> {
     tracing::info!("stopping");
     // Long polls end with the broker; the listener waits for their answers.

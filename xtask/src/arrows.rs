@@ -1,12 +1,13 @@
 //! Which crate may depend on which: the house's floor plan as a table. A new arrow is a decision
 //! record first (`docs/adr`).
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
 
 use crate::finding::Finding;
-use crate::manifests::Member;
+use crate::manifests::{self, Member};
 use crate::sources;
 
 /// Each crate's folder and the folders of the crates that it may use. Tests may use what lies above
@@ -17,11 +18,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("folder", &[]),
     ("engine/core", &["model"]),
     ("engine/api", &["model", "engine/core"]),
-    ("engine/shard", &["model", "settings", "folder", "engine/core", "engine/api"]),
+    ("engine/memory", &["engine/core"]),
+    ("engine/shard", &["model", "settings", "folder", "engine/core", "engine/api", "engine/memory"]),
     ("controller/core", &["model"]),
-    ("controller/raft", &["model", "controller/core"]),
+    ("controller/api", &["model", "controller/core"]),
+    ("controller/raft", &["model", "controller/core", "controller/api"]),
     ("broker/core", &["model", "controller/core"]),
-    ("broker/service", &["model", "settings", "broker/core", "engine/api", "controller/core", "controller/raft"]),
+    ("broker/service", &["model", "settings", "broker/core", "engine/api", "controller/core", "controller/api"]),
     ("net", &["model"]),
     ("kafka-gateway", &["model", "settings", "net", "broker/service"]),
     (
@@ -74,11 +77,25 @@ const WORDS: &[(&str, &str, &[&str])] = &[(
     ],
 )];
 
+/// What a crate must not link, whatever lies between: the implementations behind the ports.
+const APART: &[(&str, &[&str])] = &[
+    // So a process can be a broker alone, or a front end over another engine.
+    ("kafka-gateway", &["controller/raft", "engine/memory", "engine/shard"]),
+];
+
+/// The feature with a crate's implementation in memory and its conformance suite.
+const TEST_FEATURE: &str = "testing";
+
 /// Outside crates that only the named folders may use, each with the reason.
 const CONFINED: &[(&str, &[&str], &str)] = &[
     ("monoio", &["engine/shard"], "the two runtimes meet in the shard's inbox alone"),
     ("openraft", &["controller/raft"], "metadata goes through the controller's handle"),
     ("redb", &["controller/raft"], "metadata goes through the controller's handle"),
+    (
+        "rustix",
+        &["engine/memory", "engine/shard", "broker/service", "net", "node", "bench"],
+        "ports and cores make no system calls",
+    ),
     ("kafka-protocol", &["kafka-gateway", "compat-tests"], "Kafka's request types stay in the gateway"),
     ("axum", &["node", "admin"], "HTTP statuses stay out of the broker"),
     ("hyper", &["node", "admin"], "HTTP statuses stay out of the broker"),
@@ -127,6 +144,28 @@ pub fn check(member: &Member) -> Vec<Finding> {
     findings
 }
 
+/// The implementations in memory are for tests: no code that is shipped turns their feature on.
+pub fn check_test_feature(member: &Member) -> Vec<Finding> {
+    let path = member.manifest_path();
+    let mut findings = Vec::new();
+    for dependency in member.dependencies_with(TEST_FEATURE) {
+        let message = format!("`{TEST_FEATURE}` of {dependency} belongs under [dev-dependencies]");
+        findings.push(Finding::of_file(&path, message));
+    }
+    for feature in member.features_with(TEST_FEATURE).into_iter().filter(|feature| *feature != TEST_FEATURE) {
+        let message = format!("the feature {feature} turns on `{TEST_FEATURE}`: only a feature of that name may");
+        findings.push(Finding::of_file(&path, message));
+    }
+    findings
+}
+
+/// The same of what the members share: each of them would get the feature.
+pub fn check_shared_test_feature(root: &Path) -> Result<Vec<Finding>> {
+    let shared = manifests::shared_with(root, TEST_FEATURE)?.into_iter();
+    let message = |dependency| format!("`{TEST_FEATURE}` of {dependency} belongs under a member's [dev-dependencies]");
+    Ok(shared.map(|dependency| Finding::of_file("Cargo.toml", message(dependency))).collect())
+}
+
 /// A crate of [`WORDS`] hands on what is listed there and nothing else.
 pub fn check_words(root: &Path, member: &Member) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -147,12 +186,39 @@ pub fn check_words(root: &Path, member: &Member) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// The table names only crates that are there, so that it stays the plan of this house.
+/// The table names only crates that are there, so that it stays the plan of this house, and keeps
+/// the crates of [`APART`] apart.
 pub fn check_table(members: &[Member]) -> Vec<Finding> {
     let absent = ARROWS.iter().filter(|(folder, _)| !members.iter().any(|member| member.folder == *folder));
-    absent
-        .map(|(folder, _)| {
-            Finding::of_file("xtask/src/arrows.rs", format!("{folder} is in the table, not in the workspace"))
-        })
-        .collect()
+    let absent = absent.map(|(folder, _)| format!("{folder} is in the table, not in the workspace"));
+    let joined = APART.iter().flat_map(|(from, others)| {
+        let reached = reach(ARROWS, from);
+        let joined = others.iter().filter(move |other| reached.contains(*other));
+        joined.map(move |other| format!("{from} reaches {other} by the arrows: only node may join them"))
+    });
+    absent.chain(joined).map(|message| Finding::of_file("xtask/src/arrows.rs", message)).collect()
+}
+
+/// The crates that a crate uses, directly or not.
+fn reach<'a>(arrows: &[(&str, &[&'a str])], from: &'a str) -> BTreeSet<&'a str> {
+    let mut reached = BTreeSet::new();
+    let mut next = vec![from];
+    while let Some(from) = next.pop() {
+        let targets = arrows.iter().filter(|(folder, _)| *folder == from).flat_map(|(_, targets)| *targets);
+        next.extend(targets.filter(|target| reached.insert(**target)));
+    }
+    reached
+}
+
+#[cfg(test)]
+mod tests {
+    use super::reach;
+
+    #[test]
+    fn a_crate_reaches_what_the_crates_that_it_uses_reach() {
+        let arrows: &[(&str, &[&str])] =
+            &[("gateway", &["service"]), ("service", &["api"]), ("raft", &["api"]), ("api", &["core"]), ("core", &[])];
+        assert_eq!(Vec::from_iter(reach(arrows, "gateway")), ["api", "core", "service"]);
+        assert_eq!(Vec::from_iter(reach(arrows, "core")), [""; 0]);
+    }
 }

@@ -58,10 +58,12 @@ fn tidy(root: &Path) -> Result<Vec<Finding>> {
     for member in &members {
         findings.extend(manifests::check(member));
         findings.extend(arrows::check(member));
+        findings.extend(arrows::check_test_feature(member));
         findings.extend(arrows::check_words(root, member)?);
         findings.extend(sources::check(root, member)?);
         findings.extend(rings::check(root, member)?);
     }
+    findings.extend(arrows::check_shared_test_feature(root)?);
     findings.extend(arrows::check_table(&members));
     findings.extend(sources::check_readmes(root, &members));
     findings.sort();

@@ -27,9 +27,39 @@ impl Member {
         tables.flat_map(|table| table.keys().map(String::as_str)).collect()
     }
 
+    /// The dependencies of its code and its build that turn on this feature of theirs.
+    pub fn dependencies_with(&self, feature: &str) -> Vec<&str> {
+        let sections = ["dependencies", "build-dependencies"];
+        let tables = sections.iter().filter_map(|section| self.manifest.get(*section).and_then(Value::as_table));
+        tables.flat_map(|table| with_feature(table, feature)).collect()
+    }
+
+    /// Its features that turn on one of this name, its own or that of a dependency.
+    pub fn features_with(&self, feature: &str) -> Vec<&str> {
+        let turns_on = |item: &Value| item.as_str().is_some_and(|item| item.rsplit('/').next() == Some(feature));
+        let features = self.manifest.get("features").and_then(Value::as_table).into_iter().flatten();
+        let features = features.filter(|(_, items)| items.as_array().is_some_and(|items| items.iter().any(turns_on)));
+        features.map(|(name, _)| name.as_str()).collect()
+    }
+
     pub fn manifest_path(&self) -> String {
         format!("{}/Cargo.toml", self.folder)
     }
+}
+
+/// The dependencies in a table that turn on this feature of theirs.
+fn with_feature<'a>(dependencies: &'a Table, feature: &str) -> impl Iterator<Item = &'a str> {
+    dependencies.iter().filter_map(move |(name, value)| {
+        let features = value.get("features").and_then(Value::as_array)?;
+        features.iter().any(|known| known.as_str() == Some(feature)).then_some(name.as_str())
+    })
+}
+
+/// The dependencies of `[workspace.dependencies]` that turn on this feature for all members.
+pub fn shared_with(root: &Path, feature: &str) -> Result<Vec<String>> {
+    let workspace = read(&root.join("Cargo.toml"))?;
+    let shared = workspace.get("workspace").and_then(|table| table.get("dependencies")).and_then(Value::as_table);
+    Ok(shared.into_iter().flat_map(|table| with_feature(table, feature)).map(str::to_owned).collect())
 }
 
 pub fn members(root: &Path) -> Result<Vec<Member>> {

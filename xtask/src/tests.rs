@@ -59,6 +59,12 @@ fn broken_rules_are_found() {
     check("engine/core", "tokio.workspace = true", "//! x\n", "sans-I/O");
     check("node", "monoio.workspace = true", "//! x\n", "engine/shard");
     check("model", "bytes = \"1\"", "//! x\n", "workspace.dependencies");
+    check("engine/api", "rustix.workspace = true", "//! x\n", "no system calls");
+    check("broker/service", "rustmq-controller-raft.workspace = true", "//! x\n", "no such arrow");
+    let fake = "rustmq-controller-api = { workspace = true, features = [\"testing\"] }";
+    check("broker/service", fake, "//! x\n", "[dev-dependencies]");
+    let always = "[features]\ndefault = [\"rustmq-controller-api/testing\"]";
+    check("broker/service", always, "//! x\n", "the feature default");
     check(
         "engine/api",
         "",
@@ -71,6 +77,16 @@ fn broken_rules_are_found() {
     check("model", "", "fn x() {}\n", "open the file");
     check("model", "", &format!("//! x\n{}", "\n".repeat(1_000)), "second noun");
     check("model", "", concat!("//! x\nfn ge", "t_x() {}\n"), "lib.rs:2");
+}
+
+#[test]
+fn the_members_share_no_dependency_for_tests() {
+    let root = tempfile::tempdir().unwrap();
+    let shared = "rustmq-engine-api = { path = \"engine/api\", features = [\"testing\"] }";
+    let manifest = format!("[workspace]\nmembers = []\n[workspace.dependencies]\n{shared}\n");
+    fs::write(root.path().join("Cargo.toml"), manifest).unwrap();
+    let found: Vec<String> = tidy(root.path()).unwrap().iter().map(ToString::to_string).collect();
+    assert!(found.iter().any(|line| line.contains("`testing` of rustmq-engine-api")), "{found:?}");
 }
 
 #[test]

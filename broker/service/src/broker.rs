@@ -10,9 +10,9 @@ use parking_lot::{Mutex, RwLock};
 use prometheus_client::registry::Registry;
 use rand::RngExt;
 use rustmq_broker_core::producer_ids::ProducerIds;
+use rustmq_controller_api::{Applied, Controller, SubmitError};
 use rustmq_controller_core::configs::EffectiveBrokerConfig;
 use rustmq_controller_core::{BrokerRegistration, ClusterState, Command, Configs, Outcome, Rejection};
-use rustmq_controller_raft::{Applied, Controller, SubmitError};
 use rustmq_engine_api::{Engine, PartitionReader};
 use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, TopicPartition};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -37,7 +37,7 @@ pub struct Broker {
     pub(crate) config: BrokerConfig,
     pub(crate) id: BrokerId,
     pub(crate) engine: Engine,
-    pub(crate) controller: Controller,
+    pub(crate) controller: Arc<dyn Controller>,
     pub(crate) view: Arc<RwLock<ClusterView>>,
     pub(crate) coordinators: Arc<GroupCoordinators>,
     pub(crate) producer_ids: tokio::sync::Mutex<ProducerIds>,
@@ -57,10 +57,10 @@ impl Broker {
     pub async fn start(
         mut config: BrokerConfig,
         engine: Engine,
-        controller: Controller,
+        controller: Arc<dyn Controller>,
         registry: &mut Registry,
     ) -> Result<Arc<Self>, StartError> {
-        let id = register(&config, &controller).await?;
+        let id = register(&config, &*controller).await?;
         for name in ["broker.id", "node.id"] {
             config.kafka.own.insert(name.to_owned(), id.0.to_string());
         }
@@ -155,7 +155,7 @@ impl Broker {
 
     /// Puts a command to the controller, and lets this broker catch up with it.
     pub(crate) async fn submit(&self, command: Command) -> Result<Outcome, BrokerError> {
-        let applied = self.controller.submit(command).await;
+        let applied = self.controller.submit(command, None).await;
         self.follow(applied.map_err(|error| unavailable(&error))?).await
     }
 
@@ -168,7 +168,7 @@ impl Broker {
         patience: Duration,
         operation: &'static str,
     ) -> Result<Outcome, BrokerError> {
-        let applied = self.controller.submit_within(command, patience).await.map_err(|error| match error {
+        let applied = self.controller.submit(command, Some(patience)).await.map_err(|error| match error {
             SubmitError::Late => BrokerError::NotBegun { operation },
             SubmitError::NotLeader | SubmitError::Stopped { .. } => unavailable(&error),
         })?;
@@ -212,10 +212,10 @@ pub(crate) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn register(config: &BrokerConfig, controller: &Controller) -> Result<BrokerId, StartError> {
+async fn register(config: &BrokerConfig, controller: &dyn Controller) -> Result<BrokerId, StartError> {
     let refused = |command: &'static str, reason: String| StartError::Controller { command, reason };
     let submit = async |command: &'static str, request: Command| {
-        let applied = controller.submit(request).await.map_err(|error| refused(command, error.to_string()))?;
+        let applied = controller.submit(request, None).await.map_err(|error| refused(command, error.to_string()))?;
         applied.result.map_err(|error: Rejection| refused(command, error.to_string()))
     };
     // As on a fresh Apache Kafka, where every description of a topic prints it.

@@ -24,6 +24,8 @@ mod offsets;
 mod produce;
 mod producer_ids;
 mod records;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod topics;
 mod validation;
 mod view;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 use rustmq_broker_core::replicas::{LocalReplicas, OpenReplica, ReplicaAction, ReplicaConfig, ShownTopic};
+use rustmq_controller_api::{Subscription, Update};
 use rustmq_controller_core::configs::StaticConfigs;
 use rustmq_controller_core::{ClusterState, Delta};
-use rustmq_controller_raft::{Subscription, Update};
 use rustmq_engine_api::{DeleteError, Engine, LogConfig, OpenPartition, PartitionReader};
 use rustmq_model::{BrokerId, TopicId, TopicIdPartition, TopicName};
 use tokio::sync::{mpsc, oneshot, watch};

@@ -1,4 +1,4 @@
-//! The handle that brokers hold: opens the metadata log, submits commands, shows the state.
+//! The controller over Raft: opens the metadata log, submits commands, shows the state, ends.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,9 +9,11 @@ use std::time::Duration;
 use openraft::error::{ClientWriteError, Fatal, InitializeError, RaftError};
 use openraft::metrics::WaitError;
 use openraft::{BasicNode, Config, ConfigError, Raft, RaftMetrics, SnapshotPolicy};
-use rustmq_controller_core::{ClusterState, Command, Outcome, Rejection};
-use serde::{Deserialize, Serialize};
-use tokio::sync::{AcquireError, Semaphore, SemaphorePermit, watch};
+use rustmq_controller_api::{
+    Applied, ClusterSnapshot, Controller, Published, Submission, SubmitError, Subscription, Turns,
+};
+use rustmq_controller_core::Command;
+use tokio::sync::watch;
 
 use crate::config::ControllerConfig;
 use crate::database::{Database, StoreError};
@@ -19,7 +21,6 @@ use crate::log_store::{LogStore, offload};
 use crate::network::NoPeers;
 use crate::raft_types::{MetadataRaft, NodeId};
 use crate::state_machine::StateMachine;
-use crate::subscription::{ClusterSnapshot, Published, Subscription};
 
 /// The one voter.
 const NODE: NodeId = 1;
@@ -27,14 +28,6 @@ const NODE: NodeId = 1;
 const FILE: &str = "metadata.redb";
 /// A single voter leads within milliseconds; only a disk that hangs takes longer.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// A command that is in the log for good, and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Applied {
-    /// Its place in the log: a subscriber that has seen this index has seen its deltas.
-    pub index: u64,
-    pub result: Result<Outcome, Rejection>,
-}
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -62,33 +55,18 @@ pub enum OpenError {
     NotReady { source: WaitError },
 }
 
-/// A command that was not answered. It may have taken effect all the same, unless the error says
-/// otherwise.
-#[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
-    /// It has no effect: another node leads.
-    #[error("this controller does not lead the metadata log")]
-    NotLeader,
-    /// It has no effect: its turn did not come in time.
-    #[error("the metadata log had too many commands before this one")]
-    Late,
-    /// The log takes nothing more until the process starts again.
-    #[error("the metadata log has stopped: {reason}")]
-    Stopped { reason: String },
-}
-
 /// The embedded controller. Clones share it.
 #[derive(Clone)]
-pub struct Controller {
+pub struct RaftController {
     raft: Raft<MetadataRaft>,
     database: Arc<Database>,
     published: Arc<Published>,
-    pub(crate) submissions: Arc<Semaphore>,
+    pub(crate) turns: Arc<Turns>,
     failure: watch::Sender<Option<String>>,
     config: Arc<ControllerConfig>,
 }
 
-impl Controller {
+impl RaftController {
     /// Opens the metadata log in a folder, founds it if it is new and may be, and returns when it
     /// leads and everything in it is applied. Runs its tasks on the tokio runtime that it is called
     /// on.
@@ -109,35 +87,12 @@ impl Controller {
         let raft = Raft::new(NODE, raft_config()?, NoPeers, store, machine).await.map_err(start_error)?;
         lead(&raft, config.must_exist).await?;
         tokio::spawn(tell_failure(raft.metrics(), failure.clone()));
-        let submissions = Arc::new(Semaphore::new(config.submissions_max.max(1)));
-        Ok(Self { raft, database, published, submissions, failure, config: Arc::new(config) })
+        let turns = Arc::new(Turns::new(config.submissions_max));
+        Ok(Self { raft, database, published, turns, failure, config: Arc::new(config) })
     }
 
-    /// Puts a command into the log and returns when it is synced and applied: its effect is in
-    /// [`Self::state`] then.
-    pub async fn submit(&self, command: Command) -> Result<Applied, SubmitError> {
-        let permit = self.submissions.acquire().await;
-        self.write(permit, command).await
-    }
-
-    /// As [`Self::submit`], for a command that has no effect unless its turn comes within
-    /// `patience`; none at all with a patience of zero. Once its turn has come the answer is waited
-    /// for as long as it takes, since only the answer tells whether the command has taken effect.
-    pub async fn submit_within(&self, command: Command, patience: Duration) -> Result<Applied, SubmitError> {
-        if patience.is_zero() {
-            return Err(SubmitError::Late);
-        }
-        let permit = tokio::time::timeout(patience, self.submissions.acquire()).await.map_err(|_| SubmitError::Late)?;
-        self.write(permit, command).await
-    }
-
-    async fn write(
-        &self,
-        permit: Result<SemaphorePermit<'_>, AcquireError>,
-        command: Command,
-    ) -> Result<Applied, SubmitError> {
+    async fn write(&self, command: Command) -> Result<Applied, SubmitError> {
         let stopped = |reason: String| SubmitError::Stopped { reason };
-        let _permit = permit.map_err(|_| stopped("it was shut down".to_owned()))?;
         let written = self.raft.client_write(command).await.map_err(|error| match error {
             RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => SubmitError::NotLeader,
             RaftError::APIError(error @ ClientWriteError::ChangeMembershipError(_)) => stopped(error.to_string()),
@@ -150,25 +105,6 @@ impl Controller {
         Ok(written.data.expect("a command's entry is answered with what became of it"))
     }
 
-    /// The state as it is now, and its place in the log. It does not change while it is held;
-    /// holding it for long costs memory.
-    #[must_use]
-    pub fn snapshot(&self) -> ClusterSnapshot {
-        self.published.snapshot()
-    }
-
-    /// The state as it is now.
-    #[must_use]
-    pub fn state(&self) -> Arc<ClusterState> {
-        self.published.snapshot().state
-    }
-
-    /// The state as it is now and every change that follows.
-    #[must_use]
-    pub fn subscribe(&self) -> (ClusterSnapshot, Subscription) {
-        self.published.subscribe()
-    }
-
     /// Why the metadata log takes nothing more until the process starts again, once that is so: its
     /// file failed, or a task of it panicked.
     #[must_use]
@@ -179,7 +115,7 @@ impl Controller {
     /// Stops the log, ends the subscriptions and closes the file. Whoever submits from now on is
     /// told.
     pub async fn shutdown(&self) {
-        self.submissions.close();
+        self.turns.close();
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "the metadata log did not stop cleanly");
         }
@@ -196,6 +132,23 @@ impl Controller {
         if let Err(error) = closed.await {
             tracing::error!(%error, "the metadata store did not close cleanly");
         }
+    }
+}
+
+impl Controller for RaftController {
+    fn submit(&self, command: Command, start_within: Option<Duration>) -> Submission<'_> {
+        Box::pin(async move {
+            let _turn = self.turns.take(start_within).await?;
+            self.write(command).await
+        })
+    }
+
+    fn snapshot(&self) -> ClusterSnapshot {
+        self.published.snapshot()
+    }
+
+    fn subscribe(&self) -> (ClusterSnapshot, Subscription) {
+        self.published.subscribe()
     }
 }
 

@@ -3,9 +3,8 @@
 use std::io::Cursor;
 
 use openraft::BasicNode;
+use rustmq_controller_api::Applied;
 use rustmq_controller_core::Command;
-
-use crate::controller::Applied;
 
 openraft::declare_raft_types!(
     /// Commands in, what became of them out (None for entries of Raft's own).

@@ -8,16 +8,15 @@ use std::sync::Arc;
 
 use openraft::storage::RaftStateMachine;
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
+use rustmq_controller_api::{Applied, ClusterSnapshot, Published};
 use rustmq_controller_core::ClusterState;
 use tokio::sync::watch;
 
-use crate::controller::Applied;
 use crate::database::{Database, StoreError};
 use crate::log_store::offload;
 use crate::raft_types::{
     Entry, LogId, MetadataRaft, Snapshot, SnapshotMeta, StorageError, StorageIoError, StoredMembership,
 };
-use crate::subscription::{ClusterSnapshot, Published};
 
 /// The applied state and where it stands in the log.
 pub(crate) struct StateMachine {
@@ -40,7 +39,7 @@ impl StateMachine {
         Ok(Self {
             database,
             failure: watch::Sender::default(),
-            published: Arc::new(published),
+            published,
             last_applied: meta.last_log_id,
             last_membership: meta.last_membership,
         })

@@ -1,4 +1,5 @@
-//! openraft's own storage suite against the store, and lives of a controller on one folder.
+//! The controllers' suite, openraft's own storage suite against the store, and lives of a
+//! controller on one folder.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,9 +12,12 @@ use std::time::{Duration, Instant};
 
 use openraft::storage::RaftLogStorage;
 use openraft::testing::{StoreBuilder, Suite};
+use rustmq_controller_api::testing::Bounds;
+use rustmq_controller_api::testing::conformance::{Subject, check_all};
+use rustmq_controller_api::{Controller, SubmitError, Turns};
 use rustmq_controller_core::{
-    BrokerRegistration, ClusterState, Command, Configs, Delta, IncarnationId, NewTopic, Outcome, PartitionLimits,
-    Placement, Rejection, TopicSelector,
+    BrokerRegistration, ClusterState, Command, Configs, IncarnationId, NewTopic, PartitionLimits, Placement,
+    TopicSelector,
 };
 use rustmq_model::{BrokerId, ByteSize, Timestamp, TopicId};
 use tempfile::TempDir;
@@ -22,7 +26,7 @@ use crate::database::Database;
 use crate::log_store::LogStore;
 use crate::raft_types::{MetadataRaft, StorageError};
 use crate::state_machine::StateMachine;
-use crate::{Controller, ControllerConfig, OpenError, StoreError, SubmitError, Update};
+use crate::{ControllerConfig, OpenError, RaftController, StoreError};
 
 struct Stores;
 
@@ -38,6 +42,48 @@ impl StoreBuilder<MetadataRaft, LogStore, StateMachine, TempDir> for Stores {
 #[test]
 fn the_store_passes_openrafts_suite() {
     Suite::test_all(Stores).unwrap();
+}
+
+/// A controller on a folder of its own.
+struct OnDisk {
+    controller: RaftController,
+    _folder: TempDir,
+}
+
+impl OnDisk {
+    async fn open(Bounds { commands_max, batches_max }: Bounds) -> Self {
+        let folder = TempDir::new().unwrap();
+        let config = ControllerConfig {
+            submissions_max: commands_max,
+            subscription_batches_max: batches_max,
+            ..ControllerConfig::default()
+        };
+        Self { controller: open(folder.path(), config).await, _folder: folder }
+    }
+}
+
+impl Subject for OnDisk {
+    fn controller(&self) -> Arc<dyn Controller> {
+        Arc::new(self.controller.clone())
+    }
+
+    fn turns(&self) -> &Turns {
+        &self.controller.turns
+    }
+
+    async fn close(&self) {
+        self.controller.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_controller_over_raft_conforms() {
+    check_all(OnDisk::open).await;
+}
+
+#[tokio::test]
+async fn the_controller_over_raft_conforms_on_one_thread() {
+    check_all(OnDisk::open).await;
 }
 
 fn bootstrap() -> Command {
@@ -66,14 +112,14 @@ fn create(number: u32) -> Command {
     Command::CreateTopics { topics: vec![topic], limits, validate_only: false, now: Timestamp(2) }
 }
 
-async fn open(dir: &Path, config: ControllerConfig) -> Controller {
-    Controller::open(dir, config).await.unwrap()
+async fn open(dir: &Path, config: ControllerConfig) -> RaftController {
+    RaftController::open(dir, config).await.unwrap()
 }
 
-async fn founded(dir: &Path, config: ControllerConfig) -> Controller {
+async fn founded(dir: &Path, config: ControllerConfig) -> RaftController {
     let controller = open(dir, config).await;
-    controller.submit(bootstrap()).await.unwrap().result.unwrap();
-    controller.submit(register("one")).await.unwrap().result.unwrap();
+    controller.submit(bootstrap(), None).await.unwrap().result.unwrap();
+    controller.submit(register("one"), None).await.unwrap().result.unwrap();
     controller
 }
 
@@ -83,12 +129,12 @@ async fn snapshots_bound_the_log_and_carry_the_state() {
     let config = ControllerConfig { snapshot_log_bytes: ByteSize::kib(8), ..ControllerConfig::default() };
     let controller = founded(dir.path(), config.clone()).await;
     for number in 0..200 {
-        controller.submit(create(number % 5)).await.unwrap().result.unwrap();
+        controller.submit(create(number % 5), None).await.unwrap().result.unwrap();
         let id = TopicId(u128::MAX - u128::from(number % 5));
         let topics = vec![TopicSelector::Id(id)];
-        controller.submit(Command::DeleteTopics { topics }).await.unwrap().result.unwrap();
+        controller.submit(Command::DeleteTopics { topics }, None).await.unwrap().result.unwrap();
     }
-    let before = controller.state();
+    let before = controller.snapshot().state;
     controller.shutdown().await;
 
     let path = dir.path().join("metadata.redb");
@@ -99,7 +145,7 @@ async fn snapshots_bound_the_log_and_carry_the_state() {
     drop(database);
 
     let controller = open(dir.path(), config).await;
-    assert_eq!(*controller.state(), *before);
+    assert_eq!(*controller.snapshot().state, *before);
     controller.shutdown().await;
     assert!(std::fs::metadata(path).unwrap().len() < 4 << 20);
 }
@@ -112,72 +158,9 @@ async fn a_controller_leads_within_a_moment_again_and_again() {
         let controller = open(dir.path(), ControllerConfig::default()).await;
         // The bar is 100 ms; the test allows for a loaded machine.
         assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
-        controller.submit(bootstrap()).await.unwrap().result.unwrap();
+        controller.submit(bootstrap(), None).await.unwrap().result.unwrap();
         controller.shutdown().await;
     }
-}
-
-#[tokio::test]
-async fn subscribers_follow_and_resynchronize_when_they_lag() {
-    let dir = TempDir::new().unwrap();
-    let config = ControllerConfig { subscription_batches_max: 4, ..ControllerConfig::default() };
-    let controller = founded(dir.path(), config).await;
-    let (snapshot, mut follower) = controller.subscribe();
-    let applied = controller.submit(create(0)).await.unwrap();
-    let Some(Update::Changed(batch)) = follower.next().await else { panic!("one change follows") };
-    assert_eq!(batch.index, applied.index);
-    assert!(matches!(&*batch.deltas, [Delta::TopicCreated(_)]));
-    let mut copy = ClusterState::clone(&snapshot.state);
-    batch.deltas.iter().for_each(|delta| copy.replay(delta));
-    assert_eq!(copy, *controller.state());
-
-    for number in 1..20 {
-        controller.submit(create(number)).await.unwrap().result.unwrap();
-    }
-    let Some(Update::Resynchronized(snapshot)) = follower.next().await else { panic!("20 changes do not fit in 4") };
-    assert_eq!(*snapshot.state, *controller.state());
-    let applied = controller.submit(create(20)).await.unwrap();
-    let Some(Update::Changed(batch)) = follower.next().await else {
-        panic!("what the snapshot held does not come again")
-    };
-    assert_eq!(batch.index, applied.index);
-
-    controller.shutdown().await;
-    assert!(follower.next().await.is_none());
-    assert!(matches!(controller.submit(create(21)).await, Err(SubmitError::Stopped { .. })));
-}
-
-#[tokio::test]
-async fn a_rejection_is_an_answer_and_changes_nothing() {
-    let dir = TempDir::new().unwrap();
-    let controller = founded(dir.path(), ControllerConfig::default()).await;
-    controller.submit(create(1)).await.unwrap();
-    let before = controller.state();
-    let result = controller.submit(create(1)).await.unwrap().result.unwrap();
-    let Outcome::TopicsCreated(items) = result else { panic!("{result:?}") };
-    assert!(matches!(&items[..], [Err(Rejection::TopicAlreadyExists { .. })]));
-    assert_eq!(*before, *controller.state());
-    controller.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_command_that_is_late_has_no_effect_and_one_that_is_begun_is_answered() {
-    let dir = TempDir::new().unwrap();
-    let config = ControllerConfig { submissions_max: 1, ..ControllerConfig::default() };
-    let controller = founded(dir.path(), config).await;
-    let before = controller.state();
-    let late = controller.submit_within(create(1), Duration::ZERO).await;
-    assert!(matches!(late, Err(SubmitError::Late)), "{late:?}");
-    let turn = controller.submissions.acquire().await.unwrap();
-    let late = controller.submit_within(create(1), Duration::from_millis(1)).await;
-    assert!(matches!(late, Err(SubmitError::Late)), "{late:?}");
-    drop(turn);
-    assert_eq!(*before, *controller.state());
-    // A sync takes longer than this.
-    let applied = controller.submit_within(create(1), Duration::from_nanos(1)).await.unwrap();
-    assert!(matches!(applied.result, Ok(Outcome::TopicsCreated(_))), "{applied:?}");
-    assert_eq!(controller.state().topics().len(), 1);
-    controller.shutdown().await;
 }
 
 #[tokio::test]
@@ -190,10 +173,10 @@ async fn a_store_that_fails_is_told_and_an_orderly_end_is_not() {
     let path = dir.path().join("metadata.redb");
     let database = Arc::new(Database::open(&path, ByteSize::mib(1)).unwrap());
     let machine = StateMachine::open(Arc::clone(&database), 16).unwrap();
-    let controller = Controller::start(Arc::clone(&database), machine, ControllerConfig::default()).await.unwrap();
+    let controller = RaftController::start(Arc::clone(&database), machine, ControllerConfig::default()).await.unwrap();
     assert_eq!(*controller.failure().borrow(), None);
     database.close();
-    assert!(matches!(controller.submit(create(1)).await, Err(SubmitError::Stopped { .. })));
+    assert!(matches!(controller.submit(create(1), None).await, Err(SubmitError::Stopped { .. })));
     let mut failure = controller.failure();
     let told = failure.wait_for(Option::is_some).await.unwrap().clone();
     controller.shutdown().await;
@@ -218,7 +201,7 @@ async fn a_state_machine_that_panics_is_told() {
 async fn a_folder_in_use_and_a_foreign_format_are_refused() {
     let dir = TempDir::new().unwrap();
     let controller = open(dir.path(), ControllerConfig::default()).await;
-    let second = Controller::open(dir.path(), ControllerConfig::default()).await;
+    let second = RaftController::open(dir.path(), ControllerConfig::default()).await;
     assert!(matches!(second, Err(OpenError::Store { source: StoreError::InUse, .. })));
     controller.shutdown().await;
 
@@ -231,10 +214,10 @@ async fn a_folder_in_use_and_a_foreign_format_are_refused() {
         transaction.open_table(facts).unwrap().insert("format", b"2".as_slice()).unwrap();
         transaction.commit().unwrap();
     }
-    let refused = Controller::open(other.path(), ControllerConfig::default()).await;
+    let refused = RaftController::open(other.path(), ControllerConfig::default()).await;
     assert!(matches!(refused, Err(OpenError::Store { source: StoreError::Format { found: 2 }, .. })));
     std::fs::write(&path, b"not a database at all, but long enough to look at").unwrap();
-    let refused = Controller::open(other.path(), ControllerConfig::default()).await;
+    let refused = RaftController::open(other.path(), ControllerConfig::default()).await;
     assert!(matches!(refused, Err(OpenError::Store { source: StoreError::Database { .. }, .. })));
 }
 
@@ -246,13 +229,13 @@ async fn a_metadata_log_that_is_lost_is_not_founded_again() {
     open(dir.path(), again.clone()).await.shutdown().await;
     let path = dir.path().join("metadata.redb");
     std::fs::write(&path, b"").unwrap();
-    assert!(matches!(Controller::open(dir.path(), again.clone()).await, Err(OpenError::Lost { .. })));
+    assert!(matches!(RaftController::open(dir.path(), again.clone()).await, Err(OpenError::Lost { .. })));
     assert_eq!(std::fs::metadata(&path).unwrap().len(), 0, "nothing is written");
     std::fs::remove_file(&path).unwrap();
-    assert!(matches!(Controller::open(dir.path(), again.clone()).await, Err(OpenError::Lost { .. })));
+    assert!(matches!(RaftController::open(dir.path(), again.clone()).await, Err(OpenError::Lost { .. })));
     assert!(!path.exists());
     drop(Database::open(&path, ByteSize::mib(1)).unwrap());
-    assert!(matches!(Controller::open(dir.path(), again).await, Err(OpenError::NeverFounded)));
+    assert!(matches!(RaftController::open(dir.path(), again).await, Err(OpenError::NeverFounded)));
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use crate::published::Published;
 use crate::reader::PartitionReader;
 use crate::request::Request;
 use crate::shard_handle::ShardHandle;
-use crate::status::{DriverKind, EngineStatus};
+use crate::status::EngineStatus;
 
 /// Which shard owns which partition. A shard adds a partition when it opens it, and removes it when
 /// it deletes it.
@@ -54,7 +54,6 @@ impl Directory {
 pub struct Engine {
     shards: Arc<[ShardHandle]>,
     directory: Arc<Directory>,
-    driver: DriverKind,
 }
 
 impl Engine {
@@ -63,9 +62,9 @@ impl Engine {
     /// # Panics
     /// If `shards` is empty.
     #[must_use]
-    pub fn new(shards: Vec<ShardHandle>, directory: Arc<Directory>, driver: DriverKind) -> Self {
+    pub fn new(shards: Vec<ShardHandle>, directory: Arc<Directory>) -> Self {
         assert!(!shards.is_empty(), "an engine has at least one shard");
-        Self { shards: shards.into(), directory, driver }
+        Self { shards: shards.into(), directory }
     }
 
     /// Every open partition, in order of its id. After a start these are the recovered partitions.
@@ -148,15 +147,14 @@ impl Engine {
 
     #[must_use]
     pub fn status(&self) -> EngineStatus {
-        let shards = self.shards.iter().map(|shard| shard.gauges.status()).collect();
-        EngineStatus { driver: self.driver, shards }
+        EngineStatus { shards: self.shards.iter().map(|shard| shard.figures.status()).collect() }
     }
 
     /// For each shard, in order: receives the reason when the shard fails for good. A failed shard
     /// acknowledges nothing more while this process lives.
     #[must_use]
     pub fn failures(&self) -> Vec<watch::Receiver<Option<String>>> {
-        self.shards.iter().map(|shard| shard.gauges.watch_poisoned()).collect()
+        self.shards.iter().map(|shard| shard.figures.watch_poisoned()).collect()
     }
 
     /// Writes the last proof of each log, syncs, and ends the shards, however long the disk takes.

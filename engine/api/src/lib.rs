@@ -1,10 +1,12 @@
 //! The storage engine as the rest of the process uses it: the [`Engine`] handle,
-//! [`PartitionReader`], and the memory and messages that the handle shares with the shards.
+//! [`PartitionReader`], and the messages and state that they share with the shards.
 //!
-//! [`Engine`] and [`PartitionReader`] are for users. [`request`], [`published`], [`chunk`] and
-//! [`status`] are the same interface seen by the crate that runs the shards. This crate opens no
-//! files and starts no threads. `engine/core` names the requests, answers and errors of a shard;
-//! this crate exports those names, so that its users do not depend on the core.
+//! [`Engine`] and [`PartitionReader`] are for users. [`request`], [`published`], [`views`],
+//! [`delivery`] and [`status`] are the same interface seen by the crate that runs the shards. This
+//! crate opens no files, starts no threads and maps no memory. `engine/core` names the requests,
+//! answers and errors of a shard; this crate exports those names, so that its users do not depend
+//! on the core. The feature `testing` adds an engine in memory, and the suite that every engine
+//! passes.
 //!
 //! A long poll registers its waiter before it reads, and waits only after a read that found
 //! nothing: whatever is published in between ends the wait.
@@ -43,7 +45,9 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 
-pub mod chunk;
+#![forbid(unsafe_code)]
+
+pub mod delivery;
 mod engine;
 mod error;
 pub mod published;
@@ -52,7 +56,10 @@ mod reader;
 pub mod request;
 mod shard_handle;
 pub mod status;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time_search;
+pub mod views;
 mod waiter;
 
 pub use engine::{AppendWait, Directory, Engine};
@@ -63,6 +70,6 @@ pub use rustmq_engine_core::log::{AppendFrontier, Frontiers, ReadFrontier};
 pub use rustmq_engine_core::shard::error::{AppendError, DeleteError, EngineStopped, OpenError, ReadError, TrimError};
 pub use rustmq_engine_core::shard::request::{Append, Appended, LogConfig, OpenPartition, TrimTo};
 pub use shard_handle::ShardHandle;
-pub use status::{DriverKind, EngineStatus, ShardStatus};
+pub use status::{EngineStatus, ShardStatus};
 pub use time_search::FoundOffset;
 pub use waiter::{Awaited, FetchWaiter};

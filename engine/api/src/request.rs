@@ -64,7 +64,7 @@ pub struct DiskRead {
     pub reply: Reply<Result<ReadBatches, ReadError>>,
 }
 
-/// The outcome of handing a read to the read threads.
+/// The outcome of handing over a read.
 #[derive(Debug)]
 pub enum Submitted {
     /// The read will be answered, unless the shard has ended and dropped its reply.
@@ -73,8 +73,8 @@ pub enum Submitted {
     Retired(Box<DiskRead>),
 }
 
-/// Reads batches that have left memory, on threads of its own and without asking the shard. The
-/// implementer holds the segment from taking a read until its answer.
+/// Reads batches that have left memory, without blocking the caller and without asking the shard.
+/// The implementer keeps the batches readable from taking a read until its answer.
 pub trait DiskReads: Debug + Send + Sync {
     fn submit(&self, read: Box<DiskRead>) -> Submitted;
 }

@@ -1,35 +1,13 @@
 //! The engine's figures for metrics, the banner and `DescribeLogDirs`. Any thread may read them at
 //! any time.
 
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use crate::chunk::{ChunkPool, ChunkUsage};
-
-/// How a shard reaches its files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DriverKind {
-    /// `io_uring`.
-    Uring,
-    /// `epoll`, with a disk thread beside each shard for the commits that the shard does not make
-    /// itself.
-    Epoll,
-}
-
-impl DriverKind {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Uring => "io_uring",
-            Self::Epoll => "epoll",
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineStatus {
-    pub driver: DriverKind,
     pub shards: Vec<ShardStatus>,
 }
 
@@ -57,22 +35,56 @@ pub struct ShardStatus {
     pub full: bool,
 }
 
+/// Where an [`crate::Engine`] asks for the figures of one shard.
+pub trait ShardFigures: Debug + Send + Sync {
+    fn status(&self) -> ShardStatus;
+
+    /// Receives the reason when the shard fails for good.
+    fn watch_poisoned(&self) -> watch::Receiver<Option<String>>;
+}
+
+/// The memory of a shard's recent batches. Readers release it on their own threads, so its figures
+/// are taken when they are asked for.
+pub trait TailMemory: Debug + Send + Sync {
+    fn usage(&self) -> TailMemoryUsage;
+}
+
+/// As in [`ShardStatus`], in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TailMemoryUsage {
+    pub budget: u64,
+    /// The chunks that have owners.
+    pub live: u64,
+    /// Kept for the next chunks.
+    pub spare: u64,
+    /// Mapped by the system since the start.
+    pub mapped: u64,
+}
+
 /// One shard's current figures, which the shard updates.
-#[derive(Debug, Default)]
-pub struct ShardGauges {
+#[derive(Debug)]
+pub struct ShardGauges<M> {
     pub wal_bytes: AtomicU64,
     pub wal_used_bytes: AtomicU64,
     pub wal_capacity_bytes: AtomicU64,
     pub partitions: AtomicU64,
     pub full: AtomicBool,
     poisoned: watch::Sender<Option<String>>,
-    pub chunks: ChunkPool,
+    memory: M,
 }
 
-impl ShardGauges {
+impl<M: TailMemory> ShardGauges<M> {
     #[must_use]
-    pub fn new(chunks: ChunkPool) -> Self {
-        Self { chunks, ..Self::default() }
+    pub fn new(memory: M) -> Self {
+        Self {
+            wal_bytes: AtomicU64::default(),
+            wal_used_bytes: AtomicU64::default(),
+            wal_capacity_bytes: AtomicU64::default(),
+            partitions: AtomicU64::default(),
+            full: AtomicBool::default(),
+            poisoned: watch::Sender::default(),
+            memory,
+        }
     }
 
     /// Marks the shard as failed for good. Keeps the first reason: later failures follow from it.
@@ -83,15 +95,12 @@ impl ShardGauges {
             is_first
         });
     }
+}
 
-    pub(crate) fn watch_poisoned(&self) -> watch::Receiver<Option<String>> {
-        self.poisoned.subscribe()
-    }
-
-    #[must_use]
-    pub fn status(&self) -> ShardStatus {
+impl<M: TailMemory> ShardFigures for ShardGauges<M> {
+    fn status(&self) -> ShardStatus {
         let load = |gauge: &AtomicU64| gauge.load(Ordering::Relaxed);
-        let ChunkUsage { budget, live, spare, mapped } = self.chunks.usage();
+        let TailMemoryUsage { budget, live, spare, mapped } = self.memory.usage();
         ShardStatus {
             wal_bytes: load(&self.wal_bytes),
             wal_used_bytes: load(&self.wal_used_bytes),
@@ -104,5 +113,9 @@ impl ShardGauges {
             poisoned: self.poisoned.borrow().clone(),
             full: self.full.load(Ordering::Relaxed),
         }
+    }
+
+    fn watch_poisoned(&self) -> watch::Receiver<Option<String>> {
+        self.poisoned.subscribe()
     }
 }

@@ -109,6 +109,26 @@ impl SettingValue for Driver {
     }
 }
 
+/// How a shard reaches its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverKind {
+    /// `io_uring`.
+    Uring,
+    /// `epoll`, with a disk thread beside each shard for the commits that the shard does not make
+    /// itself.
+    Epoll,
+}
+
+impl DriverKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Uring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct EngineConfig {
     pub settings: EngineSettings,

@@ -5,8 +5,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::SegmentGeneration;
+use rustmq_engine_memory::ChunkPool;
 use rustmq_folder::sync_dir;
 
 use crate::read_around::{AroundFile, BadRunLimit};

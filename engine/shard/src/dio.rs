@@ -7,8 +7,8 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags};
-use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_core::wal::SegmentShape;
+use rustmq_engine_memory::{ChunkPool, ChunkWriter};
 
 #[cfg(test)]
 pub(crate) mod spoiled;

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
-use rustmq_engine_api::published::Published;
-use rustmq_engine_api::request::{Reply, Request};
-use rustmq_engine_api::status::ShardGauges;
-use rustmq_engine_api::{AppendError, Appended, DeleteError, Directory, OpenError, TrimError};
-use rustmq_engine_core::shard::error::CutError;
-use rustmq_engine_core::shard::{CommitNumber, CommitSteps, Host, Now, Shard};
+use rustmq_engine_api::Directory;
+use rustmq_engine_api::request::Request;
+use rustmq_engine_api::status::ShardFigures;
+use rustmq_engine_api::views::Channels;
+use rustmq_engine_core::shard::{CommitNumber, CommitSteps, Now, Shard};
 use rustmq_engine_core::wal::SlotId;
-use rustmq_model::Offset;
+use rustmq_engine_memory::ChunkPool;
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use crate::clock::Clock;
@@ -27,24 +26,13 @@ use crate::read_pool::ReadPool;
 use crate::shard_reads::ShardReads;
 use crate::slot_files::SlotFiles;
 use crate::slots::{self, SlotPreparer};
-use crate::views::Views;
+use crate::tail_chunks::Gauges;
 
 /// The most events that a turn takes; the rest waits for the next turn.
 const EVENTS_PER_TURN: usize = 256;
 
-/// The reply and memory types of a shard that runs on threads.
-#[derive(Debug)]
-pub(crate) struct Threaded;
-
-impl Host for Threaded {
-    type Memory = Views;
-    type OpenReply = Reply<Vec<Result<Arc<Published>, OpenError>>>;
-    type AppendReply = Reply<Vec<Result<Appended, AppendError>>>;
-    type TrimReply = Reply<Result<Offset, TrimError>>;
-    type DeleteReply = Reply<Vec<Result<(), DeleteError>>>;
-    type CutReply = Reply<Result<Offset, CutError>>;
-    type DoneReply = Reply<()>;
-}
+/// A machine whose recent batches are in chunks.
+pub(crate) type Machine = Shard<Channels<ChunkPool>>;
 
 /// The queues through which other threads reach a shard.
 pub(crate) struct Inboxes {
@@ -58,7 +46,7 @@ pub(crate) struct ShardServices {
     pub reads: ReadPool,
     pub slots: SlotPreparer,
     pub directory: Arc<Directory>,
-    pub gauges: Arc<ShardGauges>,
+    pub gauges: Arc<Gauges>,
     pub metrics: Metrics,
 }
 
@@ -76,7 +64,7 @@ pub(crate) struct ShardDriver {
     pub(crate) folder: WalFolder,
     pub(crate) io: DirectIo,
     pub(crate) services: ShardServices,
-    pub(crate) machine: Shard<Threaded>,
+    pub(crate) machine: Machine,
     pub(crate) files: SlotFiles,
     /// Gives readers the same files.
     pub(crate) reads: Arc<ShardReads>,
@@ -111,7 +99,7 @@ pub(crate) struct DriverParts {
     pub folder: WalFolder,
     pub io: DirectIo,
     pub services: ShardServices,
-    pub machine: Shard<Threaded>,
+    pub machine: Machine,
     pub files: SlotFiles,
     pub reads: Arc<ShardReads>,
     pub is_synced: bool,

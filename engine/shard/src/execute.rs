@@ -1,15 +1,15 @@
-//! Executes the actions of a shard's machine.
+//! Executes the actions of a shard's machine that concern the log. `engine/api` delivers the
+//! others to readers and callers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use rustmq_engine_api::delivery::{DriverAction, deliver};
 use rustmq_engine_api::request::ColdRead;
-use rustmq_engine_core::shard::{
-    Action, Fact, LogRebuild, MoveError, Preparation, Publication, PublishedRun, ReadPlan, RebuildError,
-};
+use rustmq_engine_core::shard::{Fact, LogRebuild, MoveError, Preparation, ReadPlan, RebuildError};
 use rustmq_engine_core::wal::SlotId;
 
-use crate::driver::{ShardDriver, Threaded};
+use crate::driver::ShardDriver;
 use crate::event::Event;
 use crate::read_job::Destination;
 use crate::rebuild_job::RebuildJob;
@@ -19,15 +19,15 @@ impl ShardDriver {
     /// Executes actions until the machine requests no more.
     pub(crate) fn execute_all(&mut self) {
         while let Some(action) = self.machine.poll_action() {
-            self.execute(action);
+            if let Some(action) = deliver(&mut self.machine, self.number, &self.services.directory, action) {
+                self.execute(action);
+            }
         }
     }
 
-    /// Requesters may have gone, so failed sends are ignored.
-    fn execute(&mut self, action: Action<Threaded>) {
-        let views = self.machine.memory_mut();
+    fn execute(&mut self, action: DriverAction) {
         match action {
-            Action::Poison { reason } => {
+            DriverAction::Poison { reason } => {
                 tracing::error!(
                     shard = self.number,
                     reason,
@@ -35,60 +35,22 @@ impl ShardDriver {
                 );
                 self.services.gauges.poison(&reason);
             }
-            Action::CreateView(view) => views.create(*view),
-            Action::List { key } => self.services.directory.insert(self.number, Arc::clone(views.of(key))),
-            Action::Unlist { id } => self.services.directory.remove(id),
-            Action::Publish(publication) => {
-                let Publication { runs, batches } = publication;
-                let mut batches = batches.into_iter();
-                for PublishedRun { key, frontiers, size_bytes, aborted, count } in runs {
-                    views.of(key).publish_batches(frontiers, size_bytes, aborted, batches.by_ref().take(count));
-                }
-            }
-            Action::PublishFrontiers { key, frontiers, size_bytes, aborted } => {
-                views.of(key).publish_frontiers(frontiers, size_bytes, aborted);
-            }
-            Action::PublishMoves { key, moved } => {
-                let unindexed = self.machine.table().shared().unindexed();
-                self.machine.memory_mut().of(key).change(|state| state.log.relocate(&moved, &unindexed));
-            }
-            Action::PublishLeadership { key, leadership } => {
-                views.of(key).publish(|state| state.leadership = leadership);
-            }
-            Action::PublishEpoch { key, epoch } => views.of(key).publish(|state| state.leadership.epoch = epoch),
-            Action::PublishCut { key, frontiers, leadership, size_bytes, times, aborted } => {
-                views.of(key).publish(|state| {
-                    (state.frontiers, state.leadership, state.size_bytes) = (frontiers, leadership, size_bytes);
-                    (state.times, state.aborted) = (*times, Arc::new(aborted));
-                    state.log.cut(frontiers.log_start..frontiers.durable_end);
-                });
-            }
-            Action::CloseView { key } => views.close(key),
-            Action::AnswerOpen { reply, results } => {
-                let results = results.into_iter();
-                let _ = reply.send(results.map(|result| result.map(|key| Arc::clone(views.of(key)))).collect());
-            }
-            Action::AnswerConfigure { reply } => drop(reply.send(())),
-            Action::AnswerAppend { reply, results } => drop(reply.send(results)),
-            Action::AnswerTrim { reply, result } => drop(reply.send(result)),
-            Action::AnswerDelete { reply, results } => drop(reply.send(results)),
-            Action::AnswerCut { reply, result } => drop(reply.send(result)),
-            Action::PrepareSlot { slot, preparation } => self.prepare_slot(slot, preparation),
-            Action::PaceSlots(urgency) => self.urgency.store(level(urgency), Ordering::Relaxed),
-            Action::ReadToMove { number, read, plan } => {
+            DriverAction::PrepareSlot { slot, preparation } => self.prepare_slot(slot, preparation),
+            DriverAction::PaceSlots(urgency) => self.urgency.store(level(urgency), Ordering::Relaxed),
+            DriverAction::ReadToMove { number, read, plan } => {
                 if !self.submit_move(number, &read, *plan) {
                     let reason = "too many segments are being moved".to_owned();
                     self.machine.on_moved(self.clock.now(), number, Err(MoveError::Later { reason }));
                 }
             }
-            Action::Rebuild { number, rebuild } => {
+            DriverAction::Rebuild { number, rebuild } => {
                 if !self.submit_rebuild(number, rebuild) {
                     let reason = "the thread that reads back has ended".to_owned();
                     self.machine.on_rebuilt(number, Err(RebuildError::NotRead { reason }));
                 }
             }
-            Action::ForgetRepair => self.forget_repair(),
-            Action::Note(fact) => self.note(*fact),
+            DriverAction::ForgetRepair => self.forget_repair(),
+            DriverAction::Note(fact) => self.note(*fact),
         }
     }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::recovery::read_index;
 use rustmq_engine_core::wal::scan::SegmentPlace;
 use rustmq_engine_core::wal::{SegmentIndex, Trailer};
+use rustmq_engine_memory::ChunkPool;
 
 use crate::dio::read_at;
 use crate::index_scan::scan_index;

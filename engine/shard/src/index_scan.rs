@@ -4,9 +4,9 @@
 use std::io;
 use std::path::Path;
 
-use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::scan::{DamagePolicy, ScanNeed, SegmentPlace, SegmentScan};
 use rustmq_engine_core::wal::{FormatVersion, GroupError, SegmentIndex, Trailer, WalSession};
+use rustmq_engine_memory::ChunkPool;
 
 use crate::read_around::{AroundFile, BadRunLimit};
 

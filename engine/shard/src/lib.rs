@@ -54,9 +54,8 @@
 //! machine's actions), `shard_thread` (makes turns, and waits between them) and `standby` (makes
 //! them while the disk stalls). Then
 //! - the machine's inputs: `event` (messages of other threads), `clock`;
-//! - the means of its actions: `views` (the state that readers see, and its memory), `disk` and
-//!   `executions` (commits), `slots` and `slot_files` (the files of the log), `move_read` (reads
-//!   batches that must move);
+//! - the means of its actions: `disk` and `executions` (commits), `slots` and `slot_files` (the
+//!   files of the log), `move_read` (reads batches that must move);
 //! - reads of batches that have left memory: `shard_reads`, `read_pool`, `read_queue`, `reader`,
 //!   `window_cache`, `scattered_groups`;
 //! - the start and its surroundings: `recovery`, `folder`, `repair`, `tail_memory`,
@@ -98,12 +97,12 @@ mod slot_files;
 mod slots;
 mod standby;
 mod start;
+mod tail_chunks;
 mod tail_memory;
-mod views;
 mod window;
 mod window_cache;
 
-pub use config::{Driver, EngineConfig, EngineSettings};
+pub use config::{Driver, DriverKind, EngineConfig, EngineSettings};
 pub use disk::DiskFaults;
 pub use folder::{FORMAT_VERSION, FolderError, WalOwner};
 pub use memory_levels::{MemorySource, SystemMemory};

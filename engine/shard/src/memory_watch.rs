@@ -5,8 +5,8 @@
 use std::io;
 use std::time::Duration;
 
-use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::tail_budget::TailBudget;
+use rustmq_engine_memory::ChunkPool;
 use rustmq_model::{ByteSize, Instant};
 
 use crate::event::{Event, EventSender};

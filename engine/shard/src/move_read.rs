@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
-use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::shard::{MoveError, READ_ATTEMPTS};
 use rustmq_engine_core::wal::scan::SegmentPlace;
+use rustmq_engine_memory::ChunkPool;
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::damaged_copies::copy_damaged_segment;

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use rustix::fs::{Advice, fadvise};
-use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_core::wal::group::fill_unreadable;
+use rustmq_engine_memory::{ChunkPool, ChunkWriter};
 
 use crate::dio::{DirectIo, read_at, read_once};
 

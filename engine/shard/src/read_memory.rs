@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicU64;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
-use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_core::shard::NoMemory;
+use rustmq_engine_memory::{ChunkPool, ChunkWriter};
 
 use crate::read_queue::ReadQueue;
 

@@ -6,10 +6,10 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
-use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::log::PartitionLog;
 use rustmq_engine_core::shard::{LogRebuild, RebuildError};
 use rustmq_engine_core::wal::recovery::ReadRequest;
+use rustmq_engine_memory::ChunkPool;
 
 use crate::dio::read_at;
 use crate::event::{Event, EventSender};

@@ -8,9 +8,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, RecoveryError};
 use rustmq_engine_core::wal::{RecoveredWal, Recovery, RecoveryOptions, SegmentShape, SlotId};
+use rustmq_engine_memory::ChunkPool;
 use rustmq_model::Timestamp;
 
 use crate::clock::wall_time;

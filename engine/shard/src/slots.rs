@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
 use rustmq_engine_core::shard::{Preparation, Urgency};
 use rustmq_engine_core::wal::SlotId;
+use rustmq_engine_memory::{ChunkPool, ChunkWriter};
 use rustmq_folder::sync_dir;
 
 use crate::dio::DirectIo;

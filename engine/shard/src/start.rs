@@ -9,9 +9,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
-use rustmq_engine_api::chunk::ChunkPool;
-use rustmq_engine_api::status::ShardGauges;
-use rustmq_engine_api::{Directory, DriverKind, Engine, ShardHandle};
+use rustmq_engine_api::status::ShardFigures;
+use rustmq_engine_api::views::Views;
+use rustmq_engine_api::{Directory, Engine, ShardHandle};
 use rustmq_engine_core::log::{Gaps, Replicas};
 use rustmq_engine_core::shard::starting::{PartitionReplayError, log_limits, replay_partitions};
 use rustmq_engine_core::shard::{Gathering, NoMemory, Shard, ShardConfig, SyncPolicy};
@@ -19,11 +19,12 @@ use rustmq_engine_core::wal::position::SegmentShapeError;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, DroppedTail};
 use rustmq_engine_core::wal::segments::SEGMENTS_MIN;
 use rustmq_engine_core::wal::{SegmentShape, SegmentTable, SegmentTableConfig};
+use rustmq_engine_memory::ChunkPool;
 use rustmq_model::ByteSize;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::config::{Driver, EngineConfig};
+use crate::config::{Driver, DriverKind, EngineConfig};
 use crate::dio::DirectIo;
 use crate::disk::Disk;
 use crate::driver::{DriverParts, Inboxes, ShardDriver, ShardServices};
@@ -38,7 +39,7 @@ use crate::shard_thread;
 use crate::slot_files::SlotFiles;
 use crate::slots::SlotPreparer;
 use crate::standby::Standby;
-use crate::views::Views;
+use crate::tail_chunks::{Gauges, TailChunks};
 
 /// How long a shard's own commit may hold up requests that need no commit; then the standby takes
 /// the shard over. The standby checks at this interval, so twice the delay may pass. Longer than
@@ -134,6 +135,7 @@ struct ShardPlan {
     driver: DriverKind,
     clock: Clock,
     faults: Option<Arc<crate::disk::DiskFaults>>,
+    chunks: ChunkPool,
     services: ShardServices,
     standby: Standby<ShardDriver>,
     inboxes: Inboxes,
@@ -271,9 +273,10 @@ fn plan_shards(
         let (events, event_inbox) = EventSender::channel(EVENTS_MAX);
         let chunks = tail_chunks(limit.full, wals);
         watched.push(WatchedShard { chunks: chunks.clone(), events: events.clone() });
-        let gauges = Arc::new(ShardGauges::new(chunks));
+        let gauges = Arc::new(Gauges::new(TailChunks(chunks.clone())));
         let read_permits = reads.permits();
-        handles.push(ShardHandle { inbox, read_permits, gauges: Arc::clone(&gauges) });
+        let figures = Arc::clone(&gauges) as Arc<dyn ShardFigures>;
+        handles.push(ShardHandle { inbox, read_permits, figures });
         let services = ShardServices {
             events,
             reads: reads.clone(),
@@ -298,6 +301,7 @@ fn plan_shards(
             driver: layout.driver,
             clock: layout.clock,
             faults: config.faults.clone(),
+            chunks,
             services,
             standby: start_standby(number).map_err(thread_error)?,
             inboxes: Inboxes { requests, events: event_inbox },
@@ -305,7 +309,7 @@ fn plan_shards(
     }
     let watch = MemoryWatch { shards: watched, limit, tail_memory: config.tail_memory.clone() };
     watch.start().map_err(thread_error)?;
-    Ok((Engine::new(handles, directory, layout.driver), plans))
+    Ok((Engine::new(handles, directory), plans))
 }
 
 fn start_standby(shard: usize) -> io::Result<Standby<ShardDriver>> {
@@ -379,6 +383,18 @@ async fn serve(plan: ShardPlan, ready: std_mpsc::Sender<Result<ShardReady, Start
     }
 }
 
+fn warn_of_torn_tail(shard: usize, folder: &WalFolder, dropped: &DroppedTail) {
+    let DroppedTail { slot, offset, damage, groups } = dropped;
+    tracing::warn!(
+        shard,
+        path = %folder.slot_path(*slot).display(),
+        offset,
+        %damage,
+        sound_groups_after_it = groups,
+        "a torn group at the log's end was dropped: no later group proves that it was complete"
+    );
+}
+
 struct Built {
     shard: Box<ShardDriver>,
     disk: Disk,
@@ -399,6 +415,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         driver,
         clock,
         faults,
+        chunks,
         services,
         standby,
     } = plan;
@@ -409,15 +426,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     };
     let Recovered { wal, files, .. } = recover(&folder, io, shape, policy)?;
     for dropped in &wal.dropped {
-        let DroppedTail { slot, offset, damage, groups } = dropped;
-        tracing::warn!(
-            shard = number,
-            path = %folder.slot_path(*slot).display(),
-            offset,
-            %damage,
-            sound_groups_after_it = groups,
-            "a torn group at the log's end was dropped: no later group proves that it was complete"
-        );
+        warn_of_torn_tail(number, &folder, dropped);
     }
     let now = clock.now();
     let limits = log_limits(shape);
@@ -436,7 +445,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let syncs = if tuning.is_synced { SyncPolicy::EachCommit } else { SyncPolicy::Never };
     let (files, segments) = (SlotFiles::new(files), table.shared().clone());
     let reads = ShardReads::new(folder.id, io.block_size, segments, files.clone(), services.reads.clone());
-    let views = Views::new(services.gauges.chunks.clone(), Arc::new(WeakShardReads::of(&reads)));
+    let views = Views::new(chunks, Arc::new(WeakShardReads::of(&reads)));
     let gathering = Gathering::new(folder.id, table, views, syncs);
     let readiness = ShardReady { partitions: partitions.len(), torn: !wal.dropped.is_empty() };
     let config = ShardConfig {

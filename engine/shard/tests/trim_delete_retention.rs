@@ -9,12 +9,9 @@ use std::fs::File;
 use std::time::{Duration, SystemTime};
 
 use engine_fixture::{
-    append, append_value, batch, batch_at, id, on_every_disk, open, open_with, producer_batch, read_all, to_append,
-    until, values,
+    append, append_value, batch_at, id, on_every_disk, open, open_with, producer_batch, read_all, until, values,
 };
-use rustmq_engine_api::{
-    AppendError, DeleteError, Engine, Isolation, LogConfig, ReadError, ReadRequest, TrimError, TrimTo,
-};
+use rustmq_engine_api::{AppendError, DeleteError, Engine, LogConfig, ReadError, TrimError, TrimTo};
 use rustmq_model::{Offset, Timestamp};
 
 static VALUE: [u8; 30_000] = [b'v'; 30_000];
@@ -133,24 +130,6 @@ fn a_deleted_partition_is_gone_and_its_segments_come_back() {
 }
 
 #[test]
-fn a_partition_opened_anew_right_after_its_deletion_starts_empty() {
-    on_every_disk(async |fixture| {
-        let engine = fixture.start();
-        open(&engine, 0).await;
-        for _ in 0..50 {
-            let old = engine.append(vec![engine_fixture::to_append(0, engine_fixture::batch(&[b"old"]))]).await;
-            let (deleted, reader) = tokio::join!(engine.delete(vec![id(0)]), open(&engine, 0));
-            assert_eq!(deleted, [Ok(())]);
-            let _ = old.wait().await;
-            assert_eq!(reader.frontiers().high_watermark, Offset(0));
-            assert_eq!(append_value(&engine, 0, b"new").await, Ok(Offset(0)));
-            assert_eq!(values(&reader).await, ["new"]);
-        }
-        engine.shutdown().await;
-    });
-}
-
-#[test]
 fn retention_cuts_by_size_and_by_time() {
     on_every_disk(async |mut fixture| {
         fixture.config.retention_interval = Duration::from_millis(20);
@@ -242,31 +221,6 @@ fn an_idempotent_producer_of_old_records_is_remembered() {
         until_retention_has_looked(&engine).await;
         let again = append(&engine, 0, batch()).await.unwrap();
         assert_eq!((again.base_offset, again.duplicate_of), (Offset(0), Some(Timestamp(1_000))));
-        engine.shutdown().await;
-    });
-}
-
-#[test]
-fn the_size_counts_what_lies_above_the_log_start_once() {
-    on_every_disk(async |fixture| {
-        let engine = fixture.start();
-        let reader = open(&engine, 0).await;
-        for _ in 0..50 {
-            let trimming = engine.clone();
-            let trim = tokio::spawn(async move { trimming.trim(id(0), TrimTo::HighWatermark).await });
-            let mut appends = Vec::new();
-            for _ in 0..20 {
-                appends.push(engine.append(vec![to_append(0, batch(&[&[b'v'; 1_000]]))]).await);
-                tokio::task::yield_now().await;
-            }
-            for append in appends {
-                assert!(append.wait().await[0].is_ok());
-            }
-            trim.await.unwrap().unwrap();
-            let (isolation, from) = (Isolation::ReadUncommitted, reader.frontiers().log_start);
-            let read = reader.read(ReadRequest { from, max_bytes: 1 << 20, at_least_one: true, isolation });
-            assert_eq!(reader.size_bytes(), read.await.unwrap().bytes() as u64);
-        }
         engine.shutdown().await;
     });
 }

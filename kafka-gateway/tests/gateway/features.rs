@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kafka_protocol::messages::{ApiVersionsResponse, ResponseKind};
-use rustmq_controller_core::Command;
 
 use crate::house::{Client, House};
 use crate::samples;
@@ -35,7 +34,7 @@ async fn the_epoch_rises_with_every_change_of_the_features() {
     ];
     for (levels, features, epoch) in steps {
         let levels: BTreeMap<_, _> = levels.iter().map(|(name, level)| ((*name).to_owned(), *level)).collect();
-        house.controller.submit(Command::FinalizeFeatures { levels }).await.unwrap().result.unwrap();
+        house.finalize_features(levels).await;
         let answer = async {
             loop {
                 let answer = api_versions(&mut client, 4).await;

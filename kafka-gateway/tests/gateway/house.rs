@@ -1,5 +1,5 @@
-//! A gateway in front of a real broker, engine and controller in a folder of its own, and a client
-//! of bare frames.
+//! A gateway in front of a broker whose engine and controller are in memory, and a client of bare
+//! frames.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,13 +11,9 @@ use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseKind}
 use kafka_protocol::protocol::Encodable;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
-use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits, BrokerSettings};
-use rustmq_controller_core::{Configs, IncarnationId};
-use rustmq_controller_raft::{Controller, ControllerConfig};
-use rustmq_engine_api::Engine;
-use rustmq_engine_shard::{DiskFaults, EngineConfig, EngineSettings, Metrics};
+use rustmq_broker_service::Broker;
+use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
 use rustmq_kafka_gateway::{Gateway, GatewayConfig, GatewaySettings};
-use rustmq_model::ByteSize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
@@ -29,10 +25,7 @@ pub struct House {
     pub address: SocketAddr,
     pub gateway: Gateway,
     pub broker: Arc<Broker>,
-    pub faults: Arc<DiskFaults>,
-    engine: Engine,
-    pub controller: Controller,
-    _folder: tempfile::TempDir,
+    rig: InMemoryBroker,
 }
 
 impl House {
@@ -41,56 +34,37 @@ impl House {
     }
 
     /// With broker-wide settings beyond those that keep the tests short.
-    pub async fn open_with(more: &[(&str, &str)], adjust: impl FnOnce(&mut GatewayConfig)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let faults = Arc::new(DiskFaults::default());
-        let settings = EngineSettings {
-            shards: Some(1),
-            segment_size: ByteSize::mib(4),
-            wal_capacity: Some(ByteSize::mib(64)),
-            tail_memory: Some(ByteSize::mib(16)),
-            ..EngineSettings::default()
-        };
-        let config = EngineConfig {
-            faults: Some(Arc::clone(&faults)),
-            ..EngineConfig::new(settings, folder.path().join("wal"))
-        };
-        let start = move || rustmq_engine_shard::start(&config, &Metrics::default());
-        let (engine, _) = tokio::task::spawn_blocking(start).await.unwrap().unwrap();
-        let controller =
-            Controller::open(&folder.path().join("controller"), ControllerConfig::default()).await.unwrap();
+    pub async fn open_with(more: &[(&'static str, &'static str)], adjust: impl FnOnce(&mut GatewayConfig)) -> Self {
         let kafka = [
             ("group.initial.rebalance.delay.ms", "0"),
             ("group.min.session.timeout.ms", "1"),
             ("offsets.topic.num.partitions", "2"),
             ("message.max.bytes", "1000000"),
         ];
-        let config = BrokerConfig {
-            settings: BrokerSettings { name: "broker".to_owned(), ..BrokerSettings::default() },
-            incarnation: IncarnationId(1),
-            listeners: BTreeMap::new(),
-            data_dir: folder.path().to_owned(),
-            kafka: kafka
-                .iter()
-                .chain(more)
-                .map(|&(name, value)| (name.to_owned(), value.to_owned()))
-                .collect::<Configs>()
-                .into(),
-            limits: BrokerLimits::default(),
-        };
-        let mut registry = Registry::default();
-        let broker = Broker::start(config, engine.clone(), controller.clone(), &mut registry).await.unwrap();
+        let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&[&kafka, more].concat())).await;
         let settings = GatewaySettings { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..GatewaySettings::default() };
         let mut config = GatewayConfig::new(settings);
         adjust(&mut config);
-        let gateway = Gateway::start(config, Arc::clone(&broker)).unwrap();
-        Self { address: gateway.local_addr(), gateway, broker, faults, engine, controller, _folder: folder }
+        let gateway = Gateway::start(config, Arc::clone(&rig.broker)).unwrap();
+        Self { address: gateway.local_addr(), gateway, broker: Arc::clone(&rig.broker), rig }
+    }
+
+    /// From now on nothing that is written becomes durable, until [`Self::resume`].
+    pub fn stall(&self) {
+        self.rig.engine.stall();
+    }
+
+    pub fn resume(&self) {
+        self.rig.engine.resume();
+    }
+
+    pub async fn finalize_features(&self, levels: BTreeMap<String, i16>) {
+        self.rig.finalize_features(levels).await;
     }
 
     pub async fn close(self) {
         tokio::join!(self.gateway.shutdown(PATIENCE), self.broker.shutdown());
-        self.engine.shutdown().await;
-        self.controller.shutdown().await;
+        self.rig.stop().await;
     }
 
     /// What the gateway counts under a name and its labels; 0 if it is not there.

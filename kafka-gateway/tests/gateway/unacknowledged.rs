@@ -35,7 +35,7 @@ async fn what_the_engine_holds_without_an_answer_is_counted() {
     let creation = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
     client.ask(ApiKey::CreateTopics, 5, RequestKind::CreateTopics(creation)).await;
 
-    house.faults.hold_syncs();
+    house.stall();
     for size in [LARGE; COUNT].into_iter().chain([1]) {
         produce(&mut client, size).await;
     }
@@ -45,7 +45,7 @@ async fn what_the_engine_holds_without_an_answer_is_counted() {
     let in_use = |house: &House| house.metric("ordinary_request_memory_bytes");
     assert!(in_use(&house) >= COUNT * LARGE, "{} bytes", in_use(&house));
 
-    house.faults.release_syncs();
+    house.resume();
     house.until(|house| in_use(house) == 0).await;
     // The first answer is to what comes after them.
     let request = RequestKind::ApiVersions(ApiVersionsRequest::default());

@@ -17,13 +17,11 @@ use rustmq_controller_core::configs::{EffectiveTopicConfig, StaticConfigs};
 use rustmq_controller_core::{
     BrokerRegistration, ClusterState, Command, IncarnationId, NewTopic, PartitionLimits, Placement,
 };
-use rustmq_engine_api::chunk::ChunkPool;
 use rustmq_engine_api::published::{PartitionState, Published};
 use rustmq_engine_api::request::{DiskRead, DiskReads, Reply, Request, Submitted};
 use rustmq_engine_api::status::ShardGauges;
-use rustmq_engine_api::{
-    Append, AppendError, Appended, Directory, DriverKind, Frontiers, ReadBatches, ReadError, ShardHandle,
-};
+use rustmq_engine_api::testing::NoTailMemory;
+use rustmq_engine_api::{Append, AppendError, Appended, Directory, Frontiers, ReadBatches, ReadError, ShardHandle};
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{BrokerId, Offset, Timestamp, TopicName, TopicPartition};
@@ -169,14 +167,14 @@ impl Rig {
     /// With the requests to the logs, of which so many wait.
     fn new(disks: [Disk; 2], inbox_room: usize) -> (Self, mpsc::Receiver<Request>) {
         let (inbox, requests) = mpsc::channel(inbox_room);
-        let gauges = Arc::new(ShardGauges::new(ChunkPool::default()));
-        let shard = ShardHandle { inbox, read_permits: Arc::new(Semaphore::new(1)), gauges };
+        let figures = Arc::new(ShardGauges::new(NoTailMemory));
+        let shard = ShardHandle { inbox, read_permits: Arc::new(Semaphore::new(1)), figures };
         let directory = Arc::new(Directory::default());
         let disks = disks.map(Arc::new);
         for (partition, disk) in (0..).map(PartitionId).zip(&disks) {
             directory.insert(0, disk.publish(TopicIdPartition { topic_id: TOPIC, partition }));
         }
-        let engine = Engine::new(vec![shard], directory, DriverKind::Epoll);
+        let engine = Engine::new(vec![shard], directory);
         let logs = Arc::new(Logs::default());
         *logs.answers.lock() = (0..2).map(|partition| (PartitionId(partition), Answer::Stored)).collect();
         let state = cluster();

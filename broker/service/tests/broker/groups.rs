@@ -10,15 +10,15 @@ use rustmq_broker_service::groups::request::{
 use rustmq_broker_service::groups::{
     ClassicState, CommittedOffset, GroupError, GroupId, MemberId, coordinator_partition,
 };
+use rustmq_broker_service::testing::operations::{PATIENCE, batch_of, create, named, produce};
+use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
 use rustmq_broker_service::*;
+use rustmq_controller_api::Controller;
 use rustmq_controller_core::{Command, NewTopic, Placement, TopicSelector};
-use rustmq_controller_raft::{Controller, ControllerConfig};
 use rustmq_engine_api::{Append, AppendFrontier};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition, TopicName, TopicPartition};
-
-use crate::house::{House, PATIENCE, batch_of, named};
 
 const FAST: [(&str, &str); 2] = [("group.initial.rebalance.delay.ms", "0"), ("offsets.topic.num.partitions", "5")];
 
@@ -39,11 +39,11 @@ fn join_request(group: &str, member: &str) -> JoinRequest {
 }
 
 /// Joins as a client does: first for a member id, then with it; then brings the assignment.
-async fn join(house: &House, group: &str) -> Joined {
-    let first = house.broker.join_group(join_request(group, "")).await;
+async fn join(rig: &InMemoryBroker, group: &str) -> Joined {
+    let first = rig.broker.join_group(join_request(group, "")).await;
     let Err(GroupError::MemberIdRequired { member_id }) = first else { panic!("{first:?}") };
     assert!(member_id.as_str().starts_with("client-"));
-    let joined = house.broker.join_group(join_request(group, member_id.as_str()));
+    let joined = rig.broker.join_group(join_request(group, member_id.as_str()));
     let joined = tokio::time::timeout(PATIENCE, joined).await.unwrap().unwrap();
     let sync = SyncRequest {
         group: GroupId::from(group),
@@ -54,7 +54,7 @@ async fn join(house: &House, group: &str) -> Joined {
         protocol: None,
         assignments: vec![(joined.member.clone(), Bytes::from_static(b"mine"))],
     };
-    let synced = tokio::time::timeout(PATIENCE, house.broker.sync_group(sync)).await.unwrap().unwrap();
+    let synced = tokio::time::timeout(PATIENCE, rig.broker.sync_group(sync)).await.unwrap().unwrap();
     assert_eq!(synced.assignment, "mine");
     joined
 }
@@ -90,9 +90,9 @@ fn simple_commit(group: &str, offsets: Vec<CommitEntry>) -> GroupCommit {
 }
 
 /// Committed offset and metadata of partition 0 of "orders"; waits while the coordinator loads.
-async fn committed(house: &House, group: &str) -> Option<(i64, String)> {
+async fn committed(rig: &InMemoryBroker, group: &str) -> Option<(i64, String)> {
     let group = GroupId::from(group);
-    let fetch = || house.broker.fetch_offsets(&group, OffsetsWanted::These(vec![(named("orders"), PartitionId(0))]));
+    let fetch = || rig.broker.fetch_offsets(&group, OffsetsWanted::These(vec![(named("orders"), PartitionId(0))]));
     let load = async {
         loop {
             match fetch() {
@@ -105,30 +105,29 @@ async fn committed(house: &House, group: &str) -> Option<(i64, String)> {
     fetched.remove(0).committed.unwrap().map(|committed| (committed.offset.0, committed.metadata))
 }
 
-async fn find(house: &House, group: &str) {
-    assert_eq!(house.broker.find_coordinator(&GroupId::from(group)).await, Ok(house.broker.id()));
+async fn find(rig: &InMemoryBroker, group: &str) {
+    assert_eq!(rig.broker.find_coordinator(&GroupId::from(group)).await, Ok(rig.broker.id()));
     // A new coordinator has an empty log to load, which takes a moment all the same.
-    assert_eq!(committed(house, group).await, None);
+    assert_eq!(committed(rig, group).await, None);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_commit_survives_a_restart_and_so_does_the_member() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
-    house.create("orders", 2, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&FAST)).await;
+    create(&rig.broker, "orders", 2, &[]).await;
     for _ in 0..9 {
-        house.produce("orders", 0, batch_of(&["v"])).await.unwrap();
+        produce(&rig.broker, "orders", 0, batch_of(&["v"])).await.unwrap();
     }
-    let early = house.broker.join_group(join_request("readers", "")).await;
+    let early = rig.broker.join_group(join_request("readers", "")).await;
     assert_eq!(early, Err(GroupError::NotCoordinator), "the client has to look for the coordinator first");
-    find(&house, "readers").await;
-    assert_eq!(house.broker.topics(TopicSelection::All, AutoCreation::Refused).await.len(), 2);
-    let joined = join(&house, "readers").await;
-    house.broker.heartbeat(&heartbeat("readers", &joined)).await.unwrap();
+    find(&rig, "readers").await;
+    assert_eq!(rig.broker.topics(TopicSelection::All, AutoCreation::Refused).await.len(), 2);
+    let joined = join(&rig, "readers").await;
+    rig.broker.heartbeat(&heartbeat("readers", &joined)).await.unwrap();
     let offsets = vec![
         entry(named("orders"), 0, 7),
         entry(named("nowhere"), 0, 1),
-        entry(TopicRef::Id(house.broker.topic_id("orders").unwrap()), 1, -2),
+        entry(TopicRef::Id(rig.broker.topic_id("orders").unwrap()), 1, -2),
         entry(named("orders"), 2, 1),
     ];
     let commit = GroupCommit {
@@ -136,83 +135,74 @@ async fn a_commit_survives_a_restart_and_so_does_the_member() {
         generation: joined.generation,
         ..simple_commit("readers", offsets)
     };
-    let outcomes = house.broker.commit_offsets(commit).await;
+    let outcomes = rig.broker.commit_offsets(commit).await;
     assert_eq!(outcomes[0], Ok(()));
     assert!(matches!(&outcomes[1], Err(BrokerError::UnknownTopic { .. })));
     assert_eq!(outcomes[2], Ok(()));
     assert!(matches!(&outcomes[3], Err(BrokerError::UnknownPartition { .. })));
-    let text = house.metrics();
+    let text = rig.metrics();
     let lag = "rustmq_consumer_lag_records{group=\"readers\",topic=\"orders\",partition=\"0\"} 2\n";
     assert!(text.contains(lag), "{text}");
     assert!(text.contains("rustmq_groups{state=\"Stable\"} 1\n"), "{text}");
-    house.stop().await;
-
-    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
-    assert_eq!(committed(&house, "readers").await, Some((7, "note".to_owned())));
-    let all = house.broker.fetch_offsets(&GroupId::from("readers"), OffsetsWanted::All).unwrap();
+    let rig = rig.restart().await;
+    assert_eq!(committed(&rig, "readers").await, Some((7, "note".to_owned())));
+    let all = rig.broker.fetch_offsets(&GroupId::from("readers"), OffsetsWanted::All).unwrap();
     assert_eq!(all.len(), 2);
     assert_eq!(all[1].committed.as_ref().unwrap().as_ref().unwrap().offset, Offset(-2));
-    house.broker.heartbeat(&heartbeat("readers", &joined)).await.unwrap();
-    let described = house.broker.describe_group(&GroupId::from("readers")).unwrap();
+    rig.broker.heartbeat(&heartbeat("readers", &joined)).await.unwrap();
+    let described = rig.broker.describe_group(&GroupId::from("readers")).unwrap();
     assert_eq!((described.state, described.members.len()), (ClassicState::Stable, 1));
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_left_group_can_be_deleted_and_is_gone_for_good() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
-    house.create("orders", 1, &[]).await;
-    find(&house, "readers").await;
-    let joined = join(&house, "readers").await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&FAST)).await;
+    create(&rig.broker, "orders", 1, &[]).await;
+    find(&rig, "readers").await;
+    let joined = join(&rig, "readers").await;
     let group = GroupId::from("readers");
-    assert_eq!(house.broker.delete_group(&group).await, Err(GroupError::NonEmptyGroup));
+    assert_eq!(rig.broker.delete_group(&group).await, Err(GroupError::NonEmptyGroup));
     let leaving = LeavingMember { member: joined.member.clone(), instance: None, reason: None };
-    let left = house.broker.leave_group(LeaveRequest { group: group.clone(), members: vec![leaving] }).await.unwrap();
+    let left = rig.broker.leave_group(LeaveRequest { group: group.clone(), members: vec![leaving] }).await.unwrap();
     assert_eq!(left[0].outcome, Ok(()));
-    assert_eq!(
-        house.broker.commit_offsets(simple_commit("readers", vec![entry(named("orders"), 0, 3)])).await,
-        [Ok(())]
-    );
-    assert_eq!(house.broker.list_groups().unwrap()[0].state, ClassicState::Empty);
-    house.broker.delete_group(&group).await.unwrap();
-    assert_eq!(committed(&house, "readers").await, None);
-    house.stop().await;
-
-    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
-    assert_eq!(committed(&house, "readers").await, None);
-    assert_eq!(house.broker.describe_group(&group).unwrap().state, ClassicState::Dead);
-    house.stop().await;
+    assert_eq!(rig.broker.commit_offsets(simple_commit("readers", vec![entry(named("orders"), 0, 3)])).await, [Ok(())]);
+    assert_eq!(rig.broker.list_groups().unwrap()[0].state, ClassicState::Empty);
+    rig.broker.delete_group(&group).await.unwrap();
+    assert_eq!(committed(&rig, "readers").await, None);
+    let rig = rig.restart().await;
+    assert_eq!(committed(&rig, "readers").await, None);
+    assert_eq!(rig.broker.describe_group(&group).unwrap().state, ClassicState::Dead);
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn offsets_go_when_asked_and_with_their_topic() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
-    house.create("orders", 2, &[]).await;
-    find(&house, "readers").await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&FAST)).await;
+    create(&rig.broker, "orders", 2, &[]).await;
+    find(&rig, "readers").await;
     let offsets = vec![entry(named("orders"), 0, 3), entry(named("orders"), 1, 4)];
-    assert_eq!(house.broker.commit_offsets(simple_commit("readers", offsets)).await, [Ok(()), Ok(())]);
+    assert_eq!(rig.broker.commit_offsets(simple_commit("readers", offsets)).await, [Ok(()), Ok(())]);
     let group = GroupId::from("readers");
     let partitions = vec![("orders".to_owned(), PartitionId(0)), ("nowhere".to_owned(), PartitionId(0))];
-    let outcomes = house.broker.delete_offsets(group.clone(), partitions).await.unwrap();
+    let outcomes = rig.broker.delete_offsets(group.clone(), partitions).await.unwrap();
     assert_eq!(outcomes[0], Ok(()));
     assert!(matches!(&outcomes[1], Err(BrokerError::UnknownTopic { .. })));
-    assert_eq!(committed(&house, "readers").await, None);
-    let all = || house.broker.fetch_offsets(&group, OffsetsWanted::All).unwrap();
+    assert_eq!(committed(&rig, "readers").await, None);
+    let all = || rig.broker.fetch_offsets(&group, OffsetsWanted::All).unwrap();
     assert_eq!(all().len(), 1);
-    house.broker.delete_topics(vec![named("orders")], PATIENCE).await.remove(0).unwrap();
+    rig.broker.delete_topics(vec![named("orders")], PATIENCE).await.remove(0).unwrap();
     let forgotten = async {
         while !all().is_empty() {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(PATIENCE, forgotten).await.unwrap();
-    house.stop().await;
+    rig.stop().await;
 }
 
 /// Appends a commit that names no topic id, as records from before there were any do.
-async fn append_commit_without_id(house: &House, group: &str, topic: &str, offset: i64) {
+async fn append_commit_without_id(rig: &InMemoryBroker, group: &str, topic: &str, offset: i64) {
     let partition = TopicPartition { topic: TopicName::new(topic).unwrap(), partition: PartitionId(0) };
     let committed = CommittedOffset {
         offset: Offset(offset),
@@ -226,10 +216,10 @@ async fn append_commit_without_id(house: &House, group: &str, topic: &str, offse
     let mut batch = BatchBuilder::new(Codec::None);
     batch.push(committed.committed_at, Some(&key.unwrap()), Some(&value.unwrap()), &[]);
     let batch = batch.build();
-    let topic_id = house.broker.topic_id("__consumer_offsets").unwrap();
+    let topic_id = rig.broker.topic_id("__consumer_offsets").unwrap();
     let id = TopicIdPartition { topic_id, partition: coordinator_partition(group, 5) };
     let header = BatchHeader::parse(&batch).unwrap();
-    let wait = house
+    let wait = rig
         .engine
         .append(vec![Append { id, leader_epoch: None, batch, header, until: AppendFrontier::DurableEnd }])
         .await;
@@ -237,23 +227,21 @@ async fn append_commit_without_id(house: &House, group: &str, topic: &str, offse
 }
 
 /// What a crash leaves behind between the deletion of topics and the tombstones of their offsets.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn offsets_of_a_deleted_topic_are_not_those_of_another_under_its_name() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
-    find(&house, "readers").await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&FAST)).await;
+    find(&rig, "readers").await;
     for topic in ["orders", "gone", "kept"] {
-        house.create(topic, 1, &[]).await;
+        create(&rig.broker, topic, 1, &[]).await;
         let commit = simple_commit("readers", vec![entry(named(topic), 0, 7)]);
-        assert_eq!(house.broker.commit_offsets(commit).await, [Ok(())]);
+        assert_eq!(rig.broker.commit_offsets(commit).await, [Ok(())]);
     }
-    append_commit_without_id(&house, "old", "orders", 3).await;
-    append_commit_without_id(&house, "old", "gone", 3).await;
-    house.stop().await;
+    append_commit_without_id(&rig, "old", "orders", 3).await;
+    append_commit_without_id(&rig, "old", "gone", 3).await;
+    rig.broker.shutdown().await;
 
-    let controller = Controller::open(&dir.path().join("controller"), ControllerConfig::default()).await.unwrap();
     let deleted = ["orders", "gone"].map(|name| TopicSelector::Name(name.to_owned()));
-    controller.submit(Command::DeleteTopics { topics: deleted.to_vec() }).await.unwrap().result.unwrap();
+    rig.controller.submit(Command::DeleteTopics { topics: deleted.to_vec() }, None).await.unwrap().result.unwrap();
     let again = NewTopic {
         name: "orders".to_owned(),
         id: TopicId(77),
@@ -263,42 +251,39 @@ async fn offsets_of_a_deleted_topic_are_not_those_of_another_under_its_name() {
     let now = Timestamp(1_700_000_000_000);
     let limits = BrokerLimits::default().partitions;
     let creation = Command::CreateTopics { topics: vec![again], limits, validate_only: false, now };
-    controller.submit(creation).await.unwrap().result.unwrap();
-    controller.shutdown().await;
-
-    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
-    assert_eq!(committed(&house, "readers").await, None, "it was committed for the topic that is gone");
+    rig.controller.submit(creation, None).await.unwrap().result.unwrap();
+    let rig = rig.restart().await;
+    assert_eq!(committed(&rig, "readers").await, None, "it was committed for the topic that is gone");
     let names = |group: &str| -> Vec<TopicRef> {
-        let all = house.broker.fetch_offsets(&GroupId::from(group), OffsetsWanted::All).unwrap();
+        let all = rig.broker.fetch_offsets(&GroupId::from(group), OffsetsWanted::All).unwrap();
         all.into_iter().map(|fetched| fetched.topic).collect()
     };
     assert_eq!(names("readers"), [named("kept")]);
-    assert_eq!(committed(&house, "old").await, Some((3, String::new())), "it names no topic but this one");
+    assert_eq!(committed(&rig, "old").await, Some((3, String::new())), "it names no topic but this one");
     assert_eq!(names("old"), [named("orders")]);
-    let text = house.metrics();
+    let text = rig.metrics();
     assert!(!text.contains("group=\"readers\",topic=\"orders\""), "{text}");
     let commit = simple_commit("readers", vec![entry(named("orders"), 0, 9)]);
-    assert_eq!(house.broker.commit_offsets(commit).await, [Ok(())]);
-    assert_eq!(committed(&house, "readers").await, Some((9, "note".to_owned())));
-    house.stop().await;
+    assert_eq!(rig.broker.commit_offsets(commit).await, [Ok(())]);
+    assert_eq!(committed(&rig, "readers").await, Some((9, "note".to_owned())));
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_partition_that_is_asked_for_twice_is_answered_twice() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start_with(dir.path(), &FAST, BrokerLimits::default()).await;
-    house.create("orders", 1, &[]).await;
-    find(&house, "readers").await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&FAST)).await;
+    create(&rig.broker, "orders", 1, &[]).await;
+    find(&rig, "readers").await;
     let commit = simple_commit("readers", vec![entry(named("orders"), 0, 3)]);
-    assert_eq!(house.broker.commit_offsets(commit).await, [Ok(())]);
-    let id = TopicRef::Id(house.broker.topic_id("orders").unwrap());
+    assert_eq!(rig.broker.commit_offsets(commit).await, [Ok(())]);
+    let id = TopicRef::Id(rig.broker.topic_id("orders").unwrap());
     let asked = [named("orders"), id, named("orders"), named("nowhere"), TopicRef::Id(TopicId(7))];
     let wanted = asked.iter().map(|topic| (topic.clone(), PartitionId(0))).collect();
-    let fetched = house.broker.fetch_offsets(&GroupId::from("readers"), OffsetsWanted::These(wanted)).unwrap();
+    let fetched = rig.broker.fetch_offsets(&GroupId::from("readers"), OffsetsWanted::These(wanted)).unwrap();
     assert_eq!(fetched.iter().map(|one| one.topic.clone()).collect::<Vec<_>>(), asked);
     let offsets: Vec<_> =
         fetched.into_iter().map(|one| one.committed.map(|found| found.map(|found| found.offset.0))).collect();
     let unknown = Err(BrokerError::UnknownTopicId { id: TopicId(7) });
     assert_eq!(offsets, [Ok(Some(3)), Ok(Some(3)), Ok(Some(3)), Ok(None), unknown]);
-    house.stop().await;
+    rig.stop().await;
 }

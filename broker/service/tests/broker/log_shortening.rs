@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use rustmq_broker_service::groups::{GroupId, MemberId};
+use rustmq_broker_service::testing::operations::{PATIENCE, create, named, offset};
+use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
 use rustmq_broker_service::*;
 use rustmq_model::{Offset, PartitionId};
-
-use crate::house::{House, PATIENCE, named};
 
 fn commit(group: &str, offset: i64) -> GroupCommit {
     let entry = CommitEntry {
@@ -27,9 +27,9 @@ fn commit(group: &str, offset: i64) -> GroupCommit {
 }
 
 /// Waits until the coordinators answer.
-async fn load(house: &House) {
+async fn load(rig: &InMemoryBroker) {
     let load = async {
-        while house.broker.list_groups().is_err() {
+        while rig.broker.list_groups().is_err() {
             tokio::task::yield_now().await;
         }
     };
@@ -38,65 +38,65 @@ async fn load(house: &House) {
 
 /// A broker with one coordinator, whose log is shortened from 50 KB on, and the topic of the
 /// commits.
-async fn start(dir: &std::path::Path) -> House {
-    let kafka = [("offsets.topic.num.partitions", "1")];
+async fn start() -> InMemoryBroker {
     let limits = BrokerLimits { group_log_bytes: 50_000, ..BrokerLimits::default() };
-    let house = House::start_with(dir, &kafka, limits).await;
-    if house.broker.topic_id("orders").is_none() {
-        house.create("orders", 1, &[]).await;
-    }
-    house.broker.find_coordinator(&GroupId::from("busy")).await.unwrap();
-    load(&house).await;
-    house
+    let options = InMemoryBrokerOptions::with_kafka(&[("offsets.topic.num.partitions", "1")]);
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions { limits, ..options }).await;
+    create(&rig.broker, "orders", 1, &[]).await;
+    rig.broker.find_coordinator(&GroupId::from("busy")).await.unwrap();
+    load(&rig).await;
+    rig
 }
 
-async fn log_bounds(house: &House) -> (i64, i64) {
-    let start = house.offset("__consumer_offsets", OffsetAt::Earliest).await.unwrap().offset.0;
-    let end = house.offset("__consumer_offsets", OffsetAt::Latest).await.unwrap().offset.0;
+async fn restarted(rig: InMemoryBroker) -> InMemoryBroker {
+    let rig = rig.restart().await;
+    load(&rig).await;
+    rig
+}
+
+async fn log_bounds(rig: &InMemoryBroker) -> (i64, i64) {
+    let start = offset(&rig.broker, "__consumer_offsets", OffsetAt::Earliest).await.unwrap().offset.0;
+    let end = offset(&rig.broker, "__consumer_offsets", OffsetAt::Latest).await.unwrap().offset.0;
     (start, end)
 }
 
-fn assert_committed(house: &House, group: &str, offset: i64) {
-    let fetched = house.broker.fetch_offsets(&GroupId::from(group), OffsetsWanted::All).unwrap();
+fn assert_committed(rig: &InMemoryBroker, group: &str, offset: i64) {
+    let fetched = rig.broker.fetch_offsets(&GroupId::from(group), OffsetsWanted::All).unwrap();
     assert_eq!(fetched[0].committed.as_ref().unwrap().as_ref().unwrap().offset, Offset(offset), "{group}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn old_commits_go_and_the_last_ones_stay() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = start(dir.path()).await;
-    assert_eq!(house.broker.commit_offsets(commit("quiet", 42)).await, [Ok(())]);
+    let rig = start().await;
+    assert_eq!(rig.broker.commit_offsets(commit("quiet", 42)).await, [Ok(())]);
     for offset in 0..300 {
-        assert_eq!(house.broker.commit_offsets(commit("busy", offset)).await, [Ok(())]);
+        assert_eq!(rig.broker.commit_offsets(commit("busy", offset)).await, [Ok(())]);
     }
-    let (log_start, end) = log_bounds(&house).await;
+    let (log_start, end) = log_bounds(&rig).await;
     assert!(log_start > 200, "301 commits of 1 KB, 50 KB at a time: {log_start} to {end}");
-    house.stop().await;
-
-    let house = start(dir.path()).await;
-    assert_committed(&house, "quiet", 42);
-    assert_committed(&house, "busy", 299);
-    house.stop().await;
+    let rig = restarted(rig).await;
+    assert_committed(&rig, "quiet", 42);
+    assert_committed(&rig, "busy", 299);
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_group_that_never_rests_keeps_no_log_long() {
     const COMMITS: i64 = 5000;
     /// More than the driver hands to the engine in one go: whenever it looks, some are on their
     /// way.
     const IN_FLIGHT: usize = 400;
-    let dir = tempfile::tempdir().unwrap();
-    let house = start(dir.path()).await;
-    assert_eq!(house.broker.commit_offsets(commit("quiet", 42)).await, [Ok(())]);
+    let rig = start().await;
+    assert_eq!(rig.broker.commit_offsets(commit("quiet", 42)).await, [Ok(())]);
     let mut in_flight = VecDeque::new();
     let mut longest = 0;
     for offset in 0..COMMITS {
-        in_flight.push_back(house.broker.commit_offsets(commit("busy", offset)));
+        in_flight.push_back(rig.broker.commit_offsets(commit("busy", offset)));
         if in_flight.len() == IN_FLIGHT {
             assert_eq!(in_flight.pop_front().unwrap().await, [Ok(())]);
         }
         if offset % 100 == 0 {
-            let (log_start, end) = log_bounds(&house).await;
+            let (log_start, end) = log_bounds(&rig).await;
             longest = longest.max(end - log_start);
         }
     }
@@ -104,10 +104,8 @@ async fn a_group_that_never_rests_keeps_no_log_long() {
     for commit in in_flight {
         assert_eq!(commit.await, [Ok(())]);
     }
-    house.stop().await;
-
-    let house = start(dir.path()).await;
-    assert_committed(&house, "quiet", 42);
-    assert_committed(&house, "busy", COMMITS - 1);
-    house.stop().await;
+    let rig = restarted(rig).await;
+    assert_committed(&rig, "quiet", 42);
+    assert_committed(&rig, "busy", COMMITS - 1);
+    rig.stop().await;
 }

@@ -1,10 +1,10 @@
-//! The broker through its public API, over the real engine and controller.
+//! The broker through its public API, over an engine and a controller in memory.
 
 #![allow(clippy::unwrap_used)]
 
 mod admin;
 mod groups;
-mod house;
 mod log_shortening;
+mod outages;
 mod records;
 mod topics;

@@ -5,31 +5,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rustmq_broker_service::testing::operations::{
+    PATIENCE, alter_broker, batch_at, batch_of, create, fetch, fetch_request, named, offset, produce, records, values,
+};
+use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
 use rustmq_broker_service::*;
-use rustmq_engine_shard::{EngineConfig, EngineSettings};
+use rustmq_engine_api::testing::InMemoryOptions;
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
-use crate::house::{House, PATIENCE, batch_at, batch_of, fetch_request, named, records, values};
-
 type Answers = Vec<Result<FetchedPartition, BrokerError>>;
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_long_poll_is_woken_by_a_produce() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 2, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 2, &[]).await;
     let mut request = fetch_request("orders", 0, 0);
     request.partitions.push(fetch_request("orders", 1, 0).partitions.remove(0));
     request.max_wait = Duration::from_secs(600);
-    let broker = Arc::clone(&house.broker);
+    let broker = Arc::clone(&rig.broker);
     let poll = tokio::spawn(async move { broker.fetch(request).await });
-    house.produce("orders", 1, batch_of(&["news"])).await.unwrap();
+    produce(&rig.broker, "orders", 1, batch_of(&["news"])).await.unwrap();
     let results = tokio::time::timeout(PATIENCE, poll).await.unwrap().unwrap();
     let fetched: Vec<Vec<String>> = results.iter().map(|result| values(result.as_ref().unwrap())).collect();
     assert_eq!(fetched, [vec![], vec!["news".to_owned()]]);
-    house.stop().await;
+    rig.stop().await;
 }
 
 /// A fetch that has begun to wait: whatever is published from here on is news to it.
@@ -41,109 +42,99 @@ async fn waiting_fetch(broker: Arc<Broker>, request: FetchRequest) -> Pin<Box<im
 }
 
 /// Of two polls that wait for more than there is, one reads what is trimmed while they wait.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_trim_ends_the_long_poll_that_it_takes_records_from_and_shows_in_the_others_answer() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 1, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 1, &[]).await;
     for _ in 0..4 {
-        house.produce("orders", 0, batch_of(&["v"])).await.unwrap();
+        produce(&rig.broker, "orders", 0, batch_of(&["v"])).await.unwrap();
     }
     let poll = |from, max_wait| {
         let mut request = fetch_request("orders", 0, from);
         (request.min_bytes, request.max_wait) = (1 << 20, max_wait);
-        waiting_fetch(Arc::clone(&house.broker), request)
+        waiting_fetch(Arc::clone(&rig.broker), request)
     };
     let taken_from = tokio::spawn(poll(0, Duration::from_secs(600)).await);
     let other = poll(3, Duration::from_secs(1)).await;
     let before = DeleteBefore::Offset(Offset(2));
     let deletion = RecordDeletion { topic: named("orders"), partition: PartitionId(0), before };
-    house.broker.delete_records(vec![deletion]).await.remove(0).unwrap();
+    rig.broker.delete_records(vec![deletion]).await.remove(0).unwrap();
     let taken_from = tokio::time::timeout(PATIENCE, taken_from).await.unwrap().unwrap().remove(0);
     assert!(matches!(taken_from, Err(BrokerError::OffsetOutOfRange { .. })), "{taken_from:?}");
     // Nobody has looked at it since, however long the trim took.
     let other = other.await.remove(0).unwrap();
     assert_eq!((values(&other), other.log_start), (vec!["v".to_owned()], Offset(2)));
-    house.stop().await;
+    rig.stop().await;
 }
 
 /// Which of the two ends a poll is left to chance, so there are many.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_long_poll_whose_news_and_deadline_come_together_answers_the_newest_offsets() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 1, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 1, &[]).await;
     let mut request = fetch_request("orders", 0, 0);
     (request.min_bytes, request.max_wait) = (1 << 20, Duration::from_millis(200));
     let mut polls = Vec::new();
     for _ in 0..32 {
-        polls.push(waiting_fetch(Arc::clone(&house.broker), request.clone()).await);
+        polls.push(waiting_fetch(Arc::clone(&rig.broker), request.clone()).await);
     }
-    house.produce("orders", 0, batch_of(&["news"])).await.unwrap();
+    produce(&rig.broker, "orders", 0, batch_of(&["news"])).await.unwrap();
     // Nobody has looked at them since.
     tokio::time::sleep(2 * request.max_wait).await;
     for poll in polls {
         assert_eq!(poll.await[0].as_ref().unwrap().high_watermark, Offset(1));
     }
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_fetch_that_is_full_of_whole_batches_does_not_wait_for_its_least_bytes() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 1, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 1, &[]).await;
     for _ in 0..2 {
-        house.produce("orders", 0, batch_of(&[&"v".repeat(600)])).await.unwrap();
+        produce(&rig.broker, "orders", 0, batch_of(&[&"v".repeat(600)])).await.unwrap();
     }
     let mut request = fetch_request("orders", 0, 0);
     (request.min_bytes, request.max_bytes, request.max_wait) = (1000, 1000, Duration::from_secs(600));
-    let fetch = tokio::time::timeout(PATIENCE, house.broker.fetch(request.clone()));
+    let fetch = tokio::time::timeout(PATIENCE, rig.broker.fetch(request.clone()));
     assert_eq!(values(&fetch.await.unwrap().remove(0).unwrap()).len(), 1);
     // The second batch alone is all that is there: a third one may come.
     request.partitions[0].from = Offset(1);
-    let mut fetch = waiting_fetch(Arc::clone(&house.broker), request).await;
+    let mut fetch = waiting_fetch(Arc::clone(&rig.broker), request).await;
     assert!(futures_util::poll!(fetch.as_mut()).is_pending());
-    house.produce("orders", 0, batch_of(&[&"v".repeat(600)])).await.unwrap();
+    produce(&rig.broker, "orders", 0, batch_of(&[&"v".repeat(600)])).await.unwrap();
     assert_eq!(values(&tokio::time::timeout(PATIENCE, fetch).await.unwrap().remove(0).unwrap()).len(), 1);
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_long_poll_ends_with_its_time_and_with_the_broker() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 1, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 1, &[]).await;
     let mut request = fetch_request("orders", 0, 0);
     request.max_wait = Duration::from_millis(30);
-    assert!(values(house.broker.fetch(request.clone()).await[0].as_ref().unwrap()).is_empty());
+    assert!(values(rig.broker.fetch(request.clone()).await[0].as_ref().unwrap()).is_empty());
     request.max_wait = Duration::from_secs(600);
-    let broker = Arc::clone(&house.broker);
+    let broker = Arc::clone(&rig.broker);
     let poll = tokio::spawn(async move { broker.fetch(request).await });
-    house.stop().await;
+    rig.stop().await;
     tokio::time::timeout(PATIENCE, poll).await.unwrap().unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_fetch_waits_for_its_turn_at_the_disk_within_its_time() {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = EngineSettings {
-        shards: Some(1),
-        segment_size: ByteSize::mib(1),
-        tail_memory: Some(ByteSize::mib(1)),
-        ..EngineSettings::default()
-    };
-    let engine = EngineConfig { read_memory: ByteSize::mib(2), ..House::engine_config_of(settings, dir.path()) };
-    let house = House::start_on(engine, dir.path(), &[], BrokerLimits::default()).await;
-    house.create("orders", 1, &[]).await;
+    let (tail_memory, read_memory) = (ByteSize::mib(1), ByteSize::mib(2));
+    let engine = InMemoryOptions { tail_memory, read_memory, ..InMemoryOptions::default() };
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions { engine, ..InMemoryBrokerOptions::default() }).await;
+    create(&rig.broker, "orders", 1, &[]).await;
     let large = "x".repeat(100_000);
     for _ in 0..80 {
-        house.produce("orders", 0, batch_of(&[&large])).await.unwrap();
+        produce(&rig.broker, "orders", 0, batch_of(&[&large])).await.unwrap();
     }
     let fetch = |from, max_wait| {
         let mut request = fetch_request("orders", 0, from);
         request.max_wait = max_wait;
-        let broker = Arc::clone(&house.broker);
+        let broker = Arc::clone(&rig.broker);
         tokio::spawn(async move { broker.fetch(request).await.remove(0).unwrap().batches })
     };
     // What is answered holds memory, until there is none for the next.
@@ -163,54 +154,51 @@ async fn a_fetch_waits_for_its_turn_at_the_disk_within_its_time() {
     let patient = fetch(from, Duration::from_secs(600));
     drop(held);
     assert!(!tokio::time::timeout(PATIENCE, patient).await.unwrap().unwrap().is_empty());
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_fetch_keeps_its_limits_but_always_has_one_batch() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 2, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 2, &[]).await;
     let large = "x".repeat(10_000);
     for partition in [0, 0, 1] {
-        house.produce("orders", partition, batch_of(&[&large])).await.unwrap();
+        produce(&rig.broker, "orders", partition, batch_of(&[&large])).await.unwrap();
     }
-    let fetch = async |max_bytes: usize| {
+    let count = async |max_bytes: usize| {
         let mut request = fetch_request("orders", 0, 0);
         request.partitions.push(fetch_request("orders", 1, 0).partitions.remove(0));
         request.max_bytes = max_bytes;
-        let results = house.broker.fetch(request).await;
+        let results = rig.broker.fetch(request).await;
         results.iter().map(|result| result.as_ref().unwrap().batches.len()).collect::<Vec<_>>()
     };
-    assert_eq!(fetch(1).await, [1, 0]);
-    assert_eq!(fetch(25_000).await, [2, 0]);
-    assert_eq!(fetch(100_000).await, [2, 1]);
-    let beyond = house.fetch("orders", 0, 3).await;
+    assert_eq!(count(1).await, [1, 0]);
+    assert_eq!(count(25_000).await, [2, 0]);
+    assert_eq!(count(100_000).await, [2, 1]);
+    let beyond = fetch(&rig.broker, "orders", 0, 3).await;
     let end = Offset(2);
     let expected =
         BrokerError::OffsetOutOfRange { requested: Offset(3), log_start: Offset(0), end, high_watermark: end };
     assert_eq!(beyond.unwrap_err(), expected);
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn log_append_time_is_the_brokers() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("stamped", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
-    let produced = house.produce("stamped", 0, batch_of(&["a", "b"])).await.unwrap();
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "stamped", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
+    let produced = produce(&rig.broker, "stamped", 0, batch_of(&["a", "b"])).await.unwrap();
     assert!(produced.log_append_time > Timestamp(1_700_000_000_000));
-    let fetched = house.fetch("stamped", 0, 0).await.unwrap();
+    let fetched = fetch(&rig.broker, "stamped", 0, 0).await.unwrap();
     assert!(records(&fetched).iter().all(|record| record.timestamp == produced.log_append_time));
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn one_bad_batch_leaves_the_others_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 2, &[]).await;
-    house.create("compacted", 1, &[("cleanup.policy", "compact")]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 2, &[]).await;
+    create(&rig.broker, "compacted", 1, &[("cleanup.policy", "compact")]).await;
     let mut keyless = BatchBuilder::new(Codec::None);
     keyless.push(Timestamp(1_700_000_000_000), None, Some(b"v"), &[]);
     let entry = |topic: &str, partition: i32, records: Bytes| ProducePartition {
@@ -225,126 +213,118 @@ async fn one_bad_batch_leaves_the_others_alone() {
         entry("compacted", 0, keyless.build()),
     ];
     let request = ProduceRequest { acks: Acks::Leader, timeout: PATIENCE, partitions };
-    let results = house.broker.produce(request).await.wait().await;
+    let results = rig.broker.produce(request).await.wait().await;
     assert!(matches!(&results[0], Err(BrokerError::CorruptBatch { .. })), "{results:?}");
     assert_eq!(results[1].as_ref().unwrap().base_offset, Offset(0));
     assert!(matches!(&results[2], Err(BrokerError::UnknownTopic { .. })));
     assert!(matches!(&results[3], Err(BrokerError::InvalidRecord { records, .. }) if records.len() == 1));
-    let text = house.metrics();
+    let text = rig.metrics();
     assert!(text.contains("rustmq_produce_records_total 1\n"), "{text}");
     assert!(text.contains("rustmq_produce_failures_total 3\n"), "{text}");
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn requests_take_effect_in_the_order_of_their_first_phases() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 1, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 1, &[]).await;
     let mut waits = Vec::new();
     for number in 0..50 {
         let records = batch_of(&[&number.to_string()]);
         let partition = ProducePartition { topic: named("orders"), partition: PartitionId(0), records };
         let request = ProduceRequest { acks: Acks::All, timeout: PATIENCE, partitions: vec![partition] };
-        waits.push(house.broker.produce(request).await);
+        waits.push(rig.broker.produce(request).await);
     }
     // Waited for the other way round: the waiting has no part in the order.
     for (number, wait) in waits.into_iter().enumerate().rev() {
         assert_eq!(wait.wait().await[0].as_ref().unwrap().base_offset, Offset(i64::try_from(number).unwrap()));
     }
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn an_idempotent_producers_repeat_answers_as_its_original() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 1, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 1, &[]).await;
     let request = ProducerIdRequest { transactional_id: None, current: None };
-    let (id, epoch) = house.broker.init_producer_id(request.clone()).await.unwrap();
+    let (id, epoch) = rig.broker.init_producer_id(request.clone()).await.unwrap();
     let batch = |sequence: i32| {
         let mut builder = BatchBuilder::new(Codec::None).producer(id, epoch, Sequence(sequence));
         builder.push(Timestamp(1_700_000_000_000), None, Some(b"v"), &[]);
         builder.build()
     };
     for sequence in [0, 1, 0] {
-        let produced = house.produce("orders", 0, batch(sequence)).await.unwrap();
+        let produced = produce(&rig.broker, "orders", 0, batch(sequence)).await.unwrap();
         assert_eq!(produced.base_offset, Offset(i64::from(sequence)));
     }
-    let gap = house.produce("orders", 0, batch(5)).await;
+    let gap = produce(&rig.broker, "orders", 0, batch(5)).await;
     assert!(matches!(gap, Err(BrokerError::OutOfOrderSequence { .. })), "{gap:?}");
-    house.stop().await;
-
-    let house = House::start(&dir).await;
-    let (next, _) = house.broker.init_producer_id(request).await.unwrap();
+    let rig = rig.restart().await;
+    let (next, _) = rig.broker.init_producer_id(request).await.unwrap();
     assert!(next > id && epoch == ProducerEpoch(0), "ids are never given twice");
-    assert_eq!(house.produce("orders", 0, batch(1)).await.unwrap().base_offset, Offset(1));
+    assert_eq!(produce(&rig.broker, "orders", 0, batch(1)).await.unwrap().base_offset, Offset(1));
     let transactional = ProducerIdRequest { transactional_id: Some("t".to_owned()), current: None };
-    let refused = house.broker.init_producer_id(transactional).await;
+    let refused = rig.broker.init_producer_id(transactional).await;
     assert!(matches!(refused, Err(BrokerError::Unsupported { .. })));
     assert_ne!(id, ProducerId::NONE);
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_repeat_is_answered_with_the_time_that_is_in_the_log() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 1, &[("message.timestamp.type", "LogAppendTime")]).await;
     let request = ProducerIdRequest { transactional_id: None, current: None };
-    let (id, epoch) = house.broker.init_producer_id(request).await.unwrap();
+    let (id, epoch) = rig.broker.init_producer_id(request).await.unwrap();
     let batch = || {
         let mut builder = BatchBuilder::new(Codec::None).producer(id, epoch, Sequence(0));
         builder.push(Timestamp(1_700_000_000_000), None, Some(b"v"), &[]);
         builder.build()
     };
-    let first = house.produce("orders", 0, batch()).await.unwrap();
+    let first = produce(&rig.broker, "orders", 0, batch()).await.unwrap();
     let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     while now() <= u128::try_from(first.log_append_time.0).unwrap() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(house.produce("orders", 0, batch()).await.unwrap(), first);
-    house.stop().await;
-    let house = House::start(&dir).await;
-    assert_eq!(house.produce("orders", 0, batch()).await.unwrap(), first);
-    house.stop().await;
+    assert_eq!(produce(&rig.broker, "orders", 0, batch()).await.unwrap(), first);
+    let rig = rig.restart().await;
+    assert_eq!(produce(&rig.broker, "orders", 0, batch()).await.unwrap(), first);
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_time_that_producers_are_remembered_may_change_while_they_are() {
-    let dir = tempfile::tempdir().unwrap();
     // What expires does so within a test's patience.
-    let engine = EngineConfig { retention_interval: Duration::from_millis(20), ..House::engine_config(dir.path()) };
-    let house = House::start_on(engine, dir.path(), &[], BrokerLimits::default()).await;
-    house.create("orders", 1, &[]).await;
+    let engine = InMemoryOptions { retention_interval: Duration::from_millis(20), ..InMemoryOptions::default() };
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions { engine, ..InMemoryBrokerOptions::default() }).await;
+    create(&rig.broker, "orders", 1, &[]).await;
     let request = ProducerIdRequest { transactional_id: None, current: None };
-    let (id, epoch) = house.broker.init_producer_id(request).await.unwrap();
+    let (id, epoch) = rig.broker.init_producer_id(request).await.unwrap();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     let batch = |sequence: i32| {
         let mut builder = BatchBuilder::new(Codec::None).producer(id, epoch, Sequence(sequence));
         builder.push(Timestamp(i64::try_from(now).unwrap()), None, Some(b"v"), &[]);
         builder.build()
     };
-    house.produce("orders", 0, batch(0)).await.unwrap();
-    let gap = house.produce("orders", 0, batch(5)).await;
+    produce(&rig.broker, "orders", 0, batch(0)).await.unwrap();
+    let gap = produce(&rig.broker, "orders", 0, batch(5)).await;
     assert!(matches!(gap, Err(BrokerError::OutOfOrderSequence { .. })), "{gap:?}");
-    house.alter_broker("producer.id.expiration.ms", "1").await;
+    alter_broker(&rig.broker, "producer.id.expiration.ms", "1").await;
     // A producer that is not remembered begins where it likes.
-    let forgotten = async { while house.produce("orders", 0, batch(5)).await.is_err() {} };
+    let forgotten = async { while produce(&rig.broker, "orders", 0, batch(5)).await.is_err() {} };
     tokio::time::timeout(PATIENCE, forgotten).await.unwrap();
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn offsets_are_found_by_place_time_and_epoch() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 1, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 1, &[]).await;
     let base = 1_700_000_000_000;
     for step in [0, 2000, 1000] {
-        house.produce("orders", 0, batch_at(Timestamp(base + step), &["v"])).await.unwrap();
+        produce(&rig.broker, "orders", 0, batch_at(Timestamp(base + step), &["v"])).await.unwrap();
     }
-    let offset = async |at| house.offset("orders", at).await.map(|found| found.offset.0);
+    let offset = async |at| offset(&rig.broker, "orders", at).await.map(|found| found.offset.0);
     assert_eq!(offset(OffsetAt::Earliest).await, Some(0));
     assert_eq!(offset(OffsetAt::EarliestLocal).await, Some(0));
     assert_eq!(offset(OffsetAt::Latest).await, Some(3));
@@ -359,38 +339,35 @@ async fn offsets_are_found_by_place_time_and_epoch() {
         epoch: Some(LeaderEpoch(0)),
     };
     let end = EpochEnd { epoch: LeaderEpoch(0), end_offset: Offset(3) };
-    assert_eq!(house.broker.epoch_ends(std::slice::from_ref(&query)), [Ok(Some(end))]);
+    assert_eq!(rig.broker.epoch_ends(std::slice::from_ref(&query)), [Ok(Some(end))]);
     let without_records = EpochQuery { epoch: None, ..query.clone() };
-    assert_eq!(house.broker.epoch_ends(&[without_records]), [Ok(None)], "0 would tell the reader to truncate its log");
+    assert_eq!(rig.broker.epoch_ends(&[without_records]), [Ok(None)], "0 would tell the reader to truncate its log");
     let ahead = EpochQuery { current_leader_epoch: Some(LeaderEpoch(7)), ..query };
     let unknown = BrokerError::UnknownLeaderEpoch { given: LeaderEpoch(7), current: LeaderEpoch(0) };
-    assert_eq!(house.broker.epoch_ends(&[ahead]), [Err(unknown)]);
-    house.stop().await;
+    assert_eq!(rig.broker.epoch_ends(&[ahead]), [Err(unknown)]);
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn deleted_records_stay_deleted() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 1, &[]).await;
-    house.create("kept", 1, &[("cleanup.policy", "compact")]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 1, &[]).await;
+    create(&rig.broker, "kept", 1, &[("cleanup.policy", "compact")]).await;
     for _ in 0..4 {
-        house.produce("orders", 0, batch_of(&["v"])).await.unwrap();
+        produce(&rig.broker, "orders", 0, batch_of(&["v"])).await.unwrap();
     }
     let delete = async |topic: &str, before| {
         let deletion = RecordDeletion { topic: named(topic), partition: PartitionId(0), before };
-        house.broker.delete_records(vec![deletion]).await.remove(0)
+        rig.broker.delete_records(vec![deletion]).await.remove(0)
     };
     assert_eq!(delete("orders", DeleteBefore::Offset(Offset(2))).await, Ok(Offset(2)));
-    assert!(matches!(house.fetch("orders", 0, 0).await, Err(BrokerError::OffsetOutOfRange { .. })));
+    assert!(matches!(fetch(&rig.broker, "orders", 0, 0).await, Err(BrokerError::OffsetOutOfRange { .. })));
     let above = delete("orders", DeleteBefore::Offset(Offset(9))).await;
     assert!(matches!(above, Err(BrokerError::OffsetOutOfRange { .. })), "{above:?}");
     assert!(matches!(delete("kept", DeleteBefore::HighWatermark).await, Err(BrokerError::PolicyViolation { .. })));
-    assert_eq!(house.offset("orders", OffsetAt::Earliest).await.unwrap().offset, Offset(2));
-    house.stop().await;
-
-    let house = House::start(&dir).await;
-    assert_eq!(house.offset("orders", OffsetAt::Earliest).await.unwrap().offset, Offset(2));
-    assert_eq!(house.offset("orders", OffsetAt::Latest).await.unwrap().offset, Offset(4));
-    house.stop().await;
+    assert_eq!(offset(&rig.broker, "orders", OffsetAt::Earliest).await.unwrap().offset, Offset(2));
+    let rig = rig.restart().await;
+    assert_eq!(offset(&rig.broker, "orders", OffsetAt::Earliest).await.unwrap().offset, Offset(2));
+    assert_eq!(offset(&rig.broker, "orders", OffsetAt::Latest).await.unwrap().offset, Offset(4));
+    rig.stop().await;
 }

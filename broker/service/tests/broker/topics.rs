@@ -1,39 +1,35 @@
 //! Topics: created, found, extended, deleted, and there again after a restart.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
+use rustmq_broker_service::testing::operations::{PATIENCE, batch_of, create, fetch, named, produce, values};
+use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
 use rustmq_broker_service::*;
 use rustmq_engine_api::{LogConfig, OpenPartition};
 use rustmq_model::{LeaderEpoch, PartitionId, TopicId, TopicIdPartition};
 
-use crate::house::{House, PATIENCE, batch_of, named, values};
-
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn what_was_produced_is_there_again_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    let created = house.create("orders", 3, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    let created = create(&rig.broker, "orders", 3, &[]).await;
     for partition in 0..3 {
         for round in 0..2 {
-            let produced = house.produce("orders", partition, batch_of(&["a", "b"])).await.unwrap();
+            let produced = produce(&rig.broker, "orders", partition, batch_of(&["a", "b"])).await.unwrap();
             assert_eq!(produced.base_offset.0, round * 2);
         }
     }
-    let cluster = house.broker.cluster();
-    house.stop().await;
-
-    let house = House::start(&dir).await;
-    assert_eq!(house.broker.topic_id("orders"), Some(created.id));
-    assert_eq!(house.broker.cluster(), cluster);
+    let cluster = rig.broker.cluster();
+    let rig = rig.restart().await;
+    assert_eq!(rig.broker.topic_id("orders"), Some(created.id));
+    assert_eq!(rig.broker.cluster(), cluster);
     for partition in 0..3 {
-        let fetched = house.fetch("orders", partition, 0).await.unwrap();
+        let fetched = fetch(&rig.broker, "orders", partition, 0).await.unwrap();
         assert_eq!(values(&fetched), ["a", "b", "a", "b"]);
         assert_eq!((fetched.high_watermark.0, fetched.log_start.0), (4, 0));
-        assert_eq!(house.produce("orders", partition, batch_of(&["c"])).await.unwrap().base_offset.0, 4);
+        assert_eq!(produce(&rig.broker, "orders", partition, batch_of(&["c"])).await.unwrap().base_offset.0, 4);
     }
-    house.stop().await;
+    rig.stop().await;
 }
 
 fn creation(name: &str, replication_factor: i16) -> TopicCreation {
@@ -44,71 +40,36 @@ fn creation(name: &str, replication_factor: i16) -> TopicCreation {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_answered_is_on_disk_without_a_clean_end() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    let created = house.create("orders", 2, &[]).await;
-    for partition in [0, 1, 0] {
-        house.produce("orders", partition, batch_of(&["a"])).await.unwrap();
-    }
-    // What a crash at this moment leaves: the process goes on, but not on these files.
-    let crashed = tempfile::tempdir().unwrap();
-    copy(dir.path(), crashed.path());
-    house.stop().await;
-
-    let house = House::start(&crashed).await;
-    assert_eq!(house.broker.topic_id("orders"), Some(created.id));
-    assert_eq!(values(&house.fetch("orders", 0, 0).await.unwrap()), ["a", "a"]);
-    assert_eq!(values(&house.fetch("orders", 1, 0).await.unwrap()), ["a"]);
-    house.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_deleted_topic_is_gone_and_its_name_is_free() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    let first = house.create("orders", 2, &[]).await;
-    house.produce("orders", 1, batch_of(&["a"])).await.unwrap();
-    let deleted = house.broker.delete_topics(vec![TopicRef::Id(first.id)], PATIENCE).await.remove(0).unwrap();
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    let first = create(&rig.broker, "orders", 2, &[]).await;
+    produce(&rig.broker, "orders", 1, batch_of(&["a"])).await.unwrap();
+    let deleted = rig.broker.delete_topics(vec![TopicRef::Id(first.id)], PATIENCE).await.remove(0).unwrap();
     assert_eq!(deleted.name.as_str(), "orders");
-    assert_eq!(house.engine.partitions(), []);
+    assert_eq!(rig.engine.partitions(), []);
     let gone = BrokerError::UnknownTopic { name: "orders".to_owned() };
-    assert_eq!(house.produce("orders", 1, batch_of(&["a"])).await, Err(gone));
+    assert_eq!(produce(&rig.broker, "orders", 1, batch_of(&["a"])).await, Err(gone));
 
-    let second = house.create("orders", 2, &[]).await;
+    let second = create(&rig.broker, "orders", 2, &[]).await;
     assert_ne!(first.id, second.id);
-    assert_eq!(house.fetch("orders", 1, 0).await.unwrap().high_watermark.0, 0);
-    house.stop().await;
+    assert_eq!(fetch(&rig.broker, "orders", 1, 0).await.unwrap().high_watermark.0, 0);
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn unknown_topics_are_created_when_both_sides_allow_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start_with(dir.path(), &[("num.partitions", "4")], BrokerLimits::default()).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&[("num.partitions", "4")])).await;
     let ask = async |name: &str, auto_creation| {
         let selection = TopicSelection::These(vec![named(name)]);
-        house.broker.topics(selection, auto_creation).await.remove(0).metadata
+        rig.broker.topics(selection, auto_creation).await.remove(0).metadata
     };
     let unknown = BrokerError::UnknownTopic { name: "a".to_owned() };
     assert_eq!(ask("a", AutoCreation::Refused).await, Err(unknown));
     let created = ask("a", AutoCreation::Allowed).await.unwrap();
     assert_eq!(created.partitions.len(), 4);
-    assert_eq!(created.partitions[3].leader, Some(house.broker.id()));
-    house.produce("a", 3, batch_of(&["x"])).await.unwrap();
+    assert_eq!(created.partitions[3].leader, Some(rig.broker.id()));
+    produce(&rig.broker, "a", 3, batch_of(&["x"])).await.unwrap();
     assert!(matches!(ask("a b", AutoCreation::Allowed).await, Err(BrokerError::InvalidTopicName { .. })));
     for reserved in ["__cluster_metadata", "__transaction_state", "__share_group_state"] {
         let unknown = BrokerError::UnknownTopic { name: reserved.to_owned() };
@@ -116,24 +77,21 @@ async fn unknown_topics_are_created_when_both_sides_allow_it() {
     }
     let offsets = ask("__consumer_offsets", AutoCreation::Allowed).await.unwrap();
     assert_eq!((offsets.partitions.len(), offsets.is_internal), (50, true), "as its coordinators would make it");
-    house.stop().await;
-
     let off = [("auto.create.topics.enable", "false")];
-    let house = House::start_with(dir.path(), &off, BrokerLimits::default()).await;
+    let rig = rig.restart_with(InMemoryBrokerOptions::with_kafka(&off)).await;
     let selection = TopicSelection::These(vec![named("b"), named("a")]);
-    let answers = house.broker.topics(selection, AutoCreation::Allowed).await;
+    let answers = rig.broker.topics(selection, AutoCreation::Allowed).await;
     assert!(answers[0].metadata.is_err() && answers[1].metadata.is_ok());
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_clusters_own_topics_are_not_created_by_clients() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
     let names = ["__cluster_metadata", "orders", "__transaction_state", "__share_group_state", "__mine"];
     for mode in [Mode::ValidateOnly, Mode::Apply] {
         let topics = names.map(|name| creation(name, 1)).to_vec();
-        let results = house.broker.create_topics(topics, mode, PATIENCE).await;
+        let results = rig.broker.create_topics(topics, mode, PATIENCE).await;
         for (name, result) in names.iter().zip(&results) {
             let refused = matches!(result, Err(BrokerError::InvalidRequest { .. }));
             assert_eq!(
@@ -143,103 +101,96 @@ async fn the_clusters_own_topics_are_not_created_by_clients() {
             );
         }
     }
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_request_that_ran_out_of_time_has_done_nothing_and_one_that_is_begun_succeeds() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 1, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 1, &[]).await;
     let more = |count| vec![MorePartitions { name: "orders".to_owned(), count, assignments: None }];
     let late =
         |result: Result<(), BrokerError>| assert!(matches!(result, Err(BrokerError::NotBegun { .. })), "{result:?}");
     for mode in [Mode::ValidateOnly, Mode::Apply] {
-        let created = house.broker.create_topics(vec![creation("late", 1)], mode, Duration::ZERO).await.remove(0);
+        let created = rig.broker.create_topics(vec![creation("late", 1)], mode, Duration::ZERO).await.remove(0);
         late(created.map(drop));
-        late(house.broker.create_partitions(more(2), mode, Duration::ZERO).await.remove(0).map(drop));
+        late(rig.broker.create_partitions(more(2), mode, Duration::ZERO).await.remove(0).map(drop));
     }
-    late(house.broker.delete_topics(vec![named("orders")], Duration::ZERO).await.remove(0).map(drop));
-    assert_eq!(house.broker.topic_id("late"), None);
-    assert!(house.produce("orders", 1, batch_of(&["a"])).await.is_err(), "there is no second partition");
+    late(rig.broker.delete_topics(vec![named("orders")], Duration::ZERO).await.remove(0).map(drop));
+    assert_eq!(rig.broker.topic_id("late"), None);
+    assert!(produce(&rig.broker, "orders", 1, batch_of(&["a"])).await.is_err(), "there is no second partition");
 
     // Shorter than any commit of the metadata log takes.
     let short = Duration::from_nanos(1);
-    house.broker.create_topics(vec![creation("begun", 1)], Mode::Apply, short).await.remove(0).unwrap();
-    house.produce("begun", 0, batch_of(&["a"])).await.unwrap();
-    house.broker.create_partitions(more(2), Mode::Apply, short).await.remove(0).unwrap();
-    house.produce("orders", 1, batch_of(&["a"])).await.unwrap();
-    house.broker.delete_topics(vec![named("orders")], short).await.remove(0).unwrap();
-    assert_eq!(house.broker.topic_id("orders"), None);
-    house.stop().await;
+    rig.broker.create_topics(vec![creation("begun", 1)], Mode::Apply, short).await.remove(0).unwrap();
+    produce(&rig.broker, "begun", 0, batch_of(&["a"])).await.unwrap();
+    rig.broker.create_partitions(more(2), Mode::Apply, short).await.remove(0).unwrap();
+    produce(&rig.broker, "orders", 1, batch_of(&["a"])).await.unwrap();
+    rig.broker.delete_topics(vec![named("orders")], short).await.remove(0).unwrap();
+    assert_eq!(rig.broker.topic_id("orders"), None);
+    rig.stop().await;
 }
 
 /// The engine has seen a later leader epoch than the metadata says: it refuses to open the
 /// partition, and has it all the same.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn what_the_engine_refused_to_open_is_deleted_with_its_topic() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    let topic_id = house.create("orders", 1, &[]).await.id;
-    house.produce("orders", 0, batch_of(&["x"])).await.unwrap();
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    let topic_id = create(&rig.broker, "orders", 1, &[]).await.id;
+    produce(&rig.broker, "orders", 0, batch_of(&["x"])).await.unwrap();
     let id = TopicIdPartition { topic_id, partition: PartitionId(0) };
     let config = LogConfig { retention_time: None, retention_bytes: None, producer_expiry: PATIENCE };
     let open = OpenPartition { id, leader_epoch: LeaderEpoch(9), config };
-    house.engine.open(vec![open]).await.remove(0).unwrap();
-    house.stop().await;
-
-    let house = House::start(&dir).await;
-    let refused = house.produce("orders", 0, batch_of(&["y"])).await;
+    rig.engine.open(vec![open]).await.remove(0).unwrap();
+    let rig = rig.restart().await;
+    let refused = produce(&rig.broker, "orders", 0, batch_of(&["y"])).await;
     assert!(refused.is_err(), "the partition is not open: {refused:?}");
-    assert!(house.engine.partitions().contains(&id));
-    house.broker.delete_topics(vec![named("orders")], PATIENCE).await.remove(0).unwrap();
-    assert!(!house.engine.partitions().contains(&id), "it would stay until the next start");
-    house.stop().await;
+    assert!(rig.engine.partitions().contains(&id));
+    rig.broker.delete_topics(vec![named("orders")], PATIENCE).await.remove(0).unwrap();
+    assert!(!rig.engine.partitions().contains(&id), "it would stay until the next start");
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_rehearsal_changes_nothing_and_judges_all_the_same() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("taken", 1, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "taken", 1, &[]).await;
     let topics = vec![creation("free", 1), creation("taken", 1), creation("wide", 3)];
-    let results = house.broker.create_topics(topics, Mode::ValidateOnly, PATIENCE).await;
+    let results = rig.broker.create_topics(topics, Mode::ValidateOnly, PATIENCE).await;
     assert!(results[0].is_ok());
     assert!(matches!(&results[1], Err(BrokerError::Rejected(Rejection::TopicAlreadyExists { .. }))));
     let wide = Rejection::InvalidReplicationFactor { wanted: 3, brokers: 1 };
     assert_eq!(results[2], Err(BrokerError::Rejected(wide)));
-    assert_eq!(house.broker.topic_id("free"), None);
-    house.stop().await;
+    assert_eq!(rig.broker.topic_id("free"), None);
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn added_partitions_can_be_written_to_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 1, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 1, &[]).await;
     let more = MorePartitions { name: "orders".to_owned(), count: 3, assignments: None };
-    house.broker.create_partitions(vec![more.clone()], Mode::Apply, PATIENCE).await.remove(0).unwrap();
-    house.produce("orders", 2, batch_of(&["a"])).await.unwrap();
-    let again = house.broker.create_partitions(vec![more], Mode::Apply, PATIENCE).await.remove(0);
+    rig.broker.create_partitions(vec![more.clone()], Mode::Apply, PATIENCE).await.remove(0).unwrap();
+    produce(&rig.broker, "orders", 2, batch_of(&["a"])).await.unwrap();
+    let again = rig.broker.create_partitions(vec![more], Mode::Apply, PATIENCE).await.remove(0);
     assert!(matches!(again, Err(BrokerError::Rejected(Rejection::NotAnIncrease { .. }))));
-    let beyond = house.produce("orders", 3, batch_of(&["a"])).await;
+    let beyond = produce(&rig.broker, "orders", 3, batch_of(&["a"])).await;
     assert!(matches!(beyond, Err(BrokerError::UnknownPartition { partition: PartitionId(3), .. })));
-    let unknown = house.broker.delete_topics(vec![TopicRef::Id(TopicId(9))], PATIENCE).await.remove(0);
+    let unknown = rig.broker.delete_topics(vec![TopicRef::Id(TopicId(9))], PATIENCE).await.remove(0);
     assert_eq!(unknown, Err(BrokerError::Rejected(Rejection::UnknownTopicId { id: TopicId(9) })));
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn one_request_creates_so_many_partitions_and_no_more() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
     let create = async |counts: &[i32]| {
         let topics = counts.iter().map(|partitions| TopicCreation {
             name: format!("t{partitions}"),
             placement: TopicPlacement::Count { partitions: Some(*partitions), replication_factor: None },
             configs: BTreeMap::new(),
         });
-        house.broker.create_topics(topics.collect(), Mode::ValidateOnly, PATIENCE).await
+        rig.broker.create_topics(topics.collect(), Mode::ValidateOnly, PATIENCE).await
     };
     let refused = create(&[9_999, 2]).await;
     let is_refused = |result: &Result<_, _>| matches!(result, Err(BrokerError::PolicyViolation { .. }));
@@ -249,36 +200,34 @@ async fn one_request_creates_so_many_partitions_and_no_more() {
     let invalid =
         |result: &Result<_, _>| matches!(result, Err(BrokerError::Rejected(Rejection::InvalidPartitions { .. })));
     assert!(judged[1..].iter().all(invalid), "{judged:?}");
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn the_topic_of_committed_offsets_keeps_its_partitions() {
-    let dir = tempfile::tempdir().unwrap();
     let settings = [("offsets.topic.num.partitions", "2")];
-    let house = House::start_with(dir.path(), &settings, BrokerLimits::default()).await;
-    house.create("orders", 1, &[]).await;
-    house.broker.find_coordinator(&"readers".into()).await.unwrap();
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&settings)).await;
+    create(&rig.broker, "orders", 1, &[]).await;
+    rig.broker.find_coordinator(&"readers".into()).await.unwrap();
     let more = ["__consumer_offsets", "orders", "__consumer_offsets"].map(|name| MorePartitions {
         name: name.to_owned(),
         count: 5,
         assignments: None,
     });
-    let results = house.broker.create_partitions(more.to_vec(), Mode::Apply, PATIENCE).await;
+    let results = rig.broker.create_partitions(more.to_vec(), Mode::Apply, PATIENCE).await;
     let is_refused = |result: &Result<_, _>| matches!(result, Err(BrokerError::InvalidRequest { .. }));
     assert!(is_refused(&results[0]) && is_refused(&results[2]), "{results:?}");
     assert_eq!(results[1].as_ref().unwrap().partitions, 5);
-    house.stop().await;
+    rig.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_topic_that_is_named_twice_is_described_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let house = House::start(&dir).await;
-    house.create("orders", 3, &[]).await;
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::default()).await;
+    create(&rig.broker, "orders", 3, &[]).await;
     let asked = [named("orders"), named("nothing"), named("orders"), named("nothing")];
-    let answers = house.broker.topics(TopicSelection::These(asked.to_vec()), AutoCreation::Refused).await;
+    let answers = rig.broker.topics(TopicSelection::These(asked.to_vec()), AutoCreation::Refused).await;
     let topics: Vec<TopicRef> = answers.into_iter().map(|answer| answer.topic).collect();
     assert_eq!(topics, [named("orders"), named("nothing")]);
-    house.stop().await;
+    rig.stop().await;
 }

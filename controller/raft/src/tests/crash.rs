@@ -73,17 +73,17 @@ impl Disk {
         Self(Arc::new(Mutex::new(Contents { synced: image.clone(), unsynced: Vec::new(), now: image })))
     }
 
-    async fn start(&self, config: ControllerConfig) -> Controller {
+    async fn start(&self, config: ControllerConfig) -> RaftController {
         let redb = redb::Database::builder().create_with_backend(self.clone()).unwrap();
         let database = Arc::new(Database::over(redb).unwrap());
         let machine = StateMachine::open(Arc::clone(&database), 64).unwrap();
-        Controller::start(database, machine, config).await.unwrap()
+        RaftController::start(database, machine, config).await.unwrap()
     }
 
     /// What a controller on this disk knows.
     async fn recovered(&self) -> Arc<ClusterState> {
         let controller = self.start(ControllerConfig::default()).await;
-        let state = controller.state();
+        let state = controller.snapshot().state;
         state.check_invariants();
         controller.shutdown().await;
         state
@@ -120,10 +120,10 @@ impl StorageBackend for Disk {
     }
 }
 
-async fn founded(disk: &Disk, config: ControllerConfig) -> Controller {
+async fn founded(disk: &Disk, config: ControllerConfig) -> RaftController {
     let controller = disk.start(config).await;
-    controller.submit(bootstrap()).await.unwrap().result.unwrap();
-    controller.submit(register("one")).await.unwrap().result.unwrap();
+    controller.submit(bootstrap(), None).await.unwrap().result.unwrap();
+    controller.submit(register("one"), None).await.unwrap().result.unwrap();
     controller
 }
 
@@ -132,9 +132,9 @@ async fn an_answered_command_survives_a_kill_and_a_power_cut() {
     let disk = Disk::default();
     let controller = founded(&disk, ControllerConfig::default()).await;
     for number in 0..12 {
-        controller.submit(create(number)).await.unwrap().result.unwrap();
-        assert_eq!(*disk.after_kill().recovered().await, *controller.state());
-        assert_eq!(*disk.after_power_cut(u64::from(number)).recovered().await, *controller.state());
+        controller.submit(create(number), None).await.unwrap().result.unwrap();
+        assert_eq!(*disk.after_kill().recovered().await, *controller.snapshot().state);
+        assert_eq!(*disk.after_power_cut(u64::from(number)).recovered().await, *controller.snapshot().state);
     }
     controller.shutdown().await;
 }
@@ -149,7 +149,7 @@ async fn crashes_amid_commands_and_snapshots_lose_none_that_was_answered() {
         let (controller, answered) = (controller.clone(), Arc::clone(&answered));
         tokio::spawn(async move {
             for number in 0..400 {
-                controller.submit(create(number)).await.unwrap().result.unwrap();
+                controller.submit(create(number), None).await.unwrap().result.unwrap();
                 *answered.lock().unwrap() = number + 1;
             }
         })

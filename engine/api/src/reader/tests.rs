@@ -15,12 +15,12 @@ use rustmq_model::{Offset, ProducerId, Timestamp, TopicIdPartition};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::{PartitionReader, ReadError};
-use crate::chunk::ChunkPool;
 use crate::published::{PartitionState, Published};
 use crate::read::{Isolation, ReadBatches, ReadRequest};
 use crate::request::{DiskRead, DiskReads, Submitted};
 use crate::shard_handle::ShardHandle;
 use crate::status::ShardGauges;
+use crate::testing::NoTailMemory;
 use crate::waiter::{Awaited, FetchWaiter};
 
 /// Retires the segment of each read while changes are left in `meanwhile`, making one change each
@@ -101,8 +101,8 @@ impl Setup {
 }
 
 fn shard(read_permits: Arc<Semaphore>) -> ShardHandle {
-    let gauges = Arc::new(ShardGauges::new(ChunkPool::default()));
-    ShardHandle { inbox: mpsc::channel(1).0, read_permits, gauges }
+    let figures = Arc::new(ShardGauges::new(NoTailMemory));
+    ShardHandle { inbox: mpsc::channel(1).0, read_permits, figures }
 }
 
 async fn read(meanwhile: Vec<fn(&Published)>) -> (Result<ReadBatches, ReadError>, Vec<Arc<LocationMap>>) {

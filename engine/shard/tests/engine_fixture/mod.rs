@@ -1,26 +1,18 @@
-//! A started engine on a folder of its own, and the operations that every test uses. Each scenario
-//! runs on every way to the disk.
+//! A started engine on a folder of its own. Each scenario runs on every way to the disk. The
+//! operations that every test uses are those of the engines' suite.
 
-#![allow(clippy::unwrap_used, dead_code)]
+#![allow(clippy::unwrap_used, dead_code, unused_imports)]
 
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use rustmq_engine_api::{
-    Append, AppendError, AppendFrontier, Appended, Engine, Isolation, LogConfig, OpenPartition, PartitionReader,
-    ReadError, ReadRequest,
-};
+use rustmq_engine_api::Engine;
+pub use rustmq_engine_api::testing::operations::*;
 use rustmq_engine_core::wal::{GroupHeader, GroupKind, GroupWriter, SegmentHeader, WalPosition};
 use rustmq_engine_shard::{DiskFaults, Driver, EngineConfig, EngineSettings, Metrics, start};
-use rustmq_model::batch::{BatchHeader, Codec};
-use rustmq_model::record::{self, BatchBuilder};
-use rustmq_model::{
-    ByteSize, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId,
-    TopicIdPartition,
-};
+use rustmq_model::ByteSize;
 
 pub struct Fixture {
     pub config: EngineConfig,
@@ -107,18 +99,19 @@ fn copy_dir(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-/// Runs a scenario on each driver, with one commit in flight and with two, and once with a shard
-/// that executes small commits itself, however slow the disk.
+const NEVER: Duration = Duration::from_secs(60);
+/// Each driver, with one commit in flight and with two, and once a shard that executes small
+/// commits itself, however slow the disk: the driver, `quick_commit` and `slow_commit`.
+pub const WAYS: [(Driver, Duration, Duration); 5] = [
+    (Driver::Uring, Duration::ZERO, NEVER),
+    (Driver::Epoll, Duration::ZERO, NEVER),
+    (Driver::Uring, Duration::ZERO, Duration::ZERO),
+    (Driver::Epoll, Duration::ZERO, Duration::ZERO),
+    (Driver::Uring, NEVER, NEVER),
+];
+
 pub fn on_every_disk<F: Future<Output = ()>>(scenario: impl Fn(Fixture) -> F) {
-    const NEVER: Duration = Duration::from_secs(60);
-    let ways = [
-        (Driver::Uring, Duration::ZERO, NEVER),
-        (Driver::Epoll, Duration::ZERO, NEVER),
-        (Driver::Uring, Duration::ZERO, Duration::ZERO),
-        (Driver::Epoll, Duration::ZERO, Duration::ZERO),
-        (Driver::Uring, NEVER, NEVER),
-    ];
-    for (driver, quick_commit, slow_commit) in ways {
+    for (driver, quick_commit, slow_commit) in WAYS {
         on_disk(driver, quick_commit, slow_commit, &scenario);
     }
 }
@@ -143,86 +136,4 @@ fn on_disk<F: Future<Output = ()>>(
     runtime.block_on(bounded).unwrap_or_else(|_| {
         panic!("the scenario on {driver:?} with quick_commit {quick_commit:?} and slow_commit {slow_commit:?} takes more than a minute")
     });
-}
-
-pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
-    let mut patience = tokio::time::interval(Duration::from_millis(10));
-    for _ in 0..1_000 {
-        if condition().await {
-            return;
-        }
-        patience.tick().await;
-    }
-    panic!("{what} does not come about in ten seconds");
-}
-
-pub fn id(partition: i32) -> TopicIdPartition {
-    TopicIdPartition { topic_id: TopicId(7 << 64 | 9), partition: PartitionId(partition) }
-}
-
-pub async fn open(engine: &Engine, partition: i32) -> PartitionReader {
-    open_with(engine, partition, LogConfig::unlimited()).await
-}
-
-pub async fn open_with(engine: &Engine, partition: i32, config: LogConfig) -> PartitionReader {
-    let open = OpenPartition { id: id(partition), leader_epoch: LeaderEpoch(0), config };
-    engine.open(vec![open]).await.remove(0).unwrap()
-}
-
-/// A batch with one record for each value.
-pub fn batch(values: &[&[u8]]) -> Bytes {
-    batch_at(Timestamp(1_000), values)
-}
-
-pub fn batch_at(timestamp: Timestamp, values: &[&[u8]]) -> Bytes {
-    let mut builder = BatchBuilder::new(Codec::None);
-    values.iter().for_each(|value| builder.push(timestamp, None, Some(value), &[]));
-    builder.build()
-}
-
-pub fn producer_batch(producer: i64, epoch: i16, sequence: i32, values: &[&[u8]]) -> Bytes {
-    let builder = BatchBuilder::new(Codec::None);
-    let mut builder = builder.producer(ProducerId(producer), ProducerEpoch(epoch), Sequence(sequence));
-    values.iter().for_each(|value| builder.push(Timestamp(1_000), None, Some(value), &[]));
-    builder.build()
-}
-
-pub fn to_append(partition: i32, batch: Bytes) -> Append {
-    let header = BatchHeader::parse(&batch).unwrap();
-    Append { id: id(partition), leader_epoch: None, batch, header, until: AppendFrontier::DurableEnd }
-}
-
-pub async fn append(engine: &Engine, partition: i32, batch: Bytes) -> Result<Appended, AppendError> {
-    engine.append(vec![to_append(partition, batch)]).await.wait().await.remove(0)
-}
-
-pub async fn append_value(engine: &Engine, partition: i32, value: &[u8]) -> Result<Offset, AppendError> {
-    append(engine, partition, batch(&[value])).await.map(|appended| appended.base_offset)
-}
-
-/// Reads all records from `from` to the high watermark: their offsets and values.
-pub async fn read_all(reader: &PartitionReader, from: i64) -> Result<Vec<(i64, Bytes)>, ReadError> {
-    let mut next = Offset(from);
-    let mut records = Vec::new();
-    while next < reader.frontiers().high_watermark {
-        let isolation = Isolation::ReadUncommitted;
-        let request = ReadRequest { from: next, max_bytes: 256 << 10, at_least_one: true, isolation };
-        let read = reader.read(request).await?;
-        assert!(!read.batches.is_empty(), "at least one batch from {next:?} of {:?}", reader.frontiers());
-        for batch in read.batches {
-            let header = BatchHeader::parse(&batch).unwrap();
-            header.validate(&batch).unwrap();
-            assert!(header.base_offset <= next && header.next_offset() > next, "no gap and no repeat at {next:?}");
-            next = header.next_offset();
-            let read = record::read(&batch, 64 << 20).unwrap();
-            records.extend(read.into_iter().map(|record| (record.offset.0, record.value.unwrap())));
-        }
-    }
-    records.retain(|(offset, _)| *offset >= from);
-    Ok(records)
-}
-
-pub async fn values(reader: &PartitionReader) -> Vec<Bytes> {
-    let from = reader.frontiers().log_start.0;
-    read_all(reader, from).await.unwrap().into_iter().map(|(_, value)| value).collect()
 }

@@ -4,24 +4,22 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[expect(dead_code, reason = "the other tests of the broker use the rest of it")]
-#[path = "../broker/house.rs"]
-mod house;
+#[path = "../whole/rig.rs"]
+mod rig;
 
 use std::ops::Range;
 
 use bytes::Bytes;
-use rustmq_broker_core::groups::CommittedOffset;
-use rustmq_broker_core::groups::records::{encode_offset_commit_key, encode_offset_commit_value};
-use rustmq_broker_service::groups::GroupId;
+use rig::Whole;
+use rustmq_broker_service::groups::records::{encode_offset_commit_key, encode_offset_commit_value};
+use rustmq_broker_service::groups::{CommittedOffset, GroupId};
+use rustmq_broker_service::testing::operations::{PATIENCE, create};
 use rustmq_broker_service::*;
 use rustmq_engine_api::{Append, AppendFrontier};
 use rustmq_model::batch::{BatchHeader, Codec};
 use rustmq_model::record::BatchBuilder;
 use rustmq_model::{ByteSize, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition, TopicName, TopicPartition};
 use tempfile::TempDir;
-
-use house::{House, PATIENCE};
 
 const GROUPS: usize = 1_000;
 /// Of each group, on as many partitions of one topic.
@@ -36,12 +34,12 @@ struct Layout {
     between: usize,
 }
 
-async fn start(dir: &TempDir) -> House {
-    let mut engine = House::engine_config(dir.path());
+async fn start(dir: &TempDir) -> Whole {
+    let mut engine = Whole::engine_config(dir.path());
     (engine.settings.shards, engine.capacity) = (Some(1), ByteSize::mib(4_096));
     // The log is not shortened.
     let limits = BrokerLimits { group_log_bytes: u64::MAX / 4, ..BrokerLimits::default() };
-    House::start_on(engine, dir.path(), &[("offsets.topic.num.partitions", "1")], limits).await
+    Whole::start(engine, dir.path(), &[("offsets.topic.num.partitions", "1")], limits).await
 }
 
 /// The commit of that number: each comes to the next partition of the next group.
@@ -69,37 +67,37 @@ fn to_append(topic_id: TopicId, batch: Bytes) -> Append {
     Append { id, leader_epoch: None, batch, header, until: AppendFrontier::DurableEnd }
 }
 
-async fn append(house: &House, appends: Vec<Append>) {
-    for result in house.engine.append(appends).await.wait().await {
+async fn append(whole: &Whole, appends: Vec<Append>) {
+    for result in whole.engine.append(appends).await.wait().await {
         result.unwrap();
     }
 }
 
-async fn fill(house: &House, layout: &Layout) {
-    house.create("orders", i32::try_from(OFFSETS).unwrap(), &[]).await;
-    house.broker.find_coordinator(&GroupId::from("group-0")).await.unwrap();
-    let topic = |name: &str| house.broker.topic_id(name).unwrap();
+async fn fill(whole: &Whole, layout: &Layout) {
+    create(&whole.broker, "orders", i32::try_from(OFFSETS).unwrap(), &[]).await;
+    whole.broker.find_coordinator(&GroupId::from("group-0")).await.unwrap();
+    let topic = |name: &str| whole.broker.topic_id(name).unwrap();
     let (orders, log) = (topic("orders"), topic("__consumer_offsets"));
     let write = |numbers: Range<usize>| numbers.map(|number| to_append(log, commit(number, orders))).collect();
     for first in (0..layout.commits).step_by(layout.together) {
-        append(house, write(first..layout.commits.min(first + layout.together))).await;
+        append(whole, write(first..layout.commits.min(first + layout.together))).await;
         if layout.between > 0 {
             let mut builder = BatchBuilder::new(Codec::None);
             builder.push(Timestamp(1), None, Some(&vec![b'v'; layout.between]), &[]);
-            append(house, vec![to_append(orders, builder.build())]).await;
+            append(whole, vec![to_append(orders, builder.build())]).await;
         }
     }
 }
 
 async fn assert_loaded_again(layout: Layout) {
     let dir = tempfile::tempdir().unwrap();
-    let house = start(&dir).await;
-    fill(&house, &layout).await;
-    house.stop().await;
+    let whole = start(&dir).await;
+    fill(&whole, &layout).await;
+    whole.stop().await;
 
-    let house = start(&dir).await;
+    let whole = start(&dir).await;
     let load = async {
-        while house.broker.list_groups().is_err() {
+        while whole.broker.list_groups().is_err() {
             tokio::task::yield_now().await;
         }
     };
@@ -107,12 +105,12 @@ async fn assert_loaded_again(layout: Layout) {
     // The last commit of each group and partition.
     for number in (layout.commits - GROUPS * OFFSETS.min(layout.commits / GROUPS)..layout.commits).step_by(997) {
         let fetched =
-            house.broker.fetch_offsets(&GroupId::from(&*format!("group-{}", number % GROUPS)), OffsetsWanted::All);
+            whole.broker.fetch_offsets(&GroupId::from(&*format!("group-{}", number % GROUPS)), OffsetsWanted::All);
         let offsets: Vec<_> =
             fetched.unwrap().into_iter().map(|offset| offset.committed.unwrap().unwrap().offset.0).collect();
         assert!(offsets.contains(&i64::try_from(number).unwrap()), "{number}: {offsets:?}");
     }
-    house.stop().await;
+    whole.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

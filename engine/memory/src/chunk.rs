@@ -1,6 +1,5 @@
 //! Chunks: aligned, reference-counted blocks of memory. The shard writes a chunk's bytes to disk,
-//! and consumers read the same bytes. This module and `chunk/mapping.rs` below it hold the crate's
-//! `unsafe` code.
+//! and consumers read the same bytes.
 //!
 //! ```text
 //! | frozen: read by anyone, never written again | open: the writer's alone |
@@ -11,41 +10,16 @@
 //! its [`ChunkPool`] and is filled again: for a new mapping the kernel would first have to clear
 //! each page, which costs more than copying the batches into it. Chunks know nothing about groups
 //! or frames.
-//!
-//! ```
-//! use rustmq_engine_api::chunk::{ALIGNMENT, ChunkPool, ChunkWriter};
-//!
-//! let pool = ChunkPool::new(ALIGNMENT, 4 * ALIGNMENT as u64);
-//! let mut writer = ChunkWriter::new(ALIGNMENT, &pool)?;
-//! writer.open_part()[..5].copy_from_slice(b"batch");
-//! let batch = writer.freeze(5);
-//! drop(writer);
-//! assert_eq!(&batch[..], b"batch");
-//!
-//! // The frozen bytes keep the chunk out of the pool.
-//! assert_eq!(pool.usage().live, ALIGNMENT as u64);
-//! drop(batch);
-//! assert_eq!(pool.usage().live, 0);
-//! # Ok::<(), rustmq_engine_core::shard::NoMemory>(())
-//! ```
 
 #![allow(unsafe_code)]
-
-mod mapping;
-mod pool;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rustmq_engine_core::shard::{Chunk, Memory, NoMemory};
 
-use self::mapping::Mapping;
-pub use self::pool::{ChunkPool, ChunkUsage};
-
-/// The alignment of a chunk's start, in bytes. O_DIRECT asks for no more of memory.
-pub const ALIGNMENT: usize = 4096;
-// Mappings are cut and joined between pages.
-const _: () = assert!(ALIGNMENT.is_power_of_two());
+use crate::mapping::Mapping;
+use crate::pool::ChunkPool;
 
 /// The memory of a chunk that has owners. The last owner returns it to the pool; by then nobody can
 /// read it.
@@ -167,7 +141,8 @@ mod tests {
 
     use rustmq_engine_core::shard::{Memory, NoMemory};
 
-    use super::{ALIGNMENT, ChunkPool, ChunkWriter};
+    use super::{ChunkPool, ChunkWriter};
+    use crate::mapping::ALIGNMENT;
 
     fn pool() -> ChunkPool {
         ChunkPool::new(ALIGNMENT, 4 * ALIGNMENT as u64)

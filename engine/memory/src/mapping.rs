@@ -8,12 +8,16 @@ use std::ptr::NonNull;
 
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, MremapFlags, ProtFlags, mmap_anonymous, mremap_fixed, munmap};
+use rustmq_engine_core::shard::NoMemory;
 
-use super::{ALIGNMENT, NoMemory};
+/// The alignment of a chunk's start, in bytes. O_DIRECT asks for no more of memory.
+pub const ALIGNMENT: usize = 4096;
+// Mappings are cut and joined between pages.
+const _: () = assert!(ALIGNMENT.is_power_of_two());
 
 /// A private anonymous mapping. The kernel provides its pages when they are first touched.
 #[derive(Debug)]
-pub(super) struct Mapping {
+pub(crate) struct Mapping {
     start: NonNull<u8>,
     length: usize,
 }
@@ -26,7 +30,7 @@ unsafe impl Sync for Mapping {}
 
 impl Mapping {
     /// Maps fresh memory. `length` is a multiple of [`ALIGNMENT`].
-    pub(super) fn new(length: usize) -> Result<Self, NoMemory> {
+    pub(crate) fn new(length: usize) -> Result<Self, NoMemory> {
         // SAFETY: a new anonymous private mapping at an address of the kernel's choice touches no
         // existing memory.
         let mapped = unsafe {
@@ -37,17 +41,17 @@ impl Mapping {
         Ok(Self { start, length })
     }
 
-    pub(super) fn start(&self) -> NonNull<u8> {
+    pub(crate) fn start(&self) -> NonNull<u8> {
         self.start
     }
 
-    pub(super) fn length(&self) -> usize {
+    pub(crate) fn length(&self) -> usize {
         self.length
     }
 
     /// Splits after `length` bytes, a multiple of [`ALIGNMENT`]. The second part is `None` if
     /// nothing is left.
-    pub(super) fn split(self, length: usize) -> (Self, Option<Self>) {
+    pub(crate) fn split(self, length: usize) -> (Self, Option<Self>) {
         assert!(length > 0 && length.is_multiple_of(ALIGNMENT), "mappings are cut between pages");
         if length >= self.length {
             return (self, None);
@@ -62,7 +66,7 @@ impl Mapping {
     /// is fresh. The pages are moved without copying or touching them. Each call of the kernel
     /// moves one `piece`, because it moves only memory that it holds as one area: so `parts` must
     /// have been mapped, split and joined in whole pieces.
-    pub(super) fn joined(mut parts: Vec<Self>, length: usize, piece: usize) -> Result<Self, NoMemory> {
+    pub(crate) fn joined(mut parts: Vec<Self>, length: usize, piece: usize) -> Result<Self, NoMemory> {
         let (mut joined, mut unfilled): (Option<Self>, _) = (None, Some(Self::new(length)?));
         while let Some(part) = parts.pop() {
             let (part, left) = part.split(piece);

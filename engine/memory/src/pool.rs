@@ -11,9 +11,9 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustmq_engine_core::shard::NoMemory;
 
-use super::mapping::Mapping;
-use super::{ALIGNMENT, NoMemory};
+use crate::mapping::{ALIGNMENT, Mapping};
 
 /// The number of trims without a chunk taken after which the pool keeps no spares: see
 /// [`ChunkPool::trim`].
@@ -170,7 +170,7 @@ impl ChunkPool {
         drop(surplus);
     }
 
-    pub(super) fn take_mapping(&self, length: usize) -> Result<Mapping, NoMemory> {
+    pub(crate) fn take_mapping(&self, length: usize) -> Result<Mapping, NoMemory> {
         let length = self.chunk_length(length);
         let mut state = self.0.state.lock();
         let mut spares = state.take_spares(length);
@@ -191,7 +191,7 @@ impl ChunkPool {
         mapping.inspect_err(|_| self.0.state.lock().live -= length as u64)
     }
 
-    pub(super) fn give_back(&self, mapping: Mapping) {
+    pub(crate) fn give_back(&self, mapping: Mapping) {
         let length = mapping.length() as u64;
         let mut state = self.0.state.lock();
         assert!(state.live >= length, "a chunk is given back once");

@@ -1,14 +1,33 @@
-//! The state of a shard's partitions that readers see, and the memory of its recent batches. Taking
-//! memory for new batches evicts old ones from the readers' view.
+//! The state of a shard's partitions that readers see, and the memory of its recent batches, which
+//! the driver provides. Taking memory for new batches evicts old ones from the readers' view. For
+//! the crate that runs the shards.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use rustmq_engine_api::chunk::{ChunkPool, ChunkWriter};
-use rustmq_engine_api::published::{PartitionState, Published};
-use rustmq_engine_api::request::DiskReads;
-use rustmq_engine_core::shard::{Memory, NewView, NoMemory, PartitionKey, ReadableLog, ReaderMemory};
+use rustmq_engine_core::shard::error::{AppendError, CutError, DeleteError, OpenError, TrimError};
+use rustmq_engine_core::shard::request::Appended;
+use rustmq_engine_core::shard::{Host, Memory, NewView, NoMemory, PartitionKey, ReadableLog, ReaderMemory};
 use rustmq_engine_core::wal::UnindexedSegments;
 use rustmq_model::Offset;
+
+use crate::published::{PartitionState, Published};
+use crate::request::{DiskReads, Reply};
+
+/// The types of a shard whose requests come from an [`crate::Engine`]: replies are channels, and
+/// `M` is the memory of recent batches.
+#[derive(Debug)]
+pub struct Channels<M>(PhantomData<M>);
+
+impl<M: Memory> Host for Channels<M> {
+    type Memory = Views<M>;
+    type OpenReply = Reply<Vec<Result<Arc<Published>, OpenError>>>;
+    type AppendReply = Reply<Vec<Result<Appended, AppendError>>>;
+    type TrimReply = Reply<Result<Offset, TrimError>>;
+    type DeleteReply = Reply<Vec<Result<(), DeleteError>>>;
+    type CutReply = Reply<Result<Offset, CutError>>;
+    type DoneReply = Reply<()>;
+}
 
 #[derive(Debug)]
 struct View {
@@ -16,18 +35,20 @@ struct View {
     published: Arc<Published>,
 }
 
+/// The views of one shard.
 #[derive(Debug)]
-pub(crate) struct Views {
-    chunks: ChunkPool,
+pub struct Views<M> {
+    memory: M,
     /// Serves reads of batches that have left memory.
     disk: Arc<dyn DiskReads>,
     /// Indexed by the key's slot.
     views: Vec<Option<View>>,
 }
 
-impl Views {
-    pub(crate) fn new(chunks: ChunkPool, disk: Arc<dyn DiskReads>) -> Self {
-        Self { chunks, disk, views: Vec::new() }
+impl<M> Views<M> {
+    #[must_use]
+    pub fn new(memory: M, disk: Arc<dyn DiskReads>) -> Self {
+        Self { memory, disk, views: Vec::new() }
     }
 
     pub(crate) fn create(&mut self, view: NewView) {
@@ -43,7 +64,7 @@ impl Views {
         assert!(before.is_none(), "a partition's view is closed before another one takes its slot");
     }
 
-    pub(crate) fn find(&self, key: PartitionKey) -> Option<&Arc<Published>> {
+    fn find(&self, key: PartitionKey) -> Option<&Arc<Published>> {
         self.views.get(key.slot())?.as_ref().filter(|view| view.key == key).map(|view| &view.published)
     }
 
@@ -64,26 +85,26 @@ impl Views {
 
     /// Ends all views because the shard has ended: wakes their waiters. Batches in memory can still
     /// be read.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         for view in self.views.iter().flatten() {
             view.published.publish(|state| state.closed = true);
         }
     }
 }
 
-impl Memory for Views {
-    type Chunk = ChunkWriter;
+impl<M: Memory> Memory for Views<M> {
+    type Chunk = M::Chunk;
 
-    fn take(&mut self, length: usize) -> Result<ChunkWriter, NoMemory> {
-        self.chunks.take(length)
+    fn take(&mut self, length: usize) -> Result<M::Chunk, NoMemory> {
+        self.memory.take(length)
     }
 
     fn is_short_of(&self, length: usize) -> bool {
-        self.chunks.is_short_of(length)
+        self.memory.is_short_of(length)
     }
 }
 
-impl ReaderMemory for Views {
+impl<M: Memory> ReaderMemory for Views<M> {
     fn evict(&mut self, key: PartitionKey, through: Offset, unindexed: &UnindexedSegments) {
         if let Some(published) = self.find(key) {
             published.change(|state| state.log.evict_through(through, unindexed));

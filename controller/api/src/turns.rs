@@ -1,0 +1,45 @@
+//! Bounds the commands in flight: one permit each.
+
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::controller::SubmitError;
+
+/// The turns of a controller's commands. Commands that find none free get theirs in the order in
+/// which they asked. A command without a turn has no effect.
+#[derive(Debug)]
+pub struct Turns(Semaphore);
+
+/// The right to have one command in flight. Dropping it ends the turn.
+#[derive(Debug)]
+#[must_use = "the turn ends when it is dropped"]
+pub struct Turn<'a>(#[expect(dead_code, reason = "held for its drop")] SemaphorePermit<'a>);
+
+impl Turns {
+    /// For `commands_max` commands at a time, at least one.
+    #[must_use]
+    pub fn new(commands_max: usize) -> Self {
+        Self(Semaphore::new(commands_max.max(1)))
+    }
+
+    /// Waits for a turn: no longer than `start_within`, not at all if that is zero, and as long as
+    /// it takes with `None`.
+    ///
+    /// # Errors
+    /// [`SubmitError::Late`] if the turn did not come in time, [`SubmitError::Stopped`] after
+    /// [`Self::close`].
+    pub async fn take(&self, start_within: Option<Duration>) -> Result<Turn<'_>, SubmitError> {
+        let permit = match start_within {
+            Some(Duration::ZERO) => return Err(SubmitError::Late),
+            Some(limit) => tokio::time::timeout(limit, self.0.acquire()).await.map_err(|_| SubmitError::Late)?,
+            None => self.0.acquire().await,
+        };
+        permit.map(Turn).map_err(|_| SubmitError::Stopped { reason: "it was shut down".to_owned() })
+    }
+
+    /// Gives no more turns. Commands that wait for one are refused; turns that were given last.
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
