@@ -67,6 +67,8 @@ const WORDS: &[(&str, &str, &[&str])] = &[(
         "AppendFrontier",
         "Frontiers",
         "ReadFrontier",
+        // Where a leader epoch ended: `engine/core/src/log/epochs.rs`.
+        "EpochEnd",
     ],
 )];
 

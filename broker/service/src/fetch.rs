@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_engine_api::{
-    AbortedTransaction, Awaited, FetchWaiter, Frontiers, Isolation, READ_WAIT_MAX, ReadBatches, ReadError, ReadRequest,
+    AbortedTransaction, Awaited, EpochEnd, FetchWaiter, Frontiers, Isolation, READ_WAIT_MAX, ReadBatches, ReadError,
+    ReadRequest,
 };
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId};
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 
 use crate::broker::{Broker, stopped};
 use crate::error::BrokerError;
-use crate::offsets::EpochEnd;
 use crate::view::TopicRef;
 
 /// How long a fetch reads from disk, and waits for its turn to, at least, however short its own
@@ -198,12 +198,11 @@ impl Broker {
         let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch)?;
         if let Some(epoch) = partition.last_fetched_epoch {
             let frontiers = located.reader.frontiers();
-            let end = located.reader.end_offset_for_epoch(epoch);
-            let Some((found, end_offset)) = end else {
+            let Some(end) = located.reader.end_offset_for_epoch(epoch) else {
                 return Err(BrokerError::out_of_range(partition.from, frontiers));
             };
-            if found < epoch || end_offset < partition.from {
-                let diverging = Some(EpochEnd { epoch: found, end_offset });
+            if end.epoch < epoch || end.end_offset < partition.from {
+                let diverging = Some(end);
                 let (high_watermark, last_stable) = (frontiers.high_watermark, frontiers.last_stable);
                 let log_start = frontiers.log_start;
                 return Ok(FetchedPartition {

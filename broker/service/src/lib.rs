@@ -40,7 +40,7 @@ pub use log_dirs::{LogDir, LogDirSelection};
 pub use metadata::{
     AutoCreation, BrokerNode, ClusterMetadata, PartitionMetadata, TopicAnswer, TopicMetadata, TopicSelection,
 };
-pub use offsets::{EpochEnd, EpochQuery, OffsetAt, OffsetQuery};
+pub use offsets::{EpochQuery, OffsetAt, OffsetQuery};
 pub use produce::{Acks, ProducePartition, ProduceRequest, ProduceWait, Produced};
 pub use producer_ids::ProducerIdRequest;
 pub use records::{DeleteBefore, RecordDeletion};
@@ -56,4 +56,4 @@ pub use rustmq_controller_core::configs::{
 pub use rustmq_controller_core::{
     ConfigChange, ConfigEdit, CreatedTopic, DeletedTopic, EditOperation, ExtendedTopic, MorePartitions, Rejection,
 };
-pub use rustmq_engine_api::{AbortedTransaction, FoundOffset, Isolation};
+pub use rustmq_engine_api::{AbortedTransaction, EpochEnd, FoundOffset, Isolation};

@@ -7,7 +7,7 @@ mod engine_fixture;
 use bytes::Bytes;
 use engine_fixture::{append, append_value, batch, id, on_every_disk, open, read_all, to_append, values};
 use rustmq_engine_api::{
-    AppendError, Awaited, FetchWaiter, Isolation, OpenPartition, ReadError, ReadFrontier, ReadRequest,
+    AppendError, Awaited, EpochEnd, FetchWaiter, Isolation, OpenPartition, ReadError, ReadFrontier, ReadRequest,
 };
 use rustmq_model::{LeaderEpoch, Offset};
 
@@ -98,13 +98,14 @@ fn leader_epochs_fence_and_survive() {
         stale.leader_epoch = Some(LeaderEpoch(3));
         let refused = engine.append(vec![stale]).await.wait().await.remove(0);
         assert!(matches!(refused, Err(AppendError::FencedLeaderEpoch { .. })), "{refused:?}");
-        assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(3)), Some((LeaderEpoch(3), Offset(1))));
+        let ended = |epoch, end| Some(EpochEnd { epoch: LeaderEpoch(epoch), end_offset: Offset(end) });
+        assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(3)), ended(3, 1));
         engine.shutdown().await;
         let engine = fixture.start();
         let reader = engine.reader(id(0)).unwrap();
         assert_eq!(reader.leader_epoch(), LeaderEpoch(5));
-        assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(4)), Some((LeaderEpoch(3), Offset(1))));
-        assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(5)), Some((LeaderEpoch(5), Offset(2))));
+        assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(4)), ended(3, 1));
+        assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(5)), ended(5, 2));
         engine.shutdown().await;
     });
 }
