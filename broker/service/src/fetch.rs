@@ -22,7 +22,7 @@ const DISK_TIME_MIN: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
-    /// Answer when this much is there.
+    /// Answer when this much is there. Capped by `max_bytes`: no answer grows beyond it.
     pub min_bytes: usize,
     /// Answer no more than this, but always one whole batch if there is any. Capped by
     /// `fetch.max.bytes`.
@@ -58,6 +58,13 @@ pub struct FetchedPartition {
     pub aborted: Vec<AbortedTransaction>,
     /// The reader has records that this log has not: where they part. No batches come with it.
     pub diverging: Option<EpochEnd>,
+}
+
+impl FetchRequest {
+    fn cap(&mut self, bytes_max: usize) {
+        self.max_bytes = self.max_bytes.min(bytes_max);
+        self.min_bytes = self.min_bytes.min(self.max_bytes);
+    }
 }
 
 impl FetchedPartition {
@@ -115,7 +122,8 @@ impl Broker {
     ///
     /// Batches are whole, so an answer that is full may be smaller than `min_bytes`, though that is
     /// not above `max_bytes`: then there is nothing to wait for.
-    pub async fn fetch(&self, request: FetchRequest) -> Vec<Result<FetchedPartition, BrokerError>> {
+    pub async fn fetch(&self, mut request: FetchRequest) -> Vec<Result<FetchedPartition, BrokerError>> {
+        request.cap(usize::try_from(self.settings().fetch_bytes_max).unwrap_or(usize::MAX));
         let started = Instant::now();
         let deadline = started + request.max_wait;
         let read_until = started + request.max_wait.max(DISK_TIME_MIN);
@@ -163,8 +171,7 @@ impl Broker {
     /// Once there is something, a slow disk must not keep it from the reader: after `read_until`,
     /// the other partitions answer what is in memory.
     async fn pass(&self, request: &FetchRequest, read_until: Instant) -> Pass {
-        let limit = usize::try_from(self.settings().fetch_bytes_max).unwrap_or(usize::MAX);
-        let mut room = request.max_bytes.min(limit);
+        let mut room = request.max_bytes;
         let results = Vec::with_capacity(request.partitions.len());
         let mut pass = Pass { results, bytes: 0, is_urgent: false, leaves_some: false };
         let mut is_some_left = false;

@@ -28,11 +28,9 @@ struct Terms {
 
 pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
     let request: FetchRequest = call.decode()?;
-    let response_max = usize::try_from(call.shared.config.fetch_bytes_max.0).unwrap_or(usize::MAX);
-    let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(response_max);
     let terms = Terms {
-        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
-        max_bytes,
+        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
+        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0),
         max_wait: words::milliseconds(request.max_wait_ms),
         isolation: words::isolation(request.isolation_level),
     };

@@ -394,3 +394,21 @@ async fn deleted_records_stay_deleted() {
     assert_eq!(house.offset("orders", OffsetAt::Latest).await.unwrap().offset, Offset(4));
     house.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fetch_has_no_more_than_fetch_max_bytes_and_waits_for_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let house = House::start_with(dir.path(), &[("fetch.max.bytes", "1024")], BrokerLimits::default()).await;
+    house.create("small", 1, &[]).await;
+    house.create("large", 1, &[]).await;
+    for _ in 0..2 {
+        house.produce("small", 0, batch_of(&[&"v".repeat(600)])).await.unwrap();
+    }
+    assert_eq!(house.fetch("small", 0, 0).await.unwrap().batches.len(), 1, "two have more than 1,024 bytes");
+    house.produce("large", 0, batch_of(&[&"v".repeat(1100)])).await.unwrap();
+    let patient = FetchRequest { min_bytes: 1 << 20, max_wait: PATIENCE, ..fetch_request("large", 0, 0) };
+    let begun = std::time::Instant::now();
+    assert_eq!(house.broker.fetch(patient).await.remove(0).unwrap().batches.len(), 1);
+    assert!(begun.elapsed() < PATIENCE, "the answer holds as much as any may");
+    house.stop().await;
+}
