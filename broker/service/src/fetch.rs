@@ -49,9 +49,7 @@ pub struct FetchPartition {
 
 #[derive(Clone, Debug, Default)]
 pub struct FetchedPartition {
-    pub high_watermark: Offset,
-    pub last_stable: Offset,
-    pub log_start: Offset,
+    pub frontiers: Frontiers,
     /// Whole batches in order; the first may begin below the offset asked for.
     pub batches: Vec<Bytes>,
     /// For read_committed: what to filter out of `batches`.
@@ -68,18 +66,9 @@ impl FetchRequest {
 }
 
 impl FetchedPartition {
-    const fn show(&mut self, frontiers: Frontiers) {
-        self.high_watermark = frontiers.high_watermark;
-        self.last_stable = frontiers.last_stable;
-        self.log_start = frontiers.log_start;
-    }
-
     /// Where the reader must stop.
     const fn limit(&self, isolation: Isolation) -> Offset {
-        match isolation {
-            Isolation::ReadUncommitted => self.high_watermark,
-            Isolation::ReadCommitted => self.last_stable,
-        }
+        isolation.frontier().of(&self.frontiers)
     }
 
     /// What would be news to a reader at `from` who has seen this.
@@ -209,16 +198,7 @@ impl Broker {
                 return Err(BrokerError::out_of_range(partition.from, frontiers));
             };
             if end.epoch < epoch || end.end_offset < partition.from {
-                let diverging = Some(end);
-                let (high_watermark, last_stable) = (frontiers.high_watermark, frontiers.last_stable);
-                let log_start = frontiers.log_start;
-                return Ok(FetchedPartition {
-                    high_watermark,
-                    last_stable,
-                    log_start,
-                    diverging,
-                    ..FetchedPartition::default()
-                });
+                return Ok(FetchedPartition { frontiers, diverging: Some(end), ..FetchedPartition::default() });
             }
         }
         let request = ReadRequest {
@@ -242,14 +222,7 @@ impl Broker {
         let ReadBatches { batches, aborted, frontiers } = read;
         // What has answered nothing has not looked at the frontiers.
         let frontiers = if batches.is_empty() { located.reader.frontiers() } else { frontiers };
-        Ok(FetchedPartition {
-            high_watermark: frontiers.high_watermark,
-            last_stable: frontiers.last_stable,
-            log_start: frontiers.log_start,
-            batches,
-            aborted,
-            diverging: None,
-        })
+        Ok(FetchedPartition { frontiers, batches, aborted, diverging: None })
     }
 
     /// Not all that moves an offset ends a wait: what the wait has ended with says where they are
@@ -258,7 +231,7 @@ impl Broker {
         for (partition, fetched) in request.partitions.iter().zip(&mut pass.results) {
             let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch);
             if let (Ok(fetched), Ok(located)) = (fetched, located) {
-                fetched.show(located.reader.frontiers());
+                fetched.frontiers = located.reader.frontiers();
             }
         }
     }

@@ -56,4 +56,4 @@ pub use rustmq_controller_core::configs::{
 pub use rustmq_controller_core::{
     ConfigChange, ConfigEdit, CreatedTopic, DeletedTopic, EditOperation, ExtendedTopic, MorePartitions, Rejection,
 };
-pub use rustmq_engine_api::{AbortedTransaction, EpochEnd, FoundOffset, Isolation};
+pub use rustmq_engine_api::{AbortedTransaction, EpochEnd, FoundOffset, Frontiers, Isolation};

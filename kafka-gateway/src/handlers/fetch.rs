@@ -138,9 +138,9 @@ fn partition_answer(partition: i32, fetched: FetchedPartition, isolation: Isolat
     PartitionAnswer {
         partition,
         error_code: error_map::NONE,
-        high_watermark: fetched.high_watermark.0,
-        last_stable_offset: fetched.last_stable.0,
-        log_start_offset: fetched.log_start.0,
+        high_watermark: fetched.frontiers.high_watermark.0,
+        last_stable_offset: fetched.frontiers.last_stable.0,
+        log_start_offset: fetched.frontiers.log_start.0,
         aborted: (isolation == Isolation::ReadCommitted).then(|| aborted.collect()),
         diverging: fetched.diverging.map(|end| (end.epoch, end.end_offset.0)),
         current_leader: None,

@@ -63,7 +63,7 @@ async fn a_trim_ends_the_long_poll_that_it_takes_records_from_and_shows_in_the_o
     assert!(matches!(taken_from, Err(BrokerError::OffsetOutOfRange { .. })), "{taken_from:?}");
     // Nobody has looked at it since, however long the trim took.
     let other = other.await.remove(0).unwrap();
-    assert_eq!((values(&other), other.log_start), (vec!["v".to_owned()], Offset(2)));
+    assert_eq!((values(&other), other.frontiers.log_start), (vec!["v".to_owned()], Offset(2)));
     house.stop().await;
 }
 
@@ -83,7 +83,7 @@ async fn a_long_poll_whose_news_and_deadline_come_together_answers_the_newest_of
     // Nobody has looked at them since.
     tokio::time::sleep(2 * request.max_wait).await;
     for poll in polls {
-        assert_eq!(poll.await[0].as_ref().unwrap().high_watermark, Offset(1));
+        assert_eq!(poll.await[0].as_ref().unwrap().frontiers.high_watermark, Offset(1));
     }
     house.stop().await;
 }
