@@ -24,6 +24,7 @@ mod offsets;
 mod produce;
 mod producer_ids;
 mod records;
+mod refusals;
 mod topics;
 mod validation;
 mod view;
