@@ -67,6 +67,11 @@ fn broken_rules_are_found() {
     );
     check("engine/api", "", "//! x\npub use rustmq_engine_core::wal;\n", "wal of engine/core");
     check("engine/api", "", "//! x\npub use rustmq_engine_core as core;\n", "no word of engine/api");
+    check("kafka-gateway", "", "//! x\npub use rustmq_broker_service::Broker;\n", "no word of kafka-gateway");
+    let nested =
+        "//! x\nmod one {\n    pub use rustmq_broker_core::{replicas::Replica, groups::{GroupId, Groups}};\n}\n";
+    let found = findings("broker/service", "", nested);
+    assert!(found.len() == 2 && found[0].contains("Groups") && found[1].contains("Replica"), "{found:?}");
     check("attic", "", "//! x\n", "decision record");
     check("model", "", "fn x() {}\n", "open the file");
     check("model", "", &format!("//! x\n{}", "\n".repeat(1_000)), "second noun");

@@ -16,6 +16,7 @@ mod error;
 mod failure;
 mod fetch;
 mod group_requests;
+pub mod groups;
 mod log_dirs;
 mod metadata;
 mod metadata_follower;
@@ -50,7 +51,6 @@ pub use validation::CompressedRecords;
 pub use view::TopicRef;
 
 /// Words of the layers below that requests and results are made of.
-pub use rustmq_broker_core::groups;
 pub use rustmq_controller_core::configs::{
     ConfigKind, ConfigSource, DescribedConfig, EffectiveBrokerConfig, EffectiveTopicConfig, StaticConfigs, Synonym,
 };
