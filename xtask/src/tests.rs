@@ -72,6 +72,7 @@ fn broken_rules_are_found() {
         "//! x\nmod one {\n    pub use rustmq_broker_core::{replicas::Replica, groups::{GroupId, Groups}};\n}\n";
     let found = findings("broker/service", "", nested);
     assert!(found.len() == 2 && found[0].contains("Groups") && found[1].contains("Replica"), "{found:?}");
+    check("model", "", "//! x\nmod fuzzing;\n", "a rig of tests");
     check("attic", "", "//! x\n", "decision record");
     check("model", "", "fn x() {}\n", "open the file");
     check("model", "", &format!("//! x\n{}", "\n".repeat(1_000)), "second noun");
