@@ -101,6 +101,7 @@ mod window;
 mod window_cache;
 
 pub use config::{Driver, EngineConfig};
+#[cfg(feature = "testing")]
 pub use disk::DiskFaults;
 pub use folder::{FORMAT_VERSION, FolderError, WalOwner};
 pub use memory_levels::{MemorySource, SystemMemory};
