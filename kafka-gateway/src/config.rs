@@ -66,8 +66,6 @@ pub struct GatewayConfig {
     pub fetch_pin_max: Duration,
     /// Memory of all such copies, in bytes; a connection that would need more is closed.
     pub fetch_copy_max: ByteSize,
-    /// Most bytes of one fetch response (`fetch.max.bytes`).
-    pub fetch_bytes_max: ByteSize,
     /// Incremental fetch sessions kept (`max.incremental.fetch.session.cache.slots`).
     pub fetch_sessions_max: usize,
 }
@@ -87,7 +85,6 @@ impl GatewayConfig {
             in_flight_max: 128,
             fetch_pin_max: Duration::from_secs(1),
             fetch_copy_max: ByteSize::mib(256),
-            fetch_bytes_max: ByteSize::mib(55),
             fetch_sessions_max: 1000,
         }
     }

@@ -31,6 +31,7 @@ mod endpoint;
 mod ids;
 mod quantity;
 pub mod record;
+pub mod varint;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use ids::{

@@ -44,6 +44,14 @@ pub struct Timestamp(pub i64);
 
 impl Timestamp {
     pub const NONE: Self = Self(-1);
+
+    /// Whether at least `span` has passed from `since` to this time: never, if `since` is later, as
+    /// it is after the clock was set back.
+    #[must_use]
+    pub fn is_past(self, since: Self, span: Duration) -> bool {
+        let age = self.0.saturating_sub(since.0);
+        u128::try_from(age).is_ok_and(|age| age >= span.as_millis())
+    }
 }
 
 impl From<SystemTime> for Timestamp {
@@ -119,6 +127,15 @@ mod tests {
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::{ByteSize, Timestamp};
+
+    #[test]
+    fn a_span_is_past_at_its_end_and_never_from_the_future() {
+        let is_past = |now, since, millis| Timestamp(now).is_past(Timestamp(since), Duration::from_millis(millis));
+        assert_eq!([199, 200, 201].map(|now| is_past(now, 100, 100)), [false, true, true]);
+        assert!(is_past(100, 100, 0) && !is_past(99, 100, 0));
+        assert!(!is_past(100, i64::MAX, 1) && is_past(i64::MAX, i64::MIN, 1));
+        assert!(!Timestamp(i64::MAX).is_past(Timestamp(0), Duration::MAX));
+    }
 
     #[test]
     fn a_wall_clock_counts_milliseconds_from_1970_on() {

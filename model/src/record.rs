@@ -8,7 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::batch::{self, Attributes, BatchError, BatchHeader, Codec, HEADER_LENGTH, LENGTH_OVERHEAD, MAGIC};
 use crate::compression::{self, CompressionError};
-use crate::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
+use crate::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, varint};
 
 mod inspection;
 mod views;
@@ -56,24 +56,11 @@ pub fn read(batch: &Bytes, size_max: usize) -> Result<Vec<Record>, RecordError> 
     views(&body, &header).map(|view| view.map(own)).collect()
 }
 
-const fn unzigzag(raw: u64) -> i64 {
-    (raw >> 1).cast_signed() ^ -(raw & 1).cast_signed()
-}
-
-fn write_varint(out: &mut BytesMut, value: i64) {
-    let mut raw = (value << 1 ^ (value >> 63)).cast_unsigned();
-    while raw >= 0x80 {
-        out.put_u8(raw.to_le_bytes()[0] | 0x80);
-        raw >>= 7;
-    }
-    out.put_u8(raw.to_le_bytes()[0]);
-}
-
 fn write_bytes(out: &mut BytesMut, bytes: Option<&[u8]>) {
     match bytes {
-        None => write_varint(out, -1),
+        None => varint::put_signed(out, -1),
         Some(bytes) => {
-            write_varint(out, i64::try_from(bytes.len()).expect("a slice is shorter than 2^63"));
+            varint::put_signed(out, i64::try_from(bytes.len()).expect("a slice is shorter than 2^63"));
             out.put_slice(bytes);
         }
     }
@@ -126,11 +113,11 @@ impl BatchBuilder {
         self.max_timestamp = self.max_timestamp.max(timestamp);
         let mut one = BytesMut::new();
         one.put_u8(0);
-        write_varint(&mut one, timestamp.0 - self.base_timestamp.0);
-        write_varint(&mut one, i64::from(self.count));
+        varint::put_signed(&mut one, timestamp.0 - self.base_timestamp.0);
+        varint::put_signed(&mut one, i64::from(self.count));
         write_bytes(&mut one, key);
         write_bytes(&mut one, value);
-        write_varint(&mut one, i64::try_from(headers.len()).expect("a slice is shorter than 2^63"));
+        varint::put_signed(&mut one, i64::try_from(headers.len()).expect("a slice is shorter than 2^63"));
         for (name, value) in headers {
             write_bytes(&mut one, Some(name.as_bytes()));
             write_bytes(&mut one, *value);

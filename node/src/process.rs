@@ -330,7 +330,6 @@ fn gateway_config(config: &Config, connections_max: usize, broker: &Broker) -> G
         request_bytes_max: ByteSize(u64::from(settings.request_bytes_max)),
         // A negative one means that silence is no reason to close.
         idle_max: settings.connection_idle_ms_max.map_or(Duration::MAX, Duration::from_millis),
-        fetch_bytes_max: ByteSize(u64::from(settings.fetch_bytes_max)),
         fetch_sessions_max: usize::try_from(settings.fetch_sessions_max).unwrap_or(usize::MAX),
         ..defaults
     }

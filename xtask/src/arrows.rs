@@ -51,31 +51,88 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// What a crate offers as its own, though another one below it defines it: this crate, that one,
 /// the names. Whoever may use the crate may use these names without an arrow to where they are
-/// defined; it offers no others of that crate.
-const WORDS: &[(&str, &str, &[&str])] = &[(
-    "engine/api",
-    "engine/core",
-    &[
-        // What a shard is asked and answers: `engine/core/src/shard/request.rs`.
-        "Append",
-        "Appended",
-        "ColdRead",
-        "LogConfig",
-        "OpenPartition",
-        "TrimTo",
-        // Why it refuses: `engine/core/src/shard/error.rs`.
-        "AppendError",
-        "DeleteError",
-        "EngineStopped",
-        "OpenError",
-        "ReadError",
-        "TrimError",
-        // How far a log has come: `engine/core/src/log/frontiers.rs`.
-        "AppendFrontier",
-        "Frontiers",
-        "ReadFrontier",
-    ],
-)];
+/// defined. A crate hands on nothing else of another one.
+const WORDS: &[(&str, &str, &[&str])] = &[
+    (
+        "engine/api",
+        "engine/core",
+        &[
+            // What a shard is asked and answers: `engine/core/src/shard/request.rs`.
+            "Append",
+            "Appended",
+            "ColdRead",
+            "LogConfig",
+            "OpenPartition",
+            "TrimTo",
+            // Why it refuses: `engine/core/src/shard/error.rs`.
+            "AppendError",
+            "DeleteError",
+            "EngineStopped",
+            "OpenError",
+            "ReadError",
+            "TrimError",
+            // How far a log has come: `engine/core/src/log/frontiers.rs`.
+            "AppendFrontier",
+            "Frontiers",
+            "ReadFrontier",
+            // Where a leader epoch ended: `engine/core/src/log/epochs.rs`.
+            "EpochEnd",
+        ],
+    ),
+    // Why a log does not start, and how much memory it takes: for the process.
+    ("engine/shard", "engine/core", &["PartitionReplayError", "MemoryLevel", "tail_share"]),
+    ("broker/service", "engine/api", &["AbortedTransaction", "EpochEnd", "FoundOffset", "Frontiers", "Isolation"]),
+    (
+        "broker/service",
+        "controller/core",
+        &[
+            // Configs: `controller/core/src/configs`, `command.rs`.
+            "ConfigChange",
+            "ConfigEdit",
+            "ConfigKind",
+            "ConfigSource",
+            "DescribedConfig",
+            "EditOperation",
+            "EffectiveBrokerConfig",
+            "EffectiveTopicConfig",
+            "StaticConfigs",
+            "Synonym",
+            // Topics, and why a command is refused: `command.rs`, `outcome.rs`.
+            "CreatedTopic",
+            "DeletedTopic",
+            "ExtendedTopic",
+            "MorePartitions",
+            "Rejection",
+        ],
+    ),
+    (
+        "broker/service",
+        "broker/core",
+        &[
+            // Groups: `broker/core/src/groups`.
+            "ClassicState",
+            "CommittedOffset",
+            "GroupError",
+            "GroupId",
+            "InstanceId",
+            "MemberId",
+            // What is asked of them: `broker/core/src/groups/request.rs`.
+            "ClientIdentity",
+            "GroupDescription",
+            "GroupListing",
+            "HeartbeatRequest",
+            "JoinRequest",
+            "Joined",
+            "LeaveRequest",
+            "LeavingMember",
+            "LeftMember",
+            "MemberDescription",
+            "Protocol",
+            "SyncRequest",
+            "Synced",
+        ],
+    ),
+];
 
 /// What a crate must not link, whatever lies between: the implementations behind the ports.
 const APART: &[(&str, &[&str])] = &[
@@ -166,17 +223,16 @@ pub fn check_shared_test_feature(root: &Path) -> Result<Vec<Finding>> {
     Ok(shared.map(|dependency| Finding::of_file("Cargo.toml", message(dependency))).collect())
 }
 
-/// A crate of [`WORDS`] hands on what is listed there and nothing else.
+/// A crate hands on what [`WORDS`] lists and nothing else.
 pub fn check_words(root: &Path, member: &Member) -> Result<Vec<Finding>> {
-    let mut findings = Vec::new();
-    for (_, below, words) in WORDS.iter().filter(|(folder, ..)| *folder == member.folder) {
-        let reexport = format!("pub use rustmq_{}", below.replace('/', "_"));
-        for (path, text) in sources::texts(root, member)? {
-            let statements = text.split(&reexport).skip(1).filter_map(|rest| rest.split(';').next());
-            let names =
-                statements.flat_map(|statement| statement.rsplit(['{', ':']).next().unwrap_or_default().split(','));
-            let names = names.map(|name| name.trim_matches(|c: char| c.is_whitespace() || c == '}'));
-            for name in names.filter(|name| !name.is_empty() && !words.contains(name)) {
+    let (mut findings, source) = (Vec::new(), format!("{}/src/", member.folder));
+    for (path, text) in sources::texts(root, member)?.into_iter().filter(|(path, _)| path.starts_with(&source)) {
+        for statement in reexports(&text) {
+            let name = statement.split([':', ' ']).next().unwrap_or_default().replace('_', "-");
+            let Some(below) = folder_of(&format!("rustmq-{name}")) else { continue };
+            let listed = WORDS.iter().find(|(folder, from, _)| *folder == member.folder && *from == below);
+            let words = listed.map_or(&[][..], |(_, _, words)| words);
+            for name in names_of(statement).filter(|name| !words.contains(name)) {
                 let message =
                     format!("{name} of {below} is no word of {}: see WORDS in xtask/src/arrows.rs", member.folder);
                 findings.push(Finding::of_file(&path, message));
@@ -184,6 +240,20 @@ pub fn check_words(root: &Path, member: &Member) -> Result<Vec<Finding>> {
         }
     }
     Ok(findings)
+}
+
+/// Each `pub use rustmq_...;` that begins a line: what stands between.
+fn reexports(text: &str) -> impl Iterator<Item = &str> {
+    const START: &str = "pub use rustmq_";
+    let begins_line = |at: usize| text[..at].rsplit('\n').next().is_some_and(|before| before.trim().is_empty());
+    let found = text.match_indices(START).map(|(at, _)| at).filter(move |at| begins_line(*at));
+    found.filter_map(|at| text[at + START.len()..].split(';').next())
+}
+
+/// The names that a `use` brings, in braces or alone.
+fn names_of(statement: &str) -> impl Iterator<Item = &str> {
+    let parts = statement.split([',', '{', '}']).map(str::trim);
+    parts.filter(|part| !part.is_empty() && !part.ends_with("::")).filter_map(|part| part.rsplit("::").next())
 }
 
 /// The table names only crates that are there, so that it stays the plan of this house, and keeps

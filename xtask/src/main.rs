@@ -62,8 +62,10 @@ fn tidy(root: &Path) -> Result<Vec<Finding>> {
         findings.extend(arrows::check_words(root, member)?);
         findings.extend(sources::check(root, member)?);
         findings.extend(rings::check(root, member)?);
+        findings.extend(manifests::check_use(root, member)?);
     }
     findings.extend(arrows::check_shared_test_feature(root)?);
+    findings.extend(manifests::check_shared(root, &members)?);
     findings.extend(arrows::check_table(&members));
     findings.extend(sources::check_readmes(root, &members));
     findings.sort();

@@ -1,5 +1,5 @@
-//! The workspace's manifests: who the members are, and that each one takes the shared lints and
-//! versions.
+//! The workspace's manifests: who the members are, that each one takes the shared lints and
+//! versions, and that nothing is depended on for nothing.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,6 +9,10 @@ use anyhow::{Context, Result};
 use toml::{Table, Value};
 
 use crate::finding::Finding;
+use crate::sources;
+
+/// What a crate links for its features alone, so that no source names it.
+const LINKED_FOR_FEATURES: &[(&str, &str)] = &[("bench", "rdkafka-sys")];
 
 /// One crate of the workspace.
 #[derive(Debug)]
@@ -44,6 +48,10 @@ impl Member {
 
     pub fn manifest_path(&self) -> String {
         format!("{}/Cargo.toml", self.folder)
+    }
+
+    fn takes(&self, dependency: &str) -> bool {
+        self.dependencies(false).contains(dependency) || self.dependencies(true).contains(dependency)
     }
 }
 
@@ -106,4 +114,30 @@ pub fn check(member: &Member) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Dependencies of the crate that no source of it names.
+pub fn check_use(root: &Path, member: &Member) -> Result<Vec<Finding>> {
+    let texts = sources::texts(root, member)?;
+    let is_named = |dependency: &str| {
+        let name = dependency.replace('-', "_");
+        texts.iter().any(|(_, text)| text.contains(&name))
+    };
+    let all = [member.dependencies(false), member.dependencies(true)].into_iter().flatten();
+    let unused = all.filter(|dependency: &&str| {
+        !is_named(dependency) && !LINKED_FOR_FEATURES.contains(&(member.folder.as_str(), *dependency))
+    });
+    let finding = |dependency| {
+        Finding::of_file(&member.manifest_path(), format!("no source names `{dependency}`: remove the dependency"))
+    };
+    Ok(unused.map(finding).collect())
+}
+
+/// Shared versions that no member takes.
+pub fn check_shared(root: &Path, members: &[Member]) -> Result<Vec<Finding>> {
+    let workspace = read(&root.join("Cargo.toml"))?;
+    let shared = workspace.get("workspace").and_then(|table| table.get("dependencies")).and_then(Value::as_table);
+    let is_taken = |name: &str| members.iter().any(|member| member.takes(name));
+    let unused = shared.into_iter().flat_map(Table::keys).filter(|name| !is_taken(name));
+    Ok(unused.map(|name| Finding::of_file("Cargo.toml", format!("no crate takes `{name}`: remove it"))).collect())
 }

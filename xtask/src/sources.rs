@@ -20,6 +20,9 @@ const COMMENT_COLUMNS_MAX: usize = 100;
 const EMPTY_NAMES: &[&str] =
     &["common", "util", "utils", "helper", "helpers", "misc", "manager", "impl", "stuff", "base"];
 
+/// Modules that only tests and fuzz targets need: a build that is shipped is made without them.
+const RIGS: &[&str] = &["fuzzing", "testing"];
+
 /// What must not stand in code, with what to do instead. Split so that this file does not find
 /// itself.
 const BANNED: &[(&str, &str)] = &[
@@ -75,7 +78,13 @@ fn check_text(path: &str, text: &str) -> Vec<Finding> {
         findings.push(Finding::of_file(path, "open the file with `//!`: what it is for, and what it does not do"));
     }
     let mut is_trait_impl = false;
+    let mut before = "";
     for (index, line) in text.lines().enumerate() {
+        if is_rig(line) && !before.starts_with("#[cfg(") {
+            let message = "a rig of tests is compiled on demand: `#[cfg(..)]` goes on the line before it";
+            findings.push(Finding { path: path.to_owned(), line: index + 1, message: message.to_owned() });
+        }
+        before = line.trim_start();
         if line.starts_with("impl") {
             is_trait_impl = line.contains(" for ");
         }
@@ -92,6 +101,12 @@ fn check_text(path: &str, text: &str) -> Vec<Finding> {
         }
     }
     findings
+}
+
+fn is_rig(line: &str) -> bool {
+    let module =
+        line.trim_start().trim_start_matches("pub ").strip_prefix("mod ").and_then(|rest| rest.strip_suffix(';'));
+    module.is_some_and(|module| RIGS.contains(&module))
 }
 
 /// Lines of comments that are too wide. Fenced blocks, tables and links cannot be wrapped.

@@ -10,15 +10,21 @@ fn findings(folder: &str, dependencies: &str, source: &str) -> Vec<String> {
     findings_in(folder, dependencies, &[("lib.rs", source)])
 }
 
-/// The same of several source files.
+/// The same of several source files. Their dependencies need not be named in them.
 fn findings_in(folder: &str, dependencies: &str, sources: &[(&str, &str)]) -> Vec<String> {
+    let found = all_findings(folder, dependencies, "", sources);
+    found.into_iter().filter(|line| !line.contains("no source names")).collect()
+}
+
+fn all_findings(folder: &str, dependencies: &str, shared: &str, sources: &[(&str, &str)]) -> Vec<String> {
     let root = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &str| {
         let path = root.path().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     };
-    write("Cargo.toml", &format!("[workspace]\nmembers = [\"{folder}\"]\n"));
+    let workspace = format!("[workspace]\nmembers = [\"{folder}\"]\n[workspace.dependencies]\n{shared}\n");
+    write("Cargo.toml", &workspace);
     let package = "version.workspace = true\nedition.workspace = true\nlicense.workspace = true";
     let manifest = format!("[package]\n{package}\n[lints]\nworkspace = true\n[dependencies]\n{dependencies}\n");
     write(&format!("{folder}/Cargo.toml"), &manifest);
@@ -33,6 +39,19 @@ fn findings_in(folder: &str, dependencies: &str, sources: &[(&str, &str)]) -> Ve
 #[test]
 fn a_clean_crate_has_no_findings() {
     assert_eq!(findings("model", "bytes.workspace = true", "//! Names.\n"), Vec::<String>::new());
+}
+
+#[test]
+fn dependencies_are_used() {
+    let check = |shared: &str, dependency: &str, source: &str, part: Option<&str>| {
+        let found = all_findings("model", dependency, shared, &[("lib.rs", source)]);
+        assert!(found.len() == usize::from(part.is_some()), "{found:?}");
+        assert!(part.is_none_or(|part| found[0].contains(part)), "{found:?}");
+    };
+    let (shared, dependency) = ("serde-json = \"1\"", "serde-json.workspace = true");
+    check(shared, dependency, "//! x\nuse serde_json::Value;\n", None);
+    check(shared, dependency, "//! x\n", Some("no source names `serde-json`"));
+    check(shared, "", "//! x\n", Some("no crate takes `serde-json`"));
 }
 
 #[test]
@@ -73,6 +92,12 @@ fn broken_rules_are_found() {
     );
     check("engine/api", "", "//! x\npub use rustmq_engine_core::wal;\n", "wal of engine/core");
     check("engine/api", "", "//! x\npub use rustmq_engine_core as core;\n", "no word of engine/api");
+    check("kafka-gateway", "", "//! x\npub use rustmq_broker_service::Broker;\n", "no word of kafka-gateway");
+    let nested =
+        "//! x\nmod one {\n    pub use rustmq_broker_core::{replicas::Replica, groups::{GroupId, Groups}};\n}\n";
+    let found = findings("broker/service", "", nested);
+    assert!(found.len() == 2 && found[0].contains("Groups") && found[1].contains("Replica"), "{found:?}");
+    check("model", "", "//! x\nmod fuzzing;\n", "a rig of tests");
     check("attic", "", "//! x\n", "decision record");
     check("model", "", "fn x() {}\n", "open the file");
     check("model", "", &format!("//! x\n{}", "\n".repeat(1_000)), "second noun");

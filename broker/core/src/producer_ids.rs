@@ -3,14 +3,8 @@
 //! It does not talk to the controller: when a block is used up it says so, and the driver brings
 //! the next one.
 
+use rustmq_controller_core::ProducerIdBlock;
 use rustmq_model::ProducerId;
-
-/// A run of ids that belongs to this broker alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProducerIdBlock {
-    pub first: ProducerId,
-    pub count: u32,
-}
 
 /// Where the next producer id comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

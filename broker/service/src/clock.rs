@@ -21,9 +21,12 @@ impl Clock {
         Now { instant: Instant::from_nanos(nanos), wall: wall_clock() }
     }
 
-    /// The runtime's name for a point on this clock.
-    pub(crate) fn runtime_instant(self, instant: Instant) -> tokio::time::Instant {
-        self.origin + Duration::from_nanos(instant.as_nanos())
+    /// Ends at a machine's timeout; never, if it has none.
+    pub(crate) async fn sleep_until(self, timeout: Option<Instant>) {
+        match timeout {
+            Some(at) => tokio::time::sleep_until(self.origin + Duration::from_nanos(at.as_nanos())).await,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -5,11 +5,14 @@
 //! what is in force.
 
 use rustmq_controller_core::configs::DescribedConfig;
-use rustmq_controller_core::{Command, ConfigAlteration, ConfigChange, ConfigResource, CreatedTopic, Outcome};
+use rustmq_controller_core::{
+    Command, ConfigAlteration, ConfigChange, ConfigResource, CreatedTopic, Outcome, Rejection,
+};
 use rustmq_model::{BrokerId, TopicName};
 
 use crate::broker::{Broker, unexpected};
 use crate::error::BrokerError;
+use crate::refusals::Refusals;
 use crate::topics::Mode;
 
 /// What configs are asked of, as the client named it.
@@ -96,33 +99,26 @@ impl Broker {
         alterations: Vec<ResourceAlteration>,
         mode: Mode,
     ) -> Vec<Result<(), BrokerError>> {
-        let mut results = vec![Ok(()); alterations.len()];
-        let mut indices = Vec::new();
-        let mut accepted = Vec::new();
-        for (index, ResourceAlteration { resource, change }) in alterations.into_iter().enumerate() {
-            match config_resource(&resource) {
-                Ok(resource) => {
-                    indices.push(index);
-                    accepted.push(ConfigAlteration { resource, change });
-                }
-                Err(error) => results[index] = Err(error),
-            }
-        }
-        if accepted.is_empty() {
-            return results;
-        }
-        let command = Command::AlterConfigs { alterations: accepted, validate_only: mode.is_rehearsal() };
-        let answers = match self.submit(command).await {
-            Ok(Outcome::ConfigsAltered(answers)) => {
-                answers.into_iter().map(|answer| answer.map_err(BrokerError::Rejected)).collect()
-            }
-            Ok(other) => vec![Err(unexpected(&other)); indices.len()],
-            Err(error) => vec![Err(error); indices.len()],
+        let judge = |ResourceAlteration { resource, change }| {
+            config_resource(&resource).map(|resource| ConfigAlteration { resource, change })
         };
-        for (index, answer) in indices.into_iter().zip(answers) {
-            results[index] = answer;
+        let (alterations, refusals) = Refusals::split(alterations.into_iter().map(judge));
+        refusals.join(self.alter_accepted(alterations, mode).await)
+    }
+
+    async fn alter_accepted(
+        &self,
+        alterations: Vec<ConfigAlteration>,
+        mode: Mode,
+    ) -> Result<Vec<Result<(), Rejection>>, BrokerError> {
+        if alterations.is_empty() {
+            return Ok(Vec::new());
         }
-        results
+        let command = Command::AlterConfigs { alterations, validate_only: mode.is_rehearsal() };
+        match self.submit(command).await? {
+            Outcome::ConfigsAltered(results) => Ok(results),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Every resource of these kinds that can have configs.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rustmq_engine_api::{
-    AbortedTransaction, Awaited, FetchWaiter, Frontiers, Isolation, READ_WAIT_MAX, ReadBatches, ReadError, ReadRequest,
+    AbortedTransaction, Awaited, EpochEnd, FetchWaiter, Frontiers, Isolation, READ_WAIT_MAX, ReadBatches, ReadError,
+    ReadRequest,
 };
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId};
@@ -13,7 +14,6 @@ use tokio::time::Instant;
 
 use crate::broker::{Broker, stopped};
 use crate::error::BrokerError;
-use crate::offsets::EpochEnd;
 use crate::view::TopicRef;
 
 /// How long a fetch reads from disk, and waits for its turn to, at least, however short its own
@@ -22,7 +22,7 @@ const DISK_TIME_MIN: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug)]
 pub struct FetchRequest {
-    /// Answer when this much is there.
+    /// Answer when this much is there. Capped by `max_bytes`: no answer grows beyond it.
     pub min_bytes: usize,
     /// Answer no more than this, but always one whole batch if there is any. Capped by
     /// `fetch.max.bytes`.
@@ -49,9 +49,7 @@ pub struct FetchPartition {
 
 #[derive(Clone, Debug, Default)]
 pub struct FetchedPartition {
-    pub high_watermark: Offset,
-    pub last_stable: Offset,
-    pub log_start: Offset,
+    pub frontiers: Frontiers,
     /// Whole batches in order; the first may begin below the offset asked for.
     pub batches: Vec<Bytes>,
     /// For read_committed: what to filter out of `batches`.
@@ -60,19 +58,17 @@ pub struct FetchedPartition {
     pub diverging: Option<EpochEnd>,
 }
 
-impl FetchedPartition {
-    const fn show(&mut self, frontiers: Frontiers) {
-        self.high_watermark = frontiers.high_watermark;
-        self.last_stable = frontiers.last_stable;
-        self.log_start = frontiers.log_start;
+impl FetchRequest {
+    fn cap(&mut self, bytes_max: usize) {
+        self.max_bytes = self.max_bytes.min(bytes_max);
+        self.min_bytes = self.min_bytes.min(self.max_bytes);
     }
+}
 
+impl FetchedPartition {
     /// Where the reader must stop.
     const fn limit(&self, isolation: Isolation) -> Offset {
-        match isolation {
-            Isolation::ReadUncommitted => self.high_watermark,
-            Isolation::ReadCommitted => self.last_stable,
-        }
+        isolation.frontier().of(&self.frontiers)
     }
 
     /// What would be news to a reader at `from` who has seen this.
@@ -115,7 +111,8 @@ impl Broker {
     ///
     /// Batches are whole, so an answer that is full may be smaller than `min_bytes`, though that is
     /// not above `max_bytes`: then there is nothing to wait for.
-    pub async fn fetch(&self, request: FetchRequest) -> Vec<Result<FetchedPartition, BrokerError>> {
+    pub async fn fetch(&self, mut request: FetchRequest) -> Vec<Result<FetchedPartition, BrokerError>> {
+        request.cap(usize::try_from(self.settings().fetch_bytes_max).unwrap_or(usize::MAX));
         let started = Instant::now();
         let deadline = started + request.max_wait;
         let read_until = started + request.max_wait.max(DISK_TIME_MIN);
@@ -163,8 +160,7 @@ impl Broker {
     /// Once there is something, a slow disk must not keep it from the reader: after `read_until`,
     /// the other partitions answer what is in memory.
     async fn pass(&self, request: &FetchRequest, read_until: Instant) -> Pass {
-        let limit = usize::try_from(self.settings().fetch_bytes_max).unwrap_or(usize::MAX);
-        let mut room = request.max_bytes.min(limit);
+        let mut room = request.max_bytes;
         let results = Vec::with_capacity(request.partitions.len());
         let mut pass = Pass { results, bytes: 0, is_urgent: false, leaves_some: false };
         let mut is_some_left = false;
@@ -198,21 +194,11 @@ impl Broker {
         let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch)?;
         if let Some(epoch) = partition.last_fetched_epoch {
             let frontiers = located.reader.frontiers();
-            let end = located.reader.end_offset_for_epoch(epoch);
-            let Some((found, end_offset)) = end else {
+            let Some(end) = located.reader.end_offset_for_epoch(epoch) else {
                 return Err(BrokerError::out_of_range(partition.from, frontiers));
             };
-            if found < epoch || end_offset < partition.from {
-                let diverging = Some(EpochEnd { epoch: found, end_offset });
-                let (high_watermark, last_stable) = (frontiers.high_watermark, frontiers.last_stable);
-                let log_start = frontiers.log_start;
-                return Ok(FetchedPartition {
-                    high_watermark,
-                    last_stable,
-                    log_start,
-                    diverging,
-                    ..FetchedPartition::default()
-                });
+            if end.epoch < epoch || end.end_offset < partition.from {
+                return Ok(FetchedPartition { frontiers, diverging: Some(end), ..FetchedPartition::default() });
             }
         }
         let request = ReadRequest {
@@ -236,14 +222,7 @@ impl Broker {
         let ReadBatches { batches, aborted, frontiers } = read;
         // What has answered nothing has not looked at the frontiers.
         let frontiers = if batches.is_empty() { located.reader.frontiers() } else { frontiers };
-        Ok(FetchedPartition {
-            high_watermark: frontiers.high_watermark,
-            last_stable: frontiers.last_stable,
-            log_start: frontiers.log_start,
-            batches,
-            aborted,
-            diverging: None,
-        })
+        Ok(FetchedPartition { frontiers, batches, aborted, diverging: None })
     }
 
     /// Not all that moves an offset ends a wait: what the wait has ended with says where they are
@@ -252,7 +231,7 @@ impl Broker {
         for (partition, fetched) in request.partitions.iter().zip(&mut pass.results) {
             let located = self.locate(&partition.topic, partition.partition, partition.current_leader_epoch);
             if let (Ok(fetched), Ok(located)) = (fetched, located) {
-                fetched.show(located.reader.frontiers());
+                fetched.frontiers = located.reader.frontiers();
             }
         }
     }

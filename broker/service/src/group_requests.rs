@@ -20,6 +20,7 @@ use rustmq_model::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicNam
 use crate::broker::Broker;
 use crate::coordination::GroupWait;
 use crate::error::BrokerError;
+use crate::refusals::Refusals;
 use crate::view::{OFFSETS_TOPIC, TopicRef};
 
 /// Offsets to commit for a group.
@@ -120,19 +121,12 @@ impl Broker {
         commit: GroupCommit,
     ) -> impl Future<Output = Vec<Result<(), BrokerError>>> + Send + use<> {
         let GroupCommit { group, member, instance, generation, retention, offsets } = commit;
-        // A `None` takes the next of the coordinator's outcomes.
-        let mut refusals: Vec<Option<BrokerError>> = Vec::with_capacity(offsets.len());
-        let mut accepted = Vec::with_capacity(offsets.len());
-        for entry in offsets {
-            match self.existing(&entry.topic, entry.partition) {
-                Ok((partition, topic_id)) => {
-                    refusals.push(None);
-                    let CommitEntry { offset, leader_epoch, metadata, .. } = entry;
-                    accepted.push(OffsetCommit { partition, topic_id, offset, leader_epoch, metadata });
-                }
-                Err(error) => refusals.push(Some(error)),
-            }
-        }
+        let judge = |entry: CommitEntry| -> Result<OffsetCommit, BrokerError> {
+            let (partition, topic_id) = self.existing(&entry.topic, entry.partition)?;
+            let CommitEntry { offset, leader_epoch, metadata, .. } = entry;
+            Ok(OffsetCommit { partition, topic_id, offset, leader_epoch, metadata })
+        };
+        let (accepted, refusals) = Refusals::split(offsets.into_iter().map(judge));
         let wait = (!accepted.is_empty()).then(|| {
             let (coordinated, offsets) = (group.clone(), accepted);
             let request = OffsetCommitRequest { group, member, instance, generation, retention, offsets };
@@ -146,7 +140,7 @@ impl Broker {
                 Some(wait) => wait.await,
                 None => Ok(PartitionOutcomes::new()),
             };
-            merge(refusals, outcomes.map_err(BrokerError::Group))
+            refusals.join(outcomes.map(of_each).map_err(BrokerError::Group))
         }
     }
 
@@ -227,24 +221,16 @@ impl Broker {
         group: GroupId,
         partitions: Vec<(String, PartitionId)>,
     ) -> impl Future<Output = Result<Vec<Result<(), BrokerError>>, GroupError>> + Send + use<> {
-        let mut refusals = Vec::with_capacity(partitions.len());
-        let mut accepted = Vec::with_capacity(partitions.len());
-        for (topic, partition) in partitions {
-            match self.existing(&TopicRef::Name(topic), partition) {
-                Ok((partition, _)) => {
-                    refusals.push(None);
-                    accepted.push(partition);
-                }
-                Err(error) => refusals.push(Some(error)),
-            }
-        }
+        let judge =
+            |(topic, partition)| self.existing(&TopicRef::Name(topic), partition).map(|(partition, _)| partition);
+        let (accepted, refusals) = Refusals::split(partitions.into_iter().map(judge));
         let coordinated = group.clone();
         let request = OffsetDeleteRequest { group, partitions: accepted };
         let wait = self.coordinators.ask(&coordinated, GroupRequest::DeleteOffsets(request), |outcome| match outcome {
             ReplyOutcome::OffsetDelete(answer) => Some(answer),
             _ => None,
         });
-        async move { wait.await.map(|outcomes| merge(refusals, Ok(outcomes))) }
+        async move { wait.await.map(|outcomes| refusals.join(Ok(of_each(outcomes)))) }
     }
 
     fn existing(&self, topic: &TopicRef, partition: PartitionId) -> Result<(TopicPartition, TopicId), BrokerError> {
@@ -256,23 +242,7 @@ impl Broker {
     }
 }
 
-/// The outcomes of a request's entries: its refusals, and between them the coordinator's answers in
-/// their order.
-fn merge(
-    refusals: Vec<Option<BrokerError>>,
-    outcomes: Result<PartitionOutcomes, BrokerError>,
-) -> Vec<Result<(), BrokerError>> {
-    let (mut answers, failure) = match outcomes {
-        Ok(outcomes) => (outcomes.into_iter(), None),
-        Err(error) => (PartitionOutcomes::new().into_iter(), Some(error)),
-    };
-    let each = refusals.into_iter().map(|refusal| match (refusal, &failure) {
-        (Some(error), _) => Err(error),
-        (None, Some(error)) => Err(error.clone()),
-        (None, None) => {
-            let (_, outcome) = answers.next().expect("the coordinator answers every partition");
-            outcome.map_err(BrokerError::Group)
-        }
-    });
-    each.collect()
+/// The coordinator's outcomes, in the order of the partitions that it was asked about.
+fn of_each(outcomes: PartitionOutcomes) -> impl Iterator<Item = Result<(), GroupError>> {
+    outcomes.into_iter().map(|(_, outcome)| outcome)
 }

@@ -16,6 +16,7 @@ mod error;
 mod failure;
 mod fetch;
 mod group_requests;
+pub mod groups;
 mod log_dirs;
 mod metadata;
 mod metadata_follower;
@@ -24,6 +25,7 @@ mod offsets;
 mod produce;
 mod producer_ids;
 mod records;
+mod refusals;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod topics;
@@ -42,7 +44,7 @@ pub use log_dirs::{LogDir, LogDirSelection};
 pub use metadata::{
     AutoCreation, BrokerNode, ClusterMetadata, PartitionMetadata, TopicAnswer, TopicMetadata, TopicSelection,
 };
-pub use offsets::{EpochEnd, EpochQuery, OffsetAt, OffsetQuery};
+pub use offsets::{EpochQuery, OffsetAt, OffsetQuery};
 pub use produce::{Acks, ProducePartition, ProduceRequest, ProduceWait, Produced};
 pub use producer_ids::ProducerIdRequest;
 pub use records::{DeleteBefore, RecordDeletion};
@@ -50,11 +52,10 @@ pub use topics::{Mode, TopicCreation, TopicPlacement};
 pub use view::TopicRef;
 
 /// Words of the layers below that requests and results are made of.
-pub use rustmq_broker_core::groups;
 pub use rustmq_controller_core::configs::{
     ConfigKind, ConfigSource, DescribedConfig, EffectiveBrokerConfig, EffectiveTopicConfig, StaticConfigs, Synonym,
 };
 pub use rustmq_controller_core::{
     ConfigChange, ConfigEdit, CreatedTopic, DeletedTopic, EditOperation, ExtendedTopic, MorePartitions, Rejection,
 };
-pub use rustmq_engine_api::{AbortedTransaction, FoundOffset, Isolation};
+pub use rustmq_engine_api::{AbortedTransaction, EpochEnd, FoundOffset, Frontiers, Isolation};

@@ -53,20 +53,14 @@ impl MetadataFollower {
         mut stop: watch::Receiver<bool>,
     ) {
         loop {
-            let timeout = self.replicas.poll_timeout().map(|at| self.clock.runtime_instant(at));
-            let sleep = async {
-                match timeout {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let timeout = self.clock.sleep_until(self.replicas.poll_timeout());
             // A request to catch up is answered only when nothing is left to follow. The others
             // come before both, because changes may come without end, and they do not: the stop
             // comes once, and the clock at its pace.
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return,
-                () = sleep => {
+                () = timeout => {
                     self.replicas.handle_timeout(self.clock.now().instant);
                     self.execute().await;
                 }

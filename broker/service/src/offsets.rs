@@ -1,6 +1,6 @@
 //! Where a partition's log begins, ends, and what its offsets were at a time or in a leader epoch.
 
-use rustmq_engine_api::{FoundOffset, Frontiers, Isolation, PartitionReader};
+use rustmq_engine_api::{EpochEnd, FoundOffset, Frontiers, Isolation, PartitionReader};
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp};
 
 use crate::broker::Broker;
@@ -40,13 +40,6 @@ pub struct EpochQuery {
     /// The epoch of the last record that the reader has; none while it has no record. That has no
     /// end: an offset, even 0, would tell the reader to truncate its log.
     pub epoch: Option<LeaderEpoch>,
-}
-
-/// The largest leader epoch that is not above the one asked for, and the offset at which it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EpochEnd {
-    pub epoch: LeaderEpoch,
-    pub end_offset: Offset,
 }
 
 impl Broker {
@@ -90,8 +83,7 @@ impl Broker {
     pub fn epoch_ends(&self, queries: &[EpochQuery]) -> Vec<Result<Option<EpochEnd>, BrokerError>> {
         let end = |query: &EpochQuery| {
             let reader = self.locate(&query.topic, query.partition, query.current_leader_epoch)?.reader;
-            let end = query.epoch.and_then(|epoch| reader.end_offset_for_epoch(epoch));
-            Ok(end.map(|(epoch, end_offset)| EpochEnd { epoch, end_offset }))
+            Ok(query.epoch.and_then(|epoch| reader.end_offset_for_epoch(epoch)))
         };
         queries.iter().map(end).collect()
     }
@@ -100,11 +92,11 @@ impl Broker {
 /// The epoch in which the record at `offset` was written: the earliest that ended above it.
 fn epoch_at(reader: &PartitionReader, offset: Offset, current: LeaderEpoch) -> LeaderEpoch {
     let mut epoch = current;
-    while let Some((before, end)) = reader.end_offset_for_epoch(LeaderEpoch(epoch.0 - 1)) {
-        if end <= offset {
+    while let Some(before) = reader.end_offset_for_epoch(LeaderEpoch(epoch.0 - 1)) {
+        if before.end_offset <= offset {
             break;
         }
-        epoch = before;
+        epoch = before.epoch;
     }
     epoch
 }

@@ -1,6 +1,6 @@
 //! Ids for idempotent producers, from blocks that the controller allocates to this broker.
 
-use rustmq_broker_core::producer_ids::{NextProducerId, ProducerIdBlock};
+use rustmq_broker_core::producer_ids::NextProducerId;
 use rustmq_controller_core::{Command, Outcome};
 use rustmq_model::{ProducerEpoch, ProducerId};
 
@@ -36,9 +36,7 @@ impl Broker {
                 NextProducerId::Id(id) => return Ok((id, ProducerEpoch(0))),
                 NextProducerId::BlockNeeded => {
                     match self.submit(Command::AllocateProducerIds { broker: self.id }).await? {
-                        Outcome::ProducerIdsAllocated(block) => {
-                            ids.on_block(ProducerIdBlock { first: block.first, count: block.count });
-                        }
+                        Outcome::ProducerIdsAllocated(block) => ids.on_block(block),
                         other => return Err(unexpected(&other)),
                     }
                 }

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::broker::{Broker, unexpected};
 use crate::clock::wall_clock;
 use crate::error::BrokerError;
+use crate::refusals::Refusals;
 use crate::view::{OFFSETS_TOPIC, TopicRef, is_reserved};
 
 /// Whether a request changes anything, or only asks whether it could.
@@ -68,26 +69,32 @@ impl Broker {
             true => Err(reserved_name(&topic.name)),
             false => Ok(new_topic(topic, &settings)),
         };
-        let (topics, refusals) = split(topics.into_iter().map(judge));
-        let count = topics.len();
-        if count == 0 {
-            return join(Vec::new(), refusals);
+        let (topics, refusals) = Refusals::split(topics.into_iter().map(judge));
+        refusals.join(self.create_accepted(topics, mode, patience).await)
+    }
+
+    async fn create_accepted(
+        &self,
+        topics: Vec<NewTopic>,
+        mode: Mode,
+        patience: Duration,
+    ) -> Result<Vec<Result<CreatedTopic, Rejection>>, BrokerError> {
+        if topics.is_empty() {
+            return Ok(Vec::new());
         }
         if topics.iter().map(partitions_wanted).sum::<u64>() > PARTITIONS_PER_REQUEST_MAX {
             let reason = format!(
                 "Excessively large number of partitions per request: it may create {PARTITIONS_PER_REQUEST_MAX} of them."
             );
-            return join(vec![Err(BrokerError::PolicyViolation { reason }); count], refusals);
+            return Err(BrokerError::PolicyViolation { reason });
         }
         let limits = self.config.limits.partitions;
         let now = wall_clock();
         let command = Command::CreateTopics { topics, limits, validate_only: mode.is_rehearsal(), now };
-        let results = match self.submit_within(command, patience, "Creating topics").await {
-            Ok(Outcome::TopicsCreated(results)) => each(results),
-            Ok(other) => vec![Err(unexpected(&other)); count],
-            Err(error) => vec![Err(error); count],
-        };
-        join(results, refusals)
+        match self.submit_within(command, patience, "Creating topics").await? {
+            Outcome::TopicsCreated(results) => Ok(results),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Deletes topics with everything in them.
@@ -96,22 +103,27 @@ impl Broker {
         topics: Vec<TopicRef>,
         patience: Duration,
     ) -> Vec<Result<DeletedTopic, BrokerError>> {
-        let count = topics.len();
-        if !self.settings().delete_topics {
-            return vec![Err(BrokerError::TopicDeletionDisabled); count];
-        }
-        if count == 0 {
-            return Vec::new();
-        }
-        let selector = |topic| match topic {
-            TopicRef::Name(name) => TopicSelector::Name(name),
-            TopicRef::Id(id) => TopicSelector::Id(id),
+        let is_enabled = self.settings().delete_topics;
+        let judge = |topic| match topic {
+            _ if !is_enabled => Err(BrokerError::TopicDeletionDisabled),
+            TopicRef::Name(name) => Ok(TopicSelector::Name(name)),
+            TopicRef::Id(id) => Ok(TopicSelector::Id(id)),
         };
-        let command = Command::DeleteTopics { topics: topics.into_iter().map(selector).collect() };
-        match self.submit_within(command, patience, "Deleting topics").await {
-            Ok(Outcome::TopicsDeleted(results)) => each(results),
-            Ok(other) => vec![Err(unexpected(&other)); count],
-            Err(error) => vec![Err(error); count],
+        let (topics, refusals) = Refusals::split(topics.into_iter().map(judge));
+        refusals.join(self.delete_accepted(topics, patience).await)
+    }
+
+    async fn delete_accepted(
+        &self,
+        topics: Vec<TopicSelector>,
+        patience: Duration,
+    ) -> Result<Vec<Result<DeletedTopic, Rejection>>, BrokerError> {
+        if topics.is_empty() {
+            return Ok(Vec::new());
+        }
+        match self.submit_within(Command::DeleteTopics { topics }, patience, "Deleting topics").await? {
+            Outcome::TopicsDeleted(results) => Ok(results),
+            other => Err(unexpected(&other)),
         }
     }
 
@@ -124,19 +136,25 @@ impl Broker {
     ) -> Vec<Result<ExtendedTopic, BrokerError>> {
         let judge =
             |topic: MorePartitions| if topic.name == OFFSETS_TOPIC { Err(fixed_partitions()) } else { Ok(topic) };
-        let (topics, refusals) = split(topics.into_iter().map(judge));
-        let count = topics.len();
-        if count == 0 {
-            return join(Vec::new(), refusals);
+        let (topics, refusals) = Refusals::split(topics.into_iter().map(judge));
+        refusals.join(self.extend_accepted(topics, mode, patience).await)
+    }
+
+    async fn extend_accepted(
+        &self,
+        topics: Vec<MorePartitions>,
+        mode: Mode,
+        patience: Duration,
+    ) -> Result<Vec<Result<ExtendedTopic, Rejection>>, BrokerError> {
+        if topics.is_empty() {
+            return Ok(Vec::new());
         }
         let limits = self.config.limits.partitions;
         let command = Command::CreatePartitions { topics, limits, validate_only: mode.is_rehearsal() };
-        let results = match self.submit_within(command, patience, "Creating partitions").await {
-            Ok(Outcome::PartitionsCreated(results)) => each(results),
-            Ok(other) => vec![Err(unexpected(&other)); count],
-            Err(error) => vec![Err(error); count],
-        };
-        join(results, refusals)
+        match self.submit_within(command, patience, "Creating partitions").await? {
+            Outcome::PartitionsCreated(results) => Ok(results),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Creates topics that were asked for and are not there. Answers those that it could not
@@ -168,25 +186,6 @@ impl Broker {
         };
         distinct.into_iter().zip(results).filter_map(failed).collect()
     }
-}
-
-/// What is put to the controller, and for each item of the request why it is not, if it is not.
-fn split<T>(judged: impl Iterator<Item = Result<T, BrokerError>>) -> (Vec<T>, Vec<Option<BrokerError>>) {
-    let mut accepted = Vec::new();
-    let mut accept = |item: Result<T, BrokerError>| item.map(|item| accepted.push(item)).err();
-    let refusals = judged.map(&mut accept).collect();
-    (accepted, refusals)
-}
-
-/// The controller's results, one for each item that was put to it, with the refusals in their
-/// places.
-fn join<T>(results: Vec<Result<T, BrokerError>>, refusals: Vec<Option<BrokerError>>) -> Vec<Result<T, BrokerError>> {
-    let mut results = results.into_iter();
-    refusals.into_iter().filter_map(|refusal| refusal.map(Err).or_else(|| results.next())).collect()
-}
-
-fn each<T>(results: Vec<Result<T, Rejection>>) -> Vec<Result<T, BrokerError>> {
-    results.into_iter().map(|result| result.map_err(BrokerError::Rejected)).collect()
 }
 
 /// As Kafka counts them: a count that is not positive is refused later, and by itself.

@@ -125,33 +125,33 @@ impl ClusterState {
             }
             Command::RegisterBroker { broker, now } => self.register_broker(broker, now, &mut deltas),
             Command::CreateTopics { topics, limits, validate_only, now } => {
-                // A rehearsal runs on a copy, so that the topics of one request are judged beside
-                // each other all the same.
-                let mut copy = validate_only.then(|| self.clone());
-                let target = copy.as_mut().unwrap_or(self);
-                let results = target.create_topics(&topics, limits, now, &mut deltas);
-                discard_if(validate_only, &mut deltas);
-                Ok(Outcome::TopicsCreated(results))
+                let create = |state: &mut Self, deltas: &mut _| state.create_topics(&topics, limits, now, deltas);
+                Ok(Outcome::TopicsCreated(self.change_unless(validate_only, &mut deltas, create)))
             }
             Command::DeleteTopics { topics } => Ok(Outcome::TopicsDeleted(self.delete_topics(topics, &mut deltas))),
             Command::CreatePartitions { topics, limits, validate_only } => {
-                let mut copy = validate_only.then(|| self.clone());
-                let target = copy.as_mut().unwrap_or(self);
-                let results = target.create_partitions(&topics, limits, &mut deltas);
-                discard_if(validate_only, &mut deltas);
-                Ok(Outcome::PartitionsCreated(results))
+                let extend = |state: &mut Self, deltas: &mut _| state.create_partitions(&topics, limits, deltas);
+                Ok(Outcome::PartitionsCreated(self.change_unless(validate_only, &mut deltas, extend)))
             }
             Command::AlterConfigs { alterations, validate_only } => {
-                let mut copy = validate_only.then(|| self.clone());
-                let target = copy.as_mut().unwrap_or(self);
-                let results = target.alter_configs(alterations, &mut deltas);
-                discard_if(validate_only, &mut deltas);
-                Ok(Outcome::ConfigsAltered(results))
+                let alter = |state: &mut Self, deltas: &mut _| state.alter_configs(alterations, deltas);
+                Ok(Outcome::ConfigsAltered(self.change_unless(validate_only, &mut deltas, alter)))
             }
             Command::AllocateProducerIds { broker } => self.allocate_producer_ids(broker, &mut deltas),
             Command::FinalizeFeatures { levels } => self.finalize_features(levels, &mut deltas),
         };
         (result, deltas)
+    }
+
+    /// Makes a change, or, to validate it only, makes it on a copy that is dropped with its deltas:
+    /// the items of one request are judged beside each other all the same.
+    fn change_unless<R>(
+        &mut self,
+        validate_only: bool,
+        deltas: &mut Vec<Delta>,
+        change: impl FnOnce(&mut Self, &mut Vec<Delta>) -> R,
+    ) -> R {
+        if validate_only { change(&mut self.clone(), &mut Vec::new()) } else { change(self, deltas) }
     }
 
     /// Brings a copy of the state up by one delta. Deltas of the machine that this is a copy of, in
@@ -364,11 +364,5 @@ impl ClusterState {
         assert!(leader.is_none_or(|id| isr.contains(&id)), "{name}: the leader is in sync");
         assert_eq!(leader.is_none(), isr.is_empty(), "{name}: offline means that nobody is in sync");
         assert!(*leader_epoch >= LeaderEpoch(0) && *partition_epoch >= leader_epoch.0, "{name}: epochs only rise");
-    }
-}
-
-fn discard_if(validate_only: bool, deltas: &mut Vec<Delta>) {
-    if validate_only {
-        deltas.clear();
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustmq_engine_core::log::{AbortedIndex, Frontiers};
+use rustmq_engine_core::log::{AbortedIndex, EpochEnd, Frontiers, end_offset_for};
 use rustmq_engine_core::shard::error::ReadError;
 use rustmq_engine_core::shard::request::ColdRead;
 use rustmq_engine_core::wal::LocationMap;
@@ -235,16 +235,12 @@ impl PartitionReader {
         self.published.watch(waiter, awaited);
     }
 
-    /// Where leader epoch `epoch` ended, for KIP-320's truncation check: the largest epoch of the
-    /// log that is not above it, and the offset where the next epoch began, or the log's end. An
+    /// Where leader epoch `epoch` ended in the durable log, for KIP-320's truncation check. An
     /// epoch older than the log ended where the log begins. `None` for an epoch above the latest
     /// one that the log knows.
     #[must_use]
-    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
-        self.published.read(|state| {
-            let found = state.leadership.end_offset_for(epoch, state.frontiers.durable_end);
-            found.map(|found| (found.epoch, found.end))
-        })
+    pub fn end_offset_for_epoch(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
+        self.published.read(|state| end_offset_for(&state.leadership.history, epoch, state.frontiers.durable_end))
     }
 }
 

@@ -5,8 +5,11 @@
 //! decides how many.
 
 mod blocking;
+#[cfg(any(test, feature = "testing"))]
 mod faults;
 mod inline_commits;
+#[cfg(not(any(test, feature = "testing")))]
+mod no_faults;
 mod slot_file;
 mod thread;
 mod turns;
@@ -19,7 +22,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(any(test, feature = "testing"))]
 pub use faults::DiskFaults;
+#[cfg(not(any(test, feature = "testing")))]
+pub(crate) use no_faults::DiskFaults;
 pub(crate) use slot_file::SlotFile;
 pub(crate) use turns::{CommitTurn, DiskTurns};
 pub(crate) use work::{DiskError, DiskWork};

@@ -103,6 +103,7 @@ mod window;
 mod window_cache;
 
 pub use config::{Driver, DriverKind, EngineConfig, EngineSettings};
+#[cfg(feature = "testing")]
 pub use disk::DiskFaults;
 pub use folder::{FORMAT_VERSION, FolderError, WalOwner};
 pub use memory_levels::{MemorySource, SystemMemory};

@@ -5,7 +5,7 @@
 mod engine_fixture;
 
 use engine_fixture::{append_value, id, on_every_disk, open, values};
-use rustmq_engine_api::{LogConfig, OpenPartition};
+use rustmq_engine_api::{EpochEnd, LogConfig, OpenPartition};
 use rustmq_model::{LeaderEpoch, Offset};
 
 #[test]
@@ -65,8 +65,9 @@ fn leader_epochs_survive() {
         let engine = fixture.start();
         let reader = engine.reader(id(0)).unwrap();
         assert_eq!(reader.leader_epoch(), LeaderEpoch(5));
-        assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(4)), Some((LeaderEpoch(3), Offset(1))));
-        assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(5)), Some((LeaderEpoch(5), Offset(2))));
+        let ended = |epoch, end| Some(EpochEnd { epoch: LeaderEpoch(epoch), end_offset: Offset(end) });
+        assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(4)), ended(3, 1));
+        assert_eq!(reader.end_offset_for_epoch(LeaderEpoch(5)), ended(5, 2));
         engine.shutdown().await;
     });
 }

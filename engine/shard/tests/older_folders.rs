@@ -13,7 +13,7 @@ use std::path::Path;
 use bytes::Bytes;
 use engine_fixture::{Fixture, append, append_value, on_every_disk};
 use flate2::read::GzDecoder;
-use rustmq_engine_api::{Appended, Engine, Isolation, PartitionReader, ReadRequest};
+use rustmq_engine_api::{Appended, Engine, EpochEnd, Isolation, PartitionReader, ReadRequest};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{LeaderEpoch, ProducerId};
 
@@ -72,8 +72,9 @@ async fn describe(partition: i32, reader: &PartitionReader) -> String {
     let (start, end, stable) = (frontiers.log_start, frontiers.durable_end, frontiers.last_stable);
     let mut text = format!("partition {partition}: {start} to {end}, stable to {stable}");
     let ends = (0..=reader.leader_epoch().0).map(|epoch| reader.end_offset_for_epoch(LeaderEpoch(epoch)).unwrap());
-    let are_known = |(epoch, end): &(LeaderEpoch, _)| *end > start || *epoch == reader.leader_epoch();
-    for (epoch, end) in ends.filter(are_known).collect::<BTreeMap<_, _>>() {
+    let are_known = |ended: &EpochEnd| ended.end_offset > start || ended.epoch == reader.leader_epoch();
+    let ends = ends.filter(are_known).map(|ended| (ended.epoch, ended.end_offset));
+    for (epoch, end) in ends.collect::<BTreeMap<_, _>>() {
         write!(text, ", epoch {epoch} to {end}").unwrap();
     }
     text.push('\n');

@@ -28,11 +28,9 @@ struct Terms {
 
 pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
     let request: FetchRequest = call.decode()?;
-    let response_max = usize::try_from(call.shared.config.fetch_bytes_max.0).unwrap_or(usize::MAX);
-    let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(response_max);
     let terms = Terms {
-        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0).min(max_bytes),
-        max_bytes,
+        min_bytes: usize::try_from(request.min_bytes).unwrap_or(0),
+        max_bytes: usize::try_from(request.max_bytes).unwrap_or(0),
         max_wait: words::milliseconds(request.max_wait_ms),
         isolation: words::isolation(request.isolation_level),
     };
@@ -140,9 +138,9 @@ fn partition_answer(partition: i32, fetched: FetchedPartition, isolation: Isolat
     PartitionAnswer {
         partition,
         error_code: error_map::NONE,
-        high_watermark: fetched.high_watermark.0,
-        last_stable_offset: fetched.last_stable.0,
-        log_start_offset: fetched.log_start.0,
+        high_watermark: fetched.frontiers.high_watermark.0,
+        last_stable_offset: fetched.frontiers.last_stable.0,
+        log_start_offset: fetched.frontiers.log_start.0,
         aborted: (isolation == Isolation::ReadCommitted).then(|| aborted.collect()),
         diverging: fetched.diverging.map(|end| (end.epoch, end.end_offset.0)),
         current_leader: None,

@@ -5,10 +5,10 @@
 
 use std::io::{self, BufRead};
 
-use super::{RecordError, unzigzag};
-use crate::Timestamp;
+use super::RecordError;
 use crate::batch::{BatchError, BatchHeader, Codec, HEADER_LENGTH};
 use crate::compression::{self, CompressionError};
+use crate::{Timestamp, varint};
 
 /// The facts that an inspection reports about a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Pass {
     /// The next record, or `None` if it is larger than `room`. Subtracts the record's size from
     /// `room`.
     fn next(&self, index: i32, source: &mut impl BufRead, room: &mut usize) -> Result<Option<RecordOutline>, Fault> {
-        let length = varint(|| byte(source))?.ok_or(Fault::Form("its length is cut off"))?;
+        let length = varint::read_i64(|| byte(source))?.ok_or(Fault::Form("its length is cut off"))?;
         let length = usize::try_from(length).map_err(|_| Fault::Form("its length is negative"))?;
         let Some(left) = room.checked_sub(length) else { return Ok(None) };
         *room = left;
@@ -146,7 +146,7 @@ struct Body<'a, R> {
 
 impl<R: BufRead> Body<'_, R> {
     fn varint(&mut self, cut_off: &'static str) -> Result<i64, Fault> {
-        varint(|| self.byte())?.ok_or(Fault::Form(cut_off))
+        varint::read_i64(|| self.byte())?.ok_or(Fault::Form(cut_off))
     }
 
     fn byte(&mut self) -> io::Result<Option<u8>> {
@@ -180,19 +180,6 @@ impl<R: BufRead> Body<'_, R> {
         }
         Ok(())
     }
-}
-
-/// A zigzag varint of up to 64 bits; `None` if the bytes end before it or if it is longer.
-fn varint(mut next: impl FnMut() -> io::Result<Option<u8>>) -> io::Result<Option<i64>> {
-    let mut raw = 0u64;
-    for shift in (0..64).step_by(7) {
-        let Some(byte) = next()? else { return Ok(None) };
-        raw |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Ok(Some(unzigzag(raw)));
-        }
-    }
-    Ok(None)
 }
 
 fn byte(source: &mut impl BufRead) -> io::Result<Option<u8>> {

@@ -1,12 +1,14 @@
 //! The records of a batch as views into its decompressed bytes: nothing is allocated or copied per
 //! record.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 
-use super::{RecordError, unzigzag};
+use super::RecordError;
 use crate::batch::{BatchError, BatchHeader, HEADER_LENGTH, TimestampType};
 use crate::compression;
-use crate::{Offset, Timestamp};
+use crate::{Offset, Timestamp, varint};
 
 /// One record without its headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub struct RecordViews<'a> {
 
 impl<'a> RecordViews<'a> {
     fn next_view(&mut self) -> Result<RecordView<'a>, &'static str> {
-        let length = varint(&mut self.rest).ok_or("its length is cut off")?;
+        let length = integer(&mut self.rest).ok_or("its length is cut off")?;
         let one = usize::try_from(length).ok().and_then(|length| split(&mut self.rest, length));
         view_one(one.ok_or("its length is beyond the batch")?, self.header)
     }
@@ -75,11 +77,11 @@ impl<'a> Iterator for RecordViews<'a> {
 
 fn view_one<'a>(mut record: &'a [u8], header: &BatchHeader) -> Result<RecordView<'a>, &'static str> {
     split(&mut record, 1).ok_or("it is empty")?;
-    let timestamp_delta = varint(&mut record).ok_or("its timestamp is cut off")?;
-    let offset_delta = varint(&mut record).ok_or("its offset is cut off")?;
+    let timestamp_delta = integer(&mut record).ok_or("its timestamp is cut off")?;
+    let offset_delta = integer(&mut record).ok_or("its offset is cut off")?;
     let key = nullable(&mut record).ok_or("its key is cut off")?;
     let value = nullable(&mut record).ok_or("its value is cut off")?;
-    let header_count = varint(&mut record).ok_or("its header count is cut off")?;
+    let header_count = integer(&mut record).ok_or("its header count is cut off")?;
     // A header takes at least two bytes. A larger count is false, and must not size an allocation.
     let count = usize::try_from(header_count).ok().filter(|count| *count <= record.len() / 2);
     let count = count.ok_or("its header count is beyond the record")?;
@@ -122,23 +124,16 @@ fn split<'a>(rest: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// Takes a zigzag varint of up to 64 bits.
-fn varint(rest: &mut &[u8]) -> Option<i64> {
-    let mut raw = 0u64;
-    for (index, byte) in rest.iter().take(10).enumerate() {
-        raw |= u64::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            *rest = &rest[index + 1..];
-            return Some(unzigzag(raw));
-        }
-    }
-    None
+/// Takes a signed varint.
+fn integer(rest: &mut &[u8]) -> Option<i64> {
+    let Ok(value) = varint::read_i64(|| Ok::<_, Infallible>(rest.split_off_first().copied()));
+    value
 }
 
 /// Takes a length and that many bytes; a length of -1 is null. The outer `None` means that the
 /// bytes end too early.
 fn nullable<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
-    match varint(rest)? {
+    match integer(rest)? {
         -1 => Some(None),
         length => split(rest, usize::try_from(length).ok()?).map(Some),
     }

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use rig::Whole;
-use rustmq_broker_service::groups::records::{encode_offset_commit_key, encode_offset_commit_value};
+use rustmq_broker_core::groups::records::{encode_offset_commit_key, encode_offset_commit_value};
 use rustmq_broker_service::groups::{CommittedOffset, GroupId};
 use rustmq_broker_service::testing::operations::{PATIENCE, create};
 use rustmq_broker_service::*;

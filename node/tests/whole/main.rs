@@ -81,7 +81,7 @@ async fn what_was_answered_is_there_again_after_a_restart() {
     for partition in 0..3 {
         let fetched = fetch(&whole.broker, "orders", partition, 0).await.unwrap();
         assert_eq!(values(&fetched), ["a", "b", "a", "b"]);
-        assert_eq!((fetched.high_watermark.0, fetched.log_start.0), (4, 0));
+        assert_eq!((fetched.frontiers.high_watermark.0, fetched.frontiers.log_start.0), (4, 0));
         assert_eq!(produce(&whole.broker, "orders", partition, batch_of(&["c"])).await.unwrap().base_offset.0, 4);
     }
     assert_eq!(committed(&whole).await, 3);
@@ -138,6 +138,6 @@ async fn a_deleted_topic_stays_deleted() {
     let whole = start(dir.path()).await;
     assert_eq!((whole.broker.topic_id("deleted"), whole.engine.partitions()), (None, kept));
     create(&whole.broker, "deleted", 2, &[]).await;
-    assert_eq!(fetch(&whole.broker, "deleted", 1, 0).await.unwrap().high_watermark, Offset(0));
+    assert_eq!(fetch(&whole.broker, "deleted", 1, 0).await.unwrap().frontiers.high_watermark, Offset(0));
     whole.stop().await;
 }

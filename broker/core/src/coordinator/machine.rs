@@ -47,6 +47,7 @@ pub struct RewritePoint(pub(super) AppendId);
 
 impl RewritePoint {
     /// After every append: nothing of the log stays.
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) const END: Self = Self(AppendId(u64::MAX));
 
     #[cfg(test)]

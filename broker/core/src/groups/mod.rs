@@ -8,6 +8,7 @@
 pub mod classic;
 pub mod config;
 pub mod error;
+#[cfg(any(test, feature = "fuzzing"))]
 mod fuzzing;
 mod group;
 pub mod identity;
@@ -24,6 +25,7 @@ pub mod subscription;
 
 pub use config::GroupConfig;
 pub use error::GroupError;
+#[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub use fuzzing::fuzz_group_machine;
 pub use identity::{GroupId, InstanceId, MemberId};

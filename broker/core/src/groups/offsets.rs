@@ -144,11 +144,10 @@ impl GroupOffsets {
     /// The partitions whose retention is over. One with a commit on its way is in use, one with a
     /// tombstone on its way needs no other.
     pub(crate) fn expired(&self, now: Timestamp, start: RetentionStart, retention: Duration) -> Vec<TopicPartition> {
-        let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let is_over = |offset: &CommittedOffset| match (offset.expires_at, start) {
             (Some(expires_at), _) => now >= expires_at,
-            (None, RetentionStart::EmptySince(since)) => now.0.saturating_sub(since.0) >= retention_ms,
-            (None, RetentionStart::Commit) => now.0.saturating_sub(offset.committed_at.0) >= retention_ms,
+            (None, RetentionStart::EmptySince(since)) => now.is_past(since, retention),
+            (None, RetentionStart::Commit) => now.is_past(offset.committed_at, retention),
         };
         self.committed
             .iter()

@@ -110,19 +110,13 @@ impl<M: CoordinatorMachine> Driver<M> {
 
     /// Waits for one event and handles it. May be dropped and called again.
     async fn next_event(&mut self) {
-        let timeout = self.shard.timeout().map(|at| self.shard.clock.runtime_instant(at));
-        let sleep = async {
-            match timeout {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        };
+        let timeout = self.shard.clock.sleep_until(self.shard.timeout());
         tokio::select! {
             Some(completed) = self.requests.next(), if !self.requests.is_empty() => self.complete(completed),
             // Also while no more requests may be made: the news may be that the coordinator has
             // resigned, and a log that commits nothing answers none of them.
             () = self.shard.news.notified() => {}
-            () = sleep => self.shard.handle_timeout(),
+            () = timeout => self.shard.handle_timeout(),
         }
     }
 

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_broker_service::groups::records::{encode_offset_commit_key, encode_offset_commit_value};
+use rustmq_broker_core::groups::coordinator_partition;
+use rustmq_broker_core::groups::records::{encode_offset_commit_key, encode_offset_commit_value};
 use rustmq_broker_service::groups::request::{
     ClientIdentity, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeavingMember, Protocol, SyncRequest,
 };
-use rustmq_broker_service::groups::{
-    ClassicState, CommittedOffset, GroupError, GroupId, MemberId, coordinator_partition,
-};
+use rustmq_broker_service::groups::{ClassicState, CommittedOffset, GroupError, GroupId, MemberId};
 use rustmq_broker_service::testing::operations::{PATIENCE, batch_of, create, named, produce};
 use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
 use rustmq_broker_service::*;

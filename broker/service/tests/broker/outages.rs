@@ -105,7 +105,7 @@ async fn a_stalled_disk_is_waited_for_no_longer_than_the_request_says() {
     let request = ProduceRequest { acks: Acks::None, timeout: Duration::ZERO, partitions: vec![partition] };
     let unacknowledged = rig.broker.produce(request).await;
     let fetched = fetch(&rig.broker, "orders", 0, 0).await.unwrap();
-    assert!(fetched.batches.is_empty() && fetched.high_watermark == Offset(0), "nothing of it is shown");
+    assert!(fetched.batches.is_empty() && fetched.frontiers.high_watermark == Offset(0), "nothing of it is shown");
     rig.engine.resume();
     unacknowledged.wait().await.remove(0).unwrap();
     assert_eq!(values(&fetch(&rig.broker, "orders", 0, 0).await.unwrap()), ["a", "b"], "it is stored all the same");

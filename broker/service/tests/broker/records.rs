@@ -63,7 +63,7 @@ async fn a_trim_ends_the_long_poll_that_it_takes_records_from_and_shows_in_the_o
     assert!(matches!(taken_from, Err(BrokerError::OffsetOutOfRange { .. })), "{taken_from:?}");
     // Nobody has looked at it since, however long the trim took.
     let other = other.await.remove(0).unwrap();
-    assert_eq!((values(&other), other.log_start), (vec!["v".to_owned()], Offset(2)));
+    assert_eq!((values(&other), other.frontiers.log_start), (vec!["v".to_owned()], Offset(2)));
     rig.stop().await;
 }
 
@@ -82,7 +82,7 @@ async fn a_long_poll_whose_news_and_deadline_come_together_answers_the_newest_of
     // Nobody has looked at them since.
     tokio::time::sleep(2 * request.max_wait).await;
     for poll in polls {
-        assert_eq!(poll.await[0].as_ref().unwrap().high_watermark, Offset(1));
+        assert_eq!(poll.await[0].as_ref().unwrap().frontiers.high_watermark, Offset(1));
     }
     rig.stop().await;
 }
@@ -369,5 +369,23 @@ async fn deleted_records_stay_deleted() {
     let rig = rig.restart().await;
     assert_eq!(offset(&rig.broker, "orders", OffsetAt::Earliest).await.unwrap().offset, Offset(2));
     assert_eq!(offset(&rig.broker, "orders", OffsetAt::Latest).await.unwrap().offset, Offset(4));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn a_fetch_has_no_more_than_fetch_max_bytes_and_waits_for_no_more() {
+    let rig = InMemoryBroker::start(InMemoryBrokerOptions::with_kafka(&[("fetch.max.bytes", "1024")])).await;
+    create(&rig.broker, "small", 1, &[]).await;
+    create(&rig.broker, "large", 1, &[]).await;
+    for _ in 0..2 {
+        produce(&rig.broker, "small", 0, batch_of(&[&"v".repeat(600)])).await.unwrap();
+    }
+    let small = fetch(&rig.broker, "small", 0, 0).await.unwrap();
+    assert_eq!(small.batches.len(), 1, "two have more than 1,024 bytes");
+    produce(&rig.broker, "large", 0, batch_of(&[&"v".repeat(1100)])).await.unwrap();
+    let patient = FetchRequest { min_bytes: 1 << 20, max_wait: PATIENCE, ..fetch_request("large", 0, 0) };
+    let begun = std::time::Instant::now();
+    assert_eq!(rig.broker.fetch(patient).await.remove(0).unwrap().batches.len(), 1);
+    assert!(begun.elapsed() < PATIENCE, "the answer holds as much as any may");
     rig.stop().await;
 }

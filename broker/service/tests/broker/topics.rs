@@ -26,7 +26,7 @@ async fn what_was_produced_is_there_again_after_a_restart() {
     for partition in 0..3 {
         let fetched = fetch(&rig.broker, "orders", partition, 0).await.unwrap();
         assert_eq!(values(&fetched), ["a", "b", "a", "b"]);
-        assert_eq!((fetched.high_watermark.0, fetched.log_start.0), (4, 0));
+        assert_eq!((fetched.frontiers.high_watermark.0, fetched.frontiers.log_start.0), (4, 0));
         assert_eq!(produce(&rig.broker, "orders", partition, batch_of(&["c"])).await.unwrap().base_offset.0, 4);
     }
     rig.stop().await;
@@ -53,7 +53,7 @@ async fn a_deleted_topic_is_gone_and_its_name_is_free() {
 
     let second = create(&rig.broker, "orders", 2, &[]).await;
     assert_ne!(first.id, second.id);
-    assert_eq!(fetch(&rig.broker, "orders", 1, 0).await.unwrap().high_watermark.0, 0);
+    assert_eq!(fetch(&rig.broker, "orders", 1, 0).await.unwrap().frontiers.high_watermark.0, 0);
     rig.stop().await;
 }
 

@@ -20,7 +20,7 @@ pub struct EpochEnd {
     /// The largest epoch of this log that is not above the requested one; the requested one itself
     /// if the log knows only later epochs.
     pub epoch: LeaderEpoch,
-    pub end: Offset,
+    pub end_offset: Offset,
 }
 
 /// Oldest first; epochs and starts both rise strictly. An epoch without records is replaced by the
@@ -77,21 +77,30 @@ impl EpochHistory {
     }
 
     pub(super) fn is_ordered(&self) -> bool {
-        let rises = |pair: &[EpochStart]| pair[0].epoch < pair[1].epoch && pair[0].start < pair[1].start;
-        self.starts.len() <= EPOCHS_MAX && self.starts.windows(2).all(rises)
+        self.starts.len() <= EPOCHS_MAX && is_rising(&self.starts)
     }
+}
+
+/// Whether epochs and starts both rise strictly, as they do in every history.
+pub(crate) fn is_rising(starts: &[EpochStart]) -> bool {
+    starts.windows(2).all(|pair| pair[0].epoch < pair[1].epoch && pair[0].start < pair[1].start)
+}
+
+/// Where the epochs before the `index`-th of a history end: where that one begins, or, past the
+/// history's last, where the log ends.
+pub(crate) fn end_before(starts: &[EpochStart], index: usize, log_end: Offset) -> Offset {
+    starts.get(index).map_or(log_end, |next| next.start)
 }
 
 /// Where `epoch` ended in a log with this history that ends at `log_end`. `None` for an epoch above
 /// the latest, which the log does not know.
 #[must_use]
 pub fn end_offset_for(starts: &[EpochStart], epoch: LeaderEpoch, log_end: Offset) -> Option<EpochEnd> {
-    let after = starts.partition_point(|entry| entry.epoch <= epoch);
-    let floor = after.checked_sub(1).map(|floor| starts[floor].epoch);
-    match starts.get(after) {
-        Some(next) => Some(EpochEnd { epoch: floor.unwrap_or(epoch), end: next.start }),
-        None => (floor == Some(epoch)).then_some(EpochEnd { epoch, end: log_end }),
-    }
+    let next = starts.partition_point(|entry| entry.epoch <= epoch);
+    let floor = next.checked_sub(1).map(|floor| starts[floor].epoch);
+    let is_known = next < starts.len() || floor == Some(epoch);
+    let end_offset = end_before(starts, next, log_end);
+    is_known.then_some(EpochEnd { epoch: floor.unwrap_or(epoch), end_offset })
 }
 
 #[cfg(test)]
@@ -124,7 +133,7 @@ mod tests {
     fn ends_are_answered_as_kafka_does() {
         let history = history(&[(2, 10), (4, 20), (7, 30)]);
         let check = |epoch, expected: Option<(i32, i64)>| {
-            let expected = expected.map(|(epoch, end)| EpochEnd { epoch: LeaderEpoch(epoch), end: Offset(end) });
+            let expected = expected.map(|(epoch, end)| EpochEnd { epoch: LeaderEpoch(epoch), end_offset: Offset(end) });
             let end = end_offset_for(history.starts(), LeaderEpoch(epoch), Offset(44));
             assert_eq!(end, expected, "epoch {epoch}");
         };

@@ -29,6 +29,7 @@ pub use checkpoint::CheckpointError;
 pub use cutting::RejectedTruncation;
 pub use end_marker::{EndMarker, EndMarkerError, TransactionEnd};
 pub use epochs::{EpochEnd, EpochStart, end_offset_for};
+pub(crate) use epochs::{end_before, is_rising};
 pub use frontiers::{AppendFrontier, Frontiers, ReadFrontier, Replicas, WatermarkRule};
 pub use limits::LogLimits;
 pub use partition::{PartitionLog, RejectedEpoch, RejectedTrim};

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustmq_model::{LeaderEpoch, Offset, ProducerId, Timestamp};
 
 use super::aborted_index::AbortedTransaction;
-use super::epochs::{EpochEnd, EpochHistory, EpochStart, end_offset_for};
+use super::epochs::{EpochHistory, EpochStart};
 use super::frontiers::{Frontiers, WatermarkRule};
 use super::limits::LogLimits;
 use super::producers::Producers;
@@ -110,12 +110,6 @@ impl PartitionLog {
     #[must_use]
     pub fn epochs(&self) -> &[EpochStart] {
         self.epochs.starts()
-    }
-
-    /// Where `epoch` ended in the durable log (KIP-101). `None` for an epoch above the latest.
-    #[must_use]
-    pub fn end_offset_for(&self, epoch: LeaderEpoch) -> Option<EpochEnd> {
-        end_offset_for(self.epochs(), epoch, self.frontiers.durable_end)
     }
 
     /// The idempotent producers that the log remembers (`DescribeProducers`).

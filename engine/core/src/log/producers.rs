@@ -259,10 +259,8 @@ impl Producers {
     /// most `count_max`: the rest are forgotten later.
     #[must_use]
     pub fn expired(&self, now: Timestamp, expiry: Duration, count_max: usize) -> Vec<ProducerId> {
-        let expiry = i64::try_from(expiry.as_millis()).unwrap_or(i64::MAX);
-        let old = |producer: &Producer| {
-            producer.open_transaction.is_none() && now.0.saturating_sub(producer.last_timestamp.0) >= expiry
-        };
+        let old =
+            |producer: &Producer| producer.open_transaction.is_none() && now.is_past(producer.last_timestamp, expiry);
         let ids = self.by_id.iter().filter(|(_, producer)| old(producer)).map(|(id, _)| *id);
         ids.take(count_max).collect()
     }

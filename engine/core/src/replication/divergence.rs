@@ -8,7 +8,7 @@ use rustmq_model::{LeaderEpoch, Offset};
 use super::limits::HISTORY_PAGE_MAX;
 use super::log_view::LogView;
 use super::message::{Hello, HistoryPage, Verdict};
-use crate::log::EpochStart;
+use crate::log::{EpochStart, end_before, is_rising};
 
 impl HistoryPage {
     /// The page of `log`'s history that skips the `newer` newest entries and has at most
@@ -16,7 +16,7 @@ impl HistoryPage {
     pub(super) fn of(log: &LogView<'_>, newer: usize, count_max: usize) -> Option<Self> {
         let until = log.epochs.len().checked_sub(newer)?;
         let from = until.saturating_sub(count_max);
-        let end = log.epochs.get(until).map_or(log.end, |entry| entry.start);
+        let end = end_before(log.epochs, until, log.end);
         Some(Self { starts: log.epochs[from..until].to_vec(), end, newer, has_older: from > 0 })
     }
 
@@ -31,11 +31,10 @@ impl HistoryPage {
     fn is_sound(&self, epoch: LeaderEpoch, end: Offset) -> bool {
         let ends_within = if self.newer == 0 { self.end == end } else { self.end <= end };
         let is_bounded = self.starts.len() <= HISTORY_PAGE_MAX && u32::try_from(self.newer).is_ok();
-        let rises = |pair: &[EpochStart]| pair[0].epoch < pair[1].epoch && pair[0].start < pair[1].start;
         let fits = |last: &EpochStart| last.epoch <= epoch && last.start <= self.end;
         is_bounded
             && ends_within
-            && self.starts.windows(2).all(rises)
+            && is_rising(&self.starts)
             && self.starts.first().is_none_or(|first| first.epoch.0 >= 0 && first.start.0 >= 0)
             && self.starts.last().is_none_or(fits)
             && !(self.starts.is_empty() && self.has_older)
@@ -71,8 +70,8 @@ pub(super) fn judge(log: &LogView<'_>, hello: &Hello) -> Verdict {
     }
     let found = hello.history.starts.iter().enumerate().rev().find_map(|(index, theirs)| {
         let at = log.epochs.binary_search_by_key(&theirs.epoch, |ours| ours.epoch).ok()?;
-        let our_end = log.epochs.get(at + 1).map_or(log.end, |next| next.start);
-        let their_end = hello.history.starts.get(index + 1).map_or(hello.history.end, |next| next.start);
+        let our_end = end_before(log.epochs, at + 1, log.end);
+        let their_end = end_before(&hello.history.starts, index + 1, hello.history.end);
         Some(our_end.min(their_end))
     });
     let to = match found {

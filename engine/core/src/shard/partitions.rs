@@ -11,10 +11,7 @@ use std::sync::Arc;
 use rustmq_model::{LeaderEpoch, Offset, TopicIdPartition};
 
 use super::request::LogConfig;
-use crate::log::{
-    AbortedIndex, AbortedTransaction, EpochEnd, EpochStart, Frontiers, PartitionLog, RejectedEpoch, WatermarkRule,
-    end_offset_for,
-};
+use crate::log::{AbortedIndex, AbortedTransaction, EpochStart, Frontiers, PartitionLog, RejectedEpoch, WatermarkRule};
 
 /// Names a partition as long as it is open, and never another one: a slot and the slot's
 /// generation.
@@ -60,15 +57,6 @@ pub struct Leadership {
     /// The epoch starts in the log, oldest first. The current epoch may be missing, and a log that
     /// no broker began to lead has none.
     pub history: Arc<[EpochStart]>,
-}
-
-impl Leadership {
-    /// The end of `epoch` in a log that ends at `log_end`; `None` if the history does not reach
-    /// that epoch.
-    #[must_use]
-    pub fn end_offset_for(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<EpochEnd> {
-        end_offset_for(&self.history, epoch, log_end)
-    }
 }
 
 /// One partition: its log, its retention, and the state published to readers.

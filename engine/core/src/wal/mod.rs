@@ -16,7 +16,8 @@ pub mod extents;
 pub mod format_version;
 pub mod frame;
 mod frame_kind;
-mod fuzz;
+#[cfg(any(test, feature = "fuzzing"))]
+mod fuzzing;
 pub mod group;
 pub mod group_writer;
 pub mod index;
@@ -40,7 +41,8 @@ pub use extents::{Extent, Extents, RUNS_AHEAD, ReadRange};
 pub use format_version::{FormatVersion, Unknown};
 pub use frame::{BatchKind, Frame, FrameSeed};
 pub use frame_kind::FrameKind;
-pub use fuzz::{fuzz_wal_frames, fuzz_wal_reader};
+#[cfg(any(test, feature = "fuzzing"))]
+pub use fuzzing::{fuzz_wal_frames, fuzz_wal_reader};
 pub use group::{GroupHeader, GroupKind, GroupSpan};
 pub use group_writer::{FinishedGroup, GroupWriter};
 pub use index::{IndexEntry, SegmentIndex, Trailer};

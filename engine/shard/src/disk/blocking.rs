@@ -9,7 +9,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 use rustmq_engine_core::shard::DiskStep;
 use rustmq_engine_core::wal::SlotId;
 
-use super::faults::DiskFaults;
+use super::DiskFaults;
 use super::slot_file::{DriverFiles, SlotFile};
 use super::work::{DiskError, DiskWork};
 

@@ -1,5 +1,5 @@
 //! Injected failures and stalls, which let tests show the consequences of a failed write or sync.
-//! Off unless a configuration carries them.
+//! Compiled with the feature `testing`, and off unless a configuration carries them.
 
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -7,8 +7,8 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use super::DiskFaults;
 use super::blocking::{self, SyncThrough};
-use super::faults::DiskFaults;
 use super::work::{DiskError, DiskWork};
 
 type Answer = oneshot::Sender<Result<(), DiskError>>;

@@ -12,8 +12,8 @@ use monoio::fs::File;
 use rustmq_engine_core::shard::DiskStep;
 use rustmq_engine_core::wal::SlotId;
 
+use super::DiskFaults;
 use super::Lane;
-use super::faults::DiskFaults;
 use super::slot_file::{DriverFiles, SlotFile};
 use super::work::{DiskError, DiskWork};
 

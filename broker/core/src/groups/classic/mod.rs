@@ -294,10 +294,7 @@ impl ClassicGroup {
         if self.state == ClassicState::Dead {
             return Err(GroupError::CoordinatorNotAvailable);
         }
-        self.validate_member(&request.member, request.instance.as_ref())?;
-        if request.generation != self.generation {
-            return Err(GroupError::IllegalGeneration);
-        }
+        self.validate_generation(&request.member, request.instance.as_ref(), request.generation)?;
         self.extend_session(now, &request.member);
         match self.state {
             ClassicState::PreparingRebalance => Err(GroupError::RebalanceInProgress),
@@ -317,10 +314,7 @@ impl ClassicGroup {
             // A consumer without membership may commit only where no member does.
             return Err(GroupError::UnknownMemberId);
         }
-        self.validate_member(&request.member, request.instance.as_ref())?;
-        if request.generation != self.generation {
-            return Err(GroupError::IllegalGeneration);
-        }
+        self.validate_generation(&request.member, request.instance.as_ref(), request.generation)?;
         match self.state {
             ClassicState::CompletingRebalance => Err(GroupError::RebalanceInProgress),
             _ => {
@@ -478,6 +472,17 @@ impl ClassicGroup {
             }
         }
         if self.members.contains_key(member) { Ok(()) } else { Err(GroupError::UnknownMemberId) }
+    }
+
+    /// The same for what a member says as one of a generation: it must be the current one.
+    fn validate_generation(
+        &self,
+        member: &MemberId,
+        instance: Option<&InstanceId>,
+        generation: i32,
+    ) -> Result<(), GroupError> {
+        self.validate_member(member, instance)?;
+        if generation == self.generation { Ok(()) } else { Err(GroupError::IllegalGeneration) }
     }
 
     fn extend_session(&mut self, now: Now, member: &MemberId) {

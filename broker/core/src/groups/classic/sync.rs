@@ -50,10 +50,7 @@ impl ClassicGroup {
         if self.state == ClassicState::Dead {
             return Err(GroupError::CoordinatorNotAvailable);
         }
-        self.validate_member(&request.member, request.instance.as_ref())?;
-        if request.generation != self.generation {
-            return Err(GroupError::IllegalGeneration);
-        }
+        self.validate_generation(&request.member, request.instance.as_ref(), request.generation)?;
         let differs = |sent: &Option<String>, held: &Option<String>| sent.is_some() && held.is_some() && sent != held;
         if differs(&request.protocol_type, &self.protocol_type) || differs(&request.protocol, &self.protocol) {
             return Err(GroupError::InconsistentGroupProtocol);

@@ -4,6 +4,7 @@
 //! before anything is taken.
 
 use bytes::{BufMut, BytesMut};
+use rustmq_model::varint;
 
 use super::RecordError;
 
@@ -48,20 +49,9 @@ impl<'a> Reader<'a> {
         Ok(u128::from_be_bytes(self.array()?))
     }
 
-    /// An unsigned varint of at most 32 bits.
     pub(crate) fn varint(&mut self) -> Result<usize, RecordError> {
-        let mut value = 0_u64;
-        for shift in [0, 7, 14, 21, 28] {
-            let [byte] = self.array()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return u32::try_from(value)
-                    .ok()
-                    .and_then(|value| usize::try_from(value).ok())
-                    .ok_or(RecordError::InvalidLength);
-            }
-        }
-        Err(RecordError::InvalidLength)
+        let value = varint::read_u32(|| self.array().map(|[byte]| Some(byte)))?;
+        value.and_then(|value| usize::try_from(value).ok()).ok_or(RecordError::InvalidLength)
     }
 
     fn text(&mut self, length: usize) -> Result<&'a str, RecordError> {
@@ -135,17 +125,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends an unsigned varint.
-pub(crate) fn put_varint(into: &mut BytesMut, mut value: usize) {
-    loop {
-        let low = u8::try_from(value & 0x7f).expect("seven bits fit a byte");
-        value >>= 7;
-        if value == 0 {
-            into.put_u8(low);
-            return;
-        }
-        into.put_u8(low | 0x80);
-    }
+pub(crate) fn put_varint(into: &mut BytesMut, value: usize) {
+    varint::put_unsigned(into, value as u64);
 }
 
 pub(crate) fn put_string(into: &mut BytesMut, text: &str) -> Result<(), RecordError> {

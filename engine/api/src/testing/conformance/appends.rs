@@ -106,7 +106,7 @@ pub(super) async fn leader_epochs_fence(subject: &impl Subject) {
     assert_eq!(append_in(5).await, Ok(Offset(1)));
     assert_eq!(append_value(engine, 0, b"in any epoch").await, Ok(Offset(2)));
     assert_eq!((reader.leader_epoch(), reader.frontiers_and_epoch().1), (current, current));
-    let end = |epoch| reader.end_offset_for_epoch(LeaderEpoch(epoch)).map(|(epoch, end)| (epoch.0, end.0));
+    let end = |epoch| reader.end_offset_for_epoch(LeaderEpoch(epoch)).map(|ended| (ended.epoch.0, ended.end_offset.0));
     let ends = [2, 3, 4, 5, 6].map(end);
     assert_eq!(ends[1..], [Some((3, 1)), Some((3, 1)), Some((5, 3)), None]);
 }

@@ -33,6 +33,11 @@ fn append_at(log: &mut PartitionLog, header: &BatchHeader, now: i64) -> Result<i
     })
 }
 
+/// Where the epoch ended in the durable log.
+fn end_of(log: &PartitionLog, epoch: i32) -> Option<EpochEnd> {
+    end_offset_for(log.epochs(), LeaderEpoch(epoch), log.frontiers().durable_end)
+}
+
 fn end_transaction(
     log: &mut PartitionLog,
     id: i64,
@@ -262,7 +267,7 @@ fn a_truncation_leaves_the_log_as_it_was_at_the_cut() {
     assert_eq!(cut.frontiers().durable_end, Offset(4));
     assert!(cut.producers().find(ProducerId(2)).is_none());
     assert_eq!(cut.aborted_between(Offset(0), Offset(9)).count(), 0);
-    assert_eq!(cut.end_offset_for(LeaderEpoch(5)), None, "it began above the cut");
+    assert_eq!(end_of(&cut, 5), None, "it began above the cut");
     assert!(cut.is_being_cut());
     assert!(cut.end_cut());
     assert_eq!(cut.frontiers().high_watermark, Offset(4));
@@ -323,9 +328,9 @@ fn a_leadership_begins_once_and_never_goes_back() {
     let begun = EpochStart { epoch: LeaderEpoch(6), start: Offset(4) };
     assert_eq!(lead(&mut log, 6), Ok(Some(begun)));
     log.on_durable(Offset(4));
-    assert_eq!(log.end_offset_for(LeaderEpoch(3)), Some(EpochEnd { epoch: current, end: Offset(4) }));
-    assert_eq!(log.end_offset_for(LeaderEpoch(6)), Some(EpochEnd { epoch: LeaderEpoch(6), end: Offset(4) }));
-    assert_eq!(log.end_offset_for(LeaderEpoch(7)), None);
+    assert_eq!(end_of(&log, 3), Some(EpochEnd { epoch: current, end_offset: Offset(4) }));
+    assert_eq!(end_of(&log, 6), Some(EpochEnd { epoch: LeaderEpoch(6), end_offset: Offset(4) }));
+    assert_eq!(end_of(&log, 7), None);
 }
 
 #[test]
@@ -336,7 +341,7 @@ fn an_epoch_that_a_follower_hears_of_enters_its_history_with_a_batch() {
     log.follow(LeaderEpoch(5)).unwrap();
     log.check_invariants();
     assert_eq!((log.leader_epoch(), log.epochs()), (LeaderEpoch(5), &known[..]));
-    assert_eq!(log.end_offset_for(LeaderEpoch(5)), None);
+    assert_eq!(end_of(&log, 5), None);
     let current = LeaderEpoch(5);
     assert_eq!(log.follow(LeaderEpoch(4)), Err(RejectedEpoch { given: LeaderEpoch(4), current }));
     assert!(log.prepare_append(Some(LeaderEpoch(3)), &plain(1)).is_err());
@@ -350,7 +355,7 @@ fn a_log_without_a_leadership_knows_no_epoch() {
     let mut log = PartitionLog::open(LogLimits::default(), LeaderEpoch::NONE, Offset(7));
     log.check_invariants();
     assert_eq!((log.leader_epoch(), log.epochs()), (LeaderEpoch::NONE, &[][..]));
-    assert_eq!(log.end_offset_for(LeaderEpoch(0)), None);
+    assert_eq!(end_of(&log, 0), None);
     let begun = |epoch| EpochStart { epoch: LeaderEpoch(epoch), start: Offset(7) };
     assert_eq!(lead(&mut log, 0), Ok(Some(begun(0))));
     assert_eq!(lead(&mut log, 2), Ok(Some(begun(2))), "the epoch before it has no records");
