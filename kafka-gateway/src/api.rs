@@ -8,15 +8,12 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 
-use crate::connection::{Handling, Peer};
-use crate::frame::{FrameError, RequestHeader};
-use crate::gateway::Shared;
+use crate::call::{Call, CallError, Handling, Peer};
+use crate::frame::RequestHeader;
 use crate::handlers;
-use crate::memory::Exhausted;
-use crate::response::{EncodeError, Response};
-use crate::shape::{self, SHAPES, ShapeError};
+use crate::shape::SHAPES;
+use crate::shared::Shared;
 
 /// Lets a request take effect and says how it is answered. An error closes the connection.
 pub type Handler = fn(Call) -> BoxFuture<'static, Result<Handling, CallError>>;
@@ -86,147 +83,27 @@ pub static APIS: &[Api] = apis! {
     DescribeTopicPartitions 0 - 0 describe_topic_partitions,
 };
 
-/// Why a request ends its connection.
-#[derive(Debug, thiserror::Error)]
-pub enum CallError {
-    #[error(transparent)]
-    Header(#[from] FrameError),
-    #[error("API key {key} is not served here")]
-    UnknownKey { key: i16 },
-    #[error("version {version} of {api} is not served here")]
-    UnsupportedVersion { api: &'static str, version: i16 },
-    #[error("{api} version {version} is malformed: {source}")]
-    Malformed { api: &'static str, version: i16, source: ShapeError },
-    #[error("{api} version {version} cannot be decoded: {reason}")]
-    Undecodable { api: &'static str, version: i16, reason: String },
-    #[error("a batch of a producer that waits for no answer is refused: {reason}")]
-    RefusedSilently { reason: String },
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
-    #[error(transparent)]
-    Memory(#[from] Exhausted),
-}
-
-impl CallError {
-    /// The label in metrics.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::Header(_) | Self::Malformed { .. } | Self::Undecodable { .. } => "malformed",
-            Self::UnknownKey { .. } | Self::UnsupportedVersion { .. } => "unsupported",
-            Self::RefusedSilently { .. } => "refused",
-            Self::Encode(_) => "internal",
-            Self::Memory(_) => "memory",
+/// Reads a frame's header and finds its API.
+pub fn read_call(mut frame: Bytes, peer: Arc<Peer>, shared: Arc<Shared>) -> Result<(&'static Api, Call), CallError> {
+    let header = RequestHeader::read(&mut frame)?;
+    let RequestHeader { key, version, .. } = header;
+    let found = APIS.binary_search_by_key(&key, |api| api.key).map_err(|_| CallError::UnknownKey { key })?;
+    let api = &APIS[found];
+    let is_served = (api.version_min..=api.version_max).contains(&version);
+    if is_served {
+        if is_flexible(key, version) {
+            RequestHeader::skip_tagged_fields(&mut frame)?;
         }
+    } else if key != ApiKey::ApiVersions as i16 {
+        // As in Kafka. ApiVersions alone says what it would rather have: that is what it is for
+        // (KIP-35).
+        return Err(CallError::UnsupportedVersion { api: api.name, version });
     }
-}
-
-/// A request on its way to its handler.
-pub struct Call {
-    pub header: RequestHeader,
-    pub peer: Arc<Peer>,
-    pub shared: Arc<Shared>,
-    api: &'static str,
-    body: Bytes,
-}
-
-impl Call {
-    /// Reads a frame's header and finds its API.
-    pub fn read(mut frame: Bytes, peer: Arc<Peer>, shared: Arc<Shared>) -> Result<(&'static Api, Self), CallError> {
-        let header = RequestHeader::read(&mut frame)?;
-        let RequestHeader { key, version, .. } = header;
-        let found = APIS.binary_search_by_key(&key, |api| api.key).map_err(|_| CallError::UnknownKey { key })?;
-        let api = &APIS[found];
-        let is_served = (api.version_min..=api.version_max).contains(&version);
-        if is_served {
-            if is_flexible(key, version) {
-                RequestHeader::skip_tagged_fields(&mut frame)?;
-            }
-        } else if key != ApiKey::ApiVersions as i16 {
-            // As in Kafka. ApiVersions alone says what it would rather have: that is what it is for
-            // (KIP-35).
-            return Err(CallError::UnsupportedVersion { api: api.name, version });
-        }
-        Ok((api, Self { header, peer, shared, api: api.name, body: frame }))
-    }
-
-    pub fn version(&self) -> i16 {
-        self.header.version
-    }
-
-    /// The body as a message of the crate's, after a check that makes decoding safe.
-    pub fn decode<M: Decodable>(&self) -> Result<M, CallError> {
-        let RequestHeader { key, version, .. } = self.header;
-        let elements_max = self.shared.config.request_elements_max;
-        decode(key, version, self.api, &self.body, elements_max)
-    }
-
-    /// The body of a request that the crate does not know, after the same check.
-    pub fn body(&self) -> Result<Bytes, CallError> {
-        let RequestHeader { key, version, .. } = self.header;
-        let elements_max = self.shared.config.request_elements_max;
-        checked(key, version, self.api, &self.body, elements_max)
-    }
-
-    /// Lets go of the request, before a wait that may be long: its memory is given back.
-    pub fn let_go(&mut self) {
-        self.body = Bytes::new();
-    }
-
-    /// The error of a version that is advertised for clients to see, and not served.
-    pub fn unsupported(&self) -> CallError {
-        CallError::UnsupportedVersion { api: self.api, version: self.version() }
-    }
-
-    /// An error for a body that no schema can tell is wrong.
-    pub fn undecodable(&self, reason: impl Into<String>) -> CallError {
-        CallError::Undecodable { api: self.api, version: self.version(), reason: reason.into() }
-    }
-
-    pub fn response<M: Encodable + HeaderVersion>(&self, message: &M) -> Result<Response, CallError> {
-        Ok(Response::encode(self.header.correlation_id, self.version(), message)?)
-    }
-
-    /// The response is there.
-    pub fn answer<M: Encodable + HeaderVersion>(&self, message: &M) -> Result<Handling, CallError> {
-        self.response(message).map(Handling::Ready)
-    }
-
-    /// The response comes later.
-    pub fn answer_later<F, M>(mut self, message: F) -> Handling
-    where
-        F: Future<Output = M> + Send + 'static,
-        M: Encodable + HeaderVersion + Send,
-    {
-        self.let_go();
-        Handling::Waiting(
-            async move {
-                let message = message.await;
-                self.response(&message)
-            }
-            .boxed(),
-        )
-    }
+    Ok((api, Call { header, peer, shared, api: api.name, body: frame }))
 }
 
 pub(crate) fn is_flexible(key: i16, version: i16) -> bool {
     SHAPES.iter().any(|shape| shape.key == key && version >= shape.flexible_from)
-}
-
-fn decode<M: Decodable>(
-    key: i16,
-    version: i16,
-    api: &'static str,
-    body: &Bytes,
-    elements_max: usize,
-) -> Result<M, CallError> {
-    let mut message = checked(key, version, api, body, elements_max)?;
-    M::decode(&mut message, version).map_err(|error| CallError::Undecodable { api, version, reason: error.to_string() })
-}
-
-fn checked(key: i16, version: i16, api: &'static str, body: &Bytes, elements_max: usize) -> Result<Bytes, CallError> {
-    let malformed = |source| CallError::Malformed { api, version, source };
-    let length = shape::check(key, version, body, elements_max).map_err(malformed)?;
-    Ok(body.slice(..length))
 }
 
 #[cfg(test)]

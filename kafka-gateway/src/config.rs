@@ -4,9 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rustmq_model::ByteSize;
+use rustmq_model::{ByteSize, Endpoint};
 
-use crate::listeners::Endpoint;
 use crate::pace::Pace;
 
 /// The settings of one Kafka listener and its limits. Every default is Kafka's where Kafka has the

@@ -12,36 +12,17 @@ use futures_util::{FutureExt, stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use crate::api::{Call, CallError};
+use crate::api;
+use crate::call::{CallError, Handling, Peer};
 use crate::frame::{Frame, FrameError, FrameReader, Patience};
-use crate::gateway::Shared;
-use crate::listeners::Endpoint;
 use crate::metrics::{ApiLabel, ReasonLabel};
 use crate::response::{self, Response, WriteLimits};
+use crate::shared::Shared;
 
 /// Responses that are written together at most.
 const RESPONSES_PER_WRITE: usize = 64;
 /// A connection lets others have the thread after a request that took longer.
 const HANDLING_LONG: Duration = Duration::from_micros(500);
-
-/// What a handler gives back once its request has taken effect.
-pub enum Handling {
-    /// The response.
-    Ready(Response),
-    /// A response that comes later; its connection goes on meanwhile.
-    Waiting(BoxFuture<'static, Result<Response, CallError>>),
-    /// The request has no response (acks=0). Its memory is held until this ends; an error closes
-    /// the connection.
-    Silent(BoxFuture<'static, Result<(), CallError>>),
-}
-
-/// What handlers may know of the connection.
-#[derive(Debug)]
-pub struct Peer {
-    pub address: SocketAddr,
-    /// What this client dials to reach this broker.
-    pub endpoint: Endpoint,
-}
 
 /// What becomes of a request: its response, or that it has none.
 type Pending = BoxFuture<'static, Result<Option<Response>, CallError>>;
@@ -175,7 +156,7 @@ async fn handle(
 ) -> Result<Pending, End> {
     let started = Instant::now();
     let Frame { bytes, memory } = frame;
-    let (api, call) = Call::read(bytes, Arc::clone(peer), Arc::clone(shared))?;
+    let (api, call) = api::read_call(bytes, Arc::clone(peer), Arc::clone(shared))?;
     if !api.is_pipelined() {
         places.take_rest(&mut place).await;
     }

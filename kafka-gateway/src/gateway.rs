@@ -1,4 +1,4 @@
-//! The running gateway: what its connections share, its start and its end.
+//! The running gateway: its start and its end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,33 +9,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::GatewayConfig;
-use crate::fetch_sessions::FetchSessions;
-use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::server;
-
-/// What all connections of a gateway share.
-pub struct Shared {
-    pub config: GatewayConfig,
-    pub broker: Arc<Broker>,
-    pub metrics: Metrics,
-    pub memory: Memory,
-    pub fetch_sessions: FetchSessions,
-}
-
-impl Shared {
-    pub fn new(config: GatewayConfig, broker: Arc<Broker>) -> Self {
-        let memory = Memory::new(&config);
-        let metrics = Metrics::new(memory.clone());
-        Self {
-            memory,
-            fetch_sessions: FetchSessions::new(config.fetch_sessions_max, metrics.fetch_sessions.clone()),
-            config,
-            broker,
-            metrics,
-        }
-    }
-}
+use crate::shared::Shared;
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]

@@ -1,13 +1,14 @@
 //! The Kafka wire protocol in front of the broker: frames, versions, order, error codes. It
 //! translates and decides nothing.
 //!
-//! Reading order: `api` (what is served), `server` and `connection` (who is served, in which
-//! order), `frame` and `shape` (foreign bytes), `handlers` (one file per API), `error_map`,
-//! `response` and `fetch_frame` (bytes on their way out), `memory` and `pace` (what clients may
-//! hold, and how long).
+//! Reading order: `api` (what is served), `call` (a request on its way), `server` and `connection`
+//! (who is served, in which order), `frame` and `shape` (foreign bytes), `handlers` (one file per
+//! API), `error_map`, `response` and `fetch_frame` (bytes on their way out), `memory` and `pace`
+//! (what clients may hold, and how long).
 
 mod accept;
 mod api;
+mod call;
 mod config;
 mod config_resources;
 mod connection;
@@ -28,6 +29,7 @@ mod response;
 mod samples;
 mod server;
 mod shape;
+mod shared;
 mod topic_id_requests;
 mod words;
 
@@ -37,5 +39,4 @@ pub use config::GatewayConfig;
 #[doc(hidden)]
 pub use fuzzing::fuzz_frame_decoder;
 pub use gateway::{Gateway, StartError};
-pub use listeners::{Endpoint, EndpointError};
 pub use metrics::Metrics;

@@ -12,9 +12,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::accept::Acceptor;
-use crate::connection::{self, Peer};
-use crate::gateway::Shared;
+use crate::call::Peer;
+use crate::connection;
 use crate::listeners;
+use crate::shared::Shared;
 
 /// Connections that the kernel completes before they are accepted.
 const BACKLOG: u32 = 1024;

@@ -27,10 +27,12 @@
 
 pub mod batch;
 pub mod compression;
+mod endpoint;
 mod ids;
 mod quantity;
 pub mod record;
 
+pub use endpoint::{Endpoint, EndpointError};
 pub use ids::{
     BrokerId, LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Sequence, TopicId, TopicIdPartition,
     TopicName, TopicNameError, TopicPartition,

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustmq_broker_service::{Broker, BrokerConfig, BrokerLimits};
-use rustmq_controller_core::{Listener, configs};
+use rustmq_controller_core::configs;
 use rustmq_controller_raft::{Controller, ControllerConfig};
 use rustmq_engine_api::Engine;
 use rustmq_engine_shard::{Driver, EngineConfig, MemorySource, StartReport, SystemMemory, tail_share};
-use rustmq_kafka_gateway::{Endpoint, Gateway, GatewayConfig};
-use rustmq_model::ByteSize;
+use rustmq_kafka_gateway::{Gateway, GatewayConfig};
+use rustmq_model::{ByteSize, Endpoint};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -309,11 +309,11 @@ fn broker_config(config: &Config, folder: &DataFolder, worked_out: WorkedOut) ->
     } else {
         config.kafka_listen.ip().to_string()
     };
-    let listener = Listener { host, port: config.kafka_listen.port() };
+    let endpoint = Endpoint { host, port: config.kafka_listen.port() };
     BrokerConfig {
         name: config.broker_name.clone(),
         incarnation: folder.incarnation(),
-        listeners: BTreeMap::from([("PLAINTEXT".to_owned(), listener)]),
+        listeners: BTreeMap::from([("PLAINTEXT".to_owned(), endpoint)]),
         rack: config.rack.clone(),
         data_dir: config.data_dir.clone(),
         kafka: kafka_names::static_configs(config, worked_out),

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use rustmq_controller_core::configs::StaticConfigs;
-use rustmq_controller_core::{IncarnationId, Listener, PartitionLimits};
+use rustmq_controller_core::{IncarnationId, PartitionLimits};
+use rustmq_model::Endpoint;
 
 use crate::validation::CompressedRecords;
 
@@ -18,7 +19,7 @@ pub struct BrokerConfig {
     /// One life of the data folder: renewed when it is made or repaired.
     pub incarnation: IncarnationId,
     /// Where clients dial, by listener name.
-    pub listeners: BTreeMap<String, Listener>,
+    pub listeners: BTreeMap<String, Endpoint>,
     pub rack: Option<String>,
     /// The data folder, as `DescribeLogDirs` names it.
     pub data_dir: PathBuf,

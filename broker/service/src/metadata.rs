@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use rustmq_controller_core::{Listener, Topic};
-use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicName};
+use rustmq_controller_core::Topic;
+use rustmq_model::{BrokerId, Endpoint, LeaderEpoch, PartitionId, TopicId, TopicName};
 
 use crate::broker::Broker;
 use crate::error::BrokerError;
@@ -64,7 +64,7 @@ pub struct ClusterMetadata {
 pub struct BrokerNode {
     pub id: BrokerId,
     /// By listener name.
-    pub listeners: BTreeMap<String, Listener>,
+    pub listeners: BTreeMap<String, Endpoint>,
     pub rack: Option<String>,
 }
 

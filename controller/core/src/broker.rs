@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rustmq_model::{BrokerId, Timestamp};
+use rustmq_model::{BrokerId, Endpoint, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// One life of a broker's data folder: renewed when the folder is made or can no longer vouch for
@@ -12,21 +12,14 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct IncarnationId(pub u128);
 
-/// Where clients dial a broker on one listener.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Listener {
-    pub host: String,
-    pub port: u16,
-}
-
 /// What a broker says of itself when it registers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BrokerRegistration {
     /// The configured `broker.id`, a name. The numeric id belongs to the name for good.
     pub name: String,
     pub incarnation: IncarnationId,
-    /// By listener name, such as `PLAINTEXT`.
-    pub listeners: BTreeMap<String, Listener>,
+    /// Where clients dial it, by listener name, such as `PLAINTEXT`.
+    pub listeners: BTreeMap<String, Endpoint>,
     pub rack: Option<String>,
 }
 

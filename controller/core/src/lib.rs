@@ -18,7 +18,7 @@ mod state;
 mod tests;
 mod topic;
 
-pub use broker::{Broker, BrokerRegistration, IncarnationId, Listener};
+pub use broker::{Broker, BrokerRegistration, IncarnationId};
 pub use command::{
     Command, ConfigAlteration, ConfigChange, ConfigEdit, ConfigResource, EditOperation, MorePartitions, NewTopic,
     PartitionLimits, Placement, TopicSelector,

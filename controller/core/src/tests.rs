@@ -6,14 +6,14 @@ mod history;
 
 use std::collections::BTreeMap;
 
-use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, ProducerId, Timestamp, TopicId, TopicName};
+use rustmq_model::{BrokerId, Endpoint, LeaderEpoch, PartitionId, ProducerId, Timestamp, TopicId, TopicName};
 
 use crate::*;
 
 const LIMITS: PartitionLimits = PartitionLimits { per_topic_max: 100, per_cluster_max: 150 };
 
 fn registration(name: &str, incarnation: u128, rack: Option<&str>) -> Command {
-    let listeners = BTreeMap::from([("PLAINTEXT".to_owned(), Listener { host: "localhost".to_owned(), port: 9092 })]);
+    let listeners = BTreeMap::from([("PLAINTEXT".to_owned(), Endpoint { host: "localhost".to_owned(), port: 9092 })]);
     let rack = rack.map(str::to_owned);
     let broker = BrokerRegistration { name: name.to_owned(), incarnation: IncarnationId(incarnation), listeners, rack };
     Command::RegisterBroker { broker, now: Timestamp(5) }

@@ -6,9 +6,8 @@ use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceRespon
 use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use rustmq_broker_service::{ConfigChange, ResourceAlteration};
 
-use crate::api::{Call, CallError};
+use crate::call::{Call, CallError, Handling};
 use crate::config_resources;
-use crate::connection::Handling;
 use crate::error_map;
 use crate::words;
 

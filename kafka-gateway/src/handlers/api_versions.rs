@@ -3,8 +3,8 @@
 use kafka_protocol::messages::ApiVersionsResponse;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 
-use crate::api::{APIS, Api, Call, CallError};
-use crate::connection::Handling;
+use crate::api::{APIS, Api};
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::response::Response;
 use crate::words::text;

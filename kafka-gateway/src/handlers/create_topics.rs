@@ -9,8 +9,7 @@ use rustmq_broker_service::{BrokerError, CreatedTopic, TopicCreation, TopicPlace
 use rustmq_model::BrokerId;
 
 use super::describe_configs;
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::words;
 

@@ -4,8 +4,7 @@ use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
 use kafka_protocol::messages::{DeleteGroupsRequest, DeleteGroupsResponse, GroupId as KafkaGroupId};
 use rustmq_broker_service::groups::GroupId;
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {

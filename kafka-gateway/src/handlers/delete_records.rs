@@ -5,8 +5,7 @@ use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use rustmq_broker_service::{DeleteBefore, RecordDeletion};
 use rustmq_model::{Offset, PartitionId};
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::words;
 

@@ -8,9 +8,8 @@ use kafka_protocol::messages::describe_configs_response::{
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 use rustmq_broker_service::{ConfigKind, ConfigQuery, ConfigSource, DescribedConfig};
 
-use crate::api::{Call, CallError};
+use crate::call::{Call, CallError, Handling};
 use crate::config_resources;
-use crate::connection::Handling;
 use crate::error_map;
 use crate::words;
 

@@ -8,8 +8,7 @@ use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use rustmq_broker_service::groups::request::{GroupDescription, MemberDescription};
 use rustmq_broker_service::groups::{ClassicState, GroupId};
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::words;
 

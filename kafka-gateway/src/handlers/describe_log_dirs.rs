@@ -9,8 +9,7 @@ use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use rustmq_broker_service::{LogDir, LogDirSelection};
 use rustmq_model::PartitionId;
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::words;
 
 const SPACE_FROM: i16 = 4;

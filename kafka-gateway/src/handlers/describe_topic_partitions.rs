@@ -8,8 +8,7 @@ use kafka_protocol::messages::describe_topic_partitions_response::{
 };
 use rustmq_broker_service::{AutoCreation, PartitionMetadata, TopicAnswer, TopicMetadata, TopicRef, TopicSelection};
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::words;
 

@@ -7,8 +7,7 @@ use rustmq_broker_service::{BrokerError, FetchPartition, FetchedPartition, Isola
 use rustmq_model::{Offset, PartitionId};
 use tokio::time::Instant;
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::fetch_frame::{self, FetchAnswer, PartitionAnswer, TopicAnswer};
 use crate::fetch_sessions::{FetchContext, PartitionKey, SessionError, SessionRequest, TopicKey, Wanted};

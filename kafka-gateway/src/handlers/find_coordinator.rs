@@ -5,12 +5,11 @@ use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use rustmq_broker_service::BrokerError;
 use rustmq_broker_service::groups::GroupId;
+use rustmq_model::Endpoint;
 
 use super::metadata;
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
-use crate::listeners::Endpoint;
 use crate::words;
 
 const BATCHED_FROM: i16 = 4;

@@ -3,8 +3,7 @@
 use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 use rustmq_broker_service::groups::{GroupId, InstanceId, MemberId};
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {

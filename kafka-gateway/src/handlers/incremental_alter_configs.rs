@@ -6,8 +6,7 @@ use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterC
 use rustmq_broker_service::{ConfigChange, ConfigEdit, EditOperation, ResourceAlteration};
 
 use super::alter_configs::{alter, alteration};
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::words;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {

@@ -4,8 +4,7 @@ use kafka_protocol::messages::{InitProducerIdRequest, InitProducerIdResponse};
 use rustmq_broker_service::ProducerIdRequest;
 use rustmq_model::{ProducerEpoch, ProducerId};
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {

@@ -9,8 +9,7 @@ use kafka_protocol::protocol::StrBytes;
 use rustmq_broker_service::groups::request::{ClientIdentity, JoinRequest, Joined, Protocol};
 use rustmq_broker_service::groups::{GroupError, GroupId, InstanceId, MemberId};
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::words;
 

@@ -5,8 +5,7 @@ use kafka_protocol::messages::{LeaveGroupRequest, LeaveGroupResponse};
 use rustmq_broker_service::groups::request::{LeaveRequest, LeavingMember, LeftMember};
 use rustmq_broker_service::groups::{GroupError, GroupId, InstanceId, MemberId};
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::words;
 

@@ -4,9 +4,8 @@
 use kafka_protocol::messages::list_config_resources_response::ConfigResource;
 use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 
-use crate::api::{Call, CallError};
+use crate::call::{Call, CallError, Handling};
 use crate::config_resources::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
-use crate::connection::Handling;
 use crate::error_map;
 use crate::words;
 

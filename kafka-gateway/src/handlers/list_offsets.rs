@@ -7,8 +7,7 @@ use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse, TopicNam
 use rustmq_broker_service::{OffsetAt, OffsetQuery};
 use rustmq_model::{PartitionId, Timestamp};
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::words;
 

@@ -9,11 +9,10 @@ use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
 use rustmq_broker_service::{
     AutoCreation, ClusterMetadata, PartitionMetadata, TopicAnswer, TopicMetadata, TopicRef, TopicSelection,
 };
+use rustmq_model::{BrokerId, Endpoint};
 
-use crate::api::{Call, CallError};
-use crate::connection::{Handling, Peer};
+use crate::call::{Call, CallError, Handling, Peer};
 use crate::error_map;
-use crate::listeners::Endpoint;
 use crate::words;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
@@ -65,18 +64,9 @@ fn selection(request: &MetadataRequest, version: i16) -> Result<TopicSelection, 
 
 /// Every broker's address and rack, by id. This broker's own address is the one that this client
 /// has reached.
-pub fn endpoints(
-    cluster: &ClusterMetadata,
-    this: rustmq_model::BrokerId,
-    peer: &Peer,
-) -> BTreeMap<i32, (Endpoint, Option<String>)> {
+pub fn endpoints(cluster: &ClusterMetadata, this: BrokerId, peer: &Peer) -> BTreeMap<i32, (Endpoint, Option<String>)> {
     let of = |node: &rustmq_broker_service::BrokerNode| {
-        let endpoint = if node.id == this {
-            peer.endpoint.clone()
-        } else {
-            let listener = node.listeners.values().next()?;
-            Endpoint { host: listener.host.clone(), port: listener.port }
-        };
+        let endpoint = if node.id == this { peer.endpoint.clone() } else { node.listeners.values().next()?.clone() };
         Some((node.id.0, (endpoint, node.rack.clone())))
     };
     cluster.brokers.iter().filter_map(of).collect()

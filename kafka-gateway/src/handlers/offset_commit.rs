@@ -11,8 +11,7 @@ use rustmq_broker_service::{BrokerError, CommitEntry, GroupCommit, TopicRef};
 use rustmq_model::{Offset, PartitionId};
 use uuid::Uuid;
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::topic_id_requests::{CommitById, TOPIC_IDS_FROM, read_commit};
 use crate::words;

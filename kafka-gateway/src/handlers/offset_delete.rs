@@ -5,8 +5,7 @@ use kafka_protocol::messages::{OffsetDeleteRequest, OffsetDeleteResponse};
 use rustmq_broker_service::groups::GroupId;
 use rustmq_model::PartitionId;
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {

@@ -14,8 +14,7 @@ use rustmq_broker_service::groups::GroupId;
 use rustmq_broker_service::{FetchedOffset, OffsetsWanted, TopicRef};
 use rustmq_model::PartitionId;
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::topic_id_requests::{TOPIC_IDS_FROM, read_fetch};
 use crate::words;

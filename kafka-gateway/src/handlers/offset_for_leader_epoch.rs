@@ -5,8 +5,7 @@ use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpoch
 use rustmq_broker_service::EpochQuery;
 use rustmq_model::PartitionId;
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::words;
 

@@ -12,8 +12,7 @@ use rustmq_model::PartitionId;
 use rustmq_model::batch::{BatchHeader, Codec};
 use uuid::Uuid;
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::words;
 

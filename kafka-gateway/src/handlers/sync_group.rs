@@ -4,8 +4,7 @@ use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
 use rustmq_broker_service::groups::request::SyncRequest;
 use rustmq_broker_service::groups::{GroupError, GroupId, InstanceId, MemberId};
 
-use crate::api::{Call, CallError};
-use crate::connection::Handling;
+use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::words;
 

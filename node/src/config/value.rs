@@ -3,8 +3,7 @@
 
 use std::net::SocketAddr;
 
-use rustmq_kafka_gateway::Endpoint;
-use rustmq_model::ByteSize;
+use rustmq_model::{ByteSize, Endpoint};
 
 use super::settings::Form;
 use super::sources::Origin;

@@ -15,7 +15,7 @@ use rustmq_engine_api::Engine;
 use rustmq_engine_shard::{Driver, EngineConfig, Metrics};
 use rustmq_model::batch::{self, Codec};
 use rustmq_model::record::{self, BatchBuilder, Record};
-use rustmq_model::{ByteSize, Offset, PartitionId, Timestamp};
+use rustmq_model::{ByteSize, Endpoint, Offset, PartitionId, Timestamp};
 use tempfile::TempDir;
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -57,7 +57,7 @@ impl House {
             incarnation: IncarnationId(1),
             listeners: BTreeMap::from([(
                 "PLAINTEXT".to_owned(),
-                Listener { host: "127.0.0.1".to_owned(), port: 9092 },
+                Endpoint { host: "127.0.0.1".to_owned(), port: 9092 },
             )]),
             rack: None,
             data_dir: dir.to_owned(),
