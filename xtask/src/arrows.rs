@@ -20,7 +20,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("controller/raft", &["model", "controller/core"]),
     ("broker/core", &["model"]),
     ("broker/service", &["model", "broker/core", "engine/api", "controller/core", "controller/raft"]),
-    ("kafka-gateway", &["model", "broker/service"]),
+    ("kafka-codec/generator", &[]),
+    ("kafka-codec/messages", &["kafka-codec/generator"]),
+    ("kafka-gateway", &["model", "broker/service", "kafka-codec/messages"]),
     (
         "node",
         &[
@@ -73,7 +75,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
     ("monoio", &["engine/shard"], "the two runtimes meet in the shard's inbox alone"),
     ("openraft", &["controller/raft"], "metadata goes through the controller's handle"),
     ("redb", &["controller/raft"], "metadata goes through the controller's handle"),
-    ("kafka-protocol", &["kafka-gateway", "compat-tests"], "Kafka's request types stay in the gateway"),
+    ("kafka-protocol", &["kafka-gateway", "compat-tests"], "the broker has a codec of its own: kafka-codec/messages"),
     ("axum", &["node", "admin"], "HTTP statuses stay out of the broker"),
     ("hyper", &["node", "admin"], "HTTP statuses stay out of the broker"),
     ("libfuzzer-sys", &["fuzz"], "fuzz targets are plain functions of their crates"),
