@@ -10,9 +10,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
 use rustmq_model::Endpoint;
+use rustmq_net::Exhausted;
 
 use crate::frame::{FrameError, RequestHeader};
-use crate::memory::Exhausted;
 use crate::response::{EncodeError, Response};
 use crate::shape::{self, ShapeError};
 use crate::shared::Shared;

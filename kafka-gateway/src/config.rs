@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustmq_model::{ByteSize, Endpoint};
-
-use crate::pace::Pace;
+use rustmq_net::Pace;
 
 /// The settings of one Kafka listener and its limits. Every default is Kafka's where Kafka has the
 /// setting.
@@ -26,9 +25,9 @@ pub struct GatewayConfig {
     /// each half going over it, so that requests that have half of what they need do not wait for
     /// each other.
     pub request_memory_max: ByteSize,
-    /// Memory of all answers above 64 KiB that are not sent, fetched records apart, in bytes.
-    /// Answers beyond it wait; when as much waits, a connection that needs more is closed.
-    pub answer_memory_max: ByteSize,
+    /// Memory of all responses above 64 KiB that are not sent, fetched records apart, in bytes.
+    /// Responses beyond it wait; when as much waits, a connection that needs more is closed.
+    pub response_memory_max: ByteSize,
     /// Connections at one time; more are closed at once. `max.connections` of the broker's settings
     /// may ask for fewer.
     pub connections_max: usize,
@@ -61,7 +60,7 @@ impl GatewayConfig {
             request_bytes_max: ByteSize::mib(100),
             request_elements_max: 200_000,
             request_memory_max: ByteSize::mib(256),
-            answer_memory_max: ByteSize::mib(128),
+            response_memory_max: ByteSize::mib(128),
             connections_max: 10_000,
             idle_max: Duration::from_mins(10),
             transfer_stall_max: Duration::from_secs(30),

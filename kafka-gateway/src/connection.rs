@@ -6,17 +6,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use futures_util::{FutureExt, stream};
+use rustmq_net::{Shutdown, WriteLimits, write_segments};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::api;
 use crate::call::{CallError, Handling, Peer};
-use crate::frame::{Frame, FrameError, FrameReader, Patience};
+use crate::frame::{Frame, FrameError, FrameReader, ReadTimeouts};
 use crate::metrics::{ApiLabel, ReasonLabel};
-use crate::response::{self, Response, WriteLimits};
+use crate::response::Response;
 use crate::shared::Shared;
 
 /// Responses that are written together at most.
@@ -27,44 +29,45 @@ const HANDLING_LONG: Duration = Duration::from_micros(500);
 /// What becomes of a request: its response, or that it has none.
 type Pending = BoxFuture<'static, Result<Option<Response>, CallError>>;
 
-/// What bounds the answers that a connection holds: each has a place until it is written.
-struct Places {
+/// Bounds the requests of a connection that are not answered: each has a slot until its answer is
+/// written.
+struct InFlight {
     free: Arc<Semaphore>,
     count: u32,
 }
 
 /// Held until the answer is written.
-type Place = OwnedSemaphorePermit;
+type Slot = OwnedSemaphorePermit;
 
-impl Places {
+impl InFlight {
     fn new(count: usize) -> Self {
         let count = u32::try_from(count).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 3);
         Self { free: Arc::new(Semaphore::new(count as usize)), count }
     }
 
-    async fn take(&self) -> Place {
+    async fn take(&self) -> Slot {
         self.take_many(1).await
     }
 
-    /// Takes the other places as well: waits until all that is before `place` is written.
-    async fn take_rest(&self, place: &mut Place) {
-        place.merge(self.take_many(self.count - 1).await);
+    /// Takes the other slots as well: waits until all answers before that of `slot` are written.
+    async fn take_rest(&self, slot: &mut Slot) {
+        slot.merge(self.take_many(self.count - 1).await);
     }
 
-    async fn take_many(&self, count: u32) -> Place {
-        Arc::clone(&self.free).acquire_many_owned(count).await.expect("places are never closed")
+    async fn take_many(&self, count: u32) -> Slot {
+        Arc::clone(&self.free).acquire_many_owned(count).await.expect("slots are never closed")
     }
 }
 
 /// Serves a connection until it ends. Returns when every response that could be written is.
-pub async fn serve<R, W>(reader: R, writer: W, peer: Peer, shared: Arc<Shared>, stop: watch::Receiver<bool>)
+pub async fn serve<R, W>(reader: R, writer: W, peer: Peer, shared: Arc<Shared>, shutdown: Shutdown)
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send,
 {
     let peer = Arc::new(peer);
     let (pending, answers) = mpsc::unbounded_channel();
-    let reading = read_requests(reader, Arc::clone(&peer), Arc::clone(&shared), pending, stop);
+    let reading = read_requests(reader, Arc::clone(&peer), Arc::clone(&shared), pending, shutdown);
     let writing = write_responses(writer, &shared, answers);
     tokio::pin!(reading, writing);
     let ended = tokio::select! {
@@ -119,24 +122,24 @@ async fn read_requests<R: AsyncRead + Unpin>(
     peer: Arc<Peer>,
     shared: Arc<Shared>,
     pending: mpsc::UnboundedSender<Pending>,
-    mut stop: watch::Receiver<bool>,
+    mut shutdown: Shutdown,
 ) -> Result<(), End> {
     let length_max = usize::try_from(shared.config.request_bytes_max.0).unwrap_or(usize::MAX);
-    let patience = Patience { idle_max: shared.config.idle_max, pace: shared.config.pace() };
-    let mut frames = FrameReader::new(reader, shared.memory.requests.clone(), length_max, patience);
-    let places = Places::new(shared.config.in_flight_max);
+    let timeouts = ReadTimeouts { idle_max: shared.config.idle_max, pace: shared.config.pace() };
+    let mut frames = FrameReader::new(reader, shared.memory.requests.clone(), length_max, timeouts);
+    let in_flight = InFlight::new(shared.config.in_flight_max);
     loop {
-        // A place for the answer first: a client that does not read its answers is not read either.
-        let place = places.take().await;
+        // A slot for the answer first: a client that does not read its answers is not read either.
+        let slot = in_flight.take().await;
         let frame = tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            _grace = shutdown.begun() => return Ok(()),
             frame = frames.next() => frame?,
         };
         let Some(frame) = frame else { return Ok(()) };
         shared.metrics.received_bytes.inc_by(frame.bytes.len() as u64 + 4);
         let started = Instant::now();
-        let answer = handle(frame, place, &places, &peer, &shared).await?;
+        let answer = handle(frame, slot, &in_flight, &peer, &shared).await?;
         if pending.send(answer).is_err() {
             return Ok(());
         }
@@ -149,8 +152,8 @@ async fn read_requests<R: AsyncRead + Unpin>(
 /// Lets a request take effect.
 async fn handle(
     frame: Frame,
-    mut place: Place,
-    places: &Places,
+    mut slot: Slot,
+    in_flight: &InFlight,
     peer: &Arc<Peer>,
     shared: &Arc<Shared>,
 ) -> Result<Pending, End> {
@@ -158,7 +161,7 @@ async fn handle(
     let Frame { bytes, memory } = frame;
     let (api, call) = api::read_call(bytes, Arc::clone(peer), Arc::clone(shared))?;
     if !api.is_pipelined() {
-        places.take_rest(&mut place).await;
+        in_flight.take_rest(&mut slot).await;
     }
     let label = ApiLabel { api: api.name };
     shared.metrics.requests.get_or_create(&label).inc();
@@ -168,8 +171,8 @@ async fn handle(
         Handling::Ready(response) => {
             drop(memory);
             seconds.observe(started.elapsed().as_secs_f64());
-            let share = shared.memory.answers.take(response.own_bytes()).await.map_err(CallError::from)?;
-            async move { Ok(Some(response.holding(place).holding(share))) }.boxed()
+            let reserved = shared.memory.responses.reserve(response.own_bytes()).await.map_err(CallError::from)?;
+            async move { Ok(Some(response.holding(slot).holding(reserved))) }.boxed()
         }
         Handling::Waiting(response) => {
             // What may wait for long keeps nothing of its request.
@@ -180,14 +183,14 @@ async fn handle(
                 drop(memory);
                 seconds.observe(started.elapsed().as_secs_f64());
                 // Without waiting: those before it may wait themselves.
-                let share = shared.memory.answers.try_take(response.own_bytes())?;
-                Ok(Some(response.holding(place).holding(share)))
+                let reserved = shared.memory.responses.try_reserve(response.own_bytes())?;
+                Ok(Some(response.holding(slot).holding(reserved)))
             }
             .boxed()
         }
         Handling::Silent(end) => async move {
             let ended = end.await;
-            drop((memory, place));
+            drop((memory, slot));
             ended.map(|()| None)
         }
         .boxed(),
@@ -232,13 +235,20 @@ async fn write_together<W: AsyncWrite + Unpin>(
     responses: Vec<Response>,
     shared: &Shared,
 ) -> Result<bool, End> {
-    let size: usize = responses.iter().map(Response::size).sum();
+    let is_pinning = responses.iter().any(Response::is_pinning);
+    let (mut segments, mut held) = (Vec::new(), Vec::new());
+    for response in responses {
+        let (of_response, permits) = response.into_parts();
+        segments.extend(of_response);
+        held.extend(permits);
+    }
+    let size: usize = segments.iter().map(Bytes::len).sum();
     let limits = WriteLimits {
-        pin_max: shared.config.fetch_pin_max,
+        pin_max: is_pinning.then_some(shared.config.fetch_pin_max),
         pace: shared.config.pace(),
         copies: &shared.memory.fetch_copies,
     };
-    match response::write(writer, responses, limits).await {
+    match write_segments(writer, segments, limits).await {
         Ok(copied) => {
             shared.metrics.sent_bytes.inc_by(size as u64);
             shared.metrics.fetch_copied_bytes.inc_by(copied as u64);

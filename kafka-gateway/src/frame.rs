@@ -4,11 +4,9 @@
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use rustmq_net::{Deficit, Pace, REQUEST_FREE_BYTES, RequestMemory, RequestReservation};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout};
-
-use crate::memory::{FRAME_FREE_BYTES, RequestMemory, RequestShare};
-use crate::pace::{Lag, Pace};
 
 /// Bytes of the length before each frame.
 const LENGTH_BYTES: usize = 4;
@@ -40,16 +38,16 @@ pub enum FrameError {
     Io(#[from] std::io::Error),
 }
 
-/// One frame without its length, and its share of the request memory.
+/// One frame without its length, and what it holds of the request memory.
 #[derive(Debug)]
 pub struct Frame {
     pub bytes: Bytes,
-    pub memory: RequestShare,
+    pub memory: RequestReservation,
 }
 
 /// How long a reader waits for its peer.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct ReadTimeouts {
     /// Between two frames.
     pub idle_max: Duration,
     /// Within a frame.
@@ -62,24 +60,24 @@ pub struct FrameReader<R> {
     stream: R,
     buffer: BytesMut,
     memory: RequestMemory,
-    taken: RequestShare,
+    reserved: RequestReservation,
     length_max: usize,
-    patience: Patience,
-    lag: Lag,
+    timeouts: ReadTimeouts,
+    deficit: Deficit,
     /// Since when the peer is waited for. A cancelled wait goes on with the next one.
     waiting_since: Option<Instant>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub fn new(stream: R, memory: RequestMemory, length_max: usize, patience: Patience) -> Self {
+    pub fn new(stream: R, memory: RequestMemory, length_max: usize, timeouts: ReadTimeouts) -> Self {
         Self {
             stream,
             buffer: BytesMut::new(),
             memory,
-            taken: RequestShare::default(),
+            reserved: RequestReservation::default(),
             length_max,
-            patience,
-            lag: Lag::default(),
+            timeouts,
+            deficit: Deficit::default(),
             waiting_since: None,
         }
     }
@@ -116,12 +114,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     fn take_frame(&mut self, size: usize) -> Frame {
         let mut bytes = self.buffer.split_to(size).freeze();
         bytes.advance(LENGTH_BYTES);
-        if size > FRAME_FREE_BYTES {
+        if size > REQUEST_FREE_BYTES {
             // Its buffer goes with it: what the connection keeps is small.
             self.buffer = BytesMut::from(&self.buffer[..]);
         }
-        self.lag = Lag::default();
-        Frame { bytes, memory: std::mem::take(&mut self.taken) }
+        self.deficit = Deficit::default();
+        Frame { bytes, memory: std::mem::take(&mut self.reserved) }
     }
 
     /// Room for what comes next. What a frame that is not small needs is taken from the shared
@@ -134,8 +132,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         let ahead = ((GROWTH - 1) * arrived).min(STEP_BYTES).max(arrived);
         let capacity = (arrived + ahead).clamp(READ_BYTES, size.max(READ_BYTES));
-        if size > FRAME_FREE_BYTES {
-            self.memory.grow(&mut self.taken, size, capacity).await;
+        if size > REQUEST_FREE_BYTES {
+            self.memory.grow(&mut self.reserved, size, capacity).await;
         }
         if !self.buffer.try_reclaim(capacity - arrived) {
             let mut grown = BytesMut::with_capacity(capacity);
@@ -146,18 +144,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// Reads what is there, but nothing beyond a frame that is not small: its buffer is not kept.
     async fn read(&mut self, size: usize) -> Result<usize, FrameError> {
-        let Patience { idle_max, pace } = self.patience;
+        let ReadTimeouts { idle_max, pace } = self.timeouts;
         let begun = !self.buffer.is_empty();
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        let patience = if begun { self.lag.patience(pace) } else { idle_max };
-        let limit = if size > FRAME_FREE_BYTES { size - self.buffer.len() } else { usize::MAX };
+        let patience = if begun { self.deficit.patience(pace) } else { idle_max };
+        let limit = if size > REQUEST_FREE_BYTES { size - self.buffer.len() } else { usize::MAX };
         let mut room = (&mut self.buffer).limit(limit);
         let read = timeout(patience.saturating_sub(since.elapsed()), self.stream.read_buf(&mut room)).await;
         let given_up = |_| if begun { FrameError::Stalled(pace.stall_max) } else { FrameError::Idle(idle_max) };
         let read = read.map_err(given_up)??;
         self.waiting_since = None;
         if begun {
-            self.lag.add(pace, since.elapsed(), read);
+            self.deficit.add(pace, since.elapsed(), read);
         }
         Ok(read)
     }

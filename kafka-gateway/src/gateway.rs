@@ -5,13 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustmq_broker_service::{Broker, FailureNotice};
+use rustmq_net::{
+    Acceptor, Connection, ConnectionLimits, Server, Shutdown, ShutdownTrigger, advertised_endpoint, shutdown,
+};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::call::Peer;
 use crate::config::GatewayConfig;
+use crate::connection;
 use crate::metrics::Metrics;
-use crate::server;
 use crate::shared::Shared;
+
+/// A process without descriptors serves no further Kafka client, and tells each at once.
+const SERVED_BY_SPARES: usize = 0;
 
 /// Why a gateway did not start.
 #[derive(Debug, thiserror::Error)]
@@ -25,8 +32,7 @@ pub struct Gateway {
     local_addr: SocketAddr,
     metrics: Metrics,
     failure: FailureNotice,
-    stop: watch::Sender<bool>,
-    grace: watch::Sender<Duration>,
+    shutdown: ShutdownTrigger,
     accepting: JoinHandle<()>,
 }
 
@@ -34,18 +40,25 @@ impl Gateway {
     /// Listens, and serves clients from now on. Called within a tokio runtime.
     pub fn start(config: GatewayConfig, broker: Arc<Broker>) -> Result<Self, StartError> {
         let address = config.listen;
-        let failed = |source| StartError::Listen { address, source };
-        let listener = server::listen(address).map_err(failed)?;
-        let local_addr = listener.local_addr().map_err(failed)?;
+        let acceptor =
+            Acceptor::bind(address, SERVED_BY_SPARES).map_err(|source| StartError::Listen { address, source })?;
+        let local_addr = acceptor.local_addr();
         let shared = Arc::new(Shared::new(config, broker));
         let metrics = shared.metrics.clone();
-        let (stop, stopping) = watch::channel(false);
-        let (grace, grace_given) = watch::channel(Duration::ZERO);
+        let (trigger, begun) = shutdown();
+        let limits = {
+            let shared = Arc::clone(&shared);
+            move |_| connection_limits(&shared)
+        };
+        let serve = {
+            let begun = begun.clone();
+            move |connection| serve(connection, local_addr, Arc::clone(&shared), begun.clone())
+        };
+        let serving = Server::new(acceptor, metrics.connections.clone(), None).run(limits, begun, serve);
         let failure = FailureNotice::default();
-        let accepting = server::run(listener, local_addr, shared, stopping, grace_given);
-        let accepting = tokio::spawn(failure.clone().tell_panic("the task that accepts connections", accepting));
+        let accepting = tokio::spawn(failure.clone().tell_panic("the task that accepts connections", serving));
         tracing::info!(address = %local_addr, "kafka listener started");
-        Ok(Self { local_addr, metrics, failure, stop, grace, accepting })
+        Ok(Self { local_addr, metrics, failure, shutdown: trigger, accepting })
     }
 
     /// The address that is listened on, its port known.
@@ -69,10 +82,29 @@ impl Gateway {
     /// Takes no new connections or requests, and waits until what was received is answered, `grace`
     /// at most. Long polls end with the broker's own shutdown.
     pub async fn shutdown(self, grace: Duration) {
-        self.grace.send_replace(grace);
-        self.stop.send_replace(true);
+        self.shutdown.begin(grace);
         if self.accepting.await.is_err() {
             tracing::error!("the kafka listener had failed before it was stopped");
         }
     }
+}
+
+/// What is in force for a newcomer: `max.connections` may change at any time. Nobody gives way: an
+/// idle consumer is no worse than a busy one.
+fn connection_limits(shared: &Shared) -> ConnectionLimits {
+    let of_broker = usize::try_from(shared.broker.settings().connections_max).unwrap_or(usize::MAX);
+    ConnectionLimits {
+        in_all: shared.config.connections_max.min(of_broker),
+        per_address: usize::MAX,
+        evictable_after: None,
+    }
+}
+
+async fn serve(connection: Connection, listener: SocketAddr, shared: Arc<Shared>, shutdown: Shutdown) {
+    let Connection { stream, address, permit: _held } = connection;
+    let prepared = stream.set_nodelay(true).and_then(|()| stream.local_addr());
+    let Ok(local) = prepared else { return };
+    let endpoint = advertised_endpoint(shared.config.advertised.as_ref(), listener, local);
+    let (reader, writer) = stream.into_split();
+    connection::serve(reader, writer, Peer { address, endpoint }, shared, shutdown).await;
 }

@@ -1,12 +1,11 @@
 //! The Kafka wire protocol in front of the broker: frames, versions, order, error codes. It
 //! translates and decides nothing.
 //!
-//! Reading order: `api` (what is served), `call` (a request on its way), `server` and `connection`
+//! Reading order: `api` (what is served), `call` (a request on its way), `gateway` and `connection`
 //! (who is served, in which order), `frame` and `shape` (foreign bytes), `handlers` (one file per
-//! API), `error_map`, `response` and `fetch_frame` (bytes on their way out), `memory` and `pace`
-//! (what clients may hold, and how long).
+//! API), `error_map`, `response` and `fetch_frame` (bytes on their way out). Accepting, budgets and
+//! slow clients are the business of `net`.
 
-mod accept;
 mod api;
 mod call;
 mod config;
@@ -20,20 +19,16 @@ mod frame;
 mod fuzzing;
 mod gateway;
 mod handlers;
-mod listeners;
 mod memory;
 mod metrics;
-mod pace;
 mod response;
 #[cfg(test)]
 mod samples;
-mod server;
 mod shape;
 mod shared;
 mod topic_id_requests;
 mod words;
 
-pub use accept::Acceptor;
 pub use config::GatewayConfig;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

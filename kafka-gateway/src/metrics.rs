@@ -9,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use rustmq_net::ConnectionMetrics;
 
 use crate::memory::Memory;
 
@@ -31,9 +32,7 @@ pub struct Metrics {
     pub request_seconds: Family<ApiLabel, Histogram>,
     pub received_bytes: Counter,
     pub sent_bytes: Counter,
-    pub connections: Gauge,
-    pub connections_accepted: Counter,
-    pub connections_refused: Counter,
+    pub connections: ConnectionMetrics,
     pub connection_errors: Family<ReasonLabel, Counter>,
     pub fetch_sessions: Gauge,
     pub fetch_copied_bytes: Counter,
@@ -53,9 +52,7 @@ impl Metrics {
             request_seconds: Family::new_with_constructor(latency_histogram as fn() -> Histogram),
             received_bytes: Counter::default(),
             sent_bytes: Counter::default(),
-            connections: Gauge::default(),
-            connections_accepted: Counter::default(),
-            connections_refused: Counter::default(),
+            connections: ConnectionMetrics::default(),
             connection_errors: Family::default(),
             fetch_sessions: Gauge::default(),
             fetch_copied_bytes: Counter::default(),
@@ -75,9 +72,7 @@ impl Metrics {
         );
         registry.register_with_unit("received", "Request bytes", Unit::Bytes, self.received_bytes.clone());
         registry.register_with_unit("sent", "Response bytes", Unit::Bytes, self.sent_bytes.clone());
-        registry.register("connections", "Open connections", self.connections.clone());
-        registry.register("connections_accepted", "Connections accepted", self.connections_accepted.clone());
-        registry.register("connections_refused", "Connections closed at the limit", self.connections_refused.clone());
+        self.connections.register(registry);
         registry.register("connection_errors", "Connections closed, by reason", self.connection_errors.clone());
         registry.register("fetch_sessions", "Incremental fetch sessions", self.fetch_sessions.clone());
         registry.register_with_unit(
@@ -96,16 +91,24 @@ struct MemoryGauges(Memory);
 
 impl Collector for MemoryGauges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let in_use = self.0.in_use();
+        let Memory { requests, responses, fetch_copies } = &self.0;
         let mut gauge = |name, help, bytes: u64| {
             let gauge = ConstGauge::new(bytes);
             gauge.encode(encoder.encode_descriptor(name, help, Some(&Unit::Bytes), gauge.metric_type())?)
         };
         let help = "Memory of requests above 16 KiB, up to about 1 MiB, that are read or handled";
-        gauge("ordinary_request_memory", help, in_use.ordinary_requests)?;
-        gauge("large_request_memory", "Memory of larger requests", in_use.large_requests)?;
-        gauge("answer_memory", "Memory of answers above 64 KiB that are not sent, fetches apart", in_use.answers)?;
-        gauge("fetch_copy_memory", "Memory of fetched records that slow clients have not taken", in_use.fetch_copies)
+        gauge("ordinary_request_memory", help, requests.ordinary_bytes())?;
+        gauge("large_request_memory", "Memory of larger requests", requests.large_bytes())?;
+        gauge(
+            "answer_memory",
+            "Memory of answers above 64 KiB that are not sent, fetches apart",
+            responses.reserved_bytes(),
+        )?;
+        gauge(
+            "fetch_copy_memory",
+            "Memory of fetched records that slow clients have not taken",
+            fetch_copies.reserved_bytes(),
+        )
     }
 }
 
@@ -114,21 +117,22 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use prometheus_client::encoding::text;
     use prometheus_client::registry::Registry;
+    use rustmq_net::RequestReservation;
 
     use super::Metrics;
     use crate::GatewayConfig;
-    use crate::memory::{Memory, RequestShare};
+    use crate::memory::Memory;
 
     #[tokio::test]
     async fn memory_in_use_is_shown() {
         let memory = Memory::new(&GatewayConfig::new("127.0.0.1:0".parse().unwrap()));
         let mut registry = Registry::default();
         Metrics::new(memory.clone()).register(&mut registry);
-        let mut shares = [RequestShare::default(), RequestShare::default()];
-        memory.requests.grow(&mut shares[0], 1 << 20, 20_480).await;
-        memory.requests.grow(&mut shares[1], 2 << 20, 102_400).await;
-        let _answer = memory.answers.take(204_800).await.unwrap();
-        let _copy = memory.fetch_copies.try_take(1024);
+        let mut requests = [RequestReservation::default(), RequestReservation::default()];
+        memory.requests.grow(&mut requests[0], 1 << 20, 20_480).await;
+        memory.requests.grow(&mut requests[1], 2 << 20, 102_400).await;
+        let _answer = memory.responses.reserve(204_800).await.unwrap();
+        let _copy = memory.fetch_copies.try_reserve(1024);
         let mut page = String::new();
         text::encode(&mut page, &registry).unwrap();
         for (name, bytes) in [

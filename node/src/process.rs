@@ -20,7 +20,6 @@ use rustmq_engine_shard::{Driver, EngineConfig, MemorySource, StartReport, Syste
 use rustmq_kafka_gateway::{Gateway, GatewayConfig};
 use rustmq_model::{ByteSize, Endpoint};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::banner::{self, Started};
@@ -36,6 +35,9 @@ use crate::panics;
 /// longer than most disks ever take.
 const DISK_PATIENCE_MIN: Duration = Duration::from_secs(10);
 
+/// For answers of `/health` and the like that are on their way.
+const HTTP_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Runs the broker until a signal ends it, or a failure if that is configured. An end after a
 /// failure is an error, whatever brought it.
 pub async fn serve(config: &Config) -> Result<()> {
@@ -43,10 +45,10 @@ pub async fn serve(config: &Config) -> Result<()> {
     let mut signals = Signals::listen()?;
     let mut folder = DataFolder::open(&config.data_dir)?;
     let status = Status::new();
-    let (stop_http, http_stopped) = watch::channel(false);
-    let http = http::start(config.http_listen, status.clone(), Limits::default(), http_stopped).await;
-    let http = http.with_context(|| format!("network.http_listen: cannot listen on {}", config.http_listen))?;
-    status.health.watch("HTTP listener", http.failure);
+    let http_limits = Limits::default();
+    let http = http::start(config.http_listen, &status, http_limits)
+        .with_context(|| format!("network.http_listen: cannot listen on {}", config.http_listen))?;
+    status.health.watch("HTTP listener", http.failure.clone());
     if !config.wal_fsync {
         folder.mark_unsynced()?;
     }
@@ -69,7 +71,8 @@ pub async fn serve(config: &Config) -> Result<()> {
     // The folder keeps the segment size that it was made with. Each shard may go a segment above
     // its capacity.
     let segments = wal_capacity.0 / report.segment_size.0.max(1) + report.shards as u64;
-    let connections_max = descriptors::connections_max(config.connections_max, descriptors_max, segments);
+    let http_max = http_limits.descriptors_max() as u64;
+    let connections_max = descriptors::connections_max(config.connections_max, descriptors_max, segments, http_max);
 
     let worked_out =
         WorkedOut { shards: report.shards, connection_threads: connection_threads(config), connections_max };
@@ -103,7 +106,7 @@ pub async fn serve(config: &Config) -> Result<()> {
     until_told_to_end(config, &mut signals, &status.health).await;
     status.enter(Phase::Stopping);
     let stopped = stop(config, gateway, &broker, &engine, &controller).await;
-    stop_http.send_replace(true);
+    http.shutdown(HTTP_PATIENCE).await;
     // Not before: a stop may find that the disk has failed. The folder is not closed then, since
     // what it holds is not known to be all.
     refuse_failures(&status.health, stopped.is_ok())?;

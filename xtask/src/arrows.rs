@@ -22,7 +22,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("broker/service", &["model", "broker/core", "engine/api", "controller/core", "controller/raft"]),
     ("kafka-codec/generator", &[]),
     ("kafka-codec/messages", &["kafka-codec/generator"]),
-    ("kafka-gateway", &["model", "broker/service", "kafka-codec/messages"]),
+    ("net", &["model"]),
+    ("kafka-gateway", &["model", "net", "broker/service", "kafka-codec/messages"]),
     (
         "node",
         &[
@@ -32,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "controller/core",
             "controller/raft",
             "broker/service",
+            "net",
             "kafka-gateway",
         ],
     ),

@@ -5,15 +5,16 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{FRAME_FREE_BYTES, FrameError, FrameReader, Patience, RequestHeader, RequestMemory};
-use crate::pace::Pace;
+use rustmq_model::ByteSize;
+
+use super::{FrameError, FrameReader, Pace, REQUEST_FREE_BYTES, ReadTimeouts, RequestHeader, RequestMemory};
 
 const STALL_MAX: Duration = Duration::from_secs(30);
 const RATE_MIN: usize = 64 << 10;
 
 fn reader<R: AsyncRead + Unpin>(stream: R, memory: &RequestMemory, length_max: usize) -> FrameReader<R> {
     let pace = Pace { stall_max: STALL_MAX, bytes_per_second_min: RATE_MIN as u64 };
-    FrameReader::new(stream, memory.clone(), length_max, Patience { idle_max: Duration::from_mins(10), pace })
+    FrameReader::new(stream, memory.clone(), length_max, ReadTimeouts { idle_max: Duration::from_mins(10), pace })
 }
 
 fn framed(body: &[u8]) -> Vec<u8> {
@@ -23,7 +24,7 @@ fn framed(body: &[u8]) -> Vec<u8> {
 }
 
 async fn read(bytes: &[u8], length_max: usize) -> (Vec<Bytes>, Result<(), FrameError>) {
-    let mut reader = reader(bytes, &RequestMemory::new(2 << 20), length_max);
+    let mut reader = reader(bytes, &RequestMemory::new(ByteSize::mib(2)), length_max);
     let mut frames = Vec::new();
     loop {
         match reader.next().await {
@@ -58,14 +59,14 @@ async fn lengths_out_of_bounds_and_cut_frames_are_errors() {
 #[tokio::test]
 async fn a_claimed_length_takes_no_memory() {
     let bytes = (100_i32 << 20).to_be_bytes();
-    let mut reader = reader(bytes.as_slice(), &RequestMemory::new(2 << 20), 100 << 20);
+    let mut reader = reader(bytes.as_slice(), &RequestMemory::new(ByteSize::mib(2)), 100 << 20);
     assert!(matches!(reader.next().await, Err(FrameError::CutOff)));
-    assert!(reader.buffer.capacity() <= FRAME_FREE_BYTES, "{}", reader.buffer.capacity());
+    assert!(reader.buffer.capacity() <= REQUEST_FREE_BYTES, "{}", reader.buffer.capacity());
 }
 
 #[tokio::test(start_paused = true)]
 async fn frames_that_hold_all_the_memory_do_not_wait_for_each_other() {
-    let memory = RequestMemory::new(6 << 20);
+    let memory = RequestMemory::new(ByteSize::mib(6));
     let frame = framed(&[7; 3 << 20]);
     let (first, second) = frame.split_at(3 << 19);
     let mut readings = Vec::new();
@@ -100,7 +101,7 @@ async fn begin(stream: DuplexStream, memory: &RequestMemory) -> Reading {
 async fn an_upload_that_stalls_is_given_up() {
     let frame = framed(&[7; 4 << 20]);
     let (mut ours, theirs) = duplex(8 << 20);
-    let reading = begin(theirs, &RequestMemory::new(64 << 20)).await;
+    let reading = begin(theirs, &RequestMemory::new(ByteSize::mib(64))).await;
     // Neither the silence before nor the quick start buys time.
     sleep(Duration::from_mins(9)).await;
     ours.write_all(&frame[..3 << 20]).await.unwrap();
@@ -113,7 +114,7 @@ async fn an_upload_that_stalls_is_given_up() {
 async fn silence_between_frames_is_given_up_later() {
     let (_ours, theirs) = duplex(1);
     let since = Instant::now();
-    let reading = begin(theirs, &RequestMemory::new(1 << 20)).await;
+    let reading = begin(theirs, &RequestMemory::new(ByteSize::mib(1))).await;
     assert!(matches!(reading.await.unwrap(), Err(FrameError::Idle(_))));
     assert_eq!(since.elapsed().as_secs(), 600);
 }
@@ -123,7 +124,7 @@ async fn uploads_go_on_at_the_slowest_rate_and_not_below_it() {
     for (bytes_per_second, arrives) in [(RATE_MIN, true), (RATE_MIN / 2, false)] {
         let frame = framed(&vec![7; 100 * RATE_MIN]);
         let (mut ours, theirs) = duplex(1 << 20);
-        let mut reader = reader(theirs, &RequestMemory::new(64 << 20), 100 << 20);
+        let mut reader = reader(theirs, &RequestMemory::new(ByteSize::mib(64)), 100 << 20);
         let sending = async {
             for piece in frame.chunks(bytes_per_second) {
                 ours.write_all(piece).await.unwrap();
@@ -148,7 +149,7 @@ async fn uploads_go_on_at_the_slowest_rate_and_not_below_it() {
 
 #[tokio::test(start_paused = true)]
 async fn large_frames_that_stall_hold_up_no_ordinary_ones_and_each_other_for_a_while() {
-    let memory = RequestMemory::new(24 << 20);
+    let memory = RequestMemory::new(ByteSize::mib(24));
     let large = framed(&vec![7; 10 << 20]);
     let mut stalled = Vec::new();
     for _ in 0..4 {
@@ -171,14 +172,14 @@ async fn large_frames_that_stall_hold_up_no_ordinary_ones_and_each_other_for_a_w
 #[tokio::test]
 async fn the_buffer_of_a_large_frame_is_not_kept() {
     let mut bytes = framed(&vec![7; 3 << 20]);
-    bytes.extend(framed(&[7; FRAME_FREE_BYTES - 4]));
+    bytes.extend(framed(&[7; REQUEST_FREE_BYTES - 4]));
     bytes.extend(framed(&[7; 8]));
-    let mut reader = reader(bytes.as_slice(), &RequestMemory::new(8 << 20), 4 << 20);
-    for length in [3 << 20, FRAME_FREE_BYTES - 4, 8] {
+    let mut reader = reader(bytes.as_slice(), &RequestMemory::new(ByteSize::mib(8)), 4 << 20);
+    for length in [3 << 20, REQUEST_FREE_BYTES - 4, 8] {
         assert_eq!(reader.next().await.unwrap().unwrap().bytes.len(), length);
         // All of the allocation, as far as nobody else holds it.
-        let _ = reader.buffer.try_reclaim(FRAME_FREE_BYTES);
-        assert!(reader.buffer.capacity() <= FRAME_FREE_BYTES, "{}", reader.buffer.capacity());
+        let _ = reader.buffer.try_reclaim(REQUEST_FREE_BYTES);
+        assert!(reader.buffer.capacity() <= REQUEST_FREE_BYTES, "{}", reader.buffer.capacity());
     }
 }
 

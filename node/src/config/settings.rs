@@ -82,7 +82,7 @@ pub const SETTINGS: &[Setting] = &[
         "network.http_listen",
         Form::Address,
         Some("0.0.0.0:9642"),
-        "Where /health, /ready and /metrics answer (HTTP), to 256 connections at a time; one more is closed at once.",
+        "Where /health, /ready and /metrics answer (HTTP), whatever Kafka's clients do: to 256 connections at a time, 64 of which are for /metrics. One more takes the place of one that is slow, or is closed at once.",
     ),
     setting(
         "network.max_connections",

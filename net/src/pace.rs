@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The slowest that a transfer may go on.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// How far a peer may fall behind the rate below: the longest silence, too.
+    /// The largest deficit, so the longest silence, too.
     pub stall_max: Duration,
     pub bytes_per_second_min: u64,
 }
@@ -14,10 +14,11 @@ pub struct Pace {
 /// How far a peer has fallen behind its pace. Only time that is spent waiting for it counts, and
 /// the bytes that it moves make up for it, so that a quick start buys no long silence later.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Lag(Duration);
+pub struct Deficit(Duration);
 
-impl Lag {
+impl Deficit {
     /// How long the peer may be waited for now.
+    #[must_use]
     pub fn patience(self, pace: Pace) -> Duration {
         pace.stall_max.saturating_sub(self.0)
     }
@@ -26,5 +27,26 @@ impl Lag {
     pub fn add(&mut self, pace: Pace, waited: Duration, bytes: usize) {
         let earned = (bytes as u64).saturating_mul(1_000_000) / pace.bytes_per_second_min.max(1);
         self.0 = (self.0 + waited).saturating_sub(Duration::from_micros(earned));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Deficit, Pace};
+
+    #[test]
+    fn bytes_make_up_for_silence_and_never_in_advance() {
+        let pace = Pace { stall_max: Duration::from_secs(10), bytes_per_second_min: 1_000 };
+        let mut deficit = Deficit::default();
+        deficit.add(pace, Duration::ZERO, 1_000_000);
+        assert_eq!(deficit.patience(pace), Duration::from_secs(10), "a quick start buys nothing");
+        deficit.add(pace, Duration::from_secs(4), 1_000);
+        assert_eq!(deficit.patience(pace), Duration::from_secs(7));
+        deficit.add(pace, Duration::from_secs(5), 5_000);
+        assert_eq!(deficit.patience(pace), Duration::from_secs(7), "at its pace it falls no further behind");
+        deficit.add(pace, Duration::from_secs(8), 0);
+        assert_eq!(deficit.patience(pace), Duration::ZERO);
     }
 }

@@ -1,16 +1,16 @@
-//! What clients are told to dial. Listening itself is in [`crate::server`].
+//! What clients are told to dial.
 
 use std::net::SocketAddr;
 
 use rustmq_model::Endpoint;
 
 /// The address to answer on one connection: the advertised one, else the listener's, else (for a
-/// wildcard listener) the one that this very client has reached.
+/// wildcard listener) the one that this very client has reached, `local`.
 #[must_use]
-pub fn dialable(advertised: Option<&Endpoint>, listener: SocketAddr, connection: SocketAddr) -> Endpoint {
+pub fn advertised_endpoint(advertised: Option<&Endpoint>, listener: SocketAddr, local: SocketAddr) -> Endpoint {
     match advertised {
         Some(endpoint) => endpoint.clone(),
-        None if listener.ip().is_unspecified() => Endpoint::from(connection),
+        None if listener.ip().is_unspecified() => Endpoint::from(local),
         None => Endpoint::from(listener),
     }
 }
@@ -18,13 +18,14 @@ pub fn dialable(advertised: Option<&Endpoint>, listener: SocketAddr, connection:
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::dialable;
+    use super::advertised_endpoint;
 
     #[test]
     fn a_wildcard_listener_answers_with_the_address_that_was_reached() {
         let check = |advertised: Option<&str>, listener: &str, connection: &str, expected: &str| {
             let advertised = advertised.map(|text| text.parse().unwrap());
-            let answer = dialable(advertised.as_ref(), listener.parse().unwrap(), connection.parse().unwrap());
+            let answer =
+                advertised_endpoint(advertised.as_ref(), listener.parse().unwrap(), connection.parse().unwrap());
             assert_eq!(answer.to_string(), expected);
         };
         check(None, "0.0.0.0:9092", "10.1.2.3:9092", "10.1.2.3:9092");

@@ -1,0 +1,223 @@
+//! The memory that requests and responses of all connections share. It is counted before it is
+//! taken; what is small, and bounded by the number of connections, is not counted. It does not know
+//! what the bytes are.
+
+use std::sync::Arc;
+
+use rustmq_model::ByteSize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// The largest request that takes no request memory: a connection holds so much beside the budget.
+pub const REQUEST_FREE_BYTES: usize = 16 << 10;
+/// The largest request whose memory larger ones cannot take: as large as Kafka's clients make them
+/// (`max.request.size` is 1 MiB), and room for the fields around its records.
+pub const REQUEST_ORDINARY_BYTES: usize = (1 << 20) + (64 << 10);
+/// The largest response that takes no response memory.
+const RESPONSE_FREE_BYTES: usize = 64 << 10;
+
+/// There is no room, and waiting for it would take memory as well.
+#[derive(Debug, thiserror::Error)]
+#[error("the memory for responses is exhausted")]
+pub struct Exhausted;
+
+/// Bytes to be shared, counted in KiB; clones share them.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    free: Arc<Semaphore>,
+    kib_max: u32,
+}
+
+/// Bytes of a budget, until it is dropped.
+pub type Reservation = OwnedSemaphorePermit;
+
+impl Budget {
+    /// At least 1 KiB, at most 512 GiB.
+    #[must_use]
+    pub fn new(size: ByteSize) -> Self {
+        let kib_max = u32::try_from(size.0 / 1024).unwrap_or(u32::MAX).clamp(1, u32::MAX >> 3);
+        Self { free: Arc::new(Semaphore::new(kib_max as usize)), kib_max }
+    }
+
+    /// What is larger than the whole budget takes the whole budget.
+    fn kib(&self, bytes: usize) -> u32 {
+        u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(self.kib_max)
+    }
+
+    /// Reserves bytes, if there is room now.
+    #[must_use]
+    pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+        Arc::clone(&self.free).try_acquire_many_owned(self.kib(bytes)).ok()
+    }
+
+    /// Reserves bytes as soon as there is room: first come, first served.
+    pub async fn reserve(&self, bytes: usize) -> Reservation {
+        Arc::clone(&self.free).acquire_many_owned(self.kib(bytes)).await.expect("a budget is never closed")
+    }
+
+    #[must_use]
+    pub fn reserved_bytes(&self) -> u64 {
+        (u64::from(self.kib_max) - self.free.available_permits() as u64) * 1024
+    }
+}
+
+/// The memory for requests above [`REQUEST_FREE_BYTES`]: one half for those of ordinary size, so
+/// that a few of the largest, which may be slow to arrive, do not hold them up.
+#[derive(Clone, Debug)]
+pub struct RequestMemory {
+    ordinary: Pool,
+    large: Pool,
+}
+
+#[derive(Clone, Debug)]
+struct Pool {
+    budget: Budget,
+    /// One permit, for a request that goes on beyond the budget. Requests take memory as they
+    /// arrive: without it, requests that together hold all of it and need more would wait for each
+    /// other.
+    overdraft: Arc<Semaphore>,
+}
+
+/// What one request holds of the request memory.
+#[derive(Debug, Default)]
+pub struct RequestReservation {
+    reserved: Option<Reservation>,
+    overdraft: Option<OwnedSemaphorePermit>,
+}
+
+impl RequestMemory {
+    #[must_use]
+    pub fn new(size: ByteSize) -> Self {
+        let pool = || Pool { budget: Budget::new(ByteSize(size.0 / 2)), overdraft: Arc::new(Semaphore::new(1)) };
+        Self { ordinary: pool(), large: pool() }
+    }
+
+    /// Lets the reservation of a request that says it is `request_bytes` long grow to `bytes`, as
+    /// soon as there is room.
+    pub async fn grow(&self, reservation: &mut RequestReservation, request_bytes: usize, bytes: usize) {
+        let pool = if request_bytes <= REQUEST_ORDINARY_BYTES { &self.ordinary } else { &self.large };
+        let held = reservation.reserved.as_ref().map_or(0, Reservation::num_permits);
+        let missing = (pool.budget.kib(bytes) as usize).saturating_sub(held);
+        if missing == 0 || reservation.overdraft.is_some() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            more = pool.budget.reserve(missing * 1024) => match &mut reservation.reserved {
+                Some(held) => held.merge(more),
+                none => *none = Some(more),
+            },
+            overdraft = Arc::clone(&pool.overdraft).acquire_owned() => reservation.overdraft = overdraft.ok(),
+        }
+    }
+
+    /// Bytes of requests of ordinary size.
+    #[must_use]
+    pub fn ordinary_bytes(&self) -> u64 {
+        self.ordinary.budget.reserved_bytes()
+    }
+
+    /// Bytes of larger requests.
+    #[must_use]
+    pub fn large_bytes(&self) -> u64 {
+        self.large.budget.reserved_bytes()
+    }
+}
+
+/// The memory for responses above 64 KiB that are encoded and not yet sent.
+#[derive(Clone, Debug)]
+pub struct ResponseMemory {
+    unsent: Budget,
+    /// As much again may wait for room, encoded; more is refused.
+    waiting: Budget,
+}
+
+impl ResponseMemory {
+    #[must_use]
+    pub fn new(size: ByteSize) -> Self {
+        Self { unsent: Budget::new(size), waiting: Budget::new(size) }
+    }
+
+    /// Reserves the bytes of a response, if there is room now; none for a small one.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn try_reserve(&self, bytes: usize) -> Result<Option<Reservation>, Exhausted> {
+        if bytes <= RESPONSE_FREE_BYTES {
+            return Ok(None);
+        }
+        self.unsent.try_reserve(bytes).map(Some).ok_or(Exhausted)
+    }
+
+    /// Reserves the bytes of a response as soon as there is room. Not for a response that others,
+    /// which hold reservations, must follow.
+    ///
+    /// # Errors
+    /// As many bytes as there are in all wait already.
+    pub async fn reserve(&self, bytes: usize) -> Result<Option<Reservation>, Exhausted> {
+        if let Ok(reservation) = self.try_reserve(bytes) {
+            return Ok(reservation);
+        }
+        let _waiting = self.waiting.try_reserve(bytes).ok_or(Exhausted)?;
+        Ok(Some(self.unsent.reserve(bytes).await))
+    }
+
+    /// Bytes of responses that are not sent, or wait for room.
+    #[must_use]
+    pub fn reserved_bytes(&self) -> u64 {
+        self.unsent.reserved_bytes() + self.waiting.reserved_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use rustmq_model::ByteSize;
+
+    use super::{RESPONSE_FREE_BYTES, RequestMemory, RequestReservation, ResponseMemory};
+
+    #[tokio::test]
+    async fn responses_wait_for_room_as_many_as_there_is_room_for_and_no_more() {
+        let memory = ResponseMemory::new(ByteSize::mib(1));
+        let first = memory.reserve(1 << 20).await.unwrap().unwrap();
+        assert!(memory.reserve(RESPONSE_FREE_BYTES).await.unwrap().is_none(), "a small one is free");
+        assert!(memory.try_reserve(1 << 20).is_err());
+        let waiting = tokio::spawn({
+            let memory = memory.clone();
+            async move { memory.reserve(1 << 20).await.unwrap().unwrap() }
+        });
+        tokio::task::yield_now().await;
+        assert!(memory.reserve(1 << 20).await.is_err(), "one waits already");
+        drop(first);
+        drop(waiting.await.unwrap());
+        assert_eq!(memory.reserved_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn requests_of_each_size_have_a_half_and_one_goes_beyond_it() {
+        let memory = RequestMemory::new(ByteSize::mib(4));
+        let mut large = [RequestReservation::default(), RequestReservation::default(), RequestReservation::default()];
+        memory.grow(&mut large[0], 3 << 20, 2 << 20).await;
+        assert_eq!((memory.ordinary_bytes(), memory.large_bytes()), (0, 2 << 20));
+        memory.grow(&mut large[1], 3 << 20, 1 << 20).await;
+        let [first, second, third] = &mut large;
+        let growing = memory.grow(third, 3 << 20, 1 << 20);
+        tokio::pin!(growing);
+        assert!(at_once(growing.as_mut()).await.is_none(), "one goes beyond the budget, no more");
+        let mut ordinary = RequestReservation::default();
+        memory.grow(&mut ordinary, 1 << 20, 1 << 20).await;
+        assert_eq!(memory.ordinary_bytes(), 1 << 20, "large ones do not hold up the others");
+        *second = RequestReservation::default();
+        growing.await;
+        *first = RequestReservation::default();
+        assert_eq!(memory.large_bytes(), 0, "the third is the one beyond");
+    }
+
+    /// What the future comes to at once, if it does.
+    async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            output = future => Some(output),
+            () = std::future::ready(()) => None,
+        }
+    }
+}

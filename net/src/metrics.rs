@@ -1,0 +1,61 @@
+//! What a door counts of its connections.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::admission::Refusal;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+const OUT_OF_DESCRIPTORS: &str = "descriptors";
+
+const fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::InAll => "limit",
+        Refusal::PerAddress => "address_limit",
+    }
+}
+
+/// Connections of one door; clones share the counters.
+#[derive(Clone, Debug, Default)]
+pub struct ConnectionMetrics {
+    pub(crate) open: Gauge,
+    pub(crate) accepted: Counter,
+    refused: Family<ReasonLabel, Counter>,
+    pub(crate) evicted: Counter,
+}
+
+impl ConnectionMetrics {
+    /// Connections that are open now.
+    #[must_use]
+    pub fn open(&self) -> i64 {
+        self.open.get()
+    }
+
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        self.refused.get_or_create(&ReasonLabel { reason: reason(refusal) }).inc();
+    }
+
+    pub(crate) fn refused_without_descriptors(&self) {
+        self.refused.get_or_create(&ReasonLabel { reason: OUT_OF_DESCRIPTORS }).inc();
+    }
+
+    /// Makes the counters visible in `registry`, whose prefix names the door.
+    pub fn register(&self, registry: &mut Registry) {
+        for reason in [reason(Refusal::InAll), reason(Refusal::PerAddress), OUT_OF_DESCRIPTORS] {
+            drop(self.refused.get_or_create(&ReasonLabel { reason }));
+        }
+        registry.register("connections", "Open connections", self.open.clone());
+        registry.register("connections_accepted", "Connections accepted", self.accepted.clone());
+        let help = "Connections closed at once: at the limit of all, of their address, or of open files";
+        registry.register("connections_refused", help, self.refused.clone());
+        let help = "Connections closed to make room for a newcomer";
+        registry.register("connections_evicted", help, self.evicted.clone());
+    }
+}
