@@ -110,7 +110,10 @@ const fn rejected(rejection: &Rejection) -> ResponseError {
         Rejection::InvalidReplicationFactor { .. } => ResponseError::InvalidReplicationFactor,
         Rejection::InvalidReplicaAssignment { .. } => ResponseError::InvalidReplicaAssignment,
         Rejection::InvalidConfig { .. } => ResponseError::InvalidConfig,
-        Rejection::BrokerIdsExhausted | Rejection::ProducerIdsExhausted => ResponseError::UnknownServerError,
+        Rejection::InvalidFeatureLevel { .. } => ResponseError::InvalidUpdateVersion,
+        Rejection::NotBootstrapped | Rejection::BrokerIdsExhausted | Rejection::ProducerIdsExhausted => {
+            ResponseError::UnknownServerError
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The running gateway: its start and its end.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ impl Gateway {
         let (trigger, begun) = shutdown();
         let limits = {
             let shared = Arc::clone(&shared);
-            move |_| connection_limits(&shared)
+            move |address| connection_limits(&shared, address)
         };
         let serve = {
             let begun = begun.clone();
@@ -89,13 +89,16 @@ impl Gateway {
     }
 }
 
-/// What is in force for a newcomer: `max.connections` may change at any time. Nobody gives way: an
+/// What is in force for a newcomer: Kafka's settings may change at any time. Nobody gives way: an
 /// idle consumer is no worse than a busy one.
-fn connection_limits(shared: &Shared) -> ConnectionLimits {
-    let of_broker = usize::try_from(shared.broker.settings().connections_max).unwrap_or(usize::MAX);
+fn connection_limits(shared: &Shared, address: IpAddr) -> ConnectionLimits {
+    let settings = shared.broker.settings();
+    let own = settings.connections_of_addresses_max.get(&address).copied();
+    let per_address = own.unwrap_or(settings.connections_per_address_max);
+    let count = |setting: u32| usize::try_from(setting).unwrap_or(usize::MAX);
     ConnectionLimits {
-        in_all: shared.config.connections_max.min(of_broker),
-        per_address: usize::MAX,
+        in_all: shared.config.connections_max.min(count(settings.connections_max)),
+        per_address: count(per_address),
         evictable_after: None,
     }
 }

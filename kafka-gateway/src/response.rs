@@ -1,5 +1,5 @@
-//! A response, encoded once: its bytes in segments, so that record bytes go from the engine's memory
-//! to the socket uncopied, but for batches that are smaller than it pays.
+//! A response, encoded once: its bytes in segments, so that record bytes go from the engine's
+//! memory to the socket uncopied, but for batches that are smaller than it pays.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::protocol::{Encodable, HeaderVersion};

@@ -1,20 +1,20 @@
-//! The records inside a batch: [`read`] decodes them under a bound on their decompressed size,
-//! [`BatchBuilder`] builds a batch.
+//! The records inside a batch: [`views`] shows them without an allocation, [`read`] decodes them
+//! under a bound on their decompressed size, [`BatchBuilder`] builds a batch.
 //!
-//! The broker's hot path uses only [`inspect`], which copies nothing. Exact timestamp look-ups, the
-//! coordinators' own logs, and tests decode records.
+//! The broker's hot path uses only [`inspect`], which copies nothing. The coordinators' own logs
+//! are replayed from [`views`]; exact timestamp look-ups and tests decode records.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::batch::{
-    self, Attributes, BatchError, BatchHeader, Codec, HEADER_LENGTH, LENGTH_OVERHEAD, MAGIC, TimestampType,
-};
+use crate::batch::{self, Attributes, BatchError, BatchHeader, Codec, HEADER_LENGTH, LENGTH_OVERHEAD, MAGIC};
 use crate::compression::{self, CompressionError};
 use crate::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Sequence, Timestamp};
 
 mod inspection;
+mod views;
 
 pub use inspection::{RecordOutline, inspect};
+pub use views::{RecordView, RecordViews, body, views};
 
 /// One record. Its key and value share the memory of the (decompressed) batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,82 +44,20 @@ pub enum RecordError {
 /// fill its place.
 pub fn read(batch: &Bytes, size_max: usize) -> Result<Vec<Record>, RecordError> {
     let header = BatchHeader::parse(batch)?;
-    let codec = header.attributes.codec().ok_or(BatchError::Codec { code: header.attributes.0 & 7 })?;
-    let mut body = compression::decompress(codec, batch.slice(HEADER_LENGTH..header.size), size_max)?;
-    let mut records = Vec::new();
-    for index in 0..header.record_count {
-        let malformed = |reason| RecordError::Malformed { index, reason };
-        let length = read_varint(&mut body).ok_or(malformed("its length is cut off"))?;
-        let length = usize::try_from(length).ok().filter(|length| *length <= body.remaining());
-        let one = body.split_to(length.ok_or(malformed("its length is beyond the batch"))?);
-        records.push(read_one(one, &header).map_err(malformed)?);
-    }
-    if body.has_remaining() {
-        return Err(RecordError::Malformed {
-            index: header.record_count,
-            reason: "bytes are left after the last record",
-        });
-    }
-    Ok(records)
-}
-
-fn read_one(mut body: Bytes, header: &BatchHeader) -> Result<Record, &'static str> {
-    if !body.has_remaining() {
-        return Err("it is empty");
-    }
-    body.advance(1);
-    let timestamp_delta = read_varint(&mut body).ok_or("its timestamp is cut off")?;
-    let offset_delta = read_varint(&mut body).ok_or("its offset is cut off")?;
-    let key = read_bytes(&mut body).ok_or("its key is cut off")?;
-    let value = read_bytes(&mut body).ok_or("its value is cut off")?;
-    let header_count = read_varint(&mut body).ok_or("its header count is cut off")?;
-    // A header takes at least two bytes. A larger count is false, and must not size an allocation.
-    let fits = usize::try_from(header_count).is_ok_and(|count| count <= body.remaining() / 2);
-    if !fits {
-        return Err("its header count is beyond the record");
-    }
-    let mut headers = Vec::new();
-    for _ in 0..header_count {
-        let name = read_bytes(&mut body).flatten().ok_or("a header name is missing")?;
-        headers.push((name, read_bytes(&mut body).ok_or("a header value is cut off")?));
-    }
-    if body.has_remaining() {
-        return Err("bytes are left after its headers");
-    }
-    let timestamp = match header.attributes.timestamp_type() {
-        TimestampType::LogAppendTime => header.max_timestamp,
-        TimestampType::CreateTime => Timestamp(header.base_timestamp.0.wrapping_add(timestamp_delta)),
+    let body = body(batch, &header, size_max)?;
+    let shared = |bytes: &[u8]| body.slice_ref(bytes);
+    let own = |view: RecordView<'_>| Record {
+        offset: view.offset,
+        timestamp: view.timestamp,
+        key: view.key.map(shared),
+        value: view.value.map(shared),
+        headers: view.headers.iter().map(|(name, value)| (shared(name), value.map(shared))).collect(),
     };
-    Ok(Record { offset: header.base_offset.plus(offset_delta), timestamp, key, value, headers })
-}
-
-/// Reads a zigzag varint of up to 64 bits.
-fn read_varint(bytes: &mut Bytes) -> Option<i64> {
-    let mut raw = 0u64;
-    for shift in (0..64).step_by(7) {
-        let byte = if bytes.has_remaining() { bytes.get_u8() } else { return None };
-        raw |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(unzigzag(raw));
-        }
-    }
-    None
+    views(&body, &header).map(|view| view.map(own)).collect()
 }
 
 const fn unzigzag(raw: u64) -> i64 {
     (raw >> 1).cast_signed() ^ -(raw & 1).cast_signed()
-}
-
-/// Reads a length and that many bytes; a length of -1 is null. The outer `None` means that the
-/// bytes end too early.
-fn read_bytes(bytes: &mut Bytes) -> Option<Option<Bytes>> {
-    match read_varint(bytes)? {
-        -1 => Some(None),
-        length => {
-            let length = usize::try_from(length).ok().filter(|length| *length <= bytes.remaining())?;
-            Some(Some(bytes.split_to(length)))
-        }
-    }
 }
 
 fn write_varint(out: &mut BytesMut, value: i64) {

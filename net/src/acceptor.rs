@@ -61,7 +61,11 @@ impl Acceptor {
             let error = match self.listener.accept().await {
                 Ok(accepted) => {
                     self.spares.refill();
-                    if let Some(failures) = self.failures.end() {
+                    // A success that cost a spare descriptor is none: each connection would else
+                    // write two lines while the process has no others.
+                    if self.spares.are_all_held()
+                        && let Some(failures) = self.failures.end()
+                    {
                         tracing::warn!(failures, "connections are accepted again");
                     }
                     return Ok(accepted);
@@ -160,6 +164,10 @@ impl SpareDescriptors {
         {
             self.held.push(spare);
         }
+    }
+
+    const fn are_all_held(&self) -> bool {
+        self.held.len() == self.count
     }
 
     /// Closes one of them, if there is one.

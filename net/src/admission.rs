@@ -142,9 +142,14 @@ impl Eviction {
         }
     }
 
+    /// Counts once, also for a connection that two newcomers end: one where it arrived, and one
+    /// where it has moved before its task ends.
     fn evict(&self) {
-        self.0.evicted.inc();
-        if let Stage::Running(task) = std::mem::replace(&mut *self.0.stage.lock(), Stage::Evicted) {
+        let before = std::mem::replace(&mut *self.0.stage.lock(), Stage::Evicted);
+        if !matches!(before, Stage::Evicted) {
+            self.0.evicted.inc();
+        }
+        if let Stage::Running(task) = before {
             task.abort();
         }
     }
@@ -198,8 +203,10 @@ impl Register {
         evictable_after: Option<Duration>,
         may_go: impl Fn(&Admitted) -> bool,
     ) -> Option<Eviction> {
+        // Before the search, which passes every connection of other addresses.
+        let evictable_after = evictable_after?;
         let (&number, oldest) = self.by_number.iter().find(|(_, admitted)| may_go(admitted))?;
-        if now.saturating_duration_since(oldest.since) < evictable_after? {
+        if now.saturating_duration_since(oldest.since) < evictable_after {
             return None;
         }
         let eviction = oldest.eviction.clone();

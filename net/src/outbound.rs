@@ -46,12 +46,16 @@ pub async fn write_segments<W: AsyncWrite + Unpin>(
         return Ok(0);
     }
     let size = queue.remaining();
-    let too_slow =
+    let no_memory =
         || io::Error::new(io::ErrorKind::TimedOut, "no memory to copy a response that its client does not take");
-    let _copy = copies.try_reserve(size).ok_or_else(too_slow)?;
+    let _copy = copies.try_reserve(size).ok_or_else(no_memory)?;
     queue.copy();
     queue.write(stream, pace, None).await?;
     Ok(size)
+}
+
+fn too_slow() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes, or too few")
 }
 
 /// Joins neighbouring small segments.
@@ -106,8 +110,11 @@ impl Queue {
             let pinned = pin_max.map_or(Duration::MAX, |pin_max| pin_max.saturating_sub(waited));
             let written = match timeout(patience.min(pinned), stream.write_vectored(&self.slices(room))).await {
                 Ok(written) => written?,
-                Err(_) if pinned < patience => return Ok(false),
-                Err(_) => return Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes, or too few")),
+                Err(_) if pinned < patience => {
+                    self.deficit.add(pace, since.elapsed(), 0);
+                    return Ok(false);
+                }
+                Err(_) => return Err(too_slow()),
             };
             if written == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
@@ -117,7 +124,7 @@ impl Queue {
             self.advance(written);
             room = room.saturating_sub(written);
         }
-        timeout(pace.stall_max, stream.flush()).await.unwrap_or(Ok(()))?;
+        timeout(self.deficit.patience(pace), stream.flush()).await.map_err(|_| too_slow())??;
         Ok(true)
     }
 
@@ -159,11 +166,12 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use std::io;
     use std::time::Duration;
 
     use bytes::Bytes;
     use rustmq_model::ByteSize;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, BufWriter};
     use tokio::time::{Instant, sleep};
 
     use super::{Budget, Pace, TURN_BYTES, WriteLimits, write_segments};
@@ -239,11 +247,23 @@ mod tests {
         let copies = Budget::new(ByteSize::kib(150));
         for message in ["takes no bytes", "no memory"] {
             let (mut ours, _theirs) = tokio::io::duplex(10);
+            let since = Instant::now();
             let error = write_segments(&mut ours, segments(&[&big]), limits(&copies)).await.unwrap_err();
             assert!(error.to_string().contains(message), "{error}");
+            // The silence before the copy counts as well.
+            assert!(since.elapsed() < PACE.stall_max + PIN_MAX / 2, "{:?}", since.elapsed());
             // The next one finds less room.
             std::mem::forget(copies.try_reserve(100 << 10));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_that_the_stream_keeps_back_are_not_taken_for_sent() {
+        let (ours, _theirs) = tokio::io::duplex(10);
+        let mut kept_back = BufWriter::new(ours);
+        let copies = Budget::new(ByteSize::mib(1));
+        let error = write_segments(&mut kept_back, segments(&[&[9; 100]]), limits(&copies)).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]

@@ -123,15 +123,22 @@ impl Config {
 
 /// What is set in `[kafka]`, judged by the catalogue that also judges what admin clients set.
 fn kafka_settings(sources: &Sources) -> Result<BTreeMap<String, String>, ConfigError> {
-    let parse = |(name, text, origin): (&str, &str, &Origin)| {
-        let kept = configs::parse_static_broker_config(name, text).map_err(|error| {
-            let (origin, name) = (origin.clone(), format!("kafka.{name}"));
-            let expected = error.reason.trim_start_matches("it must be ").to_owned();
-            ConfigError::Value { origin, name, value: text.to_owned(), expected }
-        })?;
-        Ok((name.to_owned(), kept))
+    let refused = |(name, text, origin): (&str, &str, &Origin), reason: &str| {
+        let (origin, name) = (origin.clone(), format!("kafka.{name}"));
+        let expected = reason.trim_start_matches("it must be ").to_owned();
+        ConfigError::Value { origin, name, value: text.to_owned(), expected }
     };
-    sources.kafka_origins().map(parse).collect()
+    let parse = |given: (&str, &str, &Origin)| {
+        let kept =
+            configs::parse_static_broker_config(given.0, given.1).map_err(|error| refused(given, &error.reason))?;
+        Ok((given.0.to_owned(), kept))
+    };
+    let kept = sources.kafka_origins().map(parse).collect::<Result<_, _>>()?;
+    configs::check_broker_configs_together(&kept).map_err(|error| {
+        let given = sources.kafka_origins().find(|(name, ..)| *name == error.name);
+        refused(given.expect("what is refused was given"), &error.reason)
+    })?;
+    Ok(kept)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! File descriptors: as many as the system lets the process have, and how many of them connections
-//! may take. What the log and HTTP need is kept back, so that clients, however many come, cannot keep
-//! the log from its next segment, nor an orchestrator from `/health`.
+//! may take. What the log and HTTP need is kept back, so that clients, however many come, cannot
+//! keep the log from its next segment, nor an orchestrator from `/health`.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -18,7 +18,7 @@ fn a_node_keeps_its_promises_through_crashes_and_faults() {
 /// These seeds once failed. They are other runs as soon as the simulation draws something else.
 #[test]
 fn the_seeds_that_failed_before_pass() {
-    for seed in [5_415, 9_947, 12_193, 13_303, 25_250, 26_036] {
+    for seed in [5_415, 9_947, 12_193, 13_303, 15_733, 25_250, 26_036, 58_604, 65_249, 78_743] {
         assert!(node::run(seed, Trace::default()).operations > 0);
     }
 }

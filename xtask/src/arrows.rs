@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("engine/shard", &["model", "engine/core", "engine/api"]),
     ("controller/core", &["model"]),
     ("controller/raft", &["model", "controller/core"]),
-    ("broker/core", &["model"]),
+    ("broker/core", &["model", "controller/core"]),
     ("broker/service", &["model", "broker/core", "engine/api", "controller/core", "controller/raft"]),
     ("kafka-codec/generator", &[]),
     ("kafka-codec/messages", &["kafka-codec/generator"]),

@@ -5,8 +5,13 @@ use std::path::Path;
 
 use crate::tidy;
 
-/// A workspace of one crate, `folder`, with the given dependencies and source.
+/// What is found in a workspace of one crate, `folder`, with the given dependencies and source.
 fn findings(folder: &str, dependencies: &str, source: &str) -> Vec<String> {
+    findings_in(folder, dependencies, &[("lib.rs", source)])
+}
+
+/// The same of several source files.
+fn findings_in(folder: &str, dependencies: &str, sources: &[(&str, &str)]) -> Vec<String> {
     let root = tempfile::tempdir().unwrap();
     let write = |path: &str, text: &str| {
         let path = root.path().join(path);
@@ -17,7 +22,9 @@ fn findings(folder: &str, dependencies: &str, source: &str) -> Vec<String> {
     let package = "version.workspace = true\nedition.workspace = true\nlicense.workspace = true";
     let manifest = format!("[package]\n{package}\n[lints]\nworkspace = true\n[dependencies]\n{dependencies}\n");
     write(&format!("{folder}/Cargo.toml"), &manifest);
-    write(&format!("{folder}/src/lib.rs"), source);
+    for (file, source) in sources {
+        write(&format!("{folder}/src/{file}"), source);
+    }
     write(&format!("{}/README.md", folder.split('/').next().unwrap()), "What is here.\n");
     let found = tidy(root.path()).unwrap();
     found.iter().map(ToString::to_string).filter(|line| !line.contains("is in the table")).collect()
@@ -64,6 +71,20 @@ fn broken_rules_are_found() {
     check("model", "", "fn x() {}\n", "open the file");
     check("model", "", &format!("//! x\n{}", "\n".repeat(1_000)), "second noun");
     check("model", "", concat!("//! x\nfn ge", "t_x() {}\n"), "lib.rs:2");
+}
+
+#[test]
+fn rings_are_looked_for_where_there_must_be_none() {
+    let sources = [
+        ("lib.rs", "//! x\nmod one;\nmod two;\nmod three;\n"),
+        ("one.rs", "//! x\nuse crate::two::Two;\n"),
+        ("two.rs", "//! x\nuse crate::three::Three;\n"),
+        ("three.rs", "//! x\nuse crate::one::One;\n"),
+    ];
+    for folder in ["engine/core", "net", "kafka-gateway", "node"] {
+        let found = findings_in(folder, "", &sources);
+        assert!(found.len() == 1 && found[0].contains("in a ring"), "{folder}: {found:?}");
+    }
 }
 
 #[test]

@@ -3,13 +3,16 @@
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
+use rustmq_broker_core::coordinator::{
+    Coordinator, CoordinatorLimits, CoordinatorMachine, Loader, LogRange, Now, ReplayedRecord, coordinator_partition,
+};
 use rustmq_broker_core::groups::records::{
     RecordKey, decode_group_metadata_value, decode_key, decode_offset_commit_value, encode_group_metadata_key,
     encode_group_metadata_value, encode_offset_commit_key, encode_offset_commit_value,
 };
 use rustmq_broker_core::groups::request::OffsetSelection;
-use rustmq_broker_core::groups::{ClassicState, GroupConfig, GroupCoordinator, GroupId, Now, coordinator_partition};
-use rustmq_model::{Instant, Offset, PartitionId, Timestamp};
+use rustmq_broker_core::groups::{ClassicState, GroupConfig, GroupCoordinator, GroupId, Groups};
+use rustmq_model::{Instant, LeaderEpoch, Offset, PartitionId, Timestamp, TopicName, TopicPartition};
 
 const FIXTURE: &str = include_str!("fixtures/v1/consumer_offsets.txt");
 
@@ -40,21 +43,22 @@ fn records() -> Vec<Record> {
 #[test]
 fn every_record_is_encoded_as_kafka_did() {
     for record in records() {
-        match decode_key(record.key.clone()).unwrap() {
-            RecordKey::OffsetCommit { group, partition } => {
-                assert_eq!(encode_offset_commit_key(&group, &partition).unwrap(), record.key);
-                assert_eq!(coordinator_partition(&group, 50), record.partition);
-                if let Some(value) = record.value {
-                    let offset = decode_offset_commit_value(value.clone()).unwrap();
-                    assert_eq!(encode_offset_commit_value(&offset).unwrap(), value);
+        match decode_key(&record.key).unwrap() {
+            RecordKey::OffsetCommit { group, topic, partition } => {
+                let partition = TopicPartition { topic: TopicName::new(topic).unwrap(), partition };
+                assert_eq!(encode_offset_commit_key(group, &partition).unwrap(), record.key);
+                assert_eq!(coordinator_partition(group, 50), record.partition);
+                if let Some(value) = &record.value {
+                    let offset = decode_offset_commit_value(value).unwrap();
+                    assert_eq!(encode_offset_commit_value(&offset).unwrap(), *value);
                 }
             }
             RecordKey::GroupMetadata { group } => {
-                assert_eq!(encode_group_metadata_key(&group).unwrap(), record.key);
-                assert_eq!(coordinator_partition(&group, 50), record.partition);
-                if let Some(value) = record.value {
-                    let metadata = decode_group_metadata_value(value.clone()).unwrap();
-                    assert_eq!(encode_group_metadata_value(&metadata).unwrap(), value);
+                assert_eq!(encode_group_metadata_key(group).unwrap(), record.key);
+                assert_eq!(coordinator_partition(group, 50), record.partition);
+                if let Some(value) = &record.value {
+                    let metadata = decode_group_metadata_value(value).unwrap();
+                    assert_eq!(encode_group_metadata_value(&metadata).unwrap(), *value);
                 }
             }
             RecordKey::Other { kind } => panic!("the fixture has no record of kind {kind}"),
@@ -66,16 +70,16 @@ fn every_record_is_encoded_as_kafka_did() {
 fn a_cut_record_is_an_error_and_a_changed_one_is_no_panic() {
     for record in records() {
         for length in 0..record.key.len() {
-            assert!(decode_key(record.key.slice(..length)).is_err(), "a key cut at {length}");
+            assert!(decode_key(&record.key[..length]).is_err(), "a key cut at {length}");
         }
-        let Some(value) = record.value else { continue };
-        let is_group = matches!(decode_key(record.key.clone()).unwrap(), RecordKey::GroupMetadata { .. });
+        let Some(value) = &record.value else { continue };
+        let is_group = matches!(decode_key(&record.key).unwrap(), RecordKey::GroupMetadata { .. });
         for length in 0..value.len() {
             let cut = value.slice(..length);
             let is_refused = if is_group {
-                decode_group_metadata_value(cut).is_err()
+                decode_group_metadata_value(&cut).is_err()
             } else {
-                decode_offset_commit_value(cut).is_err()
+                decode_offset_commit_value(&cut).is_err()
             };
             assert!(is_refused, "a value cut at {length}");
         }
@@ -83,10 +87,9 @@ fn a_cut_record_is_an_error_and_a_changed_one_is_no_panic() {
             for change in [0x01, 0x40, 0x80, 0xff] {
                 let mut changed = value.to_vec();
                 changed[at] ^= change;
-                let mut coordinator = GroupCoordinator::new(GroupConfig::default());
-                let _ = coordinator.replay(&record.key, Some(&Bytes::from(changed)));
-                coordinator.activate(NOW);
-                coordinator.check_invariants();
+                let mut groups = Groups::new(GroupConfig::default());
+                let _ = groups.replay(record_of(&record.key, Some(&changed)));
+                activate(groups).check_invariants();
             }
         }
     }
@@ -94,36 +97,50 @@ fn a_cut_record_is_an_error_and_a_changed_one_is_no_panic() {
 
 const NOW: Now = Now { instant: Instant::from_nanos(1), wall: Timestamp(1_800_000_000_000) };
 
+fn record_of<'a>(key: &'a [u8], value: Option<&'a [u8]>) -> ReplayedRecord<'a> {
+    ReplayedRecord { offset: Offset(0), key, value }
+}
+
+fn activate(groups: Groups) -> GroupCoordinator {
+    let limits =
+        CoordinatorLimits { waiting_max: 1, pending_bytes_max: 1, log_bytes: u64::MAX, rewrite_batch_bytes_max: 1 };
+    let log = LogRange { log_start: Offset(0), local_start: Offset(0), log_end: Offset(0) };
+    let mut coordinator = Coordinator::new(LeaderEpoch(0), limits);
+    coordinator.activate(NOW, Loader::new(groups, log, 0).unwrap());
+    coordinator
+}
+
 #[test]
 fn a_replay_of_kafkas_log_gives_kafkas_state() {
-    let mut coordinator = GroupCoordinator::new(GroupConfig::default());
+    let mut groups = Groups::new(GroupConfig::default());
     let golden = GroupId::new("golden");
     for (index, record) in records().iter().enumerate() {
-        coordinator.replay(&record.key, record.value.as_ref()).unwrap();
+        groups.replay(record_of(&record.key, record.value.as_deref())).unwrap();
         if index == 1 {
-            assert_eq!(coordinator.group_ids(), [GroupId::new("golden-dynamic")]);
+            assert_eq!(groups.group_ids(), [GroupId::new("golden-dynamic")]);
         }
     }
-    coordinator.activate(NOW);
+    let coordinator = activate(groups);
     coordinator.check_invariants();
+    let groups = coordinator.machine().unwrap();
     // The dynamic member's group was deleted; the static member's session ended after it was gone.
-    assert_eq!(coordinator.group_ids(), std::slice::from_ref(&golden));
-    let description = coordinator.describe(&golden).unwrap();
+    assert_eq!(groups.group_ids(), std::slice::from_ref(&golden));
+    let description = groups.describe(&golden).unwrap();
     assert_eq!((description.state, description.protocol_type.as_str()), (ClassicState::Empty, "consumer"));
-    let offsets = coordinator.fetch_offsets(&golden, &OffsetSelection::All).unwrap();
+    let offsets = groups.fetch_offsets(&golden, &OffsetSelection::All).unwrap();
     let offsets: Vec<_> = offsets.into_iter().map(|(key, value)| (key.to_string(), value.unwrap().offset)).collect();
     assert_eq!(offsets, [("orders-0".to_owned(), Offset(0)), ("orders-1".to_owned(), Offset(20))]);
 }
 
 #[test]
 fn a_stable_group_comes_back_stable_with_its_static_member() {
-    let mut coordinator = GroupCoordinator::new(GroupConfig::default());
+    let mut groups = Groups::new(GroupConfig::default());
     for record in records().iter().filter(|record| record.partition == PartitionId(43)).take(2) {
-        coordinator.replay(&record.key, record.value.as_ref()).unwrap();
+        groups.replay(record_of(&record.key, record.value.as_deref())).unwrap();
     }
-    coordinator.activate(NOW);
+    let coordinator = activate(groups);
     coordinator.check_invariants();
-    let description = coordinator.describe(&GroupId::new("golden")).unwrap();
+    let description = coordinator.machine().unwrap().describe(&GroupId::new("golden")).unwrap();
     assert_eq!((description.state, description.protocol.as_str()), (ClassicState::Stable, "range"));
     let [member] = description.members.as_slice() else { panic!("one member") };
     assert_eq!(member.instance.as_ref().unwrap().as_str(), "inst-1");

@@ -1,7 +1,7 @@
 //! The broker: what it holds, how it starts and how it ends. Each capability is in a file of its
 //! own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use tokio::task::JoinSet;
 
 use crate::clock::wall_clock;
 use crate::config::BrokerConfig;
-use crate::coordination::Coordinators;
+use crate::coordination::{GroupCoordinators, GroupKind};
 use crate::error::{BrokerError, StartError};
 use crate::failure::FailureNotice;
-use crate::follower::{CatchUp, Follower};
+use crate::metadata_follower::{CatchUp, MetadataFollower};
 use crate::metrics::{LagCollector, Metrics};
 use crate::view::{ClusterView, Located, TopicRef};
 
@@ -37,7 +37,7 @@ pub struct Broker {
     pub(crate) engine: Engine,
     pub(crate) controller: Controller,
     pub(crate) view: Arc<RwLock<ClusterView>>,
-    pub(crate) coordinators: Arc<Coordinators>,
+    pub(crate) coordinators: Arc<GroupCoordinators>,
     pub(crate) producer_ids: tokio::sync::Mutex<ProducerIds>,
     pub(crate) metrics: Metrics,
     catch_ups: mpsc::Sender<CatchUp>,
@@ -67,17 +67,11 @@ impl Broker {
         let (stop, stopped) = watch::channel(false);
         let settings = EffectiveBrokerConfig::resolve(&snapshot.state.broker_layers(id, &static_configs));
         let failure = FailureNotice::default();
+        let groups = GroupKind::new(&settings);
         let coordinators =
-            Coordinators::new(engine.clone(), Arc::clone(&view), &settings, config.limits, failure.clone());
-        let mut follower = Follower {
-            broker: id,
-            static_configs,
-            engine: engine.clone(),
-            view: Arc::clone(&view),
-            coordinators: Arc::clone(&coordinators),
-            unopened: BTreeSet::new(),
-            undeleted: BTreeSet::new(),
-        };
+            GroupCoordinators::new(groups, engine.clone(), Arc::clone(&view), config.limits, failure.clone());
+        let (followed, shown) = (Arc::clone(&view), Arc::clone(&coordinators));
+        let mut follower = MetadataFollower::new(id, static_configs, engine.clone(), followed, shown);
         follower.adopt(&snapshot.state).await;
         let (catch_ups, catch_up_requests) = mpsc::channel(CATCH_UPS_MAX);
         let mut tasks = JoinSet::new();
@@ -107,6 +101,7 @@ impl Broker {
     /// stay open: they are their opener's.
     pub async fn shutdown(&self) {
         self.stop.send_replace(true);
+        // Their callers do not wait for the follower, and a topic that it still shows starts none.
         self.coordinators.shutdown().await;
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         while tasks.join_next().await.is_some() {}
@@ -174,7 +169,7 @@ impl Broker {
     pub(crate) fn open_partitions(&self) -> Vec<(TopicPartition, PartitionReader)> {
         let view = self.view.read();
         let entries = view.entries().flat_map(|entry| {
-            entry.open_replicas().map(|(partition, reader)| {
+            entry.open_replicas().map(|(partition, _, reader)| {
                 (TopicPartition { topic: entry.topic.name.clone(), partition }, reader.clone())
             })
         });

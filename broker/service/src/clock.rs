@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustmq_broker_core::groups::Now;
+use rustmq_broker_core::coordinator::Now;
 use rustmq_model::{Instant, Timestamp};
 
 /// Counts from when it was made.

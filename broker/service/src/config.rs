@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use rustmq_broker_core::coordinator::CoordinatorLimits;
 use rustmq_controller_core::configs::StaticConfigs;
 use rustmq_controller_core::{IncarnationId, PartitionLimits};
 use rustmq_model::Endpoint;
@@ -48,6 +49,22 @@ pub struct BrokerLimits {
     pub group_log_bytes: u64,
     /// Time series of consumer lag in the metrics. Default 10,000.
     pub lag_series_max: usize,
+}
+
+/// Bytes of a coordinator's appends that wait for their commit. What stalls for longer has a log
+/// that is full or without enough replicas: callers are told to try again.
+const COORDINATOR_PENDING_BYTES_MAX: usize = 16 << 20;
+
+impl BrokerLimits {
+    /// The bounds of one coordinator, whose log takes batches of so many bytes.
+    pub(crate) const fn of_coordinator(&self, batch_bytes_max: usize) -> CoordinatorLimits {
+        CoordinatorLimits {
+            waiting_max: self.group_requests_waiting_max,
+            pending_bytes_max: COORDINATOR_PENDING_BYTES_MAX,
+            log_bytes: self.group_log_bytes,
+            rewrite_batch_bytes_max: batch_bytes_max / 2,
+        }
+    }
 }
 
 impl Default for BrokerLimits {

@@ -138,6 +138,7 @@ impl From<ReadError> for BrokerError {
             ReadError::Closed => Self::Stopping,
             ReadError::Busy => Self::Busy { what: "The queue of reads from disk" },
             ReadError::Storage { reason } => Self::Storage { reason },
+            damaged @ ReadError::Damaged { .. } => Self::Storage { reason: damaged.to_string() },
         }
     }
 }

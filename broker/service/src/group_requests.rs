@@ -12,7 +12,9 @@ use rustmq_broker_core::groups::request::{
     GroupDescription, GroupListing, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeftMember, OffsetCommit,
     OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, PartitionOutcomes, SyncRequest, Synced,
 };
-use rustmq_broker_core::groups::{CommittedOffset, GroupError, GroupId, InstanceId, MemberId};
+use rustmq_broker_core::groups::{
+    CommittedOffset, GroupError, GroupId, GroupRequest, InstanceId, MemberId, ReplyOutcome,
+};
 use rustmq_model::{BrokerId, LeaderEpoch, Offset, PartitionId, TopicId, TopicName, TopicPartition};
 
 use crate::broker::Broker;
@@ -69,39 +71,46 @@ impl Broker {
                 return Err(error);
             }
         }
-        self.coordinators.shard_of(group).map_err(BrokerError::Group)?;
-        Ok(self.id)
+        if self.coordinators.coordinates(group) {
+            Ok(self.id)
+        } else {
+            Err(BrokerError::Group(GroupError::CoordinatorNotAvailable))
+        }
     }
 
     /// `new_member` is filled in here.
     pub fn join_group(&self, request: JoinRequest) -> GroupWait<Joined> {
         let stem = request.instance.as_ref().map_or(request.client.id.as_str(), InstanceId::as_str);
         let new_member = MemberId::from(format!("{stem}-{}", uuid::Uuid::new_v4()));
-        match self.coordinators.shard_of(&request.group) {
-            Ok(shard) => shard.join(JoinRequest { new_member, ..request }),
-            Err(error) => GroupWait::refused(error),
-        }
+        let request = JoinRequest { new_member, ..request };
+        let group = request.group.clone();
+        self.coordinators.ask(&group, GroupRequest::Join(request), |outcome| match outcome {
+            ReplyOutcome::Join(answer) => Some(answer),
+            _ => None,
+        })
     }
 
     pub fn sync_group(&self, request: SyncRequest) -> GroupWait<Synced> {
-        match self.coordinators.shard_of(&request.group) {
-            Ok(shard) => shard.sync(request),
-            Err(error) => GroupWait::refused(error),
-        }
+        let group = request.group.clone();
+        self.coordinators.ask(&group, GroupRequest::Sync(request), |outcome| match outcome {
+            ReplyOutcome::Sync(answer) => Some(answer),
+            _ => None,
+        })
     }
 
     pub fn heartbeat(&self, request: &HeartbeatRequest) -> GroupWait<()> {
-        match self.coordinators.shard_of(&request.group) {
-            Ok(shard) => shard.heartbeat(request),
-            Err(error) => GroupWait::refused(error),
-        }
+        self.coordinators.ask(&request.group, GroupRequest::Heartbeat(request.clone()), |outcome| match outcome {
+            ReplyOutcome::Heartbeat(answer) => Some(answer),
+            _ => None,
+        })
     }
 
     pub fn leave_group(&self, request: LeaveRequest) -> GroupWait<Vec<LeftMember>> {
-        match self.coordinators.shard_of(&request.group) {
-            Ok(shard) => shard.leave(request),
-            Err(error) => GroupWait::refused(error),
-        }
+        let group = request.group.clone();
+        self.coordinators.ask(&group, GroupRequest::Leave(request), |outcome| match outcome {
+            ReplyOutcome::Leave(answer) => Some(answer),
+            _ => None,
+        })
     }
 
     /// Commits offsets. Resolves once they are stored, to an outcome per entry in the order of the
@@ -124,12 +133,13 @@ impl Broker {
                 Err(error) => refusals.push(Some(error)),
             }
         }
-        let wait = (!accepted.is_empty()).then(|| match self.coordinators.shard_of(&group) {
-            Ok(shard) => {
-                let offsets = accepted;
-                shard.commit_offsets(OffsetCommitRequest { group, member, instance, generation, retention, offsets })
-            }
-            Err(error) => GroupWait::refused(error),
+        let wait = (!accepted.is_empty()).then(|| {
+            let (coordinated, offsets) = (group.clone(), accepted);
+            let request = OffsetCommitRequest { group, member, instance, generation, retention, offsets };
+            self.coordinators.ask(&coordinated, GroupRequest::CommitOffsets(request), |outcome| match outcome {
+                ReplyOutcome::OffsetCommit(answer) => Some(answer),
+                _ => None,
+            })
         });
         async move {
             let outcomes = match wait {
@@ -143,10 +153,11 @@ impl Broker {
     /// What a group has committed; `None` where it has not. Never what was committed for a deleted
     /// topic.
     pub fn fetch_offsets(&self, group: &GroupId, wanted: OffsetsWanted) -> Result<Vec<FetchedOffset>, GroupError> {
-        let shard = self.coordinators.shard_of(group)?;
+        let shard = self.coordinators.of_group(group)?;
+        let fetch = |selection: &OffsetSelection| shard.look(|groups| groups.fetch_offsets(group, selection))?;
         let wanted = match wanted {
             OffsetsWanted::All => {
-                let mut all = shard.fetch_offsets(group, &OffsetSelection::All)?;
+                let mut all = fetch(&OffsetSelection::All)?;
                 self.hide_gone(&mut all);
                 all.retain(|(_, committed)| committed.is_some());
                 let fetched = all.into_iter().map(|(partition, committed)| FetchedOffset {
@@ -167,7 +178,7 @@ impl Broker {
         };
         let names: Vec<Option<TopicPartition>> = wanted.iter().map(named).collect();
         let selection = OffsetSelection::Given(names.iter().flatten().cloned().collect());
-        let mut committed = shard.fetch_offsets(group, &selection)?;
+        let mut committed = fetch(&selection)?;
         self.hide_gone(&mut committed);
         let committed: HashMap<TopicPartition, Option<CommittedOffset>> = committed.into_iter().collect();
         let fetched = wanted.into_iter().zip(names).map(|((topic, partition), name)| {
@@ -194,24 +205,20 @@ impl Broker {
 
     /// A group with its members. One that does not exist is described as dead.
     pub fn describe_group(&self, group: &GroupId) -> Result<GroupDescription, GroupError> {
-        self.coordinators.shard_of(group)?.describe(group)
+        self.coordinators.of_group(group)?.look(|groups| groups.describe(group))?
     }
 
     /// All groups that are coordinated here.
     pub fn list_groups(&self) -> Result<Vec<GroupListing>, GroupError> {
-        let mut groups = Vec::new();
-        for shard in self.coordinators.shards() {
-            groups.extend(shard.list()?);
-        }
-        Ok(groups)
+        self.coordinators.list()
     }
 
     /// Deletes a group without members, with its offsets.
     pub fn delete_group(&self, group: &GroupId) -> GroupWait<()> {
-        match self.coordinators.shard_of(group) {
-            Ok(shard) => shard.delete_group(group),
-            Err(error) => GroupWait::refused(error),
-        }
+        self.coordinators.ask(group, GroupRequest::DeleteGroup(group.clone()), |outcome| match outcome {
+            ReplyOutcome::DeleteGroup(answer) => Some(answer),
+            _ => None,
+        })
     }
 
     /// Deletes committed offsets. An outcome per partition, in the order of the request.
@@ -231,10 +238,12 @@ impl Broker {
                 Err(error) => refusals.push(Some(error)),
             }
         }
-        let wait = match self.coordinators.shard_of(&group) {
-            Ok(shard) => shard.delete_offsets(OffsetDeleteRequest { group, partitions: accepted }),
-            Err(error) => GroupWait::refused(error),
-        };
+        let coordinated = group.clone();
+        let request = OffsetDeleteRequest { group, partitions: accepted };
+        let wait = self.coordinators.ask(&coordinated, GroupRequest::DeleteOffsets(request), |outcome| match outcome {
+            ReplyOutcome::OffsetDelete(answer) => Some(answer),
+            _ => None,
+        });
         async move { wait.await.map(|outcomes| merge(refusals, Ok(outcomes))) }
     }
 

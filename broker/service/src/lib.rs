@@ -1,11 +1,11 @@
 //! The protocol-neutral broker: what every front end offers, decided once. Requests and results are
 //! plain structs in its own words; Kafka's request types and codes are the gateway's business.
 //!
-//! Reading order: [`Broker`] in `broker` (what it holds, start and end), `view` and `follower`
-//! (what it knows of the cluster), then one file per capability: `metadata`, `produce` with
-//! `validation`, `fetch`, `offsets`, `records`, `topics`, `configs`, `group_requests` over
-//! `coordination`, `producer_ids`, `log_dirs`. Nothing here stores records or orders metadata: the
-//! engine and the controller do.
+//! Reading order: [`Broker`] in `broker` (what it holds, start and end), `view` and
+//! `metadata_follower` (what it knows of the cluster), then one file per capability: `metadata`,
+//! `produce` with `validation`, `fetch`, `offsets`, `records`, `topics`, `configs`,
+//! `group_requests` over `coordination`, `producer_ids`, `log_dirs`. Nothing here stores records or
+//! orders metadata: the engine and the controller do.
 
 mod broker;
 mod clock;
@@ -15,10 +15,10 @@ mod coordination;
 mod error;
 mod failure;
 mod fetch;
-mod follower;
 mod group_requests;
 mod log_dirs;
 mod metadata;
+mod metadata_follower;
 mod metrics;
 mod offsets;
 mod produce;

@@ -58,6 +58,8 @@ pub struct ClusterMetadata {
     pub brokers: Vec<BrokerNode>,
     /// Finalized feature levels by name.
     pub features: BTreeMap<String, i16>,
+    /// Rises when `features` change, and is the same on all brokers.
+    pub features_epoch: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +135,7 @@ impl Broker {
             controller: view.broker,
             brokers: brokers.collect(),
             features: view.state.features().clone(),
+            features_epoch: view.state.features_epoch(),
         }
     }
 

@@ -8,6 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use rustmq_broker_core::groups::Groups;
 use rustmq_broker_core::groups::request::OffsetSelection;
 use rustmq_model::TopicId;
 
@@ -106,8 +107,9 @@ impl LagCollector {
         let mut lags = encoder.encode_descriptor("rustmq_consumer_lag_records", help, None, gauge.metric_type())?;
         let mut room = broker.config.limits.lag_series_max;
         for shard in broker.coordinators.shards() {
-            for group in shard.group_ids() {
-                let Ok(offsets) = shard.fetch_offsets(&group, &OffsetSelection::All) else { break };
+            for group in shard.look(Groups::group_ids).unwrap_or_default() {
+                let offsets = shard.look(|groups| groups.fetch_offsets(&group, &OffsetSelection::All));
+                let Ok(Ok(offsets)) = offsets else { break };
                 for (partition, committed) in offsets {
                     let Some(committed) = committed else { continue };
                     let topic = TopicRef::Name(partition.topic.as_str().to_owned());

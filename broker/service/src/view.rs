@@ -2,15 +2,15 @@
 //! with the engine's readers.
 //!
 //! A topic is shown only when its partitions are open in the engine: whoever finds it here can use
-//! it. Changes come from the follower alone.
+//! it. Changes come from the metadata follower alone.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
+use rustmq_broker_core::replicas::{Assignment, Replica};
 use rustmq_controller_core::configs::{EffectiveBrokerConfig, EffectiveTopicConfig, StaticConfigs};
 use rustmq_controller_core::{ClusterState, Topic};
-use rustmq_engine_api::{LogConfig, PartitionReader};
+use rustmq_engine_api::PartitionReader;
 use rustmq_model::{BrokerId, LeaderEpoch, PartitionId, TopicId, TopicIdPartition, TopicName};
 
 use crate::error::BrokerError;
@@ -44,34 +44,20 @@ pub enum TopicRef {
 pub(crate) struct TopicEntry {
     pub(crate) topic: Arc<Topic>,
     pub(crate) config: EffectiveTopicConfig,
-    /// What the engine was last told of its partitions.
-    pub(crate) log: LogConfig,
     /// By partition id.
-    pub(crate) replicas: Vec<Replica>,
-}
-
-/// What this broker has of a partition.
-#[derive(Clone, Debug)]
-pub(crate) enum Replica {
-    Open(PartitionReader),
-    /// The engine has not answered yet; never seen outside of the follower.
-    Opening,
-    /// The engine refused to open it; that is tried again.
-    Failed(BrokerError),
-    /// It belongs to other brokers.
-    Elsewhere,
+    pub(crate) replicas: Vec<Replica<PartitionReader, BrokerError>>,
 }
 
 impl TopicEntry {
     /// The partitions that are open here, in order.
-    pub(crate) fn open_replicas(&self) -> impl Iterator<Item = (PartitionId, &PartitionReader)> {
+    pub(crate) fn open_replicas(&self) -> impl Iterator<Item = (PartitionId, Assignment, &PartitionReader)> {
         (0..).map(PartitionId).zip(&self.replicas).filter_map(|(partition, replica)| match replica {
-            Replica::Open(reader) => Some((partition, reader)),
-            Replica::Opening | Replica::Failed(_) | Replica::Elsewhere => None,
+            Replica::Open { assignment, handle } => Some((partition, *assignment, handle)),
+            Replica::Failed(_) | Replica::Elsewhere => None,
         })
     }
 
-    pub(crate) fn replica(&self, partition: PartitionId) -> Option<&Replica> {
+    pub(crate) fn replica(&self, partition: PartitionId) -> Option<&Replica<PartitionReader, BrokerError>> {
         usize::try_from(partition.0).ok().and_then(|index| self.replicas.get(index))
     }
 }
@@ -107,12 +93,6 @@ impl ClusterView {
     pub(crate) fn new(broker: BrokerId, state: ClusterState, static_configs: &StaticConfigs) -> Self {
         let settings = Arc::new(EffectiveBrokerConfig::resolve(&state.broker_layers(broker, static_configs)));
         Self { broker, state, settings, by_name: HashMap::new(), by_id: HashMap::new() }
-    }
-
-    /// The configs of a topic in force.
-    pub(crate) fn topic_config(&self, topic: &Topic, static_configs: &StaticConfigs) -> Option<EffectiveTopicConfig> {
-        let layers = self.state.topic_layers(&topic.name, self.broker, static_configs)?;
-        Some(EffectiveTopicConfig::resolve(&layers))
     }
 
     pub(crate) fn put(&mut self, entry: Arc<TopicEntry>) {
@@ -176,24 +156,13 @@ impl ClusterView {
             Some(_) | None => {}
         }
         let reader = match entry.replica(partition) {
-            Some(Replica::Open(reader)) => reader.clone(),
+            Some(Replica::Open { handle, .. }) => handle.clone(),
             Some(Replica::Failed(error)) => return Err(error.clone()),
-            Some(Replica::Opening | Replica::Elsewhere) | None => {
+            Some(Replica::Elsewhere) | None => {
                 return Err(BrokerError::NotLeader { topic: name(), partition });
             }
         };
         let id = TopicIdPartition { topic_id: entry.topic.id, partition };
         Ok(Located { entry: Arc::clone(entry), id, reader, leader_epoch: current })
-    }
-}
-
-/// What the engine is told about a partition of a topic.
-pub(crate) fn log_config(config: &EffectiveTopicConfig, broker: &EffectiveBrokerConfig) -> LogConfig {
-    // Without `delete` in cleanup.policy nothing goes by age or size.
-    let deletes = config.cleanup_policy.delete;
-    LogConfig {
-        retention_time: config.retention_ms.filter(|_| deletes).map(Duration::from_millis),
-        retention_bytes: config.retention_bytes.filter(|_| deletes),
-        producer_expiry: Duration::from_millis(broker.producer_id_expiration_ms),
     }
 }

@@ -27,6 +27,8 @@ const KEPT_PARTITIONS: i32 = 16;
 /// After so many rounds everything is read from its beginning.
 const FULL_LOOK_EVERY: u32 = 15;
 const QUIET_WITHIN: Duration = Duration::from_secs(60);
+/// All groups are loaded within this after a start. A bound for what hangs, not for what is slow.
+const LOADED_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -285,7 +287,7 @@ impl Campaign<'_> {
 
     fn look_at_commits(&self) -> Result<Vec<Violation>> {
         let mut admin = Admin::connect(self.server.port())?;
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + LOADED_WITHIN;
         let mut violations = Vec::new();
         for (group, places) in self.audit.committed() {
             let found = loop {
@@ -293,7 +295,7 @@ impl Campaign<'_> {
                     break found;
                 }
                 let in_time = Instant::now() < deadline;
-                ensure!(in_time, "the coordinator of {group} is not ready\n{}", self.server.log_tail());
+                ensure!(in_time, "{group} is not loaded within {LOADED_WITHIN:?}\n{}", self.server.log_tail());
                 thread::sleep(Duration::from_millis(5));
             };
             for (place, found) in found {

@@ -102,8 +102,13 @@ fn changed(current: &Configs, alteration: &ConfigAlteration) -> Result<Configs, 
             next
         }
     };
-    if let ConfigResource::Topic(_) = resource {
-        configs::check_topic_configs_together(&next).map_err(ConfigError::into_rejection)?;
+    match resource {
+        ConfigResource::Topic(_) => {
+            configs::check_topic_configs_together(&next).map_err(ConfigError::into_rejection)?;
+        }
+        ConfigResource::BrokerDefault | ConfigResource::Broker(_) => {
+            configs::check_broker_configs_together(&next).map_err(ConfigError::into_broker_rejection)?;
+        }
     }
     Ok(next)
 }

@@ -46,6 +46,11 @@ pub enum Command {
     AllocateProducerIds {
         broker: BrokerId,
     },
+    /// Finalizes these levels, and leaves other features as they are. Level 0 takes a feature out
+    /// (KIP-584).
+    FinalizeFeatures {
+        levels: BTreeMap<String, i16>,
+    },
 }
 
 /// Bounds on partitions, from the proposer's configuration.

@@ -40,6 +40,11 @@ pub enum Delta {
         scope: BrokerConfigScope,
         configs: Configs,
     },
+    /// All features now finalized, with their epoch.
+    FeaturesChanged {
+        features: BTreeMap<String, i16>,
+        epoch: i64,
+    },
     /// Producer ids below `next` are given away.
     ProducerIdsAllocated {
         next: i64,

@@ -18,11 +18,19 @@ pub(crate) struct ClusterImage {
     version: u32,
     cluster_id: Option<String>,
     features: BTreeMap<String, i16>,
+    /// Not in snapshots of clusters whose features have never changed.
+    #[serde(default, skip_serializing_if = "is_unchanged")]
+    features_epoch: i64,
     brokers: Vec<Arc<Broker>>,
     topics: Vec<Arc<Topic>>,
     broker_defaults: Configs,
     broker_configs: Vec<(BrokerId, Configs)>,
     next_producer_id: i64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_unchanged(epoch: &i64) -> bool {
+    *epoch == 0
 }
 
 /// Why an image is not taken for a state.
@@ -40,6 +48,7 @@ impl From<ClusterState> for ClusterImage {
             version: VERSION,
             cluster_id: state.cluster_id,
             features: state.features,
+            features_epoch: state.features_epoch,
             brokers: state.brokers.into_values().collect(),
             topics: state.topics.into_values().collect(),
             broker_defaults: state.broker_defaults,
@@ -59,6 +68,7 @@ impl TryFrom<ClusterImage> for ClusterState {
         let mut state = Self {
             cluster_id: image.cluster_id,
             features: image.features,
+            features_epoch: image.features_epoch,
             brokers: image.brokers.into_iter().map(|broker| (broker.id, broker)).collect(),
             broker_defaults: image.broker_defaults,
             broker_configs: image.broker_configs.into_iter().collect(),

@@ -22,6 +22,7 @@ pub enum Outcome {
     PartitionsCreated(Vec<Result<ExtendedTopic, Rejection>>),
     ConfigsAltered(Vec<Result<(), Rejection>>),
     ProducerIdsAllocated(ProducerIdBlock),
+    FeaturesFinalized,
 }
 
 /// A topic that was created, or with `validate_only` would have been.
@@ -97,6 +98,10 @@ pub enum Rejection {
     InvalidBrokerConfig { name: String, value: Option<String>, reason: String },
     #[error("Broker {} is not registered.", broker.0)]
     UnknownBroker { broker: BrokerId },
+    #[error("The cluster is not bootstrapped yet.")]
+    NotBootstrapped,
+    #[error("Level {level} of feature '{feature}' is negative.")]
+    InvalidFeatureLevel { feature: String, level: i16 },
     #[error("All broker ids are given away.")]
     BrokerIdsExhausted,
     #[error("All producer ids are given away.")]

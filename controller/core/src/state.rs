@@ -22,6 +22,7 @@ use crate::{
 pub struct ClusterState {
     pub(crate) cluster_id: Option<String>,
     pub(crate) features: BTreeMap<String, i16>,
+    pub(crate) features_epoch: i64,
     pub(crate) brokers: BTreeMap<BrokerId, Arc<Broker>>,
     pub(crate) topics: BTreeMap<TopicId, Arc<Topic>>,
     /// Follows `topics`.
@@ -47,6 +48,14 @@ impl ClusterState {
     #[must_use]
     pub fn features(&self) -> &BTreeMap<String, i16> {
         &self.features
+    }
+
+    /// How often the finalized features have changed since the bootstrap. The same on every copy of
+    /// the state, and never lower than before: a Java client keeps the features that it was told
+    /// with the highest epoch, and looks at no others.
+    #[must_use]
+    pub const fn features_epoch(&self) -> i64 {
+        self.features_epoch
     }
 
     /// All registered brokers, by id.
@@ -140,6 +149,7 @@ impl ClusterState {
                 Ok(Outcome::ConfigsAltered(results))
             }
             Command::AllocateProducerIds { broker } => self.allocate_producer_ids(broker, &mut deltas),
+            Command::FinalizeFeatures { levels } => self.finalize_features(levels, &mut deltas),
         };
         (result, deltas)
     }
@@ -185,6 +195,10 @@ impl ClusterState {
                 }
             }
             Delta::ProducerIdsAllocated { next } => self.next_producer_id = *next,
+            Delta::FeaturesChanged { features, epoch } => {
+                self.features = features.clone();
+                self.features_epoch = *epoch;
+            }
         }
     }
 
@@ -296,6 +310,30 @@ impl ClusterState {
         let next = first.checked_add(i64::from(count)).ok_or(Rejection::ProducerIdsExhausted)?;
         self.commit(Delta::ProducerIdsAllocated { next }, deltas);
         Ok(Outcome::ProducerIdsAllocated(ProducerIdBlock { first: ProducerId(first), count }))
+    }
+
+    /// The epoch rises only if a level changes: clients would look again for nothing.
+    fn finalize_features(
+        &mut self,
+        levels: BTreeMap<String, i16>,
+        deltas: &mut Vec<Delta>,
+    ) -> Result<Outcome, Rejection> {
+        if self.cluster_id.is_none() {
+            // The bootstrap would replace them under the same epoch.
+            return Err(Rejection::NotBootstrapped);
+        }
+        let mut features = self.features.clone();
+        for (feature, level) in levels {
+            match level {
+                ..0 => return Err(Rejection::InvalidFeatureLevel { feature, level }),
+                0 => features.remove(&feature),
+                1.. => features.insert(feature, level),
+            };
+        }
+        if features != self.features {
+            self.commit(Delta::FeaturesChanged { features, epoch: self.features_epoch + 1 }, deltas);
+        }
+        Ok(Outcome::FeaturesFinalized)
     }
 
     /// Panics, naming the fault, if the state contradicts itself. For tests and simulation.

@@ -102,6 +102,30 @@ fn a_cluster_is_bootstrapped_once() {
 }
 
 #[test]
+fn the_epoch_of_features_rises_when_they_change_and_is_kept() {
+    let mut state = cluster(1);
+    let early = Command::FinalizeFeatures { levels: BTreeMap::from([("a".to_owned(), 1)]) };
+    assert_eq!(state.apply(early).0, Err(Rejection::NotBootstrapped));
+    let (cluster_id, features, broker_defaults) = ("c".to_owned(), BTreeMap::new(), Configs::new());
+    state.apply(Command::Bootstrap { cluster_id, features, broker_defaults }).0.unwrap();
+    let old_image = serde_json::to_string(&state).unwrap();
+    assert_eq!(serde_json::from_str::<ClusterState>(&old_image).unwrap().features_epoch(), 0);
+    let mut finalize = |levels: &[(&str, i16)], expected: (&[(&str, i16)], i64)| {
+        let own = |levels: &[(&str, i16)]| levels.iter().map(|(name, level)| ((*name).to_owned(), *level)).collect();
+        let (result, deltas) = state.apply(Command::FinalizeFeatures { levels: own(levels) });
+        assert_eq!((state.features(), state.features_epoch()), (&own(expected.0), expected.1), "{levels:?}");
+        let image = serde_json::to_string(&state).unwrap();
+        assert_eq!(serde_json::from_str::<ClusterState>(&image).unwrap(), state);
+        result.map(|_| deltas.len())
+    };
+    assert_eq!(finalize(&[("a", 1), ("b", 2)], (&[("a", 1), ("b", 2)], 1)), Ok(1));
+    assert_eq!(finalize(&[("a", 1)], (&[("a", 1), ("b", 2)], 1)), Ok(0), "nothing has changed");
+    let refused = finalize(&[("b", 3), ("c", -1)], (&[("a", 1), ("b", 2)], 1));
+    assert_eq!(refused, Err(Rejection::InvalidFeatureLevel { feature: "c".to_owned(), level: -1 }));
+    assert_eq!(finalize(&[("a", 0), ("b", 3)], (&[("b", 3)], 2)), Ok(1));
+}
+
+#[test]
 fn a_name_keeps_its_broker_id() {
     let mut state = cluster(2);
     let (result, deltas) = state.apply(registration("broker-0", 1, Some("a")));
@@ -335,6 +359,29 @@ fn configs_are_refused_for_the_reason_that_holds() {
     let twice = refused(topic_resource("t"), ConfigChange::Edit(twice.to_vec()));
     assert_eq!(twice, Rejection::DuplicateItem { name: "retention.ms".to_owned() });
     assert_eq!(state, before);
+}
+
+#[test]
+fn no_change_keeps_every_address_out() {
+    const BOUND: &str = "max.connections.per.ip";
+    const OVERRIDES: &str = "max.connections.per.ip.overrides";
+    let mut state = cluster(1);
+    let set =
+        |name: &str, value: &str| ConfigEdit { name: name.to_owned(), operation: EditOperation::Set(value.to_owned()) };
+    for resource in [ConfigResource::BrokerDefault, ConfigResource::Broker(BrokerId(0))] {
+        let mut try_edits = |edits: Vec<ConfigEdit>| alter(&mut state, resource.clone(), ConfigChange::Edit(edits));
+        let refused = |result: Result<(), Rejection>| match result {
+            Err(Rejection::InvalidBrokerConfig { name, reason, .. }) => {
+                assert!(name == BOUND && reason.contains(OVERRIDES), "{name}: {reason}");
+            }
+            other => panic!("{other:?}"),
+        };
+        refused(try_edits(vec![set(BOUND, "0")]));
+        refused(try_edits(vec![set(BOUND, "0"), set(OVERRIDES, "10.0.0.1:0")]));
+        try_edits(vec![set(BOUND, "0"), set(OVERRIDES, "10.0.0.1:0, 10.0.0.2:1")]).unwrap();
+        refused(try_edits(vec![ConfigEdit { name: OVERRIDES.to_owned(), operation: EditOperation::Delete }]));
+        try_edits(vec![set(BOUND, "1"), set(OVERRIDES, "")]).unwrap();
+    }
 }
 
 #[test]

@@ -153,8 +153,8 @@ fn plan_with_retries(dir: &Path, owner: Option<&WalOwner>, retry_for: Duration) 
             from: run.range.start,
             until: run.range.end,
         }));
-        let end = recovered.dropped.filter(|dropped| dropped.groups > 0);
-        plan.ends.extend(end.map(|dropped| (wal.slot_path(dropped.slot), dropped)));
+        let ends = recovered.dropped.iter().filter(|dropped| dropped.groups > 0);
+        plan.ends.extend(ends.map(|dropped| (wal.slot_path(dropped.slot), *dropped)));
         let damaged = DamagedWal { folder: wal, io, recovered, unreadable };
         if !damaged.slots().is_empty() {
             plan.lost.extend(lost);

@@ -102,8 +102,8 @@ pub struct StartReport {
     pub partitions: usize,
     /// The largest record batch that fits into a segment, in bytes.
     pub batch_bytes_max: usize,
-    /// The number of WALs whose last group was torn and dropped. Such a group was never
-    /// acknowledged.
+    /// The number of WALs whose last groups were dropped. Where commits are synced, a cut of power
+    /// tears only groups that were never acknowledged.
     pub torn_tails: usize,
 }
 
@@ -407,7 +407,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         (Gaps::Refused, CorruptionPolicy::Refuse)
     };
     let Recovered { wal, files, .. } = recover(&folder, io, shape, policy)?;
-    if let Some(dropped) = &wal.dropped {
+    for dropped in &wal.dropped {
         let DroppedTail { slot, offset, damage, groups } = dropped;
         tracing::warn!(
             shard = number,
@@ -437,7 +437,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let reads = ShardReads::new(folder.id, io.block_size, segments, files.clone(), services.reads.clone());
     let views = Views::new(services.gauges.chunks.clone(), Arc::new(WeakShardReads::of(&reads)));
     let gathering = Gathering::new(folder.id, table, views, syncs);
-    let readiness = ShardReady { partitions: partitions.len(), torn: wal.dropped.is_some() };
+    let readiness = ShardReady { partitions: partitions.len(), torn: !wal.dropped.is_empty() };
     let config = ShardConfig {
         proof_after: tuning.idle_proof_after,
         retention_interval: tuning.retention_interval,

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rustmq_engine_api::ReadError;
 use rustmq_engine_core::wal::read_check::{CheckedGroup, GroupCheck, check_group, group_size};
 use rustmq_engine_core::wal::{GroupDamage, GroupError};
+use rustmq_model::Offset;
 
 use crate::read_around::Fault;
 use crate::read_memory::ReadBuffer;
@@ -69,6 +70,8 @@ pub(crate) enum WindowError {
     NoMemory { first_size: Option<u32> },
     /// The disk does not return the data that was written there.
     Damaged { reason: String },
+    /// The log says that these offsets of the partition are lost.
+    Marked { first: Offset, end: Offset },
     /// The disk fails in another way, which may be temporary.
     Failed { reason: String },
     /// The failure is not the disk's: memory or descriptors are missing, a thread has panicked, or
@@ -106,6 +109,7 @@ impl WindowError {
     pub(crate) fn into_read_error(self) -> Option<ReadError> {
         match self {
             Self::NoMemory { .. } => None,
+            Self::Marked { first, end } => Some(ReadError::Damaged { first, end }),
             Self::Damaged { reason } | Self::Failed { reason } | Self::Hindered { reason } => {
                 Some(ReadError::Storage { reason })
             }

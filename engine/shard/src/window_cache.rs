@@ -190,9 +190,12 @@ impl WindowCache {
         let take = |bytes| self.make_room(bytes);
         let window = match Window::read(segment, start, reach, &take) {
             // The bytes beside the group may be unreadable or damaged.
-            Err(WindowError::Damaged { .. } | WindowError::Failed { .. } | WindowError::Hindered { .. }) => {
-                Window::read(segment, start, WindowReach::OneGroup, &take)?
-            }
+            Err(
+                WindowError::Damaged { .. }
+                | WindowError::Marked { .. }
+                | WindowError::Failed { .. }
+                | WindowError::Hindered { .. },
+            ) => Window::read(segment, start, WindowReach::OneGroup, &take)?,
             read => read?,
         };
         self.count(&window);

@@ -2,6 +2,7 @@
 
 use kafka_protocol::messages::ApiVersionsResponse;
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
+use rustmq_broker_service::ClusterMetadata;
 
 use crate::api::{APIS, Api};
 use crate::call::{Call, CallError, Handling};
@@ -35,7 +36,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             "client introduced itself"
         );
     }
-    let features = call.shared.broker.cluster().features;
+    let ClusterMetadata { features, features_epoch, .. } = call.shared.broker.cluster();
     let supported = features.iter().map(|(name, level)| {
         SupportedFeatureKey::default().with_name(text(name)).with_min_version(0).with_max_version(*level)
     });
@@ -48,7 +49,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     // Before version 4 a client may refuse a feature whose least version is 0 (KAFKA-17011).
     let least = if call.version() >= 4 { 0 } else { 1 };
     let supported = supported.map(|feature| feature.with_min_version(least)).collect();
-    call.answer(&with_features(response, call.version(), supported, finalized.collect()))
+    call.answer(&with_features(response, call.version(), supported, finalized.collect(), features_epoch))
 }
 
 fn advertised(api: &Api) -> ApiVersion {
@@ -69,9 +70,11 @@ fn with_features(
     version: i16,
     supported: Vec<SupportedFeatureKey>,
     finalized: Vec<FinalizedFeatureKey>,
+    epoch: i64,
 ) -> ApiVersionsResponse {
-    if version < 3 || finalized.is_empty() {
+    if version < 3 {
         return response;
     }
-    response.with_supported_features(supported).with_finalized_features(finalized).with_finalized_features_epoch(0)
+    // The epoch is told with no features as well: those that were taken out are forgotten by it.
+    response.with_supported_features(supported).with_finalized_features(finalized).with_finalized_features_epoch(epoch)
 }

@@ -19,7 +19,7 @@ use rustmq_engine_shard::{DiskFaults, EngineConfig, Metrics};
 use rustmq_kafka_gateway::{Gateway, GatewayConfig};
 use rustmq_model::ByteSize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// What a test waits for at most.
@@ -31,7 +31,7 @@ pub struct House {
     pub broker: Arc<Broker>,
     pub faults: Arc<DiskFaults>,
     engine: Engine,
-    controller: Controller,
+    pub controller: Controller,
     _folder: tempfile::TempDir,
 }
 
@@ -109,6 +109,13 @@ impl House {
             }
         };
         timeout(PATIENCE, so).await.expect("it comes to that in time");
+    }
+
+    /// A client at another address of this machine.
+    pub async fn client_from(&self, address: [u8; 4]) -> Client {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        Client { stream: socket.connect(self.address).await.unwrap() }
     }
 
     pub async fn client(&self) -> Client {

@@ -5,6 +5,7 @@
 
 mod empty_and_unknown;
 mod every_version;
+mod features;
 mod hostile_frames;
 mod house;
 mod refusals;

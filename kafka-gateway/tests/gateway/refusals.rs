@@ -80,6 +80,23 @@ async fn the_limit_of_connections_may_change_at_any_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_has_the_connections_that_the_settings_give_it() {
+    let house = House::open(|_| {}).await;
+    alter_broker(&house, "max.connections.per.ip", "1").await;
+    let mut first = house.client().await;
+    assert!(is_served(&mut first).await);
+    assert!(!is_served(&mut house.client().await).await, "one is open");
+    assert!(is_served(&mut house.client_from([127, 0, 0, 2]).await).await, "another address has its own");
+    alter_broker(&house, "max.connections.per.ip.overrides", "127.0.0.1:2, 127.0.0.3:0").await;
+    let mut second = house.client().await;
+    assert!(is_served(&mut second).await);
+    assert!(!is_served(&mut house.client().await).await, "two are open");
+    assert!(!is_served(&mut house.client_from([127, 0, 0, 3]).await).await);
+    assert_eq!(house.metric("connections_refused_total{reason=\"address_limit\"}"), 3);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_partitions_ends_where_the_setting_says() {
     let house = House::open_with(&[("max.request.partition.size.limit", "3")], |_| {}).await;
     let mut client = house.client().await;

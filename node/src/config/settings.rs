@@ -88,7 +88,7 @@ pub const SETTINGS: &[Setting] = &[
         "network.max_connections",
         Form::Count(1, 1_000_000),
         Some("10000"),
-        "The most Kafka connections at a time; one more is closed at once. Fewer where the limit of open files leaves fewer beside the log: the start warns.",
+        "The most Kafka connections at a time; one more is closed at once. Fewer where the limit of open files leaves fewer beside the log and HTTP: the start warns.",
     )
     .alias(&["RUSTMQ_MAX_CONNECTIONS"]),
     setting("wal.path", Form::Text, None, "The write-ahead log's folder. Not set: `wal` in the data folder. It belongs to one data folder, and is refused to any other.")

@@ -9,7 +9,8 @@ use rustmq_model::ByteSize;
 use super::settings::SETTINGS;
 use super::{Config, ConfigError, Flags, Sources, reference_page, value};
 
-const KAFKA_NAMES: &[&str] = &["num.partitions", "auto.create.topics.enable", "log.retention.ms"];
+const KAFKA_NAMES: &[&str] =
+    &["num.partitions", "auto.create.topics.enable", "log.retention.ms", "max.connections.per.ip"];
 
 fn load(file: &str, environment: &[(&str, &str)], flags: Flags) -> Result<Config, ConfigError> {
     let folder = tempfile::tempdir().unwrap();
@@ -59,6 +60,10 @@ fn bad_values_name_file_key_value_and_form() {
     check("[wal]\nfsync_on_write = \"yes\"", &["wal.fsync_on_write", "true or false"]);
     check("[wal]\nfsync_on_writ = true", &["wal.fsync_on_writ", "did you mean 'wal.fsync_on_write'"]);
     check("[kafka]\nnum.partition = 1", &["kafka.num.partition", "did you mean 'kafka.num.partitions'"]);
+    check(
+        "[kafka]\n\"max.connections.per.ip\" = 0",
+        &["rustmq.toml", "kafka.max.connections.per.ip", "at least 1 unless max.connections.per.ip.overrides"],
+    );
     check("[wal]\npath = []", &["wal.path", "array"]);
     check("[wal", &["rustmq.toml", "TOML"]);
 }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use prometheus_client::encoding::text;
 use rustmq_net::{Admission, ConnectionLimits, Exhausted, Permit, Reservation, ResponseMemory};
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::limits::Limits;
@@ -32,6 +33,9 @@ struct Scrapes {
     connections: Admission,
     limits: ConnectionLimits,
     memory: ResponseMemory,
+    /// One page is made at a time. A client that leaves does not end the thread that makes its
+    /// page: without this, clients that ask and leave could have any number of them made.
+    making: Arc<Semaphore>,
 }
 
 /// A page and its memory, given back when it is written.
@@ -51,6 +55,7 @@ pub fn router(status: Arc<Status>, limits: &Limits) -> Router {
         connections: Admission::default(),
         limits: limits.scrapes,
         memory: ResponseMemory::new(limits.page_memory),
+        making: Arc::new(Semaphore::new(1)),
     };
     Router::new()
         .route("/health", routing::get(health))
@@ -108,9 +113,11 @@ async fn metrics(State(pages): State<Arc<Pages>>, Extension(visit): Extension<Vi
     if let Err(refusal) = moved {
         return busy(&refusal);
     }
+    let turn = Arc::clone(&scrapes.making).acquire_owned().await.expect("it is never closed");
     // The page may take milliseconds, which connections must not wait for.
     let status = Arc::clone(status);
     let text = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         let mut text = String::new();
         text::encode(&mut text, &status.registry.lock()).map(|()| text)
     });

@@ -1,8 +1,12 @@
 #![allow(clippy::unwrap_used)]
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::Counter;
 use rustmq_model::ByteSize;
 use rustmq_net::ConnectionLimits;
@@ -115,7 +119,7 @@ async fn a_head_that_comes_byte_by_byte_is_ended_by_its_deadline() {
 async fn a_head_that_is_too_long_is_refused() {
     let server = serve(&Status::new(), Limits::default());
     let answer = answer_to(server.address, &format!("/{}", "x".repeat(20 << 10))).await;
-    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
 }
 
 #[tokio::test]
@@ -161,6 +165,46 @@ async fn a_scraper_that_does_not_read_gives_way_to_another() {
     while !is_served(server.address, "/metrics").await {
         assert!(since.elapsed() < PATIENCE, "it holds its place");
     }
+}
+
+/// Metrics that take as long as the test wants: until it drops the other end.
+#[derive(Debug)]
+struct SlowMetrics {
+    until: Mutex<mpsc::Receiver<()>>,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Collector for SlowMetrics {
+    fn encode(&self, _encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let _dropped = self.until.lock().recv();
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn pages_are_not_made_for_clients_that_are_gone() {
+    let (status, begun) = (Status::new(), Arc::new(AtomicUsize::new(0)));
+    let (end, until) = mpsc::channel();
+    let slow = SlowMetrics { until: Mutex::new(until), begun: Arc::clone(&begun) };
+    let limits = Limits { scrapes: connections(1, Some(Duration::ZERO)), ..Limits::default() };
+    let server = serve(&status, limits);
+    status.registry.lock().register_collector(Box::new(slow));
+    let mut last = ask(server.address, "/metrics").await;
+    let first_begins = async {
+        while begun.load(Ordering::SeqCst) == 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, first_begins).await.expect("a page is made in time");
+    for _ in 0..8 {
+        let next = ask(server.address, "/metrics").await;
+        assert!(until_closed(last).await.is_some(), "the one before gives way");
+        last = next;
+    }
+    drop(end);
+    assert!(until_closed(last).await.unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!(begun.load(Ordering::SeqCst), 2, "the first page and the last");
 }
 
 #[tokio::test]

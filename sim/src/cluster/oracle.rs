@@ -1,7 +1,7 @@
 //! The oracle. It sees every log and every disk, and checks these promises:
 //!
-//! - An epoch has one leader, in one run, and a new leader has every record that was ever
-//!   committed.
+//! - An epoch has one leader, in one run, and a leader begins with every record that was committed
+//!   in earlier epochs. It may begin late, after its own epoch is over.
 //! - The records below a leader's high watermark are committed: they never change. When they are
 //!   committed, every replica of the ISR has them on its disk, and at least `min.insync.replicas`
 //!   disks have them. Every replica has the same records below its own high watermark.
@@ -56,6 +56,8 @@ impl Standing<'_> {
 #[derive(Debug, Default)]
 pub struct Oracle {
     committed: Vec<Batch>,
+    /// The highest watermark of each epoch's leader.
+    committed_in: BTreeMap<LeaderEpoch, Offset>,
     leaders: BTreeMap<LeaderEpoch, Member>,
     copies: BTreeMap<(LeaderEpoch, Offset), Copies>,
     /// The last sequence of each producer.
@@ -82,7 +84,8 @@ impl Oracle {
             self.copies.values_mut().for_each(|copies| copies.replaced = 0);
         }
         assert_eq!(log.reset_noted(), None, "a log that is being dropped leads");
-        let (end, committed_end) = (log.end(), self.committed_end());
+        let committed_end = self.committed_in.range(..epoch).map(|(_, end)| *end).max().unwrap_or_default();
+        let end = log.end();
         assert!(end >= committed_end, "a new leader's log ends at {end}, but {committed_end} was committed");
         self.compare(log, log.local_start(), committed_end);
     }
@@ -91,8 +94,8 @@ impl Oracle {
         assert_eq!(log.reset_noted(), None, "a log that is being dropped takes part in a handshake");
     }
 
-    /// A leader commits the records below `to`.
-    pub fn on_committed(&mut self, log: &ReplicaLog, to: Offset, leader: Standing<'_>) {
+    /// The leader of `epoch` commits the records below `to`.
+    pub fn on_committed(&mut self, epoch: LeaderEpoch, log: &ReplicaLog, to: Offset, leader: Standing<'_>) {
         self.compare(log, log.local_start(), self.committed_end().min(to));
         let from = self.committed_end();
         for batch in log.between(from, to) {
@@ -106,6 +109,8 @@ impl Oracle {
             self.committed.push(*batch);
         }
         assert!(self.committed_end() >= to, "a high watermark is above the log");
+        let end = self.committed_in.entry(epoch).or_default();
+        *end = to.max(*end);
     }
 
     fn check_sequence(&mut self, batch: &Batch) {

@@ -217,7 +217,7 @@ impl Environment {
     /// Checks that the leader of `epoch`, which has this log, may commit the records below `to`.
     pub fn check_commit(&mut self, epoch: LeaderEpoch, log: &ReplicaLog, to: Offset) {
         let leader = standing(&self.controller, self.setting.in_sync_min, epoch);
-        self.oracle.on_committed(log, to, leader);
+        self.oracle.on_committed(epoch, log, to, leader);
     }
 
     pub fn check_start(&self, log: &ReplicaLog) {

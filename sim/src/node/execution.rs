@@ -91,7 +91,8 @@ fn note(fact: &Fact, world: &mut World) {
         }
         Fact::MoveDelayed { .. } => Named::MoveDelayed,
         Fact::StaleChange { .. } => Named::StaleChange,
-        Fact::RetentionWaits { .. } | Fact::NoMemoryForCheckpoints(_) | Fact::NoMemoryForProof(_) => return,
+        Fact::NoMemoryForProof(_) => return world.oracle.proofs.on_no_memory(world.computer.now().at),
+        Fact::RetentionWaits { .. } | Fact::NoMemoryForCheckpoints(_) => return,
         Fact::RepairForgotten | Fact::RepairRemembered { .. } => panic!("nothing was repaired"),
     };
     world.events.note(named);

@@ -1,7 +1,9 @@
 //! The memory of the simulated shard: vectors with a budget, and the view that readers have of each
 //! partition.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,6 +12,7 @@ use rustmq_engine_core::shard::{Chunk, Memory, NoMemory, PartitionKey, ReadableL
 use rustmq_engine_core::wal::UnindexedSegments;
 use rustmq_model::Offset;
 
+use super::oracle::Moment;
 use crate::{Chance, Dice};
 
 #[derive(Clone, Copy, Debug)]
@@ -27,15 +30,41 @@ pub struct NodeMemory {
     dice: Dice,
     /// The length of all chunks that are still referenced, in bytes.
     held: Arc<AtomicUsize>,
+    frozen: Rc<RefCell<Frozen>>,
     /// The partitions with an open view.
     readable: BTreeMap<PartitionKey, ReadableLog>,
     pub evictions: usize,
     pub failures: usize,
 }
 
+/// Notes when the machine fixes the bytes of each write. A group cannot name a commit that ended
+/// later.
+#[derive(Debug)]
+struct Frozen {
+    /// The newest commit of which the machine knows that it is durable.
+    ended: Moment,
+    /// Its value for each write that is fixed and that no commit has taken yet.
+    writes: VecDeque<Moment>,
+}
+
 impl NodeMemory {
-    pub fn new(options: MemoryOptions, dice: Dice) -> Self {
-        Self { options, dice, held: Arc::default(), readable: BTreeMap::new(), evictions: 0, failures: 0 }
+    pub fn new(options: MemoryOptions, dice: Dice, ended: Moment) -> Self {
+        let frozen = Rc::new(RefCell::new(Frozen { ended, writes: VecDeque::new() }));
+        Self { options, dice, held: Arc::default(), frozen, readable: BTreeMap::new(), evictions: 0, failures: 0 }
+    }
+
+    /// The machine knows that the log is durable up to this commit.
+    pub fn on_ended(&self, ended: Moment) {
+        self.frozen.borrow_mut().ended = ended;
+    }
+
+    /// The newest durable commit at the time when the bytes of the next write were fixed.
+    pub fn take_frozen(&self) -> Moment {
+        self.frozen
+            .borrow_mut()
+            .writes
+            .pop_front()
+            .expect("the machine writes bytes that it has frozen, in their order")
     }
 
     pub fn open(&mut self, key: PartitionKey, log: ReadableLog) {
@@ -73,7 +102,7 @@ impl Memory for NodeMemory {
         let length = length.next_multiple_of(self.options.piece);
         let held = Held { length, of: Arc::clone(&self.held) };
         self.held.fetch_add(length, Ordering::Relaxed);
-        Ok(NodeChunk { open: vec![0xEE; length], held: Arc::new(held) })
+        Ok(NodeChunk { open: vec![0xEE; length], held: Arc::new(held), frozen: Rc::clone(&self.frozen) })
     }
 
     fn is_short_of(&self, length: usize) -> bool {
@@ -108,6 +137,7 @@ impl Drop for Held {
 pub struct NodeChunk {
     open: Vec<u8>,
     held: Arc<Held>,
+    frozen: Rc<RefCell<Frozen>>,
 }
 
 struct Part {
@@ -131,6 +161,9 @@ impl Chunk for NodeChunk {
     }
 
     fn freeze(&mut self, length: usize) -> Bytes {
+        let mut frozen = self.frozen.borrow_mut();
+        let ended = frozen.ended;
+        frozen.writes.push_back(ended);
         let bytes = self.open.drain(..length).collect();
         Bytes::from_owner(Part { bytes, _held: Arc::clone(&self.held) })
     }

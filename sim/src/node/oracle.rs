@@ -10,6 +10,7 @@
 
 mod cuts;
 mod life;
+mod proofs;
 mod restart;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,7 +20,7 @@ use bytes::Bytes;
 use rustmq_engine_core::log::Frontiers;
 use rustmq_engine_core::shard::error::{AppendError, DeleteError, OpenError, TrimError};
 use rustmq_engine_core::shard::request::{Appended, CutTo, LogConfig, TrimTo};
-use rustmq_engine_core::shard::{PartitionKey, TailBatch};
+use rustmq_engine_core::shard::{PartitionKey, SyncPolicy, TailBatch};
 use rustmq_engine_core::wal::{SegmentTable, SlotId};
 use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Instant, LeaderEpoch, Offset, Timestamp, TopicIdPartition};
@@ -33,6 +34,8 @@ use crate::disk::Disk;
 use cuts::AskedCut;
 pub use cuts::{CutEnd, ShownCut};
 use life::{Life, Placed};
+pub use proofs::Moment;
+use proofs::{Loss, Proofs};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
@@ -98,9 +101,10 @@ impl Model {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Oracle {
     pub batches: Batches,
+    pub proofs: Proofs,
     models: BTreeMap<TopicIdPartition, Model>,
     keys: BTreeMap<PartitionKey, TopicIdPartition>,
     /// Requests from this one on came after the log had failed: nothing of them may ever be found.
@@ -113,7 +117,8 @@ pub struct Oracle {
     epochs: BTreeMap<PartitionKey, LeaderEpoch>,
 }
 
-/// The harm that the disk has done. It excuses losses in the harmed places.
+/// The harm that the disk has done. It excuses that harmed places cannot be read; [`Proofs`] says
+/// which content may be lost along with them.
 #[derive(Clone, Copy, Debug)]
 pub struct Harms<'a> {
     pub disk: &'a Disk,
@@ -124,17 +129,25 @@ pub struct Harms<'a> {
 impl Harms<'_> {
     /// Whether a sector of the slot was harmed since its segment was started.
     pub fn excuse(&self, slot: SlotId) -> bool {
-        self.excuse_from(slot, 0)
-    }
-
-    /// As [`Self::excuse`], for the sectors from an offset on.
-    pub fn excuse_from(&self, slot: SlotId, offset: u32) -> bool {
         let since = self.started.get(&slot).copied().unwrap_or_default();
-        self.disk.harms().iter().any(|harmed| harmed.slot == slot && harmed.offset >= offset && harmed.at >= since)
+        self.disk.harms().iter().any(|harmed| harmed.slot == slot && harmed.at >= since)
     }
 }
 
 impl Oracle {
+    pub fn new(syncs: SyncPolicy, proof_after: Duration) -> Self {
+        Self {
+            batches: Batches::default(),
+            proofs: Proofs::new(syncs, proof_after),
+            models: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            poisoned_from: None,
+            heard: BTreeSet::new(),
+            sent_in: BTreeSet::new(),
+            epochs: BTreeMap::new(),
+        }
+    }
+
     fn model(&mut self, id: TopicIdPartition) -> &mut Model {
         self.models.entry(id).or_insert_with(Model::new)
     }
@@ -205,16 +218,18 @@ impl Oracle {
         let Asked::Append { wall, .. } = pending.asked else { unreachable!("it is an append") };
         assert!(poisoned_from.is_none_or(|from| pending.number < from), "{id}: a refused batch is published");
         let expiry = self.models[&id].expiry;
-        self.life(key).append(Placed { batch: made, next: batch.next, wall, until: now }, batch.base, expiry);
+        let placed = Placed { batch: made, next: batch.next, wall, until: now, durable: self.proofs.ended() };
+        self.life(key).append(placed, batch.base, expiry);
     }
 
     /// Checks the frontiers that readers are shown after a publication.
     pub fn on_shown(&mut self, key: PartitionKey, frontiers: Frontiers) {
+        let now = self.proofs.ended();
         let life = self.life(key);
         assert_eq!(frontiers.durable_end, life.end, "readers see published batches, and durable cuts");
         assert!(frontiers.log_start >= life.start, "a log start goes back: {frontiers:?}, from {}", life.start);
         assert!(frontiers.log_start <= frontiers.high_watermark && frontiers.high_watermark <= frontiers.durable_end);
-        life.start = frontiers.log_start;
+        life.set_start(frontiers.log_start, now);
         life.committed = life.committed.max(frontiers.high_watermark);
     }
 
@@ -238,6 +253,7 @@ impl Oracle {
     ) {
         let poisoned_from = self.poisoned_from;
         let count = i64::from(self.batches.header(batch).last_offset_delta) + 1;
+        let durable = self.proofs.ended();
         let model = self.model(id);
         let pending = model.take(number, |asked| matches!(asked, Asked::Append { batch: of, .. } if *of == batch));
         match result {
@@ -255,7 +271,7 @@ impl Oracle {
                     match model.lives.first_mut().filter(|life| life.end == *base_offset) {
                         Some(life) => {
                             let (next, until) = (base_offset.plus(count), Timestamp(i64::MAX));
-                            let placed = Placed { batch, next, wall, until };
+                            let placed = Placed { batch, next, wall, until, durable };
                             life.append(placed, *base_offset, model.expiry);
                         }
                         // An earlier batch waits for the other replicas, and is not answered yet.
@@ -286,12 +302,13 @@ impl Oracle {
 
     pub fn on_opened(&mut self, number: RequestNumber, id: TopicIdPartition, result: &Result<PartitionKey, OpenError>) {
         let poisoned_from = self.poisoned_from;
+        let now = self.proofs.ended();
         let model = self.model(id);
         let pending = model.take(number, |asked| *asked == Asked::Open);
         match result {
             Ok(key) => {
-                if let Some(life) = model.lives.iter_mut().find(|life| life.key == Some(*key)) {
-                    life.is_durable = true;
+                if let Some(life) = model.lives.iter_mut().find(|life| life.key == Some(*key) && !life.is_durable) {
+                    (life.is_durable, life.opened) = (true, now);
                 }
             }
             Err(OpenError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
@@ -303,13 +320,14 @@ impl Oracle {
 
     pub fn on_deleted(&mut self, number: RequestNumber, id: TopicIdPartition, result: &Result<(), DeleteError>) {
         let poisoned_from = self.poisoned_from;
+        let now = self.proofs.ended();
         let model = self.model(id);
         let pending = model.take(number, |asked| *asked == Asked::Delete);
         match result {
             Ok(()) => {
                 let at = model.lives.iter().position(|life| life.is_closed);
                 let life = model.lives.remove(at.expect("the view is closed before its deletion is answered"));
-                model.ended.push(life);
+                model.ended.push(life.deleted_at(now));
             }
             Err(DeleteError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
                 model.keep_pending(pending);
@@ -325,14 +343,25 @@ impl Oracle {
         result: &Result<Offset, TrimError>,
     ) {
         let poisoned_from = self.poisoned_from;
+        let now = self.proofs.ended();
         let model = self.model(id);
         let pending = model.take(number, |asked| *asked == Asked::Trim(to));
         match result {
             Ok(log_start) => {
                 let is_reset = model.cut.is_some_and(|cut| matches!(cut.to, CutTo::EmptyAt(_)));
-                let is_shown = model.lives.iter().any(|life| life.start >= *log_start || life.is_closed || is_reset);
+                let is_shown = is_reset || model.lives.iter().any(|life| life.start >= *log_start);
                 let is_closing = model.pending.iter().any(|pending| pending.asked == Asked::Delete);
-                assert!(is_shown || is_closing, "{id}: a trim is answered before readers see it");
+                let is_closed = model.lives.iter().any(|life| life.is_closed);
+                assert!(is_shown || is_closed || is_closing, "{id}: a trim is answered before readers see it");
+                // Readers of a partition that is about to be deleted are shown no more changes. The
+                // deletion may fail.
+                let is_deleted_later = |later: &Pending| later.asked == Asked::Delete && later.number > number;
+                if !is_shown
+                    && model.pending.iter().any(is_deleted_later)
+                    && let Some(life) = model.lives.first_mut()
+                {
+                    life.set_start(*log_start, now);
+                }
             }
             Err(TrimError::Storage { .. }) if poisoned_from.is_some_and(|from| number < from) => {
                 model.keep_pending(pending);

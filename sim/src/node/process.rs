@@ -16,6 +16,7 @@ use super::events::Named;
 use super::host::NodeHost;
 use super::load::Request;
 use super::memory::NodeMemory;
+use super::oracle::Moment;
 use super::preparation::Preparer;
 use super::reads::{ClientRead, ReadTask};
 use super::start::{NoStart, WAL, recover};
@@ -43,6 +44,7 @@ pub enum End {
 #[derive(Debug)]
 struct Writing {
     number: CommitNumber,
+    moment: Moment,
     steps: VecDeque<DiskStep>,
     operation: OperationId,
     /// The newest checkpoint piece in the commit.
@@ -96,7 +98,7 @@ impl Process {
     /// If the start crashes or fails, or if it refuses the log.
     pub fn start(world: &mut World) -> Result<Self, NoStart> {
         let recovered = recover(&mut world.computer, &world.setting, &world.written)?;
-        if recovered.wal.dropped.is_some() {
+        if !recovered.wal.dropped.is_empty() {
             world.events.note(Named::TornTailDropped);
         }
         let now = world.computer.now();
@@ -111,7 +113,7 @@ impl Process {
                 world.events.note(named);
             }
         }
-        let memory = NodeMemory::new(world.setting.memory, world.dice.fork());
+        let memory = NodeMemory::new(world.setting.memory, world.dice.fork(), world.oracle.proofs.ended());
         let gathering = Gathering::new(WAL, recovered.table, memory, world.setting.syncs);
         let setting = &world.setting;
         let config = ShardConfig {
@@ -164,6 +166,7 @@ impl Process {
                 self.shard.stage_backlog(world.computer.now());
                 self.execute_all(world);
             }
+            self.check_proof(world);
             self.set_clock(world);
             let event = world.computer.advance()?;
             self.on_event(event, world);
@@ -223,7 +226,15 @@ impl Process {
             return End::Poisoned;
         }
         world.oracle.on_ended();
+        world.oracle.proofs.check_closed(self.shard.table().admits_proof());
         End::Closed
+    }
+
+    /// Checks that the log, if it has been idle for long enough, is proven.
+    fn check_proof(&self, world: &mut World) {
+        if self.shard.poisoned().is_none() {
+            world.oracle.proofs.check_idle(world.computer.now().at, || self.shard.table().admits_proof());
+        }
     }
 
     /// Schedules the turn that the machine's timeout asks for.
@@ -279,13 +290,15 @@ impl Process {
         };
         self.execute_all(world);
         let piece = newest_piece(&steps);
+        let memory = self.shard.memory_mut();
+        let moment = world.oracle.proofs.on_begun(world.computer.now().at, &steps, || memory.take_frozen());
         let mut steps = VecDeque::from(steps);
         let Some(step) = steps.pop_front() else {
-            self.end_commit(number, Ok(()), world);
+            self.end_commit(number, moment, Ok(()), world);
             return true;
         };
         let operation = self.write(step, world);
-        self.writing.push(Writing { number, steps, operation, piece });
+        self.writing.push(Writing { number, moment, steps, operation, piece });
         if self.writing.len() == 2 {
             world.events.note(Named::TwoCommits);
         }
@@ -293,6 +306,9 @@ impl Process {
     }
 
     fn on_written(&mut self, at: usize, result: Result<Outcome, DiskError>, world: &mut World) {
+        if result.is_ok() {
+            world.oracle.proofs.on_step_done(self.writing[at].moment);
+        }
         if let (Ok(_), Some(step)) = (&result, self.writing[at].steps.pop_front()) {
             self.writing[at].operation = self.write(step, world);
             return;
@@ -300,18 +316,21 @@ impl Process {
         if at > 0 && result.is_ok() {
             world.events.note(Named::CommitsOutOfOrder);
         }
-        let Writing { number, piece, .. } = self.writing.remove(at);
+        let Writing { number, moment, piece, .. } = self.writing.remove(at);
         if let Some(piece) = piece.filter(|_| result.is_ok()) {
             self.is_in_checkpoint = !piece.is_last();
             if piece.is_last() {
                 world.events.note(Named::CheckpointInPieces);
             }
         }
-        self.end_commit(number, result.map(|_| ()).map_err(|error| error.to_string()), world);
+        self.end_commit(number, moment, result.map(|_| ()).map_err(|error| error.to_string()), world);
     }
 
-    fn end_commit(&mut self, number: CommitNumber, result: Result<(), String>, world: &mut World) {
-        self.shard.on_committed(world.computer.now(), number, result);
+    fn end_commit(&mut self, number: CommitNumber, moment: Moment, result: Result<(), String>, world: &mut World) {
+        let now = world.computer.now();
+        world.oracle.proofs.on_ended(now.at, moment, result.is_ok());
+        self.shard.memory_mut().on_ended(world.oracle.proofs.ended());
+        self.shard.on_committed(now, number, result);
         self.execute_all(world);
     }
 

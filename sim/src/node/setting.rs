@@ -99,12 +99,12 @@ impl Setting {
             proof_after: Duration::from_millis(dice.between(5, 200)),
             slow_commit: Duration::from_micros([0, 1_000, 1_000_000][dice.below(3)]),
             retention_interval: Duration::from_secs(dice.between(2, 300)),
-            damage_timeout: Duration::from_millis(dice.between(2_000, 10_000)),
+            damage_timeout: Duration::from_millis(dice.between(1_000, 5_000)),
             faults,
             syncs,
             capacity,
             harm_chance: if matches!(fault_profile, FaultProfile::Harm | FaultProfile::All) {
-                Chance::per_million(3_000)
+                Chance::per_million(5_000)
             } else {
                 Chance::NEVER
             },

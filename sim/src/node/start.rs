@@ -31,8 +31,15 @@ pub enum NoStart {
     Crashed,
     /// An operation failed. The next start may succeed.
     Failed(DiskError),
-    /// Recovery refuses the log.
-    Refused(String),
+    Refused(Refusal),
+}
+
+/// Recovery refuses the log.
+#[derive(Debug)]
+pub struct Refusal {
+    pub reason: String,
+    /// The start came upon sectors that it could not read.
+    pub has_unreadable: bool,
 }
 
 impl From<Crashed> for NoStart {
@@ -62,7 +69,8 @@ pub fn recover(
     if let Some((slot, place)) =
         unreadable.iter().find(|(slot, place)| wal.passes_over(*slot, u64::from(place.end - 1)))
     {
-        return Err(NoStart::Refused(format!("slot {}: {place:?} cannot be read", slot.0)));
+        let reason = format!("slot {}: {place:?} cannot be read", slot.0);
+        return Err(NoStart::Refused(Refusal { reason, has_unreadable: true }));
     }
     for segment in &mut wal.segments {
         segment.index.date(written.get(&segment.slot).copied().unwrap_or(Timestamp(0)));
@@ -75,7 +83,7 @@ pub fn recover(
     let mut table = SegmentTable::new(config, &wal);
     let (limits, wall) = (log_limits(setting.shape), computer.now().wall);
     let partitions = replay_partitions(&wal, Gaps::Refused, limits, setting.replicas(), wall, &mut table)
-        .map_err(|error| NoStart::Refused(error.to_string()))?;
+        .map_err(|error| refused(error, &unreadable))?;
     Ok(Recovered { wal, table, partitions })
 }
 
@@ -86,18 +94,21 @@ fn run(computer: &mut Computer, operation: Operation) -> Result<Outcome, NoStart
 /// Byte ranges that cannot be read.
 type Unreadable = Vec<(SlotId, Range<u32>)>;
 
+fn refused(error: impl std::error::Error, unreadable: &Unreadable) -> NoStart {
+    NoStart::Refused(Refusal { reason: error.to_string(), has_unreadable: !unreadable.is_empty() })
+}
+
 fn read_log(computer: &mut Computer, shape: SegmentShape) -> Result<(RecoveredWal, Unreadable), NoStart> {
     let Outcome::Slots(slots) = run(computer, Operation::List)? else { panic!("a list gives slots") };
     let slots = slots.into_iter().map(|(slot, length)| (slot, u64::from(length))).collect();
     let policy = CorruptionPolicy::Refuse;
     let mut recovery = Recovery::new(RecoveryOptions { wal: WAL, shape, slots, window: WINDOW, policy });
     let mut unreadable = Vec::new();
-    let refused = |error: rustmq_engine_core::wal::recovery::RecoveryError| NoStart::Refused(error.to_string());
     while let Some(read) = recovery.poll_action() {
         let bytes = read_around(computer, read.slot, read.offset, read.length, &mut unreadable)?;
-        recovery.on_read(&bytes).map_err(refused)?;
+        recovery.on_read(&bytes).map_err(|error| refused(error, &unreadable))?;
     }
-    Ok((recovery.finish().map_err(refused)?, unreadable))
+    Ok((recovery.finish().map_err(|error| refused(error, &unreadable))?, unreadable))
 }
 
 /// Reads around unreadable sectors, and puts filler in their place.

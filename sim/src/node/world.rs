@@ -20,7 +20,7 @@ use super::oracle::{Asked, Harms, Oracle, ShownCut};
 use super::process::{End, Process};
 use super::reads::{ClientRead, Failing};
 use super::setting::Setting;
-use super::start::NoStart;
+use super::start::{NoStart, Refusal};
 use crate::disk::{Crash, Disk, DiskError, DiskOptions, Faults, Harm, SECTOR, Speed};
 use crate::{Chance, Dice, Schedule, Trace};
 
@@ -50,7 +50,7 @@ enum Life {
     Ended(End),
     Crashed { in_start: bool },
     Failed(DiskError),
-    Refused(String),
+    Refused { refusal: Refusal, began: Instant },
 }
 
 impl World {
@@ -62,7 +62,7 @@ impl World {
         let disk = Disk::new(options, dice.fork());
         let computer = Computer::new(disk, trace, Schedule::new(dice.fork()));
         let load = Load::new(&setting, dice.fork());
-        let (oracle, events) = (Oracle::default(), Events::default());
+        let (oracle, events) = (Oracle::new(setting.syncs, setting.proof_after), Events::default());
         let (written, started) = (BTreeMap::new(), BTreeMap::new());
         let (failing, has_been_full) = (None, false);
         Self { setting, dice, computer, oracle, load, events, written, started, failing, has_been_full }
@@ -93,7 +93,7 @@ impl World {
             let life = self.run_life(true);
             match life {
                 Life::Ended(End::Closed) => {}
-                Life::Refused(_) => drop(self.end_life(&life, 0)),
+                Life::Refused { .. } => drop(self.end_life(&life, 0)),
                 Life::Failed(error) => panic!("a start fails on a disk without faults: {error}"),
                 Life::Ended(End::Poisoned) | Life::Crashed { .. } => panic!("the log fails on a disk without faults"),
             }
@@ -108,11 +108,12 @@ impl World {
     fn run_life(&mut self, is_last: bool) -> Life {
         self.load.on_restart();
         self.failing = None;
+        let began = self.computer.now().at;
         let mut process = match Process::start(self) {
             Ok(process) => process,
             Err(NoStart::Crashed) => return Life::Crashed { in_start: true },
             Err(NoStart::Failed(error)) => return Life::Failed(error),
-            Err(NoStart::Refused(reason)) => return Life::Refused(reason),
+            Err(NoStart::Refused(refusal)) => return Life::Refused { refusal, began },
         };
         self.audit(&process);
         if is_last {
@@ -150,11 +151,10 @@ impl World {
                 self.events.note(Named::StartFailed);
                 0
             }
-            Life::Refused(reason) => {
+            Life::Refused { refusal: Refusal { reason, has_unreadable }, began } => {
                 self.events.note(Named::StartRefused);
-                let has_errors = self.setting.faults.read != Chance::NEVER;
-                let is_harmed = !self.computer.disk.harms().is_empty();
-                assert!(has_errors || is_harmed, "a start refuses a log that nothing has harmed: {reason}");
+                let is_excused = *has_unreadable || self.oracle.proofs.may_refuse(self.computer.disk.harms(), *began);
+                assert!(is_excused, "a start refuses a log with nothing harmed that is proven: {reason}");
                 refusals + 1
             }
             Life::Ended(_) | Life::Crashed { .. } => 0,

@@ -98,7 +98,7 @@ fn run_life(machine: &mut Machine, oracle: &mut Oracle, dice: &mut Dice, seed: u
     let found = oracle.check(&wal, seed);
     seen.unknown_found += found - oracle.acknowledged;
     seen.unknown_lost += oracle.staged.len() - found;
-    seen.tails_dropped += usize::from(wal.dropped.is_some());
+    seen.tails_dropped += wal.dropped.len();
     oracle.settle(found);
     let segments = log.segments();
     log.prove();

@@ -3,6 +3,7 @@
 //! The Kafka codes live in the gateway. Each variant corresponds to one of them.
 
 use super::identity::MemberId;
+use crate::coordinator::{AppendFailure, Refusal};
 
 /// One refusal, for a whole request or for one partition or member of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,4 +46,24 @@ pub enum GroupError {
     /// The coordinator's record is over the size limit of its log: trying again does not help.
     #[error("the group's record is too large to be stored")]
     RecordTooLarge,
+}
+
+impl From<Refusal> for GroupError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Loading => Self::CoordinatorLoadInProgress,
+            Refusal::Overloaded => Self::CoordinatorNotAvailable,
+            Refusal::Resigned => Self::NotCoordinator,
+        }
+    }
+}
+
+impl From<AppendFailure> for GroupError {
+    fn from(failure: AppendFailure) -> Self {
+        match failure {
+            AppendFailure::Unavailable => Self::CoordinatorNotAvailable,
+            AppendFailure::TooLarge => Self::RecordTooLarge,
+            AppendFailure::NotLeader => Self::NotCoordinator,
+        }
+    }
 }

@@ -1,5 +1,4 @@
-//! The names that group requests carry, the token of a waiting request, and the two clocks of an
-//! input.
+//! The names that group requests carry.
 //!
 //! Member ids are made by the driver: nothing here draws a random number.
 
@@ -7,7 +6,10 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-use rustmq_model::{Instant, Timestamp};
+use super::error::GroupError;
+
+/// Texts in a record's key have a 16-bit length.
+const GROUP_ID_LENGTH_MAX: usize = 32_767;
 
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
@@ -69,6 +71,13 @@ name_type! {
     /// outside group membership.
     GroupId
 }
+impl GroupId {
+    /// Whether records can name the group.
+    pub(crate) fn check_length(&self) -> Result<(), GroupError> {
+        if self.as_str().len() > GROUP_ID_LENGTH_MAX { Err(GroupError::InvalidGroupId) } else { Ok(()) }
+    }
+}
+
 name_type! {
     /// One incarnation of a member. Empty in a request means: not known to the coordinator yet.
     MemberId
@@ -76,17 +85,4 @@ name_type! {
 name_type! {
     /// `group.instance.id`: the name under which a static member comes back (KIP-345).
     InstanceId
-}
-
-/// Names one waiting request. The driver chooses it; each token that goes in comes out once, in a
-/// reply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReplyToken(pub u64);
-
-/// The time of one input, on both clocks: timeouts run on the monotonic one, records carry the
-/// other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    pub instant: Instant,
-    pub wall: Timestamp,
 }

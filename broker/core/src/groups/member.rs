@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustmq_model::Instant;
 
-use super::identity::{InstanceId, ReplyToken};
+use super::identity::InstanceId;
 use super::request::{ClientIdentity, Protocol};
+use crate::coordinator::ReplyToken;
 
 /// A member as its group knows it.
 #[derive(Clone, Debug)]

@@ -1,19 +1,19 @@
 //! The group coordinator: classic consumer groups and committed offsets, kept in one partition of
 //! `__consumer_offsets`.
 //!
-//! Reading order: [`request`] (what comes in and what is answered), [`classic`] (one group),
-//! [`offsets`] (what a group committed), [`coordinator`] (all groups of one partition, which is
-//! what a driver holds), [`records`] (what is written).
+//! Reading order: [`request`] (what comes in and what is answered), `group` and [`classic`] (one
+//! group), [`offsets`] (what a group committed), [`machine`] (all groups of one partition, as a
+//! machine of the contract in [`crate::coordinator`]), [`records`] (what is written).
 
 pub mod classic;
 pub mod config;
-pub mod coordinator;
 pub mod error;
 mod fuzzing;
+mod group;
 pub mod identity;
+pub mod machine;
 pub mod member;
 pub mod offsets;
-pub mod partition;
 pub mod protocol;
 pub mod records;
 pub mod request;
@@ -23,12 +23,16 @@ pub mod state;
 pub mod subscription;
 
 pub use config::GroupConfig;
-pub use coordinator::{Action, AppendId, CoordinatorRecord, CoordinatorState, GroupCoordinator};
 pub use error::GroupError;
 #[doc(hidden)]
 pub use fuzzing::fuzz_group_machine;
-pub use identity::{GroupId, InstanceId, MemberId, Now, ReplyToken};
+pub use identity::{GroupId, InstanceId, MemberId};
+pub use machine::{GroupCoordinator, Groups};
 pub use offsets::CommittedOffset;
-pub use partition::coordinator_partition;
-pub use request::{Reply, ReplyOutcome};
+pub use request::{GroupEvent, GroupRequest, ReplyOutcome};
 pub use state::ClassicState;
+
+pub use crate::coordinator::{Now, ReplyToken, coordinator_partition};
+
+/// The answer to a request.
+pub type Reply = crate::coordinator::Reply<ReplyOutcome>;

@@ -1,16 +1,16 @@
 //! The offsets that one group has committed: what is shown, what is on its way to the log, and what
 //! has expired.
 //!
-//! Whether a member may commit is the group's decision (`classic`); what is written is the
-//! coordinator's (`coordinator`).
+//! The group decides whether a member may commit (`classic`). The machine of all groups writes the
+//! records (`machine`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustmq_model::{LeaderEpoch, Offset, Timestamp, TopicId, TopicName, TopicPartition};
 
-use super::coordinator::AppendId;
 use super::request::OffsetSelection;
+use crate::coordinator::AppendId;
 
 /// One committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,7 @@ impl GroupOffsets {
     }
 
     /// Whether something that changes this partition's offset is on its way to the log.
-    pub(crate) fn is_in_flight(&self, partition: &TopicPartition) -> bool {
+    pub(crate) fn is_pending(&self, partition: &TopicPartition) -> bool {
         self.in_flight.contains_key(partition) || self.removals.contains_key(partition)
     }
 
@@ -118,10 +118,13 @@ impl GroupOffsets {
         partitions
     }
 
-    /// The known partitions of one topic.
-    pub(crate) fn known_partitions_of(&self, topic: &TopicName) -> Vec<TopicPartition> {
+    /// Every partition of one topic for which a tombstone is needed to forget the topic. One with a
+    /// tombstone on its way needs another only if a commit is on its way, too: it may come later.
+    pub(crate) fn removable_partitions_of(&self, topic: &TopicName) -> Vec<TopicPartition> {
+        let is_removed =
+            |partition: &_| self.removals.contains_key(partition) && !self.in_flight.contains_key(partition);
         let mut partitions = self.known_partitions();
-        partitions.retain(|partition| partition.topic == *topic);
+        partitions.retain(|partition| partition.topic == *topic && !is_removed(partition));
         partitions
     }
 
@@ -138,7 +141,8 @@ impl GroupOffsets {
         }
     }
 
-    /// The partitions whose retention is over. One with a commit on its way is in use.
+    /// The partitions whose retention is over. One with a commit on its way is in use, one with a
+    /// tombstone on its way needs no other.
     pub(crate) fn expired(&self, now: Timestamp, start: RetentionStart, retention: Duration) -> Vec<TopicPartition> {
         let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let is_over = |offset: &CommittedOffset| match (offset.expires_at, start) {
@@ -148,7 +152,7 @@ impl GroupOffsets {
         };
         self.committed
             .iter()
-            .filter(|(partition, stored)| is_over(&stored.offset) && !self.in_flight.contains_key(*partition))
+            .filter(|(partition, stored)| is_over(&stored.offset) && !self.is_pending(partition))
             .map(|(partition, _)| partition.clone())
             .collect()
     }

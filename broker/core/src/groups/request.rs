@@ -1,16 +1,69 @@
 //! What the coordinator is asked and what it answers, free of any wire format.
 //!
-//! Requests that may wait carry a [`ReplyToken`] beside them; reads (fetch offsets, describe, list)
-//! are answered at once.
+//! A [`GroupRequest`] is answered by a [`ReplyOutcome`] under its token; reads (fetch offsets,
+//! describe, list) are answered at once.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rustmq_model::{LeaderEpoch, Offset, TopicId, TopicPartition};
+use rustmq_model::{LeaderEpoch, Offset, TopicId, TopicName, TopicPartition};
 
 use super::error::GroupError;
-use super::identity::{GroupId, InstanceId, MemberId, ReplyToken};
+use super::identity::{GroupId, InstanceId, MemberId};
 use super::state::ClassicState;
+
+/// A request to the group coordinator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupRequest {
+    Join(JoinRequest),
+    Sync(SyncRequest),
+    Heartbeat(HeartbeatRequest),
+    Leave(LeaveRequest),
+    CommitOffsets(OffsetCommitRequest),
+    DeleteOffsets(OffsetDeleteRequest),
+    DeleteGroup(GroupId),
+}
+
+impl GroupRequest {
+    /// Whether the group can have this id. Offsets may be committed for the empty one, and it may
+    /// be deleted.
+    pub(crate) fn check_group_id(&self) -> Result<(), GroupError> {
+        let (group, may_be_empty) = match self {
+            Self::Join(request) => (&request.group, false),
+            Self::Sync(request) => (&request.group, false),
+            Self::Heartbeat(request) => (&request.group, false),
+            Self::Leave(request) => (&request.group, false),
+            Self::CommitOffsets(request) => (&request.group, true),
+            Self::DeleteOffsets(request) => (&request.group, false),
+            Self::DeleteGroup(group) => (group, true),
+        };
+        if group.is_empty() && !may_be_empty { Err(GroupError::InvalidGroupId) } else { group.check_length() }
+    }
+
+    /// The answer that refuses it as a whole.
+    pub(crate) fn refused(&self, error: GroupError) -> ReplyOutcome {
+        match self {
+            Self::Join(_) => ReplyOutcome::Join(Err(error)),
+            Self::Sync(_) => ReplyOutcome::Sync(Err(error)),
+            Self::Heartbeat(_) => ReplyOutcome::Heartbeat(Err(error)),
+            Self::Leave(_) => ReplyOutcome::Leave(Err(error)),
+            Self::CommitOffsets(_) => ReplyOutcome::OffsetCommit(Err(error)),
+            Self::DeleteOffsets(_) => ReplyOutcome::OffsetDelete(Err(error)),
+            Self::DeleteGroup(_) => ReplyOutcome::DeleteGroup(Err(error)),
+        }
+    }
+}
+
+/// A fact for the group coordinator from outside of its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupEvent {
+    /// A topic was deleted: whatever was committed under its name goes.
+    TopicDeleted(TopicName),
+    /// Topics that offsets were committed for, under these names and ids, are not there. Deletions
+    /// during a load, or whose tombstones a broker did not get to write, are found this way.
+    TopicsMissing(BTreeSet<(TopicName, TopicId)>),
+}
 
 /// One protocol that a member offers: for consumers an assignor's name and the subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,13 +212,6 @@ pub type PartitionOutcomes = Vec<(TopicPartition, Result<(), GroupError>)>;
 pub struct OffsetDeleteRequest {
     pub group: GroupId,
     pub partitions: Vec<TopicPartition>,
-}
-
-/// The answer to one request that carried a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reply {
-    pub token: ReplyToken,
-    pub outcome: ReplyOutcome,
 }
 
 /// What is answered, by kind of request.

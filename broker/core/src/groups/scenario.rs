@@ -9,16 +9,44 @@ use bytes::Bytes;
 use rustmq_model::{Instant, LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition};
 
 use super::config::GroupConfig;
-use super::coordinator::{Action, AppendId, CoordinatorRecord, GroupCoordinator};
 use super::error::GroupError;
-use super::identity::{GroupId, InstanceId, MemberId, Now, ReplyToken};
+use super::identity::{GroupId, InstanceId, MemberId};
+use super::machine::{GroupCoordinator, Groups};
 use super::request::{
-    ClientIdentity, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeavingMember, LeftMember, OffsetCommit,
-    OffsetCommitRequest, PartitionOutcomes, Protocol, ReplyOutcome, SyncRequest, Synced,
+    ClientIdentity, GroupRequest, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeavingMember, LeftMember,
+    OffsetCommit, OffsetCommitRequest, PartitionOutcomes, Protocol, ReplyOutcome, SyncRequest, Synced,
 };
 use super::state::ClassicState;
+use crate::coordinator::{
+    Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorRecord,
+    Loader, LogRange, Now, ReplayedRecord, ReplyToken,
+};
 
 pub(super) const START: Now = Now { instant: Instant::from_nanos(1_000), wall: Timestamp(1_700_000_000_000) };
+
+const LIMITS: CoordinatorLimits = CoordinatorLimits {
+    waiting_max: 1000,
+    pending_bytes_max: usize::MAX,
+    log_bytes: u64::MAX,
+    rewrite_batch_bytes_max: 1000,
+};
+
+/// A coordinator that is loading.
+pub(super) fn loading() -> GroupCoordinator {
+    Coordinator::new(LeaderEpoch(0), LIMITS)
+}
+
+/// The machine, for a coordinator that is loading: all of its log is replayed.
+pub(super) fn loaded(machine: Groups) -> Loader<Groups> {
+    let log = LogRange { log_start: Offset::ZERO, local_start: Offset::ZERO, log_end: Offset::ZERO };
+    Loader::new(machine, log, 0).unwrap()
+}
+
+pub(super) fn replay(groups: &mut Groups, records: &[CoordinatorRecord]) {
+    for CoordinatorRecord { key, value } in records {
+        groups.replay(ReplayedRecord { offset: Offset::ZERO, key, value: value.as_deref() }).unwrap();
+    }
+}
 
 pub(super) struct Scenario {
     pub(super) coordinator: GroupCoordinator,
@@ -38,9 +66,17 @@ impl Scenario {
     }
 
     pub(super) fn with(config: GroupConfig) -> Self {
-        let mut coordinator = GroupCoordinator::new(config);
-        coordinator.activate(START);
-        Self::around(coordinator)
+        Self::of(Groups::new(config), START)
+    }
+
+    /// An active coordinator with this state.
+    pub(super) fn of(groups: Groups, now: Now) -> Self {
+        let mut coordinator = loading();
+        coordinator.activate(now, loaded(groups));
+        let mut scenario = Self::around(coordinator);
+        scenario.now = now;
+        scenario.settle();
+        scenario
     }
 
     pub(super) fn around(coordinator: GroupCoordinator) -> Self {
@@ -67,12 +103,11 @@ impl Scenario {
                     Action::Reply(reply) => {
                         assert!(self.answers.insert(reply.token, reply.outcome).is_none(), "answered twice");
                     }
-                    Action::AppendRecords { append, records } => self.appends.push_back((append, records)),
+                    Action::Append { append, records } => self.appends.push_back((append, records)),
+                    Action::TrimLog { below } => panic!("the log is not to be trimmed below {below}"),
                 }
             }
-            if self.coordinator.state() == super::CoordinatorState::Active {
-                self.coordinator.check_invariants();
-            }
+            self.coordinator.check_invariants();
             if !self.is_log_fast || self.appends.is_empty() {
                 return;
             }
@@ -84,16 +119,17 @@ impl Scenario {
     pub(super) fn store(&mut self) {
         let (append, records) = self.appends.pop_front().expect("an append is on its way");
         self.log.extend(records);
-        self.coordinator.on_record_committed(self.now, append);
+        let next_offset = Offset(i64::try_from(self.log.len()).unwrap());
+        self.coordinator.on_append_completed(self.now, append, Ok(Committed { next_offset, bytes: 1 }));
         if !self.is_log_fast {
             self.settle();
         }
     }
 
     /// The oldest append is lost.
-    pub(super) fn lose(&mut self, error: GroupError) {
+    pub(super) fn lose(&mut self, failure: AppendFailure) {
         let (append, _) = self.appends.pop_front().expect("an append is on its way");
-        self.coordinator.on_record_failed(self.now, append, error);
+        self.coordinator.on_append_completed(self.now, append, Err(failure));
         self.settle();
     }
 
@@ -104,11 +140,19 @@ impl Scenario {
         self.settle();
     }
 
-    pub(super) fn join_with(&mut self, request: JoinRequest) -> ReplyToken {
+    pub(super) fn request(&mut self, request: GroupRequest) -> ReplyToken {
         let token = self.token();
-        self.coordinator.handle_join(self.now, token, request);
+        self.coordinator.handle_request(self.now, token, request);
         self.settle();
         token
+    }
+
+    pub(super) fn groups(&self) -> &Groups {
+        self.coordinator.machine().unwrap()
+    }
+
+    pub(super) fn join_with(&mut self, request: JoinRequest) -> ReplyToken {
+        self.request(GroupRequest::Join(request))
     }
 
     /// A dynamic member of an old client joins, without the detour for an id.
@@ -121,10 +165,7 @@ impl Scenario {
     }
 
     pub(super) fn sync_with(&mut self, request: SyncRequest) -> ReplyToken {
-        let token = self.token();
-        self.coordinator.handle_sync(self.now, token, request);
-        self.settle();
-        token
+        self.request(GroupRequest::Sync(request))
     }
 
     pub(super) fn sync(&mut self, member: &str, generation: i32, assignments: &[(&str, &str)]) -> ReplyToken {
@@ -137,15 +178,13 @@ impl Scenario {
         instance: Option<&str>,
         generation: i32,
     ) -> Result<(), GroupError> {
-        let token = self.token();
         let request = HeartbeatRequest {
             group: "g".into(),
             member: member.into(),
             instance: instance.map(InstanceId::from),
             generation,
         };
-        self.coordinator.handle_heartbeat(self.now, token, &request);
-        self.settle();
+        let token = self.request(GroupRequest::Heartbeat(request));
         match self.answers.remove(&token) {
             Some(ReplyOutcome::Heartbeat(outcome)) => outcome,
             other => panic!("a heartbeat is answered at once, not with {other:?}"),
@@ -153,7 +192,6 @@ impl Scenario {
     }
 
     pub(super) fn leave(&mut self, members: &[(&str, Option<&str>)]) -> ReplyToken {
-        let token = self.token();
         let members = members
             .iter()
             .map(|(member, instance)| LeavingMember {
@@ -162,23 +200,15 @@ impl Scenario {
                 reason: None,
             })
             .collect();
-        self.coordinator.handle_leave(self.now, token, LeaveRequest { group: "g".into(), members });
-        self.settle();
-        token
+        self.request(GroupRequest::Leave(LeaveRequest { group: "g".into(), members }))
     }
 
     pub(super) fn commit_with(&mut self, request: OffsetCommitRequest) -> ReplyToken {
-        let token = self.token();
-        self.coordinator.handle_offset_commit(self.now, token, request);
-        self.settle();
-        token
+        self.request(GroupRequest::CommitOffsets(request))
     }
 
     pub(super) fn delete(&mut self, group: &str) -> ReplyToken {
-        let token = self.token();
-        self.coordinator.handle_delete_group(self.now, token, &group.into());
-        self.settle();
-        token
+        self.request(GroupRequest::DeleteGroup(group.into()))
     }
 
     pub(super) fn is_waiting(&self, token: ReplyToken) -> bool {
@@ -215,7 +245,7 @@ impl Scenario {
     }
 
     pub(super) fn state(&self) -> ClassicState {
-        self.coordinator.describe(&"g".into()).unwrap().state
+        self.groups().describe(&"g".into()).unwrap().state
     }
 
     /// Members `m1`, `m2`, ... in a stable generation 1, led by `m1`, each assigned its own name.
@@ -237,14 +267,9 @@ impl Scenario {
 
     /// A new coordinator that has read this one's log.
     pub(super) fn restarted(&self) -> Self {
-        let mut coordinator = GroupCoordinator::new(GroupConfig::default());
-        for record in &self.log {
-            coordinator.replay(&record.key, record.value.as_ref()).unwrap();
-        }
-        coordinator.activate(self.now);
-        let mut restarted = Self::around(coordinator);
-        restarted.now = self.now;
-        restarted
+        let mut groups = Groups::new(GroupConfig::default());
+        replay(&mut groups, &self.log);
+        Self::of(groups, self.now)
     }
 }
 

@@ -6,8 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
-
 use super::records::{Reader, RecordError};
 
 /// The protocol type of Kafka consumers: only groups of this type have subscriptions.
@@ -15,14 +13,14 @@ pub const CONSUMER_PROTOCOL_TYPE: &str = "consumer";
 
 /// Topics in a subscription of any version: each starts as version 0 does, with its version and the
 /// topics.
-pub fn subscribed_topics(subscription: Bytes) -> Result<BTreeSet<String>, RecordError> {
+pub fn subscribed_topics(subscription: &[u8]) -> Result<BTreeSet<String>, RecordError> {
     let mut reader = Reader::new(subscription);
     let version = reader.i16()?;
     if version < 0 {
         return Err(RecordError::UnknownVersion { schema: "ConsumerProtocol", version });
     }
     let count = reader.count(2)?;
-    (0..count).map(|_| reader.string()).collect()
+    (0..count).map(|_| reader.string().map(str::to_owned)).collect()
 }
 
 #[cfg(test)]
@@ -37,16 +35,16 @@ mod tests {
 
     #[test]
     fn topics_of_a_java_consumer_are_found() {
-        let topics = subscribed_topics(Bytes::from_static(SUBSCRIPTION)).unwrap();
+        let topics = subscribed_topics(SUBSCRIPTION).unwrap();
         assert_eq!(topics, BTreeSet::from(["orders".to_owned()]));
     }
 
     #[test]
     fn every_cut_and_absurd_counts_are_errors() {
         for length in 0..16 {
-            assert!(subscribed_topics(Bytes::from_static(&SUBSCRIPTION[..length.min(13)])).is_err(), "{length}");
+            assert!(subscribed_topics(&SUBSCRIPTION[..length.min(13)]).is_err(), "{length}");
         }
-        assert!(subscribed_topics(Bytes::from_static(b"\x00\x00\x7f\xff\xff\xff\x00\x01a")).is_err());
-        assert!(subscribed_topics(Bytes::from_static(b"\xff\xff\x00\x00\x00\x00")).is_err());
+        assert!(subscribed_topics(b"\x00\x00\x7f\xff\xff\xff\x00\x01a").is_err());
+        assert!(subscribed_topics(b"\xff\xff\x00\x00\x00\x00").is_err());
     }
 }

@@ -1,28 +1,31 @@
-//! A coordinator's log from its start to where it ended when the reading began, in portions: each
-//! is read while the one before is replayed.
+//! A coordinator's log from its start to the end that it had when the leadership began, in
+//! portions: each is read while the one before is replayed. What an earlier leader left uncommitted
+//! is waited for.
 
 use bytes::Bytes;
-use rustmq_engine_api::{Isolation, PartitionReader, ReadError, ReadRequest};
+use rustmq_broker_core::coordinator::LogRange;
+use rustmq_engine_api::{Awaited, FetchWaiter, Isolation, PartitionReader, ReadError, ReadFrontier, ReadRequest};
 use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
 use tokio::task::JoinSet;
 
+/// Why a portion was not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum PortionError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the read panicked")]
+    Panicked,
+}
+
 /// Bytes that are read at a time.
 const PORTION_BYTES: usize = 1 << 20;
 
-/// Batches that follow each other.
-#[derive(Debug)]
-pub(super) struct Portion {
-    /// Records of the first batch below this are not of the log any more.
-    pub(super) from: Offset,
-    pub(super) batches: Vec<Bytes>,
-}
-
 pub(super) struct LogReader {
     reader: PartitionReader,
+    range: LogRange,
     /// What comes next.
     from: Offset,
-    end: Offset,
     /// The read from there on, if it is under way: one at the most. It ends with this.
     ahead: JoinSet<Result<Vec<Bytes>, ReadError>>,
 }
@@ -30,41 +33,56 @@ pub(super) struct LogReader {
 impl LogReader {
     pub(super) fn new(reader: PartitionReader) -> Self {
         let frontiers = reader.frontiers();
-        Self { reader, from: frontiers.log_start, end: frontiers.high_watermark, ahead: JoinSet::new() }
+        let range =
+            LogRange { log_start: frontiers.log_start, local_start: frontiers.local_start, log_end: frontiers.log_end };
+        Self { reader, range, from: range.log_start, ahead: JoinSet::new() }
     }
 
-    pub(super) const fn position(&self) -> Offset {
-        self.from
+    pub(super) const fn range(&self) -> LogRange {
+        self.range
     }
 
-    pub(super) fn is_at_end(&self) -> bool {
-        self.from >= self.end
-    }
-
-    /// The next portion. After an error it can be asked for again.
-    pub(super) async fn next(&mut self) -> Result<Portion, ReadError> {
+    /// The next batches. After an error they can be asked for again, from `from` on. May be dropped
+    /// and called again.
+    pub(super) async fn next(&mut self, from: Offset) -> Result<Vec<Bytes>, PortionError> {
+        if self.from != from {
+            self.ahead.abort_all();
+            (self.from, self.ahead) = (from, JoinSet::new());
+        }
         self.read_ahead();
         let read = self.ahead.join_next().await.expect("one is under way");
-        let batches = read.map_err(|_| ReadError::Closed)??;
-        let from = self.from;
-        if let Some(last) = batches.last() {
-            let header = BatchHeader::parse(last).map_err(|error| ReadError::Storage { reason: error.to_string() })?;
+        let batches = read.map_err(|_| PortionError::Panicked)??;
+        if let Some(header) = batches.last().and_then(|last| BatchHeader::parse(last).ok()) {
             self.from = header.next_offset().max(from);
+            if self.from < self.range.log_end {
+                self.read_ahead();
+                // It is begun before whoever asked is busy with these batches: its thread would
+                // begin it only then.
+                tokio::task::yield_now().await;
+            }
         }
-        if !self.is_at_end() {
-            self.read_ahead();
-            // It is begun before whoever asked is busy with this portion: its thread would begin it
-            // only then.
-            tokio::task::yield_now().await;
-        }
-        Ok(Portion { from, batches })
+        Ok(batches)
     }
 
     fn read_ahead(&mut self) {
         if self.ahead.is_empty() {
-            let (reader, isolation) = (self.reader.clone(), Isolation::ReadCommitted);
+            let (reader, isolation) = (self.reader.clone(), Isolation::ReadUncommitted);
             let request = ReadRequest { from: self.from, max_bytes: PORTION_BYTES, at_least_one: true, isolation };
-            self.ahead.spawn(async move { reader.read(request).await.map(|read| read.batches) });
+            self.ahead.spawn(read_committed_once(reader, request));
         }
+    }
+}
+
+/// Reads batches as soon as there are some below the high watermark.
+async fn read_committed_once(reader: PartitionReader, request: ReadRequest) -> Result<Vec<Bytes>, ReadError> {
+    let waiter = FetchWaiter::new();
+    loop {
+        let awaited = Awaited { from: request.from, frontier: ReadFrontier::HighWatermark, above: request.from };
+        reader.watch(&waiter, awaited);
+        let batches = reader.read(request).await?.batches;
+        if !batches.is_empty() {
+            return Ok(batches);
+        }
+        waiter.wait().await;
     }
 }

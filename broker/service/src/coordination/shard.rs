@@ -1,228 +1,142 @@
 //! One coordinator with its callers. Requests take effect on the caller's thread, under a lock that
-//! is held for the machine's step only; what has to be appended goes into a queue, in order, for
+//! is held for the machine's step only; appends and trims go into a queue, in order, for
 //! the driver.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
-use rustmq_broker_core::groups::coordinator::{LiveRecords, RewritePoint};
-use rustmq_broker_core::groups::records::RecordError;
-use rustmq_broker_core::groups::request::{
-    GroupDescription, GroupListing, HeartbeatRequest, JoinRequest, Joined, LeaveRequest, LeftMember,
-    OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, PartitionOutcomes, SyncRequest, Synced,
+use rustmq_broker_core::coordinator::{
+    Action, AppendFailure, AppendId, Committed, Coordinator, CoordinatorLimits, CoordinatorMachine, CoordinatorRecord,
+    CoordinatorState, Loader, Now, Refusal, Reply, ReplyToken, TrimFailed,
 };
-use rustmq_broker_core::groups::{
-    Action, AppendId, ClassicState, CommittedOffset, CoordinatorRecord, CoordinatorState, GroupConfig,
-    GroupCoordinator, GroupError, GroupId, Now, ReplyToken,
-};
-use rustmq_engine_api::PartitionReader;
-use rustmq_model::{Instant, Offset, TopicId, TopicIdPartition, TopicName, TopicPartition};
+use rustmq_model::{Instant, LeaderEpoch, Offset, TopicIdPartition};
 use tokio::sync::{Notify, oneshot};
 
-use super::wait::{Caller, GroupWait};
 use crate::clock::Clock;
-use crate::config::BrokerLimits;
 
-/// What an append is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AppendPurpose {
-    /// The machine waits for the result.
-    Decision(AppendId),
-    /// A live record, written again so that the log's beginning can go.
-    Rewrite,
-}
-
-/// Records that are to be stored as one batch.
+/// Work on the log for the driver, in the order of the queue.
 #[derive(Debug)]
-pub(super) struct QueuedAppend {
-    pub(super) purpose: AppendPurpose,
-    pub(super) records: Vec<CoordinatorRecord>,
+pub(super) enum LogWork {
+    Append { append: AppendId, records: Vec<CoordinatorRecord> },
+    Trim { below: Offset },
 }
 
-/// The moment that a log is shortened to.
-pub(super) struct RewriteStart {
-    /// What is no longer needed when the groups are written again.
-    pub(super) below: Offset,
-    point: RewritePoint,
-    /// Groups that may still have records below.
-    pub(super) groups: VecDeque<GroupId>,
-}
-
-struct Machine {
-    coordinator: GroupCoordinator,
-    callers: HashMap<ReplyToken, Caller>,
+struct Hosted<M: CoordinatorMachine> {
+    coordinator: Coordinator<M>,
+    callers: HashMap<ReplyToken, oneshot::Sender<M::Outcome>>,
     next_token: u64,
-    /// Bounded by the callers that wait, and by the machine's own timers.
-    queue: VecDeque<QueuedAppend>,
-    /// What the driver was last told to wake up for.
+    /// Bounded by the coordinator's limits on pending appends.
+    work: VecDeque<LogWork>,
+    /// The time that the driver was last told to wake up at.
     timeout: Option<Instant>,
 }
 
-pub(crate) struct CoordinatorShard {
+pub(crate) struct CoordinatorShard<M: CoordinatorMachine> {
     pub(super) id: TopicIdPartition,
-    pub(super) reader: PartitionReader,
     pub(super) clock: Clock,
-    /// The driver has something to append, or another time to wake up at.
+    /// The driver has work, another time to wake up at, or nothing to do any more.
     pub(super) news: Notify,
-    callers_max: usize,
-    machine: Mutex<Machine>,
+    leader_epoch: LeaderEpoch,
+    hosted: Mutex<Hosted<M>>,
 }
 
-impl CoordinatorShard {
+impl<M: CoordinatorMachine> CoordinatorShard<M> {
     pub(super) fn new(
         id: TopicIdPartition,
-        reader: PartitionReader,
-        config: GroupConfig,
+        leader_epoch: LeaderEpoch,
+        limits: CoordinatorLimits,
         clock: Clock,
-        limits: BrokerLimits,
     ) -> Self {
-        let machine = Machine {
-            coordinator: GroupCoordinator::new(config),
+        let hosted = Hosted {
+            coordinator: Coordinator::new(leader_epoch, limits),
             callers: HashMap::new(),
             next_token: 0,
-            queue: VecDeque::new(),
+            work: VecDeque::new(),
             timeout: None,
         };
-        let callers_max = limits.group_requests_waiting_max;
-        Self { id, reader, clock, news: Notify::new(), callers_max, machine: Mutex::new(machine) }
+        Self { id, clock, news: Notify::new(), leader_epoch, hosted: Mutex::new(hosted) }
     }
 
-    pub(crate) fn join(&self, request: JoinRequest) -> GroupWait<Joined> {
-        self.ask(Caller::Join, |machine, now, token| machine.handle_join(now, token, request))
+    pub(super) const fn leader_epoch(&self) -> LeaderEpoch {
+        self.leader_epoch
     }
 
-    pub(crate) fn sync(&self, request: SyncRequest) -> GroupWait<Synced> {
-        self.ask(Caller::Sync, |machine, now, token| machine.handle_sync(now, token, request))
+    /// A request takes effect; its answer may have to be waited for.
+    pub(crate) fn ask(&self, request: M::Request) -> ReplyWait<M::Outcome> {
+        let (caller, wait) = oneshot::channel();
+        let mut hosted = self.hosted.lock();
+        let token = ReplyToken(hosted.next_token);
+        hosted.next_token += 1;
+        hosted.callers.insert(token, caller);
+        hosted.coordinator.handle_request(self.clock.now(), token, request);
+        self.settle(&mut hosted);
+        ReplyWait(wait)
     }
 
-    pub(crate) fn heartbeat(&self, request: &HeartbeatRequest) -> GroupWait<()> {
-        self.ask(Caller::Heartbeat, |machine, now, token| machine.handle_heartbeat(now, token, request))
+    /// Looks at what is committed.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&M) -> T) -> Result<T, Refusal> {
+        self.hosted.lock().coordinator.machine().map(look)
     }
 
-    pub(crate) fn leave(&self, request: LeaveRequest) -> GroupWait<Vec<LeftMember>> {
-        self.ask(Caller::Leave, |machine, now, token| machine.handle_leave(now, token, request))
+    pub(crate) fn tell(&self, event: M::Event) {
+        self.step(|coordinator, now| coordinator.on_event(now, event));
     }
 
-    pub(crate) fn commit_offsets(&self, request: OffsetCommitRequest) -> GroupWait<PartitionOutcomes> {
-        self.ask(Caller::OffsetCommit, |machine, now, token| machine.handle_offset_commit(now, token, request))
+    /// The leadership has ended: callers are told, the driver ends.
+    pub(crate) fn resign(&self) {
+        self.step(|coordinator, _| coordinator.resign());
     }
 
-    pub(crate) fn delete_offsets(&self, request: OffsetDeleteRequest) -> GroupWait<PartitionOutcomes> {
-        self.ask(Caller::OffsetDelete, |machine, _, token| machine.handle_offset_delete(token, request))
+    /// One input of the coordinator that nobody waits for.
+    fn step(&self, input: impl FnOnce(&mut Coordinator<M>, Now)) {
+        let mut hosted = self.hosted.lock();
+        input(&mut hosted.coordinator, self.clock.now());
+        self.settle(&mut hosted);
     }
 
-    pub(crate) fn delete_group(&self, group: &GroupId) -> GroupWait<()> {
-        self.ask(Caller::DeleteGroup, |machine, now, token| machine.handle_delete_group(now, token, group))
-    }
-
-    pub(crate) fn fetch_offsets(
-        &self,
-        group: &GroupId,
-        selection: &OffsetSelection,
-    ) -> Result<Vec<(TopicPartition, Option<CommittedOffset>)>, GroupError> {
-        self.machine.lock().coordinator.fetch_offsets(group, selection)
-    }
-
-    pub(crate) fn describe(&self, group: &GroupId) -> Result<GroupDescription, GroupError> {
-        self.machine.lock().coordinator.describe(group)
-    }
-
-    pub(crate) fn list(&self) -> Result<Vec<GroupListing>, GroupError> {
-        self.machine.lock().coordinator.list()
-    }
-
-    pub(crate) fn group_ids(&self) -> Vec<GroupId> {
-        self.machine.lock().coordinator.group_ids()
-    }
-
-    pub(crate) fn group_counts(&self) -> BTreeMap<ClassicState, usize> {
-        self.machine.lock().coordinator.group_counts()
-    }
-
-    pub(crate) fn forget_topic(&self, topic: &TopicName) {
-        self.step(|coordinator, _| coordinator.handle_topic_deleted(topic));
-    }
-
-    /// The partition is no longer served here: callers are told, the driver ends.
-    pub(crate) fn unload(&self) {
-        self.step(|coordinator, _| coordinator.unload());
-        self.machine.lock().queue.clear();
-        self.news.notify_one();
-    }
-
-    fn ask<T>(
-        &self,
-        caller: impl FnOnce(oneshot::Sender<Result<T, GroupError>>) -> Caller,
-        input: impl FnOnce(&mut GroupCoordinator, Now, ReplyToken),
-    ) -> GroupWait<T> {
-        let (answer, wait) = oneshot::channel();
-        let mut machine = self.machine.lock();
-        if machine.callers.len() >= self.callers_max {
-            return GroupWait::refused(GroupError::CoordinatorNotAvailable);
-        }
-        let token = ReplyToken(machine.next_token);
-        machine.next_token += 1;
-        machine.callers.insert(token, caller(answer));
-        input(&mut machine.coordinator, self.clock.now(), token);
-        self.settle(&mut machine);
-        GroupWait::new(wait)
-    }
-
-    /// One input of the machine that nobody waits for.
-    fn step(&self, input: impl FnOnce(&mut GroupCoordinator, Now)) {
-        let mut machine = self.machine.lock();
-        input(&mut machine.coordinator, self.clock.now());
-        self.settle(&mut machine);
-    }
-
-    /// Carries out what the machine wants.
-    fn settle(&self, machine: &mut Machine) {
-        while let Some(action) = machine.coordinator.poll_action() {
+    /// Carries out what the coordinator wants, as far as no log is needed.
+    fn settle(&self, hosted: &mut Hosted<M>) {
+        while let Some(action) = hosted.coordinator.poll_action() {
             match action {
-                Action::Reply(reply) => {
-                    let caller = machine.callers.remove(&reply.token);
-                    caller.expect("each token is answered once").answer(reply.outcome);
+                Action::Reply(Reply { token, outcome }) => {
+                    let caller = hosted.callers.remove(&token).expect("each token is answered once");
+                    if caller.send(outcome).is_err() {
+                        tracing::trace!(partition = %self.id, "a request was answered after its connection had gone");
+                    }
                 }
-                Action::AppendRecords { append, records } => {
-                    machine.queue.push_back(QueuedAppend { purpose: AppendPurpose::Decision(append), records });
-                }
+                Action::Append { append, records } => hosted.work.push_back(LogWork::Append { append, records }),
+                Action::TrimLog { below } => hosted.work.push_back(LogWork::Trim { below }),
             }
         }
-        let timeout = machine.coordinator.poll_timeout();
-        if !machine.queue.is_empty() || timeout != machine.timeout {
-            machine.timeout = timeout;
+        let has_resigned = hosted.coordinator.state() == CoordinatorState::Resigned;
+        if has_resigned {
+            // A wait whose other end is dropped says that this is not the coordinator.
+            (hosted.callers, hosted.work) = (HashMap::new(), VecDeque::new());
+        }
+        let timeout = hosted.coordinator.poll_timeout();
+        if has_resigned || !hosted.work.is_empty() || timeout != hosted.timeout {
+            hosted.timeout = timeout;
             self.news.notify_one();
         }
     }
 }
 
 /// The driver's side.
-impl CoordinatorShard {
-    pub(super) fn state(&self) -> CoordinatorState {
-        self.machine.lock().coordinator.state()
-    }
-
-    /// Takes in one record of the log. Nothing happens once the partition is given up.
-    pub(super) fn replay(&self, key: &bytes::Bytes, value: Option<&bytes::Bytes>) -> Result<(), RecordError> {
-        let mut machine = self.machine.lock();
-        match machine.coordinator.state() {
-            CoordinatorState::Loading => machine.coordinator.replay(key, value),
-            CoordinatorState::Active | CoordinatorState::Unloaded => Ok(()),
+impl<M: CoordinatorMachine> CoordinatorShard<M> {
+    pub(super) async fn resigned(&self) {
+        while self.state() != CoordinatorState::Resigned {
+            self.news.notified().await;
         }
     }
 
-    pub(super) fn activate(&self) {
-        self.step(|coordinator, now| coordinator.activate(now));
+    pub(super) fn state(&self) -> CoordinatorState {
+        self.hosted.lock().coordinator.state()
     }
 
-    /// The topics of all stored offsets, as the commits named them.
-    pub(super) fn committed_topics(&self) -> BTreeSet<(TopicName, TopicId)> {
-        self.machine.lock().coordinator.committed_topics()
-    }
-
-    pub(super) fn forget_gone(&self, gone: &BTreeSet<(TopicName, TopicId)>) {
-        self.step(|coordinator, _| coordinator.handle_topics_gone(gone));
+    pub(super) fn activate(&self, loader: Loader<M>) {
+        self.step(|coordinator, now| coordinator.activate(now, loader));
     }
 
     pub(super) fn handle_timeout(&self) {
@@ -230,113 +144,40 @@ impl CoordinatorShard {
     }
 
     pub(super) fn timeout(&self) -> Option<Instant> {
-        self.machine.lock().coordinator.poll_timeout()
+        self.hosted.lock().coordinator.poll_timeout()
     }
 
-    /// Up to `count` of the oldest appends.
-    pub(super) fn take_queued(&self, count: usize) -> Vec<QueuedAppend> {
-        let mut machine = self.machine.lock();
-        let count = count.min(machine.queue.len());
-        machine.queue.drain(..count).collect()
+    /// Up to `count` of the oldest pieces of work.
+    pub(super) fn take_work(&self, count: usize) -> Vec<LogWork> {
+        let mut hosted = self.hosted.lock();
+        let count = count.min(hosted.work.len());
+        hosted.work.drain(..count).collect()
     }
 
-    pub(super) fn on_appended(&self, append: AppendId, result: Result<(), GroupError>) {
-        self.step(|coordinator, now| match result {
-            Ok(()) => coordinator.on_record_committed(now, append),
-            Err(error) => coordinator.on_record_failed(now, append, error),
-        });
+    pub(super) fn on_append_completed(&self, append: AppendId, result: Result<Committed, AppendFailure>) {
+        self.step(|coordinator, now| coordinator.on_append_completed(now, append, result));
     }
 
-    pub(super) fn begin_rewrite(&self) -> RewriteStart {
-        let machine = self.machine.lock();
-        // Under the lock: a record below this offset was made before, so that its group is among
-        // these, and what the machine makes from here on lies above.
-        let below = self.reader.frontiers().high_watermark;
-        RewriteStart {
-            below,
-            point: machine.coordinator.rewrite_point(),
-            groups: machine.coordinator.group_ids().into(),
-        }
-    }
-
-    /// Queues the live records of groups, about `bytes_max` of them, before anything that the
-    /// machine decides later. Groups that have to wait go back to the end. Answers how many appends
-    /// were queued.
-    pub(super) fn queue_live(&self, start: &mut RewriteStart, bytes_max: usize, batch_bytes_max: usize) -> usize {
-        let RewriteStart { point, groups, .. } = start;
-        let mut machine = self.machine.lock();
-        let (mut queued, mut bytes) = (0, 0);
-        for _ in 0..groups.len() {
-            if bytes >= bytes_max {
-                break;
-            }
-            let Some(group) = groups.pop_front() else { break };
-            match machine.coordinator.live_records(&group, *point) {
-                LiveRecords::Nothing => {}
-                LiveRecords::InFlight => groups.push_back(group),
-                LiveRecords::Records(records) => {
-                    for records in batches(records, batch_bytes_max) {
-                        bytes += records.iter().map(record_bytes).sum::<usize>();
-                        machine.queue.push_back(QueuedAppend { purpose: AppendPurpose::Rewrite, records });
-                        queued += 1;
-                    }
-                }
-            }
-        }
-        queued
+    pub(super) fn on_trimmed(&self, result: Result<(), TrimFailed>) {
+        self.step(|coordinator, _| coordinator.on_trimmed(result));
     }
 }
 
-/// More than a record takes in a batch beyond its key and value.
-const RECORD_OVERHEAD: usize = 32;
-
-fn record_bytes(record: &CoordinatorRecord) -> usize {
-    record.key.len() + record.value.as_ref().map_or(0, bytes::Bytes::len) + RECORD_OVERHEAD
-}
-
-/// Splits records into batches of at most `bytes_max`; a larger record has one to itself.
-fn batches(records: Vec<CoordinatorRecord>, bytes_max: usize) -> Vec<Vec<CoordinatorRecord>> {
-    let mut batches: Vec<Vec<CoordinatorRecord>> = Vec::new();
-    let mut room = 0;
-    for record in records {
-        let bytes = record_bytes(&record);
-        match batches.last_mut() {
-            Some(batch) if bytes <= room => batch.push(record),
-            Some(_) | None => {
-                batches.push(vec![record]);
-                room = bytes_max;
-            }
-        }
-        room = room.saturating_sub(bytes);
-    }
-    batches
-}
-
-impl std::fmt::Debug for CoordinatorShard {
+impl<M: CoordinatorMachine> std::fmt::Debug for CoordinatorShard<M> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CoordinatorShard").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
-/// Shared by the callers and the driver.
-pub(super) type SharedShard = Arc<CoordinatorShard>;
+/// The pending answer to a request, which has taken effect already. Dropping it changes nothing.
+#[derive(Debug)]
+pub(crate) struct ReplyWait<O>(oneshot::Receiver<O>);
 
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use rustmq_broker_core::groups::CoordinatorRecord;
+impl<O> Future for ReplyWait<O> {
+    /// [`Refusal::Resigned`] if the coordinator has resigned before it answered.
+    type Output = Result<O, Refusal>;
 
-    use super::{RECORD_OVERHEAD, batches};
-
-    #[test]
-    fn records_are_split_into_batches_under_the_limit() {
-        let record = |size: usize| CoordinatorRecord { key: Bytes::from(vec![0; size]), value: None };
-        let sizes = |records: &[usize], bytes_max: usize| -> Vec<usize> {
-            let records = records.iter().map(|size| record(*size)).collect();
-            batches(records, bytes_max).iter().map(Vec::len).collect()
-        };
-        assert_eq!(sizes(&[], 100), Vec::<usize>::new());
-        assert_eq!(sizes(&[10, 10, 10], 2 * (10 + RECORD_OVERHEAD)), vec![2, 1]);
-        assert_eq!(sizes(&[10, 500, 10], 100), vec![1, 1, 1]);
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context).map(|answer| answer.map_err(|_| Refusal::Resigned))
     }
 }

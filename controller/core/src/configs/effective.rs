@@ -3,7 +3,11 @@
 //! Values were judged when they were set. One that does not parse all the same (an older catalogue
 //! took it) counts as its default.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use super::layers::ConfigLayers;
+use super::rule::address_counts;
 use super::{broker_config, topic_config};
 
 /// What ends old records. Neither is possible: then nothing does.
@@ -75,6 +79,9 @@ pub struct EffectiveBrokerConfig {
     pub fetch_bytes_max: u32,
     pub fetch_sessions_max: u32,
     pub connections_max: u32,
+    pub connections_per_address_max: u32,
+    /// Addresses with a bound of their own.
+    pub connections_of_addresses_max: BTreeMap<IpAddr, u32>,
     pub connection_idle_ms_max: Option<u64>,
     pub request_bytes_max: u32,
     pub described_partitions_max: u32,
@@ -113,6 +120,11 @@ impl EffectiveBrokerConfig {
             fetch_bytes_max: whole("fetch.max.bytes"),
             fetch_sessions_max: whole("max.incremental.fetch.session.cache.slots"),
             connections_max: whole("max.connections"),
+            connections_per_address_max: whole("max.connections.per.ip"),
+            connections_of_addresses_max: layers
+                .broker_value("max.connections.per.ip.overrides")
+                .and_then(address_counts)
+                .unwrap_or_default(),
             connection_idle_ms_max: u64::try_from(number("connections.max.idle.ms")).ok(),
             request_bytes_max: whole("socket.request.max.bytes"),
             described_partitions_max: whole("max.request.partition.size.limit"),

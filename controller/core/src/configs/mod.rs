@@ -88,6 +88,19 @@ pub fn check_topic_configs_together(configs: &Configs) -> Result<(), ConfigError
     Ok(())
 }
 
+/// Judges what only shows when the broker-wide configs of one place are seen together.
+pub fn check_broker_configs_together(configs: &Configs) -> Result<(), ConfigError> {
+    let (bound, overrides) = ("max.connections.per.ip", "max.connections.per.ip.overrides");
+    let is_zero = configs.get(bound).is_some_and(|value| value.parse() == Ok(0));
+    let counts = configs.get(overrides).and_then(|value| rule::address_counts(value)).unwrap_or_default();
+    // Nobody could connect any more, and so nobody could undo it.
+    if is_zero && counts.values().all(|count| *count == 0) {
+        let reason = format!("it must be at least 1 unless {overrides}, set beside it, lets some address connect");
+        return Err(ConfigError::new(bound, configs.get(bound).map(String::as_str), reason));
+    }
+    Ok(())
+}
+
 /// Judges a static broker-wide config, from the configuration file or the environment, and returns
 /// the value as it is kept.
 pub fn parse_static_broker_config(name: &str, value: &str) -> Result<String, ConfigError> {

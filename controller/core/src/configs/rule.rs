@@ -1,5 +1,8 @@
 //! Which values a config takes, and the form in which they are kept.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use super::entry::ConfigKind;
 
 /// A bound on top of the kind's own form.
@@ -19,6 +22,8 @@ pub(super) enum Rule {
     SetOf(&'static [&'static str]),
     /// `*`, or a list of `partition:broker`.
     ThrottledReplicas,
+    /// A list of `address:count`.
+    AddressCounts,
 }
 
 impl Rule {
@@ -56,7 +61,8 @@ impl Rule {
             | Self::OneOf(_)
             | Self::ListOf(_)
             | Self::SetOf(_)
-            | Self::ThrottledReplicas => (least_of_kind, most_of_kind, None),
+            | Self::ThrottledReplicas
+            | Self::AddressCounts => (least_of_kind, most_of_kind, None),
         };
         let or_text = or.map_or_else(String::new, |or| format!(", or {or}"));
         match value.parse::<i64>() {
@@ -70,6 +76,9 @@ impl Rule {
         match self {
             Self::OneOf(choices) if !choices.contains(&value) => {
                 Err(format!("it must be one of {}", choices.join(", ")))
+            }
+            Self::AddressCounts if address_counts(value).is_none() => {
+                Err("it must be a list of address:count, such as 10.0.0.1:50; host names are not looked up".to_owned())
             }
             _ => Ok(value.to_owned()),
         }
@@ -100,7 +109,8 @@ impl Rule {
             | Self::BetweenOr(..)
             | Self::Fraction
             | Self::OneOf(_)
-            | Self::ThrottledReplicas => {}
+            | Self::ThrottledReplicas
+            | Self::AddressCounts => {}
         }
         let is_repeated = |index: usize| items[..index].contains(&items[index]);
         match (self, (0..items.len()).find(|index| is_repeated(*index))) {
@@ -112,6 +122,18 @@ impl Rule {
             _ => Ok(items.join(",")),
         }
     }
+}
+
+/// What a list of `address:count` says; `None` if it is no such list. The last colon of an item
+/// ends its address.
+pub(super) fn address_counts(text: &str) -> Option<BTreeMap<IpAddr, u32>> {
+    let items = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
+    let pair = |item: &str| {
+        let (address, count) = item.rsplit_once(':')?;
+        let address: IpAddr = address.trim().parse().ok()?;
+        Some((address.to_canonical(), count.trim().parse::<u32>().ok()?))
+    };
+    items.map(pair).collect()
 }
 
 fn is_partition_and_broker(item: &str) -> bool {

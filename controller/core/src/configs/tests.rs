@@ -156,6 +156,30 @@ fn the_nearest_layer_counts() {
 }
 
 #[test]
+fn addresses_may_have_a_bound_of_their_own() {
+    const NAME: &str = "max.connections.per.ip.overrides";
+    let check = |value: &str, expected: Option<&[(&str, u32)]>| {
+        let kept = parse_static_broker_config(NAME, value);
+        let Some(expected) = expected else {
+            assert!(kept.unwrap_err().reason.contains("address:count"), "{value}");
+            return;
+        };
+        let fixed = StaticConfigs::from(configs(&[(NAME, &kept.unwrap())]));
+        let state = state(&[], &[], &[]);
+        let broker = EffectiveBrokerConfig::resolve(&state.broker_layers(rustmq_model::BrokerId(0), &fixed));
+        let expected = expected.iter().map(|(address, count)| (address.parse().unwrap(), *count));
+        assert_eq!(broker.connections_of_addresses_max, expected.collect(), "{value}");
+    };
+    check("", Some(&[]));
+    check("10.0.0.1:50", Some(&[("10.0.0.1", 50)]));
+    check(" 10.0.0.1:50 , ::1:0,", None);
+    check(" 10.0.0.1 : 50 , ::1:0", Some(&[("10.0.0.1", 50), ("::1", 0)]));
+    check("localhost:50", None);
+    check("10.0.0.1", None);
+    check("10.0.0.1:-1", None);
+}
+
+#[test]
 fn effective_configs_are_typed() {
     use rustmq_model::{BrokerId, TopicName};
 
@@ -172,7 +196,8 @@ fn effective_configs_are_typed() {
     let broker = EffectiveBrokerConfig::resolve(&state.broker_layers(BrokerId(0), &fixed));
     assert_eq!((broker.num_partitions, broker.default_replication_factor), (6, 1));
     assert!(broker.auto_create_topics);
-    assert_eq!(broker.connections_max, 77);
+    assert_eq!((broker.connections_max, broker.connections_per_address_max), (77, i32::MAX as u32));
+    assert!(broker.connections_of_addresses_max.is_empty());
     assert_eq!(broker.connection_idle_ms_max, Some(600_000));
 }
 

@@ -95,6 +95,7 @@ fn command() -> impl Strategy<Value = Command> {
             validate_only,
         }),
         1 => (0..5).prop_map(|id| Command::AllocateProducerIds { broker: BrokerId(id) }),
+        1 => btree_map("[fg]", -1..3_i16, 0..3).prop_map(|levels| Command::FinalizeFeatures { levels }),
     ]
 }
 
@@ -104,9 +105,10 @@ fn items(outcome: &Outcome) -> Vec<bool> {
         Outcome::TopicsDeleted(results) => results.iter().map(Result::is_ok).collect(),
         Outcome::PartitionsCreated(results) => results.iter().map(Result::is_ok).collect(),
         Outcome::ConfigsAltered(results) => results.iter().map(Result::is_ok).collect(),
-        Outcome::Bootstrapped { .. } | Outcome::BrokerRegistered { .. } | Outcome::ProducerIdsAllocated(_) => {
-            vec![true]
-        }
+        Outcome::Bootstrapped { .. }
+        | Outcome::BrokerRegistered { .. }
+        | Outcome::ProducerIdsAllocated(_)
+        | Outcome::FeaturesFinalized => vec![true],
     }
 }
 
@@ -118,12 +120,15 @@ proptest! {
         let mut view = ClusterState::default();
         for command in commands {
             let before = state.clone();
+            let is_bootstrapped = before.cluster_id().is_some();
             let (result, deltas) = state.apply(command.clone());
             prop_assert_eq!(&twin.apply(command.clone()), &(result.clone(), deltas.clone()));
             for delta in &deltas {
                 view.replay(delta);
             }
             prop_assert_eq!(&view, &state);
+            let is_changed = is_bootstrapped && before.features() != state.features();
+            prop_assert_eq!(state.features_epoch(), before.features_epoch() + i64::from(is_changed));
             prop_assert_eq!(&twin, &state);
             state.check_invariants();
             let nothing_done = result.as_ref().map_or(true, |outcome| !items(outcome).contains(&true));

@@ -14,8 +14,8 @@ use super::transactions::EndedTransaction;
 /// The decision about a batch that is not refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendDecision {
-    /// Write the batch with this base offset and the current leader epoch, then call
-    /// [`PartitionLog::commit_append`].
+    /// Call [`PartitionLog::commit_append`], then put the batch into the WAL with this base offset
+    /// and the current leader epoch.
     Append { base_offset: Offset },
     /// The batch is in the log already, or is being written. The answer names the position of the
     /// original, once that is as durable as a new append would be: once the durable end (the high
@@ -70,8 +70,8 @@ impl PartitionLog {
         Ok(self.end())
     }
 
-    /// Appends a batch that was staged in the WAL's open group: the log ends after it at once,
-    /// ahead of the disk. `header` is as the producer sent it, `base_offset` as
+    /// Appends a batch for which the WAL has room, and which is put there next: the log ends after
+    /// it at once, ahead of the disk. `header` is as the producer sent it, `base_offset` as
     /// [`Self::prepare_append`] just returned it; `now` is the broker's time.
     pub fn commit_append(&mut self, header: &BatchHeader, base_offset: Offset, now: Timestamp) {
         self.commit(header, None, base_offset, now);

@@ -1,6 +1,6 @@
 //! How a log loses its end, or all its records. While a cut is made, the log takes no appends, and
 //! its high watermark stands still, so that no record which will be cut becomes committed. The
-//! state at the cut is read back, and not remembered ([`crate::shard`] says how): the last five
+//! state at the cut is read back, and not remembered (`shard/log_rebuild.rs`): the last five
 //! batches of each producer do not determine it.
 //!
 //! ```text

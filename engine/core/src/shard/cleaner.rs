@@ -1,5 +1,6 @@
 //! Moves live batches and checkpoints from the oldest segment to the log's end, so that the segment
-//! can be freed. The segment table decides what moves; this file decides when.
+//! can be freed. The segment table decides whether a move pays and what moves; this file decides
+//! when to ask it.
 
 use std::time::Duration;
 

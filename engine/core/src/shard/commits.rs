@@ -7,6 +7,7 @@
 //! begin --> in flight --on_written--> written --all before it are written--> durable (take_durable)
 //!               '----------- lose -----'----> lost, however it ends
 //! unproven --on_proof_staged--> proven --on_durable, with frames--> unproven
+//! unproven --delay_proof--> unproven, tried again after a pause
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +23,9 @@ use crate::wal::WalPosition;
 
 /// The number of a commit, from 1 on.
 pub type CommitNumber = u64;
+
+/// The pause before a proof that found no room is tried again.
+const PROOF_PAUSE: Duration = Duration::from_millis(100);
 
 /// The driver's part of a commit: it executes the steps in order until one fails.
 #[derive(Debug)]
@@ -240,6 +244,11 @@ impl Commits {
     /// A proof is staged, or has no place in the log.
     pub(super) const fn on_proof_staged(&mut self) {
         self.is_unproven = false;
+    }
+
+    /// There is no memory for the proof, or no segment.
+    pub(super) fn delay_proof(&mut self, now: Instant) {
+        self.proof_at = now.plus(PROOF_PAUSE);
     }
 
     /// When a proof is due, if nothing is staged before.

@@ -135,6 +135,10 @@ pub enum ReadError {
     /// waits.
     #[error("too many reads from disk are waiting")]
     Busy,
+    /// The log says that these batches are lost: they could not be read back when they were to be
+    /// moved (`docs/adr/0010-damage-does-not-stop-the-log.md`). Reads from `end` on work.
+    #[error("offsets {first} to {last} are damaged: they could not be read back", last = end.0 - 1)]
+    Damaged { first: Offset, end: Offset },
     #[error("the data cannot be read back: {reason}")]
     Storage { reason: String },
 }
@@ -195,5 +199,7 @@ mod tests {
         check(&TrimError::AboveHighWatermark { requested, high_watermark }, "offset 9 is above the high watermark 6");
         let frontiers = Frontiers { durable_end: Offset(6), ..Frontiers::default() };
         check(&ReadError::OutOfRange { requested, frontiers }, "offset 9 is outside the log: it has 0 to 6");
+        let (first, end) = (Offset(3), Offset(6));
+        check(&ReadError::Damaged { first, end }, "offsets 3 to 5 are damaged: they could not be read back");
     }
 }

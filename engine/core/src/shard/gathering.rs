@@ -1,9 +1,9 @@
 //! Writes frames into chunks and plans the steps of a commit: groups at their places, a sealed
 //! segment's index and trailer, a new segment's header, and the syncs between them. The segment
-//! table decides the places.
+//! table decides the places. Evicts the oldest readable batches when memory is short.
 //!
 //! ```text
-//! room -> stage_* -> open group --chunk or segment is full, take_commit--> planned steps
+//! room -> stage_* -> open group --room in the next chunk or segment, take_commit--> planned steps
 //! planned steps --take_commit--> Commit
 //! ```
 //! Does not execute a step, validate a batch, or decide when a commit begins.
@@ -144,27 +144,23 @@ impl<M: ReaderMemory> Gathering<M> {
     /// # Errors
     /// If the log is full, no segment is ready, or there is no memory.
     pub fn room(&mut self, payload: usize, purpose: Purpose) -> Result<Room, NoRoom> {
-        loop {
-            let size = self.open.as_ref().map_or_else(
-                || self.table.shape().padded(narrow(group::HEADER_LENGTH as usize + frame_size(payload))) as usize,
-                |open| open.writer.size_with(payload),
-            );
-            match self.table.admit(size, purpose) {
-                Admission::Full => return Err(NoRoom::Full),
-                Admission::AwaitSlot => return Err(NoRoom::AwaitSlot),
-                Admission::Roll => {
-                    self.roll()?;
-                    return Ok(Room::Rolled);
-                }
-                Admission::Fits if self.open.is_some() && self.chunk_room() >= size => return Ok(Room::Here),
-                // The chunk is full: the group ends, and the next one starts a chunk.
-                Admission::Fits if self.open.is_some() => self.finish_group(GroupKind::Data),
-                Admission::Fits => {
-                    self.reserve(size)?;
+        // A caller may have made room and then staged no frame.
+        self.open.take_if(|open| open.writer.is_empty());
+        let fresh = self.table.shape().padded(narrow(group::HEADER_LENGTH as usize + frame_size(payload))) as usize;
+        let room = self.chunk_room();
+        let joined = self.open.as_ref().map(|open| open.writer.size_with(payload)).filter(|size| *size <= room);
+        // A group that does not fit in its chunk ends, and the next one starts a chunk.
+        match self.table.admit(joined.unwrap_or_else(|| self.open_bytes() + fresh), purpose) {
+            Admission::Full => Err(NoRoom::Full),
+            Admission::AwaitSlot => Err(NoRoom::AwaitSlot),
+            Admission::Roll => self.roll().map(|()| Room::Rolled).map_err(NoRoom::Memory),
+            Admission::Fits => {
+                if joined.is_none() {
+                    self.finish_group_before(fresh)?;
                     let at = self.table.next_position();
                     self.open_group(at.expect("what fits in the active segment has a position in it"));
-                    return Ok(Room::Here);
                 }
+                Ok(Room::Here)
             }
         }
     }
@@ -173,15 +169,29 @@ impl<M: ReaderMemory> Gathering<M> {
         self.chunk.as_ref().map_or(0, Chunk::room)
     }
 
-    /// Reserves `size` contiguous bytes, in the present chunk or in a new one. Only between two
-    /// groups.
-    fn reserve(&mut self, size: usize) -> Result<(), NoMemory> {
-        if self.chunk_room() < size {
-            self.make_room(size);
-            self.chunk = Some(self.memory.take(size)?);
+    /// The bytes that the open group takes if it ends now.
+    fn open_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.writer.padded())
+    }
+
+    /// Ends the open group, if there is one, and reserves `length` contiguous bytes behind it, in
+    /// its chunk or in a new one. Takes the memory first: without it the group stays open and ends
+    /// with its commit. A group that ends before its commit names an older durable end, so another
+    /// group must follow it in the commit.
+    fn finish_group_before(&mut self, length: usize) -> Result<(), NoMemory> {
+        let is_short = self.chunk_room() < self.open_bytes() + length;
+        let next = if is_short { Some(self.take_chunk(length)?) } else { None };
+        self.finish_group(GroupKind::Data);
+        if let Some(next) = next {
+            self.chunk = Some(next);
             self.chunk_number += 1;
         }
         Ok(())
+    }
+
+    fn take_chunk(&mut self, length: usize) -> Result<M::Chunk, NoMemory> {
+        self.make_room(length);
+        self.memory.take(length)
     }
 
     fn open_group(&mut self, at: WalPosition) {
@@ -274,12 +284,11 @@ impl<M: ReaderMemory> Gathering<M> {
     pub fn stage_proof(&mut self) -> Result<(), NoMemory> {
         let Some(at) = self.table.next_position() else { return Ok(()) };
         let shape = self.table.shape();
-        // A caller may have made room and then staged no frame.
         self.open.take_if(|open| open.writer.is_empty());
         if self.open.is_some() || at.offset + shape.block_size() > shape.trailer() {
             return Ok(());
         }
-        self.reserve(shape.block_size() as usize)?;
+        self.finish_group_before(shape.block_size() as usize)?;
         self.open_group(at);
         self.finish_group(GroupKind::Proof);
         Ok(())
@@ -333,19 +342,18 @@ impl<M: ReaderMemory> Gathering<M> {
         let bytes = chunk.freeze(finished.padded as usize);
         self.bytes += bytes.len();
         (self.end, self.last_group) = (finished.end(), Some(finished.position));
+        self.table.on_proof(durable);
         self.steps.push(DiskStep::Write { slot, offset: finished.position.offset, bytes: bytes.clone() });
         (finished, bytes)
     }
 
     /// Seals the active segment, if there is one, and starts the next.
     fn roll(&mut self) -> Result<(), NoMemory> {
-        self.finish_group(GroupKind::Data);
+        // After the seal, the trailer and the next header must not fail; and a commit that ends
+        // with the header adds a proof.
+        let blocks = 3 * self.table.shape().block_size() as usize;
+        self.finish_group_before(self.table.index_group_size(self.open_bytes()) + blocks)?;
         let index = self.index_group();
-        let block = self.table.shape().block_size() as usize;
-        let sealed = index.as_ref().map_or(0, |(writer, payload)| writer.size_with(payload.len()) + block);
-        // Reserve memory for everything first: after the seal, the trailer and the next header must
-        // not fail.
-        self.reserve(sealed + block)?;
         if let Some(slot) = self.active_slot() {
             self.seal(slot, index);
         }
@@ -387,11 +395,20 @@ impl<M: ReaderMemory> Gathering<M> {
     }
 
     /// Takes everything gathered as one commit; `None` if that is nothing.
+    ///
+    /// Its last group names the durable end of this moment. If all its groups ended earlier, as in
+    /// a commit that ends with a segment's header, a proof follows them. Without it, recovery would
+    /// take damage in an earlier commit, which is answered by then, for a torn tail.
     pub fn take_commit(&mut self) -> Option<Commit> {
         if self.is_empty() {
             return None;
         }
         self.finish_group(GroupKind::Data);
+        if !self.table.is_proven() {
+            // The proof has a place and memory: a roll reserves both, and so does the room for a
+            // frame that was not staged. Should they be gone, a later commit proves as much.
+            let _ = self.stage_proof();
+        }
         let steps = self.syncs.applied_to(std::mem::take(&mut self.steps));
         let (batches, bytes) = (std::mem::take(&mut self.batches), std::mem::take(&mut self.bytes));
         let holds_frames = std::mem::take(&mut self.holds_frames);

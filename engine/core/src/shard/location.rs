@@ -70,11 +70,7 @@ fn plan(
 ) -> Result<ReadPlan, NoPlan> {
     let location = match locate(range_of(read)) {
         Ok(Located::Batches(location)) => location,
-        Ok(Located::Damaged { first, end }) => {
-            let (id, first, last) = (read.id, first.0, end.0 - 1);
-            let reason = format!("offsets {first} to {last} of {id} are damaged: they could not be read back");
-            return Err(NoPlan::Refused(ReadError::Storage { reason }));
-        }
+        Ok(Located::Damaged { first, end }) => return Err(NoPlan::Refused(ReadError::Damaged { first, end })),
         Err(NotLocated::Retired) => return Err(NoPlan::Retired),
         Err(NotLocated::Nowhere) => return Err(NoPlan::Refused(lost(read))),
     };

@@ -1,5 +1,5 @@
-//! [`Shard`]: the interface for a driver. [`super::turn`] orders the steps of a turn; each decision
-//! has a file of its own.
+//! [`Shard`]: its parts, its start, and the requests to it. The driver's calls for turns and events
+//! are in [`super::turn`]; each decision has a file of its own.
 
 use std::time::Duration;
 
@@ -118,8 +118,10 @@ impl<H: Host> Shard<H> {
             config,
         };
         // The WAL session must be on disk before its other groups: a proof names it.
-        shard.commits.on_proof_staged();
         shard.staging.stage_session()?;
+        if shard.table().is_proven() {
+            shard.commits.on_proof_staged();
+        }
         for key in shard.partitions.keys().collect::<Vec<_>>() {
             let partition = shard.partitions.at_mut(key).expect("the key comes from the partitions");
             let locations = shard.staging.table().location_map(partition.id);

@@ -1,7 +1,7 @@
 //! One shard: the logs of its partitions and the write-ahead log that they share, as a state
 //! machine that takes the time as an argument and does no I/O.
 //!
-//! Reading order: [`machine`] is the driver's interface, [`turn`] the order of the steps of a turn,
+//! Reading order: [`machine`] holds the parts and takes requests, [`turn`] has the steps of a turn,
 //! [`host`] the driver's types, [`actions`] the machine's requests to the driver. Each decision has
 //! its own file: [`appends`], [`placement`] (open, lead, trim, close), [`cuts`] (truncate, reset)
 //! with [`log_rebuild`], [`retention`], [`cleaner`] (moving data out of the oldest segment),
@@ -13,7 +13,9 @@
 //! their commit is durable, [`placement_change`] defines these changes, [`append_waits`] holds
 //! appends until frontiers pass them, and [`wait_queue`] orders them. [`readable_log`] is the
 //! readers' view of a partition, [`location`] plans reads of batches that have left memory.
-//! [`starting`] replays the recovered partitions.
+//! [`starting`] replays the recovered partitions. [`partitions`] holds the open logs, [`backlog`]
+//! the requests that wait for a turn, [`memory`] the buffers, and [`tail`] the order in which
+//! batches leave memory.
 
 pub mod actions;
 mod append_waits;

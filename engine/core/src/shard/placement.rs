@@ -1,5 +1,6 @@
 //! Opens, leads, trims and closes partitions: validates the requests and stages the changes.
-//! Readers see a change once it is durable ([`super::placement_change`]).
+//! The shard's own state changes when the frame is staged; readers see the change once it is
+//! durable ([`super::placement_change`]). A deleted partition is unlisted at once.
 
 use rustmq_model::{Offset, TopicIdPartition};
 

@@ -4,7 +4,7 @@
 //! The order for every frame: validate it, make room, change the partition's log, put the frame.
 //! Room comes before the change, since a new segment may begin with a checkpoint of the log: a
 //! checkpoint that included the change would precede the frame that makes it. Nothing may come
-//! between change and frame.
+//! between change and frame. A close alone puts its frame first: it leaves no log to checkpoint.
 
 use bytes::Bytes;
 use rustmq_model::batch::BatchHeader;
@@ -357,12 +357,31 @@ impl<M: ReaderMemory> Staging<M> {
     }
 
     /// Plans a group that proves the durable groups, if it fits: otherwise the next segment proves
-    /// as much.
-    pub(super) fn stage_proof(&mut self) -> Result<(), NoMemory> {
-        if self.poisoned.is_none() && self.table().admits_proof() { self.gathering.stage_proof() } else { Ok(()) }
+    /// as much. Starts a segment if none is active, as after a crash within a roll, unless the log
+    /// is too full for new data: what is left is for frames that free space, and the next group
+    /// that is written proves as much.
+    ///
+    /// # Errors
+    /// If there is no memory or no slot for it yet.
+    pub(super) fn stage_proof(&mut self) -> Result<(), NoRoom> {
+        if self.poisoned.is_some() {
+            return Ok(());
+        }
+        if self.table().next_position().is_none() {
+            match self.gathering.room(0, Purpose::Append) {
+                Ok(Room::Rolled) => self.on_rolled(),
+                Ok(Room::Here) | Err(NoRoom::Full) => {}
+                Err(no_room) => return Err(no_room),
+            }
+        }
+        if self.table().admits_proof() {
+            self.gathering.stage_proof()?;
+        }
+        Ok(())
     }
 
-    /// Plans the group that puts the WAL session on disk, before all other groups.
+    /// Plans the group that puts the WAL session on disk, before all other groups. Without an
+    /// active segment the header of the next one does, and nothing is planned.
     pub(super) fn stage_session(&mut self) -> Result<(), NoMemory> {
         self.gathering.stage_proof()
     }

@@ -1,6 +1,7 @@
-//! Tracks the batches in memory and evicts them when memory is short: oldest chunk first, before a
-//! new one is taken, so that the same memory is reused. A chunk that a reader still holds stays
-//! allocated until the reader releases it.
+//! Tracks the batches in memory, and names those to evict: oldest chunk first.
+//! [`super::gathering`] evicts when memory is short: before a new chunk is taken, so that the same
+//! memory is reused, after each commit, and when the limit falls. A chunk that a reader still holds
+//! stays allocated until the reader releases it.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,5 @@
-//! The order of the machine's steps, in a turn and after each event. Decides nothing else.
+//! The driver's calls for turns, commits and other events, and the order of the machine's steps in
+//! each. What a step does is decided in its own file.
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use super::cleaner::{MoveError, Read};
 use super::commits::{CommitNumber, CommitSteps, Durable, StagedEnds};
 use super::cuts::StagedCut;
 use super::error::CutError;
+use super::gathering::NoRoom;
 use super::host::Host;
 use super::log_rebuild::RebuildError;
 use super::machine::Shard;
@@ -52,9 +54,10 @@ impl<H: Host> Shard<H> {
         if now.at >= self.retention.due_at() {
             self.enforce_retention(now);
         }
-        let proof = self.commits.proof_due(self.staging.is_empty());
-        if proof.is_some_and(|due| now.at >= due) {
-            self.prove();
+        let proof = self.commits.proof_due(self.staging.is_empty()).filter(|due| *due <= now.at);
+        // A shard that ends stages its proof at the end of the turn.
+        if proof.is_some() && !self.is_closing() {
+            self.prove(now);
         }
         if self.cleaner.take_due_at(now.at) || is_freed {
             self.look(now);
@@ -77,8 +80,10 @@ impl<H: Host> Shard<H> {
         if let Some(durable) = self.durable.take() {
             self.follow_up(now, durable);
         }
-        // A requested cut may need another segment.
-        let is_ending = self.is_closing() && self.backlog.is_empty() && self.cuts.is_empty();
+        // A requested cut may need another segment, and so may a proof.
+        let needs_segment =
+            !self.cuts.is_empty() || self.commits.is_unproven() && self.table().next_position().is_none();
+        let is_ending = self.is_closing() && self.backlog.is_empty() && !needs_segment;
         self.slots.pace(self.staging.table(), is_ending, &mut self.actions);
         if self.poisoned().is_none() {
             if !is_ending {
@@ -98,9 +103,8 @@ impl<H: Host> Shard<H> {
         }
         self.stage_cuts(now);
         self.stage_backlog(now);
-        // A commit that was in flight when the close came is still proved.
         if self.is_closing() && self.commits.proof_due(self.staging.is_empty()).is_some() {
-            self.prove();
+            self.prove(now);
         }
     }
 
@@ -194,11 +198,7 @@ impl<H: Host> Shard<H> {
     }
 
     fn close(&mut self, reply: Option<H::DoneReply>) {
-        let is_first = self.closing.is_none();
         self.closing.get_or_insert_default().extend(reply);
-        if is_first {
-            self.prove();
-        }
     }
 
     /// Whether the shard has ended, after the driver has executed every action: nothing is under
@@ -206,7 +206,7 @@ impl<H: Host> Shard<H> {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         let is_quiet = !self.commits.is_in_flight() && self.staging.is_empty() && self.backlog.is_empty();
-        let is_proved = !self.commits.is_unproven() || self.poisoned().is_some() || !self.table().admits_proof();
+        let is_proved = !self.commits.is_unproven() || self.poisoned().is_some();
         self.is_closing()
             && is_quiet
             && is_proved
@@ -313,10 +313,15 @@ impl<H: Host> Shard<H> {
         }
     }
 
-    fn prove(&mut self) {
-        self.commits.on_proof_staged();
-        if let Err(error) = self.staging.stage_proof() {
-            self.actions.note(Fact::NoMemoryForProof(error));
+    fn prove(&mut self, now: Now) {
+        match self.staging.stage_proof() {
+            Ok(()) => self.commits.on_proof_staged(),
+            Err(no_room) => {
+                self.commits.delay_proof(now.at);
+                if let NoRoom::Memory(error) = no_room {
+                    self.actions.note(Fact::NoMemoryForProof(error));
+                }
+            }
         }
     }
 

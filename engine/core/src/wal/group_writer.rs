@@ -83,6 +83,12 @@ impl GroupWriter {
         (self.length + frame_size(payload)).next_multiple_of(self.shape.block_size() as usize)
     }
 
+    /// The bytes that the group takes if it ends now, with padding to a block.
+    #[must_use]
+    pub const fn padded(&self) -> usize {
+        self.length.next_multiple_of(self.shape.block_size() as usize)
+    }
+
     /// The position of the next frame in the WAL.
     #[must_use]
     pub fn next_frame(&self) -> WalPosition {

@@ -7,8 +7,9 @@
 //! headers of all slots -> scan of the newest segment -> per older segment, newest first:
 //!     trailer -> index -> (nothing | groups of bases | scan)          no sound index -> scan
 //! ```
-//! A segment is scanned only if the newest base (checkpoint, open or close) of some partition
-//! leaves frames to replay in it, or lies in several of its groups. A repair scans all segments.
+//! An older segment is scanned if its trailer or index is not sound, if the newest base
+//! (checkpoint, open or close) of some partition leaves frames to replay in it or has pieces in
+//! several groups, or if single groups with bases are too many or damaged. A repair scans all.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ mod bases;
 mod headerless;
 mod index_group;
 mod outcome;
+mod tail;
 
 pub use index_group::read_index;
 pub use outcome::{
@@ -28,7 +30,7 @@ pub use outcome::{
 
 use super::control::Control;
 use super::damage::{GroupDamage, GroupError};
-use super::format_version::{FormatVersion, Unknown};
+use super::format_version::Unknown;
 use super::group::{self, GroupHeader};
 use super::index::{IndexError, SegmentIndex, Trailer};
 use super::position::{SegmentGeneration, SegmentShape, SlotId, WalPosition, WalSession};
@@ -109,9 +111,10 @@ pub struct Recovery {
     resume_at: ResumePoint,
     durable: WalPosition,
     proven: WalPosition,
+    is_proven: bool,
     /// The end of the previous segment, as the tail segment's groups name it.
     tail_claim: Option<WalPosition>,
-    dropped: Option<DroppedTail>,
+    dropped: Vec<DroppedTail>,
     holes: Vec<(SlotId, SegmentShape, Hole)>,
     /// Newest first; [`Recovery::finish`] reverses them.
     segments: Vec<RecoveredSegment>,
@@ -137,8 +140,9 @@ impl Recovery {
             resume_at: ResumePoint::NewSegment,
             durable: WalPosition::default(),
             proven: WalPosition::default(),
+            is_proven: true,
             tail_claim: None,
-            dropped: None,
+            dropped: Vec::new(),
             holes: Vec::new(),
             segments: Vec::new(),
             bases: Bases::default(),
@@ -235,6 +239,7 @@ impl Recovery {
             resume_at: self.resume_at,
             durable: self.durable,
             proven: self.proven,
+            is_proven: self.is_proven,
             partitions,
             started_empty: self.started_empty,
             bases_lost,
@@ -429,7 +434,7 @@ impl Recovery {
         let empty = scan.end == place.shape.first_group();
         if is_tail && empty && scan.groups_after_damage == 0 {
             if segment > 0 {
-                return self.step_down(segment);
+                return self.step_down(segment, &scan);
             }
             // Segments before the oldest one were freed because of content in this one, which is
             // lost.
@@ -468,13 +473,6 @@ impl Recovery {
         RecoveryError::Newer { slot: self.found[segment].slot, offset, unknown }
     }
 
-    /// The newest segment holds no group, so the tail of the log is in the previous one.
-    fn step_down(&mut self, segment: usize) -> Result<(), RecoveryError> {
-        self.started_empty.insert(0, self.found[segment].slot);
-        self.tail = Some(segment - 1);
-        self.start_scan(segment - 1, DamagePolicy::Stop, None)
-    }
-
     /// The offset up to which the segment's content is proven durable.
     fn proven(&self, segment: usize, scan: &SegmentScan, trailer: Option<Trailer>) -> u32 {
         let generation = self.found[segment].header.generation;
@@ -491,34 +489,6 @@ impl Recovery {
         let generation = self.found[segment].header.generation;
         let successor = self.found.get(segment + 1).and_then(|next| next.first_durable);
         successor.or(self.tail_claim).filter(|claim| claim.generation == generation).map(|claim| claim.offset)
-    }
-
-    fn on_tail(&mut self, segment: usize, scan: &SegmentScan) {
-        let FoundSegment { slot, header, .. } = &self.found[segment];
-        let SegmentHeader { version, generation, shape, .. } = *header;
-        let slot = *slot;
-        let at = WalPosition { generation, offset: scan.end };
-        if let Some((offset, damage)) = scan.damage() {
-            let left = match damage {
-                // Zeros, and content of an earlier use of the slot, are no torn tail. New slots are
-                // used in the order of their numbers, so a slot had no earlier use if its
-                // generation is at most its number plus 1.
-                GroupDamage::Absent => !scan.damaged_block_is_blank && generation.0 <= u64::from(slot.0) + 1,
-                GroupDamage::Fields => false,
-                _ => true,
-            };
-            if left || scan.groups_after_damage > 0 {
-                self.dropped = Some(DroppedTail { slot, offset, damage, groups: scan.groups_after_damage });
-            }
-        }
-        self.proven = scan.proven;
-        self.tail_claim = Some(scan.proven).filter(|proven| proven.generation < generation);
-        self.durable = if scan.end == shape.first_group() { scan.proven } else { at };
-        // A segment of an older version takes no more groups: an older build would read on in it,
-        // and take frames of a later version for damage.
-        let is_older = version != FormatVersion::CURRENT;
-        let closed = scan.sealed || is_older || shape != self.options.shape || scan.end >= shape.trailer();
-        self.resume_at = if closed { ResumePoint::NewSegment } else { ResumePoint::InSegment(at) };
     }
 
     fn on_trailer(&mut self, segment: usize, bytes: &Bytes) -> Result<(), RecoveryError> {

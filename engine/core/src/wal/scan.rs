@@ -143,6 +143,8 @@ pub struct SegmentScan {
     pub items: Vec<(TopicIdPartition, Scanned)>,
     /// The greatest durable position that a sound group of the segment names.
     pub proven: WalPosition,
+    /// The end of the last group with frames of partitions.
+    pub data_end: Option<u32>,
     /// Whether the last group is an index, after which nothing is written to the segment.
     pub sealed: bool,
     pub holes: Vec<Hole>,
@@ -182,6 +184,7 @@ impl SegmentScan {
             index: SegmentIndex::default(),
             items: Vec::new(),
             proven: WalPosition::default(),
+            data_end: None,
             sealed: false,
             holes: Vec::new(),
             groups_after_damage: 0,
@@ -294,7 +297,10 @@ impl SegmentScan {
             return;
         }
         match header.kind {
-            GroupKind::Data => self.collect(header, group),
+            GroupKind::Data => {
+                self.data_end = Some(self.end);
+                self.collect(header, group);
+            }
             GroupKind::Index => {
                 self.sealed = true;
                 if let Err(IndexError::Unknown(unknown)) = SegmentIndex::in_group(self.place.wal, header, group) {

@@ -6,8 +6,8 @@
 //! slot:  held ([`super::slots`]) --start_segment--> active --seal--> sealed --poll_free--> held
 //! ```
 //! Segments are freed oldest first, and freed slots are reused in that order. So the generations on
-//! disk never have a gap, and a frame that voids others (close, open, trim, relocation) outlives
-//! all frames that it voids.
+//! disk never have a gap, and a frame that voids others (close, open, trim, truncation, relocation,
+//! damaged range) outlives all frames that it voids.
 //!
 //! Each part has its own module; [`SegmentTable`] joins them and decides only when a segment may be
 //! freed.
@@ -211,6 +211,13 @@ impl SegmentTable {
         self.segments.index_payload()
     }
 
+    /// The bytes of the active segment's index group if it is written after a group of `ending`
+    /// bytes; 0 if there is no active segment or no room for it.
+    #[must_use]
+    pub fn index_group_size(&self, ending: usize) -> usize {
+        self.segments.fitting_index(ending).map_or(0, |(_, size)| size)
+    }
+
     /// Seals the active segment, which takes no more groups. Returns the trailer for the last block
     /// if an index group was written. All of it is synced before the next segment receives a group.
     pub fn seal(&mut self, index_group: Option<FinishedGroup>) -> Option<Trailer> {
@@ -319,6 +326,18 @@ impl SegmentTable {
     #[must_use]
     pub fn provable(&self) -> WalPosition {
         self.segments.provable()
+    }
+
+    /// A group was finished that names `durable`, which was [`Self::provable`].
+    pub const fn on_proof(&mut self, durable: WalPosition) {
+        self.segments.on_proof(durable);
+    }
+
+    /// Whether a group, written or not, names all that is provable; of what a start found, only
+    /// frames count.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.segments.is_proven()
     }
 
     // Freeing.

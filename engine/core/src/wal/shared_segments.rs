@@ -5,8 +5,11 @@
 //! ```text
 //! add --> in use (on_durable: end moves up) --on_indexed--> indexed --retire, unless held--> gone
 //! ```
+//! A segment that is sealed without an index is retired without having been indexed.
+//!
 //! Readers of recent batches do not take this lock. The writer takes it to start or retire a
-//! segment, and once for each chunk that leaves memory.
+//! segment, once for each chunk that leaves memory, when it shows moves, and to hold a segment for
+//! a move or a rebuild.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};

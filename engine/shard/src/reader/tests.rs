@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus_client::metrics::gauge::Gauge;
+use rustmq_engine_api::ReadError;
 use rustmq_engine_core::parts::CRITICAL;
+use rustmq_engine_core::wal::Extent;
 use rustmq_engine_core::wal::read_check::BatchQuery;
 use rustmq_engine_core::wal::segments::LocatedExtents;
 use rustmq_model::{Offset, TopicIdPartition};
@@ -60,6 +62,20 @@ fn a_reader_gets_an_error_at_a_frame_of_a_newer_build_and_is_not_led_past_it() {
     assert_eq!(found.batches.len(), 2);
     let Some(WindowError::Hindered { reason }) = &found.error else { panic!("{:?}", found.error) };
     assert!(reason.contains("a newer RustMQ wrote it"), "{reason}");
+}
+
+#[test]
+fn a_read_that_comes_to_a_marked_range_says_which_offsets_are_lost() {
+    let (reader, test) = (reader(), TestSegment::new(1, &[100; 3]));
+    let marked = Extent { bytes: 0, is_damaged: true, ..test.extent(1) };
+    let (first, end) = (marked.first, marked.end);
+    let mut job = job(&test);
+    job.extents = LocatedExtents::Known(vec![test.extent(0), marked, test.extent(2)]);
+    job.query.until = test.extent(2).end;
+    let found = reader.find(&job, Demand::Reader);
+    assert_eq!(found.batches.len(), 1);
+    let error = found.error.and_then(WindowError::into_read_error);
+    assert_eq!(error, Some(ReadError::Damaged { first, end }));
 }
 
 #[test]

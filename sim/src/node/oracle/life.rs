@@ -8,8 +8,9 @@ use std::time::Duration;
 use rustmq_engine_core::log::PartitionLog;
 use rustmq_engine_core::log::producers::{BATCHES_MAX, ProducerBatch};
 use rustmq_engine_core::shard::PartitionKey;
-use rustmq_model::{Offset, ProducerEpoch, ProducerId, Timestamp};
+use rustmq_model::{Offset, ProducerEpoch, ProducerId, Timestamp, TopicIdPartition};
 
+use super::proofs::{Loss, Moment};
 use crate::node::batches::{BatchId, Batches};
 
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +21,8 @@ pub struct Placed {
     pub wall: Timestamp,
     /// The time at which the batch was found in the log. It was not appended later.
     pub until: Timestamp,
+    /// The moment at which the batch was known to be durable.
+    pub durable: Moment,
 }
 
 #[derive(Debug, Default)]
@@ -30,7 +33,12 @@ pub struct Life {
     pub is_durable: bool,
     /// The view is closed. The deletion may not be durable.
     pub is_closed: bool,
+    /// The moments at which the opening and the deletion were known to be durable.
+    pub opened: Moment,
+    pub deleted: Moment,
     pub start: Offset,
+    /// Each move of the log start, with the moment at which it was known to be durable.
+    starts: Vec<(Moment, Offset)>,
     pub end: Offset,
     /// The highest watermark that readers were shown.
     pub committed: Offset,
@@ -56,6 +64,14 @@ impl Life {
         Self { key: Some(key), ..Self::default() }
     }
 
+    pub fn opened_at(now: Moment) -> Self {
+        Self { opened: now, ..Self::default() }
+    }
+
+    pub fn deleted_at(self, now: Moment) -> Self {
+        Self { deleted: now, ..self }
+    }
+
     /// Appends a batch that is durable and that readers see.
     pub fn append(&mut self, placed: Placed, base: Offset, expiry: Duration) {
         assert_eq!(base, self.end, "batches follow each other");
@@ -66,8 +82,32 @@ impl Life {
         self.batches.insert(base, placed);
     }
 
+    /// The log starts here. Harm may have taken a move to a higher offset.
+    pub fn set_start(&mut self, start: Offset, now: Moment) {
+        self.starts.retain(|(_, earlier)| *earlier <= start);
+        if self.start != start {
+            self.starts.push((now, start));
+        }
+        self.start = start;
+    }
+
+    /// The lowest log start that a start of the node may find.
+    pub fn start_min(&self, loss: Loss) -> Offset {
+        let kept = self.starts.iter().rev().find(|(at, _)| !loss.covers(*at));
+        kept.map_or(Offset::ZERO, |(_, start)| *start)
+    }
+
     pub fn has(&self, batch: BatchId) -> bool {
         self.batches.values().any(|placed| placed.batch == batch)
+    }
+
+    /// A start found the log without its batches from `end` on. Panics if harm does not excuse the
+    /// loss.
+    pub fn lose_from(&mut self, id: TopicIdPartition, end: Offset, loss: Loss) {
+        let kept = self.batches.iter().find(|(_, placed)| placed.next > end && !loss.covers(placed.durable));
+        assert!(kept.is_none(), "{id} ends at {end}, but {kept:?} is acknowledged, and harm excuses only {loss:?}");
+        self.batches.retain(|_, placed| placed.next <= end);
+        self.end = end;
     }
 
     /// The end of the log after a cut at this offset: a cut leaves whole batches.
@@ -91,6 +131,8 @@ impl Life {
     pub fn reset(&mut self, at: Offset) {
         self.batches.clear();
         (self.start, self.end, self.committed) = (at, at, at);
+        // Runs with resets have no harm, which alone could take this start back.
+        self.starts = vec![(Moment::default(), at)];
         self.resets += 1;
     }
 

@@ -1,8 +1,9 @@
-//! Checks the logs that a start found: they must have all acknowledged batches, and may have others
-//! that clients asked for.
+//! Checks the logs that a start found: they must have all acknowledged batches, but for those that
+//! harm excuses ([`Loss`]), and may have others that clients asked for.
 
 use std::collections::BTreeMap;
 
+use rustmq_engine_core::log::Frontiers;
 use rustmq_engine_core::shard::Partitions;
 use rustmq_engine_core::shard::request::TrimTo;
 use rustmq_engine_core::wal::SlotId;
@@ -10,7 +11,7 @@ use rustmq_model::batch::BatchHeader;
 use rustmq_model::{Instant, Offset, Timestamp, TopicIdPartition};
 
 use super::life::{Life, Placed};
-use super::{Asked, Harms, Model, Oracle, Pending};
+use super::{Asked, Harms, Loss, Model, Moment, Oracle, Pending};
 use crate::disk::Disk;
 use crate::node::batches::{BatchId, Batches};
 use crate::node::host::RequestNumber;
@@ -54,9 +55,8 @@ impl Oracle {
     ) -> Findings {
         self.keys.clear();
         self.poisoned_from = None;
-        let harms = Harms { disk, started };
-        let dropped = recovered.wal.dropped;
-        let is_tail_harmed = dropped.is_some_and(|dropped| harms.excuse_from(dropped.slot, dropped.offset));
+        self.proofs.on_start();
+        let loss = self.proofs.loss(disk.harms());
         let (mut findings, mut order) = (Findings::default(), Order::default());
         for partition in recovered.partitions.iter() {
             assert!(self.models.contains_key(&partition.id), "{} was never opened", partition.id);
@@ -84,10 +84,10 @@ impl Oracle {
             }
         }
         for (id, pieces) in restarts {
-            let restart = Restart { id, pieces, is_tail_harmed };
+            let restart = Restart { id, pieces, loss };
             self.restart_one(restart, &recovered.partitions, wall, &mut findings, &mut order);
         }
-        if let (Some(found), Some(lost), false) = (order.found, order.lost, is_tail_harmed) {
+        if let (Some(found), Some(lost), false) = (order.found, order.lost, loss.is_any()) {
             assert!(found <= lost, "request {found} was found, but the earlier request {lost} was lost");
         }
         findings
@@ -95,24 +95,25 @@ impl Oracle {
 
     fn restart_one(
         &mut self,
-        Restart { id, pieces, is_tail_harmed }: Restart,
+        Restart { id, pieces, loss }: Restart,
         partitions: &Partitions,
         wall: Timestamp,
         findings: &mut Findings,
         order: &mut Order,
     ) {
+        let now = self.proofs.ended();
         let model = self.models.get_mut(&id).expect("the id is from the models");
         let expiry = model.expiry;
         let lives = std::mem::take(&mut model.lives);
         let Some(partition) = partitions.find(id) else {
-            return model.end(id, lives, is_tail_harmed, order);
+            return model.end(id, lives, now, loss, order);
         };
         let mut durable = lives.into_iter().find(|life| life.is_durable);
         let pieces = pieces.expect("an open partition was read");
         let found = batches_of(&pieces, &self.batches);
         let first = found.first().map(|(_, batch)| *batch);
-        if is_tail_harmed && !durable.as_ref().is_some_and(|life| life.may_hold(&found)) && !model.may_open(first) {
-            durable = model.restore_ended(&found).or(durable);
+        if loss.is_any() && !durable.as_ref().is_some_and(|life| life.may_hold(&found)) && !model.may_open(first) {
+            durable = model.restore_ended(&found, loss).or(durable);
         }
         let mut life = match durable {
             // Two empty logs look alike: neither the life nor the outcome of the pending requests
@@ -121,7 +122,7 @@ impl Oracle {
                 model.drop_pending(order);
                 life
             }
-            Some(life) if !is_next_life(&life, model, partition.log.end(), &found, is_tail_harmed) => {
+            Some(life) if !is_next_life(&life, model, partition.log.frontiers(), &found, loss) => {
                 // The deletion was lost. All requests after it were for later lives, and are lost
                 // with it.
                 if let Some(at) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) {
@@ -135,7 +136,7 @@ impl Oracle {
                 let opened = opened.unwrap_or_else(|| panic!("{id} was found, but nobody opened it"));
                 let is_free = durable.is_none() || model.pending.iter().take(opened).any(|p| p.asked == Asked::Delete);
                 assert!(is_free, "{id}: a later life was found, but nobody deleted the one before it");
-                model.ended.extend(durable);
+                model.ended.extend(durable.map(|life| life.deleted_at(now)));
                 if first.is_some() {
                     order.note_found(model.pending[opened].number);
                     model.pending.drain(..=opened);
@@ -143,7 +144,7 @@ impl Oracle {
                     // An empty log does not tell which of several openings made it.
                     model.drop_pending(order);
                 }
-                Life::default()
+                Life::opened_at(now)
             }
         };
         (life.key, life.is_durable, life.is_closed) = (None, true, false);
@@ -151,26 +152,18 @@ impl Oracle {
         let positions = *partition.log.frontiers();
         let end = pieces.iter().fold(positions.log_start, |at, piece| piece.continue_from(id, at));
         assert_eq!(end, positions.durable_end, "{id}: the disk lacks a part of the log");
-        if !is_tail_harmed {
-            check_start(id, &life, model, positions.log_start);
-        }
-        life.start = positions.log_start;
+        check_start(id, &life, model, positions.log_start, loss);
+        life.set_start(positions.log_start, now);
         if positions.durable_end < life.end {
-            assert!(
-                is_tail_harmed,
-                "{id} ends at {}, but offsets up to {} are acknowledged",
-                positions.durable_end, life.end
-            );
-            life.batches.retain(|_, placed| placed.next <= positions.durable_end);
-            life.end = positions.durable_end;
+            life.lose_from(id, positions.durable_end, loss);
         }
         let pending = std::mem::take(&mut model.pending).into();
-        let mut filling = Filling { id, life, pending, now: wall, findings, order };
+        let mut filling = Filling { id, life, pending, wall, now, findings, order };
         pieces.iter().for_each(|piece| filling.take_piece(piece, &self.batches));
         filling.take_up_to(positions.durable_end, &self.batches);
         let mut life = filling.finish();
         assert_eq!(life.end, positions.durable_end, "{id}: the last batches are missing");
-        if !is_tail_harmed && life.check_producers(&partition.log, &self.batches, wall, expiry) {
+        if !loss.is_any() && life.check_producers(&partition.log, &self.batches, wall, expiry) {
             findings.forgotten_producers += 1;
         }
         life.recovered_end = life.end;
@@ -182,7 +175,7 @@ impl Oracle {
 struct Restart {
     id: TopicIdPartition,
     pieces: Option<Vec<Piece>>,
-    is_tail_harmed: bool,
+    loss: Loss,
 }
 
 /// Whether a later life without appends may have followed this one.
@@ -192,12 +185,20 @@ fn is_empty_and_followed(life: &Life, model: &Model) -> bool {
 }
 
 /// Whether the found log is of a life that was opened after this one was deleted.
-fn is_next_life(life: &Life, model: &Model, end: Offset, found: &[(Offset, BatchId)], is_tail_harmed: bool) -> bool {
+fn is_next_life(
+    life: &Life,
+    model: &Model,
+    &Frontiers { log_start, durable_end: end, .. }: &Frontiers,
+    found: &[(Offset, BatchId)],
+    loss: Loss,
+) -> bool {
     let Some(deleted) = model.pending.iter().position(|pending| pending.asked == Asked::Delete) else { return false };
-    let is_of_this = !found.is_empty() && life.may_hold(found);
+    // All batches of a log may be trimmed, or unreadable.
+    let is_trimmed_like_this = end > Offset(0) && log_start >= life.start_min(loss);
+    let is_of_this = if found.is_empty() { is_trimmed_like_this } else { life.may_hold(found) };
     if end < life.end {
         // Harm may have destroyed the end of this life, and the deletion with it.
-        return !(is_tail_harmed && is_of_this);
+        return !(loss.is_any() && is_of_this);
     }
     let Some((_, first)) = found.first() else { return false };
     !is_of_this && model.pending.iter().skip(deleted).any(|pending| appended(pending) == Some(*first))
@@ -205,11 +206,12 @@ fn is_next_life(life: &Life, model: &Model, end: Offset, found: &[(Offset, Batch
 
 impl Model {
     /// Handles a partition that was not found.
-    fn end(&mut self, id: TopicIdPartition, lives: Vec<Life>, is_tail_harmed: bool, order: &mut Order) {
+    fn end(&mut self, id: TopicIdPartition, lives: Vec<Life>, now: Moment, loss: Loss, order: &mut Order) {
         let is_any_staged = lives.iter().any(|life| !life.is_durable);
         let durable = lives.into_iter().find(|life| life.is_durable);
         let deleted = self.pending.iter().find(|pending| pending.asked == Asked::Delete);
-        assert!(durable.is_none() || deleted.is_some() || is_tail_harmed, "{id} is gone, but nobody deleted it");
+        let may_be_gone = |life: &Life| deleted.is_some() || loss.covers(life.opened);
+        assert!(durable.as_ref().is_none_or(may_be_gone), "{id} is gone, but nobody deleted it");
         if let (Some(_), Some(deleted)) = (&durable, deleted) {
             order.note_found(deleted.number);
         } else if deleted.is_none()
@@ -220,7 +222,7 @@ impl Model {
         {
             order.note_lost(opened.number);
         }
-        self.ended.extend(durable);
+        self.ended.extend(durable.map(|life| life.deleted_at(now)));
         self.pending.clear();
         self.cut = None;
     }
@@ -237,9 +239,10 @@ impl Model {
         self.pending.clear();
     }
 
-    /// Harm has destroyed the end of an earlier life and everything after it: that life is back.
-    fn restore_ended(&mut self, found: &[(Offset, BatchId)]) -> Option<Life> {
-        let at = self.ended.iter().rposition(|life| life.may_hold(found))?;
+    /// Harm may have destroyed the end of an earlier life and everything after it: that life is
+    /// back.
+    fn restore_ended(&mut self, found: &[(Offset, BatchId)], loss: Loss) -> Option<Life> {
+        let at = self.ended.iter().rposition(|life| loss.covers(life.deleted) && life.may_hold(found))?;
         self.pending.clear();
         self.ended.drain(at..).next()
     }
@@ -279,8 +282,11 @@ fn appended(pending: &Pending) -> Option<BatchId> {
     }
 }
 
-fn check_start(id: TopicIdPartition, life: &Life, model: &Model, start: Offset) {
-    assert!(start >= life.start, "{id}: the log start goes back from {} to {start}", life.start);
+fn check_start(id: TopicIdPartition, life: &Life, model: &Model, start: Offset, loss: Loss) {
+    assert!(start >= life.start_min(loss), "{id}: the log start goes back from {} to {start}", life.start);
+    if loss.is_any() {
+        return;
+    }
     let is_asked = |pending: &Pending| match pending.asked {
         Asked::Trim(TrimTo::Offset(offset)) => offset == start,
         Asked::Trim(TrimTo::HighWatermark) => true,
@@ -295,7 +301,8 @@ struct Filling<'a> {
     id: TopicIdPartition,
     life: Life,
     pending: Vec<Pending>,
-    now: Timestamp,
+    wall: Timestamp,
+    now: Moment,
     findings: &'a mut Findings,
     order: &'a mut Order,
 }
@@ -351,7 +358,8 @@ impl Filling<'_> {
             if found.is_none_or(|found| found == batch) {
                 assert_eq!(base, self.life.end, "{}: a batch does not follow the one before it", self.id);
                 let next = base.plus(i64::from(header.last_offset_delta) + 1);
-                self.life.batches.insert(base, Placed { batch, next, wall, until: self.now });
+                let placed = Placed { batch, next, wall, until: self.wall, durable: self.now };
+                self.life.batches.insert(base, placed);
                 self.life.end = next;
                 self.findings.found += 1;
                 self.order.note_found(pending.number);

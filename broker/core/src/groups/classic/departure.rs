@@ -1,9 +1,10 @@
 //! LeaveGroup: members that go, or that an administrator removes.
 
 use super::ClassicGroup;
+use crate::coordinator::{Now, ReplyToken};
+use crate::groups::Reply;
 use crate::groups::error::GroupError;
-use crate::groups::identity::{Now, ReplyToken};
-use crate::groups::request::{LeaveRequest, LeavingMember, LeftMember, Reply, ReplyOutcome};
+use crate::groups::request::{LeaveRequest, LeavingMember, LeftMember, ReplyOutcome};
 use crate::groups::state::ClassicState;
 
 impl ClassicGroup {

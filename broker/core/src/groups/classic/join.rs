@@ -1,8 +1,9 @@
 //! JoinGroup: who is let in, under which id, and whether the group has to rebalance for it.
 
 use super::{ClassicGroup, GroupAction, MemberBefore, StaticReplacement, StorePurpose};
+use crate::coordinator::{Now, ReplyToken};
 use crate::groups::error::GroupError;
-use crate::groups::identity::{InstanceId, MemberId, Now, ReplyToken};
+use crate::groups::identity::{InstanceId, MemberId};
 use crate::groups::member::Member;
 use crate::groups::protocol::kept_protocols;
 use crate::groups::request::{JoinRequest, Joined, JoinedMember, ReplyOutcome};

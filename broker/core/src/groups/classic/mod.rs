@@ -25,19 +25,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustmq_model::{Instant, Timestamp};
 
+use super::Reply;
 use super::config::GroupConfig;
 use super::error::GroupError;
-use super::identity::{GroupId, InstanceId, MemberId, Now, ReplyToken};
+use super::identity::{GroupId, InstanceId, MemberId};
 use super::member::{Member, milliseconds_i32};
 use super::offsets::RetentionStart;
 use super::protocol::ProtocolSupport;
 use super::records::{GroupMetadata, MemberMetadata};
 use super::request::{
     ClientIdentity, GroupDescription, GroupListing, HeartbeatRequest, MemberDescription, OffsetCommitRequest, Protocol,
-    Reply, ReplyOutcome,
+    ReplyOutcome,
 };
 use super::state::ClassicState;
 use super::subscription::{CONSUMER_PROTOCOL_TYPE, subscribed_topics};
+use crate::coordinator::{Now, ReplyToken};
 
 /// What a group wants done.
 #[derive(Debug)]
@@ -386,20 +388,6 @@ impl ClassicGroup {
         self.state_since = since;
     }
 
-    /// The coordinator leaves this broker: everyone who waits is told.
-    pub fn abandon(&mut self) {
-        for member in self.members.values_mut() {
-            if let Some(token) = member.awaiting_join.take() {
-                let outcome = ReplyOutcome::Join(Err(GroupError::NotCoordinator));
-                self.actions.push_back(GroupAction::Reply(Reply { token, outcome }));
-            }
-            if let Some(token) = member.awaiting_sync.take() {
-                let outcome = ReplyOutcome::Sync(Err(GroupError::NotCoordinator));
-                self.actions.push_back(GroupAction::Reply(Reply { token, outcome }));
-            }
-        }
-    }
-
     #[must_use]
     pub fn description(&self) -> GroupDescription {
         let is_stable = self.state == ClassicState::Stable;
@@ -553,7 +541,7 @@ impl ClassicGroup {
         let protocol = self.protocol.as_deref()?;
         let mut topics = BTreeSet::new();
         for member in self.members.values() {
-            topics.append(&mut subscribed_topics(member.metadata(protocol)).ok()?);
+            topics.append(&mut subscribed_topics(&member.metadata(protocol)).ok()?);
         }
         Some(topics)
     }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{ClassicGroup, GroupAction, JoinTimer, StorePurpose};
+use crate::coordinator::Now;
+use crate::groups::Reply;
 use crate::groups::error::GroupError;
-use crate::groups::identity::{MemberId, Now};
-use crate::groups::request::{Reply, ReplyOutcome};
+use crate::groups::identity::MemberId;
+use crate::groups::request::ReplyOutcome;
 use crate::groups::state::ClassicState;
 
 /// The least wait for absent static members, so that a rebalance timeout of nothing does not keep

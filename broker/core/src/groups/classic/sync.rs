@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{ClassicGroup, GroupAction, StorePurpose};
+use crate::coordinator::{Now, ReplyToken};
 use crate::groups::error::GroupError;
-use crate::groups::identity::{MemberId, Now, ReplyToken};
+use crate::groups::identity::MemberId;
 use crate::groups::request::{ReplyOutcome, SyncRequest, Synced};
 use crate::groups::state::ClassicState;
 

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use std::time::Duration;
 
+use crate::coordinator::AppendFailure;
 use crate::groups::GroupConfig;
 use crate::groups::error::GroupError;
 use crate::groups::request::JoinRequest;
@@ -35,8 +36,8 @@ fn an_assignment_that_is_not_stored_starts_a_new_rebalance() {
     scenario.advance(Duration::ZERO);
     scenario.joined(join).unwrap();
     let sync = scenario.sync("m1", 1, &[("m1", "all")]);
-    scenario.lose(GroupError::NotCoordinator);
-    assert_eq!(scenario.synced(sync), Err(GroupError::NotCoordinator));
+    scenario.lose(AppendFailure::Unavailable);
+    assert_eq!(scenario.synced(sync), Err(GroupError::CoordinatorNotAvailable));
     assert_eq!(scenario.state(), ClassicState::PreparingRebalance);
 }
 
@@ -155,7 +156,7 @@ fn a_group_that_was_emptied_waits_for_its_delay_again() {
 fn a_group_that_rebalances_is_described_with_the_assignments_that_its_members_go_on_with() {
     let mut scenario = Scenario::stable(&["m1"]);
     let assignments = |scenario: &Scenario| -> Vec<_> {
-        let described = scenario.coordinator.describe(&"g".into()).unwrap();
+        let described = scenario.groups().describe(&"g".into()).unwrap();
         let members = described.members.into_iter().map(|one| (one.member.to_string(), one.metadata, one.assignment));
         members.map(|(member, metadata, assignment)| (member, metadata.is_empty(), assignment)).collect()
     };
@@ -429,7 +430,7 @@ fn a_return_that_is_not_stored_is_undone() {
     let mut scenario = stable_static();
     scenario.is_log_fast = false;
     let join = scenario.join_with(joining_static("s3", "i1"));
-    scenario.lose(GroupError::CoordinatorNotAvailable);
+    scenario.lose(AppendFailure::Unavailable);
     assert_eq!(scenario.joined(join), Err(GroupError::CoordinatorNotAvailable));
     assert_eq!(scenario.heartbeat("s1", Some("i1"), 1), Ok(()));
     assert_eq!(scenario.heartbeat("s3", Some("i1"), 1), Err(GroupError::FencedInstanceId));

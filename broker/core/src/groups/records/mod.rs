@@ -9,7 +9,7 @@
 mod wire;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicName, TopicPartition};
+use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicPartition};
 
 pub(crate) use self::wire::Reader;
 use self::wire::{put_bytes, put_compact_string, put_nullable_string, put_string, put_varint};
@@ -44,14 +44,16 @@ pub enum RecordError {
 }
 
 /// What a record of `__consumer_offsets` is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecordKey {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordKey<'a> {
     OffsetCommit {
-        group: String,
-        partition: TopicPartition,
+        group: &'a str,
+        /// As it is written: its legality is checked where it becomes a name.
+        topic: &'a str,
+        partition: PartitionId,
     },
     GroupMetadata {
-        group: String,
+        group: &'a str,
     },
     /// A kind of record that this broker does not keep.
     Other {
@@ -87,14 +89,12 @@ pub struct MemberMetadata {
 }
 
 /// Reads a key. A kind that is not known is not an error: other group types share the topic.
-pub fn decode_key(key: Bytes) -> Result<RecordKey, RecordError> {
+pub fn decode_key(key: &[u8]) -> Result<RecordKey<'_>, RecordError> {
     let mut reader = Reader::new(key);
     match reader.i16()? {
         0 | 1 => {
-            let group = reader.string()?;
-            let topic = TopicName::new(&reader.string()?).map_err(|_| RecordError::InvalidTopic)?;
-            let partition = TopicPartition { topic, partition: PartitionId(reader.i32()?) };
-            Ok(RecordKey::OffsetCommit { group, partition })
+            let (group, topic) = (reader.string()?, reader.string()?);
+            Ok(RecordKey::OffsetCommit { group, topic, partition: PartitionId(reader.i32()?) })
         }
         2 => Ok(RecordKey::GroupMetadata { group: reader.string()? }),
         kind => Ok(RecordKey::Other { kind }),
@@ -153,7 +153,7 @@ pub fn encode_offset_commit_value(offset: &CommittedOffset) -> Result<Bytes, Rec
 }
 
 /// Reads a committed offset, versions 0 to 4.
-pub fn decode_offset_commit_value(value: Bytes) -> Result<CommittedOffset, RecordError> {
+pub fn decode_offset_commit_value(value: &[u8]) -> Result<CommittedOffset, RecordError> {
     let mut reader = Reader::new(value);
     let version = reader.i16()?;
     if !(0..=4).contains(&version) {
@@ -166,16 +166,17 @@ pub fn decode_offset_commit_value(value: Bytes) -> Result<CommittedOffset, Recor
     let expires_at = if version == 1 { reader.i64()? } else { -1 };
     let mut topic_id = TopicId::ZERO;
     if version >= 4 {
-        for (tag, content) in reader.tagged_fields()? {
+        reader.tagged_fields(|tag, content| {
             if tag == TOPIC_ID_TAG {
                 topic_id = TopicId(Reader::new(content).u128()?);
             }
-        }
+            Ok(())
+        })?;
     }
     Ok(CommittedOffset {
         offset,
         leader_epoch: (epoch >= 0).then_some(LeaderEpoch(epoch)),
-        metadata,
+        metadata: metadata.to_owned(),
         committed_at,
         expires_at: (expires_at >= 0).then_some(Timestamp(expires_at)),
         topic_id,
@@ -206,8 +207,8 @@ pub fn encode_group_metadata_value(group: &GroupMetadata) -> Result<Bytes, Recor
     Ok(into.freeze())
 }
 
-/// Reads a group, versions 0 to 4.
-pub fn decode_group_metadata_value(value: Bytes) -> Result<GroupMetadata, RecordError> {
+/// Reads a group, versions 0 to 4. What its members say shares the memory of `value`.
+pub fn decode_group_metadata_value(value: &Bytes) -> Result<GroupMetadata, RecordError> {
     let mut reader = Reader::new(value);
     let version = reader.i16()?;
     if !(0..=4).contains(&version) {
@@ -220,22 +221,32 @@ pub fn decode_group_metadata_value(value: Bytes) -> Result<GroupMetadata, Record
     let (protocol, leader) = (nullable()?, nullable()?);
     let state_since = if version >= 2 { Timestamp(reader.i64()?) } else { Timestamp::NONE };
     let count = if flexible { reader.compact_count(MEMBER_SIZE_MIN)? } else { reader.count(MEMBER_SIZE_MIN)? };
-    let members = (0..count).map(|_| decode_member(&mut reader, version)).collect::<Result<_, _>>()?;
+    let members = (0..count).map(|_| decode_member(value, &mut reader, version)).collect::<Result<_, _>>()?;
     if flexible {
-        reader.tagged_fields()?;
+        reader.tagged_fields(|_, _| Ok(()))?;
     }
-    Ok(GroupMetadata { protocol_type, generation, protocol, leader, state_since, members })
+    Ok(GroupMetadata {
+        protocol_type: protocol_type.to_owned(),
+        generation,
+        protocol: protocol.map(str::to_owned),
+        leader: leader.map(str::to_owned),
+        state_since,
+        members,
+    })
 }
 
-fn decode_member(reader: &mut Reader, version: i16) -> Result<MemberMetadata, RecordError> {
+fn decode_member(value: &Bytes, reader: &mut Reader<'_>, version: i16) -> Result<MemberMetadata, RecordError> {
     let flexible = version >= 4;
-    let string = |reader: &mut Reader| if flexible { reader.compact_string() } else { reader.string() };
-    let bytes = |reader: &mut Reader| if flexible { reader.compact_bytes() } else { reader.bytes() };
+    let string =
+        |reader: &mut Reader<'_>| if flexible { reader.compact_string() } else { reader.string() }.map(str::to_owned);
+    let bytes = |reader: &mut Reader<'_>| {
+        if flexible { reader.compact_bytes() } else { reader.bytes() }.map(|bytes| value.slice_ref(bytes))
+    };
     let member = string(reader)?;
     let instance = match version {
         ..3 => None,
-        3 => reader.nullable_string()?,
-        _ => reader.compact_nullable_string()?,
+        3 => reader.nullable_string()?.map(str::to_owned),
+        _ => reader.compact_nullable_string()?.map(str::to_owned),
     };
     let client_id = string(reader)?;
     let client_host = string(reader)?;
@@ -244,7 +255,7 @@ fn decode_member(reader: &mut Reader, version: i16) -> Result<MemberMetadata, Re
     let subscription = bytes(reader)?;
     let assignment = bytes(reader)?;
     if flexible {
-        reader.tagged_fields()?;
+        reader.tagged_fields(|_, _| Ok(()))?;
     }
     Ok(MemberMetadata {
         member,

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn offset(value: &[u8]) -> CommittedOffset {
-    decode_offset_commit_value(Bytes::copy_from_slice(value)).unwrap()
+    decode_offset_commit_value(value).unwrap()
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn older_versions_of_an_offset_are_read() {
     assert_eq!(offset(v4), expected);
     let v4_unknown_tag = b"\0\x04\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\x02m\0\0\0\0\0\0\0\x09\x01\x63\x02ab";
     assert_eq!(offset(v4_unknown_tag), expected);
-    let v5 = decode_offset_commit_value(Bytes::from_static(b"\0\x05"));
+    let v5 = decode_offset_commit_value(b"\0\x05");
     assert_eq!(v5, Err(RecordError::UnknownVersion { schema: "OffsetCommitValue", version: 5 }));
 }
 
@@ -55,7 +55,7 @@ fn other_versions_of_a_group_are_read() {
             assignment: Bytes::new(),
         }],
     };
-    let decode = |value: &'static [u8]| decode_group_metadata_value(Bytes::from_static(value)).unwrap();
+    let decode = |value: &'static [u8]| decode_group_metadata_value(&Bytes::from_static(value)).unwrap();
     let v0 = b"\0\0\0\x01t\0\0\0\x03\0\x01p\xff\xff\0\0\0\x01\0\x01m\0\x01c\0\x01h\0\0\0\x06\0\0\0\x01s\0\0\0\0";
     assert_eq!(decode(v0), expected(-1, None, -1));
     let v1 =
@@ -71,9 +71,9 @@ fn other_versions_of_a_group_are_read() {
 #[test]
 fn absurd_counts_are_refused_before_anything_is_allocated() {
     let group = b"\0\x03\0\x01t\0\0\0\x03\0\x01p\xff\xff\0\0\0\0\0\0\0\x09\x7f\xff\xff\xff";
-    assert_eq!(decode_group_metadata_value(Bytes::from_static(group)), Err(RecordError::InvalidLength));
+    assert_eq!(decode_group_metadata_value(&Bytes::from_static(group)), Err(RecordError::InvalidLength));
     let tags = b"\0\x04\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\x01\0\0\0\0\0\0\0\x09\xff\xff\xff\xff\x0f";
-    assert_eq!(decode_offset_commit_value(Bytes::from_static(tags)), Err(RecordError::InvalidLength));
+    assert_eq!(decode_offset_commit_value(tags), Err(RecordError::InvalidLength));
     let long = "x".repeat(40_000);
     assert_eq!(encode_group_metadata_key(&long), Err(RecordError::TooLong { length: 40_000 }));
 }
@@ -84,7 +84,7 @@ fn kinds_of_other_group_types_are_passed_over() {
         let mut key = BytesMut::new();
         key.put_i16(kind);
         key.put_slice(b"\x05group");
-        assert_eq!(decode_key(key.freeze()), Ok(RecordKey::Other { kind }));
+        assert_eq!(decode_key(&key), Ok(RecordKey::Other { kind }));
     }
 }
 
@@ -114,7 +114,7 @@ proptest! {
     #[test]
     fn an_offset_survives_the_round_trip(offset in any_offset()) {
         let value = encode_offset_commit_value(&offset).unwrap();
-        prop_assert_eq!(decode_offset_commit_value(value).unwrap(), offset);
+        prop_assert_eq!(decode_offset_commit_value(&value).unwrap(), offset);
     }
 
     #[test]
@@ -127,7 +127,7 @@ proptest! {
         let state_since = Timestamp(since);
         let group = GroupMetadata { protocol_type, generation, protocol, leader, state_since, members };
         let value = encode_group_metadata_value(&group).unwrap();
-        prop_assert_eq!(decode_group_metadata_value(value).unwrap(), group);
+        prop_assert_eq!(decode_group_metadata_value(&value).unwrap(), group);
     }
 
     #[test]
@@ -137,8 +137,8 @@ proptest! {
             (bytes[0], bytes[1]) = (0, version);
         }
         let bytes = Bytes::from(bytes);
-        let _ = decode_key(bytes.clone());
-        let _ = decode_group_metadata_value(bytes.clone());
-        let _ = decode_offset_commit_value(bytes);
+        let _ = decode_key(&bytes);
+        let _ = decode_group_metadata_value(&bytes);
+        let _ = decode_offset_commit_value(&bytes);
     }
 }

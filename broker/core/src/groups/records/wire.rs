@@ -3,31 +3,33 @@
 //! Bytes come from disk and from other brokers: every length is checked against what is there
 //! before anything is taken.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 
 use super::RecordError;
 
-/// Reads one record's bytes from front to end.
+/// Reads one record's bytes from front to end. What it gives borrows from them.
 #[derive(Debug)]
-pub(crate) struct Reader {
-    bytes: Bytes,
+pub(crate) struct Reader<'a> {
+    bytes: &'a [u8],
 }
 
-impl Reader {
-    pub(crate) fn new(bytes: Bytes) -> Self {
+impl<'a> Reader<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
         Self { bytes }
     }
 
-    fn take(&mut self, length: usize) -> Result<Bytes, RecordError> {
-        if length > self.bytes.len() {
-            return Err(RecordError::Truncated { wanted: length, left: self.bytes.len() });
-        }
-        Ok(self.bytes.split_to(length))
+    fn take(&mut self, length: usize) -> Result<&'a [u8], RecordError> {
+        let (taken, rest) = self
+            .bytes
+            .split_at_checked(length)
+            .ok_or(RecordError::Truncated { wanted: length, left: self.bytes.len() })?;
+        self.bytes = rest;
+        Ok(taken)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
         let taken = self.take(N)?;
-        Ok(taken.as_ref().try_into().expect("exactly N bytes were taken"))
+        Ok(taken.try_into().expect("exactly N bytes were taken"))
     }
 
     pub(crate) fn i16(&mut self) -> Result<i16, RecordError> {
@@ -62,38 +64,38 @@ impl Reader {
         Err(RecordError::InvalidLength)
     }
 
-    fn text(&mut self, length: usize) -> Result<String, RecordError> {
-        String::from_utf8(self.take(length)?.to_vec()).map_err(|_| RecordError::InvalidText)
+    fn text(&mut self, length: usize) -> Result<&'a str, RecordError> {
+        std::str::from_utf8(self.take(length)?).map_err(|_| RecordError::InvalidText)
     }
 
-    pub(crate) fn nullable_string(&mut self) -> Result<Option<String>, RecordError> {
+    pub(crate) fn nullable_string(&mut self) -> Result<Option<&'a str>, RecordError> {
         match self.i16()? {
             -1 => Ok(None),
             length => self.text(usize::try_from(length).map_err(|_| RecordError::InvalidLength)?).map(Some),
         }
     }
 
-    pub(crate) fn string(&mut self) -> Result<String, RecordError> {
+    pub(crate) fn string(&mut self) -> Result<&'a str, RecordError> {
         self.nullable_string()?.ok_or(RecordError::InvalidLength)
     }
 
-    pub(crate) fn bytes(&mut self) -> Result<Bytes, RecordError> {
+    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], RecordError> {
         let length = self.i32()?;
         self.take(usize::try_from(length).map_err(|_| RecordError::InvalidLength)?)
     }
 
-    pub(crate) fn compact_nullable_string(&mut self) -> Result<Option<String>, RecordError> {
+    pub(crate) fn compact_nullable_string(&mut self) -> Result<Option<&'a str>, RecordError> {
         match self.varint()? {
             0 => Ok(None),
             length => self.text(length - 1).map(Some),
         }
     }
 
-    pub(crate) fn compact_string(&mut self) -> Result<String, RecordError> {
+    pub(crate) fn compact_string(&mut self) -> Result<&'a str, RecordError> {
         self.compact_nullable_string()?.ok_or(RecordError::InvalidLength)
     }
 
-    pub(crate) fn compact_bytes(&mut self) -> Result<Bytes, RecordError> {
+    pub(crate) fn compact_bytes(&mut self) -> Result<&'a [u8], RecordError> {
         let length = self.varint()?.checked_sub(1).ok_or(RecordError::InvalidLength)?;
         self.take(length)
     }
@@ -117,17 +119,19 @@ impl Reader {
         }
     }
 
-    /// The tagged fields at the end of a flexible structure: number and content of each.
-    pub(crate) fn tagged_fields(&mut self) -> Result<Vec<(usize, Bytes)>, RecordError> {
+    /// The tagged fields at the end of a flexible structure: passes number and content of each to
+    /// `field`.
+    pub(crate) fn tagged_fields(
+        &mut self,
+        mut field: impl FnMut(usize, &'a [u8]) -> Result<(), RecordError>,
+    ) -> Result<(), RecordError> {
         let count = self.varint()?;
-        let count = self.checked_count(count, 2)?;
-        let mut fields = Vec::with_capacity(count);
-        for _ in 0..count {
+        for _ in 0..self.checked_count(count, 2)? {
             let tag = self.varint()?;
             let size = self.varint()?;
-            fields.push((tag, self.take(size)?));
+            field(tag, self.take(size)?)?;
         }
-        Ok(fields)
+        Ok(())
     }
 }
 

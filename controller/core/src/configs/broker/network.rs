@@ -3,7 +3,7 @@
 use super::{INT_MAX, config, unset};
 use crate::configs::entry::ConfigEntry;
 use crate::configs::entry::ConfigKind::{Int, List, Long, String};
-use crate::configs::rule::Rule::{Any, AtLeast};
+use crate::configs::rule::Rule::{AddressCounts, Any, AtLeast};
 
 #[rustfmt::skip]
 pub(super) const ENTRIES: &[ConfigEntry] = &[
@@ -15,8 +15,8 @@ pub(super) const ENTRIES: &[ConfigEntry] = &[
     unset("listeners", List, Any, "The addresses that the broker listens on.").ruled_by("network.kafka_listen"),
     config("max.connection.creation.rate", Int, INT_MAX, AtLeast(1), "The most connections that are taken in a second.").dynamic().kept_only(),
     config("max.connections", Int, INT_MAX, AtLeast(1), "The most connections at a time.").dynamic(),
-    config("max.connections.per.ip", Int, INT_MAX, AtLeast(0), "The most connections at a time from one address.").dynamic().kept_only(),
-    config("max.connections.per.ip.overrides", String, "", Any, "Exceptions to max.connections.per.ip.").dynamic().kept_only(),
+    config("max.connections.per.ip", Int, INT_MAX, AtLeast(0), "The most connections at a time from one address.").dynamic(),
+    config("max.connections.per.ip.overrides", String, "", AddressCounts, "Exceptions to max.connections.per.ip: a list of address:count. Host names are not looked up.").dynamic(),
     config("max.incremental.fetch.session.cache.slots", Int, "1000", AtLeast(0), "The most fetch sessions at a time."),
     unset("num.io.threads", Int, AtLeast(1), "The number of threads that own partitions and write.").ruled_by("engine.shards"),
     unset("num.network.threads", Int, AtLeast(1), "The number of threads for connections: one for each processor that no shard needs.").worked_out(),

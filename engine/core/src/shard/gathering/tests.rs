@@ -2,6 +2,8 @@
 
 mod driver;
 
+use std::collections::BTreeSet;
+
 use rustmq_model::Offset;
 use rustmq_model::batch::BatchHeader;
 
@@ -13,7 +15,8 @@ use crate::shard::LogVersion;
 use crate::shard::tests::batch;
 use crate::shard::tests::memory::VecMemory;
 use crate::shard::tests::slots::BLOCK;
-use crate::wal::SlotId;
+use crate::wal::recovery::RecoveryError;
+use crate::wal::{RecoveredWal, SlotId};
 
 const PIECE: usize = 8 * BLOCK;
 /// More memory than any test takes.
@@ -78,6 +81,56 @@ fn a_commit_that_rolls_while_another_is_in_flight_loses_nothing_wherever_it_stop
     driver.finish(second);
     assert_eq!(driver.recovered(0), 16);
     driver.gathering.table.check_invariants();
+}
+
+#[derive(Debug)]
+struct EarlyEnd {
+    /// Whether the commit ends with the header of the second segment.
+    is_at_roll: bool,
+    /// Whether room for another batch was refused for lack of memory.
+    is_short: bool,
+    restart: Result<RecoveredWal, RecoveryError>,
+}
+
+/// Gathers `batches` and asks for room for one of `size` bytes while an earlier commit is in
+/// flight, with or without memory for another chunk. Takes them once that commit is durable.
+/// Restarts after a bit of the earlier commit has flipped. `None` if the earlier commit is in an
+/// older segment by then: the groups of the next one prove it anyway.
+fn end_early(batches: usize, size: usize, has_memory: bool) -> Option<EarlyEnd> {
+    let mut driver = driver();
+    driver.append(0, 1_000).unwrap();
+    let first = driver.gathering.take_commit().unwrap();
+    let steps = first.steps.clone();
+    (0..batches).for_each(|_| driver.append(0, 1_000).unwrap());
+    if driver.gathering.table.segment_count() > 1 {
+        return None;
+    }
+    driver.gathering.memory.fails_after = (!has_memory).then_some(driver.gathering.memory.taken());
+    let room = driver.room(size);
+    driver.finish(first);
+    driver.gathering.memory.fails_after = (!has_memory).then_some(driver.gathering.memory.taken());
+    assert!(driver.commit());
+    Some(EarlyEnd {
+        is_at_roll: driver.gathering.table.segment_count() > 1,
+        is_short: matches!(room, Err(NoRoom::Memory(_))),
+        restart: driver.recover_damaged(&steps),
+    })
+}
+
+#[test]
+fn a_commit_proves_the_durable_ones_before_it_whatever_ended_its_groups() {
+    let mut met = BTreeSet::new();
+    for (batches, size) in (1..40).flat_map(|batches| [100, 1_000, 2_000, 3_000, PIECE].map(|size| (batches, size))) {
+        for has_memory in [true, false] {
+            let Some(EarlyEnd { is_at_roll, is_short, restart }) = end_early(batches, size, has_memory) else { break };
+            let case = format!("{batches} batches, room for {size}, with memory: {has_memory}");
+            assert!(matches!(restart, Err(RecoveryError::Corruption { .. })), "{case}: {restart:?}");
+            met.insert((is_at_roll, is_short));
+        }
+    }
+    // The last one takes its proof's memory from the roll.
+    let all = [(false, false), (false, true), (true, false), (true, true)];
+    assert_eq!(met, BTreeSet::from(all), "whether a commit ends with a roll, and whether memory was short");
 }
 
 #[test]

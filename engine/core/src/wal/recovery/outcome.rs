@@ -120,7 +120,8 @@ pub enum ResumePoint {
     NewSegment,
 }
 
-/// Content after the end of the log, which was never acknowledged and is not replayed.
+/// Content after the end of the log. It is not replayed. Where commits are synced, it was never
+/// acknowledged, unless damage hit the newest commits, whose end no group on the disk names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DroppedTail {
     pub slot: SlotId,
@@ -156,6 +157,8 @@ pub struct RecoveredWal {
     pub durable: WalPosition,
     /// The end of the synced log, as the newest segment's groups name it.
     pub proven: WalPosition,
+    /// Whether they name the end of all frames. Damage to others would be taken for a torn tail.
+    pub is_proven: bool,
     /// The events that each open partition is rebuilt from, in order: a checkpoint or an open
     /// frame, then the frames after it.
     pub partitions: BTreeMap<TopicIdPartition, Vec<ReplayItem>>,
@@ -167,7 +170,8 @@ pub struct RecoveredWal {
     pub bases_lost: Vec<BaseLost>,
     /// Slots without a segment.
     pub free_slots: Vec<SlotId>,
-    pub dropped: Option<DroppedTail>,
+    /// Newest segment first.
+    pub dropped: Vec<DroppedTail>,
     /// The holes that a repair writes. Empty unless a repair is requested.
     pub holes: Vec<(SlotId, SegmentShape, Hole)>,
     /// Files that a repair extends to the length of their segments. Empty unless a repair is

@@ -25,7 +25,7 @@ const _: () = {
 pub enum Purpose {
     /// New data, and any other frame that frees no space.
     Append,
-    /// Trims and closes.
+    /// Trims, truncations, resets and closes.
     Freeing,
     /// Checkpoints and relocated batches, which are never refused, since they end with a free
     /// segment. A plan copies the batches of at most one segment, so a WAL without a free segment

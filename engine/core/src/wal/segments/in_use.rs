@@ -78,6 +78,8 @@ pub(super) struct SegmentsInUse {
     durable: WalPosition,
     /// The end of the synced log: equal to `durable`, unless commits are not synced.
     synced: WalPosition,
+    /// The newest group, written or not, names the log as durable to here.
+    proven: WalPosition,
 }
 
 impl SegmentsInUse {
@@ -106,6 +108,7 @@ impl SegmentsInUse {
             newest: recovered.segments.last().map_or(SegmentGeneration(0), |segment| segment.generation),
             durable: recovered.durable,
             synced: recovered.durable,
+            proven: if recovered.is_proven { recovered.durable } else { recovered.proven },
             shared: shared.clone(),
         };
         in_use.publish_durable(SegmentGeneration(0));
@@ -189,10 +192,16 @@ impl SegmentsInUse {
     }
 
     pub fn index_payload(&self) -> Option<Vec<u8>> {
+        self.fitting_index(0).map(|(index, _)| index.encode())
+    }
+
+    /// The active segment's index and the size of its group, if the segment has room for it after a
+    /// group of `ending` bytes.
+    pub fn fitting_index(&self, ending: usize) -> Option<(&SegmentIndex, usize)> {
         let (segment, next) = self.active()?;
         let index = segment.index.as_ref()?;
         let size = self.index_group_size(index.encoded_length());
-        (next.offset as usize + size <= self.config.shape.trailer() as usize).then(|| index.encode())
+        (next.offset as usize + ending + size <= self.config.shape.trailer() as usize).then_some((index, size))
     }
 
     pub fn seal(&mut self, index_group: Option<FinishedGroup>) -> Option<Trailer> {
@@ -263,6 +272,14 @@ impl SegmentsInUse {
         let before = self.by_generation.range(..self.newest).next_back();
         let end = before.map(|(generation, segment)| WalPosition { generation: *generation, offset: segment.end });
         self.synced.max(end.unwrap_or_default())
+    }
+
+    pub const fn on_proof(&mut self, durable: WalPosition) {
+        self.proven = durable;
+    }
+
+    pub fn is_proven(&self) -> bool {
+        self.proven >= self.provable()
     }
 
     // Freeing.

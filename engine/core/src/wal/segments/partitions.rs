@@ -1,6 +1,7 @@
 //! The content of each open partition in the WAL: its batches, its bases and its log start. Moves
-//! and trims are applied once they are durable; the shard decides which of them still hold. Knows
-//! only the generations of segments.
+//! and trims free content once they are durable and the shard applies them; a staged trim already
+//! exempts the batches below it from moves, and a staged close removes the partition. Knows only
+//! the generations of segments.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

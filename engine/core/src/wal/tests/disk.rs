@@ -3,6 +3,7 @@
 //! a commit, and tear them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 use rustmq_model::batch::{BatchHeader, Codec};
@@ -10,7 +11,8 @@ use rustmq_model::record::BatchBuilder;
 use rustmq_model::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId, TopicIdPartition};
 
 use crate::log::Frontiers;
-use crate::wal::group::GroupKind;
+use crate::wal::frame::{self, Frame};
+use crate::wal::group::{GroupHeader, GroupKind, HEADER_LENGTH};
 use crate::wal::recovery::{CorruptionPolicy, Recovery, RecoveryError, RecoveryOptions, ResumePoint};
 use crate::wal::scan::{ReplayEvent, SegmentPlace};
 use crate::wal::segments::{
@@ -49,15 +51,15 @@ pub(super) struct Write {
     pub slot: SlotId,
     pub offset: usize,
     pub bytes: Vec<u8>,
-    /// The offset in `bytes` from which padding follows, which a reader ignores.
-    pub padding: usize,
+    /// The parts of `bytes` that a reader checks: all but the padding of frames and of the group.
+    pub checked: Vec<Range<usize>>,
 }
 
 impl Write {
     /// Creates a write without padding.
-    pub(super) const fn of(slot: SlotId, offset: usize, bytes: Vec<u8>) -> Self {
-        let padding = bytes.len();
-        Self { slot, offset, bytes, padding }
+    pub(super) fn of(slot: SlotId, offset: usize, bytes: Vec<u8>) -> Self {
+        let checked = std::iter::once(0..bytes.len()).collect();
+        Self { slot, offset, bytes, checked }
     }
 }
 
@@ -73,7 +75,7 @@ impl Disk {
                 slot[at..at + block.len()].copy_from_slice(block);
             }
         }
-        slot[write.offset..write.offset + write.padding] == write.bytes[..write.padding]
+        write.checked.iter().all(|part| slot[write.offset..][part.clone()] == write.bytes[part.clone()])
     }
 
     pub(super) fn read(&self, slot: SlotId, offset: u32, length: u32) -> Bytes {
@@ -275,9 +277,15 @@ impl Shard {
     }
 
     fn group_write(&self, slot: SlotId, group: FinishedGroup) -> Write {
-        let FinishedGroup { position, length, padded, .. } = group;
+        let FinishedGroup { position, padded, .. } = group;
         let bytes = self.region[..padded as usize].to_vec();
-        Write { slot, offset: position.offset as usize, bytes, padding: length as usize }
+        let header = GroupHeader::parse_at(WAL, self.shape, position, &bytes).unwrap();
+        let frames = frame::frames(WAL, &header, &bytes).map(|frame| {
+            let Frame { payload, payload_at, .. } = frame.unwrap();
+            payload_at - frame::HEADER_LENGTH as usize..payload_at + payload.len()
+        });
+        let checked = std::iter::once(0..HEADER_LENGTH as usize).chain(frames).collect();
+        Write { slot, offset: position.offset as usize, bytes, checked }
     }
 
     pub(super) fn finish_group(&mut self, kind: GroupKind) {

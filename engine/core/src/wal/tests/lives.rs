@@ -209,3 +209,9 @@ fn restarts_of_a_full_log_create_no_slots() {
         assert!(slots <= 11, "{slots} slots after {restart} restarts");
     }
 }
+
+/// A block was left out that differs from the old content in the padding of a frame alone.
+#[test]
+fn a_group_without_the_padding_of_its_last_frame_is_whole() {
+    check_history_on(2_398_296_476_039_021_124, 100, 9);
+}

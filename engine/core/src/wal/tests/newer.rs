@@ -142,7 +142,7 @@ fn an_optional_part_changes_nothing() {
     let last = recovered.partitions[&partition(0)].last().unwrap();
     let expected = Control::Expiry { decided_at: Offset(3), producers: Vec::new() };
     assert_eq!(last.event, ReplayEvent::Control(expected));
-    assert!(recovered.dropped.is_none());
+    assert!(recovered.dropped.is_empty());
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_torn_tail_is_dropped_whichever_build_wrote_it() {
     put(&mut shard.disk, at, &[0xEE; BLOCK]);
     put(&mut shard.disk, behind, &foreign(behind, WalSession(1), WalPosition::default(), kind));
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
-    assert_eq!(recovered.dropped.map(|tail| (tail.offset, tail.groups)), Some((at.offset, 1)));
+    assert_eq!(recovered.dropped.iter().map(|tail| (tail.offset, tail.groups)).collect::<Vec<_>>(), [(at.offset, 1)]);
     // A group of an earlier session, and one of another place.
     for (session, place) in [(WalSession(0), at), (WalSession(1), behind)] {
         let (mut shard, at) = log();
@@ -176,7 +176,7 @@ fn a_torn_tail_is_dropped_whichever_build_wrote_it() {
     region[length - 10] ^= 1;
     put(&mut shard.disk, at, &region);
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
-    assert_eq!(recovered.dropped.map(|tail| tail.offset), Some(at.offset));
+    assert_eq!(recovered.dropped.iter().map(|tail| tail.offset).collect::<Vec<_>>(), [at.offset]);
 }
 
 #[test]
@@ -187,7 +187,7 @@ fn in_version_1_an_unknown_kind_is_damage() {
     GroupHeader { version: FormatVersion::V1, ..header }.encode(WAL, &mut region);
     put(&mut shard.disk, at, &region);
     let recovered = shard.disk.recover(shape(32), CorruptionPolicy::Refuse).unwrap();
-    assert_eq!(recovered.dropped.map(|tail| tail.offset), Some(at.offset));
+    assert_eq!(recovered.dropped.iter().map(|tail| tail.offset).collect::<Vec<_>>(), [at.offset]);
 }
 
 #[test]

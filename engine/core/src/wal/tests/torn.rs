@@ -142,7 +142,7 @@ fn any_subset_of_the_last_groups_blocks_gives_the_whole_group_or_none_of_it() {
             // Zeros at the place of the group tell nothing; other content in a slot without an
             // earlier use does.
             let told = subset != 255 && (subset & 1 != 0 || stale != 0);
-            assert_eq!(recovered.dropped.is_some(), told, "subset {subset:08b}");
+            assert_eq!(!recovered.dropped.is_empty(), told, "subset {subset:08b}");
         }
     }
 }
@@ -504,4 +504,21 @@ fn blocks_of_a_torn_group_never_complete_a_group_of_a_later_session() {
     reopened.disk.write_some(&second, |block| block == 0);
     let recovered = reopened.disk.recover(shape(64), CorruptionPolicy::Refuse).unwrap();
     assert_eq!(state_of(&recovered), shard.state);
+}
+
+#[test]
+fn a_torn_first_group_of_a_segment_is_reported() {
+    let (mut shard, _) = recorded();
+    shard.half_roll();
+    shard.sync();
+    assert!(shard.append(partition(0), &batch(1, 300, 7)));
+    let first = shard.table.next_position().unwrap();
+    let slot = shard.table.slot(first.generation).unwrap();
+    shard.commit();
+    assert_eq!(first.offset, SegmentShape::first_group(shard.shape));
+    let mut disk = shard.disk;
+    disk.0.get_mut(&slot).unwrap()[first.offset as usize] ^= 1;
+    let found = disk.recover(shard.shape, CorruptionPolicy::Refuse).unwrap();
+    assert_eq!(found.started_empty, [slot]);
+    assert_eq!((found.dropped[0].slot, found.dropped[0].offset), (slot, first.offset));
 }

@@ -11,8 +11,8 @@ use crate::shard::request::LogConfig;
 use crate::shard::tests::memory::VecMemory;
 use crate::shard::tests::slots::{BLOCK, Slots, WAL, shape};
 use crate::shard::tests::{batch, id};
-use crate::shard::{Commit, LogVersion, PartitionKey, Partitions, Preparation, StagedBatch, SyncPolicy};
-use crate::wal::recovery::CorruptionPolicy;
+use crate::shard::{Commit, DiskStep, LogVersion, PartitionKey, Partitions, Preparation, StagedBatch, SyncPolicy};
+use crate::wal::recovery::{CorruptionPolicy, RecoveredWal, RecoveryError};
 use crate::wal::scan::ReplayEvent;
 use crate::wal::segments::{Purpose, SEGMENTS_MIN};
 use crate::wal::{Control, SegmentTable, SegmentTableConfig};
@@ -64,7 +64,8 @@ impl Driver {
         self.partitions.close(self.key(number));
     }
 
-    fn room(&mut self, payload: usize) -> Result<(), NoRoom> {
+    /// Makes room for a frame.
+    pub(super) fn room(&mut self, payload: usize) -> Result<(), NoRoom> {
         while let Some(slot) = self.gathering.table.poll_reserve() {
             self.slots.prepare(slot, Preparation::Reserved, shape(BLOCKS as u64));
             self.gathering.table.on_slot_reserved(slot);
@@ -109,6 +110,17 @@ impl Driver {
         let is_some = commit.is_some();
         commit.into_iter().for_each(|commit| self.finish(commit));
         is_some
+    }
+
+    /// Restarts after a bit flipped in the first group of a commit with these steps.
+    pub(super) fn recover_damaged(&self, steps: &[DiskStep]) -> Result<RecoveredWal, RecoveryError> {
+        let (DiskStep::Write { slot, offset, bytes } | DiskStep::WriteSynced { slot, offset, bytes }) = &steps[0]
+        else {
+            panic!("a commit begins with a write: {steps:?}");
+        };
+        let mut slots = self.slots.clone();
+        slots.0.get_mut(slot).unwrap()[*offset as usize + bytes.len() / 2] ^= 1;
+        slots.recover(shape(BLOCKS as u64), CorruptionPolicy::Refuse)
     }
 
     /// The number of consecutive batches that a restart recovers for a partition.

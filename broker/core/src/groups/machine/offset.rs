@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use rustmq_model::{Timestamp, TopicId, TopicName, TopicPartition};
 
-use super::GroupCoordinator;
-use super::append::{CoordinatorRecord, Effect};
+use super::Groups;
+use super::append::Effect;
+use crate::coordinator::{CoordinatorRecord, Now, Outbox, ReplyToken};
 use crate::groups::error::GroupError;
-use crate::groups::identity::{GroupId, Now, ReplyToken};
+use crate::groups::identity::GroupId;
 use crate::groups::offsets::CommittedOffset;
 use crate::groups::records::{encode_offset_commit_key, encode_offset_commit_value};
 use crate::groups::request::{
@@ -18,22 +19,27 @@ use crate::groups::state::ClassicState;
 /// Tombstones in one append, so that a large group does not make a batch over the log's limit.
 const TOMBSTONES_MAX: usize = 1000;
 
-impl GroupCoordinator {
+impl Groups {
     /// OffsetCommit. Answered when the offsets are stored; each partition has an outcome of its
     /// own.
-    pub fn handle_offset_commit(&mut self, now: Now, token: ReplyToken, request: OffsetCommitRequest) {
+    pub(super) fn commit_offsets(
+        &mut self,
+        now: Now,
+        token: ReplyToken,
+        request: OffsetCommitRequest,
+        outbox: &mut Outbox<Self>,
+    ) {
         let id = request.group.clone();
         if let Err(error) = self.validate_commit(now, &request) {
-            self.reply(token, ReplyOutcome::OffsetCommit(Err(error)));
+            outbox.reply(token, ReplyOutcome::OffsetCommit(Err(error)));
         } else {
-            self.commit(now, token, request);
+            self.commit(now, token, request, outbox);
         }
-        self.settle(now, &id);
+        self.settle(now, &id, outbox);
         self.drop_if_blank(&id);
     }
 
     fn validate_commit(&mut self, now: Now, request: &OffsetCommitRequest) -> Result<(), GroupError> {
-        self.admit_request(&request.group)?;
         if !self.groups.contains_key(&request.group) {
             if request.generation >= 0 {
                 return Err(GroupError::GroupIdNotFound);
@@ -45,7 +51,7 @@ impl GroupCoordinator {
         entry.group.validate_commit(now, request)
     }
 
-    fn commit(&mut self, now: Now, token: ReplyToken, request: OffsetCommitRequest) {
+    fn commit(&mut self, now: Now, token: ReplyToken, request: OffsetCommitRequest, outbox: &mut Outbox<Self>) {
         let length_max = self.config.offset_metadata_length_max;
         let expires_at = request.retention.map(|retention| {
             Timestamp(now.wall.0.saturating_add(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)))
@@ -78,14 +84,15 @@ impl GroupCoordinator {
             }
         }
         if records.is_empty() {
-            self.reply(token, ReplyOutcome::OffsetCommit(Ok(outcomes)));
+            outbox.reply(token, ReplyOutcome::OffsetCommit(Ok(outcomes)));
             return;
         }
         let entry = self.groups.get_mut(&request.group).expect("the group was validated");
         for (partition, _) in &offsets {
             entry.offsets.begin_commit(partition);
         }
-        self.append(records, Effect::OffsetCommit { group: request.group, token, offsets, outcomes });
+        let effect = Effect::OffsetCommit { group: request.group, token, offsets, outcomes };
+        self.append(records, effect, outbox);
     }
 
     /// OffsetFetch: what is stored, `None` where nothing is. A group that does not exist has
@@ -95,7 +102,7 @@ impl GroupCoordinator {
         group: &GroupId,
         selection: &OffsetSelection,
     ) -> Result<Vec<(TopicPartition, Option<CommittedOffset>)>, GroupError> {
-        self.admit_request(group)?;
+        group.check_length()?;
         match (self.groups.get(group), selection) {
             (Some(entry), _) => Ok(entry.offsets.fetch(selection)),
             (None, OffsetSelection::All) => Ok(Vec::new()),
@@ -106,10 +113,16 @@ impl GroupCoordinator {
     }
 
     /// OffsetDelete. Partitions of topics that the group reads are refused one by one.
-    pub fn handle_offset_delete(&mut self, token: ReplyToken, request: OffsetDeleteRequest) {
+    pub(super) fn delete_offsets(
+        &mut self,
+        token: ReplyToken,
+        request: OffsetDeleteRequest,
+        outbox: &mut Outbox<Self>,
+    ) {
         let id = request.group;
-        if let Err(error) = self.validate_offset_delete(&id) {
-            self.reply(token, ReplyOutcome::OffsetDelete(Err(error)));
+        let known = self.groups.get(&id).ok_or(GroupError::GroupIdNotFound);
+        if let Err(error) = known.and_then(|entry| entry.group.validate_offset_delete()) {
+            outbox.reply(token, ReplyOutcome::OffsetDelete(Err(error)));
             return;
         }
         let entry = &self.groups[&id];
@@ -126,35 +139,24 @@ impl GroupCoordinator {
             outcomes.push((partition, Ok(())));
         }
         if removed.is_empty() {
-            self.reply(token, ReplyOutcome::OffsetDelete(Ok(outcomes)));
+            outbox.reply(token, ReplyOutcome::OffsetDelete(Ok(outcomes)));
         } else {
-            self.append_tombstones(&id, &removed, Some((token, outcomes)));
+            self.append_tombstones(&id, &removed, Some((token, outcomes)), outbox);
         }
-    }
-
-    fn validate_offset_delete(&self, id: &GroupId) -> Result<(), GroupError> {
-        if id.is_empty() {
-            return Err(GroupError::InvalidGroupId);
-        }
-        self.admit_request(id)?;
-        self.groups.get(id).ok_or(GroupError::GroupIdNotFound)?.group.validate_offset_delete()
     }
 
     /// A topic is gone: offsets of it are forgotten in every group.
-    pub fn handle_topic_deleted(&mut self, topic: &TopicName) {
-        if self.refusal().is_some() {
-            return;
-        }
+    pub(super) fn forget_topic(&mut self, topic: &TopicName, outbox: &mut Outbox<Self>) {
         // A group that is being deleted has its tombstones on their way.
         let affected: Vec<_> = self
             .groups
             .iter()
             .filter(|(_, entry)| entry.group.state() != ClassicState::Dead)
-            .map(|(id, entry)| (id.clone(), entry.offsets.known_partitions_of(topic)))
+            .map(|(id, entry)| (id.clone(), entry.offsets.removable_partitions_of(topic)))
             .filter(|(_, partitions)| !partitions.is_empty())
             .collect();
         for (id, partitions) in affected {
-            self.append_tombstones(&id, &partitions, None);
+            self.append_tombstones(&id, &partitions, None, outbox);
         }
     }
 
@@ -168,13 +170,7 @@ impl GroupCoordinator {
 
     /// Topics of which offsets are stored are not there any more, under these names and ids: the
     /// offsets are forgotten.
-    ///
-    /// What is told of deletions while the coordinator loads, or was about to be written when a
-    /// broker ended, is lost: a driver looks for such topics once the coordinator is active.
-    pub fn handle_topics_gone(&mut self, gone: &BTreeSet<(TopicName, TopicId)>) {
-        if self.refusal().is_some() {
-            return;
-        }
+    pub(super) fn forget_missing(&mut self, gone: &BTreeSet<(TopicName, TopicId)>, outbox: &mut Outbox<Self>) {
         let is_gone = |partition: &TopicPartition, offset: &CommittedOffset| {
             gone.contains(&(partition.topic.clone(), offset.topic_id))
         };
@@ -186,19 +182,19 @@ impl GroupCoordinator {
                 // A commit on its way is of a topic that is there: its tombstone would take that
                 // along.
                 let offsets = entry.offsets.stored().filter(|(partition, offset, _)| {
-                    is_gone(partition, offset) && !entry.offsets.is_in_flight(partition)
+                    is_gone(partition, offset) && !entry.offsets.is_pending(partition)
                 });
                 (id.clone(), offsets.map(|(partition, _, _)| partition.clone()).collect())
             })
             .filter(|(_, partitions): &(_, Vec<_>)| !partitions.is_empty())
             .collect();
         for (id, partitions) in affected {
-            self.append_tombstones(&id, &partitions, None);
+            self.append_tombstones(&id, &partitions, None, outbox);
         }
     }
 
     /// Forgets what is over its retention, and groups that are left with nothing (KIP-211).
-    pub(super) fn expire_offsets(&mut self, now: Now) {
+    pub(super) fn expire_offsets(&mut self, now: Now, outbox: &mut Outbox<Self>) {
         let ids: Vec<GroupId> = self.groups.keys().cloned().collect();
         for id in ids {
             let entry = &self.groups[&id];
@@ -206,12 +202,12 @@ impl GroupCoordinator {
             let mut expired = entry.offsets.expired(now.wall, start, self.config.offsets_retention);
             expired.retain(|partition| !entry.group.is_subscribed_to(partition.topic.as_str()));
             let is_nothing_left = expired.len() == entry.offsets.known_partitions().len();
-            let is_group_over = is_nothing_left && entry.group.is_unused() && entry.in_flight.is_empty();
+            let is_group_over = is_nothing_left && entry.group.is_unused() && entry.appends_pending == 0;
             if !expired.is_empty() {
-                self.append_tombstones(&id, &expired, None);
+                self.append_tombstones(&id, &expired, None, outbox);
             }
             if is_group_over {
-                self.append_group_tombstone(now, &id, None);
+                self.append_group_tombstone(now, &id, None, outbox);
             }
         }
     }
@@ -222,6 +218,7 @@ impl GroupCoordinator {
         id: &GroupId,
         partitions: &[TopicPartition],
         mut reply: Option<(ReplyToken, PartitionOutcomes)>,
+        outbox: &mut Outbox<Self>,
     ) {
         let entry = self.groups.get_mut(id).expect("the caller has found the group");
         for partition in partitions {
@@ -235,7 +232,8 @@ impl GroupCoordinator {
                 .map(|key| CoordinatorRecord { key, value: None })
                 .collect();
             let reply = if chunks.peek().is_none() { reply.take() } else { None };
-            self.append(records, Effect::OffsetRemoval { group: id.clone(), partitions: chunk.to_vec(), reply });
+            let effect = Effect::OffsetRemoval { group: id.clone(), partitions: chunk.to_vec(), reply };
+            self.append(records, effect, outbox);
         }
     }
 }

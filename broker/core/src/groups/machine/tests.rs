@@ -8,22 +8,20 @@ use super::*;
 use crate::groups::request::{
     JoinRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetSelection, PartitionOutcomes,
 };
-use crate::groups::scenario::{START, Scenario, committing, joining, partition, syncing};
+use crate::groups::scenario::{START, Scenario, committing, joining, loaded, loading, partition, replay, syncing};
 use crate::groups::state::ClassicState;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn offset_of(scenario: &Scenario, group: &str) -> Option<i64> {
     let selection = OffsetSelection::Given(vec![partition("t", 0)]);
-    let offsets = scenario.coordinator.fetch_offsets(&group.into(), &selection).unwrap();
+    let offsets = scenario.groups().fetch_offsets(&group.into(), &selection).unwrap();
     offsets[0].1.as_ref().map(|committed| committed.offset.0)
 }
 
 fn delete_offset(scenario: &mut Scenario, group: &str, topic: &str) -> Result<PartitionOutcomes, GroupError> {
-    let token = scenario.token();
     let request = OffsetDeleteRequest { group: group.into(), partitions: vec![partition(topic, 0)] };
-    scenario.coordinator.handle_offset_delete(token, request);
-    scenario.settle();
+    let token = scenario.request(GroupRequest::DeleteOffsets(request));
     let Some(ReplyOutcome::OffsetDelete(outcome)) = scenario.answers.remove(&token) else { panic!("no answer") };
     outcome
 }
@@ -39,11 +37,11 @@ fn a_commit_is_shown_and_answered_when_it_is_stored() {
     assert_eq!(scenario.committed(commit).unwrap(), [(partition("t", 0), Ok(()))]);
     assert_eq!(offset_of(&scenario, "g"), Some(42));
     let lost = scenario.commit_with(committing("m1", 1, 43));
-    scenario.lose(GroupError::CoordinatorNotAvailable);
+    scenario.lose(AppendFailure::Unavailable);
     assert_eq!(scenario.committed(lost), Err(GroupError::CoordinatorNotAvailable));
     assert_eq!(offset_of(&scenario, "g"), Some(42));
     let restarted = scenario.restarted();
-    let all = restarted.coordinator.fetch_offsets(&"g".into(), &OffsetSelection::All).unwrap();
+    let all = restarted.groups().fetch_offsets(&"g".into(), &OffsetSelection::All).unwrap();
     let committed = all[0].1.as_ref().unwrap();
     assert_eq!((committed.metadata.as_str(), committed.leader_epoch.unwrap().0, committed.topic_id.0), ("note", 3, 7));
     assert_eq!(committed.committed_at, START.wall);
@@ -98,8 +96,8 @@ fn results_that_come_out_of_order_take_effect_in_order() {
 }
 
 #[test]
-fn requests_wait_for_the_load_and_end_with_the_unload() {
-    let mut scenario = Scenario::around(GroupCoordinator::new(GroupConfig::default()));
+fn requests_wait_for_the_load_and_end_with_the_resignation() {
+    let mut scenario = Scenario::around(loading());
     let join = scenario.join("m1");
     assert_eq!(scenario.joined(join), Err(GroupError::CoordinatorLoadInProgress));
     assert_eq!(scenario.heartbeat("m1", None, 1), Ok(()), "its session starts when the load ends");
@@ -107,18 +105,19 @@ fn requests_wait_for_the_load_and_end_with_the_unload() {
     assert_eq!(scenario.synced(sync), Err(GroupError::RebalanceInProgress));
     let commit = scenario.commit_with(committing("m1", 1, 1));
     assert_eq!(scenario.committed(commit), Err(GroupError::CoordinatorLoadInProgress));
-    assert_eq!(scenario.coordinator.list(), Err(GroupError::CoordinatorLoadInProgress));
-    scenario.coordinator.activate(START);
+    let unnamed = scenario.join_with(JoinRequest { group: "".into(), ..joining("m1") });
+    assert_eq!(scenario.joined(unnamed), Err(GroupError::InvalidGroupId), "trying again does not help");
+    scenario.coordinator.activate(START, loaded(Groups::new(GroupConfig::default())));
 
     scenario.is_log_fast = false;
     let join = scenario.join("m1");
     let simple = scenario.commit_with(OffsetCommitRequest { group: "h".into(), ..committing("", -1, 1) });
-    scenario.coordinator.unload();
+    scenario.coordinator.resign();
     scenario.settle();
-    assert_eq!(scenario.joined(join), Err(GroupError::NotCoordinator));
-    assert_eq!(scenario.committed(simple), Err(GroupError::NotCoordinator));
+    assert!(scenario.is_waiting(join) && scenario.is_waiting(simple), "the driver answers all who are left");
     let late = scenario.join("m2");
     assert_eq!(scenario.joined(late), Err(GroupError::NotCoordinator));
+    assert_eq!(scenario.heartbeat("m1", None, 1), Err(GroupError::NotCoordinator));
     assert_eq!(scenario.coordinator.poll_timeout(), None);
     // The results of what was appended before still come in.
     scenario.store();
@@ -139,7 +138,7 @@ fn unknown_groups_answer_as_kafkas_do() {
     assert_eq!(scenario.deleted(delete), Err(GroupError::GroupIdNotFound));
     assert_eq!(delete_offset(&mut scenario, "g", "t"), Err(GroupError::GroupIdNotFound));
     assert_eq!(offset_of(&scenario, "g"), None);
-    assert_eq!(scenario.coordinator.list(), Ok(vec![]), "none of these made a group");
+    assert_eq!(scenario.groups().list(), vec![], "none of these made a group");
 }
 
 #[test]
@@ -154,7 +153,7 @@ fn joins_are_checked_before_a_group_is_made() {
     }
     let without_protocol = scenario.join_with(JoinRequest { protocols: vec![], ..joining("m1") });
     assert_eq!(scenario.joined(without_protocol), Err(GroupError::InconsistentGroupProtocol));
-    assert_eq!(scenario.coordinator.group_ids(), vec![]);
+    assert_eq!(scenario.groups().group_ids(), vec![]);
 }
 
 #[test]
@@ -175,8 +174,8 @@ fn a_group_with_members_is_not_deleted_and_an_empty_one_is_whole() {
     assert!(scenario.is_waiting(delete));
     scenario.store();
     assert_eq!(scenario.deleted(delete), Ok(()));
-    assert_eq!(scenario.coordinator.group_ids(), vec![]);
-    assert_eq!(scenario.restarted().coordinator.group_ids(), vec![]);
+    assert_eq!(scenario.groups().group_ids(), vec![]);
+    assert_eq!(scenario.restarted().groups().group_ids(), vec![]);
 }
 
 #[test]
@@ -186,7 +185,7 @@ fn a_deletion_that_is_not_stored_leaves_the_group() {
     assert!(scenario.left(leave).is_ok());
     scenario.is_log_fast = false;
     let delete = scenario.delete("g");
-    scenario.lose(GroupError::CoordinatorNotAvailable);
+    scenario.lose(AppendFailure::Unavailable);
     assert_eq!(scenario.deleted(delete), Err(GroupError::CoordinatorNotAvailable));
     assert_eq!(scenario.state(), ClassicState::Empty);
 }
@@ -202,11 +201,11 @@ fn offsets_of_topics_that_the_group_reads_are_kept() {
     let refused = delete_offset(&mut scenario, "g", "t").unwrap();
     assert_eq!(refused, [(partition("t", 0), Err(GroupError::GroupSubscribedToTopic))]);
     assert_eq!(delete_offset(&mut scenario, "g", "other").unwrap(), [(partition("other", 0), Ok(()))]);
-    assert_eq!(scenario.coordinator.offset_count(), 1);
-    scenario.coordinator.handle_topic_deleted(&TopicName::new("t").unwrap());
+    assert_eq!(scenario.groups().offset_count(), 1);
+    scenario.coordinator.on_event(START, GroupEvent::TopicDeleted(TopicName::new("t").unwrap()));
     scenario.settle();
-    assert_eq!(scenario.coordinator.offset_count(), 0);
-    assert_eq!(scenario.restarted().coordinator.offset_count(), 0);
+    assert_eq!(scenario.groups().offset_count(), 0);
+    assert_eq!(scenario.restarted().groups().offset_count(), 0);
 }
 
 #[test]
@@ -220,7 +219,7 @@ fn offsets_of_topics_that_are_gone_go_unless_a_commit_is_on_its_way() {
         assert!(scenario.committed(commit).is_ok());
     }
     let name = |topic: &str| TopicName::new(topic).unwrap();
-    let committed = scenario.coordinator.committed_topics();
+    let committed = scenario.groups().committed_topics();
     assert_eq!(committed.len(), 4);
     assert!(committed.contains(&(name("t"), TopicId(7))) && committed.contains(&(name("t"), TopicId(8))));
     scenario.is_log_fast = false;
@@ -228,13 +227,13 @@ fn offsets_of_topics_that_are_gone_go_unless_a_commit_is_on_its_way() {
     request.offsets[0].partition = partition("u", 7);
     scenario.commit_with(request);
     let gone = [("t", 7), ("u", 7), ("v", 8)].map(|(topic, id)| (name(topic), TopicId(id)));
-    scenario.coordinator.handle_topics_gone(&gone.into());
+    scenario.coordinator.on_event(START, GroupEvent::TopicsMissing(gone.into()));
     scenario.settle();
     while !scenario.appends.is_empty() {
         scenario.store();
     }
-    for coordinator in [&scenario.coordinator, &scenario.restarted().coordinator] {
-        let all = coordinator.fetch_offsets(&"g".into(), &OffsetSelection::All).unwrap();
+    for groups in [scenario.groups(), scenario.restarted().groups()] {
+        let all = groups.fetch_offsets(&"g".into(), &OffsetSelection::All).unwrap();
         let left: Vec<_> = all.into_iter().map(|(partition, offset)| (partition, offset.unwrap().offset.0)).collect();
         assert_eq!(left, [(partition("t", 8), 5), (partition("u", 7), 6), (partition("v", 7), 5)]);
     }
@@ -259,8 +258,8 @@ fn offsets_expire_a_retention_after_the_group_is_empty_and_the_group_with_them()
     scenario.advance(6 * DAY);
     assert_eq!(offset_of(&scenario, "g"), Some(5));
     scenario.advance(DAY);
-    assert_eq!(scenario.coordinator.group_ids(), vec![]);
-    assert_eq!(scenario.restarted().coordinator.group_ids(), vec![]);
+    assert_eq!(scenario.groups().group_ids(), vec![]);
+    assert_eq!(scenario.restarted().groups().group_ids(), vec![]);
 }
 
 #[test]
@@ -274,14 +273,14 @@ fn offsets_of_simple_consumers_expire_one_by_one_and_a_wish_of_their_own_counts(
     let commit = scenario.commit_with(short);
     assert!(scenario.committed(commit).is_ok());
     scenario.advance(DAY);
-    assert_eq!((scenario.coordinator.offset_count(), offset_of(&scenario, "g")), (1, Some(5)));
+    assert_eq!((scenario.groups().offset_count(), offset_of(&scenario, "g")), (1, Some(5)));
     scenario.advance(5 * DAY);
     let again = scenario.commit_with(committing("", -1, 7));
     assert!(scenario.committed(again).is_ok());
     scenario.advance(6 * DAY);
     assert_eq!(offset_of(&scenario, "g"), Some(7), "the last commit counts");
     scenario.advance(DAY);
-    assert_eq!(scenario.coordinator.group_ids(), vec![]);
+    assert_eq!(scenario.groups().group_ids(), vec![]);
 }
 
 #[test]
@@ -303,12 +302,9 @@ fn a_restart_keeps_generation_members_and_offsets() {
 #[test]
 fn a_group_over_a_lowered_limit_rebalances_when_it_is_loaded() {
     let scenario = Scenario::stable(&["m1", "m2"]);
-    let mut coordinator = GroupCoordinator::new(GroupConfig { size_max: 1, ..GroupConfig::default() });
-    for record in &scenario.log {
-        coordinator.replay(&record.key, record.value.as_ref()).unwrap();
-    }
-    coordinator.activate(START);
-    let mut lowered = Scenario::around(coordinator);
+    let mut groups = Groups::new(GroupConfig { size_max: 1, ..GroupConfig::default() });
+    replay(&mut groups, &scenario.log);
+    let mut lowered = Scenario::of(groups, START);
     assert_eq!(lowered.heartbeat("m1", None, 1), Err(GroupError::RebalanceInProgress));
     let first = lowered.rejoin("m1");
     let second = lowered.rejoin("m2");
@@ -317,7 +313,7 @@ fn a_group_over_a_lowered_limit_rebalances_when_it_is_loaded() {
 }
 
 #[test]
-fn live_records_rebuild_the_coordinator_and_wait_for_appends_made_before() {
+fn live_records_rebuild_the_groups_and_wait_for_what_is_pending() {
     let mut scenario = Scenario::stable(&["m1"]);
     for (group, offset) in [("g", 5), ("h", 6)] {
         let member = if group == "g" { "m1" } else { "" };
@@ -328,27 +324,22 @@ fn live_records_rebuild_the_coordinator_and_wait_for_appends_made_before() {
     }
     scenario.is_log_fast = false;
     scenario.commit_with(committing("m1", 1, 7));
-    let point = scenario.coordinator.rewrite_point();
-    assert_eq!(scenario.coordinator.live_records(&"g".into(), point), LiveRecords::InFlight);
+    let live = |scenario: &Scenario, group: &GroupId| scenario.groups().live_records(group, RewritePoint::END);
+    assert_eq!(live(&scenario, &"g".into()), LiveRecords::Pending, "5 written after 7 would win");
     scenario.store();
-    let mut rebuilt = GroupCoordinator::new(GroupConfig::default());
-    for id in scenario.coordinator.group_ids() {
-        let LiveRecords::Records(records) = scenario.coordinator.live_records(&id, point) else {
-            panic!("{id} is at rest")
-        };
-        for record in records {
-            rebuilt.replay(&record.key, record.value.as_ref()).unwrap();
-        }
+    let mut rebuilt = Groups::new(GroupConfig::default());
+    for id in scenario.groups().group_ids() {
+        let LiveRecords::Records(records) = live(&scenario, &id) else { panic!("{id} is at rest") };
+        replay(&mut rebuilt, &records);
     }
-    rebuilt.activate(scenario.now);
-    assert_eq!(rebuilt.describe(&"g".into()), scenario.coordinator.describe(&"g".into()));
-    let rebuilt = Scenario::around(rebuilt);
+    let rebuilt = Scenario::of(rebuilt, scenario.now);
+    assert_eq!(rebuilt.groups().describe(&"g".into()), scenario.groups().describe(&"g".into()));
     assert_eq!((offset_of(&rebuilt, "g"), offset_of(&rebuilt, "h")), (Some(7), Some(6)));
-    assert_eq!(scenario.coordinator.live_records(&"none".into(), point), LiveRecords::Nothing);
+    assert_eq!(live(&scenario, &"none".into()), LiveRecords::Nothing);
 }
 
 #[test]
-fn a_group_that_never_rests_is_done_with_its_first_commit_after_the_point() {
+fn what_is_written_after_the_point_is_not_live_below_it() {
     let mut scenario = Scenario::new();
     let mut quiet = committing("", -1, 1);
     quiet.offsets[0].partition = partition("t", 1);
@@ -357,28 +348,50 @@ fn a_group_that_never_rests_is_done_with_its_first_commit_after_the_point() {
         assert!(scenario.committed(commit).is_ok());
     }
     scenario.is_log_fast = false;
-    let live = |scenario: &Scenario, point| scenario.coordinator.live_records(&"g".into(), point);
     scenario.commit_with(committing("", -1, 2));
-    let point = scenario.coordinator.rewrite_point();
-    for offset in 3..5 {
-        scenario.commit_with(committing("", -1, offset));
-    }
-    assert_eq!(live(&scenario, point), LiveRecords::InFlight, "2 was made before the point");
+    let point = RewritePoint::at(scenario.appends[0].0);
+    scenario.commit_with(committing("", -1, 3));
+    let live = |scenario: &Scenario| scenario.groups().live_records(&"g".into(), point);
+    assert_eq!(live(&scenario), LiveRecords::Pending, "2 may be lost if 1 is not written again, or overtaken if it is");
     scenario.store();
-    assert_eq!(live(&scenario, point), LiveRecords::InFlight, "2 may be lost if it is not written again, 3 if it is");
-    scenario.store();
-    // 4 is still on its way; whether it is stored or not, 3 lies above the point.
-    let LiveRecords::Records(records) = live(&scenario, point) else { panic!("the busy partition is settled") };
-    let mut rebuilt = GroupCoordinator::new(GroupConfig::default());
-    for record in &records {
-        rebuilt.replay(&record.key, record.value.as_ref()).unwrap();
-    }
-    rebuilt.activate(START);
+    // 3 is still on its way; whether it is stored or not, 2 lies above the point.
+    let LiveRecords::Records(records) = live(&scenario) else { panic!("the busy partition is settled") };
+    let mut rebuilt = Groups::new(GroupConfig::default());
+    replay(&mut rebuilt, &records);
     let all = rebuilt.fetch_offsets(&"g".into(), &OffsetSelection::All).unwrap();
     assert_eq!(all.iter().map(|(partition, _)| partition).collect::<Vec<_>>(), [&partition("t", 1)]);
-    let later = scenario.coordinator.rewrite_point();
-    scenario.store();
-    assert!(matches!(live(&scenario, later), LiveRecords::Records(records) if records.len() == 2));
+}
+
+#[test]
+fn a_tombstone_on_its_way_is_not_written_again() {
+    let mut scenario = Scenario::new();
+    let commit = scenario.commit_with(committing("", -1, 5));
+    assert!(scenario.committed(commit).is_ok());
+    scenario.is_log_fast = false;
+    scenario.advance(8 * DAY);
+    assert_eq!(scenario.appends.len(), 2, "the offset's tombstone and the group's");
+    scenario.advance(DAY);
+    assert_eq!(scenario.appends.len(), 2);
+}
+
+#[test]
+fn a_topic_that_is_deleted_again_needs_no_second_tombstone_unless_a_commit_came_between() {
+    let mut scenario = Scenario::new();
+    let commit = scenario.commit_with(committing("", -1, 5));
+    assert!(scenario.committed(commit).is_ok());
+    scenario.is_log_fast = false;
+    let delete = |scenario: &mut Scenario| {
+        scenario.coordinator.on_event(START, GroupEvent::TopicDeleted(TopicName::new("t").unwrap()));
+        scenario.settle();
+        scenario.appends.len()
+    };
+    assert_eq!((delete(&mut scenario), delete(&mut scenario)), (1, 1));
+    scenario.commit_with(committing("", -1, 6));
+    assert_eq!(delete(&mut scenario), 3, "the second tombstone comes after the second commit");
+    while !scenario.appends.is_empty() {
+        scenario.store();
+    }
+    assert_eq!((offset_of(&scenario, "g"), offset_of(&scenario.restarted(), "g")), (None, None));
 }
 
 #[test]
@@ -388,11 +401,10 @@ fn groups_are_counted_by_state_and_bounded() {
     scenario.join("m1");
     let commit = scenario.commit_with(OffsetCommitRequest { group: "h".into(), ..committing("", -1, 0) });
     assert!(scenario.committed(commit).is_ok());
-    let counts: BTreeMap<_, _> =
-        scenario.coordinator.group_counts().into_iter().filter(|(_, count)| *count > 0).collect();
+    let counts: BTreeMap<_, _> = scenario.groups().group_counts().into_iter().filter(|(_, count)| *count > 0).collect();
     assert_eq!(counts, BTreeMap::from([(ClassicState::Empty, 1), (ClassicState::PreparingRebalance, 1)]));
     let third = scenario.join_with(JoinRequest { group: "i".into(), ..joining("m2") });
     assert_eq!(scenario.joined(third), Err(GroupError::CoordinatorNotAvailable));
-    assert_eq!((scenario.coordinator.member_count(), scenario.coordinator.list().unwrap().len()), (1, 2));
+    assert_eq!((scenario.groups().member_count(), scenario.groups().list().len()), (1, 2));
     assert_eq!(Offset(0).0, offset_of(&scenario, "h").unwrap());
 }

@@ -1,0 +1,92 @@
+//! The output of a machine: answers, appends and timers.
+
+use std::collections::VecDeque;
+
+use rustmq_model::Instant;
+
+use super::action::{Action, AppendId, CoordinatorRecord, Reply};
+use super::machine::{CoordinatorMachine, ReplyToken};
+use super::pending::{PendingAppends, Purpose};
+use super::timers::Timers;
+
+/// The way out of a [`CoordinatorMachine`], which gets it with each input.
+#[derive(Debug)]
+pub struct Outbox<M: CoordinatorMachine> {
+    actions: VecDeque<Action<M::Outcome>>,
+    pub(super) pending: PendingAppends<M::Effect>,
+    pub(super) timers: Timers<M::Timer>,
+    /// Requests without an answer.
+    waiting: usize,
+}
+
+impl<M: CoordinatorMachine> Outbox<M> {
+    pub(super) fn new() -> Self {
+        Self { actions: VecDeque::new(), pending: PendingAppends::new(), timers: Timers::new(), waiting: 0 }
+    }
+
+    /// Answers a request, for good.
+    pub fn reply(&mut self, token: ReplyToken, outcome: M::Outcome) {
+        self.waiting -= 1;
+        self.actions.push_back(Action::Reply(Reply { token, outcome }));
+    }
+
+    /// Appends records as one batch. The effect comes back in
+    /// [`CoordinatorMachine::on_committed`] or [`CoordinatorMachine::on_failed`].
+    pub fn append(&mut self, records: Vec<CoordinatorRecord>, effect: M::Effect) -> AppendId {
+        self.append_for(Purpose::Decision(effect), records)
+    }
+
+    pub(super) fn append_for(&mut self, purpose: Purpose<M::Effect>, records: Vec<CoordinatorRecord>) -> AppendId {
+        assert!(!records.is_empty(), "an append has records");
+        let bytes = records.iter().map(CoordinatorRecord::size).sum();
+        let append = self.pending.begin(purpose, bytes);
+        self.actions.push_back(Action::Append { append, records });
+        append
+    }
+
+    pub(super) fn trim_log(&mut self, below: rustmq_model::Offset) {
+        self.actions.push_back(Action::TrimLog { below });
+    }
+
+    /// Sets a timer, in place of what it was set to; None clears it.
+    pub fn set_timer(&mut self, timer: M::Timer, at: Option<Instant>) {
+        self.timers.set(timer, at);
+    }
+
+    /// When a timer fires, if it is set.
+    #[must_use]
+    pub fn timer(&self, timer: &M::Timer) -> Option<Instant> {
+        self.timers.get(timer)
+    }
+
+    /// How many timers are set.
+    #[must_use]
+    pub fn timer_count(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// The effects of the appends that are pending, oldest first.
+    pub fn pending_effects(&self) -> impl Iterator<Item = &M::Effect> {
+        self.pending.effects()
+    }
+
+    pub(super) const fn waiting(&self) -> usize {
+        self.waiting
+    }
+
+    pub(super) const fn expect_reply(&mut self) {
+        self.waiting += 1;
+    }
+
+    pub(super) fn poll_action(&mut self) -> Option<Action<M::Outcome>> {
+        self.actions.pop_front()
+    }
+
+    /// Forgets everything but the answers that were given before.
+    pub(super) fn resign(&mut self) {
+        self.actions.retain(|action| matches!(action, Action::Reply(_)));
+        self.pending.clear();
+        self.timers = Timers::new();
+        self.waiting = 0;
+    }
+}

@@ -1,0 +1,219 @@
+//! Keeps a coordinator's log short: appends all live records again at the log's end, then trims the
+//! log below them.
+//!
+//! ```text
+//!   Resting -- the log is long ------> Rewriting -- all keys committed again --> Trimming
+//!      ^                                   | one was not                            |
+//!      +-----------------------------------+------------------- trimmed, or not ----+
+//! ```
+//!
+//! A log is long when it holds at least twice the bytes that the last shortening wrote again: no
+//! more is written again than new appends write. A coordinator that has just loaded its log knows
+//! of no last shortening: its log is long when it holds [`CoordinatorLimits::log_bytes`]. Appends
+//! during a shortening do not put off the next one. A crash at any moment loses nothing: the old
+//! records stay until every new one is committed. A failure leaves a longer log, which is shortened
+//! when it has doubled.
+//!
+//! The machine's state alone is written again. Records that a load passed over, damaged ones and
+//! those of other kinds, go with the next trim.
+
+use std::collections::VecDeque;
+
+use rustmq_model::Offset;
+
+use super::action::{AppendFailure, Committed, CoordinatorRecord, TrimFailed};
+use super::limits::CoordinatorLimits;
+use super::loader::LoadedLog;
+use super::machine::{CoordinatorMachine, LiveRecords, RewritePoint};
+use super::outbox::Outbox;
+use super::pending::Purpose;
+
+/// Bytes that are written again in one go; the next go begins when they are committed.
+const REWRITE_BYTES: usize = 256 << 10;
+/// Keys that one step asks for, so that a driver can let requests in between.
+const KEYS_PER_STEP: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct Shortening<K> {
+    phase: Phase<K>,
+    /// Bytes of the log that are committed and not trimmed.
+    log_bytes: u64,
+    /// The next shortening is due at twice this: the bytes that the last one wrote again, or all of
+    /// the log if it failed.
+    base_bytes: u64,
+    /// The end of the last append that has taken effect.
+    log_end: Offset,
+}
+
+#[derive(Debug)]
+enum Phase<K> {
+    Resting,
+    Rewriting(Rewriting<K>),
+    Trimming { bytes_below: u64, bytes_rewritten: u64 },
+}
+
+#[derive(Debug)]
+struct Rewriting<K> {
+    point: RewritePoint,
+    /// Where the log is cut in the end. Every record below it was written by an append before the
+    /// point.
+    below: Offset,
+    bytes_below: u64,
+    bytes_rewritten: u64,
+    /// Keys that may still have live records below.
+    keys: VecDeque<K>,
+    /// Appends of live records that are pending.
+    pending: usize,
+    has_failed: bool,
+    /// A step ended before all keys were asked for.
+    is_interrupted: bool,
+}
+
+impl<K> Shortening<K> {
+    pub(super) const fn new() -> Self {
+        Self { phase: Phase::Resting, log_bytes: 0, base_bytes: 0, log_end: Offset::ZERO }
+    }
+
+    pub(super) const fn on_loaded(&mut self, log: LoadedLog) {
+        (self.log_bytes, self.log_end) = (log.bytes, log.end);
+    }
+
+    /// An append has taken effect.
+    pub(super) const fn on_log_grown(&mut self, committed: Committed) {
+        self.log_bytes += committed.bytes;
+        self.log_end = committed.next_offset;
+    }
+
+    /// The result of an append of live records.
+    pub(super) fn on_rewritten(&mut self, result: Result<Committed, AppendFailure>) {
+        if let Phase::Rewriting(rewriting) = &mut self.phase {
+            rewriting.pending -= 1;
+            match result {
+                Ok(committed) => rewriting.bytes_rewritten += committed.bytes,
+                Err(_) => rewriting.has_failed = true,
+            }
+        }
+    }
+
+    pub(super) fn on_trimmed(&mut self, result: Result<(), TrimFailed>) {
+        let Phase::Trimming { bytes_below, bytes_rewritten } = self.phase else { return };
+        self.phase = Phase::Resting;
+        if result.is_ok() {
+            self.log_bytes -= bytes_below;
+            self.base_bytes = bytes_rewritten;
+        } else {
+            self.base_bytes = self.log_bytes;
+        }
+    }
+
+    /// Whether [`Self::advance`] has more to do without any result.
+    pub(super) const fn is_interrupted(&self) -> bool {
+        matches!(&self.phase, Phase::Rewriting(Rewriting { is_interrupted: true, .. }))
+    }
+
+    /// Takes the next steps that are due.
+    pub(super) fn advance<M>(&mut self, machine: &M, outbox: &mut Outbox<M>, limits: &CoordinatorLimits)
+    where
+        M: CoordinatorMachine<Key = K>,
+    {
+        if matches!(self.phase, Phase::Resting) {
+            let due_at = limits.log_bytes.max(self.base_bytes.saturating_mul(2)).max(1);
+            if self.log_bytes < due_at {
+                return;
+            }
+            self.phase = Phase::Rewriting(Rewriting {
+                point: RewritePoint(outbox.pending.oldest()),
+                below: self.log_end,
+                bytes_below: self.log_bytes,
+                bytes_rewritten: 0,
+                keys: machine.keys().into(),
+                pending: 0,
+                has_failed: false,
+                is_interrupted: false,
+            });
+        }
+        let Phase::Rewriting(rewriting) = &mut self.phase else { return };
+        if rewriting.pending > 0 {
+            return;
+        }
+        if rewriting.has_failed {
+            (self.phase, self.base_bytes) = (Phase::Resting, self.log_bytes);
+            return;
+        }
+        rewriting.step(machine, outbox, limits.rewrite_batch_bytes_max);
+        if rewriting.pending == 0 && rewriting.keys.is_empty() {
+            outbox.trim_log(rewriting.below);
+            let Rewriting { bytes_below, bytes_rewritten, .. } = *rewriting;
+            self.phase = Phase::Trimming { bytes_below, bytes_rewritten };
+        }
+    }
+}
+
+impl<K> Rewriting<K> {
+    /// Appends the live records of some keys. A key that has to wait goes back to the end.
+    fn step<M>(&mut self, machine: &M, outbox: &mut Outbox<M>, batch_bytes_max: usize)
+    where
+        M: CoordinatorMachine<Key = K>,
+    {
+        let count = self.keys.len().min(KEYS_PER_STEP);
+        let (mut asked, mut waiting, mut bytes) = (0, 0, 0);
+        while asked < count && bytes < REWRITE_BYTES {
+            let Some(key) = self.keys.pop_front() else { break };
+            asked += 1;
+            match machine.live_records(&key, self.point) {
+                LiveRecords::Nothing => {}
+                LiveRecords::Pending => {
+                    self.keys.push_back(key);
+                    waiting += 1;
+                }
+                LiveRecords::Records(records) => {
+                    for batch in batches(records, batch_bytes_max) {
+                        bytes += batch.iter().map(CoordinatorRecord::size).sum::<usize>();
+                        outbox.append_for(Purpose::Rewrite, batch);
+                        self.pending += 1;
+                    }
+                }
+            }
+        }
+        // With an append of its own pending, or a key that waits for one, a result will come.
+        self.is_interrupted = self.pending == 0 && waiting == 0 && !self.keys.is_empty();
+    }
+}
+
+/// Splits records into batches of at most `bytes_max`; a larger record has one to itself.
+fn batches(records: Vec<CoordinatorRecord>, bytes_max: usize) -> Vec<Vec<CoordinatorRecord>> {
+    let mut batches: Vec<Vec<CoordinatorRecord>> = Vec::new();
+    let mut room = 0;
+    for record in records {
+        let bytes = record.size();
+        match batches.last_mut() {
+            Some(batch) if bytes <= room => batch.push(record),
+            Some(_) | None => {
+                batches.push(vec![record]);
+                room = bytes_max;
+            }
+        }
+        room = room.saturating_sub(bytes);
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{CoordinatorRecord, batches};
+
+    #[test]
+    fn records_are_split_into_batches_under_the_limit() {
+        let record = |size: usize| CoordinatorRecord { key: Bytes::from(vec![0; size]), value: None };
+        let overhead = record(0).size();
+        let sizes = |records: &[usize], bytes_max: usize| -> Vec<usize> {
+            let records = records.iter().map(|size| record(*size)).collect();
+            batches(records, bytes_max).iter().map(Vec::len).collect()
+        };
+        assert_eq!(sizes(&[], 100), Vec::<usize>::new());
+        assert_eq!(sizes(&[10, 10, 10], 2 * (10 + overhead)), vec![2, 1]);
+        assert_eq!(sizes(&[10, 500, 10], 100), vec![1, 1, 1]);
+    }
+}

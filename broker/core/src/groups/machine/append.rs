@@ -1,0 +1,145 @@
+//! Appends of a group: what each one changes when it is committed, and who is answered then.
+
+use bytes::Bytes;
+use rustmq_model::TopicPartition;
+
+use super::{GroupEntry, Groups, StoredRecord};
+use crate::coordinator::{AppendId, CoordinatorRecord, Now, Outbox, ReplyToken};
+use crate::groups::classic::StorePurpose;
+use crate::groups::error::GroupError;
+use crate::groups::group::Group;
+use crate::groups::identity::GroupId;
+use crate::groups::offsets::CommittedOffset;
+use crate::groups::request::{PartitionOutcomes, ReplyOutcome};
+
+const GROUP_OUTLIVES_APPENDS: &str = "a group outlives the appends before its tombstone";
+
+/// What an append changes when it is committed.
+#[derive(Debug)]
+pub enum Effect {
+    ClassicGroup {
+        group: GroupId,
+        value: Bytes,
+        purpose: StorePurpose,
+    },
+    OffsetCommit {
+        group: GroupId,
+        token: ReplyToken,
+        offsets: Vec<(TopicPartition, CommittedOffset)>,
+        outcomes: PartitionOutcomes,
+    },
+    OffsetRemoval {
+        group: GroupId,
+        partitions: Vec<TopicPartition>,
+        reply: Option<(ReplyToken, PartitionOutcomes)>,
+    },
+    GroupRemoval {
+        group: GroupId,
+        token: Option<ReplyToken>,
+    },
+}
+
+impl Effect {
+    pub(super) fn group(&self) -> &GroupId {
+        match self {
+            Self::ClassicGroup { group, .. }
+            | Self::OffsetCommit { group, .. }
+            | Self::OffsetRemoval { group, .. }
+            | Self::GroupRemoval { group, .. } => group,
+        }
+    }
+
+    /// Whether it writes, or removes, the record of the group itself.
+    fn is_of_group_record(&self) -> bool {
+        matches!(self, Self::ClassicGroup { .. } | Self::GroupRemoval { .. })
+    }
+}
+
+impl Groups {
+    pub(super) fn append(&mut self, records: Vec<CoordinatorRecord>, effect: Effect, outbox: &mut Outbox<Self>) {
+        let entry = self.entry_of_append(effect.group());
+        entry.appends_pending += 1;
+        entry.group_records_pending += usize::from(effect.is_of_group_record());
+        outbox.append(records, effect);
+    }
+
+    /// The result of an append is known. Answers its group.
+    pub(super) fn end_append(&mut self, effect: &Effect) -> GroupId {
+        let entry = self.entry_of_append(effect.group());
+        entry.appends_pending -= 1;
+        entry.group_records_pending -= usize::from(effect.is_of_group_record());
+        effect.group().clone()
+    }
+
+    fn entry_of_append(&mut self, group: &GroupId) -> &mut GroupEntry {
+        self.groups.get_mut(group).expect(GROUP_OUTLIVES_APPENDS)
+    }
+
+    pub(super) fn apply(&mut self, now: Now, append: AppendId, effect: Effect, outbox: &mut Outbox<Self>) {
+        match effect {
+            Effect::ClassicGroup { group, value, purpose } => {
+                let entry = self.entry_of_append(&group);
+                entry.stored = Some(StoredRecord { value, stored_by: Some(append) });
+                let Group::Classic(group) = &mut entry.group;
+                group.on_record_committed(now, purpose);
+            }
+            Effect::OffsetCommit { group, token, offsets, outcomes } => {
+                let entry = self.entry_of_append(&group);
+                for (partition, offset) in offsets {
+                    entry.offsets.end_commit(partition, Some((offset, append)));
+                }
+                outbox.reply(token, ReplyOutcome::OffsetCommit(Ok(outcomes)));
+            }
+            Effect::OffsetRemoval { group, partitions, reply } => {
+                let entry = self.entry_of_append(&group);
+                for partition in &partitions {
+                    entry.offsets.end_removal(partition);
+                    entry.offsets.remove(partition);
+                }
+                if let Some((token, outcomes)) = reply {
+                    outbox.reply(token, ReplyOutcome::OffsetDelete(Ok(outcomes)));
+                }
+            }
+            Effect::GroupRemoval { group, token } => {
+                self.forget_group(&group, now.wall);
+                if let Some(token) = token {
+                    // Offsets are left if one of the tombstones before this one was not stored.
+                    let is_whole = !self.groups.contains_key(&group);
+                    let outcome = if is_whole { Ok(()) } else { Err(GroupError::CoordinatorNotAvailable) };
+                    outbox.reply(token, ReplyOutcome::DeleteGroup(outcome));
+                }
+            }
+        }
+    }
+
+    pub(super) fn undo(&mut self, now: Now, effect: Effect, error: GroupError, outbox: &mut Outbox<Self>) {
+        match effect {
+            Effect::ClassicGroup { group, purpose, .. } => {
+                let Group::Classic(group) = &mut self.entry_of_append(&group).group;
+                group.on_record_failed(now, purpose, error);
+            }
+            Effect::OffsetCommit { group, token, offsets, .. } => {
+                let entry = self.entry_of_append(&group);
+                for (partition, _) in offsets {
+                    entry.offsets.end_commit(partition, None);
+                }
+                outbox.reply(token, ReplyOutcome::OffsetCommit(Err(error)));
+            }
+            Effect::OffsetRemoval { group, partitions, reply } => {
+                let entry = self.entry_of_append(&group);
+                for partition in &partitions {
+                    entry.offsets.end_removal(partition);
+                }
+                if let Some((token, _)) = reply {
+                    outbox.reply(token, ReplyOutcome::OffsetDelete(Err(error)));
+                }
+            }
+            Effect::GroupRemoval { group, token } => {
+                self.entry_of_append(&group).group.undo_deletion(now);
+                if let Some(token) = token {
+                    outbox.reply(token, ReplyOutcome::DeleteGroup(Err(error)));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Looking at groups and deleting them: describe, list, delete, counts, and the records that the
+//! log has to keep.
+
+use std::collections::BTreeMap;
+
+use super::append::Effect;
+use super::{Groups, StoredRecord};
+use crate::coordinator::{CoordinatorRecord, LiveRecords, Now, Outbox, ReplyToken, RewritePoint};
+use crate::groups::error::GroupError;
+use crate::groups::identity::GroupId;
+use crate::groups::records::{encode_group_metadata_key, encode_offset_commit_key, encode_offset_commit_value};
+use crate::groups::request::{GroupDescription, GroupListing, ReplyOutcome};
+use crate::groups::state::ClassicState;
+
+impl Groups {
+    /// DescribeGroups, for one group. A group that does not exist is `Dead`.
+    pub fn describe(&self, group: &GroupId) -> Result<GroupDescription, GroupError> {
+        group.check_length()?;
+        Ok(self.groups.get(group).map_or_else(
+            || GroupDescription {
+                group: group.clone(),
+                state: ClassicState::Dead,
+                protocol_type: String::new(),
+                protocol: String::new(),
+                members: Vec::new(),
+            },
+            |entry| entry.group.description(),
+        ))
+    }
+
+    /// ListGroups: all of them; filters are the caller's.
+    #[must_use]
+    pub fn list(&self) -> Vec<GroupListing> {
+        self.groups.values().map(|entry| entry.group.listing()).collect()
+    }
+
+    /// Every group that is known.
+    #[must_use]
+    pub fn group_ids(&self) -> Vec<GroupId> {
+        self.groups.keys().cloned().collect()
+    }
+
+    /// DeleteGroups, for one group: its offsets and then itself. Answered when that is stored.
+    pub(super) fn delete_group(&mut self, now: Now, token: ReplyToken, group: &GroupId, outbox: &mut Outbox<Self>) {
+        let checked = self.groups.get(group).ok_or(GroupError::GroupIdNotFound);
+        let checked = checked.and_then(|entry| match entry.group.state() {
+            ClassicState::Empty => Ok(entry.offsets.known_partitions()),
+            ClassicState::Dead => Err(GroupError::GroupIdNotFound),
+            _ => Err(GroupError::NonEmptyGroup),
+        });
+        match checked {
+            Ok(partitions) => {
+                self.append_tombstones(group, &partitions, None, outbox);
+                self.append_group_tombstone(now, group, Some(token), outbox);
+            }
+            Err(error) => outbox.reply(token, ReplyOutcome::DeleteGroup(Err(error))),
+        }
+    }
+
+    /// Writes the tombstone of a group without members, whose offsets have theirs before it.
+    pub(super) fn append_group_tombstone(
+        &mut self,
+        now: Now,
+        id: &GroupId,
+        token: Option<ReplyToken>,
+        outbox: &mut Outbox<Self>,
+    ) {
+        let entry = self.groups.get_mut(id).expect("the caller has found the group");
+        entry.group.begin_deletion(now).expect("the caller has seen that the group is empty");
+        let key = encode_group_metadata_key(id.as_str()).expect("group ids over the limit are refused");
+        let records = vec![CoordinatorRecord { key, value: None }];
+        self.append(records, Effect::GroupRemoval { group: id.clone(), token }, outbox);
+        self.settle(now, id, outbox);
+    }
+
+    pub(super) fn live_records_of(&self, group: &GroupId, point: RewritePoint) -> LiveRecords {
+        let Some(entry) = self.groups.get(group) else { return LiveRecords::Nothing };
+        let mut records = Vec::new();
+        if let Some(StoredRecord { value, stored_by }) = &entry.stored
+            && !point.keeps(*stored_by)
+            && let Ok(key) = encode_group_metadata_key(group.as_str())
+        {
+            if entry.group_records_pending > 0 {
+                return LiveRecords::Pending;
+            }
+            records.push(CoordinatorRecord { key, value: Some(value.clone()) });
+        }
+        for (partition, offset, stored_by) in entry.offsets.stored() {
+            if point.keeps(stored_by) {
+                continue;
+            }
+            if entry.offsets.is_pending(partition) {
+                return LiveRecords::Pending;
+            }
+            // Both were encoded once to get into the log.
+            if let (Ok(key), Ok(value)) =
+                (encode_offset_commit_key(group.as_str(), partition), encode_offset_commit_value(offset))
+            {
+                records.push(CoordinatorRecord { key, value: Some(value) });
+            }
+        }
+        if records.is_empty() { LiveRecords::Nothing } else { LiveRecords::Records(records) }
+    }
+
+    /// How many groups are in each state.
+    #[must_use]
+    pub fn group_counts(&self) -> BTreeMap<ClassicState, usize> {
+        let mut counts: BTreeMap<_, _> = ClassicState::ALL.into_iter().map(|state| (state, 0)).collect();
+        for entry in self.groups.values() {
+            *counts.entry(entry.group.state()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// How many offsets are stored.
+    #[must_use]
+    pub fn offset_count(&self) -> usize {
+        self.groups.values().map(|entry| entry.offsets.len()).sum()
+    }
+
+    /// How many members all groups have.
+    #[must_use]
+    pub fn member_count(&self) -> usize {
+        self.groups.values().map(|entry| entry.group.member_count()).sum()
+    }
+}

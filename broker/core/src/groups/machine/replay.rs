@@ -1,0 +1,79 @@
+//! Records of the log, read back into groups and offsets.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustmq_model::{Timestamp, TopicName, TopicPartition};
+
+use super::{GroupEntry, Groups, StoredRecord};
+use crate::coordinator::ReplayedRecord;
+use crate::groups::classic::ClassicGroup;
+use crate::groups::group::Group;
+use crate::groups::identity::GroupId;
+use crate::groups::offsets::CommittedOffset;
+use crate::groups::records::{
+    RecordError, RecordKey, decode_group_metadata_value, decode_key, decode_offset_commit_value,
+};
+
+impl Groups {
+    pub(super) fn replay_record(&mut self, record: ReplayedRecord<'_>) -> Result<(), RecordError> {
+        match (decode_key(record.key)?, record.value) {
+            (RecordKey::OffsetCommit { group, topic, partition }, Some(value)) => {
+                let offset = decode_offset_commit_value(value)?;
+                let topic = self.loaded_topic(topic)?;
+                self.replay_offset(group, TopicPartition { topic, partition }, offset);
+            }
+            (RecordKey::OffsetCommit { group, topic, partition }, None) => {
+                let topic = self.loaded_topic(topic)?;
+                self.replay_offset_tombstone(group, &TopicPartition { topic, partition });
+            }
+            (RecordKey::GroupMetadata { group }, Some(value)) => {
+                // A copy, since what is kept would otherwise pin the block that it was read in.
+                let value = Bytes::copy_from_slice(value);
+                let metadata = decode_group_metadata_value(&value)?;
+                let id = GroupId::new(group);
+                let group = Group::Classic(ClassicGroup::from_metadata(id.clone(), Arc::clone(&self.config), metadata));
+                let stored = Some(StoredRecord { value, stored_by: None });
+                match self.groups.get_mut(&id) {
+                    Some(entry) => (entry.group, entry.stored) = (group, stored),
+                    None => {
+                        self.groups.insert(id, GroupEntry { stored, ..GroupEntry::new(group) });
+                    }
+                }
+            }
+            (RecordKey::GroupMetadata { group }, None) => self.forget_group(&GroupId::new(group), Timestamp::NONE),
+            (RecordKey::Other { .. }, _) => {}
+        }
+        Ok(())
+    }
+
+    /// Offsets may come before the record of their group, or without one.
+    fn replay_offset(&mut self, group: &str, partition: TopicPartition, offset: CommittedOffset) {
+        if let Some(entry) = self.groups.get_mut(group) {
+            entry.offsets.replay(partition, offset);
+            return;
+        }
+        let id = GroupId::new(group);
+        let group = ClassicGroup::new(id.clone(), Arc::clone(&self.config), Timestamp::NONE);
+        let mut entry = GroupEntry::new(Group::Classic(group));
+        entry.offsets.replay(partition, offset);
+        self.groups.insert(id, entry);
+    }
+
+    fn replay_offset_tombstone(&mut self, group: &str, partition: &TopicPartition) {
+        let Some(entry) = self.groups.get_mut(group) else { return };
+        entry.offsets.remove(partition);
+        if entry.stored.is_none() && entry.offsets.is_empty() {
+            self.groups.remove(group);
+        }
+    }
+
+    fn loaded_topic(&mut self, name: &str) -> Result<TopicName, RecordError> {
+        if let Some(known) = self.loaded_topics.get(name) {
+            return Ok(known.clone());
+        }
+        let topic = TopicName::new(name).map_err(|_| RecordError::InvalidTopic)?;
+        self.loaded_topics.insert(topic.clone());
+        Ok(topic)
+    }
+}

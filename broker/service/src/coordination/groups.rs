@@ -1,0 +1,153 @@
+//! The kind of coordinator that keeps consumer groups in `__consumer_offsets`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustmq_broker_core::coordinator::{CoordinatorState, Refusal};
+use rustmq_broker_core::groups::config::PROTOCOLS_PER_MEMBER;
+use rustmq_broker_core::groups::request::GroupListing;
+use rustmq_broker_core::groups::{
+    ClassicState, GroupConfig, GroupError, GroupEvent, GroupId, GroupRequest, Groups, ReplyOutcome,
+};
+use rustmq_controller_core::configs::EffectiveBrokerConfig;
+use rustmq_model::{TopicId, TopicName};
+
+use super::Coordinators;
+use super::kind::CoordinatorKind;
+use super::shard::{CoordinatorShard, ReplyWait};
+
+/// All group coordinators of this broker.
+pub(crate) type GroupCoordinators = Coordinators<GroupKind>;
+
+pub(crate) struct GroupKind {
+    config: GroupConfig,
+}
+
+impl GroupKind {
+    pub(crate) fn new(settings: &EffectiveBrokerConfig) -> Self {
+        Self { config: group_config(settings) }
+    }
+}
+
+impl CoordinatorKind for GroupKind {
+    type Machine = Groups;
+
+    const NAME: &'static str = "groups";
+
+    fn machine(&self, batch_bytes_max: usize) -> Groups {
+        let protocol_bytes_max = batch_bytes_max.saturating_mul(PROTOCOLS_PER_MEMBER);
+        Groups::new(GroupConfig { protocol_bytes_max, ..self.config.clone() })
+    }
+
+    fn topics(machine: &Groups) -> BTreeSet<(TopicName, TopicId)> {
+        machine.committed_topics()
+    }
+
+    fn topics_missing(topics: BTreeSet<(TopicName, TopicId)>) -> GroupEvent {
+        GroupEvent::TopicsMissing(topics)
+    }
+}
+
+impl GroupCoordinators {
+    /// The coordinator of a group, if it runs here.
+    pub(crate) fn of_group(&self, group: &GroupId) -> Result<Arc<CoordinatorShard<Groups>>, GroupError> {
+        Ok(self.shard_of(group.as_str())?)
+    }
+
+    /// Whether a group is coordinated here. A coordinator that has resigned by itself is none until
+    /// the metadata has another leadership.
+    pub(crate) fn coordinates(&self, group: &GroupId) -> bool {
+        self.of_group(group).is_ok_and(|shard| shard.state() != CoordinatorState::Resigned)
+    }
+
+    /// The groups of all coordinators. One that has resigned has none.
+    pub(crate) fn list(&self) -> Result<Vec<GroupListing>, GroupError> {
+        let mut groups = Vec::new();
+        for shard in self.shards() {
+            match shard.look(Groups::list) {
+                Ok(listed) => groups.extend(listed),
+                Err(Refusal::Resigned) => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        Ok(groups)
+    }
+
+    /// A request takes effect. `answer` takes the outcome for this kind of request apart.
+    pub(crate) fn ask<T>(
+        &self,
+        group: &GroupId,
+        request: GroupRequest,
+        answer: fn(ReplyOutcome) -> Option<Result<T, GroupError>>,
+    ) -> GroupWait<T> {
+        GroupWait(match self.of_group(group) {
+            Ok(shard) => State::Waiting { reply: shard.ask(request), answer },
+            Err(error) => State::Refused(Some(error)),
+        })
+    }
+
+    /// A topic was deleted: its committed offsets go too.
+    pub(crate) fn forget_topic(&self, topic: &TopicName) {
+        for shard in self.shards() {
+            shard.tell(GroupEvent::TopicDeleted(topic.clone()));
+        }
+    }
+
+    /// How many groups are in each state.
+    pub(crate) fn group_counts(&self) -> BTreeMap<ClassicState, usize> {
+        let mut counts: BTreeMap<_, _> = ClassicState::ALL.into_iter().map(|state| (state, 0)).collect();
+        for counted in self.shards().iter().filter_map(|shard| shard.look(Groups::group_counts).ok()) {
+            for (state, count) in counted {
+                *counts.entry(state).or_default() += count;
+            }
+        }
+        counts
+    }
+}
+
+/// The pending answer to a group request, which has taken effect already. Dropping it changes
+/// nothing.
+#[derive(Debug)]
+#[must_use = "the answer says whether the request was granted"]
+pub struct GroupWait<T>(State<T>);
+
+#[derive(Debug)]
+enum State<T> {
+    /// Taken when it is given.
+    Refused(Option<GroupError>),
+    Waiting {
+        reply: ReplyWait<ReplyOutcome>,
+        answer: fn(ReplyOutcome) -> Option<Result<T, GroupError>>,
+    },
+}
+
+impl<T> Future for GroupWait<T> {
+    type Output = Result<T, GroupError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            State::Refused(error) => Poll::Ready(Err(error.take().unwrap_or(GroupError::NotCoordinator))),
+            State::Waiting { reply, answer } => Pin::new(reply)
+                .poll(context)
+                .map(|outcome| answer(outcome?).expect("a request is answered with an outcome of its own kind")),
+        }
+    }
+}
+
+fn group_config(settings: &EffectiveBrokerConfig) -> GroupConfig {
+    let millis = |millis: u32| Duration::from_millis(u64::from(millis));
+    let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+    GroupConfig {
+        initial_rebalance_delay: millis(settings.group_initial_rebalance_delay_ms),
+        session_timeout_min: millis(settings.group_session_timeout_ms_min),
+        session_timeout_max: millis(settings.group_session_timeout_ms_max),
+        size_max: count(settings.group_members_max),
+        offsets_retention: Duration::from_secs(u64::from(settings.offsets_retention_minutes) * 60),
+        offsets_retention_check_interval: Duration::from_millis(settings.offsets_retention_check_ms),
+        offset_metadata_length_max: count(settings.offset_metadata_bytes_max),
+        ..GroupConfig::default()
+    }
+}

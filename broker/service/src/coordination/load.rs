@@ -1,0 +1,126 @@
+//! Loads a coordinator: replays its log, and tries again for as long as that fails.
+//!
+//! What is lost for good is passed over, and the log says so: one damaged record, or one range that
+//! the engine has given up, must not take all others of the partition down. Everything else may
+//! pass, and is read again (`docs/adr/0020-one-coordinator-contract.md`).
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use rustmq_broker_core::coordinator::{Loader, LogNotLocal, ReplayFault};
+use rustmq_engine_api::ReadError;
+use rustmq_model::batch::BatchError;
+
+use super::driver::Parts;
+use super::kind::CoordinatorKind;
+use super::log_reader::{LogReader, PortionError};
+
+/// A log that cannot be read is tried again after this.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a log was not replayed to its end.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error(transparent)]
+    NotLocal(#[from] LogNotLocal),
+    #[error(transparent)]
+    Portion(#[from] PortionError),
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+}
+
+impl LoadError {
+    /// Whether another attempt would be in vain.
+    const fn is_final(&self) -> bool {
+        matches!(self, Self::Portion(PortionError::Panicked | PortionError::Read(ReadError::Closed)))
+    }
+
+    /// Whether the log was trimmed. Tombstones may be gone that the records before them, replayed
+    /// already, had.
+    const fn is_trimmed(&self) -> bool {
+        matches!(self, Self::Portion(PortionError::Read(ReadError::OutOfRange { .. })))
+    }
+}
+
+/// A log, and the machine that has replayed it up to the loader's position.
+type Begun<K> = (LogReader, Loader<<K as CoordinatorKind>::Machine>);
+
+/// Replays the log. None if the partition has ended, or a read has panicked, before all of it was
+/// read: nothing is served from a part of a log. May be dropped.
+pub(super) async fn load<K: CoordinatorKind>(parts: &Parts<K>) -> Option<Loader<K::Machine>> {
+    let (partition, kind, started) = (parts.shard.id, K::NAME, tokio::time::Instant::now());
+    let mut begun = None;
+    loop {
+        match replay(parts, &mut begun).await {
+            Ok(loader) => {
+                let (offset, seconds) = (loader.position().0, started.elapsed().as_secs_f64());
+                tracing::debug!(%partition, kind, offset, seconds, "a coordinator is loaded");
+                return Some(loader);
+            }
+            Err(error) if error.is_final() => {
+                tracing::error!(%partition, kind, %error, "a coordinator cannot be loaded: it resigns");
+                return None;
+            }
+            Err(error) => {
+                let offset = begun.as_ref().map(|(_, loader)| loader.position().0);
+                tracing::error!(%partition, kind, offset, %error, "a coordinator cannot be loaded: it is tried again");
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Replays the log to its end: from its start, or from the place that an attempt before this one
+/// came to.
+async fn replay<K: CoordinatorKind>(
+    parts: &Parts<K>,
+    begun: &mut Option<Begun<K>>,
+) -> Result<Loader<K::Machine>, LoadError> {
+    let (mut log, mut loader) = match begun.take() {
+        Some(begun) => begun,
+        None => {
+            let log = LogReader::new(parts.reader.clone());
+            let machine = parts.kind.machine(parts.batch_bytes_max);
+            let loader = Loader::new(machine, log.range(), parts.decompressed_bytes_max)?;
+            (log, loader)
+        }
+    };
+    while !loader.is_complete() {
+        if let Err(error) = replay_portion::<K>(parts.shard.id, &mut log, &mut loader).await {
+            *begun = (!error.is_trimmed()).then_some((log, loader));
+            return Err(error);
+        }
+    }
+    Ok(loader)
+}
+
+async fn replay_portion<K: CoordinatorKind>(
+    partition: impl Display,
+    log: &mut LogReader,
+    loader: &mut Loader<K::Machine>,
+) -> Result<(), LoadError> {
+    let kind = K::NAME;
+    match log.next(loader.position()).await {
+        Ok(batches) => loader.replay(&batches, |fault| report_fault(&partition, kind, &fault))?,
+        Err(PortionError::Read(ReadError::Damaged { first, end })) if end > loader.position() => {
+            let (offset, end_offset) = (first.0, end.0);
+            tracing::error!(%partition, kind, offset, end_offset, "records of a coordinator's log are lost: it goes on without them");
+            loader.pass_over(end);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+fn report_fault<E: std::error::Error>(partition: &impl Display, kind: &str, fault: &ReplayFault<E>) {
+    match fault {
+        ReplayFault::Batch { base_offset, error } => {
+            let offset = base_offset.0;
+            tracing::error!(%partition, kind, offset, %error, "a batch of a coordinator's log is not readable");
+        }
+        ReplayFault::Record { offset, error } => {
+            let offset = offset.0;
+            tracing::error!(%partition, kind, offset, %error, "a record of a coordinator's log is not readable");
+        }
+    }
+}

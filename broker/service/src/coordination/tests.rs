@@ -1,0 +1,472 @@
+//! Coordinators over logs that answer when and what a test says.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::poll;
+use parking_lot::{Mutex, RwLock};
+use rustmq_broker_core::groups::records::{encode_offset_commit_key, encode_offset_commit_value};
+use rustmq_broker_core::groups::request::{OffsetCommit, OffsetCommitRequest, OffsetSelection, PartitionOutcomes};
+use rustmq_broker_core::groups::{CommittedOffset, GroupError, GroupId, GroupRequest, Groups, MemberId, ReplyOutcome};
+use rustmq_broker_core::replicas::{Assignment, Replica};
+use rustmq_controller_core::configs::{EffectiveTopicConfig, StaticConfigs};
+use rustmq_controller_core::{
+    BrokerRegistration, ClusterState, Command, IncarnationId, NewTopic, PartitionLimits, Placement,
+};
+use rustmq_engine_api::chunk::ChunkPool;
+use rustmq_engine_api::published::{PartitionState, Published};
+use rustmq_engine_api::request::{DiskRead, DiskReads, Reply, Request, Submitted};
+use rustmq_engine_api::status::ShardGauges;
+use rustmq_engine_api::{
+    Append, AppendError, Appended, Directory, DriverKind, Frontiers, ReadBatches, ReadError, ShardHandle,
+};
+use rustmq_model::batch::Codec;
+use rustmq_model::record::BatchBuilder;
+use rustmq_model::{BrokerId, Offset, Timestamp, TopicName, TopicPartition};
+use tokio::sync::{Notify, Semaphore, mpsc};
+
+use super::*;
+use crate::view::OFFSETS_TOPIC;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const ME: BrokerId = BrokerId(0);
+const TOPIC: TopicId = TopicId(7);
+/// Each in a partition of its own.
+const GROUPS: [&str; 2] = ["a", "b"];
+
+type AppendReply = Reply<Vec<Result<Appended, AppendError>>>;
+
+/// The answer of a log to appends.
+#[derive(Clone, Debug)]
+enum Answer {
+    Stored,
+    Refused(AppendError),
+    /// Kept until the test is over.
+    None,
+}
+
+/// The shard of all logs.
+#[derive(Debug, Default)]
+struct Logs {
+    answers: Mutex<BTreeMap<PartitionId, Answer>>,
+    /// Requests to append that were not answered.
+    unanswered: Mutex<Vec<AppendReply>>,
+    was_asked: Notify,
+}
+
+impl Logs {
+    async fn run(self: Arc<Self>, mut inbox: mpsc::Receiver<Request>) {
+        while let Some(request) = inbox.recv().await {
+            match request {
+                Request::Append { appends, reply } => self.append(&appends, reply),
+                other => panic!("{other:?}"),
+            }
+            self.was_asked.notify_one();
+        }
+    }
+
+    fn append(&self, appends: &[Append], reply: AppendReply) {
+        let appended = Appended { base_offset: Offset(0), log_start: Offset(0), duplicate_of: None };
+        let result = match self.answers.lock()[&appends[0].id.partition].clone() {
+            Answer::Stored => Ok(appended),
+            Answer::Refused(error) => Err(error),
+            Answer::None => {
+                self.unanswered.lock().push(reply);
+                return;
+            }
+        };
+        // An error says that the coordinator has ended.
+        let _ = reply.send(vec![result; appends.len()]);
+    }
+}
+
+/// What a read finds at an offset.
+#[derive(Clone, Debug)]
+enum Found {
+    Batch(Bytes),
+    /// The log says that these batches are lost.
+    Lost {
+        end: Offset,
+    },
+    Unreadable,
+    /// The partition has ended.
+    Closed,
+    /// The read panics.
+    Panic,
+}
+
+/// What is on disk of one log: one batch a read.
+#[derive(Debug, Default)]
+struct Disk {
+    /// By offset.
+    found: Mutex<Vec<Found>>,
+    local_start: Offset,
+    /// The log is trimmed to this after the first read.
+    trim_to: Option<Offset>,
+    was_read: Notify,
+    published: OnceLock<Arc<Published>>,
+}
+
+impl Disk {
+    fn holding(found: Vec<Found>) -> Self {
+        Self { found: Mutex::new(found), ..Self::default() }
+    }
+
+    /// What the log has of it is published.
+    fn publish(self: &Arc<Self>, id: TopicIdPartition) -> Arc<Published> {
+        let end = Offset(i64::try_from(self.found.lock().len()).unwrap());
+        let mut frontiers = Frontiers::at(end);
+        (frontiers.log_start, frontiers.local_start) = (Offset(0), self.local_start);
+        let mut state = PartitionState { frontiers, ..PartitionState::default() };
+        // Nothing below the end is in memory.
+        state.log.trim(end);
+        let published = Published::new(id, state, Arc::clone(self) as Arc<dyn DiskReads>);
+        self.published.set(Arc::clone(&published)).unwrap();
+        published
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Frontiers)) {
+        self.published.get().unwrap().change(|state| change(&mut state.frontiers));
+    }
+}
+
+impl DiskReads for Disk {
+    fn submit(&self, asked: Box<DiskRead>) -> Submitted {
+        let index = usize::try_from(asked.read.from.0).unwrap();
+        let found = self.found.lock()[index].clone();
+        self.was_read.notify_one();
+        if let Some(log_start) = self.trim_to {
+            self.change(|frontiers| (frontiers.log_start, frontiers.local_start) = (log_start, log_start));
+        }
+        let answer = match found {
+            Found::Batch(batch) => Ok(ReadBatches { batches: vec![batch], ..ReadBatches::default() }),
+            Found::Lost { end } => Err(ReadError::Damaged { first: asked.read.from, end }),
+            Found::Unreadable => Err(ReadError::Storage { reason: "a bad sector".to_owned() }),
+            Found::Closed => return Submitted::Taken,
+            Found::Panic => panic!("on order"),
+        };
+        // The reader may have gone.
+        let _ = asked.reply.send(answer);
+        Submitted::Taken
+    }
+}
+
+/// The coordinators of two partitions.
+struct Rig {
+    coordinators: Arc<GroupCoordinators>,
+    logs: Arc<Logs>,
+    /// By partition.
+    disks: [Arc<Disk>; 2],
+    state: ClusterState,
+    engine: Engine,
+}
+
+impl Rig {
+    /// With the requests to the logs, of which so many wait.
+    fn new(disks: [Disk; 2], inbox_room: usize) -> (Self, mpsc::Receiver<Request>) {
+        let (inbox, requests) = mpsc::channel(inbox_room);
+        let gauges = Arc::new(ShardGauges::new(ChunkPool::default()));
+        let shard = ShardHandle { inbox, read_permits: Arc::new(Semaphore::new(1)), gauges };
+        let directory = Arc::new(Directory::default());
+        let disks = disks.map(Arc::new);
+        for (partition, disk) in (0..).map(PartitionId).zip(&disks) {
+            directory.insert(0, disk.publish(TopicIdPartition { topic_id: TOPIC, partition }));
+        }
+        let engine = Engine::new(vec![shard], directory, DriverKind::Epoll);
+        let logs = Arc::new(Logs::default());
+        *logs.answers.lock() = (0..2).map(|partition| (PartitionId(partition), Answer::Stored)).collect();
+        let state = cluster();
+        let view = Arc::new(RwLock::new(ClusterView::new(ME, state.clone(), &StaticConfigs::default())));
+        let kind = GroupKind::new(&view.read().settings);
+        let coordinators =
+            GroupCoordinators::new(kind, engine.clone(), view, BrokerLimits::default(), FailureNotice::default());
+        coordinators.follow(&entry(&state, &engine));
+        (Self { coordinators, logs, disks, state, engine }, requests)
+    }
+
+    fn start(disks: [Disk; 2]) -> Self {
+        let (rig, requests) = Self::new(disks, 16);
+        tokio::spawn(Arc::clone(&rig.logs).run(requests));
+        rig
+    }
+
+    /// Both are loaded, from empty logs.
+    async fn active() -> Self {
+        let rig = Self::start(Default::default());
+        rig.all_loaded().await;
+        rig
+    }
+
+    async fn all_loaded(&self) {
+        for shard in self.coordinators.shards() {
+            self.loaded(&shard).await;
+        }
+    }
+
+    fn shard(&self, partition: usize) -> Arc<CoordinatorShard<Groups>> {
+        self.coordinators.shards().swap_remove(partition)
+    }
+
+    /// So many requests have reached their logs, and are not answered.
+    async fn unanswered(&self, count: usize) {
+        let unanswered = async {
+            while self.logs.unanswered.lock().len() < count {
+                self.logs.was_asked.notified().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, unanswered).await.unwrap();
+    }
+
+    async fn loaded(&self, shard: &CoordinatorShard<Groups>) {
+        let loaded = async {
+            while shard.look(|_| ()).is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, loaded).await.unwrap();
+    }
+
+    fn set(&self, partition: i32, answer: Answer) {
+        self.logs.answers.lock().insert(PartitionId(partition), answer);
+    }
+
+    fn commit(&self, group: &str) -> GroupWait<PartitionOutcomes> {
+        let group = GroupId::from(group);
+        let commit = OffsetCommit {
+            partition: orders(),
+            topic_id: TopicId::ZERO,
+            offset: Offset(5),
+            leader_epoch: None,
+            metadata: String::new(),
+        };
+        let request = OffsetCommitRequest {
+            group: group.clone(),
+            member: MemberId::from(""),
+            instance: None,
+            generation: -1,
+            retention: None,
+            offsets: vec![commit],
+        };
+        self.coordinators.ask(&group, GroupRequest::CommitOffsets(request), |outcome| match outcome {
+            ReplyOutcome::OffsetCommit(answer) => Some(answer),
+            _ => None,
+        })
+    }
+
+    async fn committed(&self, group: &str) -> Result<(), GroupError> {
+        tokio::time::timeout(PATIENCE, self.commit(group)).await.expect("it is answered").map(|_| ())
+    }
+}
+
+/// The group of this partition.
+fn group_in(partition: i32) -> &'static str {
+    GROUPS.into_iter().find(|group| coordinator_partition(group, 2) == PartitionId(partition)).unwrap()
+}
+
+fn orders() -> TopicPartition {
+    TopicPartition { topic: TopicName::new("orders").unwrap(), partition: PartitionId(0) }
+}
+
+/// A cluster with the topic of committed offsets, of two partitions.
+fn cluster() -> ClusterState {
+    let mut state = ClusterState::default();
+    let (name, incarnation, now) = ("broker".to_owned(), IncarnationId(1), Timestamp(1));
+    let broker = BrokerRegistration { name, incarnation, listeners: BTreeMap::new(), rack: None };
+    state.apply(Command::RegisterBroker { broker, now }).0.unwrap();
+    let placement = Placement::Manual((0..2).map(|partition| (partition, vec![ME])).collect());
+    let topic = NewTopic { name: OFFSETS_TOPIC.to_owned(), id: TOPIC, placement, configs: BTreeMap::new() };
+    let limits = PartitionLimits { per_topic_max: 10, per_cluster_max: 10 };
+    state.apply(Command::CreateTopics { topics: vec![topic], limits, validate_only: false, now }).0.unwrap();
+    state
+}
+
+fn entry(state: &ClusterState, engine: &Engine) -> TopicEntry {
+    let topic = state.topic(OFFSETS_TOPIC).unwrap();
+    let replica = |(index, partition): (i32, &rustmq_controller_core::Partition)| Replica::Open {
+        assignment: Assignment { role: ReplicaRole::Leader, leader_epoch: partition.leader_epoch },
+        handle: engine.reader(TopicIdPartition { topic_id: TOPIC, partition: PartitionId(index) }).unwrap(),
+    };
+    let statics = StaticConfigs::default();
+    let config = EffectiveTopicConfig::resolve(&state.topic_layers(&topic.name, ME, &statics).unwrap());
+    let replicas = (0..).zip(&topic.partitions).map(replica).collect();
+    TopicEntry { topic: Arc::clone(topic), config, replicas }
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_answer_holds_up_its_own_groups_alone() {
+    let rig = Rig::active().await;
+    let [held, other] = GROUPS.map(|group| coordinator_partition(group, 2));
+    assert_ne!(held, other);
+    rig.set(held.0, Answer::None);
+    let mut waiting = rig.commit(GROUPS[0]);
+    rig.unanswered(1).await;
+    for _ in 0..100 {
+        assert_eq!(rig.committed(GROUPS[1]).await, Ok(()));
+    }
+    assert!(matches!(poll!(&mut waiting), Poll::Pending), "it is answered when it is committed");
+    rig.coordinators.shutdown().await;
+    assert_eq!(waiting.await.map(|_| ()), Err(GroupError::NotCoordinator));
+}
+
+#[tokio::test]
+async fn a_log_that_refuses_fails_its_own_groups_alone() {
+    let rig = Rig::active().await;
+    let failing = coordinator_partition(GROUPS[0], 2).0;
+    rig.set(failing, Answer::Refused(AppendError::Full));
+    assert_eq!(rig.committed(GROUPS[0]).await, Err(GroupError::CoordinatorNotAvailable));
+    assert_eq!(rig.committed(GROUPS[1]).await, Ok(()));
+    rig.set(failing, Answer::Stored);
+    assert_eq!(rig.committed(GROUPS[0]).await, Ok(()), "it goes on as soon as its log does");
+}
+
+#[tokio::test]
+async fn a_coordinator_whose_log_has_another_leader_is_none_any_more() {
+    let rig = Rig::active().await;
+    let groups = GROUPS.map(GroupId::from);
+    for group in GROUPS {
+        assert_eq!(rig.committed(group).await, Ok(()));
+    }
+    let listed =
+        || rig.coordinators.list().map(|groups| groups.into_iter().map(|it| it.group).collect::<BTreeSet<_>>());
+    let are_here = || groups.each_ref().map(|group| rig.coordinators.coordinates(group));
+    assert_eq!((listed(), are_here()), (Ok(groups.clone().into()), [true, true]));
+    rig.set(coordinator_partition(GROUPS[0], 2).0, Answer::Refused(AppendError::CutOff));
+    for _ in 0..2 {
+        assert_eq!(rig.committed(GROUPS[0]).await, Err(GroupError::NotCoordinator), "it has resigned");
+    }
+    assert_eq!(rig.committed(GROUPS[1]).await, Ok(()));
+    assert_eq!((listed(), are_here()), (Ok([groups[1].clone()].into()), [false, true]));
+}
+
+#[tokio::test]
+async fn a_coordinator_ends_though_its_log_answers_nothing() {
+    let rig = Rig::active().await;
+    rig.set(coordinator_partition(GROUPS[0], 2).0, Answer::None);
+    let mut waiting = Vec::new();
+    // One by one, so that each is a request of its own.
+    for count in 1..=driver::REQUESTS_MAX {
+        waiting.push(rig.commit(GROUPS[0]));
+        rig.unanswered(count).await;
+    }
+    waiting.push(rig.commit(GROUPS[0]));
+    tokio::time::timeout(PATIENCE, rig.coordinators.shutdown()).await.expect("the drivers end");
+    for wait in waiting {
+        assert_eq!(wait.await.map(|_| ()), Err(GroupError::NotCoordinator));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_ends_though_the_engine_has_no_room() {
+    let (rig, requests) = Rig::new(Default::default(), 1);
+    rig.all_loaded().await;
+    let first = rig.commit(GROUPS[0]);
+    while requests.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let second = rig.commit(GROUPS[0]);
+    // The clock moves when nobody has anything left to do.
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    tokio::time::timeout(PATIENCE, rig.coordinators.shutdown()).await.expect("the drivers end");
+    for wait in [first, second] {
+        assert_eq!(wait.await.map(|_| ()), Err(GroupError::NotCoordinator));
+    }
+}
+
+#[tokio::test]
+async fn no_coordinator_starts_once_the_broker_stops() {
+    let rig = Rig::active().await;
+    rig.coordinators.shutdown().await;
+    rig.coordinators.follow(&entry(&rig.state, &rig.engine));
+    assert!(rig.coordinators.shards().is_empty());
+    assert_eq!(rig.committed(GROUPS[0]).await, Err(GroupError::NotCoordinator));
+}
+
+/// One record of the group's offset; without an offset its tombstone.
+fn record(at: i64, group: &str, offset: Option<i64>) -> Bytes {
+    let value = offset.map(|offset| CommittedOffset {
+        offset: Offset(offset),
+        leader_epoch: None,
+        metadata: String::new(),
+        committed_at: Timestamp(1),
+        expires_at: None,
+        topic_id: TopicId::ZERO,
+    });
+    let value = value.map(|value| encode_offset_commit_value(&value).unwrap());
+    let mut builder = BatchBuilder::new(Codec::None);
+    builder.push(Timestamp(1), Some(&encode_offset_commit_key(group, &orders()).unwrap()), value.as_deref(), &[]);
+    let mut batch = builder.build().to_vec();
+    batch[..8].copy_from_slice(&at.to_be_bytes());
+    batch.into()
+}
+
+fn stored(at: i64, group: &str, offset: Option<i64>) -> Found {
+    Found::Batch(record(at, group, offset))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_begins_anew_when_its_log_is_trimmed_meanwhile() {
+    let found = vec![stored(0, "gone", Some(1)), stored(1, "gone", None), stored(2, "kept", Some(3))];
+    let disk = Disk { trim_to: Some(Offset(2)), ..Disk::holding(found) };
+    let rig = Rig::start([disk, Disk::default()]);
+    // The committed topic does not exist: its offsets are taken back, which is not stored here.
+    rig.set(0, Answer::None);
+    let shard = rig.shard(0);
+    rig.loaded(&shard).await;
+    assert_eq!(shard.look(Groups::group_ids), Ok(vec![GroupId::from("kept")]), "the tombstone went with the trim");
+    let kept = shard.look(|groups| groups.fetch_offsets(&GroupId::from("kept"), &OffsetSelection::All)).unwrap();
+    assert_eq!(kept.unwrap()[0].1.as_ref().unwrap().offset, Offset(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_passes_over_what_is_lost_and_reads_again_what_may_come_back() {
+    let lost = Found::Lost { end: Offset(2) };
+    let rig = Rig::start([
+        Disk::holding(vec![stored(0, "0", Some(1)), lost, Found::Unreadable, stored(3, "3", Some(1))]),
+        Disk::default(),
+    ]);
+    rig.set(0, Answer::None);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let shard = rig.shard(0);
+    assert_eq!(shard.look(|_| ()), Err(Refusal::Loading), "nothing says that it is lost");
+    rig.disks[0].found.lock()[2] = stored(2, "2", Some(1));
+    rig.loaded(&shard).await;
+    assert_eq!(shard.look(Groups::group_ids), Ok(["0", "2", "3"].map(GroupId::from).to_vec()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_load_that_waits_to_read_again_ends_at_once() {
+    let rig = Rig::start([Disk::holding(vec![Found::Unreadable]), Disk::default()]);
+    rig.disks[0].was_read.notified().await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let before = tokio::time::Instant::now();
+    tokio::time::timeout(PATIENCE, rig.coordinators.shutdown()).await.expect("the drivers end");
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test]
+async fn a_coordinator_whose_log_has_ended_resigns() {
+    for found in [Found::Closed, Found::Panic] {
+        let rig = Rig::start([Disk::holding(vec![found]), Disk::default()]);
+        let shard = rig.shard(0);
+        tokio::time::timeout(PATIENCE, shard.resigned()).await.unwrap();
+        assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::NotCoordinator));
+        rig.loaded(&rig.shard(1)).await;
+        assert_eq!(rig.committed(group_in(1)).await, Ok(()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_not_local_is_looked_at_again() {
+    let disk = Disk { local_start: Offset(1), ..Disk::holding(vec![stored(0, "0", Some(1))]) };
+    let rig = Rig::start([disk, Disk::default()]);
+    rig.set(0, Answer::None);
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(rig.committed(group_in(0)).await, Err(GroupError::CoordinatorLoadInProgress));
+    assert_eq!(rig.committed(group_in(1)).await, Ok(()));
+    rig.disks[0].change(|frontiers| frontiers.local_start = Offset(0));
+    rig.loaded(&rig.shard(0)).await;
+}
