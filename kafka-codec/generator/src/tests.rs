@@ -84,7 +84,7 @@ fn records_are_views_and_other_bytes_only_where_the_schema_asks() {
 #[test]
 fn a_field_is_read_and_written_in_its_versions_and_else_at_its_default() {
     let members = |versions: &str| format!("\"type\": \"int32\", \"versions\": \"{versions}\", \"default\": \"-1\"");
-    let lost = "else if differs(&self.field, -1) { return Err(w.not_in_version(\"field\")); }";
+    let lost = "else if differs(&self.field, &-1) { return Err(w.not_in_version(\"field\")); }";
     for (versions, condition) in
         [("2+", "version >= 2"), ("0-3", "version <= 3"), ("2-4", "(2..=4).contains(&version)"), ("5", "version >= 5")]
     {
@@ -126,8 +126,8 @@ fn null_is_refused_in_versions_that_do_not_allow_it() {
 fn tagged_fields_come_last_and_only_when_they_are_set() {
     let members =
         "\"type\": \"int64\", \"versions\": \"4+\", \"taggedVersions\": \"4+\", \"tag\": 2, \"default\": \"-1\"";
-    let write = "let has_2 = version >= 4 && differs(&self.field, -1); if version >= 4 { } \
-                 else if differs(&self.field, -1) { return Err(w.not_in_version(\"field\")); } \
+    let write = "let has_2 = version >= 4 && differs(&self.field, &-1); if version >= 4 { } \
+                 else if differs(&self.field, &-1) { return Err(w.not_in_version(\"field\")); } \
                  w.tag_count(usize::from(has_2)); if has_2 { w.tagged(2, |w| { w.int64(self.field); Ok(()) })?; }";
     check(members, "match tag { 2 if version >= 4 => it.field = r.int64(\"field\")?, _ => return Ok(false), }", write);
     let inflexible = members.replace("4+", "2+");

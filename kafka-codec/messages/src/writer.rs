@@ -238,14 +238,14 @@ impl Writer {
     fn varint(&mut self, value: u32) {
         let mut rest = value;
         while rest >= 0x80 {
-            self.buffer.put_u8((rest & 0x7f) as u8 | 0x80);
+            self.buffer.put_u8(rest.to_le_bytes()[0] | 0x80);
             rest >>= 7;
         }
-        self.buffer.put_u8(rest as u8);
+        self.buffer.put_u8(rest.to_le_bytes()[0]);
     }
 }
 
 /// Whether a field is set to something else than its default.
-pub(crate) fn differs<T: PartialEq>(value: &T, default: T) -> bool {
-    *value != default
+pub(crate) fn differs<T: PartialEq>(value: &T, default: &T) -> bool {
+    value != default
 }

@@ -40,7 +40,7 @@ impl Emitter<'_> {
     }
 
     fn is_set(self, field: &Field) -> String {
-        format!("differs(&self.{}, {})", names::field(&field.name), self.default_value(field))
+        format!("differs(&self.{}, &{})", names::field(&field.name), self.default_value(field))
     }
 
     fn tags_written(self) -> String {
