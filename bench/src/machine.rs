@@ -12,7 +12,7 @@ pub fn describe(root: &Path) -> Vec<String> {
     let java = output(Command::new("java").arg("--version"));
     let mut lines = describe_broker(root);
     lines.push(format!(
-        "Apache Kafka: 4.3.1, its defaults, {}; {}",
+        "Apache Kafka: 4.4.0, its defaults, {}; {}",
         java.lines().next().unwrap_or("unknown"),
         JVM.join(" ")
     ));

@@ -82,7 +82,13 @@ impl Kit {
             Kit::Kcat | Kit::Tools => &[],
             Kit::Python => &["python/requirements.txt"],
             Kit::Node => &["node/package.json", "node/package-lock.json", "node/client.mjs"],
-            Kit::Java => &["java/pom.xml", "java/log4j2.yaml", "java/CompatClient.java", "java/CompatAdmin.java"],
+            Kit::Java => &[
+                "java/pom.xml",
+                "java/log4j2.yaml",
+                "java/CompatClient.java",
+                "java/CompatAdmin.java",
+                "java/CompatCodec.java",
+            ],
             Kit::Go => &["go/go.mod", "go/go.sum", "go/main.go", "go/admin.go", "go/group.go", "go/flood/main.go"],
         }
     }
@@ -163,12 +169,9 @@ fn install_java(folder: &Path) -> Result<()> {
         .current_dir(folder))?;
     fs::create_dir_all(&classes).context("creating the class folder")?;
     copy(&sources().join("java/log4j2.yaml"), &classes.join("log4j2.yaml"))?;
-    run(Command::new("javac")
-        .args(["-nowarn", "-cp"])
-        .arg(libs.join("*"))
-        .arg("-d")
-        .arg(&classes)
-        .args(["CompatClient.java", "CompatAdmin.java"].map(|name| sources().join("java").join(name))))
+    run(Command::new("javac").args(["-nowarn", "-cp"]).arg(libs.join("*")).arg("-d").arg(&classes).args(
+        ["CompatClient.java", "CompatAdmin.java", "CompatCodec.java"].map(|name| sources().join("java").join(name)),
+    ))
 }
 
 fn install_go(folder: &Path) -> Result<()> {

@@ -1,10 +1,12 @@
 //! One connection that speaks the protocol itself, for what no client library would send: a given
-//! key in a given version. Encoding and decoding are `kafka-protocol`'s; nothing here retries.
+//! key in a given version. Encoding and decoding are `kafka-protocol`'s, or our own codec's where
+//! the version is newer than that; nothing here retries.
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseHeader, ResponseKind};
 use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
+use rustmq_kafka_codec_messages::{Decode, Encode, Reader, Request, encode_request};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
@@ -82,6 +84,27 @@ impl Wire {
     pub fn call(&mut self, key: ApiKey, version: i16, request: &RequestKind) -> Result<ResponseKind> {
         self.send(key, version, request)?;
         self.receive(key, version)
+    }
+
+    /// A request by our own codec, and its answer, decoded to its last byte.
+    pub fn ask<M>(&mut self, version: i16, request: &M) -> Result<M::Response>
+    where
+        M: Request + Encode,
+        M::Response: Decode,
+    {
+        self.correlation += 1;
+        self.send_raw(&encode_request(self.correlation, "compat-wire", version, request)?)?;
+        let mut frame = self.receive_frame()?;
+        let correlation = frame.try_get_i32()?;
+        ensure!(correlation == self.correlation, "an answer to {correlation} instead of {}", self.correlation);
+        if M::KEY.has_flexible_response_header(version) {
+            ensure!(frame.try_get_u8()? == 0, "tagged fields in a header");
+        }
+        let mut reader = Reader::new(frame, version, M::KEY.is_flexible(version), LARGEST_FRAME);
+        let response = M::Response::decode(&mut reader).with_context(|| format!("decoding {} v{version}", M::KEY))?;
+        let left = reader.rest().len();
+        ensure!(left == 0, "{} v{version} has {left} bytes after its end", M::KEY);
+        Ok(response)
     }
 
     /// Says that nothing more comes, and waits until the broker has dealt with what came: it closes

@@ -7,7 +7,7 @@ use rustmq_compat_tests::{ClientKind, Draft, open, shared, tool};
 use std::fs;
 
 const TOPICS: &str = "org.apache.kafka.tools.TopicCommand";
-const CONFIGS: &str = "kafka.admin.ConfigCommand";
+const CONFIGS: &str = "org.apache.kafka.tools.ConfigCommand";
 const GROUPS: &str = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand";
 const OFFSETS: &str = "org.apache.kafka.tools.GetOffsetShell";
 

@@ -7,12 +7,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use kafka_protocol::messages::ApiKey;
+use rustmq_kafka_codec_messages::{ApiKey, RequestHeader};
 
 use crate::call::{Call, CallError, Handling, Peer};
-use crate::frame::RequestHeader;
 use crate::handlers;
-use crate::shape::SHAPES;
 use crate::shared::Shared;
 
 /// Lets a request take effect and says how it is answered. An error closes the connection.
@@ -20,9 +18,7 @@ pub type Handler = fn(Call) -> BoxFuture<'static, Result<Handling, CallError>>;
 
 /// One API, as advertised.
 pub struct Api {
-    pub key: i16,
-    /// Kafka's name, for metrics and logs.
-    pub name: &'static str,
+    pub key: ApiKey,
     pub version_min: i16,
     pub version_max: i16,
     pub handler: Handler,
@@ -34,15 +30,14 @@ impl Api {
     /// are answered, which is how Kafka treats every one: so a connection holds one large answer at
     /// a time, and none while it waits for something that may never come.
     pub fn is_pipelined(&self) -> bool {
-        [ApiKey::Produce as i16, ApiKey::OffsetCommit as i16].contains(&self.key)
+        matches!(self.key, ApiKey::Produce | ApiKey::OffsetCommit)
     }
 }
 
 macro_rules! apis {
     ($($key:ident $min:literal - $max:literal $handler:ident,)*) => {
         &[$(Api {
-            key: ApiKey::$key as i16,
-            name: stringify!($key),
+            key: ApiKey::$key,
             version_min: $min,
             version_max: $max,
             handler: |call| handlers::$handler::handle(call).boxed(),
@@ -65,7 +60,7 @@ pub static APIS: &[Api] = apis! {
     SyncGroup 0 - 5 sync_group,
     DescribeGroups 0 - 6 describe_groups,
     ListGroups 0 - 5 list_groups,
-    ApiVersions 0 - 4 api_versions,
+    ApiVersions 0 - 5 api_versions,
     CreateTopics 2 - 7 create_topics,
     DeleteTopics 1 - 6 delete_topics,
     DeleteRecords 0 - 2 delete_records,
@@ -73,9 +68,9 @@ pub static APIS: &[Api] = apis! {
     OffsetForLeaderEpoch 2 - 4 offset_for_leader_epoch,
     DescribeConfigs 1 - 4 describe_configs,
     AlterConfigs 0 - 2 alter_configs,
-    DescribeLogDirs 1 - 4 describe_log_dirs,
+    DescribeLogDirs 1 - 5 describe_log_dirs,
     CreatePartitions 0 - 3 create_partitions,
-    DeleteGroups 0 - 2 delete_groups,
+    DeleteGroups 0 - 3 delete_groups,
     IncrementalAlterConfigs 0 - 1 incremental_alter_configs,
     OffsetDelete 0 - 0 offset_delete,
     DescribeCluster 0 - 2 describe_cluster,
@@ -84,49 +79,35 @@ pub static APIS: &[Api] = apis! {
 };
 
 /// Reads a frame's header and finds its API.
-pub fn read_call(mut frame: Bytes, peer: Arc<Peer>, shared: Arc<Shared>) -> Result<(&'static Api, Call), CallError> {
-    let header = RequestHeader::read(&mut frame)?;
+pub fn read_call(frame: Bytes, peer: Arc<Peer>, shared: Arc<Shared>) -> Result<(&'static Api, Call), CallError> {
+    let (header, body) = RequestHeader::read(frame).map_err(CallError::Header)?;
     let RequestHeader { key, version, .. } = header;
-    let found = APIS.binary_search_by_key(&key, |api| api.key).map_err(|_| CallError::UnknownKey { key })?;
+    let known = ApiKey::try_from(key).map_err(|_| CallError::UnknownKey { key })?;
+    let found = APIS.binary_search_by_key(&known, |api| api.key).map_err(|_| CallError::UnknownKey { key })?;
     let api = &APIS[found];
     let is_served = (api.version_min..=api.version_max).contains(&version);
-    if is_served {
-        if is_flexible(key, version) {
-            RequestHeader::skip_tagged_fields(&mut frame)?;
-        }
-    } else if key != ApiKey::ApiVersions as i16 {
+    if !is_served && known != ApiKey::ApiVersions {
         // As in Kafka. ApiVersions alone says what it would rather have: that is what it is for
         // (KIP-35).
-        return Err(CallError::UnsupportedVersion { api: api.name, version });
+        return Err(CallError::UnsupportedVersion { api: known, version });
     }
-    Ok((api, Call { header, peer, shared, api: api.name, body: frame }))
-}
-
-pub(crate) fn is_flexible(key: i16, version: i16) -> bool {
-    SHAPES.iter().any(|shape| shape.key == key && version >= shape.flexible_from)
+    Ok((api, Call { header, key: known, is_served, peer, shared, body }))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use kafka_protocol::messages::ApiKey;
+    use rustmq_kafka_codec_messages::ApiKey;
 
-    use super::{APIS, SHAPES, is_flexible};
+    use super::APIS;
 
     #[test]
-    fn the_table_is_sorted_and_every_api_has_a_shape() {
+    fn each_version_that_is_advertised_is_one_that_kafka_will_not_change() {
         assert!(APIS.is_sorted_by_key(|api| api.key));
-        let keys = |list: Vec<i16>| list;
-        assert_eq!(keys(APIS.iter().map(|a| a.key).collect()), keys(SHAPES.iter().map(|s| s.key).collect()));
-    }
-
-    #[test]
-    fn headers_are_flexible_exactly_where_the_protocol_says() {
         for api in APIS {
-            for version in api.version_min..=api.version_max {
-                let expected = ApiKey::try_from(api.key).unwrap().request_header_version(version) >= 2;
-                assert_eq!(is_flexible(api.key, version), expected, "{} {version}", api.name);
-            }
+            // Versions 0 to 2 of Produce are not served (`handlers/produce.rs`).
+            let first = if api.key == ApiKey::Produce { 3 } else { api.version_min };
+            assert!(api.key.versions().contains(&first), "{} {first}", api.key);
+            assert!(api.version_max <= api.key.last_stable_version(), "{} {}", api.key, api.version_max);
         }
     }
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion};
+use rustmq_kafka_codec_messages::{
+    ApiKey, Decode, DecodeError, Encode, EncodeError, Message, Request, RequestHeader, decode,
+};
 use rustmq_model::Endpoint;
 use rustmq_net::Exhausted;
 
-use crate::frame::{FrameError, RequestHeader};
-use crate::response::{EncodeError, Response};
-use crate::shape::{self, ShapeError};
+use crate::response::Response;
 use crate::shared::Shared;
 
 /// What handlers may know of the connection.
@@ -39,20 +39,18 @@ pub enum Handling {
 /// Why a request ends its connection.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    #[error(transparent)]
-    Header(#[from] FrameError),
+    #[error("the header of a request cannot be read: {0}")]
+    Header(DecodeError),
     #[error("API key {key} is not served here")]
     UnknownKey { key: i16 },
     #[error("version {version} of {api} is not served here")]
-    UnsupportedVersion { api: &'static str, version: i16 },
-    #[error("{api} version {version} is malformed: {source}")]
-    Malformed { api: &'static str, version: i16, source: ShapeError },
-    #[error("{api} version {version} cannot be decoded: {reason}")]
-    Undecodable { api: &'static str, version: i16, reason: String },
+    UnsupportedVersion { api: ApiKey, version: i16 },
+    #[error("{api} version {version} cannot be read: {source}")]
+    Malformed { api: ApiKey, version: i16, source: DecodeError },
     #[error("a batch of a producer that waits for no answer is refused: {reason}")]
     RefusedSilently { reason: String },
-    #[error(transparent)]
-    Encode(#[from] EncodeError),
+    #[error("{api} version {version} cannot be answered: {source}")]
+    Unanswerable { api: ApiKey, version: i16, source: EncodeError },
     #[error(transparent)]
     Memory(#[from] Exhausted),
 }
@@ -61,10 +59,10 @@ impl CallError {
     /// The label in metrics.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Header(_) | Self::Malformed { .. } | Self::Undecodable { .. } => "malformed",
+            Self::Header(_) | Self::Malformed { .. } => "malformed",
             Self::UnknownKey { .. } | Self::UnsupportedVersion { .. } => "unsupported",
             Self::RefusedSilently { .. } => "refused",
-            Self::Encode(_) => "internal",
+            Self::Unanswerable { .. } => "internal",
             Self::Memory(_) => "memory",
         }
     }
@@ -73,10 +71,11 @@ impl CallError {
 /// A request on its way to its handler.
 pub struct Call {
     pub header: RequestHeader,
+    pub key: ApiKey,
+    /// Whether the version is one that is advertised. ApiVersions alone is handled in any.
+    pub is_served: bool,
     pub peer: Arc<Peer>,
     pub shared: Arc<Shared>,
-    /// Kafka's name of its API.
-    pub api: &'static str,
     pub body: Bytes,
 }
 
@@ -85,18 +84,10 @@ impl Call {
         self.header.version
     }
 
-    /// The body as a message of the crate's, after a check that makes decoding safe.
-    pub fn decode<M: Decodable>(&self) -> Result<M, CallError> {
-        let RequestHeader { key, version, .. } = self.header;
+    pub fn decode<M: Request + Decode>(&self) -> Result<M, CallError> {
+        let (api, version) = (self.key, self.version());
         let elements_max = self.shared.config.request_elements_max;
-        decode(key, version, self.api, &self.body, elements_max)
-    }
-
-    /// The body of a request that the crate does not know, after the same check.
-    pub fn body(&self) -> Result<Bytes, CallError> {
-        let RequestHeader { key, version, .. } = self.header;
-        let elements_max = self.shared.config.request_elements_max;
-        checked(key, version, self.api, &self.body, elements_max)
+        decode(version, self.body.clone(), elements_max).map_err(|source| CallError::Malformed { api, version, source })
     }
 
     /// Lets go of the request, before a wait that may be long: its memory is given back.
@@ -106,28 +97,28 @@ impl Call {
 
     /// The error of a version that is advertised for clients to see, and not served.
     pub fn unsupported(&self) -> CallError {
-        CallError::UnsupportedVersion { api: self.api, version: self.version() }
+        CallError::UnsupportedVersion { api: self.key, version: self.version() }
     }
 
-    /// An error for a body that no schema can tell is wrong.
-    pub fn undecodable(&self, reason: impl Into<String>) -> CallError {
-        CallError::Undecodable { api: self.api, version: self.version(), reason: reason.into() }
-    }
-
-    pub fn response<M: Encodable + HeaderVersion>(&self, message: &M) -> Result<Response, CallError> {
-        Ok(Response::encode(self.header.correlation_id, self.version(), message)?)
+    pub fn response<M: Message + Encode>(&self, message: &M) -> Result<Response, CallError> {
+        self.response_in(self.version(), message)
     }
 
     /// The response is there.
-    pub fn answer<M: Encodable + HeaderVersion>(&self, message: &M) -> Result<Handling, CallError> {
+    pub fn answer<M: Message + Encode>(&self, message: &M) -> Result<Handling, CallError> {
         self.response(message).map(Handling::Ready)
+    }
+
+    /// The response is there, in another version than that of the request.
+    pub fn answer_in<M: Message + Encode>(&self, version: i16, message: &M) -> Result<Handling, CallError> {
+        self.response_in(version, message).map(Handling::Ready)
     }
 
     /// The response comes later.
     pub fn answer_later<F, M>(mut self, message: F) -> Handling
     where
         F: Future<Output = M> + Send + 'static,
-        M: Encodable + HeaderVersion + Send,
+        M: Message + Encode + Send,
     {
         self.let_go();
         Handling::Waiting(
@@ -138,21 +129,12 @@ impl Call {
             .boxed(),
         )
     }
-}
 
-fn decode<M: Decodable>(
-    key: i16,
-    version: i16,
-    api: &'static str,
-    body: &Bytes,
-    elements_max: usize,
-) -> Result<M, CallError> {
-    let mut message = checked(key, version, api, body, elements_max)?;
-    M::decode(&mut message, version).map_err(|error| CallError::Undecodable { api, version, reason: error.to_string() })
-}
-
-fn checked(key: i16, version: i16, api: &'static str, body: &Bytes, elements_max: usize) -> Result<Bytes, CallError> {
-    let malformed = |source| CallError::Malformed { api, version, source };
-    let length = shape::check(key, version, body, elements_max).map_err(malformed)?;
-    Ok(body.slice(..length))
+    fn response_in<M: Message + Encode>(&self, version: i16, message: &M) -> Result<Response, CallError> {
+        Response::encode(self.header.correlation_id, version, message).map_err(|source| CallError::Unanswerable {
+            api: self.key,
+            version,
+            source,
+        })
+    }
 }

@@ -163,7 +163,7 @@ async fn handle(
     if !api.is_pipelined() {
         in_flight.take_rest(&mut slot).await;
     }
-    let label = ApiLabel { api: api.name };
+    let label = ApiLabel { api: api.key.name() };
     shared.metrics.requests.get_or_create(&label).inc();
     let seconds = shared.metrics.request_seconds.get_or_create_owned(&label);
     let handling = (api.handler)(call).await?;

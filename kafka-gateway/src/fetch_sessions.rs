@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
+use rustmq_kafka_codec_messages::fetch_response::{EpochEndOffset, PartitionData};
 use rustmq_model::{LeaderEpoch, Offset, TopicId, TopicName};
 use tokio::time::Instant;
-
-use crate::fetch_frame::PartitionAnswer;
 
 /// A session that is younger than this in its last use stays
 /// (`min.incremental.fetch.session.eviction.ms`).
@@ -172,7 +171,7 @@ impl FetchSessions {
     }
 
     /// Takes note of what is answered, and drops from it what the client knows already.
-    pub fn finish(&self, session: SessionUse, answers: &mut Vec<(PartitionKey, PartitionAnswer)>) {
+    pub fn finish(&self, session: SessionUse, answers: &mut Vec<(PartitionKey, PartitionData)>) {
         let (SessionUse::Opened(id) | SessionUse::Continued(id)) = session else { return };
         let mut cache = self.cache.lock();
         // It may have been evicted meanwhile: the client is told by its next request.
@@ -285,7 +284,7 @@ impl Session {
         self.entries.extend(added.map(|wanted| Entry { wanted, told: None }));
     }
 
-    fn take_note(&mut self, answers: &mut Vec<(PartitionKey, PartitionAnswer)>, only_changes: bool) {
+    fn take_note(&mut self, answers: &mut Vec<(PartitionKey, PartitionData)>, only_changes: bool) {
         let mut told: BTreeMap<PartitionKey, Told> = BTreeMap::new();
         let mut with_records: BTreeSet<PartitionKey> = BTreeSet::new();
         let known: BTreeMap<&PartitionKey, Option<Told>> =
@@ -296,12 +295,12 @@ impl Session {
                 log_start: answer.log_start_offset,
                 is_error: answer.error_code != 0,
             };
-            let has_records = answer.record_bytes() > 0;
+            let has_records = answer.records.iter().flatten().any(|batch| !batch.is_empty());
             if has_records {
                 with_records.insert(key.clone());
             }
             told.insert(key.clone(), now);
-            let is_news = has_records || now.is_error || answer.diverging.is_some();
+            let is_news = has_records || now.is_error || answer.diverging_epoch != EpochEndOffset::default();
             !only_changes || is_news || known.get(key).copied().flatten() != Some(now)
         });
         for entry in &mut self.entries {

@@ -1,9 +1,10 @@
-//! Frames as they lie on the wire: a length, then a request header, then the body. Reads are
-//! checked, and memory follows the bytes that arrive, never a length that is merely claimed.
+//! Frames as they lie on the wire: a length, then what it counts. Memory follows the bytes that
+//! arrive, never a length that is merely claimed. What a frame holds is the codec's business.
 
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use rustmq_kafka_codec_messages::RequestHeader;
 use rustmq_net::{Deficit, Pace, REQUEST_FREE_BYTES, RequestMemory, RequestReservation};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::{Instant, timeout};
@@ -22,10 +23,6 @@ const STEP_BYTES: usize = 1 << 20;
 pub enum FrameError {
     #[error("the frame length {length} is not between 8 and {length_max}")]
     Length { length: i32, length_max: usize },
-    #[error("the frame ends within its header")]
-    Header,
-    #[error("the client id is not valid UTF-8")]
-    ClientId,
     #[error("nothing was received for {0:?}")]
     Idle(Duration),
     #[error(
@@ -159,67 +156,6 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         Ok(read)
     }
-}
-
-/// The header before every request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestHeader {
-    pub key: i16,
-    pub version: i16,
-    pub correlation_id: i32,
-    pub client_id: Option<String>,
-}
-
-impl RequestHeader {
-    /// Key, version and correlation id.
-    pub const LENGTH_MIN: usize = 8;
-
-    /// Reads the fields that every header has; `bytes` then stand at the tagged fields, if there
-    /// are any.
-    pub fn read(bytes: &mut Bytes) -> Result<Self, FrameError> {
-        let short = |_| FrameError::Header;
-        let key = bytes.try_get_i16().map_err(short)?;
-        let version = bytes.try_get_i16().map_err(short)?;
-        let correlation_id = bytes.try_get_i32().map_err(short)?;
-        let client_id = match bytes.try_get_i16().map_err(short)? {
-            -1 => None,
-            length => {
-                let length = usize::try_from(length).map_err(|_| FrameError::Header)?;
-                if length > bytes.len() {
-                    return Err(FrameError::Header);
-                }
-                let text = bytes.split_to(length);
-                Some(std::str::from_utf8(&text).map_err(|_| FrameError::ClientId)?.to_owned())
-            }
-        };
-        Ok(Self { key, version, correlation_id, client_id })
-    }
-
-    /// Skips the tagged fields of a flexible header.
-    pub fn skip_tagged_fields(bytes: &mut Bytes) -> Result<(), FrameError> {
-        for _ in 0..read_varint(bytes)? {
-            read_varint(bytes)?;
-            let size = usize::try_from(read_varint(bytes)?).unwrap_or(usize::MAX);
-            if size > bytes.len() {
-                return Err(FrameError::Header);
-            }
-            bytes.advance(size);
-        }
-        Ok(())
-    }
-}
-
-/// An unsigned varint of at most 32 bits.
-pub fn read_varint(bytes: &mut Bytes) -> Result<u32, FrameError> {
-    let mut value = 0;
-    for index in 0..5 {
-        let byte = bytes.try_get_u8().map_err(|_| FrameError::Header)?;
-        value |= u32::from(byte & 0x7f) << (index * 7);
-        if byte < 0x80 {
-            return Ok(value);
-        }
-    }
-    Err(FrameError::Header)
 }
 
 #[cfg(test)]

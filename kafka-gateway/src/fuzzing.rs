@@ -1,34 +1,22 @@
-//! What the fuzz targets call. The broker is built without it: it needs the decoders of all of
-//! Kafka's requests.
+//! What the fuzz targets call.
 
 use bytes::Bytes;
-use kafka_protocol::messages::{ApiKey, RequestKind};
-
-use crate::api::is_flexible;
-use crate::frame::RequestHeader;
-use crate::shape;
-use crate::topic_id_requests::{TOPIC_IDS_FROM, read_commit, read_fetch};
+use rustmq_kafka_codec_messages::{ApiKey, RequestHeader, decode, for_each_api};
 
 /// Reads a frame the way a connection does, up to the decoded message, for fuzzing: it must return,
-/// whatever the bytes.
+/// whatever the bytes. All requests that the codec knows are read, also those that are not served.
 pub fn fuzz_frame_decoder(data: &[u8]) {
     const ELEMENTS_MAX: usize = 10_000;
-    let mut frame = Bytes::copy_from_slice(data);
-    let Ok(header) = RequestHeader::read(&mut frame) else { return };
-    let RequestHeader { key, version, .. } = header;
-    if is_flexible(key, version) && RequestHeader::skip_tagged_fields(&mut frame).is_err() {
-        return;
+    let Ok((header, body)) = RequestHeader::read(Bytes::copy_from_slice(data)) else { return };
+    let Ok(key) = ApiKey::try_from(header.key) else { return };
+    macro_rules! decode_any {
+        ($($name:ident $key:literal $first:literal $last:literal $flexible:literal $unstable:literal
+            $request:ident $response:ident;)*) => {
+            // What it comes to does not matter; that it comes to an end does.
+            match key {
+                $(ApiKey::$name => drop(decode::<rustmq_kafka_codec_messages::$request>(header.version, body, ELEMENTS_MAX)),)*
+            }
+        };
     }
-    let Ok(length) = shape::check(key, version, &frame, ELEMENTS_MAX) else { return };
-    let mut message = frame.slice(..length);
-    let Ok(api) = ApiKey::try_from(key) else { return };
-    // What it comes to does not matter; that it comes to an end does.
-    if version >= TOPIC_IDS_FROM {
-        match api {
-            ApiKey::OffsetCommit => drop(read_commit(message.clone())),
-            ApiKey::OffsetFetch => drop(read_fetch(message.clone())),
-            _ => {}
-        }
-    }
-    let _ = RequestKind::decode(api, &mut message, version);
+    for_each_api!(decode_any);
 }

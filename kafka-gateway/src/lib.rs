@@ -2,9 +2,9 @@
 //! translates and decides nothing.
 //!
 //! Reading order: `api` (what is served), `call` (a request on its way), `gateway` and `connection`
-//! (who is served, in which order), `frame` and `shape` (foreign bytes), `handlers` (one file per
-//! API), `error_map`, `response` and `fetch_frame` (bytes on their way out). Accepting, budgets and
-//! slow clients are the business of `net`.
+//! (who is served, in which order), `frame` (foreign bytes), `handlers` (one file per API),
+//! `error_map`, `response` (bytes on their way out). `kafka-codec` reads and writes the messages;
+//! accepting, budgets and slow clients are the business of `net`.
 
 mod api;
 mod call;
@@ -12,21 +12,16 @@ mod config;
 mod config_resources;
 mod connection;
 mod error_map;
-mod fetch_frame;
 mod fetch_sessions;
 mod frame;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(feature = "fuzzing")]
 mod fuzzing;
 mod gateway;
 mod handlers;
 mod memory;
 mod metrics;
 mod response;
-#[cfg(test)]
-mod samples;
-mod shape;
 mod shared;
-mod topic_id_requests;
 mod words;
 
 pub use config::{GatewayConfig, GatewaySettings};

@@ -1,17 +1,9 @@
 //! A response, encoded once: its bytes in segments, so that record bytes go from the engine's
 //! memory to the socket uncopied, but for batches that are smaller than it pays.
 
-use bytes::{BufMut, Bytes, BytesMut};
-use kafka_protocol::protocol::{Encodable, HeaderVersion};
+use bytes::Bytes;
+use rustmq_kafka_codec_messages::{Encode, EncodeError, Message, encode_response};
 use tokio::sync::OwnedSemaphorePermit;
-
-/// A response could not be encoded: a bug of this gateway, which ends the connection.
-#[derive(Debug, thiserror::Error)]
-#[error("a response of version {version} could not be encoded: {reason}")]
-pub struct EncodeError {
-    pub version: i16,
-    pub reason: String,
-}
 
 /// The bytes of one response, length and header included.
 #[derive(Debug, Default)]
@@ -25,36 +17,8 @@ pub struct Response {
 
 impl Response {
     /// Encodes a message of `version` with the response header that goes with it.
-    pub fn encode<M: Encodable + HeaderVersion>(
-        correlation_id: i32,
-        version: i16,
-        message: &M,
-    ) -> Result<Self, EncodeError> {
-        let mut frame = Self::header(correlation_id, M::header_version(version) >= 1);
-        message.encode(&mut frame, version).map_err(|error| EncodeError { version, reason: error.to_string() })?;
-        Self::seal(vec![frame.freeze()], version)
-    }
-
-    /// The start of a frame: a length to be filled in, and the response header.
-    #[must_use]
-    pub fn header(correlation_id: i32, flexible: bool) -> BytesMut {
-        let mut frame = BytesMut::with_capacity(256);
-        frame.put_i32(0);
-        frame.put_i32(correlation_id);
-        if flexible {
-            frame.put_u8(0);
-        }
-        frame
-    }
-
-    /// Fills in the length. The first segment begins with [`Response::header`].
-    pub fn seal(mut segments: Vec<Bytes>, version: i16) -> Result<Self, EncodeError> {
-        let length = segments.iter().map(Bytes::len).sum::<usize>() - 4;
-        let length = i32::try_from(length).map_err(|_| EncodeError { version, reason: format!("{length} bytes") })?;
-        let first = std::mem::take(&mut segments[0]);
-        let mut first = first.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-        first[..4].copy_from_slice(&length.to_be_bytes());
-        segments[0] = first.freeze();
+    pub fn encode<M: Message + Encode>(correlation_id: i32, version: i16, message: &M) -> Result<Self, EncodeError> {
+        let segments = encode_response(correlation_id, version, message)?;
         Ok(Self { segments, pinned: false, held: Vec::new() })
     }
 
@@ -94,16 +58,5 @@ impl Response {
     #[must_use]
     pub fn into_parts(self) -> (Vec<Bytes>, Vec<OwnedSemaphorePermit>) {
         (self.segments, self.held)
-    }
-
-    #[cfg(test)]
-    pub fn segments(&self) -> &[Bytes] {
-        &self.segments
-    }
-
-    /// All bytes in one piece, for tests.
-    #[cfg(test)]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.segments.concat()
     }
 }

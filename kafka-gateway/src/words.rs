@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kafka_protocol::protocol::StrBytes;
 use rustmq_broker_service::{Isolation, Mode, TopicRef};
 use rustmq_model::{BrokerId, LeaderEpoch, TopicId};
 use uuid::Uuid;
@@ -33,10 +32,6 @@ pub const CLUSTER_OPERATIONS: i32 =
 /// `operations` if the client asked for them.
 pub const fn operations_if(asked: bool, operations: i32) -> i32 {
     if asked { operations } else { OPERATIONS_UNKNOWN }
-}
-
-pub fn text(value: impl Into<String>) -> StrBytes {
-    StrBytes::from_string(value.into())
 }
 
 pub fn uuid(id: TopicId) -> Uuid {
@@ -91,8 +86,8 @@ pub const fn isolation(level: i8) -> Isolation {
     if level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
 }
 
-pub fn broker_ids(brokers: &[BrokerId]) -> Vec<kafka_protocol::messages::BrokerId> {
-    brokers.iter().map(|broker| broker.0.into()).collect()
+pub fn broker_ids(brokers: &[BrokerId]) -> Vec<i32> {
+    brokers.iter().map(|broker| broker.0).collect()
 }
 
 #[cfg(test)]

@@ -5,8 +5,7 @@
 use crate::door::Door;
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, RequestHeader};
-use kafka_protocol::protocol::Decodable;
+use rustmq_kafka_codec_messages::{ApiKey, ApiVersionsRequest, RequestHeader, decode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -135,14 +134,13 @@ fn read_request(frame: &[u8]) -> Result<(Exchange, [u8; 4])> {
 
 /// The name that a client gives with ApiVersions (KIP-511).
 fn software(frame: &[u8], exchange: Exchange) -> Option<String> {
-    let key = ApiKey::ApiVersions;
-    if exchange.key != key as i16 || !(3..=key.valid_versions().max).contains(&exchange.version) {
+    const NAMES_FROM: i16 = 3;
+    if exchange.key != ApiKey::ApiVersions as i16 || exchange.version < NAMES_FROM {
         return None;
     }
-    let mut bytes = Bytes::copy_from_slice(frame);
-    RequestHeader::decode(&mut bytes, key.request_header_version(exchange.version)).ok()?;
-    let request = ApiVersionsRequest::decode(&mut bytes, exchange.version).ok()?;
-    Some(request.client_software_name.to_string())
+    let (header, body) = RequestHeader::read(Bytes::copy_from_slice(frame)).ok()?;
+    let request: ApiVersionsRequest = decode(header.version, body, FRAME_MAX).ok()?;
+    Some(request.client_software_name)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::Family;
 use super::recorder::Exchange;
-use kafka_protocol::messages::ApiKey;
+use rustmq_kafka_codec_messages::ApiKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
@@ -59,7 +59,7 @@ impl Table {
 
     /// The table within a page that `render` wrote.
     pub fn parse(page: &str) -> Table {
-        let keys: BTreeMap<String, i16> = ApiKey::iter().map(|key| (name(key as i16), key as i16)).collect();
+        let keys: BTreeMap<String, i16> = ApiKey::ALL.iter().map(|key| (name(*key as i16), *key as i16)).collect();
         let mut rows = BTreeMap::new();
         for line in page.lines().filter_map(|line| line.strip_prefix("| ")) {
             let mut cells = line.split('|').map(str::trim);

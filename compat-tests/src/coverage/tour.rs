@@ -9,7 +9,7 @@ use crate::member::{Member, Subscription, is_balanced, poll_until};
 use crate::record::Draft;
 use crate::server::{Server, unique};
 use ClientKind::{Aiokafka, Confluent, Franz, Java, KafkaPython, Kafkajs, Rdkafka};
-use kafka_protocol::messages::ApiKey;
+use rustmq_kafka_codec_messages::ApiKey;
 use serde_json::{Value, json};
 use std::time::Duration;
 

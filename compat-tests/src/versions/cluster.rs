@@ -3,35 +3,49 @@
 use super::session::{Session, text};
 use crate::server::{shared, unique};
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, DescribeClusterRequest, FindCoordinatorRequest, InitProducerIdRequest, ProducerId,
-    RequestKind, ResponseKind, TransactionalId,
+    ApiKey, DescribeClusterRequest, FindCoordinatorRequest, InitProducerIdRequest, ProducerId, RequestKind,
+    ResponseKind, TransactionalId,
 };
+use rustmq_kafka_codec_messages::ApiVersionsRequest;
 use std::collections::BTreeMap;
 
 const INVALID_REQUEST: i16 = 42;
 const MISMATCHED_ENDPOINT_TYPE: i16 = 114;
+const REBOOTSTRAP_REQUIRED: i16 = 129;
 /// Create, cluster action, describe configs, alter configs, idempotent write, alter, describe.
 const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
 
 pub fn api_versions(session: &mut Session, version: i16) {
-    let request = ApiVersionsRequest::default();
-    let request = if version >= 3 {
-        request.with_client_software_name(text("compat")).with_client_software_version(text("1.0"))
-    } else {
-        request
+    let introduced = |name: &str, version: &str| ApiVersionsRequest {
+        client_software_name: name.to_owned(),
+        client_software_version: version.to_owned(),
+        ..ApiVersionsRequest::default()
     };
-    let answer = ask!(session, ApiVersions, version, request);
+    let answer = session.ask(version, &introduced("compat", "1.0"));
     assert_eq!((answer.error_code, answer.throttle_time_ms), (0, 0), "ApiVersions v{version}");
     let listed: BTreeMap<i16, (i16, i16)> =
         answer.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
     assert_eq!(&listed, session.advertised(), "ApiVersions v{version} says what version 0 said");
     assert!(listed.values().all(|(least, greatest)| 0 <= *least && least <= greatest), "ApiVersions v{version}");
     if version >= 3 {
-        let request = ApiVersionsRequest::default()
-            .with_client_software_name(text("not a name!"))
-            .with_client_software_version(text(""));
-        let answer = ask!(session, ApiVersions, version, request);
+        let answer = session.ask(version, &introduced("not a name!", ""));
         assert_eq!(answer.error_code, INVALID_REQUEST, "ApiVersions v{version}");
+    }
+    if version >= 5 {
+        let cluster = ask!(session, DescribeCluster, 1, DescribeClusterRequest::default()).cluster_id.to_string();
+        for (cluster_id, node_id, expected) in [
+            (Some(&cluster), 0, 0),
+            (Some(&"another".to_owned()), 0, REBOOTSTRAP_REQUIRED),
+            (Some(&cluster), 1, REBOOTSTRAP_REQUIRED),
+            (Some(&cluster), -1, INVALID_REQUEST),
+            (None, 0, INVALID_REQUEST),
+        ] {
+            let request =
+                ApiVersionsRequest { cluster_id: cluster_id.cloned(), node_id, ..introduced("compat", "1.0") };
+            let answer = session.ask(version, &request);
+            assert_eq!(answer.error_code, expected, "ApiVersions v{version} of {cluster_id:?} {node_id}");
+            assert_eq!(answer.api_keys.is_empty(), expected != 0, "ApiVersions v{version}");
+        }
     }
 }
 

@@ -3,13 +3,16 @@
 
 use super::groups::{Member, member};
 use super::session::{Session, Topic, group_id, text, topic_name};
-use super::topic_ids;
 use crate::server::unique;
 use kafka_protocol::messages::{
-    ApiKey, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, RequestKind, ResponseKind, TopicName,
-    offset_commit_request, offset_delete_request, offset_fetch_request,
+    ApiKey, OffsetDeleteRequest, RequestKind, ResponseKind, TopicName, offset_delete_request,
 };
 use kafka_protocol::protocol::StrBytes;
+use rustmq_kafka_codec_messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use rustmq_kafka_codec_messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
+use rustmq_kafka_codec_messages::{OffsetCommitRequest, OffsetFetchRequest};
 use uuid::Uuid;
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
@@ -23,72 +26,87 @@ const OFFSET: i64 = 11;
 const NOTE: &str = "a note, κόσμε";
 /// The first version of OffsetFetch that asks for several groups.
 const GROUPS_FROM: i16 = 8;
+/// The first version of both that names topics by their ids.
+const TOPIC_IDS_FROM: i16 = 10;
 
 fn commit(session: &mut Session, version: i16, who: &Member, topic: &Topic, partition: i32, note: &str) -> i16 {
-    if version >= topic_ids::FROM {
-        return topic_ids::commit(session, who, topic, partition, OFFSET, note);
+    let wanted = OffsetCommitRequestPartition {
+        partition_index: partition,
+        committed_offset: OFFSET,
+        committed_leader_epoch: 0,
+        committed_metadata: Some(note.to_owned()),
+    };
+    // A version takes the one by which it names topics.
+    let wanted =
+        OffsetCommitRequestTopic { name: topic.name.to_string(), topic_id: topic.id, partitions: vec![wanted] };
+    let request = OffsetCommitRequest {
+        group_id: who.group.clone(),
+        generation_id_or_member_epoch: who.generation,
+        member_id: who.id.to_string(),
+        topics: vec![wanted],
+        ..OffsetCommitRequest::default()
+    };
+    let answer = session.ask(version, &request);
+    let [answered] = &answer.topics[..] else { panic!("OffsetCommit v{version} of one topic: {answer:?}") };
+    if version >= TOPIC_IDS_FROM {
+        assert_eq!(answered.topic_id, topic.id, "OffsetCommit v{version}");
     }
-    let partition = offset_commit_request::OffsetCommitRequestPartition::default()
-        .with_partition_index(partition)
-        .with_committed_offset(OFFSET)
-        .with_committed_leader_epoch(if version >= 6 { 0 } else { -1 })
-        .with_committed_metadata(Some(text(note)));
-    let wanted = offset_commit_request::OffsetCommitRequestTopic::default()
-        .with_name(topic.name.clone())
-        .with_partitions(vec![partition]);
-    let request = OffsetCommitRequest::default()
-        .with_group_id(group_id(&who.group))
-        .with_generation_id_or_member_epoch(who.generation)
-        .with_member_id(who.id.clone())
-        .with_topics(vec![wanted]);
-    ask!(session, OffsetCommit, version, request).topics[0].partitions[0].error_code
+    assert_eq!(answered.partitions[0].partition_index, partition, "OffsetCommit v{version}");
+    answered.partitions[0].error_code
 }
 
 /// Topic, partition, code, offset, leader epoch, note.
-type Fetched = (Topic, i32, i16, i64, i32, Option<StrBytes>);
+type Fetched = (Topic, i32, i16, i64, i32, Option<String>);
+
+/// Some partitions of a topic; `None` asks for all that the group has committed.
+type Asked<'a> = Option<(&'a Topic, &'a [i32])>;
 
 /// A group's offsets of some partitions of a topic; of all topics where none is named.
-fn fetch(session: &mut Session, version: i16, group: &str, asked: Option<(&Topic, &[i32])>) -> Vec<Fetched> {
-    if version < GROUPS_FROM {
-        let wanted = asked.map(|(topic, partitions)| {
-            let wanted = offset_fetch_request::OffsetFetchRequestTopic::default();
-            vec![wanted.with_name(topic.name.clone()).with_partition_indexes(partitions.to_vec())]
-        });
-        let request = OffsetFetchRequest::default().with_group_id(group_id(group)).with_topics(wanted);
-        let answer = ask!(session, OffsetFetch, version, request);
-        assert_eq!(answer.error_code, 0, "OffsetFetch v{version}");
-        let partitions = answer.topics.into_iter().flat_map(|topic| {
-            let found = Topic { name: topic.name, id: Uuid::nil() };
-            topic.partitions.into_iter().map(move |partition| (found.clone(), partition))
-        });
-        return partitions
-            .map(|(topic, p)| {
-                (topic, p.partition_index, p.error_code, p.committed_offset, p.committed_leader_epoch, p.metadata)
-            })
-            .collect();
+fn fetch(session: &mut Session, version: i16, group: &str, asked: Asked<'_>) -> Vec<Fetched> {
+    if version >= GROUPS_FROM {
+        return fetch_batched(session, version, group, asked);
     }
-    // Two groups at once, the second of which nobody made.
-    let mut answer = if version >= topic_ids::FROM {
-        topic_ids::fetch(session, &[(group, asked), ("nobody-made-it", None)])
-    } else {
-        let wanted = asked.map(|(topic, partitions)| {
-            let wanted = offset_fetch_request::OffsetFetchRequestTopics::default();
-            vec![wanted.with_name(topic.name.clone()).with_partition_indexes(partitions.to_vec())]
-        });
-        let wanted =
-            offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group_id(group)).with_topics(wanted);
-        let none = offset_fetch_request::OffsetFetchRequestGroup::default()
-            .with_group_id(group_id("nobody-made-it"))
-            .with_topics(None);
-        ask!(session, OffsetFetch, version, OffsetFetchRequest::default().with_groups(vec![wanted, none]))
+    let topics = asked.map(|(topic, partitions)| {
+        vec![OffsetFetchRequestTopic { name: topic.name.to_string(), partition_indexes: partitions.to_vec() }]
+    });
+    let request = OffsetFetchRequest { group_id: group.to_owned(), topics, ..OffsetFetchRequest::default() };
+    let answer = session.ask(version, &request);
+    assert_eq!(answer.error_code, 0, "OffsetFetch v{version}");
+    let partitions = answer.topics.into_iter().flat_map(|topic| {
+        let found = Topic { name: topic_name(&topic.name), id: Uuid::nil() };
+        topic.partitions.into_iter().map(move |partition| (found.clone(), partition))
+    });
+    partitions
+        .map(|(topic, p)| {
+            (topic, p.partition_index, p.error_code, p.committed_offset, p.committed_leader_epoch, p.metadata)
+        })
+        .collect()
+}
+
+/// Two groups at once, the second of which nobody made.
+fn fetch_batched(session: &mut Session, version: i16, group: &str, asked: Asked<'_>) -> Vec<Fetched> {
+    const NOBODYS: &str = "nobody-made-it";
+    let topics = asked.map(|(topic, partitions)| {
+        vec![OffsetFetchRequestTopics {
+            name: topic.name.to_string(),
+            topic_id: topic.id,
+            partition_indexes: partitions.to_vec(),
+        }]
+    });
+    let of = |group: &str, topics| OffsetFetchRequestGroup {
+        group_id: group.to_owned(),
+        topics,
+        ..OffsetFetchRequestGroup::default()
     };
-    let none = answer.groups.iter().find(|found| &found.group_id[..] == "nobody-made-it").expect("both are answered");
+    let groups = vec![of(group, topics), of(NOBODYS, None)];
+    let mut answer = session.ask(version, &OffsetFetchRequest { groups, ..OffsetFetchRequest::default() });
+    let none = answer.groups.iter().find(|found| found.group_id == NOBODYS).expect("both are answered");
     assert_eq!((none.error_code, none.topics.len()), (0, 0), "OffsetFetch v{version} of none");
-    answer.groups.retain(|found| found.group_id == group_id(group));
+    answer.groups.retain(|found| found.group_id == group);
     assert_eq!((answer.groups.len(), answer.groups[0].error_code), (1, 0), "OffsetFetch v{version}");
     let topics = answer.groups.remove(0).topics.into_iter();
     let partitions = topics.flat_map(|topic| {
-        let found = Topic { name: topic.name, id: topic.topic_id };
+        let found = Topic { name: topic_name(&topic.name), id: topic.topic_id };
         topic.partitions.into_iter().map(move |partition| (found.clone(), partition))
     });
     partitions
@@ -102,7 +120,7 @@ fn fetch(session: &mut Session, version: i16, group: &str, asked: Option<(&Topic
 fn committed(session: &mut Session, group: &str, topic: &Topic) -> (i64, Option<String>) {
     let version = session.newest(ApiKey::OffsetFetch);
     let (_, _, _, offset, _, note) = fetch(session, version, group, Some((topic, &[0]))).remove(0);
-    (offset, note.map(|note| note.to_string()))
+    (offset, note)
 }
 
 pub fn offset_commit(session: &mut Session, version: i16) {
@@ -115,7 +133,7 @@ pub fn offset_commit(session: &mut Session, version: i16) {
     let lost = Member { group: unique("versions-none"), ..one.clone() };
     let missing = Topic { name: topic_name("nobody_made_it"), id: Uuid::from_u128(7) };
     let nameless = Topic { id: Uuid::nil(), ..missing.clone() };
-    let unknown_topic = if version >= topic_ids::FROM { UNKNOWN_TOPIC_ID } else { UNKNOWN_TOPIC_OR_PARTITION };
+    let unknown_topic = if version >= TOPIC_IDS_FROM { UNKNOWN_TOPIC_ID } else { UNKNOWN_TOPIC_OR_PARTITION };
     let unknown_group = if version >= 9 { GROUP_ID_NOT_FOUND } else { ILLEGAL_GENERATION };
     let long = "n".repeat(4097);
     let cases = [
@@ -149,13 +167,13 @@ pub fn offset_fetch(session: &mut Session, version: i16) {
         let found = found.iter().find(|found| found.1 == partition).expect("each partition is answered");
         assert_eq!((found.2, found.3, found.4), (code, offset, epoch), "OffsetFetch v{version} of {partition}");
         assert_eq!(found.5.as_deref(), Some(note), "OffsetFetch v{version} of {partition}");
-        if version >= topic_ids::FROM {
+        if version >= TOPIC_IDS_FROM {
             assert_eq!(found.0.id, topic.id, "OffsetFetch v{version}");
         } else {
             assert_eq!(found.0.name, topic.name, "OffsetFetch v{version}");
         }
     }
-    if version >= topic_ids::FROM {
+    if version >= TOPIC_IDS_FROM {
         for id in [Uuid::from_u128(7), Uuid::nil()] {
             let missing = Topic { name: TopicName::default(), id };
             let found = fetch(session, version, &simple.group, Some((&missing, &[0])));
@@ -167,7 +185,7 @@ pub fn offset_fetch(session: &mut Session, version: i16) {
         let all = fetch(session, version, &simple.group, None);
         assert_eq!(all.len(), 1, "OffsetFetch v{version} of all");
         assert_eq!((all[0].1, all[0].3), (0, OFFSET), "OffsetFetch v{version} of all");
-        if version >= topic_ids::FROM {
+        if version >= TOPIC_IDS_FROM {
             assert_eq!(all[0].0.id, topic.id, "OffsetFetch v{version} of all");
         }
     }

@@ -2,13 +2,15 @@
 //! ListConfigResources, DescribeLogDirs.
 
 use super::log::store;
-use super::session::{Session, Topic, text, topic_name};
+use super::session::{Session, Topic, text};
 use crate::server::shared;
 use kafka_protocol::messages::{
-    AlterConfigsRequest, ApiKey, DescribeConfigsRequest, DescribeLogDirsRequest, IncrementalAlterConfigsRequest,
-    ListConfigResourcesRequest, RequestKind, ResponseKind, alter_configs_request, describe_configs_request,
-    describe_configs_response, describe_log_dirs_request, incremental_alter_configs_request,
+    AlterConfigsRequest, ApiKey, DescribeConfigsRequest, IncrementalAlterConfigsRequest, ListConfigResourcesRequest,
+    RequestKind, ResponseKind, alter_configs_request, describe_configs_request, describe_configs_response,
+    incremental_alter_configs_request,
 };
+use rustmq_kafka_codec_messages::DescribeLogDirsRequest;
+use rustmq_kafka_codec_messages::describe_log_dirs_request::DescribableLogDirTopic;
 
 const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 const INVALID_CONFIG: i16 = 40;
@@ -166,17 +168,14 @@ pub fn list_config_resources(session: &mut Session, version: i16) {
 pub fn describe_log_dirs(session: &mut Session, version: i16) {
     let topic = session.topic(2);
     store(session, &topic, 3);
-    let wanted = describe_log_dirs_request::DescribableLogDirTopic::default()
-        .with_topic(topic.name.clone())
-        .with_partitions(vec![0]);
-    for (asked, count) in [(Some(vec![wanted]), 1), (None, 2)] {
-        let request = DescribeLogDirsRequest::default().with_topics(asked);
-        let answer = ask!(session, DescribeLogDirs, version, request);
+    let wanted = |name: &str| DescribableLogDirTopic { topic: name.to_owned(), partitions: vec![0] };
+    for (asked, count) in [(Some(vec![wanted(&topic.name)]), 1), (None, 2)] {
+        let answer = session.ask(version, &DescribeLogDirsRequest { topics: asked });
         assert_eq!((answer.error_code, answer.results.len()), (0, 1), "DescribeLogDirs v{version}");
         let folder = &answer.results[0];
         assert_eq!(folder.error_code, 0, "DescribeLogDirs v{version}");
-        assert!(!folder.log_dir.is_empty(), "DescribeLogDirs v{version}");
-        let found = folder.topics.iter().find(|found| found.name == topic.name).expect("the topic is described");
+        assert!(!folder.log_dir.is_empty() && !folder.is_cordoned, "DescribeLogDirs v{version}");
+        let found = folder.topics.iter().find(|found| found.name == topic.name[..]).expect("the topic is described");
         assert_eq!(found.partitions.len(), count, "DescribeLogDirs v{version}");
         let first = found.partitions.iter().find(|partition| partition.partition_index == 0).expect("partition 0");
         assert!(first.partition_size > 0, "DescribeLogDirs v{version}");
@@ -185,10 +184,7 @@ pub fn describe_log_dirs(session: &mut Session, version: i16) {
             assert!(folder.total_bytes > 0 && folder.usable_bytes > 0, "DescribeLogDirs v{version}");
         }
     }
-    let missing = describe_log_dirs_request::DescribableLogDirTopic::default()
-        .with_topic(topic_name("nobody_made_it"))
-        .with_partitions(vec![0]);
-    let request = DescribeLogDirsRequest::default().with_topics(Some(vec![missing]));
-    let answer = ask!(session, DescribeLogDirs, version, request);
+    let request = DescribeLogDirsRequest { topics: Some(vec![wanted("nobody_made_it")]) };
+    let answer = session.ask(version, &request);
     assert!(answer.results.iter().all(|folder| folder.topics.is_empty()), "DescribeLogDirs v{version} of nothing");
 }

@@ -6,11 +6,12 @@ use super::session::{Session, group_id, text};
 use crate::server::unique;
 use bytes::Bytes;
 use kafka_protocol::messages::{
-    ApiKey, DeleteGroupsRequest, DescribeGroupsRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse,
-    LeaveGroupRequest, ListGroupsRequest, RequestKind, ResponseKind, SyncGroupRequest, SyncGroupResponse,
-    describe_groups_response, join_group_request, leave_group_request, sync_group_request,
+    ApiKey, DescribeGroupsRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+    ListGroupsRequest, RequestKind, ResponseKind, SyncGroupRequest, SyncGroupResponse, describe_groups_response,
+    join_group_request, leave_group_request, sync_group_request,
 };
 use kafka_protocol::protocol::StrBytes;
+use rustmq_kafka_codec_messages::DeleteGroupsRequest;
 
 const ILLEGAL_GENERATION: i16 = 22;
 const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
@@ -128,8 +129,8 @@ fn describe(session: &mut Session, version: i16, group: &str) -> describe_groups
 }
 
 fn delete(session: &mut Session, version: i16, group: &str) -> i16 {
-    let request = DeleteGroupsRequest::default().with_groups_names(vec![group_id(group)]);
-    ask!(session, DeleteGroups, version, request).results[0].error_code
+    let request = DeleteGroupsRequest { groups_names: vec![group.to_owned()] };
+    session.ask(version, &request).results[0].error_code
 }
 
 pub fn join_group(session: &mut Session, version: i16) {

@@ -22,7 +22,6 @@ mod groups;
 mod log;
 mod old_produce;
 mod session;
-mod topic_ids;
 mod topics;
 
 pub use batch::{batch, batch_of, called_zstd, of_producer};

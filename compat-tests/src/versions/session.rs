@@ -4,13 +4,13 @@
 
 use crate::server::{Target, shared, unique};
 use crate::wire::Wire;
-use bytes::Bytes;
 use kafka_protocol::messages::{
     ApiKey, ApiVersionsRequest, BrokerId, CreateTopicsRequest, DeleteTopicsRequest, FindCoordinatorRequest, GroupId,
     HeartbeatRequest, ListOffsetsRequest, MetadataRequest, RequestKind, ResponseKind, TopicName, create_topics_request,
     delete_topics_request, list_offsets_request, metadata_request,
 };
 use kafka_protocol::protocol::StrBytes;
+use rustmq_kafka_codec_messages::{Decode, Encode, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use uuid::Uuid;
@@ -70,10 +70,14 @@ impl Session {
         self.asked.contains(&(key as i16, version))
     }
 
-    /// The versions of a key that the cases can word: those of the crate, and `topic_ids`.
+    /// The versions of a key that the cases can word: those of `kafka-protocol`, or of our own
+    /// codec in the cases that use it.
     pub fn worded(key: ApiKey) -> RangeInclusive<i16> {
         let known = key.valid_versions();
-        known.min..=known.max
+        match key {
+            ApiKey::ApiVersions | ApiKey::DescribeLogDirs | ApiKey::DeleteGroups => known.min..=known.max + 1,
+            _ => known.min..=known.max,
+        }
     }
 
     /// The version of a key that is nearest to `turn`, of those that are advertised and can be
@@ -93,17 +97,19 @@ impl Session {
         self.wire.call(key, version, request).unwrap_or_else(|error| panic!("{key:?} v{version}: {error:#}"))
     }
 
+    /// The same by our own codec.
+    pub fn ask<M>(&mut self, version: i16, request: &M) -> M::Response
+    where
+        M: Request + Encode,
+        M::Response: Decode,
+    {
+        self.asked.insert((M::KEY as i16, version));
+        self.wire.ask(version, request).unwrap_or_else(|error| panic!("{} v{version}: {error:#}", M::KEY))
+    }
+
     /// A request whose answer does not come.
     pub fn send_silently(&mut self, key: ApiKey, version: i16, request: &RequestKind) {
         self.wire.send(key, version, request).unwrap_or_else(|error| panic!("{key:?} v{version}: {error:#}"));
-    }
-
-    /// The answer to a frame that the crate cannot word.
-    pub fn call_raw(&mut self, key: ApiKey, version: i16, frame: &[u8]) -> anyhow::Result<Bytes> {
-        self.asked.insert((key as i16, version));
-        let mut wire = Wire::connect(shared().port())?;
-        wire.send_frame(frame)?;
-        wire.receive_frame()
     }
 
     /// Whether the broker ends a connection of its own for a frame, without an answer.

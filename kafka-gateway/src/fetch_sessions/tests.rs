@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::gauge::Gauge;
+use rustmq_kafka_codec_messages::fetch_response::PartitionData;
 use rustmq_model::{Offset, TopicId, TopicName};
 use tokio::time::Instant;
 
 use super::{FetchContext, FetchSessions, PartitionKey, SessionError, SessionRequest, SessionUse, TopicKey, Wanted};
-use crate::fetch_frame::PartitionAnswer;
 
 fn key(partition: i32) -> PartitionKey {
     (TopicKey { name: "t".to_owned(), id: TopicId::ZERO }, partition)
@@ -35,10 +35,15 @@ fn begin(sessions: &FetchSessions, request: SessionRequest, now: Instant) -> Res
     sessions.begin(request, now, |_| None)
 }
 
-fn answer(partition: i32, high_watermark: i64, records: usize) -> (PartitionKey, PartitionAnswer) {
+fn answer(partition: i32, high_watermark: i64, records: usize) -> (PartitionKey, PartitionData) {
     let records = if records == 0 { Vec::new() } else { vec![Bytes::from(vec![0; records])] };
-    let answer =
-        PartitionAnswer { high_watermark, log_start_offset: 0, records, ..PartitionAnswer::failed(partition, 0) };
+    let answer = PartitionData {
+        partition_index: partition,
+        high_watermark,
+        log_start_offset: 0,
+        records: Some(records),
+        ..PartitionData::default()
+    };
     (key(partition), answer)
 }
 

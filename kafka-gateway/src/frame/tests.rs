@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use rustmq_model::ByteSize;
 
-use super::{FrameError, FrameReader, Pace, REQUEST_FREE_BYTES, ReadTimeouts, RequestHeader, RequestMemory};
+use super::{FrameError, FrameReader, Pace, REQUEST_FREE_BYTES, ReadTimeouts, RequestMemory};
 
 const STALL_MAX: Duration = Duration::from_secs(30);
 const RATE_MIN: usize = 64 << 10;
@@ -181,19 +181,4 @@ async fn the_buffer_of_a_large_frame_is_not_kept() {
         let _ = reader.buffer.try_reclaim(REQUEST_FREE_BYTES);
         assert!(reader.buffer.capacity() <= REQUEST_FREE_BYTES, "{}", reader.buffer.capacity());
     }
-}
-
-#[test]
-fn headers_are_read_with_care() {
-    let check = |bytes: &[u8], expected: Option<(i16, i16, i32, Option<&str>)>| {
-        let read = RequestHeader::read(&mut Bytes::copy_from_slice(bytes)).ok();
-        let read = read.map(|h| (h.key, h.version, h.correlation_id, h.client_id));
-        assert_eq!(read, expected.map(|(k, v, c, id)| (k, v, c, id.map(str::to_owned))));
-    };
-    check(&[0, 3, 0, 9, 0, 0, 0, 5, 0, 1, b'x', 0], Some((3, 9, 5, Some("x"))));
-    check(&[0, 3, 0, 9, 0, 0, 0, 5, 0xff, 0xff], Some((3, 9, 5, None)));
-    check(&[0, 3, 0, 9, 0, 0, 0, 5, 0xff, 0xfe], None);
-    check(&[0, 3, 0, 9, 0, 0, 0, 5, 0, 9, b'x'], None);
-    check(&[0, 3, 0, 9, 0, 0, 0, 5, 0, 1, 0xff], None);
-    check(&[0, 3, 0, 9, 0, 0, 0], None);
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
-use kafka_protocol::messages::{AlterConfigsRequest, AlterConfigsResponse};
 use rustmq_broker_service::{ConfigChange, ResourceAlteration};
+use rustmq_kafka_codec_messages::alter_configs_response::AlterConfigsResourceResponse;
+use rustmq_kafka_codec_messages::{AlterConfigsRequest, AlterConfigsResponse};
 
 use crate::call::{Call, CallError, Handling};
 use crate::config_resources;
@@ -18,8 +18,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: AlterConfigsRequest = call.decode()?;
     let alterations = request.resources.iter().map(|resource| {
         let configs = resource.configs.iter();
-        let configs: Vec<_> =
-            configs.map(|one| (one.name.to_string(), one.value.as_deref().map(str::to_owned))).collect();
+        let configs: Vec<_> = configs.map(|one| (one.name.clone(), one.value.clone())).collect();
         let mut names = BTreeSet::new();
         if let Some((name, _)) = configs.iter().find(|(name, _)| !names.insert(name.as_str())) {
             return Err(format!("The request names the config {name} more than once."));
@@ -28,17 +27,17 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             return Err(format!("The config {name} is set without a value."));
         }
         let change = ConfigChange::Replace(configs.into_iter().collect());
-        alteration(resource.resource_type, resource.resource_name.as_str(), change)
+        alteration(resource.resource_type, &resource.resource_name, change)
     });
     let verdicts = alter(&call, alterations.collect(), request.validate_only).await;
-    let responses = request.resources.into_iter().zip(verdicts).map(|(resource, (code, message))| {
-        AlterConfigsResourceResponse::default()
-            .with_error_code(code)
-            .with_error_message(message.map(words::text))
-            .with_resource_type(resource.resource_type)
-            .with_resource_name(resource.resource_name)
-    });
-    let response = AlterConfigsResponse::default().with_responses(responses.collect());
+    let responses =
+        request.resources.into_iter().zip(verdicts).map(|(resource, (code, message))| AlterConfigsResourceResponse {
+            error_code: code,
+            error_message: message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+        });
+    let response = AlterConfigsResponse { responses: responses.collect(), ..AlterConfigsResponse::default() };
     call.answer(&response)
 }
 
@@ -61,10 +60,10 @@ pub async fn alter(
     let verdict = |one: Result<ResourceAlteration, String>| match one {
         Ok(_) => match results.next() {
             Some(Ok(())) => (error_map::NONE, None),
-            Some(Err(error)) => (error_map::code(&error), Some(error.to_string())),
+            Some(Err(error)) => (error_map::code(&error), error_map::message(&error)),
             None => (error_map::INVALID_REQUEST, None),
         },
-        Err(message) => (error_map::INVALID_REQUEST, Some(message)),
+        Err(message) => (error_map::INVALID_REQUEST, error_map::message(&message)),
     };
     alterations.into_iter().map(verdict).collect()
 }

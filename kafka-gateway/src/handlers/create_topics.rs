@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
-use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 use rustmq_broker_service::{BrokerError, CreatedTopic, TopicCreation, TopicPlacement};
+use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
+use rustmq_kafka_codec_messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
+use rustmq_kafka_codec_messages::{CreateTopicsRequest, CreateTopicsResponse};
 use rustmq_model::BrokerId;
 
 use super::describe_configs;
@@ -43,18 +43,18 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let mut results = broker.create_topics(creations, mode, timeout).await.into_iter();
     let mut topics = Vec::with_capacity(request.topics.len());
     for (index, topic) in request.topics.into_iter().enumerate() {
-        let answer = CreatableTopicResult::default().with_name(topic.name).with_error_message(None);
+        let answer = CreatableTopicResult { name: topic.name, error_message: None, ..CreatableTopicResult::default() };
         topics.push(match refused.remove(&index) {
-            Some((code, message)) => answer.with_error_code(code).with_error_message(Some(words::text(message))),
+            Some((code, message)) => CreatableTopicResult { error_code: code, error_message: Some(message), ..answer },
             None => match results.next() {
                 Some(Ok(created)) => succeeded(&call, answer, &created, request.validate_only),
                 Some(Err(error)) => failed(answer, &error),
-                None => answer.with_error_code(error_map::INVALID_REQUEST),
+                None => CreatableTopicResult { error_code: error_map::INVALID_REQUEST, ..answer },
             },
         });
     }
     let topics = words::once(topics, |answer| answer.name.clone());
-    call.answer(&CreateTopicsResponse::default().with_topics(topics))
+    call.answer(&CreateTopicsResponse { topics, ..CreateTopicsResponse::default() })
 }
 
 fn repeated_names(topics: &[CreatableTopic]) -> BTreeSet<&str> {
@@ -78,7 +78,7 @@ fn creation(topic: &CreatableTopic) -> Result<TopicCreation, (i16, String)> {
         }
         let mut manual = BTreeMap::new();
         for assignment in &topic.assignments {
-            let brokers = assignment.broker_ids.iter().map(|broker| BrokerId(broker.0)).collect();
+            let brokers = assignment.broker_ids.iter().map(|broker| BrokerId(*broker)).collect();
             if manual.insert(assignment.partition_index, brokers).is_some() {
                 let message = format!("Partition {} is assigned more than once.", assignment.partition_index);
                 return Err((error_map::INVALID_REPLICA_ASSIGNMENT, message));
@@ -86,18 +86,19 @@ fn creation(topic: &CreatableTopic) -> Result<TopicCreation, (i16, String)> {
         }
         TopicPlacement::Manual(manual)
     };
-    let value = |value: &Option<kafka_protocol::protocol::StrBytes>| value.as_ref().map(|value| value.to_string());
-    let configs = topic.configs.iter().map(|config| (config.name.to_string(), value(&config.value))).collect();
-    Ok(TopicCreation { name: topic.name.to_string(), placement, configs })
+    let configs = topic.configs.iter().map(|config| (config.name.clone(), config.value.clone())).collect();
+    Ok(TopicCreation { name: topic.name.clone(), placement, configs })
 }
 
 fn failed(answer: CreatableTopicResult, error: &BrokerError) -> CreatableTopicResult {
-    answer
-        .with_error_code(error_map::code(error))
-        .with_error_message(error_map::message(error))
-        .with_num_partitions(-1)
-        .with_replication_factor(-1)
-        .with_configs(Some(Vec::new()))
+    CreatableTopicResult {
+        error_code: error_map::code(error),
+        error_message: error_map::message(error),
+        num_partitions: -1,
+        replication_factor: -1,
+        configs: Some(Vec::new()),
+        ..answer
+    }
 }
 
 fn succeeded(
@@ -107,18 +108,18 @@ fn succeeded(
     validate_only: bool,
 ) -> CreatableTopicResult {
     // A topic that is only tried out has no id.
-    let mut answer = if validate_only { answer } else { answer.with_topic_id(words::uuid(created.id)) };
+    let topic_id = if validate_only { answer.topic_id } else { words::uuid(created.id) };
+    let mut answer = CreatableTopicResult { topic_id, ..answer };
     if call.version() >= DETAILS_FROM {
         answer.num_partitions = created.partitions;
         answer.replication_factor = created.replication_factor;
         let configs = call.shared.broker.describe_created(created);
-        let configs = configs.iter().map(|config| {
-            CreatableTopicConfigs::default()
-                .with_name(words::text(config.name))
-                .with_value(config.value.as_deref().map(words::text))
-                .with_read_only(config.read_only)
-                .with_config_source(describe_configs::source_code(config.source))
-                .with_is_sensitive(config.sensitive)
+        let configs = configs.iter().map(|config| CreatableTopicConfigs {
+            name: config.name.to_owned(),
+            value: config.value.clone(),
+            read_only: config.read_only,
+            config_source: describe_configs::source_code(config.source),
+            is_sensitive: config.sensitive,
         });
         answer.configs = Some(configs.collect());
     }

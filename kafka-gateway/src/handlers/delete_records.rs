@@ -1,8 +1,8 @@
 //! DeleteRecords: moves the start of partitions' logs.
 
-use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
-use kafka_protocol::messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use rustmq_broker_service::{DeleteBefore, RecordDeletion};
+use rustmq_kafka_codec_messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+use rustmq_kafka_codec_messages::{DeleteRecordsRequest, DeleteRecordsResponse};
 use rustmq_model::{Offset, PartitionId};
 
 use crate::call::{Call, CallError, Handling};
@@ -27,17 +27,19 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let mut results = call.shared.broker.delete_records(deletions).await.into_iter();
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
-            let answer = DeleteRecordsPartitionResult::default()
-                .with_partition_index(partition.partition_index)
-                .with_low_watermark(-1);
+            let answer = DeleteRecordsPartitionResult {
+                partition_index: partition.partition_index,
+                low_watermark: -1,
+                ..DeleteRecordsPartitionResult::default()
+            };
             match results.next() {
-                Some(Ok(log_start)) => answer.with_low_watermark(log_start.0),
-                Some(Err(error)) => answer.with_error_code(error_map::code(&error)),
-                None => answer.with_error_code(error_map::UNKNOWN_TOPIC_OR_PARTITION),
+                Some(Ok(log_start)) => DeleteRecordsPartitionResult { low_watermark: log_start.0, ..answer },
+                Some(Err(error)) => DeleteRecordsPartitionResult { error_code: error_map::code(&error), ..answer },
+                None => DeleteRecordsPartitionResult { error_code: error_map::UNKNOWN_TOPIC_OR_PARTITION, ..answer },
             }
         });
-        DeleteRecordsTopicResult::default().with_partitions(partitions.collect()).with_name(topic.name)
+        DeleteRecordsTopicResult { partitions: partitions.collect(), name: topic.name }
     });
-    let response = DeleteRecordsResponse::default().with_topics(topics.collect());
+    let response = DeleteRecordsResponse { topics: topics.collect(), ..DeleteRecordsResponse::default() };
     call.answer(&response)
 }

@@ -2,18 +2,15 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
-use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
-use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use rustmq_broker_service::TopicRef;
+use rustmq_kafka_codec_messages::delete_topics_request::DeleteTopicState;
+use rustmq_kafka_codec_messages::delete_topics_response::DeletableTopicResult;
+use rustmq_kafka_codec_messages::{DeleteTopicsRequest, DeleteTopicsResponse};
 use rustmq_model::TopicId;
 
 use crate::call::{Call, CallError, Handling};
 use crate::error_map;
 use crate::words;
-
-const MESSAGES_FROM: i16 = 5;
-const TOPIC_IDS_FROM: i16 = 6;
 
 /// One topic of the answer: what the request said of it, and the topic that it selects if that is
 /// one and no other.
@@ -24,27 +21,29 @@ struct Selected {
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: DeleteTopicsRequest = call.decode()?;
-    let names = request.topic_names.into_iter().map(|name| DeleteTopicState::default().with_name(Some(name)));
+    let names = request
+        .topic_names
+        .into_iter()
+        .map(|name| DeleteTopicState { name: Some(name), ..DeleteTopicState::default() });
     let selections = each_once(names.chain(request.topics));
     let topics = selections.iter().filter_map(|selected| selected.topic.clone().ok()).collect();
     let timeout = words::milliseconds(request.timeout_ms);
     let mut results = VecDeque::from(call.shared.broker.delete_topics(topics, timeout).await);
     let responses = selections.into_iter().map(|Selected { asked, topic }| {
-        let answer = DeletableTopicResult::default().with_name(asked.name).with_topic_id(asked.topic_id);
-        let (code, message) = match topic.map(|_| results.pop_front()) {
+        let answer =
+            DeletableTopicResult { name: asked.name, topic_id: asked.topic_id, ..DeletableTopicResult::default() };
+        let (error_code, error_message) = match topic.map(|_| results.pop_front()) {
             Ok(Some(Ok(deleted))) => {
-                let name = words::text(deleted.name.as_str()).into();
-                return answer.with_name(Some(name)).with_topic_id(words::uuid(deleted.id));
+                let name = Some(deleted.name.as_str().to_owned());
+                return DeletableTopicResult { name, topic_id: words::uuid(deleted.id), ..answer };
             }
             Ok(Some(Err(error))) => (error_map::code(&error), error_map::message(&error)),
             Ok(None) => (error_map::INVALID_REQUEST, None),
-            Err(reason) => (error_map::INVALID_REQUEST, Some(words::text(reason))),
+            Err(reason) => (error_map::INVALID_REQUEST, Some(reason.to_owned())),
         };
-        answer.with_error_code(code).with_error_message(message.filter(|_| call.version() >= MESSAGES_FROM))
+        DeletableTopicResult { error_code, error_message, ..answer }
     });
-    let responses = responses
-        .map(|answer| if call.version() >= TOPIC_IDS_FROM { answer } else { answer.with_topic_id(uuid::Uuid::nil()) });
-    let response = DeleteTopicsResponse::default().with_responses(responses.collect());
+    let response = DeleteTopicsResponse { responses: responses.collect(), ..DeleteTopicsResponse::default() };
     call.answer(&response)
 }
 
@@ -69,7 +68,7 @@ fn each_once(asked: impl Iterator<Item = DeleteTopicState>) -> Vec<Selected> {
 
 fn selected(asked: &DeleteTopicState) -> Result<TopicRef, &'static str> {
     match (&asked.name, words::topic_id(asked.topic_id)) {
-        (Some(name), TopicId::ZERO) => Ok(TopicRef::Name(name.to_string())),
+        (Some(name), TopicId::ZERO) => Ok(TopicRef::Name(name.clone())),
         (None, TopicId::ZERO) => Err("A topic is selected by its name or by its id; the request has neither."),
         (None, id) => Ok(TopicRef::Id(id)),
         // They may be of two topics, and only one of them is meant.

@@ -1,7 +1,7 @@
 //! DescribeCluster: the brokers, as this client reaches them.
 
-use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
-use kafka_protocol::messages::{DescribeClusterRequest, DescribeClusterResponse};
+use rustmq_kafka_codec_messages::describe_cluster_response::DescribeClusterBroker;
+use rustmq_kafka_codec_messages::{DescribeClusterRequest, DescribeClusterResponse};
 
 use super::metadata;
 use crate::call::{Call, CallError, Handling};
@@ -16,25 +16,31 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let broker = &call.shared.broker;
     if call.version() >= 1 && request.endpoint_type != BROKERS {
         let message = "Controllers are described by the admin interface, not on this listener.";
-        let refusal = DescribeClusterResponse::default()
-            .with_error_code(error_map::MISMATCHED_ENDPOINT_TYPE)
-            .with_error_message(Some(words::text(message)));
+        let refusal = DescribeClusterResponse {
+            error_code: error_map::MISMATCHED_ENDPOINT_TYPE,
+            error_message: Some(message.to_owned()),
+            ..DescribeClusterResponse::default()
+        };
         return call.answer(&refusal);
     }
     let cluster = broker.cluster();
     let brokers = metadata::endpoints(&cluster, broker.id(), &call.peer).into_iter().map(|(id, (endpoint, rack))| {
-        DescribeClusterBroker::default()
-            .with_broker_id(id.into())
-            .with_host(words::text(endpoint.host))
-            .with_port(i32::from(endpoint.port))
-            .with_rack(rack.map(words::text))
+        DescribeClusterBroker {
+            broker_id: id,
+            host: endpoint.host,
+            port: i32::from(endpoint.port),
+            rack,
+            ..DescribeClusterBroker::default()
+        }
     });
     let asked = request.include_cluster_authorized_operations;
-    let response = DescribeClusterResponse::default()
-        .with_error_message(None)
-        .with_cluster_id(words::text(cluster.cluster_id.as_str()))
-        .with_controller_id(cluster.controller.0.into())
-        .with_brokers(brokers.collect())
-        .with_cluster_authorized_operations(words::operations_if(asked, words::CLUSTER_OPERATIONS));
+    let response = DescribeClusterResponse {
+        error_message: None,
+        cluster_id: cluster.cluster_id,
+        controller_id: cluster.controller.0,
+        brokers: brokers.collect(),
+        cluster_authorized_operations: words::operations_if(asked, words::CLUSTER_OPERATIONS),
+        ..DescribeClusterResponse::default()
+    };
     call.answer(&response)
 }

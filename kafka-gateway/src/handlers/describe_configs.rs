@@ -2,34 +2,26 @@
 
 use std::collections::BTreeSet;
 
-use kafka_protocol::messages::describe_configs_response::{
+use rustmq_broker_service::{ConfigKind, ConfigQuery, ConfigSource, DescribedConfig};
+use rustmq_kafka_codec_messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
 };
-use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
-use rustmq_broker_service::{ConfigKind, ConfigQuery, ConfigSource, DescribedConfig};
+use rustmq_kafka_codec_messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
 use crate::call::{Call, CallError, Handling};
 use crate::config_resources;
 use crate::error_map;
-use crate::words;
-
-const TYPES_FROM: i16 = 3;
 
 /// Which details the client asks for.
 #[derive(Clone, Copy)]
 struct Details {
     synonyms: bool,
     documentation: bool,
-    kind: bool,
 }
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: DescribeConfigsRequest = call.decode()?;
-    let details = Details {
-        synonyms: request.include_synonyms,
-        documentation: request.include_documentation,
-        kind: call.version() >= TYPES_FROM,
-    };
+    let details = Details { synonyms: request.include_synonyms, documentation: request.include_documentation };
     let mut results = Vec::new();
     // Each once: a short request must not make an answer without bounds.
     let mut seen = BTreeSet::new();
@@ -41,43 +33,57 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         // None of them stands for all, as a null does.
         let names = asked.configuration_keys.filter(|names| !names.is_empty());
         let names = names.map(|names| names.iter().map(ToString::to_string).collect());
-        let answer = match config_resources::resource(asked.resource_type, asked.resource_name.as_str()) {
+        let answer = match config_resources::resource(asked.resource_type, &asked.resource_name) {
             Ok(resource) => match call.shared.broker.describe_configs(&[ConfigQuery { resource, names }]).pop() {
                 Some(Ok(configs)) => {
                     let configs = configs.iter().map(|config| entry(config, details));
-                    DescribeConfigsResult::default().with_error_message(None).with_configs(configs.collect())
+                    DescribeConfigsResult {
+                        error_message: None,
+                        configs: configs.collect(),
+                        ..DescribeConfigsResult::default()
+                    }
                 }
-                Some(Err(error)) => DescribeConfigsResult::default()
-                    .with_error_code(error_map::code(&error))
-                    .with_error_message(error_map::message(&error)),
-                None => DescribeConfigsResult::default().with_error_code(error_map::INVALID_REQUEST),
+                Some(Err(error)) => DescribeConfigsResult {
+                    error_code: error_map::code(&error),
+                    error_message: error_map::message(&error),
+                    ..DescribeConfigsResult::default()
+                },
+                None => {
+                    DescribeConfigsResult { error_code: error_map::INVALID_REQUEST, ..DescribeConfigsResult::default() }
+                }
             },
-            Err(unknown) => DescribeConfigsResult::default()
-                .with_error_code(error_map::INVALID_REQUEST)
-                .with_error_message(Some(words::text(unknown.message()))),
+            Err(unknown) => DescribeConfigsResult {
+                error_code: error_map::INVALID_REQUEST,
+                error_message: Some(unknown.message()),
+                ..DescribeConfigsResult::default()
+            },
         };
-        results.push(answer.with_resource_type(asked.resource_type).with_resource_name(asked.resource_name));
+        results.push(DescribeConfigsResult {
+            resource_type: asked.resource_type,
+            resource_name: asked.resource_name,
+            ..answer
+        });
     }
-    call.answer(&DescribeConfigsResponse::default().with_results(results))
+    call.answer(&DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() })
 }
 
 fn entry(config: &DescribedConfig, details: Details) -> DescribeConfigsResourceResult {
-    let synonyms = config.synonyms.iter().filter(|_| details.synonyms).map(|synonym| {
-        DescribeConfigsSynonym::default()
-            .with_name(words::text(synonym.name))
-            .with_value(synonym.value.as_deref().map(words::text))
-            .with_source(source_code(synonym.source))
+    let synonyms = config.synonyms.iter().filter(|_| details.synonyms).map(|synonym| DescribeConfigsSynonym {
+        name: synonym.name.to_owned(),
+        value: synonym.value.clone(),
+        source: source_code(synonym.source),
     });
-    let documentation = details.documentation.then(|| words::text(config.documentation.as_str()));
-    DescribeConfigsResourceResult::default()
-        .with_name(words::text(config.name))
-        .with_value(config.value.as_deref().map(words::text))
-        .with_read_only(config.read_only)
-        .with_config_source(source_code(config.source))
-        .with_is_sensitive(config.sensitive)
-        .with_synonyms(synonyms.collect())
-        .with_config_type(if details.kind { kind_code(config.kind) } else { 0 })
-        .with_documentation(documentation)
+    let documentation = details.documentation.then(|| config.documentation.clone());
+    DescribeConfigsResourceResult {
+        name: config.name.to_owned(),
+        value: config.value.clone(),
+        read_only: config.read_only,
+        config_source: source_code(config.source),
+        is_sensitive: config.sensitive,
+        synonyms: synonyms.collect(),
+        config_type: kind_code(config.kind),
+        documentation,
+    }
 }
 
 /// The codes of Kafka's `ConfigSource`.

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
-use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 use rustmq_broker_service::groups::request::{GroupDescription, MemberDescription};
 use rustmq_broker_service::groups::{ClassicState, GroupId};
+use rustmq_kafka_codec_messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
+use rustmq_kafka_codec_messages::{DescribeGroupsRequest, DescribeGroupsResponse};
 
 use crate::call::{Call, CallError, Handling};
 use crate::error_map;
@@ -22,40 +22,41 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let mut seen = BTreeSet::new();
     let distinct = request.groups.into_iter().filter(|group| seen.insert(group.clone()));
     let groups = distinct.map(|group| {
-        let described = call.shared.broker.describe_group(&GroupId::new(group.as_str()));
-        let answer = DescribedGroup::default().with_group_id(group);
+        let described = call.shared.broker.describe_group(&GroupId::new(&group));
+        let answer = DescribedGroup { group_id: group, ..DescribedGroup::default() };
         let answer = match described {
             Ok(description) => describe(answer, description, call.version()),
-            Err(error) => answer.with_error_code(error_map::group_code(&error)),
+            Err(error) => DescribedGroup { error_code: error_map::group_code(&error), ..answer },
         };
         let asked = call.version() >= 3 && answer.error_code == error_map::NONE;
-        answer.with_authorized_operations(if asked { operations } else { words::OPERATIONS_UNKNOWN })
+        DescribedGroup { authorized_operations: if asked { operations } else { words::OPERATIONS_UNKNOWN }, ..answer }
     });
-    let response = DescribeGroupsResponse::default().with_groups(groups.collect());
+    let response = DescribeGroupsResponse { groups: groups.collect(), ..DescribeGroupsResponse::default() };
     call.answer(&response)
 }
 
 fn describe(answer: DescribedGroup, description: GroupDescription, version: i16) -> DescribedGroup {
-    let mut answer = answer.with_group_state(words::text(description.state.as_str()));
+    let mut answer = DescribedGroup { group_state: description.state.as_str().to_owned(), ..answer };
     if description.state == ClassicState::Dead && version >= NOT_FOUND_FROM {
         answer.error_code = error_map::GROUP_ID_NOT_FOUND;
-        let message = format!("Group {} not found.", description.group);
-        answer.error_message = Some(words::text(message));
+        answer.error_message = error_map::message(&format!("Group {} not found.", description.group));
     }
-    let members = description.members.into_iter().map(|one| member(one, version));
-    answer
-        .with_protocol_type(words::text(description.protocol_type))
-        .with_protocol_data(words::text(description.protocol))
-        .with_members(members.collect())
+    let members = description.members.into_iter().map(member);
+    DescribedGroup {
+        protocol_type: description.protocol_type,
+        protocol_data: description.protocol,
+        members: members.collect(),
+        ..answer
+    }
 }
 
-fn member(member: MemberDescription, version: i16) -> DescribedGroupMember {
-    let instance = member.instance.filter(|_| version >= 4);
-    DescribedGroupMember::default()
-        .with_member_id(words::text(member.member.as_str()))
-        .with_group_instance_id(instance.map(|id| words::text(id.as_str())))
-        .with_client_id(words::text(member.client.id))
-        .with_client_host(words::text(member.client.host))
-        .with_member_metadata(member.metadata)
-        .with_member_assignment(member.assignment)
+fn member(member: MemberDescription) -> DescribedGroupMember {
+    DescribedGroupMember {
+        member_id: member.member.as_str().to_owned(),
+        group_instance_id: member.instance.map(|id| id.as_str().to_owned()),
+        client_id: member.client.id,
+        client_host: member.client.host,
+        member_metadata: member.metadata,
+        member_assignment: member.assignment,
+    }
 }

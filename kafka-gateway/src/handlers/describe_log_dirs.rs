@@ -2,48 +2,49 @@
 
 use std::collections::BTreeMap;
 
-use kafka_protocol::messages::describe_log_dirs_response::{
+use rustmq_broker_service::{LogDir, LogDirSelection};
+use rustmq_kafka_codec_messages::describe_log_dirs_response::{
     DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic,
 };
-use kafka_protocol::messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
-use rustmq_broker_service::{LogDir, LogDirSelection};
+use rustmq_kafka_codec_messages::{DescribeLogDirsRequest, DescribeLogDirsResponse};
 use rustmq_model::PartitionId;
 
 use crate::call::{Call, CallError, Handling};
-use crate::words;
-
-const SPACE_FROM: i16 = 4;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: DescribeLogDirsRequest = call.decode()?;
     let selection = request.topics.map_or(LogDirSelection::All, |topics| {
         let wanted = topics.into_iter().map(|topic| {
             let partitions = topic.partitions.into_iter().map(PartitionId).collect();
-            (topic.topic.to_string(), partitions)
+            (topic.topic, partitions)
         });
         LogDirSelection::These(wanted.collect())
     });
-    let results = call.shared.broker.log_dirs(&selection).into_iter().map(|dir| describe(dir, call.version()));
-    let response = DescribeLogDirsResponse::default().with_results(results.collect());
+    let results = call.shared.broker.log_dirs(&selection).into_iter().map(describe);
+    let response = DescribeLogDirsResponse { results: results.collect(), ..DescribeLogDirsResponse::default() };
     call.answer(&response)
 }
 
-fn describe(dir: LogDir, version: i16) -> DescribeLogDirsResult {
+fn describe(dir: LogDir) -> DescribeLogDirsResult {
     let mut topics: BTreeMap<String, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
     for (partition, size) in dir.partitions {
-        let entry = DescribeLogDirsPartition::default()
-            .with_partition_index(partition.partition.0)
-            .with_partition_size(signed(size));
+        let entry = DescribeLogDirsPartition {
+            partition_index: partition.partition.0,
+            partition_size: signed(size),
+            ..DescribeLogDirsPartition::default()
+        };
         topics.entry(partition.topic.as_str().to_owned()).or_default().push(entry);
     }
-    let topics = topics.into_iter().map(|(name, partitions)| {
-        DescribeLogDirsTopic::default().with_name(words::text(name).into()).with_partitions(partitions)
-    });
-    let answer = DescribeLogDirsResult::default().with_log_dir(words::text(dir.path)).with_topics(topics.collect());
-    if version < SPACE_FROM {
-        return answer;
+    let topics = topics.into_iter().map(|(name, partitions)| DescribeLogDirsTopic { name, partitions });
+    DescribeLogDirsResult {
+        log_dir: dir.path,
+        topics: topics.collect(),
+        total_bytes: dir.total_bytes.map_or(-1, signed),
+        usable_bytes: dir.usable_bytes.map_or(-1, signed),
+        // No folder is closed to new partitions.
+        is_cordoned: false,
+        ..DescribeLogDirsResult::default()
     }
-    answer.with_total_bytes(dir.total_bytes.map_or(-1, signed)).with_usable_bytes(dir.usable_bytes.map_or(-1, signed))
 }
 
 fn signed(bytes: u64) -> i64 {

@@ -1,12 +1,12 @@
 //! DescribeTopicPartitions: topics by name, page by page (KIP-966). A page ends at a number of
 //! partitions; the cursor says where the next begins.
 
-use kafka_protocol::messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
-use kafka_protocol::messages::describe_topic_partitions_response::{
+use rustmq_broker_service::{AutoCreation, PartitionMetadata, TopicAnswer, TopicMetadata, TopicRef, TopicSelection};
+use rustmq_kafka_codec_messages::describe_topic_partitions_request::DescribeTopicPartitionsRequest;
+use rustmq_kafka_codec_messages::describe_topic_partitions_response::{
     Cursor, DescribeTopicPartitionsResponse, DescribeTopicPartitionsResponsePartition,
     DescribeTopicPartitionsResponseTopic,
 };
-use rustmq_broker_service::{AutoCreation, PartitionMetadata, TopicAnswer, TopicMetadata, TopicRef, TopicSelection};
 
 use crate::call::{Call, CallError, Handling};
 use crate::error_map;
@@ -15,10 +15,10 @@ use crate::words;
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: DescribeTopicPartitionsRequest = call.decode()?;
     let (from_topic, from_partition) = match &request.cursor {
-        Some(cursor) => (cursor.topic_name.to_string(), usize::try_from(cursor.partition_index).unwrap_or(0)),
+        Some(cursor) => (cursor.topic_name.clone(), usize::try_from(cursor.partition_index).unwrap_or(0)),
         None => (String::new(), 0),
     };
-    let mut names: Vec<String> = request.topics.iter().map(|topic| topic.name.to_string()).collect();
+    let mut names: Vec<String> = request.topics.into_iter().map(|topic| topic.name).collect();
     let selection = if names.is_empty() {
         TopicSelection::All
     } else {
@@ -39,7 +39,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         let first = if name == from_topic { from_partition } else { 0 };
         let cursor_at = |partition: usize| {
             let index = i32::try_from(partition).unwrap_or(i32::MAX);
-            Some(Cursor::default().with_topic_name(words::text(name.as_str()).into()).with_partition_index(index))
+            Some(Cursor { topic_name: name.clone(), partition_index: index })
         };
         if room == 0 {
             next_cursor = cursor_at(first);
@@ -54,7 +54,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             break;
         }
     }
-    call.answer(&DescribeTopicPartitionsResponse::default().with_topics(topics).with_next_cursor(next_cursor))
+    call.answer(&DescribeTopicPartitionsResponse { topics, next_cursor, ..DescribeTopicPartitionsResponse::default() })
 }
 
 fn name_of(answer: &TopicAnswer) -> &str {
@@ -66,29 +66,37 @@ fn name_of(answer: &TopicAnswer) -> &str {
 }
 
 fn topic(name: &str, answer: &TopicAnswer, shown: std::ops::Range<usize>) -> DescribeTopicPartitionsResponseTopic {
-    let topic = DescribeTopicPartitionsResponseTopic::default().with_name(Some(words::text(name).into()));
+    let topic = DescribeTopicPartitionsResponseTopic {
+        name: Some(name.to_owned()),
+        ..DescribeTopicPartitionsResponseTopic::default()
+    };
     match &answer.metadata {
-        Ok(TopicMetadata { id, is_internal, partitions, .. }) => topic
-            .with_topic_id(words::uuid(*id))
-            .with_is_internal(*is_internal)
-            .with_topic_authorized_operations(words::TOPIC_OPERATIONS)
-            .with_partitions(partitions.get(shown).unwrap_or_default().iter().map(partition).collect()),
-        Err(error) => {
-            topic.with_error_code(error_map::code(error)).with_topic_authorized_operations(words::OPERATIONS_UNKNOWN)
-        }
+        Ok(TopicMetadata { id, is_internal, partitions, .. }) => DescribeTopicPartitionsResponseTopic {
+            topic_id: words::uuid(*id),
+            is_internal: *is_internal,
+            topic_authorized_operations: words::TOPIC_OPERATIONS,
+            partitions: partitions.get(shown).unwrap_or_default().iter().map(partition).collect(),
+            ..topic
+        },
+        Err(error) => DescribeTopicPartitionsResponseTopic {
+            error_code: error_map::code(error),
+            topic_authorized_operations: words::OPERATIONS_UNKNOWN,
+            ..topic
+        },
     }
 }
 
 fn partition(partition: &PartitionMetadata) -> DescribeTopicPartitionsResponsePartition {
     let code = if partition.leader.is_none() { error_map::LEADER_NOT_AVAILABLE } else { error_map::NONE };
-    DescribeTopicPartitionsResponsePartition::default()
-        .with_error_code(code)
-        .with_partition_index(partition.partition.0)
-        .with_leader_id(partition.leader.map_or(-1, |leader| leader.0).into())
-        .with_leader_epoch(partition.leader_epoch.0)
-        .with_replica_nodes(words::broker_ids(&partition.replicas))
-        .with_isr_nodes(words::broker_ids(&partition.isr))
-        .with_eligible_leader_replicas(Some(Vec::new()))
-        .with_last_known_elr(Some(Vec::new()))
-        .with_offline_replicas(words::broker_ids(&partition.offline))
+    DescribeTopicPartitionsResponsePartition {
+        error_code: code,
+        partition_index: partition.partition.0,
+        leader_id: partition.leader.map_or(-1, |leader| leader.0),
+        leader_epoch: partition.leader_epoch.0,
+        replica_nodes: words::broker_ids(&partition.replicas),
+        isr_nodes: words::broker_ids(&partition.isr),
+        eligible_leader_replicas: Some(Vec::new()),
+        last_known_elr: Some(Vec::new()),
+        offline_replicas: words::broker_ids(&partition.offline),
+    }
 }

@@ -2,14 +2,16 @@
 //! engine's memory.
 
 use futures_util::FutureExt;
-use kafka_protocol::messages::FetchRequest;
 use rustmq_broker_service::{BrokerError, FetchPartition, FetchedPartition, Isolation};
+use rustmq_kafka_codec_messages::fetch_response::{
+    AbortedTransaction, EpochEndOffset, FetchableTopicResponse, PartitionData,
+};
+use rustmq_kafka_codec_messages::{FetchRequest, FetchResponse};
 use rustmq_model::{Offset, PartitionId};
 use tokio::time::Instant;
 
 use crate::call::{Call, CallError, Handling};
 use crate::error_map;
-use crate::fetch_frame::{self, FetchAnswer, PartitionAnswer, TopicAnswer};
 use crate::fetch_sessions::{FetchContext, PartitionKey, SessionError, SessionRequest, TopicKey, Wanted};
 use crate::words;
 
@@ -34,21 +36,19 @@ pub async fn handle(mut call: Call) -> Result<Handling, CallError> {
         max_wait: words::milliseconds(request.max_wait_ms),
         isolation: words::isolation(request.isolation_level),
     };
-    let (correlation_id, version) = (call.header.correlation_id, call.version());
     let sessions = &call.shared.fetch_sessions;
     let name_of = |id| call.shared.broker.topic_name(id);
-    let context = match sessions.begin(session_request(&request, version), Instant::now(), name_of) {
+    let context = match sessions.begin(session_request(&request, call.version()), Instant::now(), name_of) {
         Ok(context) => context,
         Err(error) => {
-            let answer = FetchAnswer { error_code: session_code(error), ..FetchAnswer::default() };
-            return Ok(Handling::Ready(fetch_frame::encode(correlation_id, version, &answer)?));
+            return call.answer(&FetchResponse { error_code: session_code(error), ..FetchResponse::default() });
         }
     };
     call.let_go();
     Ok(Handling::Waiting(
         async move {
-            let answer = fetch(&call, context, terms).await;
-            Ok(fetch_frame::encode(correlation_id, version, &answer)?.pinning())
+            let response = fetch(&call, context, terms).await;
+            Ok(call.response(&response)?.pinning())
         }
         .boxed(),
     ))
@@ -65,7 +65,7 @@ const fn session_code(error: SessionError) -> i16 {
 fn session_request(request: &FetchRequest, version: i16) -> SessionRequest {
     let key = |name: &str, id| TopicKey { name: words::topic_name(name), id: words::topic_id(id) };
     let wanted = request.topics.iter().flat_map(|topic| {
-        let topic_key = key(topic.topic.as_str(), topic.topic_id);
+        let topic_key = key(&topic.topic, topic.topic_id);
         topic.partitions.iter().map(move |partition| Wanted {
             key: (topic_key.clone(), partition.partition),
             topic_name: None,
@@ -76,7 +76,7 @@ fn session_request(request: &FetchRequest, version: i16) -> SessionRequest {
         })
     });
     let forgotten = request.forgotten_topics_data.iter().flat_map(|topic| {
-        let topic_key = key(topic.topic.as_str(), topic.topic_id);
+        let topic_key = key(&topic.topic, topic.topic_id);
         topic.partitions.iter().map(move |partition| (topic_key.clone(), *partition))
     });
     let (id, epoch) = if version < SESSIONS_FROM { (0, -1) } else { (request.session_id, request.session_epoch) };
@@ -89,7 +89,7 @@ fn session_request(request: &FetchRequest, version: i16) -> SessionRequest {
     }
 }
 
-async fn fetch(call: &Call, context: FetchContext, terms: Terms) -> FetchAnswer {
+async fn fetch(call: &Call, context: FetchContext, terms: Terms) -> FetchResponse {
     let partitions = context.wanted.iter().map(|wanted| {
         let (topic, partition) = &wanted.key;
         FetchPartition {
@@ -105,20 +105,20 @@ async fn fetch(call: &Call, context: FetchContext, terms: Terms) -> FetchAnswer 
     let partitions = partitions.collect();
     let request = rustmq_broker_service::FetchRequest { min_bytes, max_bytes, max_wait, isolation, partitions };
     let results = call.shared.broker.fetch(request).await;
-    let mut answers: Vec<(PartitionKey, PartitionAnswer)> = context
+    let mut answers: Vec<(PartitionKey, PartitionData)> = context
         .wanted
         .into_iter()
         .zip(results)
         .map(|(wanted, result)| {
             let answer = match result {
                 Ok(fetched) => partition_answer(wanted.key.1, fetched, isolation),
-                Err(error) => PartitionAnswer::failed(wanted.key.1, failure_code(call, &wanted, &error)),
+                Err(error) => failed(wanted.key.1, failure_code(call, &wanted, &error)),
             };
             (wanted.key, answer)
         })
         .collect();
     call.shared.fetch_sessions.finish(context.session, &mut answers);
-    FetchAnswer { session_id: context.session.id(), topics: by_topic(answers), ..FetchAnswer::default() }
+    FetchResponse { session_id: context.session.id(), responses: by_topic(answers), ..FetchResponse::default() }
 }
 
 /// An id that was known and is not any more is that of a deleted topic: the client is told that the
@@ -133,28 +133,44 @@ fn failure_code(call: &Call, wanted: &Wanted, error: &BrokerError) -> i16 {
     }
 }
 
-fn partition_answer(partition: i32, fetched: FetchedPartition, isolation: Isolation) -> PartitionAnswer {
-    let aborted = fetched.aborted.iter().map(|aborted| (aborted.producer_id.0, aborted.first_offset.0));
-    PartitionAnswer {
-        partition,
+fn failed(partition_index: i32, error_code: i16) -> PartitionData {
+    PartitionData {
+        partition_index,
+        error_code,
+        high_watermark: -1,
+        aborted_transactions: None,
+        records: Some(Vec::new()),
+        ..PartitionData::default()
+    }
+}
+
+fn partition_answer(partition_index: i32, fetched: FetchedPartition, isolation: Isolation) -> PartitionData {
+    let aborted = fetched
+        .aborted
+        .iter()
+        .map(|aborted| AbortedTransaction { producer_id: aborted.producer_id.0, first_offset: aborted.first_offset.0 });
+    let diverging = fetched.diverging.map(|end| EpochEndOffset { epoch: end.epoch.0, end_offset: end.end_offset.0 });
+    PartitionData {
+        partition_index,
         error_code: error_map::NONE,
         high_watermark: fetched.frontiers.high_watermark.0,
         last_stable_offset: fetched.frontiers.last_stable.0,
         log_start_offset: fetched.frontiers.log_start.0,
-        aborted: (isolation == Isolation::ReadCommitted).then(|| aborted.collect()),
-        diverging: fetched.diverging.map(|end| (end.epoch, end.end_offset.0)),
-        current_leader: None,
-        records: fetched.batches,
+        aborted_transactions: (isolation == Isolation::ReadCommitted).then(|| aborted.collect()),
+        diverging_epoch: diverging.unwrap_or_default(),
+        records: Some(fetched.batches),
+        ..PartitionData::default()
     }
 }
 
 /// Partitions of one topic that follow each other share its entry.
-fn by_topic(answers: Vec<(PartitionKey, PartitionAnswer)>) -> Vec<TopicAnswer> {
-    let mut topics: Vec<TopicAnswer> = Vec::new();
-    for ((topic, _), answer) in answers {
+fn by_topic(answers: Vec<(PartitionKey, PartitionData)>) -> Vec<FetchableTopicResponse> {
+    let mut topics: Vec<FetchableTopicResponse> = Vec::new();
+    for ((TopicKey { name: topic, id }, _), answer) in answers {
+        let topic_id = words::uuid(id);
         match topics.last_mut() {
-            Some(last) if last.name == topic.name && last.id == topic.id => last.partitions.push(answer),
-            _ => topics.push(TopicAnswer { name: topic.name, id: topic.id, partitions: vec![answer] }),
+            Some(last) if last.topic == topic && last.topic_id == topic_id => last.partitions.push(answer),
+            _ => topics.push(FetchableTopicResponse { topic, topic_id, partitions: vec![answer] }),
         }
     }
     topics

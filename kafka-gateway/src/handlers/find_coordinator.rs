@@ -1,16 +1,15 @@
 //! FindCoordinator: which broker coordinates a group. Versions up to 3 ask for one key, later ones
 //! for many.
 
-use kafka_protocol::messages::find_coordinator_response::Coordinator;
-use kafka_protocol::messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use rustmq_broker_service::BrokerError;
 use rustmq_broker_service::groups::GroupId;
+use rustmq_kafka_codec_messages::find_coordinator_response::Coordinator;
+use rustmq_kafka_codec_messages::{FindCoordinatorRequest, FindCoordinatorResponse};
 use rustmq_model::Endpoint;
 
 use super::metadata;
 use crate::call::{Call, CallError, Handling};
 use crate::error_map;
-use crate::words;
 
 const BATCHED_FROM: i16 = 4;
 /// The newest version that librdkafka asks in (as of 2.12). Java clients since 2.4 ask in later
@@ -26,34 +25,37 @@ type Found = Result<(i32, Endpoint), (i16, String)>;
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: FindCoordinatorRequest = call.decode()?;
     if call.version() < BATCHED_FROM {
-        let found = coordinator(find(&call, request.key_type, request.key.as_str()).await);
-        let response = FindCoordinatorResponse::default()
-            .with_error_code(found.error_code)
-            .with_error_message(found.error_message.filter(|_| call.version() >= 1))
-            .with_node_id(found.node_id)
-            .with_host(found.host)
-            .with_port(found.port);
+        let found = coordinator(find(&call, request.key_type, &request.key).await);
+        let response = FindCoordinatorResponse {
+            error_code: found.error_code,
+            error_message: found.error_message,
+            node_id: found.node_id,
+            host: found.host,
+            port: found.port,
+            ..FindCoordinatorResponse::default()
+        };
         return call.answer(&response);
     }
     let mut coordinators = Vec::with_capacity(request.coordinator_keys.len());
     for key in request.coordinator_keys {
-        let found = find(&call, request.key_type, key.as_str()).await;
-        coordinators.push(coordinator(found).with_key(key));
+        let found = find(&call, request.key_type, &key).await;
+        coordinators.push(Coordinator { key, ..coordinator(found) });
     }
-    call.answer(&FindCoordinatorResponse::default().with_coordinators(coordinators))
+    call.answer(&FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() })
 }
 
 fn coordinator(found: Found) -> Coordinator {
     match found {
-        Ok((node, endpoint)) => Coordinator::default()
-            .with_node_id(node.into())
-            .with_host(words::text(endpoint.host))
-            .with_port(i32::from(endpoint.port)),
-        Err((code, message)) => Coordinator::default()
-            .with_error_code(code)
-            .with_error_message(Some(words::text(message)))
-            .with_node_id((-1).into())
-            .with_port(-1),
+        Ok((node, endpoint)) => {
+            Coordinator { node_id: node, host: endpoint.host, port: i32::from(endpoint.port), ..Coordinator::default() }
+        }
+        Err((code, message)) => Coordinator {
+            error_code: code,
+            error_message: error_map::message(&message),
+            node_id: -1,
+            port: -1,
+            ..Coordinator::default()
+        },
     }
 }
 

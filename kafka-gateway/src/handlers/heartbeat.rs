@@ -1,7 +1,7 @@
 //! Heartbeat: a member is alive.
 
-use kafka_protocol::messages::{HeartbeatRequest, HeartbeatResponse};
 use rustmq_broker_service::groups::{GroupId, InstanceId, MemberId};
+use rustmq_kafka_codec_messages::{HeartbeatRequest, HeartbeatResponse};
 
 use crate::call::{Call, CallError, Handling};
 use crate::error_map;
@@ -9,12 +9,12 @@ use crate::error_map;
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: HeartbeatRequest = call.decode()?;
     let wait = call.shared.broker.heartbeat(&rustmq_broker_service::groups::request::HeartbeatRequest {
-        group: GroupId::new(request.group_id.as_str()),
-        member: MemberId::new(request.member_id.as_str()),
+        group: GroupId::new(&request.group_id),
+        member: MemberId::new(&request.member_id),
         instance: request.group_instance_id.as_deref().map(InstanceId::new),
         generation: request.generation_id,
     });
-    Ok(call.answer_later(
-        async move { HeartbeatResponse::default().with_error_code(error_map::group_outcome(&wait.await)) },
-    ))
+    Ok(call.answer_later(async move {
+        HeartbeatResponse { error_code: error_map::group_outcome(&wait.await), ..HeartbeatResponse::default() }
+    }))
 }

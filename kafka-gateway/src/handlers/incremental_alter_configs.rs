@@ -1,32 +1,34 @@
 //! IncrementalAlterConfigs: sets, deletes, and list edits of single configs (KIP-339).
 
-use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
-use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 use rustmq_broker_service::{ConfigChange, ConfigEdit, EditOperation, ResourceAlteration};
+use rustmq_kafka_codec_messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use rustmq_kafka_codec_messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use rustmq_kafka_codec_messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
 use super::alter_configs::{alter, alteration};
 use crate::call::{Call, CallError, Handling};
-use crate::words;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: IncrementalAlterConfigsRequest = call.decode()?;
     let alterations = request.resources.iter().map(resource_alteration).collect();
     let verdicts = alter(&call, alterations, request.validate_only).await;
-    let responses = request.resources.into_iter().zip(verdicts).map(|(resource, (code, message))| {
-        AlterConfigsResourceResponse::default()
-            .with_error_code(code)
-            .with_error_message(message.map(words::text))
-            .with_resource_type(resource.resource_type)
-            .with_resource_name(resource.resource_name)
-    });
-    let response = IncrementalAlterConfigsResponse::default().with_responses(responses.collect());
+    let responses =
+        request.resources.into_iter().zip(verdicts).map(|(resource, (code, message))| AlterConfigsResourceResponse {
+            error_code: code,
+            error_message: message,
+            resource_type: resource.resource_type,
+            resource_name: resource.resource_name,
+        });
+    let response = IncrementalAlterConfigsResponse {
+        responses: responses.collect(),
+        ..IncrementalAlterConfigsResponse::default()
+    };
     call.answer(&response)
 }
 
 fn resource_alteration(resource: &AlterConfigsResource) -> Result<ResourceAlteration, String> {
     let edits = resource.configs.iter().map(edit).collect::<Result<_, _>>()?;
-    alteration(resource.resource_type, resource.resource_name.as_str(), ConfigChange::Edit(edits))
+    alteration(resource.resource_type, &resource.resource_name, ConfigChange::Edit(edits))
 }
 
 /// The operations are codes of Kafka's `OpType`.
@@ -42,5 +44,5 @@ fn edit(config: &AlterableConfig) -> Result<ConfigEdit, String> {
         3 => EditOperation::Subtract(value()?),
         code => return Err(format!("Config operation {code} does not exist.")),
     };
-    Ok(ConfigEdit { name: config.name.to_string(), operation })
+    Ok(ConfigEdit { name: config.name.clone(), operation })
 }

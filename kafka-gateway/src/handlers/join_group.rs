@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use kafka_protocol::messages::join_group_response::JoinGroupResponseMember;
-use kafka_protocol::messages::{JoinGroupRequest, JoinGroupResponse};
-use kafka_protocol::protocol::StrBytes;
 use rustmq_broker_service::groups::request::{ClientIdentity, JoinRequest, Joined, Protocol};
 use rustmq_broker_service::groups::{GroupError, GroupId, InstanceId, MemberId};
+use rustmq_kafka_codec_messages::join_group_response::JoinGroupResponseMember;
+use rustmq_kafka_codec_messages::{JoinGroupRequest, JoinGroupResponse};
 
 use crate::call::{Call, CallError, Handling};
 use crate::error_map;
@@ -27,13 +25,10 @@ fn in_brokers_words(call: &Call, request: JoinGroupRequest) -> JoinRequest {
     // Version 0 has one timeout for both.
     let rebalance_timeout: Duration =
         if version >= 1 { words::milliseconds(request.rebalance_timeout_ms) } else { session_timeout };
-    let protocols = request.protocols.into_iter().map(|one| {
-        // A part of the request would keep all of it, for as long as the member is there.
-        Protocol { name: one.name.to_string(), metadata: Bytes::copy_from_slice(&one.metadata) }
-    });
+    let protocols = request.protocols.into_iter().map(|one| Protocol { name: one.name, metadata: one.metadata });
     JoinRequest {
-        group: GroupId::new(request.group_id.as_str()),
-        member: MemberId::new(request.member_id.as_str()),
+        group: GroupId::new(&request.group_id),
+        member: MemberId::new(&request.member_id),
         new_member: MemberId::new(""),
         instance: request.group_instance_id.as_deref().map(InstanceId::new),
         client: ClientIdentity {
@@ -42,45 +37,47 @@ fn in_brokers_words(call: &Call, request: JoinGroupRequest) -> JoinRequest {
         },
         session_timeout,
         rebalance_timeout,
-        protocol_type: request.protocol_type.to_string(),
+        protocol_type: request.protocol_type,
         protocols: protocols.collect(),
         requires_known_member_id: version >= 4,
         supports_skip_assignment: version >= 9,
     }
 }
 
-fn response(result: Result<Joined, GroupError>, version: i16, member: StrBytes) -> JoinGroupResponse {
+fn response(result: Result<Joined, GroupError>, version: i16, member: String) -> JoinGroupResponse {
     // A missing protocol name is null from version 7 on, and empty before.
-    let no_name = (version < 7).then(StrBytes::default);
+    let no_name = (version < 7).then(String::new);
     match result {
         Ok(joined) => {
-            let members = joined.members.into_iter().map(|one| {
-                let instance = one.instance.filter(|_| version >= 5);
-                JoinGroupResponseMember::default()
-                    .with_member_id(words::text(one.member.as_str()))
-                    .with_group_instance_id(instance.map(|id| words::text(id.as_str())))
-                    .with_metadata(one.metadata)
+            let members = joined.members.into_iter().map(|one| JoinGroupResponseMember {
+                member_id: one.member.as_str().to_owned(),
+                group_instance_id: one.instance.map(|id| id.as_str().to_owned()),
+                metadata: one.metadata,
             });
-            JoinGroupResponse::default()
-                .with_generation_id(joined.generation)
-                .with_protocol_type(joined.protocol_type.filter(|_| version >= 7).map(words::text))
-                .with_protocol_name(joined.protocol.map(words::text).or(no_name))
-                .with_leader(words::text(joined.leader.as_str()))
-                .with_member_id(words::text(joined.member.as_str()))
-                .with_skip_assignment(version >= 9 && joined.skip_assignment)
-                .with_members(members.collect())
+            JoinGroupResponse {
+                generation_id: joined.generation,
+                protocol_type: joined.protocol_type,
+                protocol_name: joined.protocol.or(no_name),
+                leader: joined.leader.as_str().to_owned(),
+                member_id: joined.member.as_str().to_owned(),
+                skip_assignment: version >= 9 && joined.skip_assignment,
+                members: members.collect(),
+                ..JoinGroupResponse::default()
+            }
         }
         Err(error) => {
             let code = error_map::group_code(&error);
             let member = match error {
-                GroupError::MemberIdRequired { member_id } => words::text(member_id.as_str()),
+                GroupError::MemberIdRequired { member_id } => member_id.as_str().to_owned(),
                 _ => member,
             };
-            JoinGroupResponse::default()
-                .with_error_code(code)
-                .with_generation_id(-1)
-                .with_protocol_name(no_name)
-                .with_member_id(member)
+            JoinGroupResponse {
+                error_code: code,
+                generation_id: -1,
+                protocol_name: no_name,
+                member_id: member,
+                ..JoinGroupResponse::default()
+            }
         }
     }
 }

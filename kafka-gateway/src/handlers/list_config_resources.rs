@@ -1,13 +1,12 @@
 //! ListConfigResources: what has configs. Version 0 was made for client metrics alone, of which
 //! there are none.
 
-use kafka_protocol::messages::list_config_resources_response::ConfigResource;
-use kafka_protocol::messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+use rustmq_kafka_codec_messages::list_config_resources_response::ConfigResource;
+use rustmq_kafka_codec_messages::{ListConfigResourcesRequest, ListConfigResourcesResponse};
 
 use crate::call::{Call, CallError, Handling};
 use crate::config_resources::{self, BROKER, BROKER_LOGGER, CLIENT_METRICS, GROUP, TOPIC};
 use crate::error_map;
-use crate::words;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: ListConfigResourcesRequest = call.decode()?;
@@ -18,12 +17,16 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
         asked => asked,
     };
     if !asked.iter().all(|code| known.contains(code)) {
-        return call.answer(&ListConfigResourcesResponse::default().with_error_code(error_map::UNSUPPORTED_VERSION));
+        return call.answer(&ListConfigResourcesResponse {
+            error_code: error_map::UNSUPPORTED_VERSION,
+            ..ListConfigResourcesResponse::default()
+        });
     }
     let resources = call.shared.broker.config_resources(&config_resources::kinds(asked)).into_iter().map(|resource| {
         let (code, name) = config_resources::code_and_name(resource);
-        ConfigResource::default().with_resource_type(code).with_resource_name(words::text(name))
+        ConfigResource { resource_type: code, resource_name: name }
     });
-    let response = ListConfigResourcesResponse::default().with_config_resources(resources.collect());
+    let response =
+        ListConfigResourcesResponse { config_resources: resources.collect(), ..ListConfigResourcesResponse::default() };
     call.answer(&response)
 }

@@ -1,20 +1,18 @@
 //! ListGroups: the groups of this coordinator, filtered by state and type where the version can ask
 //! for it.
 
-use kafka_protocol::messages::list_groups_response::ListedGroup;
-use kafka_protocol::messages::{ListGroupsRequest, ListGroupsResponse};
+use rustmq_kafka_codec_messages::list_groups_response::ListedGroup;
+use rustmq_kafka_codec_messages::{ListGroupsRequest, ListGroupsResponse};
 
 use crate::call::{Call, CallError, Handling};
 use crate::error_map;
-use crate::words;
 
 /// The one type of group that there is.
 const CLASSIC: &str = "classic";
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: ListGroupsRequest = call.decode()?;
-    let version = call.version();
-    let passes = |filter: &[kafka_protocol::protocol::StrBytes], value: &str| {
+    let passes = |filter: &[String], value: &str| {
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
     };
     let response = match call.shared.broker.list_groups() {
@@ -22,21 +20,15 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             let shown = groups.into_iter().filter(|group| {
                 passes(&request.states_filter, group.state.as_str()) && passes(&request.types_filter, CLASSIC)
             });
-            let shown = shown.map(|group| {
-                let mut listed = ListedGroup::default()
-                    .with_group_id(words::text(group.group.as_str()).into())
-                    .with_protocol_type(words::text(group.protocol_type));
-                if version >= 4 {
-                    listed.group_state = words::text(group.state.as_str());
-                }
-                if version >= 5 {
-                    listed.group_type = words::text(CLASSIC);
-                }
-                listed
+            let shown = shown.map(|group| ListedGroup {
+                group_id: group.group.as_str().to_owned(),
+                protocol_type: group.protocol_type,
+                group_state: group.state.as_str().to_owned(),
+                group_type: CLASSIC.to_owned(),
             });
-            ListGroupsResponse::default().with_groups(shown.collect())
+            ListGroupsResponse { groups: shown.collect(), ..ListGroupsResponse::default() }
         }
-        Err(error) => ListGroupsResponse::default().with_error_code(error_map::group_code(&error)),
+        Err(error) => ListGroupsResponse { error_code: error_map::group_code(&error), ..ListGroupsResponse::default() },
     };
     call.answer(&response)
 }

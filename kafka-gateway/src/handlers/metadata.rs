@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use kafka_protocol::messages::metadata_response::{
-    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
-};
-use kafka_protocol::messages::{MetadataRequest, MetadataResponse};
 use rustmq_broker_service::{
     AutoCreation, ClusterMetadata, PartitionMetadata, TopicAnswer, TopicMetadata, TopicRef, TopicSelection,
 };
+use rustmq_kafka_codec_messages::metadata_response::{
+    MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic,
+};
+use rustmq_kafka_codec_messages::{MetadataRequest, MetadataResponse};
 use rustmq_model::{BrokerId, Endpoint};
 
 use crate::call::{Call, CallError, Handling, Peer};
 use crate::error_map;
 use crate::words;
+
+/// The first version in which a topic may have no name.
+const NULL_NAMES_FROM: i16 = 12;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let request: MetadataRequest = call.decode()?;
@@ -24,24 +27,19 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let topics = broker.topics(selection(&request, version)?, auto_creation).await;
     let cluster = broker.cluster();
     let brokers = endpoints(&cluster, broker.id(), &call.peer).into_iter().map(|(id, (endpoint, rack))| {
-        MetadataResponseBroker::default()
-            .with_node_id(id.into())
-            .with_host(words::text(endpoint.host))
-            .with_port(i32::from(endpoint.port))
-            .with_rack(rack.filter(|_| version >= 1).map(words::text))
+        MetadataResponseBroker { node_id: id, host: endpoint.host, port: i32::from(endpoint.port), rack }
     });
     let topic_operations = words::operations_if(request.include_topic_authorized_operations, words::TOPIC_OPERATIONS);
-    let mut response = MetadataResponse::default()
-        .with_brokers(brokers.collect())
-        .with_controller_id(cluster.controller.0.into())
-        .with_topics(topics.into_iter().map(|answer| topic(answer, version, topic_operations)).collect());
-    if version >= 2 {
-        response.cluster_id = Some(words::text(cluster.cluster_id));
-    }
-    if (8..=10).contains(&version) {
-        let asked = request.include_cluster_authorized_operations;
-        response.cluster_authorized_operations = words::operations_if(asked, words::CLUSTER_OPERATIONS);
-    }
+    let cluster_operations =
+        words::operations_if(request.include_cluster_authorized_operations, words::CLUSTER_OPERATIONS);
+    let response = MetadataResponse {
+        brokers: brokers.collect(),
+        controller_id: cluster.controller.0,
+        cluster_id: Some(cluster.cluster_id),
+        cluster_authorized_operations: cluster_operations,
+        topics: topics.into_iter().map(|answer| topic(answer, version, topic_operations)).collect(),
+        ..MetadataResponse::default()
+    };
     call.answer(&response)
 }
 
@@ -54,7 +52,7 @@ fn selection(request: &MetadataRequest, version: i16) -> Result<TopicSelection, 
             topics
                 .iter()
                 .map(|topic| match &topic.name {
-                    Some(name) if topic.topic_id.is_nil() => TopicRef::Name(name.to_string()),
+                    Some(name) if topic.topic_id.is_nil() => TopicRef::Name(name.clone()),
                     _ => words::topic_ref("", words::topic_id(topic.topic_id)),
                 })
                 .collect(),
@@ -73,26 +71,24 @@ pub fn endpoints(cluster: &ClusterMetadata, this: BrokerId, peer: &Peer) -> BTre
 }
 
 fn topic(answer: TopicAnswer, version: i16, operations: i32) -> MetadataResponseTopic {
-    let mut topic = MetadataResponseTopic::default().with_topic_authorized_operations(words::OPERATIONS_UNKNOWN);
+    let mut topic = MetadataResponseTopic::default();
     match answer.metadata {
         Ok(TopicMetadata { name, id, is_internal, partitions }) => {
-            topic.name = Some(words::text(name.as_str()).into());
+            topic.name = Some(name.as_str().to_owned());
             topic.is_internal = is_internal;
             topic.topic_id = words::uuid(id);
-            topic.partitions = partitions.iter().map(|one| partition(one, version)).collect();
-            if version >= 8 {
-                topic.topic_authorized_operations = operations;
-            }
+            topic.partitions = partitions.iter().map(partition).collect();
+            topic.topic_authorized_operations = operations;
         }
         Err(error) => {
             topic.error_code = error_map::code(&error);
             match answer.topic {
-                TopicRef::Name(name) => topic.name = Some(words::text(name).into()),
+                TopicRef::Name(name) => topic.name = Some(name),
                 TopicRef::Id(id) => {
                     topic.topic_id = words::uuid(id);
                     // The name of a topic that is known by its id alone: null where the version can
                     // say so.
-                    topic.name = (version < 12).then(|| words::text("").into());
+                    topic.name = (version < NULL_NAMES_FROM).then(String::new);
                 }
             }
         }
@@ -100,18 +96,14 @@ fn topic(answer: TopicAnswer, version: i16, operations: i32) -> MetadataResponse
     topic
 }
 
-fn partition(partition: &PartitionMetadata, version: i16) -> MetadataResponsePartition {
-    let mut entry = MetadataResponsePartition::default()
-        .with_partition_index(partition.partition.0)
-        .with_leader_id(partition.leader.map_or(-1, |leader| leader.0).into())
-        .with_leader_epoch(partition.leader_epoch.0)
-        .with_replica_nodes(words::broker_ids(&partition.replicas))
-        .with_isr_nodes(words::broker_ids(&partition.isr));
-    if version >= 5 {
-        entry.offline_replicas = words::broker_ids(&partition.offline);
+fn partition(partition: &PartitionMetadata) -> MetadataResponsePartition {
+    MetadataResponsePartition {
+        error_code: if partition.leader.is_none() { error_map::LEADER_NOT_AVAILABLE } else { error_map::NONE },
+        partition_index: partition.partition.0,
+        leader_id: partition.leader.map_or(-1, |leader| leader.0),
+        leader_epoch: partition.leader_epoch.0,
+        replica_nodes: words::broker_ids(&partition.replicas),
+        isr_nodes: words::broker_ids(&partition.isr),
+        offline_replicas: words::broker_ids(&partition.offline),
     }
-    if partition.leader.is_none() {
-        entry.error_code = error_map::LEADER_NOT_AVAILABLE;
-    }
-    entry
 }

@@ -3,94 +3,67 @@
 
 use std::time::Duration;
 
-use kafka_protocol::messages::offset_commit_request::OffsetCommitRequestPartition;
-use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
-use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse, TopicName};
 use rustmq_broker_service::groups::{GroupError, GroupId, InstanceId, MemberId};
 use rustmq_broker_service::{BrokerError, CommitEntry, GroupCommit, TopicRef};
+use rustmq_kafka_codec_messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use rustmq_kafka_codec_messages::{OffsetCommitRequest, OffsetCommitResponse};
 use rustmq_model::{Offset, PartitionId};
-use uuid::Uuid;
 
 use crate::call::{Call, CallError, Handling};
 use crate::error_map;
-use crate::topic_id_requests::{CommitById, TOPIC_IDS_FROM, read_commit};
 use crate::words;
 
 /// The first version in which a group that does not exist has an error of its own.
 const GROUP_ID_NOT_FOUND_FROM: i16 = 9;
-
-/// A topic of the request: its name, or its id where versions have that instead.
-struct Topic {
-    name: TopicName,
-    id: Uuid,
-    partitions: Vec<OffsetCommitRequestPartition>,
-}
+/// The first version that names topics by their ids.
+const TOPIC_IDS_FROM: i16 = 10;
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    let (mut commit, topics) = if call.version() < TOPIC_IDS_FROM { by_name(&call)? } else { by_id(&call)? };
-    for topic in &topics {
-        for partition in &topic.partitions {
-            commit.offsets.push(CommitEntry {
-                topic: match call.version() {
-                    ..TOPIC_IDS_FROM => words::named(topic.name.as_str()),
-                    _ => TopicRef::Id(words::topic_id(topic.id)),
-                },
-                partition: PartitionId(partition.partition_index),
-                offset: Offset(partition.committed_offset),
-                leader_epoch: words::leader_epoch(partition.committed_leader_epoch),
-                metadata: partition.committed_metadata.as_deref().unwrap_or_default().to_owned(),
-            });
-        }
-    }
+    let mut request: OffsetCommitRequest = call.decode()?;
     let version = call.version();
-    let wait = call.shared.broker.commit_offsets(commit);
-    Ok(call.answer_later(async move {
-        let mut results = wait.await.into_iter();
-        let topics = topics.into_iter().map(|Topic { name, id, partitions }| {
-            let partitions = partitions.iter().map(|partition| {
-                let result = results.next();
-                OffsetCommitResponsePartition::default()
-                    .with_partition_index(partition.partition_index)
-                    .with_error_code(result.map_or(error_map::UNKNOWN_TOPIC_OR_PARTITION, |one| code(&one, version)))
-            });
-            OffsetCommitResponseTopic::default().with_partitions(partitions.collect()).with_name(name).with_topic_id(id)
-        });
-        OffsetCommitResponse::default().with_topics(topics.collect())
-    }))
-}
-
-/// Who commits, and what.
-type Asked = (GroupCommit, Vec<Topic>);
-
-fn by_name(call: &Call) -> Result<Asked, CallError> {
-    let request: OffsetCommitRequest = call.decode()?;
-    let commit = GroupCommit {
-        group: GroupId::new(request.group_id.as_str()),
-        member: MemberId::new(request.member_id.as_str()),
+    let offsets = entries(&mut request, version);
+    let wait = call.shared.broker.commit_offsets(GroupCommit {
+        group: GroupId::new(&request.group_id),
+        member: MemberId::new(&request.member_id),
         instance: request.group_instance_id.as_deref().map(InstanceId::new),
         generation: request.generation_id_or_member_epoch,
         // -1 leaves it to the broker; so do versions that cannot say.
         retention: u64::try_from(request.retention_time_ms).ok().map(Duration::from_millis),
-        offsets: Vec::new(),
-    };
-    let topics = request.topics.into_iter();
-    let topics = topics.map(|topic| Topic { name: topic.name, id: Uuid::nil(), partitions: topic.partitions });
-    Ok((commit, topics.collect()))
+        offsets,
+    });
+    Ok(call.answer_later(async move {
+        let mut results = wait.await.into_iter();
+        let topics = request.topics.into_iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|partition| {
+                let result = results.next();
+                let error_code = result.map_or(error_map::UNKNOWN_TOPIC_OR_PARTITION, |one| code(&one, version));
+                OffsetCommitResponsePartition { partition_index: partition.partition_index, error_code }
+            });
+            let partitions = partitions.collect();
+            OffsetCommitResponseTopic { name: topic.name, topic_id: topic.topic_id, partitions }
+        });
+        OffsetCommitResponse { topics: topics.collect(), ..OffsetCommitResponse::default() }
+    }))
 }
 
-fn by_id(call: &Call) -> Result<Asked, CallError> {
-    let request = read_commit(call.body()?).ok_or_else(|| call.undecodable("a null, or a text that is not UTF-8"))?;
-    let CommitById { group, generation_or_epoch, member, instance, topics } = request;
-    let commit = GroupCommit {
-        group: GroupId::new(&group),
-        member: MemberId::new(&member),
-        instance: instance.as_deref().map(InstanceId::new),
-        generation: generation_or_epoch,
-        retention: None,
-        offsets: Vec::new(),
-    };
-    let topics = topics.into_iter().map(|(id, partitions)| Topic { name: TopicName::default(), id, partitions });
-    Ok((commit, topics.collect()))
+/// What is committed, in the order of the request, which gives up its metadata strings.
+fn entries(request: &mut OffsetCommitRequest, version: i16) -> Vec<CommitEntry> {
+    let mut entries = Vec::new();
+    for topic in &mut request.topics {
+        for partition in &mut topic.partitions {
+            entries.push(CommitEntry {
+                topic: match version {
+                    ..TOPIC_IDS_FROM => words::named(&topic.name),
+                    _ => TopicRef::Id(words::topic_id(topic.topic_id)),
+                },
+                partition: PartitionId(partition.partition_index),
+                offset: Offset(partition.committed_offset),
+                leader_epoch: words::leader_epoch(partition.committed_leader_epoch),
+                metadata: partition.committed_metadata.take().unwrap_or_default(),
+            });
+        }
+    }
+    entries
 }
 
 /// Older clients know a group that does not exist as one that has moved on.

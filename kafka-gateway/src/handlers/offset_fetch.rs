@@ -3,25 +3,24 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestTopic, OffsetFetchRequestTopics};
-use kafka_protocol::messages::offset_fetch_response::{
+use rustmq_broker_service::groups::GroupId;
+use rustmq_broker_service::{FetchedOffset, OffsetsWanted, TopicRef};
+use rustmq_kafka_codec_messages::offset_fetch_request::{OffsetFetchRequestTopic, OffsetFetchRequestTopics};
+use rustmq_kafka_codec_messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
     OffsetFetchResponseTopics,
 };
-use kafka_protocol::messages::{OffsetFetchRequest, OffsetFetchResponse, TopicName};
-use kafka_protocol::protocol::StrBytes;
-use rustmq_broker_service::groups::GroupId;
-use rustmq_broker_service::{FetchedOffset, OffsetsWanted, TopicRef};
+use rustmq_kafka_codec_messages::{OffsetFetchRequest, OffsetFetchResponse};
 use rustmq_model::PartitionId;
 
 use crate::call::{Call, CallError, Handling};
 use crate::error_map;
-use crate::topic_id_requests::{TOPIC_IDS_FROM, read_fetch};
 use crate::words;
 
 const GROUPS_FROM: i16 = 8;
 const GROUP_ERROR_FROM: i16 = 2;
-const LEADER_EPOCH_FROM: i16 = 5;
+/// The first version that names topics by their ids.
+const TOPIC_IDS_FROM: i16 = 10;
 
 /// Topics, each with the partitions asked for.
 type Asked = Vec<(TopicRef, Vec<i32>)>;
@@ -35,40 +34,37 @@ struct Position {
     partition: i32,
     offset: i64,
     leader_epoch: i32,
-    metadata: StrBytes,
+    metadata: String,
     error_code: i16,
 }
 
 impl Position {
     fn absent(partition: i32, error_code: i16) -> Self {
-        Self { partition, offset: -1, leader_epoch: -1, metadata: StrBytes::default(), error_code }
+        Self { partition, offset: -1, leader_epoch: -1, metadata: String::new(), error_code }
     }
 }
 
 pub async fn handle(call: Call) -> Result<Handling, CallError> {
-    if call.version() >= TOPIC_IDS_FROM {
-        let groups = read_fetch(call.body()?).ok_or_else(|| call.undecodable("a null, or a text that is not UTF-8"))?;
-        let by_id = |(id, partitions)| (TopicRef::Id(words::topic_id(id)), partitions);
-        let groups = groups.into_iter().map(|group| {
-            let asked = group.topics.map(|topics| each_once(topics.into_iter().map(by_id)));
-            (group.group.into(), asked)
-        });
-        let response = many(&call, groups);
-        return call.answer(&response);
-    }
     let request: OffsetFetchRequest = call.decode()?;
-    if call.version() < GROUPS_FROM {
+    let version = call.version();
+    if version < GROUPS_FROM {
         let by_name = |topic: OffsetFetchRequestTopic| (words::named(&topic.name), topic.partition_indexes);
         let asked = request.topics.map(|topics| each_once(topics.into_iter().map(by_name)));
-        let response = match fetch(&call, request.group_id.as_str(), asked.as_ref()) {
-            Ok(topics) => single(topics, call.version()),
-            Err(code) => refused(asked, code, call.version()),
+        let response = match fetch(&call, &request.group_id, asked.as_ref()) {
+            Ok(topics) => single(topics),
+            Err(code) => refused(asked, code, version),
         };
         return call.answer(&response);
     }
-    let by_name = |topic: OffsetFetchRequestTopics| (words::named(&topic.name), topic.partition_indexes);
+    let topic = |topic: OffsetFetchRequestTopics| {
+        let named = match version {
+            ..TOPIC_IDS_FROM => words::named(&topic.name),
+            _ => TopicRef::Id(words::topic_id(topic.topic_id)),
+        };
+        (named, topic.partition_indexes)
+    };
     let groups = request.groups.into_iter().map(|group| {
-        let asked = group.topics.map(|topics| each_once(topics.into_iter().map(by_name)));
+        let asked = group.topics.map(|topics| each_once(topics.into_iter().map(topic)));
         (group.group_id, asked)
     });
     let response = many(&call, groups);
@@ -87,21 +83,20 @@ fn each_once(topics: impl Iterator<Item = (TopicRef, Vec<i32>)>) -> Asked {
 }
 
 /// The answer for many groups.
-fn many(
-    call: &Call,
-    groups: impl Iterator<Item = (kafka_protocol::messages::GroupId, Option<Asked>)>,
-) -> OffsetFetchResponse {
+fn many(call: &Call, groups: impl Iterator<Item = (String, Option<Asked>)>) -> OffsetFetchResponse {
     // Each once: a short request must not make an answer without bounds.
     let mut seen = BTreeSet::new();
     let groups = groups.filter(|(group, _)| seen.insert(group.clone())).map(|(group, asked)| {
-        let answer = OffsetFetchResponseGroup::default();
-        let answer = match fetch(call, group.as_str(), asked.as_ref()) {
-            Ok(topics) => answer.with_topics(topics.into_iter().filter_map(|topic| batched(call, topic)).collect()),
-            Err(code) => answer.with_error_code(code),
+        let answer = match fetch(call, &group, asked.as_ref()) {
+            Ok(topics) => {
+                let topics = topics.into_iter().filter_map(|topic| batched(call, topic)).collect();
+                OffsetFetchResponseGroup { topics, ..OffsetFetchResponseGroup::default() }
+            }
+            Err(error_code) => OffsetFetchResponseGroup { error_code, ..OffsetFetchResponseGroup::default() },
         };
-        answer.with_group_id(group)
+        OffsetFetchResponseGroup { group_id: group, ..answer }
     });
-    OffsetFetchResponse::default().with_groups(groups.collect())
+    OffsetFetchResponse { groups: groups.collect(), ..OffsetFetchResponse::default() }
 }
 
 fn fetch(call: &Call, group: &str, asked: Option<&Asked>) -> Result<Found, i16> {
@@ -141,7 +136,7 @@ fn position(fetched: &FetchedOffset) -> Position {
             partition,
             offset: committed.offset.0,
             leader_epoch: committed.leader_epoch.map_or(-1, |epoch| epoch.0),
-            metadata: words::text(committed.metadata.as_str()),
+            metadata: committed.metadata.clone(),
             error_code: error_map::NONE,
         },
         Ok(None) => Position::absent(partition, error_map::NONE),
@@ -149,57 +144,55 @@ fn position(fetched: &FetchedOffset) -> Position {
     }
 }
 
-fn single(topics: Found, version: i16) -> OffsetFetchResponse {
+fn single(topics: Found) -> OffsetFetchResponse {
     let topics = topics.into_iter().map(|(topic, positions)| {
-        let partitions = positions.into_iter().map(|one| {
-            OffsetFetchResponsePartition::default()
-                .with_partition_index(one.partition)
-                .with_committed_offset(one.offset)
-                .with_committed_leader_epoch(if version >= LEADER_EPOCH_FROM { one.leader_epoch } else { -1 })
-                .with_metadata(Some(one.metadata))
-                .with_error_code(one.error_code)
+        let partitions = positions.into_iter().map(|one| OffsetFetchResponsePartition {
+            partition_index: one.partition,
+            committed_offset: one.offset,
+            committed_leader_epoch: one.leader_epoch,
+            metadata: Some(one.metadata),
+            error_code: one.error_code,
         });
-        OffsetFetchResponseTopic::default().with_partitions(partitions.collect()).with_name(name(topic))
+        OffsetFetchResponseTopic { partitions: partitions.collect(), name: name(topic) }
     });
-    OffsetFetchResponse::default().with_topics(topics.collect())
+    OffsetFetchResponse { topics: topics.collect(), ..OffsetFetchResponse::default() }
 }
 
 /// Version 1 has no place for a group's error but its partitions.
 fn refused(asked: Option<Asked>, code: i16, version: i16) -> OffsetFetchResponse {
     if version >= GROUP_ERROR_FROM {
-        return OffsetFetchResponse::default().with_error_code(code);
+        return OffsetFetchResponse { error_code: code, ..OffsetFetchResponse::default() };
     }
     let topics = asked.unwrap_or_default().into_iter().map(|(topic, partitions)| {
         (topic, partitions.into_iter().map(|partition| Position::absent(partition, code)).collect())
     });
-    single(topics.collect(), version)
+    single(topics.collect())
 }
 
 /// None for a topic that is gone meanwhile: it has no id to name it by.
 fn batched(call: &Call, (topic, positions): (TopicRef, Vec<Position>)) -> Option<OffsetFetchResponseTopics> {
-    let partitions = positions.into_iter().map(|one| {
-        OffsetFetchResponsePartitions::default()
-            .with_partition_index(one.partition)
-            .with_committed_offset(one.offset)
-            .with_committed_leader_epoch(one.leader_epoch)
-            .with_metadata(Some(one.metadata))
-            .with_error_code(one.error_code)
+    let partitions = positions.into_iter().map(|one| OffsetFetchResponsePartitions {
+        partition_index: one.partition,
+        committed_offset: one.offset,
+        committed_leader_epoch: one.leader_epoch,
+        metadata: Some(one.metadata),
+        error_code: one.error_code,
     });
-    let answer = OffsetFetchResponseTopics::default().with_partitions(partitions.collect());
+    let answer = OffsetFetchResponseTopics { partitions: partitions.collect(), ..OffsetFetchResponseTopics::default() };
     if call.version() < TOPIC_IDS_FROM {
-        return Some(answer.with_name(name(topic)));
+        return Some(OffsetFetchResponseTopics { name: name(topic), ..answer });
     }
     let id = match &topic {
         TopicRef::Id(id) => *id,
         TopicRef::Name(name) => call.shared.broker.topic_id(name)?,
     };
-    Some(answer.with_topic_id(words::uuid(id)))
+    Some(OffsetFetchResponseTopics { topic_id: words::uuid(id), ..answer })
 }
 
-/// Of a topic in the versions that name them.
-fn name(topic: TopicRef) -> TopicName {
+/// The topic's name, in versions that have names.
+fn name(topic: TopicRef) -> String {
     match topic {
-        TopicRef::Name(name) => words::text(name).into(),
-        TopicRef::Id(_) => TopicName::default(),
+        TopicRef::Name(name) => name,
+        TopicRef::Id(_) => String::new(),
     }
 }

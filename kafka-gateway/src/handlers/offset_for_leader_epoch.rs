@@ -1,8 +1,8 @@
 //! OffsetForLeaderEpoch: where leader epochs ended.
 
-use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
-use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use rustmq_broker_service::EpochQuery;
+use rustmq_kafka_codec_messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use rustmq_kafka_codec_messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 use rustmq_model::PartitionId;
 
 use crate::call::{Call, CallError, Handling};
@@ -15,7 +15,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     for topic in &request.topics {
         for partition in &topic.partitions {
             queries.push(EpochQuery {
-                topic: words::named(topic.topic.as_str()),
+                topic: words::named(&topic.topic),
                 partition: PartitionId(partition.partition),
                 current_leader_epoch: words::leader_epoch(partition.current_leader_epoch),
                 epoch: words::leader_epoch(partition.leader_epoch),
@@ -25,17 +25,23 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     let mut results = call.shared.broker.epoch_ends(&queries).into_iter();
     let topics = request.topics.into_iter().map(|topic| {
         let partitions = topic.partitions.iter().map(|partition| {
-            let answer =
-                EpochEndOffset::default().with_partition(partition.partition).with_leader_epoch(-1).with_end_offset(-1);
+            let answer = EpochEndOffset {
+                partition: partition.partition,
+                leader_epoch: -1,
+                end_offset: -1,
+                ..EpochEndOffset::default()
+            };
             match results.next() {
-                Some(Ok(Some(end))) => answer.with_leader_epoch(end.epoch.0).with_end_offset(end.end_offset.0),
+                Some(Ok(Some(end))) => {
+                    EpochEndOffset { leader_epoch: end.epoch.0, end_offset: end.end_offset.0, ..answer }
+                }
                 Some(Ok(None)) => answer,
-                Some(Err(error)) => answer.with_error_code(error_map::code(&error)),
-                None => answer.with_error_code(error_map::UNKNOWN_TOPIC_OR_PARTITION),
+                Some(Err(error)) => EpochEndOffset { error_code: error_map::code(&error), ..answer },
+                None => EpochEndOffset { error_code: error_map::UNKNOWN_TOPIC_OR_PARTITION, ..answer },
             }
         });
-        OffsetForLeaderTopicResult::default().with_partitions(partitions.collect()).with_topic(topic.topic)
+        OffsetForLeaderTopicResult { partitions: partitions.collect(), topic: topic.topic }
     });
-    let response = OffsetForLeaderEpochResponse::default().with_topics(topics.collect());
+    let response = OffsetForLeaderEpochResponse { topics: topics.collect(), ..OffsetForLeaderEpochResponse::default() };
     call.answer(&response)
 }

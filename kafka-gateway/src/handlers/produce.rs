@@ -2,12 +2,12 @@
 //! acknowledgement beside what comes next.
 
 use futures_util::FutureExt;
-use kafka_protocol::messages::produce_request::PartitionProduceData;
-use kafka_protocol::messages::produce_response::{
-    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
-};
-use kafka_protocol::messages::{ProduceRequest, TopicName};
 use rustmq_broker_service::{Acks, BrokerError, ProducePartition, ProduceWait, Produced, RecordFault};
+use rustmq_kafka_codec_messages::produce_request::{PartitionProduceData, TopicProduceData};
+use rustmq_kafka_codec_messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, TopicProduceResponse,
+};
+use rustmq_kafka_codec_messages::{ProduceRequest, ProduceResponse};
 use rustmq_model::PartitionId;
 use rustmq_model::batch::{BatchHeader, Codec};
 use uuid::Uuid;
@@ -24,7 +24,7 @@ const VERSION_MIN: i16 = 3;
 const ZSTD_FROM: i16 = 7;
 
 /// The topics of a request and their partitions, to put the answers back in place.
-type Outline = Vec<(TopicName, Uuid, Vec<Place>)>;
+type Outline = Vec<(String, Uuid, Vec<Place>)>;
 
 /// One partition of a request.
 struct Place {
@@ -39,7 +39,7 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
     }
     let request: ProduceRequest = call.decode()?;
     let version = call.version();
-    let outline = outline(&request, version);
+    let (outline, partitions) = split(request.topic_data, version);
     let acks = match request.acks {
         0 => Acks::None,
         1 => Acks::Leader,
@@ -53,11 +53,13 @@ pub async fn handle(call: Call) -> Result<Handling, CallError> {
             _ => call.answer(&refuse_all(outline, error_map::code(&refused))),
         };
     }
-    let wait = call.shared.broker.produce(in_brokers_words(request, acks, version)).await;
+    let timeout = words::milliseconds(request.timeout_ms);
+    let request = rustmq_broker_service::ProduceRequest { acks, timeout, partitions };
+    let wait = call.shared.broker.produce(request).await;
     if acks == Acks::None {
         return unanswered(&outline, wait);
     }
-    Ok(call.answer_later(async move { response(outline, wait.wait().await, version) }))
+    Ok(call.answer_later(async move { response(outline, wait.wait().await) }))
 }
 
 /// Without an answer, a closed connection is how the client learns that something is wrong and asks
@@ -77,13 +79,27 @@ fn unanswered(outline: &Outline, wait: ProduceWait) -> Result<Handling, CallErro
     Ok(Handling::Silent(end.boxed()))
 }
 
-fn outline(request: &ProduceRequest, version: i16) -> Outline {
-    let topics = request.topic_data.iter().map(|topic| {
-        let places = topic.partition_data.iter();
-        let places = places.map(|data| Place { index: data.index, refusal: refusal(data, version) });
-        (topic.name.clone(), topic.topic_id, places.collect())
-    });
-    topics.collect()
+/// The outline of a request, and what of it goes to the broker.
+fn split(topics: Vec<TopicProduceData>, version: i16) -> (Outline, Vec<ProducePartition>) {
+    let mut outline = Outline::with_capacity(topics.len());
+    let mut accepted = Vec::new();
+    for TopicProduceData { name, topic_id, partition_data } in topics {
+        let topic = words::topic_ref(&name, words::topic_id(topic_id));
+        let mut places = Vec::with_capacity(partition_data.len());
+        for data in partition_data {
+            let refusal = refusal(&data, version);
+            places.push(Place { index: data.index, refusal });
+            if refusal.is_none() {
+                accepted.push(ProducePartition {
+                    topic: topic.clone(),
+                    partition: PartitionId(data.index),
+                    records: data.records.unwrap_or_default(),
+                });
+            }
+        }
+        outline.push((name, topic_id, places));
+    }
+    (outline, accepted)
 }
 
 /// A version must not carry what those who speak it cannot read.
@@ -95,33 +111,21 @@ fn refusal(data: &PartitionProduceData, version: i16) -> Option<i16> {
     (header.attributes.codec() == Some(Codec::Zstd)).then_some(error_map::UNSUPPORTED_COMPRESSION_TYPE)
 }
 
-fn in_brokers_words(request: ProduceRequest, acks: Acks, version: i16) -> rustmq_broker_service::ProduceRequest {
-    let timeout = words::milliseconds(request.timeout_ms);
-    let partitions = request.topic_data.into_iter().flat_map(|topic| {
-        let of = words::topic_ref(topic.name.as_str(), words::topic_id(topic.topic_id));
-        let accepted = topic.partition_data.into_iter().filter(move |data| refusal(data, version).is_none());
-        accepted.map(move |data| ProducePartition {
-            topic: of.clone(),
-            partition: PartitionId(data.index),
-            records: data.records.unwrap_or_default(),
-        })
-    });
-    rustmq_broker_service::ProduceRequest { acks, timeout, partitions: partitions.collect() }
-}
-
-fn response(outline: Outline, results: Vec<Result<Produced, BrokerError>>, version: i16) -> ProduceResponse {
+fn response(outline: Outline, results: Vec<Result<Produced, BrokerError>>) -> ProduceResponse {
     let mut results = results.into_iter();
     fill(outline, |Place { index, refusal }| {
         if let Some(code) = refusal {
             return refused(index, code);
         }
         match results.next() {
-            Some(Ok(produced)) => PartitionProduceResponse::default()
-                .with_index(index)
-                .with_base_offset(produced.base_offset.0)
-                .with_log_append_time_ms(produced.log_append_time.0)
-                .with_log_start_offset(produced.log_start.0),
-            Some(Err(error)) => failed(index, &error, version),
+            Some(Ok(produced)) => PartitionProduceResponse {
+                index,
+                base_offset: produced.base_offset.0,
+                log_append_time_ms: produced.log_append_time.0,
+                log_start_offset: produced.log_start.0,
+                ..PartitionProduceResponse::default()
+            },
+            Some(Err(error)) => failed(index, &error),
             None => refused(index, error_map::UNKNOWN_TOPIC_OR_PARTITION),
         }
     })
@@ -132,37 +136,37 @@ fn refuse_all(outline: Outline, code: i16) -> ProduceResponse {
 }
 
 fn fill(outline: Outline, mut partition: impl FnMut(Place) -> PartitionProduceResponse) -> ProduceResponse {
-    let responses = outline.into_iter().map(|(name, id, places)| {
-        TopicProduceResponse::default()
-            .with_name(name)
-            .with_topic_id(id)
-            .with_partition_responses(places.into_iter().map(&mut partition).collect())
+    let responses = outline.into_iter().map(|(name, topic_id, places)| TopicProduceResponse {
+        name,
+        topic_id,
+        partition_responses: places.into_iter().map(&mut partition).collect(),
     });
-    ProduceResponse::default().with_responses(responses.collect())
+    ProduceResponse { responses: responses.collect(), ..ProduceResponse::default() }
 }
 
-fn refused(index: i32, code: i16) -> PartitionProduceResponse {
-    PartitionProduceResponse::default()
-        .with_index(index)
-        .with_error_code(code)
-        .with_base_offset(-1)
-        .with_log_append_time_ms(-1)
-        .with_log_start_offset(-1)
-}
-
-fn failed(index: i32, error: &BrokerError, version: i16) -> PartitionProduceResponse {
-    let partition = refused(index, error_map::code(error));
-    if version < 8 {
-        return partition;
+fn refused(index: i32, error_code: i16) -> PartitionProduceResponse {
+    PartitionProduceResponse {
+        index,
+        error_code,
+        base_offset: -1,
+        log_append_time_ms: -1,
+        log_start_offset: -1,
+        ..PartitionProduceResponse::default()
     }
+}
+
+fn failed(index: i32, error: &BrokerError) -> PartitionProduceResponse {
     let faults: &[RecordFault] = match error {
         BrokerError::InvalidRecord { records, .. } | BrokerError::InvalidTimestamp { records, .. } => records,
         _ => &[],
     };
-    let record_errors = faults.iter().map(|fault| {
-        BatchIndexAndErrorMessage::default()
-            .with_batch_index(fault.index)
-            .with_batch_index_error_message(Some(words::text(fault.reason.as_str())))
+    let record_errors = faults.iter().map(|fault| BatchIndexAndErrorMessage {
+        batch_index: fault.index,
+        batch_index_error_message: Some(fault.reason.clone()),
     });
-    partition.with_record_errors(record_errors.collect()).with_error_message(error_map::message(error))
+    PartitionProduceResponse {
+        record_errors: record_errors.collect(),
+        error_message: error_map::message(error),
+        ..refused(index, error_map::code(error))
+    }
 }

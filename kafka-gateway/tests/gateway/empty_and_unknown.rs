@@ -3,15 +3,14 @@
 use std::time::{Duration, Instant};
 
 use crate::house::House;
-use kafka_protocol::messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
-use kafka_protocol::messages::leave_group_request::MemberIdentity;
-use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{
-    AlterConfigsRequest, ApiKey, DescribeConfigsRequest, FetchRequest, FindCoordinatorRequest, LeaveGroupRequest,
-    ListOffsetsRequest, RequestKind, ResponseKind,
+use rustmq_kafka_codec_messages::alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use rustmq_kafka_codec_messages::describe_configs_request::DescribeConfigsResource;
+use rustmq_kafka_codec_messages::leave_group_request::MemberIdentity;
+use rustmq_kafka_codec_messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
+use rustmq_kafka_codec_messages::{
+    AlterConfigsRequest, DescribeConfigsRequest, FetchRequest, FindCoordinatorRequest, LeaveGroupRequest,
+    ListOffsetsRequest,
 };
-use kafka_protocol::protocol::StrBytes;
 
 const BROKER: i8 = 4;
 const NONE: i16 = 0;
@@ -19,19 +18,24 @@ const UNKNOWN_MEMBER_ID: i16 = 25;
 const UNSUPPORTED_VERSION: i16 = 35;
 const INVALID_REQUEST: i16 = 42;
 
-fn text(value: &'static str) -> StrBytes {
-    StrBytes::from_static_str(value)
+fn text(value: &str) -> String {
+    value.to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fetch_that_ends_its_session_waits_for_nothing() {
     let house = House::open(|_| {}).await;
     let mut client = house.client().await;
-    let request = FetchRequest::default().with_session_epoch(-1).with_min_bytes(1).with_max_wait_ms(5_000);
+    let request = FetchRequest {
+        session_epoch: -1,
+        min_bytes: 1,
+        max_wait_ms: 5_000,
+        max_bytes: 1 << 20,
+        ..FetchRequest::default()
+    };
     let started = Instant::now();
-    let answer = client.ask(ApiKey::Fetch, 12, RequestKind::Fetch(request.with_max_bytes(1 << 20))).await;
+    let fetched = client.ask(12, request).await;
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
-    let ResponseKind::Fetch(fetched) = answer else { panic!("another answer") };
     assert_eq!((fetched.error_code, fetched.session_id, fetched.responses.len()), (NONE, 0, 0));
     house.close().await;
 }
@@ -40,16 +44,18 @@ async fn a_fetch_that_ends_its_session_waits_for_nothing() {
 async fn a_group_that_is_not_there_can_be_left_and_knows_no_member() {
     let house = House::open(|_| {}).await;
     let mut client = house.client().await;
-    let find = RequestKind::FindCoordinator(FindCoordinatorRequest::default().with_key(text("nobody")));
-    client.ask(ApiKey::FindCoordinator, 3, find).await;
-    let request = LeaveGroupRequest::default().with_group_id(text("nobody").into());
+    let find = FindCoordinatorRequest { key: text("nobody"), ..FindCoordinatorRequest::default() };
+    client.ask(3, find).await;
+    let request = LeaveGroupRequest { group_id: text("nobody"), ..LeaveGroupRequest::default() };
     for version in 0..=5 {
         let request = match version {
-            ..3 => request.clone().with_member_id(text("m")),
-            _ => request.clone().with_members(vec![MemberIdentity::default().with_member_id(text("m"))]),
+            ..3 => LeaveGroupRequest { member_id: text("m"), ..request.clone() },
+            _ => {
+                let members = vec![MemberIdentity { member_id: text("m"), ..MemberIdentity::default() }];
+                LeaveGroupRequest { members, ..request.clone() }
+            }
         };
-        let answer = client.ask(ApiKey::LeaveGroup, version, RequestKind::LeaveGroup(request)).await;
-        let ResponseKind::LeaveGroup(left) = answer else { panic!("another answer") };
+        let left = client.ask(version, request).await;
         let codes: Vec<_> = left.members.iter().map(|one| one.error_code).collect();
         let expected = if version < 3 { (UNKNOWN_MEMBER_ID, vec![]) } else { (NONE, vec![UNKNOWN_MEMBER_ID]) };
         assert_eq!((left.error_code, codes), expected, "version {version}");
@@ -63,11 +69,10 @@ async fn no_name_of_a_config_stands_for_all() {
     let mut client = house.client().await;
     let mut described = Vec::new();
     for names in [None, Some(Vec::new())] {
-        let resource = DescribeConfigsResource::default().with_resource_type(BROKER).with_resource_name(text("0"));
-        let resource = resource.with_configuration_keys(names);
-        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
-        let answer = client.ask(ApiKey::DescribeConfigs, 4, RequestKind::DescribeConfigs(request)).await;
-        let ResponseKind::DescribeConfigs(answer) = answer else { panic!("another answer") };
+        let resource =
+            DescribeConfigsResource { resource_type: BROKER, resource_name: text("0"), configuration_keys: names };
+        let request = DescribeConfigsRequest { resources: vec![resource], ..DescribeConfigsRequest::default() };
+        let answer = client.ask(4, request).await;
         described.push(answer.results[0].configs.len());
     }
     assert!(described[0] > 0 && described[0] == described[1], "{described:?}");
@@ -78,10 +83,11 @@ async fn no_name_of_a_config_stands_for_all() {
 async fn a_config_is_not_replaced_by_nothing() {
     let house = House::open(|_| {}).await;
     let mut client = house.client().await;
-    let config = AlterableConfig::default().with_name(text("log.retention.ms")).with_value(None);
-    let resource = AlterConfigsResource::default().with_resource_type(BROKER).with_configs(vec![config]);
-    let request = RequestKind::AlterConfigs(AlterConfigsRequest::default().with_resources(vec![resource]));
-    let ResponseKind::AlterConfigs(altered) = client.ask(ApiKey::AlterConfigs, 2, request).await else { panic!() };
+    let config = AlterableConfig { name: text("log.retention.ms"), value: None };
+    let resource =
+        AlterConfigsResource { resource_type: BROKER, configs: vec![config], ..AlterConfigsResource::default() };
+    let request = AlterConfigsRequest { resources: vec![resource], ..AlterConfigsRequest::default() };
+    let altered = client.ask(2, request).await;
     assert_eq!(altered.responses[0].error_code, INVALID_REQUEST);
     house.close().await;
 }
@@ -91,11 +97,10 @@ async fn a_place_that_does_not_exist_has_no_offset() {
     let house = House::open(|_| {}).await;
     let mut client = house.client().await;
     for timestamp in [-6, -7, i64::MIN] {
-        let partition = ListOffsetsPartition::default().with_timestamp(timestamp);
-        let topic = ListOffsetsTopic::default().with_name(text("orders").into()).with_partitions(vec![partition]);
-        let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
-        let answer = client.ask(ApiKey::ListOffsets, 7, RequestKind::ListOffsets(request)).await;
-        let ResponseKind::ListOffsets(listed) = answer else { panic!("another answer") };
+        let partition = ListOffsetsPartition { timestamp, ..ListOffsetsPartition::default() };
+        let topic = ListOffsetsTopic { name: text("orders"), partitions: vec![partition] };
+        let request = ListOffsetsRequest { replica_id: -1, topics: vec![topic], ..ListOffsetsRequest::default() };
+        let listed = client.ask(7, request).await;
         assert_eq!(listed.topics[0].partitions[0].error_code, UNSUPPORTED_VERSION, "{timestamp}");
     }
     house.close().await;

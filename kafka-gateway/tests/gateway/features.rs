@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kafka_protocol::messages::{ApiVersionsResponse, ResponseKind};
+use rustmq_kafka_codec_messages::ApiVersionsResponse;
 
 use crate::house::{Client, House};
 use crate::samples;
 
 async fn api_versions(client: &mut Client, version: i16) -> ApiVersionsResponse {
     client.send(&samples::frame(18, version, 9)).await;
-    let ResponseKind::ApiVersions(answer) = client.answer(18, version, 9).await else { panic!("another answer") };
-    answer
+    client.answer(version, 9).await
 }
 
 /// The features with their levels, and the epoch.

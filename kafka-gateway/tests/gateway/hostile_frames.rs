@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use crate::house::{Client, House};
 use crate::samples;
-use kafka_protocol::messages::ResponseKind;
+use rustmq_kafka_codec_messages::{ApiVersionsResponse, ListOffsetsResponse, MetadataResponse};
 use rustmq_model::ByteSize;
 use tokio::io::AsyncWriteExt;
 
 async fn is_alive(client: &mut Client) -> bool {
     client.send(&samples::frame(18, 3, 5)).await;
-    matches!(client.answer(18, 3, 5).await, ResponseKind::ApiVersions(_))
+    !client.answer::<ApiVersionsResponse>(3, 5).await.api_keys.is_empty()
 }
 
 /// Whether the gateway ends the connection without another answer.
@@ -96,9 +96,9 @@ async fn api_versions_from_the_future_is_answered_in_version_0() {
     let house = House::open(|_| {}).await;
     let mut client = house.client().await;
     client.send(&framed(&[0, 18, 0, 99, 0, 0, 0, 7, 0xff, 0xff, 1, 2, 3])).await;
-    let ResponseKind::ApiVersions(versions) = client.answer(18, 0, 7).await else { panic!("another answer") };
+    let versions: ApiVersionsResponse = client.answer(0, 7).await;
     assert_eq!(versions.error_code, 35);
-    assert!(versions.api_keys.iter().any(|api| (api.api_key, api.min_version, api.max_version) == (18, 0, 4)));
+    assert!(versions.api_keys.iter().any(|api| (api.api_key, api.min_version, api.max_version) == (18, 0, 5)));
     assert!(is_alive(&mut client).await, "the connection goes on");
     house.close().await;
 }
@@ -108,7 +108,7 @@ async fn acks_0_is_silent_and_kept_even_if_the_client_leaves() {
     let house = House::open(|_| {}).await;
     let mut client = house.client().await;
     client.send(&samples::frame(3, 4, 1)).await;
-    client.answer(3, 4, 1).await;
+    client.answer::<MetadataResponse>(4, 1).await;
     let mut frame = samples::frame(0, 3, 2);
     let acks = frame.windows(6).position(|found| found == [0xff, 0xff, 0xff, 0xff, 0, 0]).unwrap() + 2;
     frame[acks..acks + 2].copy_from_slice(&[0, 0]);
@@ -120,7 +120,7 @@ async fn acks_0_is_silent_and_kept_even_if_the_client_leaves() {
     let end = async {
         loop {
             client.send(&samples::frame(2, 1, 3)).await;
-            let ResponseKind::ListOffsets(offsets) = client.answer(2, 1, 3).await else { panic!("another answer") };
+            let offsets: ListOffsetsResponse = client.answer(1, 3).await;
             if offsets.topics[0].partitions[0].offset >= 20 {
                 return offsets.topics[0].partitions[0].offset;
             }

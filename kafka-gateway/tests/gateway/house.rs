@@ -6,13 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use kafka_protocol::messages::{ApiKey, RequestHeader, RequestKind, ResponseKind};
-use kafka_protocol::protocol::Encodable;
+use bytes::Bytes;
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use rustmq_broker_service::Broker;
 use rustmq_broker_service::testing::{InMemoryBroker, InMemoryBrokerOptions};
+use rustmq_kafka_codec_messages::{ApiKey, Decode, Encode, Message, Reader, Request, encode_request, for_each_api};
 use rustmq_kafka_gateway::{Gateway, GatewayConfig, GatewaySettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -109,10 +108,14 @@ impl Client {
     }
 
     /// A request and its response.
-    pub async fn ask(&mut self, key: ApiKey, version: i16, request: RequestKind) -> ResponseKind {
+    pub async fn ask<M>(&mut self, version: i16, request: M) -> M::Response
+    where
+        M: Request + Encode,
+        M::Response: Decode,
+    {
         const CORRELATION: i32 = 3;
-        self.send(&framed(key, version, CORRELATION, &request)).await;
-        self.answer(key as i16, version, CORRELATION).await
+        self.send(&framed(version, CORRELATION, &request)).await;
+        self.answer(version, CORRELATION).await
     }
 
     /// The next response: its correlation id, and what follows it.
@@ -126,33 +129,45 @@ impl Client {
         Some((i32::from_be_bytes(*id), rest.to_vec()))
     }
 
-    /// A response as the crate reads it; no byte of it may be left.
-    pub async fn answer(&mut self, key: i16, version: i16, correlation_id: i32) -> ResponseKind {
+    /// A response; no byte of it may be left.
+    pub async fn answer<M: Message + Decode>(&mut self, version: i16, correlation_id: i32) -> M {
+        decode(version, self.body(M::KEY, version, correlation_id).await)
+    }
+
+    /// A response that only has to be one.
+    pub async fn any_answer(&mut self, key: ApiKey, version: i16, correlation_id: i32) {
+        let body = self.body(key, version, correlation_id).await;
+        macro_rules! decode_any {
+            ($($name:ident $key:literal $first:literal $last:literal $flexible:literal $unstable:literal
+                $request:ident $response:ident;)*) => {
+                match key {
+                    $(ApiKey::$name => drop(decode::<rustmq_kafka_codec_messages::$response>(version, body)),)*
+                }
+            };
+        }
+        for_each_api!(decode_any);
+    }
+
+    async fn body(&mut self, key: ApiKey, version: i16, correlation_id: i32) -> Bytes {
         let (id, rest) = self.receive().await.unwrap_or_else(|| panic!("{key} {version}: the connection was closed"));
         assert_eq!(id, correlation_id);
-        decode(key, version, rest)
+        let mut body = Bytes::from(rest);
+        if key.has_flexible_response_header(version) {
+            assert_eq!(body.split_to(1).as_ref(), [0], "no tagged fields in the header");
+        }
+        body
     }
 }
 
 /// A request with its header and its length.
-pub fn framed(key: ApiKey, version: i16, correlation_id: i32, request: &RequestKind) -> Vec<u8> {
-    let mut frame = BytesMut::new();
-    let header = RequestHeader::default()
-        .with_request_api_key(key as i16)
-        .with_request_api_version(version)
-        .with_correlation_id(correlation_id);
-    header.encode(&mut frame, key.request_header_version(version)).unwrap();
-    request.encode(&mut frame, version).unwrap();
-    [&u32::try_from(frame.len()).unwrap().to_be_bytes(), &frame[..]].concat()
+pub fn framed<M: Message + Encode>(version: i16, correlation_id: i32, request: &M) -> Vec<u8> {
+    encode_request(correlation_id, "tests", version, request).unwrap().into()
 }
 
-fn decode(key: i16, version: i16, rest: Vec<u8>) -> ResponseKind {
-    let api = ApiKey::try_from(key).unwrap();
-    let mut body = bytes::Bytes::from(rest);
-    if api.response_header_version(version) >= 1 {
-        assert_eq!(body.split_to(1).as_ref(), [0], "no tagged fields in the header");
-    }
-    let decoded = ResponseKind::decode(api, &mut body, version).unwrap_or_else(|e| panic!("{key} {version}: {e}"));
-    assert!(body.is_empty(), "{key} {version}: {} bytes are left", body.len());
-    decoded
+fn decode<M: Message + Decode>(version: i16, body: Bytes) -> M {
+    const ELEMENTS_MAX: usize = 1_000_000;
+    let mut reader = Reader::new(body, version, M::KEY.is_flexible(version), ELEMENTS_MAX);
+    let message = M::decode(&mut reader).unwrap_or_else(|error| panic!("{} {version}: {error}", M::KEY));
+    assert!(reader.rest().is_empty(), "{} {version}: {} bytes are left", M::KEY, reader.rest().len());
+    message
 }

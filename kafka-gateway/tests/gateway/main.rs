@@ -1,5 +1,4 @@
-//! The gateway over its broker and engine, spoken to by bytes. One program, since what decodes
-//! Kafka's messages takes long to compile.
+//! The gateway over its broker and engine, spoken to by bytes.
 
 #![allow(clippy::unwrap_used)]
 
@@ -10,7 +9,6 @@ mod hostile_frames;
 mod house;
 mod refusals;
 mod repeated_items;
-#[path = "../../src/samples.rs"]
 mod samples;
 mod unacknowledged;
 mod unread_answers;

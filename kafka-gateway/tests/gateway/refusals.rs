@@ -2,22 +2,25 @@
 //! may change at any time do.
 
 use crate::house::{Client, House};
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
-use kafka_protocol::messages::{
-    ApiKey, CreateTopicsRequest, DescribeTopicPartitionsRequest, FindCoordinatorRequest, RequestKind, ResponseKind,
-};
-use kafka_protocol::protocol::StrBytes;
 use rustmq_broker_service::{ConfigChange, ConfigEdit, EditOperation, Mode, ResourceAlteration, ResourceName};
+use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
+use rustmq_kafka_codec_messages::describe_topic_partitions_request::{Cursor, TopicRequest};
+use rustmq_kafka_codec_messages::{
+    ApiVersionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DescribeGroupsRequest,
+    DescribeTopicPartitionsRequest, FindCoordinatorRequest,
+};
 use tokio::io::AsyncWriteExt;
 
 const NONE: i16 = 0;
+const INVALID_TOPIC_EXCEPTION: i16 = 17;
 const UNSUPPORTED_VERSION: i16 = 35;
 const INVALID_REQUEST: i16 = 42;
+const GROUP_ID_NOT_FOUND: i16 = 69;
+const REBOOTSTRAP_REQUIRED: i16 = 129;
 const TRANSACTIONAL_ID_AUTHORIZATION_FAILED: i16 = 53;
 
-fn text(value: &'static str) -> StrBytes {
-    StrBytes::from_static_str(value)
+fn text(value: &str) -> String {
+    value.to_owned()
 }
 
 /// A broker-wide setting changes while the broker runs.
@@ -44,14 +47,12 @@ async fn coordinators_that_are_not_there_are_refused_for_good() {
         // What librdkafka, which asks in these versions, gives up for.
         let no_transactions = if version <= 2 { TRANSACTIONAL_ID_AUTHORIZATION_FAILED } else { UNSUPPORTED_VERSION };
         for (key_type, expected) in [(0, NONE), (1, no_transactions), (2, UNSUPPORTED_VERSION), (3, INVALID_REQUEST)] {
-            let request = FindCoordinatorRequest::default().with_key_type(key_type);
+            let request = FindCoordinatorRequest { key_type, ..FindCoordinatorRequest::default() };
             let request = match version {
-                ..4 => request.with_key(text("one")),
-                _ => request.with_coordinator_keys(vec![text("one")]),
+                ..4 => FindCoordinatorRequest { key: text("one"), ..request },
+                _ => FindCoordinatorRequest { coordinator_keys: vec![text("one")], ..request },
             };
-            let request = RequestKind::FindCoordinator(request);
-            let answer = client.ask(ApiKey::FindCoordinator, version, request).await;
-            let ResponseKind::FindCoordinator(found) = answer else { panic!("another answer") };
+            let found = client.ask(version, request).await;
             let (code, message) = match found.coordinators.first() {
                 Some(found) => (found.error_code, found.error_message.clone()),
                 None => (found.error_code, found.error_message),
@@ -100,28 +101,88 @@ async fn an_address_has_the_connections_that_the_settings_give_it() {
 async fn a_page_of_partitions_ends_where_the_setting_says() {
     let house = House::open_with(&[("max.request.partition.size.limit", "3")], |_| {}).await;
     let mut client = house.client().await;
-    let topic = CreatableTopic::default().with_name(text("pages").into()).with_num_partitions(5);
-    let topic = topic.with_replication_factor(1);
-    let creation = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
-    client.ask(ApiKey::CreateTopics, 7, RequestKind::CreateTopics(creation)).await;
+    let topic =
+        CreatableTopic { name: text("pages"), num_partitions: 5, replication_factor: 1, ..CreatableTopic::default() };
+    let creation = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
+    client.ask(7, creation).await;
     let mut cursor = None;
     let mut pages = Vec::new();
     loop {
-        let request = DescribeTopicPartitionsRequest::default()
-            .with_topics(vec![TopicRequest::default().with_name(text("pages").into())])
-            .with_response_partition_limit(1000)
-            .with_cursor(cursor.take());
-        let request = RequestKind::DescribeTopicPartitions(request);
-        let answer = client.ask(ApiKey::DescribeTopicPartitions, 0, request).await;
-        let ResponseKind::DescribeTopicPartitions(page) = answer else { panic!("another answer") };
+        let request = DescribeTopicPartitionsRequest {
+            topics: vec![TopicRequest { name: text("pages") }],
+            response_partition_limit: 1000,
+            cursor: cursor.take(),
+        };
+        let page = client.ask(0, request).await;
         pages.push(page.topics[0].partitions.iter().map(|one| one.partition_index).collect::<Vec<_>>());
         let Some(next) = page.next_cursor else { break };
-        cursor = Some(
-            kafka_protocol::messages::describe_topic_partitions_request::Cursor::default()
-                .with_topic_name(next.topic_name)
-                .with_partition_index(next.partition_index),
-        );
+        cursor = Some(Cursor { topic_name: next.topic_name, partition_index: next.partition_index });
     }
     assert_eq!(pages, [vec![0, 1, 2], vec![3, 4]]);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_means_another_broker_is_sent_back_to_its_bootstrap_servers() {
+    let house = House::open(|_| {}).await;
+    let mut client = house.client().await;
+    let (cluster, node) = (house.broker.cluster().cluster_id, house.broker.id().0);
+    let ask = |cluster: Option<&str>, node_id| ApiVersionsRequest {
+        client_software_name: text("s"),
+        client_software_version: text("1"),
+        cluster_id: cluster.map(text),
+        node_id,
+    };
+    for (cluster, node, expected) in [
+        (None, -1, NONE),
+        (Some(cluster.as_str()), node, NONE),
+        (Some("another"), node, REBOOTSTRAP_REQUIRED),
+        (Some(cluster.as_str()), node + 1, REBOOTSTRAP_REQUIRED),
+        (Some(cluster.as_str()), -1, INVALID_REQUEST),
+        (None, node, INVALID_REQUEST),
+    ] {
+        let answer = client.ask(5, ask(cluster, node)).await;
+        assert_eq!(answer.error_code, expected, "{cluster:?} {node}");
+        assert_eq!(answer.api_keys.is_empty(), expected != NONE, "{cluster:?} {node}");
+        // Versions that cannot say it mean whoever they reach.
+        assert_eq!(client.ask(4, ask(cluster, node)).await.error_code, NONE);
+    }
+    house.close().await;
+}
+
+/// The offsets topic is there from then on, with coordinators.
+async fn find_coordinator(client: &mut Client) {
+    let request = FindCoordinatorRequest { key: text("nobody"), ..FindCoordinatorRequest::default() };
+    assert_eq!(client.ask(3, request).await.error_code, NONE);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_is_not_deleted_has_a_text_from_version_3_on() {
+    let house = House::open(|_| {}).await;
+    let mut client = house.client().await;
+    find_coordinator(&mut client).await;
+    for version in 0..=3 {
+        let request = DeleteGroupsRequest { groups_names: vec![text("nobody")] };
+        let answer = client.ask(version, request).await;
+        assert_eq!(answer.results[0].error_code, GROUP_ID_NOT_FOUND, "version {version}");
+        assert_eq!(answer.results[0].error_message.is_some(), version >= 3, "version {version}");
+    }
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_of_the_longest_name_is_sent() {
+    let house = House::open(|_| {}).await;
+    let mut client = house.client().await;
+    find_coordinator(&mut client).await;
+    // Two bytes each, and one byte short of the longest text.
+    let name = "\u{00e9}".repeat(16_383);
+    let topic = CreatableTopic { name: name.clone(), num_partitions: 1, ..CreatableTopic::default() };
+    let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
+    assert_eq!(client.ask(7, request).await.topics[0].error_code, INVALID_TOPIC_EXCEPTION);
+    let request = DescribeGroupsRequest { groups: vec![name], ..DescribeGroupsRequest::default() };
+    let described = client.ask(6, request).await;
+    assert_eq!(described.groups[0].error_code, GROUP_ID_NOT_FOUND);
+    assert!(described.groups[0].error_message.as_ref().is_some_and(|message| message.starts_with("Group \u{00e9}")));
     house.close().await;
 }

@@ -2,10 +2,9 @@
 
 use crate::house::{Client, House, framed};
 use bytes::Bytes;
-use kafka_protocol::messages::create_topics_request::CreatableTopic;
-use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
-use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, CreateTopicsRequest, ProduceRequest, RequestKind};
-use kafka_protocol::protocol::StrBytes;
+use rustmq_kafka_codec_messages::create_topics_request::CreatableTopic;
+use rustmq_kafka_codec_messages::produce_request::{PartitionProduceData, TopicProduceData};
+use rustmq_kafka_codec_messages::{ApiVersionsRequest, CreateTopicsRequest, ProduceRequest};
 use rustmq_model::Timestamp;
 use rustmq_model::batch::Codec;
 use rustmq_model::record::BatchBuilder;
@@ -20,20 +19,25 @@ fn batch(size: usize) -> Bytes {
 }
 
 async fn produce(client: &mut Client, size: usize) {
-    let data = PartitionProduceData::default().with_records(Some(batch(size)));
-    let topic = TopicProduceData::default().with_name(StrBytes::from_static_str("orders").into());
-    let request = ProduceRequest::default().with_topic_data(vec![topic.with_partition_data(vec![data])]);
-    client.send(&framed(ApiKey::Produce, 9, 1, &RequestKind::Produce(request.with_timeout_ms(1)))).await;
+    let data = PartitionProduceData { index: 0, records: Some(batch(size)) };
+    let partition_data = vec![data];
+    let topic = TopicProduceData { name: "orders".to_owned(), partition_data, ..TopicProduceData::default() };
+    let request = ProduceRequest { topic_data: vec![topic], timeout_ms: 1, ..ProduceRequest::default() };
+    client.send(&framed(9, 1, &request)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_engine_holds_without_an_answer_is_counted() {
     let house = House::open(|_| {}).await;
     let mut client = house.client().await;
-    let topic = CreatableTopic::default().with_name(StrBytes::from_static_str("orders").into());
-    let topic = topic.with_num_partitions(1).with_replication_factor(1);
-    let creation = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(10_000);
-    client.ask(ApiKey::CreateTopics, 5, RequestKind::CreateTopics(creation)).await;
+    let topic = CreatableTopic {
+        name: "orders".to_owned(),
+        num_partitions: 1,
+        replication_factor: 1,
+        ..CreatableTopic::default()
+    };
+    let creation = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..CreateTopicsRequest::default() };
+    client.ask(5, creation).await;
 
     house.stall();
     for size in [LARGE; COUNT].into_iter().chain([1]) {
@@ -48,7 +52,7 @@ async fn what_the_engine_holds_without_an_answer_is_counted() {
     house.resume();
     house.until(|house| in_use(house) == 0).await;
     // The first answer is to what comes after them.
-    let request = RequestKind::ApiVersions(ApiVersionsRequest::default());
-    client.ask(ApiKey::ApiVersions, 0, request).await;
+    let request = ApiVersionsRequest::default();
+    client.ask(0, request).await;
     house.close().await;
 }

@@ -1,0 +1,225 @@
+//! How values are read. Every length and count is compared with what is left of the frame before
+//! memory is taken for it, so memory follows the bytes that arrived, never a number that is merely
+//! claimed.
+
+use bytes::{Buf, Bytes};
+use uuid::Uuid;
+
+use crate::error::DecodeError;
+
+/// The longest text, as on Kafka, whose lengths had two bytes first.
+const TEXT_BYTES_MAX: usize = i16::MAX as usize;
+/// Elements that room is made for before they are read. A list grows beyond as they arrive.
+const RESERVED_ELEMENTS_MAX: usize = 1024;
+
+/// What can be read in the version that its reader stands for.
+pub trait Decode: Sized {
+    /// # Errors
+    ///
+    /// The bytes are not such a value.
+    fn decode(reader: &mut Reader) -> Result<Self, DecodeError>;
+}
+
+/// Reads a message of one version.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    rest: Bytes,
+    version: i16,
+    is_flexible: bool,
+    elements_left: usize,
+    elements_max: usize,
+}
+
+impl Reader {
+    /// Reads from the start of `bytes`. The elements of all lists and all tagged fields together
+    /// are at most `elements_max`.
+    #[must_use]
+    pub const fn new(bytes: Bytes, version: i16, is_flexible: bool, elements_max: usize) -> Self {
+        Self { rest: bytes, version, is_flexible, elements_left: elements_max, elements_max }
+    }
+
+    #[must_use]
+    pub const fn version(&self) -> i16 {
+        self.version
+    }
+
+    /// What is not read yet.
+    #[must_use]
+    pub const fn rest(&self) -> &Bytes {
+        &self.rest
+    }
+
+    pub(crate) fn boolean(&mut self, field: &'static str) -> Result<bool, DecodeError> {
+        Ok(self.int8(field)? != 0)
+    }
+
+    pub(crate) fn int8(&mut self, field: &'static str) -> Result<i8, DecodeError> {
+        self.rest.try_get_i8().map_err(|_| DecodeError::Truncated { field })
+    }
+
+    pub(crate) fn int16(&mut self, field: &'static str) -> Result<i16, DecodeError> {
+        self.rest.try_get_i16().map_err(|_| DecodeError::Truncated { field })
+    }
+
+    pub(crate) fn uint16(&mut self, field: &'static str) -> Result<u16, DecodeError> {
+        self.rest.try_get_u16().map_err(|_| DecodeError::Truncated { field })
+    }
+
+    pub(crate) fn int32(&mut self, field: &'static str) -> Result<i32, DecodeError> {
+        self.rest.try_get_i32().map_err(|_| DecodeError::Truncated { field })
+    }
+
+    pub(crate) fn int64(&mut self, field: &'static str) -> Result<i64, DecodeError> {
+        self.rest.try_get_i64().map_err(|_| DecodeError::Truncated { field })
+    }
+
+    pub(crate) fn float64(&mut self, field: &'static str) -> Result<f64, DecodeError> {
+        self.rest.try_get_f64().map_err(|_| DecodeError::Truncated { field })
+    }
+
+    pub(crate) fn uuid(&mut self, field: &'static str) -> Result<Uuid, DecodeError> {
+        self.rest.try_get_u128().map(Uuid::from_u128).map_err(|_| DecodeError::Truncated { field })
+    }
+
+    pub(crate) fn text(&mut self, field: &'static str) -> Result<String, DecodeError> {
+        self.nullable_text(field)?.ok_or(DecodeError::Null { field })
+    }
+
+    pub(crate) fn nullable_text(&mut self, field: &'static str) -> Result<Option<String>, DecodeError> {
+        let length = if self.is_flexible { self.compact_length(field)? } else { i64::from(self.int16(field)?) };
+        let Some(length) = self.length_within(field, length)? else { return Ok(None) };
+        if length > TEXT_BYTES_MAX {
+            return Err(DecodeError::Length { field, length: length as i64 });
+        }
+        let text = std::str::from_utf8(&self.rest[..length]).map_err(|_| DecodeError::NotUtf8 { field })?.to_owned();
+        self.rest.advance(length);
+        Ok(Some(text))
+    }
+
+    /// A copy, which keeps nothing of the frame.
+    pub(crate) fn bytes(&mut self, field: &'static str) -> Result<Bytes, DecodeError> {
+        self.nullable_bytes(field)?.ok_or(DecodeError::Null { field })
+    }
+
+    pub(crate) fn nullable_bytes(&mut self, field: &'static str) -> Result<Option<Bytes>, DecodeError> {
+        let view = self.nullable_view(field)?;
+        Ok(view.map(|view| Bytes::copy_from_slice(&view)))
+    }
+
+    /// A view, which keeps the frame.
+    pub(crate) fn view(&mut self, field: &'static str) -> Result<Bytes, DecodeError> {
+        self.nullable_view(field)?.ok_or(DecodeError::Null { field })
+    }
+
+    pub(crate) fn nullable_view(&mut self, field: &'static str) -> Result<Option<Bytes>, DecodeError> {
+        let length = self.long_length(field)?;
+        let length = self.length_within(field, length)?;
+        Ok(length.map(|length| self.rest.split_to(length)))
+    }
+
+    pub(crate) fn nullable_structure<T: Decode>(&mut self, field: &'static str) -> Result<Option<T>, DecodeError> {
+        if self.int8(field)? < 0 { Ok(None) } else { T::decode(self).map(Some) }
+    }
+
+    pub(crate) fn list<T>(
+        &mut self,
+        field: &'static str,
+        element: impl FnMut(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Vec<T>, DecodeError> {
+        self.nullable_list(field, element)?.ok_or(DecodeError::Null { field })
+    }
+
+    pub(crate) fn nullable_list<T>(
+        &mut self,
+        field: &'static str,
+        mut element: impl FnMut(&mut Self) -> Result<T, DecodeError>,
+    ) -> Result<Option<Vec<T>>, DecodeError> {
+        let Some(count) = self.list_count(field)? else { return Ok(None) };
+        let mut list = Vec::with_capacity(count.min(RESERVED_ELEMENTS_MAX));
+        for _ in 0..count {
+            list.push(element(self)?);
+        }
+        Ok(Some(list))
+    }
+
+    pub(crate) fn skip_tagged_fields(&mut self) -> Result<(), DecodeError> {
+        self.tagged_fields(|_, _| Ok(false))
+    }
+
+    /// Reads the tagged fields at the end of a structure: `known` reads the value of a tag that it
+    /// knows, and says whether it does.
+    pub(crate) fn tagged_fields(
+        &mut self,
+        mut known: impl FnMut(&mut Self, u32) -> Result<bool, DecodeError>,
+    ) -> Result<(), DecodeError> {
+        const FIELD: &str = "tagged fields";
+        if !self.is_flexible {
+            return Ok(());
+        }
+        for _ in 0..self.varint(FIELD)? {
+            self.charge(1)?;
+            let tag = self.varint(FIELD)?;
+            let size = i64::from(self.varint(FIELD)?);
+            let size = self.length_within(FIELD, size)?.unwrap_or_default();
+            let before = self.rest.len();
+            if known(self, tag)? {
+                let read = before - self.rest.len();
+                if read != size {
+                    return Err(DecodeError::TagSize { tag, size, read });
+                }
+            } else {
+                self.rest.advance(size);
+            }
+        }
+        Ok(())
+    }
+
+    /// The count of a list, taken out of the budget. An element takes a byte at least, so there are
+    /// at most as many as bytes are left.
+    fn list_count(&mut self, field: &'static str) -> Result<Option<usize>, DecodeError> {
+        let count = self.long_length(field)?;
+        let count = self.length_within(field, count)?;
+        self.charge(count.unwrap_or_default())?;
+        Ok(count)
+    }
+
+    /// Takes elements out of the budget.
+    fn charge(&mut self, count: usize) -> Result<(), DecodeError> {
+        let too_many = DecodeError::TooManyElements { elements_max: self.elements_max };
+        self.elements_left = self.elements_left.checked_sub(count).ok_or(too_many)?;
+        Ok(())
+    }
+
+    /// A length that the frame has, or `None` for -1, which stands for null.
+    fn length_within(&self, field: &'static str, length: i64) -> Result<Option<usize>, DecodeError> {
+        match usize::try_from(length) {
+            Ok(length) if length <= self.rest.len() => Ok(Some(length)),
+            Ok(_) => Err(DecodeError::Truncated { field }),
+            Err(_) if length == -1 => Ok(None),
+            Err(_) => Err(DecodeError::Length { field, length }),
+        }
+    }
+
+    /// The length of bytes, or the count of a list.
+    fn long_length(&mut self, field: &'static str) -> Result<i64, DecodeError> {
+        if self.is_flexible { self.compact_length(field) } else { Ok(i64::from(self.int32(field)?)) }
+    }
+
+    /// One more than the length is written; 0 stands for null.
+    fn compact_length(&mut self, field: &'static str) -> Result<i64, DecodeError> {
+        Ok(i64::from(self.varint(field)?) - 1)
+    }
+
+    /// An unsigned number of at most 32 bits, seven a byte, the lowest first.
+    fn varint(&mut self, field: &'static str) -> Result<u32, DecodeError> {
+        let mut value = 0_u64;
+        for shift in (0..35).step_by(7) {
+            let byte = self.rest.try_get_u8().map_err(|_| DecodeError::Truncated { field })?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return u32::try_from(value).map_err(|_| DecodeError::Varint { field });
+            }
+        }
+        Err(DecodeError::Varint { field })
+    }
+}
