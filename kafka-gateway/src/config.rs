@@ -23,8 +23,8 @@ settings! {
         )]
         pub advertised: Option<Endpoint>,
         /// The most Kafka connections at a time; one more is closed at once. Fewer where the limit
-        /// of open files leaves fewer beside the log and HTTP: the start warns. `max.connections` of
-        /// Kafka's own settings may ask for fewer, too.
+        /// of open files leaves fewer beside the log and HTTP: the start warns. `max.connections`
+        /// of Kafka's own settings may ask for fewer, too.
         #[setting(
             "network.max_connections" or "RUSTMQ_MAX_CONNECTIONS",
             Count { unit: "connections", min: 1, max: 1_000_000 },

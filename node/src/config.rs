@@ -12,6 +12,7 @@ mod environment;
 mod error;
 mod expansion;
 mod file;
+mod origin;
 mod reference;
 mod reload;
 mod settings;

@@ -152,7 +152,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
     ("redb", &["controller/raft"], "metadata goes through the controller's handle"),
     (
         "rustix",
-        &["engine/memory", "engine/shard", "broker/service", "net", "node", "bench"],
+        &["folder", "engine/memory", "engine/shard", "broker/service", "net", "node", "bench"],
         "ports and cores make no system calls",
     ),
     ("kafka-protocol", &["compat-tests"], "the broker has a codec of its own: kafka-codec/messages"),

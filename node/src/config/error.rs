@@ -2,7 +2,7 @@
 //! expected. It shows values as they were written, never what a variable has put into them.
 
 use super::expansion::ExpansionError;
-use super::sources::Origin;
+use super::origin::Origin;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {

@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
-use super::sources::Origin;
+use super::origin::Origin;
 
 /// A configuration is a few kilobytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -3,7 +3,6 @@
 //! covers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::PathBuf;
 
 use rustmq_settings::Accepted;
@@ -13,24 +12,7 @@ use super::environment::Environment;
 use super::error::ConfigError;
 use super::expansion::expand;
 use super::file::{self, Entry, Readable, Value};
-
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    File { path: PathBuf, line: usize },
-    Environment(String),
-    Flag(&'static str),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File { path, line } => write!(f, "{}, line {line}", path.display()),
-            Self::Environment(name) => write!(f, "environment variable {name}"),
-            Self::Flag(name) => write!(f, "flag {name}"),
-        }
-    }
-}
+use super::origin::Origin;
 
 /// A value given on the command line.
 #[derive(Clone, Debug)]
