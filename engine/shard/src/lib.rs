@@ -67,7 +67,7 @@
 mod clock;
 mod config;
 mod damaged_copies;
-mod dio;
+mod direct_io;
 mod disk;
 mod driver;
 mod event;

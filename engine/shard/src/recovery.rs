@@ -14,7 +14,7 @@ use rustmq_engine_core::wal::{RecoveredWal, Recovery, RecoveryOptions, SegmentSh
 use rustmq_model::Timestamp;
 
 use crate::clock::wall_time;
-use crate::dio::{self, DirectIo};
+use crate::direct_io::{self, DirectIo};
 use crate::disk::SlotFile;
 use crate::folder::{FolderError, WalFolder};
 use crate::read_around::{AroundFile, BadRunLimit, ReadAroundError};
@@ -219,7 +219,7 @@ fn rewrite_unproven(wal: &RecoveredWal, file: &SlotFile) -> io::Result<()> {
     let pool = ChunkPool::default();
     while at < newest.end {
         let length = (newest.end - at).min(WINDOW);
-        let bytes = dio::read_at(&file.file, u64::from(at), length as usize, &pool)?;
+        let bytes = direct_io::read_at(&file.file, u64::from(at), length as usize, &pool)?;
         file.file.write_all_at(&bytes, u64::from(at))?;
         at += length;
     }
@@ -239,8 +239,8 @@ mod tests {
     use rustmq_model::{ByteSize, LeaderEpoch, PartitionId, TopicId, TopicIdPartition};
 
     use super::{RecoverError, UnreadableRuns, recover};
-    use crate::dio::DirectIo;
-    use crate::dio::spoiled::SpoiledFile;
+    use crate::direct_io::DirectIo;
+    use crate::direct_io::spoiled::SpoiledFile;
     use crate::folder::Folder;
     use crate::{EngineConfig, EngineSettings, Metrics, start};
 

@@ -20,7 +20,7 @@ use rustmq_folder::sync_dir;
 use rustmq_model::{Offset, TopicIdPartition};
 
 use crate::damaged_copies::copy_for_repair;
-use crate::dio::{DirectIo, write_over};
+use crate::direct_io::{DirectIo, write_over};
 use crate::folder::{self, Folder, FolderError, WalFolder, WalOwner};
 use crate::read_around::{AroundFile, BadRunLimit, PAGE, PageProbe};
 use crate::recovery::{RecoverError, Recovered, UnreadableRun, UnreadableRuns, recover};

@@ -17,7 +17,7 @@ use rustmq_engine_core::shard::{Preparation, Urgency};
 use rustmq_engine_core::wal::SlotId;
 use rustmq_folder::sync_dir;
 
-use crate::dio::DirectIo;
+use crate::direct_io::DirectIo;
 use crate::disk::SlotFile;
 use crate::event::{Event, EventSender};
 
@@ -199,7 +199,7 @@ mod tests {
     use rustmq_engine_core::wal::SlotId;
 
     use super::{Preparation, ReportPanic, SlotJob, Urgency, level, pause_until, prepare};
-    use crate::dio::DirectIo;
+    use crate::direct_io::DirectIo;
     use crate::event::{Event, EventSender};
 
     #[test]

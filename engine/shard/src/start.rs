@@ -14,7 +14,7 @@ use rustmq_engine_api::status::ShardGauges;
 use rustmq_engine_api::{Directory, DriverKind, Engine, ShardHandle};
 use rustmq_engine_core::log::{Gaps, Replicas};
 use rustmq_engine_core::shard::starting::{PartitionReplayError, log_limits, replay_partitions};
-use rustmq_engine_core::shard::{Gathering, NoMemory, Shard, ShardConfig, SyncPolicy};
+use rustmq_engine_core::shard::{CommitBuilder, NoMemory, Shard, ShardConfig, SyncPolicy};
 use rustmq_engine_core::wal::position::SegmentShapeError;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, DroppedTail};
 use rustmq_engine_core::wal::segments::SEGMENTS_MIN;
@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::config::{Driver, EngineConfig};
-use crate::dio::DirectIo;
+use crate::direct_io::DirectIo;
 use crate::disk::Disk;
 use crate::driver::{DriverParts, Inboxes, ShardDriver, ShardServices};
 use crate::event::EventSender;
@@ -437,7 +437,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
     let (files, segments) = (SlotFiles::new(files), table.shared().clone());
     let reads = ShardReads::new(folder.id, io.block_size, segments, files.clone(), services.reads.clone());
     let views = Views::new(services.gauges.chunks.clone(), Arc::new(WeakShardReads::of(&reads)));
-    let gathering = Gathering::new(folder.id, table, views, syncs);
+    let builder = CommitBuilder::new(folder.id, table, views, syncs);
     let readiness = ShardReady { partitions: partitions.len(), torn: !wal.dropped.is_empty() };
     let config = ShardConfig {
         proof_after: tuning.idle_proof_after,
@@ -450,7 +450,7 @@ fn build(plan: ShardPlan) -> Result<Built, StartError> {
         limits,
         replicas,
     };
-    let mut machine = Shard::new(config, gathering, partitions, now).map_err(|error| StartError::Memory { error })?;
+    let mut machine = Shard::new(config, builder, partitions, now).map_err(|error| StartError::Memory { error })?;
     if repaired == Gaps::Repaired {
         machine.checkpoint_after_repair();
     }

@@ -44,7 +44,7 @@ fn a_start_shows_which_transactions_were_aborted_until_the_log_is_trimmed() {
         append_value(&engine, 0, b"before").await.unwrap();
         engine.shutdown().await;
         // No client can end a transaction yet: a leader that can has written this.
-        fixture.lay_at_end(|writer, region| {
+        fixture.append_at_end(|writer, region| {
             let transactional = |producer| {
                 let batch = producer_batch(producer, 0, 0, &[b"of a transaction"]);
                 with_attributes(&batch, TRANSACTIONAL)

@@ -31,7 +31,7 @@ use super::log_reader::{LogReader, Piece};
 use super::reads::headers;
 use super::start::WAL;
 use crate::disk::Disk;
-use cuts::AskedCut;
+use cuts::RequestedCut;
 pub use cuts::{CutEnd, ShownCut};
 use life::{Life, Placed};
 pub use proofs::Moment;
@@ -76,9 +76,9 @@ struct Model {
     /// The least time after which a producer may be forgotten.
     expiry: Duration,
     /// The unanswered cut of the newest life.
-    cut: Option<AskedCut>,
+    cut: Option<RequestedCut>,
     /// A cut that was requested while `cut` was unanswered: it replaces that cut, or is refused.
-    rival: Option<AskedCut>,
+    rival: Option<RequestedCut>,
 }
 
 impl Model {

@@ -41,7 +41,7 @@ use crate::log::Frontiers;
 pub use admission::{Admission, Purpose, RESERVE, SEGMENTS_MIN};
 pub use bases::{GroupRange, ReplayBase, ReplayRange};
 pub use in_use::{OldestSegment, SegmentTableConfig, StartedSegment};
-pub use location::{Located, LocatedExtents, Location, SegmentContent, Stretch};
+pub use location::{Located, LocatedExtents, Location, SegmentContent, SegmentRange};
 pub use relocation::{BatchMove, MovedBatches, RelocationPlan};
 
 use admission::Capacity;

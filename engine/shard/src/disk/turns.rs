@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::dio::read_once;
+use crate::direct_io::read_once;
 
 /// Commits keep coming while one is in flight, or if the last ended less than this ago: then the
 /// next one is likely to come during a read.

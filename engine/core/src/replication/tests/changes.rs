@@ -4,8 +4,8 @@ use rustmq_model::{Instant, LeaderEpoch, Offset};
 
 use super::peers::{LIMITS, Peer, assignment, at, following, member};
 use crate::replication::{
-    Action, Answer, Assignment, Change, ChangeFailure, Ignored, InSyncChange, Member, Message, Proposal, Refusal,
-    Replica, RoleName, Run, Starts, Verdict, WaitRefusal,
+    Action, Answer, Assignment, BrokerEpoch, Change, ChangeFailure, Ignored, InSyncChange, Member, Message, Proposal,
+    Refusal, Replica, RoleName, Starts, Verdict, WaitRefusal,
 };
 
 /// Broker 2, which broker 1, the leader of epoch 5, has told to cut its log at 8.
@@ -163,16 +163,20 @@ fn no_log_leads_below_the_committed_end() {
 #[test]
 fn only_the_run_that_the_controller_names_leads() {
     let mut replica = Peer::new(2, &[(1, 0)], 10);
-    replica.with(|machine, log| machine.handle_registration(at(0), log, Run(9)));
+    replica.with(|machine, log| machine.handle_registration(at(0), log, BrokerEpoch(9)));
     replica.assign(at(0), &assignment(6, 2, 2, &[1, 2, 3])).unwrap();
-    assert_eq!(replica.replica.role(), RoleName::Idle, "it does not lead in the epoch of an earlier run");
+    assert_eq!(
+        replica.replica.role(),
+        RoleName::Idle,
+        "it does not lead in an epoch that was given to its earlier registration"
+    );
     let mut given = assignment(7, 3, 2, &[1, 2, 3]);
-    given.leader = Some(Member { run: Run(9), ..member(2) });
+    given.leader = Some(Member { broker_epoch: BrokerEpoch(9), ..member(2) });
     replica.assign(at(1), &given).unwrap();
     assert_eq!(replica.replica.role(), RoleName::Leader);
     assert_eq!(replica.assign(at(2), &assignment(6, 9, 1, &[1])), Err(Ignored::StaleAssignment));
     assert_eq!(replica.assign(at(2), &given), Err(Ignored::StaleAssignment));
-    replica.with(|machine, log| machine.handle_registration(at(3), log, Run(12)));
+    replica.with(|machine, log| machine.handle_registration(at(3), log, BrokerEpoch(12)));
     assert_eq!(replica.replica.role(), RoleName::Idle);
     replica.take(|action| *action == Action::RefuseWaits(WaitRefusal::NotLeader));
 }

@@ -179,7 +179,7 @@ fn a_follower_whose_next_batches_the_leader_lacks_says_hello_again() {
 fn a_new_run_of_a_follower_is_told_from_the_old_one() {
     let (mut leader, mut old) = following();
     let mut new = Peer::new(2, &[(1, 0)], 10);
-    new.with(|replica, log| replica.handle_registration(at(1), log, crate::replication::Run(77)));
+    new.with(|replica, log| replica.handle_registration(at(1), log, crate::replication::BrokerEpoch(77)));
     new.assign(at(1), &assignment(5, 1, 1, &[1, 2, 3])).unwrap();
     shake_hands(at(1), &mut leader, &mut new, 2);
     old.with(|replica, log| replica.handle_timeout(at(60), log));

@@ -36,7 +36,7 @@ impl Number<'_> {
 }
 
 fn conversation_numbers(Conversation { epoch, handshake }: &mut Conversation) -> [Number<'_>; 3] {
-    [Number::Epoch(epoch), Number::Count(&mut handshake.run.0), Number::Count(&mut handshake.count)]
+    [Number::Epoch(epoch), Number::Count(&mut handshake.broker_epoch.0), Number::Count(&mut handshake.count)]
 }
 
 #[derive(Clone, Debug)]

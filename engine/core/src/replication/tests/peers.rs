@@ -9,8 +9,8 @@ use rustmq_model::{BrokerId, Instant, LeaderEpoch, Offset, ProducerEpoch, Produc
 
 use crate::log::EpochStart;
 use crate::replication::{
-    Action, Assignment, BatchesRead, Ignored, LogView, Member, Message, PartitionEpoch, Push, Replica,
-    ReplicationLimits, Run, Starts,
+    Action, Assignment, BatchesRead, BrokerEpoch, Ignored, LogView, Member, Message, PartitionEpoch, Push, Replica,
+    ReplicationLimits, Starts,
 };
 
 pub const LIMITS: ReplicationLimits = ReplicationLimits {
@@ -30,10 +30,10 @@ pub fn at(millis: u64) -> Instant {
 }
 
 pub fn member(broker: i32) -> Member {
-    Member { broker: BrokerId(broker), run: Run(u64::from(broker.unsigned_abs())) }
+    Member { broker: BrokerId(broker), broker_epoch: BrokerEpoch(u64::from(broker.unsigned_abs())) }
 }
 
-/// An assignment to brokers 1 to 3, whose leader is in its first run.
+/// An assignment to brokers 1 to 3, whose leader has registered once.
 pub fn assignment(leader_epoch: i32, partition_epoch: u32, leader: i32, in_sync: &[i32]) -> Assignment {
     Assignment {
         leader_epoch: LeaderEpoch(leader_epoch),

@@ -7,10 +7,10 @@ use rustmq_model::Offset;
 
 use super::driver::{Driver, Setting};
 use super::requests::{batch, id};
-use crate::parts::tests::part;
 use crate::shard::error::ReadError;
 use crate::shard::request::{ColdRead, TrimTo};
 use crate::shard::{Fact, MoveError, NoPlan};
+use crate::tagged_fields::tests::tagged_field;
 use crate::wal::ReadRange;
 use crate::wal::segments::Located;
 
@@ -69,9 +69,9 @@ fn parts_that_a_later_build_wrote_after_a_batch_move_with_it() {
     let mut driver = full();
     let asked = driver.moves.remove(0);
     let stored = driver.slots.read(&asked.read, &asked.plan.location).unwrap();
-    let with_part = Bytes::from([&stored[0][..], &part(9, b"of the tier")].concat());
+    let with_field = Bytes::from([&stored[0][..], &tagged_field(9, b"of the tier")].concat());
     let read = asked.read;
-    driver.end_move(asked, Ok(vec![with_part.clone()]));
+    driver.end_move(asked, Ok(vec![with_field.clone()]));
     // It moves again when its present segment is the oldest.
     let mut seen = Vec::new();
     for _ in 0..2 {
@@ -81,7 +81,7 @@ fn parts_that_a_later_build_wrote_after_a_batch_move_with_it() {
         let located = driver.shard.table().locate(read.id, range);
         let Some(Located::Batches(location)) = located else { panic!("{read} is in the log") };
         seen.push(location.generation);
-        assert_eq!(driver.slots.read(&read, &location), Ok(vec![with_part.clone()]));
+        assert_eq!(driver.slots.read(&read, &location), Ok(vec![with_field.clone()]));
         while driver.shard.table().generations().next() < Some(location.generation) {
             driver.append(1, &[50_000]);
             driver.settle();
