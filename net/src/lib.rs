@@ -1,10 +1,10 @@
-//! What every door of the process shares: who may connect, how much memory requests and responses
-//! take, how slow a peer may be, and how connections end. It bounds what clients may hold, and
-//! knows no protocol.
+//! The parts that all servers of the process share: who may connect, how much memory requests and
+//! responses take, how slow a peer may be, and how connections end. It bounds the resources that
+//! clients may hold. It knows no protocol.
 //!
-//! Reading order: [`Admission`] (who may connect), [`Acceptor`] (accepting, also without
+//! Reading order: [`Admission`] (who may connect), [`Acceptor`] (accepting, even without free
 //! descriptors), [`Server`] and [`Shutdown`] (a task for each connection, and its end), [`Budget`]
-//! and what is made of it, [`Pace`] and [`write_segments`] (slow peers).
+//! and the memory budgets built on it, [`Pace`] and [`write_segments`] (slow peers).
 
 mod acceptor;
 mod admission;
