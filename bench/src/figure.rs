@@ -1,4 +1,4 @@
-//! One number that a run yields, with its unit and its name.
+//! One number that a run yields, with its unit and name.
 
 use hdrhistogram::Histogram;
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Unit {
     }
 }
 
-/// Which way a figure goes when the broker becomes better.
+/// The direction in which a figure moves when the broker improves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Good {
     More,
@@ -48,13 +48,13 @@ pub struct Figure {
     pub name: &'static str,
     pub unit: Unit,
     pub value: f64,
-    /// `None` where it is not judged.
+    /// `None` if the figure is not judged.
     pub good: Option<Good>,
 }
 
 impl Figure {
-    /// A figure of the broker. Its unit says what is good: more throughput, less of everything
-    /// else.
+    /// A figure of the broker. Its unit tells the good direction: more throughput, less of
+    /// everything else.
     pub fn new(name: &'static str, unit: Unit, value: f64) -> Figure {
         let good = match unit {
             Unit::MegabytesPerSecond | Unit::RecordsPerSecond => Good::More,
@@ -68,8 +68,8 @@ impl Figure {
         Figure { good: Some(Good::More), ..Figure::new(name, unit, value) }
     }
 
-    /// Helps to read the others, and is not judged: a figure of the load, the disk or the machine,
-    /// or a quotient of figures that are.
+    /// A figure that helps to read the others and is not judged: one of the load, the disk or the
+    /// machine, or a quotient of other figures.
     pub fn aside(name: &'static str, unit: Unit, value: f64) -> Figure {
         Figure { good: None, ..Figure::new(name, unit, value) }
     }
@@ -83,7 +83,7 @@ impl Figure {
     }
 }
 
-/// Three digits that count: 1234, 123, 12.3, 1.23, 0.123.
+/// Formats three significant digits: 1234, 123, 12.3, 1.23, 0.123.
 pub fn digits(value: f64) -> String {
     let size = value.abs();
     let decimals = if size >= 100.0 {
@@ -98,7 +98,7 @@ pub fn digits(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// The quantiles that latency is judged by; the histogram holds nanoseconds.
+/// The quantiles by which latency is judged. The histogram holds nanoseconds.
 pub fn quantiles(latency: &Histogram<u64>) -> Vec<Figure> {
     let at = |name, quantile| {
         let value = count(latency.value_at_quantile(quantile)) / 1e6;

@@ -53,7 +53,7 @@ fn row(text: &mut String, first: &str, values: &[String]) {
     let _ = writeln!(text, "| {first} | {} |", values.join(" | "));
 }
 
-/// A count a second, then for each unit of work.
+/// A count per second, then per unit of each kind of work.
 fn per(count: f64, work: &Work) -> Vec<String> {
     let mut values = vec![digits(count / work.seconds)];
     values.extend(work.units().into_iter().map(|(_, units)| digits(count / units)));

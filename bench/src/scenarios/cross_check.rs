@@ -1,4 +1,4 @@
-//! The load of `produce-1p` by other load generators than ours: whether they see the same.
+//! The load of `produce-1p` by load generators of other projects: do they measure the same?
 
 use anyhow::{Context, Result};
 
@@ -22,7 +22,7 @@ pub const ALL: [CrossCheck; 2] = [
 
 const TOPIC: &str = "check";
 const RECORD_BYTES: usize = 1024;
-/// They take a number of records, not a time: as many as Kafka takes in about as long.
+/// They take a number of records, not a duration: the number that Kafka takes in about as long.
 const RECORDS_PER_SECOND: u64 = 250_000;
 
 impl Scenario for CrossCheck {

@@ -1,5 +1,5 @@
-//! Clients as they come: what users who set nothing see. Ours are set for bulk or for promptness;
-//! here the clients' authors decide.
+//! Clients with their default settings, which most users have. Our other settings are for bulk or
+//! for promptness; here the clients' authors decide.
 
 use anyhow::{Context, Result};
 
@@ -32,7 +32,7 @@ pub const ALL: [Defaults; 4] = [
 
 const TOPIC: &str = "defaults";
 const RECORD_BYTES: usize = 1024;
-/// Those that take no rate take a number of records: as many as Kafka takes in about a second.
+/// Generators without a rate take a number of records: as many as Kafka takes in about a second.
 const RECORDS_PER_SECOND: u32 = 250_000;
 const PROCESSOR: &str = "broker CPU in";
 

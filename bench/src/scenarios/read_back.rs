@@ -1,5 +1,5 @@
-//! What librdkafka's own consumer, at its defaults, reads of 2 GB that its own producer wrote:
-//! *cold*, when nothing of it is in memory, and *warm*, right after it was written.
+//! librdkafka's own consumer, with its defaults, reads 2 GB that its own producer wrote: *cold*,
+//! when nothing of it is in memory, and *warm*, right after it was written.
 
 use anyhow::{Context, Result, ensure};
 
@@ -21,10 +21,10 @@ pub struct ReadBack {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Temperature {
-    /// The broker is started anew, RustMQ with a tail memory that holds a small part; the page
-    /// cache is dropped.
+    /// Restarts the broker, with a tail memory that holds a small part if it is RustMQ, and drops
+    /// the page cache.
     Cold,
-    /// Nothing happens between writing and reading.
+    /// Does nothing between writing and reading.
     Warm,
 }
 
