@@ -1,5 +1,5 @@
 //! Members of consumer groups: several clients that must keep polling at the same time, as real
-//! ones do, until what the scenario waits for has come true.
+//! ones do, until the condition of the scenario holds.
 
 use crate::client::{Client, ClientKind, Refusal, open, parse};
 use crate::record::unhex;
@@ -9,10 +9,10 @@ use std::collections::BTreeSet;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long one round of polling lasts.
+/// The duration of one round of polling.
 const ROUND_MS: u64 = 150;
 
-/// How a member joins.
+/// The parameters of a member's join.
 #[derive(Clone, Debug)]
 pub struct Subscription<'a> {
     pub group: &'a str,
@@ -46,7 +46,7 @@ impl<'a> Subscription<'a> {
     }
 }
 
-/// A record as a member saw it.
+/// A record as a member received it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seen {
     pub topic: String,
@@ -55,12 +55,12 @@ pub struct Seen {
     pub value: Vec<u8>,
 }
 
-/// A member, and what it has seen so far.
+/// A member, and the records that it has received so far.
 pub struct Member {
     client: Box<dyn Client>,
     pub assigned: BTreeSet<(String, i32)>,
     pub seen: Vec<Seen>,
-    /// How often partitions came or went; -1 where the client does not say.
+    /// The number of assignments and revocations; -1 if the client does not report them.
     pub rebalances: i64,
 }
 
@@ -103,7 +103,7 @@ impl Member {
         self.client.call(json!({"op": "leave"})).map(|_| ())
     }
 
-    /// Ends the client without a goodbye: the group learns it from the silence.
+    /// Kills the client: the group learns of it by the missing heartbeats.
     pub fn die(mut self) {
         self.client.kill();
     }
@@ -120,8 +120,7 @@ impl Member {
     }
 }
 
-/// Polls all members at once until `done` holds, or fails with what they have when `within` has
-/// passed.
+/// Polls all members at once until `done` holds. Fails with their state if `within` has passed.
 pub fn poll_until(members: &mut [Member], within: Duration, done: impl Fn(&[Member]) -> bool) -> Result<()> {
     let deadline = Instant::now() + within;
     loop {
@@ -142,8 +141,8 @@ pub fn poll_until(members: &mut [Member], within: Duration, done: impl Fn(&[Memb
     }
 }
 
-/// Whether the members own `partitions` partitions between them, each exactly once, and nobody is
-/// left without when there are enough.
+/// Whether the members own `partitions` partitions together, each exactly once, and every member
+/// has one if there are enough.
 pub fn is_balanced(members: &[Member], partitions: usize) -> bool {
     let owned: Vec<_> = members.iter().flat_map(|member| &member.assigned).collect();
     let distinct: BTreeSet<_> = owned.iter().collect();

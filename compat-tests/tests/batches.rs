@@ -1,6 +1,5 @@
-//! What a broker makes of record batches that no client library would write: headers that state
-//! what is not so, records that consumers could not read, and look-ups by time where the log starts
-//! within a batch.
+//! The treatment of record batches that no client library would write: headers with false fields,
+//! records that consumers could not read, and look-ups by time if the log starts inside a batch.
 #![allow(clippy::unwrap_used)]
 
 use bytes::Bytes;
@@ -30,7 +29,7 @@ fn produce(session: &mut Session, topic: &Topic, batch: Bytes) -> i16 {
     answer.responses[0].partition_responses[0].error_code
 }
 
-/// The offset and the timestamp that ListOffsets finds.
+/// The offset and the timestamp that ListOffsets returns.
 fn find(session: &mut Session, topic: &Topic, at: i64) -> (i64, i64) {
     let partition = list_offsets_request::ListOffsetsPartition::default().with_timestamp(at);
     let wanted = list_offsets_request::ListOffsetsTopic::default()
@@ -147,7 +146,7 @@ fn the_largest_timestamp_is_that_of_a_record_which_is_left() {
         delete_before(&mut session, topic, 1);
     }
     assert_eq!(find(&mut session, &rising, LARGEST_TIMESTAMP), (2, base_timestamp + 50));
-    // Kafka looks below the log start here, and answers a record that was deleted.
+    // Kafka searches below the log start here, and returns a deleted record.
     let left = if session.is_kafka() { (0, base_timestamp + 50) } else { (1, base_timestamp + 20) };
     assert_eq!(find(&mut session, &falling, LARGEST_TIMESTAMP), left);
 }

@@ -1,6 +1,6 @@
-//! The few administrative calls of the crash proof, each one request on a connection of its own, so
-//! that every result and every partition's error code is seen. Only a partition that is not led yet
-//! is asked about again.
+//! The administrative requests of the crash proof. Each is one request on its own connection, so
+//! that every result and every partition's error code is visible. Only a partition without a leader
+//! is asked again.
 
 use super::audit::Place;
 use crate::versions::batch::batch_of;
@@ -18,7 +18,7 @@ const LED_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Admin(Wire);
 
-/// The typed answer to a request in a version.
+/// Returns the typed answer to a request in a version.
 macro_rules! ask {
     ($admin:expr, $kind:ident, $version:expr, $request:expr) => {
         match $admin.0.call(ApiKey::$kind, $version, &RequestKind::$kind($request))? {
@@ -74,7 +74,7 @@ impl Admin {
         Ok(())
     }
 
-    /// All topics but the internal ones, with their numbers of partitions.
+    /// All topics except internal ones, with their numbers of partitions.
     pub fn topics(&mut self) -> Result<BTreeMap<String, usize>> {
         let answer = ask!(self, Metadata, 9, MetadataRequest::default().with_topics(None));
         let topics = answer.topics.into_iter().filter(|topic| !topic.is_internal);
@@ -92,7 +92,7 @@ impl Admin {
         Ok(answer.topics.iter().all(sound))
     }
 
-    /// Appends one record with acks=all, once; the error code and the offset.
+    /// Appends one record with acks=all, once. Returns the error code and the offset.
     pub fn produce(&mut self, place: &Place, value: &[u8]) -> Result<(i16, i64)> {
         let records = batch_of([Bytes::copy_from_slice(value)].into_iter());
         let partition =
@@ -107,12 +107,12 @@ impl Admin {
         Ok((found.error_code, found.base_offset))
     }
 
-    /// Where each log ends.
+    /// The end offset of each log.
     pub fn ends(&mut self, places: &[Place]) -> Result<BTreeMap<Place, i64>> {
         self.offsets(places, -1)
     }
 
-    /// Where each log begins.
+    /// The start offset of each log.
     pub fn starts(&mut self, places: &[Place]) -> Result<BTreeMap<Place, i64>> {
         self.offsets(places, -2)
     }
@@ -122,7 +122,7 @@ impl Admin {
         let deadline = Instant::now() + LED_WITHIN;
         loop {
             let found = self.try_offsets(places, at)?;
-            // Kafka says that it has started before it leads its partitions again.
+            // After a start, Kafka reports ready before it leads its partitions again.
             let led = found.iter().all(|(_, code, _)| *code != NOT_LEADER);
             if !led && Instant::now() < deadline {
                 thread::sleep(Duration::from_millis(5));
@@ -135,7 +135,7 @@ impl Admin {
         }
     }
 
-    /// Of each place the error code and the offset.
+    /// The error code and the offset of each place.
     fn try_offsets(&mut self, places: &[Place], at: i64) -> Result<Vec<(Place, i16, i64)>> {
         let topics = by_topic(places).into_iter().map(|(name, partitions)| {
             let partitions = partitions.into_iter().map(|index| {
@@ -157,7 +157,8 @@ impl Admin {
         Ok(found.collect())
     }
 
-    /// Commits as a consumer that is no member of the group; the error code of each partition.
+    /// Commits as a consumer that is no member of the group. Returns the error code of each
+    /// partition.
     pub fn commit(&mut self, group: &str, offsets: &[(Place, i64)]) -> Result<Vec<(Place, i16)>> {
         let topics = offsets.iter().map(|(place, offset)| {
             let partition = offset_commit_request::OffsetCommitRequestPartition::default()
@@ -181,8 +182,8 @@ impl Admin {
         Ok(results.collect())
     }
 
-    /// What a group has committed; -1 for nothing. `None` while the coordinator is not ready to
-    /// answer.
+    /// The offset that a group has committed; -1 for none. `None` while the coordinator is not
+    /// ready to answer.
     pub fn committed(&mut self, group: &str, places: &[Place]) -> Result<Option<Vec<(Place, i64)>>> {
         const LOADING: i16 = 14;
         const NOT_AVAILABLE: i16 = 15;

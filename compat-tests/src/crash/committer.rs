@@ -1,6 +1,5 @@
-//! Consumers that commit under load: members of a group, as applications run them, and a plain
-//! committer that sees every partition's error code. Both report only what the broker has
-//! acknowledged.
+//! Consumers that commit under load: members of a group, as applications use them, and a plain
+//! committer that sees every partition's error code. Both report only acknowledged commits.
 
 use super::admin::Admin;
 use super::audit::Place;
@@ -16,10 +15,10 @@ use rdkafka::message::Message;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The group whose members subscribe.
+/// The group that the members join.
 pub const GROUP: &str = "members";
 
-/// A member of `GROUP`: reads, checks each record's bytes, commits where it is.
+/// A member of `GROUP`: reads, checks each record's bytes, and commits its position.
 pub fn run_member(bootstrap: &str, load: &Load, topic: &str) -> Result<()> {
     let mut config = quick_client(bootstrap);
     config.set("group.id", GROUP).set("enable.auto.commit", "false").set("auto.offset.reset", "earliest");
@@ -29,7 +28,7 @@ pub fn run_member(bootstrap: &str, load: &Load, topic: &str) -> Result<()> {
     while !load.is_stopped() {
         let until = Instant::now() + Duration::from_millis(20);
         while Instant::now() < until {
-            // Errors are the broker's deaths as this client sees them.
+            // Errors are crashes of the broker, as this client sees them.
             let Some(Ok(message)) = member.poll(Duration::from_millis(5)) else { continue };
             if message.payload().and_then(payload::parse).is_none() {
                 let (partition, offset) = (message.partition(), message.offset());
@@ -48,7 +47,7 @@ fn commit_position(load: &Load, member: &BaseConsumer) {
     for element in position.elements() {
         let Some(offset) = element.offset().to_raw().filter(|offset| *offset >= 0) else { continue };
         let place = Place::new(element.topic(), element.partition());
-        // An offset of the list is one that the client knows to be valid.
+        // The client knows that each offset of the list is valid.
         if offsets.add_partition_offset(element.topic(), element.partition(), element.offset()).is_ok() {
             load.ledger.send_commit(GROUP, &place, offset);
             sent.push((place, offset));
@@ -61,13 +60,13 @@ fn commit_position(load: &Load, member: &BaseConsumer) {
     }
 }
 
-/// Commits ever higher offsets in `places` for groups without members.
+/// Commits rising offsets in `places`, for groups without members.
 pub fn run_plain(port: u16, load: &Load, places: &[Place], seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut next = 0;
     let mut connection: Option<Admin> = None;
     while !load.is_stopped() {
-        // Paces the load; nothing waits for it.
+        // Paces the load; waits for no event.
         thread::sleep(Duration::from_millis(random.random_range(2..40)));
         let Some(admin) = connection.as_mut() else {
             connection = Admin::connect(port).ok();

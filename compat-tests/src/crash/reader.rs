@@ -1,5 +1,5 @@
-//! A look at logs with a raw consumer: from given offsets to where they end now. Says what is
-//! there, not whether it should be.
+//! Reads logs with a raw consumer, from given offsets to their current ends. Reports their content
+//! without judging it.
 
 use super::admin::Admin;
 use super::audit::{Place, Reading};
@@ -12,11 +12,11 @@ use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Without a record for so long, what is missing is taken for lost.
+/// After this long without a record, missing records count as lost.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Reads each place from its offset on.
-pub fn look(bootstrap: &str, port: u16, from: &[(Place, i64)]) -> Result<BTreeMap<Place, Reading>> {
+pub fn read_logs(bootstrap: &str, port: u16, from: &[(Place, i64)]) -> Result<BTreeMap<Place, Reading>> {
     let places: Vec<Place> = from.iter().map(|(place, _)| place.clone()).collect();
     let mut admin = Admin::connect(port)?;
     let ends = admin.ends(&places)?;
@@ -26,7 +26,7 @@ pub fn look(bootstrap: &str, port: u16, from: &[(Place, i64)]) -> Result<BTreeMa
     });
     let mut readings: BTreeMap<Place, Reading> = readings.collect();
     if !read(bootstrap, &mut readings)? {
-        // To tell records that are gone from a consumer that hangs.
+        // Distinguishes missing records from a consumer that hangs.
         let found = count(&readings);
         read(bootstrap, &mut readings)?;
         let late = count(&readings) - found;
@@ -45,12 +45,12 @@ fn count(readings: &BTreeMap<Place, Reading>) -> usize {
     readings.values().map(|reading| reading.records.len()).sum()
 }
 
-/// Where a reading goes on.
+/// The offset where the reading continues.
 fn next(reading: &Reading) -> i64 {
     reading.records.last().map_or(reading.from, |(offset, _)| offset + 1)
 }
 
-/// Reads on with a new consumer; whether every end was reached.
+/// Continues with a new consumer. Returns whether every end was reached.
 fn read(bootstrap: &str, readings: &mut BTreeMap<Place, Reading>) -> Result<bool> {
     let mut assigned = TopicPartitionList::new();
     let mut due = 0;

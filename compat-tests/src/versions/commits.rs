@@ -1,5 +1,5 @@
-//! A group's offsets: OffsetCommit, OffsetFetch, OffsetDelete, with the note and the leader epoch
-//! that come with an offset.
+//! A group's offsets: OffsetCommit, OffsetFetch, OffsetDelete, with the metadata string and the
+//! leader epoch of an offset.
 
 use super::groups::{Member, member};
 use super::session::{Session, Topic, group_id, text, topic_name};
@@ -21,7 +21,7 @@ const GROUP_SUBSCRIBED_TO_TOPIC: i16 = 86;
 const UNKNOWN_TOPIC_ID: i16 = 100;
 const OFFSET: i64 = 11;
 const NOTE: &str = "a note, κόσμε";
-/// The first version of OffsetFetch that asks for several groups.
+/// The first version of OffsetFetch for several groups.
 const GROUPS_FROM: i16 = 8;
 
 fn commit(session: &mut Session, version: i16, who: &Member, topic: &Topic, partition: i32, note: &str) -> i16 {
@@ -44,10 +44,10 @@ fn commit(session: &mut Session, version: i16, who: &Member, topic: &Topic, part
     ask!(session, OffsetCommit, version, request).topics[0].partitions[0].error_code
 }
 
-/// Topic, partition, code, offset, leader epoch, note.
+/// Topic, partition, code, offset, leader epoch, metadata.
 type Fetched = (Topic, i32, i16, i64, i32, Option<StrBytes>);
 
-/// A group's offsets of some partitions of a topic; of all topics where none is named.
+/// A group's offsets for some partitions of a topic; for all topics if none is named.
 fn fetch(session: &mut Session, version: i16, group: &str, asked: Option<(&Topic, &[i32])>) -> Vec<Fetched> {
     if version < GROUPS_FROM {
         let wanted = asked.map(|(topic, partitions)| {
@@ -67,7 +67,7 @@ fn fetch(session: &mut Session, version: i16, group: &str, asked: Option<(&Topic
             })
             .collect();
     }
-    // Two groups at once, the second of which nobody made.
+    // Two groups at once; the second does not exist.
     let mut answer = if version >= topic_ids::FROM {
         topic_ids::fetch(session, &[(group, asked), ("nobody-made-it", None)])
     } else {
@@ -98,7 +98,7 @@ fn fetch(session: &mut Session, version: i16, group: &str, asked: Option<(&Topic
         .collect()
 }
 
-/// The offset and the note of partition 0.
+/// The offset and the metadata of partition 0.
 fn committed(session: &mut Session, group: &str, topic: &Topic) -> (i64, Option<String>) {
     let version = session.newest(ApiKey::OffsetFetch);
     let (_, _, _, offset, _, note) = fetch(session, version, group, Some((topic, &[0]))).remove(0);
@@ -130,7 +130,7 @@ pub fn offset_commit(session: &mut Session, version: i16) {
     for (who, topic, partition, note, code) in cases {
         assert_eq!(commit(session, version, who, topic, partition, note), code, "OffsetCommit v{version}");
     }
-    // Without members, as tools and manual assignment do.
+    // Without members, as tools and manual assignment commit.
     let simple = Member { group: unique("versions-simple"), id: StrBytes::default(), generation: -1 };
     assert_eq!(commit(session, version, &simple, &topic, 0, ""), 0, "OffsetCommit v{version} without members");
     assert_eq!(committed(session, &simple.group, &topic), (OFFSET, Some(String::new())), "OffsetCommit v{version}");
@@ -192,7 +192,7 @@ pub fn offset_delete(session: &mut Session, version: i16) {
     assert_eq!(committed(session, &simple.group, &topic).0, -1, "OffsetDelete v{version}");
     let none = ask(session, &unique("versions-none"), 0);
     assert_eq!(none, (GROUP_ID_NOT_FOUND, None), "OffsetDelete v{version} of none");
-    // A member whose subscription cannot be read may hold any topic.
+    // A member whose subscription cannot be parsed may have any topic.
     let one = member(session, session.newest(ApiKey::JoinGroup));
     assert_eq!(commit(session, newest, &one, &topic, 0, NOTE), 0, "OffsetCommit v{newest}");
     let held = ask(session, &one.group, 0);

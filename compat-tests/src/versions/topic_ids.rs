@@ -1,5 +1,6 @@
 //! OffsetCommit and OffsetFetch in version 10, which name topics by their ids. `kafka-protocol`
-//! words these two up to version 9 and reads the answers of all: the requests are written by hand.
+//! encodes these requests up to version 9 and decodes the answers of all versions, so the requests
+//! are built by hand.
 
 use super::groups::Member;
 use super::session::{Session, Topic};
@@ -35,7 +36,7 @@ pub fn commit(session: &mut Session, who: &Member, topic: &Topic, partition: i32
     decoded.topics[0].partitions[0].error_code
 }
 
-/// Some partitions of a topic; `None` asks for all that the group has committed.
+/// Some partitions of a topic; `None` for all that the group has committed.
 pub type Asked<'a> = Option<(&'a Topic, &'a [i32])>;
 
 /// The answer for some groups.
@@ -93,7 +94,7 @@ fn put_text(frame: &mut Vec<u8>, text: &str) {
     frame.put_slice(text.as_bytes());
 }
 
-/// One more than it is, seven bits in a byte, the lowest first.
+/// The length plus one, seven bits in a byte, the lowest first.
 fn put_count(frame: &mut Vec<u8>, count: usize) {
     let mut left = count + 1;
     while left >= 0x80 {

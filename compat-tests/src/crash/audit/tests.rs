@@ -1,5 +1,4 @@
-//! Logs written by hand, sound ones and broken ones: each broken promise is found, and nothing else
-//! is.
+//! Handmade logs, correct and broken ones: the audit finds each broken promise and nothing else.
 #![allow(clippy::unwrap_used)]
 
 use super::*;
@@ -12,7 +11,7 @@ fn place() -> Place {
     Place::new("t", 0)
 }
 
-/// A log of one producer's records 0.., from offset 0 on.
+/// A log of one producer's records from 0 on, at the offsets from 0 on.
 fn sound(records: u64) -> Reading {
     let records: Vec<_> = (0..records).map(|n| (i64::try_from(n).unwrap(), Some(entry(1, n)))).collect();
     Reading { from: 0, log_start: 0, end: i64::try_from(records.len()).unwrap(), records }
@@ -37,7 +36,7 @@ fn check(acknowledged: u64, reading: &Reading, expected: &[&str]) {
 #[test]
 fn a_sound_log_passes() {
     check(5, &sound(5), &[]);
-    // What was written and never acknowledged may be there.
+    // A record that was written and never acknowledged may exist.
     check(3, &sound(5), &[]);
     check(0, &sound(0), &[]);
 }
@@ -116,7 +115,7 @@ fn what_was_read_once_stays() {
 }
 
 #[test]
-fn a_look_at_what_is_new_is_enough() {
+fn a_reading_of_the_new_records_suffices() {
     let mut audit = promised(0, Keep::Everything);
     assert_eq!(audit.read(&place(), &sound(3)), []);
     assert_eq!(audit.unread(), [(place(), 3)]);
@@ -125,7 +124,7 @@ fn a_look_at_what_is_new_is_enough() {
     more.from = 3;
     more.from = 3;
     assert_eq!(audit.read(&place(), &more), []);
-    // The first of the new ones is missing.
+    // The first of the new records is missing.
     more.records.remove(0);
     let mut audit = promised(0, Keep::Everything);
     audit.read(&place(), &sound(3));
@@ -143,7 +142,7 @@ fn a_late_acknowledgement_is_held_against_what_was_read_before() {
     audit.read(&place(), &sound(3));
     assert_eq!(audit.acknowledge(&place(), 1, entry(1, 1)), None);
     assert!(matches!(audit.acknowledge(&place(), 2, entry(1, 9)), Some(Violation::Differs { .. })));
-    // Two records acknowledged at one offset.
+    // Two records were acknowledged at one offset.
     assert_eq!(audit.acknowledge(&place(), 7, entry(1, 7)), None);
     assert!(matches!(audit.acknowledge(&place(), 7, entry(1, 8)), Some(Violation::Differs { .. })));
 }
@@ -160,7 +159,7 @@ fn retention_takes_the_head_only_where_it_may() {
     audit.read(&place(), &reading);
     let found = audit.read(&place(), &sound(5));
     assert!(found.contains(&Violation::LogStart { place: place(), log_start: 0, before: 2 }), "{found:?}");
-    // The head may go while a look reads it, a hole in the middle may not.
+    // The oldest records may be deleted during the reading, but not records in the middle.
     let mut reading = sound(5);
     reading.log_start = 2;
     assert_eq!(promised(5, Keep::Tail).read(&place(), &reading), []);
