@@ -17,6 +17,8 @@ pub const REQUEST_ORDINARY_BYTES: usize = (1 << 20) + (64 << 10);
 /// The largest response that reserves no memory.
 const RESPONSE_FREE_BYTES: usize = 64 << 10;
 
+const _: () = assert!(REQUEST_FREE_BYTES < REQUEST_ORDINARY_BYTES, "most requests of ordinary size are counted");
+
 /// There is no room, and waiting for it would take memory, too.
 #[derive(Debug, thiserror::Error)]
 #[error("the memory for responses is exhausted")]

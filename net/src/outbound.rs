@@ -19,6 +19,13 @@ const TURN_BYTES: usize = 128 << 10;
 /// Segments up to this size are copied together: an entry in the vector of a system call costs more
 /// than the copy.
 const COALESCE_BYTES: usize = 512;
+/// Linux refuses a vectored write with more segments (`UIO_MAXIOV`).
+const KERNEL_SEGMENTS_MAX: usize = 1024;
+
+const _: () = {
+    assert!(SEGMENTS_PER_WRITE <= KERNEL_SEGMENTS_MAX);
+    assert!(SEGMENTS_PER_WRITE * COALESCE_BYTES <= TURN_BYTES, "a write of small segments fits in a turn");
+};
 
 /// How long a write may take, and how long it may hold memory that others need.
 #[derive(Clone, Copy, Debug)]

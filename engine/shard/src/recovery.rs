@@ -22,6 +22,7 @@ use crate::slots;
 
 /// The number of bytes to read at a time.
 const WINDOW: u32 = 4 << 20;
+const _: () = assert!(WINDOW.is_multiple_of(SegmentShape::BLOCK_SIZE_MAX), "a read has whole blocks");
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {

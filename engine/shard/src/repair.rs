@@ -1,8 +1,8 @@
 //! `--repair`: covers damage in WALs that refuse to start, keeps the sound rest, and lists the
 //! losses. A repair has two steps: it writes nothing before it knows that all WALs can be repaired,
-//! and before the caller has reported the losses. A disk may return later what it does not return
-//! now: so a repair retries unreadable places for some seconds, and once more before its first
-//! write.
+//! and before the caller has reported the losses. A disk may later return data that it does not
+//! return now. So a repair retries unreadable places for some seconds, and once more before its
+//! first write.
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};

@@ -15,11 +15,13 @@ use rustmq_engine_api::{Directory, DriverKind, Engine, ShardHandle};
 use rustmq_engine_core::log::{Gaps, Replicas};
 use rustmq_engine_core::shard::starting::{PartitionReplayError, log_limits, replay_partitions};
 use rustmq_engine_core::shard::{CommitBuilder, NoMemory, Shard, ShardConfig, SyncPolicy};
+use rustmq_engine_core::wal::frame::frame_size;
 use rustmq_engine_core::wal::position::SegmentShapeError;
 use rustmq_engine_core::wal::recovery::{CorruptionPolicy, DroppedTail};
 use rustmq_engine_core::wal::segments::SEGMENTS_MIN;
 use rustmq_engine_core::wal::{SegmentShape, SegmentTable, SegmentTableConfig};
 use rustmq_model::ByteSize;
+use rustmq_model::batch::HEADER_LENGTH;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
@@ -60,7 +62,14 @@ const CHUNK_MAX: u64 = 4 << 20;
 /// The number of chunks that the tail memory of a shard is divided into, unless a chunk would pass
 /// the bounds above.
 const CHUNKS_PER_BUDGET: u64 = 8;
-const _: () = assert!(CHUNK_MIN <= CHUNK_MAX && CHECKPOINT_PIECE_BYTES_MAX < GATHERED_BYTES_MAX);
+/// The least bytes of a batch: a header, and the smallest record with its length.
+const BATCH_BYTES_MIN: usize = HEADER_LENGTH + 7;
+
+const _: () = {
+    assert!(CHUNK_MIN <= CHUNK_MAX);
+    assert!(CHECKPOINT_PIECE_BYTES_MAX < GATHERED_BYTES_MAX, "a commit has room for more than a checkpoint's piece");
+    assert!(WAITS_MAX > 3 * GATHERED_BYTES_MAX / frame_size(BATCH_BYTES_MIN), "three commits of batches may wait");
+};
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -90,7 +99,7 @@ pub enum StartError {
     Ended,
 }
 
-/// What a start found: for the banner and the log.
+/// The results of a start, for the banner and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartReport {
     pub driver: DriverKind,

@@ -1,4 +1,4 @@
-//! What a read_committed reader is told of transactions that were aborted, after a start.
+//! A read_committed reader gets the list of aborted transactions, also after a restart.
 
 #![allow(clippy::unwrap_used)]
 

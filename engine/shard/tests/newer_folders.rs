@@ -79,8 +79,8 @@ fn a_batch_that_moves_takes_its_parts_along() {
         fixture.config.capacity = rustmq_model::ByteSize::mib(10);
         let end = two_batches(&fixture).await;
         append_with_part(&fixture, 5, end);
-        let laid = [&batch(&[b"of a newer build"])[21..], &tagged_field(5)].concat();
-        assert!(!is_in_later_segment(&fixture, &laid));
+        let appended = [&batch(&[b"of a newer build"])[21..], &tagged_field(5)].concat();
+        assert!(!is_in_later_segment(&fixture, &appended));
         let engine = fixture.start();
         open(&engine, 0).await;
         open(&engine, 1).await;
@@ -91,10 +91,10 @@ fn a_batch_that_moves_takes_its_parts_along() {
             }
         };
         assert_eq!(full, AppendError::Full);
-        // What is left of the oldest segment moves.
+        // The rest of the oldest segment moves.
         engine.trim(id(1), TrimTo::HighWatermark).await.unwrap();
         until("room", async || append_value(&engine, 1, &value).await.is_ok()).await;
-        until("the batch in another segment", async || is_in_later_segment(&fixture, &laid)).await;
+        until("the batch in another segment", async || is_in_later_segment(&fixture, &appended)).await;
         engine.shutdown().await;
         let engine = fixture.start();
         let batches = read(&open(&engine, 0).await, end).await;

@@ -305,7 +305,10 @@ impl Broker {
         self.execute(env);
     }
 
-    /// Handles a client's append. Returns an error if it is refused at once.
+    /// Handles a client's append.
+    ///
+    /// # Errors
+    /// If the append is refused at once, or no process runs.
     pub fn produce(&mut self, env: &mut Environment, request: Request) -> Result<(), ()> {
         let now = self.clock.local(env.now());
         let Some(process) = &mut self.process else { return Err(()) };

@@ -241,8 +241,8 @@ const fn hold(copies: &mut Copies, broker: usize) {
     copies.ever |= bit;
 }
 
-/// Identifies what a leader wrote at an offset. Two leaders' logs may have the same request at
-/// different offsets.
+/// Identifies the batch that a leader wrote at an offset. Two leaders' logs may have the same
+/// request at different offsets.
 const fn place(batch: &Batch) -> (LeaderEpoch, Offset) {
     (batch.header.leader_epoch, batch.first())
 }

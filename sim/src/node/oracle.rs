@@ -1,6 +1,5 @@
-//! The oracle: derives what the logs must contain, and what they may contain, from the clients'
-//! requests and answers alone. It takes nothing on the machine's word. Panics if a promise is
-//! broken.
+//! The oracle: derives the required and the allowed content of the logs from the clients' requests
+//! and answers alone. It does not trust the machine's own reports. Panics if a promise is broken.
 //!
 //! ```text
 //! asked --published--> placed (durable) --> answered        asked --refused--> gone for good

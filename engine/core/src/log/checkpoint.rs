@@ -30,9 +30,12 @@ const EPOCH_LENGTH: usize = 12;
 const PRODUCER_LENGTH: usize = FIRST_PRODUCER_LENGTH + 8;
 const FIRST_PRODUCER_LENGTH: usize = 8 + 2 + 4 + 8 + 8 + 1;
 const BATCH_LENGTH: usize = 4 + 4 + 3 * 8;
-const ABORTED_LENGTH: usize = 4 * 8;
+/// The length of one aborted transaction, in bytes.
+pub(crate) const ABORTED_LENGTH: usize = 4 * 8;
 const ENDED_LENGTH: usize = 8 + 2 + 2 * 8;
 const TIME_LENGTH: usize = 16;
+/// The most bytes of one producer: its own fields, the number of its batches, and these.
+pub(crate) const PRODUCER_LENGTH_MAX: usize = PRODUCER_LENGTH + 1 + BATCHES_MAX * BATCH_LENGTH;
 
 const _: () = assert!(BATCHES_MAX < 1 << 8, "a producer's count of batches is one byte");
 

@@ -67,7 +67,7 @@ impl NextPiece<'_> {
 pub(super) struct Checkpointing {
     piece_bytes_max: usize,
     under_way: Option<UnderWay>,
-    /// The next commit has a piece already: the next one goes with another commit.
+    /// The next commit has a piece already: another one goes with a later commit.
     has_staged: bool,
 }
 

@@ -268,7 +268,7 @@ impl<H: Host> Shard<H> {
 
     fn when_durable(&mut self, waiting: Waiting<H>) {
         if let Some(reason) = self.staging.poisoned() {
-            // No wait is accepted any more: what was staged before the failure may never become
+            // No wait is accepted any more: frames staged before the failure may never become
             // durable.
             let reason = reason.to_owned();
             waiting.refuse(&reason, &mut self.partitions, &mut self.actions);

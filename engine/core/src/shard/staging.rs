@@ -358,8 +358,8 @@ impl<M: ReaderMemory> Staging<M> {
 
     /// Plans a group that proves the durable groups, if it fits: otherwise the next segment proves
     /// as much. Starts a segment if none is active, as after a crash within a roll, unless the log
-    /// is too full for new data: what is left is for frames that free space, and the next group
-    /// that is written proves as much.
+    /// is too full for new data: the remaining space is for frames that free space, and the next
+    /// group that is written proves as much.
     ///
     /// # Errors
     /// If there is no memory or no slot for it yet.

@@ -1,5 +1,5 @@
 //! The driver's calls for turns, commits and other events, and the order of the machine's steps in
-//! each. What a step does is decided in its own file.
+//! each. The decisions of each step are in its own file.
 
 use std::time::Duration;
 

@@ -37,7 +37,7 @@ impl TestSegment {
     pub(crate) fn with_tagged_fields(generation: u64, batches: &[(usize, &[u8])]) -> Self {
         let own = TopicIdPartition::default();
         let batches = (0..).zip(batches);
-        Self::of(generation, batches.map(|(offset, (size, fields))| (own, Offset(offset), laid(*size, fields))))
+        Self::of(generation, batches.map(|(offset, (size, fields))| (own, Offset(offset), payload(*size, fields))))
     }
 
     /// A segment where every other group has a batch of another partition.
@@ -47,7 +47,7 @@ impl TestSegment {
         let batches = (0..).zip(sizes);
         Self::of(
             generation,
-            batches.map(|(at, size)| (if at % 2 == 0 { own } else { other }, Offset(at / 2), laid(*size, &[]))),
+            batches.map(|(at, size)| (if at % 2 == 0 { own } else { other }, Offset(at / 2), payload(*size, &[]))),
         )
     }
 
@@ -112,8 +112,8 @@ impl TestSegment {
     }
 }
 
-/// A batch of one record that is so large, and what follows it in its frame.
-fn laid(size: usize, fields: &[u8]) -> Vec<u8> {
+/// A payload: a batch of one record with a value of `size` bytes, and its tagged fields.
+fn payload(size: usize, fields: &[u8]) -> Vec<u8> {
     let mut builder = BatchBuilder::new(Codec::None);
     builder.push(Timestamp(1), None, Some(&vec![b'v'; size]), &[]);
     [&builder.build()[..], fields].concat()
