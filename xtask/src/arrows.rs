@@ -1,5 +1,5 @@
-//! Which crate may depend on which: the house's floor plan as a table. A new arrow is a decision
-//! record first (`docs/adr`).
+//! The crates that each crate may depend on, as a table. A new arrow needs a decision record first
+//! (`docs/adr`).
 
 use std::path::Path;
 
@@ -9,8 +9,7 @@ use crate::finding::Finding;
 use crate::manifests::Member;
 use crate::sources;
 
-/// Each crate's folder and the folders of the crates that it may use. Tests may use what lies above
-/// as well.
+/// Each crate's folder, and the folders of the crates that it may use. Tests may use other crates.
 const ARROWS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("settings", &["model"]),
@@ -46,35 +45,35 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// What a crate offers as its own, though another one below it defines it: this crate, that one,
-/// the names. Whoever may use the crate may use these names without an arrow to where they are
-/// defined; it offers no others of that crate.
+/// Names that one crate re-exports from a crate below it: the first crate, the second, the names. A
+/// user of the first crate needs no arrow to the second for these names. No other name of the
+/// second crate may be re-exported.
 const WORDS: &[(&str, &str, &[&str])] = &[(
     "engine/api",
     "engine/core",
     &[
-        // What a shard is asked and answers: `engine/core/src/shard/request.rs`.
+        // Requests to a shard, and its answers: `engine/core/src/shard/request.rs`.
         "Append",
         "Appended",
         "ColdRead",
         "LogConfig",
         "OpenPartition",
         "TrimTo",
-        // Why it refuses: `engine/core/src/shard/error.rs`.
+        // The reasons for a refusal: `engine/core/src/shard/error.rs`.
         "AppendError",
         "DeleteError",
         "EngineStopped",
         "OpenError",
         "ReadError",
         "TrimError",
-        // How far a log has come: `engine/core/src/log/frontiers.rs`.
+        // The frontiers of a log: `engine/core/src/log/frontiers.rs`.
         "AppendFrontier",
         "Frontiers",
         "ReadFrontier",
     ],
 )];
 
-/// Outside crates that only the named folders may use, each with the reason.
+/// External crates that only the named folders may use, each with the reason.
 const CONFINED: &[(&str, &[&str], &str)] = &[
     ("monoio", &["engine/shard"], "the two runtimes meet in the shard's inbox alone"),
     ("openraft", &["controller/raft"], "metadata goes through the controller's handle"),
@@ -85,7 +84,7 @@ const CONFINED: &[(&str, &[&str], &str)] = &[
     ("libfuzzer-sys", &["fuzz"], "fuzz targets are plain functions of their crates"),
 ];
 
-/// What a sans-I/O crate must not link.
+/// Crates that a sans-I/O crate must not link.
 const IMPURE: &[&str] =
     &["tokio", "monoio", "rand", "uuid", "rustix", "socket2", "tracing", "redb", "openraft", "axum"];
 const CORES: &[&str] = &["model", "settings", "engine/core", "controller/core", "broker/core", "sim"];
@@ -108,7 +107,8 @@ pub fn check(member: &Member) -> Vec<Finding> {
     for dependency in member.dependencies(false) {
         match folder_of(dependency) {
             Some(target) if !allowed.contains(&target) => {
-                let message = format!("{folder} must not depend on {target}: the floor plan has no such arrow");
+                let message =
+                    format!("{folder} must not depend on {target}: the table in xtask/src/arrows.rs has no such arrow");
                 findings.push(Finding::of_file(&path, message));
             }
             None if CORES.contains(&folder) && IMPURE.contains(&dependency) => {
@@ -127,7 +127,7 @@ pub fn check(member: &Member) -> Vec<Finding> {
     findings
 }
 
-/// A crate of [`WORDS`] hands on what is listed there and nothing else.
+/// Checks that a crate of [`WORDS`] re-exports only the names that are listed there.
 pub fn check_words(root: &Path, member: &Member) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (_, below, words) in WORDS.iter().filter(|(folder, ..)| *folder == member.folder) {
@@ -147,7 +147,7 @@ pub fn check_words(root: &Path, member: &Member) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// The table names only crates that are there, so that it stays the plan of this house.
+/// Checks that the table names only crates of the workspace.
 pub fn check_table(members: &[Member]) -> Vec<Finding> {
     let absent = ARROWS.iter().filter(|(folder, _)| !members.iter().any(|member| member.folder == *folder));
     absent

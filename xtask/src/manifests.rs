@@ -1,4 +1,4 @@
-//! The workspace's manifests: who the members are, and that each one takes the shared lints and
+//! Reads the workspace's manifests, and checks that each member inherits the shared lints and
 //! versions.
 
 use std::collections::BTreeSet;
@@ -19,8 +19,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// The names of everything it depends on, for its code and its build; `dev` adds what only its
-    /// tests need.
+    /// The names of its dependencies: those of its code and its build, or with `dev` those that
+    /// only its tests have.
     pub fn dependencies(&self, dev: bool) -> BTreeSet<&str> {
         let sections: &[&str] = if dev { &["dev-dependencies"] } else { &["dependencies", "build-dependencies"] };
         let tables = sections.iter().filter_map(|section| self.manifest.get(*section).and_then(Value::as_table));
