@@ -3,7 +3,7 @@
 //! nothing.
 
 use crate::contender::Contender;
-use crate::figure::{Good, Unit, digits};
+use crate::figure::{BetterWhen, Unit, digits};
 use crate::rounds::{Extent, Outcome, Row};
 use crate::table;
 use anyhow::{Result, ensure};
@@ -38,14 +38,14 @@ impl Pair {
     /// A difference counts if the medians differ by more than the margin and by more than the
     /// unit's least step, and no round of one build lies within the range of the other. A single
     /// round is a range of one point.
-    fn verdict(self, unit: Unit, good: Good) -> Verdict {
+    fn verdict(self, unit: Unit, good: BetterWhen) -> Verdict {
         let exceeds = |larger: Extent, smaller: Extent| {
             let bound = (MARGIN * smaller.median).max(smaller.median + least_step(unit));
             larger.median > bound && larger.least > smaller.most
         };
         let ours_has = match (exceeds(self.ours, self.base), exceeds(self.base, self.ours)) {
-            (true, _) => Good::More,
-            (_, true) => Good::Less,
+            (true, _) => BetterWhen::More,
+            (_, true) => BetterWhen::Less,
             (false, false) => return Verdict::Alike,
         };
         if ours_has == good { Verdict::Better } else { Verdict::Worse }
@@ -122,11 +122,11 @@ mod tests {
     use crate::figure::Figure;
     use crate::scenarios;
 
-    fn verdict(good: Good, ours: [f64; 3], base: [f64; 3]) -> Verdict {
+    fn verdict(good: BetterWhen, ours: [f64; 3], base: [f64; 3]) -> Verdict {
         verdict_in(Unit::Milliseconds, good, ours, base)
     }
 
-    fn verdict_in(unit: Unit, good: Good, ours: [f64; 3], base: [f64; 3]) -> Verdict {
+    fn verdict_in(unit: Unit, good: BetterWhen, ours: [f64; 3], base: [f64; 3]) -> Verdict {
         let extent = |[least, median, most]: [f64; 3]| Extent { least, median, most };
         Pair { ours: extent(ours), base: extent(base) }.verdict(unit, good)
     }
@@ -134,50 +134,50 @@ mod tests {
     #[test]
     fn the_good_direction_makes_a_difference_better_or_worse() {
         let (high, low) = ([110.0, 120.0, 130.0], [90.0, 100.0, 109.0]);
-        assert_eq!(verdict(Good::More, high, low), Verdict::Better);
-        assert_eq!(verdict(Good::More, low, high), Verdict::Worse);
-        assert_eq!(verdict(Good::Less, high, low), Verdict::Worse);
-        assert_eq!(verdict(Good::Less, low, high), Verdict::Better);
+        assert_eq!(verdict(BetterWhen::More, high, low), Verdict::Better);
+        assert_eq!(verdict(BetterWhen::More, low, high), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::Less, high, low), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::Less, low, high), Verdict::Better);
     }
 
     #[test]
     fn ranges_that_meet_are_alike_however_far_the_medians_are_apart() {
         let high = [110.0, 200.0, 210.0];
-        assert_eq!(verdict(Good::Less, high, [90.0, 100.0, 109.9]), Verdict::Worse);
-        assert_eq!(verdict(Good::Less, high, [90.0, 100.0, 110.0]), Verdict::Alike);
-        assert_eq!(verdict(Good::More, [90.0, 100.0, 110.0], high), Verdict::Alike);
+        assert_eq!(verdict(BetterWhen::Less, high, [90.0, 100.0, 109.9]), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::Less, high, [90.0, 100.0, 110.0]), Verdict::Alike);
+        assert_eq!(verdict(BetterWhen::More, [90.0, 100.0, 110.0], high), Verdict::Alike);
     }
 
     #[test]
     fn medians_within_the_margin_are_alike_however_far_the_ranges_are_apart() {
         let base = [99.0, 100.0, 101.0];
-        for good in [Good::More, Good::Less] {
+        for good in [BetterWhen::More, BetterWhen::Less] {
             assert_eq!(verdict(good, [104.0, 105.0, 106.0], base), Verdict::Alike);
             assert_eq!(verdict(good, base, [104.0, 105.0, 106.0]), Verdict::Alike);
         }
-        assert_eq!(verdict(Good::Less, [104.0, 105.1, 106.0], base), Verdict::Worse);
-        assert_eq!(verdict(Good::More, base, [104.0, 105.1, 106.0]), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::Less, [104.0, 105.1, 106.0], base), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::More, base, [104.0, 105.1, 106.0]), Verdict::Worse);
     }
 
     #[test]
     fn the_margin_alone_decides_a_single_round() {
-        assert_eq!(verdict(Good::Less, [106.0; 3], [100.0; 3]), Verdict::Worse);
-        assert_eq!(verdict(Good::More, [106.0; 3], [100.0; 3]), Verdict::Better);
-        assert_eq!(verdict(Good::Less, [104.0; 3], [100.0; 3]), Verdict::Alike);
+        assert_eq!(verdict(BetterWhen::Less, [106.0; 3], [100.0; 3]), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::More, [106.0; 3], [100.0; 3]), Verdict::Better);
+        assert_eq!(verdict(BetterWhen::Less, [104.0; 3], [100.0; 3]), Verdict::Alike);
     }
 
     #[test]
     fn what_was_nothing_and_is_something_is_judged_without_a_ratio() {
-        assert_eq!(verdict(Good::Less, [1.0; 3], [0.0; 3]), Verdict::Worse);
-        assert_eq!(verdict(Good::Less, [0.0; 3], [0.0; 3]), Verdict::Alike);
+        assert_eq!(verdict(BetterWhen::Less, [1.0; 3], [0.0; 3]), Verdict::Worse);
+        assert_eq!(verdict(BetterWhen::Less, [0.0; 3], [0.0; 3]), Verdict::Alike);
     }
 
     #[test]
     fn a_tick_and_a_page_are_no_difference() {
-        assert_eq!(verdict_in(Unit::PercentOfCore, Good::Less, [0.25; 3], [0.2; 3]), Verdict::Alike);
-        assert_eq!(verdict_in(Unit::PercentOfCore, Good::Less, [0.5; 3], [0.2; 3]), Verdict::Worse);
-        assert_eq!(verdict_in(Unit::FaultsPerGigabyte, Good::Less, [99.0; 3], [0.0; 3]), Verdict::Alike);
-        assert_eq!(verdict_in(Unit::FaultsPerGigabyte, Good::Less, [901.0; 3], [800.0; 3]), Verdict::Worse);
+        assert_eq!(verdict_in(Unit::PercentOfCore, BetterWhen::Less, [0.25; 3], [0.2; 3]), Verdict::Alike);
+        assert_eq!(verdict_in(Unit::PercentOfCore, BetterWhen::Less, [0.5; 3], [0.2; 3]), Verdict::Worse);
+        assert_eq!(verdict_in(Unit::FaultsPerGigabyte, BetterWhen::Less, [99.0; 3], [0.0; 3]), Verdict::Alike);
+        assert_eq!(verdict_in(Unit::FaultsPerGigabyte, BetterWhen::Less, [901.0; 3], [800.0; 3]), Verdict::Worse);
     }
 
     /// Two rounds of RustMQ and of the base. Each figure has the given values.

@@ -38,7 +38,7 @@ impl Unit {
 
 /// The direction in which a figure moves when the broker improves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Good {
+pub enum BetterWhen {
     More,
     Less,
 }
@@ -49,7 +49,7 @@ pub struct Figure {
     pub unit: Unit,
     pub value: f64,
     /// `None` if the figure is not judged.
-    pub good: Option<Good>,
+    pub good: Option<BetterWhen>,
 }
 
 impl Figure {
@@ -57,15 +57,15 @@ impl Figure {
     /// everything else.
     pub fn new(name: &'static str, unit: Unit, value: f64) -> Figure {
         let good = match unit {
-            Unit::MegabytesPerSecond | Unit::RecordsPerSecond => Good::More,
-            _ => Good::Less,
+            Unit::MegabytesPerSecond | Unit::RecordsPerSecond => BetterWhen::More,
+            _ => BetterWhen::Less,
         };
         Figure { name, unit, value, good: Some(good) }
     }
 
     /// A figure of the broker of which more is good, whatever its unit.
     pub fn more_is_good(name: &'static str, unit: Unit, value: f64) -> Figure {
-        Figure { good: Some(Good::More), ..Figure::new(name, unit, value) }
+        Figure { good: Some(BetterWhen::More), ..Figure::new(name, unit, value) }
     }
 
     /// A figure that helps to read the others and is not judged: one of the load, the disk or the
@@ -125,9 +125,12 @@ mod tests {
     #[test]
     fn more_throughput_is_good_and_less_of_the_rest() {
         let good = |unit| Figure::new("figure", unit, 1.0).good;
-        assert_eq!([Unit::MegabytesPerSecond, Unit::RecordsPerSecond].map(good), [Some(Good::More); 2]);
-        assert_eq!([Unit::Milliseconds, Unit::SecondsPerGigabyte, Unit::Mebibytes].map(good), [Some(Good::Less); 3]);
-        assert_eq!(Figure::more_is_good("acknowledged in time", Unit::Percent, 1.0).good, Some(Good::More));
+        assert_eq!([Unit::MegabytesPerSecond, Unit::RecordsPerSecond].map(good), [Some(BetterWhen::More); 2]);
+        assert_eq!(
+            [Unit::Milliseconds, Unit::SecondsPerGigabyte, Unit::Mebibytes].map(good),
+            [Some(BetterWhen::Less); 3]
+        );
+        assert_eq!(Figure::more_is_good("acknowledged in time", Unit::Percent, 1.0).good, Some(BetterWhen::More));
         assert_eq!(Figure::aside("plain read", Unit::MegabytesPerSecond, 1.0).good, None);
     }
 }

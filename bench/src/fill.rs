@@ -7,7 +7,7 @@ use crate::payload::Payloads;
 use anyhow::{Result, bail, ensure};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rustmq_compat_tests::crash::audit::Place;
+use rustmq_compat_tests::crash::audit::TopicPartition;
 use std::time::Duration;
 
 const RECORD_BYTES: u64 = 1024;
@@ -48,7 +48,7 @@ pub fn put(broker: &Broker, topic: &str, partitions: i32, records: u64) -> Resul
 /// The number of records in the topic's partitions. Waits until a broker that has just started
 /// leads them.
 pub fn end(broker: &Broker, topic: &str, partitions: i32) -> Result<u64> {
-    let places: Vec<Place> = (0..partitions).map(|partition| Place::new(topic, partition)).collect();
+    let places: Vec<TopicPartition> = (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
     let ends = broker.admin()?.ends(&places)?;
     Ok(u64::try_from(ends.values().sum::<i64>())?)
 }

@@ -24,7 +24,7 @@ pub enum Generator {
 
 /// The records to send.
 #[derive(Clone, Copy, Debug)]
-pub struct Order<'a> {
+pub struct Workload<'a> {
     pub bootstrap: &'a str,
     pub topic: &'a str,
     pub records: u64,
@@ -55,18 +55,18 @@ impl Generator {
     }
 
     /// Runs the generator to its end.
-    pub fn run(self, order: &Order<'_>) -> Result<Report> {
+    pub fn run(self, workload: &Workload<'_>) -> Result<Report> {
         let text = match self {
-            Self::ProducerPerformance => run_to_end(producer_performance(order))?,
-            Self::RdkafkaPerformance => run_to_end(rdkafka_performance(order)?)?,
-            Self::Franz => run_to_end(franz(order)?)?,
+            Self::ProducerPerformance => run_to_end(producer_performance(workload))?,
+            Self::RdkafkaPerformance => run_to_end(rdkafka_performance(workload)?)?,
+            Self::Franz => run_to_end(franz(workload)?)?,
         };
         let report = match self {
-            Self::ProducerPerformance => producer_performance_report(&text, order.records),
-            Self::RdkafkaPerformance => rate_only(rdkafka_performance_rate(&text, order.records)),
-            Self::Franz => rate_only(franz_rate(&text, order.records)),
+            Self::ProducerPerformance => producer_performance_report(&text, workload.records),
+            Self::RdkafkaPerformance => rate_only(rdkafka_performance_rate(&text, workload.records)),
+            Self::Franz => rate_only(franz_rate(&text, workload.records)),
         };
-        report.with_context(|| format!("{self:?} did not report {} records:\n{text}", order.records))
+        report.with_context(|| format!("{self:?} did not report {} records:\n{text}", workload.records))
     }
 }
 
@@ -107,12 +107,12 @@ fn consumed_rate(text: &str, records: u64) -> Option<f64> {
     (count >= records).then_some(rate)
 }
 
-fn franz(order: &Order<'_>) -> Result<Command> {
+fn franz(workload: &Workload<'_>) -> Result<Command> {
     let program = install::franz_flood();
     install::require(&program)?;
     let mut command = process::command(&program.to_string_lossy());
-    let (records, bytes) = (order.records.to_string(), order.record_bytes.to_string());
-    command.args([order.bootstrap, order.topic, &records, &bytes]);
+    let (records, bytes) = (workload.records.to_string(), workload.record_bytes.to_string());
+    command.args([workload.bootstrap, workload.topic, &records, &bytes]);
     Ok(command)
 }
 
@@ -122,8 +122,8 @@ fn franz_rate(text: &str, records: u64) -> Option<f64> {
     line.strip_suffix(" MB/s")?.rsplit_once(' ')?.1.parse().ok()
 }
 
-fn producer_performance(order: &Order<'_>) -> Command {
-    let Order { bootstrap, topic, records, record_bytes, producing, rate } = order;
+fn producer_performance(workload: &Workload<'_>) -> Command {
+    let Workload { bootstrap, topic, records, record_bytes, producing, rate } = workload;
     let mut command = process::command("java");
     command.args(JVM).args(["-cp", &install::java_classpath(), "org.apache.kafka.tools.ProducerPerformance"]);
     let rate = rate.map_or("-1".to_owned(), |rate| rate.to_string());
@@ -155,8 +155,8 @@ fn producer_performance_report(report: &str, records: u64) -> Option<Report> {
     })
 }
 
-fn rdkafka_performance(order: &Order<'_>) -> Result<Command> {
-    let Order { bootstrap, topic, records, record_bytes, producing, .. } = order;
+fn rdkafka_performance(workload: &Workload<'_>) -> Result<Command> {
+    let Workload { bootstrap, topic, records, record_bytes, producing, .. } = workload;
     let program = compiled()?;
     let mut command = process::command(&program.to_string_lossy());
     command.args(["-P", "-t", topic, "-b", bootstrap]);

@@ -4,7 +4,7 @@
 use crate::builds::Build;
 use crate::contender::Contender;
 use crate::disk;
-use crate::figure::{Figure, Good, Unit, count, digits};
+use crate::figure::{BetterWhen, Figure, Unit, count, digits};
 use crate::scenario::{Overrides, Run, Scenario};
 use crate::timeline::Timing;
 use anyhow::{Context, Result};
@@ -103,7 +103,7 @@ pub struct Row {
     pub name: &'static str,
     pub unit: Unit,
     /// The direction of its figures.
-    pub good: Option<Good>,
+    pub good: Option<BetterWhen>,
 }
 
 /// The results of one scenario.

@@ -48,7 +48,7 @@ impl<'a> Subscription<'a> {
 
 /// A record as a member received it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Seen {
+pub struct ReceivedRecord {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
@@ -59,7 +59,7 @@ pub struct Seen {
 pub struct Member {
     client: Box<dyn Client>,
     pub assigned: BTreeSet<(String, i32)>,
-    pub seen: Vec<Seen>,
+    pub seen: Vec<ReceivedRecord>,
     /// The number of assignments and revocations; -1 if the client does not report them.
     pub rebalances: i64,
 }
@@ -114,7 +114,7 @@ impl Member {
         self.assigned = parse::<Vec<(String, i32)>>(answer.clone(), "assigned")?.into_iter().collect();
         for (topic, partition, offset, value) in parse::<Vec<(String, i32, i64, Option<String>)>>(answer, "records")? {
             let value = value.as_deref().and_then(unhex).unwrap_or_default();
-            self.seen.push(Seen { topic, partition, offset, value });
+            self.seen.push(ReceivedRecord { topic, partition, offset, value });
         }
         Ok(())
     }

@@ -9,12 +9,12 @@ use std::sync::mpsc::{Sender, SyncSender, channel, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-type Order = (Command, SyncSender<io::Result<Child>>);
+type SpawnRequest = (Command, SyncSender<io::Result<Child>>);
 
 /// The kernel's death signal follows the *thread* that spawned a child, and a test's thread ends
 /// with its test. So one thread that lives as long as the process spawns all children.
-static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
-    let (orders, inbox) = channel::<Order>();
+static SPAWNER: LazyLock<Sender<SpawnRequest>> = LazyLock::new(|| {
+    let (requests, inbox) = channel::<SpawnRequest>();
     thread::spawn(move || {
         for (mut command, answer) in inbox {
             // Nobody waits any more if the test has already failed. The child dies with this
@@ -22,7 +22,7 @@ static SPAWNER: LazyLock<Sender<Order>> = LazyLock::new(|| {
             let _ = answer.send(command.spawn());
         }
     });
-    orders
+    requests
 });
 
 /// A command for `program` that `spawn` can start.
@@ -36,7 +36,7 @@ pub fn command(program: &str) -> Command {
 pub fn spawn(command: Command) -> io::Result<Child> {
     let (answer, spawned) = sync_channel(1);
     SPAWNER.send((command, answer)).expect("the spawning thread lives as long as the process");
-    spawned.recv().expect("the spawning thread answers every order")
+    spawned.recv().expect("the spawning thread answers every request")
 }
 
 /// Waits for the end of a child, at most this long. `None` if it still runs.

@@ -11,7 +11,7 @@ use kafka_protocol::protocol::StrBytes;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustmq_compat_tests::crash::admin::Admin;
-use rustmq_compat_tests::crash::audit::{Place, Violation};
+use rustmq_compat_tests::crash::audit::{TopicPartition, Violation};
 use rustmq_compat_tests::crash::campaign::{self, Kill, Plan};
 use rustmq_compat_tests::crash::single::{Single, place};
 use rustmq_compat_tests::disk::Faults;
@@ -238,7 +238,7 @@ fn a_disk_without_a_free_byte_is_started_on_emptied_and_written_again() {
     let mut admin = Admin::connect(single.server.port()).unwrap();
     admin.delete_topic("small").unwrap();
     admin.create_topic("next", 1, &[]).unwrap();
-    let next = Place::new("next", 0);
+    let next = TopicPartition::new("next", 0);
     wait_until("a record is taken again", || admin.produce(&next, &[7; 100_000]).unwrap().0 == 0);
     for _ in 0..100 {
         assert_eq!(admin.produce(&next, &[7; 100_000]).unwrap().0, 0);
@@ -262,7 +262,7 @@ fn with_topic(topic: &str) -> (Stack, Server, Admin) {
 #[test]
 fn an_unreadable_sector_is_refused_where_it_is_and_a_repair_goes_around_it() {
     let (stack, mut server, mut admin) = with_topic("cold");
-    let place = Place::new("cold", 0);
+    let place = TopicPartition::new("cold", 0);
     let needle = |name: &str, number: i64| format!("<{name} {number}>").repeat(20).into_bytes();
     for number in 0..10 {
         assert_eq!(admin.produce(&place, &needle("early", number)).unwrap(), (0, number));
@@ -304,7 +304,7 @@ fn an_unreadable_sector_is_refused_where_it_is_and_a_repair_goes_around_it() {
 #[test]
 fn a_log_whose_last_record_cannot_be_read_is_refused_until_a_repair() {
     let (stack, mut server, mut admin) = with_topic("last");
-    let place = Place::new("last", 0);
+    let place = TopicPartition::new("last", 0);
     assert_eq!(admin.produce(&place, b"the first record").unwrap(), (0, 0));
     let last = b"<the last record>".repeat(20);
     assert_eq!(admin.produce(&place, &last).unwrap(), (0, 1));
@@ -402,7 +402,7 @@ fn a_fetch_of_many_partitions_does_not_wait_for_a_slow_disk_to_read_all_of_them(
     let mut admin = Admin::connect(server.port()).unwrap();
     admin.create_topic("cold", PARTITIONS, &[]).unwrap();
     for partition in 0..PARTITIONS {
-        assert_eq!(admin.produce(&Place::new("cold", partition), &[7; 1000]).unwrap(), (0, 0));
+        assert_eq!(admin.produce(&TopicPartition::new("cold", partition), &[7; 1000]).unwrap(), (0, 0));
     }
     server.kill().unwrap();
     server.restart().unwrap();

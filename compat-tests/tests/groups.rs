@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use rustmq_compat_tests::client::{Produce, each};
-use rustmq_compat_tests::member::{Member, Seen, Subscription, is_balanced, poll_until};
+use rustmq_compat_tests::member::{Member, ReceivedRecord, Subscription, is_balanced, poll_until};
 use rustmq_compat_tests::server::unique;
 use rustmq_compat_tests::{Client, ClientKind, Draft, open, shared};
 use serde_json::json;
@@ -232,7 +232,8 @@ fn every_record_is_seen_once_by_a_group_that_does_not_change() {
     fill(&topic, 8, 25);
     poll_until(&mut members, SOON, |m| m.iter().flat_map(|m| &m.seen).filter(|s| s.offset >= 50).count() >= 200)
         .unwrap();
-    let fresh: Vec<&Seen> = members.iter().flat_map(|member| &member.seen).filter(|seen| seen.offset >= 50).collect();
+    let fresh: Vec<&ReceivedRecord> =
+        members.iter().flat_map(|member| &member.seen).filter(|seen| seen.offset >= 50).collect();
     let distinct: BTreeSet<_> = fresh.iter().map(|seen| (seen.partition, seen.offset)).collect();
     assert_eq!((fresh.len(), distinct.len()), (200, 200));
     for member in &members {

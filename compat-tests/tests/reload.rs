@@ -5,7 +5,7 @@
 use kafka_protocol::messages::{ApiKey, RequestKind, ResponseKind, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use rustmq_compat_tests::crash::admin::Admin;
-use rustmq_compat_tests::versions::crafted::{Codec, Stated, crafted};
+use rustmq_compat_tests::versions::crafted::{Codec, DeclaredFields, crafted};
 use rustmq_compat_tests::versions::{Topic, produce_request};
 use rustmq_compat_tests::wire::Wire;
 use rustmq_compat_tests::{Server, Settings, Target};
@@ -166,7 +166,8 @@ fn compressed_records_are_checked_or_not_from_the_reload_on() {
     let topic = Topic { name: TopicName(StrBytes::from_static_str("orders")), id: Uuid::nil() };
     let mut wire = Wire::connect(port).unwrap();
     let mut produce_garbage = || {
-        let stated = Stated { codec: Codec::Gzip, attributes: 0, base_timestamp: 1, max_timestamp: 1, count: 1 };
+        let stated =
+            DeclaredFields { codec: Codec::Gzip, attributes: 0, base_timestamp: 1, max_timestamp: 1, count: 1 };
         let request = produce_request(7, &topic, 0, -1, crafted(stated, &[0xff; 40]));
         wire.send(ApiKey::Produce, 7, &RequestKind::Produce(request)).unwrap();
         let ResponseKind::Produce(answer) = wire.receive(ApiKey::Produce, 7).unwrap() else { panic!() };

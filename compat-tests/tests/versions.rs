@@ -28,9 +28,9 @@ fn versions(session: &Session, key: ApiKey) -> std::ops::RangeInclusive<i16> {
     if !session.is_kafka() {
         return least..=greatest;
     }
-    let worded = Session::worded(key);
-    let from = if key == ApiKey::Produce { least } else { least.max(*worded.start()) };
-    from..=greatest.min(*worded.end())
+    let encodable = Session::encodable(key);
+    let from = if key == ApiKey::Produce { least } else { least.max(*encodable.start()) };
+    from..=greatest.min(*encodable.end())
 }
 
 /// The versions of a key whose case fails; each has printed the reason.

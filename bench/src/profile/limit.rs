@@ -3,7 +3,7 @@
 
 use super::cost::{self, Cost};
 use super::threads::Kind;
-use super::watcher::{Quiet, Seen};
+use super::watcher::{Observations, Quiet};
 use crate::figure::digits;
 use crate::usage::Spent;
 use std::thread;
@@ -16,7 +16,7 @@ const COSTS_NAMED: usize = 3;
 /// If other processes use more cores than this, a run proves little.
 const DISTURBED: f64 = 0.3;
 
-pub fn line(seen: &Seen) -> String {
+pub fn line(seen: &Observations) -> String {
     let Quiet { work, spent, .. } = &seen.quiet;
     let cores = super::count(thread::available_parallelism().map_or(1, usize::from) as u64);
     let [broker, generator, others] = [spent.broker, spent.generator, spent.others].map(|time| spent.cores(time));
@@ -55,7 +55,7 @@ fn shares(spent: &Spent, cores: f64) -> String {
 }
 
 /// The costs of the broker's time, the largest first.
-fn own(seen: &Seen) -> Option<String> {
+fn own(seen: &Observations) -> Option<String> {
     let samples = &seen.sampled.as_ref().ok()?.samples;
     let mut costs: Vec<(Cost, f64)> =
         cost::ALL.into_iter().map(|cost| (cost, super::count(samples.of_cost(cost)))).collect();

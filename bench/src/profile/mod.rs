@@ -27,7 +27,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
-use watcher::{Seen, Watcher};
+use watcher::{Observations, Watcher};
 
 /// The scenarios that are profiled unless others are named: throughput, latency, and reads.
 pub const SCENARIOS: [&str; 6] =
@@ -69,7 +69,7 @@ pub fn limit(scenario: &dyn Scenario, plan: &Plan<'_>) -> Result<String> {
     profile(scenario, plan).map(|(_, seen)| limit::line(&seen))
 }
 
-fn profile(scenario: &dyn Scenario, plan: &Plan<'_>) -> Result<(PathBuf, Seen)> {
+fn profile(scenario: &dyn Scenario, plan: &Plan<'_>) -> Result<(PathBuf, Observations)> {
     let contender = Contender::Rustmq;
     let contenders = scenario.contenders();
     let contender = if contenders.contains(&contender) { contender } else { Contender::RustmqEpoll };

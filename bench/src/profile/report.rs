@@ -6,7 +6,7 @@ use super::limit::{self, percent};
 use super::page::Work;
 use super::probes::Probe;
 use super::threads::Kind;
-use super::watcher::{Counted, Probed, Quiet, Sampled, Seen};
+use super::watcher::{Counted, Observations, Probed, Quiet, Sampled};
 use crate::figure::{Figure, digits};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 const TOP: usize = 15;
 const WAKEUPS_SHOWN: usize = 14;
 
-pub fn render(name: &str, load: &str, machine: &[String], figures: &[Figure], seen: &Seen) -> String {
+pub fn render(name: &str, load: &str, machine: &[String], figures: &[Figure], seen: &Observations) -> String {
     let mut text = format!("# What limits {name}\n\n{}\n\n- load: {load}\n", limit::line(seen));
     for line in machine {
         let _ = writeln!(text, "- {line}");

@@ -64,7 +64,7 @@ pub struct Probed {
 
 /// The results. A part that the machine does not support has an error.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Observations {
     pub quiet: Quiet,
     pub sampled: Result<Sampled>,
     pub counted: Result<Counted>,
@@ -105,8 +105,8 @@ pub struct Watcher {
 
 impl Watch for Watcher {
     fn window_opened(&self, watched: Watched) {
-        let look = Look { watched, folder: self.folder.clone(), binary: self.binary.clone(), part: self.part };
-        *self.opened.borrow_mut() = Some((Instant::now(), thread::spawn(move || look.all())));
+        let observer = Observer { watched, folder: self.folder.clone(), binary: self.binary.clone(), part: self.part };
+        *self.opened.borrow_mut() = Some((Instant::now(), thread::spawn(move || observer.all())));
     }
 }
 
@@ -121,13 +121,13 @@ impl Watcher {
     }
 
     /// Ends the observation. Called after the run.
-    pub fn seen(&self) -> Result<Seen> {
+    pub fn seen(&self) -> Result<Observations> {
         let opened = self.opened.borrow_mut().take();
         let (opened, thread) = opened.context("the scenario has no window under load that could be watched")?;
         let raw = thread.join().map_err(|_| anyhow::anyhow!("the watcher has panicked"))??;
         let taken = raw.ended - opened;
         ensure!(taken <= Watcher::window(self.part), "watching took {taken:?}, longer than the load lasted");
-        Ok(Seen {
+        Ok(Observations {
             quiet: raw.quiet,
             sampled: raw.sampled.and_then(|(work, path)| Ok(Sampled { work, samples: Samples::read(&stacks(&path)?) })),
             counted: raw.counted.and_then(|raw| read_counts(&raw)),
@@ -166,14 +166,14 @@ fn read_probes(raw: &RawProbes) -> Result<Probed> {
 }
 
 /// Runs the parts, on a thread of their own.
-struct Look {
+struct Observer {
     watched: Watched,
     folder: PathBuf,
     binary: PathBuf,
     part: Duration,
 }
 
-impl Look {
+impl Observer {
     fn all(&self) -> Result<Raw> {
         let quiet = self.quiet()?;
         let sampled = self.sampled();

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use crate::bar::{Bar, Limit};
 use crate::contender::Contender::{self, Kafka, KafkaFlush, Rustmq};
 use crate::figure::{Figure, Unit, count};
-use crate::generator::{Generator, Order};
+use crate::generator::{Generator, Workload};
 use crate::scenario::{Overrides, Run, Scenario};
 use crate::scenarios::produce::{FAULTS, FAULTS_MAX, TAIL_MEMORY};
 use crate::usage::{self, Sample};
@@ -78,7 +78,7 @@ impl Scenario for Defaults {
         let bootstrap = broker.bootstrap();
         let generate = |seconds: u64| {
             let records = seconds * u64::from(self.rate.unwrap_or(RECORDS_PER_SECOND));
-            let order = Order {
+            let workload = Workload {
                 bootstrap: &bootstrap,
                 topic: TOPIC,
                 records,
@@ -86,7 +86,7 @@ impl Scenario for Defaults {
                 producing: None,
                 rate: self.rate,
             };
-            let report = self.generator.run(&order).with_context(|| broker.log_tail())?;
+            let report = self.generator.run(&workload).with_context(|| broker.log_tail())?;
             anyhow::Ok((report, count(records * RECORD_BYTES as u64) / 1e9))
         };
         if !run.timing.warmup.is_zero() {

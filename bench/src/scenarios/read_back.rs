@@ -8,7 +8,7 @@ use crate::broker::Broker;
 use crate::contender::Contender::{self, Kafka, Rustmq};
 use crate::disk;
 use crate::figure::{Figure, Unit, count};
-use crate::generator::{self, Generator, Order, Reading};
+use crate::generator::{self, Generator, Reading, Workload};
 use crate::page_cache;
 use crate::scenario::{Overrides, Run, Scenario};
 use crate::usage::{self, Sample};
@@ -122,7 +122,7 @@ impl Scenario for ReadBack {
 
 fn write(broker: &Broker) -> Result<()> {
     let bootstrap = broker.bootstrap();
-    let order = Order {
+    let workload = Workload {
         bootstrap: &bootstrap,
         topic: TOPIC,
         records: RECORDS,
@@ -130,6 +130,6 @@ fn write(broker: &Broker) -> Result<()> {
         producing: None,
         rate: None,
     };
-    Generator::RdkafkaPerformance.run(&order).with_context(|| broker.log_tail())?;
+    Generator::RdkafkaPerformance.run(&workload).with_context(|| broker.log_tail())?;
     Ok(())
 }

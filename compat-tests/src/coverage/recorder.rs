@@ -26,7 +26,7 @@ pub struct Exchange {
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct Recorded {
     exchanges: BTreeSet<Exchange>,
     softwares: BTreeSet<String>,
 }
@@ -38,12 +38,12 @@ type Open = Arc<Mutex<BTreeMap<[u8; 4], Exchange>>>;
 #[derive(Debug)]
 pub struct Recorder {
     listener: ProxyListener,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<Recorded>>,
 }
 
 impl Recorder {
     pub fn start() -> Result<Recorder> {
-        let seen = Arc::new(Mutex::new(Seen::default()));
+        let seen = Arc::new(Mutex::new(Recorded::default()));
         let noted = Arc::clone(&seen);
         let listener = ProxyListener::open(move |client, broker| serve(client, broker, &noted))?;
         Ok(Recorder { listener, seen })
@@ -73,7 +73,7 @@ impl Recorder {
     }
 }
 
-fn serve(client: TcpStream, broker: TcpStream, seen: &Arc<Mutex<Seen>>) -> Result<()> {
+fn serve(client: TcpStream, broker: TcpStream, seen: &Arc<Mutex<Recorded>>) -> Result<()> {
     client.set_nodelay(true)?;
     broker.set_nodelay(true)?;
     let open = Open::default();

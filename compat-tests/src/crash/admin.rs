@@ -2,7 +2,7 @@
 //! that every result and every partition's error code is visible. Only a partition without a leader
 //! is asked again.
 
-use super::audit::Place;
+use super::audit::TopicPartition;
 use crate::versions::batch::batch_of;
 use crate::wire::Wire;
 use anyhow::{Context, Result, bail, ensure};
@@ -37,7 +37,7 @@ fn topic_name(name: &str) -> TopicName {
 }
 
 /// The partitions of each topic.
-fn by_topic(places: &[Place]) -> BTreeMap<&str, Vec<i32>> {
+fn by_topic(places: &[TopicPartition]) -> BTreeMap<&str, Vec<i32>> {
     let mut topics: BTreeMap<&str, Vec<i32>> = BTreeMap::new();
     for place in places {
         topics.entry(&place.topic).or_default().push(place.partition);
@@ -93,7 +93,7 @@ impl Admin {
     }
 
     /// Appends one record with acks=all, once. Returns the error code and the offset.
-    pub fn produce(&mut self, place: &Place, value: &[u8]) -> Result<(i16, i64)> {
+    pub fn produce(&mut self, place: &TopicPartition, value: &[u8]) -> Result<(i16, i64)> {
         let records = batch_of([Bytes::copy_from_slice(value)].into_iter());
         let partition =
             produce_request::PartitionProduceData::default().with_index(place.partition).with_records(Some(records));
@@ -108,16 +108,16 @@ impl Admin {
     }
 
     /// The end offset of each log.
-    pub fn ends(&mut self, places: &[Place]) -> Result<BTreeMap<Place, i64>> {
+    pub fn ends(&mut self, places: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
         self.offsets(places, -1)
     }
 
     /// The start offset of each log.
-    pub fn starts(&mut self, places: &[Place]) -> Result<BTreeMap<Place, i64>> {
+    pub fn starts(&mut self, places: &[TopicPartition]) -> Result<BTreeMap<TopicPartition, i64>> {
         self.offsets(places, -2)
     }
 
-    fn offsets(&mut self, places: &[Place], at: i64) -> Result<BTreeMap<Place, i64>> {
+    fn offsets(&mut self, places: &[TopicPartition], at: i64) -> Result<BTreeMap<TopicPartition, i64>> {
         const NOT_LEADER: i16 = 6;
         let deadline = Instant::now() + LED_WITHIN;
         loop {
@@ -136,7 +136,7 @@ impl Admin {
     }
 
     /// The error code and the offset of each place.
-    fn try_offsets(&mut self, places: &[Place], at: i64) -> Result<Vec<(Place, i16, i64)>> {
+    fn try_offsets(&mut self, places: &[TopicPartition], at: i64) -> Result<Vec<(TopicPartition, i16, i64)>> {
         let topics = by_topic(places).into_iter().map(|(name, partitions)| {
             let partitions = partitions.into_iter().map(|index| {
                 list_offsets_request::ListOffsetsPartition::default()
@@ -152,14 +152,17 @@ impl Admin {
         let answer = ask!(self, ListOffsets, 5, request);
         let found = answer.topics.into_iter().flat_map(|topic| {
             let name = topic.name.to_string();
-            topic.partitions.into_iter().map(move |p| (Place::new(&name, p.partition_index), p.error_code, p.offset))
+            topic
+                .partitions
+                .into_iter()
+                .map(move |p| (TopicPartition::new(&name, p.partition_index), p.error_code, p.offset))
         });
         Ok(found.collect())
     }
 
     /// Commits as a consumer that is no member of the group. Returns the error code of each
     /// partition.
-    pub fn commit(&mut self, group: &str, offsets: &[(Place, i64)]) -> Result<Vec<(Place, i16)>> {
+    pub fn commit(&mut self, group: &str, offsets: &[(TopicPartition, i64)]) -> Result<Vec<(TopicPartition, i16)>> {
         let topics = offsets.iter().map(|(place, offset)| {
             let partition = offset_commit_request::OffsetCommitRequestPartition::default()
                 .with_partition_index(place.partition)
@@ -177,14 +180,14 @@ impl Admin {
         let answer = ask!(self, OffsetCommit, 7, request);
         let results = answer.topics.into_iter().flat_map(|topic| {
             let name = topic.name.to_string();
-            topic.partitions.into_iter().map(move |p| (Place::new(&name, p.partition_index), p.error_code))
+            topic.partitions.into_iter().map(move |p| (TopicPartition::new(&name, p.partition_index), p.error_code))
         });
         Ok(results.collect())
     }
 
     /// The offset that a group has committed; -1 for none. `None` while the coordinator is not
     /// ready to answer.
-    pub fn committed(&mut self, group: &str, places: &[Place]) -> Result<Option<Vec<(Place, i64)>>> {
+    pub fn committed(&mut self, group: &str, places: &[TopicPartition]) -> Result<Option<Vec<(TopicPartition, i64)>>> {
         const LOADING: i16 = 14;
         const NOT_AVAILABLE: i16 = 15;
         const NOT_COORDINATOR: i16 = 16;
@@ -203,7 +206,7 @@ impl Admin {
         let mut found = Vec::new();
         for topic in answer.topics {
             for partition in topic.partitions {
-                let place = Place::new(&topic.name, partition.partition_index);
+                let place = TopicPartition::new(&topic.name, partition.partition_index);
                 ensure!(partition.error_code == 0, "{group} in {place}: {}", partition.error_code);
                 found.push((place, partition.committed_offset));
             }

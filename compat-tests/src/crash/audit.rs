@@ -8,18 +8,18 @@ use std::fmt;
 
 /// A partition of a topic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct TopicPartition {
     pub topic: String,
     pub partition: i32,
 }
 
-impl Place {
-    pub fn new(topic: &str, partition: i32) -> Place {
-        Place { topic: topic.into(), partition }
+impl TopicPartition {
+    pub fn new(topic: &str, partition: i32) -> TopicPartition {
+        TopicPartition { topic: topic.into(), partition }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TopicPartition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.topic, self.partition)
     }
@@ -61,21 +61,21 @@ pub struct Reading {
 pub enum Violation {
     /// The offset has no record. `entry` is the record that was acknowledged or read there before,
     /// if any.
-    Missing { place: Place, offset: i64, entry: Option<Entry> },
+    Missing { place: TopicPartition, offset: i64, entry: Option<Entry> },
     /// The offset has another record than the acknowledged one, or than an earlier reading found
     /// there.
-    Differs { place: Place, offset: i64, expected: Entry, found: Entry },
+    Differs { place: TopicPartition, offset: i64, expected: Entry, found: Entry },
     /// The bytes are not one of our records.
-    Foreign { place: Place, offset: i64 },
+    Foreign { place: TopicPartition, offset: i64 },
     /// A producer's record comes after one that it wrote later, or a second time.
-    OutOfOrder { place: Place, offset: i64, entry: Entry, after: u64 },
+    OutOfOrder { place: TopicPartition, offset: i64, entry: Entry, after: u64 },
     /// The log ends below a record that was read or acknowledged before.
-    Shrank { place: Place, end: i64, expected: i64 },
+    Shrank { place: TopicPartition, end: i64, expected: i64 },
     /// The log starts at a wrong offset: records that must stay were deleted, or deleted ones came
     /// back.
-    LogStart { place: Place, log_start: i64, before: i64 },
+    LogStart { place: TopicPartition, log_start: i64, before: i64 },
     /// An acknowledged commit is missing, or a commit exists that was never sent.
-    Commit { group: String, place: Place, acknowledged: i64, sent: i64, found: i64 },
+    Commit { group: String, place: TopicPartition, acknowledged: i64, sent: i64, found: i64 },
     /// An acknowledged topic has another number of partitions; 0 if it does not exist.
     Topic { name: String, expected: usize, found: usize },
     /// A topic exists although its deletion was acknowledged.
@@ -120,7 +120,7 @@ impl fmt::Display for Violation {
 
 /// Whether the oldest records of a log may be deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Keep {
+pub enum Retention {
     #[default]
     Everything,
     /// Retention deletes the oldest records.
@@ -129,7 +129,7 @@ pub enum Keep {
 
 #[derive(Debug, Default)]
 struct Log {
-    keep: Keep,
+    retention: Retention,
     log_start: i64,
     /// Everything below this offset was read.
     end: i64,
@@ -144,9 +144,9 @@ struct Log {
 /// All promises so far.
 #[derive(Debug, Default)]
 pub struct Audit {
-    logs: BTreeMap<Place, Log>,
+    logs: BTreeMap<TopicPartition, Log>,
     /// The highest acknowledged commit, by group.
-    commits: BTreeMap<(String, Place), i64>,
+    commits: BTreeMap<(String, TopicPartition), i64>,
     topics: BTreeMap<String, usize>,
     deleted: Vec<String>,
     records: u64,
@@ -155,17 +155,17 @@ pub struct Audit {
 
 impl Audit {
     /// Watches a log, from its first record on.
-    pub fn watch(&mut self, place: Place, keep: Keep) {
-        self.logs.insert(place, Log { keep, ..Log::default() });
+    pub fn watch(&mut self, place: TopicPartition, retention: Retention) {
+        self.logs.insert(place, Log { retention, ..Log::default() });
     }
 
     /// The watched logs, each with the offset below which it was read already.
-    pub fn unread(&self) -> Vec<(Place, i64)> {
+    pub fn unread(&self) -> Vec<(TopicPartition, i64)> {
         self.logs.iter().map(|(place, log)| (place.clone(), log.end)).collect()
     }
 
     /// The log start that the last reading found.
-    pub fn log_start(&self, place: &Place) -> i64 {
+    pub fn log_start(&self, place: &TopicPartition) -> i64 {
         self.logs.get(place).map_or(0, |log| log.log_start)
     }
 
@@ -175,7 +175,7 @@ impl Audit {
     }
 
     /// A record was acknowledged at `offset`. Ignored if its log is no longer watched.
-    pub fn acknowledge(&mut self, place: &Place, offset: i64, entry: Entry) -> Option<Violation> {
+    pub fn acknowledge(&mut self, place: &TopicPartition, offset: i64, entry: Entry) -> Option<Violation> {
         let log = self.logs.get_mut(place)?;
         self.records += 1;
         if offset < log.log_start {
@@ -195,7 +195,7 @@ impl Audit {
 
     /// Checks a reading of a log. It must have begun after all acknowledgements that were recorded
     /// here.
-    pub fn read(&mut self, place: &Place, reading: &Reading) -> Vec<Violation> {
+    pub fn read(&mut self, place: &TopicPartition, reading: &Reading) -> Vec<Violation> {
         let Some(log) = self.logs.get_mut(place) else { return Vec::new() };
         let mut violations = log.bounds(place, reading);
         violations.extend(log.records(place, reading));
@@ -204,15 +204,15 @@ impl Audit {
         violations
     }
 
-    pub fn acknowledge_commit(&mut self, group: &str, place: &Place, offset: i64) {
+    pub fn acknowledge_commit(&mut self, group: &str, place: &TopicPartition, offset: i64) {
         let highest = self.commits.entry((group.into(), place.clone())).or_insert(offset);
         *highest = offset.max(*highest);
         self.commits_acknowledged += 1;
     }
 
     /// The groups, and the places where they committed.
-    pub fn committed(&self) -> BTreeMap<String, Vec<Place>> {
-        let mut groups: BTreeMap<String, Vec<Place>> = BTreeMap::new();
+    pub fn committed(&self) -> BTreeMap<String, Vec<TopicPartition>> {
+        let mut groups: BTreeMap<String, Vec<TopicPartition>> = BTreeMap::new();
         for (group, place) in self.commits.keys() {
             groups.entry(group.clone()).or_default().push(place.clone());
         }
@@ -222,7 +222,7 @@ impl Audit {
     /// Checks the answer of a group's coordinator, which must be later than all acknowledgements
     /// that were recorded here; -1 for no commit. `sent` is the highest offset that was ever sent.
     /// Commits only rise, so any offset from the acknowledged one up to `sent` is correct.
-    pub fn read_commit(&self, group: &str, place: &Place, found: i64, sent: i64) -> Option<Violation> {
+    pub fn read_commit(&self, group: &str, place: &TopicPartition, found: i64, sent: i64) -> Option<Violation> {
         let acknowledged = *self.commits.get(&(group.to_owned(), place.clone()))?;
         let kept = acknowledged <= found && found <= sent;
         (!kept).then(|| Violation::Commit { group: group.into(), place: place.clone(), acknowledged, sent, found })
@@ -234,7 +234,7 @@ impl Audit {
     }
 
     /// A topic's deletion was sent: until it is acknowledged, the topic may exist or not.
-    pub fn let_go(&mut self, name: &str) {
+    pub fn unwatch(&mut self, name: &str) {
         self.topics.remove(name);
         self.logs.retain(|place, _| place.topic != name);
         self.commits.retain(|(_, place), _| place.topic != name);
@@ -259,13 +259,13 @@ impl Audit {
 }
 
 impl Log {
-    fn bounds(&self, place: &Place, reading: &Reading) -> Vec<Violation> {
+    fn bounds(&self, place: &TopicPartition, reading: &Reading) -> Vec<Violation> {
         let mut violations = Vec::new();
         let expected = self.end.max(self.promised);
         if reading.end < expected {
             violations.push(Violation::Shrank { place: place.clone(), end: reading.end, expected });
         }
-        let lost = self.keep == Keep::Everything && reading.log_start > 0;
+        let lost = self.retention == Retention::Everything && reading.log_start > 0;
         if reading.log_start < self.log_start || lost {
             violations.push(Violation::LogStart {
                 place: place.clone(),
@@ -276,7 +276,7 @@ impl Log {
         violations
     }
 
-    fn records(&mut self, place: &Place, reading: &Reading) -> Vec<Violation> {
+    fn records(&mut self, place: &TopicPartition, reading: &Reading) -> Vec<Violation> {
         let mut violations = Vec::new();
         let mut due = reading.from.max(reading.log_start);
         for (offset, entry) in &reading.records {
@@ -300,12 +300,12 @@ impl Log {
         violations
     }
 
-    fn missing(&self, place: &Place, from: i64, to: i64) -> Vec<Violation> {
+    fn missing(&self, place: &TopicPartition, from: i64, to: i64) -> Vec<Violation> {
         let entry = |offset: &i64| self.acknowledged.get(offset).or_else(|| self.read.get(offset)).copied();
         (from..to).map(|offset| Violation::Missing { place: place.clone(), offset, entry: entry(&offset) }).collect()
     }
 
-    fn order(&mut self, place: &Place, offset: i64, entry: Entry) -> Option<Violation> {
+    fn order(&mut self, place: &TopicPartition, offset: i64, entry: Entry) -> Option<Violation> {
         let latest = self.latest.insert(entry.producer, entry.sequence)?;
         (latest >= entry.sequence).then(|| {
             self.latest.insert(entry.producer, latest);

@@ -4,7 +4,7 @@
 //! broker dies and what remains of its data: kill -9 here, a power cut elsewhere.
 
 use super::admin::Admin;
-use super::audit::{Audit, Keep, Place, Violation};
+use super::audit::{Audit, Retention, TopicPartition, Violation};
 use super::writer::{Load, Writer};
 use super::{committer, reader, topics};
 use crate::{Server, Settings};
@@ -135,7 +135,8 @@ pub fn run(plan: Plan, settings: Settings, crash: &mut dyn Crash) -> Result<Summ
     let (bootstrap, port) = (campaign.server.bootstrap(), campaign.server.port());
     let load = Arc::clone(&campaign.load);
     let idle: Vec<AtomicBool> = (0..WRITERS).map(|_| AtomicBool::new(false)).collect();
-    let commits: Vec<Place> = (0..ROLLING_PARTITIONS).map(|partition| Place::new(ROLLING, partition)).collect();
+    let commits: Vec<TopicPartition> =
+        (0..ROLLING_PARTITIONS).map(|partition| TopicPartition::new(ROLLING, partition)).collect();
     thread::scope(|scope| {
         let mut workers: Vec<ScopedJoinHandle<'_, Result<()>>> = Vec::new();
         for (number, idle) in (1..=WRITERS).zip(&idle) {
@@ -164,7 +165,7 @@ impl Campaign<'_> {
         Admin::connect(self.server.port())?.create_topic(ROLLING, ROLLING_PARTITIONS, &rolling)?;
         self.audit.create(ROLLING, usize::try_from(ROLLING_PARTITIONS)?);
         for partition in 0..ROLLING_PARTITIONS {
-            self.audit.watch(Place::new(ROLLING, partition), Keep::Tail);
+            self.audit.watch(TopicPartition::new(ROLLING, partition), Retention::Tail);
         }
         self.replace_kept_topic()
     }
@@ -175,7 +176,7 @@ impl Campaign<'_> {
         let name = |number: u32| format!("kept-{number}");
         let mut admin = Admin::connect(self.server.port())?;
         if let Some(old) = self.kept.checked_sub(1).filter(|old| *old > 0) {
-            self.audit.let_go(&name(old));
+            self.audit.unwatch(&name(old));
             self.load.ledger.send_deletion(&name(old));
             admin.delete_topic(&name(old))?;
             self.audit.acknowledge_deletion(&name(old));
@@ -187,10 +188,10 @@ impl Campaign<'_> {
             thread::sleep(Duration::from_millis(5));
         }
         self.audit.create(&topic, usize::try_from(KEPT_PARTITIONS)?);
-        let kept = (0..KEPT_PARTITIONS).map(|partition| Place::new(&topic, partition));
-        let rolling = (0..ROLLING_PARTITIONS).map(|partition| Place::new(ROLLING, partition));
+        let kept = (0..KEPT_PARTITIONS).map(|partition| TopicPartition::new(&topic, partition));
+        let rolling = (0..ROLLING_PARTITIONS).map(|partition| TopicPartition::new(ROLLING, partition));
         for place in kept.clone() {
-            self.audit.watch(place, Keep::Everything);
+            self.audit.watch(place, Retention::Everything);
         }
         self.load.write_to(rolling.chain(kept).collect());
         Ok(())
@@ -228,7 +229,8 @@ impl Campaign<'_> {
             self.summary.rounds = round;
         }
         (self.summary.records, self.summary.commits) = promises;
-        let rolling = (0..ROLLING_PARTITIONS).map(|partition| self.audit.log_start(&Place::new(ROLLING, partition)));
+        let rolling =
+            (0..ROLLING_PARTITIONS).map(|partition| self.audit.log_start(&TopicPartition::new(ROLLING, partition)));
         self.summary.expired = rolling.sum();
         Ok(())
     }
@@ -268,16 +270,16 @@ impl Campaign<'_> {
         let (violations, mut broken) = self.load.ledger.settle(&mut self.audit);
         broken.extend(violations.iter().map(ToString::to_string));
         let port = self.server.port();
-        let from: Vec<(Place, i64)> = self.audit.unread();
-        let begin = |(place, end): (Place, i64)| {
+        let from: Vec<(TopicPartition, i64)> = self.audit.unread();
+        let begin = |(place, end): (TopicPartition, i64)| {
             let begin = if full { self.audit.log_start(&place) } else { end };
             (place, begin)
         };
-        let from: Vec<(Place, i64)> = from.into_iter().map(begin).collect();
+        let from: Vec<(TopicPartition, i64)> = from.into_iter().map(begin).collect();
         // Topics come first: the load continues, and creates more of them meanwhile.
         let listed = Admin::connect(port)?.topics()?;
         for topic in self.load.ledger.deletions_sent() {
-            self.audit.let_go(&topic);
+            self.audit.unwatch(&topic);
         }
         broken.extend(self.audit.read_topics(&listed).iter().map(ToString::to_string));
         broken.extend(self.read_commits()?.iter().map(ToString::to_string));

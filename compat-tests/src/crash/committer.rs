@@ -2,7 +2,7 @@
 //! committer that sees every partition's error code. Both report only acknowledged commits.
 
 use super::admin::Admin;
-use super::audit::Place;
+use super::audit::TopicPartition;
 use super::ledger::Report;
 use super::payload;
 use super::writer::{Load, quick_client};
@@ -46,7 +46,7 @@ fn commit_position(load: &Load, member: &BaseConsumer) {
     let mut sent = Vec::new();
     for element in position.elements() {
         let Some(offset) = element.offset().to_raw().filter(|offset| *offset >= 0) else { continue };
-        let place = Place::new(element.topic(), element.partition());
+        let place = TopicPartition::new(element.topic(), element.partition());
         // The client knows that each offset of the list is valid.
         if offsets.add_partition_offset(element.topic(), element.partition(), element.offset()).is_ok() {
             load.ledger.send_commit(GROUP, &place, offset);
@@ -61,7 +61,7 @@ fn commit_position(load: &Load, member: &BaseConsumer) {
 }
 
 /// Commits rising offsets in `places`, for groups without members.
-pub fn run_plain(port: u16, load: &Load, places: &[Place], seed: u64) {
+pub fn run_plain(port: u16, load: &Load, places: &[TopicPartition], seed: u64) {
     let mut random = StdRng::seed_from_u64(seed);
     let mut next = 0;
     let mut connection: Option<Admin> = None;
@@ -74,7 +74,7 @@ pub fn run_plain(port: u16, load: &Load, places: &[Place], seed: u64) {
         };
         next += 1;
         let group = format!("plain-{}", random.random_range(0..8));
-        let mut offsets: Vec<(Place, i64)> = places.iter().map(|place| (place.clone(), next)).collect();
+        let mut offsets: Vec<(TopicPartition, i64)> = places.iter().map(|place| (place.clone(), next)).collect();
         offsets.truncate(random.random_range(1..=places.len()));
         for (place, offset) in &offsets {
             load.ledger.send_commit(&group, place, *offset);

@@ -1,7 +1,7 @@
 //! The reports of the load's threads to the auditor: acknowledgements in the order of their
 //! arrival, and requests that were sent. Judges nothing.
 
-use super::audit::{Audit, Entry, Place, Violation};
+use super::audit::{Audit, Entry, TopicPartition, Violation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,13 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Debug)]
 pub enum Report {
     Record {
-        place: Place,
+        place: TopicPartition,
         offset: i64,
         entry: Entry,
     },
     Commit {
         group: String,
-        place: Place,
+        place: TopicPartition,
         offset: i64,
     },
     Created {
@@ -33,7 +33,7 @@ pub enum Report {
 pub struct Ledger {
     reports: Mutex<Vec<Report>>,
     /// The highest offset that a group has tried to commit.
-    commits_sent: Mutex<BTreeMap<(String, Place), i64>>,
+    commits_sent: Mutex<BTreeMap<(String, TopicPartition), i64>>,
     deletions_sent: Mutex<BTreeSet<String>>,
 }
 
@@ -48,13 +48,13 @@ impl Ledger {
     }
 
     /// Called before a commit is sent.
-    pub fn send_commit(&self, group: &str, place: &Place, offset: i64) {
+    pub fn send_commit(&self, group: &str, place: &TopicPartition, offset: i64) {
         let mut sent = lock(&self.commits_sent);
         let highest = sent.entry((group.into(), place.clone())).or_insert(offset);
         *highest = offset.max(*highest);
     }
 
-    pub fn highest_sent(&self, group: &str, place: &Place) -> i64 {
+    pub fn highest_sent(&self, group: &str, place: &TopicPartition) -> i64 {
         lock(&self.commits_sent).get(&(group.to_owned(), place.clone())).copied().unwrap_or(-1)
     }
 
@@ -77,7 +77,7 @@ impl Ledger {
                 Report::Commit { group, place, offset } => audit.acknowledge_commit(&group, &place, offset),
                 Report::Created { topic, partitions } => audit.create(&topic, partitions),
                 Report::Deleted { topic } => {
-                    audit.let_go(&topic);
+                    audit.unwatch(&topic);
                     audit.acknowledge_deletion(&topic);
                 }
                 Report::Failure(text) => failures.push(text),

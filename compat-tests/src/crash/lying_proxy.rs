@@ -3,7 +3,7 @@
 //! partition and request, as librdkafka sends them.
 
 use super::admin::Admin;
-use super::audit::Place;
+use super::audit::TopicPartition;
 use crate::proxy_listener::ProxyListener;
 use anyhow::{Context, Result, bail};
 use bytes::{Buf, BytesMut};
@@ -24,7 +24,7 @@ struct Shared {
     lying: AtomicBool,
     lies: AtomicU64,
     /// The offset that the next lie names.
-    next: Mutex<BTreeMap<Place, i64>>,
+    next: Mutex<BTreeMap<TopicPartition, i64>>,
 }
 
 /// Listens from `start` until the process ends.
@@ -107,7 +107,7 @@ fn answer_to(frame: &[u8], shared: &Shared) -> Result<BytesMut> {
     for topic in request.topic_data {
         let mut partitions = Vec::new();
         for data in topic.partition_data {
-            let place = Place::new(&topic.name, data.index);
+            let place = TopicPartition::new(&topic.name, data.index);
             let base_offset = shared.take(&place, records_in(&data.records.unwrap_or_default())?)?;
             partitions.push(PartitionProduceResponse::default().with_index(data.index).with_base_offset(base_offset));
         }
@@ -129,7 +129,7 @@ fn records_in(mut batch: &[u8]) -> Result<i64> {
 
 impl Shared {
     /// The offset that an honest broker would give to the next `records` of a place.
-    fn take(&self, place: &Place, records: i64) -> Result<i64> {
+    fn take(&self, place: &TopicPartition, records: i64) -> Result<i64> {
         let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
         if !next.contains_key(place) {
             let ends = Admin::connect(self.upstream.load(Ordering::SeqCst))?.ends(std::slice::from_ref(place))?;

@@ -2,7 +2,7 @@
 //! without judging it.
 
 use super::admin::Admin;
-use super::audit::{Place, Reading};
+use super::audit::{Reading, TopicPartition};
 use super::payload;
 use super::writer::quick_client;
 use anyhow::{Result, ensure};
@@ -16,15 +16,19 @@ use std::time::{Duration, Instant};
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Reads each place from its offset on.
-pub fn read_logs(bootstrap: &str, port: u16, from: &[(Place, i64)]) -> Result<BTreeMap<Place, Reading>> {
-    let places: Vec<Place> = from.iter().map(|(place, _)| place.clone()).collect();
+pub fn read_logs(
+    bootstrap: &str,
+    port: u16,
+    from: &[(TopicPartition, i64)],
+) -> Result<BTreeMap<TopicPartition, Reading>> {
+    let places: Vec<TopicPartition> = from.iter().map(|(place, _)| place.clone()).collect();
     let mut admin = Admin::connect(port)?;
     let ends = admin.ends(&places)?;
     let readings = from.iter().map(|(place, from)| {
         let reading = Reading { from: *from, end: ends[place], ..Reading::default() };
         (place.clone(), reading)
     });
-    let mut readings: BTreeMap<Place, Reading> = readings.collect();
+    let mut readings: BTreeMap<TopicPartition, Reading> = readings.collect();
     if !read(bootstrap, &mut readings)? {
         // Distinguishes missing records from a consumer that hangs.
         let found = count(&readings);
@@ -41,7 +45,7 @@ pub fn read_logs(bootstrap: &str, port: u16, from: &[(Place, i64)]) -> Result<BT
     Ok(readings)
 }
 
-fn count(readings: &BTreeMap<Place, Reading>) -> usize {
+fn count(readings: &BTreeMap<TopicPartition, Reading>) -> usize {
     readings.values().map(|reading| reading.records.len()).sum()
 }
 
@@ -51,7 +55,7 @@ fn next(reading: &Reading) -> i64 {
 }
 
 /// Continues with a new consumer. Returns whether every end was reached.
-fn read(bootstrap: &str, readings: &mut BTreeMap<Place, Reading>) -> Result<bool> {
+fn read(bootstrap: &str, readings: &mut BTreeMap<TopicPartition, Reading>) -> Result<bool> {
     let mut assigned = TopicPartitionList::new();
     let mut due = 0;
     for (place, reading) in readings.iter().filter(|(_, reading)| next(reading) < reading.end) {
@@ -66,7 +70,9 @@ fn read(bootstrap: &str, readings: &mut BTreeMap<Place, Reading>) -> Result<bool
     let mut heard = Instant::now();
     while due > 0 && heard.elapsed() < SILENCE {
         let Some(Ok(message)) = consumer.poll(Duration::from_millis(50)) else { continue };
-        let Some(reading) = readings.get_mut(&Place::new(message.topic(), message.partition())) else { continue };
+        let Some(reading) = readings.get_mut(&TopicPartition::new(message.topic(), message.partition())) else {
+            continue;
+        };
         heard = Instant::now();
         let offset = message.offset();
         if offset < reading.end {

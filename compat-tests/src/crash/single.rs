@@ -3,7 +3,7 @@
 //! exactly.
 
 use super::admin::Admin;
-use super::audit::{Audit, Keep, Place, Violation};
+use super::audit::{Audit, Retention, TopicPartition, Violation};
 use super::ledger::Report;
 use super::writer::{Load, Writer};
 use super::{payload, reader};
@@ -27,8 +27,8 @@ pub struct Single {
 }
 
 /// The one partition.
-pub fn place() -> Place {
-    Place::new(TOPIC, 0)
+pub fn place() -> TopicPartition {
+    TopicPartition::new(TOPIC, 0)
 }
 
 impl Single {
@@ -38,7 +38,7 @@ impl Single {
         let load = Arc::new(Load::default());
         let writer = Writer::new(&server.bootstrap(), &load, 1, 1)?;
         let mut audit = Audit::default();
-        audit.watch(place(), Keep::Everything);
+        audit.watch(place(), Retention::Everything);
         Ok(Single { server, load, writer, audit, random: StdRng::seed_from_u64(1), probes: 0 })
     }
 

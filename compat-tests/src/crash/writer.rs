@@ -3,7 +3,7 @@
 //! in flight again after the restart. At times it is abandoned with its batches in flight, and
 //! another one replaces it.
 
-use super::audit::{Entry, Place};
+use super::audit::{Entry, TopicPartition};
 use super::ledger::{Ledger, Report};
 use super::payload;
 use anyhow::Result;
@@ -29,17 +29,17 @@ const IN_FLIGHT_MAX: i32 = 2_000;
 pub struct Load {
     pub ledger: Ledger,
     /// The partitions that are written to now.
-    targets: Mutex<Vec<Place>>,
+    targets: Mutex<Vec<TopicPartition>>,
     stopped: AtomicBool,
     paused: AtomicBool,
 }
 
 impl Load {
-    pub fn write_to(&self, targets: Vec<Place>) {
+    pub fn write_to(&self, targets: Vec<TopicPartition>) {
         *self.targets.lock().unwrap_or_else(PoisonError::into_inner) = targets;
     }
 
-    fn target(&self, random: &mut StdRng) -> Option<Place> {
+    fn target(&self, random: &mut StdRng) -> Option<TopicPartition> {
         let targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         (!targets.is_empty()).then(|| targets[random.random_range(0..targets.len())].clone())
     }
@@ -63,7 +63,7 @@ impl Load {
 }
 
 struct Sent {
-    place: Place,
+    place: TopicPartition,
     entry: Entry,
 }
 
@@ -113,7 +113,7 @@ pub struct Writer {
     number: u32,
     producer: ThreadedProducer<Deliveries>,
     abandoned: Arc<AtomicBool>,
-    sequences: BTreeMap<Place, u64>,
+    sequences: BTreeMap<TopicPartition, u64>,
 }
 
 impl Writer {
@@ -164,7 +164,7 @@ impl Writer {
     }
 
     /// Sends one record. The tests of the audit call this, too.
-    pub fn write(&mut self, place: &Place, length: usize) {
+    pub fn write(&mut self, place: &TopicPartition, length: usize) {
         if self.producer.in_flight_count() >= IN_FLIGHT_MAX {
             return;
         }

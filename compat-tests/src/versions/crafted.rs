@@ -63,7 +63,7 @@ pub fn record(place: u8, timestamp_delta: u8, headers: &[u8]) -> Vec<u8> {
 
 /// The fields that the header of a batch declares.
 #[derive(Clone, Copy, Debug)]
-pub struct Stated {
+pub struct DeclaredFields {
     pub codec: Codec,
     /// In addition to the codec's bits.
     pub attributes: u16,
@@ -73,7 +73,7 @@ pub struct Stated {
 }
 
 /// A batch without a producer, with `body` as its unchanged body and a correct CRC.
-pub fn crafted(stated: Stated, body: &[u8]) -> Bytes {
+pub fn crafted(stated: DeclaredFields, body: &[u8]) -> Bytes {
     let mut checked = BytesMut::new();
     checked.put_u16(stated.attributes | stated.codec as u16);
     checked.put_i32(stated.count - 1);

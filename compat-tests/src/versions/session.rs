@@ -71,7 +71,7 @@ impl Session {
     }
 
     /// The versions of a key that the cases can send: those of the crate, and `topic_ids`.
-    pub fn worded(key: ApiKey) -> RangeInclusive<i16> {
+    pub fn encodable(key: ApiKey) -> RangeInclusive<i16> {
         let known = key.valid_versions();
         known.min..=known.max
     }
@@ -80,8 +80,8 @@ impl Session {
     /// cases can send.
     pub fn nearest(&self, key: ApiKey, turn: i16) -> i16 {
         let (least, greatest) = *self.advertised.get(&(key as i16)).unwrap_or(&(0, 0));
-        let worded = Session::worded(key);
-        turn.clamp(least.max(*worded.start()), greatest.min(*worded.end()))
+        let encodable = Session::encodable(key);
+        turn.clamp(least.max(*encodable.start()), greatest.min(*encodable.end()))
     }
 
     pub fn newest(&self, key: ApiKey) -> i16 {
