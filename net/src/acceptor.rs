@@ -81,7 +81,7 @@ impl Acceptor {
                 tracing::warn!(%error, "accepting connections fails: it is tried again and again");
             }
             if failure == AcceptFailure::Descriptors {
-                match self.spares.give_up() {
+                match self.spares.release() {
                     // The next attempt has a descriptor.
                     Some(SpareUse::Serve) => continue,
                     Some(SpareUse::Refuse) if self.close_one().await => return Err(OutOfDescriptors),
@@ -171,7 +171,7 @@ impl SpareDescriptors {
     }
 
     /// Closes one of the descriptors, if there is one.
-    fn give_up(&mut self) -> Option<SpareUse> {
+    fn release(&mut self) -> Option<SpareUse> {
         drop(self.held.pop()?);
         Some(if self.held.is_empty() { SpareUse::Refuse } else { SpareUse::Serve })
     }
@@ -219,7 +219,7 @@ mod tests {
     fn the_last_spare_descriptor_refuses() {
         let mut spares = SpareDescriptors::hold(3);
         for _ in 0..2 {
-            let uses: Vec<_> = std::iter::from_fn(|| spares.give_up()).collect();
+            let uses: Vec<_> = std::iter::from_fn(|| spares.release()).collect();
             assert_eq!(uses, [SpareUse::Serve, SpareUse::Serve, SpareUse::Refuse]);
             spares.refill();
         }
