@@ -201,7 +201,7 @@ impl Environment {
 
     pub fn note_refusal(&mut self, refusal: ProduceRefusal) {
         match refusal {
-            ProduceRefusal::NotLeader | ProduceRefusal::NotSoManyReplicas { .. } => {}
+            ProduceRefusal::NotLeader | ProduceRefusal::TooFewReplicas { .. } => {}
             ProduceRefusal::LeaseExpired => self.events.note(Named::LeaseExpired),
             ProduceRefusal::NotEnoughReplicas { .. } => self.events.note(Named::TooFewInSync),
         }

@@ -292,10 +292,10 @@ impl Replica {
             return Err(ProduceRefusal::LeaseExpired);
         }
         let replicas = leader.replica_count();
-        if let AckLevel::Custom(asked) = level
-            && asked > replicas
+        if let AckLevel::Custom(requested) = level
+            && requested > replicas
         {
-            return Err(ProduceRefusal::NotSoManyReplicas { asked, replicas });
+            return Err(ProduceRefusal::TooFewReplicas { requested, replicas });
         }
         let in_sync = leader.in_sync();
         if level == AckLevel::All && !in_sync.is_enough() {

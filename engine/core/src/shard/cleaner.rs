@@ -181,9 +181,9 @@ impl Cleaner {
         let mut moves = Vec::new();
         // An unknown number means that the partition was closed in the meantime: the batches are
         // dropped.
-        let Some(asked) = self.moving.take_if(|moving| moving.number == number) else { return moves };
-        let id = asked.batches.partition;
-        let Some(partition) = partitions.at(asked.key).filter(|partition| partition.version == asked.version) else {
+        let Some(moving) = self.moving.take_if(|moving| moving.number == number) else { return moves };
+        let id = moving.batches.partition;
+        let Some(partition) = partitions.at(moving.key).filter(|partition| partition.version == moving.version) else {
             actions.note(Fact::StaleChange { id });
             self.check_after_staged(now, staging.is_empty(), commits);
             return moves;
@@ -197,7 +197,7 @@ impl Cleaner {
             }
             Err(MoveError::Later { reason }) => self.delay(now, id, reason, actions),
             Err(MoveError::Damaged { until, reason }) => {
-                moves.extend(mark_damaged(&asked, until, partition, partitions, staging).map(|(range, change)| {
+                moves.extend(mark_damaged(&moving, until, partition, partitions, staging).map(|(range, change)| {
                     actions.note(Fact::RangeDamaged { id, first: range.first, end: range.end, reason });
                     change
                 }));
@@ -239,13 +239,13 @@ fn stage_damaged<M: ReaderMemory>(
 /// Unreadable batches must not pin their segment: a mark moves in their place, and the log
 /// continues.
 fn mark_damaged<M: ReaderMemory>(
-    asked: &Moving,
+    moving: &Moving,
     until: Offset,
     partition: &Partition,
     partitions: &Partitions,
     staging: &mut Staging<M>,
 ) -> Option<(DamagedRange, PlacementChange)> {
-    let Moving { generation, batches: BatchMove { partition: id, from, until: end }, .. } = *asked;
+    let Moving { generation, batches: BatchMove { partition: id, from, until: end }, .. } = *moving;
     // `None` if the log was trimmed past it in the meantime.
     let range = staging.table().damaged_range(id, generation, from, until.min(end))?;
     let room = staging.room(DamagedRange::PAYLOAD_LENGTH, Purpose::Cleaning, partitions).ok()?;
